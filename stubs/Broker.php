@@ -1,0 +1,225 @@
+<?php
+
+/**
+ * IDE stub of the native Broker class, and its stand-in where the extension is not loaded.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime;
+
+use Throwable;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\ExtensionMissingException;
+
+/**
+ * One Kafka as an application sees it: sends, subscribes, consumes.
+ *
+ *     Realtime::broker()
+ *         ->subscribe('user.*', fn (Message $m) => print $m->getEvent() . PHP_EOL)
+ *         ->consume();
+ *
+ * Without the extension the constructor throws ExtensionMissingException; while Realtime::fake() is on, calls go to the
+ * fake instead.
+ */
+final class Broker implements Contract\Publisher, Contract\Consumer
+{
+    /**
+     * Connects nothing: that happens on the first send or consume().
+     *
+     * @param array<string, mixed> $config merged over the configured broker (`broker` names another than the default
+     *        one): `brokers` ('host:port,…' or a list, or 'embedded'), `topic_prefix`, `consumer_group`,
+     *        `producer_config`, `consumer_config`, …
+     *
+     * @throws ConfigurationException an unknown key (the message names the nearest known one) or a wrong type
+     * @throws ExtensionMissingException without the extension, unless faked
+     */
+    public function __construct(array $config = [])
+    {
+        Support\Twin::publisher('Broker');
+    }
+
+    /** {@inheritDoc} */
+    public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string
+    {
+        return Support\Twin::publisher('Broker::publish()')->publish($channel, $message, $key, $headers);
+    }
+
+    /** {@inheritDoc} */
+    public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
+    {
+        return Support\Twin::publisher('Broker::publishBatch()')->publishBatch($messages, $flushTimeoutMs);
+    }
+
+    /** {@inheritDoc} */
+    public function send(
+        string $topic,
+        mixed $value,
+        ?string $key = null,
+        array $headers = [],
+        ?int $partition = null
+    ): string {
+        return Support\Twin::publisher('Broker::send()')->send($topic, $value, $key, $headers, $partition);
+    }
+
+    /** {@inheritDoc} */
+    public function subscribe(string $channel, ?callable $callback = null): static
+    {
+        Support\Twin::consumer('Broker::subscribe()')->subscribe($channel, $callback);
+
+        return $this;
+    }
+
+    /** {@inheritDoc} */
+    public function subscribeBatch(string $channel, callable $callback): static
+    {
+        Support\Twin::consumer('Broker::subscribeBatch()')->subscribeBatch($channel, $callback);
+
+        return $this;
+    }
+
+    /** {@inheritDoc} */
+    public function subscribeTopic(string $topic, ?callable $callback = null): static
+    {
+        Support\Twin::consumer('Broker::subscribeTopic()')->subscribeTopic($topic, $callback);
+
+        return $this;
+    }
+
+    /** {@inheritDoc} */
+    public function unsubscribe(string $channel): static
+    {
+        Support\Twin::consumer('Broker::unsubscribe()')->unsubscribe($channel);
+
+        return $this;
+    }
+
+    /** {@inheritDoc} */
+    public function consume(
+        int $timeoutMs = 1000,
+        int $batchSize = 100,
+        int $maxMessages = 0,
+        bool $stopWhenEmpty = false
+    ): int {
+        return Support\Twin::consumer('Broker::consume()')
+            ->consume($timeoutMs, $batchSize, $maxMessages, $stopWhenEmpty);
+    }
+
+    /** {@inheritDoc} */
+    public function stopConsuming(): void
+    {
+        Support\Twin::consumer('Broker::stopConsuming()')->stopConsuming();
+    }
+
+    /**
+     * Calls back when this consumer was given partitions, before their first record: the place for seek().
+     *
+     * @param callable(list<array{topic: string, partition: int}>): void $callback replaces the one before
+     */
+    public function onAssigned(callable $callback): static
+    {
+        return $this;
+    }
+
+    /**
+     * Calls back when partitions are taken away, before what was handled is committed for the last time.
+     *
+     * `lost` is true where the group has given them to somebody else already: nothing can be committed any more.
+     *
+     * @param callable(list<array{topic: string, partition: int, lost: bool}>): void $callback replaces the one before
+     */
+    public function onRevoked(callable $callback): static
+    {
+        return $this;
+    }
+
+    /**
+     * Calls back from within consume(), also while nothing arrives: the place for progress, limits and restart marks.
+     *
+     * @param callable(Broker): void $callback replaces the one before
+     * @param int $everyMs at most once in so many ms; never while a callback runs
+     */
+    public function onTick(callable $callback, int $everyMs = 1000): static
+    {
+        return $this;
+    }
+
+    /**
+     * Stops fetching, without giving partitions up.
+     *
+     * @param string|null $topic null: everything assigned
+     * @param int|null $partition null: every assigned partition of the topic
+     */
+    public function pause(?string $topic = null, ?int $partition = null): static
+    {
+        return $this;
+    }
+
+    /**
+     * Fetches again after pause().
+     *
+     * @param string|null $topic null: everything assigned
+     * @param int|null $partition null: every assigned partition of the topic
+     */
+    public function resume(?string $topic = null, ?int $partition = null): static
+    {
+        return $this;
+    }
+
+    /**
+     * Goes on from another position of an assigned partition. Allowed inside onAssigned().
+     *
+     * @param string $topic the topic's full name
+     * @param int|string|\DateTimeInterface $position an offset, 'beginning', 'end', or a time: the first record not
+     *        older than that
+     *
+     * @throws ConfigurationException a partition that is not assigned, or another word
+     */
+    public function seek(string $topic, int $partition, int|string|\DateTimeInterface $position): static
+    {
+        return $this;
+    }
+
+    /** {@inheritDoc} */
+    public function poll(int $timeoutMs = 1000): ?Message
+    {
+        return Support\Twin::consumer('Broker::poll()')->poll($timeoutMs);
+    }
+
+    /** {@inheritDoc} */
+    public function ack(Message $message): void
+    {
+        Support\Twin::consumer('Broker::ack()')->ack($message);
+    }
+
+    /** {@inheritDoc} */
+    public function nack(Message $message, ?Throwable $why = null): void
+    {
+        Support\Twin::consumer('Broker::nack()')->nack($message, $why);
+    }
+
+    /**
+     * What this broker has consumed, and where it stands.
+     *
+     * `lag` is in records, -1 while unknown; `position` is the next offset; `waiting_for` lists subscribed topics that
+     * do not exist yet; `stop_reason` is why the last consume() returned: 'stopped', 'signal', 'max_messages', 'empty'
+     * or 'error'; `topic_mismatch` counts records whose channel does not belong to their topic.
+     *
+     * @return array{messages_consumed: int, bytes_consumed: int, handled: int, failures: int, skipped: int,
+     *     topic_mismatch: int, commits: int, commit_failures: int, rebalances: int, lag: int,
+     *     assigned: list<array{topic: string, partition: int, position: int, lag: int}>, waiting_for: list<string>,
+     *     connected: bool, group: string, member_hash_conflict: bool, stop_reason: string|null,
+     *     last_error: string|null}
+     */
+    public function stats(): array
+    {
+        return Support\Twin::consumerStats();
+    }
+
+    /**
+     * Leaves the group and closes the connection; what is waiting to be sent is flushed first. Harmless when closed.
+     */
+    public function close(): void
+    {
+    }
+}
