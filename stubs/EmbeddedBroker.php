@@ -23,7 +23,7 @@ use Toporia\Realtime\Exception\ExtensionMissingException;
 final class EmbeddedBroker
 {
     /**
-     * Starts one that runs until stop(), or until the object or the process goes away.
+     * Starts one that runs until stop() or until the process ends.
      *
      * @param int $port 0: any free one
      * @param string $host the address to listen on, which is also the one it advertises to clients

@@ -10,6 +10,7 @@ namespace Toporia\Realtime;
 
 use JsonSerializable;
 use Toporia\Realtime\Exception\EncodingException;
+use Toporia\Realtime\Exception\InvalidChannelException;
 
 /**
  * One message, to send or received. Immutable: the with…() methods return a copy.
@@ -40,10 +41,15 @@ final class Message implements JsonSerializable
      * @param string|null $channel null: the one publish() names
      * @param mixed $data anything json_encode() takes, encoded at once as it does with its default flags; null: none
      *
+     * @throws InvalidChannelException a channel that is empty, unprintable or too long
      * @throws EncodingException invalid UTF-8, NAN, INF, recursion, a resource, more than 512 levels
      */
     public static function event(?string $channel, string $event, mixed $data = null): static
     {
+        if ($channel !== null) {
+            Support\Channel::check($channel);
+        }
+
         return self::of(Support\Envelope::create($channel, $event, $data));
     }
 
@@ -170,7 +176,7 @@ final class Message implements JsonSerializable
      */
     public function jsonSerialize(): mixed
     {
-        return $this->envelope->serializable();
+        return $this->envelope->toArray();
     }
 
     /**

@@ -8,9 +8,11 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Exception;
 
+use Throwable;
+
 /**
  * Put it on an exception of your own: trying the callback again cannot help, so it is not tried again.
  */
-interface Permanent
+interface Permanent extends Throwable
 {
 }

@@ -8,9 +8,11 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Exception;
 
+use Throwable;
+
 /**
  * Put it on an exception of your own: a callback that throws it may succeed when tried again.
  */
-interface Transient
+interface Transient extends Throwable
 {
 }

@@ -1,0 +1,222 @@
+//! The array of config/realtime.php as a whole: which brokers it names and which is the default.
+
+use super::keys::{self, GATEWAY, TOP_LEVEL};
+use super::sources::{ArrayLayer, Origin};
+use super::spelling::nearest;
+use super::value::{wrong, Value};
+use super::{Environment, Layers};
+use crate::error::{Error, Result};
+
+/// What holds for all brokers of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostConfig {
+    /// The broker that `broadcast()` uses.
+    pub default_broker: String,
+    /// Kafka brokers named in the configuration, in order; empty where it names none.
+    pub brokers: Vec<String>,
+}
+
+/// Reads and checks what is not a setting of one broker.
+///
+/// # Errors
+/// [`crate::error::Kind::Configuration`]: an unknown key at the top level, in `gateway`, or in a
+/// Kafka broker; a wrong type.
+pub fn host_config(configured: Option<&Value>, env: &dyn Environment) -> Result<HostConfig> {
+    let map = top(configured)?;
+    check_top(map)?;
+    let named = brokers_of(map);
+    for (name, entry) in named {
+        if is_kafka(name, entry) {
+            let place = Origin::Broker(name).array();
+            let entry = entry
+                .as_map()
+                .ok_or_else(|| wrong(&place, "an array of settings", entry))?;
+            keys::check_broker(entry, &place, &[])?;
+        }
+    }
+    Ok(HostConfig {
+        default_broker: default_broker(map, env)?,
+        brokers: named
+            .iter()
+            .filter(|(name, entry)| is_kafka(name, entry))
+            .map(|(name, _)| name.clone())
+            .collect(),
+    })
+}
+
+fn default_broker(map: &[(String, Value)], env: &dyn Environment) -> Result<String> {
+    let configured = map
+        .iter()
+        .find(|(k, v)| k == "default_broker" && !v.is_unset());
+    if let Some((_, value)) = configured {
+        return value.text("realtime.default_broker");
+    }
+    let name = env.var("REALTIME_BROKER").unwrap_or_default();
+    let name = name.trim();
+    Ok(if name.is_empty() { "kafka" } else { name }.to_owned())
+}
+
+fn top(configured: Option<&Value>) -> Result<&[(String, Value)]> {
+    match configured {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(value) => value
+            .as_map()
+            .ok_or_else(|| wrong("The realtime configuration", "an array of settings", value)),
+    }
+}
+
+fn check_top(map: &[(String, Value)]) -> Result<()> {
+    keys::check_broker(map, "the realtime configuration", TOP_LEVEL)?;
+    let gateway = map.iter().find(|(k, v)| k == "gateway" && !v.is_unset());
+    if let Some((_, value)) = gateway {
+        let members = value
+            .as_map()
+            .ok_or_else(|| wrong("realtime.gateway", "an array of settings", value))?;
+        keys::check(members, "realtime.gateway", GATEWAY)?;
+    }
+    Ok(())
+}
+
+/// The members of `brokers` where it names brokers; `None` where it is addresses.
+pub(super) fn named_brokers(value: &Value) -> Option<&[(String, Value)]> {
+    match value {
+        // array_filter() leaves a list with gaps: numbers as keys, addresses as values.
+        Value::Map(members) if members.iter().any(|(_, v)| v.as_map().is_some()) => Some(members),
+        Value::Map(members) if members.iter().any(|(k, _)| k.parse::<u64>().is_err()) => {
+            Some(members)
+        }
+        _ => None,
+    }
+}
+
+fn brokers_of(map: &[(String, Value)]) -> &[(String, Value)] {
+    map.iter()
+        .find(|(key, _)| key == "brokers")
+        .and_then(|(_, value)| named_brokers(value))
+        .unwrap_or_default()
+}
+
+/// Whether an entry of `brokers` is for us. Toporia's manager takes the name where it has no driver.
+fn is_kafka(name: &str, entry: &Value) -> bool {
+    match entry.get("driver") {
+        Some(Value::Str(driver)) if !driver.trim().is_empty() => is_kafka_driver(driver.trim()),
+        _ => !matches!(
+            name,
+            "redis" | "rabbitmq" | "nats" | "postgres" | "memory" | "null" | "log"
+        ),
+    }
+}
+
+pub(super) fn is_kafka_driver(driver: &str) -> bool {
+    matches!(
+        driver,
+        "kafka" | "kafka-improved" | "kafka-hp" | "rdkafka" | "toporia_realtime"
+    )
+}
+
+/// The broker meant, and its array layers, the most specific first.
+pub(super) fn select<'a>(
+    name: Option<&str>,
+    layers: &Layers<'a>,
+) -> Result<(String, Vec<ArrayLayer<'a>>)> {
+    let map = top(layers.configured)?;
+    check_top(map)?;
+    let mut arrays = Vec::with_capacity(3);
+    let constructor = match layers.constructor {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(value.as_map().ok_or_else(|| {
+            wrong(
+                "The array given to the Broker",
+                "an array of settings",
+                value,
+            )
+        })?),
+    };
+    let mut asked = name.map(str::to_owned);
+    if let Some(map) = constructor {
+        let origin = Origin::Constructor;
+        keys::check_broker(map, &origin.array(), &["broker"])?;
+        let base = map.iter().find(|(k, v)| k == "broker" && !v.is_unset());
+        if let (None, Some((_, value))) = (&asked, base) {
+            asked = Some(value.text(&origin.key("broker"))?);
+        }
+        arrays.push(ArrayLayer { map, origin });
+    }
+    let named = brokers_of(map);
+    let entry = |name: &str| named.iter().find(|(n, _)| n == name);
+    let kafka = named.iter().filter(|(n, e)| is_kafka(n, e)).count();
+    let wanted = if let Some(name) = asked {
+        name
+    } else {
+        let default = default_broker(map, layers.env)?;
+        let usable = entry(&default).is_some_and(|(n, e)| is_kafka(n, e))
+            || (named.is_empty() && default == "kafka");
+        match named.iter().find(|(n, e)| is_kafka(n, e)) {
+            _ if usable => default,
+            // The settings are in hand: an application whose default is Redis still may
+            // make a Kafka broker.
+            _ if constructor.is_some() => "kafka".to_owned(),
+            // The one Kafka broker there is, unless another was named as the default.
+            Some((only, _)) if kafka == 1 && default == "kafka" => only.clone(),
+            _ => default,
+        }
+    };
+    match entry(&wanted) {
+        Some((name, entry)) if is_kafka(name, entry) => {
+            let origin = Origin::Broker(name);
+            let place = origin.array();
+            let map = entry
+                .as_map()
+                .ok_or_else(|| wrong(&place, "an array of settings", entry))?;
+            keys::check_broker(map, &place, &[])?;
+            arrays.push(ArrayLayer { map, origin });
+        }
+        Some((name, _)) => return Err(not_kafka(name, named)),
+        None if wanted == "kafka" && (named.is_empty() || constructor.is_some()) => {}
+        None => return Err(unknown_broker(&wanted, named)),
+    }
+    arrays.push(ArrayLayer {
+        map,
+        origin: Origin::Top,
+    });
+    Ok((wanted, arrays))
+}
+
+fn kafka_names(entries: &[(String, Value)]) -> String {
+    let names: Vec<&str> = entries
+        .iter()
+        .filter(|(n, e)| is_kafka(n, e))
+        .map(|(n, _)| n.as_str())
+        .collect();
+    if names.is_empty() {
+        "none is configured".to_owned()
+    } else {
+        format!("configured are: {}", names.join(", "))
+    }
+}
+
+fn not_kafka(name: &str, entries: &[(String, Value)]) -> Error {
+    Error::configuration(format!(
+        "The broker '{name}' is not a Kafka broker (realtime.brokers.{name}.driver). Name a Kafka broker, or set realtime.default_broker or REALTIME_BROKER to one; {}.",
+        kafka_names(entries)
+    ))
+}
+
+fn unknown_broker(name: &str, entries: &[(String, Value)]) -> Error {
+    let names: Vec<&str> = entries.iter().map(|(n, _)| n.as_str()).collect();
+    let hint = match nearest(name, &names) {
+        Some(near) => format!("Did you mean '{near}'?"),
+        None if entries.is_empty() && name.contains(':') => {
+            "Addresses go into 'brokers' or KAFKA_BROKERS.".to_owned()
+        }
+        None if entries.is_empty() => "Without realtime.brokers there is only 'kafka'. Check realtime.default_broker and REALTIME_BROKER.".to_owned(),
+        None => format!("{}. Check realtime.default_broker and REALTIME_BROKER.", {
+            let names = kafka_names(entries);
+            names[..1].to_uppercase() + &names[1..]
+        }),
+    };
+    Error::configuration(format!(
+        "No broker is named '{}' in realtime.brokers. {hint}",
+        name.escape_debug()
+    ))
+}

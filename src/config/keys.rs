@@ -1,0 +1,290 @@
+//! The names that configurations may use, and the error for one they may not.
+
+use super::spelling::nearest;
+use super::value::Value;
+use crate::error::{Error, Result};
+
+/// A setting and every place its value may come from, apart from the array layers themselves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setting {
+    pub key: &'static str,
+    /// Toporia's names for the same thing.
+    pub aliases: &'static [&'static str],
+    /// Properties in `producer_config` that mean it.
+    pub producer: &'static [&'static str],
+    /// Properties in `consumer_config` that mean it.
+    pub consumer: &'static [&'static str],
+    pub ini: bool,
+    pub env: Option<&'static str>,
+}
+
+const fn plain(key: &'static str) -> Setting {
+    Setting {
+        key,
+        aliases: &[],
+        producer: &[],
+        consumer: &[],
+        ini: false,
+        env: None,
+    }
+}
+
+const fn with_env(key: &'static str, env: &'static str) -> Setting {
+    Setting {
+        env: Some(env),
+        ..plain(key)
+    }
+}
+
+const fn with_ini(key: &'static str) -> Setting {
+    Setting {
+        ini: true,
+        ..plain(key)
+    }
+}
+
+const fn renamed(key: &'static str, aliases: &'static [&'static str]) -> Setting {
+    Setting {
+        aliases,
+        ..plain(key)
+    }
+}
+
+macro_rules! settings {
+    ($($name:ident = $setting:expr;)*) => {
+        $(pub(super) const $name: Setting = $setting;)*
+        /// Every setting of a broker.
+        pub(super) const SETTINGS: &[Setting] = &[$($name),*];
+    };
+}
+
+settings! {
+    BROKERS = Setting {
+        producer: &["bootstrap.servers"],
+        consumer: &["bootstrap.servers"],
+        ini: true,
+        ..with_env("brokers", "KAFKA_BROKERS")
+    };
+    TOPIC_PREFIX = Setting { ini: true, ..with_env("topic_prefix", "KAFKA_TOPIC_PREFIX") };
+    CONSUMER_GROUP = Setting {
+        consumer: &["group.id"],
+        ini: true,
+        ..with_env("consumer_group", "KAFKA_CONSUMER_GROUP")
+    };
+    GROUP_INSTANCE_ID = Setting {
+        consumer: &["group.instance.id"],
+        ..plain("group_instance_id")
+    };
+    TOPIC_STRATEGY = with_env("topic_strategy", "KAFKA_TOPIC_STRATEGY");
+    TOPIC_MAPPING = plain("topic_mapping");
+    DEFAULT_TOPIC = with_env("default_topic", "KAFKA_DEFAULT_TOPIC");
+    DEFAULT_PARTITIONS = with_env("default_partitions", "KAFKA_DEFAULT_PARTITIONS");
+    PRODUCE = plain("produce");
+    ACKS = Setting { producer: &["acks"], ..plain("acks") };
+    IDEMPOTENCE = Setting { producer: &["enable.idempotence"], ..plain("idempotence") };
+    DELIVERY = plain("delivery");
+    TRANSACTIONAL_ID = Setting {
+        producer: &["transactional.id"],
+        ..plain("transactional_id")
+    };
+    QUEUE_FULL_MS = Setting { producer: &["max.block.ms"], ..with_ini("queue_full_ms") };
+    REQUEST_FLUSH_MS = with_ini("request_flush_ms");
+    SHUTDOWN_FLUSH_MS = with_ini("shutdown_flush_ms");
+    SPOOL = Setting { ini: true, ..with_env("spool", "REALTIME_SPOOL") };
+    SPOOL_MAX_BYTES = plain("spool_max_bytes");
+    APPLICATION = Setting { aliases: &["app_name"], ..with_env("application", "APP_NAME") };
+    AUTO_CREATE_TOPICS = plain("auto_create_topics");
+    LOOP_GUARD = plain("loop_guard");
+    MAX_HOPS = plain("max_hops");
+    COMMIT_INTERVAL_MS = Setting {
+        consumer: &["auto.commit.interval.ms"],
+        ..plain("commit_interval_ms")
+    };
+    DLQ = renamed("dlq", &["dlq_enabled"]);
+    DLQ_PREFIX = renamed("dlq_prefix", &["dlq_topic_prefix"]);
+    MAX_RETRIES = renamed("max_retries", &["dlq_max_retries"]);
+    RETRY_BACKOFF_MS = plain("retry_backoff_ms");
+    RETRY_BACKOFF_MAX_MS = plain("retry_backoff_max_ms");
+    RETRY_MAX_PARKED = plain("retry_max_parked");
+    RETRY_MAX_AHEAD = plain("retry_max_ahead");
+    SECURITY = plain("security");
+    PRODUCER_CONFIG = plain("producer_config");
+    CONSUMER_CONFIG = plain("consumer_config");
+    DRIVER = plain("driver");
+}
+
+/// Keys of Toporia's own brokers that have nothing to do here, and why.
+pub(super) const IGNORED: &[(&str, &str)] = &[
+    ("client", "the extension is the Kafka client"),
+    (
+        "manual_commit",
+        "offsets are always committed after the callback has returned",
+    ),
+    (
+        "buffer_size",
+        "librdkafka batches by itself; see producer_config batch.num.messages",
+    ),
+    (
+        "batch_size",
+        "librdkafka batches by itself; see producer_config batch.num.messages",
+    ),
+    (
+        "flush_interval_ms",
+        "librdkafka sends by itself; see producer_config linger.ms",
+    ),
+    (
+        "queue_max_size",
+        "see producer_config queue.buffering.max.messages",
+    ),
+    (
+        "async_queue",
+        "broadcast() never waits for Kafka unless produce is 'sync'",
+    ),
+    ("producer_pool", "one native client serves the process"),
+    ("pool_size", "one native client serves the process"),
+    ("shared_memory", "the spool takes what Kafka does not"),
+    ("shared_queue_name", "the spool takes what Kafka does not"),
+    (
+        "shared_queue_max_size",
+        "the spool takes what Kafka does not",
+    ),
+    ("shared_queue_ttl", "the spool takes what Kafka does not"),
+    ("poll_timeout_ms", "a parameter of consume()"),
+    ("poll_interval_ms", "a parameter of consume()"),
+    ("consumer_batch_size", "a parameter of consume()"),
+    (
+        "circuit_breaker",
+        "an unreachable Kafka does not block callers",
+    ),
+    (
+        "circuit_breaker_threshold",
+        "an unreachable Kafka does not block callers",
+    ),
+    (
+        "circuit_breaker_timeout",
+        "an unreachable Kafka does not block callers",
+    ),
+    ("metrics", "see stats()"),
+    ("singleton", "clients are shared by their configuration"),
+];
+
+/// Keys of config/realtime.php that are no broker settings: ours, then the framework's.
+pub(super) const TOP_LEVEL: &[&str] = &[
+    "default_broker",
+    "handlers",
+    "middleware",
+    "commands",
+    "gateway",
+    "log",
+    "default",
+    "default_transport",
+    "transports",
+    "server",
+    "authorizers",
+    "auth_guard",
+    "internal_secret",
+    "presence",
+    "rate_limit",
+    "rate_limiting",
+    "ddos_protection",
+    "validate_input",
+    "channel_middleware",
+    "use_enhanced_pipeline",
+    "consumers",
+];
+
+/// Keys of `gateway`.
+pub(super) const GATEWAY: &[&str] = &[
+    "host",
+    "port",
+    "app_id",
+    "key",
+    "secret",
+    "secrets",
+    "public_channels",
+    "public_by_mark",
+    "allowed_origins",
+    "require_origin",
+    "trusted_proxies",
+    "ops_listen",
+    "api_listen",
+    "ws_channels",
+    "channels",
+    "enabled",
+];
+
+/// Keys of `security`.
+pub(super) const SECURITY_KEYS: &[&str] = &[
+    "protocol",
+    "mechanism",
+    "username",
+    "password",
+    "ca",
+    "certificate",
+    "key",
+    "key_password",
+    "verify",
+];
+
+/// Keys of one entry of `topic_mapping`.
+pub(super) const MAPPING_KEYS: &[&str] = &[
+    "topic",
+    "partitions",
+    "replication",
+    "replication_factor",
+    "retention",
+    "retention_ms",
+];
+
+/// Why `key` is ignored, where it is.
+pub(super) fn ignored(key: &str) -> Option<&'static str> {
+    IGNORED.iter().find(|(k, _)| *k == key).map(|(_, why)| *why)
+}
+
+fn broker_keys() -> impl Iterator<Item = &'static str> {
+    SETTINGS
+        .iter()
+        .flat_map(|s| std::iter::once(s.key).chain(s.aliases.iter().copied()))
+        .chain(IGNORED.iter().map(|(key, _)| *key))
+}
+
+/// Refuses keys of a broker's array that nobody knows.
+pub(super) fn check_broker(
+    map: &[(String, Value)],
+    place: &str,
+    also: &[&'static str],
+) -> Result<()> {
+    let known: Vec<&str> = broker_keys().chain(also.iter().copied()).collect();
+    check(map, place, &known)
+}
+
+/// Refuses keys of `map` that are not among `known`.
+pub(super) fn check(map: &[(String, Value)], place: &str, known: &[&str]) -> Result<()> {
+    match map.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some((key, _)) => Err(unknown(key, place, known)),
+    }
+}
+
+fn unknown(key: &str, place: &str, known: &[&str]) -> Error {
+    let shown: String = key.chars().take(60).collect();
+    let hint = match nearest(key, known) {
+        Some(near) => format!(" Did you mean '{near}'?"),
+        None => format!(" Known are: {}.", sorted(known).join(", ")),
+    };
+    Error::configuration(format!(
+        "Unknown setting '{}' in {place}.{hint}",
+        shown.escape_debug()
+    ))
+}
+
+fn sorted<'a>(known: &[&'a str]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = known
+        .iter()
+        .copied()
+        .filter(|k| ignored(k).is_none())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}

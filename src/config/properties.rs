@@ -1,0 +1,234 @@
+//! librdkafka properties: Java's names for them, the ones that are ours to set, and a small set type.
+
+use super::keys::{Setting, CONSUMER_CONFIG, PRODUCER_CONFIG, SETTINGS};
+use super::sources::Sources;
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// Properties by name, none twice. `Debug` hides passwords.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(Vec<(String, String)>);
+
+impl Properties {
+    /// Sets a property, replacing an earlier value.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        match self.0.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) => *old = value.into(),
+            None => self.0.push((name.to_owned(), value.into())),
+        }
+    }
+
+    /// The value of a property.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    }
+
+    /// Takes a property out.
+    pub fn remove(&mut self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|(n, _)| n == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Sets all of `other`.
+    pub fn extend(&mut self, other: &Self) {
+        for (name, value) in &other.0 {
+            self.set(name, value.as_str());
+        }
+    }
+
+    /// Name and value, in the order of the names.
+    #[must_use]
+    pub fn into_sorted(mut self) -> Vec<(String, String)> {
+        self.0.sort_unstable();
+        self.0
+    }
+
+    /// Name and value, in the order they were set.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|(name, value)| {
+            let hide = is_secret(name) && !value.is_empty();
+            (name, if hide { "***" } else { value })
+        });
+        f.debug_map().entries(shown).finish()
+    }
+}
+
+/// Whether the value of a property must not be shown.
+#[must_use]
+pub fn is_secret(name: &str) -> bool {
+    [
+        "password",
+        "secret",
+        ".pem",
+        "jaas",
+        "passphrase",
+        "oauthbearer.config",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    Producer,
+    Consumer,
+}
+
+/// One name for what librdkafka and Java know under several.
+pub(super) fn canonical(name: &str) -> &str {
+    match name.trim() {
+        "metadata.broker.list" => "bootstrap.servers",
+        "max.in.flight" => "max.in.flight.requests.per.connection",
+        "queue.buffering.max.ms" => "linger.ms",
+        "message.send.max.retries" => "retries",
+        "compression.codec" => "compression.type",
+        "request.required.acks" => "acks",
+        "delivery.timeout.ms" => "message.timeout.ms",
+        "sasl.mechanisms" => "sasl.mechanism",
+        "fetch.message.max.bytes" => "max.partition.fetch.bytes",
+        "auto.commit.enable" => "enable.auto.commit",
+        "fetch.max.wait.ms" => "fetch.wait.max.ms",
+        "max.request.size" => "message.max.bytes",
+        "send.buffer.bytes" => "socket.send.buffer.bytes",
+        "receive.buffer.bytes" => "socket.receive.buffer.bytes",
+        "buffer.memory" => "queue.buffering.max.kbytes",
+        other => other,
+    }
+}
+
+/// Properties that the extension sets itself, and why they cannot be had otherwise.
+const MANAGED: &[(&str, &str)] = &[
+    (
+        "enable.auto.commit",
+        "the extension commits itself, after the callback",
+    ),
+    (
+        "enable.auto.offset.store",
+        "the extension commits itself, after the callback",
+    ),
+    (
+        "enable.partition.eof",
+        "the extension needs the ends of partitions",
+    ),
+    (
+        "delivery.report.only.error",
+        "delivery reports are read by the extension",
+    ),
+    ("log.queue", "the log is read by the extension"),
+    ("opaque", "it belongs to the extension"),
+    ("internal.termination.signal", "signals belong to PHP"),
+];
+
+/// Java's properties without a counterpart, and why they can go.
+const JAVA_ONLY: &[(&str, &str)] = &[
+    ("key.serializer", "keys are bytes"),
+    ("value.serializer", "values are bytes"),
+    ("key.deserializer", "keys are bytes"),
+    ("value.deserializer", "values are bytes"),
+    ("max.poll.records", "it is the batchSize of consume()"),
+    ("default.api.timeout.ms", "calls have timeouts of their own"),
+    ("partitioner.class", "see the property 'partitioner'"),
+    ("interceptor.classes", "Java classes cannot be loaded"),
+    ("metric.reporters", "Java classes cannot be loaded"),
+    ("metadata.request.timeout.ms", "see socket.timeout.ms"),
+    (
+        "exclude.internal.topics",
+        "internal topics are never matched",
+    ),
+];
+
+/// The user's properties for one kind of client, names and values as librdkafka has them. What a
+/// [`Setting`] stands for is left out: it is in the configuration already.
+pub(super) fn collect(
+    sources: &Sources<'_>,
+    client: Client,
+    notes: &mut Vec<String>,
+) -> Result<Properties> {
+    let (setting, taken): (_, fn(&Setting) -> &'static [&'static str]) = match client {
+        Client::Producer => (&PRODUCER_CONFIG, |s| s.producer),
+        Client::Consumer => (&CONSUMER_CONFIG, |s| s.consumer),
+    };
+    let mut properties = Properties::default();
+    for (given, found) in sources.merged(setting)? {
+        let name = canonical(given);
+        let place = &found.place;
+        let reason = |table: &[(&str, &'static str)]| {
+            table.iter().find(|(n, _)| *n == name).map(|(_, why)| *why)
+        };
+        if let Some(why) = reason(MANAGED).or_else(|| reason(JAVA_ONLY)) {
+            notes.push(format!("{place} is ignored: {why}."));
+            continue;
+        }
+        if SETTINGS.iter().any(|s| taken(s).contains(&name)) || properties.get(name).is_some() {
+            continue;
+        }
+        if matches!(name, "sasl.jaas.config" | "ssl.truststore.location") {
+            return Err(Error::configuration(format!(
+                "{place} is for Java clients. Use security.username and security.password, and security.ca with a PEM file."
+            )));
+        }
+        let value = found.value.property(place)?;
+        let (name, value) = translate(client, given.trim(), name, value, place, notes)?;
+        properties.set(name, value);
+    }
+    Ok(properties)
+}
+
+/// Values that differ between Java and librdkafka.
+fn translate<'a>(
+    client: Client,
+    given: &str,
+    name: &'a str,
+    value: String,
+    place: &str,
+    notes: &mut Vec<String>,
+) -> Result<(&'a str, String)> {
+    let lower = value.to_ascii_lowercase();
+    let result = match (name, lower.as_str()) {
+        ("queue.buffering.max.kbytes", _) if given == "buffer.memory" => {
+            let bytes: u64 = value.parse().map_err(|_| {
+                Error::configuration(format!("{place} must be a whole number of bytes."))
+            })?;
+            (name, (bytes / 1024).max(1).to_string())
+        }
+        ("request.timeout.ms", _) if client == Client::Consumer => ("socket.timeout.ms", value),
+        ("socket.send.buffer.bytes" | "socket.receive.buffer.bytes", "-1") => {
+            (name, "0".to_owned())
+        }
+        ("compression.type", "off" | "uncompressed" | "producer") => (name, "none".to_owned()),
+        ("auto.offset.reset", "none") => (name, "error".to_owned()),
+        ("partition.assignment.strategy", _) => (name, assignors(&value)),
+        ("security.protocol" | "compression.type" | "isolation.level" | "group.protocol", _) => {
+            (name, lower)
+        }
+        _ => (name, value),
+    };
+    if result.0 != given {
+        notes.push(format!(
+            "{place} is taken as '{}' = '{}'.",
+            result.0, result.1
+        ));
+    }
+    Ok(result)
+}
+
+/// Java names assignors by class.
+fn assignors(value: &str) -> String {
+    let short = |one: &str| match one.trim().rsplit('.').next().unwrap_or_default() {
+        "CooperativeStickyAssignor" | "StickyAssignor" => "cooperative-sticky".to_owned(),
+        "RangeAssignor" => "range".to_owned(),
+        "RoundRobinAssignor" => "roundrobin".to_owned(),
+        _ => one.trim().to_owned(),
+    };
+    value.split(',').map(short).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,257 @@
+//! From the layers to a [`BrokerConfig`].
+
+use super::addresses::addresses;
+use super::host::{is_kafka_driver, select};
+use super::keys::{self as k, ignored};
+use super::properties::{collect, Client};
+use super::reader::Reader;
+use super::sources::Sources;
+use super::value::{wrong, Value};
+use super::{security, topics, Acks, BrokerConfig, Delivery, Layers};
+use crate::error::{Error, Result};
+use crate::topic::validate_topic;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+impl BrokerConfig {
+    /// Resolves the broker `name`, or the default one.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Configuration`] naming the setting, where it stands and what it may
+    /// be: unknown key or broker, wrong type, out of range, settings that contradict each other.
+    pub fn resolve(name: Option<&str>, layers: &Layers<'_>) -> Result<Self> {
+        let (name, arrays) = select(name, layers)?;
+        let sources = Sources {
+            arrays,
+            env: layers.env,
+        };
+        let mut reader = Reader {
+            notes: ignored_keys(&sources),
+            sources,
+            warnings: Vec::new(),
+        };
+        check_driver(&reader)?;
+        let r = &mut reader;
+        let mut producer = collect(&r.sources, Client::Producer, &mut r.notes)?;
+        let mut consumer = collect(&r.sources, Client::Consumer, &mut r.notes)?;
+        security::apply(&r.sources, &mut producer, &mut consumer, &mut r.warnings)?;
+        let dlq_prefix = dlq_prefix(r)?;
+        let topics = Arc::new(topics::resolve(r, &dlq_prefix)?);
+        let deliveries = [
+            ("at-least-once", Delivery::AtLeastOnce),
+            ("at-most-once", Delivery::AtMostOnce),
+            ("exactly-once", Delivery::ExactlyOnce),
+        ];
+        let delivery = r.choice(&k::DELIVERY, &deliveries, Delivery::AtLeastOnce)?;
+        let (acks, idempotent) = acks(r, delivery)?;
+        in_flight(&mut producer, idempotent, &mut r.warnings);
+        let (retry_backoff_ms, retry_backoff_max_ms) = backoff(r)?;
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Ok(Self {
+            name,
+            brokers: addresses(r)?,
+            topics,
+            consumer_group: group(r)?,
+            group_instance_id: r.optional_text(&k::GROUP_INSTANCE_ID)?,
+            sync: r.choice(&k::PRODUCE, &[("async", false), ("sync", true)], false)?,
+            acks,
+            idempotent,
+            delivery,
+            transactional_id: r.optional_text(&k::TRANSACTIONAL_ID)?,
+            queue_full_ms: r.count(&k::QUEUE_FULL_MS, 100, (0, 10 * MINUTE), "ms")?,
+            request_flush_ms: r.count(&k::REQUEST_FLUSH_MS, 500, (0, 10 * MINUTE), "ms")?,
+            shutdown_flush_ms: r.count(&k::SHUTDOWN_FLUSH_MS, 10_000, (0, HOUR), "ms")?,
+            spool: spool(r)?,
+            spool_max_bytes: r.count(
+                &k::SPOOL_MAX_BYTES,
+                256 << 20,
+                (1 << 16, 1 << 50),
+                "bytes",
+            )?,
+            application: r.text(&k::APPLICATION, "default")?,
+            auto_create_topics: r.flag(&k::AUTO_CREATE_TOPICS, true)?,
+            loop_guard: r.flag(&k::LOOP_GUARD, true)?,
+            max_hops: small(r.count(&k::MAX_HOPS, 8, (0, 1000), "")?),
+            commit_interval_ms: r.count(&k::COMMIT_INTERVAL_MS, 1000, (1, HOUR), "ms")?,
+            dlq: r.flag(&k::DLQ, true)?,
+            dlq_prefix,
+            max_retries: small(r.count(&k::MAX_RETRIES, 3, (0, 1_000_000), "")?),
+            retry_backoff_ms,
+            retry_backoff_max_ms,
+            retry_max_parked: size(r.count(&k::RETRY_MAX_PARKED, 1000, (1, 1_000_000), "")?),
+            retry_max_ahead: size(r.count(&k::RETRY_MAX_AHEAD, 1000, (1, 10_000_000), "")?),
+            producer_overrides: producer,
+            consumer_overrides: consumer,
+            debug_notes: reader.notes,
+            warnings: reader.warnings,
+        })
+    }
+}
+
+/// One line for each key of the arrays that is known and does nothing here.
+fn ignored_keys(sources: &Sources<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    for layer in &sources.arrays {
+        for (key, _) in layer.map {
+            if let Some(why) = ignored(key) {
+                notes.push(format!("{} is ignored: {why}.", layer.origin.key(key)));
+            }
+        }
+    }
+    notes
+}
+
+fn check_driver(reader: &Reader<'_>) -> Result<()> {
+    match reader.sources.find(&k::DRIVER) {
+        Some(found) if !is_kafka_driver(&found.value.text(&found.place)?) => {
+            Err(wrong(&found.place, "'kafka'", &found.value))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn group(reader: &Reader<'_>) -> Result<String> {
+    let (group, place) = reader.text_at(&k::CONSUMER_GROUP, "realtime-servers")?;
+    if group.len() > 249 || group.chars().any(char::is_control) {
+        return Err(Error::configuration(format!(
+            "{place} must be printable and at most 249 bytes long."
+        )));
+    }
+    Ok(group)
+}
+
+fn dlq_prefix(reader: &Reader<'_>) -> Result<String> {
+    let (prefix, place) = reader.text_at(&k::DLQ_PREFIX, "dlq")?;
+    let prefix = prefix.trim_end_matches('.').to_owned();
+    validate_topic(&prefix)
+        .map_err(|e| Error::configuration(format!("{place}: {}", e.message())))?;
+    if prefix.len() > 100 {
+        return Err(Error::configuration(format!(
+            "{place} has {} bytes; at most 100 leave room for topic names.",
+            prefix.len()
+        )));
+    }
+    Ok(prefix)
+}
+
+/// `acks` and idempotence, and what they rule out.
+fn acks(reader: &mut Reader<'_>, delivery: Delivery) -> Result<(Acks, bool)> {
+    let choices = [
+        ("all", Acks::All),
+        ("-1", Acks::All),
+        ("1", Acks::Leader),
+        ("0", Acks::None),
+    ];
+    let acks = reader.choice(&k::ACKS, &choices, Acks::All)?;
+    let wanted = match reader.sources.find(&k::IDEMPOTENCE) {
+        Some(found) => Some((found.value.flag(&found.place)?, found.place)),
+        None => None,
+    };
+    let number = i32::from(acks == Acks::Leader);
+    if acks != Acks::All {
+        if delivery == Delivery::ExactlyOnce {
+            return Err(Error::configuration(format!(
+                "acks={number} contradicts delivery 'exactly-once', which needs acks=all. Remove one of them."
+            )));
+        }
+        if let Some((true, place)) = &wanted {
+            return Err(Error::configuration(format!(
+                "acks={number} contradicts {place}: an idempotent producer needs acks=all. Remove one of them."
+            )));
+        }
+        if wanted.is_none() {
+            reader.warnings.push(format!(
+                "acks={number} turns idempotence off: after a broker failure messages can be lost, doubled or out of order. Remove acks, or set it to 'all'."
+            ));
+        }
+        return Ok((acks, false));
+    }
+    match wanted {
+        Some((false, place)) if delivery == Delivery::ExactlyOnce => {
+            Err(Error::configuration(format!(
+                "{place} is false, which contradicts delivery 'exactly-once'. Remove one of them."
+            )))
+        }
+        Some((idempotent, _)) => Ok((acks, idempotent)),
+        None => Ok((acks, true)),
+    }
+}
+
+/// An idempotent producer may have five requests under way; Toporia's own configuration says ten.
+fn in_flight(producer: &mut super::Properties, idempotent: bool, warnings: &mut Vec<String>) {
+    const NAME: &str = "max.in.flight.requests.per.connection";
+    let many = producer
+        .get(NAME)
+        .and_then(|v| v.parse::<u64>().ok())
+        .is_some_and(|n| n > 5);
+    if idempotent && many {
+        producer.set(NAME, "5");
+        warnings.push(format!(
+            "{NAME} is lowered to 5, the most an idempotent producer may have."
+        ));
+    }
+}
+
+fn backoff(reader: &Reader<'_>) -> Result<(u64, u64)> {
+    let least = reader.count(&k::RETRY_BACKOFF_MS, 100, (0, HOUR), "ms")?;
+    let most = reader.count(
+        &k::RETRY_BACKOFF_MAX_MS,
+        10_000.max(least),
+        (0, 24 * HOUR),
+        "ms",
+    )?;
+    if least > most {
+        return Err(Error::configuration(format!(
+            "retry_backoff_ms ({least}) is more than retry_backoff_max_ms ({most}). Lower the first or raise the second."
+        )));
+    }
+    Ok((least, most))
+}
+
+/// The spool's directory; never in tests, which would leave files behind and replay old ones.
+fn spool(reader: &mut Reader<'_>) -> Result<Option<PathBuf>> {
+    let Some(found) = reader.sources.find(&k::SPOOL) else {
+        return Ok(None);
+    };
+    let off = match found.value.as_ref() {
+        Value::Bool(false) => true,
+        Value::Str(text) => matches!(text.trim().to_ascii_lowercase().as_str(), "off" | "false"),
+        _ => false,
+    };
+    if off {
+        return Ok(None);
+    }
+    let place = &found.place;
+    let text = match found.value.as_ref() {
+        Value::Str(text) => text.trim(),
+        other => return Err(wrong(place, "a directory, or false", other)),
+    };
+    if text.contains('\0') {
+        return Err(wrong(place, "a directory, or false", &found.value));
+    }
+    if reader
+        .sources
+        .env
+        .var("APP_ENV")
+        .is_some_and(|e| e.trim() == "testing")
+    {
+        reader
+            .notes
+            .push(format!("{place} is ignored while APP_ENV is 'testing'."));
+        return Ok(None);
+    }
+    let path = std::path::absolute(text).map_err(|e| {
+        Error::configuration(format!(
+            "{place}: '{text}' cannot be made absolute ({e}). Give an absolute path."
+        ))
+    })?;
+    if path.as_os_str() != text {
+        let path = path.display();
+        reader.notes.push(format!("{place} is taken as '{path}'."));
+    }
+    Ok(Some(path))
+}

@@ -1,0 +1,152 @@
+//! Where a setting's value comes from: the arrays, then INI, then the environment.
+
+use super::keys::{Setting, BROKERS, CONSUMER_CONFIG, PRODUCER_CONFIG};
+use super::value::{wrong, Value};
+use super::{properties, Environment};
+use crate::error::Result;
+use std::borrow::Cow;
+
+/// One array of settings and how errors call its keys.
+pub(super) struct ArrayLayer<'a> {
+    pub map: &'a [(String, Value)],
+    pub origin: Origin<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    Constructor,
+    /// `realtime.brokers.<name>`
+    Broker(&'a str),
+    /// Top level of `realtime`: for all brokers.
+    Top,
+}
+
+impl Origin<'_> {
+    /// What errors call the array itself.
+    pub fn array(self) -> String {
+        match self {
+            Self::Constructor => "the array given to the Broker".to_owned(),
+            Self::Broker(name) => format!("realtime.brokers.{name}"),
+            Self::Top => "realtime".to_owned(),
+        }
+    }
+
+    /// What errors call one of its keys.
+    pub fn key(self, key: &str) -> String {
+        match self {
+            Self::Constructor => format!("'{key}' in the array given to the Broker"),
+            _ => format!("{}.{key}", self.array()),
+        }
+    }
+}
+
+/// A value that is set, and where.
+pub(super) struct Found<'a> {
+    pub value: Cow<'a, Value>,
+    pub place: String,
+}
+
+/// The layers, the most specific first.
+pub(super) struct Sources<'a> {
+    pub arrays: Vec<ArrayLayer<'a>>,
+    pub env: &'a dyn Environment,
+}
+
+impl<'a> Sources<'a> {
+    /// The first layer that sets `setting` by its key, an alias, or a property that means it.
+    pub fn find(&self, setting: &Setting) -> Option<Found<'a>> {
+        self.in_arrays(setting)
+            .or_else(|| {
+                let text = self.env.ini(setting.key).filter(|_| setting.ini)?;
+                from_text(text, || {
+                    format!("the INI setting toporia_realtime.{}", setting.key)
+                })
+            })
+            .or_else(|| {
+                let name = setting.env?;
+                from_text(self.env.var(name)?, || {
+                    format!("the environment variable {name}")
+                })
+            })
+    }
+
+    fn in_arrays(&self, setting: &Setting) -> Option<Found<'a>> {
+        let found = |value, place| Found {
+            value: Cow::Borrowed(value),
+            place,
+        };
+        for layer in &self.arrays {
+            for key in std::iter::once(&setting.key).chain(setting.aliases) {
+                if let Some(value) = set_member(layer.map, key) {
+                    let elsewhere = setting.key == BROKERS.key
+                        && (no_addresses(value)
+                            || (matches!(layer.origin, Origin::Top)
+                                && super::host::named_brokers(value).is_some()));
+                    if !elsewhere {
+                        return Some(found(value, layer.origin.key(key)));
+                    }
+                }
+            }
+            for (config, wanted) in [
+                (PRODUCER_CONFIG.key, setting.producer),
+                (CONSUMER_CONFIG.key, setting.consumer),
+            ] {
+                let Some(map) = set_member(layer.map, config).and_then(Value::as_map) else {
+                    continue;
+                };
+                let hit = map
+                    .iter()
+                    .find(|(k, v)| wanted.contains(&properties::canonical(k)) && !v.is_unset());
+                if let Some((key, value)) = hit {
+                    return Some(found(value, layer.origin.key(&format!("{config}.{key}"))));
+                }
+            }
+        }
+        None
+    }
+
+    /// Members of the map `setting`, of all arrays: the most specific layer wins for each name.
+    pub fn merged(&self, setting: &Setting) -> Result<Vec<(&'a str, Found<'a>)>> {
+        let mut members: Vec<(&str, Found<'_>)> = Vec::new();
+        for layer in &self.arrays {
+            let Some(value) = set_member(layer.map, setting.key) else {
+                continue;
+            };
+            let place = layer.origin.key(setting.key);
+            let map = value
+                .as_map()
+                .ok_or_else(|| wrong(&place, "an array of names and values", value))?;
+            for (name, value) in map.iter().filter(|(_, v)| !v.is_unset()) {
+                if members.iter().all(|(n, _)| n != name) {
+                    let found = Found {
+                        value: Cow::Borrowed(value),
+                        place: layer.origin.key(&format!("{}.{name}", setting.key)),
+                    };
+                    members.push((name, found));
+                }
+            }
+        }
+        Ok(members)
+    }
+}
+
+fn set_member<'a>(map: &'a [(String, Value)], key: &str) -> Option<&'a Value> {
+    let (_, value) = map.iter().find(|(k, _)| k == key)?;
+    (!value.is_unset()).then_some(value)
+}
+
+fn from_text<'a>(text: String, place: impl Fn() -> String) -> Option<Found<'a>> {
+    let value = Value::Str(text);
+    (!value.is_unset()).then(|| Found {
+        value: Cow::Owned(value),
+        place: place(),
+    })
+}
+
+/// What `explode(',', '')` leaves: a list without an address, as good as unset.
+fn no_addresses(value: &Value) -> bool {
+    match value {
+        Value::List(items) => items.iter().all(Value::is_unset),
+        _ => false,
+    }
+}

@@ -1,0 +1,246 @@
+//! Tests of values, precedence, ranges and the rules between settings.
+
+use super::super::*;
+use super::{env, from, json, refused, with, Env};
+use std::path::Path;
+
+#[test]
+fn defaults() {
+    let c = from("[]").unwrap();
+    assert_eq!(
+        (c.name.as_str(), c.brokers.as_str()),
+        ("kafka", "localhost:9092")
+    );
+    assert_eq!(c.consumer_group, "realtime-servers");
+    assert_eq!(c.topics.topic_for("user.1").unwrap(), "realtime_user_1");
+    assert_eq!((c.acks, c.idempotent, c.sync), (Acks::All, true, false));
+    assert_eq!(
+        (c.queue_full_ms, c.request_flush_ms, c.shutdown_flush_ms),
+        (100, 500, 10_000)
+    );
+    assert_eq!(
+        (c.max_hops, c.loop_guard, c.auto_create_topics),
+        (8, true, true)
+    );
+    assert_eq!(
+        (c.dlq, c.dlq_prefix.as_str(), c.max_retries),
+        (true, "dlq", 3)
+    );
+    assert_eq!((c.retry_backoff_ms, c.retry_backoff_max_ms), (100, 10_000));
+    assert_eq!((c.retry_max_parked, c.retry_max_ahead), (1000, 1000));
+    assert_eq!(
+        (c.commit_interval_ms, c.delivery),
+        (1000, Delivery::AtLeastOnce)
+    );
+    assert_eq!(
+        (&c.spool, &c.transactional_id, &c.group_instance_id),
+        (&None, &None, &None)
+    );
+    assert_eq!(c.application, "default");
+    assert!(c.debug_notes.is_empty() && c.warnings.is_empty());
+    assert!(!c.is_embedded());
+}
+
+#[test]
+fn the_most_specific_layer_wins_and_empty_counts_as_unset() {
+    let variables = env(&[
+        ("KAFKA_TOPIC_PREFIX", "environment"),
+        ("KAFKA_BROKERS", "env:1"),
+        ("ini:topic_prefix", "ini"),
+        ("ini:consumer_group", " "),
+        ("KAFKA_CONSUMER_GROUP", "env-group"),
+    ]);
+    let layer = |prefix: &str| format!(r#"{{"topic_prefix":{prefix}}}"#);
+    let prefix = |constructor: &str, broker: &str, top: &str, env: &Env| {
+        let constructor = json(&layer(constructor));
+        let configured = json(&format!(
+            r#"{{"topic_prefix":{top},"brokers":{{"kafka":{}}}}}"#,
+            layer(broker)
+        ));
+        let layers = Layers {
+            constructor: Some(&constructor),
+            configured: Some(&configured),
+            env,
+        };
+        let config = BrokerConfig::resolve(None, &layers).unwrap();
+        config.topics.prefix().to_owned()
+    };
+    assert_eq!(prefix(r#""a""#, r#""b""#, r#""c""#, &variables), "a");
+    assert_eq!(prefix(r#""""#, r#""b""#, r#""c""#, &variables), "b");
+    assert_eq!(prefix("null", r#"" ""#, r#""c""#, &variables), "c");
+    assert_eq!(prefix("null", "null", "null", &variables), "ini");
+    assert_eq!(
+        prefix("null", "null", "null", &env(&[("KAFKA_TOPIC_PREFIX", "e")])),
+        "e"
+    );
+    assert_eq!(prefix("null", "null", "null", &Env::default()), "realtime");
+    let c = with(
+        "{}",
+        &[
+            ("KAFKA_BROKERS", "env:1"),
+            ("ini:consumer_group", " "),
+            ("KAFKA_CONSUMER_GROUP", "g"),
+        ],
+    );
+    let c = c.unwrap();
+    assert_eq!(
+        (c.brokers.as_str(), c.consumer_group.as_str()),
+        ("env:1", "g")
+    );
+}
+
+#[test]
+fn addresses() {
+    for (brokers, expected) in [
+        (r#""a:1, b:2 ,""#, "a:1,b:2"),
+        (r#"["a:1","","b"]"#, "a:1,b"),
+        (r#"{"0":"a:1","2":"b:2"}"#, "a:1,b:2"),
+        (r#""[::1]:9092""#, "[::1]:9092"),
+        (
+            r#""SASL_SSL://k.example:9093""#,
+            "SASL_SSL://k.example:9093",
+        ),
+        (r#""embedded""#, "embedded"),
+        (r"[]", "fallback:1"),
+        (r#"[""]"#, "fallback:1"),
+        (r#""""#, "fallback:1"),
+    ] {
+        let c = with(
+            &format!(r#"{{"brokers":{brokers}}}"#),
+            &[("KAFKA_BROKERS", "fallback:1")],
+        );
+        assert_eq!(c.unwrap().brokers, expected, "{brokers}");
+    }
+    for bad in [
+        r#""a b:1""#,
+        r#""a:0""#,
+        r#""a:99999""#,
+        r#""a:x""#,
+        r#"":1""#,
+        "7",
+        "true",
+        r#""embedded,a:1""#,
+        r#"[["a"]]"#,
+    ] {
+        refused(&format!(r#"{{"brokers":{bad}}}"#), &["brokers", "must be"]);
+    }
+    refused(
+        r#"{"brokers":{"kafka":{"brokers":"a:1"}}}"#,
+        &["Realtime::configure()"],
+    );
+    assert!(from(r#"{"brokers":"embedded"}"#).unwrap().is_embedded());
+}
+
+#[test]
+fn values_may_be_text() {
+    let c = from(
+        r#"{"queue_full_ms":"250","loop_guard":"off","dlq":0,"spool_max_bytes":"64M","max_hops":3.0,
+            "produce":"SYNC","delivery":"at_most_once","auto_create_topics":"no","commit_interval_ms":" 50 "}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        (c.queue_full_ms, c.max_hops, c.spool_max_bytes),
+        (250, 3, 64 << 20)
+    );
+    assert_eq!(
+        (c.loop_guard, c.dlq, c.auto_create_topics, c.sync),
+        (false, false, false, true)
+    );
+    assert_eq!(
+        (c.delivery, c.commit_interval_ms),
+        (Delivery::AtMostOnce, 50)
+    );
+    for (text, says) in [
+        (r#"{"queue_full_ms":"soon"}"#, "'queue_full_ms' in the array given to the Broker must be a whole number of ms from 0 to 600000; it is 'soon'."),
+        (r#"{"queue_full_ms":-1}"#, "it is -1"),
+        (r#"{"queue_full_ms":1.5}"#, "it is 1.5"),
+        (r#"{"queue_full_ms":[1]}"#, "it is a list"),
+        (r#"{"max_hops":1001}"#, "from 0 to 1000"),
+        (r#"{"loop_guard":"maybe"}"#, "true or false; it is 'maybe'"),
+        (r#"{"loop_guard":2}"#, "it is 2"),
+        (r#"{"delivery":"exactly"}"#, "'at-least-once', 'at-most-once', 'exactly-once'"),
+        (r#"{"produce":true}"#, "'async', 'sync'"),
+        (r#"{"topic_prefix":true}"#, "must be text; it is true"),
+        (r#"{"topic_prefix":"a b"}"#, "a space at position 2"),
+        (r#"{"topic_prefix":"x.__events"}"#, "reserved"),
+        (r#"{"consumer_group":"a\nb"}"#, "printable"),
+        (r#"{"dlq_prefix":"d l q"}"#, "dlq_prefix"),
+        (r#"{"driver":"redis"}"#, "'kafka'; it is 'redis'"),
+        (r#"{"producer_config":"linger.ms=5"}"#, "an array of names and values"),
+    ] {
+        refused(text, &[says]);
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other() {
+    refused(
+        r#"{"acks":1,"delivery":"exactly-once"}"#,
+        &["acks=1 contradicts delivery 'exactly-once'"],
+    );
+    refused(
+        r#"{"producer_config":{"acks":"0"},"delivery":"exactly-once"}"#,
+        &["acks=0"],
+    );
+    refused(
+        r#"{"producer_config":{"acks":"1","enable.idempotence":true}}"#,
+        &["acks=1", "enable.idempotence"],
+    );
+    refused(
+        r#"{"idempotence":false,"delivery":"exactly-once"}"#,
+        &["idempotence", "exactly-once"],
+    );
+    refused(r#"{"acks":2}"#, &["'all', '-1', '1', '0'; it is 2"]);
+    refused(
+        r#"{"retry_backoff_ms":500,"retry_backoff_max_ms":100}"#,
+        &["retry_backoff_ms (500)", "(100)"],
+    );
+    assert_eq!(
+        from(r#"{"retry_backoff_ms":20000}"#)
+            .unwrap()
+            .retry_backoff_max_ms,
+        20_000
+    );
+
+    let c = from(r#"{"producer_config":{"request.required.acks":"1"}}"#).unwrap();
+    assert_eq!(
+        (c.acks, c.idempotent, c.warnings.len()),
+        (Acks::Leader, false, 1)
+    );
+    assert!(
+        c.warnings[0].contains("acks=1 turns idempotence off"),
+        "{:?}",
+        c.warnings
+    );
+    let c = from(r#"{"acks":1,"idempotence":false}"#).unwrap();
+    assert!(!c.idempotent && c.warnings.is_empty());
+    let c = from(r#"{"acks":"ALL","producer_config":{"max.in.flight":10}}"#).unwrap();
+    assert!(c.idempotent && c.warnings[0].contains("lowered to 5"));
+}
+
+#[test]
+fn the_spool() {
+    let spool = |value: &str, env: &[(&str, &str)]| {
+        with(&format!(r#"{{"spool":{value}}}"#), env).unwrap().spool
+    };
+    assert_eq!(
+        spool(r#""/var/spool/x""#, &[]).as_deref(),
+        Some(Path::new("/var/spool/x"))
+    );
+    let relative = spool(r#""var/spool""#, &[]).unwrap();
+    assert!(relative.is_absolute() && relative.ends_with("var/spool"));
+    for off in ["false", r#""off""#] {
+        assert_eq!(spool(off, &[("REALTIME_SPOOL", "/tmp/x")]), None);
+    }
+    assert_eq!(
+        spool("null", &[("ini:spool", "/a"), ("REALTIME_SPOOL", "/b")]).as_deref(),
+        Some(Path::new("/a"))
+    );
+    assert_eq!(
+        spool("null", &[("REALTIME_SPOOL", "/b")]).as_deref(),
+        Some(Path::new("/b"))
+    );
+    let c = with(r#"{"spool":"/a"}"#, &[("APP_ENV", "testing")]).unwrap();
+    assert!(c.spool.is_none() && c.debug_notes[0].contains("APP_ENV"));
+    refused(r#"{"spool":true}"#, &["a directory, or false"]);
+}

@@ -1,0 +1,338 @@
+//! Which callback gets a record: exactly one, the exact subscription before a pattern, among patterns the first subscribed.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::message::{scan_envelope, Scanned};
+use crate::topic::{validate_kafka_topic, ChannelPattern, TopicFilter, TopicMap};
+
+/// How a subscription takes its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// One by one, in a callback.
+    Single,
+    /// As lists, in a callback.
+    Batch,
+    /// By `poll()`, acknowledged by hand.
+    Pull,
+}
+
+/// What a subscription reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Envelopes of the channels that match.
+    Channels(ChannelPattern),
+    /// Every record of the topics that match.
+    Topics(ChannelPattern),
+}
+
+/// One subscription with the host's callback.
+#[derive(Debug)]
+pub struct Subscription<C> {
+    /// What it reads.
+    pub target: Target,
+    /// How it takes its records.
+    pub style: Style,
+    /// The host's callback; `None` for [`Style::Pull`].
+    pub callback: Option<C>,
+}
+
+impl<C> Subscription<C> {
+    fn name(&self) -> &str {
+        let (Target::Channels(pattern) | Target::Topics(pattern)) = &self.target;
+        pattern.as_str()
+    }
+
+    fn is_exact(&self) -> bool {
+        let (Target::Channels(pattern) | Target::Topics(pattern)) = &self.target;
+        pattern.is_exact()
+    }
+}
+
+/// Where a record goes.
+#[derive(Debug)]
+pub enum Route<'r, C> {
+    /// To this subscription, with its envelope unless it is raw.
+    To(Rc<Subscription<C>>, Option<Scanned<'r>>),
+    /// Its channel belongs to another topic: nobody may be made to believe it.
+    Mismatch(Scanned<'r>),
+    /// Nobody here subscribed its channel.
+    Unclaimed,
+    /// On a channel topic, but not an envelope.
+    NotAnEnvelope(Error),
+}
+
+/// All subscriptions of a consumer, in the order they were made.
+#[derive(Debug)]
+pub struct Subscriptions<C> {
+    all: Vec<Rc<Subscription<C>>>,
+    channels: HashMap<String, usize>,
+    topics: HashMap<String, usize>,
+    patterns: Vec<usize>,
+}
+
+impl<C> Default for Subscriptions<C> {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            channels: HashMap::new(),
+            topics: HashMap::new(),
+            patterns: Vec::new(),
+        }
+    }
+}
+
+/// Checks and wraps a channel or a pattern of channels.
+///
+/// # Errors
+/// InvalidChannel: not a channel name or pattern, or no topic can carry it.
+pub fn channels(pattern: &str, map: &TopicMap) -> Result<Target> {
+    let parsed = ChannelPattern::parse(pattern)?;
+    if parsed.is_exact() {
+        map.topic_for(pattern)?;
+    }
+    Ok(Target::Channels(parsed))
+}
+
+/// Checks and wraps a topic or a pattern of topics.
+///
+/// # Errors
+/// InvalidChannel: not a topic name or pattern.
+pub fn topics(pattern: &str) -> Result<Target> {
+    let parsed = ChannelPattern::parse(pattern).map_err(|_| {
+        Error::channel(format!(
+            "\"{pattern}\" is not a topic name or pattern of topics."
+        ))
+    })?;
+    validate_kafka_topic(&pattern.replace('*', "x"))?;
+    Ok(Target::Topics(parsed))
+}
+
+impl<C> Subscriptions<C> {
+    /// Adds a subscription; the same name again replaces it, in its old place.
+    ///
+    /// # Errors
+    /// Configuration: callbacks and `poll()` on one broker.
+    pub fn add(&mut self, subscription: Subscription<C>) -> Result<()> {
+        let pull = subscription.style == Style::Pull;
+        let others = self
+            .all
+            .iter()
+            .find(|other| other.target != subscription.target);
+        if let Some(other) = others.filter(|other| (other.style == Style::Pull) != pull) {
+            return Err(Error::configuration(format!(
+                "\"{}\" cannot be subscribed {} a callback: \"{}\" was subscribed {} one, and a broker either runs callbacks or \
+                 is polled. Use a second Broker.",
+                subscription.name(),
+                if pull { "without" } else { "with" },
+                other.name(),
+                if pull { "with" } else { "without" },
+            )));
+        }
+        let place = self
+            .all
+            .iter()
+            .position(|other| other.target == subscription.target);
+        match place {
+            Some(place) => self.all[place] = Rc::new(subscription),
+            None => self.all.push(Rc::new(subscription)),
+        }
+        self.reindex();
+        Ok(())
+    }
+
+    /// Removes a subscription by the name it was made with; false where there is none.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let before = self.all.len();
+        self.all.retain(|subscription| subscription.name() != name);
+        self.reindex();
+        self.all.len() < before
+    }
+
+    fn reindex(&mut self) {
+        self.channels.clear();
+        self.topics.clear();
+        self.patterns.clear();
+        for (place, subscription) in self.all.iter().enumerate() {
+            match &subscription.target {
+                _ if !subscription.is_exact() => self.patterns.push(place),
+                Target::Channels(_) => {
+                    drop(self.channels.insert(subscription.name().to_owned(), place))
+                }
+                Target::Topics(_) => {
+                    drop(self.topics.insert(subscription.name().to_owned(), place))
+                }
+            }
+        }
+    }
+
+    /// True where nothing is subscribed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// True where this is a broker to `poll()`.
+    #[must_use]
+    pub fn is_pull(&self) -> bool {
+        self.all
+            .iter()
+            .any(|subscription| subscription.style == Style::Pull)
+    }
+
+    /// True where a pattern of topics has to be looked for.
+    #[must_use]
+    pub fn has_patterns(&self, map: &TopicMap) -> bool {
+        self.filters(map)
+            .iter()
+            .any(|filter| matches!(filter, TopicFilter::Regex(_)))
+    }
+
+    /// Every subscription, for the host's garbage collector.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Subscription<C>>> {
+        self.all.iter()
+    }
+
+    /// The topics to read, none twice.
+    #[must_use]
+    pub fn filters(&self, map: &TopicMap) -> Vec<TopicFilter> {
+        let mut filters: Vec<TopicFilter> =
+            self.all.iter().flat_map(|one| one.filters(map)).collect();
+        filters.sort();
+        filters.dedup();
+        filters
+    }
+
+    /// The same for the same set of subscriptions, on every machine.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut names: Vec<String> = self
+            .all
+            .iter()
+            .map(|one| match one.target {
+                Target::Channels(_) => format!("c:{}", one.name()),
+                Target::Topics(_) => format!("t:{}", one.name()),
+            })
+            .collect();
+        names.sort();
+        // FNV-1a: stable and enough to tell sets apart.
+        let hash = names
+            .join("\n")
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        format!("{hash:016x}")
+    }
+
+    /// Where a record goes.
+    #[must_use]
+    pub fn route<'r>(&self, map: &TopicMap, topic: &str, value: Option<&'r [u8]>) -> Route<'r, C> {
+        if let Some(&place) = self.topics.get(topic) {
+            return Route::To(Rc::clone(&self.all[place]), None);
+        }
+        let raw = self.raw_pattern(topic);
+        let scanned = match value.map(scan_envelope) {
+            Some(Ok(scanned)) => scanned,
+            other => {
+                return match (raw, other) {
+                    (Some(raw), _) => Route::To(raw, None),
+                    (None, Some(Err(error))) => Route::NotAnEnvelope(error),
+                    (None, _) => Route::NotAnEnvelope(Error::encoding(
+                        "Not an envelope: the record has no value.",
+                    )),
+                }
+            }
+        };
+        let Some(channel) = scanned.channel.as_deref() else {
+            return match (self.only_reader(map, topic), raw) {
+                (Some(only), _) => Route::To(only, Some(scanned)),
+                (None, Some(raw)) => Route::To(raw, None),
+                (None, None) => Route::Unclaimed,
+            };
+        };
+        if !map.maps_to(channel, topic) {
+            return raw.map_or(Route::Mismatch(scanned), |raw| Route::To(raw, None));
+        }
+        if let Some(&place) = self.channels.get(channel) {
+            return Route::To(Rc::clone(&self.all[place]), Some(scanned));
+        }
+        for &place in &self.patterns {
+            let subscription = &self.all[place];
+            match &subscription.target {
+                Target::Channels(pattern) if pattern.matches(channel) => {
+                    return Route::To(Rc::clone(subscription), Some(scanned));
+                }
+                Target::Topics(pattern) if pattern.matches(topic) => {
+                    return Route::To(Rc::clone(subscription), None);
+                }
+                _ => {}
+            }
+        }
+        Route::Unclaimed
+    }
+
+    fn raw_pattern(&self, topic: &str) -> Option<Rc<Subscription<C>>> {
+        let mut patterns = self.patterns.iter().map(|&place| &self.all[place]);
+        patterns
+            .find(|one| matches!(&one.target, Target::Topics(pattern) if pattern.matches(topic)))
+            .cloned()
+    }
+
+    /// The subscription that reads this topic, where there is only one.
+    fn only_reader(&self, map: &TopicMap, topic: &str) -> Option<Rc<Subscription<C>>> {
+        let mut readers = self.all.iter().filter(|one| one.reads(map, topic));
+        let first = readers.next()?;
+        readers.next().is_none().then(|| Rc::clone(first))
+    }
+}
+
+impl<C> Subscription<C> {
+    fn filters(&self, map: &TopicMap) -> Vec<TopicFilter> {
+        match &self.target {
+            Target::Channels(pattern) => map.topics_for_subscription(pattern),
+            Target::Topics(pattern) if pattern.is_exact() => {
+                vec![TopicFilter::Exact(pattern.as_str().to_owned())]
+            }
+            Target::Topics(pattern) => vec![TopicFilter::Regex(topic_regex(pattern.as_str()))],
+        }
+    }
+
+    fn reads(&self, map: &TopicMap, topic: &str) -> bool {
+        match &self.target {
+            Target::Topics(pattern) => pattern.matches(topic),
+            Target::Channels(pattern) if pattern.is_exact() => map.maps_to(pattern.as_str(), topic),
+            Target::Channels(pattern) => pattern_reads(map, pattern, topic),
+        }
+    }
+}
+
+/// Whether channels of a pattern can be in this topic: the pattern, turned into one of topics by the rule for channels.
+fn pattern_reads(map: &TopicMap, pattern: &ChannelPattern, topic: &str) -> bool {
+    const STAR: &str = "0STAR0";
+    let filters = map.topics_for_subscription(pattern);
+    if filters
+        .iter()
+        .any(|filter| matches!(filter, TopicFilter::Exact(name) if name == topic))
+    {
+        return true;
+    }
+    let regex = filters
+        .iter()
+        .any(|filter| matches!(filter, TopicFilter::Regex(_)));
+    regex
+        && map
+            .topic_for(&pattern.as_str().replace('*', STAR))
+            .and_then(|sample| ChannelPattern::parse(&sample.replace(STAR, "*")))
+            .is_ok_and(|topics| topics.matches(topic))
+}
+
+/// librdkafka's regular expression for a pattern of topics.
+fn topic_regex(pattern: &str) -> String {
+    let escaped = pattern
+        .replace('.', "\\.")
+        .replace("**", "\u{1}")
+        .replace('*', "[^.]+");
+    format!("^{}$", escaped.replace('\u{1}', ".+"))
+}

@@ -1,0 +1,196 @@
+//! Commits: what was handled is told to Kafka, but only once everything the callbacks sent is acknowledged.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::consumer::Consumer;
+use super::native::{self, Partitions};
+use super::offsets::Metadata;
+use crate::error::{Error, Kind, Result};
+use crate::process;
+
+/// A periodic commit waits this long for acknowledgements, then leaves it to the next one.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Consumer {
+    /// From now on a delivery that fails ends the consuming: its cause is a callback of ours.
+    pub fn watch_deliveries(&self) {
+        self.failed_before.set(failed_deliveries());
+    }
+
+    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer.
+    ///
+    /// # Errors
+    /// Delivery: something a callback sent was not delivered; nothing is committed.
+    pub fn commit_if_due(&self) -> Result<()> {
+        if self.last_commit.get().elapsed() < Duration::from_millis(self.config.commit_interval_ms)
+        {
+            return Ok(());
+        }
+        self.last_commit.set(Instant::now());
+        self.read_answers(Duration::ZERO);
+        if self.state.borrow().commit_under_way {
+            return Ok(());
+        }
+        self.request(Instant::now() + PATIENCE).map(drop)
+    }
+
+    /// Asks for a commit soon, as an acknowledgement by hand does.
+    ///
+    /// # Errors
+    /// See [`Consumer::commit_if_due`].
+    pub fn commit_soon(&self) -> Result<()> {
+        self.read_answers(Duration::ZERO);
+        if self.state.borrow().commit_under_way {
+            return Ok(());
+        }
+        self.last_commit.set(Instant::now());
+        self.request(Instant::now() + PATIENCE).map(drop)
+    }
+
+    /// Commits everything handled and waits for Kafka's answer, `bound` at most.
+    ///
+    /// # Errors
+    /// Delivery: something a callback sent was not delivered; nothing is committed.
+    pub fn commit_now(&self, bound: Duration) -> Result<()> {
+        let until = Instant::now() + bound;
+        while self.state.borrow().commit_under_way && Instant::now() < until {
+            self.read_answers(until.saturating_duration_since(Instant::now()));
+        }
+        if self.request(until)? {
+            while self.state.borrow().commit_under_way && Instant::now() < until {
+                self.read_answers(until.saturating_duration_since(Instant::now()));
+            }
+        }
+        self.state.borrow_mut().commit_under_way = false;
+        Ok(())
+    }
+
+    /// Sends the request; false where there is nothing to commit, or acknowledgements are missing still.
+    fn request(&self, until: Instant) -> Result<bool> {
+        let mut list = Partitions::new();
+        {
+            let mut state = self.state.borrow_mut();
+            let metadata = Metadata {
+                subscriptions: state.subscriptions.clone(),
+                attempts: 0,
+            }
+            .bytes();
+            for partition in state.partitions.iter_mut().flatten() {
+                if let Some(offset) = partition.committable() {
+                    partition.requested(offset);
+                    let element = list.add(&partition.topic, partition.number, offset);
+                    Partitions::set_metadata(element, &metadata);
+                }
+            }
+        }
+        // The list is made first: what is sent from here on belongs to records that are not in it.
+        if !self.deliveries_settled(until)? || list.elements().is_empty() {
+            return Ok(false);
+        }
+        // SAFETY: a live client and our own queue; the list is copied.
+        let code = unsafe {
+            sys::bindings::rd_kafka_commit_queue(
+                self.client,
+                list.raw(),
+                self.commits,
+                None,
+                std::ptr::null_mut(),
+            )
+        };
+        let sent = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+        if !sent {
+            self.stats
+                .commit_failures
+                .set(self.stats.commit_failures.get() + 1);
+        }
+        self.state.borrow_mut().commit_under_way = sent;
+        Ok(sent)
+    }
+
+    /// Waits until everything this process sent is acknowledged.
+    fn deliveries_settled(&self, until: Instant) -> Result<bool> {
+        let clients = process::current().clients.all();
+        let mut settled = true;
+        for client in &clients {
+            settled &= client.settle(until);
+        }
+        if failed_deliveries() == self.failed_before.get() {
+            return Ok(settled);
+        }
+        let mut failed = Vec::new();
+        for client in &clients {
+            if let Err(error) = client.flush(Duration::ZERO) {
+                failed.extend_from_slice(error.failed());
+            }
+        }
+        failed.retain(|message| {
+            message.kind != Kind::Connection || !message.reason.ends_with("still queued")
+        });
+        let first = failed.first().map_or_else(String::new, |first| {
+            format!(
+                " The first: {} for topic \"{}\" ({}).",
+                first.id, first.topic, first.reason
+            )
+        });
+        self.watch_deliveries();
+        Err(Error::delivery(
+            format!(
+                "What a callback sent was not delivered, so its records are not committed and come again.{first}"
+            ),
+            failed,
+        ))
+    }
+
+    /// Reads answers to commit requests, waiting at most `wait` for the first.
+    fn read_answers(&self, wait: Duration) {
+        let wait = i32::try_from(wait.as_millis()).unwrap_or(0);
+        // SAFETY: our own queue; each event is destroyed once.
+        unsafe {
+            let event = sys::rd_kafka_queue_poll(self.commits, wait);
+            if event.is_null() {
+                return;
+            }
+            let code = sys::rd_kafka_event_error(event);
+            let list = sys::bindings::rd_kafka_event_topic_partition_list(event);
+            let mut state = self.state.borrow_mut();
+            state.commit_under_way = false;
+            if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                self.heard_from_kafka();
+                self.stats.commits.set(self.stats.commits.get() + 1);
+                let count = if list.is_null() {
+                    0
+                } else {
+                    usize::try_from((*list).cnt).unwrap_or(0)
+                };
+                for n in 0..count {
+                    let element = &*(*list).elems.add(n);
+                    let topic = native::topic_of(element);
+                    let partitions = state.partitions.iter_mut().flatten();
+                    let mut ours = partitions.filter(|partition| {
+                        partition.number == element.partition && *partition.topic == *topic
+                    });
+                    if let Some(partition) = ours.next() {
+                        if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                            partition.committed(element.offset);
+                        }
+                    }
+                }
+            } else {
+                self.stats
+                    .commit_failures
+                    .set(self.stats.commit_failures.get() + 1);
+                state.last_error = Some(format!("commit: {}", native::describe(code)));
+            }
+            sys::rd_kafka_event_destroy(event);
+        }
+    }
+}
+
+fn failed_deliveries() -> u64 {
+    process::current().counters.failed.load(Ordering::Acquire)
+}

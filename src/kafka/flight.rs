@@ -1,0 +1,206 @@
+//! Which messages are still on their way: enough to name them when a flush runs out of time.
+//!
+//! librdkafka reports only failures to us (a report for each success would cost more than sending), so acknowledgements are
+//! seen by an interceptor in its own threads: one relaxed store a message. The last 4096 messages can be named.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use crate::process::Counters;
+
+/// Power of two: so many of the latest messages are remembered by name.
+const REMEMBERED: usize = 4096;
+/// Ids are cut to this many bytes; a UUID has 36.
+const ID_WORDS: usize = 5;
+
+/// Set in the opaque of messages that come from the spool: their acknowledgement belongs to the replay.
+pub const REPLAY: u64 = 1 << 63;
+/// Set in the opaque of messages whose partition the caller chose: sent again, they go there again.
+pub const PINNED: u64 = 1 << 62;
+/// The rest of the opaque is the message's number.
+const SEQUENCE: u64 = PINNED - 1;
+
+#[derive(Default)]
+struct Slot {
+    sequence: AtomicU64,
+    acknowledged: AtomicU64,
+    topic: AtomicU32,
+    id: [AtomicU64; ID_WORDS],
+}
+
+/// The flight log of one client. Shared with librdkafka's threads, so it lives in a stable place until the client is destroyed.
+pub struct Flight {
+    sent: AtomicU64,
+    settled: AtomicU64,
+    slots: Box<[Slot]>,
+    /// Acknowledged messages of the running replay.
+    pub replayed: AtomicU64,
+    /// Set by every acknowledgement: a broker answers.
+    pub answered: AtomicBool,
+    counters: &'static Counters,
+}
+
+impl Flight {
+    pub fn new(counters: &'static Counters) -> Self {
+        Self {
+            sent: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            slots: (0..REMEMBERED).map(|_| Slot::default()).collect(),
+            replayed: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
+            counters,
+        }
+    }
+
+    /// Notes a message about to be sent; the number goes along as its opaque.
+    #[inline]
+    pub fn depart(&self, id: &str, topic: u32) -> u64 {
+        let sequence = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+        let slot = self.slot(sequence);
+        let mut words = [0u8; ID_WORDS * 8];
+        let length = id.len().min(words.len());
+        words[..length].copy_from_slice(&id.as_bytes()[..length]);
+        for (word, bytes) in slot.id.iter().zip(words.chunks_exact(8)) {
+            word.store(
+                u64::from_ne_bytes(bytes.try_into().unwrap_or_default()),
+                Ordering::Relaxed,
+            );
+        }
+        slot.topic.store(topic, Ordering::Relaxed);
+        slot.sequence.store(sequence, Ordering::Release);
+        sequence
+    }
+
+    /// Messages sent and neither acknowledged nor reported as failed.
+    pub fn left(&self) -> u64 {
+        let settled = self.settled.load(Ordering::Acquire);
+        self.sent.load(Ordering::Acquire).saturating_sub(settled)
+    }
+
+    /// Ends a journey: acknowledged, failed and reported, or not accepted at all.
+    pub fn settle(&self, opaque: u64) {
+        let sequence = opaque & SEQUENCE;
+        self.slot(sequence)
+            .acknowledged
+            .store(sequence, Ordering::Relaxed);
+        self.settled.fetch_add(1, Ordering::Release);
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // masked to the table's size
+    fn slot(&self, sequence: u64) -> &Slot {
+        &self.slots[(sequence as usize) & (REMEMBERED - 1)]
+    }
+
+    /// The messages not acknowledged yet, oldest first, at most `most`: (id, topic number).
+    pub fn outstanding(&self, most: usize) -> Vec<(String, u32)> {
+        let last = self.sent.load(Ordering::Acquire);
+        let first = last.saturating_sub(REMEMBERED as u64) + 1;
+        (first..=last)
+            .filter_map(|sequence| {
+                let slot = self.slot(sequence);
+                let here = slot.sequence.load(Ordering::Acquire) == sequence;
+                let open = slot.acknowledged.load(Ordering::Acquire) != sequence;
+                (here && open).then(|| (slot.id_text(), slot.topic.load(Ordering::Relaxed)))
+            })
+            .take(most)
+            .collect()
+    }
+
+    /// The id sent under this opaque, where it is still remembered.
+    pub fn id_of(&self, opaque: u64) -> Option<String> {
+        let sequence = opaque & SEQUENCE;
+        let slot = self.slot(sequence);
+        (slot.sequence.load(Ordering::Acquire) == sequence).then(|| slot.id_text())
+    }
+
+    /// Hooks the acknowledgements of `client`.
+    ///
+    /// # Safety
+    /// `client` must be a live producer and `self` must outlive it at this address.
+    pub unsafe fn attach(&self, client: *mut sys::rd_kafka_t) -> bool {
+        let result = sys::bindings::rd_kafka_interceptor_add_on_acknowledgement(
+            client,
+            c"toporia_realtime".as_ptr(),
+            Some(on_acknowledgement),
+            super::native::opaque(self),
+        );
+        result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+
+    #[inline]
+    fn acknowledged(&self, opaque: u64, failed: bool) {
+        if failed {
+            // Settled with its delivery report, which carries the message itself.
+            return;
+        }
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Release);
+        }
+        self.counters.delivered.fetch_add(1, Ordering::Relaxed);
+        if opaque & REPLAY == 0 {
+            self.settle(opaque);
+        } else {
+            self.replayed.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+impl Slot {
+    fn id_text(&self) -> String {
+        let mut bytes = Vec::with_capacity(ID_WORDS * 8);
+        for word in &self.id {
+            bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        while bytes.last() == Some(&0) {
+            bytes.pop();
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+unsafe extern "C" fn on_acknowledgement(
+    _client: *mut sys::rd_kafka_t,
+    message: *mut sys::rd_kafka_message_t,
+    flight: *mut c_void,
+) -> Code {
+    let flight = &*flight.cast::<Flight>();
+    let message = &*message;
+    let failed = message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+    flight.acknowledged(message._private as u64, failed);
+    Code::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counters, Flight, REMEMBERED};
+
+    fn flight() -> Flight {
+        Flight::new(Box::leak(Box::new(Counters::default())))
+    }
+
+    #[test]
+    fn names_what_is_still_on_its_way() {
+        let flight = flight();
+        let first = flight.depart("a", 0);
+        flight.depart("b", 1);
+        flight.acknowledged(first, false);
+        assert_eq!(flight.outstanding(10), [("b".to_owned(), 1)]);
+        assert_eq!(flight.counters.delivered.load(super::Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn remembers_only_the_latest() {
+        let flight = flight();
+        for n in 0..=REMEMBERED {
+            flight.depart(&format!("{n}"), 0);
+        }
+        let open = flight.outstanding(usize::MAX);
+        assert_eq!(open.len(), REMEMBERED);
+        assert_eq!(open[0].0, "1");
+        assert_eq!(flight.id_of(1), None);
+    }
+}

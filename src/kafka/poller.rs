@@ -1,0 +1,359 @@
+//! The thread of a producer client: takes delivery failures, keeps or reports them, lets messages in whose topic was missing,
+//! and sends the spool again once Kafka answers.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::admin::Lookup;
+use super::delivery::{self, Undelivered};
+use super::flight::REPLAY;
+use super::native;
+use super::producer::{produce, Outgoing, Producer};
+use super::replay::Replay;
+use super::topics::Readiness;
+use crate::error::{FailedMessage, Kind, Result};
+use crate::log::Level;
+use crate::process;
+use crate::spool::SpoolRecord;
+
+/// How long the thread sleeps with nothing to do, in ms. Failures and wakes interrupt it.
+const IDLE_MS: i32 = 250;
+/// And while a lookup or a replay is under way.
+const BUSY_MS: i32 = 5;
+
+/// Starts the thread. It holds the client alive until [`Producer::close`].
+pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
+    process::spawn("rt-producer", move || Poller::new(&producer).run())
+}
+
+/// Interrupts the thread's sleep.
+pub fn wake(producer: &Producer) {
+    // SAFETY: a live client; the queue reference is returned at once.
+    unsafe {
+        let queue = sys::rd_kafka_queue_get_main(producer.client);
+        sys::bindings::rd_kafka_queue_yield(queue);
+        sys::rd_kafka_queue_destroy(queue);
+    }
+}
+
+struct Poller<'a> {
+    producer: &'a Arc<Producer>,
+    lookup: Option<Lookup>,
+    replay: Replay,
+    /// Messages of a client that was given up, for its successor.
+    homeless: Vec<SpoolRecord>,
+}
+
+impl<'a> Poller<'a> {
+    fn new(producer: &'a Arc<Producer>) -> Self {
+        Self {
+            producer,
+            lookup: None,
+            replay: Replay::default(),
+            homeless: Vec::new(),
+        }
+    }
+
+    fn run(mut self) {
+        // SAFETY: a live client; the reference is returned below.
+        let queue = unsafe { sys::rd_kafka_queue_get_main(self.producer.client) };
+        let mut purged = false;
+        let mut quiet_since = Instant::now();
+        loop {
+            let wait = if self.is_busy() { BUSY_MS } else { IDLE_MS };
+            // SAFETY: the queue and its events are used by this thread alone.
+            let event = unsafe { sys::rd_kafka_queue_poll(queue, wait) };
+            if !event.is_null() {
+                quiet_since = Instant::now();
+                // SAFETY: just polled, destroyed once.
+                unsafe {
+                    self.on_event(event);
+                    sys::rd_kafka_event_destroy(event);
+                }
+            }
+            self.expelled();
+            if self.producer.given_up.load(Ordering::Acquire) && !purged {
+                purged = true;
+                self.producer.purge();
+            }
+            let closing = self.producer.closing.load(Ordering::Acquire);
+            if closing || purged {
+                self.replay.abandon();
+                // SAFETY: a live client.
+                let empty = unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
+                let late = quiet_since.elapsed() > Duration::from_secs(2);
+                if event.is_null()
+                    && (empty || late)
+                    && self.producer.room.lock().expelled.is_empty()
+                {
+                    break;
+                }
+                continue;
+            }
+            self.serve_room();
+            self.replay.step(self.producer);
+        }
+        // SAFETY: got above.
+        unsafe { sys::rd_kafka_queue_destroy(queue) };
+        if !self.homeless.is_empty() {
+            self.move_house();
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.lookup.is_some()
+            || self.replay.is_under_way()
+            || self.producer.closing.load(Ordering::Relaxed)
+            || self.producer.given_up.load(Ordering::Relaxed)
+    }
+
+    /// # Safety
+    /// `event` must be alive.
+    unsafe fn on_event(&mut self, event: *mut sys::rd_kafka_event_t) {
+        match sys::rd_kafka_event_type(event) {
+            sys::bindings::RD_KAFKA_EVENT_DR => {
+                let mut reports = Vec::new();
+                loop {
+                    let message = sys::rd_kafka_event_message_next(event);
+                    if message.is_null() {
+                        break;
+                    }
+                    if (*message).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                        reports.push(delivery::undelivered(message));
+                    }
+                }
+                self.on_failures(reports);
+            }
+            sys::bindings::RD_KAFKA_EVENT_ERROR => {
+                let code = sys::rd_kafka_event_error(event);
+                let reason = native::text(sys::rd_kafka_event_error_string(event));
+                self.on_error(code, &reason);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_error(&mut self, code: Code, reason: &str) {
+        let producer = self.producer;
+        if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
+            producer.down.store(true, Ordering::Release);
+            producer.flight.answered.store(false, Ordering::Release);
+        }
+        if code == Code::RD_KAFKA_RESP_ERR__FATAL {
+            process::current().log.say(
+                Level::Error,
+                format!(
+                    "Kafka client given up and replaced: {reason}. Its messages are sent again."
+                ),
+            );
+            producer.given_up.store(true, Ordering::Release);
+        }
+        *producer.last_error.lock() = Some(reason.to_owned());
+    }
+
+    /// Messages that waited for a topic when the client was closed.
+    fn expelled(&mut self) {
+        let guests = std::mem::take(&mut self.producer.room.lock().expelled);
+        if guests.is_empty() {
+            return;
+        }
+        let reports = guests.into_iter().map(|guest| Undelivered {
+            record: SpoolRecord {
+                reason: "its topic could not be looked up or created in time".to_owned(),
+                ..guest.record
+            },
+            code: Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE,
+            opaque: guest.sequence,
+        });
+        self.on_failures(reports.collect());
+    }
+
+    fn on_failures(&mut self, reports: Vec<Undelivered>) {
+        let producer = self.producer;
+        let given_up = producer.given_up.load(Ordering::Acquire);
+        let mut lost = Vec::new();
+        for mut report in reports {
+            if report.opaque & REPLAY != 0 {
+                self.replay.failed(producer, &report);
+                continue;
+            }
+            if report.record.id.is_empty() {
+                report.record.id = producer.flight.id_of(report.opaque).unwrap_or_default();
+            }
+            if given_up && !native::is_permanent(report.code) {
+                producer.flight.settle(report.opaque);
+                self.homeless.push(report.record);
+            } else {
+                lost.push(report);
+            }
+        }
+        keep_or_report(producer, lost);
+    }
+
+    /// Lets messages go on whose topic is known by now.
+    fn serve_room(&mut self) {
+        let producer = self.producer;
+        if self.lookup.is_none() {
+            let topic = producer.room.lock().next_topic();
+            self.lookup =
+                topic.map(|topic| Lookup::start(producer.client, &producer.config, topic));
+        }
+        let Some(lookup) = self.lookup.as_mut() else {
+            return;
+        };
+        let Some(readiness) = lookup.poll() else {
+            return;
+        };
+        let topic = lookup.topic().to_owned();
+        self.lookup = None;
+        let mut failed = Vec::new();
+        {
+            // The order matters: the table stays locked until everybody is out, so nobody overtakes them.
+            let mut topics = producer.topics.lock();
+            let guests = producer.room.lock().leave(&topic);
+            topics.settle(&topic, readiness);
+            let handle = topics.get(&topic).handle;
+            for guest in guests {
+                let code = match readiness {
+                    Readiness::Ready => {
+                        // SAFETY: the handle is alive while the table is locked.
+                        unsafe { send_owned(producer, handle, &guest.record, guest.sequence) }
+                    }
+                    _ => Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+                };
+                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    let record = SpoolRecord {
+                        reason: native::describe(code),
+                        ..guest.record
+                    };
+                    failed.push(Undelivered {
+                        record,
+                        code,
+                        opaque: guest.sequence,
+                    });
+                }
+            }
+        }
+        keep_or_report(producer, failed);
+    }
+
+    /// Hands the messages of a given-up client to its successor, or to the spool.
+    fn move_house(&mut self) {
+        let producer = self.producer;
+        let next = process::current().clients.get(&producer.config);
+        let mut lost = Vec::new();
+        for record in self.homeless.drain(..) {
+            let sent = next.as_ref().map_err(Clone::clone).and_then(|next| {
+                let id = record.id.clone();
+                next.send(&Outgoing {
+                    id: &id,
+                    ..outgoing(&record)
+                })
+            });
+            if let Err(error) = sent {
+                lost.push((record, error));
+            }
+        }
+        for (record, error) in lost {
+            let report = Undelivered {
+                record: SpoolRecord {
+                    reason: error.message().to_owned(),
+                    ..record
+                },
+                code: Code::RD_KAFKA_RESP_ERR__FATAL,
+                opaque: producer.flight.depart("", 0),
+            };
+            keep_or_report(producer, vec![report]);
+        }
+    }
+}
+
+/// A stored record, ready to be sent.
+pub(super) fn outgoing(record: &SpoolRecord) -> Outgoing<'_> {
+    Outgoing {
+        id: &record.id,
+        topic: &record.topic,
+        partition: record.partition,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: &record.headers,
+        timestamp_ms: record.timestamp_ms,
+    }
+}
+
+/// Sends a stored record; a full queue is waited for as long as the client lives.
+///
+/// # Safety
+/// `handle` must be alive.
+unsafe fn send_owned(
+    producer: &Producer,
+    handle: *mut sys::rd_kafka_topic_t,
+    record: &SpoolRecord,
+    opaque: u64,
+) -> Code {
+    loop {
+        let code = produce(producer.client, handle, &outgoing(record), opaque);
+        let full = code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL;
+        if !full || producer.closing.load(Ordering::Acquire) {
+            return code;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Writes undelivered messages to the spool where there is one; without, and where it fails, says so in the log. In both
+/// cases the next flush tells of them.
+fn keep_or_report(producer: &Producer, reports: Vec<Undelivered>) {
+    if reports.is_empty() {
+        return;
+    }
+    let process = process::current();
+    let count = reports.len() as u64;
+    let parking = producer.parking.load(Ordering::Acquire);
+    let kept = producer.spool.as_ref().map(|spool| {
+        let records: Vec<SpoolRecord> =
+            reports.iter().map(|report| report.record.clone()).collect();
+        spool.append(&records)
+    });
+    if let Some(Ok(())) = kept {
+        process.counters.spooled.fetch_add(count, Ordering::Relaxed);
+    }
+    let place = match &kept {
+        Some(Ok(())) => "; kept in the spool".to_owned(),
+        Some(Err(error)) => format!("; LOST, for the spool failed: {error}"),
+        None => String::new(),
+    };
+    for report in reports {
+        let failed = FailedMessage {
+            reason: format!("{}{place}", report.record.reason),
+            kind: kind_of(report.code),
+            id: report.record.id,
+            topic: report.record.topic,
+        };
+        if !matches!(kept, Some(Ok(()))) {
+            process.log.say(
+                Level::Error,
+                format!(
+                    "Message {} for topic \"{}\" was not delivered to {}: {}",
+                    failed.id, failed.topic, producer.config.brokers, failed.reason
+                ),
+            );
+        }
+        if !parking {
+            process.counters.failed.fetch_add(1, Ordering::Relaxed);
+            *producer.last_error.lock() = Some(failed.reason.clone());
+            producer.failures.add(failed);
+        }
+        producer.flight.settle(report.opaque);
+    }
+}
+
+fn kind_of(code: Code) -> Kind {
+    native::to_error(code, "", "", "").kind()
+}

@@ -1,0 +1,106 @@
+//! What librdkafka tells a consumer in its callbacks, kept until the consumer's own loop looks: no host code runs inside them.
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::native::{self, Conf, Partitions};
+
+/// One thing that happened.
+pub enum Event {
+    /// The group gives us these partitions; it waits until we have taken them.
+    Assign(Partitions),
+    /// The group takes these partitions away; it waits until we have let go.
+    Revoke(Partitions),
+    /// A client-wide error, such as all brokers being down or a refused password.
+    Error(Code, String),
+}
+
+/// The callbacks' side. Lives in a box whose address librdkafka knows until the consumer is destroyed.
+#[derive(Default)]
+pub struct Events {
+    waiting: Mutex<VecDeque<Event>>,
+    /// While closing, revocations are answered at once: nobody looks any more.
+    pub closing: AtomicBool,
+}
+
+impl Events {
+    /// Sets the callbacks.
+    pub fn attach(&self, conf: &mut Conf) {
+        // SAFETY: the conf is ours, the functions are static, and `self` is boxed by the consumer.
+        unsafe {
+            sys::bindings::rd_kafka_conf_set_rebalance_cb(conf.raw(), Some(on_rebalance));
+            sys::bindings::rd_kafka_conf_set_error_cb(conf.raw(), Some(on_error));
+            sys::bindings::rd_kafka_conf_set_opaque(conf.raw(), native::opaque(self));
+        }
+    }
+
+    /// The oldest thing that happened.
+    pub fn next(&self) -> Option<Event> {
+        self.waiting.lock().pop_front()
+    }
+}
+
+/// True where the group rebalances step by step.
+///
+/// # Safety
+/// `client` must be a live consumer.
+pub(super) unsafe fn is_cooperative(client: *mut sys::rd_kafka_t) -> bool {
+    native::text(sys::bindings::rd_kafka_rebalance_protocol(client)) == "COOPERATIVE"
+}
+
+/// Lets go of partitions; all of them for a protocol that takes everything away at once.
+///
+/// # Safety
+/// `client` must be a live consumer and `list` a valid list.
+pub(super) unsafe fn unassign(
+    client: *mut sys::rd_kafka_t,
+    list: *mut sys::rd_kafka_topic_partition_list_t,
+) -> Option<String> {
+    if is_cooperative(client) {
+        let error = sys::bindings::rd_kafka_incremental_unassign(client, list);
+        return native::take_error(error).map(|(_, reason)| reason);
+    }
+    let code = sys::bindings::rd_kafka_assign(client, std::ptr::null());
+    (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| native::describe(code))
+}
+
+unsafe extern "C" fn on_rebalance(
+    client: *mut sys::rd_kafka_t,
+    code: Code,
+    list: *mut sys::rd_kafka_topic_partition_list_t,
+    events: *mut c_void,
+) {
+    let events = &*events.cast::<Events>();
+    if events.closing.load(Ordering::Acquire) {
+        unassign(client, list);
+        return;
+    }
+    let copy = Partitions::from_raw(sys::rd_kafka_topic_partition_list_copy(list));
+    let event = if code == Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+        Event::Assign(copy)
+    } else {
+        Event::Revoke(copy)
+    };
+    events.waiting.lock().push_back(event);
+}
+
+unsafe extern "C" fn on_error(
+    _client: *mut sys::rd_kafka_t,
+    code: c_int,
+    reason: *const c_char,
+    events: *mut c_void,
+) {
+    let events = &*events.cast::<Events>();
+    // librdkafka hands over its own enum as an int.
+    let code = std::mem::transmute::<c_int, Code>(code);
+    events
+        .waiting
+        .lock()
+        .push_back(Event::Error(code, native::text(reason)));
+}

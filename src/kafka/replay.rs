@@ -1,0 +1,185 @@
+//! Sends what earlier processes left in the spool, in file order, once a broker answers.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::delivery::Undelivered;
+use super::flight::REPLAY;
+use super::native;
+use super::poller::outgoing;
+use super::producer::{produce, Producer};
+use super::topics::Readiness;
+use crate::log::Level;
+use crate::process;
+use crate::spool::{Claim, SpoolRecord};
+
+/// Records sent before their acknowledgements are waited for.
+const CHUNK: usize = 500;
+/// The spool is looked at this often.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// A file of the spool on its way to Kafka.
+#[derive(Default)]
+pub struct Replay {
+    claim: Option<Claim>,
+    chunk: Vec<SpoolRecord>,
+    /// Acknowledgements counted before this chunk.
+    base: u64,
+    failed: u64,
+    aborted: bool,
+    next: Option<Instant>,
+}
+
+impl Replay {
+    /// True while acknowledgements are waited for.
+    pub fn is_under_way(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    /// Lets go of the file; what was acknowledged and not marked yet is sent again by the next one.
+    pub fn abandon(&mut self) {
+        self.claim = None;
+        self.chunk.clear();
+        self.next = Some(Instant::now() + EVERY);
+    }
+
+    /// A record of the chunk was not delivered.
+    pub fn failed(&mut self, producer: &Producer, report: &Undelivered) {
+        self.failed += 1;
+        if !native::is_permanent(report.code) {
+            self.aborted = true;
+            return;
+        }
+        let Some(claim) = self.claim.as_mut() else {
+            return;
+        };
+        let place = usize::try_from(report.opaque & !REPLAY).unwrap_or(usize::MAX);
+        let record = self.chunk.get(place).unwrap_or(&report.record);
+        let said = match claim.fail(record, &report.record.reason) {
+            Ok(()) => format!(
+                "Spooled message {} for topic \"{}\" can never be delivered ({}); it is in the spool's folder failed/.",
+                record.id, record.topic, report.record.reason
+            ),
+            Err(error) => {
+                self.aborted = true;
+                error.message().to_owned()
+            }
+        };
+        process::current().log.say(Level::Error, said);
+        *producer.last_error.lock() = Some(report.record.reason.clone());
+    }
+
+    /// Goes one step on.
+    pub fn step(&mut self, producer: &Producer) {
+        let Some(spool) = producer.spool.as_ref() else {
+            return;
+        };
+        if self.claim.is_none() {
+            if self.next.is_some_and(|next| Instant::now() < next) {
+                return;
+            }
+            self.next = Some(Instant::now() + EVERY);
+            if producer.flight.answered.load(Ordering::Acquire) {
+                spool.rotate_own();
+            }
+            match spool.claim() {
+                Ok(claim) => self.claim = claim,
+                Err(error) => process::current().log.say(Level::Error, error.message()),
+            }
+            for notice in spool.take_notices() {
+                process::current().log.say(Level::Warning, notice);
+            }
+            if self.claim.is_none() {
+                return;
+            }
+        }
+        if self.chunk.is_empty() {
+            self.send(producer);
+        } else {
+            self.check(producer);
+        }
+    }
+
+    /// Sends the next chunk; a single record while no broker has answered, to find out.
+    fn send(&mut self, producer: &Producer) {
+        let most = if producer.flight.answered.load(Ordering::Acquire) {
+            CHUNK
+        } else {
+            1
+        };
+        self.base = producer.flight.replayed.load(Ordering::Acquire);
+        self.failed = 0;
+        self.aborted = false;
+        while self.chunk.len() < most {
+            let Some(claim) = self.claim.as_mut() else {
+                return;
+            };
+            match claim.next() {
+                Ok(Some(record)) => {
+                    let code = enqueue(producer, &record, self.chunk.len() as u64 | REPLAY);
+                    self.chunk.push(record);
+                    if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                        let report = Undelivered {
+                            record: SpoolRecord {
+                                reason: native::describe(code),
+                                ..self.chunk[self.chunk.len() - 1].clone()
+                            },
+                            code,
+                            opaque: (self.chunk.len() - 1) as u64 | REPLAY,
+                        };
+                        self.failed(producer, &report);
+                        break;
+                    }
+                }
+                Ok(None) if self.chunk.is_empty() => {
+                    if let Some(Err(error)) = self.claim.take().map(Claim::finish) {
+                        process::current().log.say(Level::Error, error.message());
+                    }
+                    self.next = None;
+                    return;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    process::current().log.say(Level::Error, error.message());
+                    if self.chunk.is_empty() {
+                        self.abandon();
+                        return;
+                    }
+                    self.aborted = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Looks whether the chunk is settled.
+    fn check(&mut self, producer: &Producer) {
+        let acknowledged = producer.flight.replayed.load(Ordering::Acquire) - self.base;
+        if acknowledged + self.failed < self.chunk.len() as u64 {
+            return;
+        }
+        if self.aborted {
+            self.abandon();
+            return;
+        }
+        if let Some(claim) = self.claim.as_mut() {
+            let done = usize::try_from(claim.position()).unwrap_or(usize::MAX);
+            claim.mark_done(done);
+        }
+        self.chunk.clear();
+    }
+}
+
+#[allow(unsafe_code)]
+fn enqueue(producer: &Producer, record: &SpoolRecord, opaque: u64) -> Code {
+    let mut topics = producer.topics.lock();
+    let topic = topics.get(&record.topic);
+    // A topic that has to be created first is created by its first live message; until then the broker's own way must do.
+    if matches!(topic.readiness, Readiness::Missing(_)) {
+        topic.readiness = Readiness::Unknown;
+    }
+    // SAFETY: the handle is alive while the table is locked.
+    unsafe { produce(producer.client, topic.handle, &outgoing(record), opaque) }
+}

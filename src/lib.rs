@@ -1,0 +1,31 @@
+//! toporia_realtime: the way PHP applications talk in real time, through Kafka.
+//!
+//! ```text
+//! php/          the binding: the only place that knows PHP
+//!  └ worker     the loop of a consumer, generic over where records come from and who handles them
+//!     └ dispatch    which callback gets a record
+//!        └ kafka        librdkafka: producer clients, the consumer, topics, the embedded broker
+//!           ├ spool         messages Kafka did not take, on disk
+//!           ├ record, loop_guard    a message with its bytes, and the one in hand
+//!           └ message, topic, ids, config, error, log, process    what everything stands on
+//! ```
+//!
+//! Dependencies point down only. Everything outside `php` builds and tests without PHP (`--no-default-features`).
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod dispatch;
+pub mod error;
+pub mod ids;
+pub mod kafka;
+pub mod log;
+pub mod loop_guard;
+pub mod message;
+#[cfg(feature = "extension")]
+pub mod php;
+pub mod process;
+pub mod record;
+pub mod retry;
+pub mod spool;
+pub mod topic;
+pub mod worker;

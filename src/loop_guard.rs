@@ -1,0 +1,165 @@
+//! The record in hand: what a callback sends is compared with it, so that a consumer which broadcasts what it consumed does not
+//! feed itself for ever.
+
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, Kind, Result};
+use crate::message::{headers, same_json};
+use crate::process;
+use crate::record::Message;
+
+/// What one callback was given.
+enum Hand {
+    One(Message),
+    Many(Vec<Message>),
+}
+
+impl Hand {
+    fn messages(&self) -> &[Message] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Many(messages) => messages,
+        }
+    }
+}
+
+thread_local! {
+    /// One entry for each callback that is running; callbacks can nest where one consumes from a second broker.
+    static IN_HAND: RefCell<Vec<Hand>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Marks the records of a callback; unmarks them when dropped.
+pub struct InHand {
+    depth: usize,
+}
+
+impl InHand {
+    /// From now on this record is in hand.
+    #[must_use]
+    pub fn one(message: Message) -> Self {
+        Self::hold(Hand::One(message))
+    }
+
+    /// From now on these records are in hand.
+    #[must_use]
+    pub fn many(messages: Vec<Message>) -> Self {
+        Self::hold(Hand::Many(messages))
+    }
+
+    fn hold(messages: Hand) -> Self {
+        IN_HAND.with(|hands| {
+            let mut hands = hands.borrow_mut();
+            hands.push(messages);
+            Self {
+                depth: hands.len() - 1,
+            }
+        })
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        IN_HAND.with(|hands| hands.borrow_mut().truncate(self.depth));
+    }
+}
+
+/// Forgets everything: a fatal error ended the callbacks without unwinding them.
+pub fn forget() {
+    IN_HAND.with(|hands| hands.borrow_mut().clear());
+}
+
+/// The id of the record in hand that says exactly this, if there is one; counted as dropped.
+#[must_use]
+pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<String> {
+    IN_HAND.with(|hands| {
+        let hands = hands.borrow();
+        let same = hands.last()?.messages().iter().find(|message| {
+            message.channel() == Some(channel)
+                && message.event() == Some(event)
+                && match (message.data_json(), data_json) {
+                    (None, None) => true,
+                    (Some(theirs), Some(ours)) => same_json(theirs, ours),
+                    _ => false,
+                }
+        })?;
+        process::current()
+            .counters
+            .loop_dropped
+            .fetch_add(1, Ordering::Relaxed);
+        Some(same.id().into_owned())
+    })
+}
+
+/// How often what is sent now was published again from its own consumer: one more than the record in hand, 0 outside a callback.
+///
+/// # Errors
+/// HopLimit: more often than `max_hops`.
+pub fn hops(max_hops: u32) -> Result<u32> {
+    let hops = IN_HAND.with(|hands| {
+        let hands = hands.borrow();
+        hands.last().and_then(|hand| {
+            hand.messages()
+                .iter()
+                .map(|message| hops_of(message) + 1)
+                .max()
+        })
+    });
+    match hops {
+        Some(hops) if hops > max_hops => Err(Error::new(
+            Kind::HopLimit,
+            format!(
+                "Not sent: the record in hand was already published again from its own consumer {max_hops} times (max_hops). \
+                 Two consumers are probably feeding each other."
+            ),
+        )),
+        hops => Ok(hops.unwrap_or(0)),
+    }
+}
+
+fn hops_of(message: &Message) -> u32 {
+    let header = message
+        .headers
+        .iter()
+        .find(|(name, _)| name == headers::HOPS);
+    header
+        .and_then(|(_, value)| std::str::from_utf8(value.as_deref()?).ok()?.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hops, repeats, InHand, Message};
+
+    #[test]
+    fn only_the_very_same_message_is_a_repetition() {
+        let message = Message::new(Some("user.1"), "paid", Some(br#"{"a":1,"b":"x\/y"}"#));
+        let id = message.id().into_owned();
+        assert_eq!(repeats("user.1", "paid", Some(b"{}")), None);
+        let held = InHand::one(message);
+        assert_eq!(
+            repeats("user.1", "paid", Some(br#"{"b":"x/y","a":1}"#)),
+            Some(id)
+        );
+        assert_eq!(
+            repeats("user.2", "paid", Some(br#"{"a":1,"b":"x\/y"}"#)),
+            None
+        );
+        assert_eq!(repeats("user.1", "paid", None), None);
+        drop(held);
+        assert_eq!(
+            repeats("user.1", "paid", Some(br#"{"b":"x/y","a":1}"#)),
+            None
+        );
+    }
+
+    #[test]
+    fn hops_are_counted_and_bounded() {
+        assert_eq!(hops(8), Ok(0));
+        let old = Message::new(Some("a"), "e", None)
+            .with_headers(vec![("x-realtime-hops".into(), Some(b"7".to_vec()))]);
+        let _held = InHand::many(vec![old]);
+        assert_eq!(hops(8), Ok(8));
+        assert!(hops(7).is_err());
+    }
+}

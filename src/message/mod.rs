@@ -1,0 +1,157 @@
+//! The envelope: the JSON that a record on a channel topic carries.
+
+mod bytes;
+mod escape;
+pub mod headers;
+mod same;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use escape::write_php_string;
+pub use same::same_json;
+pub use scan::{scan_envelope, Scanned};
+
+/// Deepest nesting of arrays and objects in the data, as `json_encode` and `json_decode` have it.
+pub const MAX_DEPTH: usize = 512;
+
+/// What an envelope is about. Everything that `broadcast()` sends is an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Something happened on a channel.
+    Event,
+    /// A client joins a channel.
+    Subscribe,
+    /// A client leaves a channel.
+    Unsubscribe,
+    /// Something went wrong; said to one client.
+    Error,
+    /// Are you there?
+    Ping,
+    /// I am.
+    Pong,
+}
+
+impl Kind {
+    /// Every kind, for tables and tests.
+    pub const ALL: [Self; 6] = [
+        Self::Event,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Error,
+        Self::Ping,
+        Self::Pong,
+    ];
+
+    /// The word in the envelope.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Error => "error",
+            Self::Ping => "ping",
+            Self::Pong => "pong",
+        }
+    }
+
+    /// The kind of that word; `None` for any other word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// The parts of an envelope before it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// Unique, sortable by time.
+    pub id: &'a str,
+    /// What it is about.
+    pub kind: Kind,
+    /// Left out where `None`.
+    pub channel: Option<&'a str>,
+    /// Left out where `None`.
+    pub event: Option<&'a str>,
+    /// JSON, written as it is; left out where `None` or `null`.
+    pub data_json: Option<&'a [u8]>,
+    /// Unix seconds.
+    pub timestamp: i64,
+}
+
+impl Envelope<'_> {
+    /// Appends the JSON to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_envelope(
+            out,
+            self.id.as_bytes(),
+            self.kind.as_str(),
+            self.channel,
+            self.event,
+            self.data_json,
+            self.timestamp,
+        );
+    }
+}
+
+/// Appends an envelope to `out`, keys in the order id, type, channel, event, data, timestamp.
+/// What is `None`, and data that is `null`, is left out. `data_json` is written as it is. An `id`
+/// that is not UTF-8 is written with replacement characters.
+pub fn write_envelope(
+    out: &mut Vec<u8>,
+    id: &[u8],
+    kind: &str,
+    channel: Option<&str>,
+    event: Option<&str>,
+    data_json: Option<&[u8]>,
+    timestamp: i64,
+) {
+    let data_json = data_json.filter(|data| *data != b"null");
+    out.reserve(
+        96 + id.len()
+            + channel.map_or(0, str::len)
+            + event.map_or(0, str::len)
+            + data_json.map_or(0, <[u8]>::len),
+    );
+    out.extend_from_slice(br#"{"id":"#);
+    match std::str::from_utf8(id) {
+        Ok(id) => write_php_string(out, id),
+        Err(_) => write_php_string(out, &String::from_utf8_lossy(id)),
+    }
+    out.extend_from_slice(br#","type":"#);
+    write_php_string(out, kind);
+    if let Some(channel) = channel {
+        out.extend_from_slice(br#","channel":"#);
+        write_php_string(out, channel);
+    }
+    if let Some(event) = event {
+        out.extend_from_slice(br#","event":"#);
+        write_php_string(out, event);
+    }
+    if let Some(data) = data_json {
+        out.extend_from_slice(br#","data":"#);
+        out.extend_from_slice(data);
+    }
+    out.extend_from_slice(br#","timestamp":"#);
+    write_int(out, timestamp);
+    out.push(b'}');
+}
+
+fn write_int(out: &mut Vec<u8>, value: i64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = value.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
+}

@@ -1,0 +1,324 @@
+//! Reads an envelope without decoding its data.
+//!
+//! Most callbacks look at the event and at a part of the data, and many records are skipped, so
+//! the scan only borrows: the data stays the bytes it is until somebody asks for it. Strings and
+//! brackets are followed through the data, which is enough to know where it ends; what stands
+//! between them is checked by whoever decodes it.
+
+use super::bytes::{find_quote_or_backslash, is_number, plain, PLAIN_IN_STRING, PLAIN_IN_VALUE};
+use super::{Kind, MAX_DEPTH};
+use crate::error::{Error, Result};
+use std::borrow::Cow;
+
+/// An envelope, borrowed from the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanned<'a> {
+    /// Empty where the envelope has none.
+    pub id: Cow<'a, str>,
+    /// What it is about; `event` where it does not say.
+    pub kind: Kind,
+    /// The channel.
+    pub channel: Option<Cow<'a, str>>,
+    /// The event's name.
+    pub event: Option<Cow<'a, str>>,
+    /// The JSON of the data, undecoded; `None` where absent or `null`.
+    pub data: Option<&'a [u8]>,
+    /// Unix seconds.
+    pub timestamp: Option<i64>,
+}
+
+/// Reads an envelope: any key order, unknown keys skipped, the last of equal keys counts.
+///
+/// # Errors
+/// [`crate::error::Kind::Encoding`] where the bytes are not UTF-8, not one JSON object, nested
+/// deeper than [`MAX_DEPTH`] below the envelope, or where a key of ours has the wrong type.
+pub fn scan_envelope(bytes: &[u8]) -> Result<Scanned<'_>> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        Error::encoding(format!(
+            "Not an envelope: invalid UTF-8 at byte {}.",
+            e.valid_up_to()
+        ))
+    })?;
+    let mut scanner = Scanner { text, bytes, at: 0 };
+    scanner.envelope()
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    fn envelope(&mut self) -> Result<Scanned<'a>> {
+        let mut scanned = Scanned {
+            id: Cow::Borrowed(""),
+            kind: Kind::Event,
+            channel: None,
+            event: None,
+            data: None,
+            timestamp: None,
+        };
+        self.space();
+        if self.peek() != Some(b'{') {
+            return Err(self.wrong("a JSON object was expected"));
+        }
+        self.at += 1;
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+        } else {
+            loop {
+                self.member(&mut scanned)?;
+                self.space();
+                match self.next() {
+                    Some(b',') => self.space(),
+                    Some(b'}') => break,
+                    _ => return Err(self.back().wrong("',' or '}' was expected")),
+                }
+            }
+        }
+        self.space();
+        if self.at < self.bytes.len() {
+            return Err(self.wrong("something follows the end of the object"));
+        }
+        Ok(scanned)
+    }
+
+    fn member(&mut self, scanned: &mut Scanned<'a>) -> Result<()> {
+        if self.peek() != Some(b'"') {
+            return Err(self.wrong("a key was expected"));
+        }
+        let key = self.string()?;
+        self.space();
+        if self.next() != Some(b':') {
+            return Err(self.back().wrong("':' was expected"));
+        }
+        self.space();
+        match key.as_ref() {
+            "id" => scanned.id = self.optional_string("id")?.unwrap_or_default(),
+            "type" => {
+                scanned.kind = match self.optional_string("type")? {
+                    None => Kind::Event,
+                    Some(word) => Kind::parse(&word).ok_or_else(|| unknown_kind(&word))?,
+                }
+            }
+            "channel" => scanned.channel = self.optional_string("channel")?,
+            "event" => scanned.event = self.optional_string("event")?,
+            "data" => {
+                let data = self.value()?;
+                scanned.data = (data != b"null").then_some(data);
+            }
+            "timestamp" => scanned.timestamp = self.timestamp()?,
+            _ => {
+                self.value()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn optional_string(&mut self, key: &str) -> Result<Option<Cow<'a, str>>> {
+        if self.peek() == Some(b'"') {
+            return self.string().map(Some);
+        }
+        match self.value()? {
+            b"null" => Ok(None),
+            _ => Err(Error::encoding(format!(
+                "Not an envelope: '{key}' must be a string."
+            ))),
+        }
+    }
+
+    fn timestamp(&mut self) -> Result<Option<i64>> {
+        let raw = if self.peek() == Some(b'"') {
+            self.string()?
+        } else {
+            let from = self.at;
+            self.value()?;
+            Cow::Borrowed(&self.text[from..self.at])
+        };
+        if raw == "null" {
+            return Ok(None);
+        }
+        if let Ok(seconds) = raw.parse::<i64>() {
+            return Ok(Some(seconds));
+        }
+        // Fractions of a second from other producers; beyond 2^63 nothing is a time any more.
+        match raw.parse::<f64>() {
+            #[allow(clippy::cast_possible_truncation)]
+            Ok(seconds) if seconds.abs() < 9.2e18 => Ok(Some(seconds as i64)),
+            _ => Err(Error::encoding(
+                "Not an envelope: 'timestamp' must be a whole number of Unix seconds.",
+            )),
+        }
+    }
+
+    /// A string, unescaped only where it has an escape.
+    fn string(&mut self) -> Result<Cow<'a, str>> {
+        let open = self.at;
+        self.at += 1;
+        let from = self.at;
+        let run = plain(&self.bytes[from..], &PLAIN_IN_STRING);
+        self.at += run;
+        match self.peek() {
+            Some(b'"') => {
+                let text = &self.text[from..self.at];
+                self.at += 1;
+                Ok(Cow::Borrowed(text))
+            }
+            Some(b'\\') => {
+                self.skip_string(open)?;
+                let quoted = &self.text[open..self.at];
+                serde_json::from_str::<String>(quoted)
+                    .map(Cow::Owned)
+                    .map_err(|_| self.at(open).wrong("a string with a wrong escape"))
+            }
+            Some(_) => Err(self.wrong("a control character stands in a string")),
+            None => Err(self.at(open).wrong("a string does not end")),
+        }
+    }
+
+    /// Moves past the string that opens at `open`.
+    fn skip_string(&mut self, open: usize) -> Result<()> {
+        let mut at = open + 1;
+        while let Some(run) = find_quote_or_backslash(&self.bytes[at..]) {
+            at += run;
+            if self.bytes[at] == b'"' {
+                self.at = at + 1;
+                return Ok(());
+            }
+            at = (at + 2).min(self.bytes.len());
+        }
+        Err(self.at(open).wrong("a string does not end"))
+    }
+
+    /// Moves past any value and gives its bytes.
+    fn value(&mut self) -> Result<&'a [u8]> {
+        let from = self.at;
+        match self.peek() {
+            Some(b'{' | b'[') => self.nested()?,
+            Some(b'"') => self.skip_string(from)?,
+            Some(_) => self.scalar()?,
+            None => return Err(self.wrong("a value was expected")),
+        }
+        Ok(&self.bytes[from..self.at])
+    }
+
+    fn scalar(&mut self) -> Result<()> {
+        let from = self.at;
+        while let Some(&byte) = self.bytes.get(self.at) {
+            if matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t') {
+                break;
+            }
+            self.at += 1;
+        }
+        let word = &self.bytes[from..self.at];
+        if matches!(word, b"null" | b"true" | b"false") || is_number(word) {
+            return Ok(());
+        }
+        Err(self.at(from).wrong("a value was expected"))
+    }
+
+    /// An array or object, brackets matched, strings skipped.
+    fn nested(&mut self) -> Result<()> {
+        // One bit for each open bracket: set where it is a brace.
+        let mut braces = [0_u64; MAX_DEPTH / 64];
+        let mut depth = 0_usize;
+        let mut at = self.at;
+        loop {
+            at += plain(&self.bytes[at..], &PLAIN_IN_VALUE);
+            let Some(&byte) = self.bytes.get(at) else {
+                return Err(self.wrong("a bracket is not closed"));
+            };
+            match byte {
+                b'"' => {
+                    self.skip_string(at)?;
+                    at = self.at;
+                    continue;
+                }
+                b'{' | b'[' => {
+                    if depth == MAX_DEPTH {
+                        return Err(self.at(at).wrong("nested deeper than 512 levels"));
+                    }
+                    let bit = 1 << (depth % 64);
+                    if byte == b'{' {
+                        braces[depth / 64] |= bit;
+                    } else {
+                        braces[depth / 64] &= !bit;
+                    }
+                    depth += 1;
+                }
+                b'}' | b']' => {
+                    depth -= 1;
+                    let brace = braces[depth / 64] >> (depth % 64) & 1 == 1;
+                    if brace != (byte == b'}') {
+                        return Err(self.at(at).wrong("a bracket closes another kind"));
+                    }
+                    if depth == 0 {
+                        self.at = at + 1;
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek();
+        self.at += 1;
+        byte
+    }
+
+    fn back(&mut self) -> &Self {
+        self.at -= 1;
+        self
+    }
+
+    fn at(&mut self, at: usize) -> &Self {
+        self.at = at;
+        self
+    }
+
+    #[cold]
+    fn wrong(&self, what: &str) -> Error {
+        if self.bytes.is_empty() {
+            return Error::encoding("Not an envelope: the value is empty.");
+        }
+        Error::encoding(format!(
+            "Not an envelope: {what} at byte {}.",
+            self.at.min(self.bytes.len())
+        ))
+    }
+}
+
+#[cold]
+fn unknown_kind(word: &str) -> Error {
+    let word: String = word.chars().take(40).collect();
+    Error::encoding(format!(
+        "Not an envelope: type '{}' is none of event, subscribe, unsubscribe, error, ping, pong.",
+        word.escape_debug()
+    ))
+}
+
+/// Whether a value keeps to [`MAX_DEPTH`], so that a recursive parser may be let at it.
+pub(super) fn is_shallow(json: &[u8]) -> bool {
+    let mut scanner = Scanner {
+        text: "",
+        bytes: json,
+        at: 0,
+    };
+    scanner.space();
+    scanner.value().is_ok()
+}

@@ -1,0 +1,552 @@
+//! `Toporia\Realtime\Broker`: publishes, subscribes, consumes.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ext_php_rs::prelude::*;
+use ext_php_rs::types::{ZendClassObject, Zval};
+
+use super::arguments::{self, finish, Trouble};
+use super::callback::Callback;
+use super::consume::{self, Hooks, Redelivery};
+use super::message::Message;
+use super::state::{self, Sender};
+use super::{batch, binary, contract, json, position, publish, report};
+use crate::config::BrokerConfig;
+use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
+use crate::error::{Error, Result};
+use crate::kafka::consumer::Consumer;
+use crate::process;
+use crate::worker::{Limits, StopSignal, Tally};
+
+/// The methods below in their order: the interfaces are made of them.
+pub const METHODS: &[&str] = &[
+    "publish",
+    "publishBatch",
+    "send",
+    "subscribe",
+    "subscribeBatch",
+    "subscribeTopic",
+    "unsubscribe",
+    "consume",
+    "stopConsuming",
+    "onAssigned",
+    "onRevoked",
+    "onTick",
+    "pause",
+    "resume",
+    "seek",
+    "poll",
+    "ack",
+    "nack",
+    "stats",
+    "close",
+];
+
+/// A Kafka broker as an application sees it. Connects when it is used.
+///
+/// All state is in cells: a callback may call any method of the broker that is calling it.
+#[php_class]
+#[php(name = "Toporia\\Realtime\\Broker")]
+#[php(flags = ext_php_rs::flags::ClassFlags::Final)]
+#[php(implements(ce = contract::publisher, stub = "\\Toporia\\Realtime\\Contract\\Publisher"))]
+#[php(implements(ce = contract::consumer, stub = "\\Toporia\\Realtime\\Contract\\Consumer"))]
+pub struct Broker {
+    pub(super) config: Arc<BrokerConfig>,
+    sender: RefCell<Option<Sender>>,
+    pub(super) subscriptions: RefCell<Subscriptions<Callback>>,
+    pub(super) consumer: RefCell<Option<Rc<Consumer>>>,
+    pub(super) hooks: Hooks,
+    pub(super) stop: StopSignal,
+    pub(super) tally: Tally,
+    pub(super) redelivery: RefCell<Redelivery>,
+    pub(super) consuming: Cell<bool>,
+    pub(super) closing: Cell<bool>,
+    pub(super) stop_reason: Cell<Option<&'static str>>,
+    /// What the garbage collector was last shown; it reads them after the call has returned.
+    pub(super) shown: RefCell<Vec<Zval>>,
+}
+
+impl Broker {
+    /// A broker of a configuration.
+    pub fn with(config: Arc<BrokerConfig>) -> Self {
+        Self {
+            config,
+            sender: RefCell::default(),
+            subscriptions: RefCell::default(),
+            consumer: RefCell::default(),
+            hooks: Hooks::default(),
+            stop: StopSignal::default(),
+            tally: Tally::default(),
+            redelivery: RefCell::default(),
+            consuming: Cell::new(false),
+            closing: Cell::new(false),
+            stop_reason: Cell::new(None),
+            shown: RefCell::default(),
+        }
+    }
+
+    /// The producer client of this broker's configuration.
+    pub(super) fn sender(&self) -> Result<Sender> {
+        let known = self.sender.borrow().clone();
+        if let Some(sender) = known.filter(|sender| !sender.producer.is_given_up()) {
+            return Ok(sender);
+        }
+        let producer = process::current().clients.get(&self.config)?;
+        let sender = Sender {
+            config: Arc::clone(&self.config),
+            producer,
+        };
+        *self.sender.borrow_mut() = Some(sender.clone());
+        Ok(sender)
+    }
+
+    fn add(
+        &self,
+        target: Target,
+        style: Style,
+        callback: Option<&Zval>,
+        place: &str,
+    ) -> Result<(), Trouble> {
+        let callback = match arguments::optional(callback, |value| {
+            Callback::new(value)
+                .ok_or_else(|| arguments::type_error(place, "callable", value).into())
+        })? {
+            Some(callback) => Some(callback),
+            None if style == Style::Pull => None,
+            None => return Err(arguments::type_error(place, "callable", &Zval::null()).into()),
+        };
+        self.subscriptions.borrow_mut().add(Subscription {
+            target,
+            style,
+            callback,
+        })?;
+        self.resubscribe()?;
+        Ok(())
+    }
+
+    /// Tells a running consumer of new subscriptions.
+    fn resubscribe(&self) -> Result<()> {
+        let consumer = self.consumer.borrow().clone();
+        if let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) {
+            let (filters, fingerprint) = {
+                let subscriptions = self.subscriptions.borrow();
+                (
+                    subscriptions.filters(&self.config.topics),
+                    subscriptions.fingerprint(),
+                )
+            };
+            consumer.subscribe(filters, fingerprint)?;
+        }
+        Ok(())
+    }
+
+    /// The consumer, started and subscribed on first use and after a fork.
+    pub(super) fn consumer(&self) -> Result<Rc<Consumer>> {
+        if self.closing.get() {
+            return Err(Error::configuration(
+                "This broker is closed. Make a new one to consume again.",
+            ));
+        }
+        let known = self.consumer.borrow().clone();
+        if let Some(consumer) = known {
+            if !consumer.is_inherited() {
+                return Ok(consumer);
+            }
+            // The parent's: its threads are not here, so it is neither used nor ended.
+            std::mem::forget(self.consumer.borrow_mut().take());
+            std::mem::forget(consumer);
+        }
+        let patterns = self
+            .subscriptions
+            .borrow()
+            .has_patterns(&self.config.topics);
+        let consumer = Rc::new(Consumer::start(&self.config, patterns)?);
+        *self.consumer.borrow_mut() = Some(Rc::clone(&consumer));
+        self.resubscribe()?;
+        Ok(consumer)
+    }
+
+    /// Commits what was handled and leaves the group.
+    pub(super) fn leave(&self) {
+        let consumer = self.consumer.borrow_mut().take();
+        if let Some(consumer) = consumer {
+            if consumer.is_inherited() {
+                std::mem::forget(consumer);
+                return;
+            }
+            consumer.put_back_all();
+            if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
+                process::current()
+                    .log
+                    .say(crate::log::Level::Error, error.message());
+            }
+            consumer.close();
+        }
+    }
+
+    fn subscribe_channel(
+        &self,
+        channel: &Zval,
+        style: Style,
+        callback: Option<&Zval>,
+        method: &str,
+    ) -> Result<(), Trouble> {
+        let channel = arguments::text(
+            channel,
+            &format!("Broker::{method}(): Argument #1 ($channel)"),
+        )?;
+        let target = dispatch::channels(&channel, &self.config.topics)?;
+        self.add(
+            target,
+            style,
+            callback,
+            &format!("Broker::{method}(): Argument #2 ($callback)"),
+        )
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        super::lifecycle::forget_broker(self);
+        self.leave();
+    }
+}
+
+/// `$this`, for methods that can be chained.
+fn this(object: &ZendClassObject<Broker>) -> Zval {
+    super::share(&object.std)
+}
+
+fn style(callback: Option<&Zval>) -> Style {
+    match callback.map(Zval::dereference) {
+        Some(value) if !value.is_null() => Style::Single,
+        _ => Style::Pull,
+    }
+}
+
+fn milliseconds(value: i64) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+#[php_impl]
+impl Broker {
+    /// Reads the configuration; connects nothing yet.
+    #[php(optional = config)]
+    pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
+        let read = arguments::optional(config, |config| {
+            arguments::array(config, "Broker::__construct(): Argument #1 ($config)")?;
+            Ok(arguments::configuration(config))
+        });
+        let config = match read {
+            Ok(config) => config.filter(
+                |config| !matches!(config, crate::config::Value::List(list) if list.is_empty()),
+            ),
+            Err(Trouble::Throw(exception)) => return Err(exception),
+            Err(Trouble::Pending) => None,
+        };
+        Ok(Self::with(state::broker_config(None, config.as_ref())?))
+    }
+
+    /// Sends a message to a channel.
+    #[php(optional = key)]
+    pub fn publish(
+        &self,
+        channel: &Zval,
+        message: &Message,
+        key: Option<&Zval>,
+        headers: Option<&Zval>,
+    ) -> PhpResult<Zval> {
+        let send = || {
+            let channel = arguments::text(channel, "Broker::publish(): Argument #1 ($channel)")?;
+            let key = arguments::optional(key, |key| {
+                arguments::bytes(key, "Broker::publish(): Argument #3 ($key)")
+            })?;
+            let headers =
+                arguments::record_headers(headers, "Broker::publish(): Argument #4 ($headers)")?;
+            publish::publish(
+                &self.sender()?,
+                &channel,
+                &message.inner,
+                key.as_deref(),
+                headers,
+            )
+        };
+        finish(send()).map(|id: String| binary(id.as_bytes()))
+    }
+
+    /// Sends many messages and waits for their acknowledgement.
+    #[php(defaults(flushTimeoutMs = 10000))]
+    pub fn publish_batch(&self, messages: &Zval, flushTimeoutMs: i64) -> PhpResult<Zval> {
+        finish(batch::publish(self, messages, milliseconds(flushTimeoutMs)).map(Some))
+            .map(|totals| totals.unwrap_or_else(Zval::null))
+    }
+
+    /// Sends a record to a raw topic.
+    #[php(optional = key)]
+    pub fn send(
+        &self,
+        topic: &Zval,
+        value: &Zval,
+        key: Option<&Zval>,
+        headers: Option<&Zval>,
+        partition: Option<i64>,
+    ) -> PhpResult<Zval> {
+        let send = || {
+            let topic = arguments::text(topic, "Broker::send(): Argument #1 ($topic)")?;
+            let key = arguments::optional(key, |key| {
+                arguments::bytes(key, "Broker::send(): Argument #3 ($key)")
+            })?;
+            let headers =
+                arguments::record_headers(headers, "Broker::send(): Argument #4 ($headers)")?;
+            let partition =
+                partition.map(|number| i32::try_from(number).ok().filter(|number| *number >= 0));
+            let Ok(partition) = partition.map(|number| number.ok_or(())).transpose() else {
+                return Err(Error::configuration(
+                    "Broker::send(): $partition must be 0 or more; null leaves it to the key.",
+                )
+                .into());
+            };
+            let sender = self.sender()?;
+            let value = value.dereference();
+            if value.is_null() {
+                return publish::send_raw(
+                    &sender,
+                    &topic,
+                    None,
+                    key.as_deref(),
+                    headers,
+                    partition,
+                );
+            }
+            if let Some(text) = value.zend_str() {
+                return publish::send_raw(
+                    &sender,
+                    &topic,
+                    Some(text.as_bytes()),
+                    key.as_deref(),
+                    headers,
+                    partition,
+                );
+            }
+            json::with_buffer(|bytes| match json::encode_named("value", value, bytes) {
+                Ok(()) => publish::send_raw(
+                    &sender,
+                    &topic,
+                    Some(bytes),
+                    key.as_deref(),
+                    headers,
+                    partition,
+                ),
+                Err(json::EncodeError::Json(error)) => Err(error.into()),
+                Err(json::EncodeError::Pending) => Err(Trouble::Pending),
+            })
+        };
+        finish(send()).map(|id: String| binary(id.as_bytes()))
+    }
+
+    /// Subscribes a channel or a pattern of channels; without a callback for poll().
+    #[php(optional = callback)]
+    pub fn subscribe(
+        self_: &ZendClassObject<Self>,
+        channel: &Zval,
+        callback: Option<&Zval>,
+    ) -> PhpResult<Zval> {
+        finish(self_.subscribe_channel(channel, style(callback), callback, "subscribe"))?;
+        Ok(this(self_))
+    }
+
+    /// Subscribes with lists of messages.
+    pub fn subscribe_batch(
+        self_: &ZendClassObject<Self>,
+        channel: &Zval,
+        callback: &Zval,
+    ) -> PhpResult<Zval> {
+        finish(self_.subscribe_channel(channel, Style::Batch, Some(callback), "subscribeBatch"))?;
+        Ok(this(self_))
+    }
+
+    /// Subscribes a raw topic or a pattern of topics.
+    #[php(optional = callback)]
+    pub fn subscribe_topic(
+        self_: &ZendClassObject<Self>,
+        topic: &Zval,
+        callback: Option<&Zval>,
+    ) -> PhpResult<Zval> {
+        let add = || {
+            let topic = arguments::text(topic, "Broker::subscribeTopic(): Argument #1 ($topic)")?;
+            let target = dispatch::topics(&topic)?;
+            self_.add(
+                target,
+                style(callback),
+                callback,
+                "Broker::subscribeTopic(): Argument #2 ($callback)",
+            )
+        };
+        finish(add())?;
+        Ok(this(self_))
+    }
+
+    /// Ends a subscription, by the name it was made with.
+    pub fn unsubscribe(self_: &ZendClassObject<Self>, channel: &Zval) -> PhpResult<Zval> {
+        let remove = || {
+            let name = arguments::text(channel, "Broker::unsubscribe(): Argument #1 ($channel)")?;
+            if self_.subscriptions.borrow_mut().remove(&name) {
+                self_.resubscribe()?;
+            }
+            Ok(())
+        };
+        finish(remove())?;
+        Ok(this(self_))
+    }
+
+    /// Hands records to the callbacks until it is asked to stop.
+    #[php(defaults(
+        timeoutMs = 1000,
+        batchSize = 100,
+        maxMessages = 0,
+        stopWhenEmpty = false
+    ))]
+    pub fn consume(
+        self_: &ZendClassObject<Self>,
+        timeoutMs: i64,
+        batchSize: i64,
+        maxMessages: i64,
+        stopWhenEmpty: bool,
+    ) -> PhpResult<i64> {
+        let limits = || {
+            let number = |value: i64, least: i64, name: &str| {
+                if value < least {
+                    return Err(Error::configuration(format!(
+                        "Broker::consume(): ${name} must be {least} or more, {value} given."
+                    )));
+                }
+                Ok(u64::try_from(value).unwrap_or(0))
+            };
+            Ok::<_, Error>(Limits {
+                wait: Duration::from_millis(number(timeoutMs, 0, "timeoutMs")?),
+                batch: usize::try_from(number(batchSize, 1, "batchSize")?).unwrap_or(usize::MAX),
+                max_messages: number(maxMessages, 0, "maxMessages")?,
+                when_empty: stopWhenEmpty,
+            })
+        };
+        let this = this(self_);
+        finish(
+            limits()
+                .map_err(Trouble::from)
+                .and_then(|limits| consume::run(self_, &this, limits)),
+        )
+    }
+
+    /// Asks consume() to return after the record in hand.
+    pub fn stop_consuming(&self) {
+        self.stop.ask();
+    }
+
+    /// Calls back when partitions were given to this consumer.
+    pub fn on_assigned(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
+        self_
+            .hooks
+            .set_assigned(callback, "Broker::onAssigned(): Argument #1 ($callback)")?;
+        Ok(this(self_))
+    }
+
+    /// Calls back when partitions are taken away.
+    pub fn on_revoked(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
+        self_
+            .hooks
+            .set_revoked(callback, "Broker::onRevoked(): Argument #1 ($callback)")?;
+        Ok(this(self_))
+    }
+
+    /// Calls back from within consume(), also while nothing arrives.
+    #[php(defaults(everyMs = 1000))]
+    pub fn on_tick(
+        self_: &ZendClassObject<Self>,
+        callback: &Zval,
+        everyMs: i64,
+    ) -> PhpResult<Zval> {
+        self_.hooks.set_tick(
+            callback,
+            milliseconds(everyMs),
+            "Broker::onTick(): Argument #1 ($callback)",
+        )?;
+        Ok(this(self_))
+    }
+
+    /// Stops fetching, without giving partitions up.
+    #[php(optional = topic)]
+    pub fn pause(
+        self_: &ZendClassObject<Self>,
+        topic: Option<&Zval>,
+        partition: Option<i64>,
+    ) -> PhpResult<Zval> {
+        finish(position::set_paused(self_, topic, partition, true, "pause"))?;
+        Ok(this(self_))
+    }
+
+    /// Fetches again after pause().
+    #[php(optional = topic)]
+    pub fn resume(
+        self_: &ZendClassObject<Self>,
+        topic: Option<&Zval>,
+        partition: Option<i64>,
+    ) -> PhpResult<Zval> {
+        finish(position::set_paused(
+            self_, topic, partition, false, "resume",
+        ))?;
+        Ok(this(self_))
+    }
+
+    /// Goes on from another position of an assigned partition.
+    pub fn seek(
+        self_: &ZendClassObject<Self>,
+        topic: &Zval,
+        partition: i64,
+        position: &Zval,
+    ) -> PhpResult<Zval> {
+        finish(position::seek(self_, topic, partition, position))?;
+        Ok(this(self_))
+    }
+
+    /// The next message, or null after timeoutMs without one.
+    #[php(defaults(timeoutMs = 1000))]
+    pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
+        let this = this(self_);
+        finish(consume::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
+            .map(|message| message.flatten_value())
+    }
+
+    /// The message was handled: its offset is committed, once all before it are acknowledged too.
+    pub fn ack(&self, message: &Message) -> PhpResult<()> {
+        finish(consume::ack(self, message))
+    }
+
+    /// The message was not handled: it comes again after a wait, or becomes a dead letter.
+    #[php(optional = why)]
+    pub fn nack(&self, message: &Message, why: Option<&Zval>) -> PhpResult<()> {
+        finish(consume::nack(self, message, why))
+    }
+
+    /// What this broker has consumed, and where it stands.
+    pub fn stats(&self) -> PhpResult<Zval> {
+        report::stats(self).map_err(|error| error.to_string().into())
+    }
+
+    /// Leaves the group and closes the connection; what is waiting to be sent is flushed first.
+    pub fn close(&self) -> PhpResult<()> {
+        finish(consume::close(self))
+    }
+}
+
+trait Flatten {
+    fn flatten_value(self) -> Zval;
+}
+
+impl Flatten for Option<Option<Zval>> {
+    fn flatten_value(self) -> Zval {
+        self.flatten().unwrap_or_else(Zval::null)
+    }
+}

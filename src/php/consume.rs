@@ -1,0 +1,352 @@
+//! `consume()`, `poll()`, `ack()`, `nack()` and `close()` of a broker.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use ext_php_rs::exception::PhpException;
+use ext_php_rs::types::Zval;
+use ext_php_rs::zend::{bailout, ce, try_catch, CatchError};
+
+use super::arguments::Trouble;
+use super::broker::Broker;
+pub use super::handler::Hooks;
+use super::handler::{self, Abort, PhpHandler};
+use super::message::Message;
+use super::{exceptions, signals, zend};
+use crate::config::Delivery;
+use crate::dispatch::Route;
+use crate::error::{Error, Kind};
+use crate::kafka::consumer::{Consumer, Record};
+use crate::kafka::dead_letter;
+use crate::loop_guard;
+use crate::record::Message as Inner;
+use crate::retry::{Exponential, Strategy};
+use crate::worker::{Handler, Item, Limits, Source, Worker};
+
+/// While polling, signals get their turn this often.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Messages that were not acknowledged and come again, with the time they are due.
+#[derive(Default)]
+pub struct Redelivery {
+    waiting: VecDeque<(Instant, Inner)>,
+}
+
+impl Redelivery {
+    fn due(&mut self) -> Option<Inner> {
+        let now = Instant::now();
+        let place = self.waiting.iter().position(|(due, _)| *due <= now)?;
+        self.waiting.remove(place).map(|(_, message)| message)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.waiting.iter().map(|(due, _)| *due).min()
+    }
+}
+
+fn abort(abort: Abort) -> Trouble {
+    match abort {
+        Abort::Pending => Trouble::Pending,
+        Abort::Error(error) => error.into(),
+    }
+}
+
+/// What has to hold before records can be handed over, in either style.
+fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
+    let method = if pull { "poll" } else { "consume" };
+    if broker.consuming.get() {
+        return Err(Error::configuration(format!(
+            "Broker::{method}(): this broker is consuming already. Use a second Broker inside a callback."
+        )));
+    }
+    let subscriptions = broker.subscriptions.borrow();
+    if subscriptions.is_empty() {
+        return Err(Error::configuration(format!(
+            "Broker::{method}(): nothing is subscribed. Call subscribe() first."
+        )));
+    }
+    if subscriptions.is_pull() != pull {
+        return Err(Error::configuration(if pull {
+            "Broker::poll(): the subscriptions have callbacks, so consume() runs them. For poll(), subscribe without one."
+        } else {
+            "Broker::consume(): the subscriptions have no callbacks. Give subscribe() one, or use poll()."
+        }));
+    }
+    if broker.config.delivery != Delivery::AtLeastOnce {
+        return Err(Error::configuration(
+            "delivery: only \"at-least-once\" is there in this version.",
+        ));
+    }
+    Ok(())
+}
+
+/// `Broker::consume()`.
+pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble> {
+    check(broker, false)?;
+    let consumer = broker.consumer()?;
+    super::lifecycle::remember_broker(broker);
+    consumer.put_back_all();
+    consumer.watch_deliveries();
+    broker.stop.reset();
+    broker.stop_reason.set(None);
+    broker.consuming.set(true);
+    let handlers = signals::Handlers::install();
+    let php = PhpHandler { broker, this };
+    // A fatal error in a callback jumps out of everything below; caught here, so that what was handled is committed.
+    let caught = try_catch(AssertUnwindSafe(|| {
+        Worker {
+            source: &*consumer,
+            handler: &php,
+            subscriptions: &broker.subscriptions,
+            topics: &broker.config.topics,
+            limits,
+            stop: &broker.stop,
+            tally: &broker.tally,
+        }
+        .run()
+    }));
+    drop(handlers);
+    broker.consuming.set(false);
+    super::lifecycle::deliver_log();
+    let ended = match caught {
+        Ok(ended) => ended,
+        Err(CatchError::Bailout) => {
+            end_after_fatal(broker, &consumer);
+            // SAFETY: goes on where the engine was going; nothing of ours is left on the stack that has to be dropped.
+            unsafe { bailout() }
+        }
+        Err(error) => {
+            loop_guard::forget();
+            consumer.put_back_all();
+            return Err(PhpException::new(
+                format!("Rust panic while consuming: {error}"),
+                0,
+                ce::error(),
+            )
+            .into());
+        }
+    };
+    if broker.closing.get() {
+        broker.leave();
+    }
+    match ended {
+        Ok((handled, reason)) => {
+            broker.stop_reason.set(Some(reason.as_str()));
+            Ok(i64::try_from(handled).unwrap_or(i64::MAX))
+        }
+        Err(why) => {
+            broker.stop_reason.set(Some("error"));
+            Err(abort(why))
+        }
+    }
+}
+
+/// The record whose callback died was not handled; those before it were.
+fn end_after_fatal(broker: &Broker, consumer: &Consumer) {
+    loop_guard::forget();
+    broker.stop_reason.set(Some("error"));
+    consumer.put_back_all();
+    if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
+        crate::process::current()
+            .log
+            .say(crate::log::Level::Error, error.message());
+    }
+}
+
+/// `Broker::poll()`.
+pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, Trouble> {
+    check(broker, true)?;
+    let first = broker.consumer.borrow().is_none();
+    let consumer = broker.consumer()?;
+    if first {
+        super::lifecycle::remember_broker(broker);
+        consumer.watch_deliveries();
+    }
+    let php = PhpHandler { broker, this };
+    let until = Instant::now() + timeout;
+    loop {
+        php.breathe().map_err(abort)?;
+        consumer.serve_events(&php).map_err(abort)?;
+        if let Some(error) = consumer.refused() {
+            return Err(error.into());
+        }
+        consumer.commit_if_due()?;
+        let again = broker.redelivery.borrow_mut().due();
+        if let Some(message) = again {
+            return Ok(Some(super::object(Message::new(message))));
+        }
+        while let Some(record) = consumer.next() {
+            if let Some(message) = take(&php, &consumer, &record)? {
+                return Ok(Some(super::object(Message::new(message))));
+            }
+        }
+        let now = Instant::now();
+        if now >= until {
+            return Ok(None);
+        }
+        let next = broker
+            .redelivery
+            .borrow()
+            .next_due()
+            .unwrap_or(until)
+            .min(until);
+        let wait = next
+            .saturating_duration_since(now)
+            .min(SLICE)
+            .max(Duration::from_millis(1));
+        Source::fetch(&*consumer, wait, 100);
+    }
+}
+
+/// The message of a record, if it is for us.
+fn take(
+    php: &PhpHandler<'_>,
+    consumer: &Consumer,
+    record: &Record,
+) -> Result<Option<Inner>, Trouble> {
+    let broker = php.broker;
+    let tally = &broker.tally;
+    let count = |cell: &std::cell::Cell<u64>| cell.set(cell.get() + 1);
+    let route =
+        broker
+            .subscriptions
+            .borrow()
+            .route(&broker.config.topics, record.topic(), record.value());
+    match route {
+        Route::To(_, envelope) => {
+            let message = handler::message(record, envelope.as_ref());
+            consumer.taken(record);
+            return Ok(Some(message));
+        }
+        Route::Mismatch(_) => count(&tally.mismatched),
+        Route::Unclaimed => count(&tally.skipped),
+        Route::NotAnEnvelope(reason) => {
+            count(&tally.failures);
+            if let Err(error) = php.reject(record, &reason) {
+                consumer.put_back(record, true);
+                return Err(error.into());
+            }
+        }
+    }
+    consumer.done(record);
+    Ok(None)
+}
+
+fn origin_of<'a>(message: &'a Message, method: &str) -> Result<&'a crate::record::Origin, Error> {
+    message.inner.origin.as_ref().ok_or_else(|| {
+        Error::configuration(format!("Broker::{method}(): this message was not received from Kafka; there is nothing to acknowledge."))
+    })
+}
+
+/// `Broker::ack()`. A message of a partition that has gone to another member is left to that member.
+pub fn ack(broker: &Broker, message: &Message) -> Result<(), Trouble> {
+    let origin = origin_of(message, "ack")?;
+    let consumer = broker.consumer.borrow().clone();
+    let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) else {
+        return Err(Error::configuration(
+            "Broker::ack(): this broker does not consume; the message came from another one.",
+        )
+        .into());
+    };
+    let same = |waiting: &Inner| {
+        waiting.origin.as_ref().is_some_and(|other| {
+            other.topic == origin.topic
+                && other.partition == origin.partition
+                && other.offset == origin.offset
+        })
+    };
+    broker
+        .redelivery
+        .borrow_mut()
+        .waiting
+        .retain(|(_, waiting)| !same(waiting));
+    if consumer.acknowledge(&origin.topic, origin.partition, origin.offset) {
+        broker.tally.handled.set(broker.tally.handled.get() + 1);
+        consumer.commit_soon()?;
+    }
+    Ok(())
+}
+
+/// `Broker::nack()`.
+pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<(), Trouble> {
+    let origin = origin_of(message, "nack")?;
+    let why = why.map(Zval::dereference).and_then(Zval::object);
+    broker.tally.failures.set(broker.tally.failures.get() + 1);
+    let config = &broker.config;
+    let strategy = Exponential {
+        retries: config.max_retries,
+        first: Duration::from_millis(config.retry_backoff_ms),
+        longest: Duration::from_millis(config.retry_backoff_max_ms),
+    };
+    let permanent = why.is_some_and(|why| why.instance_of(exceptions::Class::Permanent.entry()));
+    let wait = if permanent {
+        None
+    } else {
+        strategy.wait(origin.attempt)
+    };
+    if let Some(wait) = wait.or_else(|| (!config.dlq).then_some(strategy.longest)) {
+        let mut again = message.inner.clone();
+        if let Some(origin) = again.origin.as_mut() {
+            origin.attempt += 1;
+        }
+        broker
+            .redelivery
+            .borrow_mut()
+            .waiting
+            .push_back((Instant::now() + wait, again));
+        return Ok(());
+    }
+    let class = why
+        .and_then(|why| why.get_class_name().ok())
+        .unwrap_or_default();
+    let reason = why.map_or_else(|| "not acknowledged (nack)".to_owned(), zend::message_of);
+    let failure = dead_letter::Failure {
+        topic: &origin.topic,
+        partition: origin.partition,
+        offset: origin.offset,
+        timestamp_ms: origin.timestamp_ms,
+        class: &class,
+        reason: &reason,
+        attempts: origin.attempt,
+    };
+    let inner = &message.inner;
+    handler::dead_letter(
+        broker,
+        &failure,
+        inner.key(),
+        inner.value(),
+        inner.headers.clone(),
+    )?;
+    ack(broker, message)
+}
+
+/// `Broker::close()`. While consuming it takes effect after the record in hand.
+pub fn close(broker: &Broker) -> Result<(), Trouble> {
+    broker.closing.set(true);
+    if broker.consuming.get() {
+        broker.stop.ask();
+        return Ok(());
+    }
+    broker.leave();
+    let config = &broker.config;
+    let clients = crate::process::current().clients.all();
+    let ours = clients
+        .iter()
+        .filter(|client| client.config().producer_key() == config.producer_key());
+    let until = Instant::now() + Duration::from_millis(config.shutdown_flush_ms);
+    for client in ours {
+        if !client.settle(until) {
+            let left = client.waiting();
+            return Err(Error::new(
+                Kind::Delivery,
+                format!(
+                    "{left} message(s) are still on their way to {}; Realtime::flush() names them.",
+                    config.brokers
+                ),
+            )
+            .into());
+        }
+    }
+    Ok(())
+}

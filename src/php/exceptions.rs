@@ -1,0 +1,324 @@
+//! The exception family: registered by hand, so that PHP can `new` and extend them and they know file, line and trace; and the
+//! one place where an error of the core becomes one of them.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use ext_php_rs::args::Arg;
+use ext_php_rs::builders::{ClassBuilder, FunctionBuilder};
+use ext_php_rs::exception::PhpException;
+use ext_php_rs::ffi::zend_class_entry;
+use ext_php_rs::flags::{ClassFlags, DataType, MethodFlags, PropertyFlags};
+use ext_php_rs::types::{ZendHashTable, ZendObject, Zval};
+use ext_php_rs::zend::{ClassEntry, ExecuteData};
+
+use super::zend;
+use crate::error::{Error, Kind};
+
+/// The classes, in the order they are registered. `Own` ones are thrown by the application.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the documentation
+pub enum Class {
+    RealtimeException,
+    Transient,
+    Permanent,
+    Configuration,
+    InvalidChannel,
+    Encoding,
+    Connection,
+    QueueFull,
+    Delivery,
+    MessageTooLarge,
+    UnknownTopic,
+    HopLimit,
+    Batch,
+    ExtensionMissing,
+    TransientException,
+    PermanentException,
+}
+
+use Class as C;
+
+const COUNT: usize = 16;
+static ENTRIES: [AtomicPtr<zend_class_entry>; COUNT] =
+    [const { AtomicPtr::new(std::ptr::null_mut()) }; COUNT];
+
+impl Class {
+    /// Its class entry.
+    pub fn entry(self) -> &'static ClassEntry {
+        // SAFETY: set while the module starts, valid until the process ends.
+        unsafe { &*ENTRIES[self as usize].load(Ordering::Acquire) }
+    }
+
+    const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Configuration => C::Configuration,
+            Kind::InvalidChannel => C::InvalidChannel,
+            Kind::Encoding => C::Encoding,
+            Kind::Connection => C::Connection,
+            Kind::QueueFull => C::QueueFull,
+            Kind::Delivery => C::Delivery,
+            Kind::MessageTooLarge => C::MessageTooLarge,
+            Kind::UnknownTopic => C::UnknownTopic,
+            Kind::HopLimit => C::HopLimit,
+        }
+    }
+}
+
+fn throwable() -> &'static ClassEntry {
+    // SAFETY: a static of the engine, set before any module starts.
+    unsafe { &*zend::zend_ce_throwable }
+}
+
+fn runtime() -> &'static ClassEntry {
+    // SAFETY: as above; SPL is always there and started before us.
+    unsafe { &*zend::spl_ce_RuntimeException }
+}
+
+fn invalid_argument() -> &'static ClassEntry {
+    // SAFETY: as above.
+    unsafe { &*zend::spl_ce_InvalidArgumentException }
+}
+
+macro_rules! register {
+    ($class:expr, $builder:expr) => {
+        $builder
+            .registration(|entry, tables| {
+                ENTRIES[$class as usize].store(entry, Ordering::Release);
+                // The engine keeps pointing into them for the life of the process.
+                std::mem::forget(tables);
+            })
+            .register()
+    };
+}
+
+fn named(name: &str) -> ClassBuilder {
+    ClassBuilder::new(format!("Toporia\\Realtime\\Exception\\{name}"))
+}
+
+fn marker() -> ClassFlags {
+    ClassFlags::Interface
+}
+
+/// Registers all of them. Called once, while the module starts.
+///
+/// # Errors
+/// The engine refuses a class.
+pub fn register() -> ext_php_rs::error::Result<()> {
+    register!(
+        C::RealtimeException,
+        named("RealtimeException")
+            .flags(marker())
+            .implements((throwable, "Throwable"))
+    )?;
+    register!(
+        C::Transient,
+        named("Transient")
+            .flags(marker())
+            .implements((throwable, "Throwable"))
+    )?;
+    register!(
+        C::Permanent,
+        named("Permanent")
+            .flags(marker())
+            .implements((throwable, "Throwable"))
+    )?;
+    let ours: (fn() -> &'static ClassEntry, &'static str) =
+        (|| C::RealtimeException.entry(), "RealtimeException");
+    let argument = |name: &str| {
+        named(name)
+            .extends((invalid_argument, "InvalidArgumentException"))
+            .implements(ours)
+    };
+    let at_runtime = |name: &str| {
+        named(name)
+            .extends((runtime, "RuntimeException"))
+            .implements(ours)
+    };
+    register!(C::Configuration, argument("ConfigurationException"))?;
+    register!(C::InvalidChannel, argument("InvalidChannelException"))?;
+    register!(C::Encoding, argument("EncodingException"))?;
+    register!(C::Connection, at_runtime("ConnectionException"))?;
+    register!(C::QueueFull, at_runtime("QueueFullException"))?;
+    register!(
+        C::Delivery,
+        at_runtime("DeliveryException")
+            .property(failed_property())
+            .method(get_failed(), MethodFlags::Public)
+    )?;
+    register!(C::MessageTooLarge, at_runtime("MessageTooLargeException"))?;
+    register!(C::UnknownTopic, at_runtime("UnknownTopicException"))?;
+    register!(C::HopLimit, at_runtime("HopLimitException"))?;
+    register!(
+        C::Batch,
+        at_runtime("BatchException")
+            .property(property("index", DataType::Long, || Ok(Zval::try_from(
+                0_i64
+            )?)))
+            .method(
+                batch_constructor(),
+                MethodFlags::Public | MethodFlags::IsConstructor
+            )
+            .method(get_index(), MethodFlags::Public)
+    )?;
+    register!(C::ExtensionMissing, at_runtime("ExtensionMissingException"))?;
+    register!(
+        C::TransientException,
+        at_runtime("TransientException").implements((|| C::Transient.entry(), "Transient"))
+    )?;
+    register!(
+        C::PermanentException,
+        at_runtime("PermanentException").implements((|| C::Permanent.entry(), "Permanent"))
+    )
+}
+
+fn property(
+    name: &str,
+    ty: DataType,
+    default: fn() -> ext_php_rs::error::Result<Zval>,
+) -> ext_php_rs::builders::ClassProperty {
+    ext_php_rs::builders::ClassProperty {
+        name: name.into(),
+        flags: PropertyFlags::Private,
+        default: Some(Box::new(default)),
+        docs: &[],
+        ty: Some(ty),
+        nullable: false,
+        readonly: false,
+        default_stub: None,
+    }
+}
+
+fn failed_property() -> ext_php_rs::builders::ClassProperty {
+    let mut property = property("failed", DataType::Array, || Ok(Zval::null()));
+    property.default = None;
+    property
+}
+
+fn get_failed() -> FunctionBuilder<'static> {
+    extern "C" fn handler(call: &mut ExecuteData, result: &mut Zval) {
+        let found = call.get_self().and_then(|this| zend::read(this, "failed"));
+        match found {
+            Some(list) if list.is_array() => *result = list,
+            _ => result.set_hashtable(ZendHashTable::new()),
+        }
+    }
+    FunctionBuilder::new("getFailed", handler)
+        .returns(DataType::Array, false, false)
+        .docs(&["The messages that were not delivered: a list of ['id' => string, 'topic' => string, 'reason' => string]."])
+}
+
+fn get_index() -> FunctionBuilder<'static> {
+    extern "C" fn handler(call: &mut ExecuteData, result: &mut Zval) {
+        let found = call.get_self().and_then(|this| zend::read(this, "index"));
+        result.set_long(found.and_then(|index| index.long()).unwrap_or(0));
+    }
+    FunctionBuilder::new("getIndex", handler)
+        .returns(DataType::Long, false, false)
+        .docs(&["The position of the message that failed, from 0."])
+}
+
+fn batch_constructor() -> FunctionBuilder<'static> {
+    extern "C" fn handler(call: &mut ExecuteData, _result: &mut Zval) {
+        let mut index = Arg::new("index", DataType::Long);
+        let mut previous = Arg::new("previous", DataType::Mixed).allow_null();
+        if call
+            .parser()
+            .arg(&mut index)
+            .not_required()
+            .arg(&mut previous)
+            .parse()
+            .is_err()
+        {
+            return;
+        }
+        let Some(index) = index.val::<i64>() else {
+            PhpException::new(
+                "BatchException::__construct(): Argument #1 ($index) must be of type int".into(),
+                0,
+                ext_php_rs::zend::ce::type_error(),
+            )
+            .throw();
+            return;
+        };
+        let previous = previous.zval().map(|value| value.shallow_clone());
+        let previous = previous.filter(|value| !value.is_null());
+        let Some(this) = call.get_self() else {
+            return;
+        };
+        let why = previous
+            .as_ref()
+            .and_then(Zval::object)
+            .map_or_else(String::new, |why| format!(": {}", zend::message_of(why)));
+        let mut message = Zval::new();
+        if message
+            .set_string(&format!("Message {index} of the batch failed{why}"), false)
+            .is_ok()
+        {
+            zend::write(ext_php_rs::zend::ce::exception(), this, "message", message);
+        }
+        let mut place = Zval::new();
+        place.set_long(index);
+        zend::write(C::Batch.entry(), this, "index", place);
+        if let Some(previous) = previous {
+            zend::write(
+                ext_php_rs::zend::ce::exception(),
+                this,
+                "previous",
+                previous,
+            );
+        }
+    }
+    FunctionBuilder::new("__construct", handler)
+        .arg(Arg::new("index", DataType::Long))
+        .not_required()
+        .arg(
+            Arg::new("previous", DataType::Mixed)
+                .allow_null()
+                .default("null"),
+        )
+        .docs(&["@param int $index the position in the list, from 0"])
+}
+
+impl From<Error> for PhpException {
+    fn from(error: Error) -> Self {
+        let class = Class::of(error.kind()).entry();
+        let exception = Self::new(error.message().replace('\0', "\\0"), 0, class);
+        if error.failed().is_empty() || error.kind() != Kind::Delivery {
+            return exception;
+        }
+        match delivery_object(&error) {
+            Some(object) => exception.with_object(object),
+            None => exception,
+        }
+    }
+}
+
+/// The exception object with its list of messages.
+fn delivery_object(error: &Error) -> Option<Zval> {
+    let class = C::Delivery.entry();
+    let object = ZendObject::new(class);
+    let mut text = Zval::new();
+    text.set_string(error.message(), false).ok()?;
+    zend::write(ext_php_rs::zend::ce::exception(), &object, "message", text);
+    let mut list = ZendHashTable::new();
+    for message in error.failed() {
+        let mut entry = ZendHashTable::new();
+        entry.insert("id", message.id.as_str()).ok()?;
+        entry.insert("topic", message.topic.as_str()).ok()?;
+        entry.insert("reason", message.reason.as_str()).ok()?;
+        list.push(entry).ok()?;
+    }
+    let mut failed = Zval::new();
+    failed.set_hashtable(list);
+    zend::write(class, &object, "failed", failed);
+    Some(super::give(object))
+}
+
+/// How many messages of a list were handled, where the exception on its way says so.
+pub fn pending_batch_index() -> usize {
+    let index = zend::pending_object()
+        .filter(|object| object.instance_of(C::Batch.entry()))
+        .and_then(|object| zend::read(object, "index"))
+        .and_then(|index| index.long());
+    usize::try_from(index.unwrap_or(0)).unwrap_or(0)
+}

@@ -1,0 +1,66 @@
+//! Shows PHP's garbage collector the callables a broker holds: closures over `$this` would otherwise never be freed.
+
+use std::ffi::c_int;
+
+use ext_php_rs::class::RegisteredClass;
+use ext_php_rs::ffi::{zend_array, zend_object};
+use ext_php_rs::types::{ZendClassObject, Zval};
+use ext_php_rs::zend::ZendObjectHandlers;
+
+use super::broker::Broker;
+
+/// Adds the handler to the class's own table, in place: another table would make the engine forget whose object it is.
+pub fn install() {
+    let handlers = std::ptr::from_ref(Broker::get_metadata().handlers()).cast_mut();
+    // SAFETY: the table lives as long as the process; this runs once, before the first object exists.
+    unsafe {
+        let slot: *mut ZendObjectHandlers = handlers;
+        (*slot).get_gc = Some(get_gc);
+    }
+}
+
+unsafe extern "C" fn get_gc(
+    object: *mut zend_object,
+    table: *mut *mut Zval,
+    count: *mut c_int,
+) -> *mut zend_array {
+    *table = std::ptr::null_mut();
+    *count = 0;
+    let Some(broker) = object
+        .as_ref()
+        .and_then(ZendClassObject::<Broker>::from_zend_obj)
+    else {
+        return std::ptr::null_mut();
+    };
+    // A borrow here can meet one of ours when an allocation inside it starts the collector: then it sees nothing this time.
+    let (Ok(subscriptions), Ok(mut shown)) = (
+        broker.subscriptions.try_borrow(),
+        broker.shown.try_borrow_mut(),
+    ) else {
+        return std::ptr::null_mut();
+    };
+    let callbacks = subscriptions.iter().filter_map(|one| one.callback.as_ref());
+    // The collector counts references itself: what it is shown must not hold one of its own.
+    for old in shown.drain(..) {
+        std::mem::forget(old);
+    }
+    for value in callbacks
+        .map(|callback| callback.value().shallow_clone())
+        .chain(broker.hooks.values())
+    {
+        release_without_freeing(&value);
+        shown.push(value);
+    }
+    *table = shown.as_mut_ptr();
+    *count = c_int::try_from(shown.len()).unwrap_or(0);
+    std::ptr::null_mut()
+}
+
+/// Takes back the reference that the copy added; the original still holds one.
+unsafe fn release_without_freeing(value: &Zval) {
+    // IS_TYPE_REFCOUNTED in the second byte of the type info.
+    if value.u1.type_info & 0xff00 != 0 {
+        let counted = value.value.counted;
+        (*counted).gc.refcount -= 1;
+    }
+}

@@ -1,0 +1,80 @@
+//! A cache of key strings: the same few keys come with every message, and each costs an allocation and a hash otherwise.
+
+use std::cell::Cell;
+
+use super::zend::{self, Str};
+
+/// Slots of the cache. Each holds at most one string for the rest of the process: 64 KB in all.
+const SLOTS: usize = 1024;
+
+/// Longer keys are not cached.
+pub const LONGEST: usize = 32;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    /// Hash of the key last seen here; it is kept once it is seen twice in a row, so that random keys do not fill the cache.
+    seen: u64,
+    string: *mut Str,
+}
+
+thread_local! {
+    // One for each thread, because strings of the engine are not shared between threads. Never freed: arrays hold the
+    // strings without counting them.
+    static CACHE: Cell<*mut Slot> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// The cache of this thread, looked up once for a document.
+pub struct Keys(*mut Slot);
+
+impl Keys {
+    pub fn of_this_thread() -> Self {
+        let mut slots = CACHE.get();
+        if slots.is_null() {
+            let empty = Slot {
+                seen: 0,
+                string: std::ptr::null_mut(),
+            };
+            slots = Box::leak(vec![empty; SLOTS].into_boxed_slice()).as_mut_ptr();
+            CACHE.set(slots);
+        }
+        Self(slots)
+    }
+
+    /// The lasting string for `key`, if it has one: 2 to [`LONGEST`] bytes.
+    #[inline]
+    pub fn get(&mut self, key: &[u8]) -> Option<*mut Str> {
+        let hash = hash(key);
+        // SAFETY: the index is below SLOTS, the slots belong to this thread, strings in them live for ever.
+        unsafe {
+            let slot = &mut *self.0.add((hash >> 48) as usize % SLOTS);
+            if !slot.string.is_null() {
+                return (slot.seen == hash && zend::bytes(slot.string) == key)
+                    .then_some(slot.string);
+            }
+            if slot.seen != hash {
+                slot.seen = hash;
+                return None;
+            }
+            slot.string = zend::permanent_string(key);
+            Some(slot.string)
+        }
+    }
+}
+
+/// Mixes length and bytes. Not the engine's hash: that one comes with the string and is not needed to find it.
+#[inline]
+fn hash(key: &[u8]) -> u64 {
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = key.len() as u64;
+    let mut rest = key;
+    while let Some((word, tail)) = rest.split_first_chunk::<8>() {
+        hash = (hash.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(MIX);
+        rest = tail;
+    }
+    let mut last = 0;
+    for byte in rest {
+        last = last << 8 | u64::from(*byte);
+    }
+    hash = (hash.rotate_left(23) ^ last).wrapping_mul(MIX);
+    hash ^ hash << 32
+}

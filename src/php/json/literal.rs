@@ -1,0 +1,294 @@
+//! Strings and numbers of the parser.
+
+use super::decode::Parser;
+use super::fault::{Fault, Reason};
+use super::keys::LONGEST;
+use super::memory;
+use super::scan;
+use super::zend::{self, kind, Value};
+
+/// What stands between two quotes.
+enum Text<'a> {
+    Plain(&'a [u8]),
+    /// It had escapes; the result is in the parser's scratch buffer.
+    Unescaped,
+}
+
+impl<'a> Parser<'a> {
+    /// A string as a value; the parser stands on its first quote.
+    pub fn string(&mut self) -> Result<Value, Fault> {
+        let text = self.text()?;
+        let text = match &text {
+            Text::Plain(text) => *text,
+            Text::Unescaped => self.scratch.as_slice(),
+        };
+        self.ensure(memory::has_room(text.len()))?;
+        // SAFETY: makes a string of this request.
+        Ok(unsafe { zend::string_value(text) })
+    }
+
+    /// A string as a key: an integer where PHP's arrays make it one.
+    pub fn key(&mut self) -> Result<Value, Fault> {
+        let text = self.text()?;
+        let text = match &text {
+            Text::Plain(text) => *text,
+            Text::Unescaped => self.scratch.as_slice(),
+        };
+        if let Some(index) = array_index(text) {
+            return Ok(long(index));
+        }
+        if (2..=LONGEST).contains(&text.len()) {
+            if let Some(string) = self.keys.get(text) {
+                let mut value = zend::undef();
+                value.payload.string = string;
+                value.type_info = u32::from(kind::STRING);
+                return Ok(value);
+            }
+        }
+        self.ensure(memory::has_room(text.len()))?;
+        // SAFETY: makes a string of this request.
+        Ok(unsafe { zend::string_value(text) })
+    }
+
+    /// Reads a string; the parser stands on its first quote and afterwards behind the last.
+    fn text(&mut self) -> Result<Text<'a>, Fault> {
+        let start = self.at + 1;
+        let mut at = start;
+        let mut ascii = true;
+        loop {
+            at = scan::plain::<false>(self.json, at);
+            match self.json.get(at) {
+                Some(b'"') => break,
+                Some(0x80..) => {
+                    ascii = false;
+                    while matches!(self.json.get(at), Some(0x80..)) {
+                        at += 1;
+                    }
+                }
+                Some(b'\\') => {
+                    self.check_utf8(start, at, ascii)?;
+                    return self.unescape(start, at);
+                }
+                // A control byte, or the end: PHP's scanner meets a zero byte there and says the same of both.
+                _ => {
+                    self.check_utf8(start, at, ascii)?;
+                    return Err(Fault {
+                        reason: Reason::Control,
+                        at,
+                    });
+                }
+            }
+        }
+        self.check_utf8(start, at, ascii)?;
+        self.at = at + 1;
+        Ok(Text::Plain(&self.json[start..at]))
+    }
+
+    fn check_utf8(&self, start: usize, end: usize, ascii: bool) -> Result<(), Fault> {
+        if ascii {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.json[start..end]) {
+            Ok(_) => Ok(()),
+            Err(bad) => Err(Fault {
+                reason: Reason::Utf8,
+                at: start + bad.valid_up_to(),
+            }),
+        }
+    }
+
+    /// The rest of a string that has its first backslash at `at`.
+    fn unescape(&mut self, start: usize, mut at: usize) -> Result<Text<'a>, Fault> {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&self.json[start..at]);
+        loop {
+            match self.json.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(Text::Unescaped);
+                }
+                Some(b'\\') => at = self.escape(at)?,
+                Some(0x20..) => {
+                    let mut end = at;
+                    let mut ascii = true;
+                    loop {
+                        end = scan::plain::<false>(self.json, end);
+                        if !matches!(self.json.get(end), Some(0x80..)) {
+                            break;
+                        }
+                        ascii = false;
+                        end += 1;
+                    }
+                    self.check_utf8(at, end, ascii)?;
+                    self.scratch.extend_from_slice(&self.json[at..end]);
+                    at = end;
+                }
+                _ => {
+                    return Err(Fault {
+                        reason: Reason::Control,
+                        at,
+                    })
+                }
+            }
+        }
+    }
+
+    /// One escape, its backslash at `at`; gives the position behind it.
+    fn escape(&mut self, at: usize) -> Result<usize, Fault> {
+        let byte = match self.json.get(at + 1) {
+            Some(byte @ (b'"' | b'\\' | b'/')) => *byte,
+            Some(b'b') => 8,
+            Some(b'f') => 12,
+            Some(b'n') => b'\n',
+            Some(b'r') => b'\r',
+            Some(b't') => b'\t',
+            Some(b'u') => return self.unicode(at),
+            _ => {
+                return Err(Fault {
+                    reason: Reason::Syntax,
+                    at,
+                })
+            }
+        };
+        self.scratch.push(byte);
+        Ok(at + 2)
+    }
+
+    /// `\uXXXX`, or two of them that make one character.
+    fn unicode(&mut self, at: usize) -> Result<usize, Fault> {
+        let unit = |from: usize| hex4(self.json.get(from + 2..from + 6)?);
+        let first = unit(at).ok_or(Fault {
+            reason: Reason::Syntax,
+            at,
+        })?;
+        let (code, length) = if (0xd800..0xdc00).contains(&first) {
+            let second = (self.json.get(at + 6..at + 8) == Some(b"\\u"))
+                .then(|| unit(at + 6))
+                .flatten()
+                .filter(|second| (0xdc00..0xe000).contains(second));
+            let second = second.ok_or(Fault {
+                reason: Reason::Surrogate,
+                at,
+            })?;
+            (0x1_0000 + ((first & 0x3ff) << 10) + (second & 0x3ff), 12)
+        } else {
+            (first, 6)
+        };
+        let character = char::from_u32(code).ok_or(Fault {
+            reason: Reason::Surrogate,
+            at,
+        })?;
+        self.scratch
+            .extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        Ok(at + length)
+    }
+
+    /// A number; the parser stands on its sign or first digit. An integer too large for one becomes a float.
+    pub fn number(&mut self) -> Result<Value, Fault> {
+        let start = self.at;
+        let negative = self.json[start] == b'-';
+        let mut at = start + usize::from(negative);
+        let first = at;
+        let mut whole = 0_u64;
+        let mut fits = true;
+        while let Some(digit @ b'0'..=b'9') = self.json.get(at) {
+            if at - first >= 18 {
+                let next = whole
+                    .checked_mul(10)
+                    .and_then(|value| value.checked_add(u64::from(digit - b'0')));
+                fits &= next.is_some();
+                whole = next.unwrap_or(0);
+            } else {
+                whole = whole * 10 + u64::from(digit - b'0');
+            }
+            at += 1;
+            if self.json[first] == b'0' {
+                break;
+            }
+        }
+        if at == first {
+            return Err(Fault {
+                reason: Reason::Syntax,
+                at: start,
+            });
+        }
+        let integer_end = at;
+        at = self.fraction(at);
+        at = self.exponent(at);
+        self.at = at;
+        let limit = if negative { 1 << 63 } else { i64::MAX as u64 };
+        if at == integer_end && fits && whole <= limit {
+            return Ok(long(if negative {
+                (whole as i64).wrapping_neg()
+            } else {
+                whole as i64
+            }));
+        }
+        // Only digits, signs, a point and an `e` got here.
+        let text = std::str::from_utf8(&self.json[start..at]).unwrap_or_default();
+        let mut value = zend::undef();
+        value.payload.double = text.parse().map_err(|_| Fault {
+            reason: Reason::Syntax,
+            at: start,
+        })?;
+        value.type_info = u32::from(kind::DOUBLE);
+        Ok(value)
+    }
+
+    /// Behind `.5` at `at`; `at` itself where there is none (then the point is an error of its own).
+    fn fraction(&self, at: usize) -> usize {
+        match self.json.get(at) {
+            Some(b'.') => self.digits(at + 1).unwrap_or(at),
+            _ => at,
+        }
+    }
+
+    /// Behind `e5`, `E+5` at `at`; `at` itself where there is none.
+    fn exponent(&self, at: usize) -> usize {
+        match (self.json.get(at), self.json.get(at + 1)) {
+            (Some(b'e' | b'E'), Some(b'+' | b'-')) => self.digits(at + 2).unwrap_or(at),
+            (Some(b'e' | b'E'), _) => self.digits(at + 1).unwrap_or(at),
+            _ => at,
+        }
+    }
+
+    /// Behind the digits at `at`, if there are any.
+    fn digits(&self, at: usize) -> Option<usize> {
+        let mut end = at;
+        while matches!(self.json.get(end), Some(b'0'..=b'9')) {
+            end += 1;
+        }
+        (end > at).then_some(end)
+    }
+}
+
+/// An integer as a value.
+#[inline]
+fn long(value: i64) -> Value {
+    let mut result = zend::undef();
+    result.payload.long = value;
+    result.type_info = u32::from(kind::LONG);
+    result
+}
+
+/// The integer PHP uses in place of the key `text`, if it does.
+#[inline]
+fn array_index(text: &[u8]) -> Option<i64> {
+    // The engine's function takes for granted that a digit comes first, or second after a sign.
+    if text.len() > 20 || !matches!(text, [b'0'..=b'9', ..] | [b'-', b'0'..=b'9', ..]) {
+        return None;
+    }
+    // The engine reads on to the zero byte at a string's end, so it gets a copy that has one.
+    let mut copy = [0_u8; 21];
+    copy[..text.len()].copy_from_slice(text);
+    let mut index = 0;
+    // SAFETY: pointer and length are of `copy`.
+    unsafe { zend::_zend_handle_numeric_str_ex(copy.as_ptr().cast(), text.len(), &raw mut index) }
+        .then_some(index as i64)
+}
+
+fn hex4(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, digit| {
+        Some(value << 4 | char::from(*digit).to_digit(16)?)
+    })
+}

@@ -1,0 +1,86 @@
+//! PHP values to JSON and back, without an intermediate tree.
+//!
+//! - [`encode`] writes what `json_encode($value)` gives, byte for byte.
+//! - [`decode`] builds what `json_decode($json, true)` gives, value for value.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `encode.rs` | the writer: scalars and arrays |
+//! | `object.rs` | objects: properties, `jsonSerialize()`, enums, hooks, lazy objects |
+//! | `inspect.rs` | what the engine tells about an object |
+//! | `text.rs` | strings with PHP's escapes |
+//! | `number.rs` | integers and floats as PHP spells them |
+//! | `trouble.rs` | why a value was refused, and where in it |
+//! | `decode.rs` | the parser |
+//! | `fault.rs` | why and where a document was refused |
+//! | `literal.rs` | strings and numbers of the parser |
+//! | `build.rs` | PHP arrays out of parsed values |
+//! | `memory.rs` | stops the parser at `memory_limit` |
+//! | `keys.rs` | the cache of key strings |
+//! | `scan.rs` | finds the next byte that is not plain text, eight at a time |
+//! | `zend.rs` | the engine's structures, as far as the others need them |
+//!
+//! Both run on the thread of the PHP request. `encode` runs user code (`jsonSerialize()`, property hooks, destructors), which
+//! may throw, exit, come back in here, or end in a fatal error that jumps over every Rust frame: nothing is locked or
+//! borrowed while it runs.
+
+// The engine counts in 32 and 64 bits, signed and not; each cast here is between what a value is known to fit.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
+
+mod build;
+mod decode;
+mod encode;
+mod fault;
+mod inspect;
+mod keys;
+mod literal;
+mod memory;
+pub(crate) mod number;
+mod object;
+mod scan;
+mod text;
+mod trouble;
+mod zend;
+
+use std::cell::Cell;
+
+pub use decode::decode;
+pub use encode::{encode, encode_named};
+
+/// Why [`encode`] gave nothing.
+#[derive(Debug)]
+pub enum EncodeError {
+    /// JSON cannot carry the value; the message says where and why. Always [`crate::error::Kind::Encoding`].
+    Json(crate::error::Error),
+    /// User code threw (or called `exit`). The exception is pending in the engine and has to reach the caller untouched:
+    /// return to PHP without throwing anything else.
+    Pending,
+}
+
+/// Arrays and objects may nest this deep, as in `json_encode` with its default depth.
+pub const MAX_DEPTH: u32 = 512;
+
+/// A buffer that grew beyond this is given back to the allocator after use.
+const KEEP_BYTES: usize = 1 << 20;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Runs `f` with an empty buffer that keeps its memory from call to call.
+///
+/// The buffer is taken out while `f` runs, so `f` may call PHP and PHP may come back in here: the inner call gets a buffer
+/// of its own. A fatal error in `f` loses that one allocation and nothing else.
+pub fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut buffer = BUFFER.with(Cell::take);
+    buffer.clear();
+    let result = f(&mut buffer);
+    if buffer.capacity() <= KEEP_BYTES {
+        BUFFER.with(|cell| cell.set(buffer));
+    }
+    result
+}

@@ -1,0 +1,173 @@
+//! Numbers as PHP spells them in JSON.
+
+use std::ffi::{c_char, c_int, CStr};
+
+use ext_php_rs::ffi;
+
+const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
+2021222324252627282930313233343536373839\
+4041424344454647484950515253545556575859\
+6061626364656667686970717273747576777879\
+8081828384858687888990919293949596979899";
+
+/// `serialize_precision=-1` (the shortest text that reads back the same) counts as this many digits in the choice of notation.
+const SHORTEST_DIGITS: i32 = 17;
+
+/// Doubles below this hold every integer exactly.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+extern "C" {
+    // `sign` is an int or a bool, depending on the version: a zeroed int serves for both.
+    fn zend_dtoa(
+        value: f64,
+        mode: c_int,
+        digits: c_int,
+        point: *mut c_int,
+        sign: *mut c_int,
+        end: *mut *mut c_char,
+    ) -> *mut c_char;
+    fn zend_freedtoa(text: *mut c_char);
+}
+
+/// Appends an integer.
+#[inline]
+pub fn integer(value: i64, out: &mut Vec<u8>) {
+    let mut buffer = [0_u8; 20];
+    let mut at = buffer.len();
+    let mut rest = value.unsigned_abs();
+    while rest >= 100 {
+        let pair = (rest % 100) as usize * 2;
+        rest /= 100;
+        at -= 2;
+        buffer[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    }
+    if rest >= 10 {
+        let pair = rest as usize * 2;
+        at -= 2;
+        buffer[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    } else {
+        at -= 1;
+        buffer[at] = b'0' + rest as u8;
+    }
+    if value < 0 {
+        at -= 1;
+        buffer[at] = b'-';
+    }
+    out.extend_from_slice(&buffer[at..]);
+}
+
+/// Appends a finite float with the digits `serialize_precision` asks for.
+pub fn double(value: f64, out: &mut Vec<u8>) {
+    // SAFETY: the globals of this thread; no Zend call happens while they are read.
+    let precision = unsafe { (*ffi::ext_php_rs_process_globals()).serialize_precision };
+    // The engine narrows the setting to an int before it uses it.
+    let precision = precision as i32;
+    if precision < 0 {
+        shortest(value, out);
+    } else {
+        rounded(value, precision, out);
+    }
+}
+
+/// The shortest digits that read back as `value`.
+#[allow(clippy::float_cmp)] // Exactness is the question.
+fn shortest(value: f64, out: &mut Vec<u8>) {
+    if value.abs() < EXACT && value.trunc() == value && (value != 0.0 || value.is_sign_positive()) {
+        return integer(value as i64, out);
+    }
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value).as_bytes();
+    let mut digits = [0_u8; 24];
+    let (mut count, mut point, mut exponent) = (0, None, 0_i32);
+    let mut at = usize::from(text[0] == b'-');
+    while at < text.len() {
+        match text[at] {
+            b'.' => point = Some(count),
+            b'e' => {
+                exponent = std::str::from_utf8(&text[at + 1..])
+                    .ok()
+                    .and_then(|number| number.parse().ok())
+                    .unwrap_or(0);
+                break;
+            }
+            digit => {
+                digits[count] = digit;
+                count += 1;
+            }
+        }
+        at += 1;
+    }
+    let point = point.unwrap_or(count) as i32 + exponent;
+    let mut digits = &digits[..count];
+    let mut leading = 0;
+    while digits.len() > 1 && digits[0] == b'0' {
+        digits = &digits[1..];
+        leading += 1;
+    }
+    while digits.len() > 1 && digits[digits.len() - 1] == b'0' {
+        digits = &digits[..digits.len() - 1];
+    }
+    // Zero has its one digit before the point.
+    let point = if digits == b"0" { 1 } else { point - leading };
+    spell(
+        value.is_sign_negative(),
+        digits,
+        point,
+        SHORTEST_DIGITS,
+        out,
+    );
+}
+
+/// `precision` significant digits, correctly rounded, trailing zeros dropped.
+fn rounded(value: f64, precision: i32, out: &mut Vec<u8>) {
+    let (mut point, mut sign) = (0, 0);
+    // SAFETY: dtoa gives a text that ends with a zero byte and is freed once, after its last use.
+    unsafe {
+        let text = zend_dtoa(
+            value,
+            2,
+            precision,
+            &raw mut point,
+            &raw mut sign,
+            std::ptr::null_mut(),
+        );
+        spell(
+            sign != 0,
+            CStr::from_ptr(text).to_bytes(),
+            point,
+            precision,
+            out,
+        );
+        zend_freedtoa(text);
+    }
+}
+
+/// Writes `0.digits × 10^point` in the notation PHP chooses: `1.0e+25`, `0.0001`, `120`, `1.5`.
+fn spell(negative: bool, digits: &[u8], point: i32, precision: i32, out: &mut Vec<u8>) {
+    if negative {
+        out.push(b'-');
+    }
+    if point < -3 || point > precision {
+        out.push(digits[0]);
+        out.push(b'.');
+        out.extend_from_slice(if digits.len() > 1 { &digits[1..] } else { b"0" });
+        out.push(b'e');
+        let exponent = point - 1;
+        out.push(if exponent < 0 { b'-' } else { b'+' });
+        return integer(i64::from(exponent.abs()), out);
+    }
+    if point <= 0 {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', point.unsigned_abs() as usize));
+        return out.extend_from_slice(digits);
+    }
+    let whole = point as usize;
+    if digits.len() <= whole {
+        out.extend_from_slice(digits);
+        out.extend(std::iter::repeat_n(b'0', whole - digits.len()));
+    } else {
+        out.extend_from_slice(&digits[..whole]);
+        out.push(b'.');
+        out.extend_from_slice(&digits[whole..]);
+    }
+}

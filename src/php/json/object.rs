@@ -1,0 +1,279 @@
+//! Objects as `json_encode` sees them: `jsonSerialize()`, enum values, otherwise the public properties.
+
+use ext_php_rs::ffi;
+
+use super::encode::Writer;
+use super::inspect;
+use super::trouble::{Reason, Step, Trouble, Written};
+use super::zend::{self, kind, zend_class_entry, zend_object, Counted, Str, Table};
+
+/// `jsonSerialize()` results written inside each other before we call it endless: each takes native stack.
+const MAX_CALLS: u32 = 1024;
+
+/// The bit of an object's guard word that `json_encode` uses (PHP 8.3 on).
+const GUARD_JSON: u32 = 1 << 6;
+
+impl Writer<'_> {
+    pub unsafe fn object(&mut self, object: *mut zend_object) -> Written {
+        // User code may drop the last other reference to it.
+        zend::add_ref(object.cast());
+        let written = if is_serializable((*object).ce) {
+            self.serializable(object)
+        } else if (*(*object).ce).ce_flags & ffi::ZEND_ACC_ENUM == ffi::ZEND_ACC_ENUM {
+            self.enumeration(object)
+        } else {
+            self.properties(object)
+        };
+        zend::release(object.cast());
+        written
+    }
+
+    /// A backed enum is its value; another has none.
+    unsafe fn enumeration(&mut self, object: *mut zend_object) -> Written {
+        // The properties of a case: name and, where it is backed, value.
+        if (*(*object).ce).default_properties_count < 2 {
+            let class = zend::bytes((*(*object).ce).name.cast());
+            return Err(Trouble::new(Reason::PureEnum(
+                String::from_utf8_lossy(class).into_owned(),
+            )));
+        }
+        self.value(
+            (&raw const (*object).properties_table)
+                .cast::<zend::Value>()
+                .add(1),
+        )
+    }
+
+    /// What `jsonSerialize()` returns.
+    unsafe fn serializable(&mut self, object: *mut zend_object) -> Written {
+        if self.calls >= MAX_CALLS {
+            return Err(Trouble::new(Reason::Chain));
+        }
+        let Some(guard) = Guard::enter(object) else {
+            return Err(Trouble::new(Reason::Recursion));
+        };
+        let mut result = zend::undef();
+        call_json_serialize(object, &mut result);
+        if zend::exception_pending() || zend::kind_of(&raw const result) == kind::UNDEF {
+            guard.leave();
+            zend::drop_value(&raw mut result);
+            return Err(Trouble::new(Reason::Pending));
+        }
+        self.calls += 1;
+        let itself =
+            zend::kind_of(&raw const result) == kind::OBJECT && result.payload.object == object;
+        let written = if itself {
+            guard.leave();
+            self.properties(object)
+        } else {
+            let written = self.value(&raw const result);
+            guard.leave();
+            written
+        };
+        self.calls -= 1;
+        zend::drop_value(&raw mut result);
+        written
+    }
+
+    /// `{…}` of the public properties.
+    unsafe fn properties(&mut self, object: *mut zend_object) -> Written {
+        if !has_plain_slots(object) {
+            return self.property_table(object);
+        }
+        if !zend::protect(object.cast()) {
+            return Err(Trouble::new(Reason::Recursion));
+        }
+        let written = self.nested(|writer| writer.slots(object));
+        zend::unprotect(object.cast());
+        written
+    }
+
+    /// Properties in the slots their class declares; there are no others.
+    unsafe fn slots(&mut self, object: *mut zend_object) -> Written {
+        let class = (*object).ce;
+        self.out.push(b'{');
+        let mut first = true;
+        for position in 0..(*class).default_properties_count as usize {
+            let info = *(*class).properties_info_table.add(position);
+            if info.is_null() {
+                continue;
+            }
+            let name = (*info).name.cast::<Str>();
+            let slot = object.cast::<u8>().add((*info).offset as usize).cast();
+            if !is_hidden(name) && zend::kind_of(slot) != kind::UNDEF {
+                self.member(name, 0, slot, &mut first)?;
+            }
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    /// Properties as the object's handlers give them: dynamic ones, those of internal classes, hooked and lazy ones.
+    unsafe fn property_table(&mut self, object: *mut zend_object) -> Written {
+        let table = inspect::properties_for_json(object);
+        if zend::exception_pending() {
+            if !table.is_null() {
+                zend::release(table.cast());
+            }
+            return Err(Trouble::new(Reason::Pending));
+        }
+        if table.is_null() {
+            return self.nested(|writer| {
+                writer.out.extend_from_slice(b"{}");
+                Ok(())
+            });
+        }
+        // Like PHP: the mark is on the table, so that it is seen from wherever the same table is reached, except where the
+        // table is made anew for each call.
+        let marked: *mut Counted = if inspect::has_hooks_or_is_lazy(object) {
+            object.cast()
+        } else {
+            table.cast()
+        };
+        let written = if zend::protect(marked) {
+            let written = self.nested(|writer| writer.table_members(object, table));
+            zend::unprotect(marked);
+            written
+        } else {
+            Err(Trouble::new(Reason::Recursion))
+        };
+        zend::release(table.cast());
+        written
+    }
+
+    unsafe fn table_members(&mut self, object: *mut zend_object, table: *mut Table) -> Written {
+        self.out.push(b'{');
+        let mut first = true;
+        let mut position = 0;
+        while position < (*table).used {
+            let (mut value, key, index) = zend::entry(table, position);
+            position += 1;
+            if zend::kind_of(value) == kind::INDIRECT {
+                value = (*value).payload.value;
+            }
+            if zend::kind_of(value) == kind::UNDEF || (!key.is_null() && is_hidden(key)) {
+                continue;
+            }
+            if zend::kind_of(value) != kind::PTR {
+                self.member(key, index, value, &mut first)?;
+                continue;
+            }
+            let Some(mut result) = inspect::read_hooked(object, (*value).payload.ptr) else {
+                continue;
+            };
+            let written = if zend::exception_pending() {
+                Err(Trouble::new(Reason::Pending).under(Step::Index(index)))
+            } else {
+                self.member(key, index, &raw const result, &mut first)
+            };
+            zend::drop_value(&raw mut result);
+            written?;
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+}
+
+/// Keeps `jsonSerialize()` from being called on an object whose result is being written, with the marks `json_encode` sets, so
+/// that one called inside the other sees them: a bit of the object's guard word since PHP 8.3, before that the mark on its
+/// property table. The table may be exchanged meanwhile, so the object is marked too.
+struct Guard {
+    object: *mut zend_object,
+    word: *mut u32,
+    table: *mut Table,
+}
+
+impl Guard {
+    /// `None` where the object is being written already.
+    unsafe fn enter(object: *mut zend_object) -> Option<Self> {
+        let word = inspect::recursion_guard(object);
+        if !word.is_null() {
+            let free = *word & GUARD_JSON == 0;
+            *word |= GUARD_JSON;
+            return free.then_some(Self {
+                object,
+                word,
+                table: std::ptr::null_mut(),
+            });
+        }
+        let table = inspect::properties_of(object);
+        if !zend::protect(object.cast()) {
+            return None;
+        }
+        if !table.is_null() {
+            if !zend::protect(table.cast()) {
+                zend::unprotect(object.cast());
+                return None;
+            }
+            zend::add_ref(table.cast());
+        }
+        Some(Self {
+            object,
+            word,
+            table,
+        })
+    }
+
+    unsafe fn leave(self) {
+        if !self.word.is_null() {
+            *self.word &= !GUARD_JSON;
+            return;
+        }
+        zend::unprotect(self.object.cast());
+        if !self.table.is_null() {
+            zend::unprotect(self.table.cast());
+            zend::release(self.table.cast());
+        }
+    }
+}
+
+/// True for classes that implement `JsonSerializable`.
+#[inline]
+unsafe fn is_serializable(class: *const zend_class_entry) -> bool {
+    (*class).num_interfaces != 0 && {
+        let interfaces = (*class).__bindgen_anon_3.interfaces;
+        (0..(*class).num_interfaces as usize)
+            .any(|at| *interfaces.add(at) == zend::php_json_serializable_ce)
+    }
+}
+
+/// Calls the method; `result` stays undefined where it threw.
+unsafe fn call_json_serialize(object: *mut zend_object, result: &mut zend::Value) {
+    const NAME: &[u8] = b"jsonserialize";
+    let class = (*object).ce;
+    let method = ffi::zend_hash_str_find(
+        &raw const (*class).function_table,
+        NAME.as_ptr().cast(),
+        NAME.len(),
+    );
+    if method.is_null() {
+        return;
+    }
+    ffi::zend_call_known_function(
+        (*method).value.ptr.cast(),
+        object,
+        class,
+        (&raw mut *result).cast(),
+        0,
+        std::ptr::null_mut(),
+        std::ptr::null_mut(),
+    );
+}
+
+/// True where the declared slots are all there is, read without any handler.
+#[inline]
+unsafe fn has_plain_slots(object: *const zend_object) -> bool {
+    let handlers = (*object).handlers;
+    (*object).properties.is_null()
+        && (*handlers).get_properties_for.is_none()
+        && (*handlers)
+            .get_properties
+            .is_some_and(|get| get as usize == ffi::zend_std_get_properties as *const () as usize)
+        && !inspect::has_hooks_or_is_lazy(object)
+}
+
+/// Private and protected properties have names that begin with a zero byte.
+#[inline]
+unsafe fn is_hidden(name: *const Str) -> bool {
+    zend::bytes(name).first() == Some(&0)
+}

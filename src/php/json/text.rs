@@ -1,0 +1,92 @@
+//! Strings as `json_encode` writes them by default: slashes escaped, everything above ASCII as `\uXXXX`.
+
+use super::scan;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `text` in quotes. The error is the byte position of the first sequence that is not UTF-8; what was written
+/// up to there stays in `out`.
+#[inline]
+pub fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let mut at = 0;
+    loop {
+        let end = scan::plain::<true>(text, at);
+        out.extend_from_slice(&text[at..end]);
+        if end == text.len() {
+            break;
+        }
+        at = special(text, end, out)?;
+    }
+    out.push(b'"');
+    Ok(())
+}
+
+/// Writes what stands at `at`, which is not plain, and gives the position after it.
+fn special(text: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, usize> {
+    let byte = text[at];
+    if byte >= 0x80 {
+        return beyond_ascii(text, at, out);
+    }
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'/' => out.extend_from_slice(b"\\/"),
+        8 => out.extend_from_slice(b"\\b"),
+        12 => out.extend_from_slice(b"\\f"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        _ => unit(u32::from(byte), out),
+    }
+    Ok(at + 1)
+}
+
+/// Writes the run of characters above ASCII that begins at `at`.
+fn beyond_ascii(text: &[u8], mut at: usize, out: &mut Vec<u8>) -> Result<usize, usize> {
+    while at < text.len() && text[at] >= 0x80 {
+        let (character, length) = character(&text[at..]).ok_or(at)?;
+        if character >= 0x1_0000 {
+            let rest = character - 0x1_0000;
+            unit(0xd800 | rest >> 10, out);
+            unit(0xdc00 | rest & 0x3ff, out);
+        } else {
+            unit(character, out);
+        }
+        at += length;
+    }
+    Ok(at)
+}
+
+/// The character at the start of `text`, which is not ASCII, and its length. Overlong forms, surrogates and what is above
+/// U+10FFFF are no characters.
+#[inline]
+fn character(text: &[u8]) -> Option<(u32, usize)> {
+    let tail = |index: usize| -> Option<u32> {
+        let byte = *text.get(index)?;
+        (byte & 0xc0 == 0x80).then_some(u32::from(byte & 0x3f))
+    };
+    let first = u32::from(text[0]);
+    match first {
+        0xc2..=0xdf => Some(((first & 0x1f) << 6 | tail(1)?, 2)),
+        0xe0..=0xef => {
+            let character = (first & 0xf) << 12 | tail(1)? << 6 | tail(2)?;
+            (character >= 0x800 && character & 0xf800 != 0xd800).then_some((character, 3))
+        }
+        0xf0..=0xf4 => {
+            let character = (first & 7) << 18 | tail(1)? << 12 | tail(2)? << 6 | tail(3)?;
+            (0x1_0000..=0x10_ffff)
+                .contains(&character)
+                .then_some((character, 4))
+        }
+        _ => None,
+    }
+}
+
+/// `\uXXXX`, lower case.
+#[inline]
+fn unit(unit: u32, out: &mut Vec<u8>) {
+    let digit = |shift: u32| HEX[(unit >> shift & 0xf) as usize];
+    out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+}

@@ -1,0 +1,127 @@
+//! Why a value was refused, and where in it: collected while the writer unwinds, so that success costs nothing.
+
+use super::EncodeError;
+use crate::error::Error;
+
+/// What JSON cannot carry, in `json_last_error_msg()`'s words where PHP has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// User code threw: there is nothing to say, the exception is pending.
+    Pending,
+    /// Not UTF-8, at this byte of the string.
+    Utf8(usize),
+    InfOrNan,
+    Recursion,
+    Depth,
+    /// `jsonSerialize()` returned an object whose `jsonSerialize()` returned an object … without end.
+    Chain,
+    /// A resource.
+    Type,
+    PureEnum(String),
+}
+
+/// A reason with the way to it, innermost step first.
+#[derive(Debug)]
+pub struct Trouble {
+    pub reason: Reason,
+    steps: Vec<Step>,
+}
+
+/// One step down into the value.
+#[derive(Debug)]
+pub enum Step {
+    Index(u64),
+    Key(Vec<u8>),
+}
+
+/// More steps than this are shown as `…`.
+const SHOWN_STEPS: usize = 16;
+
+/// Result of everything that writes. Boxed: the error is rare, the result is on every path.
+pub type Written = Result<(), Box<Trouble>>;
+
+#[allow(clippy::unnecessary_box_returns)] // A Written is one pointer wide because of the box.
+impl Trouble {
+    pub fn new(reason: Reason) -> Box<Self> {
+        Box::new(Self {
+            reason,
+            steps: Vec::new(),
+        })
+    }
+
+    /// The same, found one step further down.
+    #[cold]
+    pub fn under(mut self: Box<Self>, step: Step) -> Box<Self> {
+        if self.reason != Reason::Pending {
+            self.steps.push(step);
+        }
+        self
+    }
+
+    /// As the error of [`super::encode`]; `root` names the value as a whole.
+    #[cold]
+    pub fn into_error(self, root: &str) -> EncodeError {
+        let (why, advice) = match &self.reason {
+            Reason::Pending => return EncodeError::Pending,
+            Reason::Utf8(at) => (
+                format!("Malformed UTF-8 characters, possibly incorrectly encoded (at byte {at} of the string)"),
+                "Convert it with mb_convert_encoding(), or send bytes as base64_encode()",
+            ),
+            Reason::InfOrNan => (
+                "Inf and NaN cannot be JSON encoded".into(),
+                "Send null or a string in their place",
+            ),
+            Reason::Recursion => (
+                "Recursion detected".into(),
+                "Leave out the part that points back, or implement JsonSerializable",
+            ),
+            Reason::Depth => (
+                format!("Maximum stack depth exceeded (more than {} levels)", super::MAX_DEPTH),
+                "Send less of the structure",
+            ),
+            Reason::Chain => (
+                "Recursion detected (jsonSerialize() keeps returning objects with a jsonSerialize() of their own)".into(),
+                "Return an array from jsonSerialize()",
+            ),
+            Reason::Type => (
+                "Type is not supported (a resource)".into(),
+                "Send what was read from it, such as stream_get_contents()",
+            ),
+            Reason::PureEnum(class) => (
+                format!("Non-backed enums have no default serialization ({class})"),
+                "Declare the enum with values (enum X: string), or send its ->name",
+            ),
+        };
+        let path = self.path(root);
+        EncodeError::Json(Error::encoding(format!(
+            "Cannot encode {path} as JSON: {why}. {advice}."
+        )))
+    }
+
+    /// `data.items[3].name`
+    fn path(&self, root: &str) -> String {
+        let mut path = root.to_owned();
+        for (shown, step) in self.steps.iter().rev().enumerate() {
+            if shown == SHOWN_STEPS {
+                path.push('…');
+                break;
+            }
+            match step {
+                Step::Index(index) => path = format!("{path}[{}]", *index as i64),
+                Step::Key(key) if is_word(key) => {
+                    path.push('.');
+                    path.push_str(&String::from_utf8_lossy(key));
+                }
+                Step::Key(key) => path = format!("{path}[{:?}]", String::from_utf8_lossy(key)),
+            }
+        }
+        path
+    }
+}
+
+fn is_word(key: &[u8]) -> bool {
+    !key.is_empty()
+        && key
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}

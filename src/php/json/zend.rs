@@ -1,0 +1,258 @@
+//! The engine's structures and calls that the JSON code needs, laid out as PHP 8.1 to 8.5 have them.
+//!
+//! The generated bindings differ between PHP versions in exactly the fields read here, so hash tables are read through a
+//! view of their own; the layout is the same in every version supported (checked at compile time where it can be).
+
+use std::ffi::{c_char, c_void};
+
+use ext_php_rs::ffi;
+
+pub use ext_php_rs::ffi::{zend_class_entry, zend_object};
+
+/// `Z_TYPE` values.
+pub mod kind {
+    pub const UNDEF: u8 = 0;
+    pub const NULL: u8 = 1;
+    pub const FALSE: u8 = 2;
+    pub const TRUE: u8 = 3;
+    pub const LONG: u8 = 4;
+    pub const DOUBLE: u8 = 5;
+    pub const STRING: u8 = 6;
+    pub const ARRAY: u8 = 7;
+    pub const OBJECT: u8 = 8;
+    pub const REFERENCE: u8 = 10;
+    pub const INDIRECT: u8 = 12;
+    pub const PTR: u8 = 13;
+}
+
+/// `u1.type_info` of a counted string, and of a counted array (which may be part of a cycle).
+pub const STRING_EX: u32 = 6 | 1 << 8;
+pub const ARRAY_EX: u32 = 7 | 1 << 8 | 1 << 9;
+
+/// Flags in the type information of a counted value.
+const GC_PROTECTED: u32 = 1 << 5;
+const GC_IMMUTABLE: u32 = 1 << 6;
+const STR_PERMANENT: u32 = 1 << 8;
+
+const HASH_PACKED: u32 = 1 << 2;
+
+/// Packed arrays hold bare values since PHP 8.2; before, they held buckets like the others.
+pub const PACKED_VALUES: bool = ffi::ZEND_MODULE_API_NO >= 20_220_829;
+/// Property hooks and lazy objects came with PHP 8.4.
+pub const HOOKS: bool = ffi::ZEND_MODULE_API_NO >= 20_240_924;
+
+/// A value (`zval`). Unlike the bindings' type it is plain data: copying it counts nothing, dropping it destroys nothing.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Value {
+    pub payload: Payload,
+    pub type_info: u32,
+    pub extra: u32,
+}
+
+/// What a [`Value`] holds; its kind says which.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub union Payload {
+    pub long: i64,
+    pub double: f64,
+    pub counted: *mut Counted,
+    pub string: *mut Str,
+    pub table: *mut Table,
+    pub object: *mut zend_object,
+    pub value: *mut Value,
+    pub ptr: *mut c_void,
+}
+
+/// Head of everything that is reference-counted.
+#[repr(C)]
+pub struct Counted {
+    pub refcount: u32,
+    pub type_info: u32,
+}
+
+/// A hash table (`zend_array`).
+#[repr(C)]
+pub struct Table {
+    pub gc: Counted,
+    pub flags: u32,
+    pub mask: u32,
+    pub data: *mut c_void,
+    pub used: u32,
+    pub elements: u32,
+    pub size: u32,
+    pub cursor: u32,
+    pub next_free: i64,
+    pub destructor: *const c_void,
+}
+
+/// One entry of a hash table that is not packed.
+#[repr(C)]
+pub struct Bucket {
+    pub value: Value,
+    pub h: u64,
+    pub key: *mut Str,
+}
+
+/// `zend_string`; the bytes follow the head.
+#[repr(C)]
+pub struct Str {
+    pub gc: Counted,
+    pub h: u64,
+    pub len: usize,
+}
+
+const _: () = {
+    assert!(
+        size_of::<Value>() == size_of::<ffi::zval>()
+            && size_of::<Bucket>() == 32
+            && size_of::<Str>() == 24
+    );
+    assert!(size_of::<Table>() == 56 && size_of::<ffi::HashTable>() == 56);
+};
+
+extern "C" {
+    pub static php_json_serializable_ce: *mut zend_class_entry;
+    fn rc_dtor_func(counted: *mut Counted);
+    fn zend_string_hash_func(string: *mut Str) -> u64;
+    pub fn _zend_handle_numeric_str_ex(key: *const c_char, length: usize, index: *mut u64) -> bool;
+    pub fn zend_hash_real_init_packed(table: *mut Table);
+    pub fn zend_hash_real_init_mixed(table: *mut Table);
+    #[link_name = "_zend_new_array"]
+    pub fn new_array(size: u32) -> *mut Table;
+    #[link_name = "zend_hash_update"]
+    pub fn hash_update(table: *mut Table, key: *mut Str, value: *mut Value) -> *mut Value;
+    #[link_name = "zend_hash_index_update"]
+    pub fn hash_index_update(table: *mut Table, index: u64, value: *mut Value) -> *mut Value;
+}
+
+/// The kind of value (see [`kind`]).
+#[inline]
+pub unsafe fn kind_of(value: *const Value) -> u8 {
+    ((*value).type_info & 0xff) as u8
+}
+
+/// The bytes of a string.
+#[inline]
+pub unsafe fn bytes<'a>(string: *const Str) -> &'a [u8] {
+    std::slice::from_raw_parts(string.cast::<u8>().add(size_of::<Str>()), (*string).len)
+}
+
+/// The value behind a reference.
+#[inline]
+pub unsafe fn behind(value: *const Value) -> *const Value {
+    (*value)
+        .payload
+        .counted
+        .cast::<u8>()
+        .add(size_of::<Counted>())
+        .cast()
+}
+
+/// A value that is nothing yet.
+#[inline]
+pub const fn undef() -> Value {
+    Value {
+        payload: Payload { long: 0 },
+        type_info: 0,
+        extra: 0,
+    }
+}
+
+/// True for arrays whose keys are positions (there may be holes).
+#[inline]
+pub unsafe fn is_packed(table: *const Table) -> bool {
+    (*table).flags & HASH_PACKED != 0
+}
+
+/// The entry at `position`: its value, and its key where it is a string, else null and the index.
+#[inline]
+pub unsafe fn entry(table: *const Table, position: u32) -> (*mut Value, *mut Str, u64) {
+    if PACKED_VALUES && is_packed(table) {
+        let value = (*table).data.cast::<Value>().add(position as usize);
+        (value, std::ptr::null_mut(), u64::from(position))
+    } else {
+        let bucket = (*table).data.cast::<Bucket>().add(position as usize);
+        (&raw mut (*bucket).value, (*bucket).key, (*bucket).h)
+    }
+}
+
+/// Adds a reference, except to what is shared and never counted.
+#[inline]
+pub unsafe fn add_ref(counted: *mut Counted) {
+    if (*counted).type_info & GC_IMMUTABLE == 0 {
+        (*counted).refcount += 1;
+    }
+}
+
+/// Takes a reference away; the last one destroys, which may run user code (destructors).
+#[inline]
+pub unsafe fn release(counted: *mut Counted) {
+    if (*counted).type_info & GC_IMMUTABLE == 0 {
+        (*counted).refcount -= 1;
+        if (*counted).refcount == 0 {
+            rc_dtor_func(counted);
+        }
+    }
+}
+
+/// Destroys the value in `value` without leaving a trace for the cycle collector, as for a temporary.
+#[inline]
+pub unsafe fn drop_value(value: *mut Value) {
+    if (*value).type_info & 0xff00 != 0 {
+        release((*value).payload.counted.cast());
+    }
+}
+
+/// Marks `counted` as being written; false if it is marked already, which means that it contains itself.
+#[inline]
+pub unsafe fn protect(counted: *mut Counted) -> bool {
+    let flags = (*counted).type_info;
+    if flags & GC_PROTECTED != 0 {
+        return false;
+    }
+    if flags & GC_IMMUTABLE == 0 {
+        (*counted).type_info = flags | GC_PROTECTED;
+    }
+    true
+}
+
+/// Undoes [`protect`].
+#[inline]
+pub unsafe fn unprotect(counted: *mut Counted) {
+    if (*counted).type_info & GC_IMMUTABLE == 0 {
+        (*counted).type_info &= !GC_PROTECTED;
+    }
+}
+
+/// True while an exception (or `exit`) is on its way through the engine.
+#[inline]
+pub fn exception_pending() -> bool {
+    // SAFETY: the executor's globals live as long as the thread.
+    unsafe { !(*ffi::ext_php_rs_executor_globals()).exception.is_null() }
+}
+
+/// A new string in the request's memory (or a shared one for nothing and for one byte), ready to be put into a Value.
+#[inline]
+pub unsafe fn string_value(text: &[u8]) -> Value {
+    let string =
+        ffi::ext_php_rs_zend_string_init(text.as_ptr().cast(), text.len(), false).cast::<Str>();
+    let mut value = undef();
+    value.payload.string = string;
+    let shared = (*string).gc.type_info & GC_IMMUTABLE != 0;
+    value.type_info = if shared {
+        u32::from(kind::STRING)
+    } else {
+        STRING_EX
+    };
+    value
+}
+
+/// A string that lives as long as the process, with its hash: the engine neither counts nor frees it.
+pub unsafe fn permanent_string(text: &[u8]) -> *mut Str {
+    let string =
+        ffi::ext_php_rs_zend_string_init(text.as_ptr().cast(), text.len(), true).cast::<Str>();
+    zend_string_hash_func(string);
+    (*string).gc.type_info |= GC_IMMUTABLE | STR_PERMANENT;
+    string
+}

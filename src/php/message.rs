@@ -1,0 +1,351 @@
+//! `Toporia\Realtime\Message`.
+
+use std::cell::Cell;
+
+use ext_php_rs::prelude::*;
+use ext_php_rs::types::{ZendHashTable, Zval};
+use ext_php_rs::zend::ClassEntry;
+
+use super::arguments::{self, finish, Trouble};
+use super::{binary, json, zend};
+use crate::error::Error;
+use crate::record::Message as Inner;
+
+fn json_serializable() -> &'static ClassEntry {
+    // SAFETY: a static of the json extension, which is always there and started before us.
+    unsafe { &*zend::php_json_serializable_ce }
+}
+
+/// One message, to send or received. Immutable: the with…() methods return a copy.
+#[php_class]
+#[php(name = "Toporia\\Realtime\\Message")]
+#[php(flags = ext_php_rs::flags::ClassFlags::Final)]
+#[php(implements(ce = json_serializable, stub = "\\JsonSerializable"))]
+pub struct Message {
+    pub(super) inner: Inner,
+    decoded: Cell<Option<Zval>>,
+}
+
+impl Message {
+    /// Wraps a message of the core.
+    pub fn new(inner: Inner) -> Self {
+        Self {
+            inner,
+            decoded: Cell::new(None),
+        }
+    }
+
+    fn data(&self) -> Result<Zval, Trouble> {
+        if let Some(value) = self.decoded.take() {
+            let copy = value.shallow_clone();
+            self.decoded.set(Some(value));
+            return Ok(copy);
+        }
+        let value = if self.inner.is_raw() {
+            // A raw record's data is its JSON where it is JSON; bytes that are none have no data.
+            self.inner
+                .value()
+                .and_then(|bytes| json::decode(bytes).ok())
+                .unwrap_or_else(Zval::null)
+        } else {
+            match self.inner.data_json() {
+                Some(bytes) => json::decode(bytes).map_err(|error| self.broken(&error))?,
+                None => Zval::null(),
+            }
+        };
+        self.decoded.set(Some(value.shallow_clone()));
+        Ok(value)
+    }
+
+    fn broken(&self, error: &Error) -> Error {
+        let place = self
+            .inner
+            .origin
+            .as_ref()
+            .map_or_else(String::new, |origin| {
+                format!(
+                    " (topic \"{}\", partition {}, offset {})",
+                    origin.topic, origin.partition, origin.offset
+                )
+            });
+        Error::encoding(format!(
+            "The data of message {}{place} is broken. {}",
+            self.inner.id(),
+            error.message()
+        ))
+    }
+
+    fn array(&self) -> Result<ext_php_rs::boxed::ZBox<ZendHashTable>, Trouble> {
+        let refused = |error: ext_php_rs::error::Error| Error::encoding(error.to_string());
+        let inner = &self.inner;
+        let mut all = ZendHashTable::new();
+        all.insert("id", inner.id().as_ref()).map_err(refused)?;
+        all.insert("type", inner.kind()).map_err(refused)?;
+        if let Some(channel) = inner.channel() {
+            all.insert("channel", channel).map_err(refused)?;
+        }
+        if let Some(event) = inner.event() {
+            all.insert("event", event).map_err(refused)?;
+        }
+        let data = self.data()?;
+        if !data.is_null() {
+            all.insert("data", data).map_err(refused)?;
+        }
+        all.insert("timestamp", inner.timestamp())
+            .map_err(refused)?;
+        Ok(all)
+    }
+}
+
+/// Encodes data as `json_encode` does; `None` for null, which an envelope leaves out.
+pub fn encode_data(data: Option<&Zval>, out: &mut Vec<u8>) -> Result<bool, Trouble> {
+    let Some(data) = data.map(Zval::dereference).filter(|data| !data.is_null()) else {
+        return Ok(false);
+    };
+    match json::encode(data, out) {
+        // jsonSerialize() may have answered null.
+        Ok(()) => Ok(out.as_slice() != b"null"),
+        Err(json::EncodeError::Json(error)) => Err(error.into()),
+        Err(json::EncodeError::Pending) => Err(Trouble::Pending),
+    }
+}
+
+fn of_array(a: &Zval) -> Result<Message, Trouble> {
+    let table = arguments::array(a, "Message::fromArray(): Argument #1 ($a)")?;
+    let field = |name: &str| {
+        let value = table
+            .get(name)
+            .map(Zval::dereference)
+            .filter(|value| !value.is_null());
+        value
+            .map(|value| {
+                arguments::text(value, &format!("Message::fromArray(): key '{name}'")).map_err(
+                    |_| {
+                        Trouble::from(Error::encoding(format!(
+                            "Message::fromArray(): \"{name}\" must be a string."
+                        )))
+                    },
+                )
+            })
+            .transpose()
+    };
+    let (id, kind, channel, event) = (
+        field("id")?,
+        field("type")?,
+        field("channel")?,
+        field("event")?,
+    );
+    let timestamp = match table
+        .get("timestamp")
+        .map(Zval::dereference)
+        .filter(|value| !value.is_null())
+    {
+        None => None,
+        Some(value) => Some(
+            value
+                .long()
+                .or_else(|| value.double().map(|seconds| seconds as i64))
+                .ok_or_else(|| {
+                    Error::encoding(
+                        "Message::fromArray(): \"timestamp\" must be a number of Unix seconds.",
+                    )
+                })?,
+        ),
+    };
+    json::with_buffer(|data| {
+        let has_data = encode_data(table.get("data"), data)?;
+        let mut bytes = Vec::with_capacity(data.len() + 160);
+        let (fresh, millis) = crate::ids::new_id_with_time();
+        crate::message::write_envelope(
+            &mut bytes,
+            id.as_ref().map_or(&fresh[..], |id| id.as_bytes()),
+            kind.as_deref().unwrap_or("event"),
+            channel.as_deref(),
+            event.as_deref(),
+            has_data.then_some(data.as_slice()),
+            timestamp.unwrap_or_else(|| i64::try_from(millis / 1000).unwrap_or(0)),
+        );
+        Ok(Message::new(Inner::from_envelope(&bytes)?))
+    })
+}
+
+fn of_event(channel: Option<&Zval>, event: &Zval, data: Option<&Zval>) -> Result<Message, Trouble> {
+    let channel = arguments::optional(channel, |channel| {
+        arguments::text(channel, "Message::event(): Argument #1 ($channel)")
+    })?;
+    let event = arguments::text(event, "Message::event(): Argument #2 ($event)")?;
+    if let Some(channel) = &channel {
+        crate::topic::validate_channel(channel)?;
+    }
+    json::with_buffer(|bytes| {
+        let has_data = encode_data(data, bytes)?;
+        Ok(Message::new(Inner::new(
+            channel.as_deref(),
+            &event,
+            has_data.then_some(bytes.as_slice()),
+        )))
+    })
+}
+
+/// A message made in here goes out through the same door as one given by value.
+fn hand_out(message: Result<Message, Trouble>) -> PhpResult<Zval> {
+    finish(message.map(|message| super::object(message)))
+}
+
+#[php_impl]
+impl Message {
+    #[php(vis = "private")]
+    fn __construct() -> PhpResult<Self> {
+        Err(
+            "Message has no public constructor: use Message::event(), fromJson() or fromArray()."
+                .into(),
+        )
+    }
+
+    /// A new event, with a new id and the present time.
+    #[php(optional = data)]
+    pub fn event(channel: Option<&Zval>, event: &Zval, data: Option<&Zval>) -> PhpResult<Zval> {
+        hand_out(of_event(channel, event, data))
+    }
+
+    /// Reads an envelope. The bytes are kept: published again unchanged, they are sent as they are.
+    pub fn from_json(json: &Zval) -> PhpResult<Zval> {
+        hand_out(
+            arguments::bytes(json, "Message::fromJson(): Argument #1 ($json)").and_then(|bytes| {
+                let inner = Inner::from_envelope(&bytes)?;
+                Ok(Message::new(inner.completed()))
+            }),
+        )
+    }
+
+    /// The same from an array with the keys of the envelope.
+    pub fn from_array(a: &Zval) -> PhpResult<Zval> {
+        hand_out(of_array(a))
+    }
+
+    /// A copy with that record key; null: the channel is the key.
+    pub fn with_key(&self, key: Option<&Zval>) -> PhpResult<Zval> {
+        let key = arguments::optional(key, |key| {
+            arguments::bytes(key, "Message::withKey(): Argument #1 ($key)")
+        });
+        hand_out(key.map(|key| Self::new(self.inner.with_key(key.as_deref()))))
+    }
+
+    /// A copy with those record headers instead of the present ones.
+    pub fn with_headers(&self, headers: &Zval) -> PhpResult<Zval> {
+        let headers = arguments::record_headers(
+            Some(headers),
+            "Message::withHeaders(): Argument #1 ($headers)",
+        );
+        hand_out(headers.map(|headers| Self::new(self.inner.with_headers(headers))))
+    }
+
+    /// The id: a UUIDv7 where we made it; `topic-partition-offset` for a record of a raw topic.
+    pub fn get_id(&self) -> Zval {
+        binary(self.inner.id().as_bytes())
+    }
+
+    /// event, subscribe, unsubscribe, error, ping or pong; `raw` for a record of a raw topic.
+    pub fn get_type(&self) -> Zval {
+        binary(self.inner.kind().as_bytes())
+    }
+
+    /// The channel; null for a record of a raw topic.
+    pub fn get_channel(&self) -> Zval {
+        self.inner
+            .channel()
+            .map_or_else(Zval::null, |channel| binary(channel.as_bytes()))
+    }
+
+    /// The event's name; null for a record of a raw topic.
+    pub fn get_event(&self) -> Zval {
+        self.inner
+            .event()
+            .map_or_else(Zval::null, |event| binary(event.as_bytes()))
+    }
+
+    /// The data as json_decode(…, true) gives it. Decoded on the first call, then kept.
+    pub fn get_data(&self) -> PhpResult<Zval> {
+        finish(self.data().map(Some)).map(|value| value.unwrap_or_else(Zval::null))
+    }
+
+    /// When it was made, in Unix seconds; for a record of a raw topic its Kafka timestamp.
+    pub fn get_timestamp(&self) -> i64 {
+        self.inner.timestamp()
+    }
+
+    /// The envelope as JSON; for a message that was received, its original bytes.
+    pub fn to_json(&self) -> Zval {
+        binary(self.inner.value().unwrap_or_default())
+    }
+
+    /// The envelope as an array, in its order and without the keys that are null.
+    pub fn to_array(&self) -> PhpResult<Zval> {
+        finish(self.array().map(|all| {
+            let mut value = Zval::new();
+            value.set_hashtable(all);
+            Some(value)
+        }))
+        .map(|value| value.unwrap_or_else(Zval::null))
+    }
+
+    /// What json_encode($message) encodes: toArray().
+    pub fn json_serialize(&self) -> PhpResult<Zval> {
+        self.to_array()
+    }
+
+    /// The record headers: name to value; null for a header without one. Of a name that comes several times, the last.
+    pub fn get_headers(&self) -> PhpResult<Zval> {
+        let mut all = ZendHashTable::new();
+        for (name, value) in &self.inner.headers {
+            let value = value.as_deref().map_or_else(Zval::null, binary);
+            all.insert(name.as_str(), value)
+                .map_err(|error| PhpException::from(error.to_string()))?;
+        }
+        let mut value = Zval::new();
+        value.set_hashtable(all);
+        Ok(value)
+    }
+
+    /// The record key: the one of withKey(), or the one it came with from Kafka.
+    pub fn get_key(&self) -> Zval {
+        self.inner.key().map_or_else(Zval::null, binary)
+    }
+
+    /// The Kafka topic it came from; null: not received.
+    pub fn get_topic(&self) -> Zval {
+        self.inner
+            .origin
+            .as_ref()
+            .map_or_else(Zval::null, |origin| binary(origin.topic.as_bytes()))
+    }
+
+    /// The partition it came from; null: not received.
+    pub fn get_partition(&self) -> Option<i64> {
+        self.inner
+            .origin
+            .as_ref()
+            .map(|origin| i64::from(origin.partition))
+    }
+
+    /// Its offset in the partition; null: not received.
+    pub fn get_offset(&self) -> Option<i64> {
+        self.inner.origin.as_ref().map(|origin| origin.offset)
+    }
+
+    /// Which try this is, from 1.
+    pub fn get_attempt(&self) -> i64 {
+        self.inner
+            .origin
+            .as_ref()
+            .map_or(1, |origin| i64::from(origin.attempt))
+    }
+
+    /// The bytes of the record's value; null: a tombstone, or not received.
+    pub fn get_payload(&self) -> Zval {
+        match (&self.inner.origin, self.inner.value()) {
+            (Some(_), Some(bytes)) => binary(bytes),
+            _ => Zval::null(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The binding: registers the classes and converts between PHP and the core. The only place that knows PHP.
+//!
+//! ```text
+//! realtime broker message embedded    one file for each class
+//! contract exceptions signatures      interfaces, the exception family, what Reflection shows
+//! publish batch consume handler position report    what the methods of Broker and Realtime do
+//! state lifecycle signals             one request, its end, the end of the process
+//! arguments callback gc json zend     PHP's values and engine
+//! ```
+#![allow(unsafe_code, missing_docs)]
+// PHP's argument names are the Rust ones.
+#![allow(non_snake_case)]
+
+mod arguments;
+mod batch;
+mod broker;
+mod callback;
+mod consume;
+mod contract;
+mod embedded;
+mod exceptions;
+mod gc;
+mod handler;
+pub mod json;
+mod lifecycle;
+mod message;
+mod position;
+mod publish;
+mod realtime;
+mod report;
+mod signals;
+mod signatures;
+mod state;
+mod zend;
+
+use ext_php_rs::boxed::ZBox;
+use ext_php_rs::class::RegisteredClass;
+use ext_php_rs::convert::IntoZval;
+use ext_php_rs::flags::IniEntryPermission;
+use ext_php_rs::prelude::*;
+use ext_php_rs::types::{ZendClassObject, ZendObject, Zval};
+use ext_php_rs::zend::{IniEntryDef, IniEntryDefs, ModuleEntry};
+use ext_php_rs::{info_table_end, info_table_row, info_table_start};
+
+use crate::kafka::native;
+
+/// Defaults of an installation; an application's own configuration comes before them.
+static INI: IniEntryDefs<8> = IniEntryDefs::new([
+    IniEntryDef::new(c"toporia_realtime.brokers", c"", IniEntryPermission::All),
+    IniEntryDef::new(
+        c"toporia_realtime.topic_prefix",
+        c"",
+        IniEntryPermission::All,
+    ),
+    IniEntryDef::new(
+        c"toporia_realtime.consumer_group",
+        c"",
+        IniEntryPermission::All,
+    ),
+    IniEntryDef::new(c"toporia_realtime.spool", c"", IniEntryPermission::All),
+    IniEntryDef::new(
+        c"toporia_realtime.request_flush_ms",
+        c"",
+        IniEntryPermission::All,
+    ),
+    IniEntryDef::new(
+        c"toporia_realtime.shutdown_flush_ms",
+        c"",
+        IniEntryPermission::All,
+    ),
+    IniEntryDef::new(
+        c"toporia_realtime.queue_full_ms",
+        c"",
+        IniEntryPermission::All,
+    ),
+    IniEntryDef::end(),
+]);
+
+/// A PHP string of any bytes.
+fn binary(bytes: &[u8]) -> Zval {
+    let mut value = Zval::new();
+    value.set_binary(bytes.to_vec());
+    value
+}
+
+/// A new object of one of our classes.
+fn object<T: RegisteredClass>(value: T) -> Zval {
+    ZendClassObject::new(value)
+        .into_zval(false)
+        .unwrap_or_else(|_| Zval::null())
+}
+
+/// Gives an object to a zval, with the one reference it came with.
+fn give(object: ZBox<ZendObject>) -> Zval {
+    object.into_zval(false).unwrap_or_else(|_| Zval::null())
+}
+
+/// Another reference to an object that exists.
+fn share(object: &ZendObject) -> Zval {
+    // A look at the object that owns no reference; the copy of it counts its own.
+    let mut look = std::mem::ManuallyDrop::new(Zval::new());
+    look.value.obj = std::ptr::from_ref(object).cast_mut();
+    look.u1.type_info = ext_php_rs::ffi::IS_OBJECT_EX;
+    look.shallow_clone()
+}
+
+extern "C" fn startup(_kind: i32, number: i32) -> i32 {
+    IniEntryDef::register(INI.as_slice(), number);
+    crate::process::install_fork_handler();
+    match exceptions::register().and_then(|()| contract::register()) {
+        Ok(()) => 0,
+        Err(error) => {
+            zend::log(&format!("toporia_realtime cannot start: {error}"), 3);
+            -1
+        }
+    }
+}
+
+extern "C" {
+    fn display_ini_entries(module: *mut ModuleEntry);
+}
+
+unsafe extern "C" fn info(module: *mut ModuleEntry) {
+    let config = state::broker_config(None, None);
+    let row = |name: &str, value: &str| {
+        info_table_row!(name.to_owned(), value.replace('\0', ""));
+    };
+    info_table_start!();
+    row("toporia_realtime", env!("CARGO_PKG_VERSION"));
+    row("librdkafka", &native::version());
+    row("librdkafka features", &native::features());
+    match config {
+        Ok(config) => {
+            row("brokers", &config.brokers);
+            row("topic prefix", config.topics.prefix());
+            row("topic strategy", config.topics.strategy().as_str());
+            row("consumer group", &config.consumer_group);
+            row("produce", if config.sync { "sync" } else { "async" });
+            row("acks", &format!("{:?}", config.acks).to_lowercase());
+            row("idempotent", if config.idempotent { "yes" } else { "no" });
+            let spool = config
+                .spool
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |spool| spool.display().to_string());
+            row("spool", &spool);
+            row("request flush", &format!("{} ms", config.request_flush_ms));
+            row(
+                "shutdown flush",
+                &format!("{} ms", config.shutdown_flush_ms),
+            );
+            row("queue full", &format!("{} ms", config.queue_full_ms));
+        }
+        Err(error) => row("configuration", error.message()),
+    }
+    info_table_end!();
+    display_ini_entries(module);
+}
+
+#[php_module]
+#[php(startup = "startup")]
+pub fn get_module(module: ModuleBuilder) -> ModuleBuilder {
+    module
+        .class::<message::Message>()
+        .class::<broker::Broker>()
+        .class::<realtime::Realtime>()
+        .class::<embedded::EmbeddedBroker>()
+        .request_startup_function(lifecycle::request_begins)
+        .request_shutdown_function(lifecycle::request_ends)
+        .shutdown_function(lifecycle::process_ends)
+        .info_function(info)
+}

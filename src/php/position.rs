@@ -1,0 +1,92 @@
+//! `pause()`, `resume()` and `seek()` of a broker.
+
+use ext_php_rs::types::Zval;
+
+use super::arguments::{self, Trouble};
+use super::broker::Broker;
+use crate::error::Error;
+use crate::kafka::assignment::Position;
+
+fn number(partition: i64, method: &str) -> Result<i32, Error> {
+    i32::try_from(partition)
+        .ok()
+        .filter(|number| *number >= 0)
+        .ok_or_else(|| {
+            Error::configuration(format!(
+                "Broker::{method}(): $partition must be 0 or more, {partition} given."
+            ))
+        })
+}
+
+/// `pause()` and `resume()`. Before anything is assigned there is nothing to pause.
+pub fn set_paused(
+    broker: &Broker,
+    topic: Option<&Zval>,
+    partition: Option<i64>,
+    paused: bool,
+    method: &str,
+) -> Result<(), Trouble> {
+    let place = format!("Broker::{method}(): Argument #1 ($topic)");
+    let topic = arguments::optional(topic, |topic| arguments::text(topic, &place))?;
+    let partition = partition
+        .map(|partition| number(partition, method))
+        .transpose()?;
+    let consumer = broker.consumer.borrow().clone();
+    if let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) {
+        consumer.set_paused(topic.as_deref(), partition, paused);
+    }
+    Ok(())
+}
+
+/// `seek()`.
+pub fn seek(broker: &Broker, topic: &Zval, partition: i64, position: &Zval) -> Result<(), Trouble> {
+    let topic = arguments::text(topic, "Broker::seek(): Argument #1 ($topic)")?;
+    let partition = number(partition, "seek")?;
+    let position = read(position)?;
+    let consumer = broker.consumer.borrow().clone();
+    let consumer = consumer
+        .filter(|consumer| !consumer.is_inherited())
+        .ok_or_else(|| {
+            Error::configuration(
+                "Broker::seek(): nothing is assigned yet. Seek in the callback of onAssigned().",
+            )
+        })?;
+    consumer.seek(&topic, partition, position)?;
+    Ok(())
+}
+
+fn read(position: &Zval) -> Result<Position, Trouble> {
+    let position = position.dereference();
+    let wrong = || {
+        Trouble::from(Error::configuration(
+            "Broker::seek(): $position must be an offset of 0 or more, 'beginning', 'end', or a DateTimeInterface.",
+        ))
+    };
+    if let Some(offset) = position.long() {
+        return if offset >= 0 {
+            Ok(Position::Offset(offset))
+        } else {
+            Err(wrong())
+        };
+    }
+    if let Some(word) = position.zend_str().and_then(|word| word.as_str().ok()) {
+        return match word {
+            "beginning" => Ok(Position::Beginning),
+            "end" => Ok(Position::End),
+            digits => digits.parse().map(Position::Offset).map_err(|_| wrong()),
+        };
+    }
+    if position.object().is_some() {
+        // Seconds and milliseconds as `Uv` gives them: `format()` is in every DateTimeInterface.
+        let time = position.try_call_method("format", vec![&"Uv"]);
+        if super::zend::has_exception() {
+            return Err(Trouble::Pending);
+        }
+        let time = time
+            .ok()
+            .and_then(|time| time.string())
+            .and_then(|time| time.parse().ok());
+        return time.map(Position::Time).ok_or_else(wrong);
+    }
+    Err(wrong())
+}

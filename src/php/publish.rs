@@ -1,0 +1,221 @@
+//! Sending, as `Realtime` and `Broker` share it: topic, envelope, headers, hops, and what `produce: sync` waits for.
+
+use std::time::Duration;
+
+use ext_php_rs::types::Zval;
+
+use super::arguments::{self, Trouble};
+use super::state::Sender;
+use super::{json, message, state};
+use crate::config::Acks;
+use crate::error::{Error, Kind};
+use crate::kafka::delivery::Header;
+use crate::kafka::producer::Outgoing;
+use crate::message::headers;
+use crate::record::Message;
+use crate::{ids, loop_guard, process};
+
+/// `produce: sync` waits this long for an acknowledgement.
+const SYNC: Duration = Duration::from_secs(30);
+
+/// Checks the socket id of `$except` and makes its header. `\A\d+\.\d+\z`, as Pusher's protocol has it.
+pub fn except_header(
+    except: Option<&Zval>,
+    place: &str,
+    list: &mut Vec<Header>,
+) -> Result<(), Trouble> {
+    let Some(socket) = arguments::optional(except, |except| arguments::text(except, place))? else {
+        return Ok(());
+    };
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !socket
+        .split_once('.')
+        .is_some_and(|(left, right)| digits(left) && digits(right))
+    {
+        return Err(Error::configuration(format!(
+            "\"{}\" is not a socket id: pusher-js and Echo.socketId() give two numbers with a dot between them.",
+            socket.escape_debug()
+        ))
+        .into());
+    }
+    list.push((headers::SOCKET.to_owned(), Some(socket.into_bytes())));
+    Ok(())
+}
+
+/// Adds the hop count where a record is in hand.
+fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
+    if !sender.config.loop_guard {
+        return Ok(());
+    }
+    let hops = loop_guard::hops(sender.config.max_hops)?;
+    if hops > 0 {
+        list.push((
+            headers::HOPS.to_owned(),
+            Some(hops.to_string().into_bytes()),
+        ));
+    }
+    Ok(())
+}
+
+fn send(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
+    let mut outcome = sender.producer.send(message);
+    if outcome.is_err() && sender.producer.is_given_up() {
+        // Its successor takes over; at most once, so that two broken clients cannot keep us here.
+        outcome = process::current()
+            .clients
+            .get(&sender.config)
+            .and_then(|producer| producer.send(message));
+    }
+    outcome?;
+    if sender.config.sync && sender.config.acks != Acks::None {
+        return confirm(sender, message);
+    }
+    Ok(())
+}
+
+/// Waits for the acknowledgement of what was just sent.
+fn confirm(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
+    let Err(error) = sender.producer.flush(SYNC) else {
+        return Ok(());
+    };
+    let Some(failed) = error.failed().iter().find(|failed| failed.id == message.id) else {
+        return Err(error);
+    };
+    let text = format!(
+        "Message {} was not delivered to topic \"{}\" of {}: {}.",
+        message.id, message.topic, sender.config.brokers, failed.reason
+    );
+    Err(match failed.kind {
+        Kind::Delivery => Error::delivery(text, error.failed().to_vec()),
+        kind => Error::new(kind, text),
+    })
+}
+
+/// `Realtime::broadcast()`: one envelope, written once for each channel.
+pub fn broadcast(
+    sender: &Sender,
+    channels: &[String],
+    event: &str,
+    data: Option<&Zval>,
+    key: Option<&[u8]>,
+    mut record_headers: Vec<Header>,
+) -> Result<String, Trouble> {
+    json::with_buffer(|data_json| {
+        let has_data = message::encode_data(data, data_json)?;
+        let data_json = has_data.then_some(data_json.as_slice());
+        for channel in channels {
+            // Refused before anything is sent: a list is broadcast whole or not at all.
+            sender.config.topics.topic_for(channel)?;
+        }
+        let (id_bytes, millis) = ids::new_id_with_time();
+        let id = std::str::from_utf8(&id_bytes).unwrap_or_default();
+        let seconds = i64::try_from(millis / 1000).unwrap_or(0);
+        let mut answer: Option<String> = None;
+        let mut hops_added = false;
+        json::with_buffer(|envelope| {
+            for channel in channels {
+                if sender.config.loop_guard {
+                    if let Some(held) = loop_guard::repeats(channel, event, data_json) {
+                        answer.get_or_insert(held);
+                        continue;
+                    }
+                }
+                if !hops_added {
+                    add_hops(sender, &mut record_headers)?;
+                    hops_added = true;
+                }
+                envelope.clear();
+                crate::message::write_envelope(
+                    envelope,
+                    &id_bytes,
+                    "event",
+                    Some(channel),
+                    Some(event),
+                    data_json,
+                    seconds,
+                );
+                let outcome = state::with_topic(&sender.config, channel, |topic| {
+                    send(
+                        sender,
+                        &Outgoing {
+                            id,
+                            topic,
+                            partition: None,
+                            key: Some(key.unwrap_or(channel.as_bytes())),
+                            value: Some(envelope),
+                            headers: &record_headers,
+                            timestamp_ms: 0,
+                        },
+                    )
+                });
+                outcome??;
+                answer = Some(id.to_owned());
+            }
+            Ok(answer.unwrap_or_default())
+        })
+    })
+}
+
+/// `Broker::publish()`: the message's own bytes where its channel is `channel`.
+pub fn publish(
+    sender: &Sender,
+    channel: &str,
+    message: &Message,
+    key: Option<&[u8]>,
+    more_headers: Vec<Header>,
+) -> Result<String, Trouble> {
+    let topic = sender.config.topics.topic_for(channel)?;
+    let mut list: Vec<Header> = message
+        .headers
+        .iter()
+        .filter(|(name, _)| name != headers::HOPS)
+        .cloned()
+        .collect();
+    list.retain(|(name, _)| !more_headers.iter().any(|(newer, _)| newer == name));
+    list.extend(more_headers);
+    add_hops(sender, &mut list)?;
+    let id = message.id().into_owned();
+    let own_key = if message.origin.is_some() {
+        None
+    } else {
+        message.key()
+    };
+    send(
+        sender,
+        &Outgoing {
+            id: &id,
+            topic: &topic,
+            partition: None,
+            key: Some(key.or(own_key).unwrap_or(channel.as_bytes())),
+            value: Some(&message.bytes_for(channel)),
+            headers: &list,
+            timestamp_ms: 0,
+        },
+    )?;
+    Ok(id)
+}
+
+/// `Broker::send()`: a record of a raw topic.
+pub fn send_raw(
+    sender: &Sender,
+    topic: &str,
+    value: Option<&[u8]>,
+    key: Option<&[u8]>,
+    mut list: Vec<Header>,
+    partition: Option<i32>,
+) -> Result<String, Trouble> {
+    crate::topic::validate_kafka_topic(topic)?;
+    add_hops(sender, &mut list)?;
+    let id = ids::new_id();
+    let message = Outgoing {
+        id: &id,
+        topic,
+        partition,
+        key,
+        value,
+        headers: &list,
+        timestamp_ms: 0,
+    };
+    send(sender, &message)?;
+    Ok(id)
+}

@@ -1,0 +1,303 @@
+//! `Toporia\Realtime\Realtime`.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ext_php_rs::prelude::*;
+use ext_php_rs::types::{ZendHashTable, Zval};
+use ext_php_rs::zend::{ce, ClassEntry};
+
+use super::arguments::{self, finish, Trouble};
+use super::broker::Broker;
+use super::message::{encode_data, Message};
+use super::{binary, contract, json, publish, state};
+use crate::error::Error;
+use crate::message::headers;
+use crate::process;
+use crate::record::Message as Inner;
+
+/// What a controller calls: tells browsers and other services what happened.
+#[php_class]
+#[php(name = "Toporia\\Realtime\\Realtime")]
+#[php(flags = ext_php_rs::flags::ClassFlags::Final)]
+pub struct Realtime;
+
+const CHANNEL: &str = "Realtime::broadcast(): Argument #1 ($channel)";
+
+fn channels(channel: &Zval) -> Result<Vec<String>, Trouble> {
+    let channel = channel.dereference();
+    let Some(list) = channel.array() else {
+        if channel.is_null() {
+            return Err(arguments::type_error(CHANNEL, "string|array", channel).into());
+        }
+        return Ok(vec![arguments::text(channel, CHANNEL)?]);
+    };
+    if list.is_empty() {
+        return Err(
+            Error::channel("Realtime::broadcast() was given an empty list of channels.").into(),
+        );
+    }
+    list.values()
+        .map(|one| arguments::text(one, CHANNEL))
+        .collect()
+}
+
+fn broadcast(
+    channel: &Zval,
+    event: &Zval,
+    data: Option<&Zval>,
+    key: Option<&Zval>,
+    record_headers: Option<&Zval>,
+    except: Option<&Zval>,
+) -> Result<Zval, Trouble> {
+    let channels = channels(channel)?;
+    let event = arguments::text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
+    if event.is_empty() {
+        return Err(
+            Error::configuration("Realtime::broadcast(): the event must have a name.").into(),
+        );
+    }
+    let key = arguments::optional(key, |key| {
+        arguments::bytes(key, "Realtime::broadcast(): Argument #4 ($key)")
+    })?;
+    let mut list = arguments::record_headers(
+        record_headers,
+        "Realtime::broadcast(): Argument #5 ($headers)",
+    )?;
+    list.retain(|(name, _)| name != headers::SOCKET);
+    publish::except_header(
+        except,
+        "Realtime::broadcast(): Argument #6 ($except)",
+        &mut list,
+    )?;
+    if state::is_swapped() {
+        return broadcast_elsewhere(&channels, &event, data, key.as_deref(), &list);
+    }
+    let sender = state::sender()?;
+    let id = publish::broadcast(&sender, &channels, &event, data, key.as_deref(), list)?;
+    Ok(binary(id.as_bytes()))
+}
+
+/// Through the publisher of `fake()` or `swap()`: the same checks, and the same id for every channel of a list.
+fn broadcast_elsewhere(
+    channels: &[String],
+    event: &str,
+    data: Option<&Zval>,
+    key: Option<&[u8]>,
+    list: &[crate::kafka::delivery::Header],
+) -> Result<Zval, Trouble> {
+    let Some(publisher) = state::publisher() else {
+        return Ok(Zval::null());
+    };
+    for channel in channels {
+        crate::topic::validate_channel(channel)?;
+    }
+    let first = json::with_buffer(|bytes| {
+        let has_data = encode_data(data, bytes)?;
+        Ok::<_, Trouble>(Inner::new(
+            Some(&channels[0]),
+            event,
+            has_data.then_some(bytes.as_slice()),
+        ))
+    })?;
+    for channel in channels {
+        let inner = Inner::from_envelope(&first.bytes_for(channel))?;
+        let message = super::object(Message::new(inner));
+        let mut table = ZendHashTable::new();
+        for (name, value) in list {
+            let value = value.as_deref().map_or_else(Zval::null, binary);
+            table
+                .insert(name.as_str(), value)
+                .map_err(|error| Error::encoding(error.to_string()))?;
+        }
+        let mut table_value = Zval::new();
+        table_value.set_hashtable(table);
+        let channel = binary(channel.as_bytes());
+        let key = key.map_or_else(Zval::null, binary);
+        drop(publisher.try_call_method("publish", vec![&channel, &message, &key, &table_value]));
+        if super::zend::has_exception() {
+            return Err(Trouble::Pending);
+        }
+    }
+    Ok(binary(first.id().as_bytes()))
+}
+
+/// The instance of a class of the PHP layer.
+fn make(class: &str, argument: Option<&Zval>) -> Result<Zval, Trouble> {
+    let Some(entry) = ClassEntry::try_find(class) else {
+        return Err(Trouble::Throw(PhpException::new(
+            format!(
+                "The class {class} is not there: it is part of the PHP layer. Install it with `composer require toporia/realtime` \
+                 (or require php/autoload.php of this package)."
+            ),
+            0,
+            ce::error(),
+        )));
+    };
+    let object = entry.new();
+    let arguments: Vec<&dyn ext_php_rs::convert::IntoZvalDyn> = argument
+        .map_or_else(Vec::new, |argument| {
+            vec![argument as &dyn ext_php_rs::convert::IntoZvalDyn]
+        });
+    drop(object.try_call_method("__construct", arguments));
+    if super::zend::has_exception() {
+        return Err(Trouble::Pending);
+    }
+    Ok(super::give(object))
+}
+
+fn fake(fake: Option<&Zval>) -> Result<Zval, Trouble> {
+    const CLASS: &str = "Toporia\\Realtime\\Testing\\RealtimeFake";
+    let given = fake.map(Zval::dereference).filter(|fake| !fake.is_null());
+    if let Some(given) = given {
+        contract::check_publisher(given, "Realtime::fake(): Argument #1 ($fake)")?;
+    }
+    let is_fake = |given: &&Zval| {
+        given
+            .object()
+            .is_some_and(|object| object.get_class_name().is_ok_and(|name| name == CLASS))
+    };
+    let object = match given.filter(is_fake) {
+        Some(given) => given.shallow_clone(),
+        None => make(CLASS, given)?,
+    };
+    state::swap(Some(object.shallow_clone()));
+    Ok(object)
+}
+
+fn stats() -> ext_php_rs::error::Result<Zval> {
+    let process = process::current();
+    let counters = &process.counters;
+    let clients = process.clients.all();
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let read = |counter: &std::sync::atomic::AtomicU64| number(counter.load(Ordering::Relaxed));
+    let queued: u64 = clients.iter().map(|client| client.waiting()).sum();
+    let spool_bytes: u64 = clients
+        .iter()
+        .filter_map(|client| client.spool())
+        .map(crate::spool::Spool::bytes)
+        .sum();
+    let last_error = clients.iter().find_map(|client| client.last_error());
+    let mut all = ZendHashTable::new();
+    all.insert("messages_produced", read(&counters.produced))?;
+    all.insert("bytes_produced", read(&counters.produced_bytes))?;
+    all.insert("messages_delivered", read(&counters.delivered))?;
+    all.insert("delivery_failures", read(&counters.failed))?;
+    all.insert("queued", number(queued))?;
+    all.insert("spooled", read(&counters.spooled))?;
+    all.insert("spool_bytes", number(spool_bytes))?;
+    all.insert("loop_dropped", read(&counters.loop_dropped))?;
+    all.insert("clients", i64::try_from(clients.len()).unwrap_or(0))?;
+    all.insert(
+        "broker_reachable",
+        clients.iter().any(|client| client.is_reachable()),
+    )?;
+    all.insert("fake", state::is_swapped())?;
+    all.insert(
+        "last_error",
+        last_error.map_or_else(Zval::null, |text| binary(text.as_bytes())),
+    )?;
+    let mut value = Zval::new();
+    value.set_hashtable(all);
+    Ok(value)
+}
+
+/// Flushes every client of the process within one bound.
+pub fn flush_all(timeout: Duration) -> Result<(), Error> {
+    let until = Instant::now() + timeout;
+    let mut failed = Vec::new();
+    let mut first: Option<Error> = None;
+    for client in process::current().clients.all() {
+        if let Err(error) = client.flush(until.saturating_duration_since(Instant::now())) {
+            failed.extend_from_slice(error.failed());
+            first.get_or_insert(error);
+        }
+    }
+    match first {
+        None => Ok(()),
+        Some(first) => Err(Error::delivery(first.message(), failed)),
+    }
+}
+
+#[php_impl]
+impl Realtime {
+    /// Sets the configuration for this request, usually the array of config/realtime.php. Connects nothing.
+    pub fn configure(config: &Zval) -> PhpResult<()> {
+        finish(
+            arguments::array(config, "Realtime::configure(): Argument #1 ($config)").and_then(
+                |_| {
+                    state::configure(arguments::configuration(config))?;
+                    Ok(())
+                },
+            ),
+        )
+    }
+
+    /// Sends an event to a channel: encodes, enqueues and returns in microseconds.
+    #[php(optional = data)]
+    pub fn broadcast(
+        channel: &Zval,
+        event: &Zval,
+        data: Option<&Zval>,
+        key: Option<&Zval>,
+        headers: Option<&Zval>,
+        except: Option<&Zval>,
+    ) -> PhpResult<Zval> {
+        finish(broadcast(channel, event, data, key, headers, except).map(Some))
+            .map(|id| id.unwrap_or_else(Zval::null))
+    }
+
+    /// The broker of that name, the same object each time within a request.
+    #[php(optional = name)]
+    pub fn broker(name: Option<&Zval>) -> PhpResult<Zval> {
+        let result = arguments::optional(name, |name| {
+            arguments::text(name, "Realtime::broker(): Argument #1 ($name)")
+        })
+        .and_then(|name| {
+            if let Some(object) = state::broker_object(name.as_deref()) {
+                return Ok(Some(object));
+            }
+            let config = state::broker_config(name.as_deref(), None)?;
+            let object = super::object(Broker::with(config));
+            state::keep_broker_object(name.as_deref(), &object);
+            Ok(Some(object))
+        });
+        finish(result).map(|object| object.unwrap_or_else(Zval::null))
+    }
+
+    /// Waits until everything sent so far is acknowledged.
+    #[php(defaults(timeoutMs = 10000))]
+    pub fn flush(timeoutMs: i64) -> PhpResult<()> {
+        let timeout = Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
+        super::lifecycle::deliver_log();
+        finish(flush_all(timeout).map_err(Trouble::from))
+    }
+
+    /// Totals of this process.
+    pub fn stats() -> PhpResult<Zval> {
+        stats().map_err(|error| error.to_string().into())
+    }
+
+    /// Nothing is sent any more; the fake remembers it and can be asked.
+    #[php(optional = fake)]
+    pub fn fake(fake: Option<&Zval>) -> PhpResult<Zval> {
+        finish(self::fake(fake).map(Some)).map(|object| object.unwrap_or_else(Zval::null))
+    }
+
+    /// Broadcasts go to another publisher.
+    pub fn swap(publisher: &Zval) -> PhpResult<()> {
+        finish(
+            contract::check_publisher(publisher, "Realtime::swap(): Argument #1 ($publisher)").map(
+                |()| {
+                    state::swap(Some(publisher.dereference().shallow_clone()));
+                },
+            ),
+        )
+    }
+
+    /// Broadcasts go to Kafka again.
+    pub fn restore() -> PhpResult<()> {
+        state::swap(None);
+        Ok(())
+    }
+}

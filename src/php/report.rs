@@ -1,0 +1,84 @@
+//! `Broker::stats()`.
+
+use ext_php_rs::types::{ZendHashTable, Zval};
+
+use super::binary;
+use super::broker::Broker;
+
+fn text(value: Option<String>) -> Zval {
+    value.map_or_else(Zval::null, |text| binary(text.as_bytes()))
+}
+
+/// The documented keys.
+pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let tally = &broker.tally;
+    let consumer = broker
+        .consumer
+        .borrow()
+        .clone()
+        .filter(|consumer| !consumer.is_inherited());
+    let read = |pick: fn(&crate::kafka::consumer::Stats) -> u64| {
+        consumer
+            .as_ref()
+            .map_or(0, |consumer| number(pick(&consumer.stats)))
+    };
+    let assignment = consumer
+        .as_ref()
+        .map_or_else(Vec::new, |consumer| consumer.assignment());
+    let known = !assignment.is_empty() && assignment.iter().all(|(_, _, _, lag)| *lag >= 0);
+    let lag = if known {
+        assignment.iter().map(|(_, _, _, lag)| *lag).sum()
+    } else {
+        -1
+    };
+    let mut assigned = ZendHashTable::new();
+    for (topic, partition, position, lag) in assignment {
+        let mut entry = ZendHashTable::new();
+        entry.insert("topic", topic)?;
+        entry.insert("partition", i64::from(partition))?;
+        entry.insert("position", position)?;
+        entry.insert("lag", lag)?;
+        assigned.push(entry)?;
+    }
+    let waiting = consumer
+        .as_ref()
+        .map_or_else(Vec::new, |consumer| consumer.waiting_for());
+    let mut all = ZendHashTable::new();
+    all.insert("messages_consumed", read(|stats| stats.consumed.get()))?;
+    all.insert("bytes_consumed", read(|stats| stats.bytes.get()))?;
+    all.insert("handled", number(tally.handled.get()))?;
+    all.insert("failures", number(tally.failures.get()))?;
+    all.insert("skipped", number(tally.skipped.get()))?;
+    all.insert("topic_mismatch", number(tally.mismatched.get()))?;
+    all.insert("commits", read(|stats| stats.commits.get()))?;
+    all.insert("commit_failures", read(|stats| stats.commit_failures.get()))?;
+    all.insert("rebalances", read(|stats| stats.rebalances.get()))?;
+    all.insert("lag", lag)?;
+    all.insert("assigned", assigned)?;
+    all.insert("waiting_for", waiting)?;
+    all.insert(
+        "connected",
+        consumer
+            .as_ref()
+            .is_some_and(|consumer| consumer.is_connected()),
+    )?;
+    all.insert("group", broker.config.consumer_group.as_str())?;
+    all.insert(
+        "member_hash_conflict",
+        consumer
+            .as_ref()
+            .is_some_and(|consumer| consumer.has_conflict()),
+    )?;
+    all.insert(
+        "stop_reason",
+        text(broker.stop_reason.get().map(str::to_owned)),
+    )?;
+    all.insert(
+        "last_error",
+        text(consumer.as_ref().and_then(|consumer| consumer.last_error())),
+    )?;
+    let mut value = Zval::new();
+    value.set_hashtable(all);
+    Ok(value)
+}

@@ -1,0 +1,208 @@
+//! What lasts for one request: the array given to `configure()`, the configurations resolved from it, and a fake in its place.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use ext_php_rs::types::{ZendCallable, Zval};
+
+use super::zend;
+use crate::config::{self, BrokerConfig, Environment, Layers, Value};
+use crate::error::Result;
+use crate::kafka::producer::Producer;
+use crate::log::Level;
+use crate::process;
+
+/// PHP's view of the environment: `$_ENV`, `$_SERVER`, `getenv()`. PHP-FPM clears libc's own.
+pub struct PhpEnvironment;
+
+impl Environment for PhpEnvironment {
+    fn var(&self, name: &str) -> Option<String> {
+        for superglobal in ["_ENV", "_SERVER"] {
+            let value = zend::superglobal(superglobal)
+                .and_then(Zval::array)
+                .and_then(|table| table.get(name));
+            // A web server puts request headers into $_SERVER as HTTP_…; none of our names begins so.
+            if let Some(text) = value
+                .map(Zval::dereference)
+                .and_then(Zval::coerce_to_string)
+            {
+                return Some(text);
+            }
+        }
+        let value = ZendCallable::try_from_name("getenv")
+            .ok()?
+            .try_call(vec![&name])
+            .ok()?;
+        value.is_string().then(|| value.string()).flatten()
+    }
+
+    fn ini(&self, name: &str) -> Option<String> {
+        zend::ini(&format!("toporia_realtime.{name}"))
+    }
+}
+
+/// A producer client with the configuration it was made for.
+#[derive(Clone)]
+pub struct Sender {
+    /// The configuration.
+    pub config: Arc<BrokerConfig>,
+    /// The client.
+    pub producer: Arc<Producer>,
+}
+
+#[derive(Default)]
+struct Request {
+    configured: Option<Value>,
+    brokers: Vec<(Option<String>, Arc<BrokerConfig>)>,
+    sender: Option<Sender>,
+    /// The channel of the last broadcast and its topic: most requests use one.
+    route: Option<(String, String)>,
+    publisher: Option<Zval>,
+    objects: Vec<(Option<String>, Zval)>,
+}
+
+thread_local! {
+    static REQUEST: RefCell<Request> = RefCell::default();
+}
+
+/// Sets the configuration of this request, after checking what can be checked without knowing which broker is used.
+///
+/// # Errors
+/// Configuration.
+pub fn configure(value: Value) -> Result<()> {
+    config::host_config(Some(&value), &PhpEnvironment)?;
+    let old = REQUEST.with(|request| {
+        let mut request = request.borrow_mut();
+        request.configured = Some(value);
+        request.brokers.clear();
+        request.sender = None;
+        request.route = None;
+        std::mem::take(&mut request.objects)
+    });
+    // Dropped outside the borrow: a Broker's end runs PHP code.
+    drop(old);
+    Ok(())
+}
+
+/// The configuration of a broker: `name` of `configure()`'s array, or the default one.
+///
+/// # Errors
+/// Configuration.
+pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<Arc<BrokerConfig>> {
+    if constructor.is_none() {
+        let known = REQUEST.with(|request| {
+            let request = request.borrow();
+            let mut brokers = request.brokers.iter();
+            brokers
+                .find(|(known, _)| known.as_deref() == name)
+                .map(|(_, config)| Arc::clone(config))
+        });
+        if let Some(config) = known {
+            return Ok(config);
+        }
+    }
+    let configured = REQUEST.with(|request| request.borrow().configured.clone());
+    let layers = Layers {
+        constructor,
+        configured: configured.as_ref(),
+        env: &PhpEnvironment,
+    };
+    let config = Arc::new(BrokerConfig::resolve(name, &layers)?);
+    let log = &process::current().log;
+    for warning in &config.warnings {
+        log.say(Level::Warning, warning);
+    }
+    for note in &config.debug_notes {
+        log.say(Level::Debug, note);
+    }
+    if constructor.is_none() {
+        REQUEST.with(|request| {
+            request
+                .borrow_mut()
+                .brokers
+                .push((name.map(str::to_owned), Arc::clone(&config)));
+        });
+    }
+    Ok(config)
+}
+
+/// The client `Realtime::broadcast()` sends through.
+///
+/// # Errors
+/// Configuration.
+pub fn sender() -> Result<Sender> {
+    let known = REQUEST.with(|request| request.borrow().sender.clone());
+    if let Some(sender) = known {
+        if !sender.producer.is_given_up() {
+            return Ok(sender);
+        }
+    }
+    let config = broker_config(None, None)?;
+    let producer = process::current().clients.get(&config)?;
+    let sender = Sender { config, producer };
+    REQUEST.with(|request| request.borrow_mut().sender = Some(sender.clone()));
+    Ok(sender)
+}
+
+/// The topic of a channel.
+///
+/// # Errors
+/// InvalidChannel.
+pub fn with_topic<R>(
+    config: &BrokerConfig,
+    channel: &str,
+    use_it: impl FnOnce(&str) -> R,
+) -> Result<R> {
+    let route = REQUEST.with(|request| request.borrow_mut().route.take());
+    let route = match route {
+        Some((known, topic)) if known == channel => (known, topic),
+        _ => (channel.to_owned(), config.topics.topic_for(channel)?),
+    };
+    let result = use_it(&route.1);
+    REQUEST.with(|request| request.borrow_mut().route = Some(route));
+    Ok(result)
+}
+
+/// The publisher of `fake()` or `swap()`.
+pub fn publisher() -> Option<Zval> {
+    REQUEST.with(|request| request.borrow().publisher.as_ref().map(Zval::shallow_clone))
+}
+
+/// True where [`publisher`] would answer; cheap.
+#[inline]
+pub fn is_swapped() -> bool {
+    REQUEST.with(|request| request.borrow().publisher.is_some())
+}
+
+/// Replaces the publisher; `None` for Kafka.
+pub fn swap(publisher: Option<Zval>) {
+    let old =
+        REQUEST.with(|request| std::mem::replace(&mut request.borrow_mut().publisher, publisher));
+    drop(old);
+}
+
+/// The object of `Realtime::broker()`, the same each time.
+pub fn broker_object(name: Option<&str>) -> Option<Zval> {
+    REQUEST.with(|request| {
+        let request = request.borrow();
+        let found = request
+            .objects
+            .iter()
+            .find(|(known, _)| known.as_deref() == name);
+        found.map(|(_, object)| object.shallow_clone())
+    })
+}
+
+/// Keeps the object of `Realtime::broker()`.
+pub fn keep_broker_object(name: Option<&str>, object: &Zval) {
+    REQUEST.with(|request| {
+        let entry = (name.map(str::to_owned), object.shallow_clone());
+        request.borrow_mut().objects.push(entry);
+    });
+}
+
+/// The request ends: everything is forgotten.
+pub fn forget() {
+    let old = REQUEST.with(|request| std::mem::take(&mut *request.borrow_mut()));
+    drop(old);
+}

@@ -1,0 +1,163 @@
+//! The few things of the Zend engine that the binding library does not offer, each behind a safe function.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use ext_php_rs::ffi::{self, zend_class_entry, zend_object, zend_string};
+use ext_php_rs::types::{ZendObject, ZendStr, Zval};
+use ext_php_rs::zend::ClassEntry;
+
+extern "C" {
+    pub static spl_ce_RuntimeException: *mut zend_class_entry;
+    pub static spl_ce_InvalidArgumentException: *mut zend_class_entry;
+    pub static php_json_serializable_ce: *mut zend_class_entry;
+    pub static zend_ce_throwable: *mut zend_class_entry;
+    fn zend_is_auto_global(name: *mut zend_string) -> bool;
+    fn zend_update_property(
+        scope: *mut zend_class_entry,
+        object: *mut zend_object,
+        name: *const c_char,
+        length: usize,
+        value: *mut Zval,
+    );
+    fn zend_read_property(
+        scope: *mut zend_class_entry,
+        object: *mut zend_object,
+        name: *const c_char,
+        length: usize,
+        silent: bool,
+        room: *mut Zval,
+    ) -> *mut Zval;
+    fn zend_timeout();
+    fn php_log_err_with_severity(message: *const c_char, severity: c_int);
+    fn zend_ini_string_ex(
+        name: *const c_char,
+        length: usize,
+        original: c_int,
+        exists: *mut bool,
+    ) -> *const c_char;
+}
+
+/// The executor's globals of this thread.
+#[inline]
+fn globals() -> *mut ffi::zend_executor_globals {
+    // SAFETY: returns the address of the thread's globals.
+    unsafe { ffi::ext_php_rs_executor_globals() }
+}
+
+/// True where an exception (or `exit`) is on its way through the engine.
+#[inline]
+pub fn has_exception() -> bool {
+    // SAFETY: the globals are alive during a request.
+    unsafe { !(*globals()).exception.is_null() }
+}
+
+/// The exception on its way; `exit` is one too.
+pub fn pending_object() -> Option<&'static ZendObject> {
+    // SAFETY: the exception stays pending and alive while it is read.
+    unsafe { (*globals()).exception.as_ref() }
+}
+
+/// The message of a Throwable.
+pub fn message_of(object: &ZendObject) -> String {
+    read(object, "message")
+        .and_then(|value| value.string())
+        .unwrap_or_default()
+}
+
+/// A property, from the inside of its class.
+pub fn read(object: &ZendObject, name: &str) -> Option<Zval> {
+    let mut room = Zval::new();
+    let object = std::ptr::from_ref(object).cast_mut();
+    // SAFETY: a live object; the scope is its own class, so that private and protected properties are seen.
+    unsafe {
+        let value = zend_read_property(
+            (*object).ce,
+            object,
+            name.as_ptr().cast(),
+            name.len(),
+            true,
+            &raw mut room,
+        );
+        value.as_ref().map(Zval::shallow_clone)
+    }
+}
+
+/// Sets a property, from the inside of `scope`.
+pub fn write(scope: &ClassEntry, object: &ZendObject, name: &str, mut value: Zval) {
+    // SAFETY: a live object; the engine takes its own reference to the value.
+    unsafe {
+        zend_update_property(
+            std::ptr::from_ref(scope).cast_mut(),
+            std::ptr::from_ref(object).cast_mut(),
+            name.as_ptr().cast(),
+            name.len(),
+            &raw mut value,
+        );
+    }
+}
+
+/// Lets the engine do what a signal or the time limit asked it for; PHP handlers run in here.
+///
+/// Native code that waits never reaches the places where the virtual machine looks by itself.
+pub fn serve_interrupt() {
+    // SAFETY: what the virtual machine does at the same flag. The flags are one byte in every version.
+    unsafe {
+        let globals = globals();
+        let interrupt = (&raw mut (*globals).vm_interrupt).cast::<u8>();
+        if interrupt.read_volatile() == 0 {
+            return;
+        }
+        interrupt.write_volatile(0);
+        if (&raw const (*globals).timed_out)
+            .cast::<u8>()
+            .read_volatile()
+            != 0
+        {
+            zend_timeout();
+        } else if let Some(function) = ffi::zend_interrupt_function {
+            function((*globals).current_execute_data);
+        }
+    }
+}
+
+/// A superglobal such as `_ENV`, filled where PHP fills it only on demand.
+pub fn superglobal(name: &str) -> Option<&'static Zval> {
+    let text = ZendStr::new(name, false);
+    let raw = text.into_raw();
+    // SAFETY: the string is ours; the symbol table lives as long as the request, in which the answer is used at once.
+    unsafe {
+        zend_is_auto_global(raw);
+        let found = ffi::zend_hash_find(&raw const (*globals()).symbol_table, raw);
+        ffi::ext_php_rs_zend_string_release(raw);
+        let mut value = found.as_ref()?;
+        if let Some(inner) = value.indirect() {
+            value = inner;
+        }
+        Some(value.dereference())
+    }
+}
+
+/// A line in PHP's error log; on the command line without one, standard error.
+pub fn log(text: &str, severity: i32) {
+    let text = crate::kafka::native::c_string(text);
+    // SAFETY: a valid string; the function copies it.
+    unsafe { php_log_err_with_severity(text.as_ptr(), severity) };
+}
+
+/// An INI setting; `None` where it is empty or unknown.
+pub fn ini(name: &str) -> Option<String> {
+    let mut exists = false;
+    // SAFETY: returns a string of the INI system, copied at once.
+    let value = unsafe {
+        let value = zend_ini_string_ex(name.as_ptr().cast(), name.len(), 0, &raw mut exists);
+        crate::kafka::native::text(value)
+    };
+    (!value.is_empty()).then_some(value)
+}
+
+/// Looks a C function up that only some builds of PHP have.
+pub fn symbol(name: &std::ffi::CStr) -> Option<*mut c_void> {
+    // SAFETY: a plain look-up among what is loaded.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    (!found.is_null()).then_some(found)
+}

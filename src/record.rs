@@ -1,0 +1,319 @@
+//! A message with its bytes: what the host's Message holds, whether it was made here or came from Kafka.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::ids;
+use crate::kafka::delivery::Header;
+use crate::message::{scan_envelope, write_envelope, Kind, Scanned};
+
+/// Where a record came from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Its topic.
+    pub topic: Rc<str>,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// Record timestamp in ms; -1 where there is none.
+    pub timestamp_ms: i64,
+}
+
+/// A piece of text: where it stands in the bytes, or on its own where it had to be unescaped.
+#[derive(Debug, Clone)]
+enum Text {
+    Within(Range<usize>),
+    Own(Box<str>),
+}
+
+/// A message, immutable.
+#[derive(Debug, Clone, Default)]
+pub struct Message {
+    bytes: Rc<[u8]>,
+    /// Where the value ends in `bytes`; the record key stands behind it. `None` for a tombstone.
+    value: Option<usize>,
+    /// `None` for a raw record.
+    kind: Option<Kind>,
+    id: Option<Text>,
+    channel: Option<Text>,
+    event: Option<Text>,
+    data: Option<Range<usize>>,
+    timestamp: Option<i64>,
+    key: Option<Key>,
+    /// Record headers in order.
+    pub headers: Vec<Header>,
+    /// Where it came from; `None` for a message made here.
+    pub origin: Option<Origin>,
+}
+
+#[derive(Debug, Clone)]
+enum Key {
+    Within(Range<usize>),
+    Own(Box<[u8]>),
+}
+
+fn place(bytes: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
+    start..start + part.len()
+}
+
+fn text(bytes: &[u8], found: std::borrow::Cow<'_, str>) -> Text {
+    match found {
+        std::borrow::Cow::Borrowed(part) if bytes.as_ptr_range().contains(&part.as_ptr()) => {
+            Text::Within(place(bytes, part.as_bytes()))
+        }
+        other => Text::Own(other.into()),
+    }
+}
+
+impl Message {
+    /// A new message with a new id.
+    ///
+    /// `data_json` is the JSON of the data; `None` and `null` leave it out.
+    #[must_use]
+    pub fn new(channel: Option<&str>, event: &str, data_json: Option<&[u8]>) -> Self {
+        let (id, millis) = ids::new_id_with_time();
+        let mut bytes = Vec::with_capacity(160 + data_json.map_or(0, <[u8]>::len));
+        let seconds = i64::try_from(millis / 1000).unwrap_or(0);
+        write_envelope(
+            &mut bytes,
+            &id,
+            Kind::Event.as_str(),
+            channel,
+            Some(event),
+            data_json,
+            seconds,
+        );
+        Self::from_own(&bytes)
+    }
+
+    /// An envelope written by this crate.
+    fn from_own(bytes: &[u8]) -> Self {
+        Self::from_envelope(bytes).unwrap_or_default()
+    }
+
+    /// A message of an envelope's bytes.
+    ///
+    /// # Errors
+    /// Encoding: not an envelope.
+    pub fn from_envelope(bytes: &[u8]) -> Result<Self> {
+        let scanned = scan_envelope(bytes)?;
+        Ok(Self::from_parts(bytes, None, Some(&scanned)))
+    }
+
+    /// The same with an id and a time where the envelope has none.
+    #[must_use]
+    pub fn completed(self) -> Self {
+        if !self.id().is_empty() && self.timestamp.is_some() {
+            return self;
+        }
+        let (fresh, millis) = ids::new_id_with_time();
+        let id = self.id();
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 80);
+        write_envelope(
+            &mut bytes,
+            if id.is_empty() {
+                &fresh[..]
+            } else {
+                id.as_bytes()
+            },
+            self.kind(),
+            self.channel(),
+            self.event(),
+            self.data_json(),
+            self.timestamp
+                .unwrap_or_else(|| i64::try_from(millis / 1000).unwrap_or(0)),
+        );
+        Self::from_own(&bytes)
+    }
+
+    /// A message of a record: with its envelope as scanned, or raw.
+    #[must_use]
+    pub fn from_record(
+        value: Option<&[u8]>,
+        key: Option<&[u8]>,
+        headers: Vec<Header>,
+        scanned: Option<&Scanned<'_>>,
+        origin: Origin,
+    ) -> Self {
+        let mut message = Self::from_parts(value.unwrap_or_default(), key, scanned);
+        if value.is_none() {
+            message.value = None;
+        }
+        message.headers = headers;
+        message.origin = Some(origin);
+        message
+    }
+
+    fn from_parts(value: &[u8], key: Option<&[u8]>, scanned: Option<&Scanned<'_>>) -> Self {
+        let bytes: Rc<[u8]> = match key {
+            None | Some([]) => Rc::from(value),
+            Some(key) => [value, key].concat().into(),
+        };
+        let field = |found: &Option<std::borrow::Cow<'_, str>>| {
+            found.clone().map(|found| text(value, found))
+        };
+        Self {
+            value: Some(value.len()),
+            kind: scanned.map(|scanned| scanned.kind),
+            id: scanned.map(|scanned| text(value, scanned.id.clone())),
+            channel: scanned.and_then(|scanned| field(&scanned.channel)),
+            event: scanned.and_then(|scanned| field(&scanned.event)),
+            data: scanned
+                .and_then(|scanned| scanned.data)
+                .map(|data| place(value, data)),
+            timestamp: scanned.and_then(|scanned| scanned.timestamp),
+            key: key.map(|key| Key::Within(value.len()..value.len() + key.len())),
+            headers: Vec::new(),
+            origin: None,
+            bytes,
+        }
+    }
+
+    fn read<'a>(&'a self, field: &'a Option<Text>) -> Option<&'a str> {
+        match field.as_ref()? {
+            // The range was cut at character boundaries of checked UTF-8.
+            Text::Within(range) => std::str::from_utf8(&self.bytes[range.clone()]).ok(),
+            Text::Own(own) => Some(own),
+        }
+    }
+
+    /// Envelope id; for a raw record `topic-partition-offset`.
+    #[must_use]
+    pub fn id(&self) -> std::borrow::Cow<'_, str> {
+        match (self.read(&self.id), &self.origin) {
+            (Some(id), _) => id.into(),
+            (None, Some(origin)) => {
+                format!("{}-{}-{}", origin.topic, origin.partition, origin.offset).into()
+            }
+            (None, None) => "".into(),
+        }
+    }
+
+    /// Envelope type, or `raw`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind.map_or("raw", Kind::as_str)
+    }
+
+    /// True for a record of a raw topic.
+    #[must_use]
+    pub const fn is_raw(&self) -> bool {
+        self.kind.is_none()
+    }
+
+    /// Channel of the envelope.
+    #[must_use]
+    pub fn channel(&self) -> Option<&str> {
+        self.read(&self.channel)
+    }
+
+    /// Event of the envelope.
+    #[must_use]
+    pub fn event(&self) -> Option<&str> {
+        self.read(&self.event)
+    }
+
+    /// The JSON of the data, undecoded.
+    #[must_use]
+    pub fn data_json(&self) -> Option<&[u8]> {
+        self.data.clone().map(|range| &self.bytes[range])
+    }
+
+    /// Unix seconds of the envelope; for a raw record of Kafka's timestamp.
+    #[must_use]
+    pub fn timestamp(&self) -> i64 {
+        self.timestamp
+            .or_else(|| {
+                self.origin
+                    .as_ref()
+                    .map(|origin| origin.timestamp_ms / 1000)
+            })
+            .unwrap_or(0)
+    }
+
+    /// The value's bytes as they are on the wire; `None` for a tombstone.
+    #[must_use]
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.map(|end| &self.bytes[..end])
+    }
+
+    /// Record key.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.as_ref().map(|key| match key {
+            Key::Within(range) => &self.bytes[range.clone()],
+            Key::Own(own) => own,
+        })
+    }
+
+    /// The same message with another record key.
+    #[must_use]
+    pub fn with_key(&self, key: Option<&[u8]>) -> Self {
+        Self {
+            key: key.map(|key| Key::Own(key.into())),
+            ..self.clone()
+        }
+    }
+
+    /// The same message with these record headers.
+    #[must_use]
+    pub fn with_headers(&self, headers: Vec<Header>) -> Self {
+        Self {
+            headers,
+            ..self.clone()
+        }
+    }
+
+    /// The bytes for `channel`: the original ones where the channel is its own already, else the same envelope with it.
+    #[must_use]
+    pub fn bytes_for(&self, channel: &str) -> std::borrow::Cow<'_, [u8]> {
+        if self.channel() == Some(channel) || self.is_raw() {
+            return self.value().unwrap_or_default().into();
+        }
+        let mut bytes = Vec::with_capacity(self.bytes.len() + channel.len() + 16);
+        write_envelope(
+            &mut bytes,
+            self.id().as_bytes(),
+            self.kind(),
+            Some(channel),
+            self.event(),
+            self.data_json(),
+            self.timestamp(),
+        );
+        bytes.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Message;
+
+    #[test]
+    fn an_unchanged_message_keeps_its_bytes() {
+        let bytes = br#"{"type":"event", "id":"msg_1","channel":"a\/b","event":"x","data":{"n":1.0},"timestamp":5}"#;
+        let message = Message::from_envelope(bytes).expect("an envelope");
+        assert_eq!(message.channel(), Some("a/b"));
+        assert_eq!(message.data_json(), Some(&br#"{"n":1.0}"#[..]));
+        assert_eq!(&*message.bytes_for("a/b"), bytes);
+        let moved = message.bytes_for("c");
+        let moved = Message::from_envelope(&moved).expect("an envelope");
+        assert_eq!(
+            (moved.id(), moved.channel(), moved.timestamp()),
+            (message.id(), Some("c"), 5)
+        );
+    }
+
+    #[test]
+    fn a_key_stands_beside_the_value() {
+        let message = Message::new(Some("user.1"), "x", None);
+        assert_eq!(message.key(), None);
+        let keyed = message.with_key(Some(b"k"));
+        assert_eq!(keyed.key(), Some(&b"k"[..]));
+        assert_eq!(keyed.value(), message.value());
+    }
+}

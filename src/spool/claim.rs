@@ -1,0 +1,281 @@
+//! A spool file taken over for replay: records in order, progress, permanent failures, deletion at the end.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::aside::{self, Damage};
+use super::failed;
+use super::format::{self, Head, Progress};
+use super::reader::{Reader, Step};
+use super::record::SpoolRecord;
+use super::state::State;
+use super::sys::{LockedFile, Open};
+use crate::error::{Error, Kind, Result};
+
+/// A file nobody living holds, ours until dropped. Dropped without [`Claim::finish`] it stays, and the next claim goes
+/// on behind the last [`Claim::mark_done`].
+///
+/// Records are counted from 0 in the order [`Claim::next`] gives them, in each claim anew.
+///
+/// ```text
+/// while let Some(mut claim) = spool.claim()? {
+///     while let Some(record) = claim.next()? {
+///         match send_and_wait(&record) {
+///             Ok(()) => {}
+///             Err(error) if error.is_permanent() => claim.fail(&record, &error.to_string())?,
+///             Err(_) => return Ok(()),            // later; what was marked is not sent again
+///         }
+///         claim.mark_done(claim.position() as usize);
+///     }
+///     claim.finish()?;
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Claim {
+    locked: LockedFile,
+    path: PathBuf,
+    reader: Reader,
+    length: u64,
+    /// Read ahead, so that a claim always has a record.
+    ahead: Option<(SpoolRecord, u64)>,
+    position: u64,
+    /// Where the records handed out and not yet done end.
+    ends: VecDeque<u64>,
+    /// What the file says is done, and how many of that in this claim.
+    done: Progress,
+    marked: u64,
+    gaps: Vec<(u64, u64)>,
+    header_readable: bool,
+    failed: Option<File>,
+    state: Arc<State>,
+}
+
+impl Claim {
+    /// Takes over the file. `None`: somebody has it, or it has nothing (more) to send and was cleared away.
+    pub(super) fn open(path: &Path, state: &Arc<State>) -> io::Result<Option<Self>> {
+        let Some(locked) = LockedFile::open(path, Open::Existing)? else {
+            return Ok(None);
+        };
+        let file = locked.file()?;
+        let length = file.metadata()?.len();
+        let head = match format::read_head(file, length) {
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Head::Damaged,
+            head => head?,
+        };
+        let nonce = match head {
+            Head::Readable(nonce) => Some(nonce),
+            Head::Damaged => None,
+            Head::Unfinished => {
+                fs::remove_file(path)?;
+                return Ok(None);
+            }
+            Head::Newer(version) => {
+                state.notice_once(path, format!(
+                    "The spool file {} has format {version}, written by a newer version of toporia_realtime: left for it.",
+                    path.display()
+                ));
+                return Ok(None);
+            }
+        };
+        // A header that cannot be read is a gap like another, from byte 0 on.
+        let start = nonce.map_or(0, |_| format::HEADER);
+        let done = format::read_progress(file, length).unwrap_or(Progress {
+            offset: start,
+            ..Progress::default()
+        });
+        let from = if nonce.is_none() && done.records == 0 {
+            start
+        } else {
+            done.offset
+        };
+        let mut claim = Self {
+            reader: Reader::new(from, length, nonce),
+            length,
+            ahead: None,
+            position: 0,
+            ends: VecDeque::new(),
+            done,
+            marked: 0,
+            gaps: Vec::new(),
+            header_readable: nonce.is_some(),
+            failed: None,
+            state: Arc::clone(state),
+            path: path.to_owned(),
+            locked,
+        };
+        claim.read_ahead()?;
+        if claim.ahead.is_some() {
+            return Ok(Some(claim));
+        }
+        claim.clear_away()?;
+        Ok(None)
+    }
+
+    /// The next record that is not done; `None` at the end.
+    ///
+    /// # Errors
+    /// Delivery, where the file cannot be read now or belongs to the parent of this process: drop the claim.
+    // Not an Iterator: reading can fail, and the claim is used between two records.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<SpoolRecord>> {
+        self.locked.file().map_err(|e| self.error("read", &e))?;
+        let Some((record, end)) = self.ahead.take() else {
+            return Ok(None);
+        };
+        if let Err(error) = self.read_ahead() {
+            self.ahead = Some((record, end));
+            return Err(self.error("read", &error));
+        }
+        self.ends.push_back(end);
+        self.position += 1;
+        Ok(Some(record))
+    }
+
+    /// How many records [`Claim::next`] has given so far: the index of the one it gives next.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The records before `up_to_index` are acknowledged or in `failed/` (`mark_done(1)`: the first one;
+    /// `mark_done(position)`: all so far). A later claim does not give them again. Less than before changes nothing;
+    /// so does a failure to write it down, which is noted: it costs duplicates, never a record.
+    pub fn mark_done(&mut self, up_to_index: usize) {
+        if !self.locked.is_ours() {
+            return;
+        }
+        let target = (up_to_index as u64).min(self.position);
+        let mut offset = None;
+        while self.marked < target {
+            offset = self.ends.pop_front();
+            self.marked += 1;
+            self.done.records += 1;
+        }
+        let Some(offset) = offset else { return };
+        self.done.offset = offset;
+        // Gaps before it are not met again, so the file must remember that it had some.
+        self.done.damaged |=
+            !self.header_readable || self.gaps.iter().any(|(from, _)| *from < offset);
+        let written = self
+            .locked
+            .file()
+            .and_then(|file| format::write_progress(file, self.done));
+        if let Err(error) = written {
+            self.state.notice_once(
+                &self.path,
+                format!(
+                    "The progress of {} cannot be kept ({error}): its records may be sent twice.",
+                    self.path.display()
+                ),
+            );
+        }
+    }
+
+    /// Moves one record aside for good: to `failed/<name of the file>.jsonl`, with the reason. On disk when it returns;
+    /// it may then be counted as done. Those behind it go on.
+    ///
+    /// # Errors
+    /// Delivery, where `failed/` cannot be written: do not mark the record as done.
+    pub fn fail(&mut self, record: &SpoolRecord, reason: &str) -> Result<()> {
+        let result = self.locked.file().map(|_| ()).and_then(|()| {
+            if self.failed.is_none() {
+                self.failed = Some(failed::open(self.directory(), &self.stem())?);
+            }
+            self.failed
+                .as_ref()
+                .map_or(Ok(()), |file| failed::append(file, record, reason))
+        });
+        result.map_err(|error| self.error("move a failed message out of", &error))
+    }
+
+    /// Every record is acknowledged or in `failed/`: deletes the file. One with damage goes to `damaged/` instead, of
+    /// one with a torn end that end.
+    ///
+    /// # Errors
+    /// Delivery, with nothing deleted, where [`Claim::next`] has not come to the end yet, or the disk refuses.
+    pub fn finish(mut self) -> Result<()> {
+        if self.ahead.is_some() {
+            return Err(Error::new(
+                Kind::Delivery,
+                format!(
+                    "The spool file {} is kept: only {} of its records were read. Read to the end before finishing.",
+                    self.path.display(),
+                    self.position
+                ),
+            ));
+        }
+        self.mark_done(usize::MAX);
+        self.clear_away().map_err(|e| self.error("remove", &e))
+    }
+
+    fn read_ahead(&mut self) -> io::Result<()> {
+        loop {
+            match self.reader.next(self.locked.file()?)? {
+                Step::Record(record, end) => self.ahead = Some((record, end)),
+                Step::Gap(from, to) => {
+                    self.gaps.push((from, to));
+                    continue;
+                }
+                Step::End => {}
+            }
+            return Ok(());
+        }
+    }
+
+    /// Removes the file, or sets it aside where it is not whole. Done as well where somebody else has removed it.
+    fn clear_away(&mut self) -> io::Result<()> {
+        let file = self.locked.file()?;
+        if !self.locked.is_at(&self.path) {
+            return Ok(());
+        }
+        if self.gaps.is_empty() && !self.done.damaged {
+            return fs::remove_file(&self.path);
+        }
+        let at_end = matches!(self.gaps.as_slice(), [(_, to)] if *to == self.length);
+        let note = aside::set_aside(&Damage {
+            file,
+            path: &self.path,
+            length: self.length,
+            gaps: &self.gaps,
+            torn: at_end && self.header_readable && !self.done.damaged,
+            records: self.done.records,
+        })?;
+        self.state.notice(note);
+        Ok(())
+    }
+
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    fn stem(&self) -> String {
+        self.path
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    }
+
+    fn error(&self, doing: &str, error: &io::Error) -> Error {
+        Error::new(
+            Kind::Delivery,
+            format!(
+                "Cannot {doing} the spool file {}: {error}. It stays there and is tried again later.",
+                self.path.display()
+            ),
+        )
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.state.keep_in_child(self.locked.is_ours());
+    }
+}

@@ -1,0 +1,204 @@
+//! The file a process appends its own records to, locked as long as it is open.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::directory;
+use super::format;
+use super::record::SpoolRecord;
+use super::sys::{self, LockedFile, Open};
+
+/// Names tried before a new file is given up; each failure means that somebody took or deleted it at that moment.
+const ATTEMPTS: usize = 100;
+
+/// A locked file with a valid header and whole records only.
+#[derive(Debug)]
+pub(super) struct OwnFile {
+    locked: LockedFile,
+    path: PathBuf,
+    nonce: u32,
+    length: u64,
+    records: u64,
+    /// Whether the directory's entry is on disk, too.
+    listed: bool,
+}
+
+/// What became of a batch: `stored` records from its beginning are on disk, the others are not.
+pub(super) struct Appended {
+    pub stored: usize,
+    pub error: Option<io::Error>,
+}
+
+/// The frames of a batch, and where each ends.
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// How many of the frames fit into `room` bytes.
+    pub(super) fn fitting(&self, room: u64) -> usize {
+        self.ends.partition_point(|end| *end as u64 <= room)
+    }
+
+    /// Bytes of the first `count` frames.
+    fn length(&self, count: usize) -> usize {
+        count.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+}
+
+impl OwnFile {
+    /// Creates one in `dir`, which must exist.
+    pub(super) fn create(dir: &Path) -> io::Result<Self> {
+        for _ in 0..ATTEMPTS {
+            let path = dir.join(new_name());
+            let locked = match LockedFile::open(&path, Open::New) {
+                Ok(Some(locked)) => locked,
+                Ok(None) => continue,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            };
+            let nonce = format::nonce();
+            let written = locked.file().and_then(|file| {
+                directory::give_to_owner(file, dir)?;
+                file.write_all_at(&format::header(nonce), 0)
+            });
+            if let Err(error) = written {
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
+            return Ok(Self {
+                locked,
+                path,
+                nonce,
+                length: format::HEADER,
+                records: 0,
+                listed: false,
+            });
+        }
+        Err(io::Error::other("no new file could be kept locked there"))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many records it has.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// False once somebody deleted or moved it: what is written then is written to nowhere.
+    pub(super) fn is_there(&self) -> bool {
+        self.locked.is_at(&self.path)
+    }
+
+    /// How far it may grow before the process is killed for it.
+    pub(super) fn room(&self) -> u64 {
+        sys::file_size_limit().saturating_sub(self.length)
+    }
+
+    /// The frames of `records`, for this file. Shorter than `records` where one is too large to be stored at all.
+    pub(super) fn batch(&self, records: &[SpoolRecord]) -> Batch {
+        let mut batch = Batch {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(records.len()),
+        };
+        for record in records {
+            if format::frame(&mut batch.bytes, self.nonce, record).is_none() {
+                break;
+            }
+            batch.ends.push(batch.bytes.len());
+        }
+        batch
+    }
+
+    /// Writes the first `count` frames without syncing. A disk that fills up leaves whole records only.
+    pub(super) fn write(&mut self, batch: &Batch, count: usize) -> Appended {
+        let (written, error) = match self.locked.file() {
+            Ok(file) => write_out(file, &batch.bytes[..batch.length(count)], self.length),
+            Err(error) => (0, Some(error)),
+        };
+        let stored = batch.fitting(written as u64).min(count);
+        if error.is_some() {
+            // A tail that cannot be cut off is recognised when the file is replayed.
+            let _ = self.cut_to(batch.length(stored));
+        }
+        Appended { stored, error }
+    }
+
+    /// Brings what [`OwnFile::write`] stored to the disk. Fails: nothing of it counts as stored.
+    pub(super) fn sync(&mut self, batch: &Batch, stored: usize) -> io::Result<()> {
+        let result = self.sync_data(stored);
+        match result {
+            Ok(()) => {
+                self.length += batch.length(stored) as u64;
+                self.records += stored as u64;
+            }
+            Err(_) => self.cut_to(0)?,
+        }
+        result
+    }
+
+    fn sync_data(&mut self, stored: usize) -> io::Result<()> {
+        let file = self.locked.file()?;
+        format::write_records(file, self.records + stored as u64)?;
+        file.sync_data()?;
+        if !self.listed {
+            directory::sync(self.path.parent().unwrap_or(Path::new("/")))?;
+            self.listed = true;
+        }
+        Ok(())
+    }
+
+    /// Keeps `extra` bytes beyond what the file had.
+    fn cut_to(&self, extra: usize) -> io::Result<()> {
+        self.locked.file()?.set_len(self.length + extra as u64)
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        if self.records == 0 && self.is_there() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes as much as it can; how much that was, and why not all.
+fn write_out(file: &fs::File, bytes: &[u8], at: u64) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write_at(&bytes[written..], at + written as u64) {
+            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Some(error)),
+        }
+    }
+    (written, None)
+}
+
+/// A name that sorts by time, also within one process whose clock is set back.
+fn new_name() -> String {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0));
+    let last = LAST
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| {
+            Some(now.max(last + 1))
+        })
+        .unwrap_or(0);
+    format!(
+        "{:020}-{}.{}",
+        now.max(last + 1),
+        std::process::id(),
+        directory::EXTENSION
+    )
+}

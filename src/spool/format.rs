@@ -1,0 +1,192 @@
+//! The format of a spool file: a header of 64 bytes, then one frame per record. Little-endian throughout.
+//!
+//! ```text
+//! header    0 "TRSPOOL1"   8 version u32   12 nonce u32   16 crc32 of 0..16   20 unused
+//! progress 24 offset of the first record not done u64   32 records done u64   40 flags u32   44 crc32 of 24..44
+//!          48 records written u64, an estimate for statistics   56 unused
+//! frame     0 marker   4 nonce u32   8 length u32   12 crc32 of nonce, length and bytes   16 bytes of the record
+//! ```
+//!
+//! The marker lets a reader find the next frame behind a damaged one. The nonce, drawn for each file, keeps it from
+//! taking a frame inside a message (a message may carry a spool file) for one of the file's own. Progress is kept in
+//! place because a sidecar could not be created on a full disk.
+
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::record::SpoolRecord;
+
+/// First bytes of every spool file.
+pub(super) const MAGIC: &[u8; 8] = b"TRSPOOL1";
+/// Version written; a file with a higher one is left to whoever wrote it.
+pub(super) const VERSION: u32 = 1;
+/// Length of the header, bytes.
+pub(super) const HEADER: u64 = HEADER_BYTES as u64;
+const HEADER_BYTES: usize = 64;
+/// Length of what stands before a record's bytes.
+pub(super) const FRAME_HEAD: usize = 16;
+/// First bytes of every frame. 0xFB and 0xFF never occur in UTF-8.
+pub(super) const MARKER: [u8; 4] = [0xFB, b'T', b'R', 0xFF];
+
+const PROGRESS_AT: u64 = 24;
+const RECORDS_AT: u64 = 48;
+const DAMAGED: u32 = 1;
+
+/// What the fixed part of a header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Head {
+    /// Ours; the file's nonce.
+    Readable(u32),
+    /// Ours, of a version we do not know.
+    Newer(u32),
+    /// Too short to hold a record and so far like a header: its writer died before anything was stored.
+    Unfinished,
+    /// Not a spool file, or not any more.
+    Damaged,
+}
+
+/// How far a replay has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Where the first record that is not done begins.
+    pub offset: u64,
+    /// Records done so far.
+    pub records: u64,
+    /// Whether bytes before `offset` could not be read.
+    pub damaged: bool,
+}
+
+/// A number that differs from file to file.
+pub(super) fn nonce() -> u32 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    u32::from_le_bytes(
+        *hasher
+            .finish()
+            .to_le_bytes()
+            .first_chunk()
+            .unwrap_or(&[0; 4]),
+    )
+}
+
+/// The header of a new file.
+pub(super) fn header(nonce: u32) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..16].copy_from_slice(&nonce.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..16]);
+    bytes[16..20].copy_from_slice(&crc.to_le_bytes());
+    bytes[24..48].copy_from_slice(&progress(Progress {
+        offset: HEADER,
+        ..Progress::default()
+    }));
+    bytes
+}
+
+/// Appends one frame. `None`, and `out` as it was, where the record is too large for one (4 GiB).
+pub(super) fn frame(out: &mut Vec<u8>, nonce: u32, record: &SpoolRecord) -> Option<()> {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_HEAD]);
+    let length = record
+        .encode(out)
+        .and_then(|()| u32::try_from(out.len() - start - FRAME_HEAD).ok());
+    let Some(length) = length else {
+        out.truncate(start);
+        return None;
+    };
+    let (head, bytes) = out[start..].split_at_mut(FRAME_HEAD);
+    let crc = checksum(nonce, length, bytes);
+    head[..4].copy_from_slice(&MARKER);
+    head[4..8].copy_from_slice(&nonce.to_le_bytes());
+    head[8..12].copy_from_slice(&length.to_le_bytes());
+    head[12..].copy_from_slice(&crc.to_le_bytes());
+    Some(())
+}
+
+/// The checksum of a frame.
+pub(super) fn checksum(nonce: u32, length: u32, bytes: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&nonce.to_le_bytes());
+    crc.update(&length.to_le_bytes());
+    crc.update(bytes);
+    crc.finalize()
+}
+
+/// Reads the fixed part of the header of a file of `length` bytes.
+pub(super) fn read_head(file: &File, length: u64) -> io::Result<Head> {
+    let mut bytes = [0; 20];
+    let have = usize::try_from(length).unwrap_or(20).min(20);
+    file.read_exact_at(&mut bytes[..have], 0)?;
+    let like = bytes[..have.min(8)] == MAGIC[..have.min(8)];
+    if length < HEADER {
+        return Ok(if like {
+            Head::Unfinished
+        } else {
+            Head::Damaged
+        });
+    }
+    if !like || crc32fast::hash(&bytes[..16]) != u32_at(&bytes, 16) {
+        return Ok(Head::Damaged);
+    }
+    Ok(match u32_at(&bytes, 8) {
+        VERSION => Head::Readable(u32_at(&bytes, 12)),
+        other => Head::Newer(other),
+    })
+}
+
+/// Where to go on in a file of `length` bytes: what [`write_progress`] wrote, or the beginning where that is unreadable
+/// (then records are sent twice, which is allowed; skipping some is not).
+pub(super) fn read_progress(file: &File, length: u64) -> Option<Progress> {
+    let mut bytes = [0; 24];
+    file.read_exact_at(&mut bytes, PROGRESS_AT).ok()?;
+    let found = Progress {
+        offset: u64_at(&bytes, 0),
+        records: u64_at(&bytes, 8),
+        damaged: u32_at(&bytes, 16) & DAMAGED != 0,
+    };
+    let valid = crc32fast::hash(&bytes[..20]) == u32_at(&bytes, 20)
+        && (HEADER..=length).contains(&found.offset);
+    valid.then_some(found)
+}
+
+/// Keeps how far a replay has come. Not synced: a power failure may cost duplicates, a crash of the process does not.
+pub(super) fn write_progress(file: &File, to: Progress) -> io::Result<()> {
+    file.write_all_at(&progress(to), PROGRESS_AT)
+}
+
+fn progress(to: Progress) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&to.offset.to_le_bytes());
+    bytes[8..16].copy_from_slice(&to.records.to_le_bytes());
+    bytes[16..20].copy_from_slice(&u32::from(to.damaged).to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..20]);
+    bytes[20..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// Keeps how many records the file has, for statistics.
+pub(super) fn write_records(file: &File, records: u64) -> io::Result<()> {
+    file.write_all_at(&records.to_le_bytes(), RECORDS_AT)
+}
+
+/// How many records of the file are not done, by its header; 0 where that is unreadable.
+pub(super) fn estimate(file: &File, length: u64) -> io::Result<u64> {
+    if !matches!(read_head(file, length)?, Head::Readable(_)) {
+        return Ok(0);
+    }
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, RECORDS_AT)?;
+    let done = read_progress(file, length).map_or(0, |progress| progress.records);
+    Ok(u64::from_le_bytes(bytes).saturating_sub(done))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default())
+}

@@ -1,0 +1,270 @@
+//! The spool: messages Kafka did not acknowledge wait on disk until some process sends them again.
+//!
+//! ```text
+//! <spool>/<application-prefix-broker-hash>/     0700, one for each brokers + prefix + application
+//!     about.json                                 which those are
+//!     00001763700000000000-4711.spool            records of process 4711, in their order
+//!     failed/00001763….jsonl                     records that can never be sent, with the reason, readable
+//!     damaged/                                   files, or torn ends of files, that could not be read
+//! ```
+//!
+//! Each [`Spool`] appends to a file of its own and keeps it locked (`flock`). A file whose lock can be had belongs to
+//! nobody living: exactly one replayer gets it as a [`Claim`], and deletes it after its last record. So messages are
+//! sent at least once, with their original ids, in order within one file.
+//!
+//! Fork: a child never uses, unlocks or deletes its parent's file. Locked descriptors are closed in the child by a fork
+//! hook, a `Spool` used there starts a file of its own, a `Claim` made before the fork returns errors there.
+//!
+//! The map: [`record`](SpoolRecord) what is kept · `format` its bytes · `reader` reads them past damage · `file`
+//! appends · `claim` replays · `aside` keeps what is unreadable · `failed` what can never be sent · `directory` the place · `errors` its words · `key` whose place · `state`
+//! memory, per fork generation · `sys` locks and the fork hook.
+
+mod aside;
+mod claim;
+mod directory;
+mod errors;
+mod failed;
+mod file;
+mod format;
+mod key;
+mod reader;
+mod record;
+mod state;
+mod sys;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use claim::Claim;
+pub use directory::Usage;
+pub use key::SpoolKey;
+pub use record::SpoolRecord;
+
+use crate::error::Result;
+use file::{Appended, OwnFile};
+use state::Generations;
+use sys::LockedFile;
+
+/// How long an append waits for others that measure the directory. Beyond it the bound may be exceeded by what they are
+/// writing: a stopped process must not cost messages.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The spool of one brokers, prefix and application. Share it between threads; in a forked child use it as it is.
+#[derive(Debug)]
+pub struct Spool {
+    base: PathBuf,
+    dir: PathBuf,
+    about: String,
+    max_bytes: u64,
+    generations: Generations,
+}
+
+impl Spool {
+    /// The spool of `key` below `dir`, of at most `max_bytes` for all processes together (waiting, failed and damaged).
+    /// Touches nothing on disk: [`Spool::check`] does the judging, the first [`Spool::append`] the making.
+    ///
+    /// # Errors
+    /// Configuration, where `dir` is empty or cannot be made absolute.
+    pub fn open(dir: &Path, key: &SpoolKey<'_>, max_bytes: u64) -> Result<Self> {
+        sys::watch_forks();
+        // Absolute from now on: a later chdir() must not move the spool.
+        let base = std::path::absolute(dir).map_err(|error| errors::unusable(dir, error))?;
+        Ok(Self {
+            dir: base.join(key.directory()),
+            base,
+            about: key.about(),
+            max_bytes,
+            generations: Generations::new(),
+        })
+    }
+
+    /// The directory of this key.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the directory can be used, or made. Writes nothing.
+    ///
+    /// # Errors
+    /// Configuration: what is wrong with which directory.
+    pub fn check(&self) -> Result<()> {
+        directory::check(&self.base, &self.dir)
+    }
+
+    /// Stores the records in their order; on disk (synced) when it returns.
+    ///
+    /// # Errors
+    /// Delivery: the spool or the disk is full, or the disk fails. As many records as possible, from the first one on,
+    /// are stored nevertheless; `failed()` lists exactly the others. Configuration: the directory cannot be used, and
+    /// nothing is stored.
+    pub fn append(&self, records: &[SpoolRecord]) -> Result<()> {
+        let mut done = 0;
+        while done < records.len() {
+            done += match self.append_to_file(&records[done..]) {
+                Ok(stored) => stored,
+                Err(error) if done > 0 && error.failed().is_empty() => {
+                    return Err(errors::disk(&self.dir, records, done, &error));
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+
+    /// Stores what goes into one file; how many that was. Fewer than all: a fresh file may take the others.
+    fn append_to_file(&self, records: &[SpoolRecord]) -> Result<usize> {
+        let state = self.generations.current();
+        let mut own = state.own.lock();
+        if let Some(gone) = own.take_if(|file| !file.is_there()) {
+            state.notice(format!(
+                "The spool file {} with {} messages was deleted or moved while in use: a new one is written.",
+                gone.path().display(),
+                gone.records()
+            ));
+        }
+        self.prepare(records)?;
+        let quota = LockedFile::wait(&self.dir.join(".lock"), PATIENCE)
+            .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
+        if let Some(lock) = quota.as_ref().and_then(|quota| quota.file().ok()) {
+            let _ = directory::give_to_owner(lock, &self.dir);
+        }
+        let usage = directory::usage(&self.dir)
+            .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
+        let header = if own.is_some() { 0 } else { format::HEADER };
+        let room = self.max_bytes.saturating_sub(usage.total() + header);
+        if room == 0 {
+            return Err(errors::full(&self.dir, self.max_bytes, usage, records, 0));
+        }
+        if own.is_none() {
+            *own = Some(
+                OwnFile::create(&self.dir)
+                    .map_err(|error| errors::disk(&self.dir, records, 0, &error))?,
+            );
+        }
+        let Some(file) = own.as_mut() else {
+            return Ok(0);
+        };
+        let batch = file.batch(records);
+        let fitting = batch.fitting(room);
+        let possible = batch.fitting(room.min(file.room()));
+        let Appended { stored, error } = file.write(&batch, possible);
+        // The size is visible to the others now; they need not wait for the disk.
+        drop(quota);
+        let synced = file.sync(&batch, stored);
+        let used = file.records() > 0;
+        if error.is_some() || synced.is_err() || possible < fitting || !used {
+            // What a disk that failed once says about this file later is not trusted; one at the limit of file sizes
+            // is closed for a fresh one; an empty one is no use.
+            *own = None;
+        }
+        match (synced, error) {
+            (Err(error), _) => Err(errors::disk(&self.dir, records, 0, &error)),
+            (Ok(()), Some(error)) => Err(errors::disk(&self.dir, records, stored, &error)),
+            (Ok(()), None) if stored == records.len() || (stored < fitting && used) => Ok(stored),
+            (Ok(()), None) if stored < fitting => {
+                let error = io::Error::from_raw_os_error(libc::EFBIG);
+                Err(errors::disk(&self.dir, records, stored, &error))
+            }
+            (Ok(()), None) => Err(errors::full(
+                &self.dir,
+                self.max_bytes,
+                usage,
+                records,
+                stored,
+            )),
+        }
+    }
+
+    /// The oldest file that nobody living holds and that has records to send; `None` where there is none. Never the one
+    /// this spool is writing (see [`Spool::rotate_own`]). A claim dropped unfinished is given again: wait in between.
+    /// What is empty or unreadable is cleared away, what cannot be opened is noted ([`Spool::take_notices`]) and passed.
+    ///
+    /// # Errors
+    /// Delivery, where the directory cannot be listed.
+    pub fn claim(&self) -> Result<Option<Claim>> {
+        let state = self.generations.current();
+        let files =
+            directory::list(&self.dir).map_err(|error| errors::unlisted(&self.dir, &error))?;
+        for path in files {
+            match Claim::open(&path, state) {
+                Ok(Some(claim)) => return Ok(Some(claim)),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => state.notice_once(&path, format!(
+                    "The spool file {} cannot be replayed: {error}. Let the user that runs PHP read and write it.",
+                    path.display()
+                )),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Closes the file this spool is writing, so that it can be claimed, by this process as by others.
+    pub fn rotate_own(&self) {
+        *self.generations.current().own.lock() = None;
+    }
+
+    /// What was set aside, deleted by others or could not be opened since the last call: for the error log.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<String> {
+        self.generations.current().take_notices()
+    }
+
+    /// Bytes of the files with waiting records, of all processes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.usage().waiting
+    }
+
+    /// Files with waiting records, of all processes.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.usage().files
+    }
+
+    /// What the spool takes up; zeros where it does not exist or cannot be read.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        directory::usage(&self.dir).unwrap_or_default()
+    }
+
+    /// How many records wait, by the files' headers: an estimate after a crash, exact otherwise.
+    #[must_use]
+    pub fn records_waiting(&self) -> u64 {
+        let files = directory::list(&self.dir).unwrap_or_default();
+        let waiting = |path: &PathBuf| -> io::Result<u64> {
+            let file = directory::open_to_read(path)?;
+            format::estimate(&file, file.metadata()?.len())
+        };
+        files.iter().filter_map(|path| waiting(path).ok()).sum()
+    }
+
+    /// Makes what is missing of the directory.
+    fn prepare(&self, records: &[SpoolRecord]) -> Result<()> {
+        self.check()?;
+        directory::make(&self.dir)
+            .and_then(|()| {
+                if self.dir.join("about.json").exists() {
+                    return Ok(());
+                }
+                let about = self.dir.join("about.json");
+                directory::write_note(&self.dir, "about.json", &self.about).or_else(|error| {
+                    if about.exists() {
+                        Ok(())
+                    } else {
+                        Err(error)
+                    }
+                })
+            })
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    errors::disk(&self.dir, records, 0, &error)
+                }
+                _ => errors::unusable(&self.dir, error),
+            })
+    }
+}

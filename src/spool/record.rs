@@ -1,0 +1,115 @@
+//! One spooled record: everything needed to send it again as it was, and its form in bytes.
+
+/// Stands for an absent key, value or header value where a length would be.
+const ABSENT: u32 = u32::MAX;
+
+/// A message Kafka did not acknowledge, whole: sent again it has the same id, topic, key, value and headers.
+///
+/// The envelope's id and the hop count are in `value` and `headers`; `id` repeats the former for logs and errors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpoolRecord {
+    /// Message id; empty for a raw record.
+    pub id: String,
+    /// Kafka topic, prefix included.
+    pub topic: String,
+    /// The partition the caller asked for; `None`: the partitioner decides.
+    pub partition: Option<i32>,
+    /// Record key.
+    pub key: Option<Vec<u8>>,
+    /// Record value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Record headers in their order; names may repeat, values may be null.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Record timestamp, ms since 1970.
+    pub timestamp_ms: i64,
+    /// Why it was not acknowledged, in words.
+    pub reason: String,
+}
+
+impl SpoolRecord {
+    /// Appends the record's bytes to `out`. `None`, and `out` as it was, where a part is 4 GiB or more.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Option<()> {
+        let start = out.len();
+        let done = self.encode_parts(out);
+        if done.is_none() {
+            out.truncate(start);
+        }
+        done
+    }
+
+    fn encode_parts(&self, out: &mut Vec<u8>) -> Option<()> {
+        put(out, Some(self.id.as_bytes()))?;
+        put(out, Some(self.topic.as_bytes()))?;
+        out.push(u8::from(self.partition.is_some()));
+        out.extend_from_slice(&self.partition.unwrap_or(-1).to_le_bytes());
+        put(out, self.key.as_deref())?;
+        put(out, self.value.as_deref())?;
+        out.extend_from_slice(&u32::try_from(self.headers.len()).ok()?.to_le_bytes());
+        for (name, value) in &self.headers {
+            put(out, Some(name.as_bytes()))?;
+            put(out, value.as_deref())?;
+        }
+        out.extend_from_slice(&self.timestamp_ms.to_le_bytes());
+        put(out, Some(self.reason.as_bytes()))
+    }
+
+    /// The record of these bytes; `None` where they are not exactly one.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let id = text(&mut rest)?;
+        let topic = text(&mut rest)?;
+        let explicit = take::<1>(&mut rest)? != [0];
+        let partition = i32::from_le_bytes(take(&mut rest)?);
+        let key = get(&mut rest)?;
+        let value = get(&mut rest)?;
+        // Not reserved by the count: a header takes at least 8 bytes, so a wrong count ends the loop.
+        let mut headers = Vec::new();
+        for _ in 0..u32::from_le_bytes(take(&mut rest)?) {
+            headers.push((text(&mut rest)?, get(&mut rest)?));
+        }
+        let timestamp_ms = i64::from_le_bytes(take(&mut rest)?);
+        let reason = text(&mut rest)?;
+        rest.is_empty().then_some(Self {
+            id,
+            topic,
+            partition: explicit.then_some(partition),
+            key,
+            value,
+            headers,
+            timestamp_ms,
+            reason,
+        })
+    }
+}
+
+fn put(out: &mut Vec<u8>, bytes: Option<&[u8]>) -> Option<()> {
+    let Some(bytes) = bytes else {
+        out.extend_from_slice(&ABSENT.to_le_bytes());
+        return Some(());
+    };
+    let length = u32::try_from(bytes.len()).ok().filter(|n| *n != ABSENT)?;
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(bytes);
+    Some(())
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}
+
+#[allow(clippy::option_option)] // the outer is "readable", the inner is the record's own null
+fn get(rest: &mut &[u8]) -> Option<Option<Vec<u8>>> {
+    let length = u32::from_le_bytes(take(rest)?);
+    if length == ABSENT {
+        return Some(None);
+    }
+    let (head, tail) = rest.split_at_checked(length as usize)?;
+    *rest = tail;
+    Some(Some(head.to_vec()))
+}
+
+fn text(rest: &mut &[u8]) -> Option<String> {
+    String::from_utf8(get(rest)??).ok()
+}

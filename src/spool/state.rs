@@ -1,0 +1,89 @@
+//! What a spool keeps in memory, once for each fork generation.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use once_cell::race::OnceBox;
+use parking_lot::Mutex;
+
+use super::file::OwnFile;
+use super::sys;
+
+/// Notices kept until somebody asks; beyond that the oldest go.
+const NOTICES: usize = 100;
+
+/// The open file of this process and what there is to tell.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub own: Mutex<Option<OwnFile>>,
+    notices: Mutex<Vec<String>>,
+    /// Files there is nothing new to tell about.
+    told: Mutex<HashSet<PathBuf>>,
+}
+
+impl State {
+    /// Something the administrator should know; taken by [`State::take_notices`].
+    pub(super) fn notice(&self, text: String) {
+        let mut notices = self.notices.lock();
+        if notices.len() >= NOTICES {
+            notices.remove(0);
+        }
+        notices.push(text);
+    }
+
+    /// The same, but only once for each file: it is met again at every claim.
+    pub(super) fn notice_once(&self, path: &Path, text: String) {
+        let mut told = self.told.lock();
+        if told.len() < NOTICES && told.insert(path.to_owned()) {
+            self.notice(text);
+        }
+    }
+
+    pub(super) fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notices.lock())
+    }
+
+    /// Called before a reference is dropped. In a child (`ours` is false) the state is the parent's, perhaps caught in
+    /// mid-change by the fork: it is leaked on purpose rather than taken apart.
+    pub(super) fn keep_in_child(self: &Arc<Self>, ours: bool) {
+        if !ours {
+            std::mem::forget(Arc::clone(self));
+        }
+    }
+}
+
+/// The state of this generation, and those of the ones before, which are never touched again: another thread of the
+/// parent may have held their locks when it forked.
+#[derive(Debug)]
+pub(super) struct Generations {
+    number: u32,
+    state: Arc<State>,
+    next: OnceBox<Self>,
+}
+
+impl Generations {
+    pub(super) fn new() -> Self {
+        Self {
+            number: sys::generation(),
+            state: Arc::default(),
+            next: OnceBox::new(),
+        }
+    }
+
+    /// The state of the running process.
+    pub(super) fn current(&self) -> &Arc<State> {
+        let now = sys::generation();
+        let mut place = self;
+        while place.number != now {
+            place = place.next.get_or_init(|| Box::new(Self::new()));
+        }
+        &place.state
+    }
+}
+
+impl Drop for Generations {
+    fn drop(&mut self) {
+        self.state.keep_in_child(self.number == sys::generation());
+    }
+}

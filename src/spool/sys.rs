@@ -1,0 +1,236 @@
+//! The system calls behind the spool: file locks, the fork hook, effective access, the file size limit.
+//!
+//! `flock` belongs to the open file description, so a forked child that inherits the descriptor keeps its parent's file
+//! locked after the parent died. Every locked descriptor is therefore listed in a table that needs no lock, and the
+//! child closes all of them before anything else runs in it. (It must not unlock: that would unlock the parent's, too.)
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// More locked files than one process ever has (its own files, its claims, the quota lock). One beyond the table works
+/// as well; a child that is forked meanwhile then keeps it locked until the child ends.
+const TABLE: usize = 256;
+
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+static GATE: AtomicBool = AtomicBool::new(false);
+static WATCHING: AtomicBool = AtomicBool::new(false);
+static LOCKED: [AtomicI32; TABLE] = [const { AtomicI32::new(-1) }; TABLE];
+
+/// How many forks lie between the process that loaded us and this one. Differs in parent and child.
+pub(super) fn generation() -> u32 {
+    GENERATION.load(Ordering::SeqCst)
+}
+
+/// Installs the fork hook, once a process. Cheap afterwards.
+pub(super) fn watch_forks() {
+    if !WATCHING.swap(true, Ordering::SeqCst) {
+        // SAFETY: the hooks are plain functions that live as long as the library does.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
+    }
+}
+
+/// No fork between opening a file and listing it, nor between unlisting and closing it: the child would keep it locked
+/// unseen. A spinning flag, since the child can release it; nothing but an `open` or a `close` happens under it.
+struct Gate;
+
+impl Gate {
+    fn enter() -> Self {
+        while GATE.swap(true, Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        Self
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        GATE.store(false, Ordering::SeqCst);
+    }
+}
+
+extern "C" fn before_fork() {
+    std::mem::forget(Gate::enter());
+}
+
+extern "C" fn in_parent() {
+    drop(Gate);
+}
+
+/// Runs in the child, before `fork()` returns there: only atomics and `close`, both async-signal-safe.
+extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::SeqCst);
+    for slot in &LOCKED {
+        let fd = slot.swap(-1, Ordering::SeqCst);
+        if fd >= 0 {
+            // SAFETY: the table lists only descriptors that are open; their owners leave them alone from here on.
+            unsafe { libc::close(fd) };
+        }
+    }
+    drop(Gate);
+}
+
+/// A file this process holds exclusively, until it is dropped. Useless in a forked child (see [`LockedFile::file`]).
+#[derive(Debug)]
+pub(super) struct LockedFile {
+    file: Option<File>,
+    slot: Option<usize>,
+    generation: u32,
+}
+
+/// How [`LockedFile::open`] opens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Open {
+    /// It must be there.
+    Existing,
+    /// It must not be there.
+    New,
+    /// Either way.
+    Any,
+}
+
+impl LockedFile {
+    /// Opens and locks without waiting. `None`: somebody else holds it, or it was renamed or deleted between opening
+    /// and locking, so that what we locked is not what the path names any more.
+    pub(super) fn open(path: &Path, how: Open) -> io::Result<Option<Self>> {
+        let gate = Gate::enter();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(how == Open::Any)
+            .create_new(how == Open::New)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)?;
+        let generation = generation();
+        let fd = file.as_raw_fd();
+        let slot = LOCKED.iter().position(|slot| {
+            slot.compare_exchange(-1, fd, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+        });
+        let locked = Self {
+            file: Some(file),
+            slot,
+            generation,
+        };
+        drop(gate);
+        if !locked.file()?.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+        // SAFETY: flock takes a descriptor that `locked` keeps open.
+        while unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => return Ok(None),
+                _ => return Err(error),
+            }
+        }
+        Ok(locked.is_at(path).then_some(locked))
+    }
+
+    /// As [`LockedFile::open`] with [`Open::Any`], trying for at most `patience`.
+    pub(super) fn wait(path: &Path, patience: Duration) -> io::Result<Option<Self>> {
+        let since = Instant::now();
+        loop {
+            if let Some(locked) = Self::open(path, Open::Any)? {
+                return Ok(Some(locked));
+            }
+            if since.elapsed() >= patience {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The file, unless the process has forked since and this is the child, where the descriptor is closed and its
+    /// number may by now be somebody else's.
+    pub(super) fn file(&self) -> io::Result<&File> {
+        match &self.file {
+            Some(file) if self.is_ours() => Ok(file),
+            _ => Err(io::Error::other(
+                "it was opened before this process was forked; open it again",
+            )),
+        }
+    }
+
+    /// True in the process that opened it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.generation == generation()
+    }
+
+    /// True while `path` names this very file.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let Ok(Ok(ours)) = self.file().map(File::metadata) else {
+            return false;
+        };
+        path.symlink_metadata()
+            .is_ok_and(|there| there.dev() == ours.dev() && there.ino() == ours.ino())
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        match (self.is_ours(), self.slot) {
+            (true, Some(slot)) => {
+                let _gate = Gate::enter();
+                LOCKED[slot].store(-1, Ordering::SeqCst);
+                self.file = None;
+            }
+            // The hook has closed it already.
+            (false, Some(_)) => {
+                let _ = self.file.take().map(IntoRawFd::into_raw_fd);
+            }
+            (_, None) => {}
+        }
+    }
+}
+
+/// Whether the effective user may read, write and enter the directory.
+pub(super) fn may_use(dir: &Path) -> io::Result<()> {
+    let path = CString::new(dir.as_os_str().as_bytes())?;
+    let mode = libc::R_OK | libc::W_OK | libc::X_OK;
+    // SAFETY: a path that ends in NUL, and no pointer is kept.
+    match unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The effective user.
+pub(super) fn user() -> u32 {
+    // SAFETY: always succeeds, touches no memory.
+    unsafe { libc::geteuid() }
+}
+
+/// An error instead of the signal SIGXFSZ, which ends the process that writes a file beyond its limit.
+pub(super) fn may_grow_to(length: u64) -> io::Result<()> {
+    if length > file_size_limit() {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    Ok(())
+}
+
+/// The largest file the process may write, in bytes.
+pub(super) fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: fills the struct it is given.
+    if unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } == 0 {
+        limit.rlim_cur
+    } else {
+        u64::MAX
+    }
+}

@@ -1,0 +1,184 @@
+//! What is stored comes back as it was, in order, within the bound.
+
+use super::*;
+use crate::error::Kind;
+
+#[test]
+fn every_part_of_a_record_comes_back() {
+    let temp = Temp::new();
+    let spool = temp.spool();
+    let mut odd = record("odd");
+    odd.partition = Some(0);
+    odd.key = Some(Vec::new());
+    odd.value = Some((0..=255).collect());
+    odd.headers = vec![
+        ("same".to_owned(), None),
+        ("same".to_owned(), Some(Vec::new())),
+        (String::new(), Some(vec![0xff])),
+    ];
+    odd.timestamp_ms = -1;
+    let mut tombstone = record("");
+    tombstone.partition = Some(i32::MAX);
+    tombstone.key = None;
+    tombstone.value = None;
+    tombstone.headers.clear();
+    tombstone.reason = "hết hạn".to_owned();
+    let mut large = record("large");
+    large.value = Some(vec![7; 5_000_000]);
+    let stored = vec![odd, tombstone, large];
+    spool.append(&stored).unwrap();
+    spool.rotate_own();
+    let mut claim = spool.claim().unwrap().unwrap();
+    for expected in stored {
+        assert_eq!(claim.next().unwrap(), Some(expected));
+    }
+    assert_eq!(claim.next().unwrap(), None);
+    claim.finish().unwrap();
+    assert_eq!((spool.files(), spool.bytes()), (0, 0));
+}
+
+#[test]
+fn order_is_kept_over_batches_and_files() {
+    let temp = Temp::new();
+    let spool = temp.spool();
+    for start in (0..100).step_by(10) {
+        spool.append(&records(start, start + 10)).unwrap();
+        if start % 30 == 0 {
+            spool.rotate_own();
+        }
+    }
+    assert_eq!(spool.records_waiting(), 100);
+    spool.rotate_own();
+    assert_eq!(drain(&spool), ids(0, 100));
+}
+
+#[test]
+fn nothing_is_touched_before_the_first_record() {
+    let temp = Temp::new();
+    let spool = temp.spool();
+    spool.check().unwrap();
+    spool.append(&[]).unwrap();
+    assert!(spool.claim().unwrap().is_none());
+    assert_eq!(
+        (spool.bytes(), spool.files(), spool.records_waiting()),
+        (0, 0, 0)
+    );
+    assert!(names(&temp.0).is_empty());
+}
+
+#[test]
+fn the_open_file_is_not_claimed_until_rotated() {
+    let temp = Temp::new();
+    let spool = temp.spool();
+    spool.append(&records(0, 1)).unwrap();
+    assert!(spool.claim().unwrap().is_none());
+    assert!(temp.spool().claim().unwrap().is_none());
+    spool.rotate_own();
+    assert_eq!(drain(&spool), ids(0, 1));
+    spool.append(&records(1, 2)).unwrap();
+    drop(spool);
+    assert_eq!(drain(&temp.spool()), ids(1, 2));
+}
+
+#[test]
+fn the_bound_holds_for_all_and_names_what_was_not_stored() {
+    let temp = Temp::new();
+    let max = file_size(&records(0, 3)) + file_size(&records(0, 2)) + 10;
+    let (one, two) = (temp.bounded(max), temp.bounded(max));
+    one.append(&records(0, 3)).unwrap();
+    let error = two.append(&records(3, 9)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Delivery);
+    let failed: Vec<&str> = error.failed().iter().map(|f| f.id.as_str()).collect();
+    assert_eq!(failed, ["5", "6", "7", "8"]);
+    for part in [
+        "is full",
+        "4 of 6",
+        "spool_max_bytes",
+        temp.0.to_str().unwrap(),
+    ] {
+        assert!(error.message().contains(part), "{error}");
+    }
+    assert!(one.append(&records(9, 10)).is_err());
+    assert!(one.usage().total() <= max);
+    drop((one, two));
+    let spool = temp.bounded(max);
+    assert_eq!(drain(&spool), ids(0, 5));
+    spool.append(&records(5, 8)).unwrap();
+}
+
+#[test]
+fn a_full_spool_leaves_no_empty_file() {
+    let temp = Temp::new();
+    for max in [0, 10, 70] {
+        let spool = temp.bounded(max);
+        assert_eq!(spool.append(&records(0, 2)).unwrap_err().failed().len(), 2);
+        assert_eq!(spool.files(), 0);
+    }
+}
+
+#[test]
+fn the_bound_holds_among_threads_that_append_at_once() {
+    let temp = Temp::new();
+    let max = 20_000;
+    let stored = std::thread::scope(|scope| {
+        let run = |n: usize| {
+            let spool = temp.bounded(max);
+            let mut stored = 0;
+            for i in 0..40 {
+                let batch = records(n * 1000 + i * 3, n * 1000 + i * 3 + 3);
+                let result = spool.append(&batch);
+                stored += 3 - result.map_or_else(|error| error.failed().len(), |()| 0);
+            }
+            stored
+        };
+        let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || run(n))).collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap())
+            .sum::<usize>()
+    });
+    let spool = temp.bounded(max);
+    assert!(spool.usage().total() <= max, "{:?}", spool.usage());
+    assert!(spool.usage().total() > max - 500, "{:?}", spool.usage());
+    assert_eq!(spool.records_waiting(), stored as u64);
+    assert_eq!(drain(&spool).len(), stored);
+}
+
+#[test]
+fn one_spool_is_shared_by_threads() {
+    let temp = Temp::new();
+    let spool = temp.spool();
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let spool = &spool;
+            scope.spawn(move || {
+                for i in 0..25 {
+                    spool.append(&[record(&format!("{n}-{i:02}"))]).unwrap();
+                }
+            });
+        }
+    });
+    spool.rotate_own();
+    let all = drain(&spool);
+    assert_eq!(all.len(), 100);
+    for n in 0..4 {
+        let prefix = format!("{n}-");
+        let own: Vec<_> = all.iter().filter(|id| id.starts_with(&prefix)).collect();
+        assert!(own.is_sorted(), "{own:?}");
+    }
+}
+
+#[test]
+fn a_file_deleted_in_use_is_noticed_and_replaced() {
+    let temp = Temp::new();
+    let spool = temp.spool();
+    spool.append(&records(0, 2)).unwrap();
+    fs::remove_dir_all(spool.directory()).unwrap();
+    spool.append(&records(2, 4)).unwrap();
+    let notices = spool.take_notices();
+    assert_eq!(notices.len(), 1);
+    assert!(notices[0].contains("2 messages"), "{notices:?}");
+    assert!(spool.take_notices().is_empty());
+    spool.rotate_own();
+    assert_eq!(drain(&spool), ids(2, 4));
+}

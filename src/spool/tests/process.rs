@@ -1,0 +1,168 @@
+//! Several processes: locks, forks, kills.
+
+use std::io::{Read, Write};
+use std::os::fd::FromRawFd;
+use std::time::Duration;
+
+use super::*;
+
+fn pipe() -> (fs::File, fs::File) {
+    let mut ends = [0; 2];
+    // SAFETY: fills the array; the descriptors are ours alone.
+    unsafe {
+        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+        (
+            fs::File::from_raw_fd(ends[0]),
+            fs::File::from_raw_fd(ends[1]),
+        )
+    }
+}
+
+#[test]
+fn the_files_of_the_living_are_theirs_those_of_the_dead_are_not() {
+    let temp = Temp::new();
+    let (mut ready, mut tell) = pipe();
+    let other = Child::run(|| {
+        let spool = temp.spool();
+        spool.append(&records(0, 2)).unwrap();
+        tell.write_all(b"x").unwrap();
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    ready.read_exact(&mut [0]).unwrap();
+    let spool = temp.spool();
+    spool.append(&records(2, 3)).unwrap();
+    assert_eq!((spool.files(), spool.records_waiting()), (2, 3));
+    assert!(spool.claim().unwrap().is_none());
+    other.kill();
+    assert_eq!(other.wait(), -libc::SIGKILL);
+    assert_eq!(drain(&spool), ids(0, 2));
+}
+
+#[test]
+fn a_child_has_a_file_of_its_own_and_keeps_nobody_elses_locked() {
+    let temp = Temp::new();
+    let (mut ready, mut tell) = pipe();
+    let (mut wait, mut go) = pipe();
+    let (mut grandchild, mut report) = pipe();
+    // The parent of the fork dies, its child lives on.
+    let parent = Child::run(|| {
+        let spool = temp.spool();
+        spool.append(&records(0, 2)).unwrap();
+        Child::run(|| {
+            spool.append(&records(2, 3)).unwrap();
+            tell.write_all(b"x").unwrap();
+            wait.read_exact(&mut [0]).unwrap();
+            report.write_all(b"x").unwrap();
+        });
+        ready.read_exact(&mut [0]).unwrap();
+        assert_eq!(spool.files(), 2);
+        assert!(
+            spool.claim().unwrap().is_none(),
+            "the child did not unlock ours"
+        );
+        spool.append(&records(3, 4)).unwrap();
+    });
+    assert_eq!(parent.wait(), 0);
+    let spool = temp.spool();
+    assert_eq!(drain(&spool), ["0", "1", "3"]);
+    assert_eq!(spool.files(), 1, "the child's");
+    go.write_all(b"x").unwrap();
+    grandchild.read_exact(&mut [0]).unwrap();
+    // Its lock goes with it.
+    let since = std::time::Instant::now();
+    let mut rest = Vec::new();
+    while rest.is_empty() && since.elapsed() < Duration::from_secs(10) {
+        rest = drain(&spool);
+    }
+    assert_eq!(rest, ["2"]);
+}
+
+#[test]
+fn a_claim_is_of_no_use_in_a_child_and_unharmed_by_it() {
+    let temp = Temp::new();
+    temp.spool().append(&records(0, 3)).unwrap();
+    let mut spool = Some(temp.spool());
+    let mut claim = spool.as_ref().unwrap().claim().unwrap();
+    let first = claim.as_mut().unwrap().next().unwrap().unwrap();
+    let child = Child::run(|| {
+        let mut claim = claim.take().unwrap();
+        let error = claim.next().unwrap_err();
+        assert!(error.message().contains("forked"), "{error}");
+        claim.mark_done(1);
+        assert!(claim.fail(&first, "no").is_err());
+        assert!(claim.finish().is_err());
+        // Descriptors of the child's own, with the numbers the parent's had.
+        let files: Vec<_> = (0..20)
+            .map(|_| fs::File::open("/dev/null").unwrap())
+            .collect();
+        drop(spool.take());
+        for file in files {
+            file.metadata().unwrap();
+        }
+        assert!(
+            temp.spool().claim().unwrap().is_none(),
+            "the parent holds it"
+        );
+    });
+    assert_eq!(child.wait(), 0);
+    assert_eq!(claim.unwrap().next().unwrap().unwrap().id, "1");
+    assert_eq!(
+        only_file(&temp.spool()).parent().unwrap(),
+        temp.spool().directory()
+    );
+}
+
+#[test]
+fn a_fork_while_another_thread_appends_does_not_hang_the_child() {
+    let temp = Temp::new();
+    let spool = temp.spool();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                spool.append(&records(0, 1)).unwrap();
+            }
+        });
+        let mut codes = Vec::new();
+        for n in 0..20 {
+            let child = Child::run(|| {
+                // SAFETY: ends this child if it hangs.
+                unsafe { libc::alarm(20) };
+                spool.append(&[record(&format!("child {n}"))]).unwrap();
+                spool.rotate_own();
+            });
+            codes.push(child.wait());
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(codes, [0; 20]);
+    });
+    spool.rotate_own();
+    let all = drain(&spool);
+    let of = |n| all.iter().filter(|id| **id == format!("child {n}")).count();
+    assert!((0..20).all(|n| of(n) == 1));
+}
+
+#[test]
+fn what_append_acknowledged_survives_a_kill_at_any_moment() {
+    for round in 0..12 {
+        let temp = Temp::new();
+        let (mut acknowledged, mut tell) = pipe();
+        let writer = Child::run(|| {
+            let spool = temp.spool();
+            for n in 0.. {
+                spool.append(&records(n * 5, n * 5 + 5)).unwrap();
+                tell.write_all(b"x").unwrap();
+            }
+        });
+        drop(tell);
+        acknowledged.read_exact(&mut [0]).unwrap();
+        std::thread::sleep(Duration::from_micros(1700 * round));
+        writer.kill();
+        assert_eq!(writer.wait(), -libc::SIGKILL);
+        let mut rest = Vec::new();
+        acknowledged.read_to_end(&mut rest).unwrap();
+        let found = drain(&temp.spool());
+        assert!(found.len() >= (rest.len() + 1) * 5);
+        assert_eq!(found, ids(0, found.len()));
+    }
+}

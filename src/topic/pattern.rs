@@ -1,0 +1,257 @@
+//! Channel patterns: `user.1` itself, `user.*` one segment, `user.**` anything below.
+
+use super::names::check_channel;
+use crate::error::Result;
+use std::fmt;
+
+/// A channel name or a pattern of them. `*` stands for one or more characters without a dot, `**`
+/// for any characters, none included.
+///
+/// ```text
+/// let pattern = ChannelPattern::parse("user.*")?;
+/// assert!(pattern.matches("user.1") && !pattern.matches("user.1.orders"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ChannelPattern {
+    text: String,
+    shape: Shape,
+}
+
+/// The shapes that are compared without walking the pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Shape {
+    Exact,
+    /// Ends with its only `*`.
+    Segment,
+    /// Ends with its only `**`.
+    Rest,
+    General,
+}
+
+/// One piece of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    Byte(u8),
+    /// `*`
+    Segment,
+    /// `**`
+    Any,
+}
+
+impl ChannelPattern {
+    /// Reads a channel name or pattern.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::InvalidChannel`] where a channel name would be refused, `*` apart.
+    pub fn parse(text: &str) -> Result<Self> {
+        check_channel(text, true)?;
+        let stars = text.bytes().filter(|&b| b == b'*').count();
+        let shape = match stars {
+            0 => Shape::Exact,
+            1 if text.ends_with('*') => Shape::Segment,
+            2 if text.ends_with("**") => Shape::Rest,
+            _ => Shape::General,
+        };
+        Ok(Self {
+            text: text.to_owned(),
+            shape,
+        })
+    }
+
+    /// True for a name without `*`.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.shape == Shape::Exact
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether `channel` is this name, or falls under this pattern. Does not allocate.
+    #[must_use]
+    pub fn matches(&self, channel: &str) -> bool {
+        match self.shape {
+            Shape::Exact => self.text == channel,
+            Shape::Segment => channel
+                .strip_prefix(&self.text[..self.text.len() - 1])
+                .is_some_and(|rest| !rest.is_empty() && !rest.contains('.')),
+            Shape::Rest => channel.starts_with(&self.text[..self.text.len() - 2]),
+            Shape::General => walk(self.text.as_bytes(), channel.as_bytes()),
+        }
+    }
+
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        let bytes = self.text.as_bytes();
+        let mut tokens = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        while at < bytes.len() {
+            let (token, width) = token_at(bytes, at);
+            tokens.push(token);
+            at += width;
+        }
+        tokens
+    }
+
+    /// Whether some channel falls under both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        meet(&self.tokens(), &other.tokens())
+    }
+
+    /// Whether every channel under `other` certainly falls under this. May say no where it does.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        covers(&self.tokens(), &other.tokens())
+    }
+}
+
+impl fmt::Display for ChannelPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn token_at(pattern: &[u8], at: usize) -> (Token, usize) {
+    match (pattern[at], pattern.get(at + 1)) {
+        (b'*', Some(b'*')) => (Token::Any, 2),
+        (b'*', _) => (Token::Segment, 1),
+        (byte, _) => (Token::Byte(byte), 1),
+    }
+}
+
+/// Matches with two places to go back to: the last `*` of the segment and the last `**`. Going
+/// back further is never needed, because the later star takes up whatever the earlier one leaves.
+fn walk(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut segment: Option<(usize, usize)> = None;
+    let mut any: Option<(usize, usize)> = None;
+    loop {
+        if p == pattern.len() {
+            if t == text.len() {
+                return true;
+            }
+        } else {
+            match token_at(pattern, p) {
+                (Token::Any, width) => {
+                    p += width;
+                    any = Some((p, t));
+                    segment = None;
+                    continue;
+                }
+                (Token::Segment, width) => {
+                    if t < text.len() && text[t] != b'.' {
+                        p += width;
+                        t += 1;
+                        segment = Some((p, t));
+                        continue;
+                    }
+                }
+                (Token::Byte(byte), _) => {
+                    if text.get(t) == Some(&byte) {
+                        p += 1;
+                        t += 1;
+                        continue;
+                    }
+                }
+            }
+        }
+        match (segment, any) {
+            (Some((after, from)), _) if from < text.len() && text[from] != b'.' => {
+                segment = Some((after, from + 1));
+                (p, t) = (after, from + 1);
+            }
+            (_, Some((after, from))) if from < text.len() => {
+                segment = None;
+                any = Some((after, from + 1));
+                (p, t) = (after, from + 1);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// The automaton of a pattern: state `2 * i` is "before token i", `2 * i + 1` "inside it".
+fn meet(a: &[Token], b: &[Token]) -> bool {
+    let (width, height) = (2 * a.len() + 1, 2 * b.len() + 1);
+    let mut seen = vec![false; width * height];
+    let mut open = vec![(0, 0)];
+    while let Some((x, y)) = open.pop() {
+        if std::mem::replace(&mut seen[x * height + y], true) {
+            continue;
+        }
+        if x == 2 * a.len() && y == 2 * b.len() {
+            return true;
+        }
+        open.extend(silent(a, x).map(|next| (next, y)));
+        open.extend(silent(b, y).map(|next| (x, next)));
+        if let (Some((eats_x, to_x)), Some((eats_y, to_y))) = (eating(a, x), eating(b, y)) {
+            if eats_x.shares(eats_y) {
+                open.push((to_x, to_y));
+            }
+        }
+    }
+    false
+}
+
+impl Token {
+    /// Whether some byte is taken by both.
+    fn shares(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) | (Self::Segment, Self::Segment) => true,
+            (Self::Byte(x), Self::Byte(y)) => x == y,
+            (Self::Byte(x), Self::Segment) | (Self::Segment, Self::Byte(x)) => x != b'.',
+        }
+    }
+}
+
+/// Where a state leads without taking a byte.
+fn silent(tokens: &[Token], state: usize) -> Option<usize> {
+    let token = tokens.get(state / 2)?;
+    // `**` may be skipped and left; `*` may be left once it has taken something.
+    let leaves = *token == Token::Any || state % 2 == 1;
+    leaves.then_some((state / 2 + 1) * 2)
+}
+
+/// What a state takes and where it then is.
+fn eating(tokens: &[Token], state: usize) -> Option<(Token, usize)> {
+    let token = *tokens.get(state / 2)?;
+    let next = match token {
+        Token::Byte(_) => (state / 2 + 1) * 2,
+        Token::Segment | Token::Any => state | 1,
+    };
+    Some((token, next))
+}
+
+/// Matches `outer` against `inner` read as a text in which a star is one symbol.
+fn covers(outer: &[Token], inner: &[Token]) -> bool {
+    let mut states = vec![false; 2 * outer.len() + 1];
+    states[0] = true;
+    settle(outer, &mut states);
+    for &symbol in inner {
+        let mut next = vec![false; states.len()];
+        for state in (0..states.len()).filter(|&s| states[s]) {
+            if let Some((token, to)) = eating(outer, state) {
+                next[to] |= match (token, symbol) {
+                    (Token::Any, _) => true,
+                    (Token::Segment, Token::Byte(byte)) => byte != b'.',
+                    (Token::Segment, symbol) => symbol == Token::Segment,
+                    (token, symbol) => token == symbol,
+                };
+            }
+        }
+        settle(outer, &mut next);
+        states = next;
+    }
+    states[2 * outer.len()]
+}
+
+fn settle(tokens: &[Token], states: &mut [bool]) {
+    for state in 0..states.len() {
+        if states[state] {
+            if let Some(next) = silent(tokens, state) {
+                states[next] = true;
+            }
+        }
+    }
+}
