@@ -158,10 +158,10 @@ impl<C> Subscriptions<C> {
             match &subscription.target {
                 _ if !subscription.is_exact() => self.patterns.push(place),
                 Target::Channels(_) => {
-                    drop(self.channels.insert(subscription.name().to_owned(), place))
+                    self.channels.insert(subscription.name().to_owned(), place);
                 }
                 Target::Topics(_) => {
-                    drop(self.topics.insert(subscription.name().to_owned(), place))
+                    self.topics.insert(subscription.name().to_owned(), place);
                 }
             }
         }

@@ -10,6 +10,7 @@ use crate::process;
 use crate::record::Message;
 
 /// What one callback was given.
+#[allow(clippy::large_enum_variant)] // one message is the usual case, and boxing it would cost it an allocation
 enum Hand {
     One(Message),
     Many(Vec<Message>),

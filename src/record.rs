@@ -174,8 +174,8 @@ impl Message {
         }
     }
 
-    fn read<'a>(&'a self, field: &'a Option<Text>) -> Option<&'a str> {
-        match field.as_ref()? {
+    fn read<'a>(&'a self, field: Option<&'a Text>) -> Option<&'a str> {
+        match field? {
             // The range was cut at character boundaries of checked UTF-8.
             Text::Within(range) => std::str::from_utf8(&self.bytes[range.clone()]).ok(),
             Text::Own(own) => Some(own),
@@ -185,7 +185,7 @@ impl Message {
     /// Envelope id; for a raw record `topic-partition-offset`.
     #[must_use]
     pub fn id(&self) -> std::borrow::Cow<'_, str> {
-        match (self.read(&self.id), &self.origin) {
+        match (self.read(self.id.as_ref()), &self.origin) {
             (Some(id), _) => id.into(),
             (None, Some(origin)) => {
                 format!("{}-{}-{}", origin.topic, origin.partition, origin.offset).into()
@@ -209,13 +209,13 @@ impl Message {
     /// Channel of the envelope.
     #[must_use]
     pub fn channel(&self) -> Option<&str> {
-        self.read(&self.channel)
+        self.read(self.channel.as_ref())
     }
 
     /// Event of the envelope.
     #[must_use]
     pub fn event(&self) -> Option<&str> {
-        self.read(&self.event)
+        self.read(self.event.as_ref())
     }
 
     /// The JSON of the data, undecoded.

@@ -70,7 +70,7 @@ impl Consumer {
                 Event::Assign(list) => self.assign(list, watcher)?,
                 Event::Revoke(list) => self.revoke(&list, watcher)?,
                 Event::Error(code, reason) => {
-                    self.complain(&mut self.state.borrow_mut(), code, &reason, "")
+                    self.complain(&mut self.state.borrow_mut(), code, &reason, "");
                 }
             }
         }
@@ -127,12 +127,12 @@ impl Consumer {
         self.stats.rebalances.set(self.stats.rebalances.get() + 1);
         let names = names(list);
         // SAFETY: a live client.
-        let lost = unsafe { sys::bindings::rd_kafka_assignment_lost(self.client) } != 0;
-        if !lost {
+        let is_lost = unsafe { sys::bindings::rd_kafka_assignment_lost(self.client) } != 0;
+        if !is_lost {
             // What is not acknowledged in time comes again at the new owner.
             let _ = self.commit_now(Duration::from_secs(3));
         }
-        let wish = watcher.revoked(&names, lost);
+        let wish = watcher.revoked(&names, is_lost);
         {
             let mut state = self.state.borrow_mut();
             for (topic, number) in &names {

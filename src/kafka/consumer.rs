@@ -308,7 +308,7 @@ impl Consumer {
             let raw = state.hand.pop_front()?;
             // SAFETY: in hand, so alive.
             let message = unsafe { &*raw };
-            let slot = self.slot(&mut state, message);
+            let slot = Self::slot(&mut state, message);
             if message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 // SAFETY: destroyed once, here.
                 unsafe {
@@ -351,7 +351,7 @@ impl Consumer {
 
     /// The slot of a message's partition, where it is assigned to us.
     #[inline]
-    fn slot(&self, state: &mut State, message: &sys::rd_kafka_message_t) -> Option<usize> {
+    fn slot(state: &mut State, message: &sys::rd_kafka_message_t) -> Option<usize> {
         if let Some((topic, partition, slot)) = state.recent {
             if topic == message.rkt && partition == message.partition {
                 return Some(slot);

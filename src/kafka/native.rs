@@ -330,7 +330,18 @@ pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Co
 /// One of our errors for a librdkafka code. `doing` says what failed, `reason` librdkafka's words where it gave some.
 #[must_use]
 pub fn to_error(code: Code, doing: &str, reason: &str, brokers: &str) -> Error {
-    use Code::*;
+    use Code::{
+        RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+        RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+        RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, RD_KAFKA_RESP_ERR__AUTHENTICATION,
+        RD_KAFKA_RESP_ERR__CONFLICT, RD_KAFKA_RESP_ERR__INVALID_ARG, RD_KAFKA_RESP_ERR__QUEUE_FULL,
+        RD_KAFKA_RESP_ERR__RESOLVE, RD_KAFKA_RESP_ERR__SSL, RD_KAFKA_RESP_ERR__TIMED_OUT,
+        RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+        RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__WAIT_COORD,
+    };
     let words = if reason.is_empty() {
         describe(code)
     } else {
@@ -385,7 +396,12 @@ pub fn to_error(code: Code, doing: &str, reason: &str, brokers: &str) -> Error {
 /// True where sending the same record again can never succeed.
 #[must_use]
 pub fn is_permanent(code: Code) -> bool {
-    use Code::*;
+    use Code::{
+        RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE, RD_KAFKA_RESP_ERR_INVALID_RECORD,
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        RD_KAFKA_RESP_ERR__BAD_MSG, RD_KAFKA_RESP_ERR__INVALID_ARG,
+    };
     matches!(
         code,
         RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE

@@ -516,7 +516,7 @@ impl Broker {
     pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
         let this = this(self_);
         finish(consume::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
-            .map(|message| message.flatten_value())
+            .map(Flatten::flatten_value)
     }
 
     /// The message was handled: its offset is committed, once all before it are acknowledged too.

@@ -151,9 +151,7 @@ pub fn register() -> ext_php_rs::error::Result<()> {
     register!(
         C::Batch,
         at_runtime("BatchException")
-            .property(property("index", DataType::Long, || Ok(Zval::try_from(
-                0_i64
-            )?)))
+            .property(property("index", DataType::Long, || Zval::try_from(0_i64)))
             .method(
                 batch_constructor(),
                 MethodFlags::Public | MethodFlags::IsConstructor

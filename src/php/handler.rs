@@ -158,14 +158,14 @@ impl PhpHandler<'_> {
     }
 }
 
-fn partitions(list: &[TopicPartition], lost: Option<bool>) -> ext_php_rs::error::Result<Zval> {
+fn partitions(list: &[TopicPartition], is_lost: Option<bool>) -> ext_php_rs::error::Result<Zval> {
     let mut all = ZendHashTable::new();
     for (topic, partition) in list {
         let mut entry = ZendHashTable::new();
         entry.insert("topic", topic.as_str())?;
         entry.insert("partition", i64::from(*partition))?;
-        if let Some(lost) = lost {
-            entry.insert("lost", lost)?;
+        if let Some(is_lost) = is_lost {
+            entry.insert("lost", is_lost)?;
         }
         all.push(entry)?;
     }
@@ -177,12 +177,12 @@ fn partitions(list: &[TopicPartition], lost: Option<bool>) -> ext_php_rs::error:
 fn call_hook(
     hook: Option<Rc<Callback>>,
     list: &[TopicPartition],
-    lost: Option<bool>,
+    is_lost: Option<bool>,
 ) -> Result<(), Abort> {
     let Some(hook) = hook else {
         return Ok(());
     };
-    let list = partitions(list, lost)
+    let list = partitions(list, is_lost)
         .map_err(|error| Abort::Error(Error::new(Kind::Encoding, error.to_string())))?;
     if hook.call(&mut [list]) {
         Ok(())
@@ -199,9 +199,9 @@ impl Watcher for PhpHandler<'_> {
         call_hook(hook, list, None)
     }
 
-    fn revoked(&self, list: &[TopicPartition], lost: bool) -> Result<(), Abort> {
+    fn revoked(&self, list: &[TopicPartition], is_lost: bool) -> Result<(), Abort> {
         let hook = self.broker.hooks.revoked.borrow().clone();
-        call_hook(hook, list, Some(lost))
+        call_hook(hook, list, Some(is_lost))
     }
 }
 

@@ -34,7 +34,7 @@ pub fn forget_broker(broker: &Broker) {
     BROKERS.with(|brokers| {
         brokers
             .borrow_mut()
-            .retain(|known| *known != std::ptr::from_ref(broker))
+            .retain(|known| *known != std::ptr::from_ref(broker));
     });
 }
 

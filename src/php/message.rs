@@ -135,6 +135,7 @@ fn of_array(a: &Zval) -> Result<Message, Trouble> {
         field("channel")?,
         field("event")?,
     );
+    #[allow(clippy::cast_possible_truncation)] // seconds
     let timestamp = match table
         .get("timestamp")
         .map(Zval::dereference)
@@ -189,7 +190,7 @@ fn of_event(channel: Option<&Zval>, event: &Zval, data: Option<&Zval>) -> Result
 
 /// A message made in here goes out through the same door as one given by value.
 fn hand_out(message: Result<Message, Trouble>) -> PhpResult<Zval> {
-    finish(message.map(|message| super::object(message)))
+    finish(message.map(super::object))
 }
 
 #[php_impl]

@@ -296,8 +296,7 @@ impl Realtime {
     }
 
     /// Broadcasts go to Kafka again.
-    pub fn restore() -> PhpResult<()> {
+    pub fn restore() {
         state::swap(None);
-        Ok(())
     }
 }
