@@ -23,6 +23,13 @@ use Toporia\Realtime\Exception\ExtensionMissingException;
 final class EmbeddedBroker
 {
     /**
+     * Made by start().
+     */
+    private function __construct()
+    {
+    }
+
+    /**
      * Starts one that runs until stop() or until the process ends.
      *
      * @param int $port 0: any free one

@@ -48,6 +48,16 @@ pub(crate) unsafe fn text(pointer: *const c_char) -> String {
     CStr::from_ptr(pointer).to_string_lossy().into_owned()
 }
 
+/// Names librdkafka takes and does not list, for "did you mean".
+const ALIASES: [&str; 6] = [
+    "linger.ms",
+    "compression.type",
+    "max.in.flight",
+    "delivery.timeout.ms",
+    "bootstrap.servers",
+    "retries",
+];
+
 /// An `rd_kafka_conf_t` that is destroyed unless a client took it.
 pub struct Conf(*mut sys::rd_kafka_conf_t);
 
@@ -105,7 +115,7 @@ impl Conf {
             sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => Ok(()),
             sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => {
                 let names = self.names();
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).chain(ALIASES).collect();
                 let hint = nearest(name, &names)
                     .map_or_else(String::new, |near| format!(" Did you mean \"{near}\"?"));
                 Err(Error::configuration(format!(
@@ -349,6 +359,9 @@ pub fn to_error(code: Code, doing: &str, reason: &str, brokers: &str) -> Error {
     };
     let (kind, advice) = match code {
         RD_KAFKA_RESP_ERR__TRANSPORT
+        | RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
+        | RD_KAFKA_RESP_ERR__PURGE_QUEUE
+        | RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
         | RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
         | RD_KAFKA_RESP_ERR__RESOLVE
         | RD_KAFKA_RESP_ERR__TIMED_OUT

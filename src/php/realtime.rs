@@ -202,13 +202,18 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
     Ok(value)
 }
 
+/// Rounded up: "within 500 ms" is what the caller said.
+fn whole_ms(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+}
+
 /// Flushes every client of the process within one bound.
 pub fn flush_all(timeout: Duration) -> Result<(), Error> {
     let until = Instant::now() + timeout;
     let mut failed = Vec::new();
     let mut first: Option<Error> = None;
     for client in process::current().clients.all() {
-        if let Err(error) = client.flush(until.saturating_duration_since(Instant::now())) {
+        if let Err(error) = client.flush(whole_ms(until.saturating_duration_since(Instant::now()))) {
             failed.extend_from_slice(error.failed());
             first.get_or_insert(error);
         }

@@ -181,7 +181,8 @@ fn set_type(slot: &mut zend_type, text: &str) {
             "static" => 1 << 15,
             "mixed" => MAY_BE_ANY,
             name => {
-                class = ZendStr::new_interned(name, true).into_raw().cast();
+                // Persistent and owned by this type alone: strings interned during a request end with it.
+                class = ZendStr::new(name, true).into_raw().cast();
                 _ZEND_TYPE_NAME_BIT
             }
         };
