@@ -43,7 +43,10 @@ pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Und
     let explanation = sys::bindings::rd_kafka_message_produce_errstr(message);
     let opaque = raw._private as u64;
     let mut reason = native::text(explanation);
-    if matches!(raw.err, Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
+    if matches!(
+        raw.err,
+        Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+    ) {
         reason = "no acknowledgement in time".to_owned();
     } else if reason.is_empty() {
         reason = native::describe(raw.err);

@@ -359,9 +359,9 @@ pub fn to_error(code: Code, doing: &str, reason: &str, brokers: &str) -> Error {
     };
     let (kind, advice) = match code {
         RD_KAFKA_RESP_ERR__TRANSPORT
-        | RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
-        | RD_KAFKA_RESP_ERR__PURGE_QUEUE
-        | RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+        | Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
+        | Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE
+        | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
         | RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
         | RD_KAFKA_RESP_ERR__RESOLVE
         | RD_KAFKA_RESP_ERR__TIMED_OUT

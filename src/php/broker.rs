@@ -13,7 +13,7 @@ use super::callback::Callback;
 use super::consume::{self, Hooks, Redelivery};
 use super::message::Message;
 use super::state::{self, Sender};
-use super::{batch, binary, contract, json, position, publish, report};
+use super::{batch, binary, contract, json, position, publish, report, zend};
 use crate::config::BrokerConfig;
 use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
 use crate::error::{Error, Result};
@@ -215,11 +215,6 @@ impl Drop for Broker {
     }
 }
 
-/// `$this`, for methods that can be chained.
-fn this(object: &ZendClassObject<Broker>) -> Zval {
-    super::share(&object.std)
-}
-
 fn style(callback: Option<&Zval>) -> Style {
     match callback.map(Zval::dereference) {
         Some(value) if !value.is_null() => Style::Single,
@@ -355,7 +350,7 @@ impl Broker {
         callback: Option<&Zval>,
     ) -> PhpResult<Zval> {
         finish(self_.subscribe_channel(channel, style(callback), callback, "subscribe"))?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Subscribes with lists of messages.
@@ -365,7 +360,7 @@ impl Broker {
         callback: &Zval,
     ) -> PhpResult<Zval> {
         finish(self_.subscribe_channel(channel, Style::Batch, Some(callback), "subscribeBatch"))?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Subscribes a raw topic or a pattern of topics.
@@ -386,7 +381,7 @@ impl Broker {
             )
         };
         finish(add())?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Ends a subscription, by the name it was made with.
@@ -399,7 +394,7 @@ impl Broker {
             Ok(())
         };
         finish(remove())?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Hands records to the callbacks until it is asked to stop.
@@ -432,7 +427,7 @@ impl Broker {
                 when_empty: stopWhenEmpty,
             })
         };
-        let this = this(self_);
+        let this = zend::this();
         finish(
             limits()
                 .map_err(Trouble::from)
@@ -450,7 +445,7 @@ impl Broker {
         self_
             .hooks
             .set_assigned(callback, "Broker::onAssigned(): Argument #1 ($callback)")?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Calls back when partitions are taken away.
@@ -458,7 +453,7 @@ impl Broker {
         self_
             .hooks
             .set_revoked(callback, "Broker::onRevoked(): Argument #1 ($callback)")?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Calls back from within consume(), also while nothing arrives.
@@ -473,7 +468,7 @@ impl Broker {
             milliseconds(everyMs),
             "Broker::onTick(): Argument #1 ($callback)",
         )?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Stops fetching, without giving partitions up.
@@ -484,7 +479,7 @@ impl Broker {
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
         finish(position::set_paused(self_, topic, partition, true, "pause"))?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Fetches again after pause().
@@ -497,7 +492,7 @@ impl Broker {
         finish(position::set_paused(
             self_, topic, partition, false, "resume",
         ))?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// Goes on from another position of an assigned partition.
@@ -508,13 +503,13 @@ impl Broker {
         position: &Zval,
     ) -> PhpResult<Zval> {
         finish(position::seek(self_, topic, partition, position))?;
-        Ok(this(self_))
+        Ok(zend::this())
     }
 
     /// The next message, or null after timeoutMs without one.
     #[php(defaults(timeoutMs = 1000))]
     pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
-        let this = this(self_);
+        let this = zend::this();
         finish(consume::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
             .map(Flatten::flatten_value)
     }

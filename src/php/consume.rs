@@ -271,7 +271,7 @@ pub fn ack(broker: &Broker, message: &Message) -> Result<(), Trouble> {
 /// `Broker::nack()`.
 pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<(), Trouble> {
     let origin = origin_of(message, "nack")?;
-    let why = why.map(Zval::dereference).and_then(Zval::object);
+    let why = why.map(Zval::dereference).filter(|why| why.is_object());
     broker.tally.failures.set(broker.tally.failures.get() + 1);
     let config = &broker.config;
     let strategy = Exponential {
@@ -279,7 +279,9 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         first: Duration::from_millis(config.retry_backoff_ms),
         longest: Duration::from_millis(config.retry_backoff_max_ms),
     };
-    let permanent = why.is_some_and(|why| why.instance_of(exceptions::Class::Permanent.entry()));
+    let permanent = why
+        .and_then(Zval::object)
+        .is_some_and(|why| why.instance_of(exceptions::Class::Permanent.entry()));
     let wait = if permanent {
         None
     } else {
@@ -298,6 +300,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         return Ok(());
     }
     let class = why
+        .and_then(Zval::object)
         .and_then(|why| why.get_class_name().ok())
         .unwrap_or_default();
     let reason = why.map_or_else(|| "not acknowledged (nack)".to_owned(), zend::message_of);

@@ -66,7 +66,7 @@ impl EmbeddedBroker {
             Ok(())
         };
         finish(create())?;
-        Ok(super::share(&self_.std))
+        Ok(super::zend::this())
     }
 
     /// Stops it; every message in it is gone. Harmless when it is stopped already.

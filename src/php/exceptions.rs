@@ -193,8 +193,8 @@ fn failed_property() -> ext_php_rs::builders::ClassProperty {
 }
 
 fn get_failed() -> FunctionBuilder<'static> {
-    extern "C" fn handler(call: &mut ExecuteData, result: &mut Zval) {
-        let found = call.get_self().and_then(|this| zend::read(this, "failed"));
+    extern "C" fn handler(_call: &mut ExecuteData, result: &mut Zval) {
+        let found = zend::read(&zend::this(), "failed");
         match found {
             Some(list) if list.is_array() => *result = list,
             _ => result.set_hashtable(ZendHashTable::new()),
@@ -206,8 +206,8 @@ fn get_failed() -> FunctionBuilder<'static> {
 }
 
 fn get_index() -> FunctionBuilder<'static> {
-    extern "C" fn handler(call: &mut ExecuteData, result: &mut Zval) {
-        let found = call.get_self().and_then(|this| zend::read(this, "index"));
+    extern "C" fn handler(_call: &mut ExecuteData, result: &mut Zval) {
+        let found = zend::read(&zend::this(), "index");
         result.set_long(found.and_then(|index| index.long()).unwrap_or(0));
     }
     FunctionBuilder::new("getIndex", handler)
@@ -240,27 +240,24 @@ fn batch_constructor() -> FunctionBuilder<'static> {
         };
         let previous = previous.zval().map(|value| value.shallow_clone());
         let previous = previous.filter(|value| !value.is_null());
-        let Some(this) = call.get_self() else {
-            return;
-        };
+        let this = zend::this();
         let why = previous
             .as_ref()
-            .and_then(Zval::object)
             .map_or_else(String::new, |why| format!(": {}", zend::message_of(why)));
         let mut message = Zval::new();
         if message
             .set_string(&format!("Message {index} of the batch failed{why}"), false)
             .is_ok()
         {
-            zend::write(ext_php_rs::zend::ce::exception(), this, "message", message);
+            zend::write(ext_php_rs::zend::ce::exception(), &this, "message", message);
         }
         let mut place = Zval::new();
         place.set_long(index);
-        zend::write(C::Batch.entry(), this, "index", place);
+        zend::write(C::Batch.entry(), &this, "index", place);
         if let Some(previous) = previous {
             zend::write(
                 ext_php_rs::zend::ce::exception(),
-                this,
+                &this,
                 "previous",
                 previous,
             );
@@ -294,7 +291,7 @@ impl From<Error> for PhpException {
 /// The exception object with its list of messages.
 fn delivery_object(error: &Error) -> Option<Zval> {
     let class = C::Delivery.entry();
-    let object = ZendObject::new(class);
+    let object = super::give(ZendObject::new(class));
     let mut text = Zval::new();
     text.set_string(error.message(), false).ok()?;
     zend::write(ext_php_rs::zend::ce::exception(), &object, "message", text);
@@ -309,14 +306,18 @@ fn delivery_object(error: &Error) -> Option<Zval> {
     let mut failed = Zval::new();
     failed.set_hashtable(list);
     zend::write(class, &object, "failed", failed);
-    Some(super::give(object))
+    Some(object)
 }
 
 /// How many messages of a list were handled, where the exception on its way says so.
 pub fn pending_batch_index() -> usize {
     let index = zend::pending_object()
-        .filter(|object| object.instance_of(C::Batch.entry()))
-        .and_then(|object| zend::read(object, "index"))
+        .filter(|value| {
+            value
+                .object()
+                .is_some_and(|object| object.instance_of(C::Batch.entry()))
+        })
+        .and_then(|object| zend::read(&object, "index"))
         .and_then(|index| index.long());
     usize::try_from(index.unwrap_or(0)).unwrap_or(0)
 }

@@ -95,15 +95,6 @@ fn give(object: ZBox<ZendObject>) -> Zval {
     object.into_zval(false).unwrap_or_else(|_| Zval::null())
 }
 
-/// Another reference to an object that exists.
-fn share(object: &ZendObject) -> Zval {
-    // A look at the object that owns no reference; the copy of it counts its own.
-    let mut look = std::mem::ManuallyDrop::new(Zval::new());
-    look.value.obj = std::ptr::from_ref(object).cast_mut();
-    look.u1.type_info = ext_php_rs::ffi::IS_OBJECT_EX;
-    look.shallow_clone()
-}
-
 extern "C" fn startup(_kind: i32, number: i32) -> i32 {
     IniEntryDef::register(INI.as_slice(), number);
     crate::process::install_fork_handler();

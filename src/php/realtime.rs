@@ -213,7 +213,8 @@ pub fn flush_all(timeout: Duration) -> Result<(), Error> {
     let mut failed = Vec::new();
     let mut first: Option<Error> = None;
     for client in process::current().clients.all() {
-        if let Err(error) = client.flush(whole_ms(until.saturating_duration_since(Instant::now()))) {
+        if let Err(error) = client.flush(whole_ms(until.saturating_duration_since(Instant::now())))
+        {
             failed.extend_from_slice(error.failed());
             first.get_or_insert(error);
         }

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 
 use ext_php_rs::ffi::{self, zend_class_entry, zend_object, zend_string};
-use ext_php_rs::types::{ZendObject, ZendStr, Zval};
+use ext_php_rs::types::{ZendStr, Zval};
 use ext_php_rs::zend::ClassEntry;
 
 extern "C" {
@@ -52,24 +52,43 @@ pub fn has_exception() -> bool {
 }
 
 /// The exception on its way; `exit` is one too.
-pub fn pending_object() -> Option<&'static ZendObject> {
-    // SAFETY: the exception stays pending and alive while it is read.
-    unsafe { (*globals()).exception.as_ref() }
+pub fn pending_object() -> Option<Zval> {
+    // SAFETY: the exception is alive while it is pending.
+    unsafe { look((*globals()).exception) }
+}
+
+/// `$this` of the method that PHP is calling.
+pub fn this() -> Zval {
+    // SAFETY: the innermost frame is the method's own, and `This` holds its object.
+    unsafe { (*(*globals()).current_execute_data).This.shallow_clone() }
+}
+
+/// A reference of our own to an object the engine holds. Counted through the engine's pointer: through a Rust reference the
+/// compiler may take the count for unchanged.
+unsafe fn look(object: *mut zend_object) -> Option<Zval> {
+    if object.is_null() {
+        return None;
+    }
+    let mut look = std::mem::ManuallyDrop::new(Zval::new());
+    look.value.obj = object;
+    look.u1.type_info = ffi::IS_OBJECT_EX;
+    Some(look.shallow_clone())
 }
 
 /// The message of a Throwable.
-pub fn message_of(object: &ZendObject) -> String {
+pub fn message_of(object: &Zval) -> String {
     read(object, "message")
         .and_then(|value| value.string())
         .unwrap_or_default()
 }
 
-/// A property, from the inside of its class.
-pub fn read(object: &ZendObject, name: &str) -> Option<Zval> {
+/// A property of an object, from the inside of its class.
+pub fn read(object: &Zval, name: &str) -> Option<Zval> {
+    object.object()?;
     let mut room = Zval::new();
-    let object = std::ptr::from_ref(object).cast_mut();
     // SAFETY: a live object; the scope is its own class, so that private and protected properties are seen.
     unsafe {
+        let object = object.value.obj;
         let value = zend_read_property(
             (*object).ce,
             object,
@@ -83,12 +102,15 @@ pub fn read(object: &ZendObject, name: &str) -> Option<Zval> {
 }
 
 /// Sets a property, from the inside of `scope`.
-pub fn write(scope: &ClassEntry, object: &ZendObject, name: &str, mut value: Zval) {
+pub fn write(scope: &ClassEntry, object: &Zval, name: &str, mut value: Zval) {
+    if object.object().is_none() {
+        return;
+    }
     // SAFETY: a live object; the engine takes its own reference to the value.
     unsafe {
         zend_update_property(
             std::ptr::from_ref(scope).cast_mut(),
-            std::ptr::from_ref(object).cast_mut(),
+            object.value.obj,
             name.as_ptr().cast(),
             name.len(),
             &raw mut value,
