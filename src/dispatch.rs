@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::message::{scan_envelope, Scanned};
-use crate::topic::{validate_kafka_topic, ChannelPattern, TopicFilter, TopicMap};
+use crate::topic::{ChannelPattern, TopicFilter, TopicMap};
 
 /// How a subscription takes its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,13 +100,7 @@ pub fn channels(pattern: &str, map: &TopicMap) -> Result<Target> {
 /// # Errors
 /// InvalidChannel: not a topic name or pattern.
 pub fn topics(pattern: &str) -> Result<Target> {
-    let parsed = ChannelPattern::parse(pattern).map_err(|_| {
-        Error::channel(format!(
-            "\"{pattern}\" is not a topic name or pattern of topics."
-        ))
-    })?;
-    validate_kafka_topic(&pattern.replace('*', "x"))?;
-    Ok(Target::Topics(parsed))
+    ChannelPattern::parse_topic(pattern).map(Target::Topics)
 }
 
 impl<C> Subscriptions<C> {

@@ -9,7 +9,7 @@ const COMMON: &[(&str, &str)] = &[
     ("client.id", "toporia_realtime"),
     ("socket.keepalive.enable", "true"),
     ("socket.connection.setup.timeout.ms", "10000"),
-    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.ms", "20"),
     ("reconnect.backoff.max.ms", "2000"),
     ("statistics.interval.ms", "0"),
     ("enable.metrics.push", "false"),

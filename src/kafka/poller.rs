@@ -26,6 +26,8 @@ use crate::spool::SpoolRecord;
 const IDLE_MS: i32 = 250;
 /// And while a lookup or a replay is under way.
 const BUSY_MS: i32 = 5;
+/// For this long a new client is helped to its first acknowledgement.
+const HASTE: Duration = Duration::from_secs(2);
 
 /// Starts the thread. It holds the client alive until [`Producer::close`].
 pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
@@ -48,6 +50,7 @@ struct Poller<'a> {
     replay: Replay,
     /// Messages of a client that was given up, for its successor.
     homeless: Vec<SpoolRecord>,
+    started: Instant,
 }
 
 impl<'a> Poller<'a> {
@@ -57,6 +60,7 @@ impl<'a> Poller<'a> {
             lookup: None,
             replay: Replay::default(),
             homeless: Vec::new(),
+            started: Instant::now(),
         }
     }
 
@@ -96,6 +100,7 @@ impl<'a> Poller<'a> {
                 }
                 continue;
             }
+            self.hasten();
             self.serve_room();
             self.replay.step(self.producer);
         }
@@ -107,10 +112,41 @@ impl<'a> Poller<'a> {
     }
 
     fn is_busy(&self) -> bool {
-        self.lookup.is_some()
+        self.hastens()
+            || self.lookup.is_some()
             || self.replay.is_under_way()
             || self.producer.closing.load(Ordering::Relaxed)
             || self.producer.given_up.load(Ordering::Relaxed)
+    }
+
+    /// True while the first acknowledgement of an idempotent client is waited for.
+    fn hastens(&self) -> bool {
+        self.producer.config.idempotent
+            && !self.producer.flight.answered.load(Ordering::Acquire)
+            && self.producer.waiting() > 0
+            && self.started.elapsed() < HASTE
+    }
+
+    /// An idempotent client needs an id from a broker before it may send. librdkafka asks when it learns of the brokers, which is
+    /// before it is connected to one, and then only half a second later; an answer about metadata makes it ask again.
+    fn hasten(&self) {
+        if !self.hastens() {
+            return;
+        }
+        let mut metadata = std::ptr::null();
+        // SAFETY: a live client; the answer is destroyed at once, it is the asking that counts.
+        unsafe {
+            let code = sys::bindings::rd_kafka_metadata(
+                self.producer.client,
+                0,
+                std::ptr::null_mut(),
+                &raw mut metadata,
+                50,
+            );
+            if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                sys::bindings::rd_kafka_metadata_destroy(metadata);
+            }
+        }
     }
 
     /// # Safety
@@ -218,7 +254,11 @@ impl<'a> Poller<'a> {
             let mut topics = producer.topics.lock();
             let guests = producer.room.lock().leave(&topic);
             topics.settle(&topic, readiness);
-            let handle = topics.get(&topic).handle;
+            let handle = if matches!(readiness, Readiness::Ready) {
+                topics.handle(&topic)
+            } else {
+                std::ptr::null_mut()
+            };
             for guest in guests {
                 let code = match readiness {
                     Readiness::Ready => {

@@ -166,10 +166,14 @@ impl Producer {
         match topic.readiness {
             Readiness::Ready => {
                 let sequence = self.flight.depart(message.id, topic.number);
+                let handle = topics.handle(message.topic);
                 // SAFETY: the handle is alive while the table is locked.
-                let code = unsafe { produce(self.client, topic.handle, message, sequence) };
+                let code = unsafe { produce(self.client, handle, message, sequence) };
                 if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                     self.flight.settle(sequence);
+                }
+                if !self.flight.answered.load(Ordering::Relaxed) {
+                    poller::wake(self);
                 }
                 code
             }

@@ -175,11 +175,12 @@ impl Replay {
 #[allow(unsafe_code)]
 fn enqueue(producer: &Producer, record: &SpoolRecord, opaque: u64) -> Code {
     let mut topics = producer.topics.lock();
+    let handle = topics.handle(&record.topic);
     let topic = topics.get(&record.topic);
     // A topic that has to be created first is created by its first live message; until then the broker's own way must do.
     if matches!(topic.readiness, Readiness::Missing(_)) {
         topic.readiness = Readiness::Unknown;
     }
     // SAFETY: the handle is alive while the table is locked.
-    unsafe { produce(producer.client, topic.handle, &outgoing(record), opaque) }
+    unsafe { produce(producer.client, handle, &outgoing(record), opaque) }
 }

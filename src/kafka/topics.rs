@@ -31,11 +31,20 @@ pub enum Readiness {
 
 /// One topic handle.
 pub struct Topic {
-    pub handle: *mut sys::rd_kafka_topic_t,
+    handle: *mut sys::rd_kafka_topic_t,
     name: Box<str>,
     pub number: u32,
     pub readiness: Readiness,
     used: u64,
+}
+
+impl Topic {
+    fn release(self) {
+        if !self.handle.is_null() {
+            // SAFETY: ours; messages in the queue keep their own reference.
+            unsafe { sys::rd_kafka_topic_destroy(self.handle) };
+        }
+    }
 }
 
 /// All handles of one client.
@@ -88,13 +97,8 @@ impl Topics {
 
     #[cold]
     fn open(&mut self, name: &str) -> usize {
-        let c_name = native::c_string(name);
-        // SAFETY: a live client; the default topic configuration is the client's.
-        let handle = unsafe {
-            sys::bindings::rd_kafka_topic_new(self.client, c_name.as_ptr(), std::ptr::null_mut())
-        };
         let topic = Topic {
-            handle,
+            handle: std::ptr::null_mut(),
             name: name.into(),
             number: self.number(name),
             readiness: self.first_readiness(name),
@@ -107,8 +111,7 @@ impl Topics {
             let slot = self.least_used();
             let old = std::mem::replace(&mut self.handles[slot], topic);
             self.index.remove(&old.name);
-            // SAFETY: ours; messages in the queue keep their own reference.
-            unsafe { sys::rd_kafka_topic_destroy(old.handle) };
+            old.release();
             slot
         };
         self.index.insert(name.into(), slot);
@@ -154,6 +157,22 @@ impl Topics {
             .map_or_else(String::new, ToString::to_string)
     }
 
+    /// librdkafka's handle. Made only once the topic is ready: with it librdkafka begins to ask the brokers for the topic, and
+    /// they create it as they like.
+    #[inline]
+    pub fn handle(&mut self, name: &str) -> *mut sys::rd_kafka_topic_t {
+        let client = self.client;
+        let topic = self.get(name);
+        if topic.handle.is_null() {
+            let c_name = native::c_string(name);
+            // SAFETY: a live client; the default topic configuration is the client's.
+            topic.handle = unsafe {
+                sys::bindings::rd_kafka_topic_new(client, c_name.as_ptr(), std::ptr::null_mut())
+            };
+        }
+        topic.handle
+    }
+
     /// Notes what was found out about a topic.
     pub fn settle(&mut self, name: &str, readiness: Readiness) {
         self.get(name).readiness = readiness;
@@ -164,8 +183,7 @@ impl Topics {
         self.index.clear();
         self.last = 0;
         for topic in self.handles.drain(..) {
-            // SAFETY: ours.
-            unsafe { sys::rd_kafka_topic_destroy(topic.handle) };
+            topic.release();
         }
     }
 }

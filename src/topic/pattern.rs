@@ -1,6 +1,6 @@
 //! Channel patterns: `user.1` itself, `user.*` one segment, `user.**` anything below.
 
-use super::names::check_channel;
+use super::names::{check_channel, validate_kafka_topic};
 use crate::error::Result;
 use std::fmt;
 
@@ -45,6 +45,19 @@ impl ChannelPattern {
     /// [`crate::error::Kind::InvalidChannel`] where a channel name would be refused, `*` apart.
     pub fn parse(text: &str) -> Result<Self> {
         check_channel(text, true)?;
+        Ok(Self::of(text))
+    }
+
+    /// Reads a topic name or a pattern of topics, whose names may be longer than a channel's.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::InvalidChannel`] where Kafka would refuse the name, `*` apart.
+    pub fn parse_topic(text: &str) -> Result<Self> {
+        validate_kafka_topic(&text.replace('*', "x"))?;
+        Ok(Self::of(text))
+    }
+
+    fn of(text: &str) -> Self {
         let stars = text.bytes().filter(|&b| b == b'*').count();
         let shape = match stars {
             0 => Shape::Exact,
@@ -52,10 +65,10 @@ impl ChannelPattern {
             2 if text.ends_with("**") => Shape::Rest,
             _ => Shape::General,
         };
-        Ok(Self {
+        Self {
             text: text.to_owned(),
             shape,
-        })
+        }
     }
 
     /// True for a name without `*`.
