@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
-use crate::kafka::clients::Clients;
+use crate::kafka::producer::clients::Clients;
 use crate::log::Log;
 
 static GENERATION: AtomicU32 = AtomicU32::new(1);

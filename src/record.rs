@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::ids;
-use crate::kafka::delivery::Header;
+use crate::kafka::producer::delivery::Header;
 use crate::message::{scan_envelope, write_envelope, Kind, Scanned};
 
 /// Where a record came from.

@@ -1,8 +1,8 @@
 //! The dead-letter record of a message that could not be handled: the record as it was, with headers that say what happened.
 
-use super::delivery::Header;
 use crate::config::BrokerConfig;
 use crate::ids;
+use crate::kafka::producer::delivery::Header;
 
 /// Exception messages are cut to this many bytes.
 const LONGEST_REASON: usize = 1024;

@@ -1,19 +1,10 @@
-//! Everything that speaks to Kafka through librdkafka: producer clients, the consumer, topics, the embedded broker.
+//! Everything that speaks to Kafka through librdkafka.
+//!
+//! `producer` and `consumer` are the two kinds of client, `native` the wrappers around the C API they share, `embedded` the
+//! development broker, `dead_letter` the form of a record that could not be handled.
 
-mod admin;
-pub mod assignment;
-pub mod clients;
-mod commit;
 pub mod consumer;
 pub mod dead_letter;
-pub mod delivery;
 pub mod embedded;
-mod flight;
 pub mod native;
-pub mod offsets;
-mod poller;
 pub mod producer;
-mod rebalance;
-mod replay;
-mod source;
-mod topics;

@@ -7,7 +7,7 @@ use ext_php_rs::zend::ce;
 
 use crate::config::Value;
 use crate::error::Error;
-use crate::kafka::delivery::Header;
+use crate::kafka::producer::delivery::Header;
 use crate::message::headers;
 
 /// What a failed method returns with: our exception, or one that is on its way already.

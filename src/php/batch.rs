@@ -1,5 +1,6 @@
 //! `Broker::publishBatch()`.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
@@ -7,39 +8,31 @@ use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 use super::arguments::{self, Trouble};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
-use super::{json, publish};
+use super::{exceptions, json, publish};
 use crate::error::{Error, Kind};
 use crate::record::Message as Inner;
 
-/// Sends all messages, then waits for their acknowledgement. A message that cannot be sent counts as failed; one that is not a
-/// message at all is an error before anything is sent.
+/// Sends all messages, then waits for their acknowledgement. An entry that cannot be sent ends it with a BatchException that says
+/// which and why; those before it are queued.
 pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval, Trouble> {
     let list = arguments::array(messages, "Broker::publishBatch(): Argument #1 ($messages)")?;
     let sender = broker.sender()?;
     let started = Instant::now();
     let (mut queued, mut failed) = (0_u64, 0_u64);
-    let mut prepared = Vec::with_capacity(list.len());
+    let counters = &crate::process::current().counters;
+    let before = counters.failed.load(Ordering::Acquire);
     for (place, entry) in list.values().enumerate() {
-        prepared.push(prepare(place, entry.dereference())?);
-    }
-    let before = crate::process::current()
-        .counters
-        .failed
-        .load(std::sync::atomic::Ordering::Acquire);
-    for (channel, message, key, headers) in prepared {
-        match publish::publish(&sender, &channel, &message, key.as_deref(), headers) {
-            Ok(_) => queued += 1,
-            Err(Trouble::Pending) => return Err(Trouble::Pending),
-            Err(Trouble::Throw(_)) => failed += 1,
-        }
+        let sent =
+            prepare(place, entry.dereference()).and_then(|(channel, message, key, headers)| {
+                publish::publish(&sender, &channel, &message, key.as_deref(), headers)
+            });
+        sent.map_err(|why| exceptions::in_batch(place, why))?;
+        queued += 1;
     }
     if !sender.producer.settle(Instant::now() + flush) {
         failed += sender.producer.waiting();
     }
-    let after = crate::process::current()
-        .counters
-        .failed
-        .load(std::sync::atomic::Ordering::Acquire);
+    let after = counters.failed.load(Ordering::Acquire);
     failed += after - before;
     let elapsed = started.elapsed().as_secs_f64();
     #[allow(clippy::cast_precision_loss)] // a rate
@@ -61,7 +54,7 @@ type Prepared = (
     String,
     Inner,
     Option<Vec<u8>>,
-    Vec<crate::kafka::delivery::Header>,
+    Vec<crate::kafka::producer::delivery::Header>,
 );
 
 fn prepare(place: usize, entry: &Zval) -> Result<Prepared, Trouble> {

@@ -1,6 +1,7 @@
 //! `Toporia\Realtime\Broker`: publishes, subscribes, consumes.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub struct Broker {
     pub(super) closing: Cell<bool>,
     pub(super) stop_reason: Cell<Option<&'static str>>,
     /// What the garbage collector was last shown; it reads them after the call has returned.
-    pub(super) shown: RefCell<Vec<Zval>>,
+    pub(super) shown: RefCell<Vec<ManuallyDrop<Zval>>>,
 }
 
 impl Broker {

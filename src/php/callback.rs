@@ -1,5 +1,7 @@
 //! A PHP callable, resolved once and called many times.
 
+use std::mem::ManuallyDrop;
+
 use ext_php_rs::ffi::{self, zend_fcall_info_cache};
 use ext_php_rs::types::Zval;
 
@@ -71,8 +73,9 @@ impl Callback {
         !zend::has_exception()
     }
 
-    /// The value the engine's garbage collector has to see.
-    pub const fn value(&self) -> &Zval {
-        &self.callable
+    /// The same value without a reference of its own, for the engine's garbage collector to look at.
+    pub fn look(&self) -> ManuallyDrop<Zval> {
+        // SAFETY: a copy of the bytes that is never destroyed; the collector only follows it while the original lives.
+        ManuallyDrop::new(unsafe { std::ptr::read(&raw const self.callable) })
     }
 }

@@ -11,6 +11,7 @@ use ext_php_rs::flags::{ClassFlags, DataType, MethodFlags, PropertyFlags};
 use ext_php_rs::types::{ZendHashTable, ZendObject, Zval};
 use ext_php_rs::zend::{ClassEntry, ExecuteData};
 
+use super::arguments::Trouble;
 use super::zend;
 use crate::error::{Error, Kind};
 
@@ -320,4 +321,26 @@ pub fn pending_batch_index() -> usize {
         .and_then(|object| zend::read(&object, "index"))
         .and_then(|index| index.long());
     usize::try_from(index.unwrap_or(0)).unwrap_or(0)
+}
+
+/// The BatchException for entry `place`, with the reason as its previous exception. `exit` stays what it is.
+pub fn in_batch(place: usize, why: Trouble) -> Trouble {
+    if let Trouble::Throw(exception) = why {
+        exception.throw();
+    }
+    let is_throwable = |value: &Zval| {
+        value
+            .object()
+            .is_some_and(|object| object.instance_of(throwable()))
+    };
+    let Some(previous) = zend::pending_object().filter(is_throwable) else {
+        return Trouble::Pending;
+    };
+    zend::clear_exception();
+    let object = super::give(ZendObject::new(C::Batch.entry()));
+    let mut index = Zval::new();
+    index.set_long(i64::try_from(place).unwrap_or(i64::MAX));
+    // The constructor cannot fail on an int and a Throwable.
+    drop(object.try_call_method("__construct", vec![&index, &previous]));
+    Trouble::Throw(PhpException::new(String::new(), 0, C::Batch.entry()).with_object(object))
 }

@@ -40,27 +40,11 @@ unsafe extern "C" fn get_gc(
         return std::ptr::null_mut();
     };
     let callbacks = subscriptions.iter().filter_map(|one| one.callback.as_ref());
-    // The collector counts references itself: what it is shown must not hold one of its own.
-    for old in shown.drain(..) {
-        std::mem::forget(old);
-    }
-    for value in callbacks
-        .map(|callback| callback.value().shallow_clone())
-        .chain(broker.hooks.values())
-    {
-        release_without_freeing(&value);
-        shown.push(value);
-    }
-    *table = shown.as_mut_ptr();
+    // The collector counts references itself: what it is shown must not own one, and is never destroyed.
+    shown.clear();
+    shown.extend(callbacks.map(super::callback::Callback::look));
+    broker.hooks.show(&mut shown);
+    *table = shown.as_mut_ptr().cast();
     *count = c_int::try_from(shown.len()).unwrap_or(0);
     std::ptr::null_mut()
-}
-
-/// Takes back the reference that the copy added; the original still holds one.
-unsafe fn release_without_freeing(value: &Zval) {
-    // IS_TYPE_REFCOUNTED in the second byte of the type info.
-    if value.u1.type_info & 0xff00 != 0 {
-        let counted = value.value.counted;
-        (*counted).gc.refcount -= 1;
-    }
 }

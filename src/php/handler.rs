@@ -1,6 +1,7 @@
 //! PHP as the handler of a worker: records become Messages, callbacks are called, signals get their turn.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use super::message::Message;
 use super::{lifecycle, signals, zend};
 use crate::dispatch::Subscription;
 use crate::error::{Error, Kind, Result};
-use crate::kafka::assignment::{TopicPartition, Watcher};
+use crate::kafka::consumer::assignment::{TopicPartition, Watcher};
 use crate::kafka::consumer::Record;
 use crate::kafka::dead_letter;
 use crate::kafka::producer::Outgoing;
@@ -76,15 +77,12 @@ impl Hooks {
     }
 
     /// The callables, for the garbage collector.
-    pub fn values(&self) -> Vec<Zval> {
-        [&self.assigned, &self.revoked, &self.tick]
-            .into_iter()
-            .filter_map(|hook| {
-                hook.borrow()
-                    .as_ref()
-                    .map(|hook| hook.value().shallow_clone())
-            })
-            .collect()
+    pub fn show(&self, list: &mut Vec<ManuallyDrop<Zval>>) {
+        for hook in [&self.assigned, &self.revoked, &self.tick] {
+            if let Ok(hook) = hook.try_borrow() {
+                list.extend(hook.iter().map(|hook| hook.look()));
+            }
+        }
     }
 }
 
@@ -315,7 +313,7 @@ pub fn dead_letter(
     failure: &dead_letter::Failure<'_>,
     key: Option<&[u8]>,
     value: Option<&[u8]>,
-    own: Vec<crate::kafka::delivery::Header>,
+    own: Vec<crate::kafka::producer::delivery::Header>,
 ) -> Result<()> {
     let place = format!(
         "topic \"{}\" partition {} offset {}",

@@ -5,7 +5,7 @@ use ext_php_rs::types::Zval;
 use super::arguments::{self, Trouble};
 use super::broker::Broker;
 use crate::error::Error;
-use crate::kafka::assignment::Position;
+use crate::kafka::consumer::Position;
 
 fn number(partition: i64, method: &str) -> Result<i32, Error> {
     i32::try_from(partition)

@@ -9,7 +9,7 @@ use super::state::Sender;
 use super::{json, message, state};
 use crate::config::Acks;
 use crate::error::{Error, Kind};
-use crate::kafka::delivery::Header;
+use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::Outgoing;
 use crate::message::headers;
 use crate::record::Message;

@@ -84,7 +84,7 @@ fn broadcast_elsewhere(
     event: &str,
     data: Option<&Zval>,
     key: Option<&[u8]>,
-    list: &[crate::kafka::delivery::Header],
+    list: &[crate::kafka::producer::delivery::Header],
 ) -> Result<Zval, Trouble> {
     let Some(publisher) = state::publisher() else {
         return Ok(Zval::null());

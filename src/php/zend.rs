@@ -28,6 +28,7 @@ extern "C" {
         room: *mut Zval,
     ) -> *mut Zval;
     fn zend_timeout();
+    fn zend_clear_exception();
     fn php_log_err_with_severity(message: *const c_char, severity: c_int);
     fn zend_ini_string_ex(
         name: *const c_char,
@@ -55,6 +56,12 @@ pub fn has_exception() -> bool {
 pub fn pending_object() -> Option<Zval> {
     // SAFETY: the exception is alive while it is pending.
     unsafe { look((*globals()).exception) }
+}
+
+/// Takes the exception off its way.
+pub fn clear_exception() {
+    // SAFETY: what a catch block does.
+    unsafe { zend_clear_exception() };
 }
 
 /// `$this` of the method that PHP is calling.

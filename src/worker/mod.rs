@@ -12,7 +12,7 @@ pub use stop::{Limits, Reason, StopSignal};
 
 use crate::dispatch::{Route, Style, Subscription, Subscriptions};
 use crate::error::{Error, Result};
-use crate::kafka::assignment::Watcher;
+use crate::kafka::consumer::assignment::Watcher;
 use crate::log::Level;
 use crate::message::Scanned;
 use crate::process;

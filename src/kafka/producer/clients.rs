@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::producer::Producer;
+use super::Producer;
 use crate::config::BrokerConfig;
 use crate::error::Result;
 

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::delivery::Undelivered;
 use super::flight::REPLAY;
-use super::native;
 use super::poller::outgoing;
-use super::producer::{produce, Producer};
+use super::send::produce;
 use super::topics::Readiness;
+use super::Producer;
+use crate::kafka::native;
+use crate::kafka::producer::delivery::Undelivered;
 use crate::log::Level;
 use crate::process;
 use crate::spool::{Claim, SpoolRecord};

@@ -9,8 +9,8 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::flight::PINNED;
-use super::native;
 use crate::error::FailedMessage;
+use crate::kafka::native;
 use crate::spool::SpoolRecord;
 
 /// So many failures keep their names until the next flush tells of them; beyond that they are counted.
@@ -42,15 +42,15 @@ pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Und
     };
     let explanation = sys::bindings::rd_kafka_message_produce_errstr(message);
     let opaque = raw._private as u64;
-    let mut reason = native::text(explanation);
-    if matches!(
+    let purged = matches!(
         raw.err,
         Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-    ) {
-        reason = "no acknowledgement in time".to_owned();
-    } else if reason.is_empty() {
-        reason = native::describe(raw.err);
-    }
+    );
+    let reason = match native::text(explanation) {
+        _ if purged => "no acknowledgement in time".to_owned(),
+        empty if empty.is_empty() => native::describe(raw.err),
+        reason => reason,
+    };
     Undelivered {
         record: SpoolRecord {
             id: String::new(),

@@ -1,6 +1,18 @@
 //! A producer client: queues messages, knows what is still on its way, flushes within bounds, and loses nothing when it closes.
 #![allow(unsafe_code)]
 
+mod admin;
+pub mod clients;
+pub mod delivery;
+mod flight;
+mod flush;
+mod poller;
+mod replay;
+mod send;
+mod topics;
+
+pub use send::Outgoing;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,37 +22,19 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::delivery::{Failures, Header};
-use super::flight::{Flight, PINNED};
-use super::native::{self, Conf};
-use super::poller;
-use super::topics::{Readiness, Room, Topics};
+use self::flight::Flight;
+use self::send::produce;
+use crate::kafka::native::{self, Conf};
+use crate::kafka::producer::delivery::Failures;
+
+use self::topics::{Readiness, Room, Topics};
 use crate::config::BrokerConfig;
-use crate::error::{Error, FailedMessage, Kind, Result};
+use crate::error::{Error, Result};
 use crate::process;
 use crate::spool::{Spool, SpoolKey};
 
 /// Messages that may wait for their topic to be looked up or created.
 const ROOM: usize = 100_000;
-
-/// A message to send. Everything is borrowed: librdkafka copies it into its queue.
-#[derive(Clone, Copy)]
-pub struct Outgoing<'a> {
-    /// Envelope id, or any id the caller can recognise in a failure.
-    pub id: &'a str,
-    /// Kafka topic.
-    pub topic: &'a str,
-    /// Partition; `None` leaves it to the partitioner.
-    pub partition: Option<i32>,
-    /// Record key; `None` for no key.
-    pub key: Option<&'a [u8]>,
-    /// Record value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// Record headers in order.
-    pub headers: &'a [Header],
-    /// Milliseconds since 1970; 0 for now.
-    pub timestamp_ms: i64,
-}
 
 /// One librdkafka producer with its thread.
 pub struct Producer {
@@ -76,7 +70,7 @@ impl Producer {
     /// Configuration: properties librdkafka does not take, or a spool directory that cannot be used.
     pub fn start(config: Arc<BrokerConfig>) -> Result<Arc<Self>> {
         let mut properties = config.producer_properties();
-        super::embedded::resolve(&config, &mut properties)?;
+        crate::kafka::embedded::resolve(&config, &mut properties)?;
         let mut conf = Conf::new(&properties, "producer_config")?;
         conf.set("delivery.report.only.error", "true", "producer_config")?;
         let events = sys::bindings::RD_KAFKA_EVENT_DR | sys::bindings::RD_KAFKA_EVENT_ERROR;
@@ -133,7 +127,7 @@ impl Producer {
         &self.config
     }
 
-    /// True once librdkafka met a fatal error, or after a fork: ask [`super::clients::Clients`] for the next one.
+    /// True once librdkafka met a fatal error, or after a fork: ask [`clients::Clients`] for the next one.
     #[inline]
     #[must_use]
     pub fn is_given_up(&self) -> bool {
@@ -266,154 +260,6 @@ impl Producer {
     pub fn spool(&self) -> Option<&Spool> {
         self.spool.as_ref()
     }
-
-    /// Waits until everything queued is acknowledged or has failed; true if nothing is left.
-    pub fn settle(&self, until: Instant) -> bool {
-        loop {
-            if self.waiting() == 0 {
-                return true;
-            }
-            let remaining = until.saturating_duration_since(Instant::now());
-            if remaining.is_zero() {
-                return false;
-            }
-            // In slices: messages that still wait for their topic are not in librdkafka's count.
-            let slice = remaining.min(Duration::from_millis(50));
-            let before = Instant::now();
-            // SAFETY: a live client.
-            unsafe {
-                sys::rd_kafka_flush(
-                    self.client,
-                    i32::try_from(slice.as_millis().max(1)).unwrap_or(50),
-                )
-            };
-            if self.waiting() > 0 && before.elapsed() < Duration::from_micros(500) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-
-    /// Waits like [`Producer::settle`] and tells of everything that failed since the last time.
-    ///
-    /// # Errors
-    /// Delivery, naming each message that failed or is still on its way.
-    pub fn flush(&self, timeout: Duration) -> Result<()> {
-        let settled = self.settle(Instant::now() + timeout);
-        let (mut failed, mut count) = self.failures.take();
-        if !settled {
-            let left = self.waiting();
-            count += left;
-            let topics = self.topics.lock();
-            let reason = format!(
-                "no acknowledgement within {} ms; still queued",
-                timeout.as_millis()
-            );
-            failed.extend(
-                self.flight
-                    .outstanding(1000)
-                    .into_iter()
-                    .map(|(id, topic)| FailedMessage {
-                        id,
-                        topic: topics.name(topic),
-                        reason: reason.clone(),
-                        kind: Kind::Connection,
-                    }),
-            );
-        }
-        if count == 0 {
-            return Ok(());
-        }
-        let first = failed.first().map_or_else(String::new, |first| {
-            format!(
-                " The first: {} for topic \"{}\" ({}).",
-                first.id, first.topic, first.reason
-            )
-        });
-        let advice = if self.is_reachable() {
-            String::new()
-        } else {
-            format!(" Is Kafka running at {}?", self.config.brokers)
-        };
-        Err(Error::delivery(
-            format!("{count} message(s) were not delivered.{first}{advice}"),
-            failed,
-        ))
-    }
-
-    /// The flush at the end of a request: bounded, and skipped after one that timed out until a broker answers again. With a
-    /// spool, what is left is written there, because a worker may be killed between requests.
-    pub fn end_request(&self, bound: Duration) {
-        if self.waiting() == 0 {
-            return;
-        }
-        if self.suspended.load(Ordering::Acquire) && self.flight.answered.load(Ordering::Acquire) {
-            self.suspended.store(false, Ordering::Release);
-        }
-        let bound = if self.suspended.load(Ordering::Acquire) {
-            Duration::ZERO
-        } else {
-            bound
-        };
-        if self.settle(Instant::now() + bound) {
-            return;
-        }
-        if !self.suspended.swap(true, Ordering::AcqRel) {
-            self.flight.answered.store(false, Ordering::Release);
-        }
-        if self.spool.is_some() {
-            self.park(Duration::from_millis(500));
-        }
-    }
-
-    /// Takes everything out of the queue and into the spool.
-    fn park(&self, bound: Duration) {
-        self.parking.store(true, Ordering::Release);
-        self.purge();
-        self.settle(Instant::now() + bound);
-        self.parking.store(false, Ordering::Release);
-    }
-
-    pub(super) fn purge(&self) {
-        // SAFETY: a live client.
-        unsafe {
-            sys::rd_kafka_purge(
-                self.client,
-                sys::bindings::RD_KAFKA_PURGE_F_QUEUE | sys::bindings::RD_KAFKA_PURGE_F_INFLIGHT,
-            )
-        };
-        self.room.lock().expel();
-        poller::wake(self);
-    }
-
-    /// The end of the process: waits for acknowledgements (2 s at most while no broker is known to be reachable), then
-    /// spools or reports what is left, and ends the thread. Idempotent.
-    pub fn close(&self, until: Instant) {
-        let Some(thread) = self.thread.lock().take() else {
-            return;
-        };
-        let hopeless = Instant::now() + Duration::from_secs(2);
-        loop {
-            let now = Instant::now();
-            if self.settle((now + Duration::from_millis(50)).min(until)) || Instant::now() >= until
-            {
-                break;
-            }
-            if Instant::now() >= hopeless && !self.is_reachable() {
-                break;
-            }
-        }
-        self.closing.store(true, Ordering::Release);
-        if self.waiting() > 0 {
-            self.purge();
-        }
-        poller::wake(self);
-        if thread.join().is_err() {
-            process::current().log.say(
-                crate::log::Level::Error,
-                "The delivery thread ended with a panic; messages may not have been reported.",
-            );
-        }
-    }
 }
 
 impl Drop for Producer {
@@ -426,45 +272,4 @@ impl Drop for Producer {
         // SAFETY: the last owner; every handle and message is gone.
         unsafe { sys::rd_kafka_destroy(self.client) };
     }
-}
-
-/// Hands one message to librdkafka.
-///
-/// # Safety
-/// `client` and `topic` must be alive.
-pub(super) unsafe fn produce(
-    client: *mut sys::rd_kafka_t,
-    topic: *mut sys::rd_kafka_topic_t,
-    message: &Outgoing<'_>,
-    opaque: u64,
-) -> Code {
-    let opaque = if message.partition.is_some() {
-        opaque | PINNED
-    } else {
-        opaque
-    };
-    let (key, key_size) = parts(message.key);
-    let (value, size) = parts(message.value);
-    if message.headers.is_empty() && message.timestamp_ms == 0 {
-        let result = sys::bindings::rd_kafka_produce(
-            topic,
-            message.partition.unwrap_or(-1),
-            sys::bindings::RD_KAFKA_MSG_F_COPY,
-            value.cast_mut().cast(),
-            size,
-            key.cast(),
-            key_size,
-            opaque as *mut std::ffi::c_void,
-        );
-        return if result == 0 {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR
-        } else {
-            sys::bindings::rd_kafka_last_error()
-        };
-    }
-    super::native::produce_full(client, topic, message, opaque)
-}
-
-pub(super) fn parts(bytes: Option<&[u8]>) -> (*const u8, usize) {
-    bytes.map_or((std::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()))
 }

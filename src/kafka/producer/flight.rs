@@ -126,7 +126,7 @@ impl Flight {
             client,
             c"toporia_realtime".as_ptr(),
             Some(on_acknowledgement),
-            super::native::opaque(self),
+            crate::kafka::native::opaque(self),
         );
         result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
     }

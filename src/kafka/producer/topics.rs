@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::native;
-use super::producer::Outgoing;
+use super::Outgoing;
 use crate::config::BrokerConfig;
+use crate::kafka::native;
 use crate::spool::SpoolRecord;
 
 /// Handles kept at most; about 10 KB each in librdkafka, the least recently used goes first.

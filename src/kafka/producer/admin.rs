@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::native;
 use super::topics::Readiness;
 use crate::config::BrokerConfig;
+use crate::kafka::native;
 use crate::log::Level;
 use crate::process;
 
@@ -50,7 +50,7 @@ impl Lookup {
     /// Goes one step on; `Some` once it is known.
     pub fn poll(&mut self) -> Option<Readiness> {
         let Some(asked) = self.asked else {
-            if let Some(embedded) = super::embedded::local(&self.config.brokers) {
+            if let Some(embedded) = crate::kafka::embedded::local(&self.config.brokers) {
                 return Some(self.ask_embedded(&embedded));
             }
             match self.cluster() {
@@ -97,7 +97,7 @@ impl Lookup {
     }
 
     /// The mock cluster has no admin API, but it is in this process.
-    fn ask_embedded(&self, embedded: &super::embedded::Embedded) -> Readiness {
+    fn ask_embedded(&self, embedded: &crate::kafka::embedded::Embedded) -> Readiness {
         if self.config.auto_create_topics {
             let spec = self.config.topics.spec_for_topic(&self.topic);
             let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(1);

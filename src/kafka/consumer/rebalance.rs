@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::native::{self, Conf, Partitions};
+use crate::kafka::native::{self, Conf, Partitions};
 
 /// One thing that happened.
 pub enum Event {

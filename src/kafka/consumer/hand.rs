@@ -1,87 +1,18 @@
-//! A member of a consumer group: fetches records in batches, hands them out one by one, and knows which were handled.
-//!
-//! Everything takes `&self`, because a callback may call back into the same broker, and no borrow is held while it runs. Records
-//! not handled yet stay in here, never on the stack: a PHP fatal error jumps over the stack, and librdkafka waits for ever
-//! for a client whose messages were not given back.
+//! The records in hand: fetched in batches, handed out one by one, given back when they are handled.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::delivery::{self, Header};
-use super::native::{self, Conf, Partitions};
 use super::offsets::Partition;
-use super::rebalance::{Event, Events};
-use crate::config::BrokerConfig;
-use crate::error::{Error, Result};
-use crate::process;
+use super::state::{Raw, State};
+use super::Consumer;
+use crate::kafka::native;
+use crate::kafka::producer::delivery::{self, Header};
 use crate::topic::TopicFilter;
-
-pub(super) type Raw = *mut sys::rd_kafka_message_t;
-
-/// Totals of one consumer.
-#[derive(Default)]
-pub struct Stats {
-    /// Records fetched and handed out.
-    pub consumed: Cell<u64>,
-    /// Their keys and values in bytes.
-    pub bytes: Cell<u64>,
-    /// Commits Kafka accepted.
-    pub commits: Cell<u64>,
-    /// Commits it refused.
-    pub commit_failures: Cell<u64>,
-    /// Times the group's partitions were dealt anew.
-    pub rebalances: Cell<u64>,
-}
-
-/// What changes while consuming. Borrowed for moments only, never while host code runs.
-#[derive(Default)]
-pub(super) struct State {
-    pub partitions: Vec<Option<Partition>>,
-    pub index: HashMap<(Rc<str>, i32), usize>,
-    pub hand: VecDeque<Raw>,
-    pub current: Vec<(Raw, usize)>,
-    pub recent: Option<(*mut sys::rd_kafka_topic_t, i32, usize)>,
-    attempts: HashMap<(usize, i64), u32>,
-    pub seeks: HashMap<(String, i32), i64>,
-    pub assigning: bool,
-    pub waiting_for: BTreeSet<String>,
-    pub late: HashSet<String>,
-    pub known_topics: Option<HashSet<String>>,
-    pub filters: Vec<TopicFilter>,
-    pub last_error: Option<String>,
-    pub refused: Option<Error>,
-    pub commit_under_way: bool,
-    pub subscriptions: String,
-    pub conflict: bool,
-}
-
-/// The consumer.
-pub struct Consumer {
-    pub(super) client: *mut sys::rd_kafka_t,
-    queue: *mut sys::rd_kafka_queue_t,
-    pub(super) commits: *mut sys::rd_kafka_queue_t,
-    pub(super) config: Arc<BrokerConfig>,
-    generation: u32,
-    events: Box<Events>,
-    pub(super) state: RefCell<State>,
-    /// Totals.
-    pub stats: Stats,
-    pub(super) reads_from_end: bool,
-    pub(super) last_commit: Cell<Instant>,
-    pub(super) failed_before: Cell<u64>,
-    refreshed: Cell<Instant>,
-    connected: Cell<bool>,
-    connected_at: Cell<Option<Instant>>,
-    closed: Cell<bool>,
-}
 
 /// A record in hand. Valid until it is done or put back.
 #[derive(Clone)]
@@ -135,135 +66,10 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
 }
 
 impl Consumer {
-    /// Makes the client. Connects when [`Consumer::subscribe`] is called.
-    ///
-    /// # Errors
-    /// Configuration: properties librdkafka does not take.
-    pub fn start(config: &Arc<BrokerConfig>, patterns: bool) -> Result<Self> {
-        let mut properties = config.consumer_properties();
-        super::embedded::resolve(config, &mut properties)?;
-        let refresh = "topic.metadata.refresh.interval.ms";
-        if !patterns && config.consumer_overrides.get(refresh).is_none() {
-            // A missing topic is looked for every second; with patterns that would mean listing all topics of the cluster.
-            properties.retain(|(name, _)| name != refresh);
-            properties.push((refresh.to_owned(), "1000".to_owned()));
-        }
-        let reads_from_end = properties.iter().any(|(name, value)| {
-            name == "auto.offset.reset" && matches!(value.as_str(), "latest" | "largest" | "end")
-        });
-        let mut conf = Conf::new(&properties, "consumer_config")?;
-        let events = Box::<Events>::default();
-        events.attach(&mut conf);
-        let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
-        // SAFETY: a live client; both queues are returned in `close`.
-        let (queue, commits) = unsafe {
-            sys::rd_kafka_poll_set_consumer(client);
-            (
-                sys::rd_kafka_queue_get_consumer(client),
-                sys::rd_kafka_queue_new(client),
-            )
-        };
-        Ok(Self {
-            client,
-            queue,
-            commits,
-            config: Arc::clone(config),
-            generation: process::generation(),
-            events,
-            state: RefCell::default(),
-            stats: Stats::default(),
-            reads_from_end,
-            last_commit: Cell::new(Instant::now()),
-            failed_before: Cell::new(0),
-            refreshed: Cell::new(Instant::now()),
-            connected: Cell::new(false),
-            connected_at: Cell::new(None),
-            closed: Cell::new(false),
-        })
-    }
-
-    /// Its configuration.
-    #[must_use]
-    pub fn config(&self) -> &Arc<BrokerConfig> {
-        &self.config
-    }
-
-    /// True in a forked child: the client belongs to the parent.
-    #[must_use]
-    pub fn is_inherited(&self) -> bool {
-        self.generation != process::generation()
-    }
-
-    /// True once a broker answered and not all have gone since.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.connected.get()
-    }
-
-    pub(super) fn heard_from_kafka(&self) {
-        if !self.connected.get() {
-            self.connected.set(true);
-        }
-        if self.connected_at.get().is_none() {
-            self.connected_at.set(Some(Instant::now()));
-        }
-    }
-
-    /// When a broker first answered.
-    #[must_use]
-    pub fn connected_at(&self) -> Option<Instant> {
-        self.connected_at.get()
-    }
-
-    /// The last thing Kafka complained about.
-    #[must_use]
-    pub fn last_error(&self) -> Option<String> {
-        self.state.borrow().last_error.clone()
-    }
-
-    /// Subscribed topics that do not exist yet.
-    #[must_use]
-    pub fn waiting_for(&self) -> Vec<String> {
-        self.state.borrow().waiting_for.iter().cloned().collect()
-    }
-
-    /// Subscribes to these topics, replacing what was subscribed before. `subscriptions` is the hash that goes into the
-    /// metadata of commits.
-    ///
-    /// # Errors
-    /// Configuration: a topic name or pattern librdkafka does not take.
-    pub fn subscribe(&self, filters: Vec<TopicFilter>, subscriptions: String) -> Result<()> {
-        let mut list = Partitions::new();
-        for filter in &filters {
-            let (TopicFilter::Exact(name) | TopicFilter::Regex(name)) = filter;
-            list.add(name, -1, native::INVALID_OFFSET);
-        }
-        {
-            let mut state = self.state.borrow_mut();
-            state.subscriptions = subscriptions;
-            if state.filters == filters {
-                return Ok(());
-            }
-            state.waiting_for.clear();
-            state.filters = filters;
-        }
-        self.remember_topics();
-        // SAFETY: a live client; the list is copied.
-        let code = unsafe { sys::rd_kafka_subscribe(self.client, list.raw()) };
-        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Ok(());
-        }
-        Err(native::to_error(
-            code,
-            "Kafka's client cannot subscribe",
-            "",
-            &self.config.brokers,
-        ))
-    }
-
     /// Fetches up to `most` records, waiting at most `wait` for the first. What is in hand already comes first.
     pub fn fetch(&self, wait: Duration, most: usize) {
         self.refresh_missing();
+        self.look_for_kafka();
         if !self.state.borrow().hand.is_empty() {
             return;
         }
@@ -294,11 +100,6 @@ impl Consumer {
                 missing -= count;
             }
         }
-    }
-
-    /// The next rebalance or error to deal with, if any.
-    pub(super) fn next_event(&self) -> Option<Event> {
-        self.events.next()
     }
 
     /// Takes the next record in hand; errors and ends of partitions among them are dealt with on the way.
@@ -485,84 +286,5 @@ impl Consumer {
             }
             _ => {}
         }
-    }
-
-    /// What Kafka refuses for good, once.
-    pub fn refused(&self) -> Option<Error> {
-        self.state.borrow_mut().refused.take()
-    }
-
-    /// Finishes in order: commits nothing (see [`Consumer::commit_now`]), leaves the group, ends the threads. Bounded by about
-    /// three seconds. Idempotent; does nothing in a forked child.
-    pub fn close(&self) {
-        if self.is_inherited() || self.closed.replace(true) {
-            return;
-        }
-        self.events.closing.store(true, Ordering::Release);
-        let mut state = self.state.borrow_mut();
-        let out = std::mem::take(&mut state.current);
-        state.hand.extend(out.into_iter().map(|(raw, _)| raw));
-        // SAFETY: messages first, then the group, then the queues, then the client; each once.
-        unsafe {
-            for raw in state.hand.drain(..) {
-                sys::rd_kafka_message_destroy(raw);
-            }
-            while let Some(event) = self.events.next() {
-                if let Event::Assign(list) | Event::Revoke(list) = event {
-                    super::rebalance::unassign(self.client, list.raw());
-                }
-            }
-            let farewell = sys::rd_kafka_queue_new(self.client);
-            native::take_error(sys::bindings::rd_kafka_consumer_close_queue(
-                self.client,
-                farewell,
-            ));
-            let until = Instant::now() + Duration::from_secs(3);
-            while sys::bindings::rd_kafka_consumer_closed(self.client) == 0
-                && Instant::now() < until
-            {
-                sys::bindings::rd_kafka_queue_poll_callback(farewell, 50);
-            }
-            sys::rd_kafka_queue_destroy(farewell);
-            sys::rd_kafka_queue_destroy(self.queue);
-            sys::rd_kafka_queue_destroy(self.commits);
-            sys::bindings::rd_kafka_destroy_flags(self.client, NO_CONSUMER_CLOSE);
-        }
-    }
-
-    /// True after [`Consumer::close`].
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
-
-    /// With patterns the periodic refresh is slow; a missing exact topic is still looked for every second.
-    fn refresh_missing(&self) {
-        let due = self.refreshed.get().elapsed() >= Duration::from_secs(1);
-        if !due {
-            return;
-        }
-        self.refreshed.set(Instant::now());
-        let wanted = {
-            let state = self.state.borrow();
-            !state.waiting_for.is_empty()
-                && state
-                    .filters
-                    .iter()
-                    .any(|filter| matches!(filter, TopicFilter::Regex(_)))
-        };
-        if wanted {
-            // A full list makes librdkafka look at its subscription again.
-            drop(self.topics(Duration::from_millis(200)));
-        }
-    }
-}
-
-/// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: we have closed it ourselves, within a bound.
-const NO_CONSUMER_CLOSE: i32 = 8;
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        self.close();
     }
 }

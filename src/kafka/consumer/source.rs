@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::assignment::Watcher;
-use super::consumer::{Consumer, Record};
+use super::{Consumer, Record};
 use crate::error::{Error, Result};
 use crate::worker::{waited_long, Item, Source};
 

@@ -11,13 +11,14 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::admin::Lookup;
-use super::delivery::{self, Undelivered};
 use super::flight::REPLAY;
-use super::native;
-use super::producer::{produce, Outgoing, Producer};
 use super::replay::Replay;
+use super::send::produce;
 use super::topics::Readiness;
+use super::{Outgoing, Producer};
 use crate::error::{FailedMessage, Kind, Result};
+use crate::kafka::native;
+use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
 use crate::process;
 use crate::spool::SpoolRecord;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::consumer::Consumer;
-use super::native::{self, Partitions};
 use super::offsets::Metadata;
+use super::Consumer;
 use crate::error::{Error, Kind, Result};
+use crate::kafka::native::{self, Partitions};
 use crate::process;
 
 /// A periodic commit waits this long for acknowledgements, then leaves it to the next one.

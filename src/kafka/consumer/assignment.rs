@@ -1,0 +1,194 @@
+//! Partitions coming and going: what the consumer does when the group deals them anew, and seek, pause and resume.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::offsets::Metadata;
+use super::rebalance::{self, Event};
+use super::state::State;
+use super::Consumer;
+use crate::error::Result;
+use crate::kafka::native::{self, Partitions};
+use crate::log::Level;
+use crate::process;
+
+/// A partition of a topic.
+pub type TopicPartition = (String, i32);
+
+/// What the host may do while partitions come and go.
+pub trait Watcher {
+    /// Why the host wants to stop.
+    type Abort;
+    /// Partitions were given to us; reading has not begun, so this is the place to seek.
+    ///
+    /// # Errors
+    /// The host wants to stop; the partitions are taken nevertheless.
+    fn assigned(&self, partitions: &[TopicPartition]) -> Result<(), Self::Abort>;
+    /// Partitions are taken away. `lost`: they already belong to somebody else.
+    ///
+    /// # Errors
+    /// The host wants to stop; the partitions are let go nevertheless.
+    fn revoked(&self, partitions: &[TopicPartition], lost: bool) -> Result<(), Self::Abort>;
+}
+
+/// Where a metadata answer or a committed offset may take its time.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+fn names(list: &Partitions) -> Vec<TopicPartition> {
+    list.elements()
+        .iter()
+        .map(|element| (native::topic_of(element), element.partition))
+        .collect()
+}
+
+impl Consumer {
+    /// Deals with everything librdkafka has noted.
+    ///
+    /// # Errors
+    /// What the watcher answered.
+    pub fn serve_events<W: Watcher>(&self, watcher: &W) -> Result<(), W::Abort> {
+        while let Some(event) = self.next_event() {
+            match event {
+                Event::Assign(list) => self.assign(list, watcher)?,
+                Event::Revoke(list) => self.revoke(&list, watcher)?,
+                Event::Error(code, reason) => {
+                    self.complain(&mut self.state.borrow_mut(), code, &reason, "");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn assign<W: Watcher>(&self, mut list: Partitions, watcher: &W) -> Result<(), W::Abort> {
+        self.heard_from_kafka();
+        self.stats.rebalances.set(self.stats.rebalances.get() + 1);
+        let names = names(&list);
+        let committed = self.committed(&names);
+        {
+            let mut state = self.state.borrow_mut();
+            state.assigning = true;
+            state.seeks.clear();
+            for ((topic, number), (offset, metadata)) in names.iter().zip(&committed) {
+                state.waiting_for.remove(topic);
+                self.compare_subscriptions(&mut state, metadata);
+                state.add(topic, *number, *offset);
+                if *offset < 0 && self.reads_from_end && state.is_late(topic) {
+                    // It appeared after we subscribed: everything in it is news.
+                    let beginning = i64::from(sys::bindings::RD_KAFKA_OFFSET_BEGINNING);
+                    state.seeks.insert((topic.clone(), *number), beginning);
+                }
+            }
+        }
+        let wish = watcher.assigned(&names);
+        {
+            let mut state = self.state.borrow_mut();
+            state.assigning = false;
+            for element in list.elements_mut() {
+                let key = (native::topic_of(element), element.partition);
+                if let Some(&offset) = state.seeks.get(&key) {
+                    element.offset = offset;
+                }
+            }
+            state.seeks.clear();
+        }
+        // SAFETY: a live client; the list is copied.
+        let refused = unsafe {
+            if rebalance::is_cooperative(self.client) {
+                let error = sys::bindings::rd_kafka_incremental_assign(self.client, list.raw());
+                native::take_error(error).map(|(_, reason)| reason)
+            } else {
+                let code = sys::bindings::rd_kafka_assign(self.client, list.raw());
+                (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| native::describe(code))
+            }
+        };
+        self.note_refusal(refused);
+        wish
+    }
+
+    fn revoke<W: Watcher>(&self, list: &Partitions, watcher: &W) -> Result<(), W::Abort> {
+        self.stats.rebalances.set(self.stats.rebalances.get() + 1);
+        let names = names(list);
+        // SAFETY: a live client.
+        let is_lost = unsafe { sys::bindings::rd_kafka_assignment_lost(self.client) } != 0;
+        if !is_lost {
+            // What is not acknowledged in time comes again at the new owner.
+            let _ = self.commit_now(Duration::from_secs(3));
+        }
+        let wish = watcher.revoked(&names, is_lost);
+        {
+            let mut state = self.state.borrow_mut();
+            for (topic, number) in &names {
+                state.remove(topic, *number);
+            }
+        }
+        // SAFETY: a live client and a valid list.
+        let refused = unsafe { rebalance::unassign(self.client, list.raw()) };
+        self.note_refusal(refused);
+        wish
+    }
+
+    fn note_refusal(&self, refused: Option<String>) {
+        if let Some(reason) = refused {
+            process::current().log.say(
+                Level::Warning,
+                format!(
+                    "Kafka consumer group \"{}\": {reason}",
+                    self.config.consumer_group
+                ),
+            );
+            self.state.borrow_mut().last_error = Some(reason);
+        }
+    }
+
+    /// The group's offsets and metadata; -1 where it has none or Kafka does not say in time.
+    fn committed(&self, partitions: &[TopicPartition]) -> Vec<(i64, Metadata)> {
+        let mut list = Partitions::new();
+        for (topic, number) in partitions {
+            list.add(topic, *number, native::INVALID_OFFSET);
+        }
+        let bound = i32::try_from(PATIENCE.as_millis()).unwrap_or(3000);
+        // SAFETY: a live client; the list is ours.
+        let code = unsafe { sys::bindings::rd_kafka_committed(self.client, list.raw(), bound) };
+        list.elements()
+            .iter()
+            .map(|element| {
+                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || element.metadata.is_null() {
+                    return (element.offset.max(-1), Metadata::default());
+                }
+                // SAFETY: librdkafka gives pointer and size of the metadata, alive with the list.
+                let bytes = unsafe {
+                    std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size)
+                };
+                (element.offset.max(-1), Metadata::read(bytes))
+            })
+            .collect()
+    }
+
+    fn compare_subscriptions(&self, state: &mut State, theirs: &Metadata) {
+        if theirs.subscriptions.is_empty()
+            || theirs.subscriptions == state.subscriptions
+            || state.conflict
+        {
+            return;
+        }
+        state.conflict = true;
+        process::current().log.say(
+            Level::Warning,
+            format!(
+                "Consumer group \"{}\" has members that subscribe different channels on the same topic: whoever gets a partition \
+                 skips what it did not subscribe, and the others never see it. Give every member the same channels, or each \
+                 set of channels its own group. (After a change of channels this is said once.)",
+                self.config.consumer_group
+            ),
+        );
+    }
+
+    /// True where a member with other subscriptions has committed to a partition of ours.
+    #[must_use]
+    pub fn has_conflict(&self) -> bool {
+        self.state.borrow().conflict
+    }
+}

@@ -1,0 +1,236 @@
+//! A member of a consumer group: fetches records in batches, hands them out one by one, and knows which were handled.
+//!
+//! Everything takes `&self`, because a callback may call back into the same broker, and no borrow is held while it runs. Records
+//! not handled yet stay in here, never on the stack: a PHP fatal error jumps over the stack, and librdkafka waits for ever
+//! for a client whose messages were not given back.
+#![allow(unsafe_code)]
+
+pub mod assignment;
+mod commit;
+mod hand;
+pub mod offsets;
+mod position;
+mod rebalance;
+mod source;
+mod state;
+mod view;
+
+pub use hand::Record;
+pub use position::Position;
+
+use std::cell::{Cell, RefCell};
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use crate::kafka::native::{self, Conf, Partitions};
+
+use self::rebalance::{Event, Events};
+use self::state::State;
+use crate::config::BrokerConfig;
+use crate::error::{Error, Result};
+use crate::process;
+use crate::topic::TopicFilter;
+
+/// Totals of one consumer.
+#[derive(Default)]
+pub struct Stats {
+    /// Records fetched and handed out.
+    pub consumed: Cell<u64>,
+    /// Their keys and values in bytes.
+    pub bytes: Cell<u64>,
+    /// Commits Kafka accepted.
+    pub commits: Cell<u64>,
+    /// Commits it refused.
+    pub commit_failures: Cell<u64>,
+    /// Times the group's partitions were dealt anew.
+    pub rebalances: Cell<u64>,
+}
+
+/// The consumer.
+pub struct Consumer {
+    pub(super) client: *mut sys::rd_kafka_t,
+    queue: *mut sys::rd_kafka_queue_t,
+    pub(super) commits: *mut sys::rd_kafka_queue_t,
+    pub(super) config: Arc<BrokerConfig>,
+    generation: u32,
+    events: Box<Events>,
+    state: RefCell<State>,
+    /// Totals.
+    pub stats: Stats,
+    pub(super) reads_from_end: bool,
+    pub(super) last_commit: Cell<Instant>,
+    pub(super) failed_before: Cell<u64>,
+    refreshed: Cell<Instant>,
+    connected: Cell<bool>,
+    asked: Cell<Option<Instant>>,
+    connected_at: Cell<Option<Instant>>,
+    closed: Cell<bool>,
+}
+
+impl Consumer {
+    /// Makes the client. Connects when [`Consumer::subscribe`] is called.
+    ///
+    /// # Errors
+    /// Configuration: properties librdkafka does not take.
+    pub fn start(config: &Arc<BrokerConfig>, patterns: bool) -> Result<Self> {
+        let mut properties = config.consumer_properties();
+        crate::kafka::embedded::resolve(config, &mut properties)?;
+        let refresh = "topic.metadata.refresh.interval.ms";
+        if !patterns && config.consumer_overrides.get(refresh).is_none() {
+            // A missing topic is looked for every second; with patterns that would mean listing all topics of the cluster.
+            properties.retain(|(name, _)| name != refresh);
+            properties.push((refresh.to_owned(), "1000".to_owned()));
+        }
+        let reads_from_end = properties.iter().any(|(name, value)| {
+            name == "auto.offset.reset" && matches!(value.as_str(), "latest" | "largest" | "end")
+        });
+        let mut conf = Conf::new(&properties, "consumer_config")?;
+        let events = Box::<Events>::default();
+        events.attach(&mut conf);
+        let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
+        // SAFETY: a live client; both queues are returned in `close`.
+        let (queue, commits) = unsafe {
+            sys::rd_kafka_poll_set_consumer(client);
+            (
+                sys::rd_kafka_queue_get_consumer(client),
+                sys::rd_kafka_queue_new(client),
+            )
+        };
+        Ok(Self {
+            client,
+            queue,
+            commits,
+            config: Arc::clone(config),
+            generation: process::generation(),
+            events,
+            state: RefCell::default(),
+            stats: Stats::default(),
+            reads_from_end,
+            last_commit: Cell::new(Instant::now()),
+            failed_before: Cell::new(0),
+            refreshed: Cell::new(Instant::now()),
+            connected: Cell::new(false),
+            asked: Cell::new(Some(Instant::now())),
+            connected_at: Cell::new(None),
+            closed: Cell::new(false),
+        })
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &Arc<BrokerConfig> {
+        &self.config
+    }
+
+    /// True in a forked child: the client belongs to the parent.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.generation != process::generation()
+    }
+
+    /// Subscribes to these topics, replacing what was subscribed before. `subscriptions` is the hash that goes into the
+    /// metadata of commits.
+    ///
+    /// # Errors
+    /// Configuration: a topic name or pattern librdkafka does not take.
+    pub fn subscribe(&self, filters: Vec<TopicFilter>, subscriptions: String) -> Result<()> {
+        let mut list = Partitions::new();
+        for filter in &filters {
+            let (TopicFilter::Exact(name) | TopicFilter::Regex(name)) = filter;
+            list.add(name, -1, native::INVALID_OFFSET);
+        }
+        {
+            let mut state = self.state.borrow_mut();
+            state.subscriptions = subscriptions;
+            if state.filters == filters {
+                return Ok(());
+            }
+            state.waiting_for.clear();
+            state.filters = filters;
+        }
+        self.remember_topics();
+        // SAFETY: a live client; the list is copied.
+        let code = unsafe { sys::rd_kafka_subscribe(self.client, list.raw()) };
+        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        Err(native::to_error(
+            code,
+            "Kafka's client cannot subscribe",
+            "",
+            &self.config.brokers,
+        ))
+    }
+
+    /// The next rebalance or error to deal with, if any.
+    pub(super) fn next_event(&self) -> Option<Event> {
+        self.events.next()
+    }
+
+    /// What Kafka refuses for good, once.
+    pub fn refused(&self) -> Option<Error> {
+        self.state.borrow_mut().refused.take()
+    }
+
+    /// Finishes in order: commits nothing (see [`Consumer::commit_now`]), leaves the group, ends the threads. Bounded by about
+    /// three seconds. Idempotent; does nothing in a forked child.
+    pub fn close(&self) {
+        if self.is_inherited() || self.closed.replace(true) {
+            return;
+        }
+        self.events.closing.store(true, Ordering::Release);
+        let mut state = self.state.borrow_mut();
+        let out = std::mem::take(&mut state.current);
+        state.hand.extend(out.into_iter().map(|(raw, _)| raw));
+        // SAFETY: messages first, then the group, then the queues, then the client; each once.
+        unsafe {
+            for raw in state.hand.drain(..) {
+                sys::rd_kafka_message_destroy(raw);
+            }
+            while let Some(event) = self.events.next() {
+                if let Event::Assign(list) | Event::Revoke(list) = event {
+                    rebalance::unassign(self.client, list.raw());
+                }
+            }
+            let farewell = sys::rd_kafka_queue_new(self.client);
+            native::take_error(sys::bindings::rd_kafka_consumer_close_queue(
+                self.client,
+                farewell,
+            ));
+            let until = Instant::now() + Duration::from_secs(3);
+            while sys::bindings::rd_kafka_consumer_closed(self.client) == 0
+                && Instant::now() < until
+            {
+                // As messages: what was fetched ahead cannot be served by callbacks.
+                let late = sys::bindings::rd_kafka_consume_queue(farewell, 50);
+                if !late.is_null() {
+                    sys::rd_kafka_message_destroy(late);
+                }
+            }
+            sys::rd_kafka_queue_destroy(farewell);
+            sys::rd_kafka_queue_destroy(self.queue);
+            sys::rd_kafka_queue_destroy(self.commits);
+            sys::bindings::rd_kafka_destroy_flags(self.client, NO_CONSUMER_CLOSE);
+        }
+    }
+
+    /// True after [`Consumer::close`].
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+}
+
+/// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: we have closed it ourselves, within a bound.
+const NO_CONSUMER_CLOSE: i32 = 8;
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,132 @@
+//! Where a consumer reads on: seek, pause and resume.
+#![allow(unsafe_code)]
+
+use std::rc::Rc;
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::assignment::{TopicPartition, PATIENCE};
+use super::Consumer;
+use crate::error::{Error, Result};
+use crate::kafka::native::{self, Partitions};
+use crate::log::Level;
+use crate::process;
+
+/// Where to read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// The first record Kafka still has.
+    Beginning,
+    /// Behind the last one.
+    End,
+    /// An offset, 0 or more.
+    Offset(i64),
+    /// The first record of this time (milliseconds since 1970) or later.
+    Time(i64),
+}
+
+impl Consumer {
+    /// Reads on from `position`. Inside `assigned` it takes effect before the first record, otherwise at once.
+    ///
+    /// # Errors
+    /// Configuration: the partition is not assigned to this consumer. Connection: Kafka does not answer.
+    pub fn seek(&self, topic: &str, partition: i32, position: Position) -> Result<()> {
+        let place = format!("Cannot seek in topic \"{topic}\" partition {partition}");
+        let assigned = self
+            .state
+            .borrow()
+            .index
+            .contains_key(&(Rc::from(topic), partition));
+        if !assigned {
+            return Err(Error::configuration(format!(
+                "{place}: it is not assigned to this consumer. Seek in the callback of onAssigned()."
+            )));
+        }
+        let offset = match position {
+            Position::Beginning => i64::from(sys::bindings::RD_KAFKA_OFFSET_BEGINNING),
+            Position::End => i64::from(sys::bindings::RD_KAFKA_OFFSET_END),
+            Position::Offset(offset) => offset,
+            Position::Time(time) => self.offset_at(topic, partition, time, &place)?,
+        };
+        {
+            let mut state = self.state.borrow_mut();
+            if state.assigning {
+                state.seeks.insert((topic.to_owned(), partition), offset);
+                return Ok(());
+            }
+            state.drop_from_hand(topic, partition);
+        }
+        self.seek_now(topic, partition, offset, &place)
+    }
+
+    fn seek_now(&self, topic: &str, partition: i32, offset: i64, place: &str) -> Result<()> {
+        let mut list = Partitions::new();
+        list.add(topic, partition, offset);
+        // SAFETY: a live client; the list is ours.
+        let failed = unsafe {
+            let error = sys::bindings::rd_kafka_seek_partitions(self.client, list.raw(), 5000);
+            native::take_error(error)
+        };
+        let code = failed.map_or_else(|| list.elements()[0].err, |(code, _)| code);
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(native::to_error(code, place, "", &self.config.brokers));
+        }
+        let mut state = self.state.borrow_mut();
+        if let Some(partition) = state.find(topic, partition) {
+            partition.moved(offset.max(-1));
+        }
+        Ok(())
+    }
+
+    fn offset_at(&self, topic: &str, partition: i32, time: i64, place: &str) -> Result<i64> {
+        let mut list = Partitions::new();
+        list.add(topic, partition, time);
+        let bound = i32::try_from(PATIENCE.as_millis()).unwrap_or(3000);
+        // SAFETY: a live client; the list is ours.
+        let code =
+            unsafe { sys::bindings::rd_kafka_offsets_for_times(self.client, list.raw(), bound) };
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(native::to_error(code, place, "", &self.config.brokers));
+        }
+        Ok(list.elements()[0].offset)
+    }
+
+    /// Stops or goes on fetching; `None`s mean everything assigned.
+    pub fn set_paused(&self, topic: Option<&str>, partition: Option<i32>, paused: bool) {
+        let chosen: Vec<TopicPartition> = {
+            let state = self.state.borrow();
+            let assigned = state.partitions.iter().flatten();
+            assigned
+                .filter(|assigned| topic.is_none_or(|topic| topic == &*assigned.topic))
+                .filter(|assigned| partition.is_none_or(|partition| partition == assigned.number))
+                .map(|assigned| (assigned.topic.to_string(), assigned.number))
+                .collect()
+        };
+        let mut list = Partitions::new();
+        for (topic, number) in &chosen {
+            list.add(topic, *number, native::INVALID_OFFSET);
+        }
+        // SAFETY: a live client; the list is ours.
+        unsafe {
+            if paused {
+                sys::bindings::rd_kafka_pause_partitions(self.client, list.raw());
+            } else {
+                sys::bindings::rd_kafka_resume_partitions(self.client, list.raw());
+            }
+        }
+        if !paused {
+            return;
+        }
+        for (topic, number) in chosen {
+            // What was fetched and not handled yet is fetched again after resume().
+            let first = self.state.borrow_mut().drop_from_hand(&topic, number);
+            if let Some(offset) = first {
+                let place = format!("Cannot pause topic \"{topic}\" partition {number}");
+                if let Err(error) = self.seek_now(&topic, number, offset, &place) {
+                    process::current().log.say(Level::Error, error.message());
+                }
+            }
+        }
+    }
+}

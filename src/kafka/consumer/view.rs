@@ -1,0 +1,208 @@
+//! What a consumer can be asked: what is assigned, how far it is behind, whether Kafka answers.
+#![allow(unsafe_code)]
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::Consumer;
+use crate::kafka::native;
+use crate::topic::TopicFilter;
+
+impl Consumer {
+    /// What is assigned: topic, partition, the next offset (negative: not known yet) and the lag (negative: not known yet).
+    #[must_use]
+    pub fn assignment(&self) -> Vec<(String, i32, i64, i64)> {
+        let state = self.state.borrow();
+        let assigned = state.partitions.iter().flatten();
+        assigned
+            .map(|partition| {
+                let (low, high) = self.watermarks(&partition.topic, partition.number);
+                let next = match (partition.position(), partition.group_offset()) {
+                    (next, _) if next >= 0 => next,
+                    (_, committed) if committed >= 0 => committed,
+                    _ if partition.at_end => high,
+                    _ => -1,
+                };
+                let lag = match (next, high) {
+                    (_, high) if high < 0 => -1,
+                    (next, high) if next >= 0 => (high - next).max(0),
+                    (_, high) => (high - low).max(0),
+                };
+                (partition.topic.to_string(), partition.number, next, lag)
+            })
+            .collect()
+    }
+
+    fn watermarks(&self, topic: &str, number: i32) -> (i64, i64) {
+        let topic = native::c_string(topic);
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: a live client; answers from memory, without asking Kafka.
+        let code = unsafe {
+            sys::bindings::rd_kafka_get_watermark_offsets(
+                self.client,
+                topic.as_ptr(),
+                number,
+                &raw mut low,
+                &raw mut high,
+            )
+        };
+        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            (low, high)
+        } else {
+            (-1, -1)
+        }
+    }
+
+    /// True where something is assigned and all of it is read to its end.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        let state = self.state.borrow();
+        let mut assigned = state.partitions.iter().flatten().peekable();
+        state.hand.is_empty()
+            && assigned.peek().is_some()
+            && assigned.all(|partition| partition.at_end)
+    }
+
+    /// True where nothing is assigned.
+    #[must_use]
+    pub fn is_unassigned(&self) -> bool {
+        self.state
+            .borrow()
+            .partitions
+            .iter()
+            .flatten()
+            .next()
+            .is_none()
+    }
+
+    /// True where nothing was subscribed but topics that do not exist.
+    #[must_use]
+    pub fn waits_for_everything(&self) -> bool {
+        let state = self.state.borrow();
+        !state.filters.is_empty()
+            && state.filters.iter().all(|filter| match filter {
+                TopicFilter::Exact(name) => state.waiting_for.contains(name),
+                TopicFilter::Regex(_) => false,
+            })
+    }
+
+    /// For a consumer that reads from the end: which topics there were before, so that later ones are read from their beginning.
+    pub(super) fn remember_topics(&self) {
+        let patterns = |filter: &TopicFilter| matches!(filter, TopicFilter::Regex(_));
+        let wanted = self.reads_from_end && self.state.borrow().filters.iter().any(patterns);
+        if wanted {
+            let topics = self.topics(Duration::from_secs(2));
+            self.state.borrow_mut().known_topics = topics;
+        }
+    }
+
+    /// All topics of the cluster, or `None` where Kafka does not answer in time.
+    pub(super) fn topics(&self, bound: Duration) -> Option<HashSet<String>> {
+        let mut metadata = std::ptr::null();
+        let bound = i32::try_from(bound.as_millis()).unwrap_or(1000);
+        // SAFETY: a live client; the answer is read and destroyed here.
+        unsafe {
+            let code = sys::bindings::rd_kafka_metadata(
+                self.client,
+                1,
+                std::ptr::null_mut(),
+                &raw mut metadata,
+                bound,
+            );
+            if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return None;
+            }
+            let count = usize::try_from((*metadata).topic_cnt).unwrap_or(0);
+            let topics = (0..count)
+                .map(|n| native::text((*(*metadata).topics.add(n)).topic))
+                .collect();
+            sys::bindings::rd_kafka_metadata_destroy(metadata);
+            Some(topics)
+        }
+    }
+
+    /// True once a broker answered and not all have gone since.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected.get()
+    }
+
+    pub(super) fn heard_from_kafka(&self) {
+        if !self.connected.get() {
+            self.connected.set(true);
+        }
+        if self.connected_at.get().is_none() {
+            self.connected_at.set(Some(Instant::now()));
+        }
+    }
+
+    /// While no broker is known to answer, asks: nothing else tells that a group which has nothing to read can be reached.
+    pub(super) fn look_for_kafka(&self) {
+        if self.connected.get()
+            || self
+                .asked
+                .get()
+                .is_some_and(|asked| asked.elapsed() < Duration::from_secs(1))
+        {
+            return;
+        }
+        self.asked.set(Some(Instant::now()));
+        let mut metadata = std::ptr::null();
+        // SAFETY: a live client; the answer is destroyed at once.
+        unsafe {
+            let code = sys::bindings::rd_kafka_metadata(
+                self.client,
+                0,
+                std::ptr::null_mut(),
+                &raw mut metadata,
+                50,
+            );
+            if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                sys::bindings::rd_kafka_metadata_destroy(metadata);
+                self.heard_from_kafka();
+            }
+        }
+    }
+
+    /// When a broker first answered.
+    #[must_use]
+    pub fn connected_at(&self) -> Option<Instant> {
+        self.connected_at.get()
+    }
+
+    /// The last thing Kafka complained about.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.state.borrow().last_error.clone()
+    }
+
+    /// Subscribed topics that do not exist yet.
+    #[must_use]
+    pub fn waiting_for(&self) -> Vec<String> {
+        self.state.borrow().waiting_for.iter().cloned().collect()
+    }
+
+    /// With patterns the periodic refresh is slow; a missing exact topic is still looked for every second.
+    pub(super) fn refresh_missing(&self) {
+        let due = self.refreshed.get().elapsed() >= Duration::from_secs(1);
+        if !due {
+            return;
+        }
+        self.refreshed.set(Instant::now());
+        let wanted = {
+            let state = self.state.borrow();
+            !state.waiting_for.is_empty()
+                && state
+                    .filters
+                    .iter()
+                    .any(|filter| matches!(filter, TopicFilter::Regex(_)))
+        };
+        if wanted {
+            // A full list makes librdkafka look at its subscription again.
+            drop(self.topics(Duration::from_millis(200)));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Waiting for acknowledgements, within bounds: on demand, at the end of a request, at the end of the process.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+
+use super::{poller, Producer};
+use crate::error::{Error, FailedMessage, Kind, Result};
+use crate::process;
+
+impl Producer {
+    /// Waits until everything queued is acknowledged or has failed; true if nothing is left.
+    pub fn settle(&self, until: Instant) -> bool {
+        loop {
+            if self.waiting() == 0 {
+                return true;
+            }
+            let remaining = until.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
+                return false;
+            }
+            // In slices: messages that still wait for their topic are not in librdkafka's count.
+            let slice = remaining.min(Duration::from_millis(50));
+            let before = Instant::now();
+            // SAFETY: a live client.
+            unsafe {
+                sys::rd_kafka_flush(
+                    self.client,
+                    i32::try_from(slice.as_millis().max(1)).unwrap_or(50),
+                )
+            };
+            if self.waiting() > 0 && before.elapsed() < Duration::from_micros(500) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Waits like [`Producer::settle`] and tells of everything that failed since the last time.
+    ///
+    /// # Errors
+    /// Delivery, naming each message that failed or is still on its way.
+    pub fn flush(&self, timeout: Duration) -> Result<()> {
+        let settled = self.settle(Instant::now() + timeout);
+        let (mut failed, mut count) = self.failures.take();
+        if !settled {
+            let left = self.waiting();
+            count += left;
+            let topics = self.topics.lock();
+            let reason = format!(
+                "no acknowledgement within {} ms; still queued",
+                timeout.as_millis()
+            );
+            failed.extend(
+                self.flight
+                    .outstanding(1000)
+                    .into_iter()
+                    .map(|(id, topic)| FailedMessage {
+                        id,
+                        topic: topics.name(topic),
+                        reason: reason.clone(),
+                        kind: Kind::Connection,
+                    }),
+            );
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        let first = failed.first().map_or_else(String::new, |first| {
+            format!(
+                " The first: {} for topic \"{}\" ({}).",
+                first.id, first.topic, first.reason
+            )
+        });
+        let advice = if self.is_reachable() {
+            String::new()
+        } else {
+            format!(" Is Kafka running at {}?", self.config.brokers)
+        };
+        Err(Error::delivery(
+            format!("{count} message(s) were not delivered.{first}{advice}"),
+            failed,
+        ))
+    }
+
+    /// The flush at the end of a request: bounded, and skipped after one that timed out until a broker answers again. With a
+    /// spool, what is left is written there, because a worker may be killed between requests.
+    pub fn end_request(&self, bound: Duration) {
+        if self.waiting() == 0 {
+            return;
+        }
+        if self.suspended.load(Ordering::Acquire) && self.flight.answered.load(Ordering::Acquire) {
+            self.suspended.store(false, Ordering::Release);
+        }
+        let bound = if self.suspended.load(Ordering::Acquire) {
+            Duration::ZERO
+        } else {
+            bound
+        };
+        if self.settle(Instant::now() + bound) {
+            return;
+        }
+        if !self.suspended.swap(true, Ordering::AcqRel) {
+            self.flight.answered.store(false, Ordering::Release);
+        }
+        if self.spool.is_some() {
+            self.park(Duration::from_millis(500));
+        }
+    }
+
+    /// Takes everything out of the queue and into the spool.
+    fn park(&self, bound: Duration) {
+        self.parking.store(true, Ordering::Release);
+        self.purge();
+        self.settle(Instant::now() + bound);
+        self.parking.store(false, Ordering::Release);
+    }
+
+    pub(super) fn purge(&self) {
+        // SAFETY: a live client.
+        unsafe {
+            sys::rd_kafka_purge(
+                self.client,
+                sys::bindings::RD_KAFKA_PURGE_F_QUEUE | sys::bindings::RD_KAFKA_PURGE_F_INFLIGHT,
+            )
+        };
+        self.room.lock().expel();
+        poller::wake(self);
+    }
+
+    /// The end of the process: waits for acknowledgements (2 s at most while no broker is known to be reachable), then
+    /// spools or reports what is left, and ends the thread. Idempotent.
+    pub fn close(&self, until: Instant) {
+        let Some(thread) = self.thread.lock().take() else {
+            return;
+        };
+        let hopeless = Instant::now() + Duration::from_secs(2);
+        loop {
+            let now = Instant::now();
+            if self.settle((now + Duration::from_millis(50)).min(until)) || Instant::now() >= until
+            {
+                break;
+            }
+            if Instant::now() >= hopeless && !self.is_reachable() {
+                break;
+            }
+        }
+        self.closing.store(true, Ordering::Release);
+        if self.waiting() > 0 {
+            self.purge();
+        }
+        poller::wake(self);
+        if thread.join().is_err() {
+            process::current().log.say(
+                crate::log::Level::Error,
+                "The delivery thread ended with a panic; messages may not have been reported.",
+            );
+        }
+    }
+}
