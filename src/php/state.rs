@@ -25,6 +25,7 @@ impl Environment for PhpEnvironment {
             if let Some(text) = value
                 .map(Zval::dereference)
                 .and_then(Zval::coerce_to_string)
+                .filter(|text| !text.trim().is_empty())
             {
                 return Some(text);
             }

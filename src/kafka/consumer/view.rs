@@ -99,29 +99,8 @@ impl Consumer {
         }
     }
 
-    /// All topics of the cluster, or `None` where Kafka does not answer in time.
-    pub(super) fn topics(&self, bound: Duration) -> Option<HashSet<String>> {
-        let mut metadata = std::ptr::null();
-        let bound = i32::try_from(bound.as_millis()).unwrap_or(1000);
-        // SAFETY: a live client; the answer is read and destroyed here.
-        unsafe {
-            let code = sys::bindings::rd_kafka_metadata(
-                self.client,
-                1,
-                std::ptr::null_mut(),
-                &raw mut metadata,
-                bound,
-            );
-            if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return None;
-            }
-            let count = usize::try_from((*metadata).topic_cnt).unwrap_or(0);
-            let topics = (0..count)
-                .map(|n| native::text((*(*metadata).topics.add(n)).topic))
-                .collect();
-            sys::bindings::rd_kafka_metadata_destroy(metadata);
-            Some(topics)
-        }
+    fn topics(&self, bound: Duration) -> Option<HashSet<String>> {
+        native::topics(self.client, bound)
     }
 
     /// True once a broker answered and not all have gone since.

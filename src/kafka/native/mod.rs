@@ -5,7 +5,9 @@ mod conf;
 mod errors;
 mod partitions;
 
+use std::collections::HashSet;
 use std::ffi::{c_char, c_void, CStr, CString};
+use std::time::Duration;
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
@@ -61,3 +63,28 @@ pub(crate) fn opaque<T>(value: *const T) -> *mut c_void {
 
 /// `RD_KAFKA_OFFSET_INVALID`: no offset.
 pub const INVALID_OFFSET: i64 = -1001;
+
+/// All topics of the cluster, or `None` where Kafka does not answer in time.
+pub(crate) fn topics(client: *mut sys::rd_kafka_t, bound: Duration) -> Option<HashSet<String>> {
+    let mut metadata = std::ptr::null();
+    let bound = i32::try_from(bound.as_millis()).unwrap_or(1000);
+    // SAFETY: callers hold a live client; the answer is read and destroyed here.
+    unsafe {
+        let code = sys::bindings::rd_kafka_metadata(
+            client,
+            1,
+            std::ptr::null_mut(),
+            &raw mut metadata,
+            bound,
+        );
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        let count = usize::try_from((*metadata).topic_cnt).unwrap_or(0);
+        let topics = (0..count)
+            .map(|n| text((*(*metadata).topics.add(n)).topic))
+            .collect();
+        sys::bindings::rd_kafka_metadata_destroy(metadata);
+        Some(topics)
+    }
+}
