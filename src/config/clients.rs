@@ -24,7 +24,7 @@ const PRODUCER: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "1000000"),
     ("queue.buffering.max.kbytes", "524288"),
     ("message.timeout.ms", "300000"),
-    ("topic.metadata.propagation.max.ms", "10000"),
+    ("topic.metadata.propagation.max.ms", "5000"),
 ];
 
 /// The bytes bound what is fetched ahead, not the count: librdkafka's default of 100,000 messages

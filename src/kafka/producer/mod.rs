@@ -4,6 +4,7 @@
 mod admin;
 pub mod clients;
 pub mod delivery;
+mod fate;
 mod flight;
 mod flush;
 mod poller;
