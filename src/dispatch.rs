@@ -1,5 +1,6 @@
 //! Which callback gets a record: exactly one, the exact subscription before a pattern, among patterns the first subscribed.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -63,9 +64,18 @@ pub enum Route<'r, C> {
     NotAnEnvelope(Error),
 }
 
+#[derive(Debug)]
+struct Last {
+    topic: String,
+    channel: String,
+    place: usize,
+}
+
 /// All subscriptions of a consumer, in the order they were made.
 #[derive(Debug)]
 pub struct Subscriptions<C> {
+    /// Where the last record went: the next one is often of the same channel.
+    last: RefCell<Option<Last>>,
     all: Vec<Rc<Subscription<C>>>,
     channels: HashMap<String, usize>,
     topics: HashMap<String, usize>,
@@ -75,6 +85,7 @@ pub struct Subscriptions<C> {
 impl<C> Default for Subscriptions<C> {
     fn default() -> Self {
         Self {
+            last: RefCell::default(),
             all: Vec::new(),
             channels: HashMap::new(),
             topics: HashMap::new(),
@@ -145,6 +156,7 @@ impl<C> Subscriptions<C> {
     }
 
     fn reindex(&mut self) {
+        self.last.take();
         self.channels.clear();
         self.topics.clear();
         self.patterns.clear();
@@ -246,10 +258,20 @@ impl<C> Subscriptions<C> {
                 (None, None) => Route::Unclaimed,
             };
         };
+        if let Some(last) = &*self.last.borrow() {
+            if last.channel == channel && last.topic == topic {
+                return Route::To(Rc::clone(&self.all[last.place]), Some(scanned));
+            }
+        }
         if !map.maps_to(channel, topic) {
             return raw.map_or(Route::Mismatch(scanned), |raw| Route::To(raw, None));
         }
         if let Some(&place) = self.channels.get(channel) {
+            *self.last.borrow_mut() = Some(Last {
+                topic: topic.to_owned(),
+                channel: channel.to_owned(),
+                place,
+            });
             return Route::To(Rc::clone(&self.all[place]), Some(scanned));
         }
         for &place in &self.patterns {

@@ -7,12 +7,13 @@
 //!        └ kafka        librdkafka: producer clients, the consumer, topics, the embedded broker
 //!           ├ spool         messages Kafka did not take, on disk
 //!           ├ record, loop_guard    a message with its bytes, and the one in hand
-//!           └ message, topic, ids, config, error, log, process    what everything stands on
+//!           └ message, topic, ids, config, error, log, clock, process    what everything stands on
 //! ```
 //!
 //! Dependencies point down only. Everything outside `php` builds and tests without PHP (`--no-default-features`).
 #![deny(unsafe_code)]
 
+pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod error;

@@ -2,6 +2,7 @@
 //! feed itself for ever.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Kind, Result};
@@ -10,14 +11,13 @@ use crate::process;
 use crate::record::Message;
 
 /// What one callback was given.
-#[allow(clippy::large_enum_variant)] // one message is the usual case, and boxing it would cost it an allocation
 enum Hand {
-    One(Message),
-    Many(Vec<Message>),
+    One(Rc<Message>),
+    Many(Vec<Rc<Message>>),
 }
 
 impl Hand {
-    fn messages(&self) -> &[Message] {
+    fn messages(&self) -> &[Rc<Message>] {
         match self {
             Self::One(message) => std::slice::from_ref(message),
             Self::Many(messages) => messages,
@@ -38,13 +38,13 @@ pub struct InHand {
 impl InHand {
     /// From now on this record is in hand.
     #[must_use]
-    pub fn one(message: Message) -> Self {
+    pub fn one(message: Rc<Message>) -> Self {
         Self::hold(Hand::One(message))
     }
 
     /// From now on these records are in hand.
     #[must_use]
-    pub fn many(messages: Vec<Message>) -> Self {
+    pub fn many(messages: Vec<Rc<Message>>) -> Self {
         Self::hold(Hand::Many(messages))
     }
 
@@ -137,7 +137,7 @@ mod tests {
         let message = Message::new(Some("user.1"), "paid", Some(br#"{"a":1,"b":"x\/y"}"#));
         let id = message.id().into_owned();
         assert_eq!(repeats("user.1", "paid", Some(b"{}")), None);
-        let held = InHand::one(message);
+        let held = InHand::one(message.into());
         assert_eq!(
             repeats("user.1", "paid", Some(br#"{"b":"x/y","a":1}"#)),
             Some(id)
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(hops(8), Ok(0));
         let old = Message::new(Some("a"), "e", None)
             .with_headers(vec![("x-realtime-hops".into(), Some(b"7".to_vec()))]);
-        let _held = InHand::many(vec![old]);
+        let _held = InHand::many(vec![old.into()]);
         assert_eq!(hops(8), Ok(8));
         assert!(hops(7).is_err());
     }

@@ -20,7 +20,7 @@ static AT_FORK: Once = Once::new();
 /// Counters that outlive any one client. All are totals since the process (or fork) began.
 #[derive(Default)]
 pub struct Counters {
-    /// Messages handed to a producer.
+    /// Messages handed to producers that are closed; a live one counts its own.
     pub produced: AtomicU64,
     /// Their keys and values, in bytes.
     pub produced_bytes: AtomicU64,

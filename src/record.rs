@@ -33,7 +33,7 @@ enum Text {
 /// A message, immutable.
 #[derive(Debug, Clone, Default)]
 pub struct Message {
-    bytes: Rc<[u8]>,
+    bytes: Box<[u8]>,
     /// Where the value ends in `bytes`; the record key stands behind it. `None` for a tombstone.
     value: Option<usize>,
     /// `None` for a raw record.
@@ -59,6 +59,14 @@ enum Key {
 fn place(bytes: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
     start..start + part.len()
+}
+
+/// Both in one allocation.
+fn join(value: &[u8], key: &[u8]) -> Box<[u8]> {
+    let mut both = Vec::with_capacity(value.len() + key.len());
+    both.extend_from_slice(value);
+    both.extend_from_slice(key);
+    both.into()
 }
 
 fn text(bytes: &[u8], found: std::borrow::Cow<'_, str>) -> Text {
@@ -150,9 +158,9 @@ impl Message {
     }
 
     fn from_parts(value: &[u8], key: Option<&[u8]>, scanned: Option<&Scanned<'_>>) -> Self {
-        let bytes: Rc<[u8]> = match key {
-            None | Some([]) => Rc::from(value),
-            Some(key) => [value, key].concat().into(),
+        let bytes: Box<[u8]> = match key {
+            None | Some([]) => value.into(),
+            Some(key) => join(value, key),
         };
         let field = |found: &Option<std::borrow::Cow<'_, str>>| {
             found.clone().map(|found| text(value, found))

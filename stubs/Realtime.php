@@ -28,6 +28,13 @@ use Toporia\Realtime\Exception\UnknownTopicException;
 final class Realtime
 {
     /**
+     * Not made: its methods are static.
+     */
+    private function __construct()
+    {
+    }
+
+    /**
      * Sets the configuration for this request, usually the array of config/realtime.php. Connects nothing.
      *
      * Lasts until the request ends; calling it again replaces it.

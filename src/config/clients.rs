@@ -37,7 +37,7 @@ const CONSUMER: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("queued.min.messages", "1000000"),
-    ("queued.max.messages.kbytes", "65536"),
+    ("queued.max.messages.kbytes", "16384"),
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.wait.max.ms", "100"),
     ("fetch.error.backoff.ms", "100"),
@@ -57,6 +57,16 @@ impl BrokerConfig {
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         self.brokers == EMBEDDED
+    }
+
+    /// True where every broker is on this machine.
+    fn is_local(&self) -> bool {
+        self.is_embedded()
+            || self.brokers.split(',').all(|address| {
+                let address = address.rsplit_once("://").map_or(address, |(_, rest)| rest);
+                let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+                host == "localhost" || host == "[::1]" || host.starts_with("127.")
+            })
     }
 
     /// Every property of a producer, by name. `bootstrap.servers` is [`EMBEDDED`] where the address
@@ -85,9 +95,11 @@ impl BrokerConfig {
     pub fn consumer_properties(&self) -> Vec<(String, String)> {
         let mut all = self.common();
         defaults(&mut all, CONSUMER);
-        if self.is_embedded() {
-            // It does not wake a waiting fetch, and keeps a vanished member for its whole session.
-            all.set("fetch.wait.max.ms", "10");
+        if self.is_local() {
+            // A developer's machine: a worker that was killed is missed after seconds, and the embedded broker, which keeps a
+            // vanished member for its whole session and does not wake a waiting fetch, answers quickly. 6000 is the least a
+            // Kafka takes with its own defaults.
+            all.set("fetch.wait.max.ms", "20");
             all.set("session.timeout.ms", "6000");
             all.set("heartbeat.interval.ms", "1000");
         }

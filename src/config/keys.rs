@@ -174,6 +174,8 @@ pub(super) const TOP_LEVEL: &[&str] = &[
     "handlers",
     "middleware",
     "commands",
+    "bindings",
+    "restart_file",
     "gateway",
     "log",
     "default",

@@ -95,6 +95,26 @@ impl Envelope<'_> {
     }
 }
 
+/// Appends an envelope of a new event up to its data: `{"id":…,"type":"event","channel":…,"event":…`. The id is one of ours, which
+/// needs no escaping. The data may follow as `,"data":…`, then [`write_end`].
+pub fn write_event(out: &mut Vec<u8>, id: &[u8; crate::ids::ID_LEN], channel: &str, event: &str) {
+    out.reserve(128 + channel.len() + event.len());
+    out.extend_from_slice(br#"{"id":"#);
+    out.push(b'"');
+    out.extend_from_slice(id);
+    out.extend_from_slice(br#"","type":"event","channel":"#);
+    write_php_string(out, channel);
+    out.extend_from_slice(br#","event":"#);
+    write_php_string(out, event);
+}
+
+/// Appends the end of an envelope.
+pub fn write_end(out: &mut Vec<u8>, timestamp: i64) {
+    out.extend_from_slice(br#","timestamp":"#);
+    write_int(out, timestamp);
+    out.push(b'}');
+}
+
 /// Appends an envelope to `out`, keys in the order id, type, channel, event, data, timestamp.
 /// What is `None`, and data that is `null`, is left out. `data_json` is written as it is. An `id`
 /// that is not UTF-8 is written with replacement characters.
@@ -133,9 +153,7 @@ pub fn write_envelope(
         out.extend_from_slice(br#","data":"#);
         out.extend_from_slice(data);
     }
-    out.extend_from_slice(br#","timestamp":"#);
-    write_int(out, timestamp);
-    out.push(b'}');
+    write_end(out, timestamp);
 }
 
 fn write_int(out: &mut Vec<u8>, value: i64) {

@@ -1,5 +1,7 @@
 //! Arguments as PHP users give them: numbers and Stringables where a string is expected, arrays of headers, configuration arrays.
 
+use std::borrow::Cow;
+
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::flags::DataType;
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
@@ -83,24 +85,26 @@ pub fn bytes(value: &Zval, place: &str) -> Result<Vec<u8>, Trouble> {
 }
 
 /// The same as UTF-8 text.
-pub fn text(value: &Zval, place: &str) -> Result<String, Trouble> {
+pub fn text<'a>(value: &'a Zval, place: &str) -> Result<Cow<'a, str>, Trouble> {
     let value = value.dereference();
     if let Some(text) = value.zend_str().and_then(|text| text.as_str().ok()) {
-        return Ok(text.to_owned());
+        return Ok(Cow::Borrowed(text));
     }
-    String::from_utf8(bytes(value, place)?).map_err(|error| {
-        Error::channel(format!(
-            "Toporia\\Realtime\\{place} is not valid UTF-8 (byte {}).",
-            error.utf8_error().valid_up_to()
-        ))
-        .into()
-    })
+    String::from_utf8(bytes(value, place)?)
+        .map(Cow::Owned)
+        .map_err(|error| {
+            Error::channel(format!(
+                "Toporia\\Realtime\\{place} is not valid UTF-8 (byte {}).",
+                error.utf8_error().valid_up_to()
+            ))
+            .into()
+        })
 }
 
 /// `None` for null or an absent argument.
-pub fn optional<T>(
-    value: Option<&Zval>,
-    read: impl FnOnce(&Zval) -> Result<T, Trouble>,
+pub fn optional<'a, T>(
+    value: Option<&'a Zval>,
+    read: impl FnOnce(&'a Zval) -> Result<T, Trouble>,
 ) -> Result<Option<T>, Trouble> {
     match value.map(Zval::dereference) {
         None => Ok(None),

@@ -61,7 +61,7 @@ fn prepare(place: usize, entry: &Zval) -> Result<Prepared, Trouble> {
     let here = format!("Broker::publishBatch(): entry {place} of $messages");
     if let Some(object) = entry.object() {
         let message = ZendClassObject::<Message>::from_zend_obj(object);
-        if let Some(inner) = message.map(|message| message.inner.clone()) {
+        if let Some(inner) = message.map(|message| Inner::clone(&message.inner)) {
             let channel = inner.channel().map(str::to_owned).ok_or_else(|| {
                 Error::channel(format!(
                     "{here} has no channel; give it one in Message::event()."
@@ -96,7 +96,7 @@ fn prepare(place: usize, entry: &Zval) -> Result<Prepared, Trouble> {
             has_data.then_some(bytes.as_slice()),
         ))
     })?;
-    Ok((channel, inner, key, headers))
+    Ok((channel.into_owned(), inner, key, headers))
 }
 
 fn totals(queued: u64, failed: u64, time: f64, throughput: f64) -> ext_php_rs::error::Result<Zval> {

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ext_php_rs::convert::IntoZvalDyn;
 use ext_php_rs::prelude::*;
-use ext_php_rs::types::{ZendClassObject, Zval};
+use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 
 use super::arguments::{self, finish, Trouble};
 use super::callback::Callback;
@@ -216,6 +217,24 @@ impl Drop for Broker {
     }
 }
 
+/// The same call to the publisher of `fake()` or `swap()`. What is missing is null, or no headers.
+fn instead(publisher: &Zval, method: &str, given: &[Option<&Zval>]) -> PhpResult<Zval> {
+    let mut none = Zval::new();
+    none.set_hashtable(ZendHashTable::new());
+    let null = Zval::null();
+    let arguments: Vec<&dyn IntoZvalDyn> = given
+        .iter()
+        .enumerate()
+        .map(|(place, value)| match value {
+            Some(value) => *value as &dyn IntoZvalDyn,
+            None if place == 3 => &none,
+            None => &null,
+        })
+        .collect();
+    finish(state::call_publisher(publisher, method, arguments).map(Some))
+        .map(|result| result.unwrap_or_else(Zval::null))
+}
+
 fn style(callback: Option<&Zval>) -> Style {
     match callback.map(Zval::dereference) {
         Some(value) if !value.is_null() => Style::Single,
@@ -255,6 +274,14 @@ impl Broker {
         key: Option<&Zval>,
         headers: Option<&Zval>,
     ) -> PhpResult<Zval> {
+        if let Some(publisher) = state::stand_in() {
+            let message = super::object(Message::new(Rc::clone(&message.inner)));
+            return instead(
+                &publisher,
+                "publish",
+                &[Some(channel), Some(&message), key, headers],
+            );
+        }
         let send = || {
             let channel = arguments::text(channel, "Broker::publish(): Argument #1 ($channel)")?;
             let key = arguments::optional(key, |key| {
@@ -276,6 +303,15 @@ impl Broker {
     /// Sends many messages and waits for their acknowledgement.
     #[php(defaults(flushTimeoutMs = 10000))]
     pub fn publish_batch(&self, messages: &Zval, flushTimeoutMs: i64) -> PhpResult<Zval> {
+        if let Some(publisher) = state::stand_in() {
+            let mut timeout = Zval::new();
+            timeout.set_long(flushTimeoutMs);
+            return instead(
+                &publisher,
+                "publishBatch",
+                &[Some(messages), Some(&timeout)],
+            );
+        }
         finish(batch::publish(self, messages, milliseconds(flushTimeoutMs)).map(Some))
             .map(|totals| totals.unwrap_or_else(Zval::null))
     }
@@ -290,6 +326,18 @@ impl Broker {
         headers: Option<&Zval>,
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
+        if let Some(publisher) = state::stand_in() {
+            let partition = partition.map(|number| {
+                let mut value = Zval::new();
+                value.set_long(number);
+                value
+            });
+            return instead(
+                &publisher,
+                "send",
+                &[Some(topic), Some(value), key, headers, partition.as_ref()],
+            );
+        }
         let send = || {
             let topic = arguments::text(topic, "Broker::send(): Argument #1 ($topic)")?;
             let key = arguments::optional(key, |key| {

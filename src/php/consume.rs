@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::exception::PhpException;
@@ -30,11 +31,11 @@ const SLICE: Duration = Duration::from_millis(100);
 /// Messages that were not acknowledged and come again, with the time they are due.
 #[derive(Default)]
 pub struct Redelivery {
-    waiting: VecDeque<(Instant, Inner)>,
+    waiting: VecDeque<(Instant, Rc<Inner>)>,
 }
 
 impl Redelivery {
-    fn due(&mut self) -> Option<Inner> {
+    fn due(&mut self) -> Option<Rc<Inner>> {
         let now = Instant::now();
         let place = self.waiting.iter().position(|(due, _)| *due <= now)?;
         self.waiting.remove(place).map(|(_, message)| message)
@@ -74,9 +75,14 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
         }));
     }
     if broker.config.delivery != Delivery::AtLeastOnce {
-        return Err(Error::configuration(
-            "delivery: only \"at-least-once\" is there in this version.",
-        ));
+        return Err(Error::configuration(format!(
+            "delivery \"{}\" comes with a later version. Set 'delivery' of broker \"{}\" to \"at-least-once\", or leave it out.",
+            match broker.config.delivery {
+                Delivery::AtMostOnce => "at-most-once",
+                _ => "exactly-once",
+            },
+            broker.config.name
+        )));
     }
     Ok(())
 }
@@ -204,7 +210,7 @@ fn take(
     php: &PhpHandler<'_>,
     consumer: &Consumer,
     record: &Record,
-) -> Result<Option<Inner>, Trouble> {
+) -> Result<Option<Rc<Inner>>, Trouble> {
     let broker = php.broker;
     let tally = &broker.tally;
     let count = |cell: &std::cell::Cell<u64>| cell.set(cell.get() + 1);
@@ -288,7 +294,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         strategy.wait(origin.attempt)
     };
     if let Some(wait) = wait.or_else(|| (!config.dlq).then_some(strategy.longest)) {
-        let mut again = message.inner.clone();
+        let mut again = Inner::clone(&message.inner);
         if let Some(origin) = again.origin.as_mut() {
             origin.attempt += 1;
         }
@@ -296,7 +302,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
             .redelivery
             .borrow_mut()
             .waiting
-            .push_back((Instant::now() + wait, again));
+            .push_back((Instant::now() + wait, again.into()));
         return Ok(());
     }
     let class = why

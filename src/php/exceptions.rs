@@ -148,7 +148,10 @@ pub fn register() -> ext_php_rs::error::Result<()> {
     )?;
     register!(C::MessageTooLarge, at_runtime("MessageTooLargeException"))?;
     register!(C::UnknownTopic, at_runtime("UnknownTopicException"))?;
-    register!(C::HopLimit, at_runtime("HopLimitException"))?;
+    register!(
+        C::HopLimit,
+        at_runtime("HopLimitException").implements((|| C::Permanent.entry(), "Permanent"))
+    )?;
     register!(
         C::Batch,
         at_runtime("BatchException")

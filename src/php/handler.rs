@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::types::{ZendHashTable, Zval};
@@ -13,6 +13,7 @@ use super::broker::Broker;
 use super::callback::Callback;
 use super::message::Message;
 use super::{lifecycle, signals, zend};
+use crate::clock::coarse_ms;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::assignment::{TopicPartition, Watcher};
@@ -33,7 +34,7 @@ pub enum Abort {
 }
 
 /// PHP's signal handlers and the log get their turn this often.
-const BREATH: Duration = Duration::from_millis(50);
+const BREATH_MS: u64 = 50;
 
 /// The callbacks that are not about records.
 #[derive(Default)]
@@ -41,9 +42,9 @@ pub struct Hooks {
     assigned: RefCell<Option<Rc<Callback>>>,
     revoked: RefCell<Option<Rc<Callback>>>,
     tick: RefCell<Option<Rc<Callback>>>,
-    every: Cell<Duration>,
-    ticked: Cell<Option<Instant>>,
-    breathed: Cell<Option<Instant>>,
+    every_ms: Cell<u64>,
+    ticked: Cell<Option<u64>>,
+    breathed: Cell<Option<u64>>,
     in_tick: Cell<bool>,
 }
 
@@ -72,7 +73,8 @@ impl Hooks {
     pub fn set_tick(&self, value: &Zval, every: Duration, place: &str) -> Result<(), PhpException> {
         let old = self.tick.replace(Some(callback(value, place)?));
         drop(old);
-        self.every.set(every);
+        self.every_ms
+            .set(u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
         Ok(())
     }
 
@@ -95,7 +97,7 @@ pub struct PhpHandler<'a> {
 }
 
 /// The message of a record.
-pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Inner {
+pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
     let origin = Origin {
         topic: Rc::clone(&record.topic),
         partition: record.partition,
@@ -107,13 +109,13 @@ pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Inner {
             record.timestamp_ms()
         },
     };
-    Inner::from_record(
+    Rc::new(Inner::from_record(
         record.value(),
         record.key(),
         record.headers(),
         envelope,
         origin,
-    )
+    ))
 }
 
 impl PhpHandler<'_> {
@@ -128,20 +130,20 @@ impl PhpHandler<'_> {
         })
     }
 
-    fn hold(&self, messages: &[Inner]) -> Option<InHand> {
+    fn hold(&self, messages: &[Rc<Inner>]) -> Option<InHand> {
         match messages {
             _ if !self.broker.config.loop_guard => None,
-            [one] => Some(InHand::one(one.clone())),
+            [one] => Some(InHand::one(Rc::clone(one))),
             many => Some(InHand::many(many.to_vec())),
         }
     }
 
-    fn tick(&self, now: Instant) -> Result<(), Abort> {
+    fn tick(&self, now: u64) -> Result<(), Abort> {
         let hooks = &self.broker.hooks;
         let due = hooks
             .ticked
             .get()
-            .is_none_or(|last| now.duration_since(last) >= hooks.every.get());
+            .is_none_or(|last| now.saturating_sub(last) >= hooks.every_ms.get());
         let hook = hooks.tick.borrow().clone();
         if let Some(hook) = hook.filter(|_| due && !hooks.in_tick.get()) {
             hooks.ticked.set(Some(now));
@@ -245,7 +247,7 @@ impl Handler<Record> for PhpHandler<'_> {
         }
         let mut list = ZendHashTable::with_capacity(u32::try_from(messages.len()).unwrap_or(0));
         for message in &messages {
-            let object = super::object(Message::new(message.clone()));
+            let object = super::object(Message::new(Rc::clone(message)));
             if let Err(error) = list.push(object) {
                 return Err((
                     0,
@@ -284,12 +286,12 @@ impl Handler<Record> for PhpHandler<'_> {
 
     fn breathe(&self) -> Result<(), Abort> {
         zend::serve_interrupt();
-        let now = Instant::now();
+        let now = coarse_ms();
         let hooks = &self.broker.hooks;
         if hooks
             .breathed
             .get()
-            .is_none_or(|last| now.duration_since(last) >= BREATH)
+            .is_none_or(|last| now.saturating_sub(last) >= BREATH_MS)
         {
             hooks.breathed.set(Some(now));
             signals::dispatch();

@@ -1,6 +1,7 @@
 //! `Toporia\Realtime\Message`.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendHashTable, Zval};
@@ -22,15 +23,15 @@ fn json_serializable() -> &'static ClassEntry {
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
 #[php(implements(ce = json_serializable, stub = "\\JsonSerializable"))]
 pub struct Message {
-    pub(super) inner: Inner,
+    pub(super) inner: Rc<Inner>,
     decoded: Cell<Option<Zval>>,
 }
 
 impl Message {
     /// Wraps a message of the core.
-    pub fn new(inner: Inner) -> Self {
+    pub fn new(inner: impl Into<Rc<Inner>>) -> Self {
         Self {
-            inner,
+            inner: inner.into(),
             decoded: Cell::new(None),
         }
     }
@@ -97,14 +98,15 @@ impl Message {
     }
 }
 
-/// Encodes data as `json_encode` does; `None` for null, which an envelope leaves out.
+/// Appends data as `json_encode` gives it; false for null, which an envelope leaves out (what was appended is to be cut off).
 pub fn encode_data(data: Option<&Zval>, out: &mut Vec<u8>) -> Result<bool, Trouble> {
     let Some(data) = data.map(Zval::dereference).filter(|data| !data.is_null()) else {
         return Ok(false);
     };
+    let from = out.len();
     match json::encode(data, out) {
         // jsonSerialize() may have answered null.
-        Ok(()) => Ok(out.as_slice() != b"null"),
+        Ok(()) => Ok(&out[from..] != b"null"),
         Err(json::EncodeError::Json(error)) => Err(error.into()),
         Err(json::EncodeError::Pending) => Err(Trouble::Pending),
     }
@@ -225,8 +227,8 @@ impl Message {
     }
 
     /// A copy with that record key; null: the channel is the key.
-    pub fn with_key(&self, key: Option<&Zval>) -> PhpResult<Zval> {
-        let key = arguments::optional(key, |key| {
+    pub fn with_key(&self, key: &Zval) -> PhpResult<Zval> {
+        let key = arguments::optional(Some(key), |key| {
             arguments::bytes(key, "Message::withKey(): Argument #1 ($key)")
         });
         hand_out(key.map(|key| Self::new(self.inner.with_key(key.as_deref()))))

@@ -38,7 +38,7 @@ use ext_php_rs::class::RegisteredClass;
 use ext_php_rs::convert::IntoZval;
 use ext_php_rs::flags::IniEntryPermission;
 use ext_php_rs::prelude::*;
-use ext_php_rs::types::{ZendClassObject, ZendObject, Zval};
+use ext_php_rs::types::{ZendClassObject, ZendObject, ZendStr, Zval};
 use ext_php_rs::zend::{IniEntryDef, IniEntryDefs, ModuleEntry};
 use ext_php_rs::{info_table_end, info_table_row, info_table_start};
 
@@ -79,7 +79,7 @@ static INI: IniEntryDefs<8> = IniEntryDefs::new([
 /// A PHP string of any bytes.
 fn binary(bytes: &[u8]) -> Zval {
     let mut value = Zval::new();
-    value.set_binary(bytes.to_vec());
+    value.set_zend_string(ZendStr::new(bytes, false));
     value
 }
 

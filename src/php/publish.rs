@@ -1,5 +1,6 @@
 //! Sending, as `Realtime` and `Broker` share it: topic, envelope, headers, hops, and what `produce: sync` waits for.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use ext_php_rs::types::Zval;
@@ -38,7 +39,10 @@ pub fn except_header(
         ))
         .into());
     }
-    list.push((headers::SOCKET.to_owned(), Some(socket.into_bytes())));
+    list.push((
+        headers::SOCKET.to_owned(),
+        Some(socket.into_owned().into_bytes()),
+    ));
     Ok(())
 }
 
@@ -91,69 +95,139 @@ fn confirm(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
     })
 }
 
-/// `Realtime::broadcast()`: one envelope, written once for each channel.
+/// The id `Realtime::broadcast()` answers with.
+pub enum Answer {
+    /// Of the message that was sent.
+    New([u8; ids::ID_LEN]),
+    /// Of the record in hand, which said the same.
+    Held(String),
+}
+
+impl Answer {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::New(id) => id,
+            Self::Held(id) => id.as_bytes(),
+        }
+    }
+}
+
+/// What goes beside the channel and the data.
+pub struct Beside<'a> {
+    /// The event.
+    pub event: &'a str,
+    /// The record key; the channel where there is none.
+    pub key: Option<&'a [u8]>,
+    /// Record headers.
+    pub headers: Vec<Header>,
+}
+
+/// `Realtime::broadcast()` to one channel: the data is encoded in its place in the envelope.
 pub fn broadcast(
     sender: &Sender,
-    channels: &[String],
-    event: &str,
+    channel: &str,
     data: Option<&Zval>,
-    key: Option<&[u8]>,
-    mut record_headers: Vec<Header>,
-) -> Result<String, Trouble> {
+    beside: Beside<'_>,
+) -> Result<Answer, Trouble> {
+    json::with_buffer(|envelope| {
+        let (id, millis) = ids::new_id_with_time();
+        crate::message::write_event(envelope, &id, channel, beside.event);
+        let end_of_head = envelope.len();
+        envelope.extend_from_slice(br#","data":"#);
+        let start = envelope.len();
+        let has_data = message::encode_data(data, envelope)?;
+        if !has_data {
+            envelope.truncate(end_of_head);
+        }
+        let data_json = has_data.then(|| &envelope[start..]);
+        if let Some(held) = repeats(sender, channel, beside.event, data_json) {
+            return Ok(Answer::Held(held));
+        }
+        crate::message::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
+        let mut beside = beside;
+        add_hops(sender, &mut beside.headers)?;
+        send_envelope(sender, channel, &id, envelope, &beside)?;
+        Ok(Answer::New(id))
+    })
+}
+
+/// `Realtime::broadcast()` to several channels: one message with one id, an envelope for each.
+pub fn broadcast_to_all(
+    sender: &Sender,
+    channels: &[Cow<'_, str>],
+    data: Option<&Zval>,
+    mut beside: Beside<'_>,
+) -> Result<Answer, Trouble> {
+    for channel in channels {
+        // Refused before anything is sent: a list is broadcast whole or not at all.
+        sender.config.topics.topic_for(channel)?;
+    }
     json::with_buffer(|data_json| {
         let has_data = message::encode_data(data, data_json)?;
         let data_json = has_data.then_some(data_json.as_slice());
-        for channel in channels {
-            // Refused before anything is sent: a list is broadcast whole or not at all.
-            sender.config.topics.topic_for(channel)?;
-        }
-        let (id_bytes, millis) = ids::new_id_with_time();
-        let id = std::str::from_utf8(&id_bytes).unwrap_or_default();
-        let seconds = i64::try_from(millis / 1000).unwrap_or(0);
-        let mut answer: Option<String> = None;
+        let (id, millis) = ids::new_id_with_time();
+        let mut answer = None;
         let mut hops_added = false;
         json::with_buffer(|envelope| {
             for channel in channels {
-                if sender.config.loop_guard {
-                    if let Some(held) = loop_guard::repeats(channel, event, data_json) {
-                        answer.get_or_insert(held);
-                        continue;
-                    }
+                if let Some(held) = repeats(sender, channel, beside.event, data_json) {
+                    answer.get_or_insert(Answer::Held(held));
+                    continue;
                 }
                 if !hops_added {
-                    add_hops(sender, &mut record_headers)?;
+                    add_hops(sender, &mut beside.headers)?;
                     hops_added = true;
                 }
                 envelope.clear();
-                crate::message::write_envelope(
-                    envelope,
-                    &id_bytes,
-                    "event",
-                    Some(channel),
-                    Some(event),
-                    data_json,
-                    seconds,
-                );
-                let outcome = state::with_topic(&sender.config, channel, |topic| {
-                    send(
-                        sender,
-                        &Outgoing {
-                            id,
-                            topic,
-                            partition: None,
-                            key: Some(key.unwrap_or(channel.as_bytes())),
-                            value: Some(envelope),
-                            headers: &record_headers,
-                            timestamp_ms: 0,
-                        },
-                    )
-                });
-                outcome??;
-                answer = Some(id.to_owned());
+                crate::message::write_event(envelope, &id, channel, beside.event);
+                if let Some(data_json) = data_json {
+                    envelope.extend_from_slice(br#","data":"#);
+                    envelope.extend_from_slice(data_json);
+                }
+                crate::message::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
+                send_envelope(sender, channel, &id, envelope, &beside)?;
+                answer = Some(Answer::New(id));
             }
-            Ok(answer.unwrap_or_default())
+            Ok(answer.unwrap_or(Answer::New(id)))
         })
     })
+}
+
+/// The id of the record in hand, where it says exactly this.
+fn repeats(
+    sender: &Sender,
+    channel: &str,
+    event: &str,
+    data_json: Option<&[u8]>,
+) -> Option<String> {
+    if !sender.config.loop_guard {
+        return None;
+    }
+    loop_guard::repeats(channel, event, data_json)
+}
+
+fn send_envelope(
+    sender: &Sender,
+    channel: &str,
+    id: &[u8; ids::ID_LEN],
+    envelope: &[u8],
+    beside: &Beside<'_>,
+) -> Result<(), Error> {
+    state::with_topic(&sender.config, channel, |topic| {
+        send(
+            sender,
+            &Outgoing {
+                id: std::str::from_utf8(id).unwrap_or_default(),
+                topic,
+                partition: None,
+                key: Some(beside.key.unwrap_or(channel.as_bytes())),
+                value: Some(envelope),
+                headers: &beside.headers,
+                timestamp_ms: 0,
+            },
+        )
+    })?
 }
 
 /// `Broker::publish()`: the message's own bytes where its channel is `channel`.

@@ -1,5 +1,6 @@
 //! `Toporia\Realtime\Realtime`.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use ext_php_rs::zend::{ce, ClassEntry};
 use super::arguments::{self, finish, Trouble};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
+use super::publish::Beside;
 use super::{binary, contract, json, publish, state};
 use crate::error::Error;
 use crate::message::headers;
@@ -24,7 +26,7 @@ pub struct Realtime;
 
 const CHANNEL: &str = "Realtime::broadcast(): Argument #1 ($channel)";
 
-fn channels(channel: &Zval) -> Result<Vec<String>, Trouble> {
+fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, Trouble> {
     let channel = channel.dereference();
     let Some(list) = channel.array() else {
         if channel.is_null() {
@@ -50,7 +52,6 @@ fn broadcast(
     record_headers: Option<&Zval>,
     except: Option<&Zval>,
 ) -> Result<Zval, Trouble> {
-    let channels = channels(channel)?;
     let event = arguments::text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
     if event.is_empty() {
         return Err(
@@ -71,16 +72,29 @@ fn broadcast(
         &mut list,
     )?;
     if state::is_swapped() {
-        return broadcast_elsewhere(&channels, &event, data, key.as_deref(), &list);
+        return broadcast_elsewhere(&channels(channel)?, &event, data, key.as_deref(), &list);
     }
-    let sender = state::sender()?;
-    let id = publish::broadcast(&sender, &channels, &event, data, key.as_deref(), list)?;
-    Ok(binary(id.as_bytes()))
+    let beside = Beside {
+        event: &event,
+        key: key.as_deref(),
+        headers: list,
+    };
+    let answer = state::with_sender(|sender| {
+        if channel.dereference().is_string() {
+            let channel = arguments::text(channel, CHANNEL)?;
+            return publish::broadcast(sender, &channel, data, beside);
+        }
+        match &*channels(channel)? {
+            [one] => publish::broadcast(sender, one, data, beside),
+            many => publish::broadcast_to_all(sender, many, data, beside),
+        }
+    })?;
+    Ok(binary(answer.as_bytes()))
 }
 
 /// Through the publisher of `fake()` or `swap()`: the same checks, and the same id for every channel of a list.
 fn broadcast_elsewhere(
-    channels: &[String],
+    channels: &[Cow<'_, str>],
     event: &str,
     data: Option<&Zval>,
     key: Option<&[u8]>,
@@ -114,10 +128,11 @@ fn broadcast_elsewhere(
         table_value.set_hashtable(table);
         let channel = binary(channel.as_bytes());
         let key = key.map_or_else(Zval::null, binary);
-        drop(publisher.try_call_method("publish", vec![&channel, &message, &key, &table_value]));
-        if super::zend::has_exception() {
-            return Err(Trouble::Pending);
-        }
+        state::call_publisher(
+            &publisher,
+            "publish",
+            vec![&channel, &message, &key, &table_value],
+        )?;
     }
     Ok(binary(first.id().as_bytes()))
 }
@@ -179,8 +194,15 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
         .sum();
     let last_error = clients.iter().find_map(|client| client.last_error());
     let mut all = ZendHashTable::new();
-    all.insert("messages_produced", read(&counters.produced))?;
-    all.insert("bytes_produced", read(&counters.produced_bytes))?;
+    let (sent, bytes) = clients
+        .iter()
+        .map(|client| client.sent())
+        .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+    all.insert("messages_produced", read(&counters.produced) + number(sent))?;
+    all.insert(
+        "bytes_produced",
+        read(&counters.produced_bytes) + number(bytes),
+    )?;
     all.insert("messages_delivered", read(&counters.delivered))?;
     all.insert("delivery_failures", read(&counters.failed))?;
     all.insert("queued", number(queued))?;
@@ -227,6 +249,11 @@ pub fn flush_all(timeout: Duration) -> Result<(), Error> {
 
 #[php_impl]
 impl Realtime {
+    #[php(vis = "private")]
+    fn __construct() -> PhpResult<Self> {
+        Err("Realtime is not made: its methods are static.".into())
+    }
+
     /// Sets the configuration for this request, usually the array of config/realtime.php. Connects nothing.
     pub fn configure(config: &Zval) -> PhpResult<()> {
         finish(

@@ -1,13 +1,15 @@
 //! What lasts for one request: the array given to `configure()`, the configurations resolved from it, and a fake in its place.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use ext_php_rs::convert::IntoZvalDyn;
 use ext_php_rs::types::{ZendCallable, Zval};
 
+use super::arguments::Trouble;
 use super::zend;
 use crate::config::{self, BrokerConfig, Environment, Layers, Value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::process;
@@ -54,6 +56,8 @@ pub struct Sender {
 #[derive(Default)]
 struct Request {
     configured: Option<Value>,
+    /// Counts the calls of `configure()`.
+    epoch: u64,
     brokers: Vec<(Option<String>, Arc<BrokerConfig>)>,
     sender: Option<Sender>,
     /// The channel of the last broadcast and its topic: most requests use one.
@@ -64,6 +68,7 @@ struct Request {
 
 thread_local! {
     static REQUEST: RefCell<Request> = RefCell::default();
+    static IN_PUBLISHER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Sets the configuration of this request, after checking what can be checked without knowing which broker is used.
@@ -75,6 +80,7 @@ pub fn configure(value: Value) -> Result<()> {
     let old = REQUEST.with(|request| {
         let mut request = request.borrow_mut();
         request.configured = Some(value);
+        request.epoch += 1;
         request.brokers.clear();
         request.sender = None;
         request.route = None;
@@ -127,22 +133,37 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
     Ok(config)
 }
 
-/// The client `Realtime::broadcast()` sends through.
+/// Runs `use_it` with the client `Realtime::broadcast()` sends through.
+///
+/// The client is taken out while it runs: counting two references for every message would cost as much as a third of the encoding.
+/// Code of the application that runs meanwhile (`jsonSerialize()`) finds it missing and fetches it again.
 ///
 /// # Errors
-/// Configuration.
-pub fn sender() -> Result<Sender> {
-    let known = REQUEST.with(|request| request.borrow().sender.clone());
-    if let Some(sender) = known {
-        if !sender.producer.is_given_up() {
-            return Ok(sender);
+/// Configuration, or what `use_it` answers.
+pub fn with_sender<R, E: From<Error>>(
+    use_it: impl FnOnce(&Sender) -> std::result::Result<R, E>,
+) -> std::result::Result<R, E> {
+    let (known, epoch) = REQUEST.with(|request| {
+        let mut request = request.borrow_mut();
+        (request.sender.take(), request.epoch)
+    });
+    let sender = match known {
+        Some(sender) if !sender.producer.is_given_up() => sender,
+        _ => {
+            let config = broker_config(None, None)?;
+            let producer = process::current().clients.get(&config)?;
+            Sender { config, producer }
         }
-    }
-    let config = broker_config(None, None)?;
-    let producer = process::current().clients.get(&config)?;
-    let sender = Sender { config, producer };
-    REQUEST.with(|request| request.borrow_mut().sender = Some(sender.clone()));
-    Ok(sender)
+    };
+    let result = use_it(&sender);
+    REQUEST.with(|request| {
+        let mut request = request.borrow_mut();
+        // Not over a configuration that was changed meanwhile.
+        if request.epoch == epoch {
+            request.sender = Some(sender);
+        }
+    });
+    result
 }
 
 /// The topic of a channel.
@@ -175,6 +196,33 @@ pub fn is_swapped() -> bool {
     REQUEST.with(|request| request.borrow().publisher.is_some())
 }
 
+/// The publisher that stands in for Kafka where a broker publishes: not while that publisher is at work itself, which may well
+/// publish through a broker in the end.
+pub fn stand_in() -> Option<Zval> {
+    if IN_PUBLISHER.get() {
+        return None;
+    }
+    publisher()
+}
+
+/// Calls a method of the publisher.
+///
+/// # Errors
+/// An exception is pending.
+pub fn call_publisher(
+    publisher: &Zval,
+    method: &str,
+    arguments: Vec<&dyn IntoZvalDyn>,
+) -> std::result::Result<Zval, Trouble> {
+    let outer = IN_PUBLISHER.replace(true);
+    let result = publisher.try_call_method(method, arguments);
+    IN_PUBLISHER.set(outer);
+    if zend::has_exception() {
+        return Err(Trouble::Pending);
+    }
+    Ok(result.unwrap_or_else(|_| Zval::null()))
+}
+
 /// Replaces the publisher; `None` for Kafka.
 pub fn swap(publisher: Option<Zval>) {
     let old =
@@ -204,6 +252,7 @@ pub fn keep_broker_object(name: Option<&str>, object: &Zval) {
 
 /// The request ends: everything is forgotten.
 pub fn forget() {
+    IN_PUBLISHER.set(false);
     let old = REQUEST.with(|request| std::mem::take(&mut *request.borrow_mut()));
     drop(old);
 }

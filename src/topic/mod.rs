@@ -13,7 +13,7 @@ pub use names::{
 };
 pub use pattern::ChannelPattern;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use pattern::Token;
 
 /// How a channel becomes a topic.
@@ -156,6 +156,7 @@ impl TopicMap {
     /// [`crate::error::Kind::InvalidChannel`]: the name cannot be used, is too long with its
     /// prefix, or would reach a topic of the gateways.
     pub fn topic_for(&self, channel: &str) -> Result<String> {
+        self.check_length(channel)?;
         validate_channel(channel)?;
         if self.strategy == TopicStrategy::Grouped {
             return Ok(self.grouped_topic(channel).to_owned());
@@ -246,6 +247,20 @@ impl TopicMap {
         ChannelPattern::parse("**")
             .map(|all| self.topics_for_subscription(&all))
             .unwrap_or_default()
+    }
+
+    /// A channel that is too long for its topic hears how much room the prefix leaves it.
+    fn check_length(&self, channel: &str) -> Result<()> {
+        let room = self.longest.saturating_sub(self.prefix.len() + 1);
+        if self.strategy == TopicStrategy::Grouped || channel.len() <= room {
+            return Ok(());
+        }
+        Err(Error::channel(format!(
+            "The channel name '{}…' has {} bytes; at most {room} fit into a Kafka topic name after the prefix '{}'.",
+            names::shorten(channel),
+            channel.len(),
+            self.prefix
+        )))
     }
 
     fn grouped_topic(&self, channel: &str) -> &str {

@@ -156,7 +156,7 @@ const fn is_unprintable(c: char) -> bool {
 }
 
 /// The first 40 characters: enough to recognise a name in an error.
-fn shorten(name: &str) -> &str {
+pub(super) fn shorten(name: &str) -> &str {
     name.char_indices()
         .nth(40)
         .map_or(name, |(at, _)| &name[..at])

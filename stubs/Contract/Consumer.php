@@ -99,7 +99,7 @@ interface Consumer
      *
      * @param int $timeoutMs how long to wait, in ms
      *
-     * @return Message|null null: nothing came in time, or a signal asked to stop
+     * @return Message|null null: nothing came in time; handlers set with pcntl_signal() run while it waits
      *
      * @throws ConfigurationException without any subscription, or mixed with callbacks
      * @throws ConnectionException authentication or authorization refused

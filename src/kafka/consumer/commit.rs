@@ -9,6 +9,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::offsets::Metadata;
 use super::Consumer;
+use crate::clock::coarse_ms;
 use crate::error::{Error, Kind, Result};
 use crate::kafka::native::{self, Partitions};
 use crate::process;
@@ -27,11 +28,11 @@ impl Consumer {
     /// # Errors
     /// Delivery: something a callback sent was not delivered; nothing is committed.
     pub fn commit_if_due(&self) -> Result<()> {
-        if self.last_commit.get().elapsed() < Duration::from_millis(self.config.commit_interval_ms)
-        {
+        let now = coarse_ms();
+        if now.saturating_sub(self.last_commit.get()) < self.config.commit_interval_ms {
             return Ok(());
         }
-        self.last_commit.set(Instant::now());
+        self.last_commit.set(now);
         self.read_answers(Duration::ZERO);
         if self.state.borrow().commit_under_way {
             return Ok(());
@@ -48,7 +49,7 @@ impl Consumer {
         if self.state.borrow().commit_under_way {
             return Ok(());
         }
-        self.last_commit.set(Instant::now());
+        self.last_commit.set(coarse_ms());
         self.request(Instant::now() + PATIENCE).map(drop)
     }
 

@@ -63,7 +63,7 @@ pub struct Consumer {
     /// Totals.
     pub stats: Stats,
     pub(super) reads_from_end: bool,
-    pub(super) last_commit: Cell<Instant>,
+    pub(super) last_commit: Cell<u64>,
     pub(super) failed_before: Cell<u64>,
     refreshed: Cell<Instant>,
     connected: Cell<bool>,
@@ -85,6 +85,19 @@ impl Consumer {
             // A missing topic is looked for every second; with patterns that would mean listing all topics of the cluster.
             properties.retain(|(name, _)| name != refresh);
             properties.push((refresh.to_owned(), "1000".to_owned()));
+        }
+        if super::embedded::local(&config.brokers).is_some() {
+            // The embedded broker of this process: a group that starts again waits for the session of the member before.
+            for (name, value) in [
+                ("session.timeout.ms", "1500"),
+                ("heartbeat.interval.ms", "500"),
+                ("fetch.wait.max.ms", "10"),
+            ] {
+                if config.consumer_overrides.get(name).is_none() {
+                    properties.retain(|(known, _)| known != name);
+                    properties.push((name.to_owned(), value.to_owned()));
+                }
+            }
         }
         let reads_from_end = properties.iter().any(|(name, value)| {
             name == "auto.offset.reset" && matches!(value.as_str(), "latest" | "largest" | "end")
@@ -111,7 +124,7 @@ impl Consumer {
             state: RefCell::default(),
             stats: Stats::default(),
             reads_from_end,
-            last_commit: Cell::new(Instant::now()),
+            last_commit: Cell::new(crate::clock::coarse_ms()),
             failed_before: Cell::new(0),
             refreshed: Cell::new(Instant::now()),
             connected: Cell::new(false),

@@ -31,6 +31,7 @@ impl Conf {
         unsafe {
             let conf = sys::rd_kafka_conf_new();
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            super::resolve::attach(conf);
             Self(conf)
         }
     }

@@ -4,6 +4,7 @@
 mod conf;
 mod errors;
 mod partitions;
+mod resolve;
 
 use std::collections::HashSet;
 use std::ffi::{c_char, c_void, CStr, CString};
@@ -30,7 +31,13 @@ pub fn version() -> String {
 /// The features librdkafka was built with, comma separated (`ssl,zstd,sasl_scram,…`).
 #[must_use]
 pub fn features() -> String {
-    Conf::empty().get("builtin.features").unwrap_or_default()
+    let built = Conf::empty().get("builtin.features").unwrap_or_default();
+    // It names Kerberos whether it was built with it or not; ours is not.
+    let real: Vec<&str> = built
+        .split(',')
+        .filter(|name| *name != "sasl_gssapi")
+        .collect();
+    real.join(",")
 }
 
 /// The words for an error code.

@@ -27,16 +27,32 @@ const SEQUENCE: u64 = PINNED - 1;
 #[derive(Default)]
 struct Slot {
     sequence: AtomicU64,
-    acknowledged: AtomicU64,
     topic: AtomicU32,
     id: [AtomicU64; ID_WORDS],
 }
 
+/// Written by the sending thread alone, under the lock of the topics: plain loads and stores, in a cache line of their own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Departures {
+    sent: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Written by librdkafka's threads.
+#[repr(align(128))]
+#[derive(Default)]
+struct Arrivals {
+    settled: AtomicU64,
+}
+
 /// The flight log of one client. Shared with librdkafka's threads, so it lives in a stable place until the client is destroyed.
 pub struct Flight {
-    sent: AtomicU64,
-    settled: AtomicU64,
+    departures: Departures,
+    arrivals: Arrivals,
     slots: Box<[Slot]>,
+    /// The number of the last message of each slot that is settled. Apart from the slots, which the sending thread writes.
+    acknowledged: Box<[AtomicU64]>,
     /// Acknowledged messages of the running replay.
     pub replayed: AtomicU64,
     /// Set by every acknowledgement: a broker answers.
@@ -47,19 +63,25 @@ pub struct Flight {
 impl Flight {
     pub fn new(counters: &'static Counters) -> Self {
         Self {
-            sent: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
+            departures: Departures::default(),
+            arrivals: Arrivals::default(),
             slots: (0..REMEMBERED).map(|_| Slot::default()).collect(),
+            acknowledged: (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect(),
             replayed: AtomicU64::new(0),
             answered: AtomicBool::new(false),
             counters,
         }
     }
 
-    /// Notes a message about to be sent; the number goes along as its opaque.
+    /// Notes a message of `bytes` about to be sent; the number goes along as its opaque. One thread at a time: whoever holds the
+    /// lock of the topics.
     #[inline]
-    pub fn depart(&self, id: &str, topic: u32) -> u64 {
-        let sequence = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+    pub fn depart(&self, id: &str, topic: u32, bytes: usize) -> u64 {
+        let departures = &self.departures;
+        let sequence = departures.sent.load(Ordering::Relaxed) + 1;
+        departures.sent.store(sequence, Ordering::Release);
+        let total = departures.bytes.load(Ordering::Relaxed) + bytes as u64;
+        departures.bytes.store(total, Ordering::Relaxed);
         let slot = self.slot(sequence);
         let mut words = [0u8; ID_WORDS * 8];
         let length = id.len().min(words.len());
@@ -75,35 +97,44 @@ impl Flight {
         sequence
     }
 
+    /// Messages sent, and their keys and values in bytes.
+    pub fn sent(&self) -> (u64, u64) {
+        let departures = &self.departures;
+        (
+            departures.sent.load(Ordering::Relaxed),
+            departures.bytes.load(Ordering::Relaxed),
+        )
+    }
+
     /// Messages sent and neither acknowledged nor reported as failed.
     pub fn left(&self) -> u64 {
-        let settled = self.settled.load(Ordering::Acquire);
-        self.sent.load(Ordering::Acquire).saturating_sub(settled)
+        let settled = self.arrivals.settled.load(Ordering::Acquire);
+        self.departures
+            .sent
+            .load(Ordering::Acquire)
+            .saturating_sub(settled)
     }
 
     /// Ends a journey: acknowledged, failed and reported, or not accepted at all.
     pub fn settle(&self, opaque: u64) {
         let sequence = opaque & SEQUENCE;
-        self.slot(sequence)
-            .acknowledged
-            .store(sequence, Ordering::Relaxed);
-        self.settled.fetch_add(1, Ordering::Release);
+        self.acknowledged[place(sequence)].store(sequence, Ordering::Relaxed);
+        self.arrivals.settled.fetch_add(1, Ordering::Release);
     }
 
-    #[allow(clippy::cast_possible_truncation)] // masked to the table's size
     fn slot(&self, sequence: u64) -> &Slot {
-        &self.slots[(sequence as usize) & (REMEMBERED - 1)]
+        &self.slots[place(sequence)]
     }
 
     /// The messages not acknowledged yet, oldest first, at most `most`: (id, topic number).
     pub fn outstanding(&self, most: usize) -> Vec<(String, u32)> {
-        let last = self.sent.load(Ordering::Acquire);
+        let last = self.departures.sent.load(Ordering::Acquire);
         let first = last.saturating_sub(REMEMBERED as u64) + 1;
         (first..=last)
             .filter_map(|sequence| {
                 let slot = self.slot(sequence);
                 let here = slot.sequence.load(Ordering::Acquire) == sequence;
-                let open = slot.acknowledged.load(Ordering::Acquire) != sequence;
+                let open = self.acknowledged[place(sequence)].load(Ordering::Acquire) != sequence;
                 (here && open).then(|| (slot.id_text(), slot.topic.load(Ordering::Relaxed)))
             })
             .take(most)
@@ -149,6 +180,11 @@ impl Flight {
     }
 }
 
+#[allow(clippy::cast_possible_truncation)] // masked to the table's size
+fn place(sequence: u64) -> usize {
+    (sequence as usize) & (REMEMBERED - 1)
+}
+
 impl Slot {
     fn id_text(&self) -> String {
         let mut bytes = Vec::with_capacity(ID_WORDS * 8);
@@ -185,9 +221,10 @@ mod tests {
     #[test]
     fn names_what_is_still_on_its_way() {
         let flight = flight();
-        let first = flight.depart("a", 0);
-        flight.depart("b", 1);
+        let first = flight.depart("a", 0, 3);
+        flight.depart("b", 1, 4);
         flight.acknowledged(first, false);
+        assert_eq!(flight.sent(), (2, 7));
         assert_eq!(flight.outstanding(10), [("b".to_owned(), 1)]);
         assert_eq!(flight.counters.delivered.load(super::Ordering::Relaxed), 1);
     }
@@ -196,7 +233,7 @@ mod tests {
     fn remembers_only_the_latest() {
         let flight = flight();
         for n in 0..=REMEMBERED {
-            flight.depart(&format!("{n}"), 0);
+            flight.depart(&format!("{n}"), 0, 1);
         }
         let open = flight.outstanding(usize::MAX);
         assert_eq!(open.len(), REMEMBERED);

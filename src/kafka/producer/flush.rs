@@ -151,6 +151,10 @@ impl Producer {
             self.purge();
         }
         poller::wake(self);
+        let (sent, bytes) = self.sent();
+        let counters = &process::current().counters;
+        counters.produced.fetch_add(sent, Ordering::Relaxed);
+        counters.produced_bytes.fetch_add(bytes, Ordering::Relaxed);
         if thread.join().is_err() {
             process::current().log.say(
                 crate::log::Level::Error,

@@ -146,12 +146,6 @@ impl Producer {
         if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             self.refused(message, code)?;
         }
-        let size = message.key.map_or(0, <[u8]>::len) + message.value.map_or(0, <[u8]>::len);
-        let counters = &process::current().counters;
-        counters.produced.fetch_add(1, Ordering::Relaxed);
-        counters
-            .produced_bytes
-            .fetch_add(size as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -160,7 +154,7 @@ impl Producer {
         let topic = topics.get(message.topic);
         match topic.readiness {
             Readiness::Ready => {
-                let sequence = self.flight.depart(message.id, topic.number);
+                let sequence = self.flight.depart(message.id, topic.number, message.size());
                 let handle = topics.handle(message.topic);
                 // SAFETY: the handle is alive while the table is locked.
                 let code = unsafe { produce(self.client, handle, message, sequence) };
@@ -178,7 +172,7 @@ impl Producer {
             Readiness::Missing(_) | Readiness::Unknown => {
                 topic.readiness = Readiness::Unknown;
                 // The table stays locked, so that nobody finds the topic ready while this message is still entering.
-                let sequence = self.flight.depart(message.id, topic.number);
+                let sequence = self.flight.depart(message.id, topic.number, message.size());
                 if !self.room.lock().enter(message, sequence, ROOM) {
                     self.flight.settle(sequence);
                     return Code::RD_KAFKA_RESP_ERR__QUEUE_FULL;
@@ -222,6 +216,12 @@ impl Producer {
             )
         };
         Err(native::to_error(code, &doing, "", &self.config.brokers))
+    }
+
+    /// Messages accepted so far, and their keys and values in bytes.
+    #[must_use]
+    pub fn sent(&self) -> (u64, u64) {
+        self.flight.sent()
     }
 
     /// Messages accepted and neither acknowledged nor failed yet.

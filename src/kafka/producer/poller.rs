@@ -72,7 +72,11 @@ impl<'a> Poller<'a> {
         let mut purged = false;
         let mut quiet_since = Instant::now();
         loop {
-            let wait = if self.is_busy() { BUSY_MS } else { IDLE_MS };
+            let wait = match (self.hastens(), self.is_busy()) {
+                (true, _) => 1,
+                (_, true) => BUSY_MS,
+                _ => IDLE_MS,
+            };
             // SAFETY: the queue and its events are used by this thread alone.
             let event = unsafe { sys::rd_kafka_queue_poll(queue, wait) };
             if !event.is_null() {
@@ -129,11 +133,25 @@ impl<'a> Poller<'a> {
             && self.started.elapsed() < HASTE
     }
 
-    /// An idempotent client needs an id from a broker before it may send. librdkafka asks when it learns of the brokers, which is
-    /// before it is connected to one, and then only half a second later; an answer about metadata makes it ask again.
+    /// An idempotent client needs an id from a broker before it may send. librdkafka asks for one when it learns of the brokers,
+    /// which is before it is connected to any, and then only half a second later. A question to the leader of the first topic
+    /// makes it connect there at once, and an answer about metadata makes it ask for the id again.
     fn hasten(&self) {
         if !self.hastens() {
             return;
+        }
+        let topic = native::c_string(&self.producer.topics.lock().name(0));
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: a live client; the answer does not matter.
+        unsafe {
+            sys::bindings::rd_kafka_query_watermark_offsets(
+                self.producer.client,
+                topic.as_ptr(),
+                0,
+                &raw mut low,
+                &raw mut high,
+                50,
+            );
         }
         let mut metadata = std::ptr::null();
         // SAFETY: a live client; the answer is destroyed at once, it is the asking that counts.
@@ -309,7 +327,10 @@ impl<'a> Poller<'a> {
                     ..record
                 },
                 code: Code::RD_KAFKA_RESP_ERR__FATAL,
-                opaque: producer.flight.depart("", 0),
+                opaque: {
+                    let _sending = producer.topics.lock();
+                    producer.flight.depart("", 0, 0)
+                },
             };
             keep_or_report(producer, vec![report]);
         }

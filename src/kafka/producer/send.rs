@@ -29,6 +29,13 @@ pub struct Outgoing<'a> {
     pub timestamp_ms: i64,
 }
 
+impl Outgoing<'_> {
+    /// Key and value in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+    }
+}
+
 /// Hands one message to librdkafka.
 ///
 /// # Safety

@@ -1,0 +1,79 @@
+<?php
+
+/**
+ * The console application of plain PHP.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Application as SymfonyApplication;
+use Symfony\Component\Console\Command\Command as SymfonyCommand;
+use Symfony\Component\Console\Exception\CommandNotFoundException;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\ConsoleOutputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Exception\ConfigurationException;
+
+/**
+ * Our commands, and those that `commands` in config/realtime.php names.
+ */
+final class Application extends SymfonyApplication
+{
+    /**
+     * @throws ConfigurationException an entry of `commands` that is no command
+     */
+    public function __construct(Host $host)
+    {
+        $version = phpversion('toporia_realtime');
+        parent::__construct('Toporia Realtime', $version === false ? '(without the extension)' : $version);
+        $this->setAutoExit(false);
+        $commands = [
+            new ConsumeCommand($host),
+            new DevCommand(),
+            new PublishCommand(),
+            new RestartCommand($host),
+            ...$this->ownCommands($host),
+        ];
+        foreach ($commands as $command) {
+            // Symfony 8 has addCommand() alone, those before 7.4 add() alone.
+            method_exists($this, 'addCommand') ? $this->addCommand($command) : $this->add($command);
+        }
+    }
+
+    /**
+     * As Symfony's, but an unknown command is wrong usage: exit code 2.
+     */
+    public function doRun(InputInterface $input, OutputInterface $output): int
+    {
+        try {
+            return parent::doRun($input, $output);
+        } catch (CommandNotFoundException $e) {
+            $this->renderThrowable(
+                $e,
+                $output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output
+            );
+
+            return Command::WRONG_USAGE;
+        }
+    }
+
+    /** @return list<SymfonyCommand> */
+    private function ownCommands(Host $host): array
+    {
+        $commands = [];
+        foreach ((array) ($host->config()['commands'] ?? []) as $i => $entry) {
+            $command = is_string($entry) ? $host->make($entry) : $entry;
+            if (!$command instanceof SymfonyCommand) {
+                throw new ConfigurationException(
+                    "commands[$i] is " . get_debug_type($command) . '; it has to be a class that extends '
+                    . SymfonyCommand::class . '.'
+                );
+            }
+            $commands[] = $command;
+        }
+
+        return $commands;
+    }
+}

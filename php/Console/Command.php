@@ -1,0 +1,93 @@
+<?php
+
+/**
+ * What all our commands share: exit codes, and errors that say what to do.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Command\Command as SymfonyCommand;
+use Symfony\Component\Console\Exception\ExceptionInterface;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\ConsoleOutputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Throwable;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\DeliveryException;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Worker\Text;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * 0 done, 1 failed while running, 2 wrong usage or configuration, in whatever application the command runs.
+ */
+abstract class Command extends SymfonyCommand
+{
+    public const DONE = 0;
+    public const FAILED = 1;
+    public const WRONG_USAGE = 2;
+
+    /**
+     * Runs the command; Symfony itself would answer 1 to wrong usage.
+     */
+    public function run(InputInterface $input, OutputInterface $output): int
+    {
+        try {
+            return parent::run($input, $output);
+        } catch (UsageError | ExceptionInterface $e) {
+            $this->complain($output, $e);
+            $this->errors($output)->writeln(
+                "Usage: {$this->getName()} --help shows every option.",
+                OutputInterface::OUTPUT_RAW
+            );
+
+            return self::WRONG_USAGE;
+        } catch (ConfigurationException | InvalidChannelException $e) {
+            $this->complain($output, $e);
+
+            return self::WRONG_USAGE;
+        } catch (RealtimeException $e) {
+            $this->complain($output, $e);
+
+            return self::FAILED;
+        }
+    }
+
+    /**
+     * The broker of that name, the same in every host.
+     *
+     * @param string|null $group another consumer group than the configured one
+     *
+     * @throws ConfigurationException an unknown name
+     */
+    protected function broker(string $name, ?string $group = null): Broker
+    {
+        return $group === null
+            ? Realtime::broker($name)
+            : new Broker(['broker' => $name, 'consumer_group' => $group]);
+    }
+
+    /**
+     * Where errors go: standard error, where the output has one.
+     */
+    protected function errors(OutputInterface $output): OutputInterface
+    {
+        return $output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output;
+    }
+
+    private function complain(OutputInterface $output, Throwable $e): void
+    {
+        $errors = $this->errors($output);
+        $errors->writeln('Error: ' . Text::printable($e->getMessage()), OutputInterface::OUTPUT_RAW);
+        if ($e instanceof DeliveryException) {
+            foreach (array_slice($e->getFailed(), 0, 20) as ['id' => $id, 'topic' => $topic, 'reason' => $reason]) {
+                $errors->writeln("  $id to $topic: " . Text::printable($reason), OutputInterface::OUTPUT_RAW);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+<?php
+
+/**
+ * realtime:kafka:consume: the worker.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Worker\ConsumeOptions;
+use Toporia\Realtime\Worker\ConsumeRunner;
+use Toporia\Realtime\Worker\HandlerResolver;
+use Toporia\Realtime\Worker\JsonReporter;
+use Toporia\Realtime\Worker\RestartSignal;
+use Toporia\Realtime\Worker\StopConditions;
+use Toporia\Realtime\Worker\TextReporter;
+
+/**
+ * Only reads the input and puts the parts together; what it does is in ConsumeRunner.
+ */
+final class ConsumeCommand extends Command
+{
+    public function __construct(private Host $host)
+    {
+        parent::__construct('realtime:kafka:consume');
+    }
+
+    protected function configure(): void
+    {
+        $value = InputOption::VALUE_REQUIRED;
+        $this
+            ->setDescription('Consumes channels from Kafka and hands each message to its handler')
+            ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
+            ->addOption(
+                'channels',
+                null,
+                $value | InputOption::VALUE_IS_ARRAY,
+                'What to consume: a comma list, or repeated; patterns such as user.* (one segment) and user.** allowed'
+            )
+            ->addOption('batch-size', null, $value, 'Most records handed over at once', '100')
+            ->addOption('timeout', null, $value, 'Longest poll, in ms', '1000')
+            ->addOption('max-messages', null, $value, 'Stop after so many handled (0: no limit)', '0')
+            ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when everything has been read')
+            ->addOption('handler', null, $value, 'Class with handle(Message $message) for every message')
+            ->addOption('group', null, $value, 'Consumer group, instead of the configured one')
+            ->addOption(
+                'from',
+                null,
+                $value,
+                'Where to begin: committed, beginning, end, an ISO 8601 time or Unix seconds. All but committed seek '
+                . 'once per partition and process: a restart repeats it',
+                'committed'
+            )
+            ->addOption('max-time', null, $value, 'Stop after so many seconds (0: no limit)', '0')
+            ->addOption('max-memory', null, $value, 'Stop above so much memory: 128 (MB), 128M, 1G')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Report one JSON object a line, the last the summary')
+            ->setHelp(
+                <<<'HELP'
+                What is done with a message: <info>--handler</info>, else the entry of <info>handlers</info> in
+                config/realtime.php for its event, else it is printed.
+
+                Exit codes: 0 done or stopped by a signal, 1 failed while running, 2 wrong usage.
+
+                  <info>%command.full_name% --channels=user.1,order.* --handler='App\OrderHandler'</info>
+                  <info>%command.full_name% --channels=user.** --from=beginning --stop-when-empty --group=check</info>
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $options = ConsumeOptions::fromArray($input->getOptions());
+        $terminal = new OutputTerminal($output);
+        $config = $this->host->config();
+        $runner = new ConsumeRunner(
+            $this->broker($options->broker, $options->group),
+            $options,
+            new HandlerResolver($config, $this->host->make(...), $this->host->fallback()),
+            StopConditions::for($options, RestartSignal::of($config, $this->host->directory())),
+            $options->json ? new JsonReporter($terminal) : new TextReporter($terminal)
+        );
+
+        return $runner->run();
+    }
+}

@@ -1,0 +1,156 @@
+<?php
+
+/**
+ * A small container for plain PHP: makes handlers, middleware and commands with what their constructors ask for.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Closure;
+use ReflectionClass;
+use ReflectionNamedType;
+use ReflectionParameter;
+use Toporia\Realtime\Exception\ConfigurationException;
+
+/**
+ * get(), has() and bind() as other containers have them. Every object is made once and kept.
+ *
+ *     $container->bind(PDO::class, fn (Container $c) => new PDO(getenv('DB_DSN')));
+ *     $container->bind(Orders::class, SqlOrders::class);
+ *     $container->get(OrderHandler::class);   // its constructor gets both, by type
+ */
+final class Container
+{
+    /** @var array<string, mixed> a closure that makes it, the name of a class, or the object */
+    private array $bindings = [];
+    /** @var array<string, object> */
+    private array $made = [];
+    /** @var list<string> what is being made, to find circles */
+    private array $making = [];
+
+    public function __construct()
+    {
+        $this->made[self::class] = $this;
+    }
+
+    /**
+     * Says what stands for a name.
+     *
+     * @param string $id a class or an interface
+     * @param Closure(Container): object|object|string $what makes it, is it, or names the class to make
+     */
+    public function bind(string $id, object|string $what): static
+    {
+        unset($this->made[$id]);
+        $this->bindings[$id] = $what;
+
+        return $this;
+    }
+
+    /**
+     * Whether get() knows the name: bound, or a class that can be made.
+     */
+    public function has(string $id): bool
+    {
+        return isset($this->made[$id]) || isset($this->bindings[$id])
+            || class_exists($id) && (new ReflectionClass($id))->isInstantiable();
+    }
+
+    /**
+     * The object for a class or an interface.
+     *
+     * @throws ConfigurationException it cannot be made; the message says which parameter of which class is in the way
+     */
+    public function get(string $id): object
+    {
+        if (isset($this->made[$id])) {
+            return $this->made[$id];
+        }
+        if (in_array($id, $this->making, true)) {
+            throw new ConfigurationException(
+                "Cannot make $id: it needs itself (" . implode(' → ', [...$this->making, $id]) . ').'
+            );
+        }
+        $this->making[] = $id;
+        try {
+            return $this->made[$id] = $this->make($id);
+        } finally {
+            array_pop($this->making);
+        }
+    }
+
+    private function make(string $id): object
+    {
+        $bound = $this->bindings[$id] ?? null;
+        if ($bound instanceof Closure) {
+            $made = $bound($this);
+            if (!is_object($made)) {
+                throw new ConfigurationException(
+                    "The binding of $id returned " . get_debug_type($made) . '; it has to return an object.'
+                );
+            }
+
+            return $made;
+        }
+        if (is_object($bound)) {
+            return $bound;
+        }
+        if (is_string($bound) && $bound !== $id) {
+            return $this->get($bound);
+        }
+
+        return $this->build($id);
+    }
+
+    private function build(string $id): object
+    {
+        if (!class_exists($id)) {
+            throw new ConfigurationException(
+                interface_exists($id)
+                    ? "Cannot make $id: it is an interface. Name what stands for it in 'bindings' of "
+                        . 'config/realtime.php.'
+                    : "Cannot make $id: there is no such class. Can it be autoloaded?"
+            );
+        }
+        $class = new ReflectionClass($id);
+        if (!$class->isInstantiable()) {
+            throw new ConfigurationException("Cannot make $id: it is abstract, or its constructor is not public.");
+        }
+        $arguments = [];
+        foreach ($class->getConstructor()?->getParameters() ?? [] as $parameter) {
+            if (!$parameter->isVariadic()) {
+                $arguments[] = $this->argument($id, $parameter);
+            }
+        }
+
+        return $class->newInstanceArgs($arguments);
+    }
+
+    private function argument(string $id, ReflectionParameter $parameter): mixed
+    {
+        $type = $parameter->getType();
+        $name = $type instanceof ReflectionNamedType && !$type->isBuiltin() ? $type->getName() : null;
+        if ($name !== null) {
+            try {
+                return $this->get($name);
+            } catch (ConfigurationException $e) {
+                if (!$parameter->isOptional() && !$parameter->allowsNull()) {
+                    throw $e;
+                }
+            }
+        }
+        if ($parameter->isDefaultValueAvailable()) {
+            return $parameter->getDefaultValue();
+        }
+        if ($parameter->allowsNull() && $type !== null) {
+            return null;
+        }
+        throw new ConfigurationException(
+            "Cannot make $id: the parameter \${$parameter->getName()}" . ($type === null ? '' : " ($type)")
+            . " of its constructor has no default. Say how to make it, in 'bindings' of config/realtime.php: "
+            . "$id::class => fn (\$container) => new $id(…)"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+<?php
+
+/**
+ * realtime:kafka:dev: a Kafka for development, in memory, without installing one.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\EmbeddedBroker;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\TopicList;
+
+/**
+ * Runs the embedded broker until Ctrl-C or SIGTERM.
+ */
+final class DevCommand extends Command
+{
+    private bool $stop = false;
+
+    public function __construct()
+    {
+        parent::__construct('realtime:kafka:dev');
+    }
+
+    protected function configure(): void
+    {
+        $value = InputOption::VALUE_REQUIRED;
+        $this
+            ->setDescription('Runs the embedded development broker until Ctrl-C')
+            ->addOption('host', null, $value, 'Address to listen on, also the one told to clients', '127.0.0.1')
+            ->addOption('port', null, $value, 'Port to listen on (0: any free one)', '9092')
+            ->addOption(
+                'topic',
+                null,
+                $value | InputOption::VALUE_IS_ARRAY,
+                'Create a topic: name or name:partitions. Others appear on first use'
+            )
+            ->setHelp(
+                <<<'HELP'
+                In memory: when it stops, everything is gone; a partition keeps its last 5 MB. It has no index of
+                times (--from=<a time> reads nothing old), and a consumer that comes back to a group waits until its
+                predecessor's session has ended: session.timeout.ms in consumer_config, 45 s by default. For
+                development and tests only.
+
+                  <info>%command.full_name% --topic=realtime_user_1:4</info>
+                  <info>KAFKA_BROKERS=127.0.0.1:9092 php app.php</info>
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $host = (string) OptionValue::text('--host', $input->getOption('host'));
+        $port = OptionValue::int('--port', $input->getOption('port'), 0, 65535);
+        $topics = TopicList::parse($input->getOption('topic'));
+        $broker = EmbeddedBroker::start($port, $host);
+        foreach ($topics as $topic => $partitions) {
+            $broker->createTopic((string) $topic, $partitions);
+            $output->writeln("  topic $topic with $partitions partition(s)", OutputInterface::OUTPUT_RAW);
+        }
+        $address = $broker->address();
+        $output->writeln([
+            "The embedded broker listens on $address. It keeps everything in memory. Ctrl-C stops it.",
+            "  In another terminal: export KAFKA_BROKERS=$address",
+        ], OutputInterface::OUTPUT_RAW);
+        $this->waitForSignal();
+        $broker->stop();
+        $output->writeln('Stopped.', OutputInterface::OUTPUT_RAW);
+
+        return self::DONE;
+    }
+
+    /**
+     * Without pcntl a signal ends the process at once, which stops the broker as well.
+     */
+    private function waitForSignal(): void
+    {
+        if (function_exists('pcntl_signal')) {
+            pcntl_async_signals(true);
+            foreach ([SIGINT, SIGTERM] as $signal) {
+                pcntl_signal($signal, function (): void {
+                    $this->stop = true;
+                });
+            }
+        }
+        while (!$this->stop) {
+            // Short, because a signal between the check and the sleep would not wake it.
+            usleep(200_000);
+        }
+    }
+}

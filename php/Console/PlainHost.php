@@ -1,0 +1,129 @@
+<?php
+
+/**
+ * The host of ./console: config/realtime.php of the working directory, and a small container.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Closure;
+use Throwable;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Contract;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Realtime;
+
+/**
+ * The file returns the array of Realtime::configure(); these keys in it are for the commands:
+ *
+ *     return [
+ *         'brokers' => ['kafka' => ['brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092']],
+ *         'handlers' => ['order.*' => OrderHandler::class],
+ *         'middleware' => [Timing::class],
+ *         'commands' => [ReportCommand::class],                       // the application's own
+ *         'bindings' => [PDO::class => fn (Container $c) => new PDO(getenv('DB_DSN'))],
+ *         'restart_file' => '/run/shop/realtime.restart',
+ *     ];
+ *
+ * A .env file is not read: the environment is what the shell, systemd or Docker made it. Who wants one loads it at the
+ * top of config/realtime.php.
+ */
+final class PlainHost implements Host
+{
+    /** Keys that are for the commands alone: the extension has no use for them. */
+    private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file'];
+
+    private Container $container;
+
+    /**
+     * @param array<string, mixed> $config
+     *
+     * @throws ConfigurationException the extension refuses the configuration
+     */
+    public function __construct(private array $config, private string $directory)
+    {
+        $this->container = new Container();
+        $default = static fn (): Broker => Realtime::broker();
+        $this->container->bind(Broker::class, $default);
+        $this->container->bind(Contract\Publisher::class, $default);
+        $this->container->bind(Contract\Consumer::class, $default);
+        foreach ($this->list('bindings') as $id => $what) {
+            if (!is_object($what) && !is_string($what)) {
+                throw new ConfigurationException("bindings['$id'] is " . get_debug_type($what) . '; it is a closure, '
+                    . 'an object or the name of a class.');
+            }
+            $this->container->bind((string) $id, $what);
+        }
+        if ($config !== []) {
+            Realtime::configure(array_diff_key($config, array_flip(self::OWN)));
+        }
+    }
+
+    /**
+     * The host of a directory, configured by its config/realtime.php where there is one, else by the environment.
+     *
+     * @throws ConfigurationException the file fails or returns no array
+     */
+    public static function in(string $directory): self
+    {
+        $file = $directory . '/config/realtime.php';
+        if (!is_file($file)) {
+            return new self([], $directory);
+        }
+        try {
+            $config = (static fn (): mixed => require $file)();
+        } catch (Throwable $e) {
+            throw new ConfigurationException(
+                "$file failed: {$e->getMessage()} (line {$e->getLine()} of {$e->getFile()})",
+                0,
+                $e
+            );
+        }
+        if (!is_array($config)) {
+            throw new ConfigurationException(
+                "$file returned " . get_debug_type($config) . '; it has to return an array.'
+            );
+        }
+
+        return new self($config, $directory);
+    }
+
+    public function config(): array
+    {
+        return $this->config;
+    }
+
+    public function directory(): string
+    {
+        return $this->directory;
+    }
+
+    public function make(string $class): object
+    {
+        return $this->container->get($class);
+    }
+
+    public function fallback(): ?Closure
+    {
+        return null;
+    }
+
+    /**
+     * A list of the configuration, empty where it is not set.
+     *
+     * @return array<mixed>
+     *
+     * @throws ConfigurationException it is no list
+     */
+    public function list(string $key): array
+    {
+        $list = $this->config[$key] ?? [];
+        if (!is_array($list)) {
+            throw new ConfigurationException("$key is " . get_debug_type($list) . '; it is an array.');
+        }
+
+        return $list;
+    }
+}

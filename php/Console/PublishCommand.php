@@ -1,0 +1,120 @@
+<?php
+
+/**
+ * realtime:kafka:publish: sends events from a shell.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputArgument;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Input\StreamableInputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Worker\EventPublisher;
+use Toporia\Realtime\Worker\HeaderList;
+use Toporia\Realtime\Worker\OptionValue;
+
+/**
+ * One event with the JSON given as an argument, or one for each line of standard input.
+ */
+final class PublishCommand extends Command
+{
+    private const FLUSH_MS = 10000;
+
+    public function __construct()
+    {
+        parent::__construct('realtime:kafka:publish');
+    }
+
+    protected function configure(): void
+    {
+        $value = InputOption::VALUE_REQUIRED;
+        $this
+            ->setDescription('Sends an event to a channel, or one for each line of standard input')
+            ->addArgument('channel', InputArgument::REQUIRED, 'The channel, such as user.1')
+            ->addArgument('event', InputArgument::REQUIRED, 'The event, such as order.created')
+            ->addArgument('json', InputArgument::OPTIONAL, 'Its data as JSON; - reads one a line from standard input')
+            ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
+            ->addOption('key', null, $value, 'Record key, instead of the channel')
+            ->addOption(
+                'header',
+                null,
+                $value | InputOption::VALUE_IS_ARRAY,
+                'Record header, name:value; may be repeated'
+            )
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name% user.1 order.created '{"id":7}'</info>
+                  <info>%command.full_name% user.1 order.created < orders.jsonl</info>
+
+                Without the JSON argument, lines are read where standard input is a file or a pipe; on a terminal (or
+                /dev/null) one event without data is sent. A line that is no JSON is reported with its number, and the
+                others are sent. Prints the id of each event; waits until Kafka has them all.
+
+                Exit codes: 0 all delivered, 1 something was not, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        // Everything is read before a broker is asked for: wrong usage is said first.
+        $broker = (string) OptionValue::text('--broker', $input->getOption('broker'));
+        $key = OptionValue::text('--key', $input->getOption('key'));
+        $headers = HeaderList::parse($input->getOption('header'));
+        $publisher = new EventPublisher(
+            $this->broker($broker),
+            (string) $input->getArgument('channel'),
+            (string) $input->getArgument('event'),
+            $key,
+            $headers,
+            static fn () => Realtime::flush(self::FLUSH_MS)
+        );
+        $id = static fn (string $id) => $output->writeln($id, OutputInterface::OUTPUT_RAW);
+        $json = $input->getArgument('json');
+        $lines = $json === null || $json === '-' ? $this->lines($input, $json === '-') : null;
+        if ($lines === null) {
+            $id($publisher->one($json));
+            Realtime::flush(self::FLUSH_MS);
+
+            return self::DONE;
+        }
+        $errors = $this->errors($output);
+        $bad = $publisher->lines(
+            $lines,
+            $id,
+            static fn (string $error) => $errors->writeln("Error: $error", OutputInterface::OUTPUT_RAW)
+        );
+        Realtime::flush(self::FLUSH_MS);
+        if ($publisher->sent() === 0 && $bad === 0) {
+            $errors->writeln('Nothing was sent: standard input was empty.', OutputInterface::OUTPUT_RAW);
+        }
+
+        return $bad === 0 ? self::DONE : self::FAILED;
+    }
+
+    /**
+     * The stream to read lines from; null where there is none and none is asked for.
+     *
+     * @return resource|null
+     */
+    private function lines(InputInterface $input, bool $asked): mixed
+    {
+        $stream = $input instanceof StreamableInputInterface ? $input->getStream() : null;
+        if ($stream !== null) {
+            return $stream;
+        }
+        $stream = defined('STDIN') ? STDIN : fopen('php://stdin', 'r');
+        if ($stream === false) {
+            return null;
+        }
+        // A pipe, a file or a socket: somebody put something there for us.
+        $kind = (fstat($stream)['mode'] ?? 0) & 0170000;
+
+        return $asked || in_array($kind, [0010000, 0100000, 0140000], true) ? $stream : null;
+    }
+}

@@ -1,0 +1,51 @@
+<?php
+
+/**
+ * realtime:restart: lets running workers finish the record in hand and exit.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Worker\RestartSignal;
+
+/**
+ * Whoever supervises the workers (systemd, Supervisor, Docker) starts them again, with the new code.
+ */
+final class RestartCommand extends Command
+{
+    public function __construct(private Host $host)
+    {
+        parent::__construct('realtime:restart');
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Tells running workers to finish the record in hand and exit')
+            ->setHelp(
+                <<<'HELP'
+                Workers look at a file; this writes it. By default it lies in the temporary directory and reaches the
+                workers of this user and this working directory. Workers that run as another user, in another directory
+                or under systemd's PrivateTmp need <info>restart_file</info> in config/realtime.php.
+
+                Use it after a deployment. Something has to start the workers again.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $signal = RestartSignal::of($this->host->config(), $this->host->directory());
+        $signal->set();
+        $output->writeln(
+            'Workers that run now will finish the record in hand and exit with 0 (mark: ' . $signal->file() . ').',
+            OutputInterface::OUTPUT_RAW
+        );
+
+        return self::DONE;
+    }
+}

@@ -1,0 +1,59 @@
+<?php
+
+/**
+ * Starts the console of plain PHP: finds the autoloaders and the configuration, runs a command, returns its exit code.
+ */
+
+declare(strict_types=1);
+
+use Toporia\Realtime\Console\Application;
+use Toporia\Realtime\Console\PlainHost;
+use Toporia\Realtime\Exception\ConfigurationException;
+
+return (static function (): int {
+    $root = dirname(__DIR__, 2);
+    $directory = getcwd() ?: $root;
+
+    // In a source checkout with a build that is not installed, PHP runs again with that build, so that ./console works
+    // right after `make build`. The setting tells the second run from the first: a build that this PHP cannot load ends
+    // in the message about the missing extension instead of a loop. An installed package never comes here.
+    $library = $root . '/target/release/libtoporia_realtime.so';
+    $again = extension_loaded('toporia_realtime') || get_cfg_var('toporia_realtime_rerun') !== false;
+    if (!$again && is_file($root . '/Cargo.toml') && is_file($library)) {
+        // The command line as the kernel has it also has the options given to PHP itself.
+        $line = @file_get_contents('/proc/self/cmdline');
+        $arguments = $line === false || $line === ''
+            ? $_SERVER['argv']
+            : array_slice(explode("\0", substr($line, 0, -1)), 1);
+        $arguments = ['-d', 'extension=' . $library, '-d', 'toporia_realtime_rerun=1', ...$arguments];
+        if (function_exists('pcntl_exec')) {
+            pcntl_exec(PHP_BINARY, $arguments);
+        }
+        // Without pcntl as a child; Ctrl-C reaches it too.
+        $child = proc_open([PHP_BINARY, ...$arguments], [STDIN, STDOUT, STDERR], $pipes);
+        if (is_resource($child)) {
+            return proc_close($child);
+        }
+    }
+
+    // The application's own autoloader first, so that its versions win.
+    $vendor = $GLOBALS['_composer_autoload_path'] ?? $directory . '/vendor/autoload.php';
+    if (is_file($vendor)) {
+        require_once $vendor;
+    }
+    require_once dirname(__DIR__) . '/autoload.php';
+    if (!class_exists(Symfony\Component\Console\Application::class)) {
+        fwrite(STDERR, "The commands need Symfony Console: composer require symfony/console, or on Debian\n"
+            . "apt install php-symfony-console\n");
+
+        return 1;
+    }
+
+    try {
+        return (new Application(PlainHost::in($directory)))->run();
+    } catch (ConfigurationException $e) {
+        fwrite(STDERR, 'Error: ' . $e->getMessage() . "\n");
+
+        return 2;
+    }
+})();

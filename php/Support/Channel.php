@@ -1,0 +1,59 @@
+<?php
+
+/**
+ * Checks channel names where the extension is not there to do it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Support;
+
+use Toporia\Realtime\Exception\InvalidChannelException;
+
+/**
+ * The rules a channel name has to meet, whatever the topic prefix is.
+ */
+final class Channel
+{
+    /** Kafka allows 249 bytes for a topic; four stay free for `dlq.`, two for the shortest prefix and its underscore. */
+    public const MAX_BYTES = 243;
+
+    /**
+     * A name to send to.
+     *
+     * @throws InvalidChannelException empty, unprintable, no UTF-8, a pattern, or too long
+     */
+    public static function check(string $channel): void
+    {
+        self::checkPattern($channel);
+        if (Pattern::isPattern($channel)) {
+            throw new InvalidChannelException(
+                "The channel '$channel' has a '*': patterns are for subscribing; a message goes to one channel."
+            );
+        }
+    }
+
+    /**
+     * A name or a pattern to subscribe.
+     *
+     * @throws InvalidChannelException empty, unprintable, no UTF-8, or too long
+     */
+    public static function checkPattern(string $channel): void
+    {
+        if ($channel === '') {
+            throw new InvalidChannelException("A channel name cannot be empty: give it a name such as 'user.1'.");
+        }
+        if (preg_match('/\A[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+\z/u', $channel) !== 1) {
+            throw new InvalidChannelException(
+                'The channel name ' . json_encode($channel, JSON_INVALID_UTF8_SUBSTITUTE)
+                . ' has characters that cannot be printed. Remove them.'
+            );
+        }
+        if (strlen($channel) > self::MAX_BYTES) {
+            throw new InvalidChannelException(
+                "The channel name '" . substr($channel, 0, 40) . "…' has " . strlen($channel)
+                . ' bytes; at most ' . self::MAX_BYTES . ' fit into a Kafka topic name.'
+            );
+        }
+    }
+}

@@ -1,0 +1,234 @@
+<?php
+
+/**
+ * The JSON envelope of a message in PHP: what the extension does natively, for where it is absent.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Support;
+
+use JsonException;
+use Toporia\Realtime\Exception\EncodingException;
+
+/**
+ * `{"id","type","channel","event","data","timestamp"}` in that order, keys that are null left out.
+ *
+ * Data is kept as JSON text and decoded on first use. An envelope that was read keeps its bytes.
+ */
+final class Envelope
+{
+    public const TYPES = ['event', 'subscribe', 'unsubscribe', 'error', 'ping', 'pong'];
+
+    private const DEPTH = 512;
+
+    private mixed $decoded = null;
+    private bool $isDecoded = false;
+
+    private function __construct(
+        public readonly string $id,
+        public readonly string $type,
+        public readonly ?string $channel,
+        public readonly ?string $event,
+        private readonly ?string $data,
+        public readonly int $timestamp,
+        private ?string $json = null
+    ) {
+    }
+
+    /**
+     * A new event, made now.
+     *
+     * @throws EncodingException data that is no JSON
+     */
+    public static function create(?string $channel, string $event, mixed $data): self
+    {
+        return new self(Uuid::v7(), 'event', $channel, $event, self::encode($data), time());
+    }
+
+    /**
+     * Reads the JSON of an envelope; data stays as it is until somebody asks for it.
+     *
+     * @throws EncodingException no JSON object, or a key of the wrong type
+     */
+    public static function parse(string $json): self
+    {
+        try {
+            if (preg_match('//u', $json) !== 1) {
+                throw new JsonException('it is not valid UTF-8');
+            }
+            $members = EnvelopeScanner::members($json);
+            $data = $members['data'] ?? null;
+            unset($members['data']);
+            $fields = [];
+            foreach (['id', 'type', 'channel', 'event', 'timestamp'] as $key) {
+                $fields[$key] = isset($members[$key])
+                    ? json_decode($members[$key], true, self::DEPTH, JSON_THROW_ON_ERROR)
+                    : null;
+            }
+        } catch (JsonException $e) {
+            throw new EncodingException(
+                'This is no message envelope: ' . $e->getMessage() . '. Expected a JSON object such as '
+                . '{"id":"…","type":"event","channel":"user.1","event":"order.created","timestamp":1763700000}; '
+                . 'got ' . self::excerpt($json),
+                0,
+                $e
+            );
+        }
+
+        return self::of($fields, $data === 'null' ? null : $data, $json);
+    }
+
+    /**
+     * The same from an array with the envelope's keys.
+     *
+     * @param array<string, mixed> $fields
+     *
+     * @throws EncodingException a key of the wrong type, or data that is no JSON
+     */
+    public static function fromArray(array $fields): self
+    {
+        return self::of($fields, self::encode($fields['data'] ?? null), null);
+    }
+
+    /**
+     * The data, decoded as json_decode(…, true) does.
+     *
+     * @throws EncodingException it cannot be decoded
+     */
+    public function data(): mixed
+    {
+        if (!$this->isDecoded && $this->data !== null) {
+            $this->decoded = $this->decode($this->data);
+        }
+        $this->isDecoded = true;
+
+        return $this->decoded;
+    }
+
+    /**
+     * The envelope as JSON: the bytes it was read from, else built now and kept.
+     */
+    public function json(): string
+    {
+        if ($this->json !== null) {
+            return $this->json;
+        }
+        $members = [];
+        foreach ($this->head() as $key => $value) {
+            $members[] = "\"$key\":" . self::encode($value);
+        }
+        if ($this->data !== null) {
+            $members[] = '"data":' . $this->data;
+        }
+        $members[] = '"timestamp":' . $this->timestamp;
+
+        return $this->json = '{' . implode(',', $members) . '}';
+    }
+
+    /**
+     * The envelope as an array, data decoded.
+     *
+     * @return array<string, mixed>
+     *
+     * @throws EncodingException the data cannot be decoded
+     */
+    public function toArray(): array
+    {
+        $array = $this->head();
+        $data = $this->data();
+        if ($data !== null) {
+            $array['data'] = $data;
+        }
+        $array['timestamp'] = $this->timestamp;
+
+        return $array;
+    }
+
+    /** @param array<string, mixed> $fields */
+    private static function of(array $fields, ?string $data, ?string $json): self
+    {
+        $type = self::text($fields, 'type') ?? 'event';
+        if (!in_array($type, self::TYPES, true)) {
+            throw new EncodingException(
+                "The envelope's type is '$type'; it is one of " . implode(', ', self::TYPES) . '.'
+            );
+        }
+        $timestamp = $fields['timestamp'] ?? time();
+        if (!is_numeric($timestamp)) {
+            throw new EncodingException(
+                "The envelope's timestamp is a " . get_debug_type($timestamp) . '; it is a number of Unix seconds.'
+            );
+        }
+
+        return new self(
+            self::text($fields, 'id') ?? Uuid::v7(),
+            $type,
+            self::text($fields, 'channel'),
+            self::text($fields, 'event'),
+            $data,
+            (int) $timestamp,
+            $json
+        );
+    }
+
+    /** @param array<string, mixed> $fields */
+    private static function text(array $fields, string $key): ?string
+    {
+        $value = $fields[$key] ?? null;
+        if ($value !== null && !is_string($value)) {
+            throw new EncodingException("The envelope's $key is a " . get_debug_type($value) . '; it is a string.');
+        }
+
+        return $value;
+    }
+
+    private static function encode(mixed $data): ?string
+    {
+        if ($data === null) {
+            return null;
+        }
+        try {
+            return json_encode($data, JSON_THROW_ON_ERROR, self::DEPTH);
+        } catch (JsonException $e) {
+            throw new EncodingException(
+                'Cannot encode data of type ' . get_debug_type($data) . ' as JSON: ' . $e->getMessage()
+                . '. Nothing was sent.',
+                0,
+                $e
+            );
+        }
+    }
+
+    private function decode(string $data): mixed
+    {
+        try {
+            return json_decode($data, true, self::DEPTH, JSON_THROW_ON_ERROR);
+        } catch (JsonException $e) {
+            throw new EncodingException(
+                "The data of message $this->id cannot be decoded: " . $e->getMessage() . '. It begins with '
+                . self::excerpt($data),
+                0,
+                $e
+            );
+        }
+    }
+
+    /** @return array<string, string> */
+    private function head(): array
+    {
+        return array_filter(
+            ['id' => $this->id, 'type' => $this->type, 'channel' => $this->channel, 'event' => $this->event],
+            static fn (?string $value): bool => $value !== null
+        );
+    }
+
+    private static function excerpt(string $text): string
+    {
+        $cut = strlen($text) > 80 ? substr($text, 0, 80) . '…' : $text;
+
+        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
+
+        return (string) json_encode($cut, $flags);
+    }
+}

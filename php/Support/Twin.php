@@ -1,0 +1,138 @@
+<?php
+
+/**
+ * What the stand-ins of the native classes share where the extension is absent: the fake, or a clear exception.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Support;
+
+use Toporia\Realtime\Contract\Consumer;
+use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Exception\ExtensionMissingException;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Message;
+
+/**
+ * Holds the publisher of Realtime::fake() and swap(). Never used while the extension is loaded.
+ */
+final class Twin
+{
+    private static ?Publisher $publisher = null;
+
+    public static function swap(?Publisher $publisher): void
+    {
+        self::$publisher = $publisher;
+    }
+
+    /**
+     * Where to send.
+     *
+     * @param string $what who asks, for the message
+     *
+     * @throws ExtensionMissingException nothing stands in for the extension
+     */
+    public static function publisher(string $what): Publisher
+    {
+        return self::$publisher ?? throw ExtensionMissing::exception($what);
+    }
+
+    /**
+     * Where to receive from.
+     *
+     * @param string $what who asks, for the message
+     *
+     * @throws ExtensionMissingException nothing that can receive stands in for the extension
+     */
+    public static function consumer(string $what): Consumer
+    {
+        return self::$publisher instanceof Consumer ? self::$publisher : throw ExtensionMissing::exception($what);
+    }
+
+    /**
+     * Realtime::broadcast() on whatever stands in.
+     *
+     * @param string|array<int, string> $channel
+     * @param array<string, string> $headers
+     */
+    public static function broadcast(
+        string|array $channel,
+        string $event,
+        mixed $data,
+        ?string $key,
+        array $headers,
+        ?string $except
+    ): string {
+        $publisher = self::publisher('Realtime::broadcast()');
+        $channels = is_array($channel) ? array_values($channel) : [$channel];
+        if ($channels === []) {
+            throw new InvalidChannelException('The list of channels is empty: nobody would get this event.');
+        }
+        foreach ($channels as $name) {
+            if (!is_string($name)) {
+                throw new InvalidChannelException('A channel is a string, not a ' . get_debug_type($name) . '.');
+            }
+            Channel::check($name);
+        }
+        if ($except !== null) {
+            $headers['x-realtime-socket'] = $except;
+        }
+        $envelope = ['id' => Uuid::v7(), 'event' => $event, 'data' => $data, 'timestamp' => time()];
+        // All are made before the first is sent: data that is no JSON sends nothing.
+        $messages = array_map(
+            static fn (string $name): Message => Message::fromArray(['channel' => $name] + $envelope),
+            $channels
+        );
+        foreach ($messages as $i => $message) {
+            $publisher->publish($channels[$i], $message, $key, $headers);
+        }
+
+        return $envelope['id'];
+    }
+
+    /** @return array<string, int|bool|string|null> */
+    public static function stats(): array
+    {
+        return [
+            'messages_produced' => 0,
+            'bytes_produced' => 0,
+            'messages_delivered' => 0,
+            'delivery_failures' => 0,
+            'queued' => 0,
+            'spooled' => 0,
+            'spool_bytes' => 0,
+            'loop_dropped' => 0,
+            'clients' => 0,
+            'broker_reachable' => false,
+            'fake' => self::$publisher !== null,
+            'last_error' => self::$publisher === null ? ExtensionMissing::exception('Realtime')->getMessage() : null,
+        ];
+    }
+
+    /** @return array<string, mixed> */
+    public static function consumerStats(): array
+    {
+        self::publisher('Broker::stats()');
+
+        return [
+            'messages_consumed' => 0,
+            'bytes_consumed' => 0,
+            'handled' => 0,
+            'failures' => 0,
+            'skipped' => 0,
+            'topic_mismatch' => 0,
+            'commits' => 0,
+            'commit_failures' => 0,
+            'rebalances' => 0,
+            'lag' => -1,
+            'assigned' => [],
+            'waiting_for' => [],
+            'connected' => false,
+            'group' => '',
+            'member_hash_conflict' => false,
+            'stop_reason' => null,
+            'last_error' => null,
+        ];
+    }
+}

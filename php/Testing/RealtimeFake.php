@@ -1,0 +1,229 @@
+<?php
+
+/**
+ * Records what an application broadcasts, and lets a test be the Kafka that it consumes from.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Testing;
+
+use Throwable;
+use Toporia\Realtime\Contract\Consumer;
+use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Exception\BatchException;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Channel;
+use Toporia\Realtime\Support\Uuid;
+
+/**
+ * What Realtime::fake() returns.
+ *
+ *     $fake = Realtime::fake();
+ *     (new Checkout())->pay($order);
+ *     $fake->assertBroadcast('user.1', 'order.paid', fn (Message $m) => $m->getData()['id'] === 7);
+ *
+ * For code that consumes, hand the fake in as its Contract\Consumer:
+ *
+ *     $fake->receive('user.1', 'order.created', ['id' => 7]);
+ *     (new OrderListener($fake))->run();      // its consume() runs the callback, then returns
+ *
+ * Channels in assertions may be patterns (`user.*`). Failures say what was broadcast instead. Works with PHPUnit and
+ * without.
+ */
+final class RealtimeFake implements Publisher, Consumer
+{
+    use ReceivesMessages;
+
+    /** @var list<Sent> */
+    private array $sent = [];
+
+    /**
+     * @param Publisher|null $inner also gets everything that is recorded; null: it goes nowhere
+     */
+    public function __construct(private ?Publisher $inner = null)
+    {
+    }
+
+    /** {@inheritDoc} */
+    public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string
+    {
+        Channel::check($channel);
+        $key ??= $message->getKey();
+        $all = $headers + $message->getHeaders();
+        $this->sent[] = new Sent($channel, null, $message, $key, $all);
+
+        return $this->inner?->publish($channel, $message, $key, $headers) ?? $message->getId();
+    }
+
+    /** {@inheritDoc} */
+    public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
+    {
+        $start = hrtime(true);
+        foreach (array_values($messages) as $i => $entry) {
+            try {
+                if ($entry instanceof Message) {
+                    $this->publish($entry->getChannel() ?? '', $entry);
+                    continue;
+                }
+                [$channel, $event] = self::entry($entry);
+                $message = Message::event($channel, $event, $entry[2] ?? null);
+                $this->publish($channel, $message, $entry[3] ?? null, $entry[4] ?? []);
+            } catch (Throwable $e) {
+                throw new BatchException($i, $e);
+            }
+        }
+        $ms = (hrtime(true) - $start) / 1e6;
+        $count = count($messages);
+
+        return [
+            'queued' => $count,
+            'failed' => 0,
+            'total_time_ms' => $ms,
+            'throughput' => $ms > 0 ? $count / $ms * 1000 : 0.0,
+        ];
+    }
+
+    /** {@inheritDoc} */
+    public function send(
+        string $topic,
+        mixed $value,
+        ?string $key = null,
+        array $headers = [],
+        ?int $partition = null
+    ): string {
+        if (!is_string($value)) {
+            // Only to fail as the real one does on what is no JSON.
+            Message::event(null, 'raw', $value);
+        }
+        $this->sent[] = new Sent(null, $topic, null, $key, $headers, $value);
+
+        return $this->inner?->send($topic, $value, $key, $headers, $partition) ?? Uuid::v7();
+    }
+
+    /**
+     * Fails unless such a broadcast was made, at least once.
+     *
+     * @param string $channel a channel or a pattern
+     * @param string|null $event null: any
+     * @param (callable(Message): bool)|null $where true for the one that is meant
+     */
+    public function assertBroadcast(string $channel, ?string $event = null, ?callable $where = null): void
+    {
+        Verdict::that(
+            $this->count($channel, $event, $where) > 0,
+            'Expected ' . self::wanted($channel, $event, $where) . ', but it was not broadcast. ' . $this->instead()
+        );
+    }
+
+    /**
+     * Fails unless such a broadcast was made exactly so many times.
+     *
+     * @param string $channel a channel or a pattern
+     * @param string|null $event null: any
+     * @param (callable(Message): bool)|null $where true for those that are meant
+     */
+    public function assertBroadcastTimes(
+        string $channel,
+        ?string $event = null,
+        int $times = 1,
+        ?callable $where = null
+    ): void {
+        $count = $this->count($channel, $event, $where);
+        Verdict::that(
+            $count === $times,
+            'Expected ' . self::wanted($channel, $event, $where)
+            . " $times time(s), but it was broadcast $count time(s). " . $this->instead()
+        );
+    }
+
+    /**
+     * Fails if such a broadcast was made.
+     *
+     * @param string $channel a channel or a pattern
+     * @param string|null $event null: any
+     * @param (callable(Message): bool)|null $where true for the one that is meant
+     */
+    public function assertNotBroadcast(string $channel, ?string $event = null, ?callable $where = null): void
+    {
+        $count = $this->count($channel, $event, $where);
+        Verdict::that(
+            $count === 0,
+            'Did not expect ' . self::wanted($channel, $event, $where) . ", but it was broadcast $count time(s). "
+            . $this->instead()
+        );
+    }
+
+    /**
+     * Fails if anything at all was sent, send() to a raw topic included.
+     */
+    public function assertNothingBroadcast(): void
+    {
+        Verdict::that($this->sent === [], 'Expected that nothing is broadcast. ' . $this->instead());
+    }
+
+    /**
+     * The messages broadcast so far, in order, for a look of one's own.
+     *
+     * @param string|null $channel a channel or a pattern; null: any
+     * @param (callable(Message): bool)|null $where
+     *
+     * @return list<Message>
+     */
+    public function broadcasts(?string $channel = null, ?string $event = null, ?callable $where = null): array
+    {
+        $messages = [];
+        foreach ($this->sent as $sent) {
+            if ($sent->message !== null && $sent->matches($channel, $event, $where)) {
+                $messages[] = $sent->message;
+            }
+        }
+
+        return $messages;
+    }
+
+    /**
+     * Everything sent so far, raw topics included, with keys and headers.
+     *
+     * @return list<Sent>
+     */
+    public function sent(): array
+    {
+        return $this->sent;
+    }
+
+    /** @param (callable(Message): bool)|null $where */
+    private function count(string $channel, ?string $event, ?callable $where): int
+    {
+        return count($this->broadcasts($channel, $event, $where));
+    }
+
+    /** @return array{0: string, 1: string} */
+    private static function entry(mixed $entry): array
+    {
+        if (!is_array($entry) || !is_string($entry[0] ?? null) || !is_string($entry[1] ?? null)) {
+            throw new ConfigurationException('An entry is a Message or [channel, event, data, key, headers].');
+        }
+
+        return [$entry[0], $entry[1]];
+    }
+
+    private static function wanted(string $channel, ?string $event, ?callable $where): string
+    {
+        return ($event === null ? 'any event' : "'$event'") . " on '$channel'"
+            . ($where === null ? '' : ' for which the closure returns true');
+    }
+
+    private function instead(): string
+    {
+        if ($this->sent === []) {
+            return 'Nothing was broadcast.';
+        }
+        $first = array_slice($this->sent, 0, 20);
+        $lines = array_map(static fn (Sent $sent): string => "\n  - " . $sent->describe(), $first);
+        $more = count($this->sent) - count($lines);
+
+        return 'Broadcast were:' . implode('', $lines) . ($more > 0 ? "\n  … and $more more" : '');
+    }
+}

@@ -1,0 +1,225 @@
+<?php
+
+/**
+ * The consuming half of RealtimeFake: subscriptions, and what a test lets them receive.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Testing;
+
+use Throwable;
+use Toporia\Realtime\Exception\BatchException;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Channel;
+use Toporia\Realtime\Support\Pattern;
+
+/**
+ * Follows the rules of a real broker: the exact subscription before patterns, callbacks or poll() but not both, a
+ * callback that throws ends consume() and keeps its message.
+ */
+trait ReceivesMessages
+{
+    /** @var array<string, array{callback: callable|null, batch: bool}> */
+    private array $subscriptions = [];
+    /** @var list<Message> */
+    private array $waiting = [];
+    /** @var array<string, Message> not yet acknowledged, by id */
+    private array $polled = [];
+    /** @var array<string, string> 'ack' or 'nack', by id */
+    private array $answers = [];
+    private bool $stopping = false;
+
+    /**
+     * Puts a message where the next consume() or poll() finds it.
+     *
+     * @param array<string, string> $headers
+     */
+    public function receive(
+        string $channel,
+        string $event,
+        mixed $data = null,
+        ?string $key = null,
+        array $headers = []
+    ): static {
+        Channel::check($channel);
+        $this->waiting[] = Message::event($channel, $event, $data)->withKey($key ?? $channel)->withHeaders($headers);
+
+        return $this;
+    }
+
+    /** {@inheritDoc} */
+    public function subscribe(string $channel, ?callable $callback = null): static
+    {
+        return $this->add($channel, $callback, false);
+    }
+
+    /** {@inheritDoc} */
+    public function subscribeBatch(string $channel, callable $callback): static
+    {
+        return $this->add($channel, $callback, true);
+    }
+
+    /**
+     * Accepted, but nothing arrives: receive() knows channels only.
+     */
+    public function subscribeTopic(string $topic, ?callable $callback = null): static
+    {
+        return $this->add($topic, $callback, false);
+    }
+
+    /** {@inheritDoc} */
+    public function unsubscribe(string $channel): static
+    {
+        unset($this->subscriptions[$channel]);
+
+        return $this;
+    }
+
+    /**
+     * Runs the callbacks for what receive() was given, then returns instead of waiting for more.
+     */
+    public function consume(
+        int $timeoutMs = 1000,
+        int $batchSize = 100,
+        int $maxMessages = 0,
+        bool $stopWhenEmpty = false
+    ): int {
+        $this->expectSubscriptions(true);
+        $this->stopping = false;
+        $handled = 0;
+        while ($this->waiting !== [] && !$this->stopping && ($maxMessages === 0 || $handled < $maxMessages)) {
+            $limit = $maxMessages === 0 ? $batchSize : min($batchSize, $maxMessages - $handled);
+            $handled += $this->deliver(max(1, $limit));
+        }
+
+        return $handled;
+    }
+
+    /** {@inheritDoc} */
+    public function stopConsuming(): void
+    {
+        $this->stopping = true;
+    }
+
+    /**
+     * The next message that receive() was given and somebody subscribed to; null, at once, when there is none.
+     */
+    public function poll(int $timeoutMs = 1000): ?Message
+    {
+        $this->expectSubscriptions(false);
+        while (($message = array_shift($this->waiting)) !== null) {
+            if ($this->subscriber($message) !== null) {
+                return $this->polled[$message->getId()] = $message;
+            }
+        }
+
+        return null;
+    }
+
+    /** {@inheritDoc} */
+    public function ack(Message $message): void
+    {
+        $this->answer($message, 'ack');
+    }
+
+    /** {@inheritDoc} */
+    public function nack(Message $message, ?Throwable $why = null): void
+    {
+        $this->answer($message, 'nack');
+    }
+
+    /**
+     * Fails unless that message was acknowledged.
+     */
+    public function assertAcked(Message $message): void
+    {
+        $this->assertAnswer($message, 'ack');
+    }
+
+    /**
+     * Fails unless that message was refused.
+     */
+    public function assertNacked(Message $message): void
+    {
+        $this->assertAnswer($message, 'nack');
+    }
+
+    private function add(string $channel, ?callable $callback, bool $batch): static
+    {
+        Channel::checkPattern($channel);
+        $this->subscriptions[$channel] = ['callback' => $callback, 'batch' => $batch];
+
+        return $this;
+    }
+
+    private function subscriber(Message $message): ?string
+    {
+        return Pattern::pick(array_map('strval', array_keys($this->subscriptions)), (string) $message->getChannel());
+    }
+
+    /**
+     * Hands over the next message, or for a batch subscription those next to it, and takes them off the list after
+     * their callback returned.
+     */
+    private function deliver(int $limit): int
+    {
+        $name = $this->subscriber($this->waiting[0]);
+        if ($name === null) {
+            array_shift($this->waiting);
+
+            return 0;
+        }
+        ['callback' => $callback, 'batch' => $batch] = $this->subscriptions[$name];
+        $list = [];
+        foreach ($this->waiting as $message) {
+            if (count($list) === ($batch ? $limit : 1) || $this->subscriber($message) !== $name) {
+                break;
+            }
+            $list[] = $message;
+        }
+        try {
+            $callback($batch ? $list : $list[0]);
+        } catch (BatchException $e) {
+            array_splice($this->waiting, 0, $batch ? $e->getIndex() : 0);
+            throw $e;
+        }
+        array_splice($this->waiting, 0, count($list));
+
+        return count($list);
+    }
+
+    private function expectSubscriptions(bool $callbacks): void
+    {
+        if ($this->subscriptions === []) {
+            throw new ConfigurationException('Nothing is subscribed. Call subscribe() first.');
+        }
+        foreach ($this->subscriptions as $name => ['callback' => $callback]) {
+            if (($callback !== null) !== $callbacks) {
+                throw new ConfigurationException(
+                    "'$name' was subscribed " . ($callbacks ? 'without' : 'with') . ' a callback: a broker is used '
+                    . 'either with callbacks and consume(), or without and poll().'
+                );
+            }
+        }
+    }
+
+    private function answer(Message $message, string $answer): void
+    {
+        if (!isset($this->polled[$message->getId()])) {
+            throw new ConfigurationException(
+                'Message ' . $message->getId() . ' did not come from poll(), or was answered already.'
+            );
+        }
+        unset($this->polled[$message->getId()]);
+        $this->answers[$message->getId()] = $answer;
+    }
+
+    private function assertAnswer(Message $message, string $answer): void
+    {
+        $given = $this->answers[$message->getId()] ?? 'no answer';
+        $id = $message->getId();
+        Verdict::that($given === $answer, "Expected $answer for message $id; it got $given.");
+    }
+}

@@ -1,0 +1,43 @@
+<?php
+
+/**
+ * Reads --channels: a comma list, or the option repeated.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+/**
+ * `user.1,order.*` → ['user.1', 'order.*'], each once, in order.
+ */
+final class ChannelList
+{
+    /**
+     * @param mixed $value a string, a list of them, or null when the option was not given
+     *
+     * @return non-empty-list<string>
+     *
+     * @throws UsageError nothing given, or an empty name in the list
+     */
+    public static function parse(mixed $value): array
+    {
+        $given = is_array($value) ? $value : ($value === null ? [] : [$value]);
+        if ($given === []) {
+            throw new UsageError('--channels is missing. Say what to consume, such as --channels=user.1,order.*');
+        }
+        $channels = [];
+        foreach ($given as $list) {
+            foreach (explode(',', is_scalar($list) ? (string) $list : '') as $channel) {
+                $channel = trim($channel);
+                if ($channel === '') {
+                    $shown = OptionValue::shown($list);
+                    throw new UsageError("--channels=$shown has an empty name. Example: --channels=user.1,order.*");
+                }
+                $channels[$channel] = true;
+            }
+        }
+
+        return array_map('strval', array_keys($channels));
+    }
+}

@@ -1,0 +1,72 @@
+<?php
+
+/**
+ * Says once when Kafka is gone, when it is back, and which topics are waited for.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+/**
+ * Turns the state of every tick into lines at the moments it changes.
+ */
+final class ConnectionWatch
+{
+    /** A first connection takes a moment: not worth a line before so many seconds, unless there is an error to tell. */
+    private const PATIENCE = 2.0;
+
+    private bool $down = false;
+    private ?float $notConnectedSince = 0.0;
+    private string $waitingFor = '';
+
+    public function __construct(private Reporter $reporter)
+    {
+    }
+
+    public function look(Snapshot $now): void
+    {
+        $this->connection($now);
+        $this->topics($now);
+    }
+
+    private function connection(Snapshot $now): void
+    {
+        if ($now->connected) {
+            if ($this->down) {
+                $this->reporter->event('connected', 'Kafka is reachable again');
+            }
+            $this->down = false;
+            $this->notConnectedSince = null;
+
+            return;
+        }
+        $this->notConnectedSince ??= $now->seconds;
+        $waited = $now->seconds - $this->notConnectedSince;
+        if ($this->down || ($now->lastError === null && $waited < self::PATIENCE)) {
+            return;
+        }
+        $this->down = true;
+        $why = $now->lastError === null ? 'no answer yet' : Text::printable($now->lastError);
+        $this->reporter->event('disconnected', "waiting for Kafka: $why", ['error' => $now->lastError]);
+    }
+
+    private function topics(Snapshot $now): void
+    {
+        $topics = $now->waitingFor;
+        sort($topics);
+        $list = implode(', ', $topics);
+        if ($list === $this->waitingFor) {
+            return;
+        }
+        $this->waitingFor = $list;
+        if ($topics !== []) {
+            $this->reporter->event(
+                'waiting',
+                'waiting for topic' . (count($topics) === 1 ? '' : 's') . " $list (not there yet; read from the "
+                . 'beginning once it is)',
+                ['topics' => $topics]
+            );
+        }
+    }
+}

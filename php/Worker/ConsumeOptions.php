@@ -1,0 +1,65 @@
+<?php
+
+/**
+ * The options of realtime:kafka:consume, read and checked once.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+/**
+ * Made from what any host's option parser gives; everything wrong is found here, before anything connects.
+ */
+final class ConsumeOptions
+{
+    /** The longest poll, and longest run, that makes sense; also what fits into librdkafka's int. */
+    private const MAX_INT = 2147483647;
+
+    /**
+     * @param non-empty-list<string> $channels names and patterns
+     * @param int $batchSize most records at once
+     * @param int $timeoutMs longest poll, in ms
+     * @param int $maxMessages 0: no limit
+     * @param int $maxTime seconds; 0: no limit
+     * @param int $maxMemory bytes; 0: no limit
+     */
+    private function __construct(
+        public readonly string $broker,
+        public readonly array $channels,
+        public readonly int $batchSize,
+        public readonly int $timeoutMs,
+        public readonly int $maxMessages,
+        public readonly bool $stopWhenEmpty,
+        public readonly ?string $handler,
+        public readonly ?string $group,
+        public readonly FromPosition $from,
+        public readonly int $maxTime,
+        public readonly int $maxMemory,
+        public readonly bool $json
+    ) {
+    }
+
+    /**
+     * @param array<string, mixed> $raw by option name without dashes; one that is absent or null has its default
+     *
+     * @throws UsageError naming the option
+     */
+    public static function fromArray(array $raw): self
+    {
+        return new self(
+            OptionValue::text('--broker', $raw['broker'] ?? null) ?? 'kafka',
+            ChannelList::parse($raw['channels'] ?? null),
+            OptionValue::int('--batch-size', $raw['batch-size'] ?? 100, 1, 1000000),
+            OptionValue::int('--timeout', $raw['timeout'] ?? 1000, 1, self::MAX_INT),
+            OptionValue::int('--max-messages', $raw['max-messages'] ?? 0, 0),
+            (bool) ($raw['stop-when-empty'] ?? false),
+            OptionValue::text('--handler', $raw['handler'] ?? null),
+            OptionValue::text('--group', $raw['group'] ?? null),
+            FromPosition::parse($raw['from'] ?? null),
+            OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
+            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
+            (bool) ($raw['json'] ?? false)
+        );
+    }
+}

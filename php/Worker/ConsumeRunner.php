@@ -1,0 +1,129 @@
+<?php
+
+/**
+ * Runs a consumer from its subscriptions to its summary, in whatever host.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+use Throwable;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Exception\InvalidChannelException;
+
+/**
+ * Signals, offsets and retries are the extension's; this decides when to stop and says what happens.
+ */
+final class ConsumeRunner
+{
+    public const DONE = 0;
+    public const FAILED = 1;
+    public const WRONG_USAGE = 2;
+
+    /** How often stop conditions are asked and progress is offered, in ms. */
+    private const TICK_MS = 200;
+
+    public function __construct(
+        private Broker $broker,
+        private ConsumeOptions $options,
+        private HandlerResolver $handlers,
+        private StopConditions $stop,
+        private Reporter $reporter
+    ) {
+    }
+
+    /**
+     * @return int the exit code
+     *
+     * @throws UsageError a channel, or a handler, that cannot be; nothing has connected yet
+     */
+    public function run(): int
+    {
+        $handler = $this->handlers->resolve($this->options->handler, $this->reporter);
+        $this->subscribe($handler);
+        $this->reporter->start(
+            $this->options,
+            (string) ($this->broker->stats()['group'] ?? ''),
+            $this->handlers->describe($this->options->handler)
+        );
+        $this->watch();
+
+        return $this->consume();
+    }
+
+    private function subscribe(callable $handler): void
+    {
+        foreach ($this->options->channels as $channel) {
+            try {
+                $this->broker->subscribe($channel, $handler);
+            } catch (InvalidChannelException $e) {
+                throw new UsageError('--channels: ' . $e->getMessage(), 0, $e);
+            }
+        }
+    }
+
+    private function watch(): void
+    {
+        $start = hrtime(true);
+        $watch = new ConnectionWatch($this->reporter);
+        $seek = new SeekOnce($this->options->from, $this->reporter);
+        $this->broker->onAssigned(function (array $partitions) use ($seek): void {
+            $this->reporter->event('assigned', 'assigned: ' . Partitions::describe($partitions), [
+                'partitions' => $partitions,
+            ]);
+            $seek->apply($this->broker, $partitions);
+        });
+        $this->broker->onRevoked(function (array $partitions): void {
+            $lost = in_array(true, array_column($partitions, 'lost'), true);
+            $this->reporter->event('revoked', ($lost ? 'lost: ' : 'given up: ') . Partitions::describe($partitions), [
+                'partitions' => $partitions,
+            ]);
+        });
+        $this->broker->onTick(function (Broker $broker) use ($start, $watch, $seek): void {
+            $now = Snapshot::of($broker->stats(), (hrtime(true) - $start) / 1e9);
+            $seek->remember($now->waitingFor);
+            $watch->look($now);
+            $this->reporter->progress($now);
+            if ($this->stop->reason() !== null) {
+                $broker->stopConsuming();
+            }
+        }, self::TICK_MS);
+    }
+
+    private function consume(): int
+    {
+        $start = hrtime(true);
+        $failure = null;
+        $handled = null;
+        try {
+            $handled = $this->broker->consume(
+                $this->options->timeoutMs,
+                $this->options->batchSize,
+                $this->options->maxMessages,
+                $this->options->stopWhenEmpty
+            );
+        } catch (Throwable $failure) {
+            $this->reporter->failure($failure);
+        }
+        $stats = $this->broker->stats();
+        try {
+            $this->broker->close();
+        } catch (Throwable $e) {
+            // What the callbacks sent could not be delivered on the way out: that is a failure of this run too.
+            $failure ??= $e;
+            $this->reporter->failure($e);
+        }
+        $code = $failure === null ? self::DONE : self::FAILED;
+        $this->reporter->summary(new Summary(
+            $handled ?? (int) ($stats['handled'] ?? 0),
+            $this->handlers->unhandled(),
+            (hrtime(true) - $start) / 1e9,
+            $failure === null ? $this->stop->met() ?? (string) ($stats['stop_reason'] ?? 'stopped') : 'error',
+            $code,
+            $stats
+        ));
+
+        return $code;
+    }
+}

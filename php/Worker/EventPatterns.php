@@ -1,0 +1,44 @@
+<?php
+
+/**
+ * Finds the entry for an event among names and patterns, and remembers what it found.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+use Toporia\Realtime\Support\Pattern;
+
+/**
+ * The exact name before a pattern, among patterns the first listed.
+ */
+final class EventPatterns
+{
+    /** Event names come from outside: what is remembered has to have an end. */
+    private const REMEMBER = 1000;
+
+    /** @var array<string, string|null> pattern by event */
+    private array $known = [];
+
+    /**
+     * @param array<string, Handling> $entries by event name or pattern
+     */
+    public function __construct(private array $entries)
+    {
+    }
+
+    public function for(string $event): ?Handling
+    {
+        if (!array_key_exists($event, $this->known)) {
+            if (count($this->known) >= self::REMEMBER) {
+                $this->known = [];
+            }
+            // Keys such as '42' have become int.
+            $this->known[$event] = Pattern::pick(array_map('strval', array_keys($this->entries)), $event);
+        }
+        $pattern = $this->known[$event];
+
+        return $pattern === null ? null : $this->entries[$pattern];
+    }
+}

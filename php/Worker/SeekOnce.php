@@ -1,0 +1,68 @@
+<?php
+
+/**
+ * Does what --from says: seeks every partition the first time this process gets it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+use Toporia\Realtime\Broker;
+
+/**
+ * A partition that comes back after a rebalance goes on where the group left off.
+ */
+final class SeekOnce
+{
+    /** @var array<string, true> */
+    private array $done = [];
+    /** @var array<string, true> topics that did not exist when we began */
+    private array $awaited = [];
+
+    public function __construct(private FromPosition $from, private Reporter $reporter)
+    {
+    }
+
+    /**
+     * Notes topics that do not exist yet: the end of such a topic, seen from our start, is its beginning.
+     *
+     * @param list<string> $topics
+     */
+    public function remember(array $topics): void
+    {
+        foreach ($topics as $topic) {
+            $this->awaited[$topic] = true;
+        }
+    }
+
+    /**
+     * @param array<int, array{topic: string, partition: int}> $partitions those just assigned
+     */
+    public function apply(Broker $broker, array $partitions): void
+    {
+        if (!$this->from->seeks()) {
+            return;
+        }
+        $sought = [];
+        foreach ($partitions as ['topic' => $topic, 'partition' => $partition]) {
+            if (isset($this->done["$topic $partition"])) {
+                continue;
+            }
+            $this->done["$topic $partition"] = true;
+            if ($this->from->position() === 'end' && isset($this->awaited[$topic])) {
+                continue;
+            }
+            $broker->seek($topic, $partition, $this->from->position());
+            $sought[] = ['topic' => $topic, 'partition' => $partition];
+        }
+        if ($sought !== []) {
+            $to = $this->from->describe();
+            $this->reporter->event(
+                'seek',
+                "reading from $to: " . Partitions::describe($sought) . ' (a restart with --from repeats this)',
+                ['partitions' => $sought, 'from' => $to]
+            );
+        }
+    }
+}

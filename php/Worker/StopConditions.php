@@ -1,0 +1,57 @@
+<?php
+
+/**
+ * Several stop conditions as one: the first that is met.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+/**
+ * Remembers what it found: a worker stops for one reason.
+ */
+final class StopConditions implements StopCondition
+{
+    /** @var list<StopCondition> */
+    private array $conditions;
+    private ?string $met = null;
+
+    public function __construct(StopCondition ...$conditions)
+    {
+        $this->conditions = array_values($conditions);
+    }
+
+    /**
+     * Those that the options ask for, and the restart mark.
+     */
+    public static function for(ConsumeOptions $options, RestartSignal $restart): self
+    {
+        $conditions = [new RestartRequested($restart)];
+        if ($options->maxTime > 0) {
+            $conditions[] = new MaxTime($options->maxTime);
+        }
+        if ($options->maxMemory > 0) {
+            $conditions[] = new MaxMemory($options->maxMemory);
+        }
+
+        return new self(...$conditions);
+    }
+
+    public function reason(): ?string
+    {
+        foreach ($this->conditions as $condition) {
+            $this->met ??= $condition->reason();
+        }
+
+        return $this->met;
+    }
+
+    /**
+     * What it found so far, without asking again.
+     */
+    public function met(): ?string
+    {
+        return $this->met;
+    }
+}

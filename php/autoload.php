@@ -1,0 +1,34 @@
+<?php
+
+/**
+ * Loads the PHP layer without Composer: a PSR-4 autoloader for it, and Symfony Console where it can be found.
+ */
+
+declare(strict_types=1);
+
+(static function (): void {
+    $root = dirname(__DIR__);
+    if (is_file($root . '/vendor/autoload.php')) {
+        require_once $root . '/vendor/autoload.php';
+    }
+    spl_autoload_register(static function (string $class) use ($root): void {
+        $folders = ['Toporia\\Realtime\\Tests\\' => '/tests/php/', 'Toporia\\Realtime\\' => '/php/'];
+        foreach ($folders as $prefix => $folder) {
+            if (!str_starts_with($class, $prefix)) {
+                continue;
+            }
+            $file = $root . $folder . strtr(substr($class, strlen($prefix)), '\\', '/') . '.php';
+            if (is_file($file)) {
+                require $file;
+
+                return;
+            }
+        }
+    });
+    // Debian's php-symfony-console; an application's own copy, loaded before us, wins.
+    $debian = '/usr/share/php/Symfony/Component/Console/autoload.php';
+    if (!class_exists(Symfony\Component\Console\Application::class) && is_file($debian)) {
+        require_once $debian;
+    }
+    require_once __DIR__ . '/bootstrap.php';
+})();

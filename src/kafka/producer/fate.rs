@@ -1,0 +1,132 @@
+//! What becomes of messages that were not delivered: kept in the spool, or reported; named by the next flush either way.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::delivery::Undelivered;
+use super::Producer;
+use crate::error::{FailedMessage, Kind};
+use crate::kafka::native;
+use crate::log::Level;
+use crate::process;
+use crate::spool::SpoolRecord;
+
+/// Writes undelivered messages to the spool where there is one; without, and where it fails, says so in the log. In both
+/// cases the next flush tells of them.
+pub fn keep_or_report(producer: &Producer, reports: Vec<Undelivered>) {
+    if reports.is_empty() {
+        return;
+    }
+    let process = process::current();
+    let parking = producer.parking.load(Ordering::Acquire);
+    let reports = name_collisions(producer, reports);
+    let fates = fates(producer, &reports);
+    let kept = fates
+        .iter()
+        .filter(|fate| matches!(fate, Fate::Kept))
+        .count();
+    process
+        .counters
+        .spooled
+        .fetch_add(kept as u64, Ordering::Relaxed);
+    for (report, fate) in reports.into_iter().zip(fates) {
+        let place = match &fate {
+            Fate::Kept => "; kept in the spool",
+            Fate::NoSpool => "",
+            Fate::Refused(why) => why,
+        };
+        let failed = FailedMessage {
+            reason: format!("{}{place}", report.record.reason),
+            kind: kind_of(report.code),
+            id: report.record.id,
+            topic: report.record.topic,
+        };
+        if !matches!(fate, Fate::Kept) {
+            process.log.say(
+                Level::Error,
+                format!(
+                    "Message {} for topic \"{}\" was not delivered to {}: {}",
+                    failed.id, failed.topic, producer.config.brokers, failed.reason
+                ),
+            );
+        }
+        if !parking {
+            process.counters.failed.fetch_add(1, Ordering::Relaxed);
+            *producer.last_error.lock() = Some(failed.reason.clone());
+            producer.failures.add(failed);
+        }
+        producer.flight.settle(report.opaque);
+    }
+}
+
+/// What became of an undelivered message.
+enum Fate {
+    Kept,
+    NoSpool,
+    Refused(String),
+}
+
+/// Writes undelivered messages to the spool, where there is one.
+fn fates(producer: &Producer, reports: &[Undelivered]) -> Vec<Fate> {
+    let Some(spool) = &producer.spool else {
+        return reports.iter().map(|_| Fate::NoSpool).collect();
+    };
+    let records: Vec<SpoolRecord> = reports.iter().map(|report| report.record.clone()).collect();
+    let Err(error) = spool.append(&records) else {
+        return reports.iter().map(|_| Fate::Kept).collect();
+    };
+    // It keeps as many as it can from the first on, and names the rest; none where it could not be opened.
+    let lost = match error.failed().len() {
+        0 => reports.len(),
+        lost => lost,
+    };
+    let why = format!("; LOST, for the spool failed: {error}");
+    let kept = reports.len().saturating_sub(lost);
+    (0..reports.len())
+        .map(|place| {
+            if place < kept {
+                Fate::Kept
+            } else {
+                Fate::Refused(why.clone())
+            }
+        })
+        .collect()
+}
+
+/// Kafka takes names that differ only by `.` and `_` for one: says which topic is there already.
+fn name_collisions(producer: &Producer, mut reports: Vec<Undelivered>) -> Vec<Undelivered> {
+    // A broker that fails to create a topic by itself only says that there is none.
+    let collided = |report: &&mut Undelivered| {
+        matches!(
+            report.code,
+            Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
+                | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+        )
+    };
+    let mut refused = reports.iter_mut().filter(collided).peekable();
+    if refused.peek().is_none() {
+        return reports;
+    }
+    let topics = native::topics(producer.client, Duration::from_secs(2)).unwrap_or_default();
+    for report in refused {
+        let topic = &report.record.topic;
+        let folded = topic.replace('.', "_");
+        let existing = topics
+            .iter()
+            .find(|other| *other != topic && other.replace('.', "_") == folded);
+        if let Some(existing) = existing {
+            report.code = Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+            report.record.reason = format!(
+                "Kafka takes \"{topic}\" and the existing topic \"{existing}\" for the same name, as they differ only by \".\" and \"_\""
+            );
+        }
+    }
+    reports
+}
+
+fn kind_of(code: Code) -> Kind {
+    native::to_error(code, "", "", "").kind()
+}
