@@ -107,7 +107,7 @@ fn names_that_cannot_be_used_say_where() {
         ("x.__client", "reserved"),
         ("x...events", "reserved"),
         (&"x".repeat(244), "244 bytes"),
-        (&"x".repeat(240), "249 bytes"),
+        (&"x".repeat(240), "240 bytes; at most 236"),
     ] {
         let error = map.topic_for(channel).unwrap_err();
         assert_eq!(error.kind(), Kind::InvalidChannel);

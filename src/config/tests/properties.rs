@@ -59,8 +59,27 @@ fn defaults_of_both_clients() {
     assert_eq!(value(&c, "acks").or(value(&c, "linger.ms")), None);
     assert_eq!(
         value(&consumer(r#"{"brokers":"embedded"}"#), "fetch.wait.max.ms"),
-        Some("10")
+        Some("20")
     );
+}
+
+#[test]
+fn a_vanished_worker_is_missed_sooner_on_a_developers_machine() {
+    let session = |brokers: &str| {
+        let properties = consumer(&format!(r#"{{"brokers":"{brokers}"}}"#));
+        value(&properties, "session.timeout.ms").map(str::to_owned)
+    };
+    for local in [
+        "localhost:9092",
+        "127.0.0.1:1,[::1]:2",
+        "PLAINTEXT://localhost:9092",
+        "embedded",
+    ] {
+        assert_eq!(session(local).as_deref(), Some("6000"), "{local}");
+    }
+    for remote in ["kafka:9092", "localhost:9092,kafka:9092"] {
+        assert_eq!(session(remote), None, "{remote}");
+    }
 }
 
 #[test]

@@ -139,6 +139,7 @@ impl Consumer {
             )
         });
         self.watch_deliveries();
+        self.rewind();
         Err(Error::delivery(
             format!(
                 "What a callback sent was not delivered, so its records are not committed and come again.{first}"

@@ -20,6 +20,10 @@ pub struct Partition {
     committed: i64,
     /// What the last commit request said.
     requested: i64,
+    /// The first record of this assignment; -1 before it.
+    began: i64,
+    /// Nothing may be committed any more: what was handled could not be made undone.
+    held: bool,
     /// The end of the partition was reached and nothing came since.
     pub at_end: bool,
 }
@@ -35,6 +39,8 @@ impl Partition {
             open: BTreeSet::new(),
             committed: committed.max(-1),
             requested: -1,
+            began: -1,
+            held: false,
             at_end: false,
         }
     }
@@ -42,7 +48,7 @@ impl Partition {
     /// A record was handed to a callback.
     #[inline]
     pub fn taken(&mut self, offset: i64) {
-        self.next = offset + 1;
+        self.reached(offset);
         self.open.insert(offset);
         self.at_end = false;
     }
@@ -56,8 +62,32 @@ impl Partition {
     /// A record was handled that was never handed out on its own: skipped, or the usual case of one at a time.
     #[inline]
     pub fn passed(&mut self, offset: i64) {
-        self.next = offset + 1;
+        self.reached(offset);
         self.at_end = false;
+    }
+
+    #[inline]
+    fn reached(&mut self, offset: i64) {
+        if self.began < 0 {
+            self.began = offset;
+        }
+        self.next = offset + 1;
+    }
+
+    /// Where to read on if nothing since the last commit counts; `None` where nothing was read.
+    #[must_use]
+    pub fn last_certain(&self) -> Option<i64> {
+        let certain = if self.committed >= 0 {
+            self.committed
+        } else {
+            self.began
+        };
+        (self.next >= 0 && certain >= 0).then_some(certain)
+    }
+
+    /// From now on nothing of this partition is committed.
+    pub fn hold(&mut self) {
+        self.held = true;
     }
 
     /// The position changed by a seek, or a record was put back.
@@ -77,7 +107,7 @@ impl Partition {
     #[must_use]
     pub fn committable(&self) -> Option<i64> {
         let offset = self.open.first().copied().unwrap_or(self.next);
-        (offset >= 0 && offset != self.committed).then_some(offset)
+        (!self.held && offset >= 0 && offset != self.committed).then_some(offset)
     }
 
     /// A commit request for this offset left.
@@ -154,6 +184,23 @@ mod tests {
         assert!(!partition.handled(7));
         assert_eq!(partition.committable(), Some(8));
         partition.committed(8);
+        assert_eq!(partition.committable(), None);
+    }
+
+    #[test]
+    fn what_was_not_committed_can_be_taken_back() {
+        let mut partition = partition();
+        assert_eq!(partition.last_certain(), None);
+        partition.passed(3);
+        partition.passed(4);
+        assert_eq!(partition.last_certain(), Some(3));
+        partition.committed(4);
+        partition.passed(5);
+        assert_eq!(partition.last_certain(), Some(4));
+        partition.moved(-1);
+        assert_eq!(partition.committable(), None);
+        partition.passed(4);
+        partition.hold();
         assert_eq!(partition.committable(), None);
     }
 

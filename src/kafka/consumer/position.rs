@@ -27,6 +27,28 @@ pub enum Position {
 }
 
 impl Consumer {
+    /// Takes back everything handled since the last commit: it comes again. Nothing beyond can be committed, also where the
+    /// partition cannot be rewound.
+    pub(super) fn rewind(&self) {
+        let back: Vec<(String, i32, i64)> = {
+            let state = self.state.borrow();
+            let partitions = state.partitions.iter().flatten();
+            partitions
+                .filter_map(|one| Some((one.topic.to_string(), one.number, one.last_certain()?)))
+                .collect()
+        };
+        for (topic, number, offset) in back {
+            self.state.borrow_mut().drop_from_hand(&topic, number);
+            let rewound = self.seek_now(&topic, number, offset, "Cannot go back");
+            if let Some(partition) = self.state.borrow_mut().find(&topic, number) {
+                partition.moved(-1);
+                if rewound.is_err() {
+                    partition.hold();
+                }
+            }
+        }
+    }
+
     /// Reads on from `position`. Inside `assigned` it takes effect before the first record, otherwise at once.
     ///
     /// # Errors
@@ -60,7 +82,13 @@ impl Consumer {
         self.seek_now(topic, partition, offset, &place)
     }
 
-    fn seek_now(&self, topic: &str, partition: i32, offset: i64, place: &str) -> Result<()> {
+    pub(super) fn seek_now(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        place: &str,
+    ) -> Result<()> {
         let mut list = Partitions::new();
         list.add(topic, partition, offset);
         // SAFETY: a live client; the list is ours.
