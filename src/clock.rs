@@ -1,5 +1,9 @@
-//! A clock that costs a few nanoseconds: right to some milliseconds, which is enough to ask between two records what is due.
+//! A clock that costs a few nanoseconds, right to some milliseconds: enough to ask between two records what is due. And the moment
+//! at which the process has to be gone, once a signal has asked for it.
 #![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Milliseconds since some moment in the past; never goes back.
 #[inline]
@@ -13,4 +17,49 @@ pub fn coarse_ms() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000
         + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// When the process has to be gone: a signal asked for it. 0 for no such moment.
+static DEADLINE: AtomicU64 = AtomicU64::new(0);
+
+/// What a signal leaves for everything after the callback that is running: commits, leaving the group, the last flush. Under the
+/// five seconds that are promised.
+const FAREWELL: Duration = Duration::from_millis(4500);
+
+/// A signal asked the process to end: waits that come after this share what is left.
+pub fn hurry() {
+    DEADLINE.store(
+        coarse_ms() + u64::try_from(FAREWELL.as_millis()).unwrap_or(0),
+        Ordering::Relaxed,
+    );
+}
+
+/// Nothing asks the process to end any more.
+pub fn take_your_time() {
+    DEADLINE.store(0, Ordering::Relaxed);
+}
+
+/// A wait, cut to what is left where the process has to hurry.
+#[must_use]
+pub fn bounded(wait: Duration) -> Duration {
+    match DEADLINE.load(Ordering::Relaxed) {
+        0 => wait,
+        deadline => wait.min(Duration::from_millis(deadline.saturating_sub(coarse_ms()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bounded, hurry, take_your_time, Duration, FAREWELL};
+
+    #[test]
+    fn a_signal_bounds_every_wait_after_it() {
+        let long = Duration::from_secs(60);
+        assert_eq!(bounded(long), long);
+        hurry();
+        assert!(bounded(long) <= FAREWELL);
+        assert_eq!(bounded(Duration::ZERO), Duration::ZERO);
+        take_your_time();
+        assert_eq!(bounded(long), long);
+    }
 }

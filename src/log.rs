@@ -3,7 +3,7 @@
 //! librdkafka speaks from its own threads, where no PHP function may be called. Repeated lines are folded, so that a broker
 //! that stays away for an hour is a handful of lines.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -54,6 +54,7 @@ const REMEMBERED: usize = 64;
 struct State {
     waiting: VecDeque<Line>,
     said: VecDeque<(String, Instant, u64)>,
+    once: HashSet<String>,
 }
 
 /// The waiting lines of one process.
@@ -93,6 +94,13 @@ impl Log {
         }
     }
 
+    /// Adds a line that a process says once: something about its configuration, which each request would find again.
+    pub fn say_once(&self, level: Level, text: &str) {
+        if self.state.lock().once.insert(text.to_owned()) {
+            self.say(level, text);
+        }
+    }
+
     /// Takes all waiting lines, oldest first.
     pub fn take(&self) -> Vec<Line> {
         self.state.lock().waiting.drain(..).collect()
@@ -117,6 +125,15 @@ mod tests {
         log.say(Level::Error, "other");
         let lines: Vec<String> = log.take().into_iter().map(|line| line.text).collect();
         assert_eq!(lines, ["broker away", "other"]);
+        assert!(log.is_empty());
+    }
+
+    #[test]
+    fn what_is_said_once_is_not_said_again() {
+        let log = Log::default();
+        log.say_once(Level::Warning, "acks");
+        assert_eq!(log.take().len(), 1);
+        log.say_once(Level::Warning, "acks");
         assert!(log.is_empty());
     }
 

@@ -15,6 +15,7 @@ pub use super::handler::Hooks;
 use super::handler::{self, Abort, PhpHandler};
 use super::message::Message;
 use super::{exceptions, signals, zend};
+use crate::clock;
 use crate::config::Delivery;
 use crate::dispatch::Route;
 use crate::error::{Error, Kind};
@@ -94,6 +95,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     super::lifecycle::remember_broker(broker);
     consumer.put_back_all();
     consumer.watch_deliveries();
+    clock::take_your_time();
     broker.stop.reset();
     broker.stop_reason.set(None);
     broker.consuming.set(true);

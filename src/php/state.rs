@@ -117,10 +117,10 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
     let config = Arc::new(BrokerConfig::resolve(name, &layers)?);
     let log = &process::current().log;
     for warning in &config.warnings {
-        log.say(Level::Warning, warning);
+        log.say_once(Level::Warning, warning);
     }
     for note in &config.debug_notes {
-        log.say(Level::Debug, note);
+        log.say_once(Level::Debug, note);
     }
     if constructor.is_none() {
         REQUEST.with(|request| {

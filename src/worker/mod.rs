@@ -158,6 +158,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     pub fn run(&self) -> Result<(u64, Reason), H::Abort> {
         let mut handled = 0;
         let ended = self.run_until(&mut handled);
+        if let Ok(Reason::Signal) = ended {
+            crate::clock::hurry();
+        }
         let committed = self.source.commit_now(FAREWELL);
         let reason = ended?;
         committed.map_err(|error| self.handler.fail(error))?;

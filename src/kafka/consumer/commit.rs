@@ -58,7 +58,7 @@ impl Consumer {
     /// # Errors
     /// Delivery: something a callback sent was not delivered; nothing is committed.
     pub fn commit_now(&self, bound: Duration) -> Result<()> {
-        let until = Instant::now() + bound;
+        let until = Instant::now() + crate::clock::bounded(bound);
         while self.state.borrow().commit_under_way && Instant::now() < until {
             self.read_answers(until.saturating_duration_since(Instant::now()));
         }

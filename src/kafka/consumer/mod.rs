@@ -215,7 +215,7 @@ impl Consumer {
                 self.client,
                 farewell,
             ));
-            let until = Instant::now() + Duration::from_secs(3);
+            let until = Instant::now() + crate::clock::bounded(Duration::from_secs(3));
             while sys::bindings::rd_kafka_consumer_closed(self.client) == 0
                 && Instant::now() < until
             {

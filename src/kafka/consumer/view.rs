@@ -164,7 +164,7 @@ impl Consumer {
         self.state.borrow().waiting_for.iter().cloned().collect()
     }
 
-    /// With patterns the periodic refresh is slow; a missing exact topic is still looked for every second.
+    /// With patterns, or where the application sets its pace, the periodic refresh may be slow; a missing exact topic is still looked for every second.
     pub(super) fn refresh_missing(&self) {
         let due = self.refreshed.get().elapsed() >= Duration::from_secs(1);
         if !due {
@@ -173,11 +173,14 @@ impl Consumer {
         self.refreshed.set(Instant::now());
         let wanted = {
             let state = self.state.borrow();
+            let refresh = "topic.metadata.refresh.interval.ms";
+            let own_pace = self.config.consumer_overrides.get(refresh).is_some();
             !state.waiting_for.is_empty()
-                && state
-                    .filters
-                    .iter()
-                    .any(|filter| matches!(filter, TopicFilter::Regex(_)))
+                && (own_pace
+                    || state
+                        .filters
+                        .iter()
+                        .any(|filter| matches!(filter, TopicFilter::Regex(_))))
         };
         if wanted {
             // A full list makes librdkafka look at its subscription again.

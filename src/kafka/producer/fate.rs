@@ -110,21 +110,25 @@ fn name_collisions(producer: &Producer, mut reports: Vec<Undelivered>) -> Vec<Un
     if refused.peek().is_none() {
         return reports;
     }
-    let topics = native::topics(producer.client, Duration::from_secs(2)).unwrap_or_default();
     for report in refused {
-        let topic = &report.record.topic;
-        let folded = topic.replace('.', "_");
-        let existing = topics
-            .iter()
-            .find(|other| *other != topic && other.replace('.', "_") == folded);
-        if let Some(existing) = existing {
+        if let Some(reason) = collision(producer, &report.record.topic) {
             report.code = Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
-            report.record.reason = format!(
-                "Kafka takes \"{topic}\" and the existing topic \"{existing}\" for the same name, as they differ only by \".\" and \"_\""
-            );
+            report.record.reason = reason;
         }
     }
     reports
+}
+
+/// Which existing topic stands in the way of one that Kafka does not create, in words.
+pub fn collision(producer: &Producer, topic: &str) -> Option<String> {
+    let topics = native::topics(producer.client, Duration::from_secs(2))?;
+    let folded = topic.replace('.', "_");
+    let existing = topics
+        .iter()
+        .find(|other| *other != topic && other.replace('.', "_") == folded)?;
+    Some(format!(
+        "Kafka takes \"{topic}\" and the existing topic \"{existing}\" for the same name, as they differ only by \".\" and \"_\""
+    ))
 }
 
 fn kind_of(code: Code) -> Kind {

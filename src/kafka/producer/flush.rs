@@ -135,6 +135,7 @@ impl Producer {
         let Some(thread) = self.thread.lock().take() else {
             return;
         };
+        let until = until.min(Instant::now() + crate::clock::bounded(Duration::from_secs(3600)));
         let hopeless = Instant::now() + Duration::from_secs(2);
         loop {
             let now = Instant::now();

@@ -215,6 +215,16 @@ impl Producer {
                 message.topic
             )
         };
+        let unknown = matches!(
+            code,
+            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+        );
+        if let Some(reason) = unknown
+            .then(|| fate::collision(self, message.topic))
+            .flatten()
+        {
+            return Err(Error::channel(format!("{doing}: {reason}.")));
+        }
         Err(native::to_error(code, &doing, "", &self.config.brokers))
     }
 
