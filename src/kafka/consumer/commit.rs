@@ -89,6 +89,12 @@ impl Consumer {
                 }
             }
         }
+        // With nothing to commit there is nothing to wait for.
+        let until = if list.elements().is_empty() {
+            Instant::now()
+        } else {
+            until
+        };
         // The list is made first: what is sent from here on belongs to records that are not in it.
         if !self.deliveries_settled(until)? || list.elements().is_empty() {
             return Ok(false);
