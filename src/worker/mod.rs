@@ -3,6 +3,8 @@
 //! It knows Kafka only as a [`Source`] and the host only as a [`Handler`], so that it can be tested with neither.
 
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -12,6 +12,9 @@ mod replay;
 mod send;
 mod topics;
 
+#[cfg(test)]
+mod tests;
+
 pub use send::Outgoing;
 
 use std::sync::atomic::{AtomicBool, Ordering};

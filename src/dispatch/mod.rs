@@ -1,5 +1,8 @@
 //! Which callback gets a record: exactly one, the exact subscription before a pattern, among patterns the first subscribed.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;

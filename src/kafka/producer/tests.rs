@@ -1,0 +1,241 @@
+//! Producer clients against the embedded broker: what happens when librdkafka gives one up, when there are many, when Kafka is away.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::clients::Clients;
+use super::{Outgoing, Producer};
+use crate::config::{BrokerConfig, Environment, Layers, Value};
+use crate::error::Kind;
+use crate::kafka::consumer::Consumer;
+use crate::kafka::embedded::Embedded;
+use crate::process;
+use crate::topic::TopicFilter;
+
+struct Bare;
+
+impl Environment for Bare {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn ini(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+fn config(brokers: &str, more: &[(&str, Value)]) -> Arc<BrokerConfig> {
+    let mut map = vec![("brokers".to_owned(), Value::from(brokers))];
+    map.extend(
+        more.iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone())),
+    );
+    let layers = Layers {
+        constructor: Some(&Value::Map(map)),
+        configured: None,
+        env: &Bare,
+    };
+    Arc::new(BrokerConfig::resolve(None, &layers).expect("a valid configuration"))
+}
+
+fn message<'a>(id: &'a str, topic: &'a str, value: &'a [u8]) -> Outgoing<'a> {
+    Outgoing {
+        id,
+        topic,
+        partition: None,
+        key: Some(b"key"),
+        value: Some(value),
+        headers: &[],
+        timestamp_ms: 0,
+    }
+}
+
+/// The values in a topic, in the order of their one partition.
+fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
+    let config = config(
+        address,
+        &[("consumer_group", Value::from(crate::ids::new_id().as_str()))],
+    );
+    let consumer = Consumer::start(&config, false).expect("a consumer");
+    consumer
+        .subscribe(vec![TopicFilter::Exact(topic.to_owned())], String::new())
+        .expect("subscribed");
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut all = Vec::new();
+    while all.len() < expected && Instant::now() < until {
+        consumer.fetch(Duration::from_millis(50), 1000);
+        let _ = consumer.serve_events(&Nobody);
+        while let Some(record) = consumer.next() {
+            all.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
+            consumer.done(&record);
+        }
+    }
+    all
+}
+
+struct Nobody;
+
+impl crate::kafka::consumer::assignment::Watcher for Nobody {
+    type Abort = ();
+
+    fn assigned(&self, _: &[(String, i32)]) -> Result<(), ()> {
+        Ok(())
+    }
+
+    fn revoked(&self, _: &[(String, i32)], _: bool) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_client_librdkafka_gives_up_is_replaced_and_loses_nothing() {
+    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+    kafka.create_topic("fatal", 1).expect("a topic");
+    let config = config(kafka.address(), &[]);
+    let clients = &process::current().clients;
+    let first = clients.get(&config).expect("a client");
+    let sent: Vec<String> = (0..200).map(|n| format!("{n}")).collect();
+    for (n, value) in sent.iter().enumerate() {
+        let id = format!("id-{n}");
+        if n == 100 {
+            // SAFETY: a live client; this is librdkafka's own way to try its applications.
+            unsafe {
+                sys::bindings::rd_kafka_test_fatal_error(
+                    first.client,
+                    Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                    c"tried by a test".as_ptr(),
+                );
+            }
+        }
+        let outgoing = message(&id, "fatal", value.as_bytes());
+        let now = clients.get(&config).expect("a client");
+        if now.send(&outgoing).is_err() {
+            let next = clients.get(&config).expect("its successor");
+            next.send(&outgoing).expect("accepted by the successor");
+        }
+    }
+    let until = Instant::now() + Duration::from_secs(10);
+    while !first.is_given_up() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(first.is_given_up());
+    let mut arrived = values(kafka.address(), "fatal", sent.len());
+    arrived.sort_by_key(|value| value.parse::<u32>().unwrap_or(0));
+    // At least once: what was on its way may have arrived before it was sent again.
+    arrived.dedup();
+    assert_eq!(arrived, sent);
+    let next = clients.get(&config).expect("its successor");
+    assert!(!Arc::ptr_eq(&first, &next));
+    assert_eq!(next.flush(Duration::from_secs(5)), Ok(()));
+}
+
+#[test]
+fn at_most_eight_clients_and_the_least_used_goes_first() {
+    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+    let clients = Clients::default();
+    let with_linger = |n: usize| {
+        config(
+            kafka.address(),
+            &[(
+                "producer_config",
+                Value::Map(vec![("linger.ms".into(), Value::Int(n as i64))]),
+            )],
+        )
+    };
+    let first = clients.get(&with_linger(1)).expect("a client");
+    first
+        .send(&message("a", "eight", b"kept"))
+        .expect("accepted");
+    for n in 2..=8 {
+        clients.get(&with_linger(n)).expect("a client");
+    }
+    assert!(Arc::ptr_eq(
+        &first,
+        &clients.get(&with_linger(1)).expect("the same client")
+    ));
+    let second = clients.get(&with_linger(2)).expect("the same client");
+    let third_used_last = clients.get(&with_linger(9)).expect("a ninth");
+    assert_eq!(clients.all().len(), 8);
+    assert!(clients
+        .all()
+        .iter()
+        .any(|client| Arc::ptr_eq(client, &third_used_last)));
+    assert!(clients
+        .all()
+        .iter()
+        .any(|client| Arc::ptr_eq(client, &second)));
+    assert_eq!(values(kafka.address(), "eight", 1), ["kept"]);
+    for client in clients.take() {
+        client.close(Instant::now() + Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_flush_names_what_is_still_on_its_way() {
+    let config = config("127.0.0.1:1", &[]);
+    let producer = Producer::start(config).expect("a client");
+    producer
+        .send(&message("one", "nowhere", b"1"))
+        .expect("accepted");
+    producer
+        .send(&message("two", "nowhere", b"2"))
+        .expect("accepted");
+    let started = Instant::now();
+    let error = producer
+        .flush(Duration::from_millis(200))
+        .expect_err("nobody is there");
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!(error.kind(), Kind::Delivery);
+    let named: Vec<&str> = error
+        .failed()
+        .iter()
+        .map(|failed| failed.id.as_str())
+        .collect();
+    assert_eq!(named, ["one", "two"]);
+    assert!(!producer.is_reachable());
+    producer.close(Instant::now());
+    assert_eq!(producer.waiting(), 0);
+    let error = producer
+        .flush(Duration::ZERO)
+        .expect_err("they failed when it was closed");
+    assert_eq!(error.failed().len(), 2);
+}
+
+#[test]
+fn what_was_spooled_is_sent_by_the_next_client() {
+    let directory = std::env::temp_dir().join(format!("rt-spool-{}", crate::ids::new_id()));
+    let spool = Value::from(directory.to_string_lossy().as_ref());
+    // A port nobody listens on yet; the embedded broker is started there afterwards.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    let config = config(&format!("127.0.0.1:{port}"), &[("spool", spool)]);
+    let away = Producer::start(Arc::clone(&config)).expect("a client");
+    for n in 0..50 {
+        let value = format!("{n}");
+        away.send(&message(&format!("id-{n}"), "later", value.as_bytes()))
+            .expect("accepted");
+    }
+    away.close(Instant::now());
+    assert_eq!(
+        away.spool().map(crate::spool::Spool::records_waiting),
+        Some(50)
+    );
+    drop(away);
+    let kafka = Embedded::start("127.0.0.1", port).expect("an embedded broker");
+    kafka.create_topic("later", 1).expect("a topic");
+    let back = Producer::start(config).expect("a client");
+    let expected: Vec<String> = (0..50).map(|n| format!("{n}")).collect();
+    assert_eq!(values(kafka.address(), "later", 50), expected);
+    let until = Instant::now() + Duration::from_secs(10);
+    while back.spool().is_some_and(|spool| spool.files() > 0) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(back.spool().map(crate::spool::Spool::files), Some(0));
+    back.close(Instant::now() + Duration::from_secs(5));
+    std::fs::remove_dir_all(directory).expect("the directory of this test");
+}
