@@ -16,7 +16,7 @@ use crate::topic::TopicMap;
 struct Number {
     topic: &'static str,
     value: Rc<Vec<u8>>,
-    number: u32,
+    place: u32,
 }
 
 impl Item for Number {
@@ -29,7 +29,7 @@ impl Item for Number {
     }
 
     fn describe(&self) -> String {
-        format!("{}", self.number)
+        format!("{}", self.place)
     }
 
     fn is_beside(&self, other: &Self) -> bool {
@@ -65,7 +65,7 @@ impl Source for Numbers {
     }
 
     fn done(&self, item: &Number) {
-        self.done.borrow_mut().push(item.number);
+        self.done.borrow_mut().push(item.place);
     }
 
     fn put_back(&self, item: &Number, failed: bool) {
@@ -131,7 +131,7 @@ impl Handler<Number> for Script {
         item: &Number,
         _: Option<&Scanned<'_>>,
     ) -> Result<(), String> {
-        (self.tell)(item.number)
+        (self.tell)(item.place)
     }
 
     fn handle_batch(
@@ -141,9 +141,9 @@ impl Handler<Number> for Script {
     ) -> Result<(), (usize, String)> {
         self.lists
             .borrow_mut()
-            .push(items.iter().map(|item| item.number).collect());
+            .push(items.iter().map(|item| item.place).collect());
         for (place, item) in items.iter().enumerate() {
-            (self.tell)(item.number).map_err(|why| (place, why))?;
+            (self.tell)(item.place).map_err(|why| (place, why))?;
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ impl Scene {
             self.source.ahead.borrow_mut().push_back(Number {
                 topic,
                 value: Rc::new(value),
-                number,
+                place: number,
             });
         }
     }
@@ -242,6 +242,7 @@ fn limits() -> Limits {
     }
 }
 
+#[allow(clippy::unnecessary_wraps)] // the shape of a handler
 fn all_is_well(_: u32) -> Result<(), String> {
     Ok(())
 }
@@ -299,7 +300,7 @@ fn a_failed_record_is_put_back_as_another_attempt_and_those_before_it_are_commit
     assert_eq!(scene.source.failed.get(), 1);
     assert_eq!(scene.source.commits.get(), 1);
     assert_eq!(scene.tally.failures.get(), 1);
-    assert_eq!(scene.source.next().map(|item| item.number), Some(5));
+    assert_eq!(scene.source.next().map(|item| item.place), Some(5));
 }
 
 #[test]
@@ -356,7 +357,7 @@ fn a_list_says_how_far_it_came() {
     assert_eq!(scene.run(limits()), Err("boom".to_owned()));
     assert_eq!(*scene.source.done.borrow(), [0, 1]);
     let rest: Vec<u32> = std::iter::from_fn(|| scene.source.next())
-        .map(|item| item.number)
+        .map(|item| item.place)
         .collect();
     assert_eq!(rest, [2, 3, 4]);
 }
@@ -367,7 +368,7 @@ fn what_is_no_envelope_is_kept_and_passed() {
     let broken = Number {
         topic: "t_a",
         value: Rc::new(b"{".to_vec()),
-        number: 0,
+        place: 0,
     };
     scene.source.ahead.borrow_mut().push_back(broken);
     assert_eq!(scene.run(limits()), Ok((1, Reason::Empty)));

@@ -59,12 +59,19 @@ pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Und
             key: bytes(raw.key.cast(), raw.key_len),
             value: bytes(raw.payload.cast(), raw.len),
             headers: headers(message),
-            timestamp_ms: sys::rd_kafka_message_timestamp(message, std::ptr::null_mut()),
+            timestamp_ms: made_at(message),
             reason,
         },
         code: raw.err,
         opaque,
     }
+}
+
+/// When a message was produced, in ms. librdkafka does not give the timestamp of one that failed, but how long ago it was.
+unsafe fn made_at(message: *const sys::rd_kafka_message_t) -> i64 {
+    let now = i64::try_from(crate::ids::unix_ms()).unwrap_or(0);
+    let micros = sys::bindings::rd_kafka_message_latency(message);
+    now - micros.max(0) / 1000
 }
 
 /// # Safety

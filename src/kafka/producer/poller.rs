@@ -346,7 +346,7 @@ pub(super) fn outgoing(record: &SpoolRecord) -> Outgoing<'_> {
         key: record.key.as_deref(),
         value: record.value.as_deref(),
         headers: &record.headers,
-        timestamp_ms: record.timestamp_ms,
+        timestamp_ms: record.timestamp_ms.max(0),
     }
 }
 

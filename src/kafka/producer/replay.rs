@@ -14,7 +14,7 @@ use crate::kafka::native;
 use crate::kafka::producer::delivery::Undelivered;
 use crate::log::Level;
 use crate::process;
-use crate::spool::{Claim, SpoolRecord};
+use crate::spool::{Claim, Spool, SpoolRecord};
 
 /// Records sent before their acknowledgements are waited for.
 const CHUNK: usize = 500;
@@ -49,7 +49,7 @@ impl Replay {
     /// A record of the chunk was not delivered.
     pub fn failed(&mut self, producer: &Producer, report: &Undelivered) {
         self.failed += 1;
-        if !native::is_permanent(report.code) {
+        if !can_never_arrive(report.code) {
             self.aborted = true;
             return;
         }
@@ -82,12 +82,11 @@ impl Replay {
                 return;
             }
             self.next = Some(Instant::now() + EVERY);
-            if producer.flight.answered.load(Ordering::Acquire) {
+            self.claim = claim(spool);
+            if self.claim.is_none() && spool.files() > 0 {
+                // Only our own is left: closed, it can be sent, and its first record finds out whether Kafka is back.
                 spool.rotate_own();
-            }
-            match spool.claim() {
-                Ok(claim) => self.claim = claim,
-                Err(error) => process::current().log.say(Level::Error, error.message()),
+                self.claim = claim(spool);
             }
             for notice in spool.take_notices() {
                 process::current().log.say(Level::Warning, notice);
@@ -171,6 +170,25 @@ impl Replay {
         }
         self.chunk.clear();
     }
+}
+
+fn claim(spool: &Spool) -> Option<Claim> {
+    spool.claim().unwrap_or_else(|error| {
+        process::current().log.say(Level::Error, error.message());
+        None
+    })
+}
+
+/// A record nobody waits for any more must not hold up those behind it: a topic or partition that a living Kafka does not have
+/// counts, too.
+fn can_never_arrive(code: Code) -> bool {
+    native::is_permanent(code)
+        || matches!(
+            code,
+            Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+                | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+                | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+        )
 }
 
 #[allow(unsafe_code)]

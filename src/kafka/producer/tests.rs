@@ -136,12 +136,12 @@ fn a_client_librdkafka_gives_up_is_replaced_and_loses_nothing() {
 fn at_most_eight_clients_and_the_least_used_goes_first() {
     let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
     let clients = Clients::default();
-    let with_linger = |n: usize| {
+    let with_linger = |n: i64| {
         config(
             kafka.address(),
             &[(
                 "producer_config",
-                Value::Map(vec![("linger.ms".into(), Value::Int(n as i64))]),
+                Value::Map(vec![("linger.ms".into(), Value::Int(n))]),
             )],
         )
     };
