@@ -6,16 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ext_php_rs::convert::IntoZvalDyn;
 use ext_php_rs::prelude::*;
-use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
+use ext_php_rs::types::{ZendClassObject, Zval};
 
 use super::arguments::{self, finish, Trouble};
 use super::callback::Callback;
 use super::consume::{self, Hooks, Redelivery};
 use super::message::Message;
 use super::state::{self, Sender};
-use super::{batch, binary, contract, json, position, publish, report, zend};
+use super::{batch, binary, contract, json, position, publish, report, stand_in, zend};
 use crate::config::BrokerConfig;
 use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
 use crate::error::{Error, Result};
@@ -217,24 +216,6 @@ impl Drop for Broker {
     }
 }
 
-/// The same call to the publisher of `fake()` or `swap()`. What is missing is null, or no headers.
-fn instead(publisher: &Zval, method: &str, given: &[Option<&Zval>]) -> PhpResult<Zval> {
-    let mut none = Zval::new();
-    none.set_hashtable(ZendHashTable::new());
-    let null = Zval::null();
-    let arguments: Vec<&dyn IntoZvalDyn> = given
-        .iter()
-        .enumerate()
-        .map(|(place, value)| match value {
-            Some(value) => *value as &dyn IntoZvalDyn,
-            None if place == 3 => &none,
-            None => &null,
-        })
-        .collect();
-    finish(state::call_publisher(publisher, method, arguments).map(Some))
-        .map(|result| result.unwrap_or_else(Zval::null))
-}
-
 fn style(callback: Option<&Zval>) -> Style {
     match callback.map(Zval::dereference) {
         Some(value) if !value.is_null() => Style::Single,
@@ -274,9 +255,9 @@ impl Broker {
         key: Option<&Zval>,
         headers: Option<&Zval>,
     ) -> PhpResult<Zval> {
-        if let Some(publisher) = state::stand_in() {
+        if let Some(publisher) = stand_in::publisher() {
             let message = super::object(Message::new(Rc::clone(&message.inner)));
-            return instead(
+            return stand_in::call(
                 &publisher,
                 "publish",
                 &[Some(channel), Some(&message), key, headers],
@@ -303,13 +284,11 @@ impl Broker {
     /// Sends many messages and waits for their acknowledgement.
     #[php(defaults(flushTimeoutMs = 10000))]
     pub fn publish_batch(&self, messages: &Zval, flushTimeoutMs: i64) -> PhpResult<Zval> {
-        if let Some(publisher) = state::stand_in() {
-            let mut timeout = Zval::new();
-            timeout.set_long(flushTimeoutMs);
-            return instead(
+        if let Some(publisher) = stand_in::publisher() {
+            return stand_in::call(
                 &publisher,
                 "publishBatch",
-                &[Some(messages), Some(&timeout)],
+                &[Some(messages), Some(&stand_in::int(flushTimeoutMs))],
             );
         }
         finish(batch::publish(self, messages, milliseconds(flushTimeoutMs)).map(Some))
@@ -326,13 +305,9 @@ impl Broker {
         headers: Option<&Zval>,
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
-        if let Some(publisher) = state::stand_in() {
-            let partition = partition.map(|number| {
-                let mut value = Zval::new();
-                value.set_long(number);
-                value
-            });
-            return instead(
+        if let Some(publisher) = stand_in::publisher() {
+            let partition = partition.map(stand_in::int);
+            return stand_in::call(
                 &publisher,
                 "send",
                 &[Some(topic), Some(value), key, headers, partition.as_ref()],
@@ -398,6 +373,9 @@ impl Broker {
         channel: &Zval,
         callback: Option<&Zval>,
     ) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::chain(&fake, "subscribe", &[Some(channel), callback]);
+        }
         finish(self_.subscribe_channel(channel, style(callback), callback, "subscribe"))?;
         Ok(zend::this())
     }
@@ -408,6 +386,9 @@ impl Broker {
         channel: &Zval,
         callback: &Zval,
     ) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::chain(&fake, "subscribeBatch", &[Some(channel), Some(callback)]);
+        }
         finish(self_.subscribe_channel(channel, Style::Batch, Some(callback), "subscribeBatch"))?;
         Ok(zend::this())
     }
@@ -419,6 +400,9 @@ impl Broker {
         topic: &Zval,
         callback: Option<&Zval>,
     ) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::chain(&fake, "subscribeTopic", &[Some(topic), callback]);
+        }
         let add = || {
             let topic = arguments::text(topic, "Broker::subscribeTopic(): Argument #1 ($topic)")?;
             let target = dispatch::topics(&topic)?;
@@ -435,6 +419,9 @@ impl Broker {
 
     /// Ends a subscription, by the name it was made with.
     pub fn unsubscribe(self_: &ZendClassObject<Self>, channel: &Zval) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::chain(&fake, "unsubscribe", &[Some(channel)]);
+        }
         let remove = || {
             let name = arguments::text(channel, "Broker::unsubscribe(): Argument #1 ($channel)")?;
             if self_.subscriptions.borrow_mut().remove(&name) {
@@ -460,6 +447,15 @@ impl Broker {
         maxMessages: i64,
         stopWhenEmpty: bool,
     ) -> PhpResult<i64> {
+        if let Some(fake) = stand_in::consumer() {
+            let mut empty = Zval::new();
+            empty.set_bool(stopWhenEmpty);
+            let numbers = [timeoutMs, batchSize, maxMessages].map(stand_in::int);
+            let [timeout, batch, most] = &numbers;
+            let given = [Some(timeout), Some(batch), Some(most), Some(&empty)];
+            return stand_in::run(&fake, "consume", &given)
+                .map(|handled| handled.long().unwrap_or(0));
+        }
         let limits = || {
             let number = |value: i64, least: i64, name: &str| {
                 if value < least {
@@ -485,8 +481,12 @@ impl Broker {
     }
 
     /// Asks consume() to return after the record in hand.
-    pub fn stop_consuming(&self) {
+    pub fn stop_consuming(&self) -> PhpResult<()> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::call(&fake, "stopConsuming", &[]).map(drop);
+        }
         self.stop.ask();
+        Ok(())
     }
 
     /// Calls back when partitions were given to this consumer.
@@ -558,6 +558,9 @@ impl Broker {
     /// The next message, or null after timeoutMs without one.
     #[php(defaults(timeoutMs = 1000))]
     pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::run(&fake, "poll", &[Some(&stand_in::int(timeoutMs))]);
+        }
         let this = zend::this();
         finish(consume::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
             .map(Flatten::flatten_value)
@@ -565,12 +568,20 @@ impl Broker {
 
     /// The message was handled: its offset is committed, once all before it are acknowledged too.
     pub fn ack(&self, message: &Message) -> PhpResult<()> {
+        if let Some(fake) = stand_in::consumer() {
+            let message = super::object(Message::new(Rc::clone(&message.inner)));
+            return stand_in::call(&fake, "ack", &[Some(&message)]).map(drop);
+        }
         finish(consume::ack(self, message))
     }
 
     /// The message was not handled: it comes again after a wait, or becomes a dead letter.
     #[php(optional = why)]
     pub fn nack(&self, message: &Message, why: Option<&Zval>) -> PhpResult<()> {
+        if let Some(fake) = stand_in::consumer() {
+            let message = super::object(Message::new(Rc::clone(&message.inner)));
+            return stand_in::call(&fake, "nack", &[Some(&message), why]).map(drop);
+        }
         finish(consume::nack(self, message, why))
     }
 

@@ -4,7 +4,7 @@
 //! realtime broker message embedded    one file for each class
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
 //! publish batch consume handler position report    what the methods of Broker and Realtime do
-//! state lifecycle signals             one request, its end, the end of the process
+//! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
 //! arguments callback gc json zend     PHP's values and engine
 //! ```
 #![allow(unsafe_code, missing_docs)]
@@ -30,6 +30,7 @@ mod realtime;
 mod report;
 mod signals;
 mod signatures;
+mod stand_in;
 mod state;
 mod zend;
 
