@@ -1,0 +1,52 @@
+# What can be done here: `make` alone lists it. The work is in tools/ and tests/support/.
+
+PHP ?= php
+PHP_CONFIG ?= php-config
+export PHP PHP_CONFIG
+
+# Where rustup puts cargo; a shell older than its installation does not have it on its path.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build install uninstall demo test test-rust test-php test-kafka lint bench clean
+
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Installs what is missing: Debian packages, Rust (nothing where all is there)
+	@tools/setup.sh test
+
+build: ## Builds target/release/libtoporia_realtime.so
+	@tools/setup.sh build
+	cargo build --release --locked
+
+install: build ## Puts the extension into PHP's extension directory and enables it
+	@tools/install.sh install
+
+uninstall: ## Takes it out again
+	@tools/install.sh uninstall
+
+demo: build ## Shows orders being broadcast and received, without Kafka
+	@examples/demo/run.sh
+
+test: ## Runs every check and test, with a Kafka of its own; installs what they need
+	@tests/support/test.sh all
+
+test-rust: setup ## Rust tests of the core (no PHP)
+	@tests/support/test.sh rust
+
+test-php: setup build ## PHPUnit: without the extension, and against the embedded broker
+	@tests/support/test.sh php
+
+test-kafka: setup build ## PHPUnit against a real Apache Kafka, which it starts and stops
+	@tests/support/test.sh kafka
+
+lint: setup ## rustfmt, clippy, PSR-12, composer validate, shellcheck
+	@tests/support/lint.sh
+
+bench: build ## CPU time per message, against named peers
+	@tests/bench/run.sh
+
+clean: ## Removes everything that was built or fetched
+	rm -rf build
+	cargo clean

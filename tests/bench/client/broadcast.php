@@ -1,0 +1,29 @@
+<?php
+
+/**
+ * (a) Realtime::broadcast(), flush at the end included. Arguments: brokers, messages.
+ */
+
+declare(strict_types=1);
+
+use Toporia\Realtime\Bench\Load;
+use Toporia\Realtime\Bench\Meter;
+use Toporia\Realtime\Realtime;
+
+require __DIR__ . '/begin.php';
+
+[, $brokers, $messages] = $argv;
+$messages = (int) $messages;
+Realtime::configure(['default_broker' => 'kafka', 'brokers' => [
+    'kafka' => ['brokers' => $brokers, 'topic_prefix' => Load::WRITTEN],
+]]);
+// Connected before the clock starts, as every peer is.
+Realtime::broadcast(Load::CHANNEL, Load::EVENT, Load::data(0));
+Realtime::flush();
+
+$meter = Meter::start();
+for ($n = 0; $n < $messages; $n++) {
+    Realtime::broadcast(Load::CHANNEL, Load::EVENT, Load::data($n));
+}
+Realtime::flush(60000);
+$meter->report($messages, ['delivered' => Realtime::stats()['messages_delivered'] - 1]);

@@ -1,0 +1,19 @@
+<?php
+
+/**
+ * An embedded broker in a process of its own, so that its time is not counted as a client's: prints its address, lives
+ * until its input ends. Arguments: topics with their partitions, as topic:partitions.
+ */
+
+declare(strict_types=1);
+
+use Toporia\Realtime\EmbeddedBroker;
+
+$broker = EmbeddedBroker::start();
+foreach (array_slice($argv, 1) as $topic) {
+    [$name, $partitions] = explode(':', $topic);
+    $broker->createTopic($name, (int) $partitions);
+}
+echo $broker->address(), "\n";
+fgets(STDIN);
+$broker->stop();

@@ -1,0 +1,32 @@
+<?php
+
+/**
+ * (c) A worker that runs for long and broadcasts once in each request. Arguments: brokers, requests.
+ *
+ * Prints what broadcast and flush took in each, in ms. The connection is there, as it is from the second request on.
+ */
+
+declare(strict_types=1);
+
+use Toporia\Realtime\Bench\Load;
+use Toporia\Realtime\Realtime;
+
+require __DIR__ . '/begin.php';
+
+[, $brokers, $requests] = $argv;
+Realtime::configure(['default_broker' => 'kafka', 'brokers' => [
+    'kafka' => ['brokers' => $brokers, 'topic_prefix' => Load::WRITTEN],
+]]);
+Realtime::broadcast(Load::CHANNEL, Load::EVENT, Load::data(0));
+Realtime::flush();
+
+$took = [];
+for ($n = 1; $n <= (int) $requests; $n++) {
+    usleep(10000);
+    $data = Load::data($n);
+    $start = hrtime(true);
+    Realtime::broadcast(Load::CHANNEL, Load::EVENT, $data);
+    Realtime::flush();
+    $took[] = (hrtime(true) - $start) / 1e6;
+}
+echo json_encode($took), "\n";

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Measures the extension beside its peers, on a real Kafka and on the embedded broker, and prints one table.
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
+
+usage() {
+    cat <<'TEXT'
+Usage: tests/bench/run.sh [--only=abcde] [--on=kafka,embedded] [--messages=200000] [--rounds=7] [--runs=150]
+                          [--memory=2000000] [--quick]
+
+  a  broadcast(): CPU time per message, flush at the end included
+  b  consume(): CPU time per message, event and data, event only
+  c  what one broadcast with its flush adds to a request and to a short script
+  d  memory over many messages each way (on Kafka)
+  e  from the command's start to its first record
+
+  --quick  few messages, few rounds: does it run at all?
+
+Peers: php-rdkafka where it is installed (or REALTIME_BENCH_RDKAFKA=/path/to/rdkafka.so), with the same settings of
+librdkafka; json_encode alone; and a plain Rust loop over the same librdkafka (limit.rs), which is the limit.
+Close other programs: what they do to the processors' caches shows in every number.
+TEXT
+}
+
+only=abcde
+on=kafka,embedded
+messages=200000
+rounds=7
+runs=150
+memory=2000000
+for argument in "$@"; do
+    case "$argument" in
+        --only=*) only=${argument#*=} ;;
+        --on=*) on=${argument#*=} ;;
+        --messages=*) messages=${argument#*=} ;;
+        --rounds=*) rounds=${argument#*=} ;;
+        --runs=*) runs=${argument#*=} ;;
+        --memory=*) memory=${argument#*=} ;;
+        --quick)
+            messages=20000
+            rounds=2
+            runs=10
+            memory=50000
+            ;;
+        --help | -h)
+            usage
+            exit
+            ;;
+        *)
+            usage >&2
+            fail "unknown argument '$argument'."
+            ;;
+    esac
+done
+
+cd "$ROOT"
+need_extension
+KAFKA="$ROOT/tests/support/kafka.sh"
+trap '"$KAFKA" stop-owned --owner=$$; "$KAFKA" sweep' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say "Building the plain Rust loop"
+nice cargo build --release --locked --example bench_limit
+limit="${CARGO_TARGET_DIR:-$ROOT/target}/release/examples/bench_limit"
+
+rdkafka="${REALTIME_BENCH_RDKAFKA:-$("$PHP_CONFIG" --extension-dir)/rdkafka.so}"
+if [ ! -f "$rdkafka" ]; then
+    note "php-rdkafka is not installed: its rows are left out. With PECL: pecl install rdkafka"
+    rdkafka=""
+fi
+
+kafka=""
+if [[ ",$on," == *,kafka,* ]]; then
+    say "Starting Apache Kafka"
+    kafka="$("$KAFKA" start --name="bench-$$" --owner=$$)"
+    "$KAFKA" create bench_user_1 1 --address="$kafka" >/dev/null
+    "$KAFKA" create benchread_user_1 1 --address="$kafka" >/dev/null
+    "$KAFKA" create benchmemory_user_1 1 --address="$kafka" >/dev/null
+fi
+
+embedded=""
+if [[ ",$on," == *,embedded,* ]]; then
+    say "Starting the embedded broker in a process of its own"
+    # It lives until its input ends: with this script.
+    coproc BROKER { exec "$PHP" -n -d "extension=$REALTIME_EXTENSION" tests/bench/client/embedded.php bench_user_1:1 benchread_user_1:40; }
+    read -r -t 10 embedded <&"${BROKER[0]}" || fail "the embedded broker did not start."
+fi
+
+"$PHP" tests/bench/run.php --extension="$REALTIME_EXTENSION" --rdkafka="$rdkafka" --limit="$limit" --kafka="$kafka" \
+    --embedded="$embedded" --only="$only" --messages="$messages" --rounds="$rounds" --runs="$runs" --memory="$memory"

@@ -1,0 +1,82 @@
+<?php
+
+/**
+ * (a) and (b): CPU time per message, ours and its peers' in turn, so that a busy moment of the machine meets them all.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Bench;
+
+use RuntimeException;
+
+final class Throughput
+{
+    public function __construct(private Lab $lab, private Table $table, private int $messages, private int $rounds)
+    {
+    }
+
+    /**
+     * @param string $at where: for the title
+     */
+    public function produce(string $brokers, string $at): void
+    {
+        $messages = (string) $this->messages;
+        $clients = ['Realtime::broadcast()' => $this->lab->ours('broadcast', $brokers, $messages)];
+        if ($this->lab->rdkafka !== null) {
+            $clients['php-rdkafka + json_encode'] = $this->lab->rdkafka('rdkafka-produce', $brokers, $messages);
+        }
+        $clients['json_encode alone, no Kafka'] = $this->lab->plain('json-encode', $brokers, $messages);
+        $clients['limit: plain Rust loop over librdkafka'] =
+            $this->lab->limit('produce', $brokers, Load::topic(Load::WRITTEN), $messages);
+        $this->compare("(a) Producing, $at", $clients);
+    }
+
+    /**
+     * The topic of Load::READ must hold as many messages as there are rounds to read.
+     */
+    public function consume(string $brokers, string $at): void
+    {
+        $messages = (string) $this->messages;
+        $clients = [
+            'consume(), event and data' => $this->lab->ours('consume', $brokers, $messages, 'data'),
+            'consume(), event only' => $this->lab->ours('consume', $brokers, $messages, 'event'),
+        ];
+        if ($this->lab->rdkafka !== null) {
+            $clients['php-rdkafka + json_decode, event and data'] =
+                $this->lab->rdkafka('rdkafka-consume', $brokers, $messages, 'data');
+        }
+        $clients['limit: plain Rust loop over librdkafka'] =
+            $this->lab->limit('consume', $brokers, Load::topic(Load::READ), $messages);
+        $this->compare("(b) Consuming, $at", $clients);
+    }
+
+    /**
+     * @param array<string, list<string>> $clients name to command, ours first
+     */
+    private function compare(string $title, array $clients): void
+    {
+        $cpu = $wall = [];
+        for ($round = 0; $round < $this->rounds; $round++) {
+            foreach ($clients as $name => $command) {
+                $answer = $this->lab->run($command);
+                if ($answer['delivered'] !== $answer['messages']) {
+                    throw new RuntimeException("$name: only {$answer['delivered']} messages went through.");
+                }
+                $cpu[$name][] = $answer['cpu_us'] / $answer['messages'];
+                $wall[$name][] = $answer['wall_us'] / $answer['messages'];
+            }
+        }
+        $this->table->section($title, ['CPU median', 'CPU min', 'wall median', 'CPU, to ours']);
+        $ours = Numbers::median(reset($cpu));
+        foreach (array_keys($clients) as $name) {
+            $median = Numbers::median($cpu[$name]);
+            $this->table->row($name, [
+                sprintf('%.2f µs', $median),
+                sprintf('%.2f µs', min($cpu[$name])),
+                sprintf('%.2f µs', Numbers::median($wall[$name])),
+                sprintf('%.2f', $median / $ours),
+            ]);
+        }
+    }
+}

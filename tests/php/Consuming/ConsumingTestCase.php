@@ -1,0 +1,197 @@
+<?php
+
+/**
+ * Base of the tests of consuming: records that are certainly in Kafka, what the group has committed, what was logged.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Consuming;
+
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Tests\Support\BrokerTestCase;
+use Toporia\Realtime\Tests\Support\ChildProcess;
+
+abstract class ConsumingTestCase extends BrokerTestCase
+{
+    /**
+     * A member that was killed holds its partitions so long, not for the default of 45 s; and the embedded broker answers
+     * who joins a group that had members before after this less one second.
+     */
+    private const QUICK_SESSION = ['session.timeout.ms' => 1500, 'heartbeat.interval.ms' => 300];
+
+    private string $logFile;
+    private string $logBefore;
+
+    protected function setUp(): void
+    {
+        parent::setUp();
+        $this->logFile = (string) tempnam(sys_get_temp_dir(), 'realtime-log-');
+        $this->logBefore = (string) ini_set('error_log', $this->logFile);
+    }
+
+    protected function tearDown(): void
+    {
+        parent::tearDown();
+        ini_set('error_log', $this->logBefore);
+        unlink($this->logFile);
+    }
+
+    /**
+     * @param array<string, mixed> $config
+     *
+     * @return array<string, mixed>
+     */
+    protected function config(array $config = []): array
+    {
+        $config['consumer_config'] = ($config['consumer_config'] ?? []) + self::QUICK_SESSION;
+
+        return parent::config($config);
+    }
+
+    /**
+     * Starts a snippet that is configured as this test's own brokers are.
+     *
+     * @param array<string, mixed> $options
+     */
+    protected function startPhp(string $code, array $options = []): ChildProcess
+    {
+        $config = var_export(['default_broker' => 'kafka', 'brokers' => ['kafka' => $this->config()]], true);
+
+        return parent::startPhp("Realtime::configure($config);\n$code", $options);
+    }
+
+    /**
+     * What the extension wrote to PHP's error log in this test.
+     */
+    protected function logged(): string
+    {
+        return (string) file_get_contents($this->logFile);
+    }
+
+    /**
+     * Publishes one event for each of these data, and waits until Kafka has them all.
+     *
+     * @param iterable<mixed> $data
+     */
+    protected function publish(string $channel, iterable $data, string $event = 'happened'): void
+    {
+        $broker = $this->broker();
+        foreach ($data as $one) {
+            $broker->publish($channel, Message::event($channel, $event, $one));
+        }
+        Realtime::flush();
+    }
+
+    /**
+     * Sends raw records, and waits until Kafka has them all.
+     *
+     * @param iterable<mixed> $values
+     * @param int|null $partition null: by turns to four, which is how many a topic made by its first record has
+     */
+    protected function send(string $topic, iterable $values, ?int $partition = 0): void
+    {
+        $broker = $this->broker();
+        $turn = 0;
+        foreach ($values as $value) {
+            $broker->send($topic, $value, null, [], $partition ?? $turn++ % 4);
+        }
+        Realtime::flush();
+    }
+
+    /**
+     * Runs the broker's callbacks until everything there is was handled; the number of handled records.
+     */
+    protected function drain(Broker $broker): int
+    {
+        return $broker->consume(stopWhenEmpty: true);
+    }
+
+    /**
+     * The data of everything the group has not committed yet, handled and committed by a new member.
+     *
+     * @return list<mixed>
+     */
+    protected function rest(string $channel, ?string $group = null): array
+    {
+        $data = [];
+        $broker = $this->broker(['consumer_group' => $group ?? $this->group]);
+        $broker->subscribe($channel, static function (Message $message) use (&$data): void {
+            $data[] = $message->getData();
+        });
+        $this->drain($broker);
+        $broker->close();
+
+        return $data;
+    }
+
+    /**
+     * What the group has committed of a topic: partition => next offset, those without a commit left out. No other
+     * member may be in the group meanwhile.
+     *
+     * @return array<int, int>
+     */
+    protected function committed(string $topic, ?string $group = null): array
+    {
+        $offsets = [];
+        $broker = $this->broker(['consumer_group' => $group ?? $this->group]);
+        $broker->subscribeTopic($topic, static fn () => null);
+        $broker->onAssigned(static function () use ($broker, &$offsets): void {
+            foreach ($broker->stats()['assigned'] as $assigned) {
+                if ($assigned['position'] >= 0) {
+                    $offsets[$assigned['partition']] = $assigned['position'];
+                }
+            }
+            $broker->stopConsuming();
+        });
+        self::within(15.0, $broker)->consume(100);
+        $broker->close();
+        ksort($offsets);
+
+        return $offsets;
+    }
+
+    /**
+     * Makes the broker's consume() end after so many seconds whatever happens, so that no test waits for ever.
+     */
+    protected static function within(float $seconds, Broker $broker): Broker
+    {
+        $deadline = microtime(true) + $seconds;
+
+        return $broker->onTick(static function (Broker $broker) use ($deadline): void {
+            if (microtime(true) > $deadline) {
+                $broker->stopConsuming();
+            }
+        }, 50);
+    }
+
+    /**
+     * A file of this test for its child processes to write lines to, as the one thing that outlives a SIGKILL.
+     */
+    protected function notes(): string
+    {
+        return "$this->logFile.notes";
+    }
+
+    /** @return list<string> */
+    protected function noted(): array
+    {
+        return is_file($this->notes()) ? (array) file($this->notes(), FILE_IGNORE_NEW_LINES) : [];
+    }
+
+    /** @return array<string, string|null> */
+    protected function childEnvironment(): array
+    {
+        return ['TEST_NOTES' => $this->notes()] + parent::childEnvironment();
+    }
+
+    /** @after */
+    protected function removeNotes(): void
+    {
+        if (is_file($this->notes())) {
+            unlink($this->notes());
+        }
+    }
+}

@@ -1,0 +1,201 @@
+<?php
+
+/**
+ * Base of every test that needs a broker: the embedded one or a real Kafka, as REALTIME_TEST_BROKERS says.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Support;
+
+use PHPUnit\Framework\TestCase;
+use RuntimeException;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\EmbeddedBroker;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
+
+abstract class BrokerTestCase extends TestCase
+{
+    use RunsPhp;
+
+    private static ?EmbeddedBroker $embedded = null;
+    /** Topic prefix of this test alone: no test sees another's records. */
+    protected string $prefix;
+    /** Consumer group of this test alone. */
+    protected string $group;
+    /** @var list<Broker> */
+    private array $brokers = [];
+
+    protected function setUp(): void
+    {
+        parent::setUp();
+        $unique = bin2hex(random_bytes(5));
+        $this->prefix = "t$unique";
+        $this->group = "g$unique";
+        Realtime::configure(['default_broker' => 'kafka', 'brokers' => ['kafka' => $this->config()]]);
+    }
+
+    protected function tearDown(): void
+    {
+        foreach ($this->brokers as $broker) {
+            $broker->close();
+        }
+        $this->brokers = [];
+        Realtime::restore();
+        Realtime::configure([]);
+        parent::tearDown();
+    }
+
+    /**
+     * `host:port` of the broker under test.
+     */
+    protected static function address(): string
+    {
+        if (self::isReal()) {
+            return (string) getenv('REALTIME_TEST_BROKERS');
+        }
+        // A forked child must start none of its own: it goes on with its parent's.
+        if (self::$embedded === null) {
+            self::$embedded = EmbeddedBroker::start();
+        }
+
+        return self::$embedded->address();
+    }
+
+    /**
+     * True against a real Kafka. For expectations that differ, never to leave a test out: tests/php/Kafka and
+     * tests/php/Embedded are for those that run on one of them only.
+     */
+    protected static function isReal(): bool
+    {
+        return !in_array(getenv('REALTIME_TEST_BROKERS'), [false, '', 'embedded', 'none'], true);
+    }
+
+    /**
+     * `host:port` of a real Kafka that creates no topics by itself; for tests/php/Kafka.
+     */
+    protected static function strictAddress(): string
+    {
+        return getenv('REALTIME_TEST_BROKERS_STRICT') ?: throw new RuntimeException(
+            'REALTIME_TEST_BROKERS_STRICT is not set. Start one: tests/support/kafka.sh start --no-auto-create'
+        );
+    }
+
+    /**
+     * What a test's brokers are configured with, over which it puts its own.
+     *
+     * @param array<string, mixed> $config
+     *
+     * @return array<string, mixed>
+     */
+    protected function config(array $config = []): array
+    {
+        $consumer = $config['consumer_config'] ?? [];
+        // A member that went away without a word holds its group up for so long; the new protocol has no such setting.
+        $consumer += isset($consumer['group.protocol']) ? [] : ['session.timeout.ms' => 6000];
+
+        return ['consumer_config' => $consumer] + $config + [
+            'brokers' => self::address(),
+            'topic_prefix' => $this->prefix,
+            'consumer_group' => $this->group,
+        ];
+    }
+
+    /**
+     * A broker of this test; closed at its end.
+     *
+     * @param array<string, mixed> $config over config()
+     */
+    protected function broker(array $config = []): Broker
+    {
+        return $this->brokers[] = new Broker($this->config($config));
+    }
+
+    /** @return array<string, string|null> */
+    protected function childEnvironment(): array
+    {
+        return [
+            'KAFKA_BROKERS' => self::address(),
+            'KAFKA_TOPIC_PREFIX' => $this->prefix,
+            'KAFKA_CONSUMER_GROUP' => $this->group,
+        ];
+    }
+
+    /**
+     * A raw topic's name of this test alone.
+     */
+    protected function topic(string $name = 'topic'): string
+    {
+        return "$this->prefix.raw.$name";
+    }
+
+    /**
+     * The topic a channel has with the default topic strategy, as the guides write it.
+     */
+    protected function channelTopic(string $channel): string
+    {
+        return $this->prefix . '_' . preg_replace('/[^A-Za-z0-9-]/', '_', $channel);
+    }
+
+    /**
+     * Creates a topic; one that exists stays as it is.
+     */
+    protected function createTopic(string $topic, int $partitions = 1): string
+    {
+        if (self::isReal()) {
+            KafkaNode::createTopic(self::address(), $topic, $partitions);
+        } else {
+            self::address();
+            self::$embedded?->createTopic($topic, $partitions);
+        }
+
+        return $topic;
+    }
+
+    /**
+     * Everything in a topic, through a group of its own; waits until there are so many, or for `seconds`.
+     *
+     * @return list<Message> in the order of their offsets within each partition
+     */
+    protected function consumeAll(string $topic, int $atLeast = 0, float $seconds = 10.0): array
+    {
+        $messages = [];
+        $deadline = microtime(true) + $seconds;
+        $broker = $this->broker(['consumer_group' => $this->group . '-all-' . bin2hex(random_bytes(3))]);
+        $broker->subscribeTopic($topic, static function (Message $message) use (&$messages): void {
+            $messages[] = $message;
+        });
+        do {
+            $broker->consume(200, 1000, 0, true);
+        } while (count($messages) < $atLeast && microtime(true) < $deadline);
+        $broker->close();
+
+        return $messages;
+    }
+
+    /**
+     * Records in a topic: from Kafka's own tool on a real Kafka, by reading them on the embedded broker.
+     */
+    protected function topicCount(string $topic): int
+    {
+        return self::isReal() ? KafkaNode::count(self::address(), $topic) : count($this->consumeAll($topic));
+    }
+
+    /**
+     * Waits until the condition holds; fails with that sentence when it does not in time.
+     *
+     * @param callable(): bool $condition
+     */
+    protected static function eventually(callable $condition, string $what, float $seconds = 10.0): void
+    {
+        $deadline = microtime(true) + $seconds;
+        while (!$condition()) {
+            if (microtime(true) > $deadline) {
+                self::fail("Not within $seconds s: $what");
+            }
+            usleep(20_000);
+        }
+        self::assertTrue(true, $what);
+    }
+}

@@ -1,0 +1,41 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Support\Json;
+
+use JsonSerializable;
+use RuntimeException;
+
+/**
+ * An object that says itself what it is in JSON: another value, itself, a copy of itself, or an exception.
+ */
+final class Wrapped implements JsonSerializable
+{
+    public const VALUE = 'value';
+    public const ITSELF = 'itself';
+    public const THROWS = 'throws';
+    public const ENCODES = 'encodes';
+
+    public int $public = 1;
+    protected int $protected = 2;
+
+    /** How often it was asked. */
+    public static int $calls = 0;
+
+    public function __construct(public mixed $value, private string $mode = self::VALUE)
+    {
+    }
+
+    public function jsonSerialize(): mixed
+    {
+        self::$calls++;
+
+        return match ($this->mode) {
+            self::VALUE => $this->value,
+            self::ITSELF => $this,
+            self::ENCODES => json_encode($this->value),
+            self::THROWS => throw new RuntimeException('refused by ' . self::class . ' ' . $this->protected),
+        };
+    }
+}

@@ -1,0 +1,102 @@
+<?php
+
+/**
+ * A real Kafka node of a test's own, to be stopped, frozen and killed; and Kafka's own tools to look into any node.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Support;
+
+use RuntimeException;
+
+final class KafkaNode
+{
+    private function __construct(private readonly string $name, public readonly string $address)
+    {
+    }
+
+    /**
+     * Starts one (3 s); stop() it in tearDown(). One that is forgotten is swept away by the next start.
+     */
+    public static function start(bool $autoCreate = true): self
+    {
+        $name = 'phpunit-' . getmypid() . '-' . bin2hex(random_bytes(2));
+        $arguments = ['start', "--name=$name", '--owner=' . getmypid()];
+        if (!$autoCreate) {
+            $arguments[] = '--no-auto-create';
+        }
+
+        return new self($name, trim(self::script($arguments)));
+    }
+
+    /**
+     * Records in a topic, as Kafka's own offsets tell it (markers of transactions count as records).
+     *
+     * @param string $address any running broker's `host:port`
+     */
+    public static function count(string $address, string $topic): int
+    {
+        return (int) self::script(['count', $topic, "--address=$address"]);
+    }
+
+    /**
+     * Creates a topic on a running broker.
+     */
+    public static function createTopic(string $address, string $topic, int $partitions = 1): void
+    {
+        self::script(['create', $topic, (string) $partitions, "--address=$address"]);
+    }
+
+    /**
+     * Freezes it: it accepts connections and answers nothing.
+     */
+    public function pause(): void
+    {
+        self::script(['pause', "--name=$this->name"]);
+    }
+
+    /**
+     * Ends pause().
+     */
+    public function continue(): void
+    {
+        self::script(['continue', "--name=$this->name"]);
+    }
+
+    /**
+     * Ends it at once; its data stays, restart() brings it back.
+     */
+    public function kill(): void
+    {
+        self::script(['kill', "--name=$this->name"]);
+    }
+
+    /**
+     * Starts it again with the same port and data.
+     */
+    public function restart(): void
+    {
+        self::script(['restart', "--name=$this->name"]);
+    }
+
+    /**
+     * Ends it and removes its data.
+     */
+    public function stop(): void
+    {
+        self::script(['stop', "--name=$this->name"]);
+    }
+
+    /** @param list<string> $arguments of kafka.sh */
+    private static function script(array $arguments): string
+    {
+        $command = [dirname(__DIR__, 2) . '/support/kafka.sh', ...$arguments];
+        $result = (new ChildProcess($command, getenv()))->wait(120.0);
+        if ($result->exitCode !== 0) {
+            throw new RuntimeException('kafka.sh ' . implode(' ', $arguments) . ' failed: ' . $result->describe());
+        }
+
+        return $result->stdout;
+    }
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs every check that needs no running code; goes through all of them and fails at the end if one did.
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
+
+cd "$ROOT"
+failed=()
+
+check() { # title, command …
+    local title=$1
+    shift
+    say "$title"
+    "$@" || failed+=("$title: $*")
+}
+
+# Only what is there: each directory joins as soon as it exists.
+existing() {
+    local path
+    for path in "$@"; do
+        if [ -e "$path" ]; then echo "$path"; fi
+    done
+}
+
+# Every shell script of the repository, wherever it is.
+shell_scripts() { find . \( -path ./target -o -path ./build -o -path ./vendor -o -path ./node_modules -o -path ./.git \) -prune -o -type f \( -name '*.sh' -o -path ./.ci/run \) -print; }
+
+mapfile -t php_paths < <(existing php stubs tests/php tests/bench examples config bin console)
+mapfile -t scripts < <(shell_scripts)
+
+check "rustfmt" cargo fmt --check
+check "clippy" cargo clippy --locked --all-targets -- -D warnings
+check "clippy, core without PHP" cargo clippy --locked --all-targets --no-default-features -- -D warnings
+check "PSR-12" phpcs --standard=tests/support/phpcs.xml --basepath="$ROOT" "${php_paths[@]}"
+check "composer.json" env COMPOSER_ALLOW_SUPERUSER=1 composer validate --strict --no-interaction
+if have shellcheck; then
+    check "shellcheck" shellcheck -x "${scripts[@]}"
+fi
+
+if [ ${#failed[@]} -gt 0 ]; then
+    fail "lint found something in:" "${failed[@]}"
+fi

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Runs PHPUnit with the freshly built extension, or without it; arguments after the mode go to PHPUnit.
+#
+#   tests/support/phpunit.sh embedded --filter=Retry     on the embedded broker
+#   tests/support/phpunit.sh kafka                       on the Kafka of REALTIME_TEST_BROKERS (see kafka.sh start)
+#   tests/support/phpunit.sh without-extension           the unit tests, with the stand-ins of the native classes
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
+
+cd "$ROOT"
+PHPUNIT="$(command -v phpunit)" || fail "phpunit is missing." "Install it: make setup"
+# A test that hangs must not hang the run for ever.
+LIMIT=${REALTIME_TEST_TIMEOUT:-900}
+
+# Where an installed copy of the extension is enabled, PHP would load it first: scan a copy of the ini files without it.
+without_installed_copy() {
+    local scan_dir copy file
+    scan_dir="$("$PHP" -r 'echo PHP_CONFIG_FILE_SCAN_DIR;')"
+    if [ -n "$scan_dir" ] && grep -qs toporia_realtime "$scan_dir"/*.ini; then
+        copy="$ROOT/build/php-ini"
+        rm -rf "$copy"
+        mkdir -p "$copy"
+        for file in "$scan_dir"/*.ini; do
+            grep -q toporia_realtime "$file" || cp "$file" "$copy/"
+        done
+        export PHP_INI_SCAN_DIR="$copy"
+    fi
+}
+
+# shellcheck disable=SC2031
+run_phpunit() { # php options, then --, then PHPUnit's
+    local php_options=()
+    while [ "$1" != -- ]; do
+        php_options+=("$1")
+        shift
+    done
+    shift
+    timeout --foreground --kill-after=10 "$LIMIT" "$PHP" "${php_options[@]}" "$PHPUNIT" "$@" || {
+        local status=$?
+        if [ "$status" -eq 124 ]; then fail "PHPUnit did not end within $LIMIT s." "Allow more: REALTIME_TEST_TIMEOUT=1800"; fi
+        exit "$status"
+    }
+}
+
+mode=${1:-embedded}
+[ $# -gt 0 ] && shift
+case "$mode" in
+    without-extension)
+        without_installed_copy
+        unset REALTIME_EXTENSION
+        export REALTIME_TEST_BROKERS=none
+        run_phpunit -d zend.assertions=1 -- --testsuite unit "$@"
+        ;;
+    embedded | kafka)
+        need_extension
+        without_installed_copy
+        if [ "$mode" = embedded ]; then
+            export REALTIME_TEST_BROKERS=embedded
+            suites=unit,native,embedded,broker
+        else
+            [ -n "${REALTIME_TEST_BROKERS:-}" ] || eval "$("$ROOT/tests/support/kafka.sh" env)"
+            [ -n "${REALTIME_TEST_BROKERS:-}" ] || fail "no Kafka to test against: REALTIME_TEST_BROKERS is not set." \
+                "Start one: tests/support/kafka.sh start; tests/support/kafka.sh start --no-auto-create"
+            suites=broker,kafka
+        fi
+        run_phpunit -d "extension=$REALTIME_EXTENSION" -d zend.assertions=1 -- --testsuite "$suites" "$@"
+        ;;
+    *) fail "unknown mode '$mode'." "Usage: tests/support/phpunit.sh embedded|kafka|without-extension [PHPUnit's arguments]" ;;
+esac

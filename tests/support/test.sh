@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Runs the tests in stages, says what each is and how long it took, and ends at the first that fails.
+#
+#   tests/support/test.sh all      everything below, and lint; installs what is missing
+#   tests/support/test.sh rust     the core's Rust tests, which need no PHP
+#   tests/support/test.sh php      PHPUnit: unit tests without the extension, then everything on the embedded broker
+#   tests/support/test.sh kafka    PHPUnit against a real Apache Kafka, started here and stopped again
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
+
+cd "$ROOT"
+KAFKA="$ROOT/tests/support/kafka.sh"
+PHPUNIT="$ROOT/tests/support/phpunit.sh"
+
+# Whatever way this ends, no broker stays behind.
+trap '"$KAFKA" stop-owned --owner=$$; "$KAFKA" sweep' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+stage() { # title, command …
+    local title=$1 started=$SECONDS
+    shift
+    say "$title"
+    "$@" || fail "failed: $title" "Again, alone: $*"
+    note "$title: $((SECONDS - started)) s"
+}
+
+test_rust() {
+    stage "Rust tests of the core, without PHP" cargo test --locked --no-default-features
+}
+
+test_php() {
+    stage "PHPUnit without the extension" "$PHPUNIT" without-extension
+    stage "PHPUnit on the embedded broker" "$PHPUNIT" embedded
+}
+
+test_kafka() {
+    say "Starting Apache Kafka, and a second one that creates no topics by itself"
+    REALTIME_TEST_BROKERS="$("$KAFKA" start --name="test-$$" --owner=$$)"
+    REALTIME_TEST_BROKERS_STRICT="$("$KAFKA" start --name="test-strict-$$" --no-auto-create --owner=$$)"
+    export REALTIME_TEST_BROKERS REALTIME_TEST_BROKERS_STRICT
+    stage "PHPUnit on a real Apache Kafka at $REALTIME_TEST_BROKERS" "$PHPUNIT" kafka
+    "$KAFKA" stop-owned --owner=$$
+}
+
+case "${1:-all}" in
+    all)
+        tools/setup.sh test
+        stage "Building the extension" cargo build --release --locked
+        stage "Lint" tests/support/lint.sh
+        test_rust
+        test_php
+        test_kafka
+        say "Everything passed in $SECONDS s."
+        ;;
+    rust | php | kafka) "test_$1" ;;
+    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|rust|php|kafka" ;;
+esac

@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# What every script here shares: the project's root, the tools' paths, and how to speak to the person at the terminal.
+
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export ROOT
+
+# rustup puts cargo here; a shell opened before its installation does not know it yet.
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+
+# Building for another PHP: make PHP=php8.3 PHP_CONFIG=php-config8.3 …  (the binding's build script reads both, too)
+export PHP="${PHP:-php}"
+export PHP_CONFIG="${PHP_CONFIG:-php-config}"
+
+# The extension the tests, the demo and the benchmark load.
+export REALTIME_EXTENSION="${REALTIME_EXTENSION:-${CARGO_TARGET_DIR:-$ROOT/target}/release/libtoporia_realtime.so}"
+
+# To stderr: what a script prints on stdout is its result.
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+
+note() { printf '    %s\n' "$*" >&2; }
+
+fail() {
+    printf '\033[31mError:\033[0m %s\n' "$1" >&2
+    shift
+    local line
+    for line in "$@"; do printf '       %s\n' "$line" >&2; done
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+can_be_root() { [ "$(id -u)" -eq 0 ] || { have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }; }
+
+# Runs a command as root: directly, or through sudo where it exists and may be used; says what to type otherwise.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif can_be_root; then
+        sudo -- "$@"
+    else
+        fail "this step needs root, and sudo cannot be used here." "Run as root, then start again:" "  $*"
+    fi
+}
+
+need_extension() {
+    [ -f "$REALTIME_EXTENSION" ] || fail "the extension is not built: $REALTIME_EXTENSION is missing." "Build it first: make build"
+}

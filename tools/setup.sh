@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Installs what is missing on a Debian machine, says what it does, and does nothing where everything is there.
+#
+#   tools/setup.sh build    what it takes to build the extension and to run the demo
+#   tools/setup.sh test     the same, and what the tests use on top (PHPUnit, php-fpm, Java, Maven, …)
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+# The oldest Rust that builds this crate; Cargo.toml holds the number.
+RUST_NEEDED="$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$ROOT/Cargo.toml")"
+
+missing=()
+
+want() { # package, then a test command that succeeds where its content is present
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+any_file() { compgen -G "$1" >/dev/null; }
+
+php_has() { "$PHP" -r "exit(extension_loaded('$1') ? 0 : 1);"; }
+
+# Packages of the PHP that is in use: php8.3-dev beside php8.3 (other PHP archives), Debian's php-dev otherwise.
+php_package() {
+    local version
+    if have "$PHP"; then
+        version="$("$PHP" -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')"
+        if apt-cache show "php$version-$1" >/dev/null 2>&1; then
+            echo "php$version-$1"
+            return
+        fi
+    fi
+    echo "php-$1"
+}
+
+php_symfony_console() { [ -f /usr/share/php/Symfony/Component/Console/autoload.php ] || [ -d "$ROOT/vendor/symfony/console" ]; }
+
+header() { printf '#include <%s>\n' "$1" | cc -E -x c - ; }
+
+java_17() { [ "$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')" -ge 17 ]; }
+
+check_build_packages() {
+    want ca-certificates any_file '/etc/ssl/certs/*.0'
+    want curl have curl
+    want git have git
+    want make have make
+    want g++ have g++
+    want cmake have cmake
+    want pkg-config have pkg-config
+    want clang have clang
+    want libclang-dev any_file '/usr/lib/llvm-*/lib/libclang*.so*'
+    want libssl-dev header openssl/ssl.h
+    want zlib1g-dev header zlib.h
+    # librdkafka's sources include curl's header even with OIDC off; nothing is linked with it.
+    want libcurl4-openssl-dev header curl/curl.h
+    want "$(php_package cli)" have "$PHP"
+    want "$(php_package dev)" have "$PHP_CONFIG"
+    want "$(php_package mbstring)" php_has mbstring
+    want php-symfony-console php_symfony_console
+}
+
+check_test_packages() {
+    want "$(php_package xml)" php_has dom
+    want "$(php_package fpm)" any_file '/usr/sbin/php-fpm*'
+    want libfcgi-bin have cgi-fcgi
+    want phpunit have phpunit
+    want php-codesniffer have phpcs
+    want composer have composer
+    want default-jre-headless java_17
+    want maven have mvn
+    want shellcheck have shellcheck
+}
+
+install_packages() {
+    if [ ${#missing[@]} -eq 0 ]; then
+        return
+    fi
+    have apt-get || fail "this script knows Debian's apt only. Install what corresponds to these packages, then start again:" "  ${missing[*]}"
+    can_be_root || fail "Debian packages are missing, and installing them needs root." "Run as root, then start again:" \
+        "  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+    say "Installing Debian packages: ${missing[*]}"
+    # A failed update may still leave lists that are good enough; the installation tells.
+    as_root apt-get update -q || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" \
+        || fail "apt could not install them; its message is above."
+}
+
+# True where the cargo on the path is at least the version Cargo.toml asks for.
+rust_is_new_enough() {
+    local have_version
+    have cargo && have rustc || return 1
+    have_version="$(rustc --version 2>/dev/null | awk '{print $2}')"
+    [ -n "$have_version" ] && [ "$(printf '%s\n%s\n' "$RUST_NEEDED" "$have_version" | sort -V | head -n 1)" = "$RUST_NEEDED" ]
+}
+
+install_rust_with_rustup() {
+    local script
+    if have rustup; then
+        say "Updating Rust through rustup (needs $RUST_NEEDED or newer)"
+        rustup toolchain install stable --profile minimal --component rustfmt,clippy && rustup default stable
+        return
+    fi
+    say "Installing Rust $RUST_NEEDED or newer through rustup, into ${CARGO_HOME:-$HOME/.cargo}"
+    script="$(mktemp)"
+    # A proxy that answers with a page of its own is no installer: look before running it.
+    if curl --proto '=https' --tlsv1.2 -sSf --retry 2 --max-time 60 https://sh.rustup.rs -o "$script" && head -n 1 "$script" | grep -q '^#!'; then
+        sh "$script" -y --no-modify-path --profile minimal --component rustfmt,clippy --default-toolchain stable
+    else
+        note "https://sh.rustup.rs gave no installer."
+        return 1
+    fi
+}
+
+# Debian 12 carries current Rust for its browsers' sake (rustc-web, cargo-web); Debian 13 and later in the plain packages.
+install_rust_with_apt() {
+    local rust version packages
+    have apt-cache || return 1
+    for rust in "rustc-web cargo-web rustfmt-web rust-web-clippy" "rustc cargo rustfmt rust-clippy"; do
+        version="$(apt-cache policy "${rust%% *}" 2>/dev/null | sed -n 's/.*Candidate: //p')"
+        if [ -z "$version" ] || [ "$version" = "(none)" ] || dpkg --compare-versions "$version" lt "$RUST_NEEDED"; then
+            continue
+        fi
+        read -ra packages <<<"$rust"
+        say "Installing Debian's Rust $version: $rust"
+        # --no-remove: an older Rust that somebody installed on purpose is theirs to remove.
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove "${packages[@]}" && return 0
+    done
+    return 1
+}
+
+install_rust() {
+    if ! rust_is_new_enough; then
+        install_rust_with_rustup || { hash -r; install_rust_with_apt; } || true
+        hash -r
+    fi
+    rust_is_new_enough || fail "no Rust $RUST_NEEDED or newer here, and neither rustup (https://sh.rustup.rs) nor apt could install one." \
+        "Install it by hand, see https://rustup.rs, then start again." \
+        "Behind a proxy: set https_proxy. With another toolchain directory: set CARGO_HOME and RUSTUP_HOME."
+}
+
+install_rust_tools() {
+    if cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1; then
+        return
+    fi
+    say "Installing rustfmt and clippy"
+    if have rustup; then
+        rustup component add rustfmt clippy
+    else
+        as_root apt-get install -y -q --no-install-recommends rustfmt-web rust-web-clippy
+    fi || fail "rustfmt or clippy is missing for $(rustc --version)." "With rustup: rustup component add rustfmt clippy"
+}
+
+case "${1:-test}" in
+    build) check_build_packages ;;
+    test) check_build_packages; check_test_packages ;;
+    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|test" ;;
+esac
+install_packages
+install_rust
+if [ "${1:-test}" = test ]; then
+    install_rust_tools
+fi
+say "Ready: PHP $("$PHP" -n -r 'echo PHP_VERSION;'), $(rustc --version | cut -d' ' -f1,2)"
