@@ -1,8 +1,6 @@
 # What can be done here: `make` alone lists it. The work is in tools/ and tests/support/.
 
-PHP ?= php
-PHP_CONFIG ?= php-config
-export PHP PHP_CONFIG
+# For another PHP: make build PHP=php8.3 PHP_CONFIG=php-config8.3
 
 # Where rustup puts cargo; a shell older than its installation does not have it on its path.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)

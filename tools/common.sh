@@ -9,9 +9,12 @@ export ROOT
 # rustup puts cargo here; a shell opened before its installation does not know it yet.
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
-# Building for another PHP: make PHP=php8.3 PHP_CONFIG=php-config8.3 …  (the binding's build script reads both, too)
-export PHP="${PHP:-php}"
-export PHP_CONFIG="${PHP_CONFIG:-php-config}"
+# Building for another PHP: make PHP=php8.3 PHP_CONFIG=php-config8.3 …  The binding's build script reads the same two
+# variables and wants paths; where nobody set them it finds php by itself, so nothing is exported then.
+if [ -n "${PHP:-}" ]; then PHP="$(command -v "$PHP" || echo "$PHP")"; fi
+if [ -n "${PHP_CONFIG:-}" ]; then PHP_CONFIG="$(command -v "$PHP_CONFIG" || echo "$PHP_CONFIG")"; fi
+PHP="${PHP:-php}"
+PHP_CONFIG="${PHP_CONFIG:-php-config}"
 
 # The extension the tests, the demo and the benchmark load.
 export REALTIME_EXTENSION="${REALTIME_EXTENSION:-${CARGO_TARGET_DIR:-$ROOT/target}/release/libtoporia_realtime.so}"

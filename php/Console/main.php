@@ -49,6 +49,15 @@ return (static function (): int {
         return 1;
     }
 
+    // Without a terminal Symfony asks `stty` for its size all the same, twice: 30 ms of a worker's start.
+    if (!stream_isatty(STDOUT)) {
+        foreach (['COLUMNS' => '120', 'LINES' => '50'] as $name => $size) {
+            if (getenv($name) === false) {
+                putenv("$name=$size");
+            }
+        }
+    }
+
     try {
         return (new Application(PlainHost::in($directory)))->run();
     } catch (ConfigurationException $e) {

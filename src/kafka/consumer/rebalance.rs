@@ -88,10 +88,16 @@ unsafe extern "C" fn on_rebalance(
         Event::Revoke(copy)
     };
     events.waiting.lock().push_back(event);
+    return_at_once(client);
+}
+
+/// Ends the poll that is running this callback: what was noted is dealt with after it, and it would wait out its time.
+unsafe fn return_at_once(client: *mut sys::rd_kafka_t) {
+    sys::bindings::rd_kafka_yield(client);
 }
 
 unsafe extern "C" fn on_error(
-    _client: *mut sys::rd_kafka_t,
+    client: *mut sys::rd_kafka_t,
     code: c_int,
     reason: *const c_char,
     events: *mut c_void,
@@ -103,4 +109,5 @@ unsafe extern "C" fn on_error(
         .waiting
         .lock()
         .push_back(Event::Error(code, native::text(reason)));
+    return_at_once(client);
 }

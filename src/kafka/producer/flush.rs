@@ -113,7 +113,11 @@ impl Producer {
     fn park(&self, bound: Duration) {
         self.parking.store(true, Ordering::Release);
         self.purge();
-        self.settle(Instant::now() + bound);
+        // Not by librdkafka's flush, which waits out its slices: the reports come within a millisecond or two.
+        let until = Instant::now() + bound;
+        while self.waiting() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_micros(500));
+        }
         self.parking.store(false, Ordering::Release);
     }
 

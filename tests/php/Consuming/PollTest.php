@@ -196,6 +196,18 @@ final class PollTest extends ConsumingTestCase
         self::assertNull($broker->poll(400));
     }
 
+    public function testNackAfterAckIsTooLate(): void
+    {
+        $this->publish('user.1', [1]);
+        $broker = $this->broker(['retry_backoff_ms' => 20])->subscribe('user.1');
+        [$message] = $this->poll($broker, 1);
+        $broker->ack($message);
+        $broker->nack($message);
+        self::assertNull($broker->poll(400));
+        $broker->close();
+        self::assertSame([], $this->rest('user.1'));
+    }
+
     public function testAckAfterNackTakesItBack(): void
     {
         $this->publish('user.1', [1]);

@@ -113,6 +113,20 @@ final class SubscribeTest extends ConsumingTestCase
         self::assertSame(['two user.2'], $this->got);
     }
 
+    public function testTheLastOneMayBeUnsubscribedFromItsOwnCallback(): void
+    {
+        $this->publish('user.1', [1, 2, 3]);
+        $seen = [];
+        $broker = $this->broker();
+        $broker->subscribe('user.1', static function (Message $message) use ($broker, &$seen): void {
+            $seen[] = $message->getData();
+            $broker->unsubscribe('user.1');
+        });
+        self::within(1.0, $broker)->consume();
+        self::assertSame([1], $seen);
+        $broker->close();
+    }
+
     public function testReplacedFromItsOwnCallback(): void
     {
         $this->publish('user.1', [1, 2, 3]);
@@ -168,6 +182,15 @@ final class SubscribeTest extends ConsumingTestCase
         self::assertSame($broker, $broker->subscribeBatch('b', $this->by('b')));
         self::assertSame($broker, $broker->subscribeTopic('c', $this->by('c')));
         self::assertSame($broker, $broker->unsubscribe('a'));
+    }
+
+    public function testAPatternBesideItsExactChannelIsFoundAsQuickly(): void
+    {
+        $this->publishTo('user.1', 'user.2');
+        $broker = $this->broker()->subscribe('user.*', $this->by('pattern'))->subscribe('user.1', $this->by('exact'));
+        $start = microtime(true);
+        self::assertSame(2, self::within(15.0, $broker)->consume(maxMessages: 2));
+        self::assertLessThan(1.5, microtime(true) - $start);
     }
 
     /**
