@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ext_php_rs::types::ZendCallable;
 
 use super::broker::Broker;
-use super::{gc, signatures, state, zend};
+use super::{debug, gc, signatures, state, zend};
 use crate::kafka::embedded;
 use crate::log::Level;
 use crate::{loop_guard, process};
@@ -74,6 +74,7 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
         FIRST.call_once(|| {
             signatures::apply();
             gc::install();
+            debug::install();
         });
     });
     0

@@ -5,7 +5,7 @@
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
 //! publish batch consume handler position report    what the methods of Broker and Realtime do
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
-//! arguments callback gc json zend     PHP's values and engine
+//! arguments callback debug gc json zend    PHP's values and engine
 //! ```
 #![allow(unsafe_code, missing_docs)]
 // PHP's argument names are the Rust ones.
@@ -17,6 +17,7 @@ mod broker;
 mod callback;
 mod consume;
 mod contract;
+mod debug;
 mod embedded;
 mod exceptions;
 mod gc;

@@ -56,7 +56,7 @@ fn main() {
             _ => fail("The first argument is produce or consume."),
         }
     };
-    let (spent, wall) = (cpu_time() - cpu, started.elapsed());
+    let (spent, wall) = (cpu_time().saturating_sub(cpu), started.elapsed());
     println!(
         "{{\"messages\":{messages},\"cpu_us\":{},\"wall_us\":{},\"delivered\":{messages}}}",
         spent.as_micros(),

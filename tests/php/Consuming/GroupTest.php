@@ -76,7 +76,7 @@ final class GroupTest extends ConsumingTestCase
         $first->signal(SIGTERM)->wait()->assertExit();
         $this->waitUntilNoted('second assigned', 4);
         $this->send($topic, range(4, 43), null);
-        self::eventually(fn (): bool => count($this->handled()) === 44, 'the other handles all', 15.0);
+        self::eventually(fn (): bool => count(array_unique($this->handled())) === 44, 'the other handles all', 15.0);
         $this->end($second);
         $handled = $this->handled();
         sort($handled);
