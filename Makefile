@@ -16,7 +16,7 @@ setup: ## Installs what is missing: Debian packages, Rust (nothing where all is 
 
 build: ## Builds target/release/libtoporia_realtime.so
 	@tools/setup.sh build
-	cargo build --release --locked
+	@tools/build.sh
 
 install: build ## Puts the extension into PHP's extension directory and enables it
 	@tools/install.sh install

@@ -1,7 +1,7 @@
 //! The record in hand: what a callback sends is compared with it, so that a consumer which broadcasts what it consumed does not
 //! feed itself for ever.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -28,6 +28,7 @@ impl Hand {
 thread_local! {
     /// One entry for each callback that is running; callbacks can nest where one consumes from a second broker.
     static IN_HAND: RefCell<Vec<Hand>> = const { RefCell::new(Vec::new()) };
+    static POLLED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Marks the records of a callback; unmarks them when dropped.
@@ -65,8 +66,20 @@ impl Drop for InHand {
     }
 }
 
+/// A message was handed out by polling, and is being handled until the next one is.
+pub fn set_polled(polled: bool) {
+    POLLED.set(polled);
+}
+
+/// True while a record is being handled: what is sent now has to arrive before it counts as handled.
+#[must_use]
+pub fn is_handling() -> bool {
+    POLLED.get() || IN_HAND.with(|hands| !hands.borrow().is_empty())
+}
+
 /// Forgets everything: a fatal error ended the callbacks without unwinding them.
 pub fn forget() {
+    POLLED.set(false);
     IN_HAND.with(|hands| hands.borrow_mut().clear());
 }
 

@@ -144,8 +144,9 @@ impl Broker {
         Ok(())
     }
 
-    /// The consumer, started and subscribed on first use and after a fork.
-    pub(super) fn consumer(&self) -> Result<Rc<Consumer>> {
+    /// The consumer, started and subscribed on first use and after a fork; anew where it has to stop at the ends of partitions
+    /// for the first time.
+    pub(super) fn consumer(&self, sees_ends: bool) -> Result<Rc<Consumer>> {
         if self.closing.get() {
             return Err(Error::configuration(
                 "This broker is closed. Make a new one to consume again.",
@@ -153,18 +154,22 @@ impl Broker {
         }
         let known = self.consumer.borrow().clone();
         if let Some(consumer) = known {
-            if !consumer.is_inherited() {
+            if consumer.is_inherited() {
+                // The parent's: its threads are not here, so it is neither used nor ended.
+                std::mem::forget(self.consumer.borrow_mut().take());
+                std::mem::forget(consumer);
+            } else if sees_ends && !consumer.sees_ends() {
+                drop(consumer);
+                self.leave();
+            } else {
                 return Ok(consumer);
             }
-            // The parent's: its threads are not here, so it is neither used nor ended.
-            std::mem::forget(self.consumer.borrow_mut().take());
-            std::mem::forget(consumer);
         }
         let patterns = self
             .subscriptions
             .borrow()
             .has_patterns(&self.config.topics);
-        let consumer = Rc::new(Consumer::start(&self.config, patterns)?);
+        let consumer = Rc::new(Consumer::start(&self.config, patterns, sees_ends)?);
         *self.consumer.borrow_mut() = Some(Rc::clone(&consumer));
         self.resubscribe()?;
         Ok(consumer)

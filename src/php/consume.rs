@@ -22,7 +22,7 @@ use crate::error::{Error, Kind};
 use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::dead_letter;
 use crate::loop_guard;
-use crate::record::Message as Inner;
+use crate::record::{Message as Inner, Origin};
 use crate::retry::{Exponential, Strategy};
 use crate::worker::{Handler, Item, Limits, Source, Worker};
 
@@ -91,10 +91,9 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
 /// `Broker::consume()`.
 pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble> {
     check(broker, false)?;
-    let consumer = broker.consumer()?;
+    let consumer = broker.consumer(limits.when_empty)?;
     super::lifecycle::remember_broker(broker);
     consumer.put_back_all();
-    consumer.watch_deliveries();
     clock::take_your_time();
     broker.stop.reset();
     broker.stop_reason.set(None);
@@ -166,13 +165,14 @@ fn end_after_fatal(broker: &Broker, consumer: &Consumer) {
 pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, Trouble> {
     check(broker, true)?;
     let first = broker.consumer.borrow().is_none();
-    let consumer = broker.consumer()?;
+    let consumer = broker.consumer(false)?;
     if first {
         super::lifecycle::remember_broker(broker);
-        consumer.watch_deliveries();
     }
     let php = PhpHandler { broker, this };
     let until = Instant::now() + timeout;
+    // From here until the next poll() whatever is sent counts as sent for the message that is handed out.
+    loop_guard::set_polled(true);
     loop {
         php.breathe().map_err(abort)?;
         consumer.serve_events(&php).map_err(abort)?;
@@ -257,13 +257,7 @@ pub fn ack(broker: &Broker, message: &Message) -> Result<(), Trouble> {
         )
         .into());
     };
-    let same = |waiting: &Inner| {
-        waiting.origin.as_ref().is_some_and(|other| {
-            other.topic == origin.topic
-                && other.partition == origin.partition
-                && other.offset == origin.offset
-        })
-    };
+    let same = |waiting: &Inner| is_same(waiting, origin);
     broker
         .redelivery
         .borrow_mut()
@@ -276,9 +270,29 @@ pub fn ack(broker: &Broker, message: &Message) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// `Broker::nack()`.
+fn is_same(waiting: &Inner, origin: &Origin) -> bool {
+    waiting.origin.as_ref().is_some_and(|other| {
+        other.topic == origin.topic
+            && other.partition == origin.partition
+            && other.offset == origin.offset
+    })
+}
+
+/// `Broker::nack()`. Of a message that was acknowledged, or is waiting to come again already, it changes nothing.
 pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<(), Trouble> {
     let origin = origin_of(message, "nack")?;
+    let consumer = broker.consumer.borrow().clone();
+    let open = consumer
+        .is_some_and(|consumer| consumer.is_open(&origin.topic, origin.partition, origin.offset));
+    let waits = broker
+        .redelivery
+        .borrow()
+        .waiting
+        .iter()
+        .any(|(_, waiting)| is_same(waiting, origin));
+    if !open || waits {
+        return Ok(());
+    }
     let why = why.map(Zval::dereference).filter(|why| why.is_object());
     broker.tally.failures.set(broker.tally.failures.get() + 1);
     let config = &broker.config;
@@ -334,6 +348,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
 
 /// `Broker::close()`. While consuming it takes effect after the record in hand.
 pub fn close(broker: &Broker) -> Result<(), Trouble> {
+    loop_guard::set_polled(false);
     broker.closing.set(true);
     if broker.consuming.get() {
         broker.stop.ask();

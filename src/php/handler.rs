@@ -130,11 +130,12 @@ impl PhpHandler<'_> {
         })
     }
 
-    fn hold(&self, messages: &[Rc<Inner>]) -> Option<InHand> {
+    fn hold(&self, messages: &[Rc<Inner>]) -> InHand {
         match messages {
-            _ if !self.broker.config.loop_guard => None,
-            [one] => Some(InHand::one(Rc::clone(one))),
-            many => Some(InHand::many(many.to_vec())),
+            // Held all the same: what is sent meanwhile belongs to these records.
+            _ if !self.broker.config.loop_guard => InHand::many(Vec::new()),
+            [one] => InHand::one(Rc::clone(one)),
+            many => InHand::many(many.to_vec()),
         }
     }
 
@@ -340,6 +341,7 @@ pub fn dead_letter(
         timestamp_ms: 0,
     };
     let producer = broker.sender()?.producer;
+    producer.owe();
     crate::process::current().log.say(
         crate::log::Level::Warning,
         format!(

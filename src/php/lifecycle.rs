@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::panic::catch_unwind;
 use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ext_php_rs::types::ZendCallable;
 
 use super::broker::Broker;
-use super::{debug, gc, signatures, state, zend};
+use super::{debug, gc, signals, signatures, state, zend};
 use crate::kafka::embedded;
 use crate::log::Level;
 use crate::{loop_guard, process};
@@ -108,6 +108,8 @@ fn flush_request() {
     if clients.iter().all(|client| client.waiting() == 0) {
         return;
     }
+    // A reload sends SIGTERM to the workers, whose default action would kill this one inside the flush: it waits until after it.
+    let _held = signals::Held::hold();
     for name in ["fastcgi_finish_request", "litespeed_finish_request"] {
         if let Ok(function) = ZendCallable::try_from_name(name) {
             drop(function.try_call(vec![]));
@@ -118,12 +120,8 @@ fn flush_request() {
     }
 }
 
-/// Every client gets its `shutdown_flush_ms`, side by side.
 fn close_clients() {
-    let started = Instant::now();
-    for client in process::current().clients.take() {
-        client.close(started + Duration::from_millis(client.config().shutdown_flush_ms));
-    }
+    process::current().clients.close();
 }
 
 /// `MSHUTDOWN`: PHP-FPM recycles a worker, or the command line ends.

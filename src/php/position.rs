@@ -73,7 +73,10 @@ fn read(position: &Zval) -> Result<Position, Trouble> {
         return match word {
             "beginning" => Ok(Position::Beginning),
             "end" => Ok(Position::End),
-            digits => digits.parse().map(Position::Offset).map_err(|_| wrong()),
+            digits => match digits.parse() {
+                Ok(offset) if offset >= 0 => Ok(Position::Offset(offset)),
+                _ => Err(wrong()),
+            },
         };
     }
     if position.object().is_some() {

@@ -62,6 +62,9 @@ fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
 }
 
 fn send(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
+    if loop_guard::is_handling() {
+        sender.producer.owe();
+    }
     let mut outcome = sender.producer.send(message);
     if outcome.is_err() && sender.producer.is_given_up() {
         // Its successor takes over; at most once, so that two broken clients cannot keep us here.

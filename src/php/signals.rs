@@ -65,6 +65,40 @@ impl Drop for Handlers {
     }
 }
 
+/// Holds SIGTERM and SIGQUIT back on this thread for as long as it lives.
+pub struct Held {
+    before: libc::sigset_t,
+}
+
+impl Held {
+    /// From now on.
+    pub fn hold() -> Self {
+        // SAFETY: plain signal-mask calls on local memory.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, libc::SIGTERM);
+            libc::sigaddset(&raw mut set, libc::SIGQUIT);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
+            Self { before }
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: restores what was there; what came meanwhile is delivered now.
+        unsafe {
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.before,
+                std::ptr::null_mut(),
+            )
+        };
+    }
+}
+
 /// Gives PHP's own signal handlers their turn.
 pub fn dispatch() {
     zend::serve_interrupt();

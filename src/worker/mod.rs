@@ -205,7 +205,14 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         self.source
             .commit_if_due()
             .map_err(|error| self.handler.fail(error))?;
-        Ok(self.stop.reason().or_else(|| self.limits.reached(handled)))
+        let asked = self.stop.reason().or_else(|| self.limits.reached(handled));
+        // A callback that unsubscribes the last channel has asked for the end, too.
+        Ok(asked.or_else(|| {
+            self.subscriptions
+                .borrow()
+                .is_empty()
+                .then_some(Reason::Asked)
+        }))
     }
 
     fn step(&self, item: S::Item, room: u64) -> Result<Step, H::Abort> {

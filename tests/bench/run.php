@@ -26,7 +26,7 @@ $rounds = (int) $options['rounds'];
 $runs = (int) $options['runs'];
 $wanted = static fn (string $part): bool => str_contains($options['only'], $part);
 
-$lab = new Lab($options['extension'], $options['rdkafka'] ?: null, $options['limit']);
+$lab = new Lab($options['extension'], $options['rdkafka'] ?? null, $options['limit']);
 $table = new Table();
 $throughput = new Throughput($lab, $table, $messages, $rounds);
 $latency = new Latency($lab, $table, $runs);
@@ -46,7 +46,7 @@ if ($lab->rdkafka === null) {
 }
 
 // The embedded broker keeps 5 MB of a partition: its messages are spread over more of them.
-$places = ['Kafka' => [$options['kafka'], '1'], 'embedded broker' => [$options['embedded'], '40']];
+$places = ['Kafka' => [$options['kafka'] ?? '', '1'], 'embedded broker' => [$options['embedded'] ?? '', '40']];
 foreach (array_filter($places, static fn (array $place): bool => $place[0] !== '') as $at => [$brokers, $partitions]) {
     if ($wanted('a')) {
         $throughput->produce($brokers, $at);

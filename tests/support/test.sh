@@ -47,7 +47,7 @@ test_kafka() {
 case "${1:-all}" in
     all)
         tools/setup.sh test
-        stage "Building the extension" cargo build --release --locked
+        stage "Building the extension" tools/build.sh
         stage "Lint" tests/support/lint.sh
         test_rust
         test_php

@@ -71,6 +71,7 @@ impl Consumer {
             let mut state = self.state.borrow_mut();
             state.assigning = true;
             state.seeks.clear();
+            state.pauses.clear();
             for ((topic, number), (offset, metadata)) in names.iter().zip(&committed) {
                 state.waiting_for.remove(topic);
                 self.compare_subscriptions(&mut state, metadata);
@@ -105,6 +106,10 @@ impl Consumer {
             }
         };
         self.note_refusal(refused);
+        let pauses = std::mem::take(&mut self.state.borrow_mut().pauses);
+        for (topic, number) in pauses {
+            self.set_paused(Some(&topic), Some(number), true);
+        }
         wish
     }
 

@@ -1,7 +1,6 @@
 //! Commits: what was handled is told to Kafka, but only once everything the callbacks sent is acknowledged.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
@@ -10,7 +9,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use super::offsets::Metadata;
 use super::Consumer;
 use crate::clock::coarse_ms;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::kafka::native::{self, Partitions};
 use crate::process;
 
@@ -18,11 +17,6 @@ use crate::process;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Consumer {
-    /// From now on a delivery that fails ends the consuming: its cause is a callback of ours.
-    pub fn watch_deliveries(&self) {
-        self.failed_before.set(failed_deliveries());
-    }
-
     /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer.
     ///
     /// # Errors
@@ -119,32 +113,33 @@ impl Consumer {
         Ok(sent)
     }
 
-    /// Waits until everything this process sent is acknowledged.
+    /// Waits until everything that was sent for the records is acknowledged.
     fn deliveries_settled(&self, until: Instant) -> Result<bool> {
         let clients = process::current().clients.all();
+        let owing: Vec<_> = clients.iter().filter(|client| client.owes()).collect();
         let mut settled = true;
-        for client in &clients {
+        for client in &owing {
             settled &= client.settle(until);
         }
-        if failed_deliveries() == self.failed_before.get() {
+        if !owing.iter().any(|client| client.defaulted()) {
+            if settled {
+                for client in owing {
+                    client.acquit();
+                }
+            }
             return Ok(settled);
         }
         let mut failed = Vec::new();
-        for client in &clients {
-            if let Err(error) = client.flush(Duration::ZERO) {
-                failed.extend_from_slice(error.failed());
-            }
+        for client in owing {
+            failed.extend(client.failures.take().0);
+            client.acquit();
         }
-        failed.retain(|message| {
-            message.kind != Kind::Connection || !message.reason.ends_with("still queued")
-        });
         let first = failed.first().map_or_else(String::new, |first| {
             format!(
                 " The first: {} for topic \"{}\" ({}).",
                 first.id, first.topic, first.reason
             )
         });
-        self.watch_deliveries();
         self.rewind();
         Err(Error::delivery(
             format!(
@@ -197,8 +192,4 @@ impl Consumer {
             sys::rd_kafka_event_destroy(event);
         }
     }
-}
-
-fn failed_deliveries() -> u64 {
-    process::current().counters.failed.load(Ordering::Acquire)
 }

@@ -74,7 +74,6 @@ impl Consumer {
             return;
         }
         let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        let mut batch: [Raw; 256] = [std::ptr::null_mut(); 256];
         // SAFETY: messages handed out by librdkafka are ours until destroyed; callbacks run in here only note events.
         unsafe {
             // Waiting for a whole batch would cost latency: wait for one, then take what is there.
@@ -84,21 +83,42 @@ impl Consumer {
             }
             let mut state = self.state.borrow_mut();
             state.hand.push_back(first);
-            let mut missing = most.saturating_sub(1);
-            while missing > 0 {
-                let count = sys::bindings::rd_kafka_consume_batch_queue(
-                    self.queue,
-                    0,
-                    batch.as_mut_ptr(),
-                    missing.min(batch.len()),
-                );
-                let count = usize::try_from(count).unwrap_or(0);
-                state.hand.extend(&batch[..count]);
-                if count < batch.len() {
-                    break;
-                }
-                missing -= count;
+            if self.sees_ends {
+                self.take_one_by_one(&mut state, most);
+            } else {
+                self.take_at_once(&mut state, most);
             }
+        }
+    }
+
+    /// What is there already, by librdkafka's batch call: a third of the cost of asking for each.
+    unsafe fn take_at_once(&self, state: &mut State, most: usize) {
+        let mut batch: [Raw; 256] = [std::ptr::null_mut(); 256];
+        while state.hand.len() < most {
+            let room = (most - state.hand.len()).min(batch.len());
+            let count = sys::bindings::rd_kafka_consume_batch_queue(
+                self.queue,
+                0,
+                batch.as_mut_ptr(),
+                room,
+            );
+            let count = usize::try_from(count).unwrap_or(0);
+            state.hand.extend(&batch[..count]);
+            if count < room {
+                break;
+            }
+        }
+    }
+
+    /// Where the ends of partitions are reported, the batch call counts such a report as a record, and after a pause or a
+    /// rebalance it would go on one record too far.
+    unsafe fn take_one_by_one(&self, state: &mut State, most: usize) {
+        while state.hand.len() < most {
+            let next = sys::rd_kafka_consumer_poll(self.client, 0);
+            if next.is_null() {
+                break;
+            }
+            state.hand.push_back(next);
         }
     }
 
@@ -187,6 +207,14 @@ impl Consumer {
         let slot = state.index.get(&(Rc::from(topic), number)).copied();
         slot.and_then(|slot| state.partitions[slot].as_mut())
             .is_some_and(|partition| partition.handled(offset))
+    }
+
+    /// True while the record was handed out and not acknowledged.
+    pub fn is_open(&self, topic: &str, number: i32, offset: i64) -> bool {
+        let mut state = self.state.borrow_mut();
+        state
+            .find(topic, number)
+            .is_some_and(|partition| partition.is_open(offset))
     }
 
     fn give_back(&self, record: &Record, note: impl FnOnce(&mut Partition)) {

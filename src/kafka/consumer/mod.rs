@@ -63,8 +63,8 @@ pub struct Consumer {
     /// Totals.
     pub stats: Stats,
     pub(super) reads_from_end: bool,
+    pub(super) sees_ends: bool,
     pub(super) last_commit: Cell<u64>,
-    pub(super) failed_before: Cell<u64>,
     refreshed: Cell<Instant>,
     connected: Cell<bool>,
     asked: Cell<Option<Instant>>,
@@ -73,12 +73,15 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Makes the client. Connects when [`Consumer::subscribe`] is called.
+    /// Makes the client. Connects when [`Consumer::subscribe`] is called. `patterns`: topics have to be looked for. `sees_ends`: the
+    /// ends of partitions are reported, so that somebody can stop there; it costs some speed.
     ///
     /// # Errors
     /// Configuration: properties librdkafka does not take.
-    pub fn start(config: &Arc<BrokerConfig>, patterns: bool) -> Result<Self> {
+    pub fn start(config: &Arc<BrokerConfig>, patterns: bool, sees_ends: bool) -> Result<Self> {
         let mut properties = config.consumer_properties();
+        properties.retain(|(name, _)| name != "enable.partition.eof");
+        properties.push(("enable.partition.eof".to_owned(), sees_ends.to_string()));
         crate::kafka::embedded::resolve(config, &mut properties)?;
         let refresh = "topic.metadata.refresh.interval.ms";
         if !patterns && config.consumer_overrides.get(refresh).is_none() {
@@ -124,8 +127,8 @@ impl Consumer {
             state: RefCell::default(),
             stats: Stats::default(),
             reads_from_end,
+            sees_ends,
             last_commit: Cell::new(crate::clock::coarse_ms()),
-            failed_before: Cell::new(0),
             refreshed: Cell::new(Instant::now()),
             connected: Cell::new(false),
             asked: Cell::new(Some(Instant::now())),
@@ -138,6 +141,12 @@ impl Consumer {
     #[must_use]
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
+    }
+
+    /// True where the ends of partitions are reported.
+    #[must_use]
+    pub fn sees_ends(&self) -> bool {
+        self.sees_ends
     }
 
     /// True in a forked child: the client belongs to the parent.
@@ -168,7 +177,13 @@ impl Consumer {
         }
         self.remember_topics();
         // SAFETY: a live client; the list is copied.
-        let code = unsafe { sys::rd_kafka_subscribe(self.client, list.raw()) };
+        let code = unsafe {
+            if list.elements().is_empty() {
+                sys::bindings::rd_kafka_unsubscribe(self.client)
+            } else {
+                sys::rd_kafka_subscribe(self.client, list.raw())
+            }
+        };
         if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
         }

@@ -59,6 +59,12 @@ impl Partition {
         self.open.remove(&offset)
     }
 
+    /// True while a record was handed out and not acknowledged.
+    #[must_use]
+    pub fn is_open(&self, offset: i64) -> bool {
+        self.open.contains(&offset)
+    }
+
     /// A record was handled that was never handed out on its own: skipped, or the usual case of one at a time.
     #[inline]
     pub fn passed(&mut self, offset: i64) {

@@ -131,6 +131,16 @@ impl Consumer {
                 .map(|assigned| (assigned.topic.to_string(), assigned.number))
                 .collect()
         };
+        {
+            let mut state = self.state.borrow_mut();
+            if state.assigning {
+                state.pauses.retain(|one| !chosen.contains(one));
+                if paused {
+                    state.pauses.extend(chosen);
+                }
+                return;
+            }
+        }
         let mut list = Partitions::new();
         for (topic, number) in &chosen {
             list.add(topic, *number, native::INVALID_OFFSET);

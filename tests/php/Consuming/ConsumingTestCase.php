@@ -17,8 +17,8 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 abstract class ConsumingTestCase extends BrokerTestCase
 {
     /**
-     * A member that was killed holds its partitions so long, not for the default of 45 s; and the embedded broker answers
-     * who joins a group that had members before after this less one second.
+     * A member that was killed holds its partitions so long, not for the default of 45 s; and the embedded broker
+     * answers who joins a group that had members before after this less one second.
      */
     private const QUICK_SESSION = ['session.timeout.ms' => 1500, 'heartbeat.interval.ms' => 300];
 

@@ -186,7 +186,7 @@ final class DispatchTest extends ConsumingTestCase
             $this->got[0]->getData();
             self::fail('Broken JSON was decoded.');
         } catch (EncodingException $e) {
-            $place = sprintf('topic "%s" partition 0 offset 0', $this->channelTopic('user.1'));
+            $place = sprintf('topic "%s", partition 0, offset 0', $this->channelTopic('user.1'));
             self::assertStringContainsString($place, $e->getMessage());
         }
     }
@@ -200,7 +200,7 @@ final class DispatchTest extends ConsumingTestCase
             $this->drain($broker);
             self::fail('Broken JSON was decoded.');
         } catch (EncodingException $e) {
-            self::assertStringContainsString('partition 3 offset', $e->getMessage());
+            self::assertStringContainsString('partition 3, offset', $e->getMessage());
         }
         self::assertSame('error', $broker->stats()['stop_reason']);
         $broker->close();

@@ -37,8 +37,11 @@ final class LateTopicTest extends ConsumingTestCase
     /**
      * @dataProvider resets
      */
-    public function testATopicThatAppearsAfterSubscribingIsReadFromItsBeginning(string $reset, string $channel, float $within): void
-    {
+    public function testATopicThatAppearsAfterSubscribingIsReadFromItsBeginning(
+        string $reset,
+        string $channel,
+        float $within
+    ): void {
         $seen = [];
         $waited = null;
         $appeared = null;

@@ -32,7 +32,9 @@ final class PartitionsTest extends ConsumingTestCase
         self::assertSame(8, $this->drain($broker));
         $assigned = array_shift($order);
         usort($assigned, static fn (array $a, array $b) => $a['partition'] <=> $b['partition']);
-        self::assertSame(array_map(static fn (int $p) => ['topic' => $topic, 'partition' => $p], range(0, 3)), $assigned);
+        self::assertSame([0, 1, 2, 3], array_column($assigned, 'partition'));
+        self::assertSame(array_fill(0, 4, ['topic', 'partition']), array_map('array_keys', $assigned));
+        self::assertSame([$topic], array_unique(array_column($assigned, 'topic')));
         self::assertSame(array_fill(0, 8, 'record'), $order);
     }
 
@@ -206,6 +208,21 @@ final class PartitionsTest extends ConsumingTestCase
         $broker->resume($topic);
         self::assertSame(30, self::within(15.0, $broker)->consume(maxMessages: 30));
         self::assertEqualsCanonicalizing(range(0, 39), array_column($this->got, 1));
+    }
+
+    public function testAfterTheEndPauseAndResumeLoseNothing(): void
+    {
+        $topic = $this->topic();
+        $this->send($topic, range(0, 7), null);
+        $broker = $this->reading($topic);
+        self::assertSame(8, $this->drain($broker));
+        $broker->pause();
+        $this->send($topic, range(8, 15), null);
+        $broker->resume();
+        self::assertSame(8, self::within(5.0, $broker)->consume(maxMessages: 8));
+        $broker->pause()->resume();
+        self::assertSame(0, self::within(1.0, $broker)->consume());
+        self::assertEqualsCanonicalizing(range(0, 15), array_column($this->got, 1));
     }
 
     public function testPauseInsideOnAssigned(): void

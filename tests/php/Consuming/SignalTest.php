@@ -137,7 +137,7 @@ final class SignalTest extends ConsumingTestCase
         $child->waitForOutput('/^idle$/m');
         $child->signal(SIGTERM)->waitForOutput('/^waiting$/m');
         $result = $child->signal(SIGTERM)->wait();
-        self::assertSame(SIGTERM, $result->signal, 'outside consume() it ends the process, as ever. ' . $result->describe());
+        self::assertSame(SIGTERM, $result->signal, 'outside consume() it ends the process. ' . $result->describe());
     }
 
     public function testAnIgnoredSignalStaysIgnored(): void

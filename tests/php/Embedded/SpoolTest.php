@@ -1,8 +1,8 @@
 <?php
 
 /**
- * The spool: what Kafka did not take waits on disk and is sent by the next process, or later by the same one. The broker is an
- * embedded one that starts on a port where nobody listened before.
+ * The spool: what Kafka did not take waits on disk and is sent by the next process, or later by the same one. The broker
+ * is an embedded one that starts on a port where nobody listened before.
  */
 
 declare(strict_types=1);
@@ -66,10 +66,8 @@ final class SpoolTest extends ProducingTestCase
         self::assertCount(1, $this->spoolFiles());
 
         $this->startLate();
-        self::assertSame(
-            ['drained'],
-            $this->spooling(self::DRAIN . 'Realtime::broadcast("user.1", "later"); Realtime::flush(); drain();')->lines()
-        );
+        $next = $this->spooling(self::DRAIN . 'Realtime::broadcast("user.1", "later"); Realtime::flush(); drain();');
+        self::assertSame(['drained'], $next->assertExit()->lines());
         self::assertSame([], $this->spoolFiles());
         $received = $this->received($this->channelTopic('user.1'), 301);
         self::assertCount(301, $received);
@@ -286,8 +284,8 @@ final class SpoolTest extends ProducingTestCase
         $directory = dirname($this->spoolFiles()[0]);
         file_put_contents("$directory/00000000000000000001-1.spool", random_bytes(5000));
         $this->startLate();
-        $result = $this->spooling(self::DRAIN . 'Realtime::broadcast("x", "e"); Realtime::flush(); drain();')->assertExit();
-        self::assertSame(['drained'], $result->lines());
+        $result = $this->spooling(self::DRAIN . 'Realtime::broadcast("x", "e"); Realtime::flush(); drain();');
+        self::assertSame(['drained'], $result->assertExit()->lines());
         self::assertCount(1, $this->received($this->channelTopic('user.1'), 1));
         self::assertNotSame([], glob("$directory/damaged/*") ?: []);
         self::assertStringContainsString('00000000000000000001-1', $result->stderr);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Kafka clients: one for each configuration, shared by those that are alike, at most eight, and what stats() says of it all.
+ * Kafka clients: one for each configuration, shared by those that are alike, at most eight; and what stats() says.
  */
 
 declare(strict_types=1);

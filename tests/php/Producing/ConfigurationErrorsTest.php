@@ -75,7 +75,8 @@ final class ConfigurationErrorsTest extends ProducingTestCase
                 'enable.idempotence', 'exactly-once',
             ],
             'a truststore of Java' => [
-                ['producer_config' => ['ssl.truststore.location' => '/x.jks']], 'ssl.truststore.location', 'security.ca',
+                ['producer_config' => ['ssl.truststore.location' => '/x.jks']],
+                'ssl.truststore.location', 'security.ca',
             ],
             'acks against idempotence' => [['acks' => 1, 'idempotence' => true], 'acks=1', "'idempotence'"],
         ];

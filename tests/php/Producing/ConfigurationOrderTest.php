@@ -154,7 +154,8 @@ final class ConfigurationOrderTest extends ProducingTestCase
     {
         $directory = $this->directory();
         file_put_contents("$directory/index.php", '<?php use Toporia\Realtime\{Realtime, Broker, Message};'
-            . self::PRINT_TOPIC . 'if (isset($_GET["prefix"])) { Realtime::configure(["topic_prefix" => $_GET["prefix"]]);'
+            . self::PRINT_TOPIC . 'if (isset($_GET["prefix"])) {'
+            . ' Realtime::configure(["topic_prefix" => $_GET["prefix"]]);'
             . ' Realtime::broker()->subscribe("x", fn () => 1); } echo topicOf(null);');
         $server = $this->startServer($directory, $address);
         $bodies = [];

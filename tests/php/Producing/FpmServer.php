@@ -80,8 +80,8 @@ final class FpmServer
     }
 
     /**
-     * Ends it as `systemctl stop` does, at the latest by force. With FPM's default process_control_timeout of 0 its workers
-     * are killed at once, so they get the time that the flush after an answer takes.
+     * Ends it as `systemctl stop` does, at the latest by force. With FPM's default process_control_timeout of 0 its
+     * workers are killed at once, so they get the time that the flush after an answer takes.
      */
     public function stop(): void
     {

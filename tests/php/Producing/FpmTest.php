@@ -51,7 +51,8 @@ final class FpmTest extends ProducingTestCase
     public function testTheIniOfThePoolAndTwoApplicationsInIt(): void
     {
         $server = $this->serve(
-            'if (isset($_GET["app"])) { Realtime::configure(["topic_prefix" => $_GET["app"], "application" => $_GET["app"]]); }'
+            '$app = $_GET["app"] ?? null;'
+            . 'if ($app) { Realtime::configure(["topic_prefix" => $app, "application" => $app]); }'
             . 'echo json_encode([Realtime::broadcast("web", "e"), Realtime::stats()["clients"], getmypid()]);',
             [],
             ['toporia_realtime.topic_prefix' => "$this->prefix-ini"],
@@ -83,7 +84,8 @@ final class FpmTest extends ProducingTestCase
     public function testARequestThatEndsBadlyHasSentWhatItSent(): void
     {
         $server = $this->serve(
-            'Realtime::broadcast("web", $_GET["how"]); $broker = Realtime::broker(); $broker->subscribe("x", fn () => $broker);'
+            'Realtime::broadcast("web", $_GET["how"]);'
+            . '$broker = Realtime::broker(); $broker->subscribe("x", fn () => $broker);'
             . 'match ($_GET["how"]) { "exit" => exit(1), "throw" => throw new Exception("x"),'
             . '"fatal" => (function () { ini_set("memory_limit", "8M"); $x = str_repeat("x", 1 << 25); })() };',
             [],

@@ -184,7 +184,10 @@ final class MessageOnTheWireTest extends ProducingTestCase
     public function testAFixedIdOfAnotherSystemIsKept(): void
     {
         $message = Message::fromArray(['id' => 'msg_65f.1', 'channel' => 'user.1', 'event' => 'e', 'timestamp' => 7]);
-        self::assertSame('{"id":"msg_65f.1","type":"event","channel":"user.1","event":"e","timestamp":7}', $message->toJson());
+        self::assertSame(
+            '{"id":"msg_65f.1","type":"event","channel":"user.1","event":"e","timestamp":7}',
+            $message->toJson()
+        );
         Realtime::broker()->publish('user.1', $message);
         Realtime::flush();
         self::assertSame([$message->toJson()], $this->payloads($this->channelTopic('user.1')));

@@ -9,10 +9,13 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Producing;
 
 use Throwable;
+use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\BatchException;
+use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
 use TypeError;
 
 final class PublishBatchTest extends ProducingTestCase
@@ -31,7 +34,7 @@ final class PublishBatchTest extends ProducingTestCase
         self::assertSame([5, 0], [$result['queued'], $result['failed']]);
         self::assertIsFloat($result['total_time_ms']);
         self::assertEqualsWithDelta(5000 / $result['total_time_ms'], $result['throughput'], 1.0);
-        self::assertSame(0, \Toporia\Realtime\Realtime::stats()['queued'], 'all is acknowledged');
+        self::assertSame(0, Realtime::stats()['queued'], 'all is acknowledged');
 
         $found = [];
         foreach ($this->consumeAll($this->channelTopic('user.1'), 5) as $record) {
@@ -96,7 +99,7 @@ final class PublishBatchTest extends ProducingTestCase
 
     public function testWithoutABrokerItCountsInBoundedTime(): void
     {
-        $broker = $this->broker(['brokers' => $this->deadAddress(), 'shutdown_flush_ms' => 0,
+        $broker = new Broker(['brokers' => $this->deadAddress(), 'shutdown_flush_ms' => 0,
             'producer_config' => ['message.timeout.ms' => 1000]]);
         $ms = self::time(static function () use ($broker, &$result): void {
             $result = $broker->publishBatch([['user.1', 'a'], ['user.1', 'b']], 200);
@@ -109,7 +112,13 @@ final class PublishBatchTest extends ProducingTestCase
         });
         self::assertSame(1, $result['queued']);
         self::assertLessThan(100, $ms, 'a flush of 0 ms does not wait');
-        $broker->close();
+        self::assertStringContainsString(
+            '3 message',
+            self::thrown(DeliveryException::class, static fn () => $broker->close())
+        );
+        // They expire within this test, so that no other one hears of them.
+        $e = self::catch(DeliveryException::class, static fn () => Realtime::flush(5000));
+        self::assertCount(3, $e->getFailed());
     }
 
     public function testNotAnArray(): void

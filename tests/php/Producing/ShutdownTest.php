@@ -38,7 +38,9 @@ final class ShutdownTest extends ProducingTestCase
             'exit' => ['exit(3);', 3],
             'an uncaught exception' => ['throw new RuntimeException("x");', 255],
             'a fatal error' => ['(function (int $x) { eval("function fine() {} function fine() {}"); })(1);', 255],
-            'out of memory' => ['ini_set("memory_limit", "16M"); $x = []; while (true) { $x[] = str_repeat("x", 9999); }', 255],
+            'out of memory' => [
+                'ini_set("memory_limit", "16M"); $x = []; while (true) { $x[] = str_repeat("x", 9999); }', 255,
+            ],
             'from a shutdown function' => ['register_shutdown_function(fn () => Realtime::stats());', 0],
             'from a destructor' => [
                 '$keep = new class { function __destruct() { Realtime::stats(); } }; $keep2 = Realtime::broker();', 0,

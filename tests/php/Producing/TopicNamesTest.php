@@ -96,7 +96,7 @@ final class TopicNamesTest extends ProducingTestCase
         return [
             'empty' => ['', 'empty'],
             'too long by itself' => [str_repeat('a', 244), '244 bytes'],
-            'too long with the prefix' => [str_repeat('b', 243), '245'],
+            'too long with the prefix' => [str_repeat('b', 243), '243 bytes'],
             'a line end' => ["user\n1", 'U+000A at position 5'],
             'a null byte' => ["user.1\0", 'U+0000 at position 7'],
             'a zero-width space' => ["user\u{200b}1", 'U+200B at position 5'],

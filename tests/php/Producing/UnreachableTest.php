@@ -70,7 +70,8 @@ final class UnreachableTest extends ProducingTestCase
 
     public function testAFullQueueThatEmptiesLosesNothing(): void
     {
-        $broker = $this->broker(['queue_full_ms' => 10_000, 'producer_config' => ['queue.buffering.max.messages' => 50]]);
+        $small = ['queue.buffering.max.messages' => 50];
+        $broker = $this->broker(['queue_full_ms' => 10_000, 'producer_config' => $small]);
         for ($i = 0; $i < 2000; $i++) {
             $broker->publish('user.1', Message::event('user.1', 'e', $i), 'one key');
         }

@@ -1,0 +1,39 @@
+<?php
+
+/**
+ * Where orders are placed, by the page and by the customer in the terminal: the only place that broadcasts.
+ */
+
+declare(strict_types=1);
+
+namespace Demo;
+
+use Toporia\Realtime\Realtime;
+
+final class Shop
+{
+    public const CITIES = ['hanoi', 'hue', 'dalat', 'cantho'];
+    public const MENU = ['Phở bò' => 65000, 'Bánh mì' => 25000, 'Bún chả' => 55000, 'Cà phê sữa' => 29000];
+
+    public function __construct(private Journal $journal)
+    {
+    }
+
+    /**
+     * Places an order and tells everybody who listens to that shop.
+     *
+     * @return string the message's id
+     */
+    public function order(string $city, string $dish, string $by): string
+    {
+        $order = ['dish' => $dish, 'price' => self::MENU[$dish], 'by' => $by, 'placed' => microtime(true)];
+
+        $start = hrtime(true);
+        $id = Realtime::broadcast("shop.$city", 'order.created', $order);
+        $us = (hrtime(true) - $start) / 1e3;
+
+        $this->journal->write(['what' => 'sent', 'id' => $id, 'channel' => "shop.$city", 'us' => $us] + $order);
+
+        return $id;
+    }
+}

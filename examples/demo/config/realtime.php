@@ -1,0 +1,22 @@
+<?php
+
+/**
+ * The demo's configuration: one topic for every shop, as recommended where there are many channels.
+ */
+
+declare(strict_types=1);
+
+require_once dirname(__DIR__) . '/Journal.php';
+require_once dirname(__DIR__) . '/OrderHandler.php';
+
+return [
+    'default_broker' => 'kafka',
+    'brokers' => [
+        'kafka' => [
+            'brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092',
+            'topic_prefix' => 'demo',
+            'topic_strategy' => 'grouped',
+            'topic_mapping' => ['shop.*' => 'demo.shop'],
+        ],
+    ],
+];

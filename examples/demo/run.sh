@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# The demo: an embedded broker, two services, a web page and a customer, for 20 seconds; no Kafka needed, nothing left behind.
+#
+#   DEMO_SECONDS=600 make demo    time to play with the page; 0: until Ctrl-C
+#   DEMO_PORT=8080 make demo      the page's port; any free one otherwise
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
+
+DEMO_SECONDS=${DEMO_SECONDS:-20}
+DEMO_PORT=${DEMO_PORT:-0}
+[[ "$DEMO_SECONDS" =~ ^[0-9]+$ ]] || fail "DEMO_SECONDS is '$DEMO_SECONDS'; it is a number of seconds, 0 for no end."
+[[ "$DEMO_PORT" =~ ^[0-9]+$ ]] || fail "DEMO_PORT is '$DEMO_PORT'; it is a port, 0 for any free one."
+need_extension
+have "$PHP" || fail "$PHP is missing." "Install it: make setup"
+
+# The configuration the demo uses is config/realtime.php in this directory, as in an application.
+cd "$ROOT/examples/demo"
+state="$(mktemp -d "${TMPDIR:-/tmp}/realtime-demo.XXXXXX")"
+export DEMO_JOURNAL="$state/journal" DEMO_SECONDS
+: >"$DEMO_JOURNAL"
+unset KAFKA_TOPIC_PREFIX KAFKA_CONSUMER_GROUP KAFKA_TOPIC_STRATEGY REALTIME_BROKER REALTIME_SPOOL
+
+# A PHP that has the extension installed must not be told to load it a second time.
+php=("$PHP")
+"$PHP" -r 'exit(extension_loaded("toporia_realtime") ? 0 : 1);' || php+=(-d "extension=$REALTIME_EXTENSION")
+
+pids=()
+declare -A pid_of=()
+
+start() { # name, command …
+    local name=$1
+    shift
+    # In a session of its own: Ctrl-C is for the customer, who lets the last orders arrive.
+    setsid "$@" >"$state/$name.log" 2>&1 </dev/null &
+    pids+=($!)
+    pid_of[$name]=$!
+}
+
+# In the opposite order of their start: workers leave the group while there is still a broker to tell.
+stop_all() {
+    local i pid tries
+    trap '' INT TERM HUP
+    for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
+        pid=${pids[$i]}
+        kill -TERM "$pid" 2>/dev/null || true
+        for ((tries = 0; tries < 80; tries++)); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.1
+        done
+        kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$state"
+}
+trap stop_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+
+wait_for() { # name, what it prints as a regular expression; prints what matched
+    local name=$1 pattern=$2 tries found
+    for ((tries = 0; tries < 200; tries++)); do
+        found="$(grep -oE -m 1 "$pattern" "$state/$name.log" || true)"
+        if [ -n "$found" ]; then
+            echo "$found"
+            return
+        fi
+        kill -0 "${pid_of[$name]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    sed "s/^/       /" "$state/$name.log" >&2
+    fail "the demo's $name did not start within 20 s, or ended; what it printed is above."
+}
+
+console=("${php[@]}" "$ROOT/console")
+
+say "A broker in memory:  ./console realtime:kafka:dev --topic=demo.shop:4"
+start broker "${console[@]}" realtime:kafka:dev --port=0 --topic=demo.shop:4
+KAFKA_BROKERS="$(wait_for broker 'listens on [0-9.]+:[0-9]+')"
+export KAFKA_BROKERS=${KAFKA_BROKERS##* }
+note "Kafka's protocol on $KAFKA_BROKERS, topic demo.shop with 4 partitions"
+
+say "Two services, each a consumer group of its own, so that each gets every order:"
+for service in kitchen accounts; do
+    note "./console realtime:kafka:consume --group=$service --channels='shop.*' --handler='Demo\\OrderHandler'"
+    start "$service" env DEMO_SERVICE=$service "${console[@]}" realtime:kafka:consume \
+        --group=$service --channels='shop.*' --handler='Demo\OrderHandler'
+done
+for service in kitchen accounts; do
+    assigned="$(wait_for $service 'assigned: .*')"
+    note "$service $assigned"
+done
+
+say "A web page:          php -S 127.0.0.1:$DEMO_PORT web.php"
+start web "${php[@]}" -S "127.0.0.1:$DEMO_PORT" web.php
+url="$(wait_for web 'http://[0-9.]+:[0-9]+')"
+if [ "$DEMO_SECONDS" -eq 0 ]; then length="until Ctrl-C"; else length="for $DEMO_SECONDS s"; fi
+note "open $url and place orders ($length)"
+
+say "A customer, who orders every second:"
+# Ctrl-C reaches the customer by itself; what is waited for in the background lets SIGTERM end all of this at once.
+trap : INT
+"${php[@]}" customer.php &
+pids+=($!)
+while true; do
+    status=0
+    wait "${pids[-1]}" || status=$?
+    if [ "$status" -le 128 ] || ! kill -0 "${pids[-1]}" 2>/dev/null; then
+        exit "$status"
+    fi
+done
