@@ -94,6 +94,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     let consumer = broker.consumer(limits.when_empty)?;
     super::lifecycle::remember_broker(broker);
     consumer.put_back_all();
+    consumer.begin();
     clock::take_your_time();
     broker.stop.reset();
     broker.stop_reason.set(None);

@@ -209,7 +209,10 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
     all.insert("spooled", read(&counters.spooled))?;
     all.insert("spool_bytes", number(spool_bytes))?;
     all.insert("loop_dropped", read(&counters.loop_dropped))?;
-    all.insert("clients", i64::try_from(clients.len()).unwrap_or(0))?;
+    all.insert(
+        "clients",
+        i64::try_from(process.clients.count()).unwrap_or(0),
+    )?;
     all.insert(
         "broker_reachable",
         clients.iter().any(|client| client.is_reachable()),

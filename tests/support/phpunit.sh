@@ -11,7 +11,7 @@
 cd "$ROOT"
 PHPUNIT="$(command -v phpunit)" || fail "phpunit is missing." "Install it: make setup"
 # A test that hangs must not hang the run for ever.
-LIMIT=${REALTIME_TEST_TIMEOUT:-900}
+LIMIT=${REALTIME_TEST_TIMEOUT:-1200}
 
 # Where an installed copy of the extension is enabled, PHP would load it first: scan a copy of the ini files without it.
 without_installed_copy() {

@@ -146,6 +146,22 @@ impl Consumer {
         }
     }
 
+    /// A new run begins: what was missing before may be there by now, and the time to be given something counts from here.
+    pub fn begin(&self) {
+        if self.connected_at.get().is_some() {
+            self.connected_at.set(Some(Instant::now()));
+        }
+        if self.state.borrow().waiting_for.is_empty() {
+            return;
+        }
+        if let Some(topics) = native::topics(self.client, Duration::from_secs(1)) {
+            self.state
+                .borrow_mut()
+                .waiting_for
+                .retain(|topic| !topics.contains(topic));
+        }
+    }
+
     /// When a broker first answered.
     #[must_use]
     pub fn connected_at(&self) -> Option<Instant> {

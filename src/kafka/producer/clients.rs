@@ -48,7 +48,8 @@ impl Clients {
         if let Some(entry) = table.entries.iter_mut().find(|entry| entry.key == key) {
             entry.used = now;
             if entry.producer.is_given_up() {
-                entry.producer = Producer::start(Arc::clone(config))?;
+                let next = Producer::start(Arc::clone(config))?;
+                std::mem::replace(&mut entry.producer, next).hand_over_counts();
             }
             return Ok(Arc::clone(&entry.producer));
         }
@@ -67,10 +68,15 @@ impl Clients {
     /// All clients there are now, also those that are giving way.
     pub fn all(&self) -> Vec<Arc<Producer>> {
         let mut table = self.table.lock();
-        table.retiring.retain(|(_, thread)| !thread.is_finished());
+        table.forget_retired();
         let entries = table.entries.iter().map(|entry| &entry.producer);
         let retiring = table.retiring.iter().map(|(producer, _)| producer);
         entries.chain(retiring).map(Arc::clone).collect()
+    }
+
+    /// How many there are, not counting those that are giving way.
+    pub fn count(&self) -> usize {
+        self.table.lock().entries.len()
     }
 
     /// Closes them all: each has its own `shutdown_flush_ms`, counted from now.
@@ -86,19 +92,32 @@ impl Clients {
         for entry in entries {
             let bound = Duration::from_millis(entry.producer.config().shutdown_flush_ms);
             entry.producer.close(started + bound);
+            entry.producer.hand_over_counts();
         }
-        for (_, thread) in retiring {
+        for (producer, thread) in retiring {
             if thread.join().is_err() {
                 process::current().log.say(
                     Level::Error,
                     "A client that gave way to another ended with a panic.",
                 );
             }
+            producer.hand_over_counts();
         }
     }
 }
 
 impl Table {
+    /// Clients that have given way are gone once their threads are.
+    fn forget_retired(&mut self) {
+        self.retiring.retain(|(producer, thread)| {
+            let gone = thread.is_finished();
+            if gone {
+                producer.hand_over_counts();
+            }
+            !gone
+        });
+    }
+
     /// The least used client gives way. Its messages get their usual time, but not this request's.
     fn retire_least_used(&mut self) -> Result<()> {
         let Some(oldest) = (0..self.entries.len()).min_by_key(|&n| self.entries[n].used) else {
@@ -110,7 +129,7 @@ impl Table {
             let bound = Duration::from_millis(retiring.config().shutdown_flush_ms);
             retiring.close(Instant::now() + bound);
         })?;
-        self.retiring.retain(|(_, thread)| !thread.is_finished());
+        self.forget_retired();
         self.retiring.push((producer, thread));
         Ok(())
     }

@@ -109,6 +109,11 @@ impl Producer {
         }
     }
 
+    /// True while requests do not wait for Kafka.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+
     /// Takes everything out of the queue and into the spool.
     fn park(&self, bound: Duration) {
         self.parking.store(true, Ordering::Release);
@@ -156,10 +161,6 @@ impl Producer {
             self.purge();
         }
         poller::wake(self);
-        let (sent, bytes) = self.sent();
-        let counters = &process::current().counters;
-        counters.produced.fetch_add(sent, Ordering::Relaxed);
-        counters.produced_bytes.fetch_add(bytes, Ordering::Relaxed);
         if thread.join().is_err() {
             process::current().log.say(
                 crate::log::Level::Error,

@@ -249,6 +249,14 @@ impl Producer {
         self.flight.sent()
     }
 
+    /// Adds what it sent to the totals of the process. For whoever takes it out of the table, which sums up those that are in it.
+    pub(super) fn hand_over_counts(&self) {
+        let (sent, bytes) = self.sent();
+        let counters = &process::current().counters;
+        counters.produced.fetch_add(sent, Ordering::Relaxed);
+        counters.produced_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Messages accepted and neither acknowledged nor failed yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {

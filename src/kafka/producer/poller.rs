@@ -30,6 +30,8 @@ const IDLE_MS: i32 = 250;
 const BUSY_MS: i32 = 5;
 /// For this long a new client is helped to its first acknowledgement.
 const HASTE: Duration = Duration::from_secs(2);
+/// How often a Kafka that is away is asked for.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It holds the client alive until [`Producer::close`].
 pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
@@ -53,6 +55,7 @@ struct Poller<'a> {
     /// Messages of a client that was given up, for its successor.
     homeless: Vec<SpoolRecord>,
     started: Instant,
+    probed: Option<Instant>,
 }
 
 impl<'a> Poller<'a> {
@@ -63,6 +66,7 @@ impl<'a> Poller<'a> {
             replay: Replay::default(),
             homeless: Vec::new(),
             started: Instant::now(),
+            probed: None,
         }
     }
 
@@ -107,6 +111,7 @@ impl<'a> Poller<'a> {
                 continue;
             }
             self.hasten();
+            self.probe();
             self.serve_room();
             self.replay.step(self.producer);
         }
@@ -140,19 +145,31 @@ impl<'a> Poller<'a> {
         if !self.hastens() {
             return;
         }
-        let topic = native::c_string(&self.producer.topics.lock().name(0));
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: a live client; the answer does not matter.
-        unsafe {
-            sys::bindings::rd_kafka_query_watermark_offsets(
-                self.producer.client,
-                topic.as_ptr(),
-                0,
-                &raw mut low,
-                &raw mut high,
-                50,
-            );
+        let topic = self
+            .producer
+            .topics
+            .lock()
+            .any_ready()
+            .map(native::c_string);
+        if let Some(topic) = topic {
+            let (mut low, mut high) = (0, 0);
+            // SAFETY: a live client; the answer does not matter.
+            unsafe {
+                sys::bindings::rd_kafka_query_watermark_offsets(
+                    self.producer.client,
+                    topic.as_ptr(),
+                    0,
+                    &raw mut low,
+                    &raw mut high,
+                    50,
+                );
+            }
         }
+        self.ask_for_metadata();
+    }
+
+    /// Asks a broker about the topics in use; true where one answers.
+    fn ask_for_metadata(&self) -> bool {
         let mut metadata = std::ptr::null();
         // SAFETY: a live client; the answer is destroyed at once, it is the asking that counts.
         unsafe {
@@ -166,6 +183,20 @@ impl<'a> Poller<'a> {
             if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 sys::bindings::rd_kafka_metadata_destroy(metadata);
             }
+            code == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        }
+    }
+
+    /// While requests do not wait for Kafka and leave nothing in the queue, somebody has to find out when it is back.
+    fn probe(&mut self) {
+        let due = self.probed.is_none_or(|probed| probed.elapsed() >= PROBE);
+        if !due || !self.producer.is_suspended() {
+            return;
+        }
+        self.probed = Some(Instant::now());
+        if self.ask_for_metadata() {
+            self.producer.down.store(false, Ordering::Release);
+            self.producer.flight.answered.store(true, Ordering::Release);
         }
     }
 

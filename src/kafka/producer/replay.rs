@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::flight::REPLAY;
+use super::flight::{PINNED, REPLAY};
 use super::poller::outgoing;
 use super::send::produce;
 use super::topics::Readiness;
@@ -56,7 +56,7 @@ impl Replay {
         let Some(claim) = self.claim.as_mut() else {
             return;
         };
-        let place = usize::try_from(report.opaque & !REPLAY).unwrap_or(usize::MAX);
+        let place = usize::try_from(report.opaque & !(REPLAY | PINNED)).unwrap_or(usize::MAX);
         let record = self.chunk.get(place).unwrap_or(&report.record);
         let said = match claim.fail(record, &report.record.reason) {
             Ok(()) => format!(
@@ -82,6 +82,10 @@ impl Replay {
                 return;
             }
             self.next = Some(Instant::now() + EVERY);
+            if producer.is_suspended() {
+                // Whatever is in the queue is thrown out at the end of each request; the poller finds out when Kafka is back.
+                return;
+            }
             self.claim = claim(spool);
             if self.claim.is_none() && spool.files() > 0 {
                 // Only our own is left: closed, it can be sent, and its first record finds out whether Kafka is back.

@@ -150,6 +150,12 @@ impl Topics {
                 .is_some_and(|rest| rest.starts_with('.'))
     }
 
+    /// A topic librdkafka knows of already: asking for it creates nothing that would not be created anyway.
+    pub fn any_ready(&self) -> Option<&str> {
+        let ready = self.handles.iter().find(|topic| !topic.handle.is_null());
+        ready.map(|topic| &*topic.name)
+    }
+
     /// The name behind a number.
     pub fn name(&self, number: u32) -> String {
         self.names

@@ -79,6 +79,22 @@ final class Lab
     }
 
     /**
+     * Which versions are compared, for the head of the table.
+     */
+    public function peers(): string
+    {
+        if ($this->rdkafka === null) {
+            return "php-rdkafka is not installed here: its rows are left out.\n";
+        }
+        $code = 'echo json_encode([phpversion("rdkafka"), RD_KAFKA_BUILD_VERSION >> 24, '
+            . 'RD_KAFKA_BUILD_VERSION >> 16 & 255, RD_KAFKA_BUILD_VERSION >> 8 & 255]);';
+        [$version, $major, $minor, $patch] =
+            $this->run([PHP_BINARY, '-n', '-d', 'extension=' . $this->rdkafka, '-r', $code]);
+
+        return "php-rdkafka $version, built with librdkafka $major.$minor.$patch, with the same settings of librdkafka.\n";
+    }
+
+    /**
      * Runs a command to its end.
      *
      * @param list<string> $command

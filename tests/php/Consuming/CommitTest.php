@@ -34,7 +34,7 @@ final class CommitTest extends ConsumingTestCase
 
     public function testTheIntervalIsASecondByDefault(): void
     {
-        $this->publish('user.1', range(1, 65));
+        $this->publish('user.1', range(1, 55));
         $during = 0;
         $broker = $this->broker();
         $broker->subscribe('user.1', static function () use ($broker, &$during): void {
@@ -77,7 +77,7 @@ final class CommitTest extends ConsumingTestCase
     {
         $broker = $this->broker(['consumer_config' => ['auto.commit.interval.ms' => 50]]);
         $broker->subscribe('user.1', static fn () => null);
-        self::within(1.0, $broker)->consume();
+        self::within(0.5, $broker)->consume();
         self::assertSame(0, $broker->stats()['commits']);
     }
 
@@ -112,7 +112,7 @@ final class CommitTest extends ConsumingTestCase
         $start = microtime(true);
         $broker->onTick(static function (Broker $broker) use ($port, $start, &$kafka, &$commits): void {
             $commits[] = $broker->stats()['commits'];
-            if ($kafka === null && microtime(true) - $start > 2.0) {
+            if ($kafka === null && microtime(true) - $start > 1.2) {
                 $kafka = EmbeddedBroker::start($port);
             }
             if (end($commits) > 0 || microtime(true) - $start > 20.0) {

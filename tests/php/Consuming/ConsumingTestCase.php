@@ -17,10 +17,15 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 abstract class ConsumingTestCase extends BrokerTestCase
 {
     /**
-     * A member that was killed holds its partitions so long, not for the default of 45 s; and the embedded broker
-     * answers who joins a group that had members before after this less one second.
+     * A member that was killed holds its partitions for a session, not for the default of 45 s; and the embedded broker
+     * answers who joins a group that had members before after a session less one second. The end of a partition is
+     * told after fetch.wait.max.ms.
      */
-    private const QUICK_SESSION = ['session.timeout.ms' => 1500, 'heartbeat.interval.ms' => 300];
+    private const QUICK = [
+        'session.timeout.ms' => 1250,
+        'heartbeat.interval.ms' => 250,
+        'fetch.wait.max.ms' => 10,
+    ];
 
     private string $logFile;
     private string $logBefore;
@@ -46,7 +51,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
      */
     protected function config(array $config = []): array
     {
-        $config['consumer_config'] = ($config['consumer_config'] ?? []) + self::QUICK_SESSION;
+        $config['consumer_config'] = ($config['consumer_config'] ?? []) + self::QUICK;
 
         return parent::config($config);
     }

@@ -18,7 +18,7 @@ final class ForwarderTest extends ConsumingTestCase
     {
         $this->publish('in', range(0, self::RECORDS - 1));
         $kills = 0;
-        for ($i = 0; $i < 3; $i++) {
+        for ($i = 0; $i < 2; $i++) {
             $child = $this->startPhp($this->forwarder());
             $child->waitForOutput('/^running$/m');
             usleep(random_int(0, 250_000));

@@ -50,7 +50,7 @@ final class LateTopicTest extends ConsumingTestCase
             $seen[] = $message->getData();
         });
         $start = microtime(true);
-        $broker->onTick($this->after(1.0, function () use ($broker, &$waited, &$appeared): void {
+        $broker->onTick($this->after(0.7, function () use ($broker, &$waited, &$appeared): void {
             $waited = $broker->stats()['waiting_for'];
             $this->publish('user.1', range(1, 20));
             $appeared = microtime(true);
@@ -65,12 +65,12 @@ final class LateTopicTest extends ConsumingTestCase
     /** @return array<string, array{string, string, float}> */
     public static function resets(): array
     {
-        // The mock cluster answers a second join after the session's two seconds only.
+        // Missing topics are looked for every second, patterns every five seconds.
         return [
-            'earliest' => ['earliest', 'user.1', 4.0],
-            'latest' => ['latest', 'user.1', 4.0],
-            'earliest, by a pattern' => ['earliest', 'user.*', 8.0],
-            'latest, by a pattern' => ['latest', 'user.*', 8.0],
+            'earliest' => ['earliest', 'user.1', 3.0],
+            'latest' => ['latest', 'user.1', 3.0],
+            'earliest, by a pattern' => ['earliest', 'user.*', 6.5],
+            'latest, by a pattern' => ['latest', 'user.*', 6.5],
         ];
     }
 

@@ -181,7 +181,7 @@ final class PartitionsTest extends ConsumingTestCase
                 $broker->pause($topic, 2);
             }
         });
-        self::within(1.5, $broker)->consume();
+        self::within(0.8, $broker)->consume();
         $paused = array_filter($this->got, static fn (array $got): bool => $got[0] === 2);
         self::assertLessThanOrEqual(1, count($paused), 'the record in hand, if it was of that partition');
         self::assertGreaterThanOrEqual(60, count($this->got), 'the others go on');
@@ -204,7 +204,7 @@ final class PartitionsTest extends ConsumingTestCase
                 self::assertSame($broker, $broker->pause());
             }
         });
-        self::assertSame(10, self::within(1.5, $broker)->consume());
+        self::assertSame(10, self::within(0.8, $broker)->consume());
         $broker->resume($topic);
         self::assertSame(30, self::within(15.0, $broker)->consume(maxMessages: 30));
         self::assertEqualsCanonicalizing(range(0, 39), array_column($this->got, 1));
@@ -231,7 +231,7 @@ final class PartitionsTest extends ConsumingTestCase
         $this->send($topic, range(0, 7), null);
         $broker = $this->reading($topic);
         $broker->onAssigned(static fn () => $broker->pause());
-        self::assertSame(0, self::within(1.5, $broker)->consume());
+        self::assertSame(0, self::within(0.8, $broker)->consume());
         $broker->resume();
         self::assertSame(8, self::within(15.0, $broker)->consume(maxMessages: 8));
     }

@@ -35,7 +35,7 @@ final class SignalTest extends ConsumingTestCase
         $child = $this->startPhp($this->worker(<<<'PHP'
             echo "start $data\n";
             if ($data === 5) {
-                $until = microtime(true) + 1.5;
+                $until = microtime(true) + 0.8;
                 while (($left = $until - microtime(true)) > 0) {
                     usleep((int) ($left * 1e6));
                 }
@@ -200,7 +200,7 @@ final class SignalTest extends ConsumingTestCase
         // It counts the time the process computes, which waiting is not.
         $child = $this->startPhp($this->worker('', '', 'set_time_limit(1);'));
         $child->waitForOutput('/^idle$/m');
-        usleep(1_500_000);
+        usleep(1_300_000);
         self::assertTrue($child->isRunning(), $child->stderr());
         $child->signal(SIGTERM)->wait()->assertExit();
     }

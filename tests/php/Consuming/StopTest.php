@@ -115,7 +115,7 @@ final class StopTest extends ConsumingTestCase
     {
         $this->publish('user.1', [1]);
         $broker = $this->broker()->subscribe('user.1', static fn () => null);
-        self::assertSame(1, self::within(2.0, $broker)->consume());
+        self::assertSame(1, self::within(1.0, $broker)->consume());
         self::assertSame('stopped', $broker->stats()['stop_reason'], 'only the tick ended it');
     }
 
@@ -134,7 +134,8 @@ final class StopTest extends ConsumingTestCase
     {
         $this->publish('user.1', [0.0]);
         $latencies = [];
-        $broker = $this->broker();
+        // As it is by default; the other tests fetch more often.
+        $broker = $this->broker(['consumer_config' => ['fetch.wait.max.ms' => 100]]);
         $broker->subscribe('user.1', static function (Message $message) use (&$latencies): void {
             $latencies[] = hrtime(true) / 1e6 - $message->getData();
         });
@@ -148,9 +149,9 @@ final class StopTest extends ConsumingTestCase
                 $sent++;
             }
         }, 20);
-        self::assertSame(9, $broker->consume(timeoutMs: 10_000, batchSize: 1000, maxMessages: 9));
+        self::assertSame(7, $broker->consume(timeoutMs: 10_000, batchSize: 1000, maxMessages: 7));
         sort($latencies);
-        self::assertLessThan(150.0, $latencies[4], 'median, ms: ' . implode(' ', array_map('intval', $latencies)));
+        self::assertLessThan(150.0, $latencies[3], 'median, ms: ' . implode(' ', array_map('intval', $latencies)));
     }
 
     public function testATimeoutOfZeroOnlyLooks(): void
@@ -182,13 +183,13 @@ final class StopTest extends ConsumingTestCase
         $returned = $broker->onTick(static function (Broker $given) use ($broker, &$times): void {
             self::assertSame($broker, $given);
             $times[] = microtime(true);
-            if (count($times) === 5) {
+            if (count($times) === 4) {
                 $given->stopConsuming();
             }
         }, 250);
         self::assertSame($broker, $returned);
         $broker->consume();
-        for ($i = 1; $i < 5; $i++) {
+        for ($i = 1; $i < 4; $i++) {
             $gap = $times[$i] - $times[$i - 1];
             self::assertGreaterThan(0.24, $gap, 'not more often');
             self::assertLessThan(1.0, $gap, 'also when idle');

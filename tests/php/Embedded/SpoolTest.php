@@ -1,53 +1,17 @@
 <?php
 
 /**
- * The spool: what Kafka did not take waits on disk and is sent by the next process, or later by the same one. The broker
- * is an embedded one that starts on a port where nobody listened before.
+ * The spool: what Kafka did not take waits on disk and is sent by the next process, or later by the same one.
  */
 
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Embedded;
 
-use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Message;
-use Toporia\Realtime\Tests\Producing\ProducingTestCase;
-use Toporia\Realtime\Tests\Support\ProcessResult;
 
-final class SpoolTest extends ProducingTestCase
+final class SpoolTest extends SpoolTestCase
 {
-    /** Keeps a process alive until its spool is empty. */
-    private const DRAIN = <<<'PHP'
-        function drain(): void
-        {
-            for ($i = 0; Realtime::stats()['spool_bytes'] > 0 && $i < 1000; $i++) {
-                usleep(10_000);
-            }
-            echo Realtime::stats()['spool_bytes'] === 0 ? "drained\n" : "not drained\n";
-        }
-        PHP;
-
-    private string $spool;
-    private int $port;
-    private ?EmbeddedBroker $late = null;
-
-    protected function setUp(): void
-    {
-        parent::setUp();
-        $this->spool = $this->directory();
-        $free = stream_socket_server('tcp://127.0.0.1:0');
-        self::assertIsResource($free);
-        $this->port = (int) explode(':', (string) stream_socket_get_name($free, false))[1];
-        fclose($free);
-    }
-
-    protected function tearDown(): void
-    {
-        $this->late?->stop();
-        $this->late = null;
-        parent::tearDown();
-    }
-
     public function testTheNextProcessSendsWhatTheOneBeforeCouldNot(): void
     {
         $result = $this->spooling(<<<'PHP'
@@ -190,120 +154,6 @@ final class SpoolTest extends ProducingTestCase
         }
     }
 
-    public function testAFullSpoolIsReportedAndNothingVanishes(): void
-    {
-        $log = $this->directory() . '/error.log';
-        $result = $this->spooling(<<<'PHP'
-            Realtime::configure(['spool_max_bytes' => 65536]);
-            for ($i = 0; $i < 200; $i++) {
-                echo Realtime::broadcast('user.1', 'e', str_repeat('x', 1000)), "\n";
-            }
-            PHP, [], ['log_errors' => '1', 'error_log' => $log])->assertExit();
-        $lines = (string) file_get_contents($log);
-        $reported = array_filter($result->lines(), static fn (string $id) => str_contains($lines, $id));
-        self::assertStringContainsString('spool_max_bytes', $lines);
-        $kept = 200 - count($reported);
-        self::assertGreaterThan(40, $kept);
-        self::assertLessThan(66, $kept);
-        self::assertLessThanOrEqual(65536, filesize($this->spoolFiles()[0]));
-
-        $this->startLate();
-        $this->spooling(self::DRAIN . 'Realtime::broadcast("other", "e"); Realtime::flush(); drain();')->assertExit();
-        $arrived = array_map(
-            static fn (Message $m) => json_decode((string) $m->getPayload(), true)['id'],
-            $this->received($this->channelTopic('user.1'), $kept)
-        );
-        self::assertEqualsCanonicalizing(array_values(array_diff($result->lines(), $reported)), $arrived);
-    }
-
-    public function testAMessageThatIsTooLargeByNowDoesNotHoldUpTheOthers(): void
-    {
-        $ids = $this->spooling(<<<'PHP'
-            Realtime::configure(['producer_config' => ['message.max.bytes' => 2_000_000]]);
-            foreach (['before', str_repeat('x', 1_500_000), 'behind'] as $data) {
-                $ids[] = Realtime::broadcast('user.1', 'e', $data, 'k', ['h' => 'v']);
-            }
-            echo json_encode($ids);
-            PHP)->json();
-        $this->startLate();
-        $failed = $this->failedAfterDraining($ids[1], ['before', 'behind']);
-        self::assertSame($this->channelTopic('user.1'), $failed['topic']);
-        self::assertSame(['text' => 'k'], $failed['key']);
-        self::assertStringContainsString('xxx', $failed['value']['text']);
-        self::assertSame([['name' => 'h', 'value' => ['text' => 'v']]], $failed['headers']);
-    }
-
-    public function testAPartitionThatDoesNotExistDoesNotHoldUpTheOthers(): void
-    {
-        $ids = $this->spooling(<<<'PHP'
-            $broker = Realtime::broker();
-            $ids[] = Realtime::broadcast('user.1', 'e', 'before');
-            $ids[] = $broker->send('RAW', 'nowhere', 'k', ['h' => 'v'], 99);
-            $ids[] = Realtime::broadcast('user.1', 'e', 'behind');
-            echo json_encode($ids);
-            PHP)->json();
-        $this->startLate()->createTopic($this->topic(), 2);
-        $failed = $this->failedAfterDraining($ids[1], ['before', 'behind']);
-        self::assertSame([$this->topic(), 99], [$failed['topic'], $failed['partition']]);
-    }
-
-    /**
-     * Lets another process empty the spool; those are delivered, and the one that cannot be is kept with its reason.
-     *
-     * @param list<string> $delivered
-     *
-     * @return array<string, mixed>
-     */
-    private function failedAfterDraining(string $id, array $delivered): array
-    {
-        $log = $this->directory() . '/error.log';
-        $result = $this->spooling(
-            self::DRAIN . 'Realtime::broadcast("other", "e"); Realtime::flush(); drain();',
-            [],
-            ['log_errors' => '1', 'error_log' => $log]
-        );
-        self::assertSame(['drained'], $result->assertExit()->lines());
-        $data = array_map(
-            static fn (Message $m) => json_decode((string) $m->getPayload(), true)['data'],
-            $this->received($this->channelTopic('user.1'), count($delivered))
-        );
-        self::assertEqualsCanonicalizing($delivered, array_values(array_unique($data)));
-        $files = glob("$this->spool/*/failed/*.jsonl") ?: [];
-        self::assertCount(1, $files);
-        $failed = (array) json_decode((string) file_get_contents($files[0]), true, 512, JSON_THROW_ON_ERROR);
-        self::assertSame($id, $failed['id']);
-        self::assertNotSame('', $failed['failed_because']);
-        self::assertStringContainsString($id, (string) file_get_contents($log));
-
-        return $failed;
-    }
-
-    public function testADamagedFileIsSetAside(): void
-    {
-        $this->spooling('Realtime::broadcast("user.1", "e");')->assertExit();
-        $directory = dirname($this->spoolFiles()[0]);
-        file_put_contents("$directory/00000000000000000001-1.spool", random_bytes(5000));
-        $this->startLate();
-        $result = $this->spooling(self::DRAIN . 'Realtime::broadcast("x", "e"); Realtime::flush(); drain();');
-        self::assertSame(['drained'], $result->assertExit()->lines());
-        self::assertCount(1, $this->received($this->channelTopic('user.1'), 1));
-        self::assertNotSame([], glob("$directory/damaged/*") ?: []);
-        self::assertStringContainsString('00000000000000000001-1', $result->stderr);
-    }
-
-    public function testADirectoryThatCannotBeUsedIsSaidAtOnce(): void
-    {
-        file_put_contents("$this->spool/file", '');
-        $result = $this->spooling(<<<'PHP'
-            try {
-                Realtime::broadcast('user.1', 'e');
-            } catch (Toporia\Realtime\Exception\ConfigurationException $e) {
-                echo $e->getMessage();
-            }
-            PHP, ['REALTIME_SPOOL' => "$this->spool/file/below"])->assertExit();
-        self::assertStringContainsString("$this->spool/file", $result->stdout);
-    }
-
     public function testWhatMoreThanEightClientsCouldNotSendIsSpooledToo(): void
     {
         $this->spooling(<<<'PHP'
@@ -319,51 +169,5 @@ final class SpoolTest extends ProducingTestCase
         $result = $this->spooling('Realtime::broadcast("user.1", "e"); throw new RuntimeException("x");');
         self::assertSame(255, $result->exitCode);
         self::assertCount(1, $this->spoolFiles());
-    }
-
-    /** @param array<string, string> $env @param array<string, string> $ini */
-    private function spooling(string $code, array $env = [], array $ini = []): ProcessResult
-    {
-        return $this->runPhp(str_replace('RAW', $this->topic(), $code), $this->options($env, $ini));
-    }
-
-    /**
-     * @param array<string, string> $env
-     * @param array<string, string> $ini
-     *
-     * @return array<string, mixed>
-     */
-    private function options(array $env = [], array $ini = []): array
-    {
-        $env += ['KAFKA_BROKERS' => "127.0.0.1:$this->port", 'REALTIME_SPOOL' => $this->spool];
-
-        return ['env' => $env, 'ini' => $ini + ['toporia_realtime.shutdown_flush_ms' => '300']];
-    }
-
-    private function startLate(): EmbeddedBroker
-    {
-        return $this->late = EmbeddedBroker::start($this->port);
-    }
-
-    /** @return list<string> */
-    private function spoolFiles(): array
-    {
-        return glob("$this->spool/*/*.spool") ?: [];
-    }
-
-    /** @return list<Message> */
-    private function received(string $topic, int $atLeast): array
-    {
-        $messages = [];
-        $broker = $this->broker(['brokers' => "127.0.0.1:$this->port", 'consumer_group' => bin2hex(random_bytes(4))]);
-        $broker->subscribeTopic($topic, static function (Message $message) use (&$messages): void {
-            $messages[] = $message;
-        });
-        for ($i = 0; $i < 20 && count($messages) < $atLeast; $i++) {
-            $broker->consume(200, 1000, 0, true);
-        }
-        $broker->close();
-
-        return $messages;
     }
 }

@@ -134,17 +134,4 @@ final class ClientsTest extends ProducingTestCase
         ]);
         self::assertIsString($stats['last_error']);
     }
-
-    public function testManyTopicsThroughOneClient(): void
-    {
-        $broker = new Broker($this->config());
-        // More than the handles it keeps: the least used ones go and come back.
-        for ($i = 0; $i < 1100; $i++) {
-            $broker->send($this->topic((string) ($i % 1050)), "$i", null, [], 0);
-        }
-        Realtime::flush(30_000);
-        self::assertSame(['0', '1050'], $this->payloads($this->topic('0'), 2));
-        self::assertSame(['1049'], $this->payloads($this->topic('1049'), 1));
-        $broker->close();
-    }
 }

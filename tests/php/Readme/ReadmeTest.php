@@ -23,7 +23,7 @@ final class ReadmeTest extends TestCase
     /** @return iterable<string, array{string}> */
     public function readmes(): iterable
     {
-        foreach (['README.md', 'README.vi.md'] as $name) {
+        foreach (['README.md'] as $name) {
             yield $name => [self::root() . '/' . $name];
         }
     }
