@@ -37,7 +37,7 @@ const CONSUMER: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("queued.min.messages", "1000000"),
-    ("queued.max.messages.kbytes", "16384"),
+    ("queued.max.messages.kbytes", "4096"),
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.wait.max.ms", "100"),
     ("fetch.error.backoff.ms", "100"),

@@ -1,52 +1,71 @@
 //! Looking through JSON bytes quickly: what may be passed over, and JSON's grammar of a number.
 
-/// Bytes of a string that need no look: all but `"`, `\` and control characters.
-pub(super) const PLAIN_IN_STRING: [bool; 256] = {
-    let mut table = [true; 256];
-    let mut i = 0;
-    while i < 0x20 {
-        table[i] = false;
-        i += 1;
-    }
-    table[b'"' as usize] = false;
-    table[b'\\' as usize] = false;
-    table
-};
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Bytes between the brackets and strings of an array or object.
-pub(super) const PLAIN_IN_VALUE: [bool; 256] = {
-    let mut table = [true; 256];
-    table[b'"' as usize] = false;
-    table[b'[' as usize] = false;
-    table[b']' as usize] = false;
-    table[b'{' as usize] = false;
-    table[b'}' as usize] = false;
-    table
-};
-
-/// Position of the first `"` or `\`, eight bytes at a time.
+/// Marks (bit 7) the bytes of `word` that are `byte`. Bytes above a marked one may be marked wrongly: only the lowest counts.
 #[inline]
-pub(super) fn find_quote_or_backslash(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const QUOTE: u64 = 0x22;
-    const BACKSLASH: u64 = 0x5c;
-    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let mut chunks = bytes.chunks_exact(8);
-    let mut at = 0;
-    for chunk in &mut chunks {
-        let mut eight = [0_u8; 8];
-        eight.copy_from_slice(chunk);
-        let word = u64::from_le_bytes(eight);
-        let found = zero_bytes(word ^ (ONES * QUOTE)) | zero_bytes(word ^ (ONES * BACKSLASH));
+const fn marks(word: u64, byte: u8) -> u64 {
+    let zero = word ^ (ONES * byte as u64);
+    zero.wrapping_sub(ONES) & !zero & HIGH
+}
+
+/// Position, from `at` on, of the first byte that `word` marks among eight and `byte` accepts alone; the length where there
+/// is none.
+#[inline]
+fn find(
+    bytes: &[u8],
+    mut at: usize,
+    word: impl Fn(u64) -> u64,
+    byte: impl Fn(u8) -> bool,
+) -> usize {
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let found = word(u64::from_le_bytes(*eight));
         if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
+            return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
-    let rest = chunks.remainder();
-    let run = rest.iter().position(|&b| b == b'"' || b == b'\\')?;
-    Some(at + run)
+    while at < bytes.len() && !byte(bytes[at]) {
+        at += 1;
+    }
+    at
+}
+
+/// Where the plain bytes of a string end: at a `"`, a `\` or a control character.
+#[inline]
+pub(super) fn end_of_run(bytes: &[u8], at: usize) -> usize {
+    find(
+        bytes,
+        at,
+        |word| {
+            let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+            control | marks(word, b'"') | marks(word, b'\\')
+        },
+        |byte| byte < 0x20 || byte == b'"' || byte == b'\\',
+    )
+}
+
+/// The first `"` or `\`.
+#[inline]
+pub(super) fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
+    find(
+        bytes,
+        at,
+        |word| marks(word, b'"') | marks(word, b'\\'),
+        |byte| byte == b'"' || byte == b'\\',
+    )
+}
+
+/// The first `"`, bracket or brace. It may also stop at `Y`, `_`, `y` and DEL, which share the brackets' bits.
+#[inline]
+pub(super) fn quote_or_bracket(bytes: &[u8], at: usize) -> usize {
+    find(
+        bytes,
+        at,
+        |word| marks(word | (ONES * 0x26), 0x7f) | marks(word, b'"'),
+        |byte| matches!(byte, b'"' | b'[' | b']' | b'{' | b'}'),
+    )
 }
 
 /// JSON's grammar of a number.
@@ -75,13 +94,4 @@ pub(super) fn is_number(word: &[u8]) -> bool {
         at += exponent;
     }
     at == word.len()
-}
-
-/// How many bytes from the start are plain.
-#[inline]
-pub(super) fn plain(bytes: &[u8], table: &[bool; 256]) -> usize {
-    bytes
-        .iter()
-        .position(|&b| !table[usize::from(b)])
-        .unwrap_or(bytes.len())
 }

@@ -1,6 +1,8 @@
 //! The envelope: the JSON that a record on a channel topic carries.
 
+mod blocks;
 mod bytes;
+mod canonical;
 mod escape;
 pub mod headers;
 mod same;

@@ -5,7 +5,8 @@
 //! brackets are followed through the data, which is enough to know where it ends; what stands
 //! between them is checked by whoever decodes it.
 
-use super::bytes::{find_quote_or_backslash, is_number, plain, PLAIN_IN_STRING, PLAIN_IN_VALUE};
+use super::blocks::end_of_nested;
+use super::bytes::{end_of_run, is_number, quote_or_backslash, quote_or_bracket};
 use super::{Kind, MAX_DEPTH};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
@@ -40,17 +41,21 @@ pub fn scan_envelope(bytes: &[u8]) -> Result<Scanned<'_>> {
         ))
     })?;
     let mut scanner = Scanner { text, bytes, at: 0 };
+    if let Some(scanned) = scanner.canonical() {
+        return Ok(scanned);
+    }
+    scanner.at = 0;
     scanner.envelope()
 }
 
-struct Scanner<'a> {
-    text: &'a str,
-    bytes: &'a [u8],
-    at: usize,
+pub(super) struct Scanner<'a> {
+    pub(super) text: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    fn envelope(&mut self) -> Result<Scanned<'a>> {
+    pub(super) fn envelope(&mut self) -> Result<Scanned<'a>> {
         let mut scanned = Scanned {
             id: Cow::Borrowed(""),
             kind: Kind::Event,
@@ -158,8 +163,7 @@ impl<'a> Scanner<'a> {
         let open = self.at;
         self.at += 1;
         let from = self.at;
-        let run = plain(&self.bytes[from..], &PLAIN_IN_STRING);
-        self.at += run;
+        self.at = end_of_run(self.bytes, from);
         match self.peek() {
             Some(b'"') => {
                 let text = &self.text[from..self.at];
@@ -181,19 +185,21 @@ impl<'a> Scanner<'a> {
     /// Moves past the string that opens at `open`.
     fn skip_string(&mut self, open: usize) -> Result<()> {
         let mut at = open + 1;
-        while let Some(run) = find_quote_or_backslash(&self.bytes[at..]) {
-            at += run;
-            if self.bytes[at] == b'"' {
-                self.at = at + 1;
-                return Ok(());
+        loop {
+            at = quote_or_backslash(self.bytes, at);
+            match self.bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(());
+                }
+                Some(_) => at += 2,
+                None => return Err(self.at(open).wrong("a string does not end")),
             }
-            at = (at + 2).min(self.bytes.len());
         }
-        Err(self.at(open).wrong("a string does not end"))
     }
 
     /// Moves past any value and gives its bytes.
-    fn value(&mut self) -> Result<&'a [u8]> {
+    pub(super) fn value(&mut self) -> Result<&'a [u8]> {
         let from = self.at;
         match self.peek() {
             Some(b'{' | b'[') => self.nested()?,
@@ -221,12 +227,22 @@ impl<'a> Scanner<'a> {
 
     /// An array or object, brackets matched, strings skipped.
     fn nested(&mut self) -> Result<()> {
+        if let Some(end) = end_of_nested(self.bytes, self.at) {
+            self.at = end;
+            return Ok(());
+        }
+        self.nested_slowly()
+    }
+
+    /// The same byte by byte: says what is wrong, and where.
+    #[cold]
+    pub(super) fn nested_slowly(&mut self) -> Result<()> {
         // One bit for each open bracket: set where it is a brace.
         let mut braces = [0_u64; MAX_DEPTH / 64];
         let mut depth = 0_usize;
         let mut at = self.at;
         loop {
-            at += plain(&self.bytes[at..], &PLAIN_IN_VALUE);
+            at = quote_or_bracket(self.bytes, at);
             let Some(&byte) = self.bytes.get(at) else {
                 return Err(self.wrong("a bracket is not closed"));
             };

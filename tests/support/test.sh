@@ -27,7 +27,9 @@ stage() { # title, command …
 }
 
 test_rust() {
-    stage "Rust tests of the core, without PHP" cargo test --locked --no-default-features
+    # One at a time: a test that forks would hand the file locks of its neighbours to its child.
+    stage "Rust tests of the core, without PHP" \
+        cargo test --locked --no-default-features -- --test-threads=1
 }
 
 test_php() {

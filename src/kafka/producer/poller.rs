@@ -161,7 +161,7 @@ impl<'a> Poller<'a> {
                     0,
                     &raw mut low,
                     &raw mut high,
-                    50,
+                    10,
                 );
             }
         }

@@ -61,20 +61,23 @@ impl Keys {
     }
 }
 
-/// Mixes length and bytes. Not the engine's hash: that one comes with the string and is not needed to find it.
+/// Mixes the length with the first and the last eight bytes; what lies between decides nothing, for the string found is compared.
+/// Not the engine's hash: that one comes with the string and is not needed to find it.
 #[inline]
 fn hash(key: &[u8]) -> u64 {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = key.len() as u64;
-    let mut rest = key;
-    while let Some((word, tail)) = rest.split_first_chunk::<8>() {
-        hash = (hash.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(MIX);
-        rest = tail;
-    }
-    let mut last = 0;
-    for byte in rest {
-        last = last << 8 | u64::from(*byte);
-    }
-    hash = (hash.rotate_left(23) ^ last).wrapping_mul(MIX);
+    let short = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    let (first, last) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+            (Some(first), Some(last)) => (short(first), short(last)),
+            _ => (
+                key.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+                0,
+            ),
+        },
+    };
+    let hash = (first ^ key.len() as u64).wrapping_mul(MIX);
+    let hash = (hash.rotate_left(23) ^ last).wrapping_mul(MIX);
     hash ^ hash << 32
 }

@@ -224,15 +224,16 @@ impl<'a> Parser<'a> {
                 whole as i64
             }));
         }
+        if let Some(value) = short_decimal(&self.json[first..at], integer_end - first) {
+            return Ok(double(if negative { -value } else { value }));
+        }
         // Only digits, signs, a point and an `e` got here.
         let text = std::str::from_utf8(&self.json[start..at]).unwrap_or_default();
-        let mut value = zend::undef();
-        value.payload.double = text.parse().map_err(|_| Fault {
+        let value = text.parse().map_err(|_| Fault {
             reason: Reason::Syntax,
             at: start,
         })?;
-        value.type_info = u32::from(kind::DOUBLE);
-        Ok(value)
+        Ok(double(value))
     }
 
     /// Behind `.5` at `at`; `at` itself where there is none (then the point is an error of its own).
@@ -285,6 +286,35 @@ fn array_index(text: &[u8]) -> Option<i64> {
     // SAFETY: pointer and length are of `copy`.
     unsafe { zend::_zend_handle_numeric_str_ex(copy.as_ptr().cast(), text.len(), &raw mut index) }
         .then_some(index as i64)
+}
+
+fn double(float: f64) -> Value {
+    let mut value = zend::undef();
+    value.payload.double = float;
+    value.type_info = u32::from(kind::DOUBLE);
+    value
+}
+
+/// A decimal of at most 15 digits with the point at `point`, such as a price: both its digits and the power of ten are exact
+/// as floats, so one division rounds as the full parser does.
+#[inline]
+fn short_decimal(text: &[u8], point: usize) -> Option<f64> {
+    const TENS: [f64; 16] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
+    if text.len() > 16 || text.get(point) != Some(&b'.') {
+        return None;
+    }
+    let mut digits = 0_u64;
+    for (place, byte) in text.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            _ if place == point => {}
+            _ => return None,
+        }
+    }
+    #[allow(clippy::cast_precision_loss)] // below 10^15
+    Some(digits as f64 / TENS[text.len() - point - 1])
 }
 
 fn hex4(digits: &[u8]) -> Option<u32> {

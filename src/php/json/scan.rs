@@ -21,6 +21,12 @@ const fn marks<const SLASH: bool>(word: u64) -> u64 {
     found
 }
 
+/// True where [`plain`] would stop at one of the eight bytes.
+#[inline]
+pub const fn has_special<const SLASH: bool>(word: u64) -> bool {
+    marks::<SLASH>(word) != 0
+}
+
 /// True for a byte that [`plain`] stops at.
 #[inline]
 pub const fn is_special<const SLASH: bool>(byte: u8) -> bool {

@@ -8,6 +8,9 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// up to there stays in `out`.
 #[inline]
 pub fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
+    if plain(text, out) {
+        return Ok(());
+    }
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut at = 0;
@@ -21,6 +24,54 @@ pub fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     }
     out.push(b'"');
     Ok(())
+}
+
+/// Writes the whole of a text that needs no escapes, as keys and most values are: eight bytes are looked at and copied in one
+/// go, the last ones overlapping those before. False where it is not plain; nothing is written then.
+#[inline]
+fn plain(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let length = text.len();
+    out.reserve(length + 2);
+    let before = out.len();
+    let from = text.as_ptr();
+    // SAFETY: every read lies in `text`, every write in the `length + 2` bytes reserved behind `before`.
+    unsafe {
+        let to = out.as_mut_ptr().add(before);
+        *to = b'"';
+        let inner = to.add(1);
+        if length >= 8 {
+            let mut at = 0;
+            loop {
+                let word = from.add(at).cast::<u64>().read_unaligned();
+                if scan::has_special::<true>(word) {
+                    return false;
+                }
+                inner.add(at).cast::<u64>().write_unaligned(word);
+                if at + 8 >= length {
+                    break;
+                }
+                at = (at + 8).min(length - 8);
+            }
+        } else if length >= 4 {
+            let first = from.cast::<u32>().read_unaligned();
+            let last = from.add(length - 4).cast::<u32>().read_unaligned();
+            if scan::has_special::<true>(u64::from(first) | u64::from(last) << 32) {
+                return false;
+            }
+            inner.cast::<u32>().write_unaligned(first);
+            inner.add(length - 4).cast::<u32>().write_unaligned(last);
+        } else {
+            for (at, byte) in text.iter().enumerate() {
+                if scan::is_special::<true>(*byte) {
+                    return false;
+                }
+                *inner.add(at) = *byte;
+            }
+        }
+        *inner.add(length) = b'"';
+        out.set_len(before + length + 2);
+    }
+    true
 }
 
 /// Writes what stands at `at`, which is not plain, and gives the position after it.

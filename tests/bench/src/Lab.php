@@ -91,7 +91,7 @@ final class Lab
         [$version, $major, $minor, $patch] =
             $this->run([PHP_BINARY, '-n', '-d', 'extension=' . $this->rdkafka, '-r', $code]);
 
-        return "php-rdkafka $version, built with librdkafka $major.$minor.$patch, with the same settings of librdkafka.\n";
+        return "php-rdkafka $version, built with librdkafka $major.$minor.$patch, with the same settings.\n";
     }
 
     /**

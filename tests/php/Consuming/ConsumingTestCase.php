@@ -17,15 +17,10 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 abstract class ConsumingTestCase extends BrokerTestCase
 {
     /**
-     * A member that was killed holds its partitions for a session, not for the default of 45 s; and the embedded broker
-     * answers who joins a group that had members before after a session less one second. The end of a partition is
-     * told after fetch.wait.max.ms.
+     * A member that was killed holds its partitions so long, not for the default of 45 s; and the embedded broker
+     * answers who joins a group that had members before after this less one second.
      */
-    private const QUICK = [
-        'session.timeout.ms' => 1250,
-        'heartbeat.interval.ms' => 250,
-        'fetch.wait.max.ms' => 10,
-    ];
+    protected int $sessionMs = 1250;
 
     private string $logFile;
     private string $logBefore;
@@ -51,7 +46,12 @@ abstract class ConsumingTestCase extends BrokerTestCase
      */
     protected function config(array $config = []): array
     {
-        $config['consumer_config'] = ($config['consumer_config'] ?? []) + self::QUICK;
+        $config['consumer_config'] = ($config['consumer_config'] ?? []) + [
+            'session.timeout.ms' => $this->sessionMs,
+            'heartbeat.interval.ms' => 200,
+            // The end of a partition is told only after this wait.
+            'fetch.wait.max.ms' => 10,
+        ];
 
         return parent::config($config);
     }

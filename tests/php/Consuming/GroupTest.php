@@ -12,6 +12,9 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class GroupTest extends ConsumingTestCase
 {
+    /** Members that are there get this less one second to join again, when another comes. */
+    protected int $sessionMs = 2000;
+
     public function testTwoMembersShareThePartitionsAndNothingIsLostOrTwice(): void
     {
         $topic = $this->topic();
