@@ -154,6 +154,7 @@ impl Consumer {
             let Some(partition) = state.partitions[slot].as_mut() else {
                 continue;
             };
+            partition.came(message.offset);
             let record = Record {
                 raw,
                 slot,
@@ -275,7 +276,7 @@ impl Consumer {
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
                 self.heard_from_kafka();
                 if let Some(partition) = slot.and_then(|slot| state.partitions[slot].as_mut()) {
-                    partition.at_end = true;
+                    partition.ended(message.offset);
                 }
             }
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART

@@ -24,8 +24,8 @@ pub struct Partition {
     began: i64,
     /// Nothing may be committed any more: what was handled could not be made undone.
     held: bool,
-    /// The end of the partition was reached and nothing came since.
-    pub at_end: bool,
+    /// Where the partition ended when its end was last reported; -1 where records came since.
+    end: i64,
 }
 
 impl Partition {
@@ -41,7 +41,7 @@ impl Partition {
             requested: -1,
             began: -1,
             held: false,
-            at_end: false,
+            end: -1,
         }
     }
 
@@ -50,7 +50,6 @@ impl Partition {
     pub fn taken(&mut self, offset: i64) {
         self.reached(offset);
         self.open.insert(offset);
-        self.at_end = false;
     }
 
     /// A record was handled; false where it was not open (handled before, or the partition was away since).
@@ -69,7 +68,6 @@ impl Partition {
     #[inline]
     pub fn passed(&mut self, offset: i64) {
         self.reached(offset);
-        self.at_end = false;
     }
 
     #[inline]
@@ -100,7 +98,27 @@ impl Partition {
     pub fn moved(&mut self, next: i64) {
         self.next = next;
         self.open.clear();
-        self.at_end = false;
+        self.end = -1;
+    }
+
+    /// A record comes into hand. One from before the end, put back and taken again, does not make the end unknown: librdkafka
+    /// reports it once.
+    #[inline]
+    pub fn came(&mut self, offset: i64) {
+        if offset >= self.end {
+            self.end = -1;
+        }
+    }
+
+    /// The end was reported.
+    pub fn ended(&mut self, end: i64) {
+        self.end = end;
+    }
+
+    /// True where everything there is came into hand.
+    #[must_use]
+    pub const fn is_at_end(&self) -> bool {
+        self.end >= 0
     }
 
     /// The next offset to be read, negative where nothing was read yet.
@@ -208,6 +226,20 @@ mod tests {
         partition.passed(4);
         partition.hold();
         assert_eq!(partition.committable(), None);
+    }
+
+    #[test]
+    fn an_end_stays_known_while_the_records_before_it_are_handled() {
+        let mut partition = partition();
+        partition.came(0);
+        partition.came(1);
+        partition.ended(2);
+        partition.passed(0);
+        partition.came(1);
+        partition.passed(1);
+        assert!(partition.is_at_end());
+        partition.came(2);
+        assert!(!partition.is_at_end());
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Consumer {
                 let next = match (partition.position(), partition.group_offset()) {
                     (next, _) if next >= 0 => next,
                     (_, committed) if committed >= 0 => committed,
-                    _ if partition.at_end => high,
+                    _ if partition.is_at_end() => high,
                     _ => -1,
                 };
                 let lag = match (next, high) {
@@ -63,7 +63,7 @@ impl Consumer {
         let mut assigned = state.partitions.iter().flatten().peekable();
         state.hand.is_empty()
             && assigned.peek().is_some()
-            && assigned.all(|partition| partition.at_end)
+            && assigned.all(|partition| partition.is_at_end())
     }
 
     /// True where nothing is assigned.
