@@ -63,7 +63,7 @@ impl Consumer {
         let mut assigned = state.partitions.iter().flatten().peekable();
         state.hand.is_empty()
             && assigned.peek().is_some()
-            && assigned.all(|partition| partition.is_at_end())
+            && assigned.all(super::offsets::Partition::is_at_end)
     }
 
     /// True where nothing is assigned.
