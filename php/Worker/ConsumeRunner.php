@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Worker;
 use Throwable;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Message;
 
 /**
  * Signals, offsets and retries are the extension's; this decides when to stop and says what happens.
@@ -54,9 +55,13 @@ final class ConsumeRunner
 
     private function subscribe(callable $handler): void
     {
+        $handle = function (Message $message) use ($handler): void {
+            $this->reporter->handling();
+            $handler($message);
+        };
         foreach ($this->options->channels as $channel) {
             try {
-                $this->broker->subscribe($channel, $handler);
+                $this->broker->subscribe($channel, $handle);
             } catch (InvalidChannelException $e) {
                 throw new UsageError('--channels: ' . $e->getMessage(), 0, $e);
             }

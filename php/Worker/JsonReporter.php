@@ -42,6 +42,11 @@ final class JsonReporter implements Reporter
         $this->write($type, ['text' => $text] + $facts);
     }
 
+    public function handling(): void
+    {
+        // One object a line: there is no status to be in the way.
+    }
+
     public function message(Message $message): void
     {
         // Decoded from the bytes, so that an empty object is shown as one.

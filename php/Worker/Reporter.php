@@ -31,6 +31,11 @@ interface Reporter
     public function event(string $type, string $text, array $facts = []): void;
 
     /**
+     * A handler is about to run: what it prints itself must not land behind a status line.
+     */
+    public function handling(): void;
+
+    /**
      * A message, where printing is all that is done with it.
      */
     public function message(Message $message): void;

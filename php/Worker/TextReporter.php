@@ -58,6 +58,13 @@ final class TextReporter implements Reporter
         $this->out->line(date('H:i:s') . "  $text");
     }
 
+    public function handling(): void
+    {
+        if ($this->out->isInteractive()) {
+            $this->out->status('');
+        }
+    }
+
     public function message(Message $message): void
     {
         // Decoded from the bytes, so that an empty object is shown as one.

@@ -31,6 +31,9 @@ final class GroupTest extends ConsumingTestCase
         $handled = $this->handled();
         sort($handled);
         self::assertSame(range(0, 399), $handled, 'in a clean rebalance nothing comes twice');
+        foreach (preg_grep('/^first \S+ revoked/', $this->noted()) ?: [] as $line) {
+            self::assertStringEndsWith(' kept', $line, 'onRevoked() says that they were not lost');
+        }
         $late = preg_grep('/handled [23]\d\d$/', $this->noted()) ?: [];
         $by = array_count_values(array_map(static fn (string $line) => explode(' ', $line)[0], $late));
         self::assertSame(['first' => 100, 'second' => 100], ['first' => $by['first'], 'second' => $by['second']]);
@@ -162,20 +165,6 @@ final class GroupTest extends ConsumingTestCase
         $this->drain($second);
         self::assertFalse($second->stats()['member_hash_conflict'], 'the order does not matter');
         self::assertStringNotContainsString('subscribe different channels', $this->logged());
-    }
-
-    public function testOnRevokedComesBeforeTheLastCommitAndSaysWhetherTheyAreLost(): void
-    {
-        $topic = $this->topic();
-        $this->send($topic, range(0, 7), null);
-        $first = $this->member('first', $topic);
-        $this->waitUntilNoted('first assigned', 4);
-        $second = $this->member('second', $topic);
-        $this->waitUntilNoted('first revoked', 2);
-        $this->end($first, $second);
-        foreach (preg_grep('/^first \S+ revoked/', $this->noted()) ?: [] as $line) {
-            self::assertStringEndsWith(' kept', $line, 'an orderly rebalance loses nothing');
-        }
     }
 
     /** A member in a process of its own that notes what it is given, what it loses and what it handles. */

@@ -63,6 +63,16 @@ final class ReportersTest extends TestCase
         self::assertSame('', end($this->terminal->statuses), 'what moved does not stay behind');
     }
 
+    public function testTheStatusMakesRoomForWhatAHandlerPrints(): void
+    {
+        $watched = new FakeTerminal(true);
+        (new TextReporter($watched))->handling();
+        self::assertSame([''], $watched->statuses);
+        (new TextReporter($this->terminal))->handling();
+        self::assertSame([], $this->terminal->statuses);
+        self::assertSame([], $this->terminal->lines);
+    }
+
     public function testProgressIsALinePerIntervalElsewhere(): void
     {
         $reporter = new TextReporter($this->terminal);
