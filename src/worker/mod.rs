@@ -26,8 +26,6 @@ pub trait Item: Clone {
     fn topic(&self) -> &str;
     /// Its value; `None` for a tombstone.
     fn value(&self) -> Option<&[u8]>;
-    /// Names it in a log: topic, partition, offset.
-    fn describe(&self) -> String;
     /// True where the two come from one partition.
     fn is_beside(&self, other: &Self) -> bool;
 }

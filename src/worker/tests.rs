@@ -28,10 +28,6 @@ impl Item for Number {
         Some(&self.value)
     }
 
-    fn describe(&self) -> String {
-        format!("{}", self.place)
-    }
-
     fn is_beside(&self, other: &Self) -> bool {
         self.topic == other.topic
     }

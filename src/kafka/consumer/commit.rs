@@ -69,15 +69,14 @@ impl Consumer {
     fn request(&self, until: Instant) -> Result<bool> {
         let mut list = Partitions::new();
         {
-            let mut state = self.state.borrow_mut();
+            let state = self.state.borrow();
             let metadata = Metadata {
                 subscriptions: state.subscriptions.clone(),
                 attempts: 0,
             }
             .bytes();
-            for partition in state.partitions.iter_mut().flatten() {
+            for partition in state.partitions.iter().flatten() {
                 if let Some(offset) = partition.committable() {
-                    partition.requested(offset);
                     let element = list.add(&partition.topic, partition.number, offset);
                     Partitions::set_metadata(element, &metadata);
                 }

@@ -246,12 +246,6 @@ impl Consumer {
             sys::bindings::rd_kafka_destroy_flags(self.client, NO_CONSUMER_CLOSE);
         }
     }
-
-    /// True after [`Consumer::close`].
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
 }
 
 /// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: we have closed it ourselves, within a bound.

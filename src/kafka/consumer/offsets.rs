@@ -18,8 +18,6 @@ pub struct Partition {
     open: BTreeSet<i64>,
     /// What Kafka has from us; -1 for nothing.
     committed: i64,
-    /// What the last commit request said.
-    requested: i64,
     /// The first record of this assignment; -1 before it.
     began: i64,
     /// Nothing may be committed any more: what was handled could not be made undone.
@@ -38,7 +36,6 @@ impl Partition {
             next: -1,
             open: BTreeSet::new(),
             committed: committed.max(-1),
-            requested: -1,
             began: -1,
             held: false,
             end: -1,
@@ -132,11 +129,6 @@ impl Partition {
     pub fn committable(&self) -> Option<i64> {
         let offset = self.open.first().copied().unwrap_or(self.next);
         (!self.held && offset >= 0 && offset != self.committed).then_some(offset)
-    }
-
-    /// A commit request for this offset left.
-    pub fn requested(&mut self, offset: i64) {
-        self.requested = offset;
     }
 
     /// The group's offset is now this.

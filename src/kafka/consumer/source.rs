@@ -16,13 +16,6 @@ impl Item for Record {
         Self::value(self)
     }
 
-    fn describe(&self) -> String {
-        format!(
-            "topic \"{}\" partition {} offset {}",
-            self.topic, self.partition, self.offset
-        )
-    }
-
     fn is_beside(&self, other: &Self) -> bool {
         self.slot == other.slot
     }
