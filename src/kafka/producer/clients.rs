@@ -1,5 +1,6 @@
 //! The producer clients of one process: one for each configuration, at most eight, replaced when librdkafka gives one up.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -124,6 +125,7 @@ impl Table {
             return Ok(());
         };
         let producer = self.entries.swap_remove(oldest).producer;
+        producer.retired.store(true, Ordering::Release);
         let retiring = Arc::clone(&producer);
         let thread = process::spawn("rt-retiring", move || {
             let bound = Duration::from_millis(retiring.config().shutdown_flush_ms);

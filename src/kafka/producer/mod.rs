@@ -53,6 +53,8 @@ pub struct Producer {
     /// librdkafka met a fatal error: another client takes over.
     pub(super) given_up: AtomicBool,
     pub(super) closing: AtomicBool,
+    /// It gave way to another client: what is sent from now on goes through the next one of its configuration.
+    pub(super) retired: AtomicBool,
     /// What is purged goes to the spool without counting as a failure of the next flush.
     pub(super) parking: AtomicBool,
     /// All brokers were reported down since the last answer.
@@ -120,6 +122,7 @@ impl Producer {
             spool,
             given_up: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             parking: AtomicBool::new(false),
             down: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
@@ -144,7 +147,9 @@ impl Producer {
     #[inline]
     #[must_use]
     pub fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Acquire) || self.generation != process::generation()
+        self.given_up.load(Ordering::Acquire)
+            || self.retired.load(Ordering::Acquire)
+            || self.generation != process::generation()
     }
 
     /// Queues a message and returns. A full queue is waited for, `queue_full_ms` at most.

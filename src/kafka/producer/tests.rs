@@ -157,6 +157,7 @@ fn at_most_eight_clients_and_the_least_used_goes_first() {
         &clients.get(&with_linger(1)).expect("the same client")
     ));
     let second = clients.get(&with_linger(2)).expect("the same client");
+    assert!(!first.is_given_up());
     let third_used_last = clients.get(&with_linger(9)).expect("a ninth");
     assert!(
         (8..=9).contains(&clients.all().len()),

@@ -57,6 +57,16 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
+     * A broker of this test whose consume() ends after 40 s whatever happens, unless the test sets a tick of its own.
+     *
+     * @param array<string, mixed> $config over config()
+     */
+    protected function broker(array $config = []): Broker
+    {
+        return self::within(40.0, parent::broker($config));
+    }
+
+    /**
      * Starts a snippet that is configured as this test's own brokers are.
      *
      * @param array<string, mixed> $options
