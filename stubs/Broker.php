@@ -145,6 +145,31 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
+     * Calls back after every try that failed, from within consume() or nack().
+     *
+     * What the callback throws ends consume(), and the record comes again.
+     *
+     * @param callable(Message, Throwable, int|null): void $callback the message, why, and the time until the next try
+     *        in ms; null: given up (a dead letter, or with `dlq` off consume() throws it). Replaces the one before
+     */
+    public function onFailed(callable $callback): static
+    {
+        return $this;
+    }
+
+    /**
+     * Lets the application decide about further tries, instead of `max_retries` and `retry_backoff_ms`.
+     *
+     * Exceptions that count as permanent are not asked about.
+     *
+     * @param Contract\RetryStrategy|null $strategy null: as configured
+     */
+    public function retryWith(?Contract\RetryStrategy $strategy): static
+    {
+        return $this;
+    }
+
+    /**
      * Stops fetching, without giving partitions up.
      *
      * @param string|null $topic null: everything assigned
@@ -203,10 +228,13 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      *
      * `lag` is in records, -1 while unknown; `position` is the next offset; `waiting_for` lists subscribed topics that
      * do not exist yet; `stop_reason` is why the last consume() returned: 'stopped', 'signal', 'max_messages', 'empty'
-     * or 'error'; `topic_mismatch` counts records whose channel does not belong to their topic.
+     * or 'error'; `topic_mismatch` counts records whose channel does not belong to their topic; `parked` records wait
+     * for another try or behind one that does; `held_back` partitions are paused because they ran too far ahead of
+     * those; `dropped` counts records that at-most-once gave up.
      *
-     * @return array{messages_consumed: int, bytes_consumed: int, handled: int, failures: int, skipped: int,
-     *     topic_mismatch: int, commits: int, commit_failures: int, rebalances: int, lag: int,
+     * @return array{messages_consumed: int, bytes_consumed: int, handled: int, failures: int, retries: int,
+     *     dead_lettered: int, parked: int, held_back: int, dropped: int, transactions: int,
+     *     transactions_aborted: int, delivery: string, skipped: int, topic_mismatch: int, commits: int, commit_failures: int, rebalances: int, lag: int,
      *     assigned: list<array{topic: string, partition: int, position: int, lag: int}>, waiting_for: list<string>,
      *     connected: bool, group: string, member_hash_conflict: bool, stop_reason: string|null,
      *     last_error: string|null}

@@ -107,6 +107,8 @@ settings! {
     RETRY_BACKOFF_MAX_MS = plain("retry_backoff_max_ms");
     RETRY_MAX_PARKED = plain("retry_max_parked");
     RETRY_MAX_AHEAD = plain("retry_max_ahead");
+    PERMANENT_EXCEPTIONS = plain("permanent_exceptions");
+    TRANSIENT_EXCEPTIONS = plain("transient_exceptions");
     SECURITY = plain("security");
     PRODUCER_CONFIG = plain("producer_config");
     CONSUMER_CONFIG = plain("consumer_config");
@@ -176,6 +178,9 @@ pub(super) const TOP_LEVEL: &[&str] = &[
     "commands",
     "bindings",
     "restart_file",
+    "outbox",
+    "idempotency",
+    "retry_strategy",
     "gateway",
     "log",
     "default",

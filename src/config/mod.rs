@@ -73,6 +73,18 @@ pub enum Delivery {
     ExactlyOnce,
 }
 
+impl Delivery {
+    /// Its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "at-least-once",
+            Self::AtMostOnce => "at-most-once",
+            Self::ExactlyOnce => "exactly-once",
+        }
+    }
+}
+
 /// The settings of one broker, resolved and checked. Times in ms, sizes in bytes.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone)]
@@ -131,6 +143,10 @@ pub struct BrokerConfig {
     pub retry_max_parked: usize,
     /// Most records a partition runs past its committed offset.
     pub retry_max_ahead: usize,
+    /// Exceptions no other try helps against, by class.
+    pub permanent_exceptions: Vec<String>,
+    /// Exceptions another try may help against, whatever else they are.
+    pub transient_exceptions: Vec<String>,
     /// The user's properties for producers; security included.
     pub producer_overrides: Properties,
     /// The user's properties for consumers; security included.

@@ -84,6 +84,8 @@ impl BrokerConfig {
             retry_backoff_max_ms,
             retry_max_parked: size(r.count(&k::RETRY_MAX_PARKED, 1000, (1, 1_000_000), "")?),
             retry_max_ahead: size(r.count(&k::RETRY_MAX_AHEAD, 1000, (1, 10_000_000), "")?),
+            permanent_exceptions: classes(r, &k::PERMANENT_EXCEPTIONS)?,
+            transient_exceptions: classes(r, &k::TRANSIENT_EXCEPTIONS)?,
             producer_overrides: producer,
             consumer_overrides: consumer,
             debug_notes: reader.notes,
@@ -210,6 +212,32 @@ fn backoff(reader: &Reader<'_>) -> Result<(u64, u64)> {
         )));
     }
     Ok((least, most))
+}
+
+/// A list of class names, or one name with commas; a leading backslash means nothing.
+fn classes(reader: &Reader<'_>, setting: &super::keys::Setting) -> Result<Vec<String>> {
+    let Some(found) = reader.sources.find(setting) else {
+        return Ok(Vec::new());
+    };
+    let wanted = "a list of class names";
+    let names: Vec<String> = match found.value.as_ref() {
+        Value::Str(text) => text.split(',').map(str::to_owned).collect(),
+        Value::List(list) => list
+            .iter()
+            .map(|entry| match entry {
+                Value::Str(name) => Ok(name.clone()),
+                other => Err(wrong(&found.place, wanted, other)),
+            })
+            .collect::<Result<_>>()?,
+        other => return Err(wrong(&found.place, wanted, other)),
+    };
+    let names = names
+        .iter()
+        .map(|name| name.trim().trim_start_matches('\\'));
+    Ok(names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect())
 }
 
 /// The spool's directory; never in tests, which would leave files behind and replay old ones.

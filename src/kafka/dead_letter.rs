@@ -3,6 +3,7 @@
 use crate::config::BrokerConfig;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
+use crate::message::headers;
 
 /// Exception messages are cut to this many bytes.
 const LONGEST_REASON: usize = 1024;
@@ -48,6 +49,8 @@ pub fn headers(own: Vec<Header>, group: &str, failure: &Failure<'_>) -> Vec<Head
         ("x-failed-at", (ids::unix_ms() / 1000).to_string()),
     ];
     let mut all = own;
+    // A replay was for one group; this letter is about that one's failure.
+    all.retain(|(name, _)| name != headers::REPLAY_GROUP);
     for (name, value) in ours {
         if !all.iter().any(|(known, _)| known == name) {
             all.push((name.to_owned(), Some(value.into_bytes())));
@@ -56,6 +59,9 @@ pub fn headers(own: Vec<Header>, group: &str, failure: &Failure<'_>) -> Vec<Head
     for (name, value) in latest {
         all.retain(|(known, _)| known != name);
         all.push((name.to_owned(), Some(value.into_bytes())));
+    }
+    if !all.iter().any(|(known, _)| known == headers::REPLAYS) {
+        all.push((headers::REPLAYS.to_owned(), Some(b"0".to_vec())));
     }
     all
 }

@@ -1,10 +1,12 @@
 //! Everything that speaks to Kafka through librdkafka.
 //!
 //! `producer` and `consumer` are the two kinds of client, `native` the wrappers around the C API they share, `embedded` the
-//! development broker, `dead_letter` the form of a record that could not be handled.
+//! development broker, `dead_letter` the form of a record that could not be handled,
+//! `transaction` what makes a consumer and a producer one.
 
 pub mod consumer;
 pub mod dead_letter;
 pub mod embedded;
 pub mod native;
 pub mod producer;
+pub mod transaction;

@@ -23,6 +23,8 @@ pub const ORIGINAL_OFFSET: &str = "x-original-offset";
 pub const ORIGINAL_TIMESTAMP: &str = "x-original-timestamp";
 /// Dead letters: the consumer group in which it failed.
 pub const ORIGINAL_GROUP: &str = "x-original-group";
+/// Dead letters without their value, which was too large to be written again: its size in bytes.
+pub const ORIGINAL_SIZE: &str = "x-original-size";
 /// Dead letters: class of the exception.
 pub const EXCEPTION_CLASS: &str = "x-exception-class";
 /// Dead letters: its message, cut to 1 KB.
@@ -40,8 +42,13 @@ pub const REPLAY_GROUP: &str = "x-replay-group";
 /// or replaced.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    name.starts_with("x-realtime-")
-        || name.starts_with("x-original-")
+    name.starts_with("x-realtime-") || is_of_dead_letters(name)
+}
+
+/// True for what dead letters and their replays say about a record. Raw records may carry them: that is how a letter is replayed.
+#[must_use]
+pub fn is_of_dead_letters(name: &str) -> bool {
+    name.starts_with("x-original-")
         || name.starts_with("x-exception-")
         || matches!(name, ATTEMPTS | FAILED_AT | REPLAYS | REPLAY_GROUP)
 }

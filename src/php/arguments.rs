@@ -123,6 +123,26 @@ pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, Trou
 
 /// Record headers: name to text, number, bool, null, or a list of these for a name that comes several times.
 pub fn record_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, Trouble> {
+    headers_but(value, place, |name| {
+        headers::is_ours(name) && name != headers::PUBLIC && name != headers::SOCKET
+    })
+}
+
+/// The same for a raw record, which may be the replay of a dead letter.
+pub fn raw_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, Trouble> {
+    headers_but(value, place, |name| {
+        headers::is_ours(name)
+            && !headers::is_of_dead_letters(name)
+            && name != headers::PUBLIC
+            && name != headers::SOCKET
+    })
+}
+
+fn headers_but(
+    value: Option<&Zval>,
+    place: &str,
+    refused: fn(&str) -> bool,
+) -> Result<Vec<Header>, Trouble> {
     let Some(table) = optional(value, |value| array(value, place).map(std::ptr::from_ref))? else {
         return Ok(Vec::new());
     };
@@ -134,9 +154,7 @@ pub fn record_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, 
             ArrayKey::Long(number) => number.to_string(),
             other => other.to_string(),
         };
-        if name.is_empty()
-            || headers::is_ours(&name) && name != headers::PUBLIC && name != headers::SOCKET
-        {
+        if name.is_empty() || refused(&name) {
             return Err(Error::configuration(format!(
                 "The header \"{name}\" cannot be set: names must not be empty, and those of the extension are its own."
             ))

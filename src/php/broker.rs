@@ -14,11 +14,12 @@ use super::callback::Callback;
 use super::consume::{self, Hooks, Redelivery};
 use super::message::Message;
 use super::state::{self, Sender};
-use super::{batch, binary, contract, json, position, publish, report, stand_in, zend};
-use crate::config::BrokerConfig;
+use super::{batch, binary, contract, json, position, publish, report, retry, stand_in, zend};
+use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
+use crate::kafka::transaction::Transaction;
 use crate::process;
 use crate::worker::{Limits, StopSignal, Tally};
 
@@ -36,6 +37,8 @@ pub const METHODS: &[&str] = &[
     "onAssigned",
     "onRevoked",
     "onTick",
+    "onFailed",
+    "retryWith",
     "pause",
     "resume",
     "seek",
@@ -63,6 +66,9 @@ pub struct Broker {
     pub(super) stop: StopSignal,
     pub(super) tally: Tally,
     pub(super) redelivery: RefCell<Redelivery>,
+    pub(super) strategy: RefCell<Option<Zval>>,
+    pub(super) transaction: RefCell<Option<Rc<Transaction>>>,
+    generation: u32,
     pub(super) consuming: Cell<bool>,
     pub(super) closing: Cell<bool>,
     pub(super) stop_reason: Cell<Option<&'static str>>,
@@ -82,6 +88,9 @@ impl Broker {
             stop: StopSignal::default(),
             tally: Tally::default(),
             redelivery: RefCell::default(),
+            strategy: RefCell::default(),
+            transaction: RefCell::default(),
+            generation: process::generation(),
             consuming: Cell::new(false),
             closing: Cell::new(false),
             stop_reason: Cell::new(None),
@@ -91,6 +100,7 @@ impl Broker {
 
     /// The producer client of this broker's configuration.
     pub(super) fn sender(&self) -> Result<Sender> {
+        self.check_fork()?;
         let known = self.sender.borrow().clone();
         if let Some(sender) = known.filter(|sender| !sender.producer.is_given_up()) {
             return Ok(sender);
@@ -102,6 +112,36 @@ impl Broker {
         };
         *self.sender.borrow_mut() = Some(sender.clone());
         Ok(sender)
+    }
+
+    /// What exactly-once promises cannot be kept by two processes with one name.
+    fn check_fork(&self) -> Result<()> {
+        if self.config.delivery == Delivery::ExactlyOnce && self.generation != process::generation()
+        {
+            return Err(Error::configuration(
+                "This exactly-once broker was made before the process forked, and belongs to the parent. Make a new Broker in the child.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The transactional producer of an exactly-once consumer, made on first use.
+    pub(super) fn transaction(&self) -> Result<Option<Rc<Transaction>>> {
+        if self.config.delivery != Delivery::ExactlyOnce {
+            return Ok(None);
+        }
+        let mut transaction = self.transaction.borrow_mut();
+        if transaction.is_none() {
+            *transaction = Some(Rc::new(Transaction::start(&self.config)?));
+        }
+        Ok(transaction.clone())
+    }
+
+    /// True for a topic of dead letters: what fails there has nowhere else to go.
+    pub(super) fn is_dead_letter_topic(&self, topic: &str) -> bool {
+        topic
+            .strip_prefix(&*self.config.dlq_prefix)
+            .is_some_and(|rest| rest.starts_with('.'))
     }
 
     fn add(
@@ -147,6 +187,7 @@ impl Broker {
     /// The consumer, started and subscribed on first use and after a fork; anew where it has to stop at the ends of partitions
     /// for the first time.
     pub(super) fn consumer(&self, sees_ends: bool) -> Result<Rc<Consumer>> {
+        self.check_fork()?;
         if self.closing.get() {
             return Err(Error::configuration(
                 "This broker is closed. Make a new one to consume again.",
@@ -190,6 +231,14 @@ impl Broker {
                     .say(crate::log::Level::Error, error.message());
             }
             consumer.close();
+        }
+        let transaction = self.transaction.borrow_mut().take();
+        if let Some(transaction) = transaction {
+            if self.generation == process::generation() {
+                transaction.close();
+            } else {
+                std::mem::forget(transaction);
+            }
         }
     }
 
@@ -324,7 +373,7 @@ impl Broker {
                 arguments::bytes(key, "Broker::send(): Argument #3 ($key)")
             })?;
             let headers =
-                arguments::record_headers(headers, "Broker::send(): Argument #4 ($headers)")?;
+                arguments::raw_headers(headers, "Broker::send(): Argument #4 ($headers)")?;
             let partition =
                 partition.map(|number| i32::try_from(number).ok().filter(|number| *number >= 0));
             let Ok(partition) = partition.map(|number| number.ok_or(())).transpose() else {
@@ -522,6 +571,20 @@ impl Broker {
             milliseconds(everyMs),
             "Broker::onTick(): Argument #1 ($callback)",
         )?;
+        Ok(zend::this())
+    }
+
+    /// Calls back after every failed try of a record.
+    pub fn on_failed(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
+        self_
+            .hooks
+            .set_failed(callback, "Broker::onFailed(): Argument  ($callback)")?;
+        Ok(zend::this())
+    }
+
+    /// Decides about further tries instead of the configured backoff; null for that again.
+    pub fn retry_with(self_: &ZendClassObject<Self>, strategy: &Zval) -> PhpResult<Zval> {
+        finish(retry::set_strategy(self_, Some(strategy)))?;
         Ok(zend::this())
     }
 

@@ -14,17 +14,18 @@ use super::broker::Broker;
 pub use super::handler::Hooks;
 use super::handler::{self, Abort, PhpHandler};
 use super::message::Message;
-use super::{exceptions, signals, zend};
+use super::{letter, retry, signals, zend};
 use crate::clock;
 use crate::config::Delivery;
 use crate::dispatch::Route;
 use crate::error::{Error, Kind};
 use crate::kafka::consumer::{Consumer, Record};
-use crate::kafka::dead_letter;
+use crate::kafka::dead_letter::Failure;
+use crate::kafka::transaction::{self, TransactionalConsumer};
 use crate::loop_guard;
 use crate::record::{Message as Inner, Origin};
-use crate::retry::{Exponential, Strategy};
-use crate::worker::{Handler, Item, Limits, Source, Worker};
+use crate::retry::Strategy;
+use crate::worker::{Graves, Handler, Item, Limits, Promise, Source, Worker};
 
 /// While polling, signals get their turn this often.
 const SLICE: Duration = Duration::from_millis(100);
@@ -75,13 +76,10 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
             "Broker::consume(): the subscriptions have no callbacks. Give subscribe() one, or use poll()."
         }));
     }
-    if broker.config.delivery != Delivery::AtLeastOnce {
+    if pull && broker.config.delivery != Delivery::AtLeastOnce {
         return Err(Error::configuration(format!(
-            "delivery \"{}\" comes with a later version. Set 'delivery' of broker \"{}\" to \"at-least-once\", or leave it out.",
-            match broker.config.delivery {
-                Delivery::AtMostOnce => "at-most-once",
-                _ => "exactly-once",
-            },
+            "Broker::poll() is at-least-once, as it waits for ack(): it cannot be {}. Use consume(), or set 'delivery' of broker \"{}\" to \"at-least-once\".",
+            broker.config.delivery.as_str(),
             broker.config.name
         )));
     }
@@ -92,6 +90,7 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
 pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble> {
     check(broker, false)?;
     let consumer = broker.consumer(limits.when_empty)?;
+    let transaction = broker.transaction()?;
     super::lifecycle::remember_broker(broker);
     consumer.put_back_all();
     consumer.begin();
@@ -101,6 +100,12 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     broker.consuming.set(true);
     let handlers = signals::Handlers::install();
     let php = PhpHandler { broker, this };
+    let transactions = transaction
+        .as_ref()
+        .map(|transaction| TransactionalConsumer {
+            consumer: &consumer,
+            transaction,
+        });
     // A fatal error in a callback jumps out of everything below; caught here, so that what was handled is committed.
     let caught = try_catch(AssertUnwindSafe(|| {
         Worker {
@@ -108,9 +113,15 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
             handler: &php,
             subscriptions: &broker.subscriptions,
             topics: &broker.config.topics,
+            promise: match (broker.config.delivery, &transactions) {
+                (Delivery::AtMostOnce, _) => Promise::AtMostOnce,
+                (_, Some(transactions)) => Promise::ExactlyOnce(transactions),
+                _ => Promise::AtLeastOnce,
+            },
             limits,
             stop: &broker.stop,
             tally: &broker.tally,
+            graves: Graves::default(),
         }
         .run()
     }));
@@ -135,6 +146,13 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
             .into());
         }
     };
+    if ended.is_err() && broker.config.delivery == Delivery::ExactlyOnce {
+        // Begun anew by the next consume(), also where Kafka has refused this one for good. An exit counts as a try of its record.
+        end_transaction(broker);
+        if zend::is_exiting() {
+            drop(consumer.commit_deaths(Duration::from_secs(3)));
+        }
+    }
     if broker.closing.get() {
         broker.leave();
     }
@@ -150,12 +168,28 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     }
 }
 
+/// Takes back what is open; the next consume() begins anew.
+fn end_transaction(broker: &Broker) {
+    let transaction = broker.transaction.borrow_mut().take();
+    if let Some(transaction) = transaction {
+        transaction.close();
+    }
+}
+
 /// The record whose callback died was not handled; those before it were.
-fn end_after_fatal(broker: &Broker, consumer: &Consumer) {
+fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     loop_guard::forget();
     broker.stop_reason.set(Some("error"));
-    consumer.put_back_all();
-    if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
+    // What it would have sent is not wanted any more, so that the letter it may become is not part of it.
+    transaction::forget();
+    letter::last_words(broker, consumer);
+    end_transaction(broker);
+    let committed = if broker.config.delivery == Delivery::ExactlyOnce {
+        consumer.commit_deaths(Duration::from_secs(3))
+    } else {
+        consumer.commit_now(Duration::from_secs(3))
+    };
+    if let Err(error) = committed {
         crate::process::current()
             .log
             .say(crate::log::Level::Error, error.message());
@@ -232,7 +266,7 @@ fn take(
         Route::Unclaimed => count(&tally.skipped),
         Route::NotAnEnvelope(reason) => {
             count(&tally.failures);
-            if let Err(error) = php.reject(record, &reason) {
+            if let Err(error) = php.bury(record, &php.not_an_envelope(&reason)) {
                 consumer.put_back(record, true);
                 return Err(error.into());
             }
@@ -297,20 +331,18 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
     let why = why.map(Zval::dereference).filter(|why| why.is_object());
     broker.tally.failures.set(broker.tally.failures.get() + 1);
     let config = &broker.config;
-    let strategy = Exponential {
-        retries: config.max_retries,
-        first: Duration::from_millis(config.retry_backoff_ms),
-        longest: Duration::from_millis(config.retry_backoff_max_ms),
+    let wait = match why {
+        Some(why) => retry::wait(broker, &message.inner, why).map_err(abort)?,
+        None => retry::configured(config).wait(origin.attempt),
     };
-    let permanent = why
-        .and_then(Zval::object)
-        .is_some_and(|why| why.instance_of(exceptions::Class::Permanent.entry()));
-    let wait = if permanent {
-        None
-    } else {
-        strategy.wait(origin.attempt)
-    };
-    if let Some(wait) = wait.or_else(|| (!config.dlq).then_some(strategy.longest)) {
+    let longest = retry::configured(config).longest;
+    if let Some(why) = why {
+        if !broker.hooks.tell_failed(&message.inner, why, wait) {
+            return Err(Trouble::Pending);
+        }
+    }
+    if let Some(wait) = wait.or_else(|| (!config.dlq).then_some(longest)) {
+        broker.tally.retries.set(broker.tally.retries.get() + 1);
         let mut again = Inner::clone(&message.inner);
         if let Some(origin) = again.origin.as_mut() {
             origin.attempt += 1;
@@ -322,12 +354,9 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
             .push_back((Instant::now() + wait, again.into()));
         return Ok(());
     }
-    let class = why
-        .and_then(Zval::object)
-        .and_then(|why| why.get_class_name().ok())
-        .unwrap_or_default();
+    let class = why.map(retry::class_of).unwrap_or_default();
     let reason = why.map_or_else(|| "not acknowledged (nack)".to_owned(), zend::message_of);
-    let failure = dead_letter::Failure {
+    let failure = Failure {
         topic: &origin.topic,
         partition: origin.partition,
         offset: origin.offset,
@@ -337,13 +366,17 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         attempts: origin.attempt,
     };
     let inner = &message.inner;
-    handler::dead_letter(
+    letter::write(
         broker,
         &failure,
         inner.key(),
         inner.value(),
         inner.headers.clone(),
     )?;
+    broker
+        .tally
+        .dead_lettered
+        .set(broker.tally.dead_lettered.get() + 1);
     ack(broker, message)
 }
 

@@ -198,7 +198,7 @@ fn failed_property() -> ext_php_rs::builders::ClassProperty {
 
 fn get_failed() -> FunctionBuilder<'static> {
     extern "C" fn handler(_call: &mut ExecuteData, result: &mut Zval) {
-        let found = zend::read(&zend::this(), "failed");
+        let found = zend::read(C::Delivery.entry(), &zend::this(), "failed");
         match found {
             Some(list) if list.is_array() => *result = list,
             _ => result.set_hashtable(ZendHashTable::new()),
@@ -211,7 +211,7 @@ fn get_failed() -> FunctionBuilder<'static> {
 
 fn get_index() -> FunctionBuilder<'static> {
     extern "C" fn handler(_call: &mut ExecuteData, result: &mut Zval) {
-        let found = zend::read(&zend::this(), "index");
+        let found = zend::read(C::Batch.entry(), &zend::this(), "index");
         result.set_long(found.and_then(|index| index.long()).unwrap_or(0));
     }
     FunctionBuilder::new("getIndex", handler)
@@ -321,7 +321,7 @@ pub fn pending_batch_index() -> usize {
                 .object()
                 .is_some_and(|object| object.instance_of(C::Batch.entry()))
         })
-        .and_then(|object| zend::read(&object, "index"))
+        .and_then(|object| zend::read(C::Batch.entry(), &object, "index"))
         .and_then(|index| index.long());
     usize::try_from(index.unwrap_or(0)).unwrap_or(0)
 }

@@ -1,6 +1,7 @@
 //! Shows PHP's garbage collector the callables a broker holds: closures over `$this` would otherwise never be freed.
 
 use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 
 use ext_php_rs::class::RegisteredClass;
 use ext_php_rs::ffi::{zend_array, zend_object};
@@ -44,6 +45,12 @@ unsafe extern "C" fn get_gc(
     shown.clear();
     shown.extend(callbacks.map(super::callback::Callback::look));
     broker.hooks.show(&mut shown);
+    if let Ok(strategy) = broker.strategy.try_borrow() {
+        // A copy of the bytes that is never destroyed, as above.
+        let look =
+            |value: &Zval| ManuallyDrop::new(unsafe { std::ptr::read(std::ptr::from_ref(value)) });
+        shown.extend(strategy.iter().map(look));
+    }
     *table = shown.as_mut_ptr().cast();
     *count = c_int::try_from(shown.len()).unwrap_or(0);
     std::ptr::null_mut()

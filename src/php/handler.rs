@@ -12,18 +12,18 @@ use super::arguments;
 use super::broker::Broker;
 use super::callback::Callback;
 use super::message::Message;
-use super::{lifecycle, signals, zend};
+use super::{letter, lifecycle, retry, signals, stand_in, zend};
 use crate::clock::coarse_ms;
+use crate::config::Delivery;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::assignment::{TopicPartition, Watcher};
 use crate::kafka::consumer::Record;
-use crate::kafka::dead_letter;
-use crate::kafka::producer::Outgoing;
+use crate::kafka::producer::delivery::Header;
 use crate::loop_guard::InHand;
 use crate::message::{headers, Scanned};
 use crate::record::{Message as Inner, Origin};
-use crate::worker::Handler;
+use crate::worker::{Handler, Letter, Outcome};
 
 /// Why PHP wants to stop.
 pub enum Abort {
@@ -42,6 +42,7 @@ pub struct Hooks {
     assigned: RefCell<Option<Rc<Callback>>>,
     revoked: RefCell<Option<Rc<Callback>>>,
     tick: RefCell<Option<Rc<Callback>>>,
+    failed: RefCell<Option<Rc<Callback>>>,
     every_ms: Cell<u64>,
     ticked: Cell<Option<u64>>,
     breathed: Cell<Option<u64>>,
@@ -78,9 +79,29 @@ impl Hooks {
         Ok(())
     }
 
+    /// `onFailed()`.
+    pub fn set_failed(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
+        let old = self.failed.replace(Some(callback(value, place)?));
+        drop(old);
+        Ok(())
+    }
+
+    /// Tells the application of a failed try. False where its callback threw.
+    pub fn tell_failed(&self, message: &Rc<Inner>, why: &Zval, wait: Option<Duration>) -> bool {
+        let hook = self.failed.borrow().clone();
+        let Some(hook) = hook else {
+            return true;
+        };
+        let wait = wait.map_or_else(Zval::null, |wait| {
+            stand_in::int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
+        });
+        let message = super::object(Message::new(Rc::clone(message)));
+        hook.call(&mut [message, why.shallow_clone(), wait])
+    }
+
     /// The callables, for the garbage collector.
     pub fn show(&self, list: &mut Vec<ManuallyDrop<Zval>>) {
-        for hook in [&self.assigned, &self.revoked, &self.tick] {
+        for hook in [&self.assigned, &self.revoked, &self.tick, &self.failed] {
             if let Ok(hook) = hook.try_borrow() {
                 list.extend(hook.iter().map(|hook| hook.look()));
             }
@@ -120,14 +141,88 @@ pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
 
 impl PhpHandler<'_> {
     /// A record that another group asked to have again.
-    fn is_for_others(&self, message: &Inner) -> bool {
-        let wanted = message
-            .headers
-            .iter()
-            .find(|(name, _)| name == headers::REPLAY_GROUP);
+    fn is_for_others(&self, list: &[Header]) -> bool {
+        let wanted = list.iter().find(|(name, _)| name == headers::REPLAY_GROUP);
         wanted.is_some_and(|(_, group)| {
             group.as_deref() != Some(self.broker.config.consumer_group.as_bytes())
         })
+    }
+
+    /// An exception came out of a callback: what becomes of its record.
+    fn after_failure(&self, message: &Rc<Inner>, item: &Record) -> Outcome<Abort> {
+        let broker = self.broker;
+        if zend::is_exiting() {
+            let consumer = broker.consumer.borrow().clone();
+            if let Some(consumer) = consumer {
+                letter::last_words(broker, &consumer);
+            }
+            return Outcome::Gone(Abort::Pending);
+        }
+        if broker.is_dead_letter_topic(&item.topic) {
+            return Outcome::Stop(Abort::Pending);
+        }
+        let Some(why) = zend::pending_object() else {
+            return Outcome::Stop(Abort::Pending);
+        };
+        zend::clear_exception();
+        let cause = retry::cause(&why);
+        let (class, reason) = (retry::class_of(&cause), zend::message_of(&cause));
+        let config = &broker.config;
+        let place = format!(
+            "topic \"{}\" partition {} offset {}",
+            item.topic, item.partition, item.offset
+        );
+        let say = |what: &str| {
+            crate::process::current().log.say(
+                crate::log::Level::Warning,
+                format!("The callback of {place} failed: {class}: {reason} ({what})."),
+            );
+        };
+        let wait = match config.delivery {
+            Delivery::AtMostOnce => None,
+            _ => match retry::wait(broker, message, &why) {
+                Ok(wait) => wait,
+                Err(abort) => return self.unless_exiting(Outcome::Stop(abort)),
+            },
+        };
+        if !broker.hooks.tell_failed(message, &cause, wait) {
+            return self.unless_exiting(Outcome::Stop(Abort::Pending));
+        }
+        match wait {
+            Some(wait) => {
+                say(&format!(
+                    "try {}, again in {} ms",
+                    item.attempt,
+                    wait.as_millis()
+                ));
+                Outcome::Again(wait)
+            }
+            None if config.delivery == Delivery::AtMostOnce => {
+                say("delivery is at-most-once: no other try");
+                Outcome::Dropped
+            }
+            None if !config.dlq => {
+                zend::throw(why);
+                Outcome::Stop(Abort::Pending)
+            }
+            None => Outcome::GivenUp(Letter {
+                class,
+                reason,
+                attempts: item.attempt,
+            }),
+        }
+    }
+
+    /// The application's own code, asked about a failure, may end the process as well.
+    fn unless_exiting(&self, outcome: Outcome<Abort>) -> Outcome<Abort> {
+        if !zend::is_exiting() {
+            return outcome;
+        }
+        let consumer = self.broker.consumer.borrow().clone();
+        if let Some(consumer) = consumer {
+            letter::last_words(self.broker, &consumer);
+        }
+        Outcome::Gone(Abort::Pending)
     }
 
     fn hold(&self, messages: &[Rc<Inner>]) -> InHand {
@@ -214,29 +309,28 @@ impl Handler<Record> for PhpHandler<'_> {
         subscription: &Rc<Subscription<Callback>>,
         item: &Record,
         envelope: Option<&Scanned<'_>>,
-    ) -> Result<(), Abort> {
+    ) -> Outcome<Abort> {
         let Some(callback) = &subscription.callback else {
-            return Ok(());
+            return Outcome::Handled;
         };
         let message = message(item, envelope);
-        if !message.headers.is_empty() && self.is_for_others(&message) {
-            return Ok(());
+        if !message.headers.is_empty() && self.is_for_others(&message.headers) {
+            return Outcome::Skipped;
         }
         let _held = self.hold(std::slice::from_ref(&message));
-        if callback.call(&mut [super::object(Message::new(message))]) {
-            Ok(())
-        } else {
-            Err(Abort::Pending)
+        if callback.call(&mut [super::object(Message::new(Rc::clone(&message)))]) {
+            return Outcome::Handled;
         }
+        self.after_failure(&message, item)
     }
 
     fn handle_batch(
         &self,
         subscription: &Rc<Subscription<Callback>>,
         items: &[Record],
-    ) -> Result<(), (usize, Abort)> {
+    ) -> (usize, Outcome<Abort>) {
         let Some(callback) = &subscription.callback else {
-            return Ok(());
+            return (items.len(), Outcome::Handled);
         };
         let mut messages = Vec::with_capacity(items.len());
         for item in items {
@@ -250,39 +344,49 @@ impl Handler<Record> for PhpHandler<'_> {
         for message in &messages {
             let object = super::object(Message::new(Rc::clone(message)));
             if let Err(error) = list.push(object) {
-                return Err((
-                    0,
-                    Abort::Error(Error::new(Kind::Encoding, error.to_string())),
-                ));
+                let error = Error::new(Kind::Encoding, error.to_string());
+                return (0, Outcome::Stop(Abort::Error(error)));
             }
         }
         let mut argument = Zval::new();
         argument.set_hashtable(list);
         let _held = self.hold(&messages);
         if callback.call(&mut [argument]) {
-            Ok(())
-        } else {
-            Err((super::exceptions::pending_batch_index(), Abort::Pending))
+            return (items.len(), Outcome::Handled);
+        }
+        let place = super::exceptions::pending_batch_index().min(items.len() - 1);
+        (place, self.after_failure(&messages[place], &items[place]))
+    }
+
+    fn wants(&self, item: &Record) -> bool {
+        !self.is_for_others(&item.headers())
+    }
+
+    fn worn_out(&self, item: &Record) -> Option<Letter> {
+        let config = &self.broker.config;
+        if item.deaths == 0 || item.attempt - 1 <= config.max_retries || !config.dlq {
+            return None;
+        }
+        Some(Letter {
+            class: letter::FATAL.to_owned(),
+            reason: format!(
+                "its callback ended the process, by exit or a fatal error, in try {}",
+                item.deaths
+            ),
+            attempts: item.attempt - 1,
+        })
+    }
+
+    fn not_an_envelope(&self, reason: &Error) -> Letter {
+        Letter {
+            class: "Toporia\\Realtime\\Exception\\EncodingException".to_owned(),
+            reason: reason.message().to_owned(),
+            attempts: 0,
         }
     }
 
-    fn reject(&self, item: &Record, reason: &Error) -> Result<()> {
-        let failure = dead_letter::Failure {
-            topic: &item.topic,
-            partition: item.partition,
-            offset: item.offset,
-            timestamp_ms: item.timestamp_ms(),
-            class: "Toporia\\Realtime\\Exception\\EncodingException",
-            reason: reason.message(),
-            attempts: 0,
-        };
-        dead_letter(
-            self.broker,
-            &failure,
-            item.key(),
-            item.value(),
-            item.headers(),
-        )
+    fn bury(&self, item: &Record, letter: &Letter) -> Result<()> {
+        letter::bury(self.broker, item, letter)
     }
 
     fn breathe(&self) -> Result<(), Abort> {
@@ -307,54 +411,5 @@ impl Handler<Record> for PhpHandler<'_> {
 
     fn fail(&self, error: Error) -> Abort {
         Abort::Error(error)
-    }
-}
-
-/// Writes a dead letter; the offset of its record moves on once Kafka has acknowledged it, as with everything a callback sends.
-pub fn dead_letter(
-    broker: &Broker,
-    failure: &dead_letter::Failure<'_>,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-    own: Vec<crate::kafka::producer::delivery::Header>,
-) -> Result<()> {
-    let place = format!(
-        "topic \"{}\" partition {} offset {}",
-        failure.topic, failure.partition, failure.offset
-    );
-    if !broker.config.dlq {
-        return Err(Error::encoding(format!(
-            "The record in {place} cannot be handled: {} Dead letters are off (dlq), so it stays where it is.",
-            failure.reason
-        )));
-    }
-    let topic = dead_letter::topic(&broker.config, failure.topic);
-    let headers = dead_letter::headers(own, &broker.config.consumer_group, failure);
-    let id = crate::ids::new_id();
-    let letter = Outgoing {
-        id: &id,
-        topic: &topic,
-        partition: None,
-        key,
-        value,
-        headers: &headers,
-        timestamp_ms: 0,
-    };
-    let producer = broker.sender()?.producer;
-    producer.owe();
-    crate::process::current().log.say(
-        crate::log::Level::Warning,
-        format!(
-            "Dead letter in \"{topic}\": the record in {place} ({}).",
-            failure.reason
-        ),
-    );
-    match producer.send(&letter) {
-        // With our headers it is larger than the original was: keep at least where to find that.
-        Err(error) if error.kind() == Kind::MessageTooLarge => producer.send(&Outgoing {
-            value: None,
-            ..letter
-        }),
-        other => other,
     }
 }

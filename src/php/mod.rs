@@ -3,7 +3,7 @@
 //! ```text
 //! realtime broker message embedded    one file for each class
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
-//! publish batch consume handler position report    what the methods of Broker and Realtime do
+//! publish batch consume handler retry letter position report    what the methods of Broker and Realtime do
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
 //! arguments callback debug gc json zend    PHP's values and engine
 //! ```
@@ -23,12 +23,14 @@ mod exceptions;
 mod gc;
 mod handler;
 pub mod json;
+mod letter;
 mod lifecycle;
 mod message;
 mod position;
 mod publish;
 mod realtime;
 mod report;
+mod retry;
 mod signals;
 mod signatures;
 mod stand_in;
@@ -100,7 +102,10 @@ fn give(object: ZBox<ZendObject>) -> Zval {
 extern "C" fn startup(_kind: i32, number: i32) -> i32 {
     IniEntryDef::register(INI.as_slice(), number);
     crate::process::install_fork_handler();
-    match exceptions::register().and_then(|()| contract::register()) {
+    match exceptions::register()
+        .and_then(|()| contract::register())
+        .and_then(|()| retry::register())
+    {
         Ok(()) => 0,
         Err(error) => {
             zend::log(&format!("toporia_realtime cannot start: {error}"), 3);

@@ -12,6 +12,7 @@ use crate::config::Acks;
 use crate::error::{Error, Kind};
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::Outgoing;
+use crate::kafka::transaction;
 use crate::message::headers;
 use crate::record::Message;
 use crate::{ids, loop_guard, process};
@@ -63,6 +64,9 @@ fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
 
 fn send(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
     if loop_guard::is_handling() {
+        if let Some(producer) = transaction::open_for(&sender.config)? {
+            return producer.send(message);
+        }
         sender.producer.owe();
     }
     let mut outcome = sender.producer.send(message);

@@ -49,6 +49,21 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     all.insert("bytes_consumed", read(|stats| stats.bytes.get()))?;
     all.insert("handled", number(tally.handled.get()))?;
     all.insert("failures", number(tally.failures.get()))?;
+    all.insert("retries", number(tally.retries.get()))?;
+    all.insert("dead_lettered", number(tally.dead_lettered.get()))?;
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    all.insert(
+        "parked",
+        count(consumer.as_ref().map_or(0, |consumer| consumer.parked())),
+    )?;
+    all.insert(
+        "held_back",
+        count(consumer.as_ref().map_or(0, |consumer| consumer.held_back())),
+    )?;
+    all.insert("dropped", number(tally.dropped.get()))?;
+    all.insert("transactions", number(tally.transactions.get()))?;
+    all.insert("transactions_aborted", number(tally.aborted.get()))?;
+    all.insert("delivery", broker.config.delivery.as_str())?;
     all.insert("skipped", number(tally.skipped.get()))?;
     all.insert("topic_mismatch", number(tally.mismatched.get()))?;
     all.insert("commits", read(|stats| stats.commits.get()))?;

@@ -32,6 +32,8 @@ const SIGNATURES: &[&str] = &[
     "Broker::onAssigned(callable $callback): static",
     "Broker::onRevoked(callable $callback): static",
     "Broker::onTick(callable $callback, int $everyMs = 1000): static",
+    "Broker::onFailed(callable $callback): static",
+    "Broker::retryWith(?Toporia\\Realtime\\Contract\\RetryStrategy $strategy): static",
     "Broker::pause(?string $topic = null, ?int $partition = null): static",
     "Broker::resume(?string $topic = null, ?int $partition = null): static",
     "Broker::seek(string $topic, int $partition, DateTimeInterface|string|int $position): static",
@@ -65,6 +67,7 @@ const SIGNATURES: &[&str] = &[
     "EmbeddedBroker::address(): string",
     "EmbeddedBroker::createTopic(string $topic, int $partitions = 1): static",
     "EmbeddedBroker::stop(): void",
+    "Contract\\RetryStrategy::delay(Toporia\\Realtime\\Message $message, Throwable $why, int $attempt): ?int",
     "Exception\\BatchException::__construct(int $index, ?Throwable $previous = null)",
 ];
 

@@ -27,6 +27,9 @@ extern "C" {
         silent: bool,
         room: *mut Zval,
     ) -> *mut Zval;
+    fn zend_is_unwind_exit(object: *const zend_object) -> bool;
+    fn zend_is_graceful_exit(object: *const zend_object) -> bool;
+    fn zend_throw_exception_internal(exception: *mut zend_object);
     fn zend_timeout();
     fn zend_clear_exception();
     fn php_log_err_with_severity(message: *const c_char, severity: c_int);
@@ -58,6 +61,37 @@ pub fn pending_object() -> Option<Zval> {
     unsafe { look((*globals()).exception) }
 }
 
+/// True where what is on its way is no exception but `exit`.
+pub fn is_exiting() -> bool {
+    // SAFETY: the globals are alive during a request; both only look.
+    unsafe {
+        let pending = (*globals()).exception;
+        !pending.is_null() && (zend_is_unwind_exit(pending) || zend_is_graceful_exit(pending))
+    }
+}
+
+/// Puts an exception on its way again.
+pub fn throw(exception: Zval) {
+    let exception = std::mem::ManuallyDrop::new(exception);
+    // SAFETY: a live object, whose reference goes to the engine.
+    unsafe { zend_throw_exception_internal(exception.value.obj) };
+}
+
+/// What the fatal error said that is ending the request; `None` where none is.
+pub fn fatal_error() -> Option<String> {
+    /// `E_ERROR`, `E_CORE_ERROR`, `E_COMPILE_ERROR`, `E_USER_ERROR`, `E_RECOVERABLE_ERROR`.
+    const FATAL: i32 = 1 | 16 | 64 | 256 | 4096;
+    // SAFETY: the globals of this thread; the string is copied at once.
+    unsafe {
+        let globals = &*ffi::ext_php_rs_process_globals();
+        if globals.last_error_type & FATAL == 0 {
+            return None;
+        }
+        let text = globals.last_error_message.as_ref()?;
+        Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
+    }
+}
+
 /// Takes the exception off its way.
 pub fn clear_exception() {
     // SAFETY: what a catch block does.
@@ -84,20 +118,20 @@ unsafe fn look(object: *mut zend_object) -> Option<Zval> {
 
 /// The message of a Throwable.
 pub fn message_of(object: &Zval) -> String {
-    read(object, "message")
+    read(ext_php_rs::zend::ce::exception(), object, "message")
         .and_then(|value| value.string())
         .unwrap_or_default()
 }
 
-/// A property of an object, from the inside of its class.
-pub fn read(object: &Zval, name: &str) -> Option<Zval> {
+/// A property of an object, from the inside of `scope`: a private one is seen only from the class that declares it.
+pub fn read(scope: &ClassEntry, object: &Zval, name: &str) -> Option<Zval> {
     object.object()?;
     let mut room = Zval::new();
-    // SAFETY: a live object; the scope is its own class, so that private and protected properties are seen.
+    // SAFETY: a live object and a class that lives as long as the process.
     unsafe {
         let object = object.value.obj;
         let value = zend_read_property(
-            (*object).ce,
+            std::ptr::from_ref(scope).cast_mut(),
             object,
             name.as_ptr().cast(),
             name.len(),

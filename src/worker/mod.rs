@@ -2,107 +2,27 @@
 //!
 //! It knows Kafka only as a [`Source`] and the host only as a [`Handler`], so that it can be tested with neither.
 
+mod at_most_once;
+mod host;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+pub use host::{Handler, Item, Letter, Outcome, Source};
 pub use stop::{Limits, Reason, StopSignal};
+pub use transaction::{Ending, Graves, Transactions};
 
 use crate::dispatch::{Route, Style, Subscription, Subscriptions};
-use crate::error::{Error, Result};
-use crate::kafka::consumer::assignment::Watcher;
+use crate::error::Result;
 use crate::log::Level;
 use crate::message::Scanned;
 use crate::process;
 use crate::topic::TopicMap;
-
-/// One record of a source.
-pub trait Item: Clone {
-    /// Its topic.
-    fn topic(&self) -> &str;
-    /// Its value; `None` for a tombstone.
-    fn value(&self) -> Option<&[u8]>;
-    /// True where the two come from one partition.
-    fn is_beside(&self, other: &Self) -> bool;
-}
-
-/// Where records come from.
-pub trait Source {
-    /// Its records.
-    type Item: Item;
-    /// Fetches up to `most`, waiting at most `wait` for the first.
-    fn fetch(&self, wait: Duration, most: usize);
-    /// True where fetched records wait.
-    fn has_records(&self) -> bool;
-    /// The next fetched record.
-    fn next(&self) -> Option<Self::Item>;
-    /// It was handled, or nobody wants it.
-    fn done(&self, item: &Self::Item);
-    /// It was not handled and comes again, as another attempt where `failed`.
-    fn put_back(&self, item: &Self::Item, failed: bool);
-    /// Partitions that come and go.
-    ///
-    /// # Errors
-    /// The watcher wants to stop.
-    fn serve_events<W: Watcher>(&self, watcher: &W) -> Result<(), W::Abort>;
-    /// Commits if it is time to.
-    ///
-    /// # Errors
-    /// Delivery: what a callback sent was not delivered.
-    fn commit_if_due(&self) -> Result<()>;
-    /// Commits and waits for the answer.
-    ///
-    /// # Errors
-    /// Delivery: what a callback sent was not delivered.
-    fn commit_now(&self, bound: Duration) -> Result<()>;
-    /// What Kafka refuses for good.
-    fn refused(&self) -> Option<Error>;
-    /// Everything assigned is read to its end.
-    fn is_at_end(&self) -> bool;
-    /// Nothing is assigned, and nothing is going to be: the topics do not exist, or the group has dealt without us.
-    fn is_idle_for_good(&self) -> bool;
-}
-
-/// The host's side.
-pub trait Handler<I>: Watcher {
-    /// What a subscription carries.
-    type Callback;
-    /// Handles one record.
-    ///
-    /// # Errors
-    /// It was not handled; the loop ends.
-    fn handle(
-        &self,
-        subscription: &Rc<Subscription<Self::Callback>>,
-        item: &I,
-        envelope: Option<&Scanned<'_>>,
-    ) -> Result<(), Self::Abort>;
-    /// Handles a list of records.
-    ///
-    /// # Errors
-    /// How many of them were handled before one failed; the loop ends.
-    fn handle_batch(
-        &self,
-        subscription: &Rc<Subscription<Self::Callback>>,
-        items: &[I],
-    ) -> Result<(), (usize, Self::Abort)>;
-    /// A record of a channel topic that is not an envelope: kept as a dead letter.
-    ///
-    /// # Errors
-    /// It could not be kept; the loop ends.
-    fn reject(&self, item: &I, reason: &Error) -> Result<()>;
-    /// Between records: lets the host run its signal handlers and its own regular work.
-    ///
-    /// # Errors
-    /// The host wants to stop.
-    fn breathe(&self) -> Result<(), Self::Abort>;
-    /// Turns an error of ours into the host's.
-    fn fail(&self, error: Error) -> Self::Abort;
-}
 
 /// Totals of the loop, shared with the host while it runs.
 #[derive(Debug, Default)]
@@ -115,10 +35,34 @@ pub struct Tally {
     pub skipped: Cell<u64>,
     /// Records whose channel belongs to another topic.
     pub mismatched: Cell<u64>,
+    /// Failed records that were, or will be, tried again.
+    pub retries: Cell<u64>,
+    /// Records given up and kept as dead letters.
+    pub dead_lettered: Cell<u64>,
+    /// Records that at-most-once gave up without handling them.
+    pub dropped: Cell<u64>,
+    /// Transactions Kafka has committed.
+    pub transactions: Cell<u64>,
+    /// Transactions that were taken back.
+    pub aborted: Cell<u64>,
 }
 
 fn count(cell: &Cell<u64>) {
-    cell.set(cell.get() + 1);
+    add(cell, 1);
+}
+
+fn add(cell: &Cell<u64>, more: u64) {
+    cell.set(cell.get() + more);
+}
+
+/// What a consumer promises, with what it takes.
+pub enum Promise<'a> {
+    /// Committed after it was handled.
+    AtLeastOnce,
+    /// Committed before it is handled.
+    AtMostOnce,
+    /// Committed with what was sent for it.
+    ExactlyOnce(&'a dyn Transactions),
 }
 
 /// While idle, the host's signal handlers get their turn this often.
@@ -136,17 +80,25 @@ pub struct Worker<'a, S: Source, H: Handler<S::Item>> {
     pub subscriptions: &'a RefCell<Subscriptions<H::Callback>>,
     /// The rule from channels to topics.
     pub topics: &'a TopicMap,
+    /// What happens to offsets, and when.
+    pub promise: Promise<'a>,
     /// When to stop.
     pub limits: Limits,
     /// Asks it to stop from outside.
     pub stop: &'a StopSignal,
     /// Totals.
     pub tally: &'a Tally,
+    /// Records given up in transactions that were taken back.
+    pub graves: Graves,
 }
 
-enum Step {
+enum Step<I, A> {
+    /// So many were handled, or are dead letters now.
     Handled(u64),
+    /// Nobody's: nothing to count and nothing to pause for.
     Passed,
+    /// In a transaction, which has to be taken back.
+    Failed(I, Outcome<A>),
 }
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
@@ -172,26 +124,48 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             if let Some(reason) = self.pause_for_breath(*handled)? {
                 return Ok(reason);
             }
-            if !self.source.has_records() {
+            if self.source.has_records() {
+                self.tend()?;
+            } else {
                 if self.limits.when_empty
                     && (self.source.is_at_end() || self.source.is_idle_for_good())
                 {
                     return Ok(Reason::Empty);
                 }
                 let wait = self.limits.wait.min(SLICE);
-                self.source.fetch(wait, self.limits.batch);
+                self.source.fetch(wait, self.room(*handled));
                 self.source.serve_events(self.handler)?;
             }
-            while let Some(item) = self.source.next() {
-                if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
-                    *handled += count;
-                    self.tally.handled.set(self.tally.handled.get() + count);
-                    if let Some(reason) = self.pause_for_breath(*handled)? {
-                        return Ok(reason);
-                    }
-                }
+            let ended = match self.promise {
+                Promise::AtLeastOnce => self.hand(handled)?,
+                Promise::AtMostOnce => self.hand_at_most_once(handled)?,
+                Promise::ExactlyOnce(transactions) => self.transaction(transactions, handled)?,
+            };
+            if let Some(reason) = ended {
+                return Ok(reason);
             }
         }
+    }
+
+    /// What is in hand, one record after the other.
+    fn hand(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
+        while let Some(item) = self.source.next() {
+            if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
+                *handled += count;
+                add(&self.tally.handled, count);
+                if let Some(reason) = self.pause_for_breath(*handled)? {
+                    return Ok(Some(reason));
+                }
+                self.tend()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps the membership alive while records are being handled, and lets partitions go that others are waiting for.
+    fn tend(&self) -> Result<(), H::Abort> {
+        self.source.tend();
+        self.source.serve_events(self.handler)
     }
 
     /// What happens between two records; `Some` where it is time to stop.
@@ -203,17 +177,40 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         self.source
             .commit_if_due()
             .map_err(|error| self.handler.fail(error))?;
+        Ok(self.asked(handled))
+    }
+
+    /// Why to stop now, if there is a reason.
+    fn asked(&self, handled: u64) -> Option<Reason> {
         let asked = self.stop.reason().or_else(|| self.limits.reached(handled));
         // A callback that unsubscribes the last channel has asked for the end, too.
-        Ok(asked.or_else(|| {
+        asked.or_else(|| {
             self.subscriptions
                 .borrow()
                 .is_empty()
                 .then_some(Reason::Asked)
-        }))
+        })
     }
 
-    fn step(&self, item: S::Item, room: u64) -> Result<Step, H::Abort> {
+    /// How many records to fetch. At-most-once commits all of them, so they may not be more than will be handled.
+    fn room(&self, handled: u64) -> usize {
+        let room = match self.promise {
+            Promise::AtMostOnce => self.limits.remaining(handled),
+            _ => u64::MAX,
+        };
+        usize::try_from(room)
+            .unwrap_or(usize::MAX)
+            .min(self.limits.batch)
+    }
+
+    fn step(&self, item: S::Item, room: u64) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+        if let Some(letter) = self
+            .graves
+            .letter(&item)
+            .or_else(|| self.handler.worn_out(&item))
+        {
+            return self.bury(&item, &letter);
+        }
         let copy = item.clone();
         let route = self
             .subscriptions
@@ -221,21 +218,14 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             .route(self.topics, item.topic(), copy.value());
         match route {
             Route::To(subscription, _) if subscription.style == Style::Batch => {
+                if !self.handler.wants(&item) {
+                    return self.settle(&item, Outcome::Skipped);
+                }
                 self.batch(item, &subscription, room)
             }
             Route::To(subscription, envelope) => {
                 let outcome = self.handler.handle(&subscription, &item, envelope.as_ref());
-                match outcome {
-                    Ok(()) => {
-                        self.source.done(&item);
-                        Ok(Step::Handled(1))
-                    }
-                    Err(abort) => {
-                        count(&self.tally.failures);
-                        self.source.put_back(&item, true);
-                        Err(abort)
-                    }
-                }
+                self.settle(&item, outcome)
             }
             Route::Mismatch(envelope) => {
                 count(&self.tally.mismatched);
@@ -248,20 +238,67 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.source.done(&item);
                 Ok(Step::Passed)
             }
+            Route::NotAnEnvelope(_) if matches!(self.promise, Promise::AtMostOnce) => {
+                self.settle(&item, Outcome::Dropped)
+            }
             Route::NotAnEnvelope(reason) => {
                 count(&self.tally.failures);
-                match self.handler.reject(&item, &reason) {
-                    Ok(()) => {
-                        self.source.done(&item);
-                        Ok(Step::Handled(1))
-                    }
-                    Err(error) => {
-                        self.source.put_back(&item, true);
-                        Err(self.handler.fail(error))
-                    }
-                }
+                self.bury(&item, &self.handler.not_an_envelope(&reason))
             }
         }
+    }
+
+    /// What becomes of a record after its callback.
+    fn settle(
+        &self,
+        item: &S::Item,
+        outcome: Outcome<H::Abort>,
+    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+        match outcome {
+            Outcome::Handled => {
+                self.source.done(item);
+                return Ok(Step::Handled(1));
+            }
+            Outcome::Skipped => {
+                count(&self.tally.skipped);
+                self.source.done(item);
+                return Ok(Step::Passed);
+            }
+            Outcome::Gone(abort) => return Err(abort),
+            _ => count(&self.tally.failures),
+        }
+        if let Promise::ExactlyOnce(_) = self.promise {
+            return Ok(Step::Failed(item.clone(), outcome));
+        }
+        match outcome {
+            Outcome::Again(wait) => {
+                count(&self.tally.retries);
+                self.source.park(item, wait);
+                Ok(Step::Handled(0))
+            }
+            Outcome::GivenUp(letter) => self.bury(item, &letter),
+            Outcome::Dropped => {
+                count(&self.tally.dropped);
+                self.source.done(item);
+                Ok(Step::Handled(0))
+            }
+            Outcome::Stop(abort) => {
+                self.source.put_back(item, true);
+                Err(abort)
+            }
+            Outcome::Handled | Outcome::Skipped | Outcome::Gone(_) => Ok(Step::Passed),
+        }
+    }
+
+    /// Keeps a record as a dead letter; its offset moves on once Kafka has acknowledged that.
+    fn bury(&self, item: &S::Item, letter: &Letter) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+        if let Err(error) = self.handler.bury(item, letter) {
+            self.source.put_back(item, true);
+            return Err(self.handler.fail(error));
+        }
+        count(&self.tally.dead_lettered);
+        self.source.done(item);
+        Ok(Step::Handled(1))
     }
 
     /// Gathers what is in hand for the same subscription. A partition is followed only up to a record that goes elsewhere, so
@@ -271,23 +308,29 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         first: S::Item,
         subscription: &Rc<Subscription<H::Callback>>,
         room: u64,
-    ) -> Result<Step, H::Abort> {
-        let most = usize::try_from(room)
-            .unwrap_or(usize::MAX)
-            .min(self.limits.batch);
+    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+        let alone = first.deaths() > 0;
+        let most = usize::try_from(room).unwrap_or(usize::MAX).min(if alone {
+            1
+        } else {
+            self.limits.batch
+        });
         let mut list = vec![first];
         let mut others: Vec<S::Item> = Vec::new();
         while list.len() < most {
             let Some(item) = self.source.next() else {
                 break;
             };
-            let blocked = others.iter().any(|other| other.is_beside(&item));
+            // One whose callback died is handed over alone, so that it takes nobody along.
+            let blocked = item.deaths() > 0 || others.iter().any(|other| other.is_beside(&item));
             let ours = !blocked && {
                 let subscriptions = self.subscriptions.borrow();
                 let route = subscriptions.route(self.topics, item.topic(), item.value());
                 matches!(route, Route::To(theirs, _) if Rc::ptr_eq(&theirs, subscription))
             };
-            if ours {
+            if ours && !self.handler.wants(&item) {
+                self.settle(&item, Outcome::Skipped)?;
+            } else if ours {
                 list.push(item);
             } else {
                 others.push(item);
@@ -296,27 +339,39 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         for item in others.iter().rev() {
             self.source.put_back(item, false);
         }
-        let handled = match self.handler.handle_batch(subscription, &list) {
-            Ok(()) => {
-                for item in &list {
-                    self.source.done(item);
-                }
-                return Ok(Step::Handled(list.len() as u64));
-            }
-            Err((handled, abort)) => (handled.min(list.len() - 1), abort),
+        let (done, outcome) = self.handler.handle_batch(subscription, &list);
+        if let Outcome::Gone(abort) = outcome {
+            return Err(abort);
+        }
+        let done = match outcome {
+            Outcome::Handled => list.len(),
+            _ => done.min(list.len() - 1),
         };
-        let (done, abort) = handled;
-        count(&self.tally.failures);
         for item in &list[..done] {
             self.source.done(item);
         }
-        for (place, item) in list.iter().enumerate().skip(done).rev() {
-            self.source.put_back(item, place == done);
+        let Some((failed, rest)) = list[done..].split_first() else {
+            return Ok(Step::Handled(done as u64));
+        };
+        if let (Promise::AtMostOnce, Outcome::Dropped) = (&self.promise, &outcome) {
+            // The list had its one try.
+            for item in rest {
+                count(&self.tally.dropped);
+                self.source.done(item);
+            }
+        } else {
+            for item in rest.iter().rev() {
+                self.source.put_back(item, false);
+            }
         }
-        self.tally
-            .handled
-            .set(self.tally.handled.get() + done as u64);
-        Err(abort)
+        match self.settle(failed, outcome) {
+            Ok(Step::Handled(more)) => Ok(Step::Handled(done as u64 + more)),
+            Err(abort) => {
+                add(&self.tally.handled, done as u64);
+                Err(abort)
+            }
+            other => other,
+        }
     }
 
     fn tell_mismatch(&self, item: &S::Item, envelope: &Scanned<'_>) {

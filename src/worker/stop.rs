@@ -86,6 +86,12 @@ impl StopSignal {
         SIGNALLED.store(true, Ordering::Relaxed);
     }
 
+    /// True once a signal has asked.
+    #[must_use]
+    pub fn is_signalled() -> bool {
+        SIGNALLED.load(Ordering::Relaxed)
+    }
+
     /// Why to stop, if it was asked for.
     #[inline]
     #[must_use]

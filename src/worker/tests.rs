@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Handler, Item, Limits, Reason, Source, StopSignal, Tally, Worker};
+use super::{
+    Ending, Graves, Handler, Item, Letter, Limits, Outcome, Promise, Reason, Source, StopSignal,
+    Tally, Transactions, Worker,
+};
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::assignment::Watcher;
@@ -30,6 +33,14 @@ impl Item for Number {
 
     fn is_beside(&self, other: &Self) -> bool {
         self.topic == other.topic
+    }
+
+    fn place(&self) -> (String, i32, i64) {
+        (self.topic.to_owned(), 0, i64::from(self.place))
+    }
+
+    fn deaths(&self) -> u32 {
+        0
     }
 }
 
@@ -69,6 +80,22 @@ impl Source for Numbers {
         self.hand.borrow_mut().push_front(item.clone());
     }
 
+    fn park(&self, item: &Number, _: Duration) {
+        self.failed.set(self.failed.get() + 1);
+        self.ahead.borrow_mut().push_back(item.clone());
+    }
+
+    fn tend(&self) {}
+
+    fn commit_ahead(&self, _: Duration) -> bool {
+        self.commits.set(self.commits.get() + 1);
+        !self.undelivered.get()
+    }
+
+    fn drop_hand(&self) -> u64 {
+        self.hand.borrow_mut().drain(..).count() as u64
+    }
+
     fn serve_events<W: Watcher>(&self, _: &W) -> Result<(), W::Abort> {
         Ok(())
     }
@@ -98,11 +125,19 @@ impl Source for Numbers {
     }
 }
 
-type Told = Box<dyn Fn(u32) -> Result<(), String>>;
+type Told = Box<dyn Fn(u32) -> Outcome<String>>;
+
+fn letter(reason: &str) -> Letter {
+    Letter {
+        class: "Boom".to_owned(),
+        reason: reason.to_owned(),
+        attempts: 1,
+    }
+}
 
 struct Script {
     tell: Told,
-    rejected: Cell<u32>,
+    buried: RefCell<Vec<u32>>,
     lists: RefCell<Vec<Vec<u32>>>,
 }
 
@@ -126,26 +161,37 @@ impl Handler<Number> for Script {
         _: &Rc<Subscription<()>>,
         item: &Number,
         _: Option<&Scanned<'_>>,
-    ) -> Result<(), String> {
+    ) -> Outcome<String> {
         (self.tell)(item.place)
     }
 
-    fn handle_batch(
-        &self,
-        _: &Rc<Subscription<()>>,
-        items: &[Number],
-    ) -> Result<(), (usize, String)> {
+    fn handle_batch(&self, _: &Rc<Subscription<()>>, items: &[Number]) -> (usize, Outcome<String>) {
         self.lists
             .borrow_mut()
             .push(items.iter().map(|item| item.place).collect());
         for (place, item) in items.iter().enumerate() {
-            (self.tell)(item.place).map_err(|why| (place, why))?;
+            match (self.tell)(item.place) {
+                Outcome::Handled => {}
+                other => return (place, other),
+            }
         }
-        Ok(())
+        (items.len(), Outcome::Handled)
     }
 
-    fn reject(&self, _: &Number, _: &Error) -> Result<()> {
-        self.rejected.set(self.rejected.get() + 1);
+    fn wants(&self, _: &Number) -> bool {
+        true
+    }
+
+    fn worn_out(&self, _: &Number) -> Option<Letter> {
+        None
+    }
+
+    fn not_an_envelope(&self, reason: &Error) -> Letter {
+        letter(reason.message())
+    }
+
+    fn bury(&self, item: &Number, _: &Letter) -> Result<()> {
+        self.buried.borrow_mut().push(item.place);
         Ok(())
     }
 
@@ -184,7 +230,7 @@ fn scene(style: Style, channel_names: &[&str], tell: Told, stop: &Rc<StopSignal>
         source: Numbers::default(),
         handler: Script {
             tell,
-            rejected: Cell::new(0),
+            buried: RefCell::default(),
             lists: RefCell::default(),
         },
         subscriptions: RefCell::new(subscriptions),
@@ -216,7 +262,13 @@ impl Scene {
     }
 
     fn run(&self, limits: Limits) -> Result<(u64, Reason), String> {
+        self.run_with(Promise::AtLeastOnce, limits)
+    }
+
+    fn run_with(&self, promise: Promise<'_>, limits: Limits) -> Result<(u64, Reason), String> {
         Worker {
+            promise,
+            graves: Graves::default(),
             source: &self.source,
             handler: &self.handler,
             subscriptions: &self.subscriptions,
@@ -238,9 +290,8 @@ fn limits() -> Limits {
     }
 }
 
-#[allow(clippy::unnecessary_wraps)] // the shape of a handler
-fn all_is_well(_: u32) -> Result<(), String> {
-    Ok(())
+fn all_is_well(_: u32) -> Outcome<String> {
+    Outcome::Handled
 }
 
 #[test]
@@ -273,7 +324,7 @@ fn a_callback_can_ask_to_stop() {
         if number == 3 {
             asked.ask();
         }
-        Ok(())
+        Outcome::Handled
     };
     let scene = scene(Style::Single, &["a"], Box::new(tell), &stop);
     scene.put(0..10, "t_a", "a");
@@ -284,9 +335,9 @@ fn a_callback_can_ask_to_stop() {
 fn a_failed_record_is_put_back_as_another_attempt_and_those_before_it_are_committed() {
     let tell = |number| {
         if number == 5 {
-            Err("boom".to_owned())
+            Outcome::Stop("boom".to_owned())
         } else {
-            Ok(())
+            Outcome::Handled
         }
     };
     let scene = scene(Style::Single, &["a"], Box::new(tell), &Rc::default());
@@ -343,9 +394,9 @@ fn lists_keep_the_order_of_their_partitions() {
 fn a_list_says_how_far_it_came() {
     let tell = |number| {
         if number == 2 {
-            Err("boom".to_owned())
+            Outcome::Stop("boom".to_owned())
         } else {
-            Ok(())
+            Outcome::Handled
         }
     };
     let scene = scene(Style::Batch, &["a"], Box::new(tell), &Rc::default());
@@ -368,5 +419,104 @@ fn what_is_no_envelope_is_kept_and_passed() {
     };
     scene.source.ahead.borrow_mut().push_back(broken);
     assert_eq!(scene.run(limits()), Ok((1, Reason::Empty)));
-    assert_eq!(scene.handler.rejected.get(), 1);
+    assert_eq!(*scene.handler.buried.borrow(), [0]);
+}
+
+#[test]
+fn one_that_fails_is_tried_again_and_the_others_go_on() {
+    let tries = Cell::new(0);
+    let tell = move |number| {
+        if number == 1 && tries.replace(tries.get() + 1) < 2 {
+            return Outcome::Again(Duration::ZERO);
+        }
+        Outcome::Handled
+    };
+    let scene = scene(Style::Single, &["a"], Box::new(tell), &Rc::default());
+    scene.put(0..4, "t_a", "a");
+    assert_eq!(scene.run(limits()), Ok((4, Reason::Empty)));
+    assert_eq!(*scene.source.done.borrow(), [0, 2, 3, 1]);
+    assert_eq!(
+        (scene.tally.failures.get(), scene.tally.retries.get()),
+        (2, 2)
+    );
+}
+
+#[test]
+fn one_that_is_given_up_counts_as_done() {
+    let tell = |number| match number {
+        1 => Outcome::GivenUp(letter("no")),
+        _ => Outcome::Handled,
+    };
+    let scene = scene(Style::Batch, &["a"], Box::new(tell), &Rc::default());
+    scene.put(0..4, "t_a", "a");
+    assert_eq!(scene.run(limits()), Ok((4, Reason::Empty)));
+    assert_eq!(*scene.handler.buried.borrow(), [1]);
+    assert_eq!(scene.tally.dead_lettered.get(), 1);
+}
+
+#[test]
+fn at_most_once_commits_first_and_drops_what_it_cannot_commit() {
+    let scene = scene(Style::Single, &["a"], Box::new(all_is_well), &Rc::default());
+    scene.put(0..4, "t_a", "a");
+    assert_eq!(
+        scene.run_with(Promise::AtMostOnce, limits()),
+        Ok((4, Reason::Empty))
+    );
+    scene.source.undelivered.set(true);
+    scene.put(4..6, "t_a", "a");
+    // Only the periodic commits of at-least-once fail here as well.
+    let dropped = Limits {
+        batch: 1,
+        ..limits()
+    };
+    assert!(scene.run_with(Promise::AtMostOnce, dropped).is_err());
+    assert_eq!(scene.source.done.borrow().len(), 4);
+}
+
+#[derive(Default)]
+struct Ledger {
+    began: Cell<u32>,
+    committed: Cell<u32>,
+    aborted: Cell<u32>,
+}
+
+impl Transactions for Ledger {
+    fn begin(&self) -> Result<bool> {
+        self.began.set(self.began.get() + 1);
+        Ok(true)
+    }
+
+    fn commit(&self) -> Result<Ending> {
+        self.committed.set(self.committed.get() + 1);
+        Ok(Ending::Committed)
+    }
+
+    fn abort(&self) -> Result<()> {
+        self.aborted.set(self.aborted.get() + 1);
+        Ok(())
+    }
+
+    fn bound(&self) -> Duration {
+        Duration::from_secs(20)
+    }
+}
+
+#[test]
+fn a_failure_takes_the_transaction_back_and_the_letter_goes_into_the_next() {
+    let tell = |number| match number {
+        1 => Outcome::GivenUp(letter("no")),
+        _ => Outcome::Handled,
+    };
+    let scene = scene(Style::Single, &["a"], Box::new(tell), &Rc::default());
+    scene.put(0..4, "t_a", "a");
+    let ledger = Ledger::default();
+    // The source does not go back by itself: the one that failed is put back, those after it follow.
+    assert_eq!(
+        scene.run_with(Promise::ExactlyOnce(&ledger), limits()),
+        Ok((3, Reason::Empty))
+    );
+    assert_eq!(*scene.handler.buried.borrow(), [1]);
+    assert_eq!((ledger.began.get(), ledger.committed.get()), (2, 1));
+    assert_eq!((ledger.aborted.get(), scene.tally.aborted.get()), (1, 1));
+    assert_eq!(scene.tally.transactions.get(), 1);
 }

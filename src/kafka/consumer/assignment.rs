@@ -75,7 +75,9 @@ impl Consumer {
             for ((topic, number), (offset, metadata)) in names.iter().zip(&committed) {
                 state.waiting_for.remove(topic);
                 self.compare_subscriptions(&mut state, metadata);
-                state.add(topic, *number, *offset);
+                state
+                    .add(topic, *number, *offset)
+                    .remember(&metadata.deaths);
                 if *offset < 0 && self.reads_from_end && state.is_late(topic) {
                     // It appeared after we subscribed: everything in it is news.
                     let beginning = i64::from(sys::bindings::RD_KAFKA_OFFSET_BEGINNING);

@@ -1,6 +1,7 @@
 //! Commits: what was handled is told to Kafka, but only once everything the callbacks sent is acknowledged.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
@@ -9,6 +10,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use super::offsets::Metadata;
 use super::Consumer;
 use crate::clock::coarse_ms;
+use crate::config::Delivery;
 use crate::error::{Error, Result};
 use crate::kafka::native::{self, Partitions};
 use crate::process;
@@ -22,6 +24,9 @@ impl Consumer {
     /// # Errors
     /// Delivery: something a callback sent was not delivered; nothing is committed.
     pub fn commit_if_due(&self) -> Result<()> {
+        if !self.commits_afterwards() {
+            return Ok(());
+        }
         let now = coarse_ms();
         if now.saturating_sub(self.last_commit.get()) < self.config.commit_interval_ms {
             return Ok(());
@@ -52,6 +57,92 @@ impl Consumer {
     /// # Errors
     /// Delivery: something a callback sent was not delivered; nothing is committed.
     pub fn commit_now(&self, bound: Duration) -> Result<()> {
+        if !self.commits_afterwards() {
+            return Ok(());
+        }
+        self.commit(bound)
+    }
+
+    /// Tells the group whose callback died, and nothing of what else was handled since the last transaction.
+    ///
+    /// # Errors
+    /// See [`Consumer::commit_now`].
+    pub fn commit_deaths(&self, bound: Duration) -> Result<()> {
+        for partition in self.state.borrow_mut().partitions.iter_mut().flatten() {
+            partition.forget_progress();
+        }
+        self.commit(bound)
+    }
+
+    /// True for at-least-once. At-most-once commits ahead, and exactly-once in its transactions.
+    #[inline]
+    fn commits_afterwards(&self) -> bool {
+        self.config.delivery == Delivery::AtLeastOnce
+    }
+
+    /// What the group may be told within a transaction: everything handled since the last one.
+    pub fn offsets(&self) -> Partitions {
+        let mut list = Partitions::new();
+        self.add_offsets(&mut list);
+        list
+    }
+
+    /// The transaction with these offsets is committed.
+    pub fn committed_with(&self, offsets: &Partitions) {
+        let mut state = self.state.borrow_mut();
+        for element in offsets.elements() {
+            let topic = native::topic_of(element);
+            if let Some(partition) = state.find(&topic, element.partition) {
+                partition.committed(element.offset);
+            }
+        }
+        self.stats.commits.set(self.stats.commits.get() + 1);
+    }
+
+    /// Commits the offsets after everything in hand, before any of it is handled; false where Kafka did not take them.
+    pub fn commit_ahead(&self, bound: Duration) -> bool {
+        let mut list = Partitions::new();
+        {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            let mut ends: BTreeMap<usize, i64> = BTreeMap::new();
+            for raw in state.hand.clone() {
+                // SAFETY: in hand, so alive.
+                let message = unsafe { &*raw };
+                if message.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    if let Some(slot) = Self::slot(state, message) {
+                        ends.insert(slot, message.offset + 1);
+                    }
+                }
+            }
+            let metadata = Metadata {
+                subscriptions: state.subscriptions.clone(),
+                deaths: Vec::new(),
+            }
+            .bytes();
+            for (slot, end) in ends {
+                if let Some(partition) = &state.partitions[slot] {
+                    let element = list.add(&partition.topic, partition.number, end);
+                    Partitions::set_metadata(element, &metadata);
+                }
+            }
+        }
+        if list.elements().is_empty() {
+            return true;
+        }
+        let before = self.stats.commits.get();
+        let until = Instant::now() + crate::clock::bounded(bound);
+        if !self.ask(&list) {
+            return false;
+        }
+        while self.state.borrow().commit_under_way && Instant::now() < until {
+            self.read_answers(until.saturating_duration_since(Instant::now()));
+        }
+        let refused = std::mem::take(&mut self.state.borrow_mut().commit_under_way);
+        !refused && self.stats.commits.get() > before
+    }
+
+    fn commit(&self, bound: Duration) -> Result<()> {
         let until = Instant::now() + crate::clock::bounded(bound);
         while self.state.borrow().commit_under_way && Instant::now() < until {
             self.read_answers(until.saturating_duration_since(Instant::now()));
@@ -68,20 +159,7 @@ impl Consumer {
     /// Sends the request; false where there is nothing to commit, or acknowledgements are missing still.
     fn request(&self, until: Instant) -> Result<bool> {
         let mut list = Partitions::new();
-        {
-            let state = self.state.borrow();
-            let metadata = Metadata {
-                subscriptions: state.subscriptions.clone(),
-                attempts: 0,
-            }
-            .bytes();
-            for partition in state.partitions.iter().flatten() {
-                if let Some(offset) = partition.committable() {
-                    let element = list.add(&partition.topic, partition.number, offset);
-                    Partitions::set_metadata(element, &metadata);
-                }
-            }
-        }
+        self.add_offsets(&mut list);
         // With nothing to commit there is nothing to wait for.
         let until = if list.elements().is_empty() {
             Instant::now()
@@ -92,6 +170,26 @@ impl Consumer {
         if !self.deliveries_settled(until)? || list.elements().is_empty() {
             return Ok(false);
         }
+        Ok(self.ask(&list))
+    }
+
+    fn add_offsets(&self, list: &mut Partitions) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        for partition in state.partitions.iter_mut().flatten() {
+            if let Some(offset) = partition.committable() {
+                let metadata = Metadata {
+                    subscriptions: state.subscriptions.clone(),
+                    deaths: partition.obituary(),
+                };
+                let element = list.add(&partition.topic, partition.number, offset);
+                Partitions::set_metadata(element, &metadata.bytes());
+                partition.told();
+            }
+        }
+    }
+
+    fn ask(&self, list: &Partitions) -> bool {
         // SAFETY: a live client and our own queue; the list is copied.
         let code = unsafe {
             sys::bindings::rd_kafka_commit_queue(
@@ -109,7 +207,7 @@ impl Consumer {
                 .set(self.stats.commit_failures.get() + 1);
         }
         self.state.borrow_mut().commit_under_way = sent;
-        Ok(sent)
+        sent
     }
 
     /// Waits until everything that was sent for the records is acknowledged.

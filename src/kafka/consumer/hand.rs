@@ -1,23 +1,23 @@
-//! The records in hand: fetched in batches, handed out one by one, given back when they are handled.
+//! The records in hand: fetched in batches, handed  one by one, given back when they are handled.
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::offsets::Partition;
-use super::state::{Raw, State};
+use super::state::{Out, Raw, State};
 use super::Consumer;
+use crate::clock::coarse_ms;
 use crate::kafka::native;
 use crate::kafka::producer::delivery::{self, Header};
-use crate::topic::TopicFilter;
 
 /// A record in hand. Valid until it is done or put back.
 #[derive(Clone)]
 pub struct Record {
-    raw: Raw,
+    pub(super) raw: Raw,
     pub(super) slot: usize,
     /// Its topic.
     pub topic: Rc<str>,
@@ -27,6 +27,8 @@ pub struct Record {
     pub offset: i64,
     /// 1 for the first try.
     pub attempt: u32,
+    /// The tries until its callback last died, by `exit` or a fatal error; 0 where it never did.
+    pub deaths: u32,
 }
 
 impl Record {
@@ -70,10 +72,12 @@ impl Consumer {
     pub fn fetch(&self, wait: Duration, most: usize) {
         self.refresh_missing();
         self.look_for_kafka();
+        self.let_go_on();
         if !self.state.borrow().hand.is_empty() {
             return;
         }
-        let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        self.polled.set(coarse_ms());
+        let wait = self.until_due(wait);
         // SAFETY: messages handed out by librdkafka are ours until destroyed; callbacks run in here only note events.
         unsafe {
             // Waiting for a whole batch would cost latency: wait for one, then take what is there.
@@ -122,18 +126,28 @@ impl Consumer {
         }
     }
 
-    /// Takes the next record in hand; errors and ends of partitions among them are dealt with on the way.
+    /// Takes the next record: one that waits for another try first, where it is due. Errors and ends of partitions are dealt with
+    /// on the way.
     pub fn next(&self) -> Option<Record> {
         loop {
             let mut state = self.state.borrow_mut();
-            let raw = state.hand.pop_front()?;
+            let state = &mut *state;
+            let due = if state.parked.is_empty() {
+                None
+            } else {
+                state.parked.take_due(Instant::now())
+            };
+            let (raw, lane) = match due {
+                Some((lane, raw)) => (raw, Some(lane)),
+                None => (state.hand.pop_front()?, None),
+            };
             // SAFETY: in hand, so alive.
             let message = unsafe { &*raw };
-            let slot = Self::slot(&mut state, message);
+            let slot = Self::slot(state, message);
             if message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 // SAFETY: destroyed once, here.
                 unsafe {
-                    self.on_message_error(&mut state, raw, slot);
+                    self.on_message_error(state, raw, slot);
                     sys::rd_kafka_message_destroy(raw);
                 }
                 continue;
@@ -145,35 +159,25 @@ impl Consumer {
                 unsafe { sys::rd_kafka_message_destroy(raw) };
                 continue;
             };
-            state.current.push((raw, slot));
-            let attempt = 1 + state
-                .attempts
-                .get(&(slot, message.offset))
-                .copied()
-                .unwrap_or(0);
-            let Some(partition) = state.partitions[slot].as_mut() else {
+            if lane.is_none() && self.has_to_wait(state, raw, slot) {
                 continue;
-            };
-            partition.came(message.offset);
-            let record = Record {
-                raw,
-                slot,
-                topic: Rc::clone(&partition.topic),
-                partition: message.partition,
-                offset: message.offset,
-                attempt,
-            };
-            self.stats.consumed.set(self.stats.consumed.get() + 1);
-            self.stats
-                .bytes
-                .set(self.stats.bytes.get() + (message.len + message.key_len) as u64);
+            }
+            let is_first = lane.is_none();
+            state.current.push(Out { raw, slot, lane });
+            let record = state.record(raw, slot)?;
+            if is_first {
+                if let Some(partition) = state.partitions[slot].as_mut() {
+                    partition.came(message.offset);
+                }
+                self.count_consumed(raw);
+            }
             return Some(record);
         }
     }
 
     /// The slot of a message's partition, where it is assigned to us.
     #[inline]
-    fn slot(state: &mut State, message: &sys::rd_kafka_message_t) -> Option<usize> {
+    pub(super) fn slot(state: &mut State, message: &sys::rd_kafka_message_t) -> Option<usize> {
         if let Some((topic, partition, slot)) = state.recent {
             if topic == message.rkt && partition == message.partition {
                 return Some(slot);
@@ -220,30 +224,33 @@ impl Consumer {
 
     fn give_back(&self, record: &Record, note: impl FnOnce(&mut Partition)) {
         let mut state = self.state.borrow_mut();
-        if let Some(place) = state.current.iter().position(|(raw, _)| *raw == record.raw) {
-            state.current.swap_remove(place);
-            // SAFETY: it was in hand, and is not any more.
-            unsafe { sys::rd_kafka_message_destroy(record.raw) };
-            if let Some(partition) = state.partitions[record.slot].as_mut() {
+        let Some(out) = state.take_out(record.raw) else {
+            return;
+        };
+        // SAFETY: it was in hand, and is not any more.
+        unsafe { sys::rd_kafka_message_destroy(record.raw) };
+        if let Some(partition) = state.partitions[record.slot].as_mut() {
+            if out.lane.is_some() {
+                partition.handled(record.offset);
+            } else {
                 note(partition);
             }
-            if !state.attempts.is_empty() {
-                state.attempts.remove(&(record.slot, record.offset));
-            }
+        }
+        if let Some(lane) = out.lane {
+            state.parked.advance(&lane, Instant::now());
+        }
+        if !state.attempts.is_empty() {
+            state.attempts.remove(&(record.slot, record.offset));
         }
     }
 
     /// The record was not handled: it comes again next, as another attempt if `failed`.
     pub fn put_back(&self, record: &Record, failed: bool) {
         let mut state = self.state.borrow_mut();
-        if let Some(place) = state.current.iter().position(|(raw, _)| *raw == record.raw) {
-            state.current.swap_remove(place);
-            state.hand.push_front(record.raw);
+        if let Some(out) = state.take_out(record.raw) {
+            state.back(out);
             if failed {
-                *state
-                    .attempts
-                    .entry((record.slot, record.offset))
-                    .or_insert(0) += 1;
+                state.failed(record.slot, record.offset);
             }
         }
     }
@@ -251,69 +258,58 @@ impl Consumer {
     /// Whatever is still out (a fatal error skipped the rest of the loop) counts as not handled.
     pub fn put_back_all(&self) {
         let mut state = self.state.borrow_mut();
-        while let Some((raw, _)) = state.current.pop() {
-            state.hand.push_front(raw);
+        while let Some(out) = state.current.pop() {
+            state.back(out);
         }
     }
 
-    /// True where records are in hand.
+    /// The callback of this record is about to die, or has: it counts as a try, and the group is told with the next commit.
+    pub fn died(&self, record: &Record) {
+        let mut state = self.state.borrow_mut();
+        if let Some(partition) = state.partitions[record.slot].as_mut() {
+            partition.died(record.offset, record.attempt);
+        }
+        // They are among the tries that were just noted.
+        state.attempts.remove(&(record.slot, record.offset));
+    }
+
+    /// True where something before this record waits for another try: a commit cannot pass it.
+    #[must_use]
+    pub fn is_blocked(&self, record: &Record) -> bool {
+        let state = self.state.borrow();
+        let partition = state.partitions[record.slot].as_ref();
+        partition.is_some_and(|partition| partition.waits_before(record.offset))
+    }
+
+    /// What is being handled at this moment.
+    #[must_use]
+    pub fn in_hand(&self) -> Vec<Record> {
+        let state = self.state.borrow();
+        let out = state.current.iter();
+        out.filter_map(|out| state.record(out.raw, out.slot))
+            .collect()
+    }
+
+    /// Gives up everything that was fetched and not handed over; how many records that were.
+    pub fn drop_hand(&self) -> u64 {
+        let mut state = self.state.borrow_mut();
+        let hand = std::mem::take(&mut state.hand);
+        let mut records = 0;
+        for raw in hand {
+            // SAFETY: in hand, so alive; destroyed once, here.
+            unsafe {
+                records += u64::from((*raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR);
+                sys::rd_kafka_message_destroy(raw);
+            }
+        }
+        records
+    }
+
+    /// True where there is something to hand over.
     #[must_use]
     pub fn has_records(&self) -> bool {
-        !self.state.borrow().hand.is_empty()
-    }
-
-    /// # Safety
-    /// `raw` must be alive.
-    unsafe fn on_message_error(&self, state: &mut State, raw: Raw, slot: Option<usize>) {
-        let message = &*raw;
-        let topic = if message.rkt.is_null() {
-            String::new()
-        } else {
-            native::text(sys::rd_kafka_topic_name(message.rkt))
-        };
-        let reason = native::text(sys::rd_kafka_message_errstr(raw));
-        match message.err {
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                self.heard_from_kafka();
-                if let Some(partition) = slot.and_then(|slot| state.partitions[slot].as_mut()) {
-                    partition.ended(message.offset);
-                }
-            }
-            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC => {
-                self.heard_from_kafka();
-                if state.filters.contains(&TopicFilter::Exact(topic.clone())) {
-                    state.late.insert(topic.clone());
-                    state.waiting_for.insert(topic);
-                }
-            }
-            code => self.complain(state, code, &reason, &topic),
-        }
-    }
-
-    pub(super) fn complain(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
-        state.last_error = Some(reason.to_owned());
-        match code {
-            Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => self.connected.set(false),
-            Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
-            | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
-            | Code::RD_KAFKA_RESP_ERR__FATAL => {
-                let place = if topic.is_empty() {
-                    String::new()
-                } else {
-                    format!(", topic \"{topic}\"")
-                };
-                let doing = format!(
-                    "Kafka at {} refuses consumer group \"{}\"{place}",
-                    self.config.brokers, self.config.consumer_group
-                );
-                state.refused = Some(native::to_error(code, &doing, reason, &self.config.brokers));
-            }
-            _ => {}
-        }
+        let state = self.state.borrow();
+        let is_due = |due| due <= Instant::now();
+        !state.hand.is_empty() || state.parked.next_due().is_some_and(is_due)
     }
 }

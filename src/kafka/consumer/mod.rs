@@ -9,11 +9,14 @@ pub mod assignment;
 mod commit;
 mod hand;
 pub mod offsets;
+mod parked;
 mod position;
 mod rebalance;
 mod source;
 mod state;
+mod trouble;
 mod view;
+mod waiting;
 
 pub use hand::Record;
 pub use position::Position;
@@ -66,6 +69,7 @@ pub struct Consumer {
     pub(super) sees_ends: bool,
     pub(super) last_commit: Cell<u64>,
     refreshed: Cell<Instant>,
+    polled: Cell<u64>,
     connected: Cell<bool>,
     asked: Cell<Option<Instant>>,
     connected_at: Cell<Option<Instant>>,
@@ -130,11 +134,17 @@ impl Consumer {
             sees_ends,
             last_commit: Cell::new(crate::clock::coarse_ms()),
             refreshed: Cell::new(Instant::now()),
+            polled: Cell::new(0),
             connected: Cell::new(false),
             asked: Cell::new(Some(Instant::now())),
             connected_at: Cell::new(None),
             closed: Cell::new(false),
         })
+    }
+
+    /// The client, for what only transactions need.
+    pub(super) fn client(&self) -> *mut sys::rd_kafka_t {
+        self.client
     }
 
     /// Its configuration.
@@ -212,44 +222,52 @@ impl Consumer {
             return;
         }
         self.events.closing.store(true, Ordering::Release);
-        let mut state = self.state.borrow_mut();
-        let out = std::mem::take(&mut state.current);
-        state.hand.extend(out.into_iter().map(|(raw, _)| raw));
+        let given_back = self.state.borrow_mut().take_all();
         // SAFETY: messages first, then the group, then the queues, then the client; each once.
         unsafe {
-            for raw in state.hand.drain(..) {
+            for raw in given_back {
                 sys::rd_kafka_message_destroy(raw);
-            }
-            while let Some(event) = self.events.next() {
-                if let Event::Assign(list) | Event::Revoke(list) = event {
-                    rebalance::unassign(self.client, list.raw());
-                }
             }
             let farewell = sys::rd_kafka_queue_new(self.client);
             native::take_error(sys::bindings::rd_kafka_consumer_close_queue(
                 self.client,
                 farewell,
             ));
+            while let Some(event) = self.events.next() {
+                if let Event::Assign(_) | Event::Revoke(_) = event {
+                    // The group waits for an answer that nobody gave in time. From here on any answer counts as giving up
+                    // everything; before the call above, one to an assignment would have been refused, and it would wait on.
+                    sys::bindings::rd_kafka_assign(self.client, std::ptr::null());
+                }
+            }
             let until = Instant::now() + crate::clock::bounded(Duration::from_secs(3));
-            while sys::bindings::rd_kafka_consumer_closed(self.client) == 0
-                && Instant::now() < until
-            {
+            let mut closed = false;
+            while !closed && Instant::now() < until {
                 // As messages: what was fetched ahead cannot be served by callbacks.
                 let late = sys::bindings::rd_kafka_consume_queue(farewell, 50);
                 if !late.is_null() {
                     sys::rd_kafka_message_destroy(late);
                 }
+                closed = sys::bindings::rd_kafka_consumer_closed(self.client) != 0;
             }
             sys::rd_kafka_queue_destroy(farewell);
             sys::rd_kafka_queue_destroy(self.queue);
             sys::rd_kafka_queue_destroy(self.commits);
-            sys::bindings::rd_kafka_destroy_flags(self.client, NO_CONSUMER_CLOSE);
+            // A group that did not let go in time would keep librdkafka waiting for it, without a bound.
+            let flags = if closed {
+                NO_CONSUMER_CLOSE
+            } else {
+                NO_CONSUMER_CLOSE | IMMEDIATE
+            };
+            sys::bindings::rd_kafka_destroy_flags(self.client, flags);
         }
     }
 }
 
 /// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: we have closed it ourselves, within a bound.
 const NO_CONSUMER_CLOSE: i32 = 8;
+/// `RD_KAFKA_DESTROY_F_IMMEDIATE`: the client's threads end by themselves, and nobody waits for them.
+const IMMEDIATE: i32 = 4;
 
 impl Drop for Consumer {
     fn drop(&mut self) {

@@ -1,11 +1,12 @@
 //! How far each assigned partition has been handled, and what a commit may therefore say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 /// A partition of this consumer's assignment.
+#[allow(clippy::struct_excessive_bools)] // four things that can be true of it, in any combination
 #[derive(Debug)]
 pub struct Partition {
     /// Topic name, shared with the messages that come from it.
@@ -24,6 +25,14 @@ pub struct Partition {
     held: bool,
     /// Where the partition ended when its end was last reported; -1 where records came since.
     end: i64,
+    /// Records whose callbacks died, and how often they were tried until then.
+    deaths: BTreeMap<i64, u32>,
+    /// Deaths that no commit has told of yet.
+    untold: bool,
+    /// Paused by us, because it ran too far past what can be committed.
+    pub held_back: bool,
+    /// Paused by the application.
+    pub paused: bool,
 }
 
 impl Partition {
@@ -39,6 +48,10 @@ impl Partition {
             began: -1,
             held: false,
             end: -1,
+            deaths: BTreeMap::new(),
+            untold: false,
+            held_back: false,
+            paused: false,
         }
     }
 
@@ -75,15 +88,76 @@ impl Partition {
         self.next = offset + 1;
     }
 
-    /// Where to read on if nothing since the last commit counts; `None` where nothing was read.
-    #[must_use]
-    pub fn last_certain(&self) -> Option<i64> {
-        let certain = if self.committed >= 0 {
+    /// The last offset that is certain: the group's, or where this assignment began; -1 for neither.
+    const fn certain(&self) -> i64 {
+        if self.committed >= 0 {
             self.committed
         } else {
             self.began
-        };
-        (self.next >= 0 && certain >= 0).then_some(certain)
+        }
+    }
+
+    /// Where to read on if nothing since the last commit counts; `None` where nothing was read.
+    #[must_use]
+    pub fn last_certain(&self) -> Option<i64> {
+        (self.next >= 0 && self.certain() >= 0).then_some(self.certain())
+    }
+
+    /// How many records were taken past the first one that is still open.
+    #[must_use]
+    pub fn ahead(&self) -> usize {
+        let first = self.open.first().copied().unwrap_or(self.next);
+        usize::try_from(self.next - first).unwrap_or(0)
+    }
+
+    /// The callback of a record died, by `exit` or a fatal error, in this try.
+    pub fn died(&mut self, offset: i64, tries: u32) {
+        if self.began < 0 {
+            self.began = offset;
+        }
+        self.untold = true;
+        self.deaths.insert(offset, tries);
+    }
+
+    /// True where a record before this one is still open, so that no commit can pass this one.
+    #[must_use]
+    pub fn waits_before(&self, offset: i64) -> bool {
+        self.open.first().is_some_and(|first| *first < offset)
+    }
+
+    /// How often a record was tried until its callback died; 0 where it did not.
+    #[inline]
+    #[must_use]
+    pub fn deaths(&self, offset: i64) -> u32 {
+        if self.deaths.is_empty() {
+            return 0;
+        }
+        self.deaths.get(&offset).copied().unwrap_or(0)
+    }
+
+    /// What the member before us wrote beside its offset.
+    pub fn remember(&mut self, deaths: &[(i64, i64, u32)]) {
+        for (first, count, times) in deaths {
+            let last = first.saturating_add((*count).clamp(0, MOST_DEATHS));
+            self.deaths
+                .extend((*first..last).map(|offset| (offset, *times)));
+        }
+    }
+
+    /// The same for the next commit: neighbours that died equally often as one entry.
+    #[must_use]
+    pub fn obituary(&self) -> Vec<(i64, i64, u32)> {
+        let mut runs: Vec<(i64, i64, u32)> = Vec::new();
+        for (&offset, &times) in &self.deaths {
+            match runs.last_mut() {
+                Some((first, count, same)) if *first + *count == offset && *same == times => {
+                    *count += 1;
+                }
+                _ => runs.push((offset, 1, times)),
+            }
+        }
+        runs.truncate(MOST_RUNS);
+        runs
     }
 
     /// From now on nothing of this partition is committed.
@@ -96,6 +170,11 @@ impl Partition {
         self.next = next;
         self.open.clear();
         self.end = -1;
+    }
+
+    /// Nothing handled since the last commit counts: what comes next is read from there by somebody else.
+    pub fn forget_progress(&mut self) {
+        self.moved(-1);
     }
 
     /// A record comes into hand. One from before the end, put back and taken again, does not make the end unknown: librdkafka
@@ -124,16 +203,30 @@ impl Partition {
         self.next
     }
 
-    /// What the group may commit: up to the lowest record that is still open.
+    /// What the group may commit: up to the lowest record that is still open; the same offset again where there is something
+    /// to tell beside it.
     #[must_use]
     pub fn committable(&self) -> Option<i64> {
-        let offset = self.open.first().copied().unwrap_or(self.next);
-        (!self.held && offset >= 0 && offset != self.committed).then_some(offset)
+        let reached = self.open.first().copied().unwrap_or(self.next);
+        let offset = if reached < 0 && self.untold {
+            self.certain()
+        } else {
+            reached
+        };
+        (!self.held && offset >= 0 && (offset != self.committed || self.untold)).then_some(offset)
     }
 
     /// The group's offset is now this.
     pub fn committed(&mut self, offset: i64) {
         self.committed = offset;
+        if !self.deaths.is_empty() {
+            self.deaths = self.deaths.split_off(&offset);
+        }
+    }
+
+    /// A commit that carries the deaths is on its way.
+    pub fn told(&mut self) {
+        self.untold = false;
     }
 
     /// What Kafka has from this group; -1 for nothing.
@@ -149,15 +242,16 @@ pub struct Metadata {
     /// A hash of the member's subscriptions: members of one group that read a shared topic should have the same.
     #[serde(rename = "s", default, skip_serializing_if = "String::is_empty")]
     pub subscriptions: String,
-    /// Attempts of the record at the committed offset that ended by `exit` or a fatal error.
-    #[serde(rename = "a", default, skip_serializing_if = "is_zero")]
-    pub attempts: u32,
+    /// Records at or after the committed offset whose callbacks died by `exit` or a fatal error: first offset, how many in a row,
+    /// how often they were tried.
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub deaths: Vec<(i64, i64, u32)>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for this signature
-const fn is_zero(value: &u32) -> bool {
-    *value == 0
-}
+/// Kafka takes 4096 bytes of metadata; with more than so many records dead the rest begins to count again.
+const MOST_RUNS: usize = 60;
+/// A run longer than any list of records was not written by us.
+const MOST_DEATHS: i64 = 100_000;
 
 impl Metadata {
     /// Reads what another member wrote; anything that is not ours counts as nothing.
@@ -235,6 +329,39 @@ mod tests {
     }
 
     #[test]
+    fn a_death_is_told_even_where_nothing_else_is() {
+        let mut partition = partition();
+        partition.died(4, 1);
+        assert_eq!(partition.committable(), Some(4));
+        partition.told();
+        partition.committed(4);
+        assert_eq!(partition.committable(), None);
+        let mut next = Partition::new("t".into(), 0, 4);
+        next.remember(&partition.obituary());
+        assert_eq!(next.deaths(4), 1);
+        next.died(4, 2);
+        next.died(5, 1);
+        next.died(6, 1);
+        assert_eq!(next.obituary(), [(4, 1, 2), (5, 2, 1)]);
+        assert_eq!(next.committable(), Some(4));
+        next.passed(4);
+        next.told();
+        next.committed(5);
+        assert_eq!(next.obituary(), [(5, 2, 1)]);
+    }
+
+    #[test]
+    fn how_far_it_runs_ahead_of_an_open_record() {
+        let mut partition = partition();
+        partition.taken(3);
+        assert_eq!(partition.ahead(), 1);
+        partition.passed(9);
+        assert_eq!(partition.ahead(), 7);
+        partition.handled(3);
+        assert_eq!(partition.ahead(), 0);
+    }
+
+    #[test]
     fn gaps_in_offsets_mean_nothing() {
         let mut partition = partition();
         partition.passed(3);
@@ -246,7 +373,7 @@ mod tests {
     fn metadata_survives_strangers() {
         let ours = Metadata {
             subscriptions: "ab".into(),
-            attempts: 2,
+            deaths: vec![(7, 2, 1)],
         };
         assert_eq!(Metadata::read(&ours.bytes()), ours);
         assert_eq!(Metadata::read(b"rdkafka"), Metadata::default());

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
@@ -29,7 +30,7 @@ pub enum Position {
 impl Consumer {
     /// Takes back everything handled since the last commit: it comes again. Nothing beyond can be committed, also where the
     /// partition cannot be rewound.
-    pub(super) fn rewind(&self) {
+    pub(in crate::kafka) fn rewind(&self) {
         let back: Vec<(String, i32, i64)> = {
             let state = self.state.borrow();
             let partitions = state.partitions.iter().flatten();
@@ -38,7 +39,7 @@ impl Consumer {
                 .collect()
         };
         for (topic, number, offset) in back {
-            self.state.borrow_mut().drop_from_hand(&topic, number);
+            self.state.borrow_mut().drop_everything(&topic, number);
             let rewound = self.seek_now(&topic, number, offset, "Cannot go back");
             if let Some(partition) = self.state.borrow_mut().find(&topic, number) {
                 partition.moved(-1);
@@ -77,7 +78,7 @@ impl Consumer {
                 state.seeks.insert((topic.to_owned(), partition), offset);
                 return Ok(());
             }
-            state.drop_from_hand(topic, partition);
+            state.drop_everything(topic, partition);
         }
         self.seek_now(topic, partition, offset, &place)
     }
@@ -89,11 +90,13 @@ impl Consumer {
         offset: i64,
         place: &str,
     ) -> Result<()> {
+        let bound = crate::clock::bounded(Duration::from_secs(5)).as_millis();
+        let bound = i32::try_from(bound).unwrap_or(5000);
         let mut list = Partitions::new();
         list.add(topic, partition, offset);
         // SAFETY: a live client; the list is ours.
         let failed = unsafe {
-            let error = sys::bindings::rd_kafka_seek_partitions(self.client, list.raw(), 5000);
+            let error = sys::bindings::rd_kafka_seek_partitions(self.client, list.raw(), bound);
             native::take_error(error)
         };
         let code = failed.map_or_else(|| list.elements()[0].err, |(code, _)| code);
@@ -141,9 +144,20 @@ impl Consumer {
                 return;
             }
         }
+        for (topic, number) in &chosen {
+            if let Some(partition) = self.state.borrow_mut().find(topic, *number) {
+                partition.paused = paused;
+                // What was set aside is fetched again after resume(), as everything else.
+                partition.held_back &= !paused;
+            }
+        }
         let mut list = Partitions::new();
         for (topic, number) in &chosen {
-            list.add(topic, *number, native::INVALID_OFFSET);
+            let mut state = self.state.borrow_mut();
+            let waits = state.find(topic, *number).is_some_and(|one| one.held_back);
+            if !waits {
+                list.add(topic, *number, native::INVALID_OFFSET);
+            }
         }
         // SAFETY: a live client; the list is ours.
         unsafe {

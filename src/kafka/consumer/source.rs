@@ -19,6 +19,14 @@ impl Item for Record {
     fn is_beside(&self, other: &Self) -> bool {
         self.slot == other.slot
     }
+
+    fn place(&self) -> (String, i32, i64) {
+        (self.topic.to_string(), self.partition, self.offset)
+    }
+
+    fn deaths(&self) -> u32 {
+        self.deaths
+    }
 }
 
 impl Source for Consumer {
@@ -44,6 +52,14 @@ impl Source for Consumer {
         Self::put_back(self, item, failed);
     }
 
+    fn park(&self, item: &Record, wait: Duration) {
+        Self::park(self, item, wait);
+    }
+
+    fn tend(&self) {
+        Self::tend(self);
+    }
+
     fn serve_events<W: Watcher>(&self, watcher: &W) -> Result<(), W::Abort> {
         Self::serve_events(self, watcher)
     }
@@ -54,6 +70,14 @@ impl Source for Consumer {
 
     fn commit_now(&self, bound: Duration) -> Result<()> {
         Self::commit_now(self, bound)
+    }
+
+    fn commit_ahead(&self, bound: Duration) -> bool {
+        Self::commit_ahead(self, bound)
+    }
+
+    fn drop_hand(&self) -> u64 {
+        Self::drop_hand(self)
     }
 
     fn refused(&self) -> Option<Error> {

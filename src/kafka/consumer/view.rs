@@ -62,6 +62,8 @@ impl Consumer {
         let state = self.state.borrow();
         let mut assigned = state.partitions.iter().flatten().peekable();
         state.hand.is_empty()
+            && state.parked.is_empty()
+            && state.aside.is_empty()
             && assigned.peek().is_some()
             && assigned.all(super::offsets::Partition::is_at_end)
     }

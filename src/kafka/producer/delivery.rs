@@ -9,7 +9,7 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::flight::PINNED;
-use crate::error::FailedMessage;
+use crate::error::{FailedMessage, Kind};
 use crate::kafka::native;
 use crate::spool::SpoolRecord;
 
@@ -130,6 +130,15 @@ impl Failures {
         if untold.named.len() < MOST_NAMED {
             untold.named.push_back(failed);
         }
+    }
+
+    /// Takes out the one with this id, where it was too large.
+    pub fn forgive_too_large(&self, id: &str) -> Option<String> {
+        let mut untold = self.untold.lock();
+        let mut named = untold.named.iter();
+        let place = named.position(|one| one.id == id && one.kind == Kind::MessageTooLarge)?;
+        untold.count -= 1;
+        untold.named.remove(place).map(|failed| failed.reason)
     }
 
     /// Takes them: the named ones and how many there were in all.

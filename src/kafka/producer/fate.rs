@@ -19,6 +19,12 @@ pub fn keep_or_report(producer: &Producer, reports: Vec<Undelivered>) {
     if reports.is_empty() {
         return;
     }
+    if producer.aborting.load(Ordering::Acquire) {
+        for report in reports {
+            producer.flight.settle(report.opaque);
+        }
+        return;
+    }
     let process = process::current();
     let parking = producer.parking.load(Ordering::Acquire);
     let reports = name_collisions(producer, reports);

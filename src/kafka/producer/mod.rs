@@ -57,6 +57,10 @@ pub struct Producer {
     pub(super) retired: AtomicBool,
     /// What is purged goes to the spool without counting as a failure of the next flush.
     pub(super) parking: AtomicBool,
+    /// A transaction is being taken back: what is purged was never meant to arrive.
+    pub(in crate::kafka) aborting: AtomicBool,
+    /// It sends in transactions: nothing is sent again on its behalf.
+    pub(super) transactional: bool,
     /// All brokers were reported down since the last answer.
     pub(super) down: AtomicBool,
     /// A request's flush timed out: later requests do not wait until a broker answers.
@@ -81,7 +85,38 @@ impl Producer {
     /// # Errors
     /// Configuration: properties librdkafka does not take, or a spool directory that cannot be used.
     pub fn start(config: Arc<BrokerConfig>) -> Result<Arc<Self>> {
+        let properties = config.producer_properties();
+        Self::start_with(config, properties, false)
+    }
+
+    /// One that sends in transactions, under this name. What does not become part of one is nobody's: there is no spool for it.
+    ///
+    /// # Errors
+    /// Configuration.
+    pub fn start_transactional(
+        config: Arc<BrokerConfig>,
+        id: &str,
+        timeout_ms: u64,
+    ) -> Result<Arc<Self>> {
         let mut properties = config.producer_properties();
+        let timeout = timeout_ms.to_string();
+        for (name, value) in [
+            ("transactional.id", id),
+            ("transaction.timeout.ms", &timeout),
+            // librdkafka refuses one that outlives the transaction.
+            ("message.timeout.ms", &timeout),
+        ] {
+            properties.retain(|(known, _)| known != name);
+            properties.push((name.to_owned(), value.to_owned()));
+        }
+        Self::start_with(config, properties, true)
+    }
+
+    fn start_with(
+        config: Arc<BrokerConfig>,
+        mut properties: Vec<(String, String)>,
+        transactional: bool,
+    ) -> Result<Arc<Self>> {
         crate::kafka::embedded::resolve(&config, &mut properties)?;
         let mut conf = Conf::new(&properties, "producer_config")?;
         conf.set("delivery.report.only.error", "true", "producer_config")?;
@@ -89,7 +124,7 @@ impl Producer {
         // SAFETY: the conf is ours.
         unsafe { sys::bindings::rd_kafka_conf_set_events(conf.raw(), events) };
         let spool = match &config.spool {
-            Some(directory) => {
+            Some(directory) if !transactional => {
                 let key = SpoolKey {
                     brokers: &config.brokers,
                     prefix: config.topics.prefix(),
@@ -99,7 +134,7 @@ impl Producer {
                 spool.check()?;
                 Some(spool)
             }
-            None => None,
+            _ => None,
         };
         let flight = Box::new(Flight::new(&process::current().counters));
         let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
@@ -124,6 +159,8 @@ impl Producer {
             closing: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             parking: AtomicBool::new(false),
+            aborting: AtomicBool::new(false),
+            transactional,
             down: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             last_error: Mutex::new(None),
@@ -141,6 +178,17 @@ impl Producer {
     #[must_use]
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
+    }
+
+    /// The client, for what only transactions need.
+    pub(in crate::kafka) fn client(&self) -> *mut sys::rd_kafka_t {
+        self.client
+    }
+
+    /// True in a forked child: the client belongs to the parent.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.generation != process::generation()
     }
 
     /// True once librdkafka met a fatal error, or after a fork: ask [`clients::Clients`] for the next one.
@@ -292,6 +340,17 @@ impl Producer {
     /// Everything owed is acknowledged, or its records are taken back.
     pub fn acquit(&self) {
         self.owed.store(false, Ordering::Relaxed);
+    }
+
+    /// The failure of a message that was too large is dealt with otherwise: nobody hears of it. Its reason, if there was one.
+    pub fn forgive_too_large(&self, id: &str) -> Option<String> {
+        let reason = self.failures.forgive_too_large(id)?;
+        self.failed.fetch_sub(1, Ordering::Release);
+        process::current()
+            .counters
+            .failed
+            .fetch_sub(1, Ordering::Relaxed);
+        Some(reason)
     }
 
     /// True where a broker has answered and not all have gone since.

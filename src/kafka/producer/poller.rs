@@ -236,7 +236,17 @@ impl<'a> Poller<'a> {
             process::current().log.say(
                 Level::Error,
                 format!(
-                    "Kafka client given up and replaced: {reason}. Its messages are sent again."
+                    "Kafka client given up{}: {reason}.{}",
+                    if producer.transactional {
+                        ""
+                    } else {
+                        " and replaced"
+                    },
+                    if producer.transactional {
+                        ""
+                    } else {
+                        " Its messages are sent again."
+                    }
                 ),
             );
             producer.given_up.store(true, Ordering::Release);
@@ -273,7 +283,7 @@ impl<'a> Poller<'a> {
             if report.record.id.is_empty() {
                 report.record.id = producer.flight.id_of(report.opaque).unwrap_or_default();
             }
-            if given_up && !native::is_permanent(report.code) {
+            if given_up && !producer.transactional && !native::is_permanent(report.code) {
                 producer.flight.settle(report.opaque);
                 self.homeless.push(report.record);
             } else {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A record counts as handled when its callback has returned, and not before: throws, kills, and starting again.
+ * A record counts as handled when its callback has returned, and not before: throws that end consume(), kills, restarts.
  */
 
 declare(strict_types=1);
@@ -14,14 +14,14 @@ use Toporia\Realtime\Message;
 
 final class AtLeastOnceTest extends ConsumingTestCase
 {
-    public function testAThrowInMidBatchEndsConsumeWithThatVeryException(): void
+    public function testAThrowThatIsNeitherRetriedNorKeptEndsConsumeWithThatVeryException(): void
     {
         $this->publish('user.1', range(0, 199));
         $topic = $this->channelTopic('user.1');
         $boom = new DomainException('no');
         $seen = [];
         $failing = true;
-        $broker = $this->broker();
+        $broker = $this->broker(self::AT_ONCE);
         $broker->subscribe('user.1', static function (Message $message) use (&$seen, &$failing, $boom): void {
             if ($message->getData() === 57 && $failing) {
                 throw $boom;
@@ -54,7 +54,7 @@ final class AtLeastOnceTest extends ConsumingTestCase
     public function testAfterAThrowANewMemberStartsWithTheRecordThatFailed(): void
     {
         $this->publish('user.1', range(0, 199));
-        $broker = $this->broker()->subscribe('user.1', static function (Message $message): void {
+        $broker = $this->broker(self::AT_ONCE)->subscribe('user.1', static function (Message $message): void {
             if ($message->getData() === 57) {
                 throw new Error('no');
             }
@@ -74,7 +74,8 @@ final class AtLeastOnceTest extends ConsumingTestCase
     {
         $this->publish('user.1', [1, 2]);
         $attempts = [];
-        $broker = $this->broker()->subscribe('user.1', static function (Message $message) use (&$attempts): void {
+        $broker = $this->broker(self::AT_ONCE);
+        $broker->subscribe('user.1', static function (Message $message) use (&$attempts): void {
             $attempts[] = $message->getAttempt();
             throw new DomainException((string) $message->getData());
         });
@@ -94,7 +95,8 @@ final class AtLeastOnceTest extends ConsumingTestCase
         $topic = $this->topic();
         $this->send($topic, range(0, 39), null);
         $seen = [];
-        $broker = $this->broker()->subscribeTopic($topic, static function (Message $message) use (&$seen): void {
+        $broker = $this->broker(self::AT_ONCE);
+        $broker->subscribeTopic($topic, static function (Message $message) use (&$seen): void {
             if ($message->getPartition() === 2 && $message->getOffset() === 4) {
                 throw new DomainException('no');
             }

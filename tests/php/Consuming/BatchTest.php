@@ -100,7 +100,7 @@ final class BatchTest extends ConsumingTestCase
         $cause = new DomainException('no');
         $failing = true;
         $attempts = [];
-        $broker = $this->broker();
+        $broker = $this->broker(self::AT_ONCE);
         $broker->subscribeBatch('user.1', function (array $messages) use ($cause, &$failing, &$attempts): void {
             foreach ($messages as $i => $message) {
                 if ($failing && $message->getData() === 8) {
@@ -128,7 +128,7 @@ final class BatchTest extends ConsumingTestCase
     public function testBatchExceptionIsCommittedUpToTheOneThatFailed(): void
     {
         $this->publish('user.1', range(1, 20));
-        $broker = $this->broker()->subscribeBatch('user.1', static function (array $messages): void {
+        $broker = $this->broker(self::AT_ONCE)->subscribeBatch('user.1', static function (array $messages): void {
             foreach ($messages as $i => $message) {
                 if ($message->getData() === 8) {
                     throw new BatchException($i);
@@ -150,7 +150,7 @@ final class BatchTest extends ConsumingTestCase
         $boom = new DomainException('no');
         $calls = 0;
         $first = null;
-        $broker = $this->broker();
+        $broker = $this->broker(self::AT_ONCE);
         $broker->subscribeBatch('user.1', static function (array $messages) use ($boom, &$calls, &$first): void {
             if (++$calls === 2) {
                 $first = $messages[0]->getData();
@@ -173,7 +173,7 @@ final class BatchTest extends ConsumingTestCase
     public function testAnIndexThatIsNotInTheListLosesNothing(int $index): void
     {
         $this->publish('user.1', range(1, 5));
-        $broker = $this->broker();
+        $broker = $this->broker(self::AT_ONCE);
         $broker->subscribeBatch('user.1', static function () use ($index): void {
             throw new BatchException($index);
         });

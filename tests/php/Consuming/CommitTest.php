@@ -84,7 +84,7 @@ final class CommitTest extends ConsumingTestCase
     public function testTheUsersOwnSettingsCannotCommitTooEarly(): void
     {
         $this->publish('user.1', [1, 2]);
-        $broker = $this->broker(['consumer_config' => ['auto.commit.interval.ms' => 50]]);
+        $broker = $this->broker(['consumer_config' => ['auto.commit.interval.ms' => 50]] + self::AT_ONCE);
         $broker->subscribe('user.1', static function (): void {
             usleep(400_000);
             throw new \DomainException('no');

@@ -16,6 +16,9 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 abstract class ConsumingTestCase extends BrokerTestCase
 {
+    /** Settings with which a throw in a callback ends consume() at once, with that exception, and its offset stays. */
+    protected const AT_ONCE = ['dlq' => false, 'max_retries' => 0];
+
     /**
      * A member that was killed holds its partitions so long, not for the default of 45 s; and the embedded broker
      * answers who joins a group that had members before after this less one second.

@@ -191,21 +191,18 @@ final class DispatchTest extends ConsumingTestCase
         }
     }
 
-    public function testBrokenDataReadInACallbackEndsConsumeAndStays(): void
+    public function testBrokenDataReadInACallbackIsPermanent(): void
     {
         $this->publish('user.1', ['good']);
         $this->send($this->channelTopic('user.1'), ['{"id":"1","channel":"user.1","event":"e","data":[1 2]}'], 3);
         $broker = $this->broker()->subscribe('user.1', static fn (Message $message) => $message->getData());
-        try {
-            $this->drain($broker);
-            self::fail('Broken JSON was decoded.');
-        } catch (EncodingException $e) {
-            self::assertStringContainsString('partition 3, offset', $e->getMessage());
-        }
-        self::assertSame('error', $broker->stats()['stop_reason']);
+        self::assertSame(2, $this->drain($broker));
+        self::assertSame([0, 1], [$broker->stats()['retries'], $broker->stats()['dead_lettered']]);
         $broker->close();
-        $offset = (int) $this->consumeAll($this->channelTopic('user.1'), 2)[1]->getOffset();
-        self::assertLessThanOrEqual($offset, $this->committed($this->channelTopic('user.1'))[3] ?? 0);
+        $letter = $this->consumeAll("dlq.{$this->channelTopic('user.1')}", 1)[0];
+        self::assertSame(EncodingException::class, $letter->getHeaders()['x-exception-class']);
+        self::assertStringContainsString('partition 3, offset', $letter->getHeaders()['x-exception-message']);
+        self::assertSame('1', $letter->getHeaders()['x-attempts']);
     }
 
     private function collect(): Closure

@@ -87,7 +87,8 @@ final class ExitTest extends ConsumingTestCase
     public function testCallingAnUnknownFunctionIsAnExceptionLikeAnyOther(): void
     {
         $this->publish('user.1', range(1, 5));
-        $result = $this->runPhp($this->worker('if ($data === 3) { no_such_function(); }'), ['timeout' => 10.0]);
+        $code = $this->worker('if ($data === 3) { no_such_function(); }', var_export(self::AT_ONCE, true));
+        $result = $this->runPhp($code, ['timeout' => 10.0]);
         $result->assertExit(255);
         self::assertStringContainsString('Call to undefined function no_such_function()', $result->stderr);
         self::assertStringContainsString('Broker->consume(', $result->stderr, 'the trace leads through consume()');
@@ -105,7 +106,7 @@ final class ExitTest extends ConsumingTestCase
                     throw new DomainException('from a destructor');
                 }
             }
-            $broker = new Broker();
+            $broker = new Broker(['dlq' => false, 'max_retries' => 0]);
             $broker->subscribe('user.1', function (Message $message) {
                 if ($message->getData() === 3) {
                     $bomb = new Bomb();
@@ -187,7 +188,7 @@ final class ExitTest extends ConsumingTestCase
         self::assertSame([2], $this->rest('in'));
     }
 
-    private function worker(string $callback): string
+    private function worker(string $callback, string $config = '[]'): string
     {
         return <<<PHP
             register_shutdown_function(function () { echo "shutdown\\n"; });
@@ -199,7 +200,7 @@ final class ExitTest extends ConsumingTestCase
                 }
             }
             \$watcher = new Watcher();
-            \$broker = new Broker();
+            \$broker = new Broker($config);
             \$broker->subscribe('user.1', function (Message \$message) {
                 \$data = \$message->getData();
                 $callback

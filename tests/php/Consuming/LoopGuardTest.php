@@ -76,17 +76,34 @@ final class LoopGuardTest extends ConsumingTestCase
     public function testHopsAddUpToTheLimit(): void
     {
         $hops = [];
+        $chain = static function (int $next, Message $message) use (&$hops): void {
+            $hops[] = $message->getHeaders()['x-realtime-hops'] ?? null;
+            Realtime::broadcast('chain', 'next', $next);
+        };
         try {
-            $this->chain(static function (int $next, Message $message) use (&$hops): void {
-                $hops[] = $message->getHeaders()['x-realtime-hops'] ?? null;
-                Realtime::broadcast('chain', 'next', $next);
-            });
+            $this->chain($chain, ['dlq' => false]);
             self::fail('It never ended.');
         } catch (HopLimitException $e) {
             self::assertInstanceOf(Permanent::class, $e, 'trying again cannot help');
             self::assertStringContainsString('max_hops', $e->getMessage());
         }
-        self::assertSame([null, '1', '2', '3', '4', '5', '6', '7', '8'], $hops);
+        self::assertSame([null, '1', '2', '3', '4', '5', '6', '7', '8'], $hops, 'and it was tried once');
+    }
+
+    public function testWhatHopsTooOftenIsADeadLetterThatKeepsItsHops(): void
+    {
+        Realtime::configure(['brokers' => ['kafka' => $this->config(['max_hops' => 2])]]);
+        $hops = 0;
+        $this->chain(static function (int $next) use (&$hops): void {
+            $hops++;
+            Realtime::broadcast('chain', 'next', $next);
+        }, ['max_hops' => 2], 3);
+        self::assertSame(3, $hops);
+        [$letter] = $this->consumeAll('dlq.' . $this->channelTopic('chain'), 1);
+        self::assertSame(HopLimitException::class, $letter->getHeaders()['x-exception-class']);
+        self::assertSame(['2', '1'], [
+            $letter->getHeaders()['x-realtime-hops'], $letter->getHeaders()['x-attempts'],
+        ], 'the letter itself makes no hop');
     }
 
     public function testTheLimitCanBeSetAndHoldsForEveryWayToSend(): void
@@ -156,7 +173,7 @@ final class LoopGuardTest extends ConsumingTestCase
         try {
             $this->inCallback(static function (): void {
                 throw new \DomainException('no');
-            });
+            }, 0, self::AT_ONCE);
             self::fail('It went on.');
         } catch (\DomainException) {
             $dropped = Realtime::stats()['loop_dropped'];

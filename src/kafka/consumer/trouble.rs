@@ -1,0 +1,67 @@
+//! What Kafka complains about, in messages and events: what is waited for, and what ends a consumer.
+#![allow(unsafe_code)]
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::state::{Raw, State};
+use super::Consumer;
+use crate::kafka::native;
+use crate::topic::TopicFilter;
+
+impl Consumer {
+    /// # Safety
+    /// `raw` must be alive.
+    pub(super) unsafe fn on_message_error(&self, state: &mut State, raw: Raw, slot: Option<usize>) {
+        let message = &*raw;
+        let topic = if message.rkt.is_null() {
+            String::new()
+        } else {
+            native::text(sys::rd_kafka_topic_name(message.rkt))
+        };
+        let reason = native::text(sys::rd_kafka_message_errstr(raw));
+        match message.err {
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                self.heard_from_kafka();
+                if let Some(partition) = slot.and_then(|slot| state.partitions[slot].as_mut()) {
+                    partition.ended(message.offset);
+                }
+            }
+            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC => {
+                self.heard_from_kafka();
+                if state.filters.contains(&TopicFilter::Exact(topic.clone())) {
+                    state.late.insert(topic.clone());
+                    state.waiting_for.insert(topic);
+                }
+            }
+            code => self.complain(state, code, &reason, &topic),
+        }
+    }
+
+    pub(super) fn complain(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
+        state.last_error = Some(reason.to_owned());
+        match code {
+            Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => self.connected.set(false),
+            Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
+            | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
+            | Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
+            | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+            | Code::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID
+            | Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
+            | Code::RD_KAFKA_RESP_ERR__FATAL => {
+                let place = if topic.is_empty() {
+                    String::new()
+                } else {
+                    format!(", topic \"{topic}\"")
+                };
+                let doing = format!(
+                    "Kafka at {} refuses consumer group \"{}\"{place}",
+                    self.config.brokers, self.config.consumer_group
+                );
+                state.refused = Some(native::to_error(code, &doing, reason, &self.config.brokers));
+            }
+            _ => {}
+        }
+    }
+}

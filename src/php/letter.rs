@@ -1,0 +1,180 @@
+//! Dead letters, written: by the worker, by `nack()`, and as the last act of a process that dies in a callback.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::broker::Broker;
+use super::zend;
+use crate::config::Delivery;
+use crate::error::{Error, Kind, Result};
+use crate::kafka::consumer::{Consumer, Record};
+use crate::kafka::dead_letter::{self, Failure};
+use crate::kafka::producer::delivery::Header;
+use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::transaction;
+use crate::log::Level;
+use crate::message::headers;
+use crate::process;
+use crate::worker::Letter;
+
+/// What `exit` and fatal errors are called where an exception's class would be.
+pub const FATAL: &str = "FatalError";
+/// A broker may take less than the client does: letters larger than this are waited for, so that one it refuses can be written
+/// without its value.
+const LARGE: usize = 4096;
+/// A key that can stay where even the value could not: that of a channel can.
+const LONGEST_KEY: usize = 255;
+/// And for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Writes a dead letter; the offset of its record moves on once Kafka has acknowledged it, as with everything a callback sends.
+pub fn write(
+    broker: &Broker,
+    failure: &Failure<'_>,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    own: Vec<Header>,
+) -> Result<()> {
+    let place = format!(
+        "topic \"{}\" partition {} offset {}",
+        failure.topic, failure.partition, failure.offset
+    );
+    if !broker.config.dlq {
+        return Err(Error::encoding(format!(
+            "The record in {place} cannot be handled: {} Dead letters are off (dlq), so it stays where it is.",
+            failure.reason
+        )));
+    }
+    let topic = dead_letter::topic(&broker.config, failure.topic);
+    let group = &broker.config.consumer_group;
+    let headers = dead_letter::headers(own, group, failure);
+    let id = crate::ids::new_id();
+    let letter = Outgoing {
+        id: &id,
+        topic: &topic,
+        partition: None,
+        key,
+        value,
+        headers: &headers,
+        timestamp_ms: 0,
+    };
+    process::current().log.say(
+        Level::Warning,
+        format!(
+            "Dead letter in \"{topic}\": the record in {place} ({}).",
+            failure.reason
+        ),
+    );
+    let producer = if let Some(producer) = transaction::open_for(&broker.config)? {
+        producer
+    } else {
+        let producer = broker.sender()?.producer;
+        producer.owe();
+        producer
+    };
+    match producer
+        .send(&letter)
+        .and_then(|()| arrives(&producer, &letter))
+    {
+        Err(error) if error.kind() == Kind::MessageTooLarge => {
+            // Where it is and what happened to it is still worth keeping.
+            let kept = own_of_ours(letter.headers);
+            let mut coordinates = dead_letter::headers(kept, group, failure);
+            let size = value.map_or(0, <[u8]>::len).to_string();
+            coordinates.push((headers::ORIGINAL_SIZE.to_owned(), Some(size.into_bytes())));
+            producer.send(&Outgoing {
+                key: key.filter(|key| key.len() <= LONGEST_KEY),
+                value: None,
+                headers: &coordinates,
+                ..letter
+            })
+        }
+        other => other,
+    }
+}
+
+/// What an earlier failure said about the record.
+fn own_of_ours(list: &[Header]) -> Vec<Header> {
+    let ours = list
+        .iter()
+        .filter(|(name, _)| headers::is_of_dead_letters(name) && name != headers::ORIGINAL_SIZE);
+    ours.cloned().collect()
+}
+
+/// Waits for a large letter. Any trouble but its size is found where the offset is committed.
+fn arrives(producer: &Producer, letter: &Outgoing<'_>) -> Result<()> {
+    let headers: usize = letter
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
+        .sum();
+    let size = letter.value.map_or(0, <[u8]>::len) + letter.key.map_or(0, <[u8]>::len) + headers;
+    let most = producer
+        .config()
+        .producer_overrides
+        .get("message.max.bytes");
+    let most: usize = most
+        .and_then(|most| most.parse().ok())
+        .unwrap_or(usize::MAX);
+    if size < LARGE.min(most / 2) {
+        return Ok(());
+    }
+    producer.settle(Instant::now() + crate::clock::bounded(PATIENCE));
+    match producer.forgive_too_large(letter.id) {
+        Some(reason) => Err(Error::new(Kind::MessageTooLarge, reason)),
+        None => Ok(()),
+    }
+}
+
+/// The dead letter of a record in hand.
+pub fn bury(broker: &Broker, item: &Record, letter: &Letter) -> Result<()> {
+    let failure = Failure {
+        topic: &item.topic,
+        partition: item.partition,
+        offset: item.offset,
+        timestamp_ms: item.timestamp_ms(),
+        class: &letter.class,
+        reason: &letter.reason,
+        attempts: letter.attempts,
+    };
+    write(broker, &failure, item.key(), item.value(), item.headers())
+}
+
+/// The process ends in a callback, by `exit` or a fatal error: the try counts, and if it was the last one the record becomes a
+/// dead letter, so that it does not kill every worker after this one.
+pub fn last_words(broker: &Broker, consumer: &Rc<Consumer>) {
+    if broker.config.delivery == Delivery::AtMostOnce {
+        return;
+    }
+    let in_hand = consumer.in_hand();
+    for record in &in_hand {
+        consumer.died(record);
+    }
+    // Of a list nobody knows which one it was; the next worker gets them one by one. And in a transaction everything before it is
+    // taken back, so the letter has to wait for the next one.
+    if let ([record], Delivery::AtLeastOnce) = (&*in_hand, broker.config.delivery) {
+        let is_last = record.attempt > broker.config.max_retries;
+        // Where an earlier one still waits, this record comes again whatever is written now, and gets its letter then.
+        if is_last
+            && !consumer.is_blocked(record)
+            && broker.config.dlq
+            && !broker.is_dead_letter_topic(&record.topic)
+        {
+            let letter = Letter {
+                class: FATAL.to_owned(),
+                reason: zend::fatal_error()
+                    .unwrap_or_else(|| "the callback ended the process by exit".to_owned()),
+                attempts: record.attempt,
+            };
+            match bury(broker, record, &letter) {
+                Ok(()) => {
+                    let tally = &broker.tally;
+                    tally.dead_lettered.set(tally.dead_lettered.get() + 1);
+                    consumer.done(record);
+                }
+                Err(error) => process::current().log.say(Level::Error, error.message()),
+            }
+        }
+    }
+    consumer.put_back_all();
+}

@@ -1,0 +1,163 @@
+//! What becomes of a record whose callback threw: another try, or none. By the class of the exception first, then by the
+//! application's own strategy, or the configured one.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ext_php_rs::args::Arg;
+use ext_php_rs::builders::{ClassBuilder, FunctionBuilder};
+use ext_php_rs::flags::{ClassFlags, DataType, MethodFlags};
+use ext_php_rs::types::{ZendClassObject, Zval};
+use ext_php_rs::zend::ClassEntry;
+
+use super::broker::Broker;
+use super::exceptions::Class;
+use super::handler::Abort;
+use super::message::Message;
+use super::{arguments, stand_in, zend};
+use crate::config::BrokerConfig;
+use crate::record::Message as Inner;
+use crate::retry::{Exponential, Strategy};
+
+/// Its name below `Toporia\Realtime`.
+const INTERFACE: &str = "Contract\\RetryStrategy";
+
+/// Registers `Contract\RetryStrategy`. Called once, while the module starts.
+///
+/// # Errors
+/// The engine refuses it.
+pub fn register() -> ext_php_rs::error::Result<()> {
+    ClassBuilder::new(format!("Toporia\\Realtime\\{INTERFACE}"))
+        .flags(ClassFlags::Interface)
+        .method(
+            FunctionBuilder::new_abstract("delay")
+                .arg(Arg::new("message", DataType::Mixed))
+                .arg(Arg::new("why", DataType::Mixed))
+                .arg(Arg::new("attempt", DataType::Long))
+                .returns(DataType::Long, false, true),
+            MethodFlags::Public | MethodFlags::Abstract,
+        )
+        .registration(|_, tables| std::mem::forget(tables))
+        .register()
+}
+
+/// A TypeError where the value is no strategy.
+pub fn check(value: &Zval, place: &str) -> Result<(), arguments::Trouble> {
+    let name = format!("Toporia\\Realtime\\{INTERFACE}");
+    let fits = value
+        .object()
+        .zip(ClassEntry::try_find(&name))
+        .is_some_and(|(object, class)| object.instance_of(class));
+    if fits {
+        return Ok(());
+    }
+    Err(arguments::type_error(place, &format!("?{name}"), value).into())
+}
+
+/// The exception that says why: of a BatchException the one it carries.
+pub fn cause(why: &Zval) -> Zval {
+    let is_batch = why
+        .object()
+        .is_some_and(|object| object.instance_of(Class::Batch.entry()));
+    if !is_batch {
+        return why.shallow_clone();
+    }
+    zend::read(ext_php_rs::zend::ce::exception(), why, "previous")
+        .filter(Zval::is_object)
+        .unwrap_or_else(|| why.shallow_clone())
+}
+
+/// The class of an exception.
+pub fn class_of(why: &Zval) -> String {
+    why.object()
+        .and_then(|why| why.get_class_name().ok())
+        .unwrap_or_default()
+}
+
+/// How long to wait for the next try of this message; `None` for no other try.
+///
+/// # Errors
+/// The application's strategy threw.
+pub fn wait(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Option<Duration>, Abort> {
+    let cause = cause(why);
+    if is_permanent(&broker.config, &cause) {
+        return Ok(None);
+    }
+    let attempt = message.origin.as_ref().map_or(1, |origin| origin.attempt);
+    let strategy = broker.strategy.borrow().as_ref().map(Zval::shallow_clone);
+    let Some(strategy) = strategy else {
+        return Ok(configured(&broker.config).wait(attempt));
+    };
+    let message = super::object(Message::new(Rc::clone(message)));
+    let attempt = stand_in::int(i64::from(attempt));
+    let answer = strategy.try_call_method("delay", vec![&message, &cause, &attempt]);
+    if zend::has_exception() {
+        return Err(Abort::Pending);
+    }
+    let delay = answer.ok().and_then(|answer| answer.long());
+    Ok(delay.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
+}
+
+/// The configured strategy.
+pub fn configured(config: &BrokerConfig) -> Exponential {
+    Exponential {
+        retries: config.max_retries,
+        first: Duration::from_millis(config.retry_backoff_ms),
+        longest: Duration::from_millis(config.retry_backoff_max_ms),
+    }
+}
+
+/// True where another try cannot help. The marks on the exception itself go before the configuration's lists of the same kind,
+/// and what may pass before what does not.
+fn is_permanent(config: &BrokerConfig, why: &Zval) -> bool {
+    let Some(object) = why.object() else {
+        return false;
+    };
+    let listed = |list: &[String]| {
+        !list.is_empty()
+            && object
+                .get_class_entry()
+                .name()
+                .is_some_and(|_| list.iter().any(|name| is_a(object.get_class_entry(), name)))
+    };
+    if object.instance_of(Class::Transient.entry()) || listed(&config.transient_exceptions) {
+        return false;
+    }
+    // Ours that say something about the message itself, which will say the same next time.
+    let ours = [
+        Class::Permanent,
+        Class::Encoding,
+        Class::HopLimit,
+        Class::InvalidChannel,
+        Class::MessageTooLarge,
+    ];
+    ours.iter().any(|class| object.instance_of(class.entry()))
+        || listed(&config.permanent_exceptions)
+}
+
+/// `instanceof` by name: a class that is not loaded has no objects, so nothing has to be loaded for this.
+fn is_a(class: &ClassEntry, name: &str) -> bool {
+    class
+        .name()
+        .is_some_and(|own| own.eq_ignore_ascii_case(name))
+        || class.parent().is_some_and(|parent| is_a(parent, name))
+        || class
+            .interfaces()
+            .is_some_and(|mut all| all.any(|interface| is_a(interface, name)))
+}
+
+/// `Broker::retryWith()`.
+pub fn set_strategy(
+    broker: &ZendClassObject<Broker>,
+    strategy: Option<&Zval>,
+) -> Result<(), arguments::Trouble> {
+    let strategy = strategy
+        .map(Zval::dereference)
+        .filter(|strategy| !strategy.is_null());
+    if let Some(strategy) = strategy {
+        check(strategy, "Broker::retryWith(): Argument #1 ($strategy)")?;
+    }
+    let old = broker.strategy.replace(strategy.map(Zval::shallow_clone));
+    drop(old);
+    Ok(())
+}

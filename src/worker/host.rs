@@ -1,0 +1,135 @@
+//! What the loop works on: a source of records on one side, the host's callbacks on the other.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::dispatch::Subscription;
+use crate::error::{Error, Result};
+use crate::kafka::consumer::assignment::Watcher;
+use crate::message::Scanned;
+
+/// One record of a source.
+pub trait Item: Clone {
+    /// Its topic.
+    fn topic(&self) -> &str;
+    /// Its value; `None` for a tombstone.
+    fn value(&self) -> Option<&[u8]>;
+    /// True where the two come from one partition.
+    fn is_beside(&self, other: &Self) -> bool;
+    /// Topic, partition and offset.
+    fn place(&self) -> (String, i32, i64);
+    /// How often its callback has died.
+    fn deaths(&self) -> u32;
+}
+
+/// Where records come from.
+pub trait Source {
+    /// Its records.
+    type Item: Item;
+    /// Fetches up to `most`, waiting at most `wait` for the first.
+    fn fetch(&self, wait: Duration, most: usize);
+    /// True where there is something to hand over: fetched, or waiting for another try that is due.
+    fn has_records(&self) -> bool;
+    /// The next record.
+    fn next(&self) -> Option<Self::Item>;
+    /// It was handled, or nobody wants it.
+    fn done(&self, item: &Self::Item);
+    /// It was not handled and comes again, as another attempt where `failed`.
+    fn put_back(&self, item: &Self::Item, failed: bool);
+    /// It failed and comes again after `wait`, and what has its key after it.
+    fn park(&self, item: &Self::Item, wait: Duration);
+    /// Keeps the membership alive while there is much to hand over; cheap.
+    fn tend(&self);
+    /// Partitions that come and go.
+    ///
+    /// # Errors
+    /// The watcher wants to stop.
+    fn serve_events<W: Watcher>(&self, watcher: &W) -> Result<(), W::Abort>;
+    /// Commits if it is time to.
+    ///
+    /// # Errors
+    /// Delivery: what a callback sent was not delivered.
+    fn commit_if_due(&self) -> Result<()>;
+    /// Commits and waits for the answer.
+    ///
+    /// # Errors
+    /// Delivery: what a callback sent was not delivered.
+    fn commit_now(&self, bound: Duration) -> Result<()>;
+    /// Commits everything in hand before it is handled; false where Kafka did not take it.
+    fn commit_ahead(&self, bound: Duration) -> bool;
+    /// Gives up everything in hand; how many records that were.
+    fn drop_hand(&self) -> u64;
+    /// What Kafka refuses for good.
+    fn refused(&self) -> Option<Error>;
+    /// Everything assigned is read to its end.
+    fn is_at_end(&self) -> bool;
+    /// Nothing is assigned, and nothing is going to be: the topics do not exist, or the group has dealt without us.
+    fn is_idle_for_good(&self) -> bool;
+}
+
+/// Why a record becomes a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Class of the exception.
+    pub class: String,
+    /// Its message.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What a callback made of a record.
+#[derive(Debug)]
+pub enum Outcome<A> {
+    /// It returned.
+    Handled,
+    /// It was not for this group.
+    Skipped,
+    /// It failed: again after this time.
+    Again(Duration),
+    /// It failed, and another try would not help.
+    GivenUp(Letter),
+    /// It failed, and there are no other tries.
+    Dropped,
+    /// The host wants to stop; the record was not handled.
+    Stop(A),
+    /// The process is ending inside the callback; the host has seen to the record.
+    Gone(A),
+}
+
+/// The host's side.
+pub trait Handler<I>: Watcher {
+    /// What a subscription carries.
+    type Callback;
+    /// Handles one record.
+    fn handle(
+        &self,
+        subscription: &Rc<Subscription<Self::Callback>>,
+        item: &I,
+        envelope: Option<&Scanned<'_>>,
+    ) -> Outcome<Self::Abort>;
+    /// Handles a list of records: how many of them were handled before one failed, and what becomes of that one.
+    fn handle_batch(
+        &self,
+        subscription: &Rc<Subscription<Self::Callback>>,
+        items: &[I],
+    ) -> (usize, Outcome<Self::Abort>);
+    /// False for a record that another group asked to have again.
+    fn wants(&self, item: &I) -> bool;
+    /// Why a record is given up before it is handed over: its callbacks have died too often.
+    fn worn_out(&self, item: &I) -> Option<Letter>;
+    /// Why a record of a channel topic that is not an envelope is given up.
+    fn not_an_envelope(&self, reason: &Error) -> Letter;
+    /// Keeps a record as a dead letter.
+    ///
+    /// # Errors
+    /// It could not be kept; the loop ends.
+    fn bury(&self, item: &I, letter: &Letter) -> Result<()>;
+    /// Between records: lets the host run its signal handlers and its own regular work.
+    ///
+    /// # Errors
+    /// The host wants to stop.
+    fn breathe(&self) -> Result<(), Self::Abort>;
+    /// Turns an error of ours into the host's.
+    fn fail(&self, error: Error) -> Self::Abort;
+}

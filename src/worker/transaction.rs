@@ -1,0 +1,189 @@
+//! Exactly once: what the callbacks send and the offsets of what they handled are one transaction.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::{add, count, Handler, Item, Letter, Outcome, Reason, Source, Step, Worker, SLICE};
+use crate::error::{Error, Result};
+use crate::log::Level;
+use crate::process;
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// Kafka has all of it.
+    Committed,
+    /// Kafka has nothing of it, and the consumer reads on where it began.
+    Aborted(Error),
+}
+
+/// The transactions of a consumer.
+pub trait Transactions {
+    /// Begins one. Waits for Kafka no longer than a moment.
+    ///
+    /// # Errors
+    /// Kafka refuses for good: another worker has taken this one's place. `Ok(false)`: Kafka does not answer yet.
+    fn begin(&self) -> Result<bool>;
+    /// Ends it with the offsets of everything handled since it began.
+    ///
+    /// # Errors
+    /// Kafka refuses for good.
+    fn commit(&self) -> Result<Ending>;
+    /// Takes it back; the consumer goes back to where it began.
+    ///
+    /// # Errors
+    /// Kafka refuses for good.
+    fn abort(&self) -> Result<()>;
+    /// The longest one should be open.
+    fn bound(&self) -> Duration;
+}
+
+/// Records that were given up in a transaction which had to be taken back: dead letters of the next one that is not.
+#[derive(Debug, Default)]
+pub struct Graves {
+    doomed: RefCell<HashMap<(String, i32, i64), Letter>>,
+    /// Those whose letter is in the transaction that is open.
+    written: RefCell<Vec<(String, i32, i64)>>,
+}
+
+impl Graves {
+    /// The letter of a doomed record, which is handled with it.
+    pub(super) fn letter<I: Item>(&self, item: &I) -> Option<Letter> {
+        if self.doomed.borrow().is_empty() {
+            return None;
+        }
+        let place = item.place();
+        let letter = self.doomed.borrow().get(&place).cloned()?;
+        self.written.borrow_mut().push(place);
+        Some(letter)
+    }
+
+    fn doom<I: Item>(&self, item: &I, letter: Letter) {
+        self.doomed.borrow_mut().insert(item.place(), letter);
+    }
+
+    fn close(&self, committed: bool) {
+        for place in self.written.borrow_mut().drain(..) {
+            if committed {
+                self.doomed.borrow_mut().remove(&place);
+            }
+        }
+    }
+}
+
+impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
+    /// Handles what is in hand, up to a third of the transaction's timeout, and commits it with what was sent.
+    pub(super) fn transaction(
+        &self,
+        transactions: &dyn Transactions,
+        handled: &mut u64,
+    ) -> Result<Option<Reason>, H::Abort> {
+        if !self.source.has_records() {
+            return Ok(None);
+        }
+        if !transactions
+            .begin()
+            .map_err(|error| self.handler.fail(error))?
+        {
+            return Ok(None);
+        }
+        let (mut done, mut asked) = (0, None);
+        let began = Instant::now();
+        while let Some(item) = self.source.next() {
+            let remaining = self.limits.remaining(*handled + done);
+            let step = match self.step(item, remaining) {
+                Ok(step) => step,
+                Err(abort) => {
+                    // The first trouble is what the caller has to hear of.
+                    drop(transactions.abort());
+                    count(&self.tally.aborted);
+                    return Err(abort);
+                }
+            };
+            match step {
+                Step::Handled(count) => done += count,
+                Step::Passed => {}
+                Step::Failed(item, outcome) => {
+                    return self.take_back(transactions, &item, outcome);
+                }
+            }
+            self.handler.breathe().inspect_err(|_| {
+                drop(transactions.abort());
+                count(&self.tally.aborted);
+            })?;
+            asked = self.asked(*handled + done);
+            if asked.is_some() || began.elapsed() >= transactions.bound() {
+                break;
+            }
+        }
+        let ending = transactions
+            .commit()
+            .map_err(|error| self.handler.fail(error))?;
+        self.graves.close(matches!(ending, Ending::Committed));
+        match ending {
+            Ending::Committed => {
+                *handled += done;
+                add(&self.tally.handled, done);
+                count(&self.tally.transactions);
+                Ok(asked)
+            }
+            Ending::Aborted(error) => {
+                count(&self.tally.aborted);
+                process::current().log.say(
+                    Level::Warning,
+                    format!("Transaction taken back, its records come again: {error}"),
+                );
+                self.wait(Duration::from_millis(100))
+            }
+        }
+    }
+
+    /// A record failed: everything since the transaction began is taken back and comes again after a while.
+    fn take_back(
+        &self,
+        transactions: &dyn Transactions,
+        item: &S::Item,
+        outcome: Outcome<H::Abort>,
+    ) -> Result<Option<Reason>, H::Abort> {
+        count(&self.tally.aborted);
+        self.graves.close(false);
+        self.source.put_back(item, true);
+        let wait = match outcome {
+            Outcome::Again(wait) => {
+                count(&self.tally.retries);
+                wait
+            }
+            Outcome::GivenUp(letter) => {
+                self.graves.doom(item, letter);
+                Duration::ZERO
+            }
+            Outcome::Stop(abort) | Outcome::Gone(abort) => {
+                drop(transactions.abort());
+                return Err(abort);
+            }
+            Outcome::Handled | Outcome::Skipped | Outcome::Dropped => Duration::ZERO,
+        };
+        transactions
+            .abort()
+            .map_err(|error| self.handler.fail(error))?;
+        self.wait(wait)
+    }
+
+    /// Waits before the next try, as a member of its group.
+    fn wait(&self, wait: Duration) -> Result<Option<Reason>, H::Abort> {
+        let until = Instant::now() + wait;
+        loop {
+            self.handler.breathe()?;
+            if let Some(reason) = self.stop.reason() {
+                return Ok(Some(reason));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            std::thread::sleep(left.min(SLICE));
+            self.tend()?;
+        }
+    }
+}
