@@ -1,8 +1,9 @@
 //! Everything that speaks to Kafka through librdkafka.
 //!
 //! `producer` and `consumer` are the two kinds of client, `native` the wrappers around the C API they share, `embedded` the
-//! development broker, `dead_letter` the form of a record that could not be handled.
+//! development broker, `dead_letter` the form of a record that could not be handled, `admin` what operators ask of a cluster.
 
+pub mod admin;
 pub mod consumer;
 pub mod dead_letter;
 pub mod embedded;

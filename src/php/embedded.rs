@@ -96,8 +96,10 @@ impl EmbeddedBroker {
         times: i64,
     ) -> PhpResult<Zval> {
         let fail = || {
-            let request =
-                arguments::text(request, "EmbeddedBroker::failNext(): Argument #1 ($request)")?;
+            let request = arguments::text(
+                request,
+                "EmbeddedBroker::failNext(): Argument #1 ($request)",
+            )?;
             let error = arguments::text(error, "EmbeddedBroker::failNext(): Argument #2 ($error)")?;
             let times = within(times, 1, embedded::MAX_TIMES, "failNext(): $times")?;
             let times = usize::try_from(times).unwrap_or(1);

@@ -13,7 +13,6 @@ mod forwarder;
 #[cfg(test)]
 mod tests;
 
-
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -250,4 +249,3 @@ pub fn resolve(config: &BrokerConfig, properties: &mut [(String, String)]) -> Re
     }
     Ok(())
 }
-
