@@ -116,12 +116,12 @@ impl EmbeddedBroker {
     pub fn fail_topic(
         self_: &ZendClassObject<Self>,
         topic: &Zval,
-        error: Option<&Zval>,
+        error: &Zval,
     ) -> PhpResult<Zval> {
         let fail = || {
             let topic =
                 arguments::text(topic, "EmbeddedBroker::failTopic(): Argument #1 ($topic)")?;
-            let fault = arguments::optional(error, |error| {
+            let fault = arguments::optional(Some(error), |error| {
                 let error =
                     arguments::text(error, "EmbeddedBroker::failTopic(): Argument #2 ($error)")?;
                 Ok(Fault::parse(&error)?)
