@@ -1,7 +1,7 @@
 //! Everything that speaks to Kafka through librdkafka.
 //!
 //! `producer` and `consumer` are the two kinds of client, `native` the wrappers around the C API they share, `embedded` the
-//! development broker, `dead_letter` the form of a record that could not be handled, `admin` what operators ask of a cluster.
+//! development broker, `dead_letter` the form of a record that could not be handled.
 
 pub mod admin;
 pub mod consumer;
