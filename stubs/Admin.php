@@ -26,9 +26,9 @@ use Toporia\Realtime\Exception\UnknownTopicException;
  *         });
  *     }
  *
- * It connects when it is first used. A call waits for Kafka for at most 10 seconds, while PHP's signal handlers run, then
- * throws ConnectionException. The embedded broker has no admin API: topics(), offsets() and read() work there, createTopic()
- * in the process that started it, the others throw ConfigurationException.
+ * It connects when it is first used. A call waits for Kafka for at most 10 seconds, while PHP's signal handlers run,
+ * then throws ConnectionException. The embedded broker has no admin API: topics(), offsets() and read() work there,
+ * createTopic() in the process that started it, the others throw ConfigurationException.
  */
 final class Admin
 {
@@ -132,9 +132,10 @@ final class Admin
     /**
      * Hands every record of all partitions to the callback, one by one, up to where the topic ended when it was called.
      *
-     * Each partition comes in order; the partitions mix. Messages are raw, as those of Broker::subscribeTopic(). Nothing is
-     * committed, no group sees it, and records that aborted transactions wrote are left out. What the callback throws ends it.
-     * SIGTERM and SIGINT end the process as usual, unless PHP has handlers for them: those run between records.
+     * Each partition comes in order; the partitions mix. Messages are raw, as those of Broker::subscribeTopic().
+     * Nothing is committed, no group sees it, and records that aborted transactions wrote are left out. What the
+     * callback throws ends it. SIGTERM and SIGINT end the process as usual, unless PHP has handlers for them: those run
+     * between records.
      *
      * @param callable(Message): mixed $callback false (and nothing else) ends the reading
      * @param array<int, int> $from offset by partition to begin with; the others begin where they begin
@@ -162,8 +163,8 @@ final class Admin
      * @param array<int, int> $before offset by partition; partitions left out stay as they are
      *
      * @throws UnknownTopicException there is none
-     * @throws ConfigurationException no such partition, an offset behind its end, a topic that is compacted and does not
-     *     delete, or an embedded broker
+     * @throws ConfigurationException no such partition, an offset behind its end, a topic that is compacted and does
+     *     not delete, or an embedded broker
      * @throws ConnectionException Kafka does not answer: some of it may be gone
      */
     public function deleteRecords(string $topic, array $before): void
@@ -172,8 +173,8 @@ final class Admin
     }
 
     /**
-     * Closes the connection; what is called afterwards throws ConfigurationException. In the callback of read() it takes
-     * effect after the record in hand. Harmless when it is closed already.
+     * Closes the connection; what is called afterwards throws ConfigurationException. In the callback of read() it
+     * takes effect after the record in hand. Harmless when it is closed already.
      */
     public function close(): void
     {

@@ -20,8 +20,8 @@ use Toporia\Realtime\Exception\InvalidChannelException;
  *     putenv('KAFKA_BROKERS=' . $kafka->address());
  *
  * It forgets everything when it stops, keeps the last 5 MB or 100,000 messages of a partition, and has no admin API:
- * topics appear on first use with 4 partitions unless createTopic() made them. Other processes can reach it. Transactions
- * work, but what an aborted one wrote can be read all the same.
+ * topics appear on first use with 4 partitions unless createTopic() made them. Other processes can reach it.
+ * Transactions work, but what an aborted one wrote can be read all the same.
  *
  * It fails on purpose, so that an application's tests can show what happens then:
  *
@@ -95,8 +95,8 @@ final class EmbeddedBroker
      * The next requests of a kind are answered with an error; several calls line up behind each other.
      *
      * @param string $request Kafka's name: Produce, Fetch, ListOffsets, Metadata, OffsetCommit, OffsetFetch,
-     *     FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, ApiVersions, InitProducerId, AddPartitionsToTxn,
-     *     AddOffsetsToTxn, TxnOffsetCommit, EndTxn, OffsetForLeaderEpoch, ConsumerGroupHeartbeat; in any case
+     *     FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, ApiVersions, InitProducerId,
+     *     AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, OffsetForLeaderEpoch, ConsumerGroupHeartbeat; in any case
      * @param string $error Kafka's or librdkafka's name, such as NOT_LEADER_FOR_PARTITION, MSG_SIZE_TOO_LARGE,
      *     PRODUCER_FENCED; `_TRANSPORT` cuts the connection instead of answering; in any case
      * @param int $times from 1 to 100,000 requests
@@ -112,7 +112,8 @@ final class EmbeddedBroker
     /**
      * Whoever asks for this topic is told an error, until null ends it: TOPIC_AUTHORIZATION_FAILED, say.
      *
-     * Clients ask when they first use a topic, and every few seconds from then on. The topic is made where it does not exist.
+     * Clients ask when they first use a topic, and every few seconds from then on. The topic is made where it does not
+     * exist.
      *
      * @param string|null $error as for failNext(); null: the topic is well again
      *

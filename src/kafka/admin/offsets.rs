@@ -10,6 +10,9 @@ use super::{is_missing, passes, Admin, Breathe, Call, Outcome, SLICE};
 use crate::error::Error;
 use crate::kafka::native::{self, Options, Partitions, Queue};
 
+/// A partition and an offset in it.
+pub type Offset = (i32, i64);
+
 /// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -56,12 +59,7 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::offsets`]; Configuration: an embedded broker, which keeps no times.
-    pub fn offsets_at(
-        &self,
-        topic: &str,
-        ms: i64,
-        breathe: Breathe<'_>,
-    ) -> Outcome<Vec<(i32, i64)>> {
+    pub fn offsets_at(&self, topic: &str, ms: i64, breathe: Breathe<'_>) -> Outcome<Vec<Offset>> {
         let doing = format!("The offsets of topic \"{topic}\" cannot be looked up by time");
         let call = Call::new(breathe);
         self.refuse_mock(&call, &doing)?;
@@ -84,7 +82,7 @@ impl Admin {
         what: i64,
         call: &Call<'_>,
         doing: &str,
-    ) -> Outcome<Vec<(i32, i64)>> {
+    ) -> Outcome<Vec<Offset>> {
         loop {
             let mut asked = Partitions::new();
             for partition in partitions {
@@ -127,7 +125,7 @@ impl Admin {
         event: *mut sys::rd_kafka_event_t,
         topic: &str,
         doing: &str,
-    ) -> Outcome<(Vec<(i32, i64)>, Option<String>)> {
+    ) -> Outcome<(Vec<Offset>, Option<String>)> {
         let result = sys::bindings::rd_kafka_event_ListOffsets_result(event);
         let mut count = 0usize;
         let infos = sys::bindings::rd_kafka_ListOffsets_result_infos(result, &raw mut count);

@@ -124,7 +124,11 @@ final class ReadTest extends AdminTestCase
     public function testAFatalErrorInACallbackEndsTheProcessAtOnce(): void
     {
         $topic = $this->filled([600]);
-        foreach (['ini_set("memory_limit", "32M"); str_repeat("x", 1 << 26);' => 255, 'exit(3);' => 3] as $death => $code) {
+        $deaths = [
+            'ini_set("memory_limit", "32M"); str_repeat("x", 1 << 26);' => 255,
+            'exit(3);' => 3,
+        ];
+        foreach ($deaths as $death => $code) {
             $result = $this->runPhp(<<<PHP
                 \$admin = new Toporia\Realtime\Admin();
                 \$GLOBALS['kept'] = [\$admin, function () use (\$admin) {}];

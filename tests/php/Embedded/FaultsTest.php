@@ -206,7 +206,7 @@ final class FaultsTest extends BrokerTestCase
         return [
             'request' => [static fn ($k) => $k->failNext('Producee', 'REQUEST_TIMED_OUT'), '"Produce"?'],
             'admin request' => [static fn ($k) => $k->failNext('CreateTopics', '_TRANSPORT'), 'answers no request'],
-            'error' => [static fn ($k) => $k->failNext('Produce', 'NOT_LEADER_FOR_PARTITON'), '"NOT_LEADER_FOR_PARTITION"?'],
+            'error' => [static fn ($k) => $k->failNext('Produce', 'PRODUCER_FENCD'), '"PRODUCER_FENCED"?'],
             'local error' => [static fn ($k) => $k->failNext('Produce', '_TIMED_OUT'), 'setLatency()'],
             'times' => [static fn ($k) => $k->failNext('Produce', '_TRANSPORT', 0), '$times must be from 1'],
             'latency' => [static fn ($k) => $k->setLatency(-1), '$ms must be from 0'],
