@@ -96,7 +96,8 @@ final class EmbeddedBroker
      *
      * @param string $request Kafka's name: Produce, Fetch, ListOffsets, Metadata, OffsetCommit, OffsetFetch,
      *     FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, ApiVersions, InitProducerId,
-     *     AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, OffsetForLeaderEpoch, ConsumerGroupHeartbeat; in any case
+     *     AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, OffsetForLeaderEpoch,
+     *     ConsumerGroupHeartbeat; in any case
      * @param string $error Kafka's or librdkafka's name, such as NOT_LEADER_FOR_PARTITION, MSG_SIZE_TOO_LARGE,
      *     PRODUCER_FENCED; `_TRANSPORT` cuts the connection instead of answering; in any case
      * @param int $times from 1 to 100,000 requests
