@@ -4,6 +4,7 @@
 //! development broker, `dead_letter` the form of a record that could not be handled,
 //! `transaction` what makes a consumer and a producer one.
 
+pub mod admin;
 pub mod consumer;
 pub mod dead_letter;
 pub mod embedded;

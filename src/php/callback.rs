@@ -45,6 +45,11 @@ impl Callback {
 
     /// Calls it. `false`: an exception is pending, which may be `exit`.
     pub fn call(&self, arguments: &mut [Zval]) -> bool {
+        self.ask(arguments).is_some()
+    }
+
+    /// Calls it for what it returns. `None`: an exception is pending.
+    pub fn ask(&self, arguments: &mut [Zval]) -> Option<Zval> {
         let mut result = Zval::new();
         let count = u32::try_from(arguments.len()).unwrap_or(0);
         // SAFETY: the callable and its arguments are alive; the result is destroyed by its own drop.
@@ -70,7 +75,7 @@ impl Callback {
                 );
             }
         }
-        !zend::has_exception()
+        (!zend::has_exception()).then_some(result)
     }
 
     /// The same value without a reference of its own, for the engine's garbage collector to look at.

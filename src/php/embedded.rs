@@ -8,7 +8,7 @@ use ext_php_rs::types::{ZendClassObject, Zval};
 use super::arguments::{self, finish};
 use super::binary;
 use crate::error::Error;
-use crate::kafka::embedded::Embedded;
+use crate::kafka::embedded::{self, Embedded, Fault, Request};
 
 /// A Kafka for tests and first tries: librdkafka's mock cluster, in memory, in this process, over the real protocol.
 #[php_class]
@@ -16,6 +16,15 @@ use crate::kafka::embedded::Embedded;
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
 pub struct EmbeddedBroker {
     inner: Arc<Embedded>,
+}
+
+fn within(value: i64, least: i64, most: i64, name: &str) -> Result<i64, Error> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(Error::configuration(format!(
+        "EmbeddedBroker::{name} must be from {least} to {most}, {value} given."
+    )))
 }
 
 #[php_impl]
@@ -44,6 +53,15 @@ impl EmbeddedBroker {
         finish(start()).map(|object| object.unwrap_or_else(Zval::null))
     }
 
+    /// The one behind `brokers: embedded`, started where it does not run yet.
+    pub fn shared() -> PhpResult<Zval> {
+        let shared = || {
+            let inner = embedded::shared_cluster()?;
+            Ok(Some(super::object(Self { inner })))
+        };
+        finish(shared()).map(|object| object.unwrap_or_else(Zval::null))
+    }
+
     /// Where it listens, as KAFKA_BROKERS wants it.
     pub fn address(&self) -> Zval {
         binary(self.inner.address().as_bytes())
@@ -66,6 +84,81 @@ impl EmbeddedBroker {
             Ok(())
         };
         finish(create())?;
+        Ok(super::zend::this())
+    }
+
+    /// The next so many requests of a kind are answered with an error.
+    #[php(defaults(times = 1))]
+    pub fn fail_next(
+        self_: &ZendClassObject<Self>,
+        request: &Zval,
+        error: &Zval,
+        times: i64,
+    ) -> PhpResult<Zval> {
+        let fail = || {
+            let request = arguments::text(
+                request,
+                "EmbeddedBroker::failNext(): Argument #1 ($request)",
+            )?;
+            let error = arguments::text(error, "EmbeddedBroker::failNext(): Argument #2 ($error)")?;
+            let times = within(times, 1, embedded::MAX_TIMES, "failNext(): $times")?;
+            let times = usize::try_from(times).unwrap_or(1);
+            self_
+                .inner
+                .fail_next(Request::parse(&request)?, Fault::parse(&error)?, times)?;
+            Ok(())
+        };
+        finish(fail())?;
+        Ok(super::zend::this())
+    }
+
+    /// Whoever asks for this topic is told that error; null ends it.
+    pub fn fail_topic(
+        self_: &ZendClassObject<Self>,
+        topic: &Zval,
+        error: &Zval,
+    ) -> PhpResult<Zval> {
+        let fail = || {
+            let topic =
+                arguments::text(topic, "EmbeddedBroker::failTopic(): Argument #1 ($topic)")?;
+            let fault = arguments::optional(Some(error), |error| {
+                let error =
+                    arguments::text(error, "EmbeddedBroker::failTopic(): Argument #2 ($error)")?;
+                Ok(Fault::parse(&error)?)
+            })?;
+            self_.inner.fail_topic(&topic, fault)?;
+            Ok(())
+        };
+        finish(fail())?;
+        Ok(super::zend::this())
+    }
+
+    /// Every answer waits for so long; 0 ends it.
+    pub fn set_latency(self_: &ZendClassObject<Self>, ms: i64) -> PhpResult<Zval> {
+        let set = || {
+            let ms = within(ms, 0, embedded::MAX_LATENCY_MS, "setLatency(): $ms")?;
+            self_.inner.set_latency(i32::try_from(ms).unwrap_or(0))?;
+            Ok(())
+        };
+        finish(set())?;
+        Ok(super::zend::this())
+    }
+
+    /// Cuts every connection and takes no more until up().
+    pub fn down(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
+        self_.inner.set_up(false)?;
+        Ok(super::zend::this())
+    }
+
+    /// Takes connections again after down().
+    pub fn up(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
+        self_.inner.set_up(true)?;
+        Ok(super::zend::this())
+    }
+
+    /// Ends every fault.
+    pub fn clear_faults(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
+        self_.inner.clear_faults()?;
         Ok(super::zend::this())
     }
 

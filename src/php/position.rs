@@ -79,17 +79,37 @@ fn read(position: &Zval) -> Result<Position, Trouble> {
             },
         };
     }
-    if position.object().is_some() {
-        // Seconds and milliseconds as `Uv` gives them: `format()` is in every DateTimeInterface.
-        let time = position.try_call_method("format", vec![&"Uv"]);
-        if super::zend::has_exception() {
-            return Err(Trouble::Pending);
-        }
-        let time = time
-            .ok()
-            .and_then(|time| time.string())
-            .and_then(|time| time.parse().ok());
-        return time.map(Position::Time).ok_or_else(wrong);
+    moment(position)?.map(Position::Time).ok_or_else(wrong)
+}
+
+/// The milliseconds since 1970 of a DateTimeInterface; `None` for anything else.
+fn moment(value: &Zval) -> Result<Option<i64>, Trouble> {
+    if value.object().is_none() {
+        return Ok(None);
     }
-    Err(wrong())
+    // Seconds and milliseconds as `Uv` gives them: `format()` is in every DateTimeInterface.
+    let time = value.try_call_method("format", vec![&"Uv"]);
+    if super::zend::has_exception() {
+        return Err(Trouble::Pending);
+    }
+    let time = time.ok().and_then(|time| time.string());
+    Ok(time.and_then(|time| time.parse().ok()))
+}
+
+/// A time in milliseconds since 1970, given in whole seconds or as a DateTimeInterface.
+pub fn time(value: &Zval, place: &str) -> Result<i64, Trouble> {
+    let value = value.dereference();
+    let seconds = value
+        .long()
+        .or_else(|| value.zend_str()?.as_str().ok()?.parse::<i64>().ok());
+    let ms = match seconds {
+        Some(seconds) => seconds.checked_mul(1000),
+        None => moment(value)?,
+    };
+    ms.filter(|ms| *ms >= 0).ok_or_else(|| {
+        Error::configuration(format!(
+            "{place} must be Unix seconds from 0, or a DateTimeInterface since 1970."
+        ))
+        .into()
+    })
 }

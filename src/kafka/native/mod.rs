@@ -3,7 +3,9 @@
 
 mod conf;
 mod errors;
+mod metadata;
 mod partitions;
+mod request;
 mod resolve;
 
 use std::collections::HashSet;
@@ -16,8 +18,11 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 pub use conf::Conf;
 pub(crate) use errors::take_error;
 pub use errors::{is_permanent, to_error};
+pub(crate) use metadata::{metadata, Topic};
+pub use metadata::{PartitionInfo, TopicInfo};
 pub(crate) use partitions::topic_of;
 pub use partitions::Partitions;
+pub(crate) use request::{Answer, Options, Queue};
 
 /// librdkafka's version, such as `2.12.1`.
 #[must_use]
@@ -73,25 +78,26 @@ pub const INVALID_OFFSET: i64 = -1001;
 
 /// All topics of the cluster, or `None` where Kafka does not answer in time.
 pub(crate) fn topics(client: *mut sys::rd_kafka_t, bound: Duration) -> Option<HashSet<String>> {
-    let mut metadata = std::ptr::null();
-    let bound = i32::try_from(bound.as_millis()).unwrap_or(1000);
-    // SAFETY: callers hold a live client; the answer is read and destroyed here.
+    let topics = metadata(client, None, bound).ok()?;
+    Some(topics.into_iter().map(|topic| topic.name).collect())
+}
+
+/// The cluster's id, once a broker has told it; asks for at most `wait`.
+pub(crate) fn cluster_id(client: *mut sys::rd_kafka_t, wait: Duration) -> Option<String> {
+    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: callers hold a live client; the text is ours to free.
     unsafe {
-        let code = sys::bindings::rd_kafka_metadata(
-            client,
-            1,
-            std::ptr::null_mut(),
-            &raw mut metadata,
-            bound,
-        );
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        let id = sys::bindings::rd_kafka_clusterid(client, wait);
+        if id.is_null() {
             return None;
         }
-        let count = usize::try_from((*metadata).topic_cnt).unwrap_or(0);
-        let topics = (0..count)
-            .map(|n| text((*(*metadata).topics.add(n)).topic))
-            .collect();
-        sys::bindings::rd_kafka_metadata_destroy(metadata);
-        Some(topics)
+        let found = text(id);
+        sys::bindings::rd_kafka_mem_free(client, id.cast());
+        Some(found)
     }
+}
+
+/// True for the id of an embedded broker, this process's or another's.
+pub(crate) fn is_mock(cluster_id: &str) -> bool {
+    cluster_id.starts_with("mockCluster")
 }

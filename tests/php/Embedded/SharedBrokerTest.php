@@ -51,4 +51,29 @@ final class SharedBrokerTest extends TestCase
             PHP)->assertExit();
         self::assertSame(['parent', 'child', '0'], $result->lines());
     }
+
+    public function testTheBrokerItselfCanBeReached(): void
+    {
+        $result = $this->runPhp(<<<'PHP'
+            Realtime::configure(['brokers' => 'embedded', 'produce' => 'sync']);
+            $kafka = EmbeddedBroker::shared()->createTopic('raw')->failNext('Produce', 'REQUEST_TIMED_OUT', 2);
+            Realtime::broker()->send('raw', 'x');
+            (new Broker(['brokers' => $kafka->address()]))->send('raw', 'y');
+            $reader = (new Broker())->subscribeTopic('raw', fn (Message $m) => print $m->getPayload() . "\n");
+            $reader->consume(200, 10, 2);
+            var_dump(EmbeddedBroker::shared()->address() === $kafka->address());
+            if (($pid = pcntl_fork()) === 0) {
+                try {
+                    EmbeddedBroker::shared()->down();
+                } catch (Toporia\Realtime\Exception\ConnectionException $e) {
+                    echo $e->getMessage(), "\n";
+                }
+                exit;
+            }
+            pcntl_waitpid($pid, $status);
+            PHP)->assertExit();
+        self::assertSame('', $result->stderr);
+        self::assertSame(['x', 'y', 'bool(true)'], array_slice($result->lines(), 0, 3));
+        self::assertStringContainsString('belongs to the process that was forked', $result->lines()[3]);
+    }
 }

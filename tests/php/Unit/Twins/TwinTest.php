@@ -24,6 +24,7 @@ final class TwinTest extends TestCase
                 fn () => Realtime::broker(),
                 fn () => new Broker(['brokers' => 'x:1']),
                 fn () => EmbeddedBroker::start(),
+                fn () => new Toporia\Realtime\Admin(),
                 fn () => Toporia\Realtime\broadcast('user.1', 'paid'),
                 fn () => Toporia\Realtime\realtime(),
             ];
@@ -36,7 +37,7 @@ final class TwinTest extends TestCase
                 }
             }
             PHP);
-        self::assertCount(6, $result->lines(), $result->describe());
+        self::assertCount(7, $result->lines(), $result->describe());
         foreach ($result->lines() as $line) {
             self::assertStringContainsString('needs the PHP extension toporia_realtime, which is not loaded', $line);
             self::assertMatchesRegularExpression('/`(make|pie) install|"extension=toporia_realtime"/', $line);

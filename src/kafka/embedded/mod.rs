@@ -2,18 +2,29 @@
 //!
 //! It keeps the last 5 MB or 100,000 messages of a partition, has no admin API, and ends with its process. Mock brokers bind a
 //! port of their own; for a port of the user's choice a small forwarder stands in front, and the mock is told to advertise it.
+//! `faults` makes it fail on purpose, for the tests of applications.
+//!
+//! Its transactions are answered as Kafka answers them, and that is all: what a transaction wrote is in the topic at once and stays
+//! there when it is aborted, because the mock writes no markers that a reader could skip it by.
 #![allow(unsafe_code)]
 
+mod faults;
+mod forwarder;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::CStr;
-use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
 
+pub use faults::{Fault, Request, MAX_LATENCY_MS, MAX_TIMES};
+
+use self::forwarder::Forwarder;
 use super::native::{self, Conf};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
@@ -34,6 +45,8 @@ pub struct Embedded {
     forwarder: Option<Forwarder>,
     generation: u32,
     stopped: AtomicBool,
+    /// For `clear_faults`: the mock has no list of them.
+    failing_topics: Mutex<Vec<String>>,
 }
 
 // SAFETY: the mock cluster's functions take its own lock.
@@ -70,6 +83,7 @@ impl Embedded {
             forwarder: None,
             generation: process::generation(),
             stopped: AtomicBool::new(false),
+            failing_topics: Mutex::default(),
         };
         if port != 0 || host != "127.0.0.1" {
             let forwarder = Forwarder::start(host, port, &inner)?;
@@ -99,18 +113,13 @@ impl Embedded {
         &self.address
     }
 
-    /// Creates a topic.
+    /// Creates a topic; false where it exists.
     ///
     /// # Errors
-    /// Configuration: the mock cluster refuses it (a bad name, an existing topic with other partitions).
-    pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
-        crate::topic::validate_topic(topic)?;
-        if self.is_stopped() {
-            return Err(Error::connection(format!(
-                "The embedded broker at {} is stopped.",
-                self.address
-            )));
-        }
+    /// Configuration: the mock cluster refuses it. Connection: it is stopped.
+    pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<bool> {
+        crate::topic::validate_kafka_topic(topic)?;
+        self.check()?;
         let name = native::c_string(topic);
         // SAFETY: a live cluster.
         let code = unsafe {
@@ -122,13 +131,30 @@ impl Embedded {
             )
         };
         match code {
-            sys::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
-            | sys::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS => Ok(()),
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(true),
+            Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS => Ok(false),
             code => Err(Error::configuration(format!(
                 "The embedded broker cannot create topic \"{topic}\" with {partitions} partition(s): {}.",
                 native::describe(code)
             ))),
         }
+    }
+
+    /// What has to hold before the mock cluster may be told anything: its thread answers, and only in the process that started it.
+    fn check(&self) -> Result<()> {
+        if self.generation != process::generation() {
+            return Err(Error::connection(format!(
+                "The embedded broker at {} belongs to the process that was forked: only that one can change it. Producing and consuming work here.",
+                self.address
+            )));
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(Error::connection(format!(
+                "The embedded broker at {} is stopped. Start another: EmbeddedBroker::start().",
+                self.address
+            )));
+        }
+        Ok(())
     }
 
     fn is_stopped(&self) -> bool {
@@ -162,17 +188,24 @@ impl Drop for Embedded {
 /// # Errors
 /// Connection: it cannot be started.
 pub fn shared() -> Result<String> {
+    shared_cluster().map(|embedded| embedded.address.clone())
+}
+
+/// The cluster behind `brokers: embedded` itself.
+///
+/// # Errors
+/// Connection: it cannot be started.
+pub fn shared_cluster() -> Result<Arc<Embedded>> {
     let mut shared = SHARED.lock();
     if let Some(embedded) = shared.as_ref() {
         if !embedded.stopped.load(Ordering::Acquire) {
             // A forked child goes on with its parent's cluster, over loopback.
-            return Ok(embedded.address.clone());
+            return Ok(Arc::clone(embedded));
         }
     }
     let embedded = Embedded::start("127.0.0.1", 0)?;
-    let address = embedded.address.clone();
-    *shared = Some(embedded);
-    Ok(address)
+    *shared = Some(Arc::clone(&embedded));
+    Ok(embedded)
 }
 
 /// Stops every cluster: the process ends.
@@ -215,83 +248,4 @@ pub fn resolve(config: &BrokerConfig, properties: &mut [(String, String)]) -> Re
         }
     }
     Ok(())
-}
-
-/// Passes the bytes of a public port to the mock broker's own.
-struct Forwarder {
-    port: u16,
-    local: SocketAddr,
-    open: Arc<AtomicBool>,
-}
-
-impl Forwarder {
-    fn start(host: &str, port: u16, target: &str) -> Result<Self> {
-        let listener = TcpListener::bind((host, port)).map_err(|error| {
-            let advice = if error.kind() == io::ErrorKind::AddrInUse {
-                " Another Kafka, or another embedded broker, is probably running there; choose another port."
-            } else {
-                ""
-            };
-            Error::connection(format!(
-                "The embedded broker cannot listen on {host}:{port}: {error}.{advice}"
-            ))
-        })?;
-        let failed = |error: io::Error| {
-            Error::connection(format!("The embedded broker cannot be reached: {error}."))
-        };
-        let local = listener.local_addr().map_err(failed)?;
-        let target = target
-            .to_socket_addrs()
-            .map_err(failed)?
-            .next()
-            .ok_or_else(|| {
-                Error::connection(format!(
-                    "The mock cluster's address {target} cannot be read."
-                ))
-            })?;
-        let open = Arc::new(AtomicBool::new(true));
-        let still_open = Arc::clone(&open);
-        process::spawn("rt-embedded", move || {
-            for client in listener.incoming() {
-                if !still_open.load(Ordering::Acquire) {
-                    return;
-                }
-                if let Ok(client) = client {
-                    join(client, target);
-                }
-            }
-        })?;
-        Ok(Self {
-            port: local.port(),
-            local,
-            open,
-        })
-    }
-
-    fn stop(&self) {
-        self.open.store(false, Ordering::Release);
-        // Wakes the accept call; a failure means it is gone already.
-        drop(TcpStream::connect(self.local));
-    }
-}
-
-/// Connects one client to the mock broker, both ways.
-fn join(client: TcpStream, target: SocketAddr) {
-    let Ok(server) = TcpStream::connect(target) else {
-        return;
-    };
-    // Nagle would add 40 ms to small requests; where it cannot be turned off it is only slower.
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    if let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) {
-        pump(from_client, server);
-        pump(from_server, client);
-    }
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream) {
-    // A thread that cannot be started closes the connection, and the client reconnects.
-    let _ = process::spawn("rt-embedded", move || {
-        let _ = io::copy(&mut from, &mut to);
-        let _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
-    });
 }

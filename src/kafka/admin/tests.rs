@@ -1,0 +1,211 @@
+//! Against the mock cluster: topics, offsets and whole topics are read, and what it cannot do is refused.
+
+use std::collections::BTreeMap;
+
+use std::rc::Rc;
+
+use super::*;
+use crate::config::{Environment, Layers, Value};
+use crate::kafka::embedded::{Fault, Request};
+use crate::kafka::producer::{Outgoing, Producer};
+
+struct Bare;
+
+impl Environment for Bare {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn ini(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+fn config(brokers: &str) -> Arc<BrokerConfig> {
+    let map = Value::Map(vec![("brokers".to_owned(), Value::from(brokers))]);
+    let layers = Layers {
+        constructor: Some(&map),
+        configured: None,
+        env: &Bare,
+    };
+    Arc::new(BrokerConfig::resolve(None, &layers).expect("a valid configuration"))
+}
+
+fn fill(config: &Arc<BrokerConfig>, topic: &str, partitions: i32, each: usize) {
+    let producer = Producer::start(Arc::clone(config)).expect("a client");
+    for partition in 0..partitions {
+        for n in 0..each {
+            let value = format!("{partition}-{n}");
+            let outgoing = Outgoing {
+                id: &value,
+                topic,
+                partition: Some(partition),
+                key: Some(b"key"),
+                value: Some(value.as_bytes()),
+                headers: &[],
+                timestamp_ms: 0,
+            };
+            producer.send(&outgoing).expect("accepted");
+        }
+    }
+    assert!(producer.settle(Instant::now() + Duration::from_secs(10)));
+    producer.close(Instant::now() + Duration::from_secs(1));
+}
+
+fn go_on() -> bool {
+    true
+}
+
+/// Values by partition, in order.
+fn read(admin: &Rc<Admin>, topic: &str, from: &[(i32, i64)]) -> BTreeMap<i32, Vec<String>> {
+    let mut reader = Reader::start(admin, topic, from, &go_on).expect("a reader");
+    let mut all: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    loop {
+        match reader.next(SLICE).expect("a step") {
+            Step::End => return all,
+            Step::Waiting => {}
+            Step::Record(message) => {
+                let value = String::from_utf8_lossy(message.value().unwrap_or_default());
+                let partition = message.origin.as_ref().expect("an origin").partition;
+                all.entry(partition).or_default().push(value.into_owned());
+            }
+        }
+    }
+}
+
+fn message(halt: Halt) -> (Kind, String) {
+    match halt {
+        Halt::Error(error) => (error.kind(), error.message().to_owned()),
+        Halt::Interrupted => panic!("interrupted"),
+    }
+}
+
+#[test]
+fn a_topic_is_read_from_its_beginning_to_its_end() {
+    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+    assert!(kafka.create_topic("three", 3).expect("a topic"));
+    assert!(!kafka.create_topic("three", 3).expect("the same topic"));
+    let config = config(kafka.address());
+    fill(&config, "three", 2, 700);
+    let admin = Rc::new(Admin::start(&config).expect("a client"));
+    let spans = admin.offsets("three", &go_on).expect("offsets");
+    let span = |partition, end| Span {
+        partition,
+        beginning: 0,
+        end,
+    };
+    assert_eq!(spans, [span(0, 700), span(1, 700), span(2, 0)]);
+    for _ in 0..2 {
+        let all = read(&admin, "three", &[]);
+        for partition in 0..2 {
+            let expected: Vec<String> = (0..700).map(|n| format!("{partition}-{n}")).collect();
+            assert_eq!(all[&partition], expected);
+        }
+    }
+    let rest = read(&admin, "three", &[(0, 698), (1, 700), (2, 9)]);
+    assert_eq!(
+        rest,
+        BTreeMap::from([(0, vec!["0-698".to_owned(), "0-699".to_owned()])])
+    );
+    drop(admin);
+    kafka.stop();
+}
+
+#[test]
+fn what_came_after_the_reading_began_is_left_out_and_a_reader_can_be_dropped_at_any_time() {
+    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+    kafka.create_topic("one", 1).expect("a topic");
+    let config = config(kafka.address());
+    fill(&config, "one", 1, 500);
+    let admin = Rc::new(Admin::start(&config).expect("a client"));
+    let mut reader = Reader::start(&admin, "one", &[], &go_on).expect("a reader");
+    fill(&config, "one", 1, 100);
+    let mut count = 0;
+    loop {
+        match reader.next(SLICE).expect("a step") {
+            Step::End => break,
+            Step::Waiting => {}
+            Step::Record(_) => count += 1,
+        }
+    }
+    assert_eq!(count, 500);
+    drop(reader);
+    let mut reader = Reader::start(&admin, "one", &[], &go_on).expect("a reader");
+    while !matches!(reader.next(SLICE).expect("a step"), Step::Record(_)) {}
+    drop(reader);
+    // The client ends although records were in hand.
+    drop(admin);
+    kafka.stop();
+}
+
+#[test]
+fn topics_are_listed_by_pattern_and_looking_creates_none() {
+    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+    for (topic, partitions) in [("user.1", 1), ("user.2", 2), ("order", 1)] {
+        kafka.create_topic(topic, partitions).expect("a topic");
+    }
+    let admin = Admin::start(&config(kafka.address())).expect("a client");
+    let names = |pattern| -> Vec<String> {
+        let topics = admin.topics(pattern, &go_on).expect("topics");
+        topics.into_iter().map(|topic| topic.name).collect()
+    };
+    assert_eq!(names(None), ["order", "user.1", "user.2"]);
+    assert_eq!(names(Some("user.*")), ["user.1", "user.2"]);
+    assert_eq!(names(Some("order")), ["order"]);
+    assert!(names(Some("missing")).is_empty());
+    let (kind, text) = message(admin.offsets("missing", &go_on).unwrap_err());
+    assert_eq!(kind, Kind::UnknownTopic);
+    assert!(text.contains("\"missing\""), "{text}");
+    assert_eq!(names(None).len(), 3, "nothing was created by asking");
+    drop(admin);
+    kafka.stop();
+}
+
+#[test]
+fn what_the_embedded_broker_cannot_do_is_refused_and_passing_faults_are_waited_out() {
+    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+    kafka.create_topic("one", 1).expect("a topic");
+    let config = config(kafka.address());
+    fill(&config, "one", 1, 3);
+    let admin = Rc::new(Admin::start(&config).expect("a client"));
+    for halt in [
+        admin.delete_topic("one", &go_on).unwrap_err(),
+        admin.offsets_at("one", 0, &go_on).unwrap_err(),
+        admin.delete_records("one", &[(0, 1)], &go_on).unwrap_err(),
+    ] {
+        let (kind, text) = message(halt);
+        assert_eq!(kind, Kind::Configuration, "{text}");
+        assert!(text.contains("embedded broker"), "{text}");
+    }
+    for (request, fault) in [
+        ("Metadata", "_TRANSPORT"),
+        ("ListOffsets", "NOT_LEADER_FOR_PARTITION"),
+        ("Fetch", "_TRANSPORT"),
+    ] {
+        let request = Request::parse(request).expect("a request");
+        kafka
+            .fail_next(request, Fault::parse(fault).expect("a fault"), 1)
+            .expect("a broker that runs");
+    }
+    assert_eq!(read(&admin, "one", &[]).get(&0).map(Vec::len), Some(3));
+    drop(admin);
+    kafka.stop();
+}
+
+#[test]
+fn the_host_can_give_up_and_an_unreachable_kafka_is_named() {
+    let admin = Admin::start(&config("127.0.0.1:1")).expect("a client");
+    let started = Instant::now();
+    assert!(matches!(
+        admin.topics(None, &|| started.elapsed() < Duration::from_millis(200)),
+        Err(Halt::Interrupted)
+    ));
+    assert!(started.elapsed() < Duration::from_secs(2));
+    let (kind, text) = message(admin.topics(None, &go_on).unwrap_err());
+    assert_eq!(kind, Kind::Connection);
+    assert!(
+        text.contains("127.0.0.1:1") && text.contains("refused"),
+        "{text}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(13));
+}

@@ -1,0 +1,243 @@
+//! Faults on purpose: an answer that is an error, a connection that is cut, a slow broker, one that is away, a refused topic.
+
+use std::ffi::CStr;
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::Embedded;
+use crate::config::nearest;
+use crate::error::{Error, Result};
+use crate::kafka::native;
+
+/// What the mock cluster answers, by Kafka's names and numbers.
+const REQUESTS: &[(&str, i16)] = &[
+    ("Produce", 0),
+    ("Fetch", 1),
+    ("ListOffsets", 2),
+    ("Metadata", 3),
+    ("OffsetCommit", 8),
+    ("OffsetFetch", 9),
+    ("FindCoordinator", 10),
+    ("JoinGroup", 11),
+    ("Heartbeat", 12),
+    ("LeaveGroup", 13),
+    ("SyncGroup", 14),
+    ("ApiVersions", 18),
+    ("InitProducerId", 22),
+    ("OffsetForLeaderEpoch", 23),
+    ("AddPartitionsToTxn", 24),
+    ("AddOffsetsToTxn", 25),
+    ("EndTxn", 26),
+    ("TxnOffsetCommit", 28),
+    ("ConsumerGroupHeartbeat", 68),
+];
+
+/// Kafka's present names for what librdkafka knows by an older one.
+const ALIASES: &[(&str, &str)] = &[
+    ("CORRUPT_MESSAGE", "INVALID_MSG"),
+    ("INVALID_FETCH_SIZE", "INVALID_MSG_SIZE"),
+    ("INVALID_TOPIC_EXCEPTION", "TOPIC_EXCEPTION"),
+    ("MESSAGE_TOO_LARGE", "MSG_SIZE_TOO_LARGE"),
+    ("NOT_LEADER_OR_FOLLOWER", "NOT_LEADER_FOR_PARTITION"),
+    ("TRANSPORT", "_TRANSPORT"),
+    ("UNKNOWN_SERVER_ERROR", "UNKNOWN"),
+    ("UNKNOWN_TOPIC_OR_PARTITION", "UNKNOWN_TOPIC_OR_PART"),
+];
+
+/// Longest latency: a client has given up on the request long before.
+pub const MAX_LATENCY_MS: i64 = 600_000;
+/// Most faults of one call.
+pub const MAX_TIMES: i64 = 100_000;
+
+/// A kind of request, such as `Produce`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request(i16);
+
+impl Request {
+    /// Reads Kafka's name of a request, in any case.
+    ///
+    /// # Errors
+    /// Configuration: the mock cluster has no such request; names the nearest that it has.
+    pub fn parse(name: &str) -> Result<Self> {
+        let found = REQUESTS
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()));
+        found.map(|(_, key)| Self(*key)).ok_or_else(|| {
+            let names: Vec<&str> = REQUESTS.iter().map(|(known, _)| *known).collect();
+            Error::configuration(format!(
+                "The embedded broker answers no request \"{name}\".{} It answers {}.",
+                hint(name, &names),
+                names.join(", ")
+            ))
+        })
+    }
+}
+
+/// An answer that is an error, or a cut connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault(Code);
+
+impl Fault {
+    /// Reads Kafka's or librdkafka's name of an error, in any case; `_TRANSPORT` cuts the connection.
+    ///
+    /// # Errors
+    /// Configuration: unknown (names the nearest), or nothing that a broker says.
+    pub fn parse(name: &str) -> Result<Self> {
+        let given = name.trim().to_ascii_uppercase();
+        let given = given
+            .strip_prefix("RD_KAFKA_RESP_ERR_")
+            .unwrap_or(given.as_str());
+        let given = ALIASES
+            .iter()
+            .find(|(alias, _)| *alias == given)
+            .map_or(given, |(_, known)| *known);
+        let known = errors();
+        if let Some((_, code)) = known.iter().find(|(known, _)| *known == given) {
+            return Ok(Self(*code));
+        }
+        if given.starts_with('_') {
+            return Err(Error::configuration(format!(
+                "\"{name}\" is said by clients, not by brokers: of those the embedded broker knows _TRANSPORT, which cuts the \
+                 connection. For time-outs use setLatency() or down()."
+            )));
+        }
+        let names: Vec<&str> = known.iter().map(|(known, _)| *known).collect();
+        Err(Error::configuration(format!(
+            "Kafka has no error \"{name}\".{} See https://kafka.apache.org/protocol#protocol_error_codes.",
+            hint(given, &names)
+        )))
+    }
+}
+
+fn hint(word: &str, known: &[&str]) -> String {
+    // Names are compared in lower case.
+    let lower: Vec<String> = known.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let texts: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let near = nearest(word.trim(), &texts)
+        .and_then(|near| texts.iter().position(|text| *text == near))
+        .map(|place| known[place]);
+    near.map_or_else(String::new, |near| format!(" Did you mean \"{near}\"?"))
+}
+
+/// What a broker can say, and `_TRANSPORT`, as librdkafka names them.
+fn errors() -> Vec<(&'static str, Code)> {
+    let mut table = std::ptr::null();
+    let mut count = 0usize;
+    // SAFETY: a static table of `count` entries with static names; gaps have none.
+    unsafe {
+        sys::bindings::rd_kafka_get_err_descs(&raw mut table, &raw mut count);
+        std::slice::from_raw_parts(table, count)
+            .iter()
+            .filter(|entry| !entry.name.is_null())
+            .filter_map(|entry| {
+                let name = CStr::from_ptr(entry.name).to_str().ok()?;
+                let said = !name.starts_with('_') || name == "_TRANSPORT";
+                (said && name != "NO_ERROR").then_some((name, entry.code))
+            })
+            .collect()
+    }
+}
+
+impl Embedded {
+    /// The next `times` requests of this kind are answered with the fault, after those that were asked for before.
+    ///
+    /// # Errors
+    /// Connection: it is stopped, or belongs to a parent process.
+    pub fn fail_next(&self, request: Request, fault: Fault, times: usize) -> Result<()> {
+        self.check()?;
+        let list = vec![fault.0; times];
+        // SAFETY: a live cluster; the list is copied.
+        unsafe {
+            sys::bindings::rd_kafka_mock_push_request_errors_array(
+                self.cluster,
+                request.0,
+                list.len(),
+                list.as_ptr(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Every answer waits for so long; 0 ends it.
+    ///
+    /// # Errors
+    /// Connection: see [`Embedded::fail_next`].
+    pub fn set_latency(&self, ms: i32) -> Result<()> {
+        self.check()?;
+        // SAFETY: a live cluster; -1 is every broker of it.
+        let code =
+            unsafe { sys::bindings::rd_kafka_mock_broker_set_rtt(self.cluster, -1, ms.max(0)) };
+        self.judge(code, "be slow")
+    }
+
+    /// Cuts every connection and takes no more, until it is up again; what is in it stays.
+    ///
+    /// # Errors
+    /// Connection: see [`Embedded::fail_next`].
+    pub fn set_up(&self, up: bool) -> Result<()> {
+        self.check()?;
+        // SAFETY: as above.
+        let code = unsafe {
+            if up {
+                sys::bindings::rd_kafka_mock_broker_set_up(self.cluster, -1)
+            } else {
+                sys::bindings::rd_kafka_mock_broker_set_down(self.cluster, -1)
+            }
+        };
+        self.judge(code, "go up or down")
+    }
+
+    /// Whoever asks for this topic is told that error, until it is `None`. The topic is made where it does not exist.
+    ///
+    /// # Errors
+    /// Connection: see [`Embedded::fail_next`]. InvalidChannel: no name of a topic.
+    pub fn fail_topic(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
+        crate::topic::validate_kafka_topic(topic)?;
+        self.check()?;
+        let mut failing = self.failing_topics.lock();
+        failing.retain(|known| known != topic);
+        if fault.is_some() {
+            failing.push(topic.to_owned());
+        }
+        self.set_topic_error(topic, fault);
+        Ok(())
+    }
+
+    /// Ends every fault: it is up, quick, and answers everything.
+    ///
+    /// # Errors
+    /// Connection: see [`Embedded::fail_next`].
+    pub fn clear_faults(&self) -> Result<()> {
+        self.check()?;
+        for (_, key) in REQUESTS {
+            // SAFETY: a live cluster.
+            unsafe { sys::bindings::rd_kafka_mock_clear_request_errors(self.cluster, *key) };
+        }
+        for topic in std::mem::take(&mut *self.failing_topics.lock()) {
+            self.set_topic_error(&topic, None);
+        }
+        self.set_latency(0)?;
+        self.set_up(true)
+    }
+
+    fn set_topic_error(&self, topic: &str, fault: Option<Fault>) {
+        let name = native::c_string(topic);
+        let code = fault.map_or(Code::RD_KAFKA_RESP_ERR_NO_ERROR, |fault| fault.0);
+        // SAFETY: a live cluster; the name is copied.
+        unsafe {
+            sys::bindings::rd_kafka_mock_topic_set_error(self.cluster, name.as_ptr(), code);
+        }
+    }
+
+    fn judge(&self, code: Code, what: &str) -> Result<()> {
+        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        Err(Error::connection(format!(
+            "The embedded broker at {} cannot {what}: {}.",
+            self.address,
+            native::describe(code)
+        )))
+    }
+}
