@@ -6,7 +6,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall demo test test-rust test-php test-kafka lint bench clean
+.PHONY: help setup build install uninstall demo test test-rust test-php test-kafka chaos lint bench clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ test-php: setup build ## PHPUnit: without the extension, and against the embedde
 
 test-kafka: setup build ## PHPUnit against a real Apache Kafka, which it starts and stops
 	@tests/support/test.sh kafka
+
+chaos: setup build ## Breaks a Kafka cluster and its clients for long, and counts what is lost (options: see tests/chaos/run.sh)
+	@tests/chaos/run.sh --mode="$(MODE)" --messages="$(MESSAGES)" --seed="$(SEED)" --workers="$(WORKERS)" \
+		--seconds="$(SECONDS)" --rate="$(RATE)" --callbacks="$(CALLBACKS)" --nodes="$(NODES)"
 
 lint: setup ## rustfmt, clippy, PSR-12, composer validate, shellcheck
 	@tests/support/lint.sh

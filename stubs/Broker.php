@@ -234,7 +234,8 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      *
      * @return array{messages_consumed: int, bytes_consumed: int, handled: int, failures: int, retries: int,
      *     dead_lettered: int, parked: int, held_back: int, dropped: int, transactions: int,
-     *     transactions_aborted: int, delivery: string, skipped: int, topic_mismatch: int, commits: int, commit_failures: int, rebalances: int, lag: int,
+     *     transactions_aborted: int, delivery: string, skipped: int, topic_mismatch: int,
+     *     commits: int, commit_failures: int, rebalances: int, lag: int,
      *     assigned: list<array{topic: string, partition: int, position: int, lag: int}>, waiting_for: list<string>,
      *     connected: bool, group: string, member_hash_conflict: bool, stop_reason: string|null,
      *     last_error: string|null}

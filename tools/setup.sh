@@ -71,6 +71,39 @@ check_test_packages() {
     want default-jre-headless java_17
     want maven have mvn
     want shellcheck have shellcheck
+    # The real servers and clients that the stores of Idempotency and Outbox are tested with. MariaDB's core packages
+    # bring no service; those of the other two are kept from starting, see install_packages.
+    want redis-server have redis-server
+    want postgresql any_file '/usr/lib/postgresql/*/bin/postgres'
+    want mariadb-server-core have mariadb-install-db
+    want mariadb-client-core have my_print_defaults
+    want "$(php_package redis)" php_has redis
+    want "$(php_package sqlite3)" php_has pdo_sqlite
+    want "$(php_package pgsql)" php_has pdo_pgsql
+    want "$(php_package mysql)" php_has pdo_mysql
+    want php-predis any_file '/usr/share/php/Predis/autoload.php'
+}
+
+# The tests start servers of their own. Those of the packages must neither start nor take a port, now or at the next boot;
+# this is how Debian lets an administrator say so. A policy that is there already stays.
+POLICY=/usr/sbin/policy-rc.d
+
+keep_services_off() {
+    if [ ! -e "$POLICY" ]; then
+        trap 'as_root rm -f "$POLICY"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+        as_root chmod 755 "$POLICY"
+    fi
+}
+
+leave_services_off() {
+    local service
+    for service in redis-server postgresql; do
+        # Only those this run has installed: a server that was here before has its own purpose.
+        if [[ " ${missing[*]} " == *" $service "* ]] && have systemctl; then
+            as_root systemctl --quiet disable "$service" >/dev/null 2>&1 || note "The service $service starts with the machine."
+        fi
+    done
 }
 
 install_packages() {
@@ -83,8 +116,10 @@ install_packages() {
     say "Installing Debian packages: ${missing[*]}"
     # A failed update may still leave lists that are good enough; the installation tells.
     as_root apt-get update -q || true
+    keep_services_off
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" \
         || fail "apt could not install them; its message is above."
+    leave_services_off
 }
 
 # True where the cargo on the path is at least the version Cargo.toml asks for.

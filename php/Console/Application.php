@@ -32,6 +32,12 @@ final class Application extends SymfonyApplication
         $commands = [
             new ConsumeCommand($host),
             new DevCommand(),
+            new OutboxRelayCommand($host),
+            new OutboxTableCommand($host),
+            new DlqListCommand($host),
+            new DlqPurgeCommand($host),
+            new DlqReplayCommand($host),
+            new DlqShowCommand($host),
             new PublishCommand(),
             new RestartCommand($host),
             ...$this->ownCommands($host),

@@ -61,15 +61,13 @@ abstract class Command extends SymfonyCommand
     /**
      * The broker of that name, the same in every host.
      *
-     * @param string|null $group another consumer group than the configured one
+     * @param array<string, mixed> $settings what differs from its configuration
      *
      * @throws ConfigurationException an unknown name
      */
-    protected function broker(string $name, ?string $group = null): Broker
+    protected function broker(string $name, array $settings = []): Broker
     {
-        return $group === null
-            ? Realtime::broker($name)
-            : new Broker(['broker' => $name, 'consumer_group' => $group]);
+        return $settings === [] ? Realtime::broker($name) : new Broker(['broker' => $name] + $settings);
     }
 
     /**

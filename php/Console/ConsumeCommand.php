@@ -57,6 +57,7 @@ final class ConsumeCommand extends Command
             )
             ->addOption('max-time', null, $value, 'Stop after so many seconds (0: no limit)', '0')
             ->addOption('max-memory', null, $value, 'Stop above so much memory: 128 (MB), 128M, 1G')
+            ->addOption('no-dlq', null, InputOption::VALUE_NONE, 'Stop at a message that keeps failing, without a dead letter')
             ->addOption('json', null, InputOption::VALUE_NONE, 'Report one JSON object a line, the last the summary')
             ->setHelp(
                 <<<'HELP'
@@ -77,7 +78,7 @@ final class ConsumeCommand extends Command
         $terminal = new OutputTerminal($output);
         $config = $this->host->config();
         $runner = new ConsumeRunner(
-            $this->broker($options->broker, $options->group),
+            $this->broker($options->broker, $options->settings()),
             $options,
             new HandlerResolver($config, $this->host->make(...), $this->host->fallback()),
             StopConditions::for($options, RestartSignal::of($config, $this->host->directory())),

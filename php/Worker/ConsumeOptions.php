@@ -36,7 +36,8 @@ final class ConsumeOptions
         public readonly FromPosition $from,
         public readonly int $maxTime,
         public readonly int $maxMemory,
-        public readonly bool $json
+        public readonly bool $json,
+        public readonly bool $deadLetters
     ) {
     }
 
@@ -59,7 +60,19 @@ final class ConsumeOptions
             FromPosition::parse($raw['from'] ?? null),
             OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
             isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
-            (bool) ($raw['json'] ?? false)
+            (bool) ($raw['json'] ?? false),
+            !($raw['no-dlq'] ?? false)
         );
+    }
+
+    /**
+     * What the options change in the broker's configuration.
+     *
+     * @return array<string, mixed>
+     */
+    public function settings(): array
+    {
+        return ($this->group === null ? [] : ['consumer_group' => $this->group])
+            + ($this->deadLetters ? [] : ['dlq' => false]);
     }
 }

@@ -16,13 +16,14 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             return Ok(None);
         }
         if !self.source.commit_ahead(PATIENCE) {
-            let dropped = self.source.drop_hand();
+            let (dropped, topics) = self.source.drop_hand();
             add(&self.tally.dropped, dropped);
             process::current().log.say(
                 Level::Warning,
                 format!(
-                    "{dropped} record(s) were dropped: their offsets could not be committed, and delivery is at-most-once. \
-                     Where the commit did not arrive, the partition's next owner reads them."
+                    "{dropped} record(s) of {} were dropped: their offsets could not be committed, and delivery is at-most-once. \
+                     Where the commit did not arrive, the partition's next owner reads them.",
+                    topics.join(", ")
                 ),
             );
             return Ok(None);

@@ -57,8 +57,8 @@ pub trait Source {
     fn commit_now(&self, bound: Duration) -> Result<()>;
     /// Commits everything in hand before it is handled; false where Kafka did not take it.
     fn commit_ahead(&self, bound: Duration) -> bool;
-    /// Gives up everything in hand; how many records that were.
-    fn drop_hand(&self) -> u64;
+    /// Gives up everything in hand: how many records that were, and of which topics.
+    fn drop_hand(&self) -> (u64, Vec<String>);
     /// What Kafka refuses for good.
     fn refused(&self) -> Option<Error>;
     /// Everything assigned is read to its end.

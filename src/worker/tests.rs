@@ -92,8 +92,8 @@ impl Source for Numbers {
         !self.undelivered.get()
     }
 
-    fn drop_hand(&self) -> u64 {
-        self.hand.borrow_mut().drain(..).count() as u64
+    fn drop_hand(&self) -> (u64, Vec<String>) {
+        (self.hand.borrow_mut().drain(..).count() as u64, Vec::new())
     }
 
     fn serve_events<W: Watcher>(&self, _: &W) -> Result<(), W::Abort> {

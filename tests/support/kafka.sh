@@ -144,7 +144,7 @@ end_with_owner() { # owner, process
 launch_node() {
     local pid
     : >"$node/server.log"
-    setsid java -Xmx512m -cp "$LIB/*" kafka.Kafka "$node/server.properties" >"$node/server.log" 2>&1 </dev/null &
+    setsid java "-Xmx${KAFKA_HEAP:-512m}" -cp "$LIB/*" kafka.Kafka "$node/server.properties" >"$node/server.log" 2>&1 </dev/null &
     pid=$!
     disown
     echo "$pid" >"$node/pid"

@@ -11,10 +11,11 @@
 
 cd "$ROOT"
 KAFKA="$ROOT/tests/support/kafka.sh"
+DATABASES="$ROOT/tests/support/databases.sh"
 PHPUNIT="$ROOT/tests/support/phpunit.sh"
 
-# Whatever way this ends, no broker stays behind.
-trap '"$KAFKA" stop-owned --owner=$$; "$KAFKA" sweep' EXIT
+# Whatever way this ends, no broker and no database stays behind.
+trap '"$KAFKA" stop-owned --owner=$$; "$KAFKA" sweep; "$DATABASES" stop-owned --owner=$$; "$DATABASES" sweep' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -32,12 +33,22 @@ test_rust() {
         cargo test --locked --no-default-features -- --test-threads=1
 }
 
+# One set for all stages; PHPUnit alone would start its own.
+start_databases() {
+    local variables
+    say "Starting Redis, PostgreSQL and MariaDB"
+    variables="$("$DATABASES" start --name="test-$$" --owner=$$)"
+    eval "$variables"
+}
+
 test_php() {
+    start_databases
     stage "PHPUnit without the extension" "$PHPUNIT" without-extension
     stage "PHPUnit on the embedded broker" "$PHPUNIT" embedded
 }
 
 test_kafka() {
+    start_databases
     say "Starting Apache Kafka, and a second one that creates no topics by itself"
     REALTIME_TEST_BROKERS="$("$KAFKA" start --name="test-$$" --owner=$$)"
     REALTIME_TEST_BROKERS_STRICT="$("$KAFKA" start --name="test-strict-$$" --no-auto-create --owner=$$)"

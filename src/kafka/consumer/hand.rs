@@ -1,6 +1,7 @@
 //! The records in hand: fetched in batches, handed  one by one, given back when they are handled.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -290,19 +291,23 @@ impl Consumer {
             .collect()
     }
 
-    /// Gives up everything that was fetched and not handed over; how many records that were.
-    pub fn drop_hand(&self) -> u64 {
+    /// Gives up everything that was fetched and not handed over; how many records that were, and of which topics.
+    pub fn drop_hand(&self) -> (u64, Vec<String>) {
         let mut state = self.state.borrow_mut();
         let hand = std::mem::take(&mut state.hand);
         let mut records = 0;
+        let mut topics = BTreeSet::new();
         for raw in hand {
             // SAFETY: in hand, so alive; destroyed once, here.
             unsafe {
-                records += u64::from((*raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR);
+                if (*raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    records += 1;
+                    topics.insert(native::text(sys::rd_kafka_topic_name((*raw).rkt)));
+                }
                 sys::rd_kafka_message_destroy(raw);
             }
         }
-        records
+        (records, topics.into_iter().collect())
     }
 
     /// True where there is something to hand over.

@@ -76,7 +76,7 @@ impl Source for Consumer {
         Self::commit_ahead(self, bound)
     }
 
-    fn drop_hand(&self) -> u64 {
+    fn drop_hand(&self) -> (u64, Vec<String>) {
         Self::drop_hand(self)
     }
 

@@ -192,8 +192,9 @@ impl Transaction {
             return Error::new(
                 Kind::Delivery,
                 format!(
-                    "{doing} \"{}\": another worker with the same transactional_id has taken its place, so nothing of the open \
-                     transaction is delivered. Give each worker its own, or leave transactional_id out.",
+                    "{doing} \"{}\": this worker is fenced, so nothing of the open transaction is delivered. Another one has taken its \
+                     transactional_id, or it was away for longer than transaction.timeout.ms. Start it again; give each worker an id \
+                     of its own, or leave transactional_id out.",
                     self.id
                 ),
             );

@@ -96,10 +96,10 @@ final class ConsumeHandlersTest extends ConsoleTestCase
 
     public function testAHandlerThatThrowsEndsItAndTheMessageStays(): void
     {
-        $this->configure("['brokers' => ['kafka' => ['max_retries' => 0, 'dlq' => false]]]");
+        $this->configure("['brokers' => ['kafka' => ['max_retries' => 0]]]");
         $this->publish('user.1', 'good', 'bad', 'never');
         for ($run = 1; $run <= 2; $run++) {
-            $report = $this->consume('--channels=user.1 --stop-when-empty --handler=Failing');
+            $report = $this->consume('--channels=user.1 --stop-when-empty --handler=Failing --no-dlq');
             self::assertSame('error', $report->summary(1)['reason']);
             self::assertSame(['DomainException', 'no stock'], [
                 $report->of('error')[0]['class'], $report->of('error')[0]['message'],

@@ -184,7 +184,7 @@ final class AtMostOnceTest extends DeliveryTestCase
         self::assertSame(4, $stats['dropped'] + $stats['handled']);
         self::assertCount($stats['handled'], $this->done);
         self::assertNotContains('A1', $this->done, 'it might come again otherwise');
-        self::assertStringContainsString($this->topic(), $this->logged(), 'and it is said');
+        self::assertStringContainsString('dropped', $this->logged(), 'and it is said');
         $kafka->stop();
     }
 

@@ -91,18 +91,6 @@ final class OnFailedTest extends DeliveryTestCase
         self::assertSame(['no A1'], $this->rest('alerts'));
     }
 
-    public function testTheNumbersAreThereAlready(): void
-    {
-        $this->produce(['A1']);
-        $numbers = [];
-        $broker = $this->consumer(['A1' => self::ALWAYS], ['max_retries' => 1]);
-        $broker->onFailed(static function () use ($broker, &$numbers): void {
-            $numbers[] = $broker->stats()['failures'];
-        });
-        $this->drain($broker);
-        self::assertSame([1, 2], $numbers);
-    }
-
     /**
      * @dataProvider ways
      */

@@ -1,0 +1,97 @@
+<?php
+
+/**
+ * realtime:dlq:list: the dead letters, the newest first.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Closure;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Dlq\Letter;
+use Toporia\Realtime\Dlq\Letters;
+use Toporia\Realtime\Dlq\LetterTable;
+use Toporia\Realtime\Dlq\Newest;
+use Toporia\Realtime\Dlq\Selection;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * What was replayed is hidden unless it is asked for.
+ */
+final class DlqListCommand extends DlqCommand
+{
+    public function __construct(Host $host, ?Closure $connect = null)
+    {
+        parent::__construct('realtime:dlq:list', $host, $connect);
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Lists dead letters: messages that could not be handled')
+            ->addSelection('topic', 'class', 'since', 'group')
+            ->addOption('all', null, InputOption::VALUE_NONE, 'Also those that were replayed')
+            ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Most letters shown, the newest (0: all)', '50')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'One JSON object a line')
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name% --topic='user.*' --class=OrderException --since=2h</info>
+                  <info>%command.full_name% --json --limit=0 | jq -r .class | sort | uniq -c</info>
+
+                A letter is named by its place (<info>dlq.realtime_user_1/0/17</info>: topic, partition, offset) or by
+                the id of its message; realtime:dlq:show and realtime:dlq:replay take both.
+
+                Exit codes: 0 done, also where there are none, 1 Kafka cannot be reached, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $names = $this->names($input);
+        $selection = Selection::of($names, $input->getOptions(), [], time());
+        $newest = new Newest(OptionValue::int('--limit', $input->getOption('limit'), 0));
+        $all = (bool) $input->getOption('all');
+
+        $list = function (Letters $letters) use ($input, $output, $selection, $newest, $all): int {
+            $hidden = 0;
+            $take = static function (Letter $letter, ?int $replayedAt) use ($newest, $all, &$hidden): void {
+                if ($replayedAt !== null && !$all) {
+                    $hidden++;
+                } else {
+                    $newest->add($letter->failedAt(), $letter->toArray($replayedAt));
+                }
+            };
+            $letters->each($selection, $take);
+            $input->getOption('json')
+                ? array_map(fn (array $letter) => $this->writeJson($output, $letter), $newest->take())
+                : $this->table($output, $newest, $hidden);
+
+            return self::DONE;
+        };
+
+        return $this->letters($input, $output, $names, $list);
+    }
+
+    private function table(OutputInterface $output, Newest $newest, int $hidden): void
+    {
+        $shown = $newest->take();
+        if ($shown !== []) {
+            $this->write($output, LetterTable::lines($shown, time(), $this->width($output)));
+        }
+        $this->write($output, [self::summary($newest->count(), count($shown), $hidden)]);
+    }
+
+    private static function summary(int $found, int $shown, int $hidden): string
+    {
+        $text = $found === 0 ? 'No dead letters' : Text::count($found, 'dead letter');
+        $text .= $shown < $found ? ', the newest ' . Text::number($shown) . ' shown (--limit=0 shows all)' : '';
+
+        return $text . ($hidden === 0 ? '.' : '; ' . Text::number($hidden) . ' replayed hidden (--all shows them).');
+    }
+}

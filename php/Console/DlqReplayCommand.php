@@ -1,0 +1,183 @@
+<?php
+
+/**
+ * realtime:dlq:replay: sends dead letters to their topics again, for the group that failed.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Closure;
+use Symfony\Component\Console\Input\InputArgument;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Dlq\Cluster;
+use Toporia\Realtime\Dlq\Letters;
+use Toporia\Realtime\Dlq\LetterTable;
+use Toporia\Realtime\Dlq\Replayer;
+use Toporia\Realtime\Dlq\ReplayDelivery;
+use Toporia\Realtime\Dlq\ReplayPlan;
+use Toporia\Realtime\Dlq\Selection;
+use Toporia\Realtime\Dlq\StopFlag;
+use Toporia\Realtime\Worker\Text;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * Plans, asks, replays, and says what could not be done.
+ */
+final class DlqReplayCommand extends DlqCommand
+{
+    public function __construct(Host $host, ?Closure $connect = null)
+    {
+        parent::__construct('realtime:dlq:replay', $host, $connect);
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Sends dead letters to their topics again, for the group that failed')
+            ->addArgument('letters', InputArgument::IS_ARRAY, 'Places such as dlq.realtime_user_1/0/17, or message ids')
+            ->addSelection('topic', 'class', 'since', 'group')
+            ->addOption('all', null, InputOption::VALUE_NONE, 'Everything that was not replayed yet')
+            ->addOption('again', null, InputOption::VALUE_NONE, 'Also what was replayed before')
+            ->addConfirmation()
+            ->addOption('json', null, InputOption::VALUE_NONE, 'The result as one JSON object')
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name% dlq.realtime_user_1/0/17</info>
+                  <info>%command.full_name% --class=OrderException --since=2h --dry-run</info>
+                  <info>%command.full_name% --all --yes</info>
+
+                A replay goes to the topic in which the message failed, and only the group that failed takes it. What
+                was replayed is remembered in Kafka and hidden. A letter counts as replayed when Kafka has
+                acknowledged it; a process that is killed just then leaves up to 100 letters that come once more with
+                the next replay. Ctrl-C ends it cleanly.
+
+                Exit codes: 0 all replayed (or nothing to do), 1 some could not be, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $names = $this->names($input);
+        $selection = Selection::of($names, $input->getOptions(), $input->getArgument('letters'), time());
+        if ($selection->isEverything() && !$input->getOption('all')) {
+            throw new UsageError(
+                'Say what to replay: places or ids of letters, --topic, --class, --since, --group, or --all.'
+            );
+        }
+        if ($input->getOption('all') && $input->getArgument('letters') !== []) {
+            throw new UsageError('Give --all or single letters, not both.');
+        }
+        $this->needsAnswer($input);
+
+        $work = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection): int {
+            $replayer = new Replayer($cluster, $letters);
+            $plan = $replayer->plan($selection, (bool) $input->getOption('again'));
+
+            return $this->work($input, $output, $replayer, $plan);
+        };
+
+        return $this->letters($input, $output, $names, $work);
+    }
+
+    private function work(InputInterface $input, OutputInterface $output, Replayer $replayer, ReplayPlan $plan): int
+    {
+        $this->announce($input, $output, $plan);
+        $delivery = null;
+        if ($plan->count() > 0 && !$input->getOption('dry-run')) {
+            if (!$this->confirm($input, $output, 'Replay ' . Text::count($plan->count(), 'letter') . '?')) {
+                $this->write($output, ['Nothing was replayed.']);
+
+                return self::DONE;
+            }
+            $delivery = $this->replay($output, $replayer, $plan);
+        }
+
+        return $this->report($input, $output, $plan, $delivery);
+    }
+
+    private function announce(InputInterface $input, OutputInterface $output, ReplayPlan $plan): void
+    {
+        if (!$input->getOption('json')) {
+            $this->write($output, $plan->summary());
+            if ($input->getOption('dry-run') && $plan->count() > 0) {
+                $sample = $plan->sample();
+                $this->write($output, LetterTable::lines($sample, time(), $this->width($output)));
+                $more = $plan->count() - count($sample);
+                $this->write($output, $more > 0 ? ['… and ' . Text::number($more) . ' more'] : []);
+            }
+        }
+        $this->writeReasons($output, 'Cannot be replayed:', $plan->refused);
+    }
+
+    private function replay(OutputInterface $output, Replayer $replayer, ReplayPlan $plan): ReplayDelivery
+    {
+        $terminal = new OutputTerminal($output);
+        $total = Text::number($plan->count());
+        $stop = new StopFlag();
+        try {
+            return $replayer->run(
+                $plan,
+                static fn (int $done) => $terminal->status(Text::number($done) . " of $total replayed"),
+                $stop->isSet(...)
+            );
+        } finally {
+            $stop->release();
+            $terminal->status('');
+        }
+    }
+
+    private function report(
+        InputInterface $input,
+        OutputInterface $output,
+        ReplayPlan $plan,
+        ?ReplayDelivery $delivery
+    ): int {
+        $replayed = $delivery->replayed ?? 0;
+        $failed = $delivery->failed ?? [];
+        $unmarked = $delivery->unmarked ?? [];
+        if ($input->getOption('json')) {
+            $this->writeJson($output, [
+                'dry_run' => (bool) $input->getOption('dry-run'),
+                'chosen' => $plan->count(),
+                'replayed' => $replayed,
+                'replayed_before' => $plan->replayedBefore,
+                'gone' => $delivery->gone ?? 0,
+                'stopped' => $delivery->stopped ?? false,
+                'refused' => (object) $plan->refused,
+                'failed' => (object) $failed,
+                'not_remembered' => (object) $unmarked,
+            ]);
+        } else {
+            $this->write($output, [$this->sentence($input, $plan, $delivery)]);
+        }
+        $this->writeReasons($output, 'Not delivered, and still there to be replayed:', $failed);
+        $this->writeReasons($output, 'Replayed, but not remembered, so the next replay takes them again:', $unmarked);
+
+        return $failed === [] && $unmarked === [] && $plan->refused === [] ? self::DONE : self::FAILED;
+    }
+
+    private function sentence(InputInterface $input, ReplayPlan $plan, ?ReplayDelivery $delivery): string
+    {
+        $text = match (true) {
+            $plan->count() === 0 => 'Nothing to replay',
+            $delivery === null => 'Dry run: ' . Text::count($plan->count(), 'letter') . ' would be replayed',
+            default => Text::count($delivery->replayed, 'letter') . ' replayed',
+        };
+        if ($delivery !== null && $delivery->gone > 0) {
+            $text .= ', ' . Text::number($delivery->gone) . ' deleted meanwhile';
+        }
+        if ($delivery !== null && $delivery->stopped) {
+            $text .= ', stopped before the end';
+        }
+        if ($plan->replayedBefore > 0) {
+            $text .= '; ' . Text::number($plan->replayedBefore) . ' replayed before left out (--again takes them too)';
+        }
+
+        return "$text.";
+    }
+}

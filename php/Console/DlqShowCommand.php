@@ -1,0 +1,100 @@
+<?php
+
+/**
+ * realtime:dlq:show: everything about one dead letter.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Closure;
+use Symfony\Component\Console\Input\InputArgument;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Dlq\Letter;
+use Toporia\Realtime\Dlq\LetterDetails;
+use Toporia\Realtime\Dlq\Letters;
+use Toporia\Realtime\Dlq\Selection;
+use Toporia\Realtime\Worker\Text;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * Where it failed and why, its headers and its payload; replayed or not.
+ */
+final class DlqShowCommand extends DlqCommand
+{
+    /** Letters of one message that are named before the list ends. */
+    private const MOST = 20;
+
+    public function __construct(Host $host, ?Closure $connect = null)
+    {
+        parent::__construct('realtime:dlq:show', $host, $connect);
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Shows one dead letter: why it failed, its headers, its payload')
+            ->addArgument('letter', InputArgument::REQUIRED, 'Its place, such as dlq.realtime_user_1/0/17, or its id')
+            ->addSelection()
+            ->addOption('json', null, InputOption::VALUE_NONE, 'As one JSON object')
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name% dlq.realtime_user_1/0/17</info>
+                  <info>%command.full_name% realtime_user_1/0/17</info>
+                  <info>%command.full_name% 019a8c7e-7b1e-7000-8000-0123456789ab</info>
+
+                A place is found at once; for an id all dead letters are read.
+
+                Exit codes: 0 shown, 1 there is no such letter, 2 wrong usage, or an id that several letters have.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $names = $this->names($input);
+        $asked = (string) $input->getArgument('letter');
+        $selection = Selection::of($names, [], [$asked], time());
+
+        $show = function (Letters $letters) use ($input, $output, $selection, $asked): int {
+            $found = [];
+            $letters->each($selection, static function (Letter $letter, ?int $at) use (&$found): bool {
+                $found[] = [$letter, $at];
+
+                return count($found) <= self::MOST;
+            });
+            if (count($found) > 1) {
+                throw new UsageError(self::several($asked, array_column($found, 0)));
+            }
+            if ($found === []) {
+                $this->write($this->errors($output), [
+                    'Error: there is no dead letter ' . Text::printable($asked) . '. It may have been purged, or be '
+                    . 'older than its topic keeps; realtime:dlq:list --all shows those there are.',
+                ]);
+
+                return self::FAILED;
+            }
+            $details = new LetterDetails(...$found[0]);
+            $input->getOption('json')
+                ? $this->writeJson($output, $details->toArray())
+                : $this->write($output, $details->lines(time()));
+
+            return self::DONE;
+        };
+
+        return $this->letters($input, $output, $names, $show);
+    }
+
+    /** @param list<Letter> $letters */
+    private static function several(string $asked, array $letters): string
+    {
+        $handles = array_map(static fn (Letter $letter): string => (string) $letter->handle(), $letters);
+        $more = count($handles) > self::MOST ? ', …' : '';
+
+        return "Several dead letters have the id $asked (several groups, or replayed and failed again). Give the place "
+            . 'of one of them: ' . implode(', ', array_slice($handles, 0, self::MOST)) . $more;
+    }
+}

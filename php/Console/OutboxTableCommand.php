@@ -1,0 +1,85 @@
+<?php
+
+/**
+ * realtime:outbox:table: makes the tables of the transactional outbox, or prints the SQL.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Outbox\Platform;
+use Toporia\Realtime\Outbox\Schema;
+use Toporia\Realtime\Outbox\Settings;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * Harmless where the tables exist. An application with migrations prints the SQL and puts it into one.
+ */
+final class OutboxTableCommand extends Command
+{
+    public function __construct(private Host $host)
+    {
+        parent::__construct('realtime:outbox:table');
+    }
+
+    protected function configure(): void
+    {
+        $value = InputOption::VALUE_REQUIRED;
+        $this
+            ->setDescription('Makes the tables of the transactional outbox')
+            ->addOption('print', null, InputOption::VALUE_NONE, 'Print the SQL instead of running it')
+            ->addOption('dry-run', null, InputOption::VALUE_NONE, 'The same as --print')
+            ->addOption('driver', null, $value, 'With --print: sqlite, pgsql or mysql, where no database is configured')
+            ->addOption('table', null, $value, 'Its name [default: realtime_outbox]')
+            ->setHelp(
+                <<<'HELP'
+                The database is <info>REALTIME_OUTBOX_DSN</info>, <info>_USERNAME</info> and <info>_PASSWORD</info>, or
+                <info>outbox</info> in config/realtime.php. It has to be the one of the application's transactions.
+
+                  <info>%command.full_name%</info>
+                  <info>%command.full_name% --print --driver=pgsql > migrations/outbox.sql</info>
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $settings = Settings::of($this->host->config());
+        $table = OptionValue::text('--table', $input->getOption('table')) ?? $settings->table;
+        $driver = OptionValue::text('--driver', $input->getOption('driver'));
+        $print = $input->getOption('print') || $input->getOption('dry-run');
+        if ($driver !== null && (!$print || !in_array($driver, Platform::DRIVERS, true))) {
+            throw new UsageError('--driver is ' . implode(', ', Platform::DRIVERS) . ', and goes with --print.');
+        }
+        $database = null;
+        $driver ??= $print ? $settings->driver() : null;
+        if ($driver === null) {
+            $database = $settings->database();
+            $driver = $database->driver();
+        }
+        $statements = Schema::create($driver, $table);
+        if ($print) {
+            foreach ($statements as $statement) {
+                $output->writeln("$statement;\n", OutputInterface::OUTPUT_RAW);
+            }
+
+            return self::DONE;
+        }
+        $database ??= $settings->database();
+        foreach ($statements as $statement) {
+            $database->run($statement);
+        }
+        $output->writeln(
+            "The outbox table $table is there, and " . Platform::leases($table) . ' beside it ('
+            . $database->name() . ').',
+            OutputInterface::OUTPUT_RAW
+        );
+
+        return self::DONE;
+    }
+}

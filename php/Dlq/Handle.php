@@ -1,0 +1,47 @@
+<?php
+
+/**
+ * Which letter: topic, partition and offset.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Dlq;
+
+/**
+ * Written `dlq.orders/0/17`; read also as `orders/0/17`.
+ */
+final class Handle
+{
+    public function __construct(
+        public readonly string $topic,
+        public readonly int $partition,
+        public readonly int $offset
+    ) {
+    }
+
+    /**
+     * Reads one; null where the text is none, such as a message id.
+     */
+    public static function parse(string $text, Names $names): ?self
+    {
+        if (preg_match('~\A([A-Za-z0-9._-]{1,249})/(\d{1,9})/(\d{1,18})\z~', $text, $match) !== 1) {
+            return null;
+        }
+
+        return new self($names->deadLetters($match[1]), (int) $match[2], (int) $match[3]);
+    }
+
+    /**
+     * The handle of a record.
+     */
+    public static function of(Record $record): self
+    {
+        return new self($record->topic, $record->partition, $record->offset);
+    }
+
+    public function __toString(): string
+    {
+        return "$this->topic/$this->partition/$this->offset";
+    }
+}

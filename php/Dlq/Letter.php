@@ -1,0 +1,238 @@
+<?php
+
+/**
+ * One dead letter: what failed, where, why and how often.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Dlq;
+
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * A record of a dead-letter topic, read by its headers. What somebody else put there has few of them: those are null.
+ */
+final class Letter
+{
+    private const ENVELOPE_TYPES = ['event', 'subscribe', 'unsubscribe', 'error', 'ping', 'pong'];
+
+    /** @var array{id: string, channel: string|null, event: string|null}|false|null null: not looked yet */
+    private array|false|null $envelope = null;
+
+    public function __construct(public readonly Record $record, private Names $names)
+    {
+    }
+
+    /**
+     * Its place: `dlq.realtime_user_1/0/17`.
+     */
+    public function handle(): Handle
+    {
+        return Handle::of($this->record);
+    }
+
+    /**
+     * The id of the message: the envelope's, or `topic-partition-offset` of the original record.
+     */
+    public function id(): string
+    {
+        $envelope = $this->envelope();
+        if ($envelope !== false) {
+            return $envelope['id'];
+        }
+        $partition = $this->originalPartition();
+        $offset = $this->originalOffset();
+
+        return $partition === null || $offset === null
+            ? "{$this->record->topic}-{$this->record->partition}-{$this->record->offset}"
+            : "{$this->originalTopic()}-$partition-$offset";
+    }
+
+    /**
+     * The channel of the message; null where it is no event of ours.
+     */
+    public function channel(): ?string
+    {
+        return $this->envelope()['channel'] ?? null;
+    }
+
+    /**
+     * The event of the message; null where it is no event of ours.
+     */
+    public function event(): ?string
+    {
+        return $this->envelope()['event'] ?? null;
+    }
+
+    /**
+     * The topic in which it failed first.
+     */
+    public function originalTopic(): string
+    {
+        return $this->text(Headers::ORIGINAL_TOPIC) ?? $this->names->original($this->record->topic);
+    }
+
+    /**
+     * The partition in which it failed first.
+     */
+    public function originalPartition(): ?int
+    {
+        return $this->number(Headers::ORIGINAL_PARTITION);
+    }
+
+    /**
+     * The offset at which it failed first.
+     */
+    public function originalOffset(): ?int
+    {
+        return $this->number(Headers::ORIGINAL_OFFSET);
+    }
+
+    /**
+     * When the original record was sent, in Unix milliseconds.
+     */
+    public function originalTimestampMs(): ?int
+    {
+        return $this->number(Headers::ORIGINAL_TIMESTAMP);
+    }
+
+    /**
+     * The consumer group that failed; null: nobody knows.
+     */
+    public function group(): ?string
+    {
+        return $this->text(Headers::ORIGINAL_GROUP);
+    }
+
+    /**
+     * The class of the exception.
+     */
+    public function exceptionClass(): ?string
+    {
+        return $this->text(Headers::EXCEPTION_CLASS);
+    }
+
+    /**
+     * The exception's message, the first 1 KB.
+     */
+    public function reason(): ?string
+    {
+        return $this->text(Headers::EXCEPTION_MESSAGE);
+    }
+
+    /**
+     * How often it was tried; 0: nobody could read it.
+     */
+    public function attempts(): ?int
+    {
+        return $this->number(Headers::ATTEMPTS);
+    }
+
+    /**
+     * How often it had been replayed when it failed.
+     */
+    public function replays(): int
+    {
+        return $this->number(Headers::REPLAYS) ?? 0;
+    }
+
+    /**
+     * When it failed, in Unix seconds.
+     */
+    public function failedAt(): int
+    {
+        return $this->number(Headers::FAILED_AT) ?? $this->record->timestamp;
+    }
+
+    /**
+     * The class of the exception by its last part, as people say it.
+     */
+    public function shortClass(): ?string
+    {
+        $class = $this->exceptionClass();
+
+        return $class === null ? null : substr((string) strrchr('\\' . $class, '\\'), 1);
+    }
+
+    /**
+     * The bytes of a value that was too large for the letter, which then holds only the record's coordinates; null: the
+     * letter holds the record.
+     */
+    public function leftOutBytes(): ?int
+    {
+        return $this->record->value === null ? $this->number(Headers::ORIGINAL_SIZE) : null;
+    }
+
+    /**
+     * What `--json` prints, without the payload.
+     *
+     * @return array<string, mixed>
+     */
+    public function toArray(?int $replayedAt): array
+    {
+        return [
+            'letter' => (string) $this->handle(),
+            'id' => $this->id(),
+            'topic' => $this->originalTopic(),
+            'partition' => $this->originalPartition(),
+            'offset' => $this->originalOffset(),
+            'group' => $this->group(),
+            'channel' => $this->channel(),
+            'event' => $this->event(),
+            'class' => $this->exceptionClass(),
+            'message' => $this->reason(),
+            'attempts' => $this->attempts(),
+            'replays' => $this->replays(),
+            'failed_at' => $this->failedAt(),
+            'replayed_at' => $replayedAt,
+        ];
+    }
+
+    private function text(string $header): ?string
+    {
+        $value = $this->record->headers[$header] ?? '';
+
+        return $value === '' ? null : $value;
+    }
+
+    private function number(string $header): ?int
+    {
+        $value = $this->record->headers[$header] ?? '';
+
+        return preg_match('/\A\d{1,18}\z/', $value) === 1 ? (int) $value : null;
+    }
+
+    /** @return array{id: string, channel: string|null, event: string|null}|false */
+    private function envelope(): array|false
+    {
+        return $this->envelope ??= self::parse($this->record->value);
+    }
+
+    /**
+     * Strict on purpose: other people's JSON may well have an `id`.
+     *
+     * @return array{id: string, channel: string|null, event: string|null}|false
+     */
+    private static function parse(?string $value): array|false
+    {
+        if ($value === null || !str_starts_with(ltrim($value), '{')) {
+            return false;
+        }
+        $json = json_decode($value, true, Text::DEPTH);
+        if (!is_array($json) || !is_string($json['id'] ?? null) || $json['id'] === '') {
+            return false;
+        }
+        $channel = $json['channel'] ?? null;
+        $event = $json['event'] ?? null;
+        if (!in_array($json['type'] ?? 'event', self::ENVELOPE_TYPES, true) || !is_string($channel ?? $event)) {
+            return false;
+        }
+
+        return [
+            'id' => $json['id'],
+            'channel' => is_string($channel) ? $channel : null,
+            'event' => is_string($event) ? $event : null,
+        ];
+    }
+}

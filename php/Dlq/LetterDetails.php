@@ -1,0 +1,121 @@
+<?php
+
+/**
+ * Everything about one letter, for people and as JSON.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Dlq;
+
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Where it failed and why, its headers, its payload.
+ */
+final class LetterDetails
+{
+    public function __construct(private Letter $letter, private ?int $replayedAt)
+    {
+    }
+
+    /**
+     * @param int $now Unix seconds
+     *
+     * @return list<string>
+     */
+    public function lines(int $now): array
+    {
+        $letter = $this->letter;
+        $record = $letter->record;
+        $failed = self::time($letter->failedAt(), $now);
+        $attempts = $letter->attempts();
+        $failed .= $attempts === null ? '' : ', after ' . Text::count($attempts, 'attempt');
+        $rows = [
+            'Letter' => (string) $letter->handle(),
+            'Id' => $letter->id(),
+            'Event' => $letter->event() === null ? '-' : $letter->event() . ' on ' . ($letter->channel() ?? '-'),
+            'Failed' => $failed,
+            'Group' => $letter->group() ?? '-',
+            'Class' => $letter->exceptionClass() ?? '-',
+            'Message' => $letter->reason() ?? '-',
+            'Original' => $this->original($now),
+            'Replays' => self::replays($letter->replays()),
+            'Replayed' => $this->replayedAt === null ? 'not since it failed' : self::time($this->replayedAt, $now),
+            'Key' => $record->key ?? '(none)',
+        ];
+        $lines = [];
+        foreach ($rows as $name => $value) {
+            $lines[] = str_pad($name, 10) . Text::printable($value);
+        }
+        $lines[] = 'Headers' . ($record->headers === [] ? '   (none)' : '');
+        foreach ($record->headers as $name => $value) {
+            $lines[] = '  ' . Text::printable((string) $name) . ': ' . Text::printable($value ?? '(no value)');
+        }
+
+        return [...$lines, ...$this->payload()];
+    }
+
+    /**
+     * @return array<string, mixed> as Letter::toArray(), with key, headers and payload; what is not UTF-8 in base64
+     */
+    public function toArray(): array
+    {
+        $record = $this->letter->record;
+        $headers = [];
+        foreach ($record->headers as $name => $value) {
+            $headers += self::text((string) $name, $value);
+        }
+
+        return $this->letter->toArray($this->replayedAt) + self::text('key', $record->key)
+            + ['headers' => (object) $headers] + self::text('payload', $record->value);
+    }
+
+    /** @return list<string> */
+    private function payload(): array
+    {
+        $payload = $this->letter->record->value;
+        if ($payload === null) {
+            $bytes = $this->letter->leftOutBytes();
+
+            return ['Payload   ' . ($bytes === null ? '(none: a tombstone)' : '(left out: its '
+                . Text::count($bytes, 'byte') . ' were too large; a replay fetches the original while Kafka has it)')];
+        }
+        $lines = JsonText::lines($payload) ?? explode("\n", $payload);
+
+        return [
+            'Payload   ' . Text::count(strlen($payload), 'byte'),
+            ...array_map(static fn (string $line): string => '  ' . Text::printable($line), $lines),
+        ];
+    }
+
+    private function original(int $now): string
+    {
+        $letter = $this->letter;
+        $place = $letter->originalTopic();
+        if ($letter->originalPartition() !== null && $letter->originalOffset() !== null) {
+            $place .= "/{$letter->originalPartition()}/{$letter->originalOffset()}";
+        }
+        $ms = $letter->originalTimestampMs();
+
+        return $ms === null ? $place : "$place, sent " . self::time(intdiv($ms, 1000), $now);
+    }
+
+    private static function replays(int $replays): string
+    {
+        return $replays === 0 ? 'none before it failed' : Text::count($replays, 'time') . ' before it failed';
+    }
+
+    private static function time(int $time, int $now): string
+    {
+        return gmdate('Y-m-d\TH:i:s\Z', $time) . ' (' . PointInTime::age($time, $now) . ' ago)';
+    }
+
+    /** @return array<string, string|null> */
+    private static function text(string $name, ?string $value): array
+    {
+        return $value === null || preg_match('//u', $value) === 1
+            ? [$name => $value]
+            : ["{$name}_base64" => base64_encode($value)];
+    }
+}

@@ -1,0 +1,89 @@
+<?php
+
+/**
+ * Reads the dead letters of a Kafka.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Dlq;
+
+use Toporia\Realtime\Exception\RealtimeException;
+
+/**
+ * One letter at a time, however many there are.
+ */
+final class Letters
+{
+    private ?Marks $marks = null;
+
+    public function __construct(private Cluster $cluster, private Names $names)
+    {
+    }
+
+    /**
+     * Every dead-letter topic.
+     *
+     * @return list<string>
+     *
+     * @throws RealtimeException
+     */
+    public function topics(): array
+    {
+        $topics = array_map('strval', array_keys($this->cluster->topics($this->names->pattern())));
+        sort($topics);
+
+        return array_values(array_filter($topics, $this->names->isDeadLetters(...)));
+    }
+
+    /**
+     * Which letters were replayed.
+     *
+     * @throws RealtimeException
+     */
+    public function marks(): Marks
+    {
+        return $this->marks ??= Marks::load($this->cluster, $this->names);
+    }
+
+    /**
+     * Hands over the chosen letters, in order within each partition, with the time of their last replay (Unix seconds).
+     *
+     * @param callable(Letter, int|null): (void|false) $callback false ends it
+     *
+     * @throws RealtimeException
+     */
+    public function each(Selection $selection, callable $callback): void
+    {
+        $marks = $this->marks();
+        foreach ($selection->topics($this->topics()) as $topic) {
+            $from = $selection->from($topic, $this->cluster->offsets($topic));
+            $goOn = true;
+            $this->read($topic, $from, static function (Letter $letter) use ($selection, $callback, $marks, &$goOn) {
+                $goOn = !$selection->matches($letter) || $callback($letter, $marks->replayedAt($letter)) !== false;
+
+                return $goOn;
+            });
+            if (!$goOn) {
+                return;
+            }
+        }
+    }
+
+    /**
+     * Hands over every letter of a topic, in order within each partition.
+     *
+     * @param array<int, int> $from where to begin, by partition
+     * @param callable(Letter): (void|bool) $callback false ends it
+     *
+     * @throws RealtimeException
+     */
+    public function read(string $topic, array $from, callable $callback): void
+    {
+        $this->cluster->read(
+            $topic,
+            fn (Record $record): ?bool => $callback(new Letter($record, $this->names)) === false ? false : null,
+            $from
+        );
+    }
+}

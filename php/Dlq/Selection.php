@@ -1,0 +1,178 @@
+<?php
+
+/**
+ * Which letters a command is about.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Dlq;
+
+use Toporia\Realtime\Support\Pattern;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * A letter is chosen when it fits everything that was asked for; where ids are given, when it is one of them.
+ */
+final class Selection
+{
+    /** @var array<string, true> */
+    private array $messages = [];
+    /** @var array<string, array<int, array<int, true>>> topic, partition, offset */
+    private array $handles = [];
+
+    /**
+     * @param string|null $topic an original topic, a dead-letter topic, a channel, or a pattern of one of them
+     * @param string|null $class the exception's class, or the last part of its name
+     * @param int|null $since Unix seconds: failed then or later
+     * @param int|null $before Unix seconds: failed earlier
+     * @param string|null $group the consumer group that failed
+     * @param list<string> $ids handles and message ids
+     */
+    public function __construct(
+        private Names $names,
+        private ?string $topic = null,
+        private ?string $class = null,
+        private ?int $since = null,
+        private ?int $before = null,
+        private ?string $group = null,
+        array $ids = []
+    ) {
+        foreach ($ids as $id) {
+            $handle = Handle::parse($id, $names);
+            if ($handle === null) {
+                $this->messages[$id] = true;
+            } else {
+                $this->handles[$handle->topic][$handle->partition][$handle->offset] = true;
+            }
+        }
+    }
+
+    /**
+     * From the options of a command; those it does not have count as not given.
+     *
+     * @param array<string, mixed> $options
+     * @param array<int, mixed> $ids
+     *
+     * @throws UsageError a value that makes no sense
+     */
+    public static function of(Names $names, array $options, array $ids, int $now): self
+    {
+        $given = [];
+        foreach ($ids as $id) {
+            $given[] = (string) OptionValue::text('A letter', $id);
+        }
+        $class = OptionValue::text('--class', $options['class'] ?? null);
+
+        return new self(
+            $names,
+            OptionValue::text('--topic', $options['topic'] ?? null),
+            $class === null ? null : ltrim($class, '\\'),
+            PointInTime::parse('--since', $options['since'] ?? null, $now),
+            PointInTime::parse('--before', $options['before'] ?? null, $now),
+            OptionValue::text('--group', $options['group'] ?? null),
+            $given
+        );
+    }
+
+    /**
+     * Whether nothing at all was asked for.
+     */
+    public function isEverything(): bool
+    {
+        return $this->messages === [] && $this->handles === [] && $this->topic === null && $this->class === null
+            && $this->since === null && $this->before === null && $this->group === null;
+    }
+
+    /**
+     * Among the dead-letter topics those that have to be read.
+     *
+     * @param list<string> $topics
+     *
+     * @return list<string>
+     */
+    public function topics(array $topics): array
+    {
+        if ($this->handles !== [] && $this->messages === []) {
+            return array_values(array_intersect($topics, array_map('strval', array_keys($this->handles))));
+        }
+        // A topic's exact name says it all; anything else may be a channel, which only the letters tell.
+        $exact = array_values(array_filter($topics, fn (string $topic): bool => $this->names($topic, exactly: true)));
+
+        return $exact === [] ? $topics : $exact;
+    }
+
+    /**
+     * The offsets to begin at, where only single places are asked for: everything before them need not be read.
+     *
+     * @param array<int, array{beginning: int, end: int}> $offsets of the topic
+     *
+     * @return array<int, int> by partition; empty: from the beginning
+     */
+    public function from(string $topic, array $offsets): array
+    {
+        if ($this->handles === [] || $this->messages !== []) {
+            return [];
+        }
+        $from = [];
+        foreach ($offsets as $partition => ['beginning' => $beginning, 'end' => $end]) {
+            $wanted = array_keys($this->handles[$topic][$partition] ?? []);
+            $from[$partition] = $wanted === [] ? $end : min($end, max($beginning, min($wanted)));
+        }
+
+        return $from;
+    }
+
+    /**
+     * Whether a letter is chosen.
+     */
+    public function matches(Letter $letter): bool
+    {
+        $failedAt = $letter->failedAt();
+
+        return ($this->since === null || $failedAt >= $this->since)
+            && ($this->before === null || $failedAt < $this->before)
+            && ($this->group === null || $this->group === $letter->group())
+            && $this->isOfClass($letter)
+            && $this->isInTopic($letter)
+            && $this->isNamed($letter);
+    }
+
+    private function isOfClass(Letter $letter): bool
+    {
+        // PHP does not tell classes apart by case either.
+        return $this->class === null
+            || strcasecmp($this->class, $letter->exceptionClass() ?? '') === 0
+            || strcasecmp($this->class, $letter->shortClass() ?? '') === 0;
+    }
+
+    private function isInTopic(Letter $letter): bool
+    {
+        return $this->topic === null
+            || $this->names($letter->record->topic)
+            || Pattern::matches($this->topic, $letter->originalTopic())
+            || Pattern::matches($this->topic, $letter->channel() ?? '');
+    }
+
+    private function names(string $deadLetters, bool $exactly = false): bool
+    {
+        if ($this->topic === null || $exactly && Pattern::isPattern($this->topic)) {
+            return false;
+        }
+
+        return Pattern::matches($this->topic, $deadLetters)
+            || Pattern::matches($this->topic, $this->names->original($deadLetters));
+    }
+
+    private function isNamed(Letter $letter): bool
+    {
+        if ($this->messages === [] && $this->handles === []) {
+            return true;
+        }
+        $record = $letter->record;
+
+        return isset($this->handles[$record->topic][$record->partition][$record->offset])
+            || isset($this->messages[$letter->id()]);
+    }
+}

@@ -1,0 +1,189 @@
+<?php
+
+/**
+ * Lets a callback handle each message once, though Kafka may deliver it more often.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Idempotency;
+
+use Closure;
+use Throwable;
+use Toporia\Realtime\Exception\BatchException;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\PermanentException;
+use Toporia\Realtime\Message;
+
+/**
+ * Wraps a callback; the store remembers which messages it has handled.
+ *
+ *     $idempotency = new Idempotency(new PdoStore($pdo), 'orders');
+ *     $broker->subscribe('order.*', $idempotency->wrap(fn (Message $message) => …));
+ *     $broker->subscribeBatch('stock.*', $idempotency->wrap(fn (array $messages) => …));
+ *
+ *     // config/realtime.php, around every handler of the command:
+ *     'middleware' => [Idempotency::class],
+ *     'bindings' => [Idempotency::class => fn ($c) => new Idempotency(new PdoStore($c->get(PDO::class)), 'orders')],
+ *
+ * A callback that throws leaves no mark, so the retry runs it again. How sure "once" is depends on the store: with
+ * PdoStore what the callback writes to that database happens once; with the others a crash between the effect and its
+ * mark repeats the effect.
+ */
+final class Idempotency
+{
+    /** @var array<string, true> what is being handled in this process, by store class and key */
+    private static array $inHand = [];
+
+    private ?Closure $key;
+    private int $skipped = 0;
+
+    /**
+     * @param string $scope who handles: 1 to 64 of A-Z a-z 0-9 . _ -, such as the consumer group. Two consumers that
+     *     each do something of their own with a message need two scopes, or one takes it from the other
+     * @param (callable(Message): (string|int))|null $key what makes a message the same as another, such as a payment's
+     *     number; null: the message id, which a repeated delivery keeps
+     *
+     * @throws ConfigurationException a scope that is none
+     */
+    public function __construct(private Store $store, private string $scope, ?callable $key = null)
+    {
+        Key::checkScope($scope);
+        $this->key = $key === null ? null : Closure::fromCallable($key);
+    }
+
+    /**
+     * The callback for subscribe(), subscribeTopic() or subscribeBatch().
+     *
+     * In a list, messages that were handled are left out, and the callback is not called where none is left. The index
+     * of a BatchException counts in the list the callback was given; the broker gets the one in its own list.
+     *
+     * @param callable(Message): void|callable(list<Message>): void $callback
+     *
+     * @return Closure(Message|list<Message>): void it throws what the callback throws, and what Store::run() throws
+     */
+    public function wrap(callable $callback): Closure
+    {
+        return function (Message|array $received) use ($callback): void {
+            if ($received instanceof Message) {
+                $this->handle($received, $callback);
+            } else {
+                $this->handleBatch($received, $callback);
+            }
+        };
+    }
+
+    /**
+     * As middleware of the command, in `realtime.middleware`.
+     *
+     * @param callable(Message): mixed $next
+     *
+     * @throws Throwable what it throws, and what Store::run() throws
+     */
+    public function handle(Message $message, callable $next): void
+    {
+        $this->once($message, static fn () => $next($message));
+    }
+
+    /**
+     * Runs something once for a message, or for a key of the caller's own.
+     *
+     * Inside a transaction that is open on the store's connection, PdoStore's mark is part of that transaction.
+     *
+     *     $pdo->beginTransaction();
+     *     $idempotency->once('invoice-7', fn () => $invoices->send(7));
+     *     $pdo->commit();
+     *
+     * @param Message|string $key any bytes, but not none
+     * @param callable(): mixed $effect
+     *
+     * @return bool false: it was done before, and not run
+     *
+     * @throws InProgressException another worker is at it, and was so for as long as the store waits
+     * @throws StoreException the store does not answer
+     * @throws PermanentException there is no key
+     */
+    public function once(Message|string $key, callable $effect): bool
+    {
+        $record = $key instanceof Message ? self::record($key) : null;
+        $name = $key instanceof Message ? $this->keyOf($key) : $this->named($key, 'The key');
+        $ran = $this->holding([$name], fn (): int => $this->store->run([$name => $record], static function () use ($effect): void {
+            $effect();
+        }));
+        $this->skipped += $ran > 0 ? 0 : 1;
+
+        return $ran > 0;
+    }
+
+    /**
+     * How many messages were left out because they had been handled, since this object was made.
+     */
+    public function skipped(): int
+    {
+        return $this->skipped;
+    }
+
+    /** @param array<int, Message> $messages */
+    private function handleBatch(array $messages, callable $callback): void
+    {
+        $batch = new Batch(array_values($messages), $this->keyOf(...), self::record(...));
+        $callback = Closure::fromCallable($callback);
+        $this->skipped += $this->holding($batch->keys(), fn (): int => $batch->run($this->store, $callback));
+    }
+
+    /**
+     * Refuses what would lock itself out: a callback wrapped twice would find the outer mark, and do nothing for ever.
+     *
+     * @param list<string> $keys
+     * @param Closure(): int $work
+     */
+    private function holding(array $keys, Closure $work): int
+    {
+        $held = [];
+        try {
+            foreach ($keys as $key) {
+                $name = $this->store::class . "\0$key";
+                if (isset(self::$inHand[$name])) {
+                    throw new ConfigurationException(
+                        "'$key' is being handled further up in this very call: is the callback wrapped twice, by hand and "
+                        . 'as middleware? Wrap it once, or give the two different scopes.'
+                    );
+                }
+                self::$inHand[$name] = $held[$name] = true;
+            }
+
+            return $work();
+        } finally {
+            self::$inHand = array_diff_key(self::$inHand, $held);
+        }
+    }
+
+    private function keyOf(Message $message): string
+    {
+        $key = $this->key === null ? $message->getId() : ($this->key)($message);
+        if (!is_string($key) && !is_int($key)) {
+            $key = '';
+        }
+
+        return $this->named((string) $key, "The key of message {$message->getId()}");
+    }
+
+    private function named(string $key, string $what): string
+    {
+        if ($key === '') {
+            throw new PermanentException(
+                "$what for idempotency in the scope '$this->scope' is no string with something in it: it cannot be told "
+                . 'from another.'
+            );
+        }
+
+        return Key::make($this->scope, $key);
+    }
+
+    private static function record(Message $message): ?string
+    {
+        $topic = $message->getTopic();
+
+        return $topic === null ? null : "$topic-{$message->getPartition()}-{$message->getOffset()}";
+    }
+}

@@ -1,0 +1,38 @@
+<?php
+
+/**
+ * Another worker has the same key in hand just now.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Idempotency;
+
+use RuntimeException;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Exception\Transient;
+
+/**
+ * Transient: tried again later, the key is either done or free.
+ */
+final class InProgressException extends RuntimeException implements RealtimeException, Transient
+{
+    /**
+     * @param string $key the key with its scope
+     */
+    public function __construct(private string $key)
+    {
+        parent::__construct(
+            "Another worker is handling '$key' just now. It will be tried again. Where a worker died over it, the key "
+            . 'is free once the same record comes again, or after the lease of the store.'
+        );
+    }
+
+    /**
+     * The key with its scope.
+     */
+    public function getKey(): string
+    {
+        return $this->key;
+    }
+}

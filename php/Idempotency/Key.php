@@ -1,0 +1,56 @@
+<?php
+
+/**
+ * Makes keys that every store can hold, whatever bytes the caller's key has.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Idempotency;
+
+use Toporia\Realtime\Exception\ConfigurationException;
+
+/**
+ * `scope:key` where that has 190 printable ASCII bytes at most, `scope:sha256:<64 hex digits>` of the key otherwise.
+ *
+ * Readable where it can be, so that an operator finds a message's mark by its id.
+ */
+final class Key
+{
+    /** Longest key in bytes; MariaDB's oldest row format can index 191 four-byte characters. */
+    public const MAX_BYTES = 190;
+
+    private const HASHED = 'sha256:';
+
+    /**
+     * @param string $scope as checkScope() takes it
+     * @param string $key any bytes, not empty
+     */
+    public static function make(string $scope, string $key): string
+    {
+        $plain = "$scope:$key";
+        $fits = strlen($plain) <= self::MAX_BYTES && preg_match('/^[\x21-\x7e]+$/D', $key) === 1;
+        // A caller's key that looks like a hash must not meet the hash of another one.
+        if ($fits && !str_starts_with($key, self::HASHED)) {
+            return $plain;
+        }
+
+        return "$scope:" . self::HASHED . hash('sha256', $key);
+    }
+
+    /**
+     * @throws ConfigurationException it is not 1 to 64 of A-Z a-z 0-9 . _ -
+     */
+    public static function checkScope(string $scope): string
+    {
+        // No colon, so that no scope and key together look like another scope and key.
+        if (preg_match('/^[A-Za-z0-9._-]{1,64}$/D', $scope) !== 1) {
+            throw new ConfigurationException(
+                "'" . addcslashes(substr($scope, 0, 80), "\0..\37'\177..\377") . "' is no scope for idempotency keys: "
+                . '1 to 64 of the characters A-Z a-z 0-9 . _ - are. The name of the consumer group is a good one.'
+            );
+        }
+
+        return $scope;
+    }
+}

@@ -1,0 +1,114 @@
+<?php
+
+/**
+ * The SQL of the key table: what differs between SQLite, PostgreSQL and MariaDB (or MySQL).
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Idempotency;
+
+use Toporia\Realtime\Exception\ConfigurationException;
+
+/**
+ * The table has two columns: `id`, the key, compared byte for byte, and `expires_at` in Unix seconds.
+ */
+final class PdoDialect
+{
+    private const DRIVERS = ['sqlite', 'pgsql', 'mysql'];
+
+    /**
+     * @param string $driver the name PDO has for it: sqlite, pgsql or mysql
+     * @param string $table a name, or a schema and a name
+     *
+     * @throws ConfigurationException another database, or a name that would need quoting
+     */
+    public function __construct(public readonly string $driver, public readonly string $table)
+    {
+        if (!in_array($driver, self::DRIVERS, true)) {
+            throw new ConfigurationException(
+                "PdoStore knows the PDO drivers " . implode(', ', self::DRIVERS) . ", not '$driver'."
+            );
+        }
+        self::checkTable($table);
+    }
+
+    /**
+     * @throws ConfigurationException a name that would need quoting
+     */
+    public static function checkTable(string $table): void
+    {
+        if (preg_match('/^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/D', $table) !== 1) {
+            throw new ConfigurationException(
+                "'$table' is no table name for PdoStore: letters, digits and _, with a schema and a dot before it or not."
+            );
+        }
+    }
+
+    /**
+     * What creates the table, for a migration.
+     *
+     * @return list<string>
+     */
+    public function create(): array
+    {
+        $bytes = Key::MAX_BYTES;
+        $index = str_replace('.', '_', $this->table) . '_expires';
+
+        return match ($this->driver) {
+            // VARBINARY: no collation that takes 'A' for 'a' or ignores a space at the end.
+            'mysql' => [
+                "CREATE TABLE IF NOT EXISTS $this->table (id VARBINARY($bytes) NOT NULL PRIMARY KEY, "
+                . "expires_at BIGINT NOT NULL, KEY $index (expires_at)) ENGINE=InnoDB",
+            ],
+            'pgsql' => [
+                "CREATE TABLE IF NOT EXISTS $this->table (id VARCHAR($bytes) COLLATE \"C\" NOT NULL PRIMARY KEY, "
+                . 'expires_at BIGINT NOT NULL)',
+                "CREATE INDEX IF NOT EXISTS $index ON $this->table (expires_at)",
+            ],
+            default => [
+                "CREATE TABLE IF NOT EXISTS $this->table (id TEXT NOT NULL PRIMARY KEY, expires_at INTEGER NOT NULL) "
+                . 'WITHOUT ROWID',
+                "CREATE INDEX IF NOT EXISTS $index ON $this->table (expires_at)",
+            ],
+        };
+    }
+
+    /**
+     * What marks a key, tried one after the other until one affects a row; none does where the key is marked already.
+     * No error then: an error would abort PostgreSQL's transaction. Parameters: id, expires, now (only those that appear).
+     *
+     * @return list<string>
+     */
+    public function mark(): array
+    {
+        if ($this->driver === 'mysql') {
+            // Not ON DUPLICATE KEY: its count of rows says something else under PDO::MYSQL_ATTR_FOUND_ROWS. The failed
+            // insert holds a lock on the row it met, so it is still there for the update.
+            return [
+                "INSERT IGNORE INTO $this->table (id, expires_at) VALUES (:id, :expires)",
+                "UPDATE $this->table SET expires_at = :expires WHERE id = :id AND expires_at <= :now",
+            ];
+        }
+
+        // One statement: between two of them a purge could remove the expired row.
+        return [
+            "INSERT INTO $this->table AS marked (id, expires_at) VALUES (:id, :expires) "
+            . 'ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE marked.expires_at <= :now',
+        ];
+    }
+
+    /**
+     * Removes keys whose time is over (:now), so many at most.
+     */
+    public function purge(int $limit): string
+    {
+        if ($this->driver === 'mysql') {
+            return "DELETE FROM $this->table WHERE expires_at <= :now LIMIT $limit";
+        }
+
+        // Asked again outside: PostgreSQL may find a row renewed that the inner query saw expired.
+        return "DELETE FROM $this->table WHERE expires_at <= :now AND id IN "
+            . "(SELECT id FROM $this->table WHERE expires_at <= :also LIMIT $limit)";
+    }
+}

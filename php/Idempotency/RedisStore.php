@@ -1,0 +1,152 @@
+<?php
+
+/**
+ * Keeps the keys in Redis (or Valkey, KeyDB, Dragonfly), through phpredis or Predis.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Idempotency;
+
+use Closure;
+use Throwable;
+use Toporia\Realtime\Exception\ConfigurationException;
+
+/**
+ * Every worker on every machine sees the same keys, and Redis forgets them by itself.
+ *
+ *     $redis = new Redis();
+ *     $redis->connect('127.0.0.1');
+ *     $idempotency = new Idempotency(new RedisStore($redis), 'orders');
+ *     $broker->subscribe('order.*', $idempotency->wrap($callback));
+ *
+ * The record decides who takes over a claim, so two groups that share a scope may run one record at the same time.
+ *
+ * A crash between the effect and its mark repeats the effect, and so does a Redis that loses what it has acknowledged:
+ * a restart without persistence, a failover to a replica that lags, an eviction policy (use `noeviction` or `volatile-ttl`
+ * with room enough). Where the effect is in a database, PdoStore has neither gap.
+ */
+final class RedisStore extends ClaimingStore
+{
+    // Values: 'done', or 'claim:' 16 hex digits of the token ':' the record. KEYS[1] the key; ARGV[1] token, [2] record, [3] ms.
+    private const CLAIM = <<<'LUA'
+        local value = redis.call('GET', KEYS[1])
+        if value == 'done' then return 2 end
+        if value and (ARGV[2] == '' or string.sub(value, 24) ~= ARGV[2]) then return 3 end
+        redis.call('SET', KEYS[1], 'claim:' .. ARGV[1] .. ':' .. ARGV[2], 'PX', ARGV[3])
+        return 1
+        LUA;
+
+    private const CONFIRM = <<<'LUA'
+        redis.call('SET', KEYS[1], 'done', 'EX', ARGV[1])
+        return 1
+        LUA;
+
+    private const RELEASE = <<<'LUA'
+        local value = redis.call('GET', KEYS[1])
+        if value and string.sub(value, 7, 22) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+        return 1
+        LUA;
+
+    /**
+     * @param object $redis Redis or RedisCluster of phpredis, Predis\ClientInterface, or a closure that
+     *     returns one. The closure is asked for each message: let it return a connection it holds
+     * @param int $ttl how long a handled key is remembered, in seconds; longer than a duplicate can be late
+     * @param int $lease how long the claim of a worker that died keeps other records with this key away, in seconds;
+     *     longer than the slowest effect
+     * @param int $waitMs how long to wait for a key that another worker has in hand, in milliseconds
+     * @param string $prefix of the keys in Redis, before the client's own prefix where it has one
+     *
+     * @throws ConfigurationException no client that is known, or a number that makes no sense
+     */
+    public function __construct(
+        private object $redis,
+        int $ttl = 604800,
+        int $lease = 300,
+        int $waitMs = 5000,
+        private string $prefix = 'realtime:idempotency:'
+    ) {
+        parent::__construct($ttl, $lease, $waitMs);
+        if (!$redis instanceof Closure) {
+            self::check($redis);
+        }
+    }
+
+    protected function claim(string $key, string $token, string $record): Claim
+    {
+        $answer = $this->eval(self::CLAIM, $key, [$token, $record, (string) ($this->lease * 1000)]);
+
+        return match ($answer) {
+            1 => Claim::Granted,
+            2 => Claim::Done,
+            default => Claim::Busy,
+        };
+    }
+
+    protected function confirm(string $key): void
+    {
+        $this->eval(self::CONFIRM, $key, [(string) $this->ttl]);
+    }
+
+    protected function release(string $key, string $token): void
+    {
+        $this->eval(self::RELEASE, $key, [$token]);
+    }
+
+    /** @param list<string> $arguments */
+    private function eval(string $script, string $key, array $arguments): int
+    {
+        $why = null;
+        $answer = null;
+        try {
+            $client = $this->redis instanceof Closure ? self::check(($this->redis)()) : $this->redis;
+            if ($client instanceof \Predis\ClientInterface) {
+                $answer = $client->eval($script, 1, $this->prefix . $key, ...$arguments);
+            } else {
+                $client->clearLastError();
+                $answer = $client->eval($script, [$this->prefix . $key, ...$arguments], 1);
+            }
+        } catch (ConfigurationException $e) {
+            throw $e;
+        } catch (Throwable $why) {
+        }
+        if (is_int($answer)) {
+            return $answer;
+        }
+        throw new StoreException(sprintf(
+            "Redis did not answer for the idempotency key '%s': %s. Is it running, and is the connection in no MULTI, "
+            . 'pipeline or subscription?',
+            $key,
+            self::reason($why, $answer, $client ?? null)
+        ), 0, $why);
+    }
+
+    private static function reason(?Throwable $why, mixed $answer, ?object $client): string
+    {
+        if ($why !== null) {
+            return $why->getMessage();
+        }
+        if ($answer instanceof \Predis\Response\ErrorInterface) {
+            return $answer->getMessage();
+        }
+        if ($answer === false && $client !== null && method_exists($client, 'getLastError')) {
+            return (string) ($client->getLastError() ?? 'no answer');
+        }
+
+        return 'it answered ' . get_debug_type($answer);
+    }
+
+    private static function check(mixed $client): object
+    {
+        $known = ['Redis', 'RedisCluster', 'Predis\ClientInterface'];
+        foreach ($known as $class) {
+            if ($client instanceof $class) {
+                return $client;
+            }
+        }
+        throw new ConfigurationException(
+            'RedisStore needs a Redis client (' . implode(', ', $known) . ') or a closure that returns one, not '
+            . get_debug_type($client) . '.'
+        );
+    }
+}

@@ -1,0 +1,184 @@
+<?php
+
+/**
+ * A relay's own connection to the database of the outbox.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox;
+
+use Closure;
+use PDO;
+use PDOException;
+use PDOStatement;
+
+/**
+ * Tells apart what is worth another try (a deadlock), a connection that is gone, and everything else.
+ */
+final class Database
+{
+    /** SQLSTATEs and driver codes of statements that lost a race for a lock. */
+    private const RACES = ['40001', '40P01', '55P03', 5, 6, 1205, 1213];
+    private const TRIES = 5;
+
+    private ?PDO $pdo = null;
+    private ?Platform $platform = null;
+
+    /**
+     * @param Closure(): PDO $connect makes a new connection each time
+     * @param string $name for messages, without a password
+     */
+    public function __construct(private Closure $connect, private string $name)
+    {
+    }
+
+    public function name(): string
+    {
+        return $this->name;
+    }
+
+    /**
+     * @throws ConnectionLost there is no connection and none can be made
+     */
+    public function platform(): Platform
+    {
+        return $this->platform ??= Platform::of($this->driver());
+    }
+
+    /**
+     * The name PDO has for its kind.
+     *
+     * @throws ConnectionLost there is no connection and none can be made
+     */
+    public function driver(): string
+    {
+        return (string) $this->pdo()->getAttribute(PDO::ATTR_DRIVER_NAME);
+    }
+
+    /**
+     * Runs a statement; emulated, which saves a round trip, and all values here are numbers or ASCII text.
+     *
+     * @param list<string|int|null> $values
+     *
+     * @throws ConnectionLost the connection is gone
+     * @throws OutboxException the database refuses it
+     */
+    public function run(string $sql, array $values = []): PDOStatement
+    {
+        for ($try = 1;; $try++) {
+            try {
+                $statement = $this->pdo()->prepare($sql, [PDO::ATTR_EMULATE_PREPARES => true]);
+                $statement->execute($values);
+
+                return $statement;
+            } catch (PDOException $e) {
+                if (!self::lostRace($e) || $try === self::TRIES) {
+                    throw $this->explain($e);
+                }
+                usleep(20_000 * $try);
+            }
+        }
+    }
+
+    /**
+     * The first value of the first row; null where there is none.
+     */
+    public function value(string $sql): mixed
+    {
+        return $this->column($sql)[0] ?? null;
+    }
+
+    /**
+     * The first row; empty where there is none.
+     *
+     * @return array<string, mixed>
+     */
+    public function row(string $sql): array
+    {
+        return $this->rows($sql)[0] ?? [];
+    }
+
+    /** @return list<mixed> */
+    public function column(string $sql): array
+    {
+        return $this->run($sql)->fetchAll(PDO::FETCH_COLUMN);
+    }
+
+    /** @return list<array<string, mixed>> */
+    public function rows(string $sql): array
+    {
+        return $this->run($sql)->fetchAll(PDO::FETCH_ASSOC);
+    }
+
+    /**
+     * Inserts a row; false where somebody else was quicker.
+     *
+     * @param list<string|int|null> $values
+     */
+    public function insertUnlessThere(string $sql, array $values): bool
+    {
+        try {
+            $this->run($sql, $values);
+        } catch (OutboxException $e) {
+            $why = $e->getPrevious();
+            if ($why instanceof PDOException && str_starts_with((string) $why->getCode(), '23')) {
+                return false;
+            }
+            throw $e;
+        }
+
+        return true;
+    }
+
+    /**
+     * Drops the connection, and with it what it held; the next statement makes a new one.
+     */
+    public function disconnect(): void
+    {
+        $this->pdo = null;
+    }
+
+    private function pdo(): PDO
+    {
+        if ($this->pdo === null) {
+            try {
+                $this->pdo = ($this->connect)();
+            } catch (PDOException $e) {
+                throw new ConnectionLost("Cannot connect to the database of the outbox ($this->name): "
+                    . $e->getMessage() . '. Is it running, and do REALTIME_OUTBOX_DSN, _USERNAME and _PASSWORD '
+                    . '(realtime.outbox) name it?', 0, $e);
+            }
+            $this->pdo->setAttribute(PDO::ATTR_ERRMODE, PDO::ERRMODE_EXCEPTION);
+            $this->pdo->setAttribute(PDO::ATTR_DEFAULT_FETCH_MODE, PDO::FETCH_ASSOC);
+        }
+
+        return $this->pdo;
+    }
+
+    private function explain(PDOException $e): OutboxException
+    {
+        try {
+            $alive = $this->pdo !== null && @$this->pdo->query('SELECT 1') !== false;
+        } catch (PDOException) {
+            $alive = false;
+        }
+        if ($alive) {
+            return new OutboxException("The database of the outbox ($this->name) refuses a statement: "
+                . $e->getMessage(), 0, $e);
+        }
+        $this->disconnect();
+
+        return new ConnectionLost("The connection to the database of the outbox ($this->name) is lost: "
+            . $e->getMessage(), 0, $e);
+    }
+
+    private static function lostRace(PDOException $e): bool
+    {
+        [$state, $code] = ($e->errorInfo ?? []) + [(string) $e->getCode(), null];
+
+        // A driver's number alone says little: 5 and 6 are SQLite's busy and locked under its HY000, 7 is all PostgreSQL has.
+        return in_array((string) $state, self::RACES, true)
+            || $state === 'HY000' && in_array((int) $code, self::RACES, true);
+    }
+}

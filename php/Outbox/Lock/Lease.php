@@ -1,0 +1,86 @@
+<?php
+
+/**
+ * Holds shards through rows that expire: for SQLite, which has no locks between connections, and where those of a server
+ * do not reach far enough.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox\Lock;
+
+use Toporia\Realtime\Outbox\Database;
+use Toporia\Realtime\Outbox\Platform;
+
+/**
+ * Measured by the database's clock. After a relay that was killed its shards are free once their lease has run out.
+ */
+final class Lease implements ShardLock
+{
+    private string $table;
+    private string $owner;
+    private string $now;
+
+    /**
+     * @param int $leaseMs how long a shard stays ours without a word from us
+     */
+    public function __construct(private Database $database, string $table, private int $leaseMs)
+    {
+        $platform = $database->platform();
+        $this->table = $platform->quote(Platform::leases($table));
+        $this->now = $platform->now();
+        $this->owner = substr((string) gethostname(), 0, 60) . ':' . getmypid() . ':' . bin2hex(random_bytes(6));
+    }
+
+    public function claim(int $shard): bool
+    {
+        $taken = $this->database->run(
+            "UPDATE $this->table SET owner = ?, expires_at = $this->now + $this->leaseMs "
+            . "WHERE shard = $shard AND (owner = ? OR expires_at < $this->now)",
+            [$this->owner, $this->owner]
+        );
+        if ($taken->rowCount() > 0) {
+            return true;
+        }
+        if ($this->database->column("SELECT shard FROM $this->table WHERE shard = $shard") !== []) {
+            return false;
+        }
+
+        return $this->database->insertUnlessThere(
+            "INSERT INTO $this->table (shard, owner, expires_at) VALUES ($shard, ?, $this->now + $this->leaseMs)",
+            [$this->owner]
+        );
+    }
+
+    public function held(array $shards): array
+    {
+        if ($shards === []) {
+            return [];
+        }
+        $of = "WHERE owner = ? AND expires_at >= $this->now AND shard IN (" . implode(', ', $shards) . ')';
+        $left = $this->database->run("SELECT shard, expires_at - $this->now AS left_ms FROM $this->table $of", [
+            $this->owner,
+        ])->fetchAll();
+        $held = array_map(static fn (array $row): int => (int) $row['shard'], $left);
+        if ($held !== [] && min(array_map('intval', array_column($left, 'left_ms'))) < $this->leaseMs / 2) {
+            $this->database->run(
+                "UPDATE $this->table SET expires_at = $this->now + $this->leaseMs $of",
+                [$this->owner]
+            );
+        }
+
+        return $held;
+    }
+
+    public function release(int $shard): void
+    {
+        $this->database->run("UPDATE $this->table SET expires_at = 0 WHERE shard = $shard AND owner = ?", [
+            $this->owner,
+        ]);
+    }
+
+    public function describe(): string
+    {
+        return 'leases of ' . number_format($this->leaseMs / 1000, 1) . ' s';
+    }
+}

@@ -1,0 +1,51 @@
+<?php
+
+/**
+ * Holds shards through PostgreSQL's advisory locks, which end with the connection.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox\Lock;
+
+use Toporia\Realtime\Outbox\Database;
+
+/**
+ * Session locks: through a pooler that hands out connections by transaction (PgBouncer) use leases instead.
+ */
+final class PostgreSqlLock implements ShardLock
+{
+    /** The first half of the lock's key; PostgreSQL keeps databases apart, this keeps tables apart. */
+    private int $space;
+
+    public function __construct(private Database $database, string $table)
+    {
+        $this->space = crc32("toporia_realtime $table") & 0x7fffffff;
+    }
+
+    public function claim(int $shard): bool
+    {
+        return (bool) $this->database->value("SELECT CAST(pg_try_advisory_lock($this->space, $shard) AS INT)");
+    }
+
+    public function held(array $shards): array
+    {
+        // Asked of this very session: a connection that was silently replaced holds nothing.
+        $held = $this->database->column(
+            "SELECT CAST(objid AS BIGINT) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            . "AND pid = pg_backend_pid() AND objsubid = 2 AND CAST(classid AS BIGINT) = $this->space"
+        );
+
+        return array_values(array_intersect($shards, array_map('intval', $held)));
+    }
+
+    public function release(int $shard): void
+    {
+        $this->database->value("SELECT CAST(pg_advisory_unlock($this->space, $shard) AS INT)");
+    }
+
+    public function describe(): string
+    {
+        return 'advisory locks';
+    }
+}

@@ -1,0 +1,147 @@
+<?php
+
+/**
+ * The writing half of the transactional outbox: an event becomes a row in the application's own transaction.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox;
+
+use PDO;
+use PDOException;
+use PDOStatement;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\EncodingException;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Message;
+
+/**
+ * Announces what a transaction did, if and only if it commits.
+ *
+ *     $outbox = new Outbox($pdo);
+ *
+ *     $pdo->beginTransaction();
+ *     $pdo->prepare('INSERT INTO orders (id, total) VALUES (?, ?)')->execute([7, 9.5]);
+ *     $outbox->add('user.1', 'order.created', ['id' => 7, 'total' => 9.5], key: 'order-7');
+ *     $pdo->commit();                       // realtime:outbox:relay sends it; after rollBack() there is nothing to send
+ *
+ * Needs neither Kafka nor the extension. The message is sent at least once, always with the same id and bytes. Messages
+ * of one key are sent in the order of their rows, where their transactions did not overlap.
+ */
+final class Outbox
+{
+    public const TABLE = 'realtime_outbox';
+    public const SHARDS = 16;
+
+    private Platform $platform;
+
+    /**
+     * Asks the database nothing.
+     *
+     * @param PDO $pdo the connection of the application's transaction: SQLite, PostgreSQL, MariaDB or MySQL
+     * @param string $table made by realtime:outbox:table; `schema.table` is allowed
+     * @param int $shards rows are divided into so many by the hash of their key, 1 to 256; the same in the whole
+     *        application. Changing it while rows wait can reorder those of a key
+     * @param bool $requireTransaction false: add() also works outside a transaction, where the row is there at once
+     *
+     * @throws ConfigurationException another database, an impossible name or number
+     */
+    public function __construct(
+        private PDO $pdo,
+        private string $table = self::TABLE,
+        private int $shards = self::SHARDS,
+        private bool $requireTransaction = true
+    ) {
+        $this->platform = Platform::of((string) $pdo->getAttribute(PDO::ATTR_DRIVER_NAME));
+        Platform::checkTable($table);
+        if ($shards < 1 || $shards > KeyHash::MAX_SHARDS) {
+            throw new ConfigurationException("shards is $shards; it is a number from 1 to " . KeyHash::MAX_SHARDS . '.');
+        }
+    }
+
+    /**
+     * Writes an event into the outbox; a relay sends it once the transaction has committed.
+     *
+     * The time and the id of the message are those of this call.
+     *
+     * @param string $channel the channel, such as `user.1`
+     * @param string $event the event's name
+     * @param mixed $data anything json_encode() takes; null: no data
+     * @param string|null $key the record key, whose messages keep their order; null: the channel
+     * @param array<string, string> $headers record headers
+     *
+     * @return string the message id
+     *
+     * @throws OutboxException no transaction is open, or the database refuses the row: roll back
+     * @throws InvalidChannelException a channel that is empty, unprintable or too long
+     * @throws EncodingException data that is no JSON
+     * @throws ConfigurationException an event without a name, a header that is not an application's to set
+     */
+    public function add(
+        string $channel,
+        string $event,
+        mixed $data = null,
+        ?string $key = null,
+        array $headers = []
+    ): string {
+        if ($event === '') {
+            throw new ConfigurationException('Outbox::add(): the event must have a name.');
+        }
+        if ($this->requireTransaction && !$this->pdo->inTransaction()) {
+            throw new OutboxException(
+                "Outbox::add('$channel', '$event'): no transaction is open, so the event would be announced whatever "
+                . 'becomes of what it tells. Call $pdo->beginTransaction() first (a BEGIN sent as SQL is not seen on '
+                . 'every database), or make the outbox with requireTransaction: false.'
+            );
+        }
+        $message = Message::event($channel, $event, $data);
+        $hash = KeyHash::of($key ?? $channel);
+        $this->insert([
+            $message->getId(),
+            KeyHash::shard($hash, $this->shards),
+            $hash,
+            $key === null ? null : Column::string($key),
+            Column::headers($headers),
+            // Every byte of it is ASCII: it reaches any database through any connection as it is.
+            $message->toJson(),
+            (int) (microtime(true) * 1000),
+        ]);
+
+        return $message->getId();
+    }
+
+    /** @param list<string|int|null> $values */
+    private function insert(array $values): void
+    {
+        $sql = 'INSERT INTO ' . $this->platform->quote($this->table)
+            . ' (message_id, shard, key_hash, record_key, headers, payload, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)';
+        $reason = null;
+        $previous = null;
+        try {
+            // Emulated: one round trip, and nothing a connection pool could forget.
+            $statement = @$this->pdo->prepare($sql, [PDO::ATTR_EMULATE_PREPARES => true]);
+            if ($statement === false || !@$statement->execute($values)) {
+                $reason = self::error($statement === false ? $this->pdo : $statement);
+            }
+        } catch (PDOException $previous) {
+            $reason = $previous->getMessage();
+        }
+        if ($reason !== null) {
+            throw new OutboxException(
+                "The event was not written to the outbox table $this->table: $reason. Roll the transaction back. Is the "
+                . 'table there? realtime:outbox:table makes it.',
+                0,
+                $previous
+            );
+        }
+    }
+
+    /** An application's connection may be set to say nothing by itself. */
+    private static function error(PDO|PDOStatement $source): string
+    {
+        [$state, , $text] = $source->errorInfo() + [null, null, null];
+
+        return trim("SQLSTATE[$state] " . ($text ?? 'no reason given'));
+    }
+}

@@ -1,0 +1,216 @@
+<?php
+
+/**
+ * The sending half of the transactional outbox, from its start to its summary.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox;
+
+use Closure;
+use Throwable;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Outbox\Lock\Lease;
+use Toporia\Realtime\Outbox\Lock\ShardLock;
+use Toporia\Realtime\Worker\StopConditions;
+
+/**
+ * Goes round the shards (ShardWorker), pauses where nothing waits, cleans up, and finds a lost database again.
+ *
+ * Any number of relays may run: they share the shards, and one takes over what another leaves.
+ */
+final class Relay
+{
+    public const DONE = 0;
+    public const FAILED = 1;
+
+    /** How often sent rows are cleaned up, in seconds. */
+    private const CLEAN_EVERY = 60.0;
+    /** Cleaning up has a lock of its own. */
+    private const CLEANER = -1;
+
+    private RelayStats $stats;
+    private KafkaWatch $kafka;
+    private Rows $rows;
+    private ShardLock $lock;
+    private float $cleanAt = 0.0;
+
+    /**
+     * @param (Closure(): ?string)|null $trouble the last thing Kafka complained about, for messages
+     * @param float $patience how long a database that has gone away is tried again, in seconds
+     */
+    public function __construct(
+        private Database $database,
+        private Sender $sender,
+        private RelayOptions $options,
+        private StopConditions $stop,
+        private RelayReporter $reporter,
+        ?Closure $trouble = null,
+        private Backoff $backoff = new Backoff(),
+        private float $patience = 30.0
+    ) {
+        $this->stats = new RelayStats();
+        $this->kafka = new KafkaWatch($reporter, $this->stats, $trouble ?? static fn (): ?string => null);
+    }
+
+    /**
+     * Works until something stops it.
+     *
+     * @return int the exit code: 0, or 1 where it failed and has said why
+     *
+     * @throws ConfigurationException a lock that this database does not have
+     */
+    public function run(): int
+    {
+        $failure = null;
+        try {
+            $worker = $this->begin();
+            $this->loop($worker);
+        } catch (ConfigurationException $e) {
+            throw $e;
+        } catch (Throwable $failure) {
+            $this->reporter->failure($failure);
+        }
+        $code = $failure === null ? self::DONE : self::FAILED;
+        $this->reporter->summary(
+            $this->stats,
+            $failure === null ? $this->stop->met() ?? 'empty' : 'error',
+            $code,
+            $failure === null ? $this->backlog() : null
+        );
+
+        return $code;
+    }
+
+    private function begin(): ShardWorker
+    {
+        $this->rows = new Rows($this->database, $this->options->table, $this->options->shards);
+        $this->lock = $this->lock();
+        $this->rows->check();
+        $this->reporter->start($this->options, $this->database->name(), $this->lock->describe());
+        $failed = $this->rows->backlog()->failed;
+        if ($failed > 0) {
+            $this->reporter->event(
+                'failed_rows',
+                "$failed row(s) of the table have failed for good; last_error says why. To try them again: "
+                . "UPDATE {$this->options->table} SET state = 'pending' WHERE state = 'failed'",
+                ['rows' => $failed]
+            );
+        }
+
+        return new ShardWorker(
+            $this->rows,
+            $this->lock,
+            $this->sender,
+            $this->options,
+            $this->stop,
+            $this->reporter,
+            $this->stats,
+            $this->kafka,
+            $this->backoff
+        );
+    }
+
+    private function lock(): ShardLock
+    {
+        $lock = $this->options->lock === 'lease'
+            ? null
+            : $this->database->platform()->advisoryLock($this->database, $this->options->table);
+        if ($lock === null && $this->options->lock === 'advisory') {
+            throw new ConfigurationException(
+                'lock is advisory, and SQLite has no advisory locks. Its shards are held by leases: lock auto or lease.'
+            );
+        }
+
+        return $lock ?? new Lease($this->database, $this->options->table, $this->options->lease * 1000);
+    }
+
+    private function loop(ShardWorker $worker): void
+    {
+        while ($this->stop->reason() === null) {
+            try {
+                $worker->mark();
+                $moved = $worker->round();
+                $this->clean();
+                $this->reporter->progress($this->stats, $this->rows->backlog(...));
+            } catch (ConnectionLost $e) {
+                $this->reconnect($e);
+                continue;
+            }
+            if (!$moved) {
+                if ($this->options->stopWhenEmpty && !$worker->othersAreBusy()) {
+                    return;
+                }
+                $this->pause($this->options->intervalMs / 1000);
+            }
+        }
+        // Once more, where the database went away under the last batch.
+        $worker->mark();
+    }
+
+    /**
+     * Deletes what was sent long ago, a thousand rows at a time.
+     */
+    private function clean(): void
+    {
+        $now = $this->stats->seconds();
+        if ($now < $this->cleanAt || !$this->lock->claim(self::CLEANER)) {
+            return;
+        }
+        $deleted = $this->rows->clean($this->options->retention * 1000);
+        $this->stats->cleaned += $deleted;
+        $this->lock->release(self::CLEANER);
+        // A full hand: there is more, after the next round.
+        $this->cleanAt = $deleted < Rows::CHUNK ? $now + self::CLEAN_EVERY : $now;
+    }
+
+    /**
+     * Waits until the database answers again.
+     *
+     * @throws ConnectionLost it does not, for too long
+     */
+    private function reconnect(ConnectionLost $lost): void
+    {
+        $this->stats->lastError = $lost->getMessage();
+        $this->reporter->event('database_lost', $lost->getMessage() . '. Trying again for '
+            . number_format($this->patience) . ' s', ['error' => $lost->getMessage()]);
+        $end = $this->stats->seconds() + $this->patience;
+        $wait = 0.1;
+        while ($this->stop->reason() === null) {
+            $this->pause($wait);
+            try {
+                $this->database->value('SELECT 1');
+                $this->reporter->event('database_back', 'the database answers again');
+
+                return;
+            } catch (ConnectionLost $e) {
+                if ($this->stats->seconds() > $end) {
+                    throw $e;
+                }
+                $wait = min(2.0, $wait * 2);
+            }
+        }
+    }
+
+    /**
+     * Sleeps; a signal ends it early.
+     */
+    private function pause(float $seconds): void
+    {
+        $end = $this->stats->seconds() + $seconds;
+        while (($left = $end - $this->stats->seconds()) > 0 && $this->stop->reason() === null) {
+            usleep((int) (min(0.1, $left) * 1e6));
+        }
+    }
+
+    private function backlog(): ?Backlog
+    {
+        try {
+            return $this->rows->backlog();
+        } catch (OutboxException) {
+            // The summary does without.
+            return null;
+        }
+    }
+}

@@ -1,0 +1,74 @@
+<?php
+
+/**
+ * The options of realtime:outbox:relay, read and checked once.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox;
+
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * Made from what any host's option parser gives, over the settings of the configuration.
+ */
+final class RelayOptions
+{
+    private const MAX_INT = 2147483647;
+
+    /**
+     * @param int $batchSize most rows sent at once
+     * @param int $intervalMs pause when nothing waits, in ms
+     * @param int $maxTime seconds; 0: no limit
+     * @param int $maxMemory bytes; 0: no limit
+     * @param int $retention seconds that a sent row is kept; 0: deleted at once
+     * @param string $lock auto, advisory or lease
+     * @param int $lease seconds a lease lasts
+     */
+    private function __construct(
+        public readonly string $broker,
+        public readonly string $table,
+        public readonly int $shards,
+        public readonly int $batchSize,
+        public readonly int $intervalMs,
+        public readonly bool $stopWhenEmpty,
+        public readonly int $maxTime,
+        public readonly int $maxMemory,
+        public readonly int $retention,
+        public readonly string $lock,
+        public readonly int $lease,
+        public readonly bool $json
+    ) {
+    }
+
+    /**
+     * @param array<string, mixed> $raw by option name without dashes; one that is absent or null has its default
+     *
+     * @throws UsageError naming the option
+     */
+    public static function fromArray(array $raw, Settings $settings): self
+    {
+        $lock = OptionValue::text('--lock', $raw['lock'] ?? null) ?? $settings->lock;
+        if (!in_array($lock, Settings::LOCKS, true)) {
+            throw new UsageError('--lock=' . OptionValue::shown($lock) . ' is none of ' . implode(', ', Settings::LOCKS)
+                . '.');
+        }
+
+        return new self(
+            OptionValue::text('--broker', $raw['broker'] ?? null) ?? 'kafka',
+            OptionValue::text('--table', $raw['table'] ?? null) ?? $settings->table,
+            OptionValue::int('--shards', $raw['shards'] ?? $settings->shards, 1, KeyHash::MAX_SHARDS),
+            OptionValue::int('--batch-size', $raw['batch-size'] ?? 500, 1, Sender::MOST),
+            OptionValue::int('--interval', $raw['interval'] ?? 500, 1, 3_600_000),
+            (bool) ($raw['stop-when-empty'] ?? false),
+            OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
+            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
+            OptionValue::int('--retention', $raw['retention'] ?? $settings->retention, 0, self::MAX_INT),
+            $lock,
+            OptionValue::int('--lease', $raw['lease'] ?? $settings->lease, 1, 3600),
+            (bool) ($raw['json'] ?? false)
+        );
+    }
+}

@@ -1,0 +1,69 @@
+<?php
+
+/**
+ * One row of the outbox that waits to be sent.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox;
+
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\EncodingException;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Message;
+
+/**
+ * Numbers come as text from some drivers: they are made numbers here.
+ */
+final class Row
+{
+    /**
+     * @param int $attempts tries so far that ended with a refusal
+     */
+    private function __construct(
+        public readonly int $id,
+        public readonly string $messageId,
+        public readonly int $shard,
+        public readonly int $hash,
+        public readonly int $attempts,
+        private ?string $key,
+        private ?string $headers,
+        private string $payload
+    ) {
+    }
+
+    /** @param array<string, mixed> $row of a SELECT */
+    public static function of(array $row): self
+    {
+        return new self(
+            (int) $row['id'],
+            (string) $row['message_id'],
+            (int) $row['shard'],
+            (int) $row['key_hash'],
+            (int) $row['attempts'],
+            $row['record_key'] === null ? null : (string) $row['record_key'],
+            $row['headers'] === null ? null : (string) $row['headers'],
+            (string) $row['payload']
+        );
+    }
+
+    /**
+     * The message, whose bytes are those that Outbox::add() wrote.
+     *
+     * @throws EncodingException somebody has changed the row by hand
+     * @throws InvalidChannelException it has no channel
+     * @throws ConfigurationException a header that an application may not set
+     */
+    public function message(): Message
+    {
+        $message = Message::fromJson($this->payload);
+        if ($message->getChannel() === null) {
+            throw new InvalidChannelException("The message $this->messageId has no channel.");
+        }
+
+        return $message
+            ->withKey($this->key === null ? null : Column::readString($this->key))
+            ->withHeaders(Column::readHeaders($this->headers));
+    }
+}

@@ -1,0 +1,203 @@
+<?php
+
+/**
+ * The table as a relay sees it: what waits, and what became of it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox;
+
+/**
+ * Rows are chosen by their state, never by an id above the last one: ids are given before transactions commit, so a lower
+ * one may appear later.
+ *
+ * States: `pending` (not tried), `retry` (Kafka refused it for now; holds back later rows of its key), `sent`, `failed`
+ * (it can never be sent; holds nothing back). Times are Unix ms of the database's clock.
+ */
+final class Rows
+{
+    private const COLUMNS = 't.id, t.message_id, t.shard, t.key_hash, t.attempts, t.record_key, t.headers, t.payload';
+    /** So many rows at a time are deleted, or marked as sent. */
+    public const CHUNK = 1000;
+
+    private string $table;
+    private string $now;
+
+    /**
+     * @throws ConnectionLost
+     */
+    public function __construct(private Database $database, private string $name, private int $shards)
+    {
+        Platform::checkTable($name);
+        $this->table = $database->platform()->quote($name);
+        $this->now = $database->platform()->now();
+    }
+
+    /**
+     * Fails where the table is not there.
+     *
+     * @throws OutboxException naming the command that makes it
+     */
+    public function check(): void
+    {
+        try {
+            $this->database->run('SELECT ' . self::COLUMNS . " FROM $this->table t WHERE t.id = 0")->fetchAll();
+        } catch (ConnectionLost $e) {
+            throw $e;
+        } catch (OutboxException $e) {
+            throw new OutboxException(
+                "The outbox table $this->name cannot be read: {$e->getMessage()}. Make it with realtime:outbox:table.",
+                0,
+                $e
+            );
+        }
+    }
+
+    /**
+     * The shards in which something waits to be sent now.
+     *
+     * @return list<int>
+     */
+    public function shards(): array
+    {
+        $tests = [];
+        for ($shard = 0; $shard < $this->shards; $shard++) {
+            $tests[] = "EXISTS({$this->pending($shard, '1')}) AS s$shard";
+        }
+        // One look at the index for each shard, however many rows wait.
+        $found = $this->database->row('SELECT ' . implode(', ', $tests));
+        $shards = [];
+        for ($shard = 0; $shard < $this->shards; $shard++) {
+            // PostgreSQL's booleans come as such.
+            if ((bool) $found["s$shard"]) {
+                $shards[] = $shard;
+            }
+        }
+        // Those due for another try are few; and somebody may write with more shards than we were told.
+        $others = $this->database->column(
+            "SELECT DISTINCT t.shard FROM $this->table t WHERE t.state = 'retry' AND t.next_try_at <= $this->now "
+            . "UNION SELECT DISTINCT t.shard FROM $this->table t WHERE t.state = 'pending' AND t.shard >= $this->shards"
+        );
+
+        return array_values(array_unique([...$shards, ...array_map('intval', $others)]));
+    }
+
+    /**
+     * What can be sent now from a shard, in the order of ids.
+     *
+     * @return list<Row>
+     */
+    public function next(int $shard, int $limit): array
+    {
+        // Of several of a key that wait for another try, the first.
+        $again = 'SELECT ' . self::COLUMNS . " FROM $this->table t WHERE t.state = 'retry' AND t.shard = $shard "
+            . "AND t.next_try_at <= $this->now AND NOT EXISTS (SELECT 1 FROM $this->table r WHERE r.state = 'retry' "
+            . "AND r.key_hash = t.key_hash AND r.id < t.id) ORDER BY t.id LIMIT $limit";
+        $rows = $this->database->rows($again);
+        $room = $limit - count($rows);
+        if ($room > 0) {
+            array_push($rows, ...$this->database->rows($this->pending($shard, self::COLUMNS)
+                . " ORDER BY t.id LIMIT $room"));
+        }
+        $rows = array_map(Row::of(...), $rows);
+        usort($rows, static fn (Row $a, Row $b): int => $a->id <=> $b->id);
+
+        return $rows;
+    }
+
+    /**
+     * Kafka has them.
+     *
+     * @param list<int> $ids
+     * @param bool $keep false: they are deleted at once
+     */
+    public function sent(array $ids, bool $keep): void
+    {
+        foreach (array_chunk($ids, self::CHUNK) as $chunk) {
+            $these = 'id IN (' . implode(', ', array_map('intval', $chunk)) . ')';
+            $this->database->run($keep
+                ? "UPDATE $this->table SET state = 'sent', sent_at = $this->now, last_error = NULL WHERE $these "
+                    . "AND state <> 'sent'"
+                : "DELETE FROM $this->table WHERE $these");
+        }
+    }
+
+    /**
+     * Kafka refused it, and may take it later.
+     */
+    public function retry(int $id, string $why, int $delayMs): void
+    {
+        $this->database->run(
+            "UPDATE $this->table SET state = 'retry', attempts = attempts + 1, last_error = ?, "
+            . "next_try_at = $this->now + $delayMs WHERE id = $id AND state IN ('pending', 'retry')",
+            [self::ascii($why)]
+        );
+    }
+
+    /**
+     * It can never be sent.
+     */
+    public function failed(int $id, string $why): void
+    {
+        $this->database->run(
+            "UPDATE $this->table SET state = 'failed', attempts = attempts + 1, last_error = ? "
+            . "WHERE id = $id AND state IN ('pending', 'retry')",
+            [self::ascii($why)]
+        );
+    }
+
+    /**
+     * Deletes rows that were sent longer ago than that, at most a thousand.
+     *
+     * @return int how many
+     */
+    public function clean(int $olderThanMs): int
+    {
+        $ids = $this->database->column(
+            "SELECT id FROM $this->table WHERE state = 'sent' AND sent_at < $this->now - $olderThanMs "
+            . 'ORDER BY sent_at LIMIT ' . self::CHUNK
+        );
+        if ($ids === []) {
+            return 0;
+        }
+        // By id: a range would lock the gaps in which the application is about to insert.
+        $these = implode(', ', array_map('intval', $ids));
+
+        return $this->database->run("DELETE FROM $this->table WHERE id IN ($these) AND state = 'sent'")->rowCount();
+    }
+
+    /**
+     * How much waits: {@see Backlog}.
+     */
+    public function backlog(): Backlog
+    {
+        $counts = [];
+        $first = [];
+        foreach (['pending', 'retry', 'failed'] as $state) {
+            // A bound, because a database counts by looking at each.
+            $row = $this->database->row(
+                "SELECT COUNT(*) AS n, MIN(c.created_at) AS first, $this->now AS now FROM (SELECT t.created_at "
+                . "FROM $this->table t WHERE t.state = '$state' LIMIT " . (Backlog::MOST + 1) . ') c'
+            );
+            $counts[$state] = (int) $row['n'];
+            if ($state !== 'failed' && $row['first'] !== null) {
+                $first[] = max(0, (int) $row['now'] - (int) $row['first']);
+            }
+        }
+
+        return new Backlog($counts['pending'], $counts['retry'], $counts['failed'], max([0, ...$first]) / 1000);
+    }
+
+    /** Rows of a shard never tried, whose key is not held back. */
+    private function pending(int $shard, string $columns): string
+    {
+        return "SELECT $columns FROM $this->table t WHERE t.state = 'pending' AND t.shard = $shard AND NOT EXISTS "
+            . "(SELECT 1 FROM $this->table r WHERE r.state = 'retry' AND r.key_hash = t.key_hash)";
+    }
+
+    private static function ascii(string $text): string
+    {
+        return substr((string) preg_replace('/[^\x20-\x7e]+/', '?', $text), 0, 1000);
+    }
+}

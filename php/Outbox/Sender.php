@@ -1,0 +1,204 @@
+<?php
+
+/**
+ * Hands a batch of rows to Kafka and waits until it is known what became of each.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Outbox;
+
+use Closure;
+use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Exception\ConnectionException;
+use Toporia\Realtime\Exception\DeliveryException;
+use Toporia\Realtime\Exception\EncodingException;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Exception\MessageTooLargeException;
+use Toporia\Realtime\Exception\QueueFullException;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Exception\UnknownTopicException;
+
+/**
+ * Keeps the order of each key: what Kafka has refused holds back what comes after it.
+ *
+ * The producer has to be one that never gives a message up by time: then a message that waits is sent before those
+ * behind it, however long Kafka is away.
+ */
+final class Sender
+{
+    /** So many undelivered messages are named by one flush(); a batch has no more. */
+    public const MOST = 1000;
+    /** The longest pause between two looks at what has been acknowledged, in µs. */
+    private const PAUSE = 50_000;
+    /** Words of reasons for which the same record would be refused again for ever. */
+    private const PERMANENT = [
+        'size too large',
+        'larger than configured',
+        'for the same name',
+        'Invalid topic',
+        'failed to validate record',
+        'Bad message format',
+        'Invalid argument',
+    ];
+
+    /** @var Closure(int): void */
+    private Closure $flush;
+
+    /**
+     * @param Closure(int): void $flush waits at most so many ms for what was published; throws DeliveryException
+     */
+    public function __construct(private Publisher $publisher, Closure $flush)
+    {
+        $this->flush = $flush;
+    }
+
+    /**
+     * Sends rows, in their order.
+     *
+     * @param list<Row> $rows of one key in the order of their ids
+     * @param callable(float, string): bool $waiting called while acknowledgements are missing, with the seconds waited
+     *        and the reason; false gives up
+     */
+    public function send(array $rows, callable $waiting): Outcome
+    {
+        $outcome = new Outcome();
+        $refused = [];
+        $open = $this->publish(array_slice($rows, 0, self::MOST), $outcome, $refused);
+        $this->await($open, $outcome, $refused, $waiting);
+        $this->holdBack($refused, $outcome);
+
+        return $outcome;
+    }
+
+    /**
+     * @param list<Row> $rows
+     * @param array<int, array{Row, string}> $refused by row id
+     *
+     * @return array<string, Row> what is on its way, by message id
+     */
+    private function publish(array $rows, Outcome $outcome, array &$refused): array
+    {
+        $open = [];
+        $held = [];
+        foreach ($rows as $row) {
+            if (isset($held[$row->hash])) {
+                continue;
+            }
+            try {
+                $message = $row->message();
+            } catch (RealtimeException $e) {
+                $outcome->failed[] = [$row, $e->getMessage()];
+                continue;
+            }
+            try {
+                $this->publisher->publish((string) $message->getChannel(), $message);
+                $open[$message->getId()] = $row;
+            } catch (MessageTooLargeException | InvalidChannelException | EncodingException $e) {
+                $outcome->failed[] = [$row, $e->getMessage()];
+            } catch (UnknownTopicException | ConnectionException | DeliveryException $e) {
+                $refused[$row->id] = [$row, $e->getMessage()];
+                $held[$row->hash] = true;
+            } catch (QueueFullException) {
+                // What is queued comes first; the rest is for the next batch.
+                break;
+            }
+        }
+
+        return $open;
+    }
+
+    /**
+     * @param array<string, Row> $open
+     * @param array<int, array{Row, string}> $refused
+     * @param callable(float, string): bool $waiting
+     */
+    private function await(array $open, Outcome $outcome, array &$refused, callable $waiting): void
+    {
+        $start = hrtime(true);
+        $pause = 250;
+        while ($open !== []) {
+            try {
+                // Looks only; the waiting is done below, where PHP sees signals at once.
+                ($this->flush)(0);
+                array_push($outcome->sent, ...array_values($open));
+
+                return;
+            } catch (DeliveryException $e) {
+                $reason = $this->sort($e, $open, $outcome, $refused);
+            }
+            if ($open !== [] && !$waiting((hrtime(true) - $start) / 1e9, $reason)) {
+                $outcome->unknown = count($open);
+
+                return;
+            }
+            if ($open !== []) {
+                usleep($pause);
+                $pause = min(self::PAUSE, $pause * 2);
+            }
+        }
+    }
+
+    /**
+     * Takes out of `open` what is known.
+     *
+     * @param array<string, Row> $open
+     * @param array<int, array{Row, string}> $refused
+     */
+    private function sort(DeliveryException $e, array &$open, Outcome $outcome, array &$refused): string
+    {
+        $failed = $e->getFailed();
+        $queued = [];
+        foreach ($failed as ['id' => $id, 'reason' => $reason]) {
+            $row = $open[$id] ?? null;
+            if ($row === null) {
+                continue;
+            }
+            if (str_contains($reason, 'still queued')) {
+                $queued[$id] = $row;
+                continue;
+            }
+            unset($open[$id]);
+            if (self::isPermanent($reason)) {
+                $outcome->failed[] = [$row, $reason];
+            } else {
+                $refused[$row->id] = [$row, $reason];
+            }
+        }
+        // Those that are not named have arrived; unless somebody else's messages have used up the list.
+        if (count($failed) < self::MOST) {
+            array_push($outcome->sent, ...array_values(array_diff_key($open, $queued)));
+            $open = $queued;
+        }
+
+        return $e->getMessage();
+    }
+
+    /**
+     * Of the refused rows of a key the first waits for another try, and so do all behind it.
+     *
+     * @param array<int, array{Row, string}> $refused
+     */
+    private function holdBack(array $refused, Outcome $outcome): void
+    {
+        ksort($refused);
+        $held = [];
+        foreach ($refused as [$row, $reason]) {
+            if (!isset($held[$row->hash])) {
+                $held[$row->hash] = true;
+                $outcome->retry[] = [$row, $reason];
+            }
+        }
+    }
+
+    private static function isPermanent(string $reason): bool
+    {
+        foreach (self::PERMANENT as $words) {
+            if (stripos($reason, $words) !== false) {
+                return true;
+            }
+        }
+
+        return false;
+    }
+}

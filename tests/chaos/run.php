@@ -1,0 +1,38 @@
+<?php
+
+/**
+ * The parts of a run one after the other, each with its table; exit code 1 where a promise was broken. See run.sh --help.
+ */
+
+declare(strict_types=1);
+
+use Toporia\Realtime\Chaos\Cluster;
+use Toporia\Realtime\Chaos\Fpm;
+use Toporia\Realtime\Chaos\Memory;
+use Toporia\Realtime\Chaos\Outage;
+use Toporia\Realtime\Chaos\Run;
+use Toporia\Realtime\Chaos\Settings;
+
+require __DIR__ . '/src/autoload.php';
+
+try {
+    $settings = Settings::parse(array_slice($argv, 1));
+} catch (InvalidArgumentException $error) {
+    fwrite(STDERR, $error->getMessage() . "\n");
+    exit(2);
+}
+$held = true;
+foreach ($settings->parts as $part) {
+    $directory = "$settings->directory/$part-$settings->seed";
+    is_dir($directory) || mkdir($directory, 0777, true);
+    array_map('unlink', array_filter(glob("$directory/{*,*/*,*/*/*}", GLOB_BRACE) ?: [], 'is_file'));
+    $cluster = new Cluster($settings->cluster, $directory);
+    $run = match ($part) {
+        'fpm' => new Fpm($settings, $cluster, $directory),
+        'outage' => new Outage($settings, $cluster, $directory),
+        'memory' => new Memory($settings, $cluster, $directory),
+        default => new Run($settings, $part, $cluster, $directory),
+    };
+    $held = $run->run() && $held;
+}
+exit($held ? 0 : 1);

@@ -1,0 +1,127 @@
+<?php
+
+/**
+ * What the processes of one run have in common: names of topics and group, and how their brokers are configured.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Chaos;
+
+final class Job
+{
+    /** The channel that most numbers come through, and the partitions of its topic. */
+    public const CHANNEL = 'in';
+    public const PARTITIONS = ['in' => 12, 'raw' => 4, 'out' => 12];
+
+    public function __construct(
+        public readonly string $brokers,
+        public readonly string $mode,
+        public readonly string $prefix,
+        public readonly string $directory,
+        public readonly int $seed,
+        public readonly int $messages,
+        public readonly float $seconds,
+        public readonly string $callbacks
+    ) {
+    }
+
+    /**
+     * A part's own, with topics of its own.
+     *
+     * @param array<string, mixed> $other than the settings say
+     */
+    public static function create(
+        Settings $settings,
+        string $mode,
+        Cluster $cluster,
+        string $directory,
+        array $other = []
+    ): self {
+        $prefix = 'chaos-' . bin2hex(random_bytes(3));
+
+        return new self(...$other + [
+            'brokers' => $cluster->address,
+            'mode' => $mode,
+            'prefix' => $prefix,
+            'directory' => $directory,
+            'seed' => $settings->seed,
+            'messages' => $settings->messages,
+            'seconds' => $settings->duration(),
+            'callbacks' => $settings->callbacks,
+        ]);
+    }
+
+    public static function fromJson(string $json): self
+    {
+        $given = json_decode($json, true, 8, JSON_THROW_ON_ERROR);
+
+        return new self(...$given);
+    }
+
+    /** One argument of a command line. */
+    public function toJson(): string
+    {
+        return json_encode(get_object_vars($this), JSON_THROW_ON_ERROR);
+    }
+
+    /** The channel's topic; the raw topic for the numbers without key; where the results go. */
+    public function input(): string
+    {
+        return "{$this->prefix}_" . self::CHANNEL;
+    }
+
+    public function raw(): string
+    {
+        return "$this->prefix.raw";
+    }
+
+    public function output(): string
+    {
+        return "$this->prefix.out";
+    }
+
+    public function group(): string
+    {
+        return "$this->prefix-group";
+    }
+
+    public function behaviour(): Behaviour
+    {
+        return new Behaviour($this->seed, $this->messages, $this->callbacks);
+    }
+
+    /** @return array<string, int> name => partitions */
+    public function topics(): array
+    {
+        return [
+            $this->input() => self::PARTITIONS['in'],
+            $this->raw() => self::PARTITIONS['raw'],
+            $this->output() => self::PARTITIONS['out'],
+        ];
+    }
+
+    /**
+     * The configuration of a broker that consumes, and forwards.
+     *
+     * @return array<string, mixed>
+     */
+    public function consumer(): array
+    {
+        $exactlyOnce = $this->mode === 'exactly-once';
+
+        return [
+            'brokers' => $this->brokers,
+            'topic_prefix' => $this->prefix,
+            'consumer_group' => $this->group(),
+            // Waiting is not what is tested here.
+            'retry_backoff_ms' => 20,
+            'consumer_config' => [
+                'session.timeout.ms' => Settings::SESSION_MS,
+                'max.poll.interval.ms' => Settings::POLL_INTERVAL_MS,
+            ],
+            // A killed worker's open transaction holds up whoever reads committed results for so long.
+            'producer_config' => $exactlyOnce ? ['transaction.timeout.ms' => 10_000] : [],
+        ] + ($this->mode === 'at-least-once' ? [] : ['delivery' => $this->mode]);
+    }
+}

@@ -1,0 +1,173 @@
+<?php
+
+/**
+ * Exactly-once where it counts: on a real Kafka, with workers that are killed, and one that believes it is still there.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Kafka;
+
+use DomainException;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Tests\Delivery\DeliveryTestCase;
+
+final class TransactionsTest extends DeliveryTestCase
+{
+    private const RECORDS = 2000;
+
+    public function testKilledAgainAndAgainReadersSeeEachResultOnce(): void
+    {
+        $this->fill(self::RECORDS);
+        $kills = 0;
+        for ($run = 0; $run < 6; $run++) {
+            $child = $this->startPhp($this->worker());
+            $child->waitForOutput('/^running$/m');
+            usleep(random_int(0, 300_000));
+            $kills += $child->signal(SIGKILL)->wait()->signal === SIGKILL ? 1 : 0;
+        }
+        self::assertGreaterThan(2, $kills, 'in mid-run');
+        $this->runPhp($this->worker(), ['timeout' => 60.0])->assertExit();
+        self::assertSame(array_map('strval', range(1, self::RECORDS)), $this->results(), 'each once, in order');
+        self::assertSame([], $this->left());
+    }
+
+    public function testTwoWorkersThatAreKilledByTurns(): void
+    {
+        $this->fill(self::RECORDS, 4);
+        $children = [$this->startPhp($this->worker()), $this->startPhp($this->worker())];
+        for ($run = 0; $run < 4; $run++) {
+            usleep(random_int(300_000, 900_000));
+            $children[$run % 2]->signal(SIGKILL)->wait();
+            $children[$run % 2] = $this->startPhp($this->worker());
+        }
+        foreach ($children as $child) {
+            $child->wait(60.0)->assertExit();
+        }
+        $this->runPhp($this->worker(), ['timeout' => 60.0])->assertExit();
+        $results = array_map('intval', $this->results());
+        $twice = array_keys(array_filter(array_count_values($results), static fn (int $times) => $times > 1));
+        self::assertSame([], $twice, 'nothing twice');
+        self::assertSame([], array_diff(range(1, self::RECORDS), $results), 'nothing lost');
+        foreach (range(0, 3) as $partition) {
+            $own = array_values(array_filter($results, static fn (int $number) => $number % 4 === $partition));
+            $sorted = $own;
+            sort($sorted);
+            self::assertSame($sorted, $own, "the order of partition $partition");
+        }
+    }
+
+    public function testAZombieIsFenced(): void
+    {
+        $this->fill(10);
+        $id = "tx-$this->group";
+        $config = ['delivery' => 'exactly-once', 'transactional_id' => $id];
+        $zombie = $this->broker($config);
+        $again = 0;
+        $zombie->subscribeTopic($this->topic(), function (Message $message) use ($config, &$again): void {
+            Realtime::broker()->send($this->topic('out'), "zombie {$message->getPayload()}", 'k', [], 0);
+            if ($message->getPayload() === '3') {
+                // Whoever starts with its transactional id while it is busy.
+                $again++;
+                $successor = $this->broker($config + ['consumer_group' => "$this->group-2"]);
+                $successor->subscribeTopic($this->topic(), function (Message $message): void {
+                    Realtime::broker()->send($this->topic('out'), (string) $message->getPayload(), 'k', [], 0);
+                });
+                self::assertSame(10, $this->drain($successor));
+                $successor->close();
+            }
+        });
+        try {
+            self::within(20.0, $zombie)->consume(stopWhenEmpty: true);
+            self::fail('The zombie went on.');
+        } catch (RealtimeException $e) {
+            self::assertStringContainsString($id, $e->getMessage());
+            self::assertStringContainsString('another worker', $e->getMessage());
+        }
+        self::assertSame(1, $again);
+        self::assertSame('error', $zombie->stats()['stop_reason']);
+        $zombie->close();
+        self::assertSame(array_map('strval', range(1, 10)), $this->results(), 'only what the successor sent');
+        self::assertCount(10, $this->left(), 'the zombie committed nothing');
+    }
+
+    public function testAZombieProcessThatWakesUp(): void
+    {
+        $this->fill(300);
+        $zombie = $this->startPhp($this->worker(3000));
+        $zombie->waitForOutput('/^running$/m');
+        usleep(150_000);
+        $zombie->signal(SIGSTOP);
+        usleep((int) ($this->sessionMs * 1000 * 1.5));
+        // Its lock on the slot is still held, so the new one has an id of its own; the group's generation fences.
+        $this->runPhp($this->worker(0), ['timeout' => 90.0])->assertExit();
+        $zombie->signal(SIGCONT);
+        $zombie->signal(SIGTERM)->wait(30.0);
+        self::assertSame(array_map('strval', range(1, 300)), $this->results(), 'each once');
+        self::assertSame([], $this->left());
+    }
+
+    public function testReadersNeverSeeWhatWasAborted(): void
+    {
+        $this->fill(5);
+        $seen = [];
+        $broker = $this->broker(['delivery' => 'exactly-once', 'max_retries' => 1]);
+        $broker->subscribeTopic($this->topic(), function (Message $message) use (&$seen): void {
+            Realtime::broker()->send($this->topic('out'), (string) $message->getPayload(), 'k', [], 0);
+            Realtime::broadcast('user.1', 'e', $message->getPayload());
+            if ($message->getPayload() === '3') {
+                $seen[] = count($this->consumeAll($this->topic('out')));
+                throw new DomainException('no');
+            }
+        });
+        self::assertSame(5, $this->drain($broker));
+        $broker->close();
+        self::assertSame([0, 0], $seen, 'nothing before it is committed');
+        self::assertSame(['1', '2', '4', '5'], $this->results());
+        self::assertSame(['1', '2', '4', '5'], $this->rest('user.1'));
+        self::assertSame(['3'], $this->letterValues(1));
+    }
+
+    private function fill(int $records, int $partitions = 1): void
+    {
+        $this->createTopic($this->topic(), $partitions);
+        $this->createTopic($this->topic('out'), $partitions);
+        $broker = Realtime::broker();
+        for ($number = 1; $number <= $records; $number++) {
+            $broker->send($this->topic(), (string) $number, null, [], $number % $partitions);
+        }
+        Realtime::flush();
+    }
+
+    /** Sends every record on to the same partition of the other topic. */
+    private function worker(int $sleepUs = 300): string
+    {
+        [$in, $out] = [var_export($this->topic(), true), var_export($this->topic('out'), true)];
+
+        return <<<PHP
+            \$broker = new Broker(['delivery' => 'exactly-once']);
+            \$broker->subscribeTopic($in, function (Message \$message) {
+                static \$first = true;
+                if (\$first) {
+                    echo "running\\n";
+                    \$first = false;
+                }
+                Realtime::broker()->send($out, \$message->getPayload(), null, [], \$message->getPartition());
+                usleep($sleepUs);
+            });
+            \$broker->consume(batchSize: 50, stopWhenEmpty: true);
+            // Where everything was done before, there was no first record.
+            echo "running\\n";
+            PHP;
+    }
+
+    /** @return list<string> */
+    private function results(): array
+    {
+        $messages = $this->consumeAll($this->topic('out'), 1);
+
+        return array_map(static fn (Message $message) => (string) $message->getPayload(), $messages);
+    }
+}
