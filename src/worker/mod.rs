@@ -124,6 +124,14 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             if let Some(reason) = self.pause_for_breath(*handled)? {
                 return Ok(reason);
             }
+            if let Promise::ExactlyOnce(transactions) = self.promise {
+                if !transactions
+                    .prepare()
+                    .map_err(|error| self.handler.fail(error))?
+                {
+                    continue;
+                }
+            }
             if self.source.has_records() {
                 self.tend()?;
             } else {

@@ -481,6 +481,10 @@ struct Ledger {
 }
 
 impl Transactions for Ledger {
+    fn prepare(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     fn begin(&self) -> Result<bool> {
         self.began.set(self.began.get() + 1);
         Ok(true)

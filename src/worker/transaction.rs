@@ -20,6 +20,11 @@ pub enum Ending {
 
 /// The transactions of a consumer.
 pub trait Transactions {
+    /// Takes its name in Kafka, which ends what a worker before it left open: until then the offsets of the group cannot be read.
+    ///
+    /// # Errors
+    /// Kafka refuses for good. `Ok(false)`: Kafka does not answer yet.
+    fn prepare(&self) -> Result<bool>;
     /// Begins one. Waits for Kafka no longer than a moment.
     ///
     /// # Errors

@@ -312,9 +312,13 @@ impl TransactionalConsumer<'_> {
 }
 
 impl Transactions for TransactionalConsumer<'_> {
+    fn prepare(&self) -> Result<bool> {
+        Ok(self.transaction.ready.get() || self.transaction.init()?)
+    }
+
     fn begin(&self) -> Result<bool> {
         let transaction = self.transaction;
-        if !transaction.ready.get() && !transaction.init()? {
+        if !self.prepare()? {
             return Ok(false);
         }
         if transaction.to_abort.get() && !transaction.try_abort(Instant::now() + SLICE)? {
