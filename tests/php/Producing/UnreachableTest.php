@@ -140,8 +140,16 @@ final class UnreachableTest extends ProducingTestCase
             $broker->publish('circle', Message::event('circle', 'e', $message->getData() + 1));
         });
         $broker->publish('circle', Message::event('circle', 'e', 0));
-        $e = self::catch(HopLimitException::class, static fn () => $broker->consume(200, 1, 20));
+        // Permanent: no second try, and a dead letter ends the circle.
+        $why = [];
+        $broker->onFailed(function (Message $message, \Throwable $e) use (&$why): void {
+            $why[] = $e;
+        });
+        self::assertSame(4, $broker->consume(200, 1, 4));
         self::assertSame([[0, null], [1, '1'], [2, '2'], [3, '3']], $seen);
+        self::assertCount(1, $why);
+        [$e] = $why;
+        self::assertInstanceOf(HopLimitException::class, $e);
         self::assertStringContainsString('max_hops', $e->getMessage());
         self::assertStringContainsString('3', $e->getMessage());
     }
