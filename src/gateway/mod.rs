@@ -13,3 +13,7 @@ pub mod counters;
 pub mod protocol;
 pub mod question;
 pub mod settings;
+pub mod feed;
+pub mod recovery;
+#[cfg(test)]
+mod tests_kafka;

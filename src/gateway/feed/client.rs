@@ -1,21 +1,3 @@
-    /// What records of a topic name it by. Its handle is kept until the client ends.
-    pub fn handle(&self, topic: &str) -> Option<usize> {
-        let mut handles = self.handles.lock();
-        if let Some(handle) = handles.get(topic) {
-            return Some(handle.raw() as usize);
-        }
-        let handle = Topic::new(self.raw, topic)?;
-        let name = handle.raw() as usize;
-        handles.insert(topic.to_owned(), handle);
-        Some(name)
-    }
-
-    /// Begins to fetch a partition of a topic that has its handle.
-    ///
-    /// # Errors
-    /// Connection: librdkafka refuses.
-    pub fn open(&self, topic: &str, partition: i32, offset: i64) -> Result<()> {
-        let handles = self.handles.lock();
 //! The feed's Kafka client: no group, every partition on one queue, an error where an offset is out of range.
 #![allow(unsafe_code)]
 

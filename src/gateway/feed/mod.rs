@@ -105,7 +105,6 @@ struct Lane {
 /// What the two threads share.
 struct Shared {
     client: Client,
-    config: Arc<BrokerConfig>,
     topics: Arc<TopicMap>,
     choice: Choice,
     manner: Manner,
@@ -150,7 +149,6 @@ impl Feed {
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             client: Client::start(config)?,
-            config: Arc::clone(config),
             topics: Arc::clone(&config.topics),
             choice: Choice::new(&config.topics, &manner.only),
             manner,

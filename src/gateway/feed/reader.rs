@@ -54,8 +54,8 @@ pub(super) fn run(shared: &Shared) {
                 shared.reached.store(false, Ordering::Release);
             } else {
                 let words = words.split(" (after ").next().unwrap_or_default();
-                let line = format!("The gateway's feed from Kafka: {words}");
-                process::current().log.say(Level::Warning, line);
+                let text = format!("The gateway's feed from Kafka: {words}");
+                process::current().log.say(Level::Warning, text);
             }
         }
     }
@@ -90,13 +90,13 @@ impl Reader<'_> {
                 self.lose(&lane.part, "Kafka does not have it any more");
             }
             code => {
-                let line = format!(
+                let text = format!(
                     "The gateway cannot read partition {} of topic \"{}\": {}.",
                     lane.part.number,
                     lane.part.name,
                     native::describe(code)
                 );
-                process::current().log.say(Level::Warning, line);
+                process::current().log.say(Level::Warning, text);
             }
         }
     }
