@@ -9,7 +9,11 @@
 //! ```
 
 pub mod broadcast;
+pub mod connection;
 pub mod counters;
+pub mod hub;
+pub mod presence;
 pub mod protocol;
 pub mod question;
+pub mod seam;
 pub mod settings;
