@@ -9,9 +9,13 @@
 //! ```
 
 pub mod broadcast;
+pub mod connection;
 pub mod counters;
+pub mod hub;
+pub mod presence;
 pub mod protocol;
 pub mod question;
+pub mod seam;
 pub mod settings;
 pub mod feed;
 pub mod recovery;
