@@ -9,6 +9,7 @@
 //! ```
 
 pub mod broadcast;
+pub mod cluster;
 pub mod connection;
 pub mod counters;
 pub mod hub;
