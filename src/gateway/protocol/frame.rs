@@ -169,6 +169,21 @@ pub fn signed_in_user(user_data: &str) -> Option<String> {
     is_user_id(&raw.id).then(|| raw.id.into_owned())
 }
 
+/// The `user_info` in the data of a sign-in, where it keeps to its limit.
+#[must_use]
+pub fn user_info(user_data: &str, max: usize) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Info<'a> {
+        #[serde(borrow, default)]
+        user_info: Option<&'a RawValue>,
+    }
+    let info = serde_json::from_str::<Info<'_>>(user_data)
+        .ok()?
+        .user_info?;
+    let info = info.get();
+    (info != "null" && info.len() <= max).then(|| info.to_owned())
+}
+
 /// The tokens in `realtime:resume`: channel to token.
 #[must_use]
 pub fn resume(incoming: &Incoming<'_>) -> Option<BTreeMap<String, String>> {
