@@ -18,6 +18,7 @@ pub mod protocol;
 pub mod question;
 pub mod seam;
 pub mod settings;
+pub mod wiring;
 pub mod feed;
 pub mod recovery;
 #[cfg(test)]

@@ -38,6 +38,9 @@ const PART_BYTES: usize = 200 << 10;
 /// Kafka gets so long to make the control topics before it is asked anew.
 const MAKING: Duration = Duration::from_secs(3);
 
+/// A part of a snapshot: seats and occupied channels.
+type Part = (Vec<Seat>, Vec<(String, usize)>);
+
 pub(super) struct Actor {
     config: Arc<BrokerConfig>,
     hub: Weak<Hub>,
@@ -497,11 +500,11 @@ impl Actor {
 
     /// Tells everything, in parts.
     fn snapshot(&mut self) {
-        let mut all: Vec<(Vec<Seat>, Vec<(String, usize)>)> = vec![Default::default()];
+        let mut all: Vec<Part> = vec![Default::default()];
         let mut bytes = 0;
         for (channel, room) in &self.seats {
             for (socket, member) in room {
-                let is_full = |part: &(Vec<Seat>, Vec<(String, usize)>)| {
+                let is_full = |part: &Part| {
                     part.0.len() >= PART || bytes >= PART_BYTES
                 };
                 if all.last().is_some_and(is_full) {

@@ -1,0 +1,1 @@
+//! Replays, from the ring and from Kafka.
