@@ -153,8 +153,9 @@ impl Actor {
                 Err(Halt::Interrupted) => return false,
                 Err(Halt::Error(error)) if error.is_retriable() && !go_on() => return false,
                 Err(Halt::Error(error)) => {
-                    // It may be there already, where we may only not look; then everything works.
-                    process::current().log.say(Level::Warning, error.message());
+                    // It may be there already, or the broker makes it itself: an embedded one of another process does.
+                    self.post.touch(name);
+                    process::current().log.say(Level::Debug, error.message());
                 }
             }
         }
