@@ -22,5 +22,7 @@ mod run;
 pub mod seam;
 pub mod settings;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 pub use run::{Gateway, Parts, Stats};
