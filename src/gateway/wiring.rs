@@ -1,7 +1,7 @@
 //! Puts a gateway's Kafka side together: feed, other gateways, recovery, around one hub.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::broadcast::Broadcast;
 use super::cluster::{Gateways, Timing};
@@ -12,8 +12,12 @@ use super::recovery::ring::Ring;
 use super::recovery::token::Keys;
 use super::recovery::{Limits, Recovery};
 use super::seam::{Cluster, Forgetful, History};
+use super::settings::Settings;
+use super::{Gateway, Parts};
 use crate::config::BrokerConfig;
 use crate::error::Result;
+use crate::log::Level;
+use crate::process;
 
 /// Numbers of the Kafka side that [`super::settings::Settings`] has no field for.
 #[derive(Debug, Clone)]
@@ -209,5 +213,52 @@ impl Kafka {
 impl Drop for Kafka {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Kafka gets so long to fill the ring before the port opens all the same.
+const FILL: Duration = Duration::from_secs(10);
+/// A Kafka that does not answer at all is not waited for so long.
+const REACH: Duration = Duration::from_secs(4);
+
+impl Gateway {
+    /// Starts a gateway on the topics of a broker configuration, beside all others of the application. The port is open when this
+    /// returns, after at most ten seconds; where Kafka is away it is open after four, and [`Self::stats`] says that it is not ready.
+    ///
+    /// # Errors
+    /// As [`Self::start_with`].
+    pub fn start(settings: Settings, broker: &BrokerConfig) -> Result<Self> {
+        let config = Arc::new(broker.clone());
+        Self::start_with(settings, move |hub, _| {
+            let kafka = Kafka::start(&config, hub)?;
+            if !kafka.wait() {
+                process::current().log.say(
+                    Level::Warning,
+                    format!(
+                        "The gateway opens its port before it has read what Kafka at {} kept of the last two minutes: clients that come back may not be recovered.",
+                        config.brokers
+                    ),
+                );
+            }
+            Ok(Parts {
+                cluster: kafka.cluster(),
+                history: kafka.history(),
+                stop: Some(Box::new(move || kafka.stop())),
+            })
+        })
+    }
+}
+
+impl Kafka {
+    /// Waits for the ring, as long as that makes sense.
+    fn wait(&self) -> bool {
+        let begun = Instant::now();
+        while !self.fill(Duration::from_millis(100)) {
+            let passed = begun.elapsed();
+            if passed >= FILL || (passed >= REACH && !self.is_reached()) {
+                return false;
+            }
+        }
+        true
     }
 }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -123,7 +122,8 @@ async fn linger(stream: &mut TcpStream, end: tokio::time::Instant) {
     if stream.shutdown().await.is_err() {
         return;
     }
-    let mut scratch = [0_u8; 1024];
+    // On the heap: this future is part of every connection's task.
+    let mut scratch = vec![0_u8; 1024];
     let mut read = 0;
     while read < 64 << 10 {
         if tokio::time::timeout_at(end, stream.readable())
@@ -294,10 +294,4 @@ impl Connection {
         self.client.refresh_positions(now);
         true
     }
-}
-
-/// The address of a peer, IPv4 within IPv6 as IPv4.
-#[must_use]
-pub fn plain(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

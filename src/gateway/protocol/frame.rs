@@ -99,7 +99,7 @@ pub fn read(text: &str, max_depth: usize) -> Result<Incoming<'_>, Malformed> {
 }
 
 /// How deep brackets nest outside of strings; needs no memory.
-fn depth(text: &str) -> usize {
+pub(in crate::gateway) fn depth(text: &str) -> usize {
     let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
     for b in text.bytes() {
         if quoted {

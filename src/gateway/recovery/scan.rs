@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{oneshot, OnceCell, Semaphore};
 
 use super::read::read;
 use super::ring::{From, Timed};
 use super::token::short_hash;
 use crate::config::BrokerConfig;
 use crate::gateway::broadcast::TopicNumber;
+use crate::process;
 
 /// The bounds.
 #[derive(Debug, Clone, Copy)]
@@ -100,10 +101,14 @@ impl Scans {
     async fn fresh(&self, range: Range) -> Option<Arc<Scanned>> {
         let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
         let (config, limits) = (Arc::clone(&self.config), self.limits);
-        let scanned = tokio::task::spawn_blocking(move || {
+        let (done, scanned) = oneshot::channel();
+        // A thread of its own: the gateway has few, and this one waits for Kafka.
+        let thread = process::spawn("rt-gw-scan", move || {
             let _permit = permit;
-            read(&config, &range, &limits)
+            // Who asked may be gone.
+            let _ = done.send(read(&config, &range, &limits));
         });
+        thread.ok()?;
         scanned.await.ok().flatten().map(Arc::new)
     }
 }
