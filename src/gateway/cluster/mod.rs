@@ -14,6 +14,8 @@ mod post;
 mod publish;
 mod questions;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
 mod totals;
 pub mod view;
