@@ -154,7 +154,7 @@ impl Scout {
                 Err(_) => return false,
             }
         }
-        let ids = shared.client.topic_ids(&names, BOUND);
+        let ids = self.ids(shared, &names);
         self.ids_at = Some(Instant::now());
         for (name, id) in ids {
             shared.positions.enter(&name).set_id(id);
@@ -174,6 +174,14 @@ impl Scout {
             self.open(shared, key, *purpose, start);
         }
         true
+    }
+
+    /// The ids of topics; the embedded broker has none to tell, and does not even answer.
+    fn ids(&self, shared: &Shared, names: &[String]) -> HashMap<String, super::positions::TopicId> {
+        if self.is_mock || names.is_empty() {
+            return HashMap::new();
+        }
+        shared.client.topic_ids(names, BOUND)
     }
 
     /// Starts what is pending, as far as its leaders answer.
@@ -202,7 +210,7 @@ impl Scout {
                 .into_iter()
                 .filter(|name| shared.positions.find(name).is_none_or(|t| t.id() == 0))
                 .collect();
-            for (name, id) in shared.client.topic_ids(&names, BOUND) {
+            for (name, id) in self.ids(shared, &names) {
                 shared.positions.enter(&name).set_id(id);
             }
             for key in keys {
@@ -283,7 +291,7 @@ impl Scout {
         }
         self.ids_at = Some(Instant::now());
         let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
-        for (name, id) in shared.client.topic_ids(&names, BOUND) {
+        for (name, id) in self.ids(shared, &names) {
             let Some(topic) = shared.positions.find(&name) else {
                 continue;
             };
