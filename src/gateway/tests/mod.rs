@@ -1,7 +1,13 @@
 //! The gateway as clients see it: real sockets, raw bytes where that is how one attacks.
 
+mod api;
+mod attacks;
 mod channels;
 mod client;
+mod doors;
+mod fuzz;
+mod nodes;
+mod recovery;
 
 use std::time::{Duration, Instant};
 
