@@ -6,6 +6,7 @@ mod channels;
 mod client;
 mod doors;
 mod fuzz;
+mod kafka;
 mod nodes;
 mod recovery;
 
