@@ -165,7 +165,14 @@ impl Scout {
                 continue;
             };
             let since = since.get(key).copied();
-            let start = first_start(*purpose, end, since, asked_ms, shared.manner.most_kept, keep_ms);
+            let start = first_start(
+                *purpose,
+                end,
+                since,
+                asked_ms,
+                shared.manner.most_kept,
+                keep_ms,
+            );
             let start = if self.is_mock {
                 start.not_before(asked_ms - keep_ms.min(i64::MAX / 2))
             } else {
@@ -330,7 +337,12 @@ impl Scout {
             if *times < GONE {
                 continue;
             }
-            let keys: Vec<Key> = self.known.keys().filter(|k| k.0 == topic).cloned().collect();
+            let keys: Vec<Key> = self
+                .known
+                .keys()
+                .filter(|k| k.0 == topic)
+                .cloned()
+                .collect();
             for key in keys {
                 self.close(shared, &key);
             }

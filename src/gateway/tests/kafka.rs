@@ -101,7 +101,13 @@ impl Reader {
                     match frame["event"].as_str().unwrap_or_default() {
                         "pusher_internal:subscription_succeeded" => replaying = resumes,
                         "realtime:recovered" => {
-                            assert_eq!(data["recovered"], true, "after {}", self.got.len());
+                            let said = crate::process::current().log.take();
+                            assert_eq!(
+                                data["recovered"],
+                                true,
+                                "after {}: {said:?}",
+                                self.got.len()
+                            );
                             replaying = false;
                             self.since.clear();
                         }
@@ -174,11 +180,7 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
             until("more are sent", || {
                 done.load(std::sync::atomic::Ordering::Acquire) >= due
             });
-            let successor = if in_order {
-                Some(start(&config))
-            } else {
-                None
-            };
+            let successor = if in_order { Some(start(&config)) } else { None };
             let old = std::mem::replace(&mut *gateway.lock(), successor);
             if let Some(old) = old {
                 old.stop(Duration::from_millis(if in_order { 300 } else { 0 }));

@@ -11,13 +11,8 @@ extern "C" {
     fn rd_kafka_conf_set_connect_cb(conf: *mut sys::rd_kafka_conf_t, connect: Option<Connect>);
 }
 
-type Connect = unsafe extern "C" fn(
-    c_int,
-    *const libc::sockaddr,
-    c_int,
-    *const c_char,
-    *mut c_void,
-) -> c_int;
+type Connect =
+    unsafe extern "C" fn(c_int, *const libc::sockaddr, c_int, *const c_char, *mut c_void) -> c_int;
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 static OFF: AtomicBool = AtomicBool::new(false);
