@@ -15,6 +15,8 @@ pub mod counters;
 pub mod http;
 pub mod hub;
 pub mod listener;
+mod places;
+mod ports;
 pub mod presence;
 pub mod protocol;
 pub mod question;

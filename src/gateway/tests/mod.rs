@@ -5,9 +5,14 @@ mod attacks;
 mod channels;
 mod client;
 mod doors;
+mod frames;
 mod fuzz;
+mod life;
 mod nodes;
 mod recovery;
+mod settings;
+mod trust;
+mod users;
 
 use std::time::{Duration, Instant};
 
