@@ -156,7 +156,7 @@ impl Node {
             ..Settings::default()
         };
         let hub = Hub::new(Arc::new(settings), Arc::default());
-        let kafka = Kafka::start_with(config, &hub, numbers).expect("the Kafka side");
+        let kafka = Kafka::start_with(config, &hub, &numbers).expect("the Kafka side");
         hub.attach(kafka.cluster(), kafka.history());
         assert!(kafka.fill(Duration::from_secs(20)), "it did not fill");
         Self { hub, kafka }

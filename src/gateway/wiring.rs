@@ -98,7 +98,7 @@ impl Kafka {
     /// # Errors
     /// Configuration: properties librdkafka does not take. Connection: no more threads.
     pub fn start(config: &Arc<BrokerConfig>, hub: &Arc<Hub>) -> Result<Self> {
-        Self::start_with(config, hub, Numbers::default())
+        Self::start_with(config, hub, &Numbers::default())
     }
 
     /// The same with other numbers.
@@ -108,7 +108,7 @@ impl Kafka {
     pub fn start_with(
         config: &Arc<BrokerConfig>,
         hub: &Arc<Hub>,
-        numbers: Numbers,
+        numbers: &Numbers,
     ) -> Result<Self> {
         let settings = hub.settings();
         let positions = Arc::<Positions>::default();

@@ -124,8 +124,8 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, Bad> {
         return Err(Bad::Status(400, "The target of a request is a path."));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    request.path = path.to_owned();
-    request.query = query.to_owned();
+    path.clone_into(&mut request.path);
+    query.clone_into(&mut request.query);
     for field in raw.headers.iter() {
         let value = std::str::from_utf8(field.value)
             .map_err(|_| Bad::Status(400, "A header field is not UTF-8."))?;

@@ -5,10 +5,15 @@ mod attacks;
 mod channels;
 mod client;
 mod doors;
+mod frames;
 mod fuzz;
 mod kafka;
+mod life;
 mod nodes;
 mod recovery;
+mod settings;
+mod trust;
+mod users;
 
 use std::time::{Duration, Instant};
 

@@ -12,12 +12,15 @@ use crate::gateway::broadcast::{Broadcast, Position};
 use crate::gateway::seam::{Alone, BoxFuture, Forgetful, History, Holder, Replay};
 use crate::gateway::Parts;
 
+/// What a replay was asked for: token, channel, user, whether Kafka may be read.
+type Asked = (String, String, Option<String>, bool);
+
 /// A history of one partition, where the test says what replays bring and when.
 #[derive(Default)]
 struct Told {
     next: Mutex<i64>,
     replays: Mutex<VecDeque<oneshot::Receiver<Replay>>>,
-    asked: Mutex<Vec<(String, String, Option<String>, bool)>>,
+    asked: Mutex<Vec<Asked>>,
 }
 
 impl History for Told {
