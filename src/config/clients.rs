@@ -129,7 +129,7 @@ impl BrokerConfig {
             add(&value);
         }
         add(&format!("{:?}", self.topics));
-        add(&format!("{:?}", self.spool));
+        add(&format!("{:?} {}", self.spool, self.spool_always));
         add(&self.application);
         add(&format!(
             "{} {} {} {} {} {}",

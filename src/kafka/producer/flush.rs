@@ -43,6 +43,7 @@ impl Producer {
     /// Delivery, naming each message that failed or is still on its way.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         let settled = self.settle(Instant::now() + timeout);
+        self.tidy_journal(true);
         let (mut failed, mut count) = self.failures.take();
         if !settled {
             let left = self.waiting();
@@ -99,6 +100,7 @@ impl Producer {
             bound
         };
         if self.settle(Instant::now() + bound) {
+            self.tidy_journal(false);
             return;
         }
         if !self.suspended.swap(true, Ordering::AcqRel) {
@@ -167,5 +169,6 @@ impl Producer {
                 "The delivery thread ended with a panic; messages may not have been reported.",
             );
         }
+        self.release_journal();
     }
 }

@@ -28,6 +28,8 @@ use crate::spool::SpoolRecord;
 const IDLE_MS: i32 = 250;
 /// And while a lookup or a replay is under way.
 const BUSY_MS: i32 = 5;
+/// While messages are written down before they are sent: what is acknowledged is noted this often.
+const JOURNAL_MS: i32 = 50;
 /// For this long a new client is helped to its first acknowledgement.
 const HASTE: Duration = Duration::from_secs(2);
 /// How often a Kafka that is away is asked for.
@@ -79,6 +81,7 @@ impl<'a> Poller<'a> {
             let wait = match (self.hastens(), self.is_busy()) {
                 (true, _) => 1,
                 (_, true) => BUSY_MS,
+                _ if self.producer.keeps_journal() => JOURNAL_MS,
                 _ => IDLE_MS,
             };
             // SAFETY: the queue and its events are used by this thread alone.
@@ -114,6 +117,9 @@ impl<'a> Poller<'a> {
             self.probe();
             self.serve_room();
             self.replay.step(self.producer);
+            if self.producer.keeps_journal() {
+                self.producer.tidy_journal(false);
+            }
         }
         // SAFETY: got above.
         unsafe { sys::rd_kafka_queue_destroy(queue) };
