@@ -131,6 +131,10 @@ impl Consumer {
                 state.remove(topic, *number);
             }
         }
+        if self.connected_at.get().is_some() {
+            // The time to be given something counts from here.
+            self.connected_at.set(Some(std::time::Instant::now()));
+        }
         // SAFETY: a live client and a valid list.
         let refused = unsafe { rebalance::unassign(self.client, list.raw()) };
         self.note_refusal(refused);
@@ -152,17 +156,34 @@ impl Consumer {
 
     /// The group's offsets and metadata; -1 where it has none or Kafka does not say in time.
     fn committed(&self, partitions: &[TopicPartition]) -> Vec<(i64, Metadata)> {
+        self.ask_committed(partitions, PATIENCE)
+            .unwrap_or_else(|| vec![(-1, Metadata::default()); partitions.len()])
+    }
+
+    /// The same, or `None` where Kafka does not say in time.
+    pub(super) fn ask_committed(
+        &self,
+        partitions: &[TopicPartition],
+        bound: Duration,
+    ) -> Option<Vec<(i64, Metadata)>> {
         let mut list = Partitions::new();
         for (topic, number) in partitions {
             list.add(topic, *number, native::INVALID_OFFSET);
         }
-        let bound = i32::try_from(PATIENCE.as_millis()).unwrap_or(3000);
+        let bound = i32::try_from(crate::clock::bounded(bound).as_millis()).unwrap_or(3000);
         // SAFETY: a live client; the list is ours.
         let code = unsafe { sys::bindings::rd_kafka_committed(self.client, list.raw(), bound) };
-        list.elements()
+        let unread = |element: &sys::rd_kafka_topic_partition_t| {
+            element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        };
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || list.elements().iter().any(unread) {
+            return None;
+        }
+        let read = list
+            .elements()
             .iter()
             .map(|element| {
-                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || element.metadata.is_null() {
+                if element.metadata.is_null() {
                     return (element.offset.max(-1), Metadata::default());
                 }
                 // SAFETY: librdkafka gives pointer and size of the metadata, alive with the list.
@@ -171,7 +192,8 @@ impl Consumer {
                 };
                 (element.offset.max(-1), Metadata::read(bytes))
             })
-            .collect()
+            .collect();
+        Some(read)
     }
 
     fn compare_subscriptions(&self, state: &mut State, theirs: &Metadata) {

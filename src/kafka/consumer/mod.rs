@@ -69,6 +69,8 @@ pub struct Consumer {
     pub(super) sees_ends: bool,
     pub(super) last_commit: Cell<u64>,
     refreshed: Cell<Instant>,
+    /// When a partition was last rewound, or that was tried.
+    gone_back: Cell<u64>,
     polled: Cell<u64>,
     connected: Cell<bool>,
     asked: Cell<Option<Instant>>,
@@ -134,6 +136,7 @@ impl Consumer {
             sees_ends,
             last_commit: Cell::new(crate::clock::coarse_ms()),
             refreshed: Cell::new(Instant::now()),
+            gone_back: Cell::new(0),
             polled: Cell::new(0),
             connected: Cell::new(false),
             asked: Cell::new(Some(Instant::now())),
