@@ -85,6 +85,7 @@ impl Consumer {
                 }
             }
         }
+        self.came.set(std::time::Instant::now());
         let wish = watcher.assigned(&names);
         {
             let mut state = self.state.borrow_mut();

@@ -87,6 +87,7 @@ impl Consumer {
             if first.is_null() {
                 return;
             }
+            self.came.set(Instant::now());
             let mut state = self.state.borrow_mut();
             state.hand.push_back(first);
             if self.sees_ends {

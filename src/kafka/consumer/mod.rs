@@ -7,6 +7,7 @@
 
 pub mod assignment;
 mod commit;
+mod ends;
 mod hand;
 pub mod offsets;
 mod parked;
@@ -71,6 +72,9 @@ pub struct Consumer {
     refreshed: Cell<Instant>,
     /// When a partition was last rewound, or that was tried.
     gone_back: Cell<u64>,
+    /// When something was last fetched or assigned, and when the ends were last asked for.
+    came: Cell<Instant>,
+    asked_ends: Cell<Instant>,
     polled: Cell<u64>,
     connected: Cell<bool>,
     asked: Cell<Option<Instant>>,
@@ -137,6 +141,8 @@ impl Consumer {
             last_commit: Cell::new(crate::clock::coarse_ms()),
             refreshed: Cell::new(Instant::now()),
             gone_back: Cell::new(0),
+            came: Cell::new(Instant::now()),
+            asked_ends: Cell::new(Instant::now()),
             polled: Cell::new(0),
             connected: Cell::new(false),
             asked: Cell::new(Some(Instant::now())),
@@ -154,12 +160,6 @@ impl Consumer {
     #[must_use]
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
-    }
-
-    /// True where the ends of partitions are reported.
-    #[must_use]
-    pub fn sees_ends(&self) -> bool {
-        self.sees_ends
     }
 
     /// True in a forked child: the client belongs to the parent.

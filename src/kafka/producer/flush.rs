@@ -42,7 +42,15 @@ impl Producer {
     /// # Errors
     /// Delivery, naming each message that failed or is still on its way.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
-        let settled = self.settle(Instant::now() + timeout);
+        self.flush_within(timeout, timeout)
+    }
+
+    /// The same with the rest of a time that the caller has begun to wait.
+    ///
+    /// # Errors
+    /// See [`Producer::flush`].
+    pub fn flush_within(&self, rest: Duration, timeout: Duration) -> Result<()> {
+        let settled = self.settle(Instant::now() + rest);
         self.tidy_journal(true);
         let (mut failed, mut count) = self.failures.take();
         if !settled {
