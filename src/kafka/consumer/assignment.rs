@@ -34,6 +34,8 @@ pub trait Watcher {
     fn revoked(&self, partitions: &[TopicPartition], lost: bool) -> Result<(), Self::Abort>;
 }
 
+/// The same between two records.
+pub(super) const SOON: Duration = Duration::from_secs(1);
 /// Where a metadata answer or a committed offset may take its time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -66,7 +68,12 @@ impl Consumer {
         self.heard_from_kafka();
         self.stats.rebalances.set(self.stats.rebalances.get() + 1);
         let names = names(&list);
-        let committed = self.committed(&names);
+        let answer = self.ask_committed(&names, PATIENCE);
+        if answer.is_none() {
+            self.state.borrow_mut().unread.extend(names.iter().cloned());
+        }
+        let unknown = || vec![(-1, Metadata::default()); names.len()];
+        let committed = answer.unwrap_or_else(unknown);
         {
             let mut state = self.state.borrow_mut();
             state.assigning = true;
@@ -155,13 +162,31 @@ impl Consumer {
         }
     }
 
-    /// The group's offsets and metadata; -1 where it has none or Kafka does not say in time.
-    fn committed(&self, partitions: &[TopicPartition]) -> Vec<(i64, Metadata)> {
-        self.ask_committed(partitions, PATIENCE)
-            .unwrap_or_else(|| vec![(-1, Metadata::default()); partitions.len()])
+    /// Asks again what members before us wrote beside their offsets, where Kafka did not say when we were given the partitions.
+    pub(super) fn read_again(&self) {
+        let unread: Vec<TopicPartition> = {
+            let state = self.state.borrow();
+            let ours = |(topic, number): &&TopicPartition| state.slot_of(topic, *number).is_some();
+            state.unread.iter().filter(ours).cloned().collect()
+        };
+        if unread.is_empty() {
+            self.state.borrow_mut().unread.clear();
+            return;
+        }
+        let Some(read) = self.ask_committed(&unread, SOON) else {
+            return;
+        };
+        let mut state = self.state.borrow_mut();
+        state.unread.clear();
+        for ((topic, number), (_, metadata)) in unread.iter().zip(&read) {
+            self.compare_subscriptions(&mut state, metadata);
+            if let Some(partition) = state.find(topic, *number) {
+                partition.remember(&metadata.deaths);
+            }
+        }
     }
 
-    /// The same, or `None` where Kafka does not say in time.
+    /// The group's offsets (-1 where it has none) and what is written beside them; `None` where Kafka does not say in time.
     pub(super) fn ask_committed(
         &self,
         partitions: &[TopicPartition],

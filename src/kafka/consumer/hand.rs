@@ -71,7 +71,7 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
 impl Consumer {
     /// Fetches up to `most` records, waiting at most `wait` for the first. What is in hand already comes first.
     pub fn fetch(&self, wait: Duration, most: usize) {
-        self.go_back_again();
+        self.try_again();
         self.refresh_missing();
         self.look_for_kafka();
         self.let_go_on();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::assignment::{TopicPartition, PATIENCE};
+use super::assignment::{TopicPartition, PATIENCE, SOON};
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
@@ -15,8 +15,6 @@ use crate::kafka::native::{self, Partitions};
 use crate::log::Level;
 use crate::process;
 
-/// A question between two attempts.
-const SOON: Duration = Duration::from_secs(1);
 /// What could not be rewound is tried again this often.
 const BETWEEN_SEEKS_MS: u64 = 500;
 
@@ -77,13 +75,16 @@ impl Consumer {
         true
     }
 
-    /// Tries again what could not be rewound: Kafka did not answer, or the partition was just coming or going.
-    pub(super) fn go_back_again(&self) {
+    /// Tries again what Kafka had no answer to: rewinding, reading what others wrote beside the offsets.
+    pub(super) fn try_again(&self) {
         let now = coarse_ms();
         if now.saturating_sub(self.gone_back.get()) < BETWEEN_SEEKS_MS {
             return;
         }
         self.gone_back.set(now);
+        if !self.state.borrow().unread.is_empty() {
+            self.read_again();
+        }
         let late: Vec<(String, i32, i64)> = {
             let state = self.state.borrow();
             let partitions = state.partitions.iter().flatten();

@@ -17,6 +17,9 @@ use crate::process;
 /// One request takes this long at most before it is asked again.
 const REQUEST: Duration = Duration::from_secs(5);
 
+/// Until a broker has told its cluster's id there is nobody to ask.
+const CONNECTED: Duration = Duration::from_millis(20);
+
 /// A topic being looked up (creation off) or created (creation on).
 pub struct Lookup {
     client: *mut sys::rd_kafka_t,
@@ -53,10 +56,10 @@ impl Lookup {
             if let Some(embedded) = crate::kafka::embedded::local(&self.config.brokers) {
                 return Some(self.ask_embedded(&embedded));
             }
-            match self.cluster() {
+            match native::cluster_id(self.client, CONNECTED) {
                 None => return None,
                 // Another process's embedded broker: no admin API, and no controller to wait for. It creates topics by itself.
-                Some(id) if id.starts_with("mockCluster") => return Some(Readiness::Ready),
+                Some(id) if native::is_mock(&id) => return Some(Readiness::Ready),
                 Some(_) => self.ask(),
             }
             self.asked = Some(Instant::now());
@@ -79,20 +82,6 @@ impl Lookup {
                 std::thread::sleep(Duration::from_millis(20));
             }
             answer
-        }
-    }
-
-    /// The cluster's id, once a broker has told it.
-    fn cluster(&self) -> Option<String> {
-        // SAFETY: a live client; the text is ours to free.
-        unsafe {
-            let id = sys::bindings::rd_kafka_clusterid(self.client, 20);
-            if id.is_null() {
-                return None;
-            }
-            let text = native::text(id);
-            sys::bindings::rd_kafka_mem_free(self.client, id.cast());
-            Some(text)
         }
     }
 
