@@ -101,6 +101,13 @@ impl Error {
         Self::delivery(format!("{sentence}{first}"), failed)
     }
 
+    /// The same with more words behind it.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     /// Shorthand for [`Kind::Configuration`].
     pub fn configuration(message: impl Into<String>) -> Self {
         Self::new(Kind::Configuration, message)

@@ -154,11 +154,7 @@ impl PhpHandler<'_> {
     fn after_failure(&self, message: &Rc<Inner>, item: &Record) -> Outcome<Abort> {
         let broker = self.broker;
         if zend::is_exiting() {
-            let consumer = broker.consumer.borrow().clone();
-            if let Some(consumer) = consumer {
-                letter::last_words(broker, &consumer);
-            }
-            return Outcome::Gone(Abort::Pending);
+            return self.unless_exiting(Outcome::Stop(Abort::Pending));
         }
         if broker.is_dead_letter_topic(&item.topic) {
             return Outcome::Stop(Abort::Pending);

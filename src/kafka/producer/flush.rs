@@ -76,21 +76,13 @@ impl Producer {
         if count == 0 {
             return Ok(());
         }
-        let first = failed.first().map_or_else(String::new, |first| {
-            format!(
-                " The first: {} for topic \"{}\" ({}).",
-                first.id, first.topic, first.reason
-            )
-        });
         let advice = if self.is_reachable() {
             String::new()
         } else {
             format!(" Is Kafka running at {}?", self.config.brokers)
         };
-        Err(Error::delivery(
-            format!("{count} message(s) were not delivered.{first}{advice}"),
-            failed,
-        ))
+        let sentence = format!("{count} message(s) were not delivered.");
+        Err(Error::undelivered(&sentence, failed).and(&advice))
     }
 
     /// The flush at the end of a request: bounded, and skipped after one that timed out until a broker answers again. With a
