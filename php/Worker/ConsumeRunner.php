@@ -85,6 +85,11 @@ final class ConsumeRunner
                 'partitions' => $partitions,
             ]);
         });
+        $this->broker->onFailed(function (Message $message, Throwable $why, ?int $retryInMs): void {
+            if ($retryInMs === null) {
+                $this->handlers->givenUp($message, $why);
+            }
+        });
         $this->broker->onTick(function (Broker $broker) use ($start, $watch, $seek): void {
             $now = Snapshot::of($broker->stats(), (hrtime(true) - $start) / 1e9);
             $seek->remember($now->waitingFor);

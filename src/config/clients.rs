@@ -60,7 +60,8 @@ impl BrokerConfig {
     }
 
     /// True where every broker is on this machine.
-    fn is_local(&self) -> bool {
+    #[must_use]
+    pub fn is_local(&self) -> bool {
         self.is_embedded()
             || self.brokers.split(',').all(|address| {
                 let address = address.rsplit_once("://").map_or(address, |(_, rest)| rest);

@@ -27,6 +27,7 @@ pub mod json;
 mod letter;
 mod lifecycle;
 mod message;
+mod patience;
 mod position;
 mod publish;
 mod realtime;

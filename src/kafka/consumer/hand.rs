@@ -72,6 +72,7 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
 impl Consumer {
     /// Fetches up to `most` records, waiting at most `wait` for the first. What is in hand already comes first.
     pub fn fetch(&self, wait: Duration, most: usize) {
+        self.try_again();
         self.refresh_missing();
         self.look_for_kafka();
         self.let_go_on();
@@ -87,6 +88,7 @@ impl Consumer {
             if first.is_null() {
                 return;
             }
+            self.came.set(Instant::now());
             let mut state = self.state.borrow_mut();
             state.hand.push_back(first);
             if self.sees_ends {
@@ -157,8 +159,12 @@ impl Consumer {
                 continue;
             }
             self.heard_from_kafka();
-            let Some(slot) = slot else {
-                // Fetched before its partition was taken away: its new owner handles it.
+            let is_wanted = |slot: &usize| {
+                let partition = state.partitions[*slot].as_ref();
+                partition.is_some_and(|one| one.back_to().is_none())
+            };
+            let Some(slot) = slot.filter(is_wanted) else {
+                // Fetched before its partition was taken away, where its new owner handles it, or before it is rewound.
                 // SAFETY: destroyed once, here.
                 unsafe { sys::rd_kafka_message_destroy(raw) };
                 continue;

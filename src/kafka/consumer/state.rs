@@ -47,6 +47,8 @@ pub(super) struct State {
     pub pauses: Vec<(String, i32)>,
     pub waiting_for: BTreeSet<String>,
     pub late: HashSet<String>,
+    /// What was written beside their offsets could not be read yet.
+    pub unread: Vec<(String, i32)>,
     pub known_topics: Option<HashSet<String>>,
     pub filters: Vec<TopicFilter>,
     pub last_error: Option<String>,

@@ -147,6 +147,7 @@ impl Consumer {
             return;
         }
         self.polled.set(now);
+        self.try_again();
         // SAFETY: a message handed out by librdkafka is ours until destroyed; callbacks run in here only note events.
         let next = unsafe { sys::rd_kafka_consumer_poll(self.client, 0) };
         if !next.is_null() {

@@ -366,15 +366,7 @@ impl Producer {
         if self.down.load(Ordering::Acquire) {
             return false;
         }
-        // SAFETY: a live client; the id is ours to free and only there once a broker has sent its metadata.
-        unsafe {
-            let id = sys::bindings::rd_kafka_clusterid(self.client, 0);
-            let known = !id.is_null();
-            if known {
-                sys::bindings::rd_kafka_mem_free(self.client, id.cast());
-            }
-            known
-        }
+        native::cluster_id(self.client, Duration::ZERO).is_some()
     }
 
     /// The last thing Kafka complained about.

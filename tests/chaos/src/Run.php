@@ -151,7 +151,9 @@ final class Run implements Part
 
     private function produced(Process $producer): void
     {
-        $said = json_decode($producer->output(1), true);
+        // What librdkafka has to say at the end may stand behind it.
+        $lines = preg_grep('/^\{/', explode("\n", $producer->output())) ?: [];
+        $said = json_decode((string) end($lines), true);
         if ($producer->code() !== 0 || !is_array($said)) {
             throw new RuntimeException("The producer failed ($producer->log):\n" . $producer->output());
         }
