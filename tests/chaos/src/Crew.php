@@ -235,6 +235,10 @@ final class Crew
         if ($signal === SIGKILL && isset($this->killed[$slot])) {
             return 'ended by SIGKILL';
         }
+        $notes = (string) file_get_contents(substr($worker->log, 0, -3) . 'notes');
+        if ($signal === SIGTERM && $asked !== null && !str_contains($notes, "\nA ")) {
+            return 'ended by SIGTERM before they consumed';
+        }
         if ($signal !== null) {
             return $this->violation("crashed with signal $signal", $worker);
         }
