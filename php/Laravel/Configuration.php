@@ -1,0 +1,44 @@
+<?php
+
+/**
+ * Hands config('realtime') to the extension.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel;
+
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Realtime;
+
+/**
+ * Connects nothing. A configuration that the extension refuses must not take down pages that broadcast nothing, nor the
+ * artisan command that shows it: then every broadcast throws what is wrong with it.
+ */
+final class Configuration
+{
+    /** Keys that are for the PHP layer alone. */
+    private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file', 'log', 'raw'];
+
+    /**
+     * @param array<string, mixed> $config
+     */
+    public static function apply(array $config): void
+    {
+        try {
+            self::applyOrThrow($config);
+        } catch (ConfigurationException $e) {
+            Realtime::swap(new RefusedConfiguration($e));
+        }
+    }
+
+    /**
+     * @param array<string, mixed> $config
+     *
+     * @throws ConfigurationException what is wrong with it
+     */
+    public static function applyOrThrow(array $config): void
+    {
+        Realtime::configure(array_diff_key($config, array_flip(self::OWN)));
+    }
+}
