@@ -34,6 +34,9 @@ trait UsesEmbeddedBroker
 {
     private static ?EmbeddedBroker $embeddedBroker = null;
     private string $realtimeName = '';
+    private int $realtimeGroups = 0;
+    /** @var array<string, array<int, int>> what was handled already: the next offset by topic and partition */
+    private array $realtimePositions = [];
 
     /**
      * Points the configuration of the test to the embedded broker.
@@ -62,7 +65,7 @@ trait UsesEmbeddedBroker
     }
 
     /**
-     * The embedded broker, for its faults: `$this->embeddedBroker()->failProduce(…)`.
+     * The embedded broker, for its faults: `$this->embeddedBroker()->down()`.
      */
     protected function embeddedBroker(): EmbeddedBroker
     {
@@ -95,7 +98,7 @@ trait UsesEmbeddedBroker
      *
      * @return list<Message> what the handler was given
      *
-     * @throws Throwable what the handler threw at last, where a message was given up
+     * @throws Throwable what the handler threw; the message comes again with the next call
      */
     protected function publishAndConsume(
         string $channel,
@@ -117,17 +120,29 @@ trait UsesEmbeddedBroker
      *
      * @return list<Message> what the handler was given
      *
-     * @throws Throwable what the handler threw at last, where a message was given up
+     * @throws Throwable what the handler threw; the message comes again with the next call
      */
     protected function consumeAll(string $channel, object $handler, array $config = []): array
     {
         Realtime::flush();
         $call = is_callable($handler) ? $handler : [$handler, 'handle'];
         $given = [];
-        $broker = new Broker($config + ['dlq' => false, 'max_retries' => 0, 'retry_backoff_ms' => 1]);
-        $broker->subscribe($channel, static function (Message $message) use ($call, &$given): void {
+        $broker = new Broker($config + [
+            // A group of its own, because the embedded broker lets the next member wait for the end of the one before.
+            'consumer_group' => $this->realtimeName . '-' . ++$this->realtimeGroups,
+            'dlq' => false,
+            'max_retries' => 0,
+        ]);
+        $broker->onAssigned(function (array $partitions) use ($broker): void {
+            foreach ($partitions as ['topic' => $topic, 'partition' => $partition]) {
+                $next = $this->realtimePositions[$topic][$partition] ?? 0;
+                $next > 0 && $broker->seek($topic, $partition, $next);
+            }
+        });
+        $broker->subscribe($channel, function (Message $message) use ($call, &$given): void {
             $given[] = $message;
             $call($message);
+            $this->realtimePositions[$message->getTopic()][$message->getPartition()] = $message->getOffset() + 1;
         });
         try {
             $broker->consume(100, 100, 0, true);
