@@ -43,6 +43,7 @@ final class InstallTest extends LaravelTestCase
     public function testBroadcastsThatGoSomewhereStay(): void
     {
         $this->env(['BROADCAST_DRIVER' => 'pusher']);
+        $this->write('app/Providers/AppServiceProvider.php', self::emptyProvider());
         $said = $this->artisan('realtime:install')->assertExit()->stdout;
         self::assertStringContainsString('Broadcasts still go to pusher. To send them through Kafka: BROADCAST_DRIVER=kafka', $said);
         self::assertStringContainsString("BROADCAST_DRIVER=\"pusher\"\n", (string) file_get_contents("$this->app/.env"));
