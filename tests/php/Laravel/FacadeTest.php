@@ -35,13 +35,13 @@ final class FacadeTest extends LaravelTestCase
             PHP);
         $told = $this->sent(4);
         $order = ['user_id' => 1, 'total' => 1, 'status' => 'placed', 'id' => 1];
-        self::assertSame([
+        self::assertEqualsCanonicalizing([
             ['user.1', 'without a transaction', null],
             ['user.1', 'committed', $order],
             ['user.1', 'nested', null],
             ['user.1', 'empty', []],
         ], self::told($told));
-        self::assertStringContainsString('"data":{}', (string) $told[3]->getPayload());
+        self::assertCount(1, array_filter($told, static fn ($m) => str_contains((string) $m->getPayload(), '"data":{}')));
     }
 
     public function testAfterCommitWhatCannotBeSentIsRefusedInsideTheTransaction(): void

@@ -18,7 +18,7 @@ use Toporia\Realtime\Tests\Support\ProcessResult;
 
 abstract class LaravelTestCase extends BrokerTestCase
 {
-    /** Debian's php-laravel-framework. */
+    /** Debian's php-laravel-framework; REALTIME_TEST_LARAVEL names the autoloader of another version. */
     private const FRAMEWORK = '/usr/share/php/Illuminate/autoload.php';
 
     /** Where the application of this test lives. */
@@ -127,11 +127,13 @@ abstract class LaravelTestCase extends BrokerTestCase
      */
     protected function inApp(string $code, array $options = []): mixed
     {
-        $result = $this->startInApp("echo \"\\n\", 'ANSWER ', json_encode((static function () {\n$code\n})(), JSON_THROW_ON_ERROR);", $options)
+        $call = "(static function () {\n$code\n})()";
+        $result = $this->startInApp("echo \"\\n\", 'ANSWER ', json_encode($call, JSON_THROW_ON_ERROR);", $options)
             ->wait($options['timeout'] ?? 30.0)
             ->assertExit($options['exit'] ?? 0);
         self::assertMatchesRegularExpression('/^ANSWER .*/m', $result->stdout, $result->describe());
         preg_match('/^ANSWER (.*)$/m', $result->stdout, $match);
+        self::assertNotSame('', $match[1], $result->describe());
 
         return json_decode($match[1], true);
     }
@@ -213,10 +215,11 @@ abstract class LaravelTestCase extends BrokerTestCase
      */
     private function composerInstall(): void
     {
-        self::assertFileExists(self::FRAMEWORK, 'Install it: make setup');
+        $framework = getenv('REALTIME_TEST_LARAVEL') ?: self::FRAMEWORK;
+        self::assertFileExists($framework, 'Install it: make setup');
         $package = json_decode((string) file_get_contents(self::root() . '/composer.json'), true);
         $this->write('vendor/composer/installed.json', json_encode(['packages' => [$package]], JSON_THROW_ON_ERROR));
-        $framework = var_export(self::FRAMEWORK, true);
+        $framework = var_export($framework, true);
         $ours = var_export(self::root() . '/php/autoload.php', true);
         $this->write('vendor/autoload.php', <<<PHP
             <?php
