@@ -35,14 +35,6 @@ final class ChannelName
     }
 
     /**
-     * Whether only browsers can read it.
-     */
-    public static function isEncrypted(string $channel): bool
-    {
-        return str_starts_with($channel, 'private-encrypted-');
-    }
-
-    /**
      * Whether it is public by Laravel's convention: neither guarded nor one of the protocol's own.
      */
     public static function isPublic(string $channel): bool

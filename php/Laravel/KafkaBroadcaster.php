@@ -12,7 +12,6 @@ use Closure;
 use Illuminate\Broadcasting\Broadcasters\Broadcaster;
 use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Http\Request;
-use InvalidArgumentException;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 use Throwable;
 use Toporia\Realtime\Exception\InvalidChannelException;
@@ -157,12 +156,6 @@ final class KafkaBroadcaster extends Broadcaster
     {
         $public = $guarded = [];
         foreach ($channels as $channel) {
-            if (ChannelName::isEncrypted($channel)) {
-                throw new InvalidArgumentException(
-                    "$channel is an encrypted channel, and this driver sends data that Kafka can read. Use a "
-                    . 'PrivateChannel.'
-                );
-            }
             ChannelName::isPublic($channel) ? $public[] = $channel : $guarded[] = $channel;
         }
         $ids = $guarded === [] ? [] : $this->connection->send($guarded, $event, $payload, [], $except);

@@ -79,6 +79,8 @@ return [
             array_map('trim', explode(',', (string) env('REALTIME_ALLOWED_ORIGINS', '')))
         )),
         'ops_listen' => env('REALTIME_OPS_LISTEN', '127.0.0.1:6002'),
+        // 32 bytes in base64; with it, what goes to EncryptedPrivateChannel is encrypted before it leaves this process.
+        'encryption_master_key' => env('REALTIME_ENCRYPTION_MASTER_KEY'),
     ],
 
 ];

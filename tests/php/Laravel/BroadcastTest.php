@@ -93,21 +93,31 @@ final class BroadcastTest extends LaravelTestCase
         self::assertSame(['order' => ['id' => 7]], self::told($this->sent())[0][2], 'The socket is no part of the data.');
     }
 
-    public function testAnEncryptedChannelIsRefused(): void
+    public function testAnEncryptedChannelIsEncryptedHereOrRefused(): void
     {
-        $said = $this->inApp(<<<'PHP'
+        $tell = <<<'PHP'
+            $said = null;
             try {
                 event(new App\Events\Told([
                     new Illuminate\Broadcasting\PrivateChannel('user.1'),
                     new Illuminate\Broadcasting\EncryptedPrivateChannel('user.1'),
                 ]));
             } catch (Throwable $e) {
-                return [get_class($e), $e->getMessage(), Toporia\Realtime\Realtime::stats()['messages_produced']];
+                $said = [get_class($e), $e->getMessage()];
             }
-            PHP);
+            return [$said, Toporia\Realtime\Realtime::stats()['messages_produced']];
+            PHP;
+        [$said, $count] = $this->inApp($tell);
         self::assertSame('Illuminate\Broadcasting\BroadcastException', $said[0]);
-        self::assertStringContainsString('private-encrypted-user.1 is an encrypted channel', $said[1]);
-        self::assertSame(0, $said[2], 'Nothing is sent by halves.');
+        self::assertStringContainsString('encryption_master_key', $said[1]);
+        self::assertSame(0, $count, 'Nothing is sent by halves.');
+
+        $this->addEnv(['REALTIME_ENCRYPTION_MASTER_KEY' => base64_encode(random_bytes(32))]);
+        self::assertSame([null, 2], $this->inApp($tell));
+        foreach (self::told($this->sent(2)) as [$channel, , $data]) {
+            $keys = ['private-user.1' => ['order'], 'private-encrypted-user.1' => ['nonce', 'ciphertext']];
+            self::assertEqualsCanonicalizing($keys[$channel], array_keys($data));
+        }
     }
 
     public function testOnlyBroadcastExceptionsComeOut(): void

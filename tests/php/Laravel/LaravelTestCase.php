@@ -21,6 +21,8 @@ abstract class LaravelTestCase extends BrokerTestCase
     /** Debian's php-laravel-framework; REALTIME_TEST_LARAVEL names the autoloader of another version. */
     private const FRAMEWORK = '/usr/share/php/Illuminate/autoload.php';
 
+    protected const SECRET = '3f1c5e0a9b7d4826a0c4e8f2b6d19573';
+
     /** Where the application of this test lives. */
     protected string $app;
 
@@ -38,7 +40,7 @@ abstract class LaravelTestCase extends BrokerTestCase
             'REALTIME_LOG_CHANNEL' => 'realtime',
             'REALTIME_APP_ID' => '1',
             'REALTIME_APP_KEY' => 'key',
-            'REALTIME_APP_SECRET' => str_repeat('s', 40),
+            'REALTIME_APP_SECRET' => self::SECRET,
             ...$this->childEnvironment(),
         ]);
     }
