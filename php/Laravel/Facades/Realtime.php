@@ -13,6 +13,7 @@ use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Laravel\Manager;
 use Toporia\Realtime\Realtime as Native;
 
+// phpcs:disable Generic.Files.LineLength -- a @method cannot be broken into lines
 /**
  * @method static string broadcast(string|array $channel, string $event, mixed $data = null, ?string $key = null, array $headers = [], ?string $except = null)
  * @method static \Toporia\Realtime\Laravel\AfterCommit afterCommit()

@@ -211,6 +211,29 @@ final class ConsumeTest extends LaravelTestCase
     }
 
     /**
+     * @dataProvider strategies
+     */
+    public function testAWorkerThatHearsNothingIsToldOfThePrivateTwin(string $strategy): void
+    {
+        $this->realtime("['brokers' => ['kafka' => ['topic_strategy' => '$strategy', "
+            . "'consumer_config' => ['session.timeout.ms' => 6000]]]]");
+        $this->inApp(<<<'PHP'
+            foreach (['private-user.1', 'private-other.1'] as $channel) {
+                Illuminate\Support\Facades\Broadcast::driver()->broadcast([$channel], 'order.created');
+            }
+            PHP);
+        $worker = $this->startArtisan('realtime:kafka:consume --channels=user.1');
+        $worker->waitForOutput('/nothing arrives on user\.1, but private-user\.1 has messages: .*--channels=private-user\.1 /', 30.0);
+        self::assertStringNotContainsString('other', $worker->signal()->wait()->assertExit()->stdout);
+    }
+
+    /** @return array<string, array{string}> */
+    public static function strategies(): array
+    {
+        return ['many channels in a topic' => ['grouped'], 'a topic for each' => ['one-per-channel']];
+    }
+
+    /**
      * @param array<string, mixed> ...$data of an order each
      *
      * @return list<string> their ids
