@@ -20,6 +20,7 @@ use Illuminate\Queue\Events\JobProcessing;
 use Illuminate\Queue\Events\Looping;
 use Illuminate\Queue\Events\WorkerStopping;
 use Illuminate\Support\ServiceProvider;
+use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Contract\Consumer;
@@ -28,6 +29,7 @@ use Toporia\Realtime\Laravel\Console\Commands;
 use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
 use Toporia\Realtime\Laravel\Events\MessageFailed;
 use Toporia\Realtime\Laravel\Queue\JobInHand;
+use Toporia\Realtime\Polyfill\RealtimeManager;
 use Toporia\Realtime\Realtime;
 
 /**
@@ -82,6 +84,8 @@ final class RealtimeServiceProvider extends ServiceProvider
             $this->app->make(Log::class),
             (int) ($this->app->make('config')->get('realtime.request_flush_ms') ?? self::FLUSH_MS)
         ));
+        // What services of the guides ask for in their constructors.
+        $this->app->singleton(RealtimeManagerInterface::class, static fn () => RealtimeManager::instance());
         foreach ([Broker::class, Publisher::class, Consumer::class] as $type) {
             $this->app->bind($type, static fn (): Broker => Realtime::broker());
         }

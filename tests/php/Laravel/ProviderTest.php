@@ -70,6 +70,31 @@ final class ProviderTest extends LaravelTestCase
         self::assertSame(['driver' => 'log'], $this->inApp("return config('broadcasting.connections.kafka');"));
     }
 
+    public function testAServiceOfTheGuidesGetsTheManagerInItsConstructor(): void
+    {
+        $this->write('app/Services/NotificationService.php', <<<'PHP'
+            <?php
+
+            namespace App\Services;
+
+            use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
+
+            final class NotificationService
+            {
+                public function __construct(private RealtimeManagerInterface $realtime)
+                {
+                }
+
+                public function notify(int $user): void
+                {
+                    $this->realtime->broadcast(channel: "user.$user", event: 'notification', data: ['id' => 7]);
+                }
+            }
+            PHP);
+        $this->inApp('app(App\Services\NotificationService::class)->notify(1); \Realtime::flush();');
+        self::assertSame([['user.1', 'notification', ['id' => 7]]], self::told($this->sent()));
+    }
+
     public function testAWrongConfigurationIsSaidWhereItIsUsedAndNowhereElse(): void
     {
         $this->realtime("['brokers' => ['kafka' => ['topic_prefx' => 'x']]]");
