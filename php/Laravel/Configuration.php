@@ -20,6 +20,8 @@ final class Configuration
     /** Keys that are for the PHP layer alone. */
     private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file', 'log', 'raw'];
 
+    private static bool $refused = false;
+
     /**
      * @param array<string, mixed> $config
      */
@@ -27,7 +29,13 @@ final class Configuration
     {
         try {
             self::applyOrThrow($config);
+            if (self::$refused) {
+                // An application was booted again in this process, as tests do it.
+                self::$refused = false;
+                Realtime::restore();
+            }
         } catch (ConfigurationException $e) {
+            self::$refused = true;
             Realtime::swap(new RefusedConfiguration($e));
         }
     }

@@ -84,14 +84,9 @@ final class EnvFile
         if (!$this->changed) {
             return;
         }
-        $new = !is_file($this->file);
         // A link stays a link, and the file keeps its owner: written in place.
         if (@file_put_contents($this->file, $this->text, LOCK_EX) === false) {
             throw new ConfigurationException("Cannot write $this->file. May this user write it?");
-        }
-        if ($new) {
-            // It holds a secret.
-            @chmod($this->file, 0600);
         }
     }
 }

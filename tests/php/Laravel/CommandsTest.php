@@ -97,6 +97,14 @@ final class CommandsTest extends LaravelTestCase
         return [
             'a provider, later' => ['app/Providers/AppServiceProvider.php', $provider('boot')],
             'a provider, as early as ours' => ['app/Providers/AppServiceProvider.php', $provider('register')],
+            'a provider, by attribute' => [
+                'app/Providers/AppServiceProvider.php',
+                str_replace(
+                    'class Theirs',
+                    "#[\\Symfony\\Component\\Console\\Attribute\\AsCommand(name: 'kafka:consume')]\nclass Theirs",
+                    $provider('boot')
+                ),
+            ],
             'the application' => ['app/Console/Kernel.php', <<<PHP
                 <?php
 
