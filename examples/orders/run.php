@@ -24,6 +24,7 @@ putenv("ORDERS_JOURNAL=$journal");
 $processes = new Processes(__DIR__, [
     'KAFKA_BROKERS' => $kafka ?: (string) $embedded?->address(),
     'ORDERS_JOURNAL' => $journal,
+    'SHOP_SESSION_MS' => $kafka ? '6000' : '1500',
 ]);
 $did = static fn (string $what): array => array_values(
     array_filter(Journal::read(), static fn (array $entry): bool => $entry['did'] === $what)

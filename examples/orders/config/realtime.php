@@ -14,6 +14,11 @@ return [
         'kafka' => [
             'brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092',
             'topic_prefix' => 'shop',
+            // How soon it is noticed who joins and who is gone; a Kafka in memory allows less than a real one does.
+            'consumer_config' => [
+                'heartbeat.interval.ms' => 300,
+                'session.timeout.ms' => getenv('SHOP_SESSION_MS') ?: '6000',
+            ],
         ],
     ],
 ];
