@@ -8,19 +8,14 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
-use FilesystemIterator;
-use RecursiveDirectoryIterator;
-use RecursiveIteratorIterator;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Tests\Support\BrokerTestCase;
 use Toporia\Realtime\Tests\Support\ChildProcess;
+use Toporia\Realtime\Tests\Support\LaravelApplication;
 use Toporia\Realtime\Tests\Support\ProcessResult;
 
 abstract class LaravelTestCase extends BrokerTestCase
 {
-    /** Debian's php-laravel-framework; REALTIME_TEST_LARAVEL names the autoloader of another version. */
-    private const FRAMEWORK = '/usr/share/php/Illuminate/autoload.php';
-
     protected const SECRET = '3f1c5e0a9b7d4826a0c4e8f2b6d19573';
 
     /** Where the application of this test lives. */
@@ -30,8 +25,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     {
         parent::setUp();
         $this->app = sys_get_temp_dir() . "/realtime-laravel-$this->prefix";
-        self::copyTree(self::root() . '/examples/laravel', $this->app);
-        $this->composerInstall();
+        LaravelApplication::create($this->app);
         $this->env([
             'APP_ENV' => 'local',
             'APP_DEBUG' => 'true',
@@ -48,7 +42,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     protected function tearDown(): void
     {
         $this->endChildren();
-        self::removeTree($this->app);
+        LaravelApplication::remove($this->app);
         parent::tearDown();
     }
 
@@ -213,31 +207,6 @@ abstract class LaravelTestCase extends BrokerTestCase
     }
 
     /**
-     * What Composer would have made: the autoloader, and the list that package discovery reads.
-     */
-    private function composerInstall(): void
-    {
-        $framework = getenv('REALTIME_TEST_LARAVEL') ?: self::FRAMEWORK;
-        self::assertFileExists($framework, 'Install it: make setup');
-        $package = json_decode((string) file_get_contents(self::root() . '/composer.json'), true);
-        $this->write('vendor/composer/installed.json', json_encode(['packages' => [$package]], JSON_THROW_ON_ERROR));
-        $framework = var_export($framework, true);
-        $ours = var_export(self::root() . '/php/autoload.php', true);
-        $this->write('vendor/autoload.php', <<<PHP
-            <?php
-
-            require_once $framework;
-            require_once $ours;
-            spl_autoload_register(static function (string \$class): void {
-                \$file = dirname(__DIR__) . '/' . lcfirst(strtr(\$class, '\\\\', '/')) . '.php';
-                if (str_starts_with(\$class, 'App\\\\') && is_file(\$file)) {
-                    require \$file;
-                }
-            });
-            PHP);
-    }
-
-    /**
      * The machine's variables must not be the application's: its .env is, as where it runs.
      *
      * @param array<string, mixed> $options
@@ -251,30 +220,5 @@ abstract class LaravelTestCase extends BrokerTestCase
         $options['ini'] = ($options['ini'] ?? []) + ['error_reporting' => (string) (E_ALL & ~E_DEPRECATED)];
 
         return $options;
-    }
-
-    private static function copyTree(string $from, string $to): void
-    {
-        $files = new RecursiveIteratorIterator(
-            new RecursiveDirectoryIterator($from, FilesystemIterator::SKIP_DOTS),
-            RecursiveIteratorIterator::SELF_FIRST
-        );
-        mkdir($to, 0700, true);
-        foreach ($files as $path => $file) {
-            $target = $to . substr((string) $path, strlen($from));
-            $file->isDir() ? mkdir($target) : copy((string) $path, $target);
-        }
-    }
-
-    private static function removeTree(string $directory): void
-    {
-        $files = new RecursiveIteratorIterator(
-            new RecursiveDirectoryIterator($directory, FilesystemIterator::SKIP_DOTS),
-            RecursiveIteratorIterator::CHILD_FIRST
-        );
-        foreach ($files as $path => $file) {
-            $file->isDir() && !$file->isLink() ? rmdir((string) $path) : unlink((string) $path);
-        }
-        rmdir($directory);
     }
 }

@@ -5,7 +5,6 @@
     <title>Shop</title>
     {{-- An application bundles these with Vite, see resources/js/echo.js; here they are loaded as they are. --}}
     <script src="/js/pusher.min.js"></script>
-    <script src="/js/echo.iife.js"></script>
 </head>
 <body>
 @if ($user === null)
@@ -14,7 +13,9 @@
     <h1>{{ $user->name }}</h1>
     <button id="order">Order</button>
     <ul id="news"></ul>
-    <script>
+    <script type="module">
+        import Echo from '/js/echo.js';
+
         const say = (text) => {
             document.querySelector('#news').append(Object.assign(document.createElement('li'), {textContent: text}));
         };
