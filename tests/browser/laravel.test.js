@@ -117,3 +117,11 @@ test("somebody else's channel is refused", { timeout: 30_000 }, async () => {
   }))
   assert.equal(error.status, 403)
 })
+
+test('what a shell publishes to a public channel arrives', { timeout: 60_000 }, async () => {
+  const page = await shop(2)
+  await page.evaluate(() => window.Echo.channel('public.news').listen('.posted', news => say(news.title)).subscribed(() => say('listening')))
+  await page.hears('listening')
+  await artisan('realtime:kafka:publish', 'public.news', 'posted', '{"title":"Xin chào"}')
+  await page.hears('Xin chào')
+})

@@ -16,7 +16,7 @@
     <script type="module">
         import Echo from '/js/echo.js';
 
-        const say = (text) => {
+        window.say = (text) => {
             document.querySelector('#news').append(Object.assign(document.createElement('li'), {textContent: text}));
         };
         window.Echo = new Echo({
