@@ -49,10 +49,11 @@ final class RealtimeServiceProvider extends ServiceProvider
         }
         $this->bindServices();
         // Not Broadcast::extend(): that would make the manager, and with it everything it needs, in every request.
-        $this->callAfterResolving(BroadcastManager::class, function (BroadcastManager $manager): void {
-            $manager->extend('kafka', fn ($app, array $config): KafkaBroadcaster => new KafkaBroadcaster(
+        $this->callAfterResolving(BroadcastManager::class, static function (BroadcastManager $manager): void {
+            // Static: Laravel 13 binds what it is given to the manager.
+            $manager->extend('kafka', static fn ($app, array $config): KafkaBroadcaster => new KafkaBroadcaster(
                 new Connection($config),
-                $this->app->make(JobInHand::class)
+                $app->make(JobInHand::class)
             ));
         });
         // Now, and not in boot(): a command of the same name that another package adds later has to win.
