@@ -8,8 +8,10 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
+use Toporia\Realtime\Admin;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Worker\TwinFinder;
 
 final class ConsumeTest extends LaravelTestCase
 {
@@ -210,13 +212,9 @@ final class ConsumeTest extends LaravelTestCase
         self::assertStringContainsString('Stopped by realtime:restart.', $worker->wait()->assertExit()->stdout);
     }
 
-    /**
-     * @dataProvider strategies
-     */
-    public function testAWorkerThatHearsNothingIsToldOfThePrivateTwin(string $strategy): void
+    public function testAWorkerThatHearsNothingIsToldOfThePrivateTwin(): void
     {
-        $this->realtime("['brokers' => ['kafka' => ['topic_strategy' => '$strategy', "
-            . "'consumer_config' => ['session.timeout.ms' => 6000]]]]");
+        $this->realtime('[' . self::SHORT . ']');
         $this->inApp(<<<'PHP'
             foreach (['private-user.1', 'private-other.1'] as $channel) {
                 Illuminate\Support\Facades\Broadcast::driver()->broadcast([$channel], 'order.created');
@@ -227,10 +225,17 @@ final class ConsumeTest extends LaravelTestCase
         self::assertStringNotContainsString('other', $worker->signal()->wait()->assertExit()->stdout);
     }
 
-    /** @return array<string, array{string}> */
-    public static function strategies(): array
+    public function testTheTwinIsFoundByTheNameOfItsTopicToo(): void
     {
-        return ['many channels in a topic' => ['grouped'], 'a topic for each' => ['one-per-channel']];
+        $broker = $this->broker();
+        $broker->publish('private-user.1', Message::event('private-user.1', 'e'));
+        $broker->publish('private-other.1', Message::event('private-other.1', 'e'));
+        Realtime::flush();
+        $admin = new Admin($this->config());
+        $find = fn (string ...$channels): array => TwinFinder::find($admin, $channels, [$this->channelTopic('user.1')]);
+        self::assertSame(['private-user.1' => 'user.1'], $find('user.1', 'user.2'));
+        self::assertSame([], $find('user.2'));
+        $admin->close();
     }
 
     /**
