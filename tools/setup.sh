@@ -70,6 +70,8 @@ check_test_packages() {
     want composer have composer
     want default-jre-headless java_17
     want maven have mvn
+    # A real Laravel, for the tests of php/Laravel.
+    want php-laravel-framework any_file '/usr/share/php/Illuminate/Foundation/Application.php'
     want shellcheck have shellcheck
     # The real servers and clients that the stores of Idempotency and Outbox are tested with. MariaDB's core packages
     # bring no service; those of the other two are kept from starting, see install_packages.

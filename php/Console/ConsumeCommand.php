@@ -77,8 +77,12 @@ final class ConsumeCommand extends Command
         $options = ConsumeOptions::fromArray($input->getOptions());
         $terminal = new OutputTerminal($output);
         $config = $this->host->config();
+        $broker = $this->broker($options->broker, $options->settings());
+        if ($this->host instanceof WatchesWorkers) {
+            $this->host->workerStarts($broker, $options);
+        }
         $runner = new ConsumeRunner(
-            $this->broker($options->broker, $options->settings()),
+            $broker,
             $options,
             new HandlerResolver($config, $this->host->make(...), $this->host->fallback()),
             StopConditions::for($options, RestartSignal::of($config, $this->host->directory())),

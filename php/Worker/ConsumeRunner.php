@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 use Throwable;
+use Toporia\Realtime\Admin;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
@@ -72,6 +73,7 @@ final class ConsumeRunner
     {
         $start = hrtime(true);
         $watch = new ConnectionWatch($this->reporter);
+        $twins = new TwinWatch($this->options->channels, $this->twins(...), $this->reporter);
         $seek = new SeekOnce($this->options->from, $this->reporter);
         $this->broker->onAssigned(function (array $partitions) use ($seek): void {
             $this->reporter->event('assigned', 'assigned: ' . Partitions::describe($partitions), [
@@ -90,15 +92,35 @@ final class ConsumeRunner
                 $this->handlers->givenUp($message, $why);
             }
         });
-        $this->broker->onTick(function (Broker $broker) use ($start, $watch, $seek): void {
+        $this->broker->onTick(function (Broker $broker) use ($start, $watch, $twins, $seek): void {
             $now = Snapshot::of($broker->stats(), (hrtime(true) - $start) / 1e9);
             $seek->remember($now->waitingFor);
             $watch->look($now);
+            $twins->look($now);
             $this->reporter->progress($now);
             if ($this->stop->reason() !== null) {
                 $broker->stopConsuming();
             }
         }, self::TICK_MS);
+    }
+
+    /**
+     * Channels with traffic that were perhaps meant instead.
+     *
+     * @param list<string> $channels
+     *
+     * @return array<string, string>
+     */
+    private function twins(array $channels): array
+    {
+        $stats = $this->broker->stats();
+        $own = [...array_column($stats['assigned'] ?? [], 'topic'), ...($stats['waiting_for'] ?? [])];
+        $admin = new Admin(['broker' => $this->options->broker]);
+        try {
+            return TwinFinder::find($admin, $channels, array_values(array_unique($own)));
+        } finally {
+            $admin->close();
+        }
     }
 
     private function consume(): int
