@@ -7,11 +7,18 @@
 //!     └ hub             channels and who listens; presence; caches
 //!        ├ protocol         names, frames, signatures, close codes: no sockets
 //!        └ seam             what it asks of the rest: other gateways (Cluster), what was missed (History)
+//!
+//! wiring        puts the Kafka side around a hub
+//!  ├ feed           every partition of the prefix, to the hub
+//!  ├ cluster        the other gateways: presence, client events, webhooks, questions
+//!  └ recovery       positions, the ring, replays
 //! ```
 
 pub mod broadcast;
+pub mod cluster;
 pub mod connection;
 pub mod counters;
+pub mod feed;
 pub mod http;
 pub mod hub;
 pub mod listener;
@@ -20,11 +27,17 @@ mod ports;
 pub mod presence;
 pub mod protocol;
 pub mod question;
+pub mod recovery;
 mod run;
 pub mod seam;
 pub mod settings;
 mod sys;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_kafka;
+pub mod wiring;
+#[cfg(test)]
+mod wiring_tests;
 
 pub use run::{Gateway, Parts, Stats};

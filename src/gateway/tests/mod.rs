@@ -7,6 +7,7 @@ mod client;
 mod doors;
 mod frames;
 mod fuzz;
+mod kafka;
 mod life;
 mod nodes;
 mod recovery;
