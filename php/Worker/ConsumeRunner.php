@@ -30,7 +30,8 @@ final class ConsumeRunner
         private ConsumeOptions $options,
         private HandlerResolver $handlers,
         private StopConditions $stop,
-        private Reporter $reporter
+        private Reporter $reporter,
+        private ?Sockets $sockets = null
     ) {
     }
 
@@ -49,6 +50,7 @@ final class ConsumeRunner
             $this->handlers->describe($this->options->handler)
         );
         $this->watch();
+        $this->sockets?->start();
 
         return $this->consume();
     }
@@ -90,6 +92,7 @@ final class ConsumeRunner
             $seek->remember($now->waitingFor);
             $watch->look($now);
             $this->reporter->progress($now);
+            $this->sockets?->look();
             if ($this->stop->reason() !== null) {
                 $broker->stopConsuming();
             }
@@ -119,6 +122,7 @@ final class ConsumeRunner
             $failure ??= $e;
             $this->reporter->failure($e);
         }
+        $this->sockets?->stop();
         $code = $failure === null ? self::DONE : self::FAILED;
         $this->reporter->summary(new Summary(
             $handled ?? (int) ($stats['handled'] ?? 0),

@@ -5,6 +5,7 @@
 #   tests/support/test.sh rust     the core's Rust tests, which need no PHP
 #   tests/support/test.sh php      PHPUnit: unit tests without the extension, then everything on the embedded broker
 #   tests/support/test.sh kafka    PHPUnit against a real Apache Kafka, started here and stopped again
+#   tests/support/test.sh browser  pusher-js and laravel-echo in Chromium, and Node, against the gateway
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -57,6 +58,10 @@ test_kafka() {
     "$KAFKA" stop-owned --owner=$$
 }
 
+test_browser() {
+    stage "pusher-js and laravel-echo in Chromium against the gateway" tests/support/browser.sh
+}
+
 case "${1:-all}" in
     all)
         tools/setup.sh test
@@ -65,8 +70,9 @@ case "${1:-all}" in
         test_rust
         test_php
         test_kafka
+        test_browser
         say "Everything passed in $SECONDS s."
         ;;
-    rust | php | kafka) "test_$1" ;;
-    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|rust|php|kafka" ;;
+    rust | php | kafka | browser) "test_$1" ;;
+    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|rust|php|kafka|browser" ;;
 esac
