@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! php/          the binding: the only place that knows PHP
+//!  ├ gateway    the WebSocket server: sockets in front, Kafka behind
 //!  └ worker     the loop of a consumer, generic over where records come from and who handles them
 //!     └ dispatch    which callback gets a record
 //!        └ kafka        librdkafka: producer clients, the consumer, topics, the embedded broker

@@ -1,0 +1,15 @@
+//! The WebSocket gateway: Kafka's last hop, to browsers that speak the Pusher protocol. No PHP in it.
+//!
+//! ```text
+//! listener      accepts, within limits ── http        requests: handshake, HTTP API, /up, /metrics
+//!  └ connection     one task a socket: frames in, queue out, liveness
+//!     └ hub             channels and who listens; presence; caches
+//!        ├ protocol         names, frames, signatures, close codes: no sockets
+//!        └ seam             what it asks of the rest: other gateways (Cluster), what was missed (History)
+//! ```
+
+pub mod broadcast;
+pub mod counters;
+pub mod protocol;
+pub mod question;
+pub mod settings;
