@@ -146,7 +146,7 @@ impl GatewayConfig {
     }
 }
 
-fn read(reader: &mut Reader<'_>, all: &[(String, Value)]) -> Result<Settings> {
+fn read<'a>(reader: &mut Reader<'a>, all: &'a [(String, Value)]) -> Result<Settings> {
     const DAY: i64 = 86_400_000;
     let d = Settings::default();
     let encryption_master_key = {

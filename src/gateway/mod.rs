@@ -9,6 +9,7 @@
 //! ```
 
 pub mod broadcast;
+pub mod client;
 pub mod counters;
 pub mod protocol;
 pub mod question;
