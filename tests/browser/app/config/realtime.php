@@ -1,0 +1,20 @@
+<?php
+
+/**
+ * The configuration of the tests' application; the rest comes from the environment that support/stack.js sets.
+ */
+
+declare(strict_types=1);
+
+return [
+    'default_broker' => 'kafka',
+    'brokers' => [
+        'kafka' => [
+            'brokers' => (string) getenv('KAFKA_BROKERS'),
+            'topic_prefix' => (string) getenv('KAFKA_TOPIC_PREFIX'),
+            'topic_strategy' => 'grouped',
+        ],
+    ],
+    'gateway' => json_decode((string) getenv('TEST_SETTINGS'), true)
+        + ['encryption_master_key' => (string) getenv('TEST_MASTER_KEY')],
+];
