@@ -40,7 +40,7 @@ final class Sockets
         $channels = $this->options->wsChannels;
         $this->reporter->event(
             'gateway',
-            "WebSocket gateway on $address, for " . ($channels === []
+            "the WebSocket gateway listens on $address, for " . ($channels === []
                 ? 'every channel of the prefix'
                 : 'the channels ' . Text::printable(implode(', ', $channels))),
             ['address' => $address, 'broker' => $this->options->broker, 'ws_channels' => $channels]
@@ -66,12 +66,12 @@ final class Sockets
         if ($seconds < $this->every) {
             return;
         }
-        $delivered = (int) ($stats['delivered'] ?? 0);
+        $delivered = (int) ($stats['frames_sent'] ?? 0);
         $this->reporter->event(
             'gateway_progress',
-            Text::count((int) ($stats['sockets'] ?? 0), 'socket') . ', '
+            Text::count((int) ($stats['connections'] ?? 0), 'socket') . ', '
             . Text::count((int) ($stats['channels'] ?? 0), 'channel') . ', '
-            . Text::number($delivered) . ' delivered ('
+            . Text::number($delivered) . ' frames sent ('
             . Text::number(round(max(0, $delivered - $this->delivered) / $seconds)) . '/s)',
             ['stats' => $stats]
         );
@@ -98,7 +98,7 @@ final class Sockets
     public function stop(): void
     {
         $stats = $this->gateway->stats();
-        $sockets = (int) ($stats['sockets'] ?? 0);
+        $sockets = (int) ($stats['connections'] ?? 0);
         if ($sockets > 0 && $this->options->drainMs > 0) {
             $this->reporter->event(
                 'gateway_drain',
@@ -110,7 +110,7 @@ final class Sockets
         $this->gateway->stop($this->options->drainMs);
         $this->reporter->event(
             'gateway_stopped',
-            'the gateway has stopped, ' . Text::number((int) ($stats['delivered'] ?? 0)) . ' delivered',
+            'the gateway has stopped, ' . Text::number((int) ($stats['frames_sent'] ?? 0)) . ' frames sent',
             ['stats' => $stats]
         );
     }
