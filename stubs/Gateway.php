@@ -124,12 +124,16 @@ final class Gateway
     /**
      * Who is connected, over all gateways.
      *
-     * @return list<array{socket_id: string, user: string|null, channels: list<string>, address: string, node: string,
-     *     seconds: int}>
+     * @param array{user?: string|int, socket?: string, channel?: string} $where only these; every condition has to hold
+     *
+     * @return list<array{socket: string, node: string, address: string, user: string|null, channels: list<string>,
+     *     seconds: int, queued: int}> `seconds` since it was opened, `queued` bytes waiting for it
+     *
+     * @throws ConfigurationException a condition that is none
      *
      * @throws ConnectionException no gateway answers
      */
-    public function connections(): array
+    public function connections(array $where = []): array
     {
         throw Support\ExtensionMissing::exception('Gateway::connections()');
     }
@@ -137,7 +141,8 @@ final class Gateway
     /**
      * Counters and state of this gateway, since it started.
      *
-     * @return array<string, mixed> `running`, `address`, `sockets`, `channels`, `delivered`, `ready`, `last_error`, …
+     * @return array<string, mixed> `running`, `address`, `ready`, `last_error`, `connections`, `channels`,
+     *     `broadcasts`, `frames_sent`, `bytes_sent`, `topic_mismatch`, … as `/metrics` has them
      */
     public function stats(): array
     {
@@ -147,11 +152,11 @@ final class Gateway
     /**
      * Closes sockets for good (4009: their clients do not come back by themselves), on all gateways.
      *
-     * @param array{user?: string|int, socket?: string, channel?: string} $where exactly one of them
+     * @param array{user?: string|int, socket?: string, channel?: string} $where one of them, or several, which all have to hold
      *
      * @return int sockets closed
      *
-     * @throws ConfigurationException $where has none of them, or several
+     * @throws ConfigurationException $where has none of them, or something else
      * @throws ConnectionException no gateway answers
      */
     public function kick(array $where): int
@@ -160,14 +165,14 @@ final class Gateway
     }
 
     /**
-     * Takes sockets off a channel, on all gateways: they get a subscription_error with status 403.
+     * Takes sockets off a channel, on all gateways: they get a subscription_error with status 401.
      *
-     * @param array{user?: string|int, socket?: string, channel?: string} $where exactly one of them
+     * @param array{user?: string|int, socket?: string, channel?: string} $where one of them, or several, which all have to hold
      * @param string $channel the channel they leave, as their clients call it: `private-order.7`
      *
      * @return int sockets taken off
      *
-     * @throws ConfigurationException $where has none of them, or several
+     * @throws ConfigurationException $where has none of them, or something else
      * @throws InvalidChannelException a name that cannot be one
      * @throws ConnectionException no gateway answers
      */
@@ -184,8 +189,7 @@ final class Gateway
      * Strict: anything but a socket id and the valid name of a private, presence or encrypted channel is refused
      * unsigned, so that nobody can have something else signed.
      *
-     * @param array{user_id: string|int, user_info?: mixed}|null $presence who joins; for presence channels only. Without it
-     *     a presence channel takes the user who has signed in
+     * @param array{user_id: string|int, user_info?: mixed}|null $presence who joins; for a presence channel, and for no other
      * @param array<string, mixed> $config over the settings of the gateway
      *
      * @return array{auth: string, channel_data?: string, shared_secret?: string}

@@ -39,11 +39,7 @@ final class GatewayConnectionsCommand extends GatewayOrderCommand
 
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
-        $selection = $this->selection($input);
-        $found = array_values(array_filter(
-            $this->gateway($input)->connections(),
-            static fn (array $connection): bool => self::fits($connection, $selection)
-        ));
+        $found = $this->gateway($input)->connections($this->selection($input));
         usort($found, static fn (array $a, array $b): int => $b['seconds'] <=> $a['seconds']);
         if ($input->getOption('json')) {
             array_map(fn (array $connection) => $this->writeJson($output, $connection), $found);
@@ -60,29 +56,6 @@ final class GatewayConnectionsCommand extends GatewayOrderCommand
         );
 
         return self::DONE;
-    }
-
-    /**
-     * @param array<string, mixed> $connection
-     * @param array<string, string> $selection
-     */
-    private static function fits(array $connection, array $selection): bool
-    {
-        $of = static fn (string $key): string => $selection[$key] ?? '';
-
-        return (!isset($selection['user']) || in_array($of('user'), self::users($connection), true))
-            && (!isset($selection['socket']) || $connection['socket'] === $of('socket'))
-            && (!isset($selection['channel']) || in_array($of('channel'), $connection['channels'], true));
-    }
-
-    /**
-     * @param array<string, mixed> $connection
-     *
-     * @return list<string>
-     */
-    private static function users(array $connection): array
-    {
-        return array_values(array_filter([$connection['user'] ?? null, ...array_values($connection['members'] ?? [])]));
     }
 
     /** @param array<string, mixed> $connection */

@@ -10,7 +10,11 @@
 
 pub mod broadcast;
 pub mod client;
+pub mod connection;
 pub mod counters;
+pub mod hub;
+pub mod presence;
 pub mod protocol;
 pub mod question;
+pub mod seam;
 pub mod settings;

@@ -183,20 +183,24 @@ impl Gateway {
         answer["count"].as_i64().ok_or_else(strange)
     }
 
-    fn connected(&self) -> Result<Vec<u8>, Error> {
+    fn connected(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, Trouble> {
+        let (target, body) = arguments::optional(r#where, |list| sign::target(list, "connections"))?
+            .unwrap_or_default();
+        let encoded = |bytes: serde_json::Result<Vec<u8>>| {
+            bytes.map_err(|error| Error::encoding(error.to_string()).into())
+        };
         if let Some(gateway) = self.live()? {
-            let question = Question::Connections {
-                target: Target::default(),
-            };
-            let answer = gateway.ask(question)?;
-            return serde_json::to_vec(&answer.connections)
-                .map_err(|error| Error::encoding(error.to_string()));
+            let answer = gateway.ask(Question::Connections { target })?;
+            return encoded(serde_json::to_vec(&answer.connections));
         }
         sign::check(&self.config.settings, true)?;
-        let answer = Client::new(&self.config.settings).get("/connections", &[])?;
+        let query: Vec<(&str, &str)> = body
+            .iter()
+            .filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)))
+            .collect();
+        let answer = Client::new(&self.config.settings).get("/connections", &query)?;
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-        let list = answer["connections"].as_array().ok_or_else(strange)?;
-        serde_json::to_vec(list).map_err(|error| Error::encoding(error.to_string()))
+        encoded(serde_json::to_vec(answer["connections"].as_array().ok_or_else(strange)?))
     }
 
     fn describe(&self) -> Result<serde_json::Value, Error> {
@@ -356,8 +360,9 @@ impl Gateway {
     }
 
     /// Who is connected, over all gateways.
-    pub fn connections(&self) -> PhpResult<Zval> {
-        let list = self.connected().map_err(Trouble::from);
+    #[php(optional = r#where)]
+    pub fn connections(&self, r#where: Option<&Zval>) -> PhpResult<Zval> {
+        let list = self.connected(r#where);
         finish(list.and_then(|list| value(&list)).map(Some)).map(Option::unwrap_or_default)
     }
 

@@ -198,7 +198,7 @@ pub fn target(
         }
         body.insert(key, text.into());
     }
-    if target.is_empty() {
+    if target.is_empty() && method != "connections" {
         return Err(Error::configuration(format!(
             "{place} is empty: say whom, such as ['user' => '7']. Nothing stands for everybody."
         ))

@@ -70,7 +70,7 @@ const SIGNATURES: &[&str] = &[
     "Gateway::isRunning(): bool",
     "Gateway::address(): string",
     "Gateway::broadcastLocally(string $channel, string $event, mixed $data = null, ?string $except = null): int",
-    "Gateway::connections(): array",
+    "Gateway::connections(array $where = []): array",
     "Gateway::stats(): array",
     "Gateway::kick(array $where): int",
     "Gateway::unsubscribe(array $where, string $channel): int",

@@ -1,0 +1,23 @@
+//! One WebSocket connection: what it says is understood here, what it is told waits here.
+
+mod socket;
+
+pub use socket::{Batch, Pushed, Socket, Waiting};
+
+use bytes::Bytes;
+
+use super::protocol::frame;
+
+/// `pusher:subscription_error` on a channel: 401 for a signature, 403 for what is not allowed, 4xx for limits.
+#[must_use]
+pub fn subscription_error(channel: &str, status: u16, error: &str) -> Bytes {
+    let kind = if status == 401 {
+        "AuthError"
+    } else {
+        "SubscriptionError"
+    };
+    let mut data = format!("{{\"type\":\"{kind}\",\"error\":").into_bytes();
+    frame::quote_into(&mut data, error.as_bytes());
+    data.extend_from_slice(format!(",\"status\":{status}}}").as_bytes());
+    frame::event("pusher:subscription_error", channel, Some(&data), None)
+}
