@@ -18,10 +18,11 @@ require_once __DIR__ . '/Journal.php';
 require_once __DIR__ . '/Shop.php';
 require_once __DIR__ . '/Visitor.php';
 
+$root = dirname(__DIR__, 2);
 $files = [
     '/' => [__DIR__ . '/page.html', 'text/html'],
-    '/pusher.js' => [dirname(__DIR__, 2) . '/build/npm/node_modules/pusher-js/dist/web/pusher.min.js', 'text/javascript'],
-    '/recovery.js' => [dirname(__DIR__, 2) . '/clients/js/recovery.js', 'text/javascript'],
+    '/pusher.js' => [$root . '/build/npm/node_modules/pusher-js/dist/web/pusher.min.js', 'text/javascript'],
+    '/recovery.js' => [$root . '/clients/js/recovery.js', 'text/javascript'],
 ];
 $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 $posted = $_SERVER['REQUEST_METHOD'] === 'POST';
