@@ -92,6 +92,34 @@ test('a gateway killed without a word: back after its successor listens, with no
   assert.deepEqual((await client.heard('private-killed.1', 'tick')).map(h => h.data.n), upTo(600))
 })
 
+test('a token that was changed, or is another channel\'s, recovers nothing and says so', { timeout: 60_000 }, async () => {
+  const client = await Client.open(browser, stack, 'ana', { recovery: true })
+  await client.subscribe('private-a.1', 'private-b.1', 'private-c.1')
+  for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 1 })
+  for (const channel of ['private-a.1', 'private-b.1', 'private-c.1']) await client.hears(channel, 'tick')
+  await client.run(() => {
+    const { connection } = pusher
+    const send = connection.send_event
+    connection.send_event = function (event, data, channel) {
+      const tokens = event === 'realtime:resume' && { ...data, 'private-a.1': data['private-b.1'], 'private-c.1': data['private-c.1'].slice(0, -3) + 'AAA' }
+      return send.call(this, event, tokens || data, channel)
+    }
+    pusher.disconnect()
+  })
+  for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 2 })
+  await client.run(() => pusher.connect())
+  assert.equal(await client.hears('private-a.1', 'recovered'), false)
+  assert.equal(await client.hears('private-b.1', 'recovered'), true)
+  assert.equal(await client.hears('private-c.1', 'recovered'), false)
+  for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 3 })
+  await client.hears('private-b.1', 'tick', 3)
+  await client.hears('private-a.1', 'tick', 2)
+  await client.hears('private-c.1', 'tick', 2)
+  assert.deepEqual((await client.heard('private-a.1', 'tick')).map(h => h.data.n), [1, 3])
+  assert.deepEqual((await client.heard('private-b.1', 'tick')).map(h => h.data.n), [1, 2, 3])
+  assert.deepEqual((await client.heard('private-c.1', 'tick')).map(h => h.data.n), [1, 3])
+})
+
 test('without the plugin a client still comes back, and hears what is sent from then on', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana')
   await client.subscribe('private-plain.1')

@@ -68,6 +68,15 @@ export class Stack {
     return gateway
   }
 
+  /** A worker that handles `channels` and is a gateway besides. */
+  async startWorker(channels) {
+    const command = ['realtime:kafka:consume', `--channels=${channels}`, '--group=browser', '--from=end', '--websocket=127.0.0.1:0']
+    const worker = this.#run([...php, path.join(ROOT, 'console'), ...command])
+    worker.port = Number((await worker.prints(/listens on [0-9.]+:(\d+)/))[1])
+    await worker.prints(/assigned/, 30_000)
+    return worker
+  }
+
   /** As a deployment does it: the successor listens on the same port before the first one goes. */
   async restartGateway() {
     const before = this.gateways.shift()

@@ -6,6 +6,10 @@
 
 declare(strict_types=1);
 
+use Toporia\Realtime\Tests\Browser\SlowHandler;
+
+require_once dirname(__DIR__) . '/SlowHandler.php';
+
 return [
     'default_broker' => 'kafka',
     'brokers' => [
@@ -15,6 +19,7 @@ return [
             'topic_strategy' => 'grouped',
         ],
     ],
+    'handlers' => ['slow.*' => SlowHandler::class],
     'gateway' => json_decode((string) getenv('TEST_SETTINGS'), true)
         + ['encryption_master_key' => (string) getenv('TEST_MASTER_KEY')],
 ];
