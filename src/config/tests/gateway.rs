@@ -86,7 +86,7 @@ fn what_is_wrong_is_named_and_secrets_are_not_shown() {
         (r#"{"host":"127.0.0.1:6001"}"#, &["without a port"]),
         (r#"{"ops_listen":"6002"}"#, &["'host:port', or 'off'"]),
         (r#"{"activity_timeout_ms":0}"#, &["1000"]),
-        (r#"{"public_channels":["a b"]}"#, &["public_channels"]),
+        (r#"{"public_channels":["a\u0007b"]}"#, &["public_channels"]),
         (r#"{"secrets":{"a":"b"}}"#, &["secrets"]),
         (r#""x""#, &["array of settings"]),
     ] {
