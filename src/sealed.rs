@@ -62,7 +62,10 @@ mod tests {
         for data in [None, Some(&b"{\"nonce\":\"x\",\"ciphertext\":\"y\"}"[..])] {
             let error = seal(None, channel, data).unwrap_err();
             assert_eq!(error.kind(), Kind::Configuration);
-            assert!(error.message().contains("REALTIME_ENCRYPTION_MASTER_KEY"), "{error}");
+            assert!(
+                error.message().contains("REALTIME_ENCRYPTION_MASTER_KEY"),
+                "{error}"
+            );
         }
         let error = seal(Some(&key), "private-encrypted-a b", None).unwrap_err();
         assert_eq!(error.kind(), Kind::InvalidChannel);

@@ -94,9 +94,7 @@ pub(super) fn check(value: &Value, place: &str) -> Result<()> {
 
 /// The gateway's array within the configuration.
 pub(super) fn members(top: &[(String, Value)]) -> Option<&[(String, Value)]> {
-    let (_, value) = top
-        .iter()
-        .find(|(k, v)| k == "gateway" && !v.is_unset())?;
+    let (_, value) = top.iter().find(|(k, v)| k == "gateway" && !v.is_unset())?;
     value.as_map()
 }
 
@@ -133,9 +131,7 @@ impl GatewayConfig {
         let settings = read(&mut reader, all)?;
         let (broker_name, broker) = match reader.sources.find(&BROKER) {
             None => (None, None),
-            Some(found) if found.value.as_map().is_some() => {
-                (None, Some(found.value.into_owned()))
-            }
+            Some(found) if found.value.as_map().is_some() => (None, Some(found.value.into_owned())),
             Some(found) => (Some(found.value.text(&found.place)?), None),
         };
         Ok(Self {
@@ -245,7 +241,9 @@ pub(super) fn master_key(sources: &Sources<'_>) -> Result<Option<MasterKey>> {
         ))
     };
     match found.value.as_ref() {
-        Value::Str(text) => MasterKey::from_base64(text).map(Some).map_err(|_| refused()),
+        Value::Str(text) => MasterKey::from_base64(text)
+            .map(Some)
+            .map_err(|_| refused()),
         _ => Err(refused()),
     }
 }
@@ -258,7 +256,10 @@ fn host(reader: &Reader<'_>, default: &str) -> Result<String> {
         .and_then(|h| h.strip_suffix(']'))
         .unwrap_or(&host);
     let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    if bare.is_empty() || !bare.chars().all(named) || (bare.contains(':') && bare.parse::<std::net::Ipv6Addr>().is_err()) {
+    if bare.is_empty()
+        || !bare.chars().all(named)
+        || (bare.contains(':') && bare.parse::<std::net::Ipv6Addr>().is_err())
+    {
         return Err(wrong(
             &place,
             "an address or a host name, without a port (127.0.0.1, 0.0.0.0, ::)",
@@ -313,7 +314,9 @@ fn list(reader: &Reader<'_>, setting: &Setting) -> Result<Option<Vec<String>>> {
         Value::Str(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
         other => return Err(wrong(&found.place, wanted, other)),
     };
-    Ok(Some(all.into_iter().filter(|one| !one.is_empty()).collect()))
+    Ok(Some(
+        all.into_iter().filter(|one| !one.is_empty()).collect(),
+    ))
 }
 
 fn patterns(reader: &Reader<'_>, setting: &Setting) -> Result<Option<Vec<ChannelPattern>>> {

@@ -263,8 +263,14 @@ mod tests {
     fn answers_are_read_whole_and_refusals_say_why() {
         let cases = [
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Ok("{}")),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", Err("cut off")),
-            ("HTTP/1.1 401 No\r\ncontent-length: 3\r\n\r\nbad", Err("same app id")),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+                Err("cut off"),
+            ),
+            (
+                "HTTP/1.1 401 No\r\ncontent-length: 3\r\n\r\nbad",
+                Err("same app id"),
+            ),
             ("SSH-2.0\r\n\r\n", Err("no HTTP")),
         ];
         for (sent, expected) in cases {
@@ -279,7 +285,10 @@ mod tests {
             });
             let answer = client(&address).get("/channels", &[("info", "a b&c")]);
             let request = server.join().unwrap();
-            assert!(request.starts_with("GET /apps/3/channels?auth_key="), "{request}");
+            assert!(
+                request.starts_with("GET /apps/3/channels?auth_key="),
+                "{request}"
+            );
             assert!(request.contains("&info=a%20b%26c&"), "{request}");
             match expected {
                 Ok(body) => assert_eq!(answer.unwrap(), body.as_bytes()),
@@ -287,6 +296,11 @@ mod tests {
             }
         }
         let error = client("127.0.0.1:1").get("/channels", &[]).unwrap_err();
-        assert!(error.message().contains("No gateway answers at 127.0.0.1:1"), "{error}");
+        assert!(
+            error
+                .message()
+                .contains("No gateway answers at 127.0.0.1:1"),
+            "{error}"
+        );
     }
 }

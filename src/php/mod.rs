@@ -1,10 +1,9 @@
 //! The binding: registers the classes and converts between PHP and the core. The only place that knows PHP.
 //!
 //! ```text
-//! realtime broker message embedded admin gateway    one file for each class
+//! realtime broker message embedded admin gateway    one file (or folder) for each class
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
 //! publish batch consume handler retry letter position report    what the methods of Broker and Realtime do
-//! gateway_sign                        what the methods of Gateway read and sign
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
 //! arguments callback debug gc json zend    PHP's values and engine
 //! ```
@@ -23,7 +22,6 @@ mod debug;
 mod embedded;
 mod exceptions;
 mod gateway;
-mod gateway_sign;
 mod gc;
 mod handler;
 pub mod json;

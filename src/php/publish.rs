@@ -146,7 +146,8 @@ pub fn broadcast(
         let mut has_data = message::encode_data(data, envelope)?;
         if sealed::is_encrypted(channel) {
             let plain = has_data.then(|| &envelope[start..]);
-            let sealed = sealed::seal(sender.config.encryption.as_ref(), channel, plain)?.into_owned();
+            let sealed =
+                sealed::seal(sender.config.encryption.as_ref(), channel, plain)?.into_owned();
             envelope.truncate(start);
             envelope.extend_from_slice(&sealed);
             has_data = true;
@@ -274,7 +275,11 @@ pub fn publish(
     add_hops(sender, &mut list)?;
     let id = message.id().into_owned();
     let value = if sealed::is_encrypted(channel) && message.kind() == "event" {
-        let data = sealed::seal(sender.config.encryption.as_ref(), channel, message.data_json())?;
+        let data = sealed::seal(
+            sender.config.encryption.as_ref(),
+            channel,
+            message.data_json(),
+        )?;
         message.bytes_with(channel, &data)
     } else {
         message.bytes_for(channel)

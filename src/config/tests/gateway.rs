@@ -31,7 +31,10 @@ fn says(result: Result<GatewayConfig>, parts: &[&str]) {
 #[test]
 fn nothing_set_is_the_defaults_and_no_secret() {
     let settings = gateway("{}", "{}", &[]).unwrap().settings;
-    assert_eq!(format!("{settings:?}"), format!("{:?}", Settings::default()));
+    assert_eq!(
+        format!("{settings:?}"),
+        format!("{:?}", Settings::default())
+    );
     assert!(settings.validate().is_err());
 }
 
@@ -43,7 +46,10 @@ fn the_array_given_comes_before_the_configuration_and_that_before_the_environmen
         ("REALTIME_APP_ID", "shop"),
         ("REALTIME_APP_KEY", "k1"),
         ("REALTIME_APP_SECRET", "one, two"),
-        ("REALTIME_ALLOWED_ORIGINS", "https://a.example,https://b.example"),
+        (
+            "REALTIME_ALLOWED_ORIGINS",
+            "https://a.example,https://b.example",
+        ),
         ("REALTIME_OPS_LISTEN", "off"),
         ("REALTIME_ENCRYPTION_MASTER_KEY", MASTER),
     ];
@@ -51,15 +57,22 @@ fn the_array_given_comes_before_the_configuration_and_that_before_the_environmen
     assert_eq!((s.host.as_str(), s.port), ("10.0.0.1", 7001));
     assert_eq!((s.app_id.as_str(), s.key.as_str()), ("shop", "k1"));
     assert_eq!(s.secrets, ["one", "two"]);
-    assert_eq!(s.allowed_origins, ["https://a.example", "https://b.example"]);
+    assert_eq!(
+        s.allowed_origins,
+        ["https://a.example", "https://b.example"]
+    );
     assert_eq!(s.ops_listen, None);
     assert!(s.encryption_master_key.is_some());
-    let configured = r#"{"gateway":{"host":"::1","port":"8001","secret":"s","public_channels":[]}}"#;
+    let configured =
+        r#"{"gateway":{"host":"::1","port":"8001","secret":"s","public_channels":[]}}"#;
     let c = gateway(configured, r#"{"port":9001,"broker":"orders"}"#, &variables).unwrap();
     let s = c.settings;
     assert_eq!((s.host.as_str(), s.port), ("::1", 9001));
     assert_eq!(s.secrets, ["s"]);
-    assert!(!s.is_public("public.news"), "an empty list makes nothing public");
+    assert!(
+        !s.is_public("public.news"),
+        "an empty list makes nothing public"
+    );
     assert_eq!(c.broker_name.as_deref(), Some("orders"));
     let c = gateway("{}", r#"{"broker":{"brokers":"a:1"}}"#, &[]).unwrap();
     assert!(c.broker_name.is_none() && c.broker.unwrap().get("brokers").is_some());
@@ -81,7 +94,10 @@ fn numbers_lists_and_times() {
 #[test]
 fn what_is_wrong_is_named_and_secrets_are_not_shown() {
     for (given, parts) in [
-        (r#"{"allowed_origin":"x"}"#, &["'allowed_origins'", "array given to the Gateway"][..]),
+        (
+            r#"{"allowed_origin":"x"}"#,
+            &["'allowed_origins'", "array given to the Gateway"][..],
+        ),
         (r#"{"port":70000}"#, &["'port'", "65535"]),
         (r#"{"host":"127.0.0.1:6001"}"#, &["without a port"]),
         (r#"{"ops_listen":"6002"}"#, &["'host:port', or 'off'"]),
@@ -97,7 +113,10 @@ fn what_is_wrong_is_named_and_secrets_are_not_shown() {
         &["realtime.gateway", "'recovery'"],
     );
     let wrong_key = r#"{"encryption_master_key":"hunter2"}"#;
-    says(gateway("{}", wrong_key, &[]), &["32 bytes in base64", "openssl rand -base64 32"]);
+    says(
+        gateway("{}", wrong_key, &[]),
+        &["32 bytes in base64", "openssl rand -base64 32"],
+    );
     let error = gateway("{}", wrong_key, &[]).map(|_| ()).unwrap_err();
     assert!(!error.message().contains("hunter2"), "{error}");
 }
@@ -117,7 +136,10 @@ fn the_master_key_reaches_the_sender_from_every_place() {
     };
     let config = super::super::BrokerConfig::resolve(None, &layers).unwrap();
     assert!(config.encryption.is_some());
-    assert!(!format!("{config:?}").contains("MDEyMzQ1"), "never in a log");
+    assert!(
+        !format!("{config:?}").contains("MDEyMzQ1"),
+        "never in a log"
+    );
     let top = gateway(&here, "{}", &[]).unwrap().settings;
     assert!(top.encryption_master_key.is_some());
 }

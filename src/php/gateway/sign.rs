@@ -2,9 +2,9 @@
 
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
-use super::arguments::{self, Trouble};
-use super::gateway::settings;
-use super::{binary, json};
+use super::settings;
+use crate::php::arguments::{self, Trouble};
+use crate::php::{binary, json};
 use crate::error::{Error, Kind};
 use crate::gateway::protocol::auth;
 use crate::gateway::protocol::channel::is_user_id;
@@ -17,7 +17,7 @@ use crate::message::write_php_string;
 ///
 /// # Errors
 /// Configuration.
-pub fn check(settings: &Settings, needs_app_id: bool) -> Result<(), Error> {
+pub(super) fn check(settings: &Settings, needs_app_id: bool) -> Result<(), Error> {
     if needs_app_id || !settings.app_id.is_empty() {
         return settings.validate();
     }
@@ -97,7 +97,7 @@ fn encode(value: &Zval, out: &mut Vec<u8>) -> Result<(), Trouble> {
 }
 
 /// `Gateway::authorize()`
-pub fn authorize(
+pub(super) fn authorize(
     socket: &Zval,
     channel: &Zval,
     presence: Option<&Zval>,
@@ -108,7 +108,9 @@ pub fn authorize(
     let config = settings(config, "Gateway::authorize(): Argument #4 ($config)")?;
     let settings = &config.settings;
     check(settings, false)?;
-    let data = arguments::optional(presence, |presence| member(presence, settings.max_user_info))?;
+    let data = arguments::optional(presence, |presence| {
+        member(presence, settings.max_user_info)
+    })?;
     let (key, secret) = (settings.key.as_str(), settings.secret());
     let auth = auth::authorize(key, secret, &socket, &channel, data.as_deref())?;
     let mut pairs = vec![("auth", auth.as_str())];
@@ -132,11 +134,7 @@ pub fn authorize(
 }
 
 /// `Gateway::authenticate()`
-pub fn authenticate(
-    socket: &Zval,
-    user: &Zval,
-    config: Option<&Zval>,
-) -> Result<Zval, Trouble> {
+pub(super) fn authenticate(socket: &Zval, user: &Zval, config: Option<&Zval>) -> Result<Zval, Trouble> {
     let place = "Gateway::authenticate(): Argument #2 ($userData)";
     let socket = arguments::text(socket, "Gateway::authenticate(): Argument #1 ($socketId)")?;
     let data = arguments::array(user, place)?;
@@ -162,7 +160,7 @@ pub fn authenticate(
 }
 
 /// Whom an order is for, and the same as the HTTP API takes it.
-pub fn target(
+pub(super) fn target(
     r#where: &Zval,
     method: &str,
 ) -> Result<(Target, serde_json::Map<String, serde_json::Value>), Trouble> {
