@@ -28,15 +28,9 @@ export class Stack {
   }
 
   async #start(settings) {
-    let brokers = process.env.REALTIME_TEST_BROKERS
-    if (!brokers || brokers === 'embedded') {
-      const broker = this.#run([...php, path.join(ROOT, 'console'), 'realtime:kafka:dev', '--port=0'])
-      brokers = (await broker.prints(/listens on ([0-9.]+:\d+)/))[1]
-    }
     this.key = randomBytes(10).toString('hex')
     this.secret = randomBytes(32).toString('hex')
     this.env = {
-      KAFKA_BROKERS: brokers,
       KAFKA_TOPIC_PREFIX: 'browser' + randomBytes(4).toString('hex'),
       REALTIME_APP_ID: 'tests',
       REALTIME_APP_KEY: this.key,
@@ -46,6 +40,11 @@ export class Stack {
       TEST_SETTINGS: JSON.stringify(settings),
       // Several requests at once, as behind any real web server.
       PHP_CLI_SERVER_WORKERS: '3',
+    }
+    this.env.KAFKA_BROKERS = process.env.REALTIME_TEST_BROKERS || 'embedded'
+    if (this.env.KAFKA_BROKERS === 'embedded') {
+      const broker = this.#run([...php, path.join(ROOT, 'console'), 'realtime:kafka:dev', '--port=0'])
+      this.env.KAFKA_BROKERS = (await broker.prints(/listens on ([0-9.]+:\d+)/))[1]
     }
     const web = this.#run([...php, '-S', '127.0.0.1:0', 'web.php'])
     this.url = (await web.prints(/http:\/\/[0-9.]+:\d+/))[0]
