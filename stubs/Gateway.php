@@ -126,7 +126,7 @@ final class Gateway
      *
      * @param array{user?: string|int, socket?: string, channel?: string} $where only these; every condition has to hold
      *
-     * @return list<array{socket: string, node: string, address: string, user: string|null, channels: list<string>,
+     * @return list<array{socket_id: string, user: string|null, channels: list<string>, address: string, node: string,
      *     seconds: int, queued: int}> `seconds` since it was opened, `queued` bytes waiting for it
      *
      * @throws ConfigurationException a condition that is none
@@ -141,7 +141,7 @@ final class Gateway
     /**
      * Counters and state of this gateway, since it started.
      *
-     * @return array<string, mixed> `running`, `address`, `ready`, `last_error`, `connections`, `channels`,
+     * @return array<string, mixed> `running`, `address`, `ready`, `not_ready` (why), `node`, `connections`, `channels`,
      *     `broadcasts`, `frames_sent`, `bytes_sent`, `topic_mismatch`, … as `/metrics` has them
      */
     public function stats(): array

@@ -63,7 +63,7 @@ final class GatewayConnectionsCommand extends GatewayOrderCommand
     {
         return rtrim(sprintf(
             '%-28s %-16s %8s  %-12s %s',
-            $connection['socket'],
+            $connection['socket_id'],
             $connection['address'],
             Text::number($connection['seconds']) . ' s',
             Text::printable((string) ($connection['user'] ?? '-')),

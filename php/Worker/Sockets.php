@@ -55,7 +55,7 @@ final class Sockets
         $stats = $this->gateway->stats();
         $ready = (bool) ($stats['ready'] ?? false);
         if ($ready !== $this->ready && ($this->ready !== null || $ready)) {
-            $why = isset($stats['last_error']) ? ': ' . Text::printable((string) $stats['last_error']) : '';
+            $why = isset($stats['not_ready']) ? ': ' . Text::printable((string) $stats['not_ready']) : '';
             $ready
                 ? $this->reporter->event('gateway_ready', 'the gateway is ready')
                 : $this->reporter->event('gateway_not_ready', "the gateway is not ready$why");

@@ -82,7 +82,9 @@ impl Gateway {
         if self.live()?.is_some_and(|gateway| gateway.is_running()) {
             return Ok(());
         }
-        let gateway = core::Gateway::start(self.config.settings.clone(), &self.broker)?;
+        let gateway = process::without_signals(|| {
+            core::Gateway::start(self.config.settings.clone(), &self.broker)
+        })?;
         *self.running.borrow_mut() = Some(Arc::new(gateway));
         self.generation.set(process::generation());
         OPEN.with(|open| {

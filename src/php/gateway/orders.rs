@@ -8,7 +8,7 @@ use crate::gateway as core;
 use crate::gateway::client::Client;
 use crate::gateway::protocol::channel::Name;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::question::Question;
+use crate::gateway::question::{Connection, Question};
 use crate::php::arguments::{self, Trouble};
 use crate::php::json;
 use crate::sealed;
@@ -79,13 +79,13 @@ impl Gateway {
         body: &serde_json::Value,
     ) -> Result<i64, Error> {
         if let Some(gateway) = self.live()? {
-            let count = gateway.ask(question)?.count;
+            let count = gateway.ask(question).count;
             return Ok(i64::try_from(count).unwrap_or(i64::MAX));
         }
         sign::check(&self.config.settings, true)?;
         let answer = Client::new(&self.config.settings).post(path, body.to_string().as_bytes())?;
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-        answer["count"].as_i64().ok_or_else(strange)
+        answer["sockets"].as_i64().ok_or_else(strange)
     }
 
     pub(super) fn connected(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, Trouble> {
@@ -96,8 +96,9 @@ impl Gateway {
             bytes.map_err(|error| Error::encoding(error.to_string()).into())
         };
         if let Some(gateway) = self.live()? {
-            let answer = gateway.ask(Question::Connections { target })?;
-            return encoded(serde_json::to_vec(&answer.connections));
+            let answer = gateway.ask(Question::Connections { target });
+            let rows: Vec<_> = answer.connections.into_iter().map(row).collect();
+            return encoded(serde_json::to_vec(&rows));
         }
         sign::check(&self.config.settings, true)?;
         let query: Vec<(&str, &str)> = body
@@ -111,30 +112,42 @@ impl Gateway {
         ))
     }
 
+    /// What it is doing; where it does not run, the same with nothing in it.
     pub(super) fn describe(&self) -> Result<serde_json::Value, Error> {
-        let mut all = serde_json::Map::new();
         let gateway = self.live()?;
         let running = gateway.as_ref().is_some_and(|gateway| gateway.is_running());
-        all.insert("running".into(), running.into());
-        all.insert("address".into(), self.listens()?.into());
-        let ready = gateway.as_ref().map(|gateway| gateway.ready());
-        all.insert("ready".into(), matches!(ready, Some(Ok(()))).into());
-        let why = ready.and_then(Result::err);
-        all.insert("last_error".into(), why.into());
-        match gateway {
-            Some(gateway) => {
-                for (name, _, _, value) in gateway.counters().all() {
-                    all.insert(name.into(), value.into());
-                }
-            }
-            None => {
-                for (name, _, _, value) in core::counters::Counters::default().all() {
-                    all.insert(name.into(), value.into());
-                }
-            }
-        }
-        Ok(all.into())
+        let stats = match gateway {
+            Some(gateway) => gateway.stats(),
+            None => core::Stats {
+                ready: false,
+                not_ready: Some("the gateway does not run".to_owned()),
+                address: self.listens()?,
+                node: String::new(),
+                counters: core::counters::Counters::default()
+                    .all()
+                    .into_iter()
+                    .map(|(name, _, _, value)| (name, value))
+                    .collect(),
+            },
+        };
+        let mut all =
+            serde_json::to_value(stats).map_err(|error| Error::encoding(error.to_string()))?;
+        all["running"] = running.into();
+        Ok(all)
     }
+}
+
+/// A connection as the HTTP API tells it.
+fn row(connection: Connection) -> serde_json::Value {
+    serde_json::json!({
+        "socket_id": connection.socket,
+        "user": connection.user,
+        "channels": connection.channels,
+        "address": connection.address,
+        "node": connection.node,
+        "seconds": connection.seconds,
+        "queued": connection.queued,
+    })
 }
 
 fn strange() -> Error {

@@ -32,7 +32,7 @@ final class OrdersTest extends ConsoleTestCase
         $one->subscribe('private-a');
         $one->subscribe('presence-b', ['user_id' => 7]);
         foreach ([$gateway, $this->remote($gateway)] as $asked) {
-            $all = array_column($asked->connections(), null, 'socket');
+            $all = array_column($asked->connections(), null, 'socket_id');
             self::assertEqualsCanonicalizing([$one->socketId, $two->socketId], array_keys($all));
             $first = $all[$one->socketId];
             sort($first['channels']);
@@ -40,7 +40,7 @@ final class OrdersTest extends ConsoleTestCase
             self::assertStringStartsWith('127.0.0.1', $first['address']);
             self::assertSame([], $all[$two->socketId]['channels']);
             foreach ([['user' => 7], ['channel' => 'private-a'], ['socket' => $one->socketId]] as $where) {
-                self::assertSame([$one->socketId], array_column($asked->connections($where), 'socket'));
+                self::assertSame([$one->socketId], array_column($asked->connections($where), 'socket_id'));
             }
             self::assertSame([], $asked->connections(['user' => 7, 'socket' => $two->socketId]));
         }
@@ -120,7 +120,7 @@ final class OrdersTest extends ConsoleTestCase
         foreach (['--user=7', '--channel=presence-b', "--socket=$one->socketId"] as $which) {
             $lines = $this->console("realtime:gateway:connections $api $which --json")->assertExit()->lines();
             self::assertCount(1, $lines, $which);
-            self::assertSame($one->socketId, json_decode($lines[0], true)['socket']);
+            self::assertSame($one->socketId, json_decode($lines[0], true)['socket_id']);
         }
         $none = $this->console("realtime:gateway:connections $api --user=8")->assertExit();
         self::assertSame(['0 connections.'], $none->lines());
