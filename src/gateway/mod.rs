@@ -1,6 +1,7 @@
 //! The WebSocket gateway: Kafka's last hop, to browsers that speak the Pusher protocol. No PHP in it.
 //!
 //! ```text
+//! Gateway       starts and stops all of it
 //! listener      accepts, within limits ── http        requests: handshake, HTTP API, /up, /metrics
 //!  └ connection     one task a socket: frames in, queue out, liveness
 //!     └ hub             channels and who listens; presence; caches
@@ -12,9 +13,15 @@ pub mod broadcast;
 pub mod client;
 pub mod connection;
 pub mod counters;
+pub mod http;
 pub mod hub;
+pub mod listener;
 pub mod presence;
 pub mod protocol;
 pub mod question;
+mod run;
 pub mod seam;
 pub mod settings;
+mod sys;
+
+pub use run::{Gateway, Parts, Stats};

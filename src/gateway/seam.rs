@@ -70,6 +70,8 @@ pub struct Replay {
     pub events: Vec<Arc<Broadcast>>,
     /// Everything below is among them or does not concern the channel.
     pub up_to: Position,
+    /// Whether Kafka was read for it.
+    pub scanned: bool,
 }
 
 /// Positions, and what came after them.
@@ -81,8 +83,14 @@ pub trait History: Send + Sync {
     fn position(&self, channel: &str) -> Position;
     /// The position as an opaque text; `None` where the channel cannot be recovered.
     fn token(&self, holder: &Holder, position: &Position) -> Option<String>;
-    /// What came after a token, for the same channel and user.
-    fn replay(&self, token: String, channel: String, user: Option<String>) -> BoxFuture<Replay>;
+    /// What came after a token, for the same channel and user. Without `may_scan` only from memory: this socket had its share of Kafka.
+    fn replay(
+        &self,
+        token: String,
+        channel: String,
+        user: Option<String>,
+        may_scan: bool,
+    ) -> BoxFuture<Replay>;
 }
 
 /// A gateway that has no other beside it.
@@ -157,7 +165,7 @@ impl History for Forgetful {
         None
     }
 
-    fn replay(&self, _: String, _: String, _: Option<String>) -> BoxFuture<Replay> {
+    fn replay(&self, _: String, _: String, _: Option<String>, _: bool) -> BoxFuture<Replay> {
         Box::pin(async { Replay::default() })
     }
 }

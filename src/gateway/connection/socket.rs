@@ -138,11 +138,11 @@ impl Socket {
         Poll::Pending
     }
 
-    /// Takes everything that waits; `spare` is an empty queue whose memory is used for what comes next.
-    pub fn take(&self, spare: VecDeque<Waiting>) -> Batch {
+    /// Takes everything that waits.
+    pub fn take(&self) -> Batch {
         let mut outbox = self.outbox.lock();
         Batch {
-            frames: std::mem::replace(&mut outbox.frames, spare),
+            frames: std::mem::take(&mut outbox.frames),
             close: outbox.close.clone(),
         }
     }
@@ -164,6 +164,22 @@ impl Socket {
         outbox.shut = true;
         outbox.frames = VecDeque::new();
         outbox.bytes = 0;
+    }
+
+    /// Ready once a close was ordered, whatever waits. Only the connection's own task asks.
+    pub fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.is_closing() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Whether a close was ordered.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.outbox.lock().close.is_some()
     }
 
     /// Bytes that wait.

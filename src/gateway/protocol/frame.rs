@@ -99,7 +99,7 @@ pub fn read(text: &str, max_depth: usize) -> Result<Incoming<'_>, Malformed> {
 }
 
 /// How deep brackets nest outside of strings; needs no memory.
-fn depth(text: &str) -> usize {
+pub(in crate::gateway) fn depth(text: &str) -> usize {
     let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
     for b in text.bytes() {
         if quoted {
@@ -167,6 +167,21 @@ pub fn signed_in_user(user_data: &str) -> Option<String> {
     }
     let raw: RawUser<'_> = serde_json::from_str(user_data).ok()?;
     is_user_id(&raw.id).then(|| raw.id.into_owned())
+}
+
+/// The `user_info` in the data of a sign-in, where it keeps to its limit.
+#[must_use]
+pub fn user_info(user_data: &str, max: usize) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Info<'a> {
+        #[serde(borrow, default)]
+        user_info: Option<&'a RawValue>,
+    }
+    let info = serde_json::from_str::<Info<'_>>(user_data)
+        .ok()?
+        .user_info?;
+    let info = info.get();
+    (info != "null" && info.len() <= max).then(|| info.to_owned())
 }
 
 /// The tokens in `realtime:resume`: channel to token.
