@@ -11,6 +11,7 @@
 
 pub mod broadcast;
 pub mod client;
+pub mod cluster;
 pub mod connection;
 pub mod counters;
 pub mod http;
@@ -25,3 +26,7 @@ pub mod settings;
 mod sys;
 
 pub use run::{Gateway, Parts, Stats};
+pub mod feed;
+pub mod recovery;
+#[cfg(test)]
+mod tests_kafka;

@@ -1,0 +1,1 @@
+//! Three gateways, one state.
