@@ -123,8 +123,10 @@ final class LifeTest extends GatewayTestCase
     {
         $new = bin2hex(random_bytes(16));
         $gateway = $this->gateway(['secrets' => [$new, $this->secret]]);
-        $this->client($gateway)->subscribe('private-user.1');
-        $this->client($gateway, ['secrets' => [$new]])->subscribe('private-user.1');
+        $old = $this->client($gateway);
+        $old->subscribe('private-user.1');
+        $current = $this->client($gateway, ['secrets' => [$new]]);
+        $current->subscribe('private-user.1');
         self::assertSame(2, $gateway->stats()['subscriptions']);
     }
 

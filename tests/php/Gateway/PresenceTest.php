@@ -35,23 +35,23 @@ final class PresenceTest extends GatewayTestCase
     public function testTwoGatewaysAreOneRoom(): void
     {
         [$one, $two] = [$this->gateway(), $this->gateway()];
+        foreach ([$one, $two] as $gateway) {
+            self::eventually(fn () => $gateway->stats()['nodes'] === 1, 'they know each other', 20.0);
+        }
         $first = $this->client($one);
         $first->subscribe('presence-room', ['user_id' => 1]);
-        $second = $this->client($two);
-        self::eventually(function () use ($second): bool {
-            $second->say('pusher:unsubscribe', ['channel' => 'presence-room']);
-            $joined = $second->subscribe('presence-room', ['user_id' => 2]);
-
-            return $joined['data']['presence']['count'] === 2;
-        }, 'the other gateway knows both members', 20.0);
-        $first->event('pusher_internal:member_added', 'presence-room', 20.0);
-        $second->socket->hangUp();
         self::eventually(
-            fn (): bool => $one->connections(['channel' => 'presence-room']) !== []
-                && $first->event('pusher_internal:member_removed', 'presence-room', 20.0)['data']['user_id'] === '2',
-            'it leaves everywhere',
+            fn () => $two->stats()['ready'] && count($two->connections(['channel' => 'presence-room'])) === 1,
+            'the other gateway knows the member',
             20.0
         );
+        $second = $this->client($two);
+        $joined = $second->subscribe('presence-room', ['user_id' => 2]);
+        self::assertSame(2, $joined['data']['presence']['count']);
+        $first->event('pusher_internal:member_added', 'presence-room', 20.0);
+        $second->socket->hangUp();
+        $gone = $first->event('pusher_internal:member_removed', 'presence-room', 20.0);
+        self::assertSame(['user_id' => '2'], $gone['data']);
     }
 
     public function testClientEventsGoToTheOthersWithTheMembersName(): void

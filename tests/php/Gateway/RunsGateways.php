@@ -56,6 +56,7 @@ trait RunsGateways
             'secrets' => [$this->secret],
             'port' => 0,
             'ops_listen' => 'off',
+            'max_connections' => 1000,
             'broker' => $this->config(),
         ];
     }
