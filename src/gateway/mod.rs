@@ -24,6 +24,8 @@ mod run;
 pub mod seam;
 pub mod settings;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 pub use run::{Gateway, Parts, Stats};
 pub mod feed;
