@@ -7,6 +7,11 @@
 //!     └ hub             channels and who listens; presence; caches
 //!        ├ protocol         names, frames, signatures, close codes: no sockets
 //!        └ seam             what it asks of the rest: other gateways (Cluster), what was missed (History)
+//!
+//! wiring        puts the Kafka side around a hub
+//!  ├ feed           every partition of the prefix, to the hub
+//!  ├ cluster        the other gateways: presence, client events, webhooks, questions
+//!  └ recovery       positions, the ring, replays
 //! ```
 
 pub mod broadcast;
@@ -14,21 +19,22 @@ pub mod client;
 pub mod cluster;
 pub mod connection;
 pub mod counters;
+pub mod feed;
 pub mod http;
 pub mod hub;
 pub mod listener;
 pub mod presence;
 pub mod protocol;
 pub mod question;
+pub mod recovery;
 mod run;
 pub mod seam;
 pub mod settings;
 mod sys;
 #[cfg(test)]
 mod tests;
-
-pub use run::{Gateway, Parts, Stats};
-pub mod feed;
-pub mod recovery;
 #[cfg(test)]
 mod tests_kafka;
+pub mod wiring;
+
+pub use run::{Gateway, Parts, Stats};

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::hub::Hub;
+use super::protocol::frame::Member;
+use super::settings::Settings;
+use super::wiring::{Kafka, Numbers};
 use crate::config::{BrokerConfig, Environment, Layers, Value};
 use crate::kafka::embedded;
 use crate::kafka::producer::delivery::Header;
@@ -130,5 +134,69 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.producer.close(Instant::now() + Duration::from_secs(5));
+    }
+}
+
+/// A gateway without a port: a hub, and everything that Kafka is to it.
+pub(crate) struct Node {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) kafka: Kafka,
+}
+
+impl Node {
+    pub(crate) fn start(config: &Arc<BrokerConfig>) -> Self {
+        Self::start_with(config, Numbers::default())
+    }
+
+    pub(crate) fn start_with(config: &Arc<BrokerConfig>, numbers: Numbers) -> Self {
+        let settings = Settings {
+            app_id: "app".into(),
+            key: "key".into(),
+            secrets: vec!["4f9c1d7a20b86e35f1a7c9d2e4b60837".into()],
+            ..Settings::default()
+        };
+        let hub = Hub::new(Arc::new(settings), Arc::default());
+        let kafka = Kafka::start_with(config, &hub, numbers).expect("the Kafka side");
+        hub.attach(kafka.cluster(), kafka.history());
+        assert!(kafka.fill(Duration::from_secs(20)), "it did not fill");
+        Self { hub, kafka }
+    }
+
+    /// Waits until presence is whole.
+    pub(crate) fn settle(&self) {
+        let ready = self.kafka.cluster().presence_ready();
+        until("presence is whole", || *ready.borrow());
+    }
+
+    pub(crate) fn join(&self, channel: &str, socket: &str, user: &str) {
+        let member = Member {
+            user_id: user.to_owned(),
+            user_info: None,
+        };
+        let socket = socket.parse().expect("an id");
+        self.kafka.cluster().joined(channel, socket, &member, true);
+        self.kafka.cluster().occupied(channel, 1);
+    }
+
+    pub(crate) fn leave(&self, channel: &str, socket: &str) {
+        let socket = socket.parse().expect("an id");
+        self.kafka.cluster().left(channel, socket, "", true);
+    }
+
+    /// Users of other gateways on a channel.
+    pub(crate) fn members(&self, channel: &str) -> Vec<String> {
+        let members = self.hub.presence().members(channel);
+        let mut users: Vec<String> = members.into_iter().map(|m| m.user_id).collect();
+        users.sort_unstable();
+        users
+    }
+}
+
+/// Waits until something holds, 15 s at most.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(15);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }

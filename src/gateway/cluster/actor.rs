@@ -38,6 +38,9 @@ const PART_BYTES: usize = 200 << 10;
 /// Kafka gets so long to make the control topics before it is asked anew.
 const MAKING: Duration = Duration::from_secs(3);
 
+/// A part of a snapshot: seats and occupied channels.
+type Part = (Vec<Seat>, Vec<(String, usize)>);
+
 pub(super) struct Actor {
     config: Arc<BrokerConfig>,
     hub: Weak<Hub>,
@@ -150,8 +153,9 @@ impl Actor {
                 Err(Halt::Interrupted) => return false,
                 Err(Halt::Error(error)) if error.is_retriable() && !go_on() => return false,
                 Err(Halt::Error(error)) => {
-                    // It may be there already, where we may only not look; then everything works.
-                    process::current().log.say(Level::Warning, error.message());
+                    // It may be there already, or the broker makes it itself: an embedded one of another process does.
+                    self.post.touch(name);
+                    process::current().log.say(Level::Debug, error.message());
                 }
             }
         }
@@ -497,11 +501,11 @@ impl Actor {
 
     /// Tells everything, in parts.
     fn snapshot(&mut self) {
-        let mut all: Vec<(Vec<Seat>, Vec<(String, usize)>)> = vec![Default::default()];
+        let mut all: Vec<Part> = vec![Default::default()];
         let mut bytes = 0;
         for (channel, room) in &self.seats {
             for (socket, member) in room {
-                let is_full = |part: &(Vec<Seat>, Vec<(String, usize)>)| {
+                let is_full = |part: &Part| {
                     part.0.len() >= PART || bytes >= PART_BYTES
                 };
                 if all.last().is_some_and(is_full) {

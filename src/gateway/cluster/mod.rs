@@ -17,6 +17,8 @@ mod questions;
 mod tests;
 mod totals;
 pub mod view;
+#[cfg(test)]
+mod view_tests;
 mod webhooks;
 pub mod wire;
 

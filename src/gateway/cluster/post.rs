@@ -11,7 +11,7 @@ use sys::bindings::rd_kafka_type_t;
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::kafka::embedded;
-use crate::kafka::native::{Conf, Topic};
+use crate::kafka::native::{metadata, Conf, Topic};
 use crate::process;
 
 /// The producer. Used by one thread.
@@ -76,6 +76,14 @@ impl Post {
             )
         };
         status == 0
+    }
+
+    /// Makes the broker aware of a topic: one that creates topics by itself does so now.
+    pub fn touch(&self, topic: &str) {
+        if let Some(handle) = Topic::new(self.raw, topic) {
+            // What it answers does not matter.
+            let _ = metadata(self.raw, Some(&handle), Duration::from_secs(1));
+        }
     }
 
     /// Lets librdkafka say what it has to say.

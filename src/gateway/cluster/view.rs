@@ -248,7 +248,7 @@ impl View {
             Body::Beat { m, c } => self.beat(&id, m, c, now),
             Body::Join(seat) => self.join(&id, seat, &cause),
             Body::Leave { c, s } => self.leave(&id, &c, s, &cause),
-            Body::Occupied { c, n } => self.occupied(&id, c, n, &cause),
+            Body::Occupied { c, n } => self.occupied(&id, &c, n, &cause),
             Body::Snapshot { part, of, m, o } => self.snapshot(&id, part, of, m, o, &cause),
             Body::Gap { of } => {
                 if of == self.own {
@@ -424,18 +424,18 @@ impl View {
         }
     }
 
-    fn occupied(&mut self, id: &str, channel: String, sockets: usize, cause: &str) {
+    fn occupied(&mut self, id: &str, channel: &str, sockets: usize, cause: &str) {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
         let before = if sockets == 0 {
-            node.channels.remove(&channel)
+            node.channels.remove(channel)
         } else {
-            node.channels.insert(channel.clone(), sockets)
+            node.channels.insert(channel.to_owned(), sockets)
         };
         let happened = match (before, sockets) {
-            (None, 1..) => self.totals.occupy(&channel, cause),
-            (Some(_), 0) => self.totals.vacate(&channel, cause),
+            (None, 1..) => self.totals.occupy(channel, cause),
+            (Some(_), 0) => self.totals.vacate(channel, cause),
             _ => None,
         };
         self.note(happened);

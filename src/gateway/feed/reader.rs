@@ -134,10 +134,10 @@ impl Reader<'_> {
             part.reached(offset + 1);
             return;
         }
-        self.shared.counters.records.add_one();
         let value = slice(message.payload.cast(), message.len);
         let live = offset >= part.live_from.load(Ordering::Acquire);
         if lane.purpose == Purpose::Channels {
+            self.shared.counters.records.add_one();
             let mut marks = Marks::default();
             headers_of(raw, |name, value| marks.add(name, value));
             let at = At {
