@@ -104,7 +104,7 @@ test('a wrong key: the client is told, and does not try again', { timeout: 60_00
   const errors = await page.evaluate(() => heard.filter(h => h.event === 'error').map(h => h.data))
   assert.ok(errors.some(error => error.error?.data?.code === 4001 || error.data?.code === 4001), JSON.stringify(errors))
   await sleep(1500)
-  assert.equal(await page.evaluate(() => heard.filter(h => h.event === 'connecting').length), 1)
+  assert.equal(await page.evaluate(() => heard.filter(h => h.event === 'connecting').length), 0)
 })
 
 test('a page of another origin is refused for good', { timeout: 60_000 }, async () => {

@@ -3,8 +3,17 @@
 import { spawn } from 'node:child_process'
 
 const running = new Set()
-process.on('exit', () => { for (const child of running) child.kill('SIGKILL') })
+process.on('exit', () => { for (const child of running) signalAll(child, 'SIGKILL') })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
+
+/** To a program and what it has started: PHP's web server leaves its workers behind. */
+function signalAll(child, signal) {
+  try {
+    process.kill(-child.pid, signal)
+  } catch {
+    // They have ended.
+  }
+}
 
 /** Rejects when it takes longer than `ms`; says what did. */
 export function within(ms, what, promise) {
@@ -33,13 +42,14 @@ export class Process {
 
   constructor(command, args, { cwd, env } = {}) {
     this.name = [command, ...args].join(' ')
-    this.child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     running.add(this.child)
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.setEncoding('utf8').on('data', text => { this.output += text })
     }
-    this.ended = new Promise(resolve => this.child.on('close', (code, signal) => {
+    this.ended = new Promise(resolve => this.child.on('exit', (code, signal) => {
       running.delete(this.child)
+      signalAll(this.child, 'SIGKILL')
       resolve(this.result = { code, signal })
     }))
   }
@@ -59,13 +69,13 @@ export class Process {
     try {
       return await within(ms, `${this.name} did not end after ${signal}; it printed:\n${this.output}\n`, this.ended)
     } catch (error) {
-      this.child.kill('SIGKILL')
+      signalAll(this.child, 'SIGKILL')
       throw error
     }
   }
 
   async kill() {
-    this.child.kill('SIGKILL')
+    signalAll(this.child, 'SIGKILL')
     await this.ended
   }
 }
