@@ -17,7 +17,7 @@ final class SlowHandler
         echo "handling {$message->getData()['n']}\n";
         sleep(3);
         echo "handled {$message->getData()['n']}\n";
-        if ($message->getEvent() === 'fatal') {
+        if ($message->getEvent() === 'slow.fatal') {
             trigger_error('The handler has had enough.', E_USER_ERROR);
         }
     }
