@@ -1,13 +1,11 @@
 //! Accepts connections within limits and sees each through its handshake.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{watch, Semaphore};
 
@@ -17,6 +15,7 @@ use super::http::request::{self, Bad, Request};
 use super::http::respond::{respond, Response};
 use super::http::{api, handshake, ops};
 use super::hub::Hub;
+use super::places::{take, take_for, Place, Table};
 use super::protocol::{Close, SocketId};
 use crate::log::Level;
 
@@ -53,49 +52,8 @@ pub struct Doors {
     slots: Arc<Semaphore>,
 }
 
-type Table = Mutex<HashMap<IpAddr, u32>>;
-
-/// A place that is given back when it is dropped.
-struct Place(Box<dyn FnMut() + Send>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
-fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
-    if count.fetch_add(1, Ordering::Relaxed) >= most {
-        count.fetch_sub(1, Ordering::Relaxed);
-        return None;
-    }
-    let count = Arc::clone(count);
-    Some(Place(Box::new(move || {
-        count.fetch_sub(1, Ordering::Relaxed);
-    })))
-}
-
-fn take_for(table: &Arc<Table>, address: IpAddr, most: u32) -> Option<Place> {
-    let key = proxy::bucket(address);
-    {
-        let mut counts = table.lock();
-        let count = counts.entry(key).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-    }
-    let table = Arc::clone(table);
-    Some(Place(Box::new(move || {
-        let mut counts = table.lock();
-        if let Some(count) = counts.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&key);
-            }
-        }
-    })))
-}
+/// A connection's id, and its places in all and for its address.
+type Admitted = (SocketId, (Place, Option<Place>));
 
 impl Doors {
     /// For the hub, with `descriptors` file descriptors for the whole process.
@@ -286,7 +244,7 @@ impl Doors {
         &self,
         request: &Request,
         client: &proxy::Client,
-    ) -> Result<(SocketId, (Option<Place>, Place)), (Close, &'static str)> {
+    ) -> Result<Admitted, (Close, &'static str)> {
         let settings = self.hub.settings();
         handshake::check(settings, request).map_err(|close| match close {
             Close::Unauthorized => (
@@ -309,7 +267,7 @@ impl Doors {
         };
         let id =
             SocketId::random().map_err(|_| (Close::OverCapacity, "No randomness for an id"))?;
-        Ok((id, (of_address, in_all)))
+        Ok((id, (in_all, of_address)))
     }
 }
 

@@ -23,6 +23,8 @@ pub mod feed;
 pub mod http;
 pub mod hub;
 pub mod listener;
+mod places;
+mod ports;
 pub mod presence;
 pub mod protocol;
 pub mod question;

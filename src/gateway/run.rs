@@ -1,14 +1,12 @@
 //! A gateway's life: threads and ports when it starts, goodbyes when it stops.
 
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,7 +14,8 @@ use tokio::task::JoinHandle;
 use super::broadcast::Broadcast;
 use super::counters::Counters;
 use super::hub::Hub;
-use super::listener::{say, Doors, Role};
+use super::listener::{say, Doors};
+use super::ports::{check_addresses, ports, warn};
 use super::protocol::{frame, is_reserved_event, Close, SocketId};
 use super::question::{Answer, Question};
 use super::seam::{Alone, Cluster, Forgetful, History};
@@ -107,7 +106,7 @@ impl Gateway {
             .map_err(|e| Error::connection(format!("Cannot start the gateway's threads: {e}.")))?;
         let hub = Hub::new(Arc::new(settings), Arc::new(Counters::default()));
         // The port is taken first, so that nothing has to be undone where it is not ours, and opened last.
-        let ports = {
+        let bound = {
             let _inside = runtime.enter();
             ports(hub.settings())?
         };
@@ -124,11 +123,11 @@ impl Gateway {
                 ),
             );
         }
-        let address = ports
+        let address = bound
             .first()
             .map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |p| p.2);
         let stop = watch::Sender::new(false);
-        let doors = ports
+        let doors = bound
             .into_iter()
             .map(|(role, listener, _)| {
                 runtime.spawn(Arc::clone(&doors).accept(listener, role, stop.subscribe()))
@@ -311,98 +310,4 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.stop(Duration::from_millis(500));
     }
-}
-
-/// Addresses that cannot be read are refused before anything is opened.
-fn check_addresses(settings: &Settings) -> Result<()> {
-    for proxy in &settings.trusted_proxies {
-        if super::http::proxy::Network::parse(proxy).is_none() {
-            return Err(Error::configuration(format!(
-                "realtime.gateway.trusted_proxies: {proxy:?} is no address and no network such as 10.0.0.0/8."
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn warn(settings: &Settings) {
-    let local = matches!(settings.host.as_str(), "127.0.0.1" | "::1" | "localhost");
-    if !local && settings.allowed_origins.is_empty() {
-        say(
-            Level::Warning,
-            &format!(
-                "The gateway listens on {} and lets every page connect. List yours in realtime.gateway.allowed_origins (REALTIME_ALLOWED_ORIGINS).",
-                settings.host
-            ),
-        );
-    }
-}
-
-/// Binds everything that is listened on, the sockets' port first.
-fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, SocketAddr)>> {
-    let role = if settings.api_listen.is_some() {
-        Role::Sockets
-    } else {
-        Role::Everything
-    };
-    let handed = sys::handed_over()
-        .and_then(|l| l.map(TcpListener::from_std).transpose())
-        .map_err(|e| {
-            Error::connection(format!(
-                "Cannot use the socket that systemd handed over: {e}."
-            ))
-        })?;
-    let main = match handed {
-        Some(listener) => listener,
-        None => listen(&format!("{}:{}", bracketed(&settings.host), settings.port))?,
-    };
-    let mut ports = vec![(role, main)];
-    if let Some(address) = &settings.api_listen {
-        ports.push((Role::Api, listen(address)?));
-    }
-    if let Some(address) = &settings.ops_listen {
-        match listen(address) {
-            Ok(listener) => ports.push((Role::Operations, listener)),
-            // A second gateway on this machine: sockets are worth more than figures.
-            Err(e) => say(Level::Warning, &format!("No /metrics and /ready: {e}")),
-        }
-    }
-    ports
-        .into_iter()
-        .map(|(role, listener)| {
-            let address = listener.local_addr().map_err(|e| {
-                Error::connection(format!("Cannot tell the address of the gateway: {e}."))
-            })?;
-            Ok((role, listener, address))
-        })
-        .collect()
-}
-
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
-}
-
-fn listen(address: &str) -> Result<TcpListener> {
-    let resolved = address
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut all| all.next())
-        .ok_or_else(|| {
-            Error::configuration(format!("The gateway cannot listen on {address:?}: write host:port, such as 127.0.0.1:6001."))
-        })?;
-    sys::bind(resolved).map_err(|e| {
-        let hint = match e.kind() {
-            io::ErrorKind::AddrInUse => {
-                " Another server has the port: Toporia's own WebSocket server uses 6001 too (realtime:serve, REALTIME_WS_PORT). Stop it, or set REALTIME_GATEWAY_PORT."
-            }
-            io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one behind nginx.",
-            io::ErrorKind::AddrNotAvailable => " This machine has no such address.",
-            _ => "",
-        };
-        Error::connection(format!("The gateway cannot listen on {address} ({e}).{hint}"))
-    })
 }

@@ -2,29 +2,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::value::RawValue;
 
 use super::action::{action, Action};
 use super::limits::{Bucket, Window};
 use super::socket::Socket;
-use crate::gateway::broadcast::Position;
 use crate::gateway::hub::{Channel, Hub};
 use crate::gateway::protocol::frame::{self, Member, SignIn};
 use crate::gateway::protocol::{auth, Close, Name};
 use crate::gateway::seam::{BoxFuture, Replay};
-
-/// How often the positions of quiet channels are told anew: they may be ten minutes old at most.
-const REFRESH: Duration = Duration::from_secs(60);
 
 /// A connection's client: what it is allowed and what it waits for.
 pub(super) struct Client {
     pub hub: Arc<Hub>,
     pub socket: Arc<Socket>,
     frames: Bucket,
-    client_events: Bucket,
+    told: Bucket,
     pub joins: Window,
     /// Who it is on presence channels without data of their own.
     pub signed_in: Option<Member>,
@@ -36,12 +31,12 @@ pub(super) struct Client {
     /// Recoveries that wait for their turn.
     pub replays: VecDeque<(Arc<Channel>, String)>,
     pub replaying: Option<(Arc<Channel>, BoxFuture<Replay>)>,
-    finished: Option<Replay>,
-    waited: bool,
+    pub finished: Option<Replay>,
+    pub waited: bool,
     pub scans: Window,
     /// Channels whose position the client has to be told.
-    dirty: Vec<Arc<Channel>>,
-    refreshed: Instant,
+    pub dirty: Vec<Arc<Channel>>,
+    pub refreshed: Instant,
 }
 
 impl Client {
@@ -50,7 +45,7 @@ impl Client {
         let events = settings.client_events_per_second;
         Self {
             frames: Bucket::new(settings.messages_per_second, settings.message_burst, now),
-            client_events: Bucket::new(events, events, now),
+            told: Bucket::new(events, events, now),
             joins: Window::default(),
             signed_in: None,
             waiting_joins: Vec::new(),
@@ -174,7 +169,7 @@ impl Client {
                 Close::ClientEventRate,
                 "Client events go to channels that are subscribed only.",
             ))
-        } else if !self.client_events.take(now) {
+        } else if !self.told.take(now) {
             Some((Close::ClientEventRate, Close::ClientEventRate.reason()))
         } else {
             None
@@ -186,136 +181,6 @@ impl Client {
         }
         if let Some(found) = self.socket.channel(channel) {
             self.hub.client_event(&self.socket, &found, event, data);
-        }
-    }
-
-    fn resume(&mut self, tokens: BTreeMap<String, String>) {
-        if !self.hub.settings().recovery {
-            return;
-        }
-        self.socket.ask_positions();
-        let most = self.hub.settings().max_subscriptions;
-        for (channel, token) in tokens {
-            let fresh = self.socket.channel(&channel).is_none();
-            if fresh && (self.tokens.len() < most || self.tokens.contains_key(&channel)) {
-                self.tokens.insert(channel, token);
-            }
-        }
-        self.dirty = self.told_channels();
-    }
-
-    /// Subscribed channels whose positions may be told: not those that are still being recovered.
-    fn told_channels(&self) -> Vec<Arc<Channel>> {
-        let mut channels = self.socket.channels();
-        channels.retain(|channel| {
-            let waits = self.replays.iter().map(|(c, _)| c);
-            let now = self.replaying.iter().map(|(c, _)| c);
-            !waits.chain(now).any(|c| Arc::ptr_eq(c, channel))
-        });
-        channels
-    }
-
-    /// Tells the positions of quiet channels anew from time to time.
-    pub fn refresh_positions(&mut self, now: Instant) {
-        if self.socket.wants_positions() && now.duration_since(self.refreshed) >= REFRESH {
-            self.refreshed = now;
-            self.dirty = self.told_channels();
-        }
-    }
-
-    pub fn mark_dirty(&mut self, channel: &Arc<Channel>) {
-        if self.socket.wants_positions() && !self.dirty.iter().any(|c| Arc::ptr_eq(c, channel)) {
-            self.dirty.push(Arc::clone(channel));
-        }
-    }
-
-    pub fn owes_positions(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    /// Positions now of the channels that the next batch moves, or whose position is due.
-    pub fn take_positions(&mut self) -> Vec<(Arc<Channel>, Position)> {
-        let Some(history) = self.hub.history().cloned() else {
-            self.dirty.clear();
-            return Vec::new();
-        };
-        let mut channels = std::mem::take(&mut self.dirty);
-        self.socket.peek(|waiting| {
-            if let Some(moved) = &waiting.moves {
-                if !channels.iter().any(|c| Arc::ptr_eq(c, &moved.0)) {
-                    channels.push(Arc::clone(&moved.0));
-                }
-            }
-        });
-        channels.retain(|c| {
-            self.socket
-                .channel(c.name())
-                .is_some_and(|subscribed| Arc::ptr_eq(&subscribed, c))
-        });
-        channels
-            .into_iter()
-            .map(|channel| {
-                let position = history.position(channel.name());
-                (channel, position)
-            })
-            .collect()
-    }
-
-    /// Ready when a replay or a wait is over; [`Self::finish_work`] goes on from there.
-    pub fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(waiting) = &mut self.waiting {
-            if waiting.as_mut().poll(cx).is_ready() {
-                self.waiting = None;
-                self.waited = true;
-            }
-        }
-        if self.finished.is_none() {
-            if let Some((_, replay)) = &mut self.replaying {
-                if let Poll::Ready(replay) = replay.as_mut().poll(cx) {
-                    self.finished = Some(replay);
-                }
-            }
-        }
-        if self.waited || self.finished.is_some() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-
-    /// Goes on with what a wait or a replay brought.
-    pub fn finish_work(&mut self) {
-        if std::mem::take(&mut self.waited) {
-            self.join_waiting();
-        }
-        if let (Some(replay), Some((channel, _))) = (self.finished.take(), self.replaying.take()) {
-            if replay.scanned {
-                self.scans.count(Instant::now());
-            }
-            self.hub.finish_replay(&channel, self.socket.id, &replay);
-            self.mark_dirty(&channel);
-            self.next_replay();
-        }
-    }
-
-    /// Starts the next recovery: one at a time.
-    pub fn next_replay(&mut self) {
-        while self.replaying.is_none() {
-            let Some((channel, token)) = self.replays.pop_front() else {
-                return;
-            };
-            let Some(history) = self.hub.history() else {
-                self.hub
-                    .finish_replay(&channel, self.socket.id, &Replay::default());
-                continue;
-            };
-            let limit = self.hub.settings().replays_per_minute;
-            let may_scan = self
-                .scans
-                .allows(limit, Duration::from_secs(60), Instant::now());
-            let user = self.socket.user().map(str::to_owned);
-            let replay = history.replay(token, channel.name().to_owned(), user, may_scan);
-            self.replaying = Some((channel, replay));
         }
     }
 }

@@ -78,24 +78,24 @@ impl Decoder {
         let mut used = 0;
         while used < input.len() {
             let mut cursor = Cursor::new(&input[used..]);
-            let Some((head, length)) =
+            let Some((front, length)) =
                 FrameHeader::parse(&mut cursor).map_err(|_| Close::ProtocolError)?
             else {
                 debug_assert!(input.len() - used < MAX_HEAD);
                 break;
             };
-            self.check(&head, length, max)?;
+            self.check(&front, length, max)?;
             let from = used + usize::try_from(cursor.position()).map_err(|_| Close::TooBig)?;
             let length = usize::try_from(length).map_err(|_| Close::TooBig)?;
             let Some(payload) = input.get_mut(from..from + length) else {
                 break;
             };
-            let mask = head.mask.ok_or(Close::ProtocolError)?;
+            let mask = front.mask.ok_or(Close::ProtocolError)?;
             for (i, byte) in payload.iter_mut().enumerate() {
                 *byte ^= mask[i & 3];
             }
             used = from + length;
-            heard(self.frame(&head, payload)?)?;
+            heard(self.frame(&front, payload)?)?;
         }
         Ok(used)
     }
@@ -110,7 +110,6 @@ impl Decoder {
             OpCode::Control(_) if length > MAX_CONTROL || !head.is_final => {
                 Err(Close::ProtocolError)
             }
-            OpCode::Control(_) => Ok(()),
             OpCode::Data(Data::Binary) => Err(Close::Unsupported),
             OpCode::Data(kind) if (kind == Data::Continue) != self.message.is_some() => {
                 Err(Close::ProtocolError)
@@ -118,7 +117,7 @@ impl Decoder {
             OpCode::Data(_) if length.saturating_add(before as u64) > max as u64 => {
                 Err(Close::TooBig)
             }
-            OpCode::Data(_) => Ok(()),
+            OpCode::Control(_) | OpCode::Data(_) => Ok(()),
         }
     }
 

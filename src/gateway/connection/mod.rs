@@ -5,6 +5,7 @@
 //!  ├ decoder      bytes → messages
 //!  ├ action       message → what the client wants (pure)
 //!  ├ act          does it: subscriptions, client events, sign-in, recovery
+//!  ├ recover      replays, positions
 //!  ├ writer       queue → one vectored write; positions
 //!  └ limits       how often
 //! socket      what the others see of it
@@ -14,6 +15,7 @@ mod act;
 pub mod action;
 pub mod decoder;
 pub mod limits;
+mod recover;
 mod serve;
 mod socket;
 mod subscribe;

@@ -41,6 +41,8 @@ struct Connection {
 }
 
 /// What a wait ended with.
+// Any of these can be ready together with any other.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Default)]
 struct Ready {
     read: bool,

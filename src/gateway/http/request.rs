@@ -76,9 +76,8 @@ pub async fn read_body(
         return Err(Bad::Status(413, "The body of the request is too large."));
     }
     let mut body = std::mem::take(&mut request.rest);
-    if body.len() > request.length {
-        return Err(Bad::Status(400, "More was sent than Content-Length says."));
-    }
+    // A second request may stand behind the first: it is never answered, the connection closes.
+    body.truncate(request.length);
     while body.len() < request.length {
         let mut chunk = [0_u8; 4096];
         let want = (request.length - body.len()).min(chunk.len());
@@ -125,8 +124,8 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, Bad> {
         return Err(Bad::Status(400, "The target of a request is a path."));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    request.path = path.to_owned();
-    request.query = query.to_owned();
+    path.clone_into(&mut request.path);
+    query.clone_into(&mut request.query);
     for field in raw.headers.iter() {
         let value = std::str::from_utf8(field.value)
             .map_err(|_| Bad::Status(400, "A header field is not UTF-8."))?;

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod close;
 pub mod encrypted;
 pub mod frame;
+pub mod incoming;
 pub mod socket_id;
 
 pub use channel::{reach, Guard, Name};

@@ -121,11 +121,11 @@ impl Client {
         match payload.len() {
             n if n < 126 => out.push(0x80 | u8::try_from(n).unwrap()),
             n if n < 65536 => {
-                out.push(0x80 | 126);
+                out.push(0xFE);
                 out.extend(u16::try_from(n).unwrap().to_be_bytes());
             }
             n => {
-                out.push(0x80 | 127);
+                out.push(0xFF);
                 out.extend((n as u64).to_be_bytes());
             }
         }

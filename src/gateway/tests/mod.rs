@@ -1,7 +1,18 @@
 //! The gateway as clients see it: real sockets, raw bytes where that is how one attacks.
 
+mod api;
+mod attacks;
 mod channels;
 mod client;
+mod doors;
+mod frames;
+mod fuzz;
+mod life;
+mod nodes;
+mod recovery;
+mod settings;
+mod trust;
+mod users;
 
 use std::time::{Duration, Instant};
 

@@ -26,7 +26,8 @@ pub trait Contender {
     fn settled(&mut self, count: usize);
 }
 
-fn event(json: &str) -> Vec<u8> {
+/// The frame of an event.
+pub fn event(json: &str) -> Vec<u8> {
     let data = frame::quoted(json);
     frame::event("order.created", "public.bench", Some(&data), None).to_vec()
 }

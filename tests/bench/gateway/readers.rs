@@ -1,6 +1,6 @@
 //! The clients: a process of its own that connects, subscribes, reads, and reports how old what it read was.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::rc::Rc;
@@ -25,6 +25,8 @@ pub struct Latency {
     pub p50: f64,
     pub p99: f64,
     pub most: f64,
+    /// Bytes that all of them have read since they began.
+    pub bytes: u64,
 }
 
 impl Readers {
@@ -64,12 +66,16 @@ impl Readers {
             .write_all(b"report\n")
             .expect("readers listen");
         let line = self.line();
-        let mut numbers = line.split(' ').map(|n| n.parse().unwrap_or(0.0));
-        let mut next = || numbers.next().unwrap_or(0.0);
+        let numbers: Vec<f64> = line.split(' ').map(|n| n.parse().unwrap_or(0.0)).collect();
         Latency {
-            p50: next(),
-            p99: next(),
-            most: next(),
+            p50: numbers[0],
+            p99: numbers[1],
+            most: numbers[2],
+            bytes: line
+                .rsplit(' ')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0),
         }
     }
 }
@@ -91,14 +97,15 @@ pub fn run(address: &str, count: &str, slow: &str) {
         .expect("a runtime");
     let (count, slow): (usize, usize) = (count.parse().unwrap_or(0), slow.parse().unwrap_or(0));
     let ages: Ages = Rc::default();
+    let bytes: Rc<Cell<u64>> = Rc::default();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let mut stuck = Vec::new();
         for i in 0..count + slow {
-            let (stream, rest) = connect(address).await;
+            let stream = connect(address).await;
             if i < count {
                 let ages = (i % LOOKS == 0).then(|| Rc::clone(&ages));
-                tokio::task::spawn_local(read(stream, rest, ages));
+                tokio::task::spawn_local(read(stream, ages, Rc::clone(&bytes)));
             } else {
                 stuck.push(stream);
             }
@@ -113,24 +120,22 @@ pub fn run(address: &str, count: &str, slow: &str) {
         while commands.recv().await.is_some() {
             let mut ages = std::mem::take(&mut *ages.borrow_mut());
             ages.sort_unstable();
-            let at = |part: f64| {
-                ages.get((ages.len() as f64 * part) as usize)
-                    .copied()
-                    .unwrap_or(0) as f64
-                    / 1e6
+            let at = |permille: usize| {
+                ages.get(ages.len() * permille / 1000).copied().unwrap_or(0) as f64 / 1e6
             };
             println!(
-                "{} {} {}",
-                at(0.5),
-                at(0.99),
-                ages.last().copied().unwrap_or(0) as f64 / 1e6
+                "{} {} {} {}",
+                at(500),
+                at(990),
+                ages.last().copied().unwrap_or(0) as f64 / 1e6,
+                bytes.get()
             );
         }
     });
 }
 
-/// Handshake and subscription; what came behind the success.
-async fn connect(address: &str) -> (TcpStream, Vec<u8>) {
+/// Handshake and subscription.
+async fn connect(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     let request = format!("GET /app/bench?protocol=7 HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -149,15 +154,16 @@ async fn connect(address: &str) -> (TcpStream, Vec<u8>) {
     ];
     frame.extend_from_slice(text);
     stream.write_all(&frame).await.expect("sent");
-    (stream, Vec::new())
+    stream
 }
 
-async fn read(mut stream: TcpStream, _rest: Vec<u8>, ages: Option<Ages>) {
+async fn read(mut stream: TcpStream, ages: Option<Ages>, bytes: Rc<Cell<u64>>) {
     let mut buffer = vec![0_u8; 64 << 10];
     while let Ok(n) = stream.read(&mut buffer).await {
         if n == 0 {
             return;
         }
+        bytes.set(bytes.get() + n as u64);
         let Some(ages) = &ages else { continue };
         let now = now_ns();
         let mut from = 0;
