@@ -38,5 +38,7 @@ mod tests;
 #[cfg(test)]
 mod tests_kafka;
 pub mod wiring;
+#[cfg(test)]
+mod wiring_tests;
 
 pub use run::{Gateway, Parts, Stats};

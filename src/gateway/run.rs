@@ -259,6 +259,9 @@ impl Gateway {
         let end = Instant::now() + drain;
         // First the port: whoever comes back at once has to meet the successor.
         let _ = running.stop.send(true);
+        if let Some(cluster) = self.hub.cluster() {
+            cluster.drain();
+        }
         running.runtime.block_on(async {
             for door in running.doors {
                 let abort = door.abort_handle();

@@ -46,6 +46,9 @@ pub trait Cluster: Send + Sync {
     fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<(), String>>;
     /// Asks all gateways; what does not answer in time is left out.
     fn ask(&self, question: Question) -> BoxFuture<Answer>;
+    /// The gateway stops, and its first socket is about to be closed: members stay with the other gateways for a moment, so that they can
+    /// come back there.
+    fn drain(&self) {}
     /// Whether Kafka is reached and presence is whole; else why not, in words.
     fn ready(&self) -> Result<(), String>;
 }

@@ -11,7 +11,7 @@ use crate::config::{BrokerConfig, Environment, Layers, Value};
 use crate::kafka::embedded;
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::message::{write_event, write_end};
+use crate::message::{write_end, write_event};
 
 struct Bare;
 

@@ -19,6 +19,8 @@ const texts = (page, selector) => page.$$eval(selector, elements => elements.map
 
 async function open(size) {
   const page = await browser.window(url, size)
+  // Pictures of things at rest.
+  await page.emulateMediaFeatures([{ name: 'prefers-reduced-motion', value: 'reduce' }])
   await page.waitForFunction("document.querySelector('#state').textContent === 'connected'")
   await page.waitForFunction("document.querySelectorAll('#people .me').length === 1")
   return page
@@ -50,6 +52,8 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   assert.ok(Number(await text(first, '#caught')) >= 2)
   await first.waitForFunction("document.querySelectorAll('#board .badge').length >= 2")
 
+  await picture(first, 'demo-recovered', { fullPage: true })
+
   for (let i = 1; i <= 2; i++) {
     await first.$eval('#log', log => log.replaceChildren())
     await first.click('#restart')
@@ -72,6 +76,6 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   t.diagnostic(`from broadcast() to the page, half within ${await text(first, '#half')}`)
   await picture(first, 'demo-1280', { fullPage: true })
   await picture(second, 'demo-390', { fullPage: true })
-  await first.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }])
+  await first.emulateMediaFeatures([{ name: 'prefers-reduced-motion', value: 'reduce' }, { name: 'prefers-color-scheme', value: 'dark' }])
   await picture(first, 'demo-1280-dark', { fullPage: true })
 })

@@ -83,9 +83,7 @@ test('a gateway killed without a word: back after its successor listens, with no
   await client.subscribe('private-killed.1')
   const sending = stack.broadcastMany('killed.1', 'tick', 1, 600, 5000)
   await client.hears('private-killed.1', 'tick', 50)
-  const dead = stack.gateways.shift()
-  await stack.startGateway(dead.port)
-  await dead.kill()
+  await stack.replaceKilledGateway()
   assert.equal(await client.hears('private-killed.1', 'recovered', 1, 20_000), true)
   await sending
   await client.hears('private-killed.1', 'tick', 600, 20_000)

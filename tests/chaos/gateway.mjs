@@ -1,7 +1,9 @@
 // Numbered messages from PHP through a gateway that is restarted again and again, to clients that recover; counts what is
 // lost, twice or out of order.
 //
-//     node tests/chaos/gateway.mjs --messages=100000 --restarts=10 --clients=3
+//     node tests/chaos/gateway.mjs --messages=100000 --restarts=10 --clients=3 --rate=2000 --kill=0
+//
+// --kill=1: each gateway is killed (SIGKILL) once its successor listens, in the middle of whatever it is writing.
 //
 // Kafka: the embedded broker, or REALTIME_TEST_BROKERS. Exit code 1 where a message was lost, came twice or out of order.
 
@@ -60,7 +62,7 @@ class Listener {
  *
  * @returns {Promise<{clients: object[], seconds: number}>} offline: the longest time a client was not connected, in ms
  */
-export async function run({ messages, restarts, clients = 3, rate = 2000, say = () => {} }) {
+export async function run({ messages, restarts, clients = 3, rate = 2000, kill = 0, say = () => {} }) {
   const stack = await Stack.start()
   const listeners = []
   try {
@@ -69,11 +71,11 @@ export async function run({ messages, restarts, clients = 3, rate = 2000, say = 
     const started = performance.now()
     const burst = 20
     let sent = false
-    const sending = stack.broadcastMany('ticker.1', 'tick', 1, messages, burst / rate * 1e6, burst).then(() => { sent = true })
+    const sending = stack.broadcastMany('ticker.1', 'tick', 1, messages, Math.round(burst / rate * 1e6), burst).then(() => { sent = true })
     const every = messages / (restarts + 1)
     for (let i = 1; i <= restarts; i++) {
       await until(() => sent || listeners.every(l => l.highest >= i * every), `message ${i * every}`, 60_000 + messages)
-      await stack.restartGateway()
+      await (kill ? stack.replaceKilledGateway() : stack.restartGateway())
       say(`restart ${i}: at message ${listeners[0].highest}`)
     }
     await sending
@@ -89,17 +91,17 @@ export async function run({ messages, restarts, clients = 3, rate = 2000, say = 
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const options = { messages: 100_000, restarts: 10, clients: 3, rate: 2000 }
+  const options = { messages: 100_000, restarts: 10, clients: 3, rate: 2000, kill: 0 }
   for (const argument of process.argv.slice(2)) {
     const [, name, value] = /^--(\w+)=(\d+)$/.exec(argument) ?? []
     if (!(name in options)) {
-      console.error(`Unknown argument ${argument}. Usage: gateway.mjs [--messages=100000] [--restarts=10] [--clients=3] [--rate=2000]`)
+      console.error(`Unknown argument ${argument}. Usage: gateway.mjs [--messages=100000] [--restarts=10] [--clients=3] [--rate=2000] [--kill=0]`)
       process.exit(2)
     }
     options[name] = Number(value)
   }
   const { clients, seconds } = await run({ ...options, say: text => console.error(`    ${text}`) })
   console.table(clients)
-  console.log(`${options.messages} messages to ${options.clients} clients in ${seconds.toFixed(1)} s, ${options.restarts} restarts`)
+  console.log(`${options.messages} messages to ${options.clients} clients in ${seconds.toFixed(1)} s, ${options.restarts} ${options.kill ? 'gateways killed' : 'restarts'}`)
   process.exit(clients.every(c => c.lost + c.twice + c.disordered === 0) ? 0 : 1)
 }

@@ -475,7 +475,10 @@ impl Actor {
             }));
         }
         let channels = self.channels.iter();
-        before.extend(channels.map(|(c, n)| Body::Occupied { c: c.clone(), n: *n }));
+        before.extend(channels.map(|(c, n)| Body::Occupied {
+            c: c.clone(),
+            n: *n,
+        }));
         for body in before {
             self.send(body);
         }
@@ -505,9 +508,7 @@ impl Actor {
         let mut bytes = 0;
         for (channel, room) in &self.seats {
             for (socket, member) in room {
-                let is_full = |part: &Part| {
-                    part.0.len() >= PART || bytes >= PART_BYTES
-                };
+                let is_full = |part: &Part| part.0.len() >= PART || bytes >= PART_BYTES;
                 if all.last().is_some_and(is_full) {
                     all.push(Default::default());
                     bytes = 0;

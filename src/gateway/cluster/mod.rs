@@ -14,6 +14,8 @@ mod post;
 mod publish;
 mod questions;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
 mod totals;
 pub mod view;
@@ -155,12 +157,6 @@ impl Gateways {
         });
     }
 
-    /// The gateway ends in order: its members stay a few seconds on the others, to come back there, and what its sockets do from now on
-    /// is not told any more. To be called before the first socket is closed.
-    pub fn drain(&self) {
-        self.note(Note::Drain);
-    }
-
     /// Ends the thread. Idempotent; does nothing in a forked child.
     pub fn stop(&self) {
         if self.generation != process::generation() {
@@ -245,6 +241,11 @@ impl Cluster for Gateways {
                 _ => Answer::default(),
             }
         })
+    }
+
+    /// What its sockets do from now on is not told any more.
+    fn drain(&self) {
+        self.note(Note::Drain);
     }
 
     fn ready(&self) -> std::result::Result<(), String> {

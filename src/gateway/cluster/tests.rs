@@ -139,7 +139,10 @@ fn forged_records_change_nothing() {
         let config = config(&brokers, &unique("forged"));
         let a = Node::start(&config);
         a.settle();
-        let keys = Keys::new(&["another application's secret, 32 chars"], "toporia_realtime control");
+        let keys = Keys::new(
+            &["another application's secret, 32 chars"],
+            "toporia_realtime control",
+        );
         let topics = topics_of(&config);
         let record = wire::Record {
             node: "00000000-evil".to_owned(),
@@ -186,9 +189,8 @@ fn events_of_the_http_api_go_through_kafka() {
             all.len() == 2
         });
         all.sort_unstable();
-        let line = |channel: &str| {
-            format!(r#"{channel} created "{{\"a\":\"b\"}}" (true, Some("12.34"))"#)
-        };
+        let line =
+            |channel: &str| format!(r#"{channel} created "{{\"a\":\"b\"}}" (true, Some("12.34"))"#);
         assert_eq!(all, [line("private-user.1"), line("public.news")]);
         // A name that cannot be is refused before anything is sent.
         let events = vec![event("private-user.1"), event("")];

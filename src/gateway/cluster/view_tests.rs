@@ -192,11 +192,19 @@ fn a_silent_node_is_gone_after_ten_seconds_and_comes_back_by_a_snapshot() {
     let mut stage = Stage::settled("b");
     stage.say("a", Body::Hello);
     stage.say("a", Body::Join(seat("presence-x", "1.1", "7")));
-    stage.say("a", Body::Occupied { c: "presence-x".to_owned(), n: 1 });
+    stage.say(
+        "a",
+        Body::Occupied {
+            c: "presence-x".to_owned(),
+            n: 1,
+        },
+    );
     let early = stage.live(8_000, &[("b", 0, 0)]);
     assert_eq!(happened(&early), []);
     let late = stage.live(4_000, &[("b", 0, 0)]);
-    assert!(late.contains(&Effect::Drop { node: "a".to_owned() }));
+    assert!(late.contains(&Effect::Drop {
+        node: "a".to_owned()
+    }));
     assert_eq!(
         happened(&late),
         [
@@ -252,7 +260,9 @@ fn a_process_that_was_stopped_blames_nobody() {
     assert_eq!(stage.view.effects(), []);
     assert!(stage.view.is_whole());
     let effects = stage.live(14_000, &[("b", 0, 0)]);
-    assert!(effects.contains(&Effect::Drop { node: "a".to_owned() }));
+    assert!(effects.contains(&Effect::Drop {
+        node: "a".to_owned()
+    }));
 }
 
 #[test]
@@ -269,7 +279,12 @@ fn who_ends_in_order_is_missed_after_five_seconds() {
     let early = stage.wait(4_900);
     assert_eq!(early, []);
     let late = stage.wait(200);
-    assert_eq!(late, [Effect::Drop { node: "a".to_owned() }]);
+    assert_eq!(
+        late,
+        [Effect::Drop {
+            node: "a".to_owned()
+        }]
+    );
 }
 
 #[test]

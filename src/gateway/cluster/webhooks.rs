@@ -49,9 +49,8 @@ impl Webhooks {
             self.swept = now;
             self.seen.retain(|_, at| now.saturating_sub(*at) <= KEEP);
             let seen = &self.seen;
-            self.pending.retain(|(at, one)| {
-                now.saturating_sub(*at) <= KEEP && !seen.contains_key(&one.id)
-            });
+            self.pending
+                .retain(|(at, one)| now.saturating_sub(*at) <= KEEP && !seen.contains_key(&one.id));
         }
         if !leads {
             return Vec::new();

@@ -181,9 +181,8 @@ mod tests {
             u: None,
         };
         let value = record(client).seal("t.__client", &keys()).expect("JSON");
-        let open = |topic, key: &str, value: &[u8]| {
-            Record::open(topic, key.as_bytes(), value, &keys())
-        };
+        let open =
+            |topic, key: &str, value: &[u8]| Record::open(topic, key.as_bytes(), value, &keys());
         let read = open("t.__client", "node-1", &value).expect("ours");
         assert_eq!((read.node.as_str(), read.sequence), ("node-1", 7));
         let Body::Client { d, .. } = read.body else {

@@ -115,12 +115,7 @@ impl Client {
                 pointers.as_mut_ptr(),
                 pointers.len(),
             );
-            sys::bindings::rd_kafka_DescribeTopics(
-                self.raw(),
-                topics,
-                options.raw(),
-                queue.raw(),
-            );
+            sys::bindings::rd_kafka_DescribeTopics(self.raw(), topics, options.raw(), queue.raw());
             sys::bindings::rd_kafka_TopicCollection_destroy(topics);
         }
         let Some(answer) = queue.poll(bound + Duration::from_secs(1)) else {
@@ -133,8 +128,7 @@ impl Client {
         unsafe {
             let result = sys::bindings::rd_kafka_event_DescribeTopics_result(answer.raw());
             let mut count = 0_usize;
-            let all =
-                sys::bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+            let all = sys::bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
             for place in 0..count {
                 let topic = *all.add(place);
                 if !sys::bindings::rd_kafka_TopicDescription_error(topic).is_null() {

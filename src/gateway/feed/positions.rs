@@ -11,7 +11,6 @@ use parking_lot::RwLock;
 
 use crate::gateway::broadcast::TopicNumber;
 
-
 /// Kafka's own id of a topic, another one after it was deleted and made again; 0 where the cluster has none.
 pub type TopicId = u128;
 

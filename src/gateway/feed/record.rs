@@ -188,7 +188,11 @@ mod tests {
                 event("pusher_internal:member_added"),
                 Skip::Reserved,
             ),
-            ("realtime_user_1", event("realtime:recovered"), Skip::Reserved),
+            (
+                "realtime_user_1",
+                event("realtime:recovered"),
+                Skip::Reserved,
+            ),
             ("realtime_user_1", large, Skip::TooLarge),
             ("realtime_user_1", " ".repeat(10_000), Skip::TooLarge),
         ];
@@ -233,7 +237,8 @@ mod tests {
                 bytes[place] = state.to_le_bytes()[7];
             }
             let marks = Marks::default();
-            let read = Broadcast::from_record("realtime_user_1", &bytes, marks, &topics, 1000, None);
+            let read =
+                Broadcast::from_record("realtime_user_1", &bytes, marks, &topics, 1000, None);
             if let Ok(read) = read {
                 assert!(serde_json::from_slice::<String>(&read.data).is_ok());
             }

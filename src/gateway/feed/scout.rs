@@ -154,7 +154,7 @@ impl Scout {
                 Err(_) => return false,
             }
         }
-        let ids = shared.client.topic_ids(&names, BOUND);
+        let ids = self.ids(shared, &names);
         self.ids_at = Some(Instant::now());
         for (name, id) in ids {
             shared.positions.enter(&name).set_id(id);
@@ -165,7 +165,14 @@ impl Scout {
                 continue;
             };
             let since = since.get(key).copied();
-            let start = first_start(*purpose, end, since, asked_ms, shared.manner.most_kept, keep_ms);
+            let start = first_start(
+                *purpose,
+                end,
+                since,
+                asked_ms,
+                shared.manner.most_kept,
+                keep_ms,
+            );
             let start = if self.is_mock {
                 start.not_before(asked_ms - keep_ms.min(i64::MAX / 2))
             } else {
@@ -174,6 +181,14 @@ impl Scout {
             self.open(shared, key, *purpose, start);
         }
         true
+    }
+
+    /// The ids of topics; the embedded broker has none to tell, and does not even answer.
+    fn ids(&self, shared: &Shared, names: &[String]) -> HashMap<String, super::positions::TopicId> {
+        if self.is_mock || names.is_empty() {
+            return HashMap::new();
+        }
+        shared.client.topic_ids(names, BOUND)
     }
 
     /// Starts what is pending, as far as its leaders answer.
@@ -202,7 +217,7 @@ impl Scout {
                 .into_iter()
                 .filter(|name| shared.positions.find(name).is_none_or(|t| t.id() == 0))
                 .collect();
-            for (name, id) in shared.client.topic_ids(&names, BOUND) {
+            for (name, id) in self.ids(shared, &names) {
                 shared.positions.enter(&name).set_id(id);
             }
             for key in keys {
@@ -283,7 +298,7 @@ impl Scout {
         }
         self.ids_at = Some(Instant::now());
         let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
-        for (name, id) in shared.client.topic_ids(&names, BOUND) {
+        for (name, id) in self.ids(shared, &names) {
             let Some(topic) = shared.positions.find(&name) else {
                 continue;
             };
@@ -322,7 +337,12 @@ impl Scout {
             if *times < GONE {
                 continue;
             }
-            let keys: Vec<Key> = self.known.keys().filter(|k| k.0 == topic).cloned().collect();
+            let keys: Vec<Key> = self
+                .known
+                .keys()
+                .filter(|k| k.0 == topic)
+                .cloned()
+                .collect();
             for key in keys {
                 self.close(shared, &key);
             }

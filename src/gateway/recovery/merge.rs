@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use super::ring::Timed;
 use crate::gateway::broadcast::Broadcast;
-use crate::gateway::protocol::encrypted;
 use crate::gateway::protocol::channel::{is_guarded, reach};
+use crate::gateway::protocol::encrypted;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
 
-/// Most events of one replay, and their bytes: they have to fit into a socket's queue.
-const MOST: usize = 2_000;
-const MOST_BYTES: usize = 512 << 10;
+/// What a frame has beside its texts, in bytes.
+const FRAME: usize = 48;
 
 /// Whose replay it is.
 pub(super) struct Wanted<'a> {
@@ -48,7 +47,7 @@ impl Wanted<'_> {
     }
 }
 
-/// The events in order; `None` where they are too many. Partitions are merged by Kafka's timestamps, each in its own order.
+/// The events in order; `None` where they do not fit into a socket's queue. Partitions are merged by Kafka's timestamps, each in its own order.
 pub(super) fn merge(found: Vec<Timed>, wanted: &Wanted<'_>) -> Option<Vec<Arc<Broadcast>>> {
     let mut chosen: Vec<Timed> = found
         .into_iter()
@@ -75,8 +74,8 @@ pub(super) fn merge(found: Vec<Timed>, wanted: &Wanted<'_>) -> Option<Vec<Arc<Br
         if !is_new {
             continue;
         }
-        bytes += broadcast.data.len() + broadcast.event.len() + 64;
-        if events.len() == MOST || bytes > MOST_BYTES {
+        bytes += broadcast.data.len() + broadcast.event.len() + wanted.channel.len() + FRAME;
+        if bytes > wanted.settings.max_queue / 4 * 3 {
             return None;
         }
         events.push(broadcast);

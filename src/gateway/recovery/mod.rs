@@ -27,7 +27,7 @@ use parking_lot::RwLock;
 use self::merge::{merge, Wanted};
 use self::ring::{From, Lane, Ring};
 use self::scan::{Range, Scans};
-use self::token::{short_hash, Keys, Place, Token};
+use self::token::{short_hash, Keys, Place, Refusal, Token};
 use super::broadcast::Position;
 use super::feed::positions::{Positions, Topic};
 use super::protocol::channel::{sources, Name};
@@ -35,6 +35,8 @@ use super::seam::{BoxFuture, History, Holder, Replay};
 use super::settings::Settings;
 use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
+use crate::log::Level;
+use crate::process;
 use crate::topic::TopicMap;
 
 /// A token is taken for so long, ms.
@@ -142,10 +144,12 @@ impl History for Recovery {
             let replay = inner
                 .replay(&token, &channel, user.as_deref(), may_scan)
                 .await;
-            Replay {
-                scanned,
-                ..replay.unwrap_or_default()
-            }
+            let replay = replay.unwrap_or_else(|why| {
+                let line = format!("A client's channel was not recovered: {why}.");
+                process::current().log.say(Level::Debug, line);
+                Replay::default()
+            });
+            Replay { scanned, ..replay }
         })
     }
 }
@@ -183,36 +187,49 @@ impl Inner {
         channel: &str,
         user: Option<&str>,
         may_scan: Option<&mut bool>,
-    ) -> Option<Replay> {
-        let token = Token::open(token, channel, &self.keys, unix_ms(), LONGEST_MS).ok()?;
+    ) -> Result<Replay, &'static str> {
+        let token = Token::open(token, channel, &self.keys, unix_ms(), LONGEST_MS);
+        let token = token.map_err(|refusal| match refusal {
+            Refusal::Forged => "its token is not ours, or of another channel",
+            Refusal::Stale => "its token is older than ten minutes",
+        })?;
         if token.user.is_some() && token.user.as_deref() != user {
-            return None;
+            return Err("another user was signed in then");
         }
         let channels = sources_of(channel);
         let mut wanted: Vec<(Lane, From)> = Vec::new();
         for feeding in self.feeding(channel).iter() {
             let place = token.places.iter().find(|place| place.name == feeding.hash);
             let topic = self.positions.find(&feeding.name);
-            want(topic.as_deref(), place, token.issued_ms, &mut wanted)?;
+            want(topic.as_deref(), place, token.issued_ms, &mut wanted)
+                .ok_or("the topic was deleted or made anew")?;
         }
-        self.catch_up(&wanted).await?;
+        if !self.catch_up(&wanted).await {
+            return Err("this gateway is not as far as the one that issued the token");
+        }
         let mut found = self.ring.find(&channels, &wanted);
         let mut older = Vec::new();
         if !found.missing.is_empty() {
-            *may_scan? = true;
-            for range in self.ranges(&wanted, &found.missing, &found.up_to)? {
+            *may_scan.ok_or(
+                "it is longer ago than is kept in memory, and it had its share of Kafka",
+            )? = true;
+            let ranges = self.ranges(&wanted, &found.missing, &found.up_to);
+            for range in ranges.ok_or("a partition is not read any more")? {
                 let topic = range.topic;
-                let scanned = self.scans.scan(range).await?;
+                let scanned = self.scans.scan(range).await.ok_or(
+                    "Kafka does not have it any more, it is too much, or too many others read",
+                )?;
                 for (partition, end) in &scanned.ends {
                     let lane = (topic, *partition);
-                    let entry = wanted.iter_mut().find(|(other, _)| *other == lane)?;
-                    entry.1 = From::Offset(*end);
+                    for entry in wanted.iter_mut().filter(|(other, _)| *other == lane) {
+                        entry.1 = From::Offset(*end);
+                    }
                 }
                 older.extend(scanned.events.iter().cloned());
             }
             found = self.ring.find(&channels, &wanted);
             if !found.missing.is_empty() {
-                return None;
+                return Err("reading it from Kafka took too long");
             }
         }
         older.append(&mut found.events);
@@ -230,16 +247,16 @@ impl Inner {
             socket: token.socket.parse().ok(),
             settings: &self.settings,
         };
-        Some(Replay {
+        Ok(Replay {
             recovered: true,
-            events: merge(older, &wanted)?,
+            events: merge(older, &wanted).ok_or("it is more than fits into a socket's queue")?,
             up_to,
             scanned: false,
         })
     }
 
     /// The token may come from a gateway that was ahead of this one: what it had is not to come twice.
-    async fn catch_up(&self, wanted: &[(Lane, From)]) -> Option<()> {
+    async fn catch_up(&self, wanted: &[(Lane, From)]) -> bool {
         let until = Instant::now() + CATCH_UP;
         loop {
             let behind = wanted.iter().any(|(lane, from)| {
@@ -251,10 +268,10 @@ impl Inner {
                 part.is_none_or(|part| part.next() < offset)
             });
             if !behind {
-                return Some(());
+                return true;
             }
             if Instant::now() >= until {
-                return None;
+                return false;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

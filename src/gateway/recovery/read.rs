@@ -79,7 +79,11 @@ pub(super) fn read(config: &Arc<BrokerConfig>, range: &Range, limits: &Limits) -
         client.close(&range.name, *partition);
     }
     is_whole.then(|| Scanned {
-        ends: range.parts.iter().map(|(part, _, end)| (*part, *end)).collect(),
+        ends: range
+            .parts
+            .iter()
+            .map(|(part, _, end)| (*part, *end))
+            .collect(),
         events: scan.events,
     })
 }

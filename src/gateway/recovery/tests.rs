@@ -151,12 +151,7 @@ fn what_the_ring_forgot_comes_from_kafka_within_bounds() {
         let runtime = runtime();
         let many: Vec<_> = (0..100)
             .map(|_| {
-                runtime.spawn(history.replay(
-                    mark.clone(),
-                    "private-user.1".to_owned(),
-                    None,
-                    true,
-                ))
+                runtime.spawn(history.replay(mark.clone(), "private-user.1".to_owned(), None, true))
             })
             .collect();
         for one in many {

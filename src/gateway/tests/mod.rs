@@ -8,6 +8,7 @@ mod doors;
 mod frames;
 mod fuzz;
 mod life;
+mod kafka;
 mod nodes;
 mod recovery;
 mod settings;

@@ -85,6 +85,13 @@ export class Stack {
     return successor
   }
 
+  /** The gateway is killed without a word once another listens on its port. */
+  async replaceKilledGateway() {
+    const before = this.gateways.shift()
+    await this.startGateway(before.port)
+    await before.kill()
+  }
+
   /** What a PHP controller does: Realtime::broadcast(). */
   async broadcast(channel, event, data = null, more = {}) {
     return (await this.post('/broadcast', { channel, event, data, ...more })).id

@@ -76,7 +76,7 @@ final class GatewayCommandTest extends ConsoleTestCase
         [, $address] = $this->begin('realtime:gateway --ws-channels=order.*,public.** --ws-channels=chat.1');
         $client = $this->client($address);
         $client->subscribe('private-order.1');
-        $client->subscribe('public.a.b');
+        $client->subscribe('public.a');
         $client->subscribe('private-chat.1');
         $auth = Gateway::authorize($client->socketId, 'private-user.1', null, $this->settings())['auth'];
         $client->say('pusher:subscribe', ['channel' => 'private-user.1', 'auth' => $auth]);
