@@ -109,6 +109,28 @@ pub struct Settings {
     pub api_clock_skew: Duration,
     /// Replays of one socket in a minute.
     pub replays_per_minute: u32,
+    /// How long a position is taken.
+    pub position_ttl: Duration,
+    /// How long broadcasts stay in memory for clients that come back.
+    pub replay_window: Duration,
+    /// Bytes of them.
+    pub replay_memory: usize,
+    /// Replays that read Kafka at the same time.
+    pub replay_scans: usize,
+    /// Records that one of them reads at most.
+    pub replay_scan_records: usize,
+    /// Bytes that one of them reads at most.
+    pub replay_scan_bytes: usize,
+    /// How long one of them may take.
+    pub replay_scan_time: Duration,
+    /// Time between two looks at the topics of the cluster.
+    pub topic_refresh: Duration,
+    /// Time between two heartbeats to the other gateways.
+    pub heartbeat: Duration,
+    /// A gateway that is silent for so long is gone.
+    pub node_timeout: Duration,
+    /// How long the members of a gateway that ends in order stay with the others.
+    pub drain_members: Duration,
 }
 
 impl Default for Settings {
@@ -162,6 +184,17 @@ impl Default for Settings {
             max_api_data: 10 << 10,
             api_clock_skew: seconds(600),
             replays_per_minute: 10,
+            position_ttl: seconds(600),
+            replay_window: seconds(120),
+            replay_memory: 64 << 20,
+            replay_scans: 8,
+            replay_scan_records: 20_000,
+            replay_scan_bytes: 8 << 20,
+            replay_scan_time: seconds(5),
+            topic_refresh: seconds(1),
+            heartbeat: seconds(2),
+            node_timeout: seconds(10),
+            drain_members: seconds(5),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::settings::Settings;
-use super::wiring::{Kafka, Numbers};
+use super::wiring::Kafka;
 use crate::config::{BrokerConfig, Environment, Layers, Value};
 use crate::kafka::embedded;
 use crate::kafka::producer::delivery::Header;
@@ -145,18 +145,22 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(config: &Arc<BrokerConfig>) -> Self {
-        Self::start_with(config, Numbers::default())
+        Self::start_with(config, |_| {})
     }
 
-    pub(crate) fn start_with(config: &Arc<BrokerConfig>, numbers: Numbers) -> Self {
-        let settings = Settings {
+    pub(crate) fn start_with(
+        config: &Arc<BrokerConfig>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let mut settings = Settings {
             app_id: "app".into(),
             key: "key".into(),
             secrets: vec!["4f9c1d7a20b86e35f1a7c9d2e4b60837".into()],
             ..Settings::default()
         };
+        change(&mut settings);
         let hub = Hub::new(Arc::new(settings), Arc::default());
-        let kafka = Kafka::start_with(config, &hub, numbers).expect("the Kafka side");
+        let kafka = Kafka::start(config, &hub).expect("the Kafka side");
         hub.attach(kafka.cluster(), kafka.history());
         assert!(kafka.fill(Duration::from_secs(20)), "it did not fill");
         Self { hub, kafka }

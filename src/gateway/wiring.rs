@@ -10,7 +10,7 @@ use super::feed::{Control, Feed, Manner, Sink};
 use super::hub::Hub;
 use super::recovery::ring::Ring;
 use super::recovery::token::Keys;
-use super::recovery::{Limits, Recovery};
+use super::recovery::Recovery;
 use super::seam::{Cluster, Forgetful, History};
 use super::settings::Settings;
 use super::{Gateway, Parts};
@@ -18,33 +18,6 @@ use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::log::Level;
 use crate::process;
-
-/// Numbers of the Kafka side that [`super::settings::Settings`] has no field for.
-#[derive(Debug, Clone)]
-pub struct Numbers {
-    /// So long broadcasts stay in memory for those who come back.
-    pub ring: Duration,
-    /// Most bytes of them.
-    pub ring_bytes: usize,
-    /// Time between two looks at the cluster's topics.
-    pub refresh: Duration,
-    /// Heartbeats and how long a node may be silent.
-    pub timing: Timing,
-    /// Bounds of one scan of Kafka for a replay.
-    pub limits: Limits,
-}
-
-impl Default for Numbers {
-    fn default() -> Self {
-        Self {
-            ring: Duration::from_secs(120),
-            ring_bytes: 64 << 20,
-            refresh: Duration::from_secs(1),
-            timing: Timing::default(),
-            limits: Limits::default(),
-        }
-    }
-}
 
 /// Where the feed's records go: into the ring, then to the sockets.
 struct Outlet {
@@ -98,37 +71,19 @@ impl Kafka {
     /// # Errors
     /// Configuration: properties librdkafka does not take. Connection: no more threads.
     pub fn start(config: &Arc<BrokerConfig>, hub: &Arc<Hub>) -> Result<Self> {
-        Self::start_with(config, hub, Numbers::default())
-    }
-
-    /// The same with other numbers.
-    ///
-    /// # Errors
-    /// As [`Self::start`].
-    pub fn start_with(
-        config: &Arc<BrokerConfig>,
-        hub: &Arc<Hub>,
-        numbers: Numbers,
-    ) -> Result<Self> {
         let settings = hub.settings();
         let positions = Arc::<Positions>::default();
         let ring = settings
             .recovery
-            .then(|| Arc::new(Ring::new(numbers.ring, numbers.ring_bytes)));
+            .then(|| Arc::new(Ring::new(settings.replay_window, settings.replay_memory)));
         let gateways = Gateways::new(config);
         let history: Arc<dyn History> = match &ring {
-            Some(ring) => {
-                let limits = Limits {
-                    longest: settings.max_event,
-                    ..numbers.limits
-                };
-                Arc::new(Recovery::new(config, settings, &positions, ring, limits))
-            }
+            Some(ring) => Arc::new(Recovery::new(config, settings, &positions, ring)),
             None => Arc::new(Forgetful),
         };
         // First of all the control topics: the feed then finds them at its first look.
         let keys = Keys::new(&settings.secrets, "toporia_realtime control");
-        gateways.start(hub, &positions, keys, numbers.timing)?;
+        gateways.start(hub, &positions, keys, Timing::of(settings))?;
         let outlet = Outlet {
             hub: Arc::downgrade(hub),
             ring: ring.clone(),
@@ -138,11 +93,11 @@ impl Kafka {
             only: settings.channels.clone(),
             longest: settings.max_event,
             keep: if ring.is_some() {
-                numbers.ring
+                settings.replay_window
             } else {
                 Duration::ZERO
             },
-            refresh: numbers.refresh,
+            refresh: settings.topic_refresh,
             ..Manner::default()
         };
         let counters = Arc::clone(hub.counters());

@@ -103,10 +103,12 @@ impl Actor {
     }
 
     pub fn run(mut self, notes: &Receiver<Note>) {
-        let mut made = false;
+        let (mut made, mut make_at) = (false, 0);
         loop {
-            if !made {
+            if !made && coarse_ms() >= make_at {
                 made = self.make_topics();
+                // While Kafka is away the notes come first.
+                make_at = coarse_ms() + 2_000;
             }
             let mut going = match notes.recv_timeout(STEP) {
                 Ok(note) => self.take(note),

@@ -13,7 +13,7 @@ use crate::kafka::native::cut;
 
 const CHANNEL: &str = "presence-story";
 /// Silence, heartbeat, and some air for a busy machine.
-const BOUND: Duration = Duration::from_millis(10_000 + 2_000 + 2_000);
+const BOUND: Duration = Duration::from_secs(10 + 2 + 2);
 
 /// A gateway in a process of its own: this test binary, told to run `one_gateway` alone.
 struct Other {

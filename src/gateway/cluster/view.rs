@@ -10,6 +10,7 @@ use super::wire::{Body, Record, Seat};
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::question::{Answer, Question};
+use crate::gateway::settings::Settings;
 
 /// The numbers, in ms.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +27,17 @@ pub struct Timing {
     pub again: u64,
 }
 
-impl Default for Timing {
-    fn default() -> Self {
+impl Timing {
+    /// As the settings have them.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
-            beat: 2_000,
-            silent: 10_000,
-            drain: 5_000,
-            settle: 3_000,
-            again: 2_000,
+            beat: ms(settings.heartbeat),
+            silent: ms(settings.node_timeout),
+            drain: ms(settings.drain_members),
+            settle: ms(settings.presence_wait),
+            again: ms(settings.heartbeat),
         }
     }
 }

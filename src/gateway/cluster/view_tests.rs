@@ -4,6 +4,7 @@ use super::totals::What;
 use super::view::{Effect, Timing, View};
 use super::wire::{Body, Record, Seat};
 use crate::gateway::protocol::frame::Member;
+use crate::gateway::settings::Settings;
 
 /// A view with a log that it reads.
 struct Stage {
@@ -27,7 +28,7 @@ fn seat(channel: &str, socket: &str, user: &str) -> Seat {
 impl Stage {
     fn new(own: &str) -> Self {
         Self {
-            view: View::new(own, Timing::default(), 1_000),
+            view: View::new(own, Timing::of(&Settings::default()), 1_000),
             now: 1_000,
             offset: 0,
             sequences: std::collections::HashMap::new(),

@@ -20,6 +20,8 @@ const BEFORE_MS: i64 = 5_000;
 const NODES_MS: i64 = 12_000;
 /// The ids of known topics are compared this often.
 const IDS: Duration = Duration::from_secs(10);
+/// The longest time between two looks, however long they take.
+const MOST: Duration = Duration::from_secs(30);
 /// A topic that is missing in so many looks in turn is gone.
 const GONE: u32 = 3;
 
@@ -52,7 +54,10 @@ pub(super) fn run(shared: &Shared) {
     let mut scout = Scout::default();
     let asleep = Mutex::new(());
     while !shared.is_stopping() {
+        let begun = Instant::now();
         scout.look(shared);
+        // In a cluster of very many topics a look takes its time: at most a tenth of everything is spent on it.
+        let slow = begun.elapsed() * 9;
         let pause = if scout.complete_ms.is_none() {
             Duration::from_millis(50)
         } else if scout.pending.is_empty() {
@@ -63,7 +68,7 @@ pub(super) fn run(shared: &Shared) {
         let mut guard = asleep.lock();
         let is_woken = !shared.lost.lock().is_empty();
         if !shared.is_stopping() && !is_woken {
-            shared.wake.wait_for(&mut guard, pause);
+            shared.wake.wait_for(&mut guard, pause.max(slow.min(MOST)));
         }
     }
     for (topic, partition) in scout.known.keys() {

@@ -1,14 +1,18 @@
 //! The feed on the embedded broker, and on a real Kafka where REALTIME_TEST_BROKERS names one.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Sender};
 
+/// Channel, id, offset, whether it was live, and when it came.
+type Entry = (String, String, i64, bool, Instant);
+
 /// Keeps what comes.
 #[derive(Default)]
 struct Kept {
-    all: Mutex<Vec<(String, String, i64, bool, Instant)>>,
+    all: Mutex<Vec<Entry>>,
     began: Mutex<Vec<(String, i32, i64)>>,
     ended: Mutex<Vec<(String, i32)>>,
     control: Mutex<Vec<(Purpose, String, bool)>>,
@@ -237,7 +241,6 @@ fn from_kafka_to_the_sink_in_milliseconds() {
             at(990),
             at(999),
         );
-        use std::io::Write;
         let _ = std::io::stderr().write_all(line.as_bytes());
         // Half of them, because a machine that others use stands still now and then.
         assert!(at(500) < Duration::from_millis(50));

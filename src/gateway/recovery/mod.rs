@@ -39,8 +39,6 @@ use crate::log::Level;
 use crate::process;
 use crate::topic::TopicMap;
 
-/// A token is taken for so long, ms.
-pub const LONGEST_MS: u64 = 600_000;
 /// A partition that no token knows: everything since so long before the token, ms.
 const BEFORE_MS: i64 = 5_000;
 /// Another gateway may have been further than this one: its position is waited for so long.
@@ -78,8 +76,8 @@ impl Recovery {
         settings: &Arc<Settings>,
         positions: &Arc<Positions>,
         ring: &Arc<Ring>,
-        limits: Limits,
     ) -> Self {
+        let limits = Limits::of(settings);
         Self {
             inner: Arc::new(Inner {
                 topics: Arc::clone(&config.topics),
@@ -188,10 +186,11 @@ impl Inner {
         user: Option<&str>,
         may_scan: Option<&mut bool>,
     ) -> Result<Replay, &'static str> {
-        let token = Token::open(token, channel, &self.keys, unix_ms(), LONGEST_MS);
+        let longest = u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
+        let token = Token::open(token, channel, &self.keys, unix_ms(), longest);
         let token = token.map_err(|refusal| match refusal {
             Refusal::Forged => "its token is not ours, or of another channel",
-            Refusal::Stale => "its token is older than ten minutes",
+            Refusal::Stale => "its token is too old",
         })?;
         if token.user.is_some() && token.user.as_deref() != user {
             return Err("another user was signed in then");

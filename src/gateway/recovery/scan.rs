@@ -13,6 +13,7 @@ use super::ring::{From, Timed};
 use super::token::short_hash;
 use crate::config::BrokerConfig;
 use crate::gateway::broadcast::TopicNumber;
+use crate::gateway::settings::Settings;
 use crate::process;
 
 /// The bounds.
@@ -30,14 +31,16 @@ pub struct Limits {
     pub longest: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// As the settings have them.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
         Self {
-            at_once: 8,
-            records: 20_000,
-            bytes: 8 << 20,
-            time: Duration::from_secs(5),
-            longest: 256 << 10,
+            at_once: settings.replay_scans,
+            records: i64::try_from(settings.replay_scan_records).unwrap_or(i64::MAX),
+            bytes: settings.replay_scan_bytes,
+            time: settings.replay_scan_time,
+            longest: settings.max_event,
         }
     }
 }

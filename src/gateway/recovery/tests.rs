@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::*;
 use crate::gateway::seam::Holder;
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
-use crate::gateway::wiring::Numbers;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -130,11 +129,7 @@ fn what_the_ring_forgot_comes_from_kafka_within_bounds() {
         let sender = Sender::start(&config);
         sender.send("user.1", "before", "1");
         sender.flush();
-        let small = Numbers {
-            ring_bytes: 1_000,
-            ..Numbers::default()
-        };
-        let node = Node::start_with(&config, small.clone());
+        let node = Node::start_with(&config, |settings| settings.replay_memory = 1_000);
         let before = records(&node);
         let mark = token(&node, "private-user.1", None);
         let sent: Vec<String> = (0..100).map(|_| sender.send("user.1", "e", "1")).collect();
@@ -160,14 +155,10 @@ fn what_the_ring_forgot_comes_from_kafka_within_bounds() {
         }
         node.kafka.stop();
         // Over the bounds: not recovered.
-        let tight = Numbers {
-            limits: Limits {
-                records: 50,
-                ..Limits::default()
-            },
-            ..small
-        };
-        let node = Node::start_with(&config, tight);
+        let node = Node::start_with(&config, |settings| {
+            settings.replay_memory = 1_000;
+            settings.replay_scan_records = 50;
+        });
         let found = replay(&node, &mark, "private-user.1", None);
         assert!(!found.recovered && found.events.is_empty());
         node.kafka.stop();
@@ -224,11 +215,7 @@ fn offsets_that_kafka_does_not_have_any_more_are_not_recovered() {
         let sender = Sender::start(&config);
         sender.send("user.1", "e", "1");
         sender.flush();
-        let small = Numbers {
-            ring_bytes: 1_000,
-            ..Numbers::default()
-        };
-        let node = Node::start_with(&config, small);
+        let node = Node::start_with(&config, |settings| settings.replay_memory = 1_000);
         let before = records(&node);
         let mark = token(&node, "private-user.1", None);
         for _ in 0..100 {

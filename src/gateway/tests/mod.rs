@@ -9,6 +9,8 @@ mod frames;
 mod fuzz;
 mod life;
 mod kafka;
+mod kafka;
+mod life;
 mod nodes;
 mod recovery;
 mod settings;
