@@ -27,6 +27,10 @@ final class CommandList
             new DlqPurgeCommand($host),
             new DlqReplayCommand($host),
             new DlqShowCommand($host),
+            new GatewayCommand($host),
+            new GatewayConnectionsCommand(),
+            new GatewayKickCommand(),
+            new GatewayUnsubscribeCommand(),
             new PublishCommand(),
             new RestartCommand($host),
         ];

@@ -8,7 +8,9 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
-use Toporia\Realtime\Broker;
+use Closure;
+use Throwable;
+use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\ConsumeOptions;
 
 /**
@@ -17,7 +19,9 @@ use Toporia\Realtime\Worker\ConsumeOptions;
 interface WatchesWorkers
 {
     /**
-     * Called before a worker subscribes: the place for onFailed().
+     * Who is told of each failed try of a worker that is about to start.
+     *
+     * @return Closure(Message, Throwable, ?int): void the last one: ms until the next try, null where there is none
      */
-    public function workerStarts(Broker $broker, ConsumeOptions $options): void;
+    public function failures(ConsumeOptions $options): Closure;
 }

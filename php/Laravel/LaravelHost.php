@@ -13,7 +13,6 @@ use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Foundation\Application;
 use Illuminate\Contracts\Queue\ShouldQueue;
 use Throwable;
-use Toporia\Realtime\Broker;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Console\WatchesWorkers;
 use Toporia\Realtime\Exception\ConfigurationException;
@@ -68,15 +67,16 @@ final class LaravelHost implements Host, WatchesWorkers
         return null;
     }
 
-    public function workerStarts(Broker $broker, ConsumeOptions $options): void
+    public function failures(ConsumeOptions $options): Closure
     {
         $deadLetters = $options->deadLetters && $this->hasDeadLetters($options->broker);
-        $broker->onFailed(function (Message $message, Throwable $e, ?int $retryInMs) use ($deadLetters): void {
+
+        return function (Message $message, Throwable $e, ?int $retryInMs) use ($deadLetters): void {
             $this->announce(new MessageFailed($message, $e, $retryInMs));
             if ($retryInMs === null && $deadLetters) {
                 $this->announce(new MessageDeadLettered($message, $e));
             }
-        });
+        };
     }
 
     private function announceConsumed(Message $message, callable $next): void

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
+use Closure;
 use Throwable;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Broker;
@@ -26,12 +27,17 @@ final class ConsumeRunner
     /** How often stop conditions are asked and progress is offered, in ms. */
     private const TICK_MS = 200;
 
+    /**
+     * @param (Closure(Message, Throwable, ?int): void)|null $failed told of each failed try, as Broker::onFailed() has it
+     */
     public function __construct(
         private Broker $broker,
         private ConsumeOptions $options,
         private HandlerResolver $handlers,
         private StopConditions $stop,
-        private Reporter $reporter
+        private Reporter $reporter,
+        private ?Sockets $sockets = null,
+        private ?Closure $failed = null
     ) {
     }
 
@@ -50,6 +56,7 @@ final class ConsumeRunner
             $this->handlers->describe($this->options->handler)
         );
         $this->watch();
+        $this->sockets?->start();
 
         return $this->consume();
     }
@@ -88,6 +95,9 @@ final class ConsumeRunner
             ]);
         });
         $this->broker->onFailed(function (Message $message, Throwable $why, ?int $retryInMs): void {
+            if ($this->failed !== null) {
+                ($this->failed)($message, $why, $retryInMs);
+            }
             if ($retryInMs === null) {
                 $this->handlers->givenUp($message, $why);
             }
@@ -98,6 +108,7 @@ final class ConsumeRunner
             $watch->look($now);
             $twins->look($now);
             $this->reporter->progress($now);
+            $this->sockets?->look();
             if ($this->stop->reason() !== null) {
                 $broker->stopConsuming();
             }
@@ -146,6 +157,7 @@ final class ConsumeRunner
             $failure ??= $e;
             $this->reporter->failure($e);
         }
+        $this->sockets?->stop();
         $code = $failure === null ? self::DONE : self::FAILED;
         $this->reporter->summary(new Summary(
             $handled ?? (int) ($stats['handled'] ?? 0),

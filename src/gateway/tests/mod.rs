@@ -7,6 +7,8 @@ mod client;
 mod doors;
 mod frames;
 mod fuzz;
+mod life;
+mod kafka;
 mod kafka;
 mod life;
 mod nodes;
