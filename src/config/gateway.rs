@@ -1,7 +1,8 @@
 //! `realtime.gateway`: the settings of the WebSocket gateway.
 
+use super::gateway_keys::{self as g, known};
 use super::host::top;
-use super::keys::{self, plain, renamed, settings, with_env, Setting};
+use super::keys::{self, Setting};
 use super::reader::Reader;
 use super::sources::{ArrayLayer, Origin, Sources};
 use super::value::{wrong, Value};
@@ -11,56 +12,6 @@ use crate::gateway::protocol::encrypted::MasterKey;
 use crate::gateway::settings::Settings;
 use crate::topic::ChannelPattern;
 use std::time::Duration;
-
-settings! {
-    BROKER = plain("broker");
-    HOST = with_env("host", "REALTIME_GATEWAY_HOST");
-    PORT = with_env("port", "REALTIME_GATEWAY_PORT");
-    APP_ID = with_env("app_id", "REALTIME_APP_ID");
-    KEY = with_env("key", "REALTIME_APP_KEY");
-    SECRETS = Setting { aliases: &["secret"], ..with_env("secrets", "REALTIME_APP_SECRET") };
-    PUBLIC_CHANNELS = with_env("public_channels", "REALTIME_PUBLIC_CHANNELS");
-    PUBLIC_BY_MARK = plain("public_by_mark");
-    WS_CHANNELS = renamed("ws_channels", &["channels"]);
-    ALLOWED_ORIGINS = with_env("allowed_origins", "REALTIME_ALLOWED_ORIGINS");
-    REQUIRE_ORIGIN = plain("require_origin");
-    TRUSTED_PROXIES = with_env("trusted_proxies", "REALTIME_TRUSTED_PROXIES");
-    API_LISTEN = with_env("api_listen", "REALTIME_API_LISTEN");
-    OPS_LISTEN = with_env("ops_listen", "REALTIME_OPS_LISTEN");
-    THREADS = plain("threads");
-    CLIENT_EVENTS = plain("client_events");
-    RECOVERY = plain("recovery");
-    ACTIVITY_TIMEOUT = plain("activity_timeout_ms");
-    PONG_TIMEOUT = plain("pong_timeout_ms");
-    HANDSHAKE_TIMEOUT = plain("handshake_timeout_ms");
-    MAX_HEADER = plain("max_header");
-    MAX_BODY = plain("max_body");
-    MAX_MESSAGE = plain("max_message");
-    MAX_DEPTH = plain("max_depth");
-    MESSAGES_PER_SECOND = plain("messages_per_second");
-    MESSAGE_BURST = plain("message_burst");
-    CLIENT_EVENTS_PER_SECOND = plain("client_events_per_second");
-    PRESENCE_JOINS = plain("presence_joins");
-    PRESENCE_JOIN_WINDOW = plain("presence_join_window_ms");
-    MAX_SUBSCRIPTIONS = plain("max_subscriptions");
-    MAX_CHANNELS = plain("max_channels");
-    MAX_MEMBERS = plain("max_members");
-    MAX_USER_INFO = plain("max_user_info");
-    MAX_PRESENCE_BYTES = plain("max_presence_bytes");
-    MAX_EVENT = plain("max_event");
-    MAX_QUEUE = plain("max_queue");
-    MAX_CONNECTIONS = plain("max_connections");
-    MAX_CONNECTIONS_PER_ADDRESS = plain("max_connections_per_address");
-    DESCRIPTOR_RESERVE = plain("descriptor_reserve");
-    CACHE_TTL = plain("cache_ttl_ms");
-    MAX_CACHE = plain("max_cache");
-    PRESENCE_WAIT = plain("presence_wait_ms");
-    MAX_API_CHANNELS = plain("max_api_channels");
-    MAX_API_BATCH = plain("max_api_batch");
-    MAX_API_DATA = plain("max_api_data");
-    API_CLOCK_SKEW = plain("api_clock_skew_ms");
-    REPLAYS_PER_MINUTE = plain("replays_per_minute");
-}
 
 /// Where the gateway's array stands in the configuration.
 const PLACE: &str = "realtime.gateway";
@@ -74,14 +25,6 @@ pub struct GatewayConfig {
     pub broker_name: Option<String>,
     /// Settings of the broker that were given as an array.
     pub broker: Option<Value>,
-}
-
-/// The keys of `realtime.gateway`.
-pub(super) fn known() -> Vec<&'static str> {
-    let own = SETTINGS
-        .iter()
-        .flat_map(|s| std::iter::once(s.key).chain(s.aliases.iter().copied()));
-    own.chain([keys::ENCRYPTION_MASTER_KEY.key]).collect()
 }
 
 /// Refuses unknown keys of the gateway's array, wherever it was given.
@@ -129,7 +72,7 @@ impl GatewayConfig {
             warnings: Vec::new(),
         };
         let settings = read(&mut reader, all)?;
-        let (broker_name, broker) = match reader.sources.find(&BROKER) {
+        let (broker_name, broker) = match reader.sources.find(&g::BROKER) {
             None => (None, None),
             Some(found) if found.value.as_map().is_some() => (None, Some(found.value.into_owned())),
             Some(found) => (Some(found.value.text(&found.place)?), None),
@@ -173,58 +116,86 @@ fn read<'a>(reader: &mut Reader<'a>, all: &'a [(String, Value)]) -> Result<Setti
         Ok::<_, Error>(u32::try_from(number).unwrap_or(u32::MAX))
     };
     let mega = |n: i64| n << 20;
+    let heartbeat = time(&g::HEARTBEAT, d.heartbeat, 100)?;
+    let node_timeout = time(&g::NODE_TIMEOUT, d.node_timeout, 500)?;
+    if node_timeout < heartbeat * 2 {
+        return Err(Error::configuration(format!(
+            "{PLACE}.node_timeout_ms ({}) is less than two heartbeats ({} ms each): gateways would lose each other all the time. Raise it, or lower heartbeat_ms.",
+            node_timeout.as_millis(),
+            heartbeat.as_millis()
+        )));
+    }
     Ok(Settings {
         host: host(r, &d.host)?,
-        port: u16::try_from(r.count(&PORT, u64::from(d.port), (0, 65_535), "")?).unwrap_or(0),
-        app_id: r.text(&APP_ID, "")?,
-        key: r.text(&KEY, "")?,
-        secrets: list(r, &SECRETS)?.unwrap_or_default(),
+        port: u16::try_from(r.count(&g::PORT, u64::from(d.port), (0, 65_535), "")?).unwrap_or(0),
+        app_id: r.text(&g::APP_ID, "")?,
+        key: r.text(&g::KEY, "")?,
+        secrets: list(r, &g::SECRETS)?.unwrap_or_default(),
         encryption_master_key,
-        public_channels: patterns(r, &PUBLIC_CHANNELS)?.unwrap_or(d.public_channels),
-        public_by_mark: r.flag(&PUBLIC_BY_MARK, d.public_by_mark)?,
-        channels: patterns(r, &WS_CHANNELS)?.unwrap_or_default(),
-        allowed_origins: list(r, &ALLOWED_ORIGINS)?.unwrap_or_default(),
-        require_origin: r.flag(&REQUIRE_ORIGIN, d.require_origin)?,
-        trusted_proxies: list(r, &TRUSTED_PROXIES)?.unwrap_or_default(),
-        api_listen: listen(r, &API_LISTEN, d.api_listen)?,
-        ops_listen: listen(r, &OPS_LISTEN, d.ops_listen)?,
-        threads: number(&THREADS, d.threads, 1)?.min(256),
-        client_events: r.flag(&CLIENT_EVENTS, d.client_events)?,
-        recovery: r.flag(&RECOVERY, d.recovery)?,
-        activity_timeout: time(&ACTIVITY_TIMEOUT, d.activity_timeout, 1000)?,
-        pong_timeout: time(&PONG_TIMEOUT, d.pong_timeout, 100)?,
-        handshake_timeout: time(&HANDSHAKE_TIMEOUT, d.handshake_timeout, 100)?,
-        max_header: size(&MAX_HEADER, d.max_header, (512, mega(1)))?,
-        max_body: size(&MAX_BODY, d.max_body, (1024, mega(64)))?,
-        max_message: size(&MAX_MESSAGE, d.max_message, (512, mega(16)))?,
-        max_depth: number(&MAX_DEPTH, d.max_depth, 2)?.min(128),
-        messages_per_second: rate(&MESSAGES_PER_SECOND, d.messages_per_second)?,
-        message_burst: rate(&MESSAGE_BURST, d.message_burst)?,
-        client_events_per_second: rate(&CLIENT_EVENTS_PER_SECOND, d.client_events_per_second)?,
-        presence_joins: rate(&PRESENCE_JOINS, d.presence_joins)?,
-        presence_join_window: time(&PRESENCE_JOIN_WINDOW, d.presence_join_window, 1)?,
-        max_subscriptions: number(&MAX_SUBSCRIPTIONS, d.max_subscriptions, 1)?,
-        max_channels: number(&MAX_CHANNELS, d.max_channels, 1)?,
-        max_members: number(&MAX_MEMBERS, d.max_members, 1)?,
-        max_user_info: size(&MAX_USER_INFO, d.max_user_info, (0, mega(1)))?,
-        max_presence_bytes: size(&MAX_PRESENCE_BYTES, d.max_presence_bytes, (1024, mega(64)))?,
-        max_event: size(&MAX_EVENT, d.max_event, (256, mega(64)))?,
-        max_queue: size(&MAX_QUEUE, d.max_queue, (4096, mega(1024)))?,
-        max_connections: number(&MAX_CONNECTIONS, d.max_connections, 1)?,
+        public_channels: patterns(r, &g::PUBLIC_CHANNELS)?.unwrap_or(d.public_channels),
+        public_by_mark: r.flag(&g::PUBLIC_BY_MARK, d.public_by_mark)?,
+        channels: patterns(r, &g::WS_CHANNELS)?.unwrap_or_default(),
+        allowed_origins: list(r, &g::ALLOWED_ORIGINS)?.unwrap_or_default(),
+        require_origin: r.flag(&g::REQUIRE_ORIGIN, d.require_origin)?,
+        trusted_proxies: list(r, &g::TRUSTED_PROXIES)?.unwrap_or_default(),
+        api_listen: listen(r, &g::API_LISTEN, d.api_listen)?,
+        ops_listen: listen(r, &g::OPS_LISTEN, d.ops_listen)?,
+        threads: number(&g::THREADS, d.threads, 1)?.min(256),
+        client_events: r.flag(&g::CLIENT_EVENTS, d.client_events)?,
+        recovery: r.flag(&g::RECOVERY, d.recovery)?,
+        activity_timeout: time(&g::ACTIVITY_TIMEOUT, d.activity_timeout, 1000)?,
+        pong_timeout: time(&g::PONG_TIMEOUT, d.pong_timeout, 100)?,
+        handshake_timeout: time(&g::HANDSHAKE_TIMEOUT, d.handshake_timeout, 100)?,
+        max_header: size(&g::MAX_HEADER, d.max_header, (512, mega(1)))?,
+        max_body: size(&g::MAX_BODY, d.max_body, (1024, mega(64)))?,
+        max_message: size(&g::MAX_MESSAGE, d.max_message, (512, mega(16)))?,
+        max_depth: number(&g::MAX_DEPTH, d.max_depth, 2)?.min(128),
+        messages_per_second: rate(&g::MESSAGES_PER_SECOND, d.messages_per_second)?,
+        message_burst: rate(&g::MESSAGE_BURST, d.message_burst)?,
+        client_events_per_second: rate(&g::CLIENT_EVENTS_PER_SECOND, d.client_events_per_second)?,
+        presence_joins: rate(&g::PRESENCE_JOINS, d.presence_joins)?,
+        presence_join_window: time(&g::PRESENCE_JOIN_WINDOW, d.presence_join_window, 1)?,
+        max_subscriptions: number(&g::MAX_SUBSCRIPTIONS, d.max_subscriptions, 1)?,
+        max_channels: number(&g::MAX_CHANNELS, d.max_channels, 1)?,
+        max_members: number(&g::MAX_MEMBERS, d.max_members, 1)?,
+        max_user_info: size(&g::MAX_USER_INFO, d.max_user_info, (0, mega(1)))?,
+        max_presence_bytes: size(
+            &g::MAX_PRESENCE_BYTES,
+            d.max_presence_bytes,
+            (1024, mega(64)),
+        )?,
+        max_event: size(&g::MAX_EVENT, d.max_event, (256, mega(64)))?,
+        max_queue: size(&g::MAX_QUEUE, d.max_queue, (4096, mega(1024)))?,
+        max_connections: number(&g::MAX_CONNECTIONS, d.max_connections, 1)?,
         max_connections_per_address: number(
-            &MAX_CONNECTIONS_PER_ADDRESS,
+            &g::MAX_CONNECTIONS_PER_ADDRESS,
             d.max_connections_per_address,
             1,
         )?,
-        descriptor_reserve: number(&DESCRIPTOR_RESERVE, d.descriptor_reserve, 0)?,
-        cache_ttl: time(&CACHE_TTL, d.cache_ttl, 1)?,
-        max_cache: size(&MAX_CACHE, d.max_cache, (0, mega(65_536)))?,
-        presence_wait: time(&PRESENCE_WAIT, d.presence_wait, 0)?,
-        max_api_channels: number(&MAX_API_CHANNELS, d.max_api_channels, 1)?,
-        max_api_batch: number(&MAX_API_BATCH, d.max_api_batch, 1)?,
-        max_api_data: size(&MAX_API_DATA, d.max_api_data, (1, mega(64)))?,
-        api_clock_skew: time(&API_CLOCK_SKEW, d.api_clock_skew, 1000)?,
-        replays_per_minute: rate(&REPLAYS_PER_MINUTE, d.replays_per_minute)?,
+        descriptor_reserve: number(&g::DESCRIPTOR_RESERVE, d.descriptor_reserve, 0)?,
+        cache_ttl: time(&g::CACHE_TTL, d.cache_ttl, 1)?,
+        max_cache: size(&g::MAX_CACHE, d.max_cache, (0, mega(65_536)))?,
+        presence_wait: time(&g::PRESENCE_WAIT, d.presence_wait, 0)?,
+        max_api_channels: number(&g::MAX_API_CHANNELS, d.max_api_channels, 1)?,
+        max_api_batch: number(&g::MAX_API_BATCH, d.max_api_batch, 1)?,
+        max_api_data: size(&g::MAX_API_DATA, d.max_api_data, (1, mega(64)))?,
+        api_clock_skew: time(&g::API_CLOCK_SKEW, d.api_clock_skew, 1000)?,
+        position_ttl: time(&g::POSITION_TTL, d.position_ttl, 1000)?,
+        replay_window: time(&g::REPLAY_WINDOW, d.replay_window, 0)?,
+        replay_memory: size(&g::REPLAY_MEMORY, d.replay_memory, (0, mega(65_536)))?,
+        replay_scans: number(&g::REPLAY_SCANS, d.replay_scans, 1)?,
+        replay_scan_records: number(&g::REPLAY_SCAN_RECORDS, d.replay_scan_records, 1)?,
+        replay_scan_bytes: size(
+            &g::REPLAY_SCAN_BYTES,
+            d.replay_scan_bytes,
+            (1024, mega(1024)),
+        )?,
+        replay_scan_time: time(&g::REPLAY_SCAN_TIME, d.replay_scan_time, 1)?,
+        topic_refresh: time(&g::TOPIC_REFRESH, d.topic_refresh, 100)?,
+        heartbeat,
+        node_timeout,
+        drain_members: time(&g::DRAIN_MEMBERS, d.drain_members, 0)?,
+        replays_per_minute: rate(&g::REPLAYS_PER_MINUTE, d.replays_per_minute)?,
     })
 }
 
@@ -250,7 +221,7 @@ pub(super) fn master_key(sources: &Sources<'_>) -> Result<Option<MasterKey>> {
 
 /// The whole of what stands between brackets and a name without them is a host.
 fn host(reader: &Reader<'_>, default: &str) -> Result<String> {
-    let (host, place) = reader.text_at(&HOST, default)?;
+    let (host, place) = reader.text_at(&g::HOST, default)?;
     let bare = host
         .strip_prefix('[')
         .and_then(|h| h.strip_suffix(']'))

@@ -7,6 +7,7 @@
 mod addresses;
 mod clients;
 mod gateway;
+mod gateway_keys;
 mod host;
 mod keys;
 mod properties;

@@ -104,6 +104,10 @@ fn what_is_wrong_is_named_and_secrets_are_not_shown() {
         (r#"{"activity_timeout_ms":0}"#, &["1000"]),
         (r#"{"public_channels":["a\u0007b"]}"#, &["public_channels"]),
         (r#"{"secrets":{"a":"b"}}"#, &["secrets"]),
+        (
+            r#"{"heartbeat_ms":2000,"node_timeout_ms":3000}"#,
+            &["node_timeout_ms", "two heartbeats"],
+        ),
         (r#""x""#, &["array of settings"]),
     ] {
         says(gateway("{}", given, &[]), parts);

@@ -9,8 +9,6 @@ mod frames;
 mod fuzz;
 mod life;
 mod kafka;
-mod kafka;
-mod life;
 mod nodes;
 mod recovery;
 mod settings;
