@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! php/          the binding: the only place that knows PHP
+//!  ├ gateway    the WebSocket server: sockets in front, Kafka behind
 //!  └ worker     the loop of a consumer, generic over where records come from and who handles them
 //!     └ dispatch    which callback gets a record
 //!        └ kafka        librdkafka: producer clients, the consumer, topics, the embedded broker
 //!           ├ spool         messages Kafka did not take, on disk
-//!           ├ record, loop_guard    a message with its bytes, and the one in hand
+//!           ├ record, loop_guard, sealed    a message with its bytes, the one in hand, what is encrypted
 //!           └ message, topic, ids, config, error, log, clock, process    what everything stands on
 //! ```
 //!
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod error;
+pub mod gateway;
 pub mod ids;
 pub mod kafka;
 pub mod log;
@@ -27,6 +29,7 @@ pub mod php;
 pub mod process;
 pub mod record;
 pub mod retry;
+pub mod sealed;
 pub mod spool;
 pub mod topic;
 pub mod worker;

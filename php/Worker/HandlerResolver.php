@@ -70,6 +70,14 @@ final class HandlerResolver
     }
 
     /**
+     * Whether the application has something of its own for messages.
+     */
+    public function hasHandlers(?string $class): bool
+    {
+        return $class !== null || $this->list('handlers') !== [];
+    }
+
+    /**
      * Says in words what resolve() decides.
      */
     public function describe(?string $class): string

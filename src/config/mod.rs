@@ -6,6 +6,8 @@
 
 mod addresses;
 mod clients;
+mod gateway;
+mod gateway_keys;
 mod host;
 mod keys;
 mod properties;
@@ -23,6 +25,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use gateway::GatewayConfig;
 pub use host::{host_config, HostConfig};
 pub use properties::{is_secret, Properties};
 pub(crate) use spelling::nearest;
@@ -98,6 +101,8 @@ pub struct BrokerConfig {
     pub brokers: String,
     /// From channels to topics.
     pub topics: Arc<TopicMap>,
+    /// Encrypts what goes to encrypted channels; `None`: only what is encrypted already may go there.
+    pub encryption: Option<crate::gateway::protocol::encrypted::MasterKey>,
     /// `group.id`.
     pub consumer_group: String,
     /// `group.instance.id`, for static membership.

@@ -1,14 +1,16 @@
 //! From the layers to a [`BrokerConfig`].
 
 use super::addresses::addresses;
-use super::host::{is_kafka_driver, select};
+use super::gateway;
+use super::host::{is_kafka_driver, select, top};
 use super::keys::{self as k, ignored};
 use super::properties::{collect, Client};
 use super::reader::Reader;
-use super::sources::Sources;
+use super::sources::{ArrayLayer, Origin, Sources};
 use super::value::{wrong, Value};
 use super::{security, topics, Acks, BrokerConfig, Delivery, Layers};
 use crate::error::{Error, Result};
+use crate::gateway::protocol::encrypted::MasterKey;
 use crate::topic::validate_topic;
 use std::sync::Arc;
 
@@ -55,6 +57,7 @@ impl BrokerConfig {
             name,
             brokers: addresses(r)?,
             topics,
+            encryption: encryption(r, layers)?,
             consumer_group: group(r)?,
             group_instance_id: r.optional_text(&k::GROUP_INSTANCE_ID)?,
             sync: r.choice(&k::PRODUCE, &[("async", false), ("sync", true)], false)?,
@@ -115,6 +118,20 @@ fn check_driver(reader: &Reader<'_>) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The key may stand with the gateway's settings, where it belongs, or with the broker's.
+fn encryption<'a>(reader: &mut Reader<'a>, layers: &Layers<'a>) -> Result<Option<MasterKey>> {
+    let gateway = gateway::members(top(layers.configured)?);
+    reader.sources.arrays.extend(gateway.map(|map| ArrayLayer {
+        map,
+        origin: Origin::Gateway,
+    }));
+    let key = gateway::master_key(&reader.sources);
+    if gateway.is_some() {
+        reader.sources.arrays.pop();
+    }
+    key
 }
 
 fn group(reader: &Reader<'_>) -> Result<String> {

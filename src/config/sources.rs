@@ -19,6 +19,10 @@ pub(super) enum Origin<'a> {
     Broker(&'a str),
     /// Top level of `realtime`: for all brokers.
     Top,
+    /// The array given to the Gateway.
+    GatewayConstructor,
+    /// `realtime.gateway`
+    Gateway,
 }
 
 impl Origin<'_> {
@@ -28,13 +32,15 @@ impl Origin<'_> {
             Self::Constructor => "the array given to the Broker".to_owned(),
             Self::Broker(name) => format!("realtime.brokers.{name}"),
             Self::Top => "realtime".to_owned(),
+            Self::GatewayConstructor => "the array given to the Gateway".to_owned(),
+            Self::Gateway => "realtime.gateway".to_owned(),
         }
     }
 
     /// What errors call one of its keys.
     pub fn key(self, key: &str) -> String {
         match self {
-            Self::Constructor => format!("'{key}' in the array given to the Broker"),
+            Self::Constructor | Self::GatewayConstructor => format!("'{key}' in {}", self.array()),
             _ => format!("{}.{key}", self.array()),
         }
     }

@@ -1,7 +1,7 @@
 //! The binding: registers the classes and converts between PHP and the core. The only place that knows PHP.
 //!
 //! ```text
-//! realtime broker message embedded admin    one file for each class
+//! realtime broker message embedded admin gateway    one file (or folder) for each class
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
 //! publish batch consume handler retry letter position report    what the methods of Broker and Realtime do
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
@@ -21,6 +21,7 @@ mod contract;
 mod debug;
 mod embedded;
 mod exceptions;
+mod gateway;
 mod gc;
 mod handler;
 pub mod json;
@@ -174,6 +175,7 @@ pub fn get_module(module: ModuleBuilder) -> ModuleBuilder {
         .class::<realtime::Realtime>()
         .class::<embedded::EmbeddedBroker>()
         .class::<admin::Admin>()
+        .class::<gateway::Gateway>()
         .request_startup_function(lifecycle::request_begins)
         .request_shutdown_function(lifecycle::request_ends)
         .shutdown_function(lifecycle::process_ends)

@@ -5,6 +5,7 @@
 #   tests/support/test.sh rust     the core's Rust tests, which need no PHP
 #   tests/support/test.sh php      PHPUnit: unit tests without the extension, then everything on the embedded broker
 #   tests/support/test.sh kafka    PHPUnit against a real Apache Kafka, started here and stopped again
+#   tests/support/test.sh browser  pusher-js and laravel-echo in Chromium, and Node, against the gateway
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -85,6 +86,10 @@ test_both_brokers() {
     [ "$status" -eq 0 ] || exit "$status"
 }
 
+test_browser() {
+    stage "pusher-js and laravel-echo in Chromium against the gateway" tests/support/browser.sh
+}
+
 case "${1:-all}" in
     all)
         tools/setup.sh test
@@ -95,6 +100,7 @@ case "${1:-all}" in
         test_without_extension
         start_kafka
         test_both_brokers
+        test_browser
         say "Everything passed in $SECONDS s."
         ;;
     rust) test_rust ;;
@@ -108,5 +114,6 @@ case "${1:-all}" in
         start_kafka
         test_kafka
         ;;
-    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|rust|php|kafka" ;;
+    browser) test_browser ;;
+    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|rust|php|kafka|browser" ;;
 esac

@@ -32,6 +32,8 @@ impl Conf {
             let conf = sys::rd_kafka_conf_new();
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
             super::resolve::attach(conf);
+            #[cfg(test)]
+            super::cut::attach(conf);
             Self(conf)
         }
     }

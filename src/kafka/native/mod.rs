@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 mod conf;
+#[cfg(test)]
+pub(crate) mod cut;
 mod errors;
 mod metadata;
 mod partitions;

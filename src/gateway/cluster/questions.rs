@@ -1,0 +1,109 @@
+//! Questions that were put to all gateways, until every one has answered or the time is over.
+
+use std::collections::HashSet;
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::gateway::question::Answer;
+
+/// How long answers are waited for.
+pub(super) const BOUND: Duration = Duration::from_secs(2);
+/// Channels and connections in one record.
+const AT_ONCE: usize = 500;
+
+struct Open {
+    id: u64,
+    until: u64,
+    missing: HashSet<String>,
+    answer: Answer,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Questions {
+    open: Vec<Open>,
+    last: u64,
+}
+
+impl Questions {
+    /// One more: its number. `own` is what this gateway answers, `others` who else is to.
+    pub fn put(
+        &mut self,
+        own: Answer,
+        others: HashSet<String>,
+        reply: oneshot::Sender<Answer>,
+        now: u64,
+    ) -> u64 {
+        self.last += 1;
+        let open = Open {
+            id: self.last,
+            until: now + u64::try_from(BOUND.as_millis()).unwrap_or(0),
+            missing: others,
+            answer: own,
+            reply,
+        };
+        self.open.push(open);
+        self.settle(now);
+        self.last
+    }
+
+    /// Somebody answers.
+    pub fn answered(&mut self, from: &str, id: u64, last: bool, answer: Answer, now: u64) {
+        let open = self.open.iter_mut().find(|open| open.id == id);
+        if let Some(open) = open.filter(|open| open.missing.contains(from)) {
+            open.answer = std::mem::take(&mut open.answer).merge(answer);
+            if last {
+                open.missing.remove(from);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Nobody waits for a node that is gone.
+    pub fn gone(&mut self, node: &str, now: u64) {
+        for open in &mut self.open {
+            open.missing.remove(node);
+        }
+        self.settle(now);
+    }
+
+    /// Gives out what is complete, and what will not be.
+    pub fn settle(&mut self, now: u64) {
+        let (done, open) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|open| open.missing.is_empty() || now >= open.until);
+        self.open = open;
+        let done: Vec<Open> = done;
+        for one in done {
+            // Who asked may have gone.
+            let _ = one.reply.send(one.answer);
+        }
+    }
+}
+
+/// An answer in parts that fit into records.
+pub(super) fn parts(mut answer: Answer) -> Vec<Answer> {
+    let mut parts = Vec::new();
+    let mut connections = std::mem::take(&mut answer.connections).into_iter();
+    let mut channels = std::mem::take(&mut answer.channels).into_iter();
+    loop {
+        let part = Answer {
+            channels: channels.by_ref().take(AT_ONCE).collect(),
+            connections: connections.by_ref().take(AT_ONCE).collect(),
+            count: 0,
+        };
+        if part.channels.is_empty() && part.connections.is_empty() {
+            break;
+        }
+        parts.push(part);
+    }
+    // What is only counted goes with the last.
+    match parts.last_mut() {
+        Some(last) => last.count = answer.count,
+        None => parts.push(answer),
+    }
+    parts
+}

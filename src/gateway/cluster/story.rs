@@ -1,0 +1,194 @@
+//! Three gateways as three processes: one is killed, one is stopped and continued, one is cut off from Kafka. Presence has to be right
+//! on the others within the bound, and right on it afterwards.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::gateway::tests_kafka::{brokers, config, unique, Node};
+use crate::kafka::native::cut;
+
+const CHANNEL: &str = "presence-story";
+/// Silence, heartbeat, and some air for a busy machine.
+const BOUND: Duration = Duration::from_secs(10 + 2 + 2);
+
+/// A gateway in a process of its own: this test binary, told to run `one_gateway` alone.
+struct Other {
+    child: Child,
+    /// What it last said: when, and its line.
+    said: Arc<Mutex<(Instant, String)>>,
+}
+
+impl Other {
+    fn start(brokers: &str, prefix: &str, user: &str) -> Self {
+        let binary = std::env::current_exe().expect("a path");
+        let mut child = Command::new(binary)
+            .args([
+                "gateway::cluster::story::one_gateway",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env("REALTIME_STORY_BROKERS", brokers)
+            .env("REALTIME_STORY_PREFIX", prefix)
+            .env("REALTIME_STORY_USER", user)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process");
+        let lines = BufReader::new(child.stdout.take().expect("its output"));
+        let said = Arc::new(Mutex::new((Instant::now(), String::new())));
+        let own = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                if let Some(line) = line.strip_prefix("story: ") {
+                    *own.lock() = (Instant::now(), line.to_owned());
+                }
+            }
+        });
+        Self { child, said }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([name, &self.child.id().to_string()])
+            .status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Tells it to cut itself off from Kafka, or to come back.
+    fn tell(&mut self, word: &str) {
+        let input = self.child.stdin.as_mut().expect("its input");
+        writeln!(input, "{word}").expect("it listens");
+    }
+
+    /// Waits until it says this; how long that took.
+    fn expect(&self, what: &str, bound: Duration) -> Duration {
+        let begun = Instant::now();
+        loop {
+            let (when, line) = self.said.lock().clone();
+            if when > begun && line == what {
+                return begun.elapsed();
+            }
+            assert!(
+                begun.elapsed() < bound,
+                "wanted {what:?}, it says {line:?} ({:?} ago)",
+                when.elapsed()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // It may be stopped: SIGKILL reaches it all the same. It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Not a test: a gateway that says who is there, until its input ends.
+#[test]
+#[ignore = "run by the story, as a process"]
+fn one_gateway() {
+    let read = |name: &str| std::env::var(name).unwrap_or_default();
+    let (brokers, user) = (read("REALTIME_STORY_BROKERS"), read("REALTIME_STORY_USER"));
+    if brokers.is_empty() {
+        return;
+    }
+    cut::enable();
+    let config = config(&brokers, &read("REALTIME_STORY_PREFIX"));
+    let node = Node::start(&config);
+    let socket = format!("{}.{}", std::process::id(), 1);
+    node.join(CHANNEL, &socket, &user);
+    std::thread::spawn(|| {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            match line.as_str() {
+                "cut" => cut::off(),
+                "join" => cut::on(),
+                _ => std::process::exit(0),
+            }
+        }
+        std::process::exit(0);
+    });
+    loop {
+        let mut all = node.members(CHANNEL);
+        all.push(user.clone());
+        all.sort_unstable();
+        let ready = match node.kafka.cluster().ready() {
+            Ok(()) => "ready",
+            Err(_) => "not ready",
+        };
+        let mut out = std::io::stdout();
+        writeln!(out, "story: {} {ready}", all.join(",")).expect("somebody reads");
+        out.flush().expect("somebody reads");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn told(what: &str, time: Duration) {
+    let line = format!("story: {what} after {time:.1?}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+#[test]
+fn one_is_killed_one_is_stopped_and_one_is_cut_off() {
+    // The embedded broker has its own test of a node that leaves; here Kafka is real, where there is one.
+    let brokers = brokers().pop().expect("one");
+    let prefix = unique("story");
+    let mut a = Other::start(&brokers, &prefix, "ann");
+    let b = Other::start(&brokers, &prefix, "bob");
+    let c = Other::start(&brokers, &prefix, "cy");
+    let all = "ann,bob,cy ready";
+    for node in [&a, &b, &c] {
+        let time = node.expect(all, Duration::from_secs(30));
+        told("all three see each other", time);
+    }
+
+    // Stopped: the others miss it, and it has done nothing wrong when it goes on.
+    b.signal("-STOP");
+    for node in [&a, &c] {
+        let time = node.expect("ann,cy ready", BOUND);
+        told("SIGSTOP: the stopped one is gone", time);
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    b.signal("-CONT");
+    for node in [&a, &b, &c] {
+        let time = node.expect(all, Duration::from_secs(8));
+        told("SIGCONT: presence is right", time);
+    }
+
+    // Cut off: the others miss it; it keeps what it had, and is not ready.
+    a.tell("cut");
+    for node in [&b, &c] {
+        let time = node.expect("bob,cy ready", BOUND);
+        told("cut off: gone on the others", time);
+    }
+    let time = a.expect("ann,bob,cy not ready", BOUND);
+    told("cut off: frozen and not ready itself", time);
+    std::thread::sleep(Duration::from_secs(3));
+    a.expect("ann,bob,cy not ready", Duration::from_secs(1));
+    a.tell("join");
+    for node in [&a, &b, &c] {
+        let time = node.expect(all, Duration::from_secs(20));
+        told("connected again: presence is right", time);
+    }
+
+    // Killed.
+    c.signal("-KILL");
+    for node in [&a, &b] {
+        let time = node.expect("ann,bob ready", BOUND);
+        told("SIGKILL: gone", time);
+    }
+    // Its successor is another node.
+    let c = Other::start(&brokers, &prefix, "cy");
+    for node in [&a, &b, &c] {
+        let time = node.expect(all, Duration::from_secs(30));
+        told("started again: presence is right", time);
+    }
+}

@@ -1,0 +1,228 @@
+//! Gateways that talk over a broker: presence, client events, webhooks, questions, the HTTP API's events.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::gateway::feed::positions::Part;
+use crate::gateway::feed::{Feed, Manner, Sink};
+use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
+
+/// Hears the control topics beside the gateways.
+struct Ear(Mutex<mpsc::Sender<(Purpose, String)>>);
+
+impl Sink for Ear {
+    fn began(&self, _: &Part, _: i64, _: i64) {}
+    fn ended(&self, _: &Part) {}
+    fn broadcast(&self, broadcast: &Arc<crate::gateway::broadcast::Broadcast>, _: i64, _: bool) {
+        let text = format!(
+            "{} {} {} {:?}",
+            broadcast.channel,
+            broadcast.event,
+            String::from_utf8_lossy(&broadcast.data),
+            (broadcast.exact, broadcast.except.map(|id| id.to_string()))
+        );
+        let _ = self.0.lock().send((Purpose::Channels, text));
+    }
+    fn control(&self, control: &Control<'_>) {
+        let value = String::from_utf8_lossy(control.value).into_owned();
+        let _ = self.0.lock().send((control.purpose, value));
+    }
+}
+
+fn listen(config: &Arc<BrokerConfig>) -> (Feed, mpsc::Receiver<(Purpose, String)>) {
+    let (sender, receiver) = mpsc::channel();
+    let feed = Feed::start(
+        config,
+        Manner::default(),
+        Arc::default(),
+        Arc::default(),
+        Arc::new(Ear(Mutex::new(sender))),
+    )
+    .expect("a feed");
+    assert!(feed.fill(Duration::from_secs(20)));
+    (feed, receiver)
+}
+
+#[test]
+fn presence_is_the_same_on_all_gateways() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("presence"));
+        let a = Node::start(&config);
+        a.settle();
+        a.join("presence-x", "1.1", "ann");
+        let began = Instant::now();
+        let b = Node::start(&config);
+        b.settle();
+        assert!(began.elapsed() < Duration::from_secs(10));
+        assert_eq!(b.members("presence-x"), ["ann"], "on {brokers}");
+        let c = Node::start(&config);
+        c.settle();
+        let began = Instant::now();
+        b.join("presence-x", "2.2", "bob");
+        for node in [&a, &c] {
+            until("bob is seen", || {
+                node.members("presence-x").contains(&"bob".to_owned())
+            });
+        }
+        assert!(began.elapsed() < Duration::from_secs(2));
+        assert_eq!(c.members("presence-x"), ["ann", "bob"]);
+        b.leave("presence-x", "2.2");
+        until("bob is gone", || c.members("presence-x") == ["ann"]);
+        assert!(a.kafka.cluster().ready().is_ok());
+        // In order: goodbye, five seconds, gone.
+        a.kafka.drain();
+        a.leave("presence-x", "1.1");
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(c.members("presence-x"), ["ann"]);
+        until("ann is gone", || c.members("presence-x").is_empty());
+        assert_eq!(c.hub.counters().nodes.get(), 1);
+        for node in [a, b, c] {
+            node.kafka.stop();
+        }
+    }
+}
+
+#[test]
+fn client_events_go_where_somebody_listens_and_webhooks_are_told_once() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("client"));
+        let (a, b) = (Node::start(&config), Node::start(&config));
+        a.settle();
+        b.settle();
+        let (feed, heard) = listen(&config);
+        let data = RawValue::from_string("{\"x\":1}".to_owned()).expect("JSON");
+        let cluster = a.kafka.cluster();
+        cluster.client_event("private-x", "client-nobody", &data, None);
+        b.kafka.cluster().occupied("private-x", 2);
+        a.kafka.cluster().occupied("private-x", 1);
+        b.join("presence-y", "2.2", "bob");
+        std::thread::sleep(Duration::from_millis(500));
+        cluster.client_event("private-x", "client-heard", &data, None);
+        std::thread::sleep(Duration::from_millis(1500));
+        let all: Vec<(Purpose, String)> = heard.try_iter().collect();
+        let of = |purpose| {
+            let some = all.iter().filter(move |(other, _)| *other == purpose);
+            some.map(|(_, text)| text.as_str()).collect::<Vec<_>>()
+        };
+        let client = of(Purpose::Client);
+        assert_eq!(client.len(), 1, "{client:?}");
+        assert!(client[0].contains("client-heard"));
+        let events: Vec<String> = of(Purpose::Events)
+            .into_iter()
+            .map(|text| {
+                let message = crate::record::Message::from_envelope(text.as_bytes());
+                let message = message.expect("an envelope");
+                let event = message.event().unwrap_or_default();
+                format!("{} {event}", message.channel().unwrap_or_default())
+            })
+            .collect();
+        assert_eq!(
+            events,
+            [
+                "private-x channel_occupied",
+                "presence-y member_added",
+                "presence-y channel_occupied"
+            ]
+        );
+        a.kafka.stop();
+        b.kafka.stop();
+        feed.stop();
+    }
+}
+
+#[test]
+fn forged_records_change_nothing() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("forged"));
+        let a = Node::start(&config);
+        a.settle();
+        let keys = Keys::new(
+            &["another application's secret, 32 chars"],
+            "toporia_realtime control",
+        );
+        let topics = topics_of(&config);
+        let record = wire::Record {
+            node: "00000000-evil".to_owned(),
+            sequence: 1,
+            body: wire::Body::Hello,
+        };
+        let value = record.seal(&topics.presence, &keys).expect("JSON");
+        let sender = Sender::start(&config);
+        sender.raw(&topics.presence, &value);
+        sender.raw(&topics.presence, b"rubbish");
+        sender.raw(&topics.client, b"");
+        until("they are counted", || {
+            a.hub.counters().forged_control.get() == 3
+        });
+        assert_eq!(a.hub.counters().nodes.get(), 0);
+        a.kafka.stop();
+    }
+}
+
+#[test]
+fn events_of_the_http_api_go_through_kafka() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("api"));
+        let a = Node::start(&config);
+        let (feed, heard) = listen(&config);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let event = |channel: &str| ApiEvent {
+            channel: channel.to_owned(),
+            event: "created".to_owned(),
+            data: RawValue::from_string("{\"a\":\"b\"}".to_owned()).expect("JSON"),
+            except: "12.34".parse().ok(),
+        };
+        let events = vec![event("private-user.1"), event("public.news")];
+        let sent = runtime.block_on(a.kafka.cluster().publish(events));
+        assert_eq!(sent, Ok(()), "on {brokers}");
+        let mut all = Vec::new();
+        until("both", || {
+            let channels = heard.try_iter().filter(|(p, _)| *p == Purpose::Channels);
+            all.extend(channels.map(|(_, text)| text));
+            all.len() == 2
+        });
+        all.sort_unstable();
+        let line =
+            |channel: &str| format!(r#"{channel} created "{{\"a\":\"b\"}}" (true, Some("12.34"))"#);
+        assert_eq!(all, [line("private-user.1"), line("public.news")]);
+        // A name that cannot be is refused before anything is sent.
+        let events = vec![event("private-user.1"), event("")];
+        assert!(runtime.block_on(a.kafka.cluster().publish(events)).is_err());
+        a.kafka.stop();
+        feed.stop();
+    }
+}
+
+#[test]
+fn questions_are_put_to_all() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("ask"));
+        let (a, b) = (Node::start(&config), Node::start(&config));
+        a.settle();
+        b.settle();
+        until("they know each other", || {
+            a.hub.counters().nodes.get() == 1 && b.hub.counters().nodes.get() == 1
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let began = Instant::now();
+        let question = Question::Channels {
+            prefix: String::new(),
+        };
+        let answer = runtime.block_on(a.kafka.cluster().ask(question));
+        // Both answered, or it would have waited for the whole time.
+        assert!(began.elapsed() < Duration::from_millis(1500));
+        assert_eq!(answer, Answer::default());
+        b.kafka.stop();
+        a.kafka.stop();
+    }
+}

@@ -1,0 +1,136 @@
+//! Channels and users over all gateways together: what was first and what was last, for webhooks.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::gateway::protocol::frame::Member;
+use crate::gateway::protocol::SocketId;
+
+/// What happened to a channel or a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// The first socket came.
+    Occupied,
+    /// The last one went.
+    Vacated,
+    /// A user's first socket came.
+    MemberAdded,
+    /// A user's last socket went.
+    MemberRemoved,
+}
+
+impl What {
+    /// Pusher's name of the webhook.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Occupied => "channel_occupied",
+            Self::Vacated => "channel_vacated",
+            Self::MemberAdded => "member_added",
+            Self::MemberRemoved => "member_removed",
+        }
+    }
+}
+
+/// One event for webhooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    /// What.
+    pub what: What,
+    /// Where.
+    pub channel: String,
+    /// Who.
+    pub user: Option<String>,
+    /// The same on every gateway, so that it is told once: a hash of what happened and of its cause.
+    pub id: String,
+}
+
+impl Happening {
+    fn new(what: What, channel: &str, user: Option<&str>, cause: &str) -> Self {
+        let mut hash = Sha256::new();
+        for part in [what.as_str(), channel, user.unwrap_or_default(), cause] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self {
+            what,
+            channel: channel.to_owned(),
+            user: user.map(str::to_owned),
+            id: hex::encode(&hash.finalize()[..16]),
+        }
+    }
+}
+
+/// The counts.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    /// Nodes with sockets on a channel.
+    nodes: HashMap<String, usize>,
+    /// Sockets of a user on a channel.
+    seats: HashMap<(String, String), usize>,
+}
+
+impl Totals {
+    /// One node more has sockets there.
+    pub fn occupy(&mut self, channel: &str, cause: &str) -> Option<Happening> {
+        let count = self.nodes.entry(channel.to_owned()).or_default();
+        *count += 1;
+        (*count == 1).then(|| Happening::new(What::Occupied, channel, None, cause))
+    }
+
+    /// One node less.
+    pub fn vacate(&mut self, channel: &str, cause: &str) -> Option<Happening> {
+        let count = self.nodes.get_mut(channel)?;
+        *count -= 1;
+        if *count > 0 {
+            return None;
+        }
+        self.nodes.remove(channel);
+        Some(Happening::new(What::Vacated, channel, None, cause))
+    }
+
+    /// One seat more.
+    pub fn add_seat(&mut self, channel: &str, user: &str, cause: &str) -> Option<Happening> {
+        let key = (channel.to_owned(), user.to_owned());
+        let count = self.seats.entry(key).or_default();
+        *count += 1;
+        (*count == 1).then(|| Happening::new(What::MemberAdded, channel, Some(user), cause))
+    }
+
+    /// One seat less.
+    pub fn remove_seat(&mut self, channel: &str, user: &str, cause: &str) -> Option<Happening> {
+        let key = (channel.to_owned(), user.to_owned());
+        let count = self.seats.get_mut(&key)?;
+        *count -= 1;
+        if *count > 0 {
+            return None;
+        }
+        self.seats.remove(&key);
+        Some(Happening::new(
+            What::MemberRemoved,
+            channel,
+            Some(user),
+            cause,
+        ))
+    }
+
+    /// All that a node had is gone.
+    pub fn clear(
+        &mut self,
+        seats: &HashMap<String, HashMap<SocketId, Member>>,
+        channels: &HashMap<String, usize>,
+        cause: &str,
+    ) -> Vec<Happening> {
+        let mut happened = Vec::new();
+        for (channel, room) in seats {
+            for member in room.values() {
+                happened.extend(self.remove_seat(channel, &member.user_id, cause));
+            }
+        }
+        for channel in channels.keys() {
+            happened.extend(self.vacate(channel, cause));
+        }
+        happened
+    }
+}

@@ -1,0 +1,186 @@
+//! What a client wants, done: pings, sign-in, client events, recovery; subscriptions have a file of their own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+
+use super::action::{action, Action};
+use super::limits::{Bucket, Window};
+use super::socket::Socket;
+use crate::gateway::hub::{Channel, Hub};
+use crate::gateway::protocol::frame::{self, Member, SignIn};
+use crate::gateway::protocol::{auth, Close, Name};
+use crate::gateway::seam::{BoxFuture, Replay};
+
+/// A connection's client: what it is allowed and what it waits for.
+pub(super) struct Client {
+    pub hub: Arc<Hub>,
+    pub socket: Arc<Socket>,
+    frames: Bucket,
+    told: Bucket,
+    pub joins: Window,
+    /// Who it is on presence channels without data of their own.
+    pub signed_in: Option<Member>,
+    /// Presence channels that wait for the other gateways to be heard.
+    pub waiting_joins: Vec<(String, Member)>,
+    pub waiting: Option<BoxFuture<()>>,
+    /// Tokens that the client brought, until it subscribes.
+    pub tokens: BTreeMap<String, String>,
+    /// Recoveries that wait for their turn.
+    pub replays: VecDeque<(Arc<Channel>, String)>,
+    pub replaying: Option<(Arc<Channel>, BoxFuture<Replay>)>,
+    pub finished: Option<Replay>,
+    pub waited: bool,
+    pub scans: Window,
+    /// Channels whose position the client has to be told.
+    pub dirty: Vec<Arc<Channel>>,
+    pub refreshed: Instant,
+}
+
+impl Client {
+    pub fn new(hub: Arc<Hub>, socket: Arc<Socket>, now: Instant) -> Self {
+        let settings = hub.settings();
+        let events = settings.client_events_per_second;
+        Self {
+            frames: Bucket::new(settings.messages_per_second, settings.message_burst, now),
+            told: Bucket::new(events, events, now),
+            joins: Window::default(),
+            signed_in: None,
+            waiting_joins: Vec::new(),
+            waiting: None,
+            tokens: BTreeMap::new(),
+            replays: VecDeque::new(),
+            replaying: None,
+            finished: None,
+            waited: false,
+            scans: Window::default(),
+            dirty: Vec::new(),
+            refreshed: now,
+            hub,
+            socket,
+        }
+    }
+
+    /// Counts a frame of the client.
+    pub fn count_frame(&mut self, now: Instant) -> Result<(), Close> {
+        self.hub.counters().messages_received.add_one();
+        if self.frames.take(now) {
+            Ok(())
+        } else {
+            Err(Close::OverCapacity)
+        }
+    }
+
+    /// Does what a text asks for.
+    pub fn act(&mut self, text: &str, now: Instant) {
+        match action(text, self.hub.settings().max_depth) {
+            Action::Ping => self.tell(frame::connection_event("pusher:pong", b"{}")),
+            Action::Pong => {}
+            Action::Subscribe(wanted) => self.subscribe(&wanted, now),
+            Action::Unsubscribe(channel) => self.unsubscribe(&channel),
+            Action::SignIn(user) => self.sign_in(&user),
+            Action::Resume(tokens) => self.resume(tokens),
+            Action::ClientEvent {
+                event,
+                channel,
+                data,
+            } => self.client_event(&event, &channel, data, now),
+            Action::Reserved => {
+                self.hub.counters().reserved_events.add_one();
+                self.complain(Close::Policy, "This event name is the server's.");
+            }
+            Action::Nonsense(why) => self.complain(Close::Policy, why),
+        }
+    }
+
+    /// Answers a WebSocket ping.
+    pub fn pong(&self, payload: &[u8]) {
+        let mut pong = Vec::with_capacity(payload.len() + 2);
+        frame::header(&mut pong, 0xA, payload.len());
+        pong.extend_from_slice(payload);
+        self.tell(pong.into());
+    }
+
+    /// The client closes, with or without a code.
+    pub fn closed_by(&mut self, _code: Option<u16>) {
+        self.waiting_joins.clear();
+        self.replays.clear();
+    }
+
+    pub fn tell(&self, frame: bytes::Bytes) {
+        self.socket.push(frame);
+    }
+
+    fn complain(&self, close: Close, why: &str) {
+        self.hub.counters().messages_refused.add_one();
+        self.tell(frame::error(close.code(), why));
+    }
+
+    fn sign_in(&mut self, user: &SignIn<'_>) {
+        let settings = Arc::clone(self.hub.settings());
+        let text = auth::user_text(self.socket.id, &user.user_data);
+        if !auth::is_authorized(&settings.key, &settings.secrets, &text, &user.auth) {
+            self.complain(
+                Close::Unauthorized,
+                "The signature of the sign-in is wrong.",
+            );
+            return;
+        }
+        let Some(id) = frame::signed_in_user(&user.user_data) else {
+            self.complain(
+                Close::Unauthorized,
+                "The user's data needs an id, a string that is not empty.",
+            );
+            return;
+        };
+        if !self.hub.sign_in(&self.socket, &id) {
+            self.complain(Close::Unauthorized, "This connection is signed in already.");
+            return;
+        }
+        self.signed_in = Some(Member {
+            user_info: frame::user_info(&user.user_data, settings.max_user_info),
+            user_id: id,
+        });
+        let data = [
+            b"{\"user_data\":".as_slice(),
+            &frame::quoted(&user.user_data),
+            b"}",
+        ]
+        .concat();
+        let data = frame::quoted(&String::from_utf8_lossy(&data));
+        self.tell(frame::connection_event("pusher:signin_success", &data));
+    }
+
+    fn client_event(&mut self, event: &str, channel: &str, data: Option<&RawValue>, now: Instant) {
+        let refused = if !self.hub.settings().client_events {
+            Some((
+                Close::ClientEventRate,
+                "Client events are switched off (realtime.gateway.client_events).",
+            ))
+        } else if !Name::parse(channel).is_some_and(|name| name.takes_client_events()) {
+            Some((
+                Close::ClientEventRate,
+                "Client events go to private and presence channels only.",
+            ))
+        } else if self.socket.channel(channel).is_none() {
+            Some((
+                Close::ClientEventRate,
+                "Client events go to channels that are subscribed only.",
+            ))
+        } else if !self.told.take(now) {
+            Some((Close::ClientEventRate, Close::ClientEventRate.reason()))
+        } else {
+            None
+        };
+        if let Some((close, why)) = refused {
+            self.hub.counters().client_events_refused.add_one();
+            self.complain(close, why);
+            return;
+        }
+        if let Some(found) = self.socket.channel(channel) {
+            self.hub.client_event(&self.socket, &found, event, data);
+        }
+    }
+}

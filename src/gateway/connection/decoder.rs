@@ -1,0 +1,163 @@
+//! WebSocket frames of a client, from bytes to messages, within bounds. Keeps no memory between messages.
+
+use std::io::Cursor;
+
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+
+use crate::gateway::protocol::Close;
+
+/// Longest head of a frame: two bytes, eight of length, four of mask.
+const MAX_HEAD: usize = 14;
+/// Longest payload of a control frame.
+const MAX_CONTROL: u64 = 125;
+
+/// What a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A whole text message.
+    Text(String),
+    /// A ping, to be answered with the same bytes.
+    Ping(Vec<u8>),
+    /// A pong.
+    Pong,
+    /// The first or a middle part of a message.
+    Part,
+    /// A close with its code, if it had one.
+    Close(Option<u16>),
+}
+
+/// Puts frames together.
+#[derive(Default)]
+pub struct Decoder {
+    /// Bytes of a frame that is not whole yet.
+    rest: Vec<u8>,
+    /// Parts of a fragmented message.
+    message: Option<Vec<u8>>,
+}
+
+impl Decoder {
+    /// Takes what was read and calls `heard` for each frame, in order, until one says to stop.
+    ///
+    /// # Errors
+    /// The close that ends the connection: broken frames, binary, too large, not UTF-8.
+    pub fn feed(
+        &mut self,
+        input: &mut [u8],
+        max: usize,
+        mut heard: impl FnMut(Heard) -> Result<(), Close>,
+    ) -> Result<(), Close> {
+        if self.rest.is_empty() {
+            let used = self.frames(input, max, &mut heard)?;
+            self.rest.extend_from_slice(&input[used..]);
+        } else {
+            let mut all = std::mem::take(&mut self.rest);
+            all.extend_from_slice(input);
+            let used = self.frames(&mut all, max, &mut heard)?;
+            if used > 0 {
+                all.drain(..used);
+                all.shrink_to_fit();
+            }
+            self.rest = all;
+        }
+        Ok(())
+    }
+
+    /// Whether a frame or a message has begun and not ended.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.rest.is_empty() && self.message.is_none()
+    }
+
+    fn frames(
+        &mut self,
+        input: &mut [u8],
+        max: usize,
+        heard: &mut impl FnMut(Heard) -> Result<(), Close>,
+    ) -> Result<usize, Close> {
+        let mut used = 0;
+        while used < input.len() {
+            let mut cursor = Cursor::new(&input[used..]);
+            let Some((front, length)) =
+                FrameHeader::parse(&mut cursor).map_err(|_| Close::ProtocolError)?
+            else {
+                debug_assert!(input.len() - used < MAX_HEAD);
+                break;
+            };
+            self.check(&front, length, max)?;
+            let from = used + usize::try_from(cursor.position()).map_err(|_| Close::TooBig)?;
+            let length = usize::try_from(length).map_err(|_| Close::TooBig)?;
+            let Some(payload) = input.get_mut(from..from + length) else {
+                break;
+            };
+            let mask = front.mask.ok_or(Close::ProtocolError)?;
+            for (i, byte) in payload.iter_mut().enumerate() {
+                *byte ^= mask[i & 3];
+            }
+            used = from + length;
+            heard(self.frame(&front, payload)?)?;
+        }
+        Ok(used)
+    }
+
+    /// Everything a head alone gives away: nothing of such a frame is read or kept.
+    fn check(&self, head: &FrameHeader, length: u64, max: usize) -> Result<(), Close> {
+        if head.rsv1 || head.rsv2 || head.rsv3 || head.mask.is_none() {
+            return Err(Close::ProtocolError);
+        }
+        let before = self.message.as_ref().map_or(0, Vec::len);
+        match head.opcode {
+            OpCode::Control(_) if length > MAX_CONTROL || !head.is_final => {
+                Err(Close::ProtocolError)
+            }
+            OpCode::Data(Data::Binary) => Err(Close::Unsupported),
+            OpCode::Data(kind) if (kind == Data::Continue) != self.message.is_some() => {
+                Err(Close::ProtocolError)
+            }
+            OpCode::Data(_) if length.saturating_add(before as u64) > max as u64 => {
+                Err(Close::TooBig)
+            }
+            OpCode::Control(_) | OpCode::Data(_) => Ok(()),
+        }
+    }
+
+    fn frame(&mut self, head: &FrameHeader, payload: &[u8]) -> Result<Heard, Close> {
+        match head.opcode {
+            OpCode::Control(Control::Ping) => Ok(Heard::Ping(payload.to_vec())),
+            OpCode::Control(Control::Pong) => Ok(Heard::Pong),
+            OpCode::Control(_) => closing(payload).map(Heard::Close),
+            OpCode::Data(_) => {
+                let mut message = self.message.take().unwrap_or_default();
+                message.extend_from_slice(payload);
+                if !head.is_final {
+                    self.message = Some(message);
+                    return Ok(Heard::Part);
+                }
+                String::from_utf8(message)
+                    .map(Heard::Text)
+                    .map_err(|_| Close::BadData)
+            }
+        }
+    }
+}
+
+/// The code in a close frame's payload.
+fn closing(payload: &[u8]) -> Result<Option<u16>, Close> {
+    let Some((code, reason)) = payload.split_at_checked(2) else {
+        // Nothing, or half a code.
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(Close::ProtocolError)
+        };
+    };
+    let code = u16::from_be_bytes([code[0], code[1]]);
+    let allowed = matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999);
+    if !allowed {
+        return Err(Close::ProtocolError);
+    }
+    if std::str::from_utf8(reason).is_err() {
+        return Err(Close::BadData);
+    }
+    Ok(Some(code))
+}

@@ -1,0 +1,93 @@
+//! How often a client may do something.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Tokens that come back with time: a steady rate with a burst.
+#[derive(Debug)]
+pub struct Bucket {
+    tokens: f64,
+    per_second: f64,
+    burst: f64,
+    last: Instant,
+}
+
+impl Bucket {
+    /// A full bucket.
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        Self {
+            tokens: f64::from(burst),
+            per_second: f64::from(per_second),
+            burst: f64::from(burst),
+            last: now,
+        }
+    }
+
+    /// Takes one; false where there is none.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.last).as_secs_f64();
+        self.last = now;
+        self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
+
+/// At most so many within a window that slides.
+#[derive(Debug, Default)]
+pub struct Window {
+    times: VecDeque<Instant>,
+}
+
+impl Window {
+    /// Whether one more would be within the limit.
+    pub fn allows(&mut self, most: u32, within: Duration, now: Instant) -> bool {
+        while self
+            .times
+            .front()
+            .is_some_and(|t| now.saturating_duration_since(*t) >= within)
+        {
+            self.times.pop_front();
+        }
+        self.times.len() < most as usize
+    }
+
+    /// Counts one.
+    pub fn count(&mut self, now: Instant) {
+        self.times.push_back(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bucket, Duration, Instant, Window};
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(50, 200, start);
+        assert_eq!((0..500).filter(|_| bucket.take(start)).count(), 200);
+        let second = start + Duration::from_secs(1);
+        assert_eq!((0..500).filter(|_| bucket.take(second)).count(), 50);
+        let hour = start + Duration::from_secs(3600);
+        assert_eq!((0..500).filter(|_| bucket.take(hour)).count(), 200);
+    }
+
+    #[test]
+    fn a_window_slides() {
+        let start = Instant::now();
+        let ten = Duration::from_secs(10);
+        let mut window = Window::default();
+        for i in 0..5 {
+            let now = start + Duration::from_secs(i);
+            assert!(window.allows(5, ten, now));
+            window.count(now);
+        }
+        assert!(!window.allows(5, ten, start + Duration::from_secs(9)));
+        assert!(window.allows(5, ten, start + Duration::from_secs(10)));
+    }
+}

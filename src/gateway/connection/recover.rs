@@ -1,0 +1,146 @@
+//! Recovery as a connection sees it: tokens that come, replays one after another, positions that go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::act::Client;
+use crate::gateway::broadcast::Position;
+use crate::gateway::hub::Channel;
+use crate::gateway::seam::Replay;
+
+/// How often the positions of quiet channels are told anew: they may be ten minutes old at most.
+const REFRESH: Duration = Duration::from_secs(60);
+
+impl Client {
+    pub(super) fn resume(&mut self, tokens: BTreeMap<String, String>) {
+        if !self.hub.settings().recovery {
+            return;
+        }
+        self.socket.ask_positions();
+        let most = self.hub.settings().max_subscriptions;
+        for (channel, token) in tokens {
+            let fresh = self.socket.channel(&channel).is_none();
+            if fresh && (self.tokens.len() < most || self.tokens.contains_key(&channel)) {
+                self.tokens.insert(channel, token);
+            }
+        }
+        self.dirty = self.told_channels();
+    }
+
+    /// Subscribed channels whose positions may be told: not those that are still being recovered.
+    fn told_channels(&self) -> Vec<Arc<Channel>> {
+        let mut channels = self.socket.channels();
+        channels.retain(|channel| {
+            let waits = self.replays.iter().map(|(c, _)| c);
+            let now = self.replaying.iter().map(|(c, _)| c);
+            !waits.chain(now).any(|c| Arc::ptr_eq(c, channel))
+        });
+        channels
+    }
+
+    /// Tells the positions of quiet channels anew from time to time.
+    pub(super) fn refresh_positions(&mut self, now: Instant) {
+        if self.socket.wants_positions() && now.duration_since(self.refreshed) >= REFRESH {
+            self.refreshed = now;
+            self.dirty = self.told_channels();
+        }
+    }
+
+    pub(super) fn mark_dirty(&mut self, channel: &Arc<Channel>) {
+        if self.socket.wants_positions() && !self.dirty.iter().any(|c| Arc::ptr_eq(c, channel)) {
+            self.dirty.push(Arc::clone(channel));
+        }
+    }
+
+    pub(super) fn owes_positions(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Positions now of the channels that the next batch moves, or whose position is due.
+    pub(super) fn take_positions(&mut self) -> Vec<(Arc<Channel>, Position)> {
+        let Some(history) = self.hub.history().cloned() else {
+            self.dirty.clear();
+            return Vec::new();
+        };
+        let mut channels = std::mem::take(&mut self.dirty);
+        self.socket.peek(|waiting| {
+            if let Some(moved) = &waiting.moves {
+                if !channels.iter().any(|c| Arc::ptr_eq(c, &moved.0)) {
+                    channels.push(Arc::clone(&moved.0));
+                }
+            }
+        });
+        channels.retain(|c| {
+            self.socket
+                .channel(c.name())
+                .is_some_and(|subscribed| Arc::ptr_eq(&subscribed, c))
+        });
+        channels
+            .into_iter()
+            .map(|channel| {
+                let position = history.position(channel.name());
+                (channel, position)
+            })
+            .collect()
+    }
+
+    /// Ready when a replay or a wait is over; [`Self::finish_work`] goes on from there.
+    pub(super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(waiting) = &mut self.waiting {
+            if waiting.as_mut().poll(cx).is_ready() {
+                self.waiting = None;
+                self.waited = true;
+            }
+        }
+        if self.finished.is_none() {
+            if let Some((_, replay)) = &mut self.replaying {
+                if let Poll::Ready(replay) = replay.as_mut().poll(cx) {
+                    self.finished = Some(replay);
+                }
+            }
+        }
+        if self.waited || self.finished.is_some() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Goes on with what a wait or a replay brought.
+    pub(super) fn finish_work(&mut self) {
+        if std::mem::take(&mut self.waited) {
+            self.join_waiting();
+        }
+        if let (Some(replay), Some((channel, _))) = (self.finished.take(), self.replaying.take()) {
+            if replay.scanned {
+                self.scans.count(Instant::now());
+            }
+            self.hub.finish_replay(&channel, self.socket.id, &replay);
+            self.mark_dirty(&channel);
+            self.next_replay();
+        }
+    }
+
+    /// Starts the next recovery: one at a time.
+    pub(super) fn next_replay(&mut self) {
+        while self.replaying.is_none() {
+            let Some((channel, token)) = self.replays.pop_front() else {
+                return;
+            };
+            let Some(history) = self.hub.history() else {
+                self.hub
+                    .finish_replay(&channel, self.socket.id, &Replay::default());
+                continue;
+            };
+            let limit = self.hub.settings().replays_per_minute;
+            let may_scan = self
+                .scans
+                .allows(limit, Duration::from_secs(60), Instant::now());
+            let user = self.socket.user().map(str::to_owned);
+            let replay = history.replay(token, channel.name().to_owned(), user, may_scan);
+            self.replaying = Some((channel, replay));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Questions about many topics at once: offsets by time, beginnings and ends, and the ids of topics.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::c_char;
+use std::time::Duration;
+
+use rdkafka_sys as sys;
+use sys::bindings::{
+    rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code,
+};
+
+use super::client::Client;
+use super::positions::TopicId;
+use crate::kafka::native::{self, Options, Partitions, Queue};
+
+/// Topics in one request for their ids.
+const AT_ONCE: usize = 500;
+
+/// A partition by its topic's name.
+pub(crate) type Key = (String, i32);
+
+/// Which offset of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The first that is there.
+    Beginning,
+    /// The one after the last.
+    End,
+    /// The first whose record is not older than this, Unix ms; -1 where all are.
+    Since(i64),
+}
+
+impl Client {
+    /// Asks the leaders of all these partitions at once. A partition whose leader does not answer is missing in the answer.
+    ///
+    /// # Errors
+    /// The code, where nobody answers in time.
+    pub fn offsets(
+        &self,
+        partitions: &[Key],
+        which: Which,
+        bound: Duration,
+    ) -> Result<HashMap<Key, i64>, Code> {
+        if partitions.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let spec = match which {
+            Which::Beginning => Spec::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
+            Which::End => Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
+            Which::Since(ms) => ms.max(0),
+        };
+        let mut asked = Partitions::new();
+        for (topic, partition) in partitions {
+            asked.add(topic, *partition, spec);
+        }
+        let queue = Queue::new(self.raw());
+        let options = Options::new(self.raw(), Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, bound)
+            .read_committed(self.reads_committed());
+        // SAFETY: live objects; the request copies what it needs.
+        unsafe {
+            sys::bindings::rd_kafka_ListOffsets(
+                self.raw(),
+                asked.raw(),
+                options.raw(),
+                queue.raw(),
+            );
+        }
+        let answer = queue
+            .poll(bound + Duration::from_secs(1))
+            .ok_or(Code::RD_KAFKA_RESP_ERR__TIMED_OUT)?;
+        if let Some((code, _)) = answer.error() {
+            return Err(code);
+        }
+        let mut found = HashMap::with_capacity(partitions.len());
+        // SAFETY: the result lives as long as its event.
+        unsafe {
+            let result = sys::bindings::rd_kafka_event_ListOffsets_result(answer.raw());
+            let mut count = 0_usize;
+            let infos = sys::bindings::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
+            for place in 0..count {
+                let element = &*sys::bindings::rd_kafka_ListOffsetsResultInfo_topic_partition(
+                    *infos.add(place),
+                );
+                if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    let key = (native::topic_of(element), element.partition);
+                    found.insert(key, element.offset);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The ids of these topics, as far as the cluster says: old ones have none.
+    pub fn topic_ids(&self, names: &[String], bound: Duration) -> HashMap<String, TopicId> {
+        let mut found = HashMap::with_capacity(names.len());
+        for some in names.chunks(AT_ONCE) {
+            self.some_ids(some, bound, &mut found);
+        }
+        found
+    }
+
+    fn some_ids(&self, names: &[String], bound: Duration, found: &mut HashMap<String, TopicId>) {
+        let names: Vec<_> = names.iter().map(|name| native::c_string(name)).collect();
+        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        let queue = Queue::new(self.raw());
+        let options = Options::new(
+            self.raw(),
+            Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+            bound,
+        );
+        // SAFETY: live objects; what is made here is destroyed here, and the request copies what it needs.
+        unsafe {
+            let topics = sys::bindings::rd_kafka_TopicCollection_of_topic_names(
+                pointers.as_mut_ptr(),
+                pointers.len(),
+            );
+            sys::bindings::rd_kafka_DescribeTopics(self.raw(), topics, options.raw(), queue.raw());
+            sys::bindings::rd_kafka_TopicCollection_destroy(topics);
+        }
+        let Some(answer) = queue.poll(bound + Duration::from_secs(1)) else {
+            return;
+        };
+        if answer.error().is_some() {
+            return;
+        }
+        // SAFETY: the result lives as long as its event.
+        unsafe {
+            let result = sys::bindings::rd_kafka_event_DescribeTopics_result(answer.raw());
+            let mut count = 0_usize;
+            let all = sys::bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+            for place in 0..count {
+                let topic = *all.add(place);
+                if !sys::bindings::rd_kafka_TopicDescription_error(topic).is_null() {
+                    continue;
+                }
+                let id = sys::bindings::rd_kafka_TopicDescription_topic_id(topic);
+                if id.is_null() {
+                    continue;
+                }
+                let name = native::text(sys::bindings::rd_kafka_TopicDescription_name(topic));
+                #[allow(clippy::cast_sign_loss)] // 64 bits are 64 bits
+                let half = |bits: i64| u128::from(bits as u64);
+                let id = half(sys::bindings::rd_kafka_Uuid_most_significant_bits(id)) << 64
+                    | half(sys::bindings::rd_kafka_Uuid_least_significant_bits(id));
+                found.insert(name, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! How far the feed is: the topics it reads, each with a number, and the offset that comes next in each of their partitions.
+//!
+//! Written by the feed's threads, read by every socket that makes a token: plain atomics behind a lock that is taken for writing
+//! only when a topic or a partition appears.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::gateway::broadcast::TopicNumber;
+
+/// Kafka's own id of a topic, another one after it was deleted and made again; 0 where the cluster has none.
+pub type TopicId = u128;
+
+/// One partition that is read.
+#[derive(Debug)]
+pub struct Part {
+    /// The topic's number.
+    pub topic: TopicNumber,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The partition's number.
+    pub number: i32,
+    /// Everything below was handed to the hub, or lies before what it is to get.
+    next: AtomicI64,
+    /// Records below fill the ring only.
+    pub live_from: AtomicI64,
+    /// Records with an earlier timestamp are passed over; for brokers that cannot look offsets up by time.
+    pub not_before_ms: AtomicI64,
+    /// False once it is not read any more: its topic was deleted, or its offsets were out of range.
+    pub reads: AtomicBool,
+}
+
+impl Part {
+    /// The offset that comes next.
+    #[must_use]
+    pub fn next(&self) -> i64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// Everything below `offset` is handed over. Never goes back, but for [`Self::restart`].
+    pub fn reached(&self, offset: i64) {
+        self.next.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Reading begins (again) here.
+    pub fn restart(&self, from: i64, live_from: i64, not_before_ms: i64) {
+        self.not_before_ms.store(not_before_ms, Ordering::Release);
+        self.live_from.store(live_from, Ordering::Release);
+        self.next.store(from, Ordering::Release);
+        self.reads.store(true, Ordering::Release);
+    }
+}
+
+/// One topic.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its number.
+    pub number: TopicNumber,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The two halves of its id.
+    id: [AtomicU64; 2],
+    parts: RwLock<Vec<Arc<Part>>>,
+}
+
+impl Topic {
+    /// Its id; 0 where unknown.
+    #[must_use]
+    pub fn id(&self) -> TopicId {
+        let [high, low] = &self.id;
+        u128::from(high.load(Ordering::Acquire)) << 64 | u128::from(low.load(Ordering::Acquire))
+    }
+
+    /// Notes its id.
+    #[allow(clippy::cast_possible_truncation)] // the two halves
+    pub fn set_id(&self, id: TopicId) {
+        self.id[0].store((id >> 64) as u64, Ordering::Release);
+        self.id[1].store(id as u64, Ordering::Release);
+    }
+
+    /// Its partitions, in the order they were found.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Arc<Part>> {
+        self.parts.read().clone()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn part(&self, number: i32) -> Option<Arc<Part>> {
+        let parts = self.parts.read();
+        parts.iter().find(|part| part.number == number).cloned()
+    }
+
+    /// The partition, entered where it is new.
+    pub fn enter(&self, number: i32) -> Arc<Part> {
+        if let Some(part) = self.part(number) {
+            return part;
+        }
+        let mut parts = self.parts.write();
+        if let Some(part) = parts.iter().find(|part| part.number == number) {
+            return Arc::clone(part);
+        }
+        let part = Arc::new(Part {
+            topic: self.number,
+            name: Arc::clone(&self.name),
+            number,
+            next: AtomicI64::new(-1),
+            live_from: AtomicI64::new(i64::MAX),
+            not_before_ms: AtomicI64::new(i64::MIN),
+            reads: AtomicBool::new(false),
+        });
+        parts.push(Arc::clone(&part));
+        part
+    }
+
+    /// Number and next offset of every partition that is read.
+    pub fn each_next(&self, mut with: impl FnMut(i32, i64)) {
+        for part in self.parts.read().iter() {
+            let next = part.next();
+            if next >= 0 && part.reads.load(Ordering::Acquire) {
+                with(part.number, next);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    numbers: HashMap<Arc<str>, TopicNumber>,
+    topics: Vec<Arc<Topic>>,
+}
+
+/// All topics of one feed.
+#[derive(Debug, Default)]
+pub struct Positions {
+    table: RwLock<Table>,
+}
+
+impl Positions {
+    /// The topic of that name, where it is read.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Arc<Topic>> {
+        let table = self.table.read();
+        let number = *table.numbers.get(name)?;
+        table.topics.get(number as usize).cloned()
+    }
+
+    /// The topic of that number.
+    #[must_use]
+    pub fn topic(&self, number: TopicNumber) -> Option<Arc<Topic>> {
+        self.table.read().topics.get(number as usize).cloned()
+    }
+
+    /// The topic of that name, entered where it is new.
+    pub fn enter(&self, name: &str) -> Arc<Topic> {
+        if let Some(topic) = self.find(name) {
+            return topic;
+        }
+        let mut table = self.table.write();
+        if let Some(&number) = table.numbers.get(name) {
+            return Arc::clone(&table.topics[number as usize]);
+        }
+        let number = TopicNumber::try_from(table.topics.len()).unwrap_or(TopicNumber::MAX);
+        let name: Arc<str> = name.into();
+        let topic = Arc::new(Topic {
+            number,
+            name: Arc::clone(&name),
+            id: [AtomicU64::new(0), AtomicU64::new(0)],
+            parts: RwLock::default(),
+        });
+        table.numbers.insert(name, number);
+        table.topics.push(Arc::clone(&topic));
+        topic
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.table.read().topics.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Positions;
+
+    #[test]
+    fn a_topic_keeps_its_number_and_a_partition_its_place() {
+        let positions = Positions::default();
+        let a = positions.enter("a");
+        let b = positions.enter("b");
+        assert_eq!((a.number, b.number), (0, 1));
+        assert_eq!(positions.enter("a").number, 0);
+        let part = a.enter(3);
+        part.restart(10, 12, 0);
+        part.reached(15);
+        part.reached(11);
+        let mut seen = Vec::new();
+        a.each_next(|number, next| seen.push((number, next)));
+        assert_eq!(seen, [(3, 15)]);
+        a.set_id(u128::MAX - 5);
+        assert_eq!(positions.find("a").map(|a| a.id()), Some(u128::MAX - 5));
+        b.enter(0);
+        b.each_next(|_, _| panic!("it is not read yet"));
+    }
+}

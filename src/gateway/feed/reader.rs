@@ -1,0 +1,257 @@
+//! The thread that takes records from Kafka and hands them on, in order.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::{c_char, CStr};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::client::Raw;
+use super::positions::Part;
+use super::record::{Marks, Skip};
+use super::{Control, Lane, Purpose, Shared};
+use crate::gateway::broadcast::{At, Broadcast};
+use crate::kafka::native;
+use crate::log::Level;
+use crate::process;
+
+/// Longest wait for a record: stopping takes as long.
+const WAIT: Duration = Duration::from_millis(50);
+/// A line about topics that do not fit is said this often.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What only this thread has.
+struct Reader<'a> {
+    shared: &'a Shared,
+    lanes: HashMap<(usize, i32), Lane>,
+    mismatch_said: Option<Instant>,
+    mismatches: u64,
+}
+
+pub(super) fn run(shared: &Shared) {
+    let mut reader = Reader {
+        shared,
+        lanes: HashMap::new(),
+        mismatch_said: None,
+        mismatches: 0,
+    };
+    let mut hand: Vec<Raw> = Vec::with_capacity(1024);
+    while !shared.is_stopping() {
+        shared.client.poll(WAIT, &mut hand);
+        for raw in hand.drain(..) {
+            // SAFETY: taken over from librdkafka, alive until given back in the next line.
+            unsafe {
+                reader.take(raw);
+                sys::rd_kafka_message_destroy(raw);
+            }
+        }
+        while let Some((code, words)) = shared.client.complaint() {
+            if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
+                shared.reached.store(false, Ordering::Release);
+            } else {
+                let words = words.split(" (after ").next().unwrap_or_default();
+                let text = format!("The gateway's feed from Kafka: {words}");
+                process::current().log.say(Level::Warning, text);
+            }
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// # Safety
+    /// `raw` must be alive.
+    unsafe fn take(&mut self, raw: Raw) {
+        let message = &*raw;
+        let key = (message.rkt as usize, message.partition);
+        if !self.lanes.contains_key(&key) {
+            let Some(lane) = self.shared.lanes.lock().get(&key).cloned() else {
+                return;
+            };
+            self.lanes.insert(key, lane);
+        }
+        let Some(lane) = self.lanes.get(&key).cloned() else {
+            return;
+        };
+        match message.err {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => self.record(&lane, raw),
+            // Behind the last record there may be markers of transactions: the end is further than the records.
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => lane.part.reached(message.offset),
+            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET => {
+                self.lose(&lane.part, "its offset is out of range");
+            }
+            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => {
+                self.lose(&lane.part, "Kafka does not have it any more");
+            }
+            code => {
+                let text = format!(
+                    "The gateway cannot read partition {} of topic \"{}\": {}.",
+                    lane.part.number,
+                    lane.part.name,
+                    native::describe(code)
+                );
+                process::current().log.say(Level::Warning, text);
+            }
+        }
+    }
+
+    /// A partition cannot be read on: counted, said, and begun again where the scout says.
+    fn lose(&self, part: &Arc<Part>, why: &str) {
+        if !part.reads.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        self.shared.counters.offsets_lost.add_one();
+        let line = format!(
+            "The gateway reads partition {} of topic \"{}\" anew: {why} (offset {}). Events may be missing, and clients that come back are told so.",
+            part.number,
+            part.name,
+            part.next()
+        );
+        process::current().log.say(Level::Warning, line);
+        self.shared.sink.ended(part);
+        let key = (part.name.to_string(), part.number);
+        self.shared.lost.lock().push(key);
+        self.shared.wake.notify_all();
+    }
+
+    /// # Safety
+    /// `raw` must be alive.
+    unsafe fn record(&mut self, lane: &Lane, raw: Raw) {
+        let message = &*raw;
+        let part = &lane.part;
+        let offset = message.offset;
+        if offset < part.next() || !part.reads.load(Ordering::Acquire) {
+            return;
+        }
+        let timestamp_ms = timestamp_of(raw);
+        if timestamp_ms < part.not_before_ms.load(Ordering::Acquire) {
+            part.reached(offset + 1);
+            return;
+        }
+        let value = slice(message.payload.cast(), message.len);
+        let live = offset >= part.live_from.load(Ordering::Acquire);
+        if lane.purpose == Purpose::Channels {
+            self.shared.counters.records.add_one();
+            let mut marks = Marks::default();
+            headers_of(raw, |name, value| marks.add(name, value));
+            let at = At {
+                topic: part.topic,
+                partition: part.number,
+                offset,
+            };
+            self.broadcast(part, value, marks, at, timestamp_ms, live);
+        } else {
+            self.shared.sink.control(&Control {
+                purpose: lane.purpose,
+                key: slice(message.key.cast(), message.key_len),
+                value,
+                offset,
+                live,
+            });
+        }
+        // Last: whoever reads this position may rely on everything below having been handed over.
+        part.reached(offset + 1);
+    }
+
+    fn broadcast(
+        &mut self,
+        part: &Part,
+        value: &[u8],
+        marks: Marks,
+        at: At,
+        timestamp_ms: i64,
+        live: bool,
+    ) {
+        let shared = self.shared;
+        let longest = shared.manner.longest;
+        let read =
+            Broadcast::from_record(&part.name, value, marks, &shared.topics, longest, Some(at));
+        match read {
+            Ok(broadcast) => {
+                let only = &shared.manner.only;
+                if !only.is_empty() && !only.iter().any(|p| p.matches(&broadcast.channel)) {
+                    return;
+                }
+                let broadcast = Arc::new(broadcast);
+                shared.sink.broadcast(&broadcast, timestamp_ms, live);
+            }
+            // Counted once: what fills the ring was counted by those who delivered it.
+            Err(_) if !live => {}
+            Err(Skip::TopicMismatch { channel }) => self.mismatch(&part.name, &channel),
+            Err(Skip::Reserved) => shared.counters.reserved_events.add_one(),
+            Err(Skip::TooLarge) => shared.counters.oversized_events.add_one(),
+            Err(Skip::NotAnEnvelope | Skip::Type) => shared.counters.bad_records.add_one(),
+        }
+    }
+
+    #[cold]
+    fn mismatch(&mut self, topic: &str, channel: &str) {
+        self.shared.counters.topic_mismatch.add_one();
+        self.mismatches += 1;
+        if self
+            .mismatch_said
+            .is_some_and(|said| said.elapsed() < MINUTE)
+        {
+            return;
+        }
+        self.mismatch_said = Some(Instant::now());
+        let right = self.shared.topics.topic_for(channel);
+        let right = right.unwrap_or_else(|_| "none".to_owned());
+        let channel: String = channel.escape_debug().take(200).collect();
+        let line = format!(
+            "{} record(s) skipped: topic \"{topic}\" has a message for channel \"{channel}\", whose topic is \"{right}\". Another application shares the prefix, or somebody writes to a topic that is not theirs.",
+            std::mem::take(&mut self.mismatches)
+        );
+        process::current().log.say(Level::Warning, line);
+    }
+}
+
+/// Kafka's timestamp of a record, Unix ms; -1 for none.
+///
+/// # Safety
+/// `raw` must be alive.
+pub(crate) unsafe fn timestamp_of(raw: Raw) -> i64 {
+    sys::rd_kafka_message_timestamp(raw, std::ptr::null_mut())
+}
+
+/// # Safety
+/// `pointer` must be null or point at `length` bytes that live as long as the slice is used.
+unsafe fn slice<'a>(pointer: *const u8, length: usize) -> &'a [u8] {
+    if pointer.is_null() {
+        return &[];
+    }
+    std::slice::from_raw_parts(pointer, length)
+}
+
+/// Calls `with` for each header of a record.
+///
+/// # Safety
+/// `raw` must be alive.
+pub(crate) unsafe fn headers_of(raw: Raw, mut with: impl FnMut(&[u8], &[u8])) {
+    let mut list = std::ptr::null_mut();
+    if sys::bindings::rd_kafka_message_headers(raw, &raw mut list)
+        != Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    {
+        return;
+    }
+    let (mut name, mut value, mut size): (*const c_char, _, usize) =
+        (std::ptr::null(), std::ptr::null(), 0);
+    let mut place = 0;
+    while sys::bindings::rd_kafka_header_get_all(
+        list,
+        place,
+        &raw mut name,
+        &raw mut value,
+        &raw mut size,
+    ) == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    {
+        with(CStr::from_ptr(name).to_bytes(), slice(value.cast(), size));
+        place += 1;
+    }
+}

@@ -1,0 +1,247 @@
+//! From a record of Kafka's to a broadcast, or to the reason why it is none.
+
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+use crate::gateway::broadcast::{At, Broadcast};
+use crate::gateway::protocol::frame::quoted;
+use crate::gateway::protocol::SocketId;
+use crate::message::{scan_envelope, Kind};
+use crate::topic::TopicMap;
+
+/// Record header of the HTTP API: the channel is a socket channel by its exact name.
+pub const EXACT: &str = "x-realtime-exact";
+
+/// What the headers of a record say to gateways.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The socket to leave out.
+    pub except: Option<SocketId>,
+    /// Public by the sender's convention.
+    pub public: bool,
+    /// A socket channel already.
+    pub exact: bool,
+}
+
+impl Marks {
+    /// Takes one header into account; others than ours change nothing.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        if name == crate::message::headers::SOCKET.as_bytes() {
+            // What is no id leaves nobody out.
+            let text = std::str::from_utf8(value).ok();
+            self.except = text.and_then(|text| text.parse().ok());
+        } else if name == crate::message::headers::PUBLIC.as_bytes() {
+            self.public = value == b"1";
+        } else if name == EXACT.as_bytes() {
+            self.exact = value == b"1";
+        }
+    }
+}
+
+/// Why a record reaches no socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Skip {
+    /// Not an envelope with a channel and an event.
+    NotAnEnvelope,
+    /// An envelope of another type than `event`.
+    Type,
+    /// The channel's topic is another one.
+    TopicMismatch {
+        /// The channel, as its sender wrote it.
+        channel: String,
+    },
+    /// The event's name belongs to the protocol.
+    Reserved,
+    /// Larger than sockets get.
+    TooLarge,
+}
+
+/// Names that the protocol keeps for itself.
+#[must_use]
+pub fn is_reserved(event: &str) -> bool {
+    ["pusher:", "pusher_internal:", "realtime:"]
+        .iter()
+        .any(|prefix| event.starts_with(prefix))
+}
+
+impl Broadcast {
+    /// Reads a record. `longest` is the most bytes of data that sockets get.
+    ///
+    /// # Errors
+    /// Why it is skipped.
+    pub fn from_record(
+        topic: &str,
+        value: &[u8],
+        marks: Marks,
+        topics: &TopicMap,
+        longest: usize,
+        at: Option<At>,
+    ) -> Result<Self, Skip> {
+        // The rest of an envelope is small: what is larger than this needs no look.
+        if value.len() > longest + 4096 {
+            return Err(Skip::TooLarge);
+        }
+        let scanned = scan_envelope(value).map_err(|_| Skip::NotAnEnvelope)?;
+        if scanned.kind != Kind::Event {
+            return Err(Skip::Type);
+        }
+        let (Some(channel), Some(event)) = (scanned.channel, scanned.event) else {
+            return Err(Skip::NotAnEnvelope);
+        };
+        if !topics.maps_to(&channel, topic) {
+            return Err(Skip::TopicMismatch {
+                channel: channel.into_owned(),
+            });
+        }
+        if is_reserved(&event) {
+            return Err(Skip::Reserved);
+        }
+        let data = match scanned.data {
+            None => Bytes::from_static(b"\"null\""),
+            Some(data) if data.len() > longest => return Err(Skip::TooLarge),
+            Some(data) => {
+                // The scan only finds where the data ends; clients would choke on what is no JSON.
+                if serde_json::from_slice::<IgnoredAny>(data).is_err() {
+                    return Err(Skip::NotAnEnvelope);
+                }
+                let text = std::str::from_utf8(data).map_err(|_| Skip::NotAnEnvelope)?;
+                Bytes::from(quoted(text))
+            }
+        };
+        Ok(Self {
+            channel: channel.into(),
+            event: event.into(),
+            id: scanned.id.into(),
+            data,
+            except: marks.except,
+            public: marks.public,
+            exact: marks.exact,
+            at,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(topic: &str, value: &str) -> Result<Broadcast, Skip> {
+        let topics = TopicMap::one_per_channel("realtime", false);
+        let marks = Marks::default();
+        Broadcast::from_record(topic, value.as_bytes(), marks, &topics, 1000, None)
+    }
+
+    #[test]
+    fn an_envelope_is_a_broadcast_with_its_data_as_a_string() {
+        let value = r#"{"id":"1","type":"event","channel":"user.1","event":"e\u00e9","data":{"a":"\"\\ \u0001"},"timestamp":1}"#;
+        let read = read("realtime_user_1", value).expect("a broadcast");
+        assert_eq!(
+            (&*read.channel, &*read.event, &*read.id),
+            ("user.1", "eé", "1")
+        );
+        let inner: String = serde_json::from_slice(&read.data).expect("a JSON string");
+        assert_eq!(inner, r#"{"a":"\"\\ \u0001"}"#);
+        let bare = r#"{"id":"1","channel":"user.1","event":"e"}"#;
+        let bare = super::tests::read("realtime_user_1", bare).expect("a broadcast");
+        assert_eq!(&*bare.data, b"\"null\"");
+    }
+
+    #[test]
+    fn what_is_none_says_why() {
+        let mismatch = |channel: &str| Skip::TopicMismatch {
+            channel: channel.to_owned(),
+        };
+        let event =
+            |name: &str| format!(r#"{{"id":"1","channel":"user.1","event":"{name}","data":1}}"#);
+        let large = format!(
+            r#"{{"channel":"user.1","event":"e","data":"{}"}}"#,
+            "x".repeat(1000)
+        );
+        let table: Vec<(&str, String, Skip)> = vec![
+            ("realtime_user_1", String::new(), Skip::NotAnEnvelope),
+            ("realtime_user_1", "[1]".into(), Skip::NotAnEnvelope),
+            (
+                "realtime_user_1",
+                r#"{"event":"e"}"#.into(),
+                Skip::NotAnEnvelope,
+            ),
+            (
+                "realtime_user_1",
+                r#"{"channel":"user.1"}"#.into(),
+                Skip::NotAnEnvelope,
+            ),
+            (
+                "realtime_user_1",
+                r#"{"channel":"user.1","event":"e","data":{"a":nonsense}}"#.into(),
+                Skip::NotAnEnvelope,
+            ),
+            (
+                "realtime_user_1",
+                r#"{"type":"subscribe","channel":"user.1","event":"e"}"#.into(),
+                Skip::Type,
+            ),
+            ("realtime_user_2", event("e"), mismatch("user.1")),
+            ("realtime_staging_user_1", event("e"), mismatch("user.1")),
+            ("realtime_user_1", event("pusher:error"), Skip::Reserved),
+            (
+                "realtime_user_1",
+                event("pusher_internal:member_added"),
+                Skip::Reserved,
+            ),
+            (
+                "realtime_user_1",
+                event("realtime:recovered"),
+                Skip::Reserved,
+            ),
+            ("realtime_user_1", large, Skip::TooLarge),
+            ("realtime_user_1", " ".repeat(10_000), Skip::TooLarge),
+        ];
+        for (topic, value, expected) in table {
+            assert_eq!(read(topic, &value).err(), Some(expected), "{topic} {value}");
+        }
+        assert!(read("realtime_user_1", &event("pusher")).is_ok());
+        assert!(read("realtime_user_1", &event("client-typing")).is_ok());
+    }
+
+    #[test]
+    fn headers_of_ours_count_and_bad_ids_do_not() {
+        let mut marks = Marks::default();
+        for (name, value) in [
+            ("x-realtime-public", "1"),
+            ("x-realtime-exact", "0"),
+            ("x-realtime-socket", "12.34"),
+            ("other", "1"),
+        ] {
+            marks.add(name.as_bytes(), value.as_bytes());
+        }
+        assert!(marks.public && !marks.exact);
+        assert_eq!(marks.except, "12.34".parse().ok());
+        for bad in ["12.34\n", "x", "", "1.2:presence-room"] {
+            marks.add(b"x-realtime-socket", bad.as_bytes());
+            assert_eq!(marks.except, None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_end_the_process() {
+        let seed = br#"{"id":"1","type":"event","channel":"user.1","event":"e","data":{"a":[1,"x"]},"timestamp":1}"#;
+        let topics = TopicMap::one_per_channel("realtime", false);
+        let mut state = 88_172_645_463_325_252_u64;
+        for _ in 0..20_000 {
+            let mut bytes = seed.to_vec();
+            for _ in 0..3 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let place = usize::try_from(state).unwrap_or(0) % bytes.len();
+                bytes[place] = state.to_le_bytes()[7];
+            }
+            let marks = Marks::default();
+            let read =
+                Broadcast::from_record("realtime_user_1", &bytes, marks, &topics, 1000, None);
+            if let Ok(read) = read {
+                assert!(serde_json::from_slice::<String>(&read.data).is_ok());
+            }
+        }
+    }
+}

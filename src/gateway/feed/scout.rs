@@ -1,0 +1,420 @@
+//! The thread that looks which topics there are, and decides from which offset each partition is read.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::{Key, Lane, Purpose, Shared, Which};
+use crate::kafka::native::TopicInfo;
+use crate::log::Level;
+use crate::process;
+
+/// One answer of Kafka's takes this long at most.
+const BOUND: Duration = Duration::from_secs(5);
+/// What appears late is read from this long before the last complete look.
+const BEFORE_MS: i64 = 5_000;
+/// Control records of this age still say which nodes are alive, ms.
+const NODES_MS: i64 = 12_000;
+/// The ids of known topics are compared this often.
+const IDS: Duration = Duration::from_secs(10);
+/// The longest time between two looks, however long they take.
+const MOST: Duration = Duration::from_secs(30);
+/// A topic that is missing in so many looks in turn is gone.
+const GONE: u32 = 3;
+
+/// What the scout remembers between two looks.
+#[derive(Default)]
+struct Scout {
+    /// What is being read.
+    known: HashMap<Key, Purpose>,
+    /// What is to be read from a time, Unix ms, as soon as its leader answers.
+    pending: BTreeMap<Key, (Purpose, i64)>,
+    /// When the last complete look was asked for, Unix ms.
+    complete_ms: Option<i64>,
+    missing: HashMap<String, u32>,
+    /// Topics that were seen without their partitions, and the time they are read from.
+    delayed: HashMap<String, i64>,
+    ids_at: Option<Instant>,
+    is_mock: bool,
+}
+
+/// Where a partition begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Start {
+    from: i64,
+    live_from: i64,
+    not_before_ms: i64,
+    since_ms: i64,
+}
+
+pub(super) fn run(shared: &Shared) {
+    let mut scout = Scout::default();
+    let asleep = Mutex::new(());
+    while !shared.is_stopping() {
+        let begun = Instant::now();
+        scout.look(shared);
+        // In a cluster of very many topics a look takes its time: at most a tenth of everything is spent on it.
+        let slow = begun.elapsed() * 9;
+        let pause = if scout.complete_ms.is_none() {
+            Duration::from_millis(50)
+        } else if scout.pending.is_empty() {
+            shared.manner.refresh
+        } else {
+            shared.manner.refresh.min(Duration::from_millis(200))
+        };
+        let mut guard = asleep.lock();
+        let is_woken = !shared.lost.lock().is_empty();
+        if !shared.is_stopping() && !is_woken {
+            shared.wake.wait_for(&mut guard, pause.max(slow.min(MOST)));
+        }
+    }
+    for (topic, partition) in scout.known.keys() {
+        shared.client.close(topic, *partition);
+    }
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(crate::ids::unix_ms()).unwrap_or(i64::MAX)
+}
+
+impl Scout {
+    fn look(&mut self, shared: &Shared) {
+        let asked_ms = now_ms();
+        if self.complete_ms.is_none() {
+            match shared.client.is_mock(Duration::from_millis(500)) {
+                Some(is_mock) => self.is_mock = is_mock,
+                None => return shared.reached.store(false, Ordering::Release),
+            }
+        }
+        let Ok(topics) = shared.client.topics(BOUND) else {
+            return shared.reached.store(false, Ordering::Release);
+        };
+        shared.reached.store(true, Ordering::Release);
+        let wanted: Vec<(&TopicInfo, Purpose)> = topics
+            .iter()
+            .filter_map(|topic| Some((topic, shared.choice.purpose(&topic.name)?)))
+            .collect();
+        let lost = std::mem::take(&mut *shared.lost.lock());
+        self.compare_ids(shared, &wanted, !lost.is_empty());
+        for key in lost {
+            self.again(shared, &key);
+        }
+        self.forget_gone(shared, &wanted);
+        let first = self.complete_ms.is_none();
+        let threshold = self.complete_ms.map_or(asked_ms, |ms| ms - BEFORE_MS);
+        let mut fresh = Vec::new();
+        let mut is_delayed = HashSet::new();
+        for (topic, purpose) in wanted {
+            if topic.error != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                is_delayed.insert(topic.name.clone());
+                let delayed = self.delayed.entry(topic.name.clone());
+                delayed.or_insert(threshold);
+                continue;
+            }
+            for partition in &topic.partitions {
+                let key = (topic.name.clone(), partition.id);
+                if !self.known.contains_key(&key) && !self.pending.contains_key(&key) {
+                    fresh.push((key, purpose));
+                }
+            }
+        }
+        if first && !self.begin(shared, &fresh, asked_ms) {
+            return;
+        }
+        for (key, purpose) in fresh {
+            if !self.known.contains_key(&key) {
+                let from = self.delayed.get(&key.0).copied().unwrap_or(threshold);
+                self.pending.insert(key, (purpose, from));
+            }
+        }
+        self.delayed.retain(|topic, _| is_delayed.contains(topic));
+        self.settle(shared);
+        self.complete_ms = Some(asked_ms);
+        shared.begun.store(true, Ordering::Release);
+    }
+
+    /// The first look: what is there is read from the end, after the ring got what came before. False to look again.
+    fn begin(&mut self, shared: &Shared, fresh: &[(Key, Purpose)], asked_ms: i64) -> bool {
+        let keys: Vec<Key> = fresh.iter().map(|(key, _)| key.clone()).collect();
+        let names: HashSet<&String> = keys.iter().map(|(topic, _)| topic).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let Ok(ends) = shared.client.offsets(&keys, Which::End, BOUND) else {
+            return false;
+        };
+        let keep_ms = i64::try_from(shared.manner.keep.as_millis()).unwrap_or(i64::MAX);
+        let mut since = HashMap::new();
+        for (purpose, back_ms) in [(Purpose::Channels, keep_ms), (Purpose::Presence, NODES_MS)] {
+            let some = fresh.iter().filter(|(_, other)| *other == purpose);
+            let some: Vec<Key> = some.map(|(key, _)| key.clone()).collect();
+            let which = if self.is_mock {
+                Which::Beginning
+            } else {
+                Which::Since(asked_ms - back_ms)
+            };
+            match shared.client.offsets(&some, which, BOUND) {
+                Ok(found) => since.extend(found),
+                Err(_) => return false,
+            }
+        }
+        let ids = self.ids(shared, &names);
+        self.ids_at = Some(Instant::now());
+        for (name, id) in ids {
+            shared.positions.enter(&name).set_id(id);
+        }
+        for (key, purpose) in fresh {
+            // Without an answer of its leader it is late: read from now on.
+            let Some(&end) = ends.get(key) else {
+                continue;
+            };
+            let since = since.get(key).copied();
+            let start = first_start(
+                *purpose,
+                end,
+                since,
+                asked_ms,
+                shared.manner.most_kept,
+                keep_ms,
+            );
+            let start = if self.is_mock {
+                start.not_before(asked_ms - keep_ms.min(i64::MAX / 2))
+            } else {
+                start
+            };
+            self.open(shared, key, *purpose, start);
+        }
+        true
+    }
+
+    /// The ids of topics; the embedded broker has none to tell, and does not even answer.
+    fn ids(&self, shared: &Shared, names: &[String]) -> HashMap<String, super::positions::TopicId> {
+        if self.is_mock || names.is_empty() {
+            return HashMap::new();
+        }
+        shared.client.topic_ids(names, BOUND)
+    }
+
+    /// Starts what is pending, as far as its leaders answer.
+    fn settle(&mut self, shared: &Shared) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let mut by_time: BTreeMap<i64, Vec<Key>> = BTreeMap::new();
+        for (key, (_, ms)) in &self.pending {
+            by_time.entry(*ms).or_default().push(key.clone());
+        }
+        for (ms, keys) in by_time {
+            let which = if self.is_mock {
+                Which::Beginning
+            } else {
+                Which::Since(ms)
+            };
+            let (Ok(found), Ok(ends)) = (
+                shared.client.offsets(&keys, which, BOUND),
+                shared.client.offsets(&keys, Which::End, BOUND),
+            ) else {
+                continue;
+            };
+            let names: HashSet<String> = keys.iter().map(|(topic, _)| topic.clone()).collect();
+            let names: Vec<String> = names
+                .into_iter()
+                .filter(|name| shared.positions.find(name).is_none_or(|t| t.id() == 0))
+                .collect();
+            for (name, id) in self.ids(shared, &names) {
+                shared.positions.enter(&name).set_id(id);
+            }
+            for key in keys {
+                let (Some(&found), Some(&end)) = (found.get(&key), ends.get(&key)) else {
+                    continue;
+                };
+                let Some((purpose, _)) = self.pending.remove(&key) else {
+                    continue;
+                };
+                let mut from = if found < 0 { end } else { found };
+                let part = shared.positions.enter(&key.0).enter(key.1);
+                if (from..=end).contains(&part.next()) {
+                    // It was read before: nothing comes twice.
+                    from = part.next();
+                }
+                let start = Start {
+                    from,
+                    live_from: from,
+                    not_before_ms: i64::MIN,
+                    since_ms: ms,
+                };
+                let start = if self.is_mock {
+                    start.not_before(ms)
+                } else {
+                    start
+                };
+                self.open(shared, &key, purpose, start);
+            }
+        }
+    }
+
+    fn open(&mut self, shared: &Shared, key: &Key, purpose: Purpose, start: Start) {
+        let (topic, partition) = key;
+        let part = shared.positions.enter(topic).enter(*partition);
+        let Some(handle) = shared.client.handle(topic) else {
+            return;
+        };
+        part.restart(start.from, start.live_from, start.not_before_ms);
+        if purpose == Purpose::Channels {
+            shared.sink.began(&part, start.from, start.since_ms);
+        }
+        let lane = Lane { part, purpose };
+        shared.lanes.lock().insert((handle, *partition), lane);
+        match shared.client.open(topic, *partition, start.from) {
+            Ok(()) => {
+                self.known.insert(key.clone(), purpose);
+            }
+            Err(error) => {
+                process::current().log.say(Level::Error, error.message());
+                self.pending.insert(key.clone(), (purpose, start.since_ms));
+            }
+        }
+    }
+
+    fn close(&mut self, shared: &Shared, key: &Key) -> Option<Purpose> {
+        let purpose = self.known.remove(key)?;
+        shared.client.close(&key.0, key.1);
+        if let Some(part) = shared.positions.find(&key.0).and_then(|t| t.part(key.1)) {
+            part.reads.store(false, Ordering::Release);
+            shared.sink.ended(&part);
+        }
+        Some(purpose)
+    }
+
+    /// A partition that could not be read on.
+    fn again(&mut self, shared: &Shared, key: &Key) {
+        if let Some(purpose) = self.close(shared, key) {
+            let ms = self.complete_ms.map_or_else(now_ms, |ms| ms - BEFORE_MS);
+            self.pending.insert(key.clone(), (purpose, ms));
+        }
+    }
+
+    /// A topic that was deleted and made again has the same name and another id: its offsets mean something else.
+    fn compare_ids(&mut self, shared: &Shared, wanted: &[(&TopicInfo, Purpose)], now: bool) {
+        let is_due = self.ids_at.is_none_or(|at| at.elapsed() >= IDS);
+        if self.complete_ms.is_none() || !(is_due || now) {
+            return;
+        }
+        self.ids_at = Some(Instant::now());
+        let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
+        for (name, id) in self.ids(shared, &names) {
+            let Some(topic) = shared.positions.find(&name) else {
+                continue;
+            };
+            let before = topic.id();
+            topic.set_id(id);
+            if before == 0 || before == id {
+                continue;
+            }
+            let keys: Vec<Key> = self.known.keys().filter(|k| k.0 == name).cloned().collect();
+            for key in keys {
+                self.again(shared, &key);
+                if let Some(part) = topic.part(key.1) {
+                    // What it had been read to means nothing any more.
+                    part.restart(-1, i64::MAX, i64::MIN);
+                    part.reads.store(false, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    fn forget_gone(&mut self, shared: &Shared, wanted: &[(&TopicInfo, Purpose)]) {
+        let is_there: HashSet<&str> = wanted.iter().map(|(t, _)| t.name.as_str()).collect();
+        let away: HashSet<String> = self
+            .known
+            .keys()
+            .map(|(topic, _)| topic)
+            .filter(|topic| !is_there.contains(topic.as_str()))
+            .cloned()
+            .collect();
+        self.missing.retain(|topic, _| away.contains(topic));
+        self.pending
+            .retain(|(topic, _), _| is_there.contains(topic.as_str()));
+        for topic in away {
+            let times = self.missing.entry(topic.clone()).or_default();
+            *times += 1;
+            if *times < GONE {
+                continue;
+            }
+            let keys: Vec<Key> = self
+                .known
+                .keys()
+                .filter(|k| k.0 == topic)
+                .cloned()
+                .collect();
+            for key in keys {
+                self.close(shared, &key);
+            }
+            if let Some(topic) = shared.positions.find(&topic) {
+                topic.set_id(0);
+            }
+        }
+    }
+}
+
+impl Start {
+    /// For a broker that cannot look offsets up by time: records before it are passed over as they come.
+    fn not_before(self, ms: i64) -> Self {
+        Self {
+            not_before_ms: ms,
+            since_ms: ms,
+            ..self
+        }
+    }
+}
+
+/// Where a partition begins that was there from the start. `since` is the first offset of the time that is kept; below 0 where nothing
+/// is as young.
+fn first_start(
+    purpose: Purpose,
+    end: i64,
+    since: Option<i64>,
+    asked_ms: i64,
+    most_kept: i64,
+    keep_ms: i64,
+) -> Start {
+    let since = since.filter(|offset| *offset >= 0).unwrap_or(end).min(end);
+    let from = match purpose {
+        Purpose::Channels => since.max(end - most_kept),
+        Purpose::Presence => since,
+        Purpose::Client | Purpose::Events => end,
+    };
+    let since_ms = if from > since {
+        asked_ms
+    } else {
+        asked_ms.saturating_sub(keep_ms)
+    };
+    Start {
+        from,
+        live_from: end,
+        not_before_ms: i64::MIN,
+        since_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_delivered_from_its_end_and_the_ring_gets_what_came_before() {
+        let at = |purpose, end, since| first_start(purpose, end, since, 1_000_000, 100, 120_000);
+        let start = at(Purpose::Channels, 50, Some(20));
+        assert_eq!((start.from, start.live_from), (20, 50));
+        assert_eq!(start.since_ms, 880_000);
+        let nothing_young = at(Purpose::Channels, 50, Some(-1));
+        assert_eq!((nothing_young.from, nothing_young.live_from), (50, 50));
+        let too_much = at(Purpose::Channels, 1050, Some(20));
+        assert_eq!((too_much.from, too_much.live_from), (950, 1050));
+        assert_eq!(too_much.since_ms, 1_000_000);
+        assert_eq!(at(Purpose::Client, 50, None).from, 50);
+        assert_eq!(at(Purpose::Events, 50, Some(0)).from, 50);
+        assert_eq!(at(Purpose::Presence, 5000, Some(20)).from, 20);
+    }
+}

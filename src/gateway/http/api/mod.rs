@@ -1,0 +1,187 @@
+//! The HTTP API of the Pusher protocol: events, channels, users; and three routes of ours for operators. Answers and orders are those
+//! of all gateways together.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+mod events;
+mod read;
+
+use super::request::Request;
+use super::respond::Response;
+use super::signature;
+use crate::gateway::hub::Hub;
+use crate::gateway::protocol::channel::is_user_id;
+use crate::gateway::protocol::frame;
+use crate::gateway::question::{Question, Target};
+use events::{events, Batch};
+use read::{channel, channels, connections, users};
+
+/// Deepest nesting in a body.
+const MAX_DEPTH: usize = 16;
+
+/// An answer that is none: status and words.
+type No = (u16, String);
+
+#[derive(Deserialize)]
+struct Order {
+    #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    socket: Option<String>,
+    #[serde(default)]
+    channel: Option<String>,
+    #[serde(default)]
+    from: Option<String>,
+}
+
+/// Whether a path belongs to the API.
+#[must_use]
+pub fn is_route(path: &str) -> bool {
+    path.starts_with("/apps/")
+}
+
+/// Answers a request.
+pub async fn answer(hub: &Arc<Hub>, request: &Request, body: &[u8]) -> Response {
+    match route(hub, request, body).await {
+        Ok(response) => {
+            hub.counters().api_requests.add_one();
+            response
+        }
+        Err((status, why)) => {
+            hub.counters().api_refused.add_one();
+            Response::text(status, why)
+        }
+    }
+}
+
+async fn route(hub: &Arc<Hub>, request: &Request, body: &[u8]) -> Result<Response, No> {
+    let settings = hub.settings();
+    let pairs = signature::query_pairs(&request.query)
+        .map_err(|why| (400, format!("In the query, {why}.")))?;
+    let now = crate::ids::unix_ms() / 1000;
+    signature::check(settings, request, &pairs, body, now)
+        .map_err(|why| (401, format!("Not authorized: {why}.")))?;
+    let path = request
+        .path
+        .split('/')
+        .map(signature::decode)
+        .collect::<Option<Vec<String>>>()
+        .ok_or_else(|| (400, "The path is not UTF-8.".to_owned()))?;
+    let path: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
+    // The signature is good for this key's application only.
+    if path.get(1) != Some(&settings.app_id.as_str()) {
+        return Err((
+            404,
+            "No application with this id belongs to the key.".into(),
+        ));
+    }
+    let cluster = hub
+        .cluster()
+        .ok_or((503, "The gateway is starting.".to_owned()))?;
+    let get = |name: &str| {
+        pairs
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    };
+    match (request.method.as_str(), &path[2..]) {
+        ("POST", ["events"]) => events(hub, cluster, vec![parse(body)?]).await,
+        ("POST", ["batch_events"]) => {
+            let Batch { batch } = parse(body)?;
+            if batch.len() > settings.max_api_batch {
+                return Err((
+                    413,
+                    format!("At most {} events in a batch.", settings.max_api_batch),
+                ));
+            }
+            events(hub, cluster, batch).await
+        }
+        ("GET", ["channels"]) => channels(hub, cluster, get("filter_by_prefix"), get("info")).await,
+        ("GET", ["channels", name]) => channel(hub, cluster, name, get("info")).await,
+        ("GET", ["channels", name, "users"]) => users(hub, name),
+        ("POST", ["users", user, "terminate_connections"]) => {
+            cluster
+                .ask(Question::Terminate {
+                    user: (*user).to_owned(),
+                })
+                .await;
+            Ok(Response::json("{}"))
+        }
+        ("GET", ["connections"]) => {
+            let order = Order {
+                user: get("user").map(str::to_owned),
+                socket: get("socket").map(str::to_owned),
+                channel: get("channel").map(str::to_owned),
+                from: None,
+            };
+            connections(cluster, order.target()?).await
+        }
+        ("POST", ["kick"]) => {
+            let order: Order = parse(body)?;
+            let target = order.target_of_some()?;
+            Ok(count(cluster.ask(Question::Kick { target }).await.count))
+        }
+        ("POST", ["unsubscribe"]) => {
+            let order: Order = parse(body)?;
+            let target = order.target_of_some()?;
+            let channel = order.from.ok_or((
+                400,
+                "Say with `from` which channel to unsubscribe.".to_owned(),
+            ))?;
+            Ok(count(
+                cluster
+                    .ask(Question::Unsubscribe { target, channel })
+                    .await
+                    .count,
+            ))
+        }
+        (_, ["events" | "batch_events" | "channels" | "connections" | "kick" | "unsubscribe"]) => {
+            Err((405, "Another method is needed here.".into()))
+        }
+        _ => Err((404, "No such route.".into())),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, No> {
+    let text = std::str::from_utf8(body).map_err(|_| (400, "The body is not UTF-8.".to_owned()))?;
+    if frame::depth(text) > MAX_DEPTH {
+        return Err((400, "The body is nested too deeply.".into()));
+    }
+    serde_json::from_str(text)
+        .map_err(|e| (400, format!("The body is not what it should be: {e}.")))
+}
+
+fn count(sockets: usize) -> Response {
+    Response::json(format!("{{\"sockets\":{sockets}}}"))
+}
+
+impl Order {
+    fn target(&self) -> Result<Target, No> {
+        let socket = match self.socket.as_deref() {
+            None => None,
+            Some(id) => Some(
+                id.parse()
+                    .map_err(|_| (400, "socket is not a socket id.".to_owned()))?,
+            ),
+        };
+        if self.user.as_deref().is_some_and(|user| !is_user_id(user)) {
+            return Err((400, "user is not a user's id.".into()));
+        }
+        Ok(Target {
+            user: self.user.clone(),
+            socket,
+            channel: self.channel.clone(),
+        })
+    }
+
+    /// An order that names nobody is a mistake, never everybody.
+    fn target_of_some(&self) -> Result<Target, No> {
+        let target = self.target()?;
+        if target.is_empty() {
+            return Err((400, "Say whom: user, socket or channel.".into()));
+        }
+        Ok(target)
+    }
+}

@@ -1,0 +1,143 @@
+//! What the HTTP API tells: channels, users, connections.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::No;
+use crate::gateway::http::respond::Response;
+use crate::gateway::hub::Hub;
+use crate::gateway::protocol::channel::Guard;
+use crate::gateway::protocol::{Name, SocketId};
+use crate::gateway::question::{Question, Target};
+use crate::gateway::seam::Cluster;
+
+#[derive(Serialize)]
+struct Row {
+    socket_id: SocketId,
+    user: Option<String>,
+    channels: Vec<String>,
+    address: String,
+    node: String,
+    seconds: u64,
+    queued: usize,
+}
+
+/// What `info` asks for: users, subscriptions.
+fn wanted(info: Option<&str>) -> Result<(bool, bool), No> {
+    let (mut users, mut subscriptions) = (false, false);
+    for word in info
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|w| !w.is_empty())
+    {
+        match word {
+            "user_count" => users = true,
+            "subscription_count" => subscriptions = true,
+            // Asked for by Pusher's libraries and answered nowhere else.
+            "cache" => {}
+            other => {
+                return Err((
+                    400,
+                    format!("info knows user_count and subscription_count, not {other:?}."),
+                ))
+            }
+        }
+    }
+    Ok((users, subscriptions))
+}
+
+pub(super) async fn channels(
+    hub: &Hub,
+    cluster: &Arc<dyn Cluster>,
+    prefix: Option<&str>,
+    info: Option<&str>,
+) -> Result<Response, No> {
+    let prefix = prefix.unwrap_or_default().to_owned();
+    let (users, subscriptions) = wanted(info)?;
+    if users && !prefix.starts_with("presence-") {
+        return Err((400, "user_count needs filter_by_prefix=presence-.".into()));
+    }
+    let answer = cluster.ask(Question::Channels { prefix }).await;
+    let mut list = serde_json::Map::new();
+    for (name, sockets) in answer.channels {
+        let mut row = serde_json::Map::new();
+        if users {
+            row.insert("user_count".into(), hub.presence().count(&name).into());
+        }
+        if subscriptions {
+            row.insert("subscription_count".into(), sockets.into());
+        }
+        list.insert(name, row.into());
+    }
+    Ok(Response::json(
+        serde_json::json!({ "channels": list }).to_string(),
+    ))
+}
+
+pub(super) async fn channel(
+    hub: &Hub,
+    cluster: &Arc<dyn Cluster>,
+    name: &str,
+    info: Option<&str>,
+) -> Result<Response, No> {
+    let parsed = Name::parse(name).ok_or((400, "This is no channel name.".to_owned()))?;
+    let (users, subscriptions) = wanted(info)?;
+    if users && parsed.guard != Guard::Presence {
+        return Err((400, "user_count is for presence channels.".into()));
+    }
+    let answer = cluster
+        .ask(Question::Channel {
+            name: name.to_owned(),
+        })
+        .await;
+    let sockets = answer.channels.get(name).copied().unwrap_or(0);
+    let mut row = serde_json::Map::new();
+    row.insert("occupied".into(), (sockets > 0).into());
+    if users {
+        row.insert("user_count".into(), hub.presence().count(name).into());
+    }
+    if subscriptions {
+        row.insert("subscription_count".into(), sockets.into());
+    }
+    Ok(Response::json(serde_json::Value::Object(row).to_string()))
+}
+
+pub(super) fn users(hub: &Hub, name: &str) -> Result<Response, No> {
+    if Name::parse(name).map(|n| n.guard) != Some(Guard::Presence) {
+        return Err((400, "Only presence channels have users.".into()));
+    }
+    let users: Vec<_> = hub
+        .presence()
+        .members(name)
+        .into_iter()
+        .map(|member| serde_json::json!({ "id": member.user_id }))
+        .collect();
+    Ok(Response::json(
+        serde_json::json!({ "users": users }).to_string(),
+    ))
+}
+
+pub(super) async fn connections(
+    cluster: &Arc<dyn Cluster>,
+    target: Target,
+) -> Result<Response, No> {
+    let answer = cluster.ask(Question::Connections { target }).await;
+    let rows: Vec<Row> = answer
+        .connections
+        .into_iter()
+        .map(|c| Row {
+            socket_id: c.socket,
+            user: c.user,
+            channels: c.channels,
+            address: c.address,
+            node: c.node,
+            seconds: c.seconds,
+            queued: c.queued,
+        })
+        .collect();
+    Ok(Response::json(
+        serde_json::json!({ "connections": rows }).to_string(),
+    ))
+}

@@ -1,0 +1,175 @@
+//! Who the client is where proxies stand in between: the rightmost hop that is not one of ours.
+
+use std::net::IpAddr;
+
+/// A network of addresses; one address is a network of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Reads `10.0.0.0/8`, `::1`, `192.168.1.7`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (
+                address.parse::<IpAddr>().ok()?,
+                Some(bits.parse::<u8>().ok()?),
+            ),
+            None => (text.parse::<IpAddr>().ok()?, None),
+        };
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        (bits <= most).then_some(Self { address, bits })
+    }
+
+    /// Whether an address belongs to it.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same(
+                u128::from(a.to_bits()) << 96,
+                u128::from(b.to_bits()) << 96,
+                self.bits,
+            ),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), self.bits),
+            _ => false,
+        }
+    }
+}
+
+fn same(a: u128, b: u128, bits: u8) -> bool {
+    bits == 0 || (a ^ b) >> (128 - u32::from(bits)) == 0
+}
+
+/// Who a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// The client's address, as far as it is known.
+    pub address: IpAddr,
+    /// Whether that address is one that a limit per address can count: not loopback, and not a proxy that did not say for whom.
+    pub counts: bool,
+    /// A trusted proxy sent no X-Forwarded-For: worth a warning.
+    pub silent_proxy: bool,
+}
+
+/// The client of a connection from `peer`, whose `X-Forwarded-For` fields are `forwarded`, first to last.
+#[must_use]
+pub fn client<'a>(
+    peer: IpAddr,
+    trusted: &[Network],
+    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+) -> Client {
+    let peer = peer.to_canonical();
+    let is_trusted = |address: IpAddr| trusted.iter().any(|n| n.contains(address));
+    let mut found = Client {
+        address: peer,
+        counts: !peer.is_loopback(),
+        silent_proxy: false,
+    };
+    if !is_trusted(peer) {
+        return found;
+    }
+    found.counts = false;
+    found.silent_proxy = true;
+    for hop in forwarded.rev().flat_map(|field| field.rsplit(',')) {
+        let Some(address) = hop_address(hop.trim()) else {
+            // Whoever wrote that is not to be believed about what stands further left either.
+            return found;
+        };
+        found = Client {
+            address,
+            counts: !address.is_loopback(),
+            silent_proxy: false,
+        };
+        if !is_trusted(address) {
+            return found;
+        }
+    }
+    found
+}
+
+/// An address, also with a port behind it as some proxies write it.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    if let Ok(address) = hop.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    hop.parse::<std::net::SocketAddr>()
+        .ok()
+        .map(|a| a.ip().to_canonical())
+}
+
+/// What a limit per address counts: an IPv4 address, or the /64 that one IPv6 customer has.
+#[must_use]
+pub fn bucket(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(std::net::Ipv6Addr::from_bits(
+            v6.to_bits() & (u128::MAX << 64),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bucket, client, Network};
+
+    #[test]
+    fn the_client_is_the_rightmost_hop_that_is_not_ours() {
+        let trusted: Vec<Network> = ["127.0.0.1", "10.0.0.0/8"]
+            .iter()
+            .map(|n| Network::parse(n).unwrap())
+            .collect();
+        let who = |peer: &str, forwarded: &[&str]| {
+            let c = client(peer.parse().unwrap(), &trusted, forwarded.iter().copied());
+            (c.address.to_string(), c.counts, c.silent_proxy)
+        };
+        let is = |address: &str, counts, silent| (address.to_owned(), counts, silent);
+        assert_eq!(
+            who("203.0.113.5", &["1.2.3.4"]),
+            is("203.0.113.5", true, false)
+        );
+        assert_eq!(who("10.1.1.1", &["1.2.3.4"]), is("1.2.3.4", true, false));
+        assert_eq!(
+            who("10.1.1.1", &["6.6.6.6, 1.2.3.4"]),
+            is("1.2.3.4", true, false)
+        );
+        assert_eq!(
+            who("10.1.1.1", &["6.6.6.6", "1.2.3.4, 10.2.2.2"]),
+            is("1.2.3.4", true, false)
+        );
+        assert_eq!(who("10.1.1.1", &["1.2.3.4:55"]), is("1.2.3.4", true, false));
+        assert_eq!(who("10.1.1.1", &[]), is("10.1.1.1", false, true));
+        assert_eq!(who("10.1.1.1", &["unknown"]), is("10.1.1.1", false, true));
+        assert_eq!(who("127.0.0.1", &[]), is("127.0.0.1", false, true));
+        assert_eq!(
+            who("::ffff:203.0.113.5", &[]),
+            is("203.0.113.5", true, false)
+        );
+        let c = client("127.0.0.1".parse().unwrap(), &[], std::iter::empty());
+        assert!(!c.counts && !c.silent_proxy);
+    }
+
+    #[test]
+    fn networks_and_buckets() {
+        assert!(Network::parse("0.0.0.0/0")
+            .unwrap()
+            .contains("9.9.9.9".parse().unwrap()));
+        assert!(Network::parse("2001:db8::/32")
+            .unwrap()
+            .contains("2001:db8::1".parse().unwrap()));
+        assert!(!Network::parse("10.0.0.0/8")
+            .unwrap()
+            .contains("11.0.0.0".parse().unwrap()));
+        for bad in ["", "x", "10.0.0.0/33", "10.0.0.0/x", "10.0.0"] {
+            assert_eq!(Network::parse(bad), None, "{bad}");
+        }
+        assert_eq!(
+            bucket("2001:db8:1:2:3:4:5:6".parse().unwrap()),
+            "2001:db8:1:2::".parse::<std::net::IpAddr>().unwrap()
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! One HTTP request: its head within a size and a time, parsed by httparse and then held to the rules that keep proxies and us agreed
+//! on where it ends.
+
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{timeout_at, Instant};
+
+/// Most header fields of a request.
+const MAX_FIELDS: usize = 64;
+
+/// A request without its body.
+#[derive(Debug)]
+pub struct Request {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// The path as it was sent, percent signs and all.
+    pub path: String,
+    /// What follows the `?`, as it was sent.
+    pub query: String,
+    /// Header fields, names in lower case.
+    fields: Vec<(String, String)>,
+    /// Bytes of the body.
+    pub length: usize,
+    /// What came behind the head.
+    pub rest: Vec<u8>,
+}
+
+/// Why there is no request: the status to answer with, if any.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Bad {
+    /// Answer with this status and close.
+    Status(u16, &'static str),
+    /// It took too long.
+    Slow,
+    /// The connection is gone.
+    Gone,
+}
+
+/// Reads a head.
+///
+/// # Errors
+/// [`Bad`].
+pub async fn read_head(stream: &mut TcpStream, max: usize, end: Instant) -> Result<Request, Bad> {
+    let mut buffer = Vec::with_capacity(1024);
+    loop {
+        if let Some(request) = parse(&buffer, max)? {
+            return Ok(request);
+        }
+        if buffer.len() >= max {
+            return Err(Bad::Status(431, "The head of the request is too large."));
+        }
+        let room = max - buffer.len();
+        let mut chunk = [0_u8; 2048];
+        let want = room.min(chunk.len());
+        match timeout_at(end, stream.read(&mut chunk[..want])).await {
+            Err(_) => return Err(Bad::Slow),
+            Ok(Ok(n)) if n > 0 => buffer.extend_from_slice(&chunk[..n]),
+            Ok(_) => return Err(Bad::Gone),
+        }
+    }
+}
+
+/// Reads the body of a request.
+///
+/// # Errors
+/// [`Bad`].
+pub async fn read_body(
+    stream: &mut TcpStream,
+    request: &mut Request,
+    max: usize,
+    end: Instant,
+) -> Result<Vec<u8>, Bad> {
+    if request.length > max {
+        return Err(Bad::Status(413, "The body of the request is too large."));
+    }
+    let mut body = std::mem::take(&mut request.rest);
+    // A second request may stand behind the first: it is never answered, the connection closes.
+    body.truncate(request.length);
+    while body.len() < request.length {
+        let mut chunk = [0_u8; 4096];
+        let want = (request.length - body.len()).min(chunk.len());
+        match timeout_at(end, stream.read(&mut chunk[..want])).await {
+            Err(_) => return Err(Bad::Slow),
+            Ok(Ok(n)) if n > 0 => body.extend_from_slice(&chunk[..n]),
+            Ok(_) => return Err(Bad::Gone),
+        }
+    }
+    Ok(body)
+}
+
+/// The moment by which a request has to be there.
+#[must_use]
+pub fn deadline(timeout: Duration) -> Instant {
+    Instant::now() + timeout
+}
+
+/// Parses a head; `None` where it is not whole yet.
+///
+/// # Errors
+/// [`Bad::Status`].
+pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, Bad> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut raw = httparse::Request::new(&mut fields);
+    let used = match raw.parse(buffer) {
+        Ok(httparse::Status::Complete(used)) if used <= max => used,
+        Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
+            return Err(Bad::Status(431, "The head of the request is too large."))
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Bad::Status(400, "This is no HTTP request.")),
+    };
+    let mut request = Request {
+        method: raw.method.unwrap_or_default().to_owned(),
+        path: String::new(),
+        query: String::new(),
+        fields: Vec::with_capacity(raw.headers.len()),
+        length: 0,
+        rest: buffer[used..].to_vec(),
+    };
+    let target = raw.path.unwrap_or_default();
+    if !target.starts_with('/') || target.contains('#') {
+        return Err(Bad::Status(400, "The target of a request is a path."));
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    path.clone_into(&mut request.path);
+    query.clone_into(&mut request.query);
+    for field in raw.headers.iter() {
+        let value = std::str::from_utf8(field.value)
+            .map_err(|_| Bad::Status(400, "A header field is not UTF-8."))?;
+        request
+            .fields
+            .push((field.name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    request.check()?;
+    Ok(Some(request))
+}
+
+impl Request {
+    /// A header field; where it was sent more than once the first.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a header field.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
+        self.fields
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a header field that is a comma list contains a word.
+    #[must_use]
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.all(name)
+            .flat_map(|value| value.split(','))
+            .any(|word| word.trim().eq_ignore_ascii_case(token))
+    }
+
+    /// Whether it asks for a WebSocket.
+    #[must_use]
+    pub fn is_upgrade(&self) -> bool {
+        self.has_token("upgrade", "websocket") && self.has_token("connection", "upgrade")
+    }
+
+    /// Where the request ends must be beyond doubt, and what counts may stand there once.
+    fn check(&mut self) -> Result<(), Bad> {
+        for name in [
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "origin",
+            "sec-websocket-key",
+            "sec-websocket-version",
+        ] {
+            if self.all(name).count() > 1 {
+                return Err(Bad::Status(400, "A header field stands there twice."));
+            }
+        }
+        let length = self.field("content-length").map(str::to_owned);
+        if self.field("transfer-encoding").is_some() {
+            return Err(if length.is_some() || self.is_upgrade() {
+                Bad::Status(400, "Transfer-Encoding is not welcome here.")
+            } else {
+                Bad::Status(411, "Send the body with Content-Length.")
+            });
+        }
+        if let Some(length) = length {
+            let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+            self.length = length
+                .parse()
+                .ok()
+                .filter(|_| digits)
+                .ok_or(Bad::Status(400, "Content-Length is not a length."))?;
+        }
+        if self.length > 0 && self.is_upgrade() {
+            return Err(Bad::Status(400, "A handshake has no body."));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse, Bad};
+
+    fn status(head: &str) -> u16 {
+        match parse(head.as_bytes(), 8192) {
+            Ok(Some(_)) => 200,
+            Ok(None) => 0,
+            Err(Bad::Status(status, _)) => status,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn where_a_request_ends_is_beyond_doubt() {
+        let table = [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost: a\r\n", 0),
+            ("POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+            ("POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nContent-Length: 3, 3\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nContent-Length: +3\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nContent-Length : 3\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400),
+            ("GET http://a/ HTTP/1.1\r\n\r\n", 400),
+            ("GET /#a HTTP/1.1\r\n\r\n", 400),
+            ("nonsense\r\n\r\n", 400),
+            ("\x16\x03\x01", 400),
+        ];
+        for (head, expected) in table {
+            assert_eq!(status(head), expected, "{head:?}");
+        }
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
+        assert_eq!(status(&many), 431);
+    }
+
+    #[test]
+    fn fields_and_targets() {
+        let head = "GET /app/key?protocol=7&x=%20 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\nrest";
+        let request = parse(head.as_bytes(), 8192).unwrap().unwrap();
+        assert_eq!(
+            (request.path.as_str(), request.query.as_str()),
+            ("/app/key", "protocol=7&x=%20")
+        );
+        assert!(request.is_upgrade());
+        assert_eq!(request.rest, b"rest");
+        assert_eq!(request.field("host"), Some("a"));
+    }
+}

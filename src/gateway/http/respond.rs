@@ -1,0 +1,88 @@
+//! Answers that are not a 101: always with a length, always closing.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{timeout, Duration};
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// Media type of the body.
+    pub kind: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+impl Response {
+    /// JSON with status 200.
+    #[must_use]
+    pub fn json(body: impl Into<String>) -> Self {
+        Self {
+            status: 200,
+            kind: "application/json",
+            body: body.into(),
+        }
+    }
+
+    /// Text with any status.
+    #[must_use]
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind: "text/plain; charset=utf-8",
+            body: body.into(),
+        }
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}
+
+/// Sends an answer and closes; waits a moment for the client to read it.
+pub async fn respond(stream: &mut TcpStream, response: &Response) {
+    let extra = match response.status {
+        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        _ => "",
+    };
+    let head = format!(
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{extra}Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+        response.status,
+        reason(response.status),
+        response.kind,
+        response.body.len(),
+    );
+    let all = [head.as_bytes(), response.body.as_bytes()].concat();
+    let written = timeout(Duration::from_secs(5), stream.write_all(&all)).await;
+    if !matches!(written, Ok(Ok(()))) || stream.shutdown().await.is_err() {
+        return;
+    }
+    // Closing with unread bytes would reset the connection before the answer is read.
+    let mut scratch = [0_u8; 1024];
+    let drain = async {
+        let mut read = 0;
+        while read < 64 << 10 {
+            match stream.read(&mut scratch).await {
+                Ok(n) if n > 0 => read += n,
+                _ => return,
+            }
+        }
+    };
+    let _ = timeout(Duration::from_secs(1), drain).await;
+}

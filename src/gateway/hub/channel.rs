@@ -1,0 +1,216 @@
+//! One socket channel: who listens, and how a broadcast reaches them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::gateway::broadcast::{Broadcast, Position};
+use crate::gateway::connection::{Pushed, Socket};
+use crate::gateway::protocol::channel::{Guard, Name};
+use crate::gateway::protocol::{frame, SocketId};
+use crate::gateway::seam::Replay;
+
+/// A socket channel that somebody listens to.
+pub struct Channel {
+    name: Box<str>,
+    guard: Guard,
+    pub(super) state: Mutex<State>,
+}
+
+/// What changes on a channel; its lock keeps subscribing and delivering apart, so nothing comes before success.
+#[derive(Default)]
+pub(super) struct State {
+    pub subscribers: HashMap<SocketId, Subscriber>,
+    /// The last one left and the channel is out of the table: look it up again.
+    pub gone: bool,
+}
+
+/// One subscription.
+pub(super) struct Subscriber {
+    pub socket: Arc<Socket>,
+    /// `None`: everything as it comes.
+    pub recovering: Option<Box<Recovering>>,
+}
+
+/// A subscription that is being recovered, or was a moment ago.
+pub(super) enum Recovering {
+    /// Live events wait until the replay is through.
+    Holding {
+        events: Vec<Arc<Broadcast>>,
+        bytes: usize,
+        /// More than a queue holds came meanwhile: this cannot be recovered.
+        overflow: bool,
+    },
+    /// The replay went that far; what lies below comes a second time.
+    Skipping(Position),
+}
+
+/// How a broadcast was received.
+#[derive(Default)]
+pub(super) struct Reached {
+    pub sockets: usize,
+    pub overflows: u64,
+}
+
+impl Channel {
+    pub(super) fn new(name: &Name<'_>) -> Self {
+        Self {
+            name: name.full.into(),
+            guard: name.guard,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What guards it.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        self.guard
+    }
+
+    /// Gives a broadcast to everybody who listens; the frame is encoded once.
+    pub(super) fn deliver(self: &Arc<Self>, broadcast: &Arc<Broadcast>) -> Reached {
+        let mut reached = Reached::default();
+        let mut state = self.state.lock();
+        if state.subscribers.is_empty() {
+            return reached;
+        }
+        let frame = self.frame(broadcast);
+        for subscriber in state.subscribers.values_mut() {
+            if broadcast.except == Some(subscriber.socket.id) {
+                continue;
+            }
+            if subscriber.recovering.is_some() && !subscriber.lets_pass(broadcast) {
+                reached.sockets += 1;
+                continue;
+            }
+            match self.push(&subscriber.socket, frame.clone(), broadcast) {
+                Pushed::Queued => reached.sockets += 1,
+                Pushed::Overflow => reached.overflows += 1,
+                Pushed::Closed => {}
+            }
+        }
+        reached
+    }
+
+    /// The frame of a broadcast on this channel.
+    pub(super) fn frame(&self, broadcast: &Broadcast) -> Bytes {
+        frame::event(&broadcast.event, &self.name, Some(&broadcast.data), None)
+    }
+
+    pub(super) fn push(
+        self: &Arc<Self>,
+        socket: &Socket,
+        frame: Bytes,
+        broadcast: &Broadcast,
+    ) -> Pushed {
+        let moves = match broadcast.at {
+            Some(at) if socket.wants_positions() => Some(Box::new((Arc::clone(self), at))),
+            _ => None,
+        };
+        socket.push_moving(frame, moves)
+    }
+
+    /// Gives a frame to everybody but `except`; how many got it.
+    pub(super) fn relay(&self, frame: &Bytes, except: Option<SocketId>) -> usize {
+        let state = self.state.lock();
+        state
+            .subscribers
+            .values()
+            .filter(|s| Some(s.socket.id) != except)
+            .filter(|s| s.socket.push(frame.clone()) == Pushed::Queued)
+            .count()
+    }
+
+    /// Ends a recovery: replay, the verdict, what was held, live. Returns the verdict; `None` where the subscription is gone.
+    pub(super) fn finish_replay(self: &Arc<Self>, id: SocketId, replay: &Replay) -> Option<bool> {
+        let mut state = self.state.lock();
+        let subscriber = state.subscribers.get_mut(&id)?;
+        let Some(Recovering::Holding {
+            events, overflow, ..
+        }) = subscriber.recovering.take().map(|boxed| *boxed)
+        else {
+            return None;
+        };
+        let recovered = replay.recovered && !overflow;
+        let replayed: &[Arc<Broadcast>] = if recovered { &replay.events } else { &[] };
+        let socket = &subscriber.socket;
+        for event in replayed.iter().filter(|e| e.except != Some(id)) {
+            self.push(socket, self.frame(event), event);
+        }
+        let verdict: &[u8] = if recovered {
+            br#"{"recovered":true}"#
+        } else {
+            br#"{"recovered":false}"#
+        };
+        socket.push(frame::event(
+            "realtime:recovered",
+            &self.name,
+            Some(verdict),
+            None,
+        ));
+        let seen: std::collections::HashSet<&str> = replayed.iter().map(|e| &*e.id).collect();
+        for event in &events {
+            let twice = recovered && (seen.contains(&*event.id) || event.is_below(&replay.up_to));
+            if !twice {
+                self.push(socket, self.frame(event), event);
+            }
+        }
+        if recovered && !replay.up_to.is_empty() {
+            subscriber.recovering = Some(Box::new(Recovering::Skipping(replay.up_to.clone())));
+        }
+        Some(recovered)
+    }
+}
+
+impl Subscriber {
+    /// Whether a live event goes out now; one that has to wait is kept.
+    fn lets_pass(&mut self, broadcast: &Arc<Broadcast>) -> bool {
+        let max = self.socket.max_queue();
+        match self.recovering.as_deref_mut() {
+            None => true,
+            Some(Recovering::Holding {
+                events,
+                bytes,
+                overflow,
+            }) => {
+                *bytes += broadcast.data.len() + broadcast.event.len() + 128;
+                if *bytes > max {
+                    *overflow = true;
+                }
+                if *overflow && *bytes > 2 * max {
+                    // Nothing may be lost from what is live: this client reads, or rather replays, too slowly.
+                    self.socket.close(
+                        crate::gateway::protocol::Close::OverCapacity,
+                        "Recovering too slowly",
+                    );
+                    events.clear();
+                } else {
+                    events.push(Arc::clone(broadcast));
+                }
+                false
+            }
+            Some(Recovering::Skipping(position)) => {
+                if broadcast.is_below(position) {
+                    return false;
+                }
+                if let Some(at) = broadcast.at {
+                    position.retain(|&(topic, partition, _)| {
+                        (topic, partition) != (at.topic, at.partition)
+                    });
+                }
+                if position.is_empty() {
+                    self.recovering = None;
+                }
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How events reach sockets: broadcasts, client events of this gateway's sockets and of others'.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+
+use super::Hub;
+use crate::gateway::broadcast::Broadcast;
+use crate::gateway::connection::Socket;
+use crate::gateway::protocol::channel::{is_guarded, reach, Guard};
+use crate::gateway::protocol::{encrypted, frame, is_reserved_event};
+
+impl Hub {
+    /// Gives a broadcast to every socket it reaches; how many that are. Called in the order in which events are to arrive; never
+    /// blocks on a socket.
+    pub fn deliver(&self, broadcast: &Arc<Broadcast>) -> usize {
+        let counters = &self.counters;
+        counters.broadcasts.add_one();
+        if is_reserved_event(&broadcast.event) {
+            counters.reserved_events.add_one();
+            return 0;
+        }
+        if broadcast.data.len() > self.settings.max_event {
+            counters.oversized_events.add_one();
+            return 0;
+        }
+        if broadcast.channel.starts_with("private-encrypted-") && !is_sealed(&broadcast.data) {
+            counters.plain_to_encrypted.add_one();
+            return 0;
+        }
+        if self.settings.max_cache > 0 {
+            let mut cache = self.cache.lock();
+            let evicted = cache.put(broadcast, Instant::now());
+            counters.cache_bytes.set(cache.bytes() as u64);
+            counters.cache_evictions.add(evicted);
+        }
+        let (mut sockets, mut overflows) = (0, 0);
+        reach(
+            &broadcast.channel,
+            broadcast.exact,
+            self.is_public(broadcast),
+            |name| {
+                if let Some(channel) = self.find(name) {
+                    let reached = channel.deliver(broadcast);
+                    sockets += reached.sockets;
+                    overflows += reached.overflows;
+                }
+            },
+        );
+        counters.frames_queued.add(sockets as u64);
+        counters.slow_clients.add(overflows);
+        if sockets == 0 {
+            counters.broadcasts_unheard.add_one();
+        }
+        sockets
+    }
+
+    /// Whether a broadcast reaches its plain name.
+    pub(super) fn is_public(&self, broadcast: &Broadcast) -> bool {
+        !is_guarded(&broadcast.channel)
+            && (self.settings.is_public(&broadcast.channel)
+                || (broadcast.public && self.settings.public_by_mark))
+    }
+
+    /// The last event that a subscriber of a cache channel gets; `Some(None)` where there is one that is withheld from it.
+    pub(super) fn cached(
+        &self,
+        name: &crate::gateway::protocol::Name<'_>,
+    ) -> Option<Arc<Broadcast>> {
+        let now = Instant::now();
+        let mut last: Option<(u64, Arc<Broadcast>)> = None;
+        let cache = self.cache.lock();
+        crate::gateway::protocol::channel::sources(name, |source| {
+            let Some((number, broadcast)) = cache.get(source, now) else {
+                return;
+            };
+            let mut reaches = false;
+            reach(
+                source,
+                broadcast.exact,
+                self.is_public(&broadcast),
+                |reached| {
+                    reaches |= reached == name.full;
+                },
+            );
+            if reaches && last.as_ref().is_none_or(|(n, _)| *n < number) {
+                last = Some((number, broadcast));
+            }
+        });
+        last.map(|(_, broadcast)| broadcast)
+    }
+
+    /// A client event of a socket of this gateway: to the others on the channel, here and elsewhere.
+    pub(in crate::gateway) fn client_event(
+        &self,
+        sender: &Socket,
+        channel: &super::Channel,
+        event: &str,
+        data: Option<&RawValue>,
+    ) {
+        let user = (channel.guard() == Guard::Presence)
+            .then(|| self.presence.user_of(&self.node, channel.name(), sender.id))
+            .flatten();
+        let frame = frame::event(
+            event,
+            channel.name(),
+            data.map(|d| d.get().as_bytes()),
+            user.as_deref(),
+        );
+        let reached = channel.relay(&frame, Some(sender.id));
+        self.counters.client_events.add_one();
+        self.counters.frames_queued.add(reached as u64);
+        if let Some(cluster) = self.cluster() {
+            let null = RawValue::NULL;
+            cluster.client_event(channel.name(), event, data.unwrap_or(null), user.as_deref());
+        }
+    }
+
+    /// A client event that came to another gateway.
+    pub fn client_event_from_remote(
+        &self,
+        channel: &str,
+        event: &str,
+        data: &RawValue,
+        user_id: Option<&str>,
+    ) {
+        if let Some(found) = self.find(channel) {
+            let frame = frame::event(event, channel, Some(data.get().as_bytes()), user_id);
+            let reached = found.relay(&frame, None);
+            self.counters.frames_queued.add(reached as u64);
+        }
+    }
+
+    /// An event of a presence channel to its sockets here, one left out.
+    pub(in crate::gateway) fn tell_members(
+        &self,
+        channel: &str,
+        event: &str,
+        data: &str,
+        except: Option<crate::gateway::protocol::SocketId>,
+    ) {
+        if let Some(found) = self.find(channel) {
+            let frame = frame::event(event, channel, Some(&frame::quoted(data)), None);
+            let reached = found.relay(&frame, except);
+            self.counters.frames_queued.add(reached as u64);
+        }
+    }
+}
+
+/// Whether the JSON string in `literal` holds what an encrypted channel takes.
+fn is_sealed(literal: &[u8]) -> bool {
+    serde_json::from_slice::<String>(literal).is_ok_and(|json| encrypted::is_sealed(&json))
+}

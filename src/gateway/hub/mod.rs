@@ -1,0 +1,208 @@
+//! Who listens to what on this gateway: sockets, channels, presence, and the ways by which events reach them.
+
+mod cache;
+mod channel;
+mod deliver;
+mod orders;
+mod subscribe;
+
+pub use channel::Channel;
+pub use subscribe::{Joined, Refused};
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use super::connection::Socket;
+use super::counters::Counters;
+use super::presence::{NodeId, Presence};
+use super::protocol::channel::Name;
+use super::protocol::SocketId;
+use super::seam::{Cluster, History};
+use super::settings::Settings;
+use cache::Cache;
+
+/// Tables of channels; more than one, so that subscribing does not hold up delivering.
+const SHARDS: usize = 32;
+
+type Shard = Mutex<HashMap<Box<str>, Arc<Channel>>>;
+
+/// The hub. Everything on it may be called from any thread and never waits for a socket.
+pub struct Hub {
+    settings: Arc<Settings>,
+    counters: Arc<Counters>,
+    node: NodeId,
+    /// Randomly seeded, as all tables here: names come from the network.
+    hasher: RandomState,
+    shards: Vec<Shard>,
+    sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
+    users: Mutex<HashMap<Box<str>, HashSet<SocketId>>>,
+    presence: Presence,
+    cache: Mutex<Cache>,
+    cluster: OnceLock<Arc<dyn Cluster>>,
+    history: OnceLock<Arc<dyn History>>,
+}
+
+impl Hub {
+    /// An empty hub. [`Self::attach`] has to follow before the first socket.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new_cyclic(|hub| Self {
+            node: NodeId::new(),
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            sockets: Mutex::default(),
+            users: Mutex::default(),
+            presence: Presence::new(hub.clone()),
+            cache: Mutex::new(Cache::new(settings.max_cache, settings.cache_ttl)),
+            cluster: OnceLock::new(),
+            history: OnceLock::new(),
+            settings,
+            counters,
+        })
+    }
+
+    /// Says who speaks for the other gateways and who remembers; only the first call counts.
+    pub fn attach(&self, cluster: Arc<dyn Cluster>, history: Arc<dyn History>) {
+        let _ = self.cluster.set(cluster);
+        let _ = self.history.set(history);
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// This gateway's own id, new at each start.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    /// Members of presence channels, of all gateways.
+    #[must_use]
+    pub fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// The other gateways; `None` before [`Self::attach`].
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Arc<dyn Cluster>> {
+        self.cluster.get()
+    }
+
+    /// What was missed; `None` before [`Self::attach`].
+    #[must_use]
+    pub fn history(&self) -> Option<&Arc<dyn History>> {
+        self.history.get()
+    }
+
+    /// Local channels and the sockets on each.
+    #[must_use]
+    pub fn occupancy(&self) -> Vec<(String, usize)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let channels: Vec<Arc<Channel>> = shard.lock().values().cloned().collect();
+            for channel in channels {
+                let sockets = channel.state.lock().subscribers.len();
+                if sockets > 0 {
+                    all.push((channel.name().to_owned(), sockets));
+                }
+            }
+        }
+        all
+    }
+
+    /// A connection was established.
+    pub fn enter(&self, socket: &Arc<Socket>) {
+        self.sockets.lock().insert(socket.id, Arc::clone(socket));
+    }
+
+    /// A connection is gone: its subscriptions, memberships and sign-in go with it.
+    pub fn leave(&self, socket: &Arc<Socket>) {
+        if self.sockets.lock().remove(&socket.id).is_none() {
+            return;
+        }
+        for channel in socket.depart() {
+            self.remove_subscriber(&channel, socket.id);
+        }
+        if let Some(user) = socket.user() {
+            let mut users = self.users.lock();
+            if let Some(sockets) = users.get_mut(user) {
+                sockets.remove(&socket.id);
+                if sockets.is_empty() {
+                    users.remove(user);
+                }
+            }
+        }
+    }
+
+    /// Signs a socket in; false where it is signed in already.
+    pub fn sign_in(&self, socket: &Arc<Socket>, user: &str) -> bool {
+        if !socket.sign_in(user) {
+            return false;
+        }
+        // Under the table's lock: a socket that has left meanwhile must not stay behind in the other table.
+        let sockets = self.sockets.lock();
+        if sockets.contains_key(&socket.id) {
+            self.users
+                .lock()
+                .entry(user.into())
+                .or_default()
+                .insert(socket.id);
+        }
+        true
+    }
+
+    /// Every open connection.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<Arc<Socket>> {
+        self.sockets.lock().values().cloned().collect()
+    }
+
+    fn shard(&self, name: &str) -> &Shard {
+        let hash = self.hasher.hash_one(name);
+        // The table inside hashes with a seed of its own.
+        &self.shards[usize::try_from(hash % (SHARDS as u64)).unwrap_or(0)]
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<Channel>> {
+        self.shard(name).lock().get(name).cloned()
+    }
+
+    /// The channel, made where it is new; `None` where there are too many.
+    fn find_or_make(&self, name: &Name<'_>) -> Option<Arc<Channel>> {
+        let mut shard = self.shard(name.full).lock();
+        if let Some(channel) = shard.get(name.full) {
+            return Some(Arc::clone(channel));
+        }
+        if self.counters.channels.get() >= self.settings.max_channels as u64 {
+            return None;
+        }
+        self.counters.channels.add_one();
+        let channel = Arc::new(Channel::new(name));
+        shard.insert(name.full.into(), Arc::clone(&channel));
+        Some(channel)
+    }
+
+    /// Takes an empty channel out of the table. Called with its state locked, `gone` set.
+    fn forget(&self, channel: &Arc<Channel>) {
+        let mut shard = self.shard(channel.name()).lock();
+        if shard
+            .get(channel.name())
+            .is_some_and(|found| Arc::ptr_eq(found, channel))
+        {
+            shard.remove(channel.name());
+            self.counters.channels.sub(1);
+        }
+    }
+}

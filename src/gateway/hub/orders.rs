@@ -1,0 +1,142 @@
+//! What operators and the HTTP API ask of this gateway's sockets, and what they order.
+
+use std::sync::Arc;
+
+use super::Hub;
+use crate::gateway::connection::Socket;
+use crate::gateway::protocol::Close;
+use crate::gateway::question::{Answer, Connection, Question, Target};
+
+impl Hub {
+    /// This gateway's part of an answer; orders are carried out.
+    pub fn answer(&self, question: &Question) -> Answer {
+        let mut answer = Answer::default();
+        match question {
+            Question::Channels { prefix } => {
+                answer.channels = self
+                    .occupancy()
+                    .into_iter()
+                    .filter(|(name, _)| name.starts_with(prefix.as_str()))
+                    .collect();
+            }
+            Question::Channel { name } => {
+                let sockets = self.find(name).map(|c| c.state.lock().subscribers.len());
+                if let Some(sockets) = sockets.filter(|n| *n > 0) {
+                    answer.channels.insert(name.clone(), sockets);
+                }
+            }
+            Question::Connections { target } => {
+                let everybody = target.is_empty();
+                answer.connections = self
+                    .sockets()
+                    .iter()
+                    .filter(|socket| everybody || self.is_meant(socket, target))
+                    .map(|socket| self.describe(socket))
+                    .collect();
+            }
+            Question::Terminate { user } => answer.count = self.terminate_user(user),
+            Question::Kick { target } => answer.count = self.kick(target),
+            Question::Unsubscribe { target, channel } => {
+                answer.count = self.unsubscribe(target, channel);
+            }
+        }
+        answer
+    }
+
+    /// Closes the connections of a signed-in user with 4009; how many.
+    pub fn terminate_user(&self, user: &str) -> usize {
+        let ids: Vec<_> = {
+            let users = self.users.lock();
+            users.get(user).into_iter().flatten().copied().collect()
+        };
+        let sockets: Vec<Arc<Socket>> = {
+            let all = self.sockets.lock();
+            ids.iter().filter_map(|id| all.get(id).cloned()).collect()
+        };
+        for socket in &sockets {
+            end(socket, "Terminated by the application");
+        }
+        sockets.len()
+    }
+
+    /// Closes connections with 4009; how many. An empty target means nobody.
+    pub fn kick(&self, target: &Target) -> usize {
+        let mut count = 0;
+        for socket in self.meant(target) {
+            end(&socket, "Closed by an operator");
+            count += 1;
+        }
+        count
+    }
+
+    /// Ends subscriptions to a channel; how many. The client is told with an error on the channel.
+    pub fn unsubscribe(&self, target: &Target, channel: &str) -> usize {
+        let mut count = 0;
+        for socket in self.meant(target) {
+            if self.unsubscribe_socket(&socket, channel) {
+                socket.push(crate::gateway::connection::subscription_error(
+                    channel,
+                    401,
+                    "The subscription was ended by the server.",
+                ));
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn meant(&self, target: &Target) -> Vec<Arc<Socket>> {
+        if target.is_empty() {
+            return Vec::new();
+        }
+        let mut sockets = self.sockets();
+        sockets.retain(|socket| self.is_meant(socket, target));
+        sockets
+    }
+
+    fn is_meant(&self, socket: &Socket, target: &Target) -> bool {
+        target.socket.is_none_or(|id| id == socket.id)
+            && target
+                .user
+                .as_ref()
+                .is_none_or(|user| socket.user() == Some(user) || self.is_member(socket, user))
+            && target
+                .channel
+                .as_ref()
+                .is_none_or(|name| socket.channel(name).is_some())
+    }
+
+    fn is_member(&self, socket: &Socket, user: &str) -> bool {
+        let channels = socket.channels();
+        channels.iter().any(|channel| {
+            self.presence
+                .user_of(&self.node, channel.name(), socket.id)
+                .as_deref()
+                == Some(user)
+        })
+    }
+
+    fn describe(&self, socket: &Socket) -> Connection {
+        Connection {
+            socket: socket.id,
+            node: self.node.to_string(),
+            address: socket.address.to_string(),
+            user: socket.user().map(str::to_owned),
+            channels: socket
+                .channels()
+                .iter()
+                .map(|c| c.name().to_owned())
+                .collect(),
+            seconds: socket.opened.elapsed().as_secs(),
+            queued: socket.queued(),
+        }
+    }
+}
+
+fn end(socket: &Socket, why: &str) {
+    socket.push(crate::gateway::protocol::frame::error(
+        Close::Unauthorized.code(),
+        why,
+    ));
+    socket.close(Close::Unauthorized, why);
+}

@@ -1,0 +1,185 @@
+//! Subscribing and leaving: success, the cached event and the first live event come in this order, whatever happens meanwhile.
+
+use std::sync::Arc;
+
+use super::channel::{Channel, Recovering, State, Subscriber};
+use super::Hub;
+use crate::gateway::connection::Socket;
+use crate::gateway::protocol::channel::Guard;
+use crate::gateway::protocol::frame::{self, Member};
+use crate::gateway::protocol::{Name, SocketId};
+
+/// A subscription that was made.
+pub struct Joined {
+    /// The channel.
+    pub channel: Arc<Channel>,
+}
+
+/// Why a subscription was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The gateway has as many channels as it may.
+    TooManyChannels,
+    /// The presence channel has as many members as it may.
+    TooManyMembers,
+    /// The presence channel's member list is as large as it may be.
+    TooLarge,
+    /// The connection is gone.
+    Gone,
+}
+
+impl Hub {
+    /// Subscribes a socket to a channel that it may hear. `holding`: live events wait for a replay that follows.
+    ///
+    /// # Errors
+    /// [`Refused`]: nothing was changed.
+    pub fn subscribe(
+        &self,
+        socket: &Arc<Socket>,
+        name: &Name<'_>,
+        member: Option<&Member>,
+        holding: bool,
+    ) -> Result<Joined, Refused> {
+        match member {
+            Some(member) if name.guard == Guard::Presence => {
+                self.presence.join(self, socket, name, member, holding)
+            }
+            _ => self.add_subscriber(socket, name, b"\"{}\"", holding),
+        }
+    }
+
+    /// Enters a socket and tells it; `success` is the data of the answer.
+    pub(in crate::gateway) fn add_subscriber(
+        &self,
+        socket: &Arc<Socket>,
+        name: &Name<'_>,
+        success: &[u8],
+        holding: bool,
+    ) -> Result<Joined, Refused> {
+        loop {
+            let channel = self.find_or_make(name).ok_or(Refused::TooManyChannels)?;
+            let mut state = channel.state.lock();
+            if state.gone {
+                continue;
+            }
+            if state.subscribers.contains_key(&socket.id) {
+                socket.push(succeeded(name.full, success));
+                drop(state);
+                return Ok(Joined { channel });
+            }
+            if !socket.note(&channel) {
+                // It left at this very moment.
+                self.tidy(&channel, &mut state);
+                return Err(Refused::Gone);
+            }
+            socket.push(succeeded(name.full, success));
+            let recovering = holding.then(|| {
+                Box::new(Recovering::Holding {
+                    events: Vec::new(),
+                    bytes: 0,
+                    overflow: false,
+                })
+            });
+            state.subscribers.insert(
+                socket.id,
+                Subscriber {
+                    socket: Arc::clone(socket),
+                    recovering,
+                },
+            );
+            self.counters.subscriptions.add_one();
+            if name.cache && !holding {
+                self.send_cached(socket, name, &channel);
+            }
+            if state.subscribers.len() == 1 {
+                if let Some(cluster) = self.cluster() {
+                    cluster.occupied(name.full, 1);
+                }
+            }
+            drop(state);
+            return Ok(Joined { channel });
+        }
+    }
+
+    fn send_cached(&self, socket: &Socket, name: &Name<'_>, channel: &Arc<Channel>) {
+        match self.cached(name).filter(|b| b.except != Some(socket.id)) {
+            Some(broadcast) => {
+                channel.push(socket, channel.frame(&broadcast), &broadcast);
+            }
+            None => {
+                socket.push(frame::event(
+                    "pusher:cache_miss",
+                    name.full,
+                    Some(b"\"{}\""),
+                    None,
+                ));
+            }
+        }
+    }
+
+    /// Ends a recovery with what [`crate::gateway::seam::History`] found.
+    pub(in crate::gateway) fn finish_replay(
+        &self,
+        channel: &Arc<Channel>,
+        socket: SocketId,
+        replay: &crate::gateway::seam::Replay,
+    ) {
+        match channel.finish_replay(socket, replay) {
+            Some(true) => self.counters.recovered.add_one(),
+            Some(false) => self.counters.not_recovered.add_one(),
+            None => {}
+        }
+    }
+
+    /// Ends a subscription; false where there was none.
+    pub fn unsubscribe_socket(&self, socket: &Arc<Socket>, name: &str) -> bool {
+        let Some(channel) = socket.unnote(name) else {
+            return false;
+        };
+        self.remove_subscriber(&channel, socket.id);
+        true
+    }
+
+    pub(super) fn remove_subscriber(&self, channel: &Arc<Channel>, id: SocketId) {
+        if channel.guard() == Guard::Presence {
+            self.presence.leave(self, channel, id);
+        } else {
+            self.drop_subscriber(channel, id);
+        }
+    }
+
+    /// Takes a socket off a channel's list, and the channel off the table with the last one.
+    pub(in crate::gateway) fn drop_subscriber(&self, channel: &Arc<Channel>, id: SocketId) {
+        let mut state = channel.state.lock();
+        if state.subscribers.remove(&id).is_none() {
+            return;
+        }
+        self.counters.subscriptions.sub(1);
+        if state.subscribers.is_empty() {
+            if let Some(cluster) = self.cluster() {
+                cluster.occupied(channel.name(), 0);
+            }
+        }
+        self.tidy(channel, &mut state);
+    }
+
+    fn tidy(&self, channel: &Arc<Channel>, state: &mut State) {
+        if state.subscribers.is_empty() {
+            state.gone = true;
+            self.forget(channel);
+        } else if state.subscribers.capacity() > 64
+            && state.subscribers.len() * 4 < state.subscribers.capacity()
+        {
+            state.subscribers.shrink_to_fit();
+        }
+    }
+}
+
+fn succeeded(channel: &str, data: &[u8]) -> bytes::Bytes {
+    frame::event(
+        "pusher_internal:subscription_succeeded",
+        channel,
+        Some(data),
+        None,
+    )
+}

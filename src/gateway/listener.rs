@@ -1,0 +1,277 @@
+//! Accepts connections within limits and sees each through its handshake.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{watch, Semaphore};
+
+use super::connection::{refuse, serve, Socket};
+use super::http::proxy::{self, Network};
+use super::http::request::{self, Bad, Request};
+use super::http::respond::{respond, Response};
+use super::http::{api, handshake, ops};
+use super::hub::Hub;
+use super::places::{take, take_for, Place, Table};
+use super::protocol::{Close, SocketId};
+use crate::log::Level;
+
+/// Handshakes and requests at the same time; more wait in the kernel's queue.
+const HANDSHAKES: usize = 1024;
+/// Of these from one address that counts.
+const HANDSHAKES_PER_ADDRESS: u32 = 64;
+
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Sockets and the HTTP API.
+    Everything,
+    /// Sockets only: the API has a port of its own.
+    Sockets,
+    /// The HTTP API only.
+    Api,
+    /// `/metrics` and `/ready`.
+    Operations,
+}
+
+/// What all ports share.
+pub struct Doors {
+    hub: Arc<Hub>,
+    trusted: Vec<Network>,
+    /// Connections that may be open, by settings and file descriptors.
+    most: usize,
+    /// Descriptors that connections of any kind may take.
+    descriptors: usize,
+    tcp: Arc<AtomicUsize>,
+    sockets: Arc<AtomicUsize>,
+    addresses: Arc<Table>,
+    handshakes: Arc<Table>,
+    slots: Arc<Semaphore>,
+}
+
+/// A connection's id, and its places in all and for its address.
+type Admitted = (SocketId, (Place, Option<Place>));
+
+impl Doors {
+    /// For the hub, with `descriptors` file descriptors for the whole process.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, descriptors: usize) -> Arc<Self> {
+        let settings = hub.settings();
+        let trusted = settings
+            .trusted_proxies
+            .iter()
+            .filter_map(|n| Network::parse(n))
+            .collect();
+        let spare = descriptors
+            .saturating_sub(settings.descriptor_reserve)
+            .max(1);
+        Arc::new(Self {
+            trusted,
+            // Refusals need a descriptor too, for a moment.
+            most: settings.max_connections.min(spare - spare / 16),
+            descriptors: spare,
+            tcp: Arc::default(),
+            sockets: Arc::default(),
+            addresses: Arc::default(),
+            handshakes: Arc::default(),
+            slots: Arc::new(Semaphore::new(HANDSHAKES)),
+            hub,
+        })
+    }
+
+    /// Connections that may be open at once.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Accepts until `stop` says so, then takes what waits in the queue already and closes the port.
+    pub async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        role: Role,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        loop {
+            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let doors = Arc::clone(&self);
+                    let Some(place) = take(&self.tcp, self.descriptors) else {
+                        self.hub.counters().descriptors_short.add_one();
+                        continue;
+                    };
+                    tokio::spawn(async move {
+                        let _slot = slot;
+                        doors.receive(stream, peer, role, place).await;
+                    });
+                }
+                Err(e) => self.cannot_accept(&e).await,
+            }
+        }
+    }
+
+    async fn cannot_accept(&self, error: &io::Error) {
+        // The peer gave up already: nothing to wait for.
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted
+        ) {
+            return;
+        }
+        self.hub.counters().descriptors_short.add_one();
+        say(
+            Level::Warning,
+            &format!("The gateway cannot accept connections for a moment: {error}."),
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    /// One connection from its first byte to its handshake or answer.
+    async fn receive(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        role: Role,
+        place: Place,
+    ) {
+        let peer = peer.ip().to_canonical();
+        let is_ours = peer.is_loopback() || self.trusted.iter().any(|n| n.contains(peer));
+        let _handshake = if is_ours {
+            None
+        } else {
+            match take_for(&self.handshakes, peer, HANDSHAKES_PER_ADDRESS) {
+                None => return,
+                place => place,
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let settings = Arc::clone(self.hub.settings());
+        let end = request::deadline(settings.handshake_timeout);
+        let mut request = match request::read_head(&mut stream, settings.max_header, end).await {
+            Ok(request) => request,
+            Err(bad) => return self.bad(&mut stream, bad).await,
+        };
+        if request.is_upgrade() && matches!(role, Role::Everything | Role::Sockets) {
+            return self.upgrade(stream, peer, request, place).await;
+        }
+        let body = match request::read_body(&mut stream, &mut request, settings.max_body, end).await
+        {
+            Ok(body) => body,
+            Err(bad) => return self.bad(&mut stream, bad).await,
+        };
+        let response = match (role, request.path.as_str()) {
+            (Role::Operations, path) => ops::answer(&self.hub, &request.method, path),
+            (_, "/up") if request.method == "GET" => Response::text(200, "OK\n"),
+            (Role::Everything | Role::Api, path) if api::is_route(path) => {
+                api::answer(&self.hub, &request, &body).await
+            }
+            (_, path) if path.starts_with("/app/") => {
+                Response::text(426, "This is a WebSocket's address.\n")
+            }
+            _ => Response::text(404, "Nothing here.\n"),
+        };
+        respond(&mut stream, &response).await;
+    }
+
+    async fn bad(&self, stream: &mut TcpStream, bad: Bad) {
+        match bad {
+            Bad::Status(status, why) => {
+                self.hub.counters().bad_requests.add_one();
+                respond(stream, &Response::text(status, format!("{why}\n"))).await;
+            }
+            Bad::Slow => {
+                self.hub.counters().handshake_timeouts.add_one();
+                respond(stream, &Response::text(408, "The request took too long.\n")).await;
+            }
+            Bad::Gone => {}
+        }
+    }
+
+    async fn upgrade(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        peer: IpAddr,
+        request: Request,
+        place: Place,
+    ) {
+        let accept = match handshake::accept_key(&request) {
+            Ok(accept) => accept,
+            Err((status, why)) => return self.bad(&mut stream, Bad::Status(status, why)).await,
+        };
+        if handshake::switch(&mut stream, &accept).await.is_err() {
+            return;
+        }
+        let client = proxy::client(peer, &self.trusted, request.all("x-forwarded-for"));
+        if client.silent_proxy {
+            crate::process::current().log.say_once(
+                Level::Warning,
+                "A trusted proxy sends no X-Forwarded-For: connections are not limited per address. In nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+            );
+        }
+        match self.admit(&request, &client) {
+            Ok((id, places)) => {
+                let settings = self.hub.settings();
+                let socket = Arc::new(Socket::new(id, client.address, settings.max_queue));
+                let hub = Arc::clone(&self.hub);
+                // A task of its own: the one of the handshake is larger.
+                tokio::spawn(async move {
+                    let _places = (place, places);
+                    serve(stream, hub, socket, request.rest).await;
+                });
+            }
+            Err((close, why)) => {
+                self.hub.counters().connections_refused.add_one();
+                refuse(stream, close, why).await;
+            }
+        }
+    }
+
+    /// Whether the client may have a connection: its application, its page, and room.
+    fn admit(
+        &self,
+        request: &Request,
+        client: &proxy::Client,
+    ) -> Result<Admitted, (Close, &'static str)> {
+        let settings = self.hub.settings();
+        handshake::check(settings, request).map_err(|close| match close {
+            Close::Unauthorized => (
+                close,
+                "This origin may not connect (realtime.gateway.allowed_origins)",
+            ),
+            _ => (close, close.reason()),
+        })?;
+        let in_all =
+            take(&self.sockets, self.most).ok_or((Close::OverCapacity, "Too many connections"))?;
+        let of_address = if client.counts {
+            let most = u32::try_from(settings.max_connections_per_address).unwrap_or(u32::MAX);
+            let place = take_for(&self.addresses, client.address, most);
+            Some(place.ok_or((
+                Close::OverCapacity,
+                "Too many connections from this address",
+            ))?)
+        } else {
+            None
+        };
+        let id =
+            SocketId::random().map_err(|_| (Close::OverCapacity, "No randomness for an id"))?;
+        Ok((id, (in_all, of_address)))
+    }
+}
+
+/// A line for the host's log.
+pub(super) fn say(level: Level, text: &str) {
+    crate::process::current().log.say(level, text);
+}

@@ -1,0 +1,44 @@
+//! The WebSocket gateway: Kafka's last hop, to browsers that speak the Pusher protocol. No PHP in it.
+//!
+//! ```text
+//! Gateway       starts and stops all of it
+//! listener      accepts, within limits ── http        requests: handshake, HTTP API, /up, /metrics
+//!  └ connection     one task a socket: frames in, queue out, liveness
+//!     └ hub             channels and who listens; presence; caches
+//!        ├ protocol         names, frames, signatures, close codes: no sockets
+//!        └ seam             what it asks of the rest: other gateways (Cluster), what was missed (History)
+//!
+//! wiring        puts the Kafka side around a hub
+//!  ├ feed           every partition of the prefix, to the hub
+//!  ├ cluster        the other gateways: presence, client events, webhooks, questions
+//!  └ recovery       positions, the ring, replays
+//! ```
+
+pub mod broadcast;
+pub mod client;
+pub mod cluster;
+pub mod connection;
+pub mod counters;
+pub mod feed;
+pub mod http;
+pub mod hub;
+pub mod listener;
+mod places;
+mod ports;
+pub mod presence;
+pub mod protocol;
+pub mod question;
+pub mod recovery;
+mod run;
+pub mod seam;
+pub mod settings;
+mod sys;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_kafka;
+pub mod wiring;
+#[cfg(test)]
+mod wiring_tests;
+
+pub use run::{Gateway, Parts, Stats};

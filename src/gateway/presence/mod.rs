@@ -1,0 +1,223 @@
+//! Members of presence channels on all gateways: node → channel → socket. Who was added and who removed is derived here, never told.
+
+mod local;
+mod room;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::hub::Hub;
+use super::protocol::frame::Member;
+use super::protocol::SocketId;
+use room::Room;
+
+/// Id of a gateway, new at each start.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    /// A new one; ids sort by the time they were made.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(crate::ids::new_id().into())
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for NodeId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<&str> for NodeId {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a change of sockets means for users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A user's first socket.
+    Added {
+        /// The channel.
+        channel: String,
+        /// The user.
+        user_id: String,
+    },
+    /// A user's last socket is gone.
+    Removed {
+        /// The channel.
+        channel: String,
+        /// The user.
+        user_id: String,
+    },
+}
+
+/// One socket's membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The presence channel.
+    pub channel: String,
+    /// The socket.
+    pub socket: SocketId,
+    /// Who it is.
+    pub member: Member,
+}
+
+/// Members of all presence channels.
+pub struct Presence {
+    hub: Weak<Hub>,
+    rooms: Mutex<HashMap<String, Room>>,
+}
+
+impl Presence {
+    pub(in crate::gateway) fn new(hub: Weak<Hub>) -> Self {
+        Self {
+            hub,
+            rooms: Mutex::default(),
+        }
+    }
+
+    /// Another gateway's socket joined.
+    pub fn add(
+        &self,
+        node: &NodeId,
+        channel: &str,
+        socket: SocketId,
+        member: &Member,
+    ) -> Vec<Change> {
+        let mut rooms = self.rooms.lock();
+        self.enter(&mut rooms, (node.clone(), socket), channel, member)
+            .into_iter()
+            .collect()
+    }
+
+    /// Another gateway's socket left.
+    pub fn remove(&self, node: &NodeId, channel: &str, socket: SocketId) -> Vec<Change> {
+        let mut rooms = self.rooms.lock();
+        self.take(&mut rooms, &(node.clone(), socket), channel)
+            .into_iter()
+            .collect()
+    }
+
+    /// Another gateway is gone with all its sockets.
+    pub fn drop_node(&self, node: &NodeId) -> Vec<Change> {
+        self.replace_node(node, &[])
+    }
+
+    /// Another gateway told all its members: whoever is not among them is gone, whoever is new is added.
+    pub fn replace_node(&self, node: &NodeId, members: &[Membership]) -> Vec<Change> {
+        let mut rooms = self.rooms.lock();
+        let wanted: HashMap<(&str, SocketId), &Member> = members
+            .iter()
+            .map(|m| ((m.channel.as_str(), m.socket), &m.member))
+            .collect();
+        let mut gone: Vec<(String, SocketId)> = Vec::new();
+        for (channel, room) in rooms.iter() {
+            for user in &room.users {
+                for (_, socket) in user
+                    .sockets
+                    .iter()
+                    .map(|p| &p.key)
+                    .filter(|(of, _)| of == node)
+                {
+                    let stays = wanted
+                        .get(&(channel.as_str(), *socket))
+                        .is_some_and(|member| member.user_id == user.id);
+                    if !stays {
+                        gone.push((channel.clone(), *socket));
+                    }
+                }
+            }
+        }
+        // Added first: a user who only moved from one socket to another was never away.
+        let mut changes = Vec::new();
+        for membership in members {
+            let key = (node.clone(), membership.socket);
+            let moved = gone.iter().any(|(channel, socket)| {
+                *channel == membership.channel && *socket == membership.socket
+            });
+            if moved {
+                changes.extend(self.take(&mut rooms, &key, &membership.channel));
+            }
+            changes.extend(self.enter(&mut rooms, key, &membership.channel, &membership.member));
+        }
+        for (channel, socket) in gone {
+            let still_wanted = wanted.contains_key(&(channel.as_str(), socket));
+            if !still_wanted {
+                changes.extend(self.take(&mut rooms, &(node.clone(), socket), &channel));
+            }
+        }
+        changes
+    }
+
+    /// Users of a channel and their info (JSON), in the order they came, of all gateways.
+    #[must_use]
+    pub fn members(&self, channel: &str) -> Vec<Member> {
+        let rooms = self.rooms.lock();
+        rooms.get(channel).map_or_else(Vec::new, |room| {
+            room.users
+                .iter()
+                .map(|user| Member {
+                    user_id: user.id.clone(),
+                    user_info: user.info().map(str::to_owned),
+                })
+                .collect()
+        })
+    }
+
+    /// How many users a channel has.
+    #[must_use]
+    pub fn count(&self, channel: &str) -> usize {
+        self.rooms.lock().get(channel).map_or(0, |r| r.users.len())
+    }
+
+    /// Every membership of a node's sockets.
+    #[must_use]
+    pub fn snapshot(&self, node: &NodeId) -> Vec<Membership> {
+        let rooms = self.rooms.lock();
+        let mut all = Vec::new();
+        for (channel, room) in rooms.iter() {
+            for user in &room.users {
+                for place in &user.sockets {
+                    if place.key.0 == *node {
+                        all.push(Membership {
+                            channel: channel.clone(),
+                            socket: place.key.1,
+                            member: Member {
+                                user_id: user.id.clone(),
+                                user_info: place.info.as_deref().map(str::to_owned),
+                            },
+                        });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// The user that a socket is on a channel.
+    #[must_use]
+    pub fn user_of(&self, node: &NodeId, channel: &str, socket: SocketId) -> Option<String> {
+        let rooms = self.rooms.lock();
+        let room = rooms.get(channel)?;
+        let at = room.owner(&(node.clone(), socket))?;
+        Some(room.users[at].id.clone())
+    }
+}

@@ -1,0 +1,115 @@
+//! One presence channel: users in the order they came, each with its sockets in the order they came.
+
+use std::sync::Arc;
+
+use super::{Member, NodeId};
+use crate::gateway::protocol::frame::quote_into;
+use crate::gateway::protocol::SocketId;
+
+/// A socket of a gateway.
+pub(super) type Key = (NodeId, SocketId);
+
+/// A socket's place, with the info it brought.
+pub(super) struct Place {
+    pub key: Key,
+    pub info: Option<Arc<str>>,
+}
+
+/// A user and where it is.
+pub(super) struct User {
+    pub id: String,
+    pub sockets: Vec<Place>,
+}
+
+impl User {
+    /// The oldest socket's info.
+    pub fn info(&self) -> Option<&str> {
+        self.sockets.first()?.info.as_deref()
+    }
+}
+
+/// A channel.
+#[derive(Default)]
+pub(super) struct Room {
+    pub users: Vec<User>,
+}
+
+impl Room {
+    pub fn user(&self, id: &str) -> Option<usize> {
+        self.users.iter().position(|user| user.id == id)
+    }
+
+    pub fn owner(&self, key: &Key) -> Option<usize> {
+        self.users
+            .iter()
+            .position(|user| user.sockets.iter().any(|place| place.key == *key))
+    }
+
+    /// What the members take in an answer, in bytes.
+    pub fn size(&self) -> usize {
+        self.users
+            .iter()
+            .map(|user| size(&user.id, user.info()))
+            .sum()
+    }
+
+    /// Enters a socket; true for a user's first. A socket that is there already stays what it is.
+    pub fn add(&mut self, key: Key, member: &Member) -> bool {
+        if self.owner(&key).is_some() {
+            return false;
+        }
+        let place = Place {
+            key,
+            info: member.user_info.as_deref().map(Arc::from),
+        };
+        if let Some(at) = self.user(&member.user_id) {
+            self.users[at].sockets.push(place);
+            return false;
+        }
+        self.users.push(User {
+            id: member.user_id.clone(),
+            sockets: vec![place],
+        });
+        true
+    }
+
+    /// Takes a socket out: its user, and whether it was the last.
+    pub fn remove(&mut self, key: &Key) -> Option<(String, bool)> {
+        let at = self.owner(key)?;
+        let user = &mut self.users[at];
+        user.sockets.retain(|place| place.key != *key);
+        let (id, last) = (user.id.clone(), user.sockets.is_empty());
+        if last {
+            self.users.remove(at);
+        }
+        Some((id, last))
+    }
+
+    /// Data of the answer to a subscription: JSON in a JSON string.
+    pub fn success(&self) -> Vec<u8> {
+        let (mut ids, mut hash) = (Vec::new(), Vec::new());
+        for user in &self.users {
+            if !ids.is_empty() {
+                ids.push(b',');
+                hash.push(b',');
+            }
+            quote_into(&mut ids, user.id.as_bytes());
+            quote_into(&mut hash, user.id.as_bytes());
+            hash.push(b':');
+            hash.extend_from_slice(user.info().unwrap_or("null").as_bytes());
+        }
+        let mut json = b"{\"presence\":{\"ids\":[".to_vec();
+        json.extend(ids);
+        json.extend_from_slice(b"],\"hash\":{");
+        json.extend(hash);
+        json.extend_from_slice(format!("}},\"count\":{}}}}}", self.users.len()).as_bytes());
+        let mut literal = Vec::with_capacity(json.len() + json.len() / 8);
+        quote_into(&mut literal, &json);
+        literal
+    }
+}
+
+/// What one member takes in an answer, in bytes.
+pub(super) fn size(id: &str, info: Option<&str>) -> usize {
+    2 * id.len() + info.map_or(4, str::len) + 8
+}

@@ -1,0 +1,293 @@
+//! Channel names as sockets use them: what is valid, what guards a channel, and which socket channels a broadcast reaches.
+
+/// Most characters of a socket channel's name.
+pub const MAX_NAME: usize = 164;
+/// Most characters of a user's id.
+pub const MAX_USER_ID: usize = 128;
+const USER: &str = "#server-to-user-";
+
+/// What it takes to subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// A plain name: open, where the settings say that it is public.
+    Public,
+    /// `private-`: a signature.
+    Private,
+    /// `private-encrypted-`: a signature; the server sees no plain data.
+    Encrypted,
+    /// `presence-`: a signature over the member's data.
+    Presence,
+    /// `#server-to-user-{id}`: a sign-in with that id.
+    User,
+}
+
+/// A valid name of a socket channel, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name<'a> {
+    /// As the client wrote it.
+    pub full: &'a str,
+    /// What it takes to subscribe.
+    pub guard: Guard,
+    /// Whether the last event is kept for those who come later.
+    pub cache: bool,
+    /// The name without guard and cache prefix; for a user channel the user's id.
+    pub base: &'a str,
+}
+
+impl<'a> Name<'a> {
+    /// Reads a name; `None` where no channel can have it.
+    #[must_use]
+    pub fn parse(full: &'a str) -> Option<Self> {
+        if let Some(base) = full.strip_prefix(USER) {
+            let valid = is_user_id(base);
+            return valid.then_some(Self {
+                full,
+                guard: Guard::User,
+                cache: false,
+                base,
+            });
+        }
+        if full.len() > MAX_NAME || full.is_empty() || !full.bytes().all(is_name_byte) {
+            return None;
+        }
+        let (guard, rest) = split_guard(full);
+        let (cache, base) = match rest.strip_prefix("cache-") {
+            Some(base) => (true, base),
+            None => (false, rest),
+        };
+        Some(Self {
+            full,
+            guard,
+            cache,
+            base,
+        })
+    }
+
+    /// Whether clients may send events to each other here.
+    #[must_use]
+    pub const fn takes_client_events(&self) -> bool {
+        matches!(self.guard, Guard::Private | Guard::Presence)
+    }
+}
+
+fn split_guard(full: &str) -> (Guard, &str) {
+    for (prefix, guard) in [
+        ("private-encrypted-", Guard::Encrypted),
+        ("private-", Guard::Private),
+        ("presence-", Guard::Presence),
+    ] {
+        if let Some(rest) = full.strip_prefix(prefix) {
+            return (guard, rest);
+        }
+    }
+    (Guard::Public, full)
+}
+
+const fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'@' | b',' | b'.' | b';')
+}
+
+/// Whether this can be a user's id: 1 to [`MAX_USER_ID`] characters, none of them a control character.
+#[must_use]
+pub fn is_user_id(id: &str) -> bool {
+    !id.is_empty() && !id.chars().any(char::is_control) && id.chars().count() <= MAX_USER_ID
+}
+
+/// Whether a broadcast to this name stays on the socket channel of the same name: `private-…`, `presence-…`, or a user's channel.
+#[must_use]
+pub fn is_guarded(channel: &str) -> bool {
+    channel.starts_with("private-") || channel.starts_with("presence-") || channel.starts_with(USER)
+}
+
+/// Calls `reached` with each socket channel that a broadcast to `channel` reaches.
+///
+/// - `exact`: the name is a socket channel already (HTTP API), so it reaches itself only;
+/// - `public`: `channel` matches a public pattern, or the record is marked public and marks count. Never true for a guarded name:
+///   those reach themselves whatever it says.
+///
+/// ```text
+/// reach("user.1", …)           private-user.1  presence-user.1  private-cache-user.1  presence-cache-user.1
+/// reach("public.news", …)      these four, and  public.news  cache-public.news
+/// reach("presence-chat.1", …)  presence-chat.1
+/// ```
+pub fn reach(channel: &str, exact: bool, public: bool, mut reached: impl FnMut(&str)) {
+    if exact || is_guarded(channel) {
+        reached(channel);
+        return;
+    }
+    let mut name = String::with_capacity(channel.len() + 16);
+    for prefix in ["private-", "presence-", "private-cache-", "presence-cache-"] {
+        if prefix == "private-" && channel.starts_with("encrypted-") {
+            // `private-encrypted-…`: nothing plain may enter an encrypted channel.
+            continue;
+        }
+        name.clear();
+        name.push_str(prefix);
+        name.push_str(channel);
+        reached(&name);
+    }
+    if public {
+        reached(channel);
+        name.clear();
+        name.push_str("cache-");
+        name.push_str(channel);
+        reached(&name);
+    }
+}
+
+/// Calls `source` with each broadcast channel whose records can reach the socket channel `name`, its own name first: the inverse of
+/// [`reach`].
+pub fn sources(name: &Name<'_>, mut source: impl FnMut(&str)) {
+    source(name.full);
+    if matches!(name.guard, Guard::Encrypted | Guard::User) {
+        return;
+    }
+    let prefixes: &[&str] = match name.guard {
+        Guard::Private => &["private-", "private-cache-"],
+        Guard::Presence => &["presence-", "presence-cache-"],
+        _ => &["cache-"],
+    };
+    for prefix in prefixes {
+        match name.full.strip_prefix(prefix) {
+            Some(plain) if !plain.is_empty() && !is_guarded(plain) => source(plain),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_guarded, reach, sources, Guard, Name, MAX_NAME};
+
+    fn reached(channel: &str, exact: bool, public: bool) -> Vec<String> {
+        let mut all = Vec::new();
+        reach(channel, exact, public, |name| all.push(name.to_owned()));
+        all
+    }
+
+    #[test]
+    fn which_sockets_a_broadcast_reaches() {
+        let four = |x: &str| {
+            vec![
+                format!("private-{x}"),
+                format!("presence-{x}"),
+                format!("private-cache-{x}"),
+                format!("presence-cache-{x}"),
+            ]
+        };
+        let six = |x: &str| [four(x), vec![x.to_owned(), format!("cache-{x}")]].concat();
+        let own = |x: &str| vec![x.to_owned()];
+        let table: Vec<(&str, bool, bool, Vec<String>)> = vec![
+            ("user.1", false, false, four("user.1")),
+            ("user.1", false, true, six("user.1")),
+            ("public.news", false, true, six("public.news")),
+            ("public.news", true, true, own("public.news")),
+            ("user.1", true, false, own("user.1")),
+            ("private-user.1", false, false, own("private-user.1")),
+            // A guarded name is never public, whatever the patterns say.
+            ("private-user.1", false, true, own("private-user.1")),
+            ("presence-chat.1", false, true, own("presence-chat.1")),
+            (
+                "private-encrypted-x",
+                false,
+                true,
+                own("private-encrypted-x"),
+            ),
+            ("private-cache-x", false, true, own("private-cache-x")),
+            ("#server-to-user-7", false, true, own("#server-to-user-7")),
+            // A name that only looks like a prefix is plain.
+            ("privateer", false, false, four("privateer")),
+            ("cache-x", false, false, four("cache-x")),
+        ];
+        for (channel, exact, public, expected) in table {
+            assert_eq!(
+                reached(channel, exact, public),
+                expected,
+                "{channel} {exact} {public}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_plain_broadcast_reaches_an_encrypted_or_a_user_channel() {
+        for x in ["user.1", "x", "cache-x"] {
+            for name in reached(x, false, true) {
+                let guard = Name::parse(&name).unwrap().guard;
+                assert!(!matches!(guard, Guard::Encrypted | Guard::User), "{name}");
+            }
+        }
+        let reaches = reached("encrypted-x", false, true);
+        assert!(
+            !reaches.iter().any(|n| n.starts_with("private-encrypted-")),
+            "{reaches:?}"
+        );
+    }
+
+    #[test]
+    fn names_and_what_guards_them() {
+        let table = [
+            ("news", Guard::Public, false, "news"),
+            ("cache-news", Guard::Public, true, "news"),
+            ("private-a", Guard::Private, false, "a"),
+            ("private-cache-a", Guard::Private, true, "a"),
+            ("private-encrypted-a", Guard::Encrypted, false, "a"),
+            ("private-encrypted-cache-a", Guard::Encrypted, true, "a"),
+            ("presence-a", Guard::Presence, false, "a"),
+            ("presence-cache-a", Guard::Presence, true, "a"),
+            ("#server-to-user-7", Guard::User, false, "7"),
+            ("A-z0_9=@,.;", Guard::Public, false, "A-z0_9=@,.;"),
+        ];
+        for (full, guard, cache, base) in table {
+            let name = Name::parse(full).unwrap();
+            assert_eq!(
+                (name.guard, name.cache, name.base),
+                (guard, cache, base),
+                "{full}"
+            );
+        }
+        for bad in [
+            "",
+            "a\n",
+            "private-a\n",
+            "a b",
+            "a:b",
+            "#a",
+            "#server-to-user-",
+            "ä",
+            "a/b",
+            "a\0",
+            "#server-to-user-a\n",
+        ] {
+            assert_eq!(Name::parse(bad), None, "{bad:?}");
+        }
+        assert!(Name::parse(&"a".repeat(MAX_NAME)).is_some());
+        assert!(Name::parse(&"a".repeat(MAX_NAME + 1)).is_none());
+        assert!(is_guarded("private-x") && is_guarded("presence-x") && !is_guarded("user.1"));
+    }
+
+    #[test]
+    fn what_feeds_a_channel_is_what_reaches_it() {
+        let table: &[(&str, &[&str])] = &[
+            ("private-a", &["private-a", "a"]),
+            ("presence-a", &["presence-a", "a"]),
+            ("private-cache-a", &["private-cache-a", "cache-a", "a"]),
+            ("presence-cache-a", &["presence-cache-a", "cache-a", "a"]),
+            ("cache-a", &["cache-a", "a"]),
+            ("a", &["a"]),
+            ("private-private-a", &["private-private-a"]),
+            ("private-encrypted-a", &["private-encrypted-a"]),
+            ("#server-to-user-7", &["#server-to-user-7"]),
+        ];
+        for (full, expected) in table {
+            let mut all = Vec::new();
+            sources(&Name::parse(full).unwrap(), |x| all.push(x.to_owned()));
+            assert_eq!(&all, expected, "{full}");
+            for x in &all {
+                assert!(
+                    reached(x, false, true).iter().any(|n| n == full),
+                    "{x} {full}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Encrypted channels: the sender encrypts under a key derived from the master key and the channel, the browser gets that key with
+//! its authorization, the server in between sees neither.
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use crypto_secretbox::aead::{Aead, KeyInit};
+use crypto_secretbox::{Key, Nonce, XSalsa20Poly1305};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::channel::{Guard, Name};
+use crate::error::{Error, Result};
+
+/// The master key of an application: 32 bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MasterKey([u8; 32]);
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+/// What an encrypted event's data looks like.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sealed {
+    /// 24 random bytes in base64.
+    pub nonce: String,
+    /// The encrypted data in base64, 16 bytes longer than the plain ones.
+    pub ciphertext: String,
+}
+
+impl MasterKey {
+    /// Reads the key as it stands in configurations: 32 bytes in base64.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Configuration`] where it is not that.
+    pub fn from_base64(text: &str) -> Result<Self> {
+        STANDARD
+            .decode(text.trim())
+            .ok()
+            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+            .map(Self)
+            .ok_or_else(|| {
+                Error::configuration(
+                    "encryption_master_key is not 32 bytes in base64. Make one with: openssl rand -base64 32",
+                )
+            })
+    }
+
+    /// The key of one channel, SHA-256 of its name and the master key: what a subscriber's browser is given, in base64.
+    #[must_use]
+    pub fn shared_secret(&self, channel: &str) -> String {
+        STANDARD.encode(self.channel_key(channel))
+    }
+
+    /// Encrypts the JSON of an event's data for `channel`; the result is the data to send.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::InvalidChannel`] for a channel that is not encrypted; [`crate::error::Kind::Encoding`] where the
+    /// system has no randomness for the nonce.
+    pub fn seal(&self, channel: &str, json: &[u8]) -> Result<String> {
+        if Name::parse(channel).map(|n| n.guard) != Some(Guard::Encrypted) {
+            return Err(Error::channel(format!(
+                "Cannot encrypt for {channel:?}: only channels that begin with private-encrypted- are encrypted."
+            )));
+        }
+        let mut nonce = [0_u8; 24];
+        getrandom::fill(&mut nonce).map_err(|e| {
+            Error::encoding(format!(
+                "Cannot encrypt for {channel}: no randomness from the system ({e})."
+            ))
+        })?;
+        let ciphertext = self
+            .cipher(channel)
+            .encrypt(&Nonce::from(nonce), json)
+            .map_err(|_| {
+                Error::encoding(format!(
+                    "Cannot encrypt for {channel}: the data is too long."
+                ))
+            })?;
+        let sealed = Sealed {
+            nonce: STANDARD.encode(nonce),
+            ciphertext: STANDARD.encode(ciphertext),
+        };
+        serde_json::to_string(&sealed).map_err(|e| Error::encoding(e.to_string()))
+    }
+
+    /// Decrypts what [`Self::seal`] made; `None` where it is anything else.
+    #[must_use]
+    pub fn open(&self, channel: &str, json: &str) -> Option<Vec<u8>> {
+        let sealed: Sealed = serde_json::from_str(json).ok()?;
+        let nonce: [u8; 24] = STANDARD.decode(sealed.nonce).ok()?.try_into().ok()?;
+        let ciphertext = STANDARD.decode(sealed.ciphertext).ok()?;
+        self.cipher(channel)
+            .decrypt(&Nonce::from(nonce), ciphertext.as_slice())
+            .ok()
+    }
+
+    fn channel_key(&self, channel: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(channel.as_bytes());
+        hash.update(self.0);
+        hash.finalize().into()
+    }
+
+    fn cipher(&self, channel: &str) -> XSalsa20Poly1305 {
+        XSalsa20Poly1305::new(&Key::from(self.channel_key(channel)))
+    }
+}
+
+/// Whether data may go to an encrypted channel: exactly `{nonce, ciphertext}`, both base64 of the right size.
+#[must_use]
+pub fn is_sealed(json: &str) -> bool {
+    serde_json::from_str::<Sealed>(json).is_ok_and(|sealed| {
+        STANDARD.decode(sealed.nonce).is_ok_and(|n| n.len() == 24)
+            && STANDARD
+                .decode(sealed.ciphertext)
+                .is_ok_and(|c| c.len() >= 16)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master() -> MasterKey {
+        MasterKey::from_base64(&STANDARD.encode([7_u8; 32])).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_the_channels_key_only() {
+        let key = master();
+        let json = br#"{"total":149.95}"#;
+        let sealed = key.seal("private-encrypted-order.1", json).unwrap();
+        assert!(is_sealed(&sealed) && !sealed.contains("149"));
+        assert_eq!(
+            key.open("private-encrypted-order.1", &sealed).unwrap(),
+            json
+        );
+        assert_eq!(key.open("private-encrypted-order.2", &sealed), None);
+        let other = MasterKey::from_base64(&STANDARD.encode([8_u8; 32])).unwrap();
+        assert_eq!(other.open("private-encrypted-order.1", &sealed), None);
+        // A nonce of its own for each event.
+        assert_ne!(sealed, key.seal("private-encrypted-order.1", json).unwrap());
+    }
+
+    #[test]
+    fn the_shared_secret_is_the_hash_of_name_and_key() {
+        let mut both = b"private-encrypted-a".to_vec();
+        both.extend([7_u8; 32]);
+        let expected = STANDARD.encode(Sha256::digest(&both));
+        assert_eq!(master().shared_secret("private-encrypted-a"), expected);
+    }
+
+    #[test]
+    fn plain_data_and_plain_channels_are_refused() {
+        for json in [
+            "{}",
+            "\"x\"",
+            r#"{"nonce":"AA==","ciphertext":"AA=="}"#,
+            r#"{"nonce":1}"#,
+        ] {
+            assert!(!is_sealed(json), "{json}");
+        }
+        for channel in [
+            "private-a",
+            "encrypted-a",
+            "presence-a",
+            "private-encrypted-a\n",
+        ] {
+            assert!(master().seal(channel, b"{}").is_err(), "{channel}");
+        }
+        assert!(MasterKey::from_base64("short").is_err());
+        assert_eq!(format!("{:?}", master()), "MasterKey(…)");
+    }
+}

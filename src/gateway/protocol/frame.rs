@@ -1,0 +1,144 @@
+//! Messages on a socket: what the server sends, encoded once as a whole frame. What clients send is read in [`super::incoming`].
+
+use bytes::Bytes;
+
+pub(in crate::gateway) use super::incoming::depth;
+pub use super::incoming::{
+    data, member, read, resume, signed_in_user, user_info, Incoming, Malformed, Member, SignIn,
+    Subscribe,
+};
+
+/// `text` as a JSON string.
+#[must_use]
+pub fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 16);
+    quote_into(&mut out, text.as_bytes());
+    out
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `bytes` (UTF-8) as a JSON string, escaping what JSON demands and nothing more.
+pub fn quote_into(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for &b in bytes {
+        match b {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            0..=0x1f => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(b >> 4)]);
+                out.push(HEX[usize::from(b & 15)]);
+            }
+            _ => out.push(b),
+        }
+    }
+    out.push(b'"');
+}
+
+/// A text frame of the server (never masked) around `json`.
+#[must_use]
+pub fn text(json: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(json.len() + 10);
+    header(&mut out, 0x1, json.len());
+    out.extend_from_slice(json);
+    Bytes::from(out)
+}
+
+/// A frame's first bytes: final, no reserved bits, `opcode`, length.
+pub fn header(out: &mut Vec<u8>, opcode: u8, len: usize) {
+    out.push(0x80 | opcode);
+    if let Ok(small) = u8::try_from(len) {
+        if small < 126 {
+            out.push(small);
+            return;
+        }
+    }
+    if let Ok(middle) = u16::try_from(len) {
+        out.push(126);
+        out.extend_from_slice(&middle.to_be_bytes());
+    } else {
+        out.push(127);
+        out.extend_from_slice(&(len as u64).to_be_bytes());
+    }
+}
+
+/// An event on a channel as a whole frame; `data` is JSON already (for broadcasts a string that holds JSON), `user_id` the sender of
+/// a client event on a presence channel.
+#[must_use]
+pub fn event(event: &str, channel: &str, data: Option<&[u8]>, user_id: Option<&str>) -> Bytes {
+    let mut json =
+        Vec::with_capacity(event.len() + channel.len() + data.map_or(0, <[u8]>::len) + 48);
+    json.extend_from_slice(b"{\"event\":");
+    quote_into(&mut json, event.as_bytes());
+    json.extend_from_slice(b",\"channel\":");
+    quote_into(&mut json, channel.as_bytes());
+    if let Some(data) = data {
+        json.extend_from_slice(b",\"data\":");
+        json.extend_from_slice(data);
+    }
+    if let Some(user) = user_id {
+        json.extend_from_slice(b",\"user_id\":");
+        quote_into(&mut json, user.as_bytes());
+    }
+    json.push(b'}');
+    text(&json)
+}
+
+/// An event of the connection itself: no channel, `data` is JSON.
+#[must_use]
+pub fn connection_event(event: &str, data: &[u8]) -> Bytes {
+    let mut json = Vec::with_capacity(event.len() + data.len() + 32);
+    json.extend_from_slice(b"{\"event\":");
+    quote_into(&mut json, event.as_bytes());
+    json.extend_from_slice(b",\"data\":");
+    json.extend_from_slice(data);
+    json.push(b'}');
+    text(&json)
+}
+
+/// `pusher:error` with a code and words.
+#[must_use]
+pub fn error(code: u16, message: &str) -> Bytes {
+    let mut data = format!("{{\"code\":{code},\"message\":").into_bytes();
+    quote_into(&mut data, message.as_bytes());
+    data.push(b'}');
+    connection_event("pusher:error", &data)
+}
+
+/// A close frame.
+#[must_use]
+pub fn close(code: u16, reason: &str) -> Bytes {
+    let mut cut = reason.len().min(123);
+    while !reason.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let mut out = Vec::with_capacity(cut + 4);
+    header(&mut out, 0x8, cut + 2);
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(&reason.as_bytes()[..cut]);
+    Bytes::from(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_carry_their_length_and_quote_what_they_are_given() {
+        for (len, head) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let frame = text(&vec![b'x'; len]);
+            assert_eq!(frame.len(), len + head);
+            assert_eq!(frame[0], 0x81);
+        }
+        let frame = event("a\"b", "c\\d", Some(b"\"{}\""), Some("u\n"));
+        let json: serde_json::Value = serde_json::from_slice(&frame[2..]).unwrap();
+        assert_eq!(json["event"], "a\"b");
+        assert_eq!(json["channel"], "c\\d");
+        assert_eq!(json["data"], "{}");
+        assert_eq!(json["user_id"], "u\n");
+        let close = close(4200, &"ä".repeat(100));
+        assert_eq!(&close[2..4], &4200_u16.to_be_bytes());
+        assert!(close.len() <= 127 && std::str::from_utf8(&close[4..]).is_ok());
+    }
+}

@@ -1,0 +1,267 @@
+//! What a client may send, read within bounds.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::channel::is_user_id;
+
+/// A message of a client. Fields that count may stand there once.
+#[derive(Debug, Deserialize)]
+pub struct Incoming<'a> {
+    /// Name of the event.
+    #[serde(borrow)]
+    pub event: std::borrow::Cow<'a, str>,
+    /// The channel, for client events.
+    #[serde(borrow, default)]
+    pub channel: Option<std::borrow::Cow<'a, str>>,
+    /// Whatever it carries, as it came.
+    #[serde(borrow, default)]
+    pub data: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "auth")]
+    _auth: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "user_id")]
+    _user_id: Option<&'a RawValue>,
+}
+
+/// Data of `pusher:subscribe` and `pusher:unsubscribe`.
+#[derive(Debug, Deserialize)]
+pub struct Subscribe<'a> {
+    /// The channel's name.
+    #[serde(borrow)]
+    pub channel: std::borrow::Cow<'a, str>,
+    /// `key:signature`.
+    #[serde(borrow, default)]
+    pub auth: Option<std::borrow::Cow<'a, str>>,
+    /// The member, as signed.
+    #[serde(borrow, default)]
+    pub channel_data: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default, rename = "event")]
+    _event: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "user_id")]
+    _user_id: Option<&'a RawValue>,
+}
+
+/// Data of `pusher:signin`.
+#[derive(Debug, Deserialize)]
+pub struct SignIn<'a> {
+    /// `key:signature`.
+    #[serde(borrow)]
+    pub auth: std::borrow::Cow<'a, str>,
+    /// The user, as signed.
+    #[serde(borrow)]
+    pub user_data: std::borrow::Cow<'a, str>,
+}
+
+/// A member of a presence channel.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct Member {
+    /// The user's id in its string form.
+    pub user_id: String,
+    /// JSON of the user's info; `None` where none was given.
+    pub user_info: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawMember<'a> {
+    #[serde(borrow)]
+    user_id: &'a RawValue,
+    #[serde(borrow, default)]
+    user_info: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawUser<'a> {
+    #[serde(borrow)]
+    id: std::borrow::Cow<'a, str>,
+}
+
+/// Why a text is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// Nested deeper than allowed.
+    TooDeep,
+    /// Not JSON, no event, or a field twice.
+    NotAMessage,
+}
+
+/// Reads a client's text. The depth is counted before anything is parsed.
+///
+/// # Errors
+/// [`Malformed`]; the connection is told and stays.
+pub fn read(text: &str, max_depth: usize) -> Result<Incoming<'_>, Malformed> {
+    if depth(text) > max_depth {
+        return Err(Malformed::TooDeep);
+    }
+    serde_json::from_str(text).map_err(|_| Malformed::NotAMessage)
+}
+
+/// How deep brackets nest outside of strings; needs no memory.
+pub(in crate::gateway) fn depth(text: &str) -> usize {
+    let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
+    for b in text.bytes() {
+        if quoted {
+            match b {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+            continue;
+        }
+        match b {
+            b'"' => quoted = true,
+            b'[' | b'{' => {
+                now += 1;
+                most = most.max(now);
+            }
+            b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
+/// Reads the data of an event as `T`.
+#[must_use]
+pub fn data<'a, T: Deserialize<'a>>(incoming: &Incoming<'a>) -> Option<T> {
+    serde_json::from_str(incoming.data?.get()).ok()
+}
+
+/// The member in a subscription's `channel_data`, where id and info keep to their limits.
+#[must_use]
+pub fn member(channel_data: &str, max_info: usize) -> Option<Member> {
+    if depth(channel_data) > 32 {
+        return None;
+    }
+    let raw: RawMember<'_> = serde_json::from_str(channel_data).ok()?;
+    let user_id = id_in_string_form(raw.user_id.get())?;
+    let user_info = raw
+        .user_info
+        .map(RawValue::get)
+        .filter(|info| *info != "null")
+        .map(str::to_owned);
+    if user_info.as_ref().is_some_and(|info| info.len() > max_info) {
+        return None;
+    }
+    Some(Member { user_id, user_info })
+}
+
+/// `7` and `"7"` are one user. Anything else is none.
+fn id_in_string_form(json: &str) -> Option<String> {
+    let id = match json.bytes().next()? {
+        b'"' => serde_json::from_str::<String>(json).ok()?,
+        b'-' | b'0'..=b'9' => json.to_owned(),
+        _ => return None,
+    };
+    is_user_id(&id).then_some(id)
+}
+
+/// The id in the data of a sign-in: a non-empty string.
+#[must_use]
+pub fn signed_in_user(user_data: &str) -> Option<String> {
+    if depth(user_data) > 32 {
+        return None;
+    }
+    let raw: RawUser<'_> = serde_json::from_str(user_data).ok()?;
+    is_user_id(&raw.id).then(|| raw.id.into_owned())
+}
+
+/// The `user_info` in the data of a sign-in, where it keeps to its limit.
+#[must_use]
+pub fn user_info(user_data: &str, max: usize) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Info<'a> {
+        #[serde(borrow, default)]
+        user_info: Option<&'a RawValue>,
+    }
+    let info = serde_json::from_str::<Info<'_>>(user_data)
+        .ok()?
+        .user_info?;
+    let info = info.get();
+    (info != "null" && info.len() <= max).then(|| info.to_owned())
+}
+
+/// The tokens in `realtime:resume`: channel to token.
+#[must_use]
+pub fn resume(incoming: &Incoming<'_>) -> Option<BTreeMap<String, String>> {
+    data(incoming)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_strings_only() {
+        assert_eq!(depth(r#"{"a":[1,{"b":"[[[[\"{{"}]}"#), 3);
+        assert!(matches!(
+            read(&"[".repeat(16_000), 32),
+            Err(Malformed::TooDeep)
+        ));
+        let nested = format!(
+            "{{\"event\":\"x\",\"data\":{}1{}}}",
+            "[".repeat(31),
+            "]".repeat(31)
+        );
+        assert!(read(&nested, 32).is_ok());
+        assert!(matches!(read(&nested, 31), Err(Malformed::TooDeep)));
+    }
+
+    #[test]
+    fn a_field_that_counts_stands_there_once() {
+        for text in [
+            r#"{"event":"a","event":"b"}"#,
+            r#"{"event":"a","\u0065vent":"b"}"#,
+            r#"{"event":"a","channel":"x","channel":"y"}"#,
+            r#"{"event":"a","auth":1,"auth":2}"#,
+            r#"{"event":"a","user_id":1,"user_id":2}"#,
+            r#"{"event":7}"#,
+            r#"{"data":{}}"#,
+            "[]",
+            "",
+            "{\"event\":\"a\"} x",
+        ] {
+            assert!(
+                matches!(read(text, 32), Err(Malformed::NotAMessage)),
+                "{text}"
+            );
+        }
+        let text = r#"{"event":"pusher:subscribe","data":{"channel":"a","channel":"b"}}"#;
+        assert!(data::<Subscribe<'_>>(&read(text, 32).unwrap()).is_none());
+        let text = r#"{"event":"pusher:subscribe","data":{"channel":"a","auth":"1","auth":"2"}}"#;
+        assert!(data::<Subscribe<'_>>(&read(text, 32).unwrap()).is_none());
+    }
+
+    #[test]
+    fn members_and_users() {
+        let id = |json: &str| member(json, 1024).map(|m| m.user_id);
+        assert_eq!(id(r#"{"user_id":7}"#).as_deref(), Some("7"));
+        assert_eq!(
+            id(r#"{"user_id":"7","user_info":{"n":1}}"#).as_deref(),
+            Some("7")
+        );
+        for bad in [
+            r#"{"user_id":""}"#,
+            r#"{"user_id":null}"#,
+            r#"{"user_id":{}}"#,
+            "{}",
+            "x",
+            r#"{"user_id":1,"user_id":2}"#,
+        ] {
+            assert_eq!(id(bad), None, "{bad}");
+        }
+        assert_eq!(
+            id(&format!("{{\"user_id\":\"{}\"}}", "x".repeat(129))),
+            None
+        );
+        let info = format!("{{\"user_id\":1,\"user_info\":\"{}\"}}", "x".repeat(1024));
+        assert_eq!(id(&info), None);
+        assert_eq!(
+            signed_in_user(r#"{"id":"u","name":"x"}"#).as_deref(),
+            Some("u")
+        );
+        assert_eq!(signed_in_user(r#"{"id":7}"#), None);
+    }
+}

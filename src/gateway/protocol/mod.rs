@@ -1,0 +1,21 @@
+//! The Pusher Channels protocol, version 7: what names, frames, signatures and close codes mean. No sockets, no Kafka.
+
+pub mod auth;
+pub mod channel;
+pub mod close;
+pub mod encrypted;
+pub mod frame;
+pub mod incoming;
+pub mod socket_id;
+
+pub use channel::{reach, Guard, Name};
+pub use close::Close;
+pub use socket_id::SocketId;
+
+/// True for event names that only the server may use: `pusher:`, `pusher_internal:` and `realtime:`.
+#[must_use]
+pub fn is_reserved_event(event: &str) -> bool {
+    ["pusher:", "pusher_internal:", "realtime:"]
+        .iter()
+        .any(|prefix| event.starts_with(prefix))
+}

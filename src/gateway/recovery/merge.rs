@@ -1,0 +1,89 @@
+//! From what was found to what one socket gets: only what reaches its channel, in order, nothing twice.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::ring::Timed;
+use crate::gateway::broadcast::Broadcast;
+use crate::gateway::protocol::channel::{is_guarded, reach};
+use crate::gateway::protocol::encrypted;
+use crate::gateway::protocol::SocketId;
+use crate::gateway::settings::Settings;
+
+/// What a frame has beside its texts, in bytes.
+const FRAME: usize = 48;
+
+/// Whose replay it is.
+pub(super) struct Wanted<'a> {
+    /// The socket channel.
+    pub channel: &'a str,
+    /// The broadcast channels that can reach it.
+    pub channels: &'a [String],
+    /// The socket the token was given to: what was withheld from it stays withheld.
+    pub socket: Option<SocketId>,
+    pub settings: &'a Settings,
+}
+
+impl Wanted<'_> {
+    fn takes(&self, broadcast: &Broadcast) -> bool {
+        let settings = self.settings;
+        if !self.channels.iter().any(|c| *c == *broadcast.channel)
+            || (broadcast.except.is_some() && broadcast.except == self.socket)
+            || broadcast.data.len() > settings.max_event
+        {
+            return false;
+        }
+        if broadcast.channel.starts_with("private-encrypted-") && !is_sealed(&broadcast.data) {
+            return false;
+        }
+        let is_public = !is_guarded(&broadcast.channel)
+            && (settings.is_public(&broadcast.channel)
+                || (broadcast.public && settings.public_by_mark));
+        let mut reaches = false;
+        reach(&broadcast.channel, broadcast.exact, is_public, |name| {
+            reaches |= name == self.channel;
+        });
+        reaches
+    }
+}
+
+/// The events in order; `None` where they do not fit into a socket's queue. Partitions are merged by Kafka's timestamps, each in its own order.
+pub(super) fn merge(found: Vec<Timed>, wanted: &Wanted<'_>) -> Option<Vec<Arc<Broadcast>>> {
+    let mut chosen: Vec<Timed> = found
+        .into_iter()
+        .filter(|(_, broadcast)| wanted.takes(broadcast))
+        .collect();
+    chosen.sort_by_key(|(_, broadcast)| broadcast.at);
+    // A timestamp that is older than its predecessor's must not move a record before it.
+    let mut latest: HashMap<(u32, i32), i64> = HashMap::new();
+    for (ms, broadcast) in &mut chosen {
+        if let Some(at) = broadcast.at {
+            let latest = latest.entry((at.topic, at.partition)).or_insert(i64::MIN);
+            *latest = (*latest).max(*ms);
+            *ms = *latest;
+        }
+    }
+    chosen.sort_by_key(|(ms, _)| *ms);
+    let mut ids = HashSet::new();
+    let mut places = HashSet::new();
+    let mut bytes = 0;
+    let mut events = Vec::new();
+    for (_, broadcast) in chosen {
+        let is_new = places.insert(broadcast.at)
+            && (broadcast.id.is_empty() || ids.insert(broadcast.id.clone()));
+        if !is_new {
+            continue;
+        }
+        bytes += broadcast.data.len() + broadcast.event.len() + wanted.channel.len() + FRAME;
+        if bytes > wanted.settings.max_queue / 4 * 3 {
+            return None;
+        }
+        events.push(broadcast);
+    }
+    Some(events)
+}
+
+/// Whether the JSON string in `literal` holds what an encrypted channel takes.
+fn is_sealed(literal: &[u8]) -> bool {
+    serde_json::from_slice::<String>(literal).is_ok_and(|json| encrypted::is_sealed(&json))
+}

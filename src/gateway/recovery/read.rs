@@ -1,0 +1,194 @@
+//! One scan: a client of its own, from the wanted offsets to where the ring goes on.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::ring::{From, Timed};
+use super::scan::{Limits, Range, Scanned};
+use crate::config::BrokerConfig;
+use crate::gateway::broadcast::{At, Broadcast};
+use crate::gateway::feed::{headers_of, timestamp_of, Client, Key, Marks, Which};
+use crate::topic::TopicMap;
+
+/// A partition under way.
+struct Part {
+    next: i64,
+    end: i64,
+    not_before_ms: i64,
+}
+
+struct Scan<'a> {
+    range: &'a Range,
+    limits: &'a Limits,
+    topics: &'a TopicMap,
+    parts: HashMap<i32, Part>,
+    open: usize,
+    records: i64,
+    bytes: usize,
+    events: Vec<Timed>,
+}
+
+/// Reads the range; `None` where that is not possible within the limits.
+pub(super) fn read(config: &Arc<BrokerConfig>, range: &Range, limits: &Limits) -> Option<Scanned> {
+    let until = Instant::now() + limits.time;
+    let left = || until.saturating_duration_since(Instant::now());
+    let client = Client::start(config).ok()?;
+    let is_mock = client.is_mock(left())?;
+    let starts = starts(&client, range, is_mock, &left)?;
+    let mut scan = Scan {
+        range,
+        limits,
+        topics: &config.topics,
+        parts: HashMap::new(),
+        open: 0,
+        records: 0,
+        bytes: 0,
+        events: Vec::new(),
+    };
+    let total: i64 = starts.iter().map(|(_, part)| part.end - part.next).sum();
+    if total > limits.records {
+        return None;
+    }
+    client.handle(&range.name)?;
+    for (partition, part) in starts {
+        if part.next < part.end {
+            client.open(&range.name, partition, part.next).ok()?;
+            scan.open += 1;
+        }
+        scan.parts.insert(partition, part);
+    }
+    let mut hand = Vec::new();
+    let mut is_whole = true;
+    while scan.open > 0 && is_whole {
+        is_whole = !left().is_zero();
+        client.poll(left().min(Duration::from_millis(100)), &mut hand);
+        for raw in hand.drain(..) {
+            // SAFETY: alive until it is given back.
+            unsafe {
+                is_whole &= scan.take(raw);
+                sys::rd_kafka_message_destroy(raw);
+            }
+        }
+    }
+    for partition in scan.parts.keys() {
+        client.close(&range.name, *partition);
+    }
+    is_whole.then(|| Scanned {
+        ends: range
+            .parts
+            .iter()
+            .map(|(part, _, end)| (*part, *end))
+            .collect(),
+        events: scan.events,
+    })
+}
+
+/// Where each partition begins; `None` where a beginning is not there any more.
+fn starts(
+    client: &Client,
+    range: &Range,
+    is_mock: bool,
+    left: &dyn Fn() -> Duration,
+) -> Option<Vec<(i32, Part)>> {
+    let keys: Vec<Key> = range
+        .parts
+        .iter()
+        .map(|(partition, _, _)| (range.name.clone(), *partition))
+        .collect();
+    let first = client.offsets(&keys, Which::Beginning, left()).ok()?;
+    let mut starts = Vec::with_capacity(keys.len());
+    for (key, (partition, from, end)) in keys.into_iter().zip(&range.parts) {
+        let first = *first.get(&key)?;
+        let (next, not_before_ms) = match *from {
+            From::Offset(offset) if offset < first || offset > *end => return None,
+            From::Offset(offset) => (offset, i64::MIN),
+            // Deleted records may have been as young.
+            From::Time(ms) if is_mock => (first, ms),
+            From::Time(ms) => {
+                let found = client.offsets(std::slice::from_ref(&key), Which::Since(ms), left());
+                let found = *found.ok()?.get(&key)?;
+                (if found < 0 { *end } else { found }, ms)
+            }
+        };
+        starts.push((
+            *partition,
+            Part {
+                next,
+                end: *end,
+                not_before_ms,
+            },
+        ));
+    }
+    Some(starts)
+}
+
+impl Scan<'_> {
+    /// False where the scan cannot be completed.
+    ///
+    /// # Safety
+    /// `raw` must be alive.
+    unsafe fn take(&mut self, raw: *mut sys::rd_kafka_message_t) -> bool {
+        let message = &*raw;
+        let Some(part) = self.parts.get_mut(&message.partition) else {
+            return true;
+        };
+        let was_open = part.next < part.end;
+        match message.err {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                part.next = part.next.max(message.offset);
+                if was_open && part.next >= part.end {
+                    self.open -= 1;
+                }
+                return true;
+            }
+            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
+            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => return false,
+            // Others pass, or the time does.
+            _ => return true,
+        }
+        if !was_open || message.offset < part.next {
+            return true;
+        }
+        let offset = message.offset;
+        part.next = offset + 1;
+        if part.next >= part.end {
+            self.open -= 1;
+        }
+        if offset >= part.end {
+            return true;
+        }
+        self.records += 1;
+        self.bytes += message.len;
+        if self.records > self.limits.records || self.bytes > self.limits.bytes {
+            return false;
+        }
+        let timestamp_ms = timestamp_of(raw);
+        if timestamp_ms < part.not_before_ms || message.payload.is_null() {
+            return true;
+        }
+        let mut marks = Marks::default();
+        headers_of(raw, |name, value| marks.add(name, value));
+        let at = At {
+            topic: self.range.topic,
+            partition: message.partition,
+            offset,
+        };
+        let value = std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len);
+        let name = &self.range.name;
+        let longest = self.limits.longest;
+        let read = Broadcast::from_record(name, value, marks, self.topics, longest, Some(at));
+        if let Ok(broadcast) = read {
+            self.events.push((timestamp_ms, Arc::new(broadcast)));
+        }
+        true
+    }
+}

@@ -1,0 +1,243 @@
+//! The last two minutes of broadcasts, in memory, by channel: what a browser missed is here, unless it was away for longer.
+//!
+//! Bounded in time and bytes. For every partition it is known from which offset on nothing is missing, so that what is given out
+//! is all there was, or nothing is.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::coarse_ms;
+use crate::gateway::broadcast::Broadcast;
+use crate::gateway::feed::TopicNumber;
+
+/// What an entry takes beside its texts.
+const OVERHEAD: usize = 160;
+
+/// A partition.
+pub type Lane = (TopicNumber, i32);
+
+/// A broadcast with Kafka's timestamp of its record, ms.
+pub type Timed = (i64, Arc<Broadcast>);
+
+/// What is wanted of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// Everything from this offset on.
+    Offset(i64),
+    /// Everything with a timestamp of this or later, Unix ms.
+    Time(i64),
+}
+
+struct Entry {
+    heard_ms: u64,
+    timestamp_ms: i64,
+    broadcast: Arc<Broadcast>,
+}
+
+/// From where on nothing is missing.
+#[derive(Clone, Copy)]
+struct Floor {
+    offset: i64,
+    /// Nothing with this timestamp or a later one is missing.
+    since_ms: i64,
+    /// The offset after the last that is here.
+    high: i64,
+}
+
+#[derive(Default)]
+struct Inner {
+    bytes: usize,
+    /// Channels in the order their entries came.
+    order: VecDeque<Arc<str>>,
+    channels: HashMap<Arc<str>, VecDeque<Entry>>,
+    floors: HashMap<Lane, Floor>,
+}
+
+/// The ring.
+pub struct Ring {
+    inner: Mutex<Inner>,
+    keep_ms: u64,
+    max_bytes: usize,
+}
+
+/// What the ring has.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Broadcasts, each partition's in order.
+    pub events: Vec<Timed>,
+    /// For each partition asked for, in that order: the offset after the last one here.
+    pub up_to: Vec<i64>,
+    /// Places in the question whose beginning is not here any more.
+    pub missing: Vec<usize>,
+}
+
+fn size(broadcast: &Broadcast) -> usize {
+    OVERHEAD
+        + broadcast.channel.len()
+        + broadcast.event.len()
+        + broadcast.id.len()
+        + broadcast.data.len()
+}
+
+impl Ring {
+    /// Keeps broadcasts for `keep`, at most `max_bytes` of them.
+    #[must_use]
+    pub fn new(keep: Duration, max_bytes: usize) -> Self {
+        Self {
+            inner: Mutex::default(),
+            keep_ms: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
+            max_bytes,
+        }
+    }
+
+    /// A partition is read from `offset` on, which is everything with a timestamp of `since_ms` and later. Forgets what it held before.
+    pub fn begin(&self, lane: Lane, offset: i64, since_ms: i64) {
+        let mut inner = self.inner.lock();
+        let floor = Floor {
+            offset,
+            since_ms,
+            high: offset,
+        };
+        if inner.floors.insert(lane, floor).is_some() {
+            inner.forget(lane);
+        }
+    }
+
+    /// A partition is not read any more.
+    pub fn end(&self, lane: Lane) {
+        let mut inner = self.inner.lock();
+        if inner.floors.remove(&lane).is_some() {
+            inner.forget(lane);
+        }
+    }
+
+    /// Adds a broadcast; `timestamp_ms` is its record's.
+    pub fn push(&self, broadcast: &Arc<Broadcast>, timestamp_ms: i64) {
+        let Some(at) = broadcast.at else {
+            return;
+        };
+        let heard_ms = coarse_ms();
+        let mut inner = self.inner.lock();
+        let Some(floor) = inner.floors.get_mut(&(at.topic, at.partition)) else {
+            return;
+        };
+        floor.high = floor.high.max(at.offset + 1);
+        inner.bytes += size(broadcast);
+        let entry = Entry {
+            heard_ms,
+            timestamp_ms,
+            broadcast: Arc::clone(broadcast),
+        };
+        let name = match inner.channels.get_key_value(&*broadcast.channel) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(&*broadcast.channel),
+        };
+        inner.order.push_back(Arc::clone(&name));
+        inner.channels.entry(name).or_default().push_back(entry);
+        let oldest = heard_ms.saturating_sub(self.keep_ms);
+        while inner.bytes > self.max_bytes || inner.oldest().is_some_and(|ms| ms < oldest) {
+            inner.evict();
+        }
+    }
+
+    /// What these channels have in these partitions.
+    #[must_use]
+    pub fn find(&self, channels: &[String], wanted: &[(Lane, From)]) -> Found {
+        let inner = self.inner.lock();
+        let mut found = Found::default();
+        for (place, (lane, from)) in wanted.iter().enumerate() {
+            let floor = inner.floors.get(lane);
+            found.up_to.push(floor.map_or(-1, |floor| floor.high));
+            let is_here = floor.is_some_and(|floor| match *from {
+                From::Offset(offset) => offset >= floor.offset,
+                From::Time(ms) => floor.offset == 0 || ms >= floor.since_ms,
+            });
+            if !is_here {
+                found.missing.push(place);
+            }
+        }
+        for channel in channels {
+            let Some(entries) = inner.channels.get(channel.as_str()) else {
+                continue;
+            };
+            found.events.extend(entries.iter().filter_map(|entry| {
+                let at = entry.broadcast.at?;
+                let lane = (at.topic, at.partition);
+                let (_, from) = wanted.iter().find(|(known, _)| *known == lane)?;
+                let is_wanted = match *from {
+                    From::Offset(offset) => at.offset >= offset,
+                    From::Time(ms) => entry.timestamp_ms >= ms,
+                };
+                is_wanted.then(|| (entry.timestamp_ms, Arc::clone(&entry.broadcast)))
+            }));
+        }
+        found
+    }
+
+    /// Broadcasts and bytes it holds.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.order.len(), inner.bytes)
+    }
+}
+
+impl Inner {
+    fn oldest(&self) -> Option<u64> {
+        let entries = self.channels.get(self.order.front()?)?;
+        entries.front().map(|entry| entry.heard_ms)
+    }
+
+    fn evict(&mut self) {
+        let Some(name) = self.order.pop_front() else {
+            self.bytes = 0;
+            return;
+        };
+        let Some(entries) = self.channels.get_mut(&name) else {
+            return;
+        };
+        if let Some(entry) = entries.pop_front() {
+            self.bytes = self.bytes.saturating_sub(size(&entry.broadcast));
+            if let Some(at) = entry.broadcast.at {
+                if let Some(floor) = self.floors.get_mut(&(at.topic, at.partition)) {
+                    floor.offset = floor.offset.max(at.offset + 1);
+                    floor.since_ms = floor.since_ms.max(entry.timestamp_ms + 1);
+                }
+            }
+        }
+        if entries.is_empty() {
+            self.channels.remove(&name);
+        }
+    }
+
+    /// Takes out what a partition held, with its places in the order.
+    fn forget(&mut self, lane: Lane) {
+        let mut kept: HashMap<Arc<str>, VecDeque<bool>> = HashMap::new();
+        let mut freed = 0;
+        for (name, entries) in &mut self.channels {
+            let is_of = |entry: &Entry| {
+                let at = entry.broadcast.at;
+                at.is_some_and(|at| (at.topic, at.partition) == lane)
+            };
+            if !entries.iter().any(is_of) {
+                continue;
+            }
+            let stays = entries.iter().map(|entry| !is_of(entry)).collect();
+            kept.insert(Arc::clone(name), stays);
+            entries.retain(|entry| {
+                let goes = is_of(entry);
+                freed += if goes { size(&entry.broadcast) } else { 0 };
+                !goes
+            });
+        }
+        self.bytes = self.bytes.saturating_sub(freed);
+        self.channels.retain(|_, entries| !entries.is_empty());
+        self.order.retain(|name| {
+            let stays = kept.get_mut(name).and_then(VecDeque::pop_front);
+            stays.unwrap_or(true)
+        });
+    }
+}

@@ -1,0 +1,288 @@
+//! Replays, from the ring and from Kafka.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::gateway::seam::Holder;
+use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+fn holder(channel: &str, user: Option<&str>) -> Holder {
+    Holder {
+        channel: channel.to_owned(),
+        socket: "1.2".parse().expect("an id"),
+        user: user.map(str::to_owned),
+    }
+}
+
+fn token(node: &Node, channel: &str, user: Option<&str>) -> String {
+    let history = node.kafka.history();
+    let position = history.position(channel);
+    history
+        .token(&holder(channel, user), &position)
+        .expect("a token")
+}
+
+fn replay(node: &Node, token: &str, channel: &str, user: Option<&str>) -> Replay {
+    let history = node.kafka.history();
+    let user = user.map(str::to_owned);
+    let replay = history.replay(token.to_owned(), channel.to_owned(), user, true);
+    runtime().block_on(replay)
+}
+
+fn ids(replay: &Replay) -> Vec<String> {
+    let events = replay.events.iter();
+    events.map(|event| event.id.to_string()).collect()
+}
+
+fn records(node: &Node) -> u64 {
+    node.hub.counters().records.get()
+}
+
+#[test]
+fn what_was_missed_comes_back_in_order_and_once() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("replay"));
+        let sender = Sender::start(&config);
+        sender.send("user.1", "before", "1");
+        sender.flush();
+        let node = Node::start(&config);
+        let before = records(&node);
+        let mark = token(&node, "private-user.1", Some("7"));
+        let sent: Vec<String> = (0..50)
+            .map(|n| sender.send("user.1", "e", &n.to_string()))
+            .collect();
+        sender.send("user.2", "other", "1");
+        let except = ("x-realtime-socket".to_owned(), Some(b"1.2".to_vec()));
+        sender.send_with("user.1", "withheld", "1", 0, &[except]);
+        let direct = sender.send("private-user.1", "direct", "1");
+        sender.flush();
+        // One topic of the four may only now appear.
+        until("all were read", || records(&node) >= before + 53);
+        let found = replay(&node, &mark, "private-user.1", Some("7"));
+        assert!(found.recovered && !found.scanned, "on {brokers}");
+        let mut expected = sent.clone();
+        expected.push(direct);
+        let mut got = ids(&found);
+        assert_eq!(got[..50], expected[..50]);
+        got.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(got, expected);
+        // From the new position there is nothing.
+        let now = token(&node, "private-user.1", Some("7"));
+        let nothing = replay(&node, &now, "private-user.1", Some("7"));
+        assert!(nothing.recovered && nothing.events.is_empty());
+        // Another user, nobody, another channel, rubbish.
+        for (token, channel, user) in [
+            (&mark, "private-user.1", Some("8")),
+            (&mark, "private-user.1", None),
+            (&mark, "private-user.2", Some("7")),
+            (&"rubbish".to_owned(), "private-user.1", Some("7")),
+        ] {
+            let refused = replay(&node, token, channel, user);
+            assert!(!refused.recovered && refused.events.is_empty());
+        }
+        // What a public channel gets is another thing: nothing was public.
+        let public = token(&node, "user.1", None);
+        sender.send("user.1", "later", "1");
+        sender.flush();
+        until("one more", || records(&node) >= before + 54);
+        let found = replay(&node, &public, "user.1", None);
+        assert!(found.recovered && found.events.is_empty());
+        node.kafka.stop();
+    }
+}
+
+#[test]
+fn another_gateway_and_one_that_was_started_again_know_the_position() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("again"));
+        let sender = Sender::start(&config);
+        sender.send("user.1", "before", "1");
+        sender.flush();
+        let node = Node::start(&config);
+        let mark = token(&node, "private-user.1", None);
+        node.kafka.stop();
+        drop(node);
+        let sent: Vec<String> = (0..20).map(|_| sender.send("user.1", "e", "1")).collect();
+        sender.flush();
+        let node = Node::start(&config);
+        let found = replay(&node, &mark, "private-user.1", None);
+        assert!(found.recovered && !found.scanned);
+        assert_eq!(ids(&found), sent, "on {brokers}");
+        node.kafka.stop();
+    }
+}
+
+#[test]
+fn what_the_ring_forgot_comes_from_kafka_within_bounds() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("scan"));
+        let sender = Sender::start(&config);
+        sender.send("user.1", "before", "1");
+        sender.flush();
+        let node = Node::start_with(&config, |settings| settings.replay_memory = 1_000);
+        let before = records(&node);
+        let mark = token(&node, "private-user.1", None);
+        let sent: Vec<String> = (0..100).map(|_| sender.send("user.1", "e", "1")).collect();
+        sender.flush();
+        until("all were read", || records(&node) >= before + 100);
+        assert!(node.kafka.ring_size().0 < 20);
+        let history = node.kafka.history();
+        let not = history.replay(mark.clone(), "private-user.1".to_owned(), None, false);
+        assert!(!runtime().block_on(not).recovered);
+        let found = replay(&node, &mark, "private-user.1", None);
+        assert!(found.recovered && found.scanned, "on {brokers}");
+        assert_eq!(ids(&found), sent);
+        // Many who come back from the same place are one scan.
+        let runtime = runtime();
+        let many: Vec<_> = (0..100)
+            .map(|_| {
+                runtime.spawn(history.replay(mark.clone(), "private-user.1".to_owned(), None, true))
+            })
+            .collect();
+        for one in many {
+            let found = runtime.block_on(one).expect("no panic");
+            assert!(found.recovered && found.events.len() == 100);
+        }
+        node.kafka.stop();
+        // Over the bounds: not recovered.
+        let node = Node::start_with(&config, |settings| {
+            settings.replay_memory = 1_000;
+            settings.replay_scan_records = 50;
+        });
+        let found = replay(&node, &mark, "private-user.1", None);
+        assert!(!found.recovered && found.events.is_empty());
+        node.kafka.stop();
+    }
+}
+
+#[test]
+fn a_topic_that_appeared_after_the_token_is_in_it_nevertheless() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("appears"));
+        let sender = Sender::start(&config);
+        let node = Node::start(&config);
+        let mark = token(&node, "private-new.1", None);
+        let sent: Vec<String> = (0..3).map(|_| sender.send("new.1", "e", "1")).collect();
+        sender.flush();
+        until("they were read", || node.kafka.ring_size().0 == 3);
+        let found = replay(&node, &mark, "private-new.1", None);
+        assert!(found.recovered, "on {brokers}");
+        assert_eq!(ids(&found), sent);
+        node.kafka.stop();
+    }
+}
+
+#[test]
+fn a_topic_that_was_made_again_is_another_one() {
+    // Deleting needs an admin API: a real Kafka only.
+    for brokers in brokers().into_iter().skip(1) {
+        let config = config(&brokers, &unique("deleted"));
+        let sender = Sender::start(&config);
+        sender.send("user.1", "e", "1");
+        sender.flush();
+        let node = Node::start(&config);
+        let mark = token(&node, "private-user.1", None);
+        node.kafka.stop();
+        let topic = config.topics.topic_for("user.1").expect("a topic");
+        let admin = crate::kafka::admin::Admin::start(&config).expect("an admin");
+        admin.delete_topic(&topic, &|| true).expect("deleted");
+        drop(sender);
+        let sender = Sender::start(&config);
+        sender.send("user.1", "e", "1");
+        sender.send("user.1", "e", "2");
+        sender.flush();
+        let node = Node::start(&config);
+        let found = replay(&node, &mark, "private-user.1", None);
+        assert!(!found.recovered && found.events.is_empty());
+        node.kafka.stop();
+    }
+}
+
+#[test]
+fn offsets_that_kafka_does_not_have_any_more_are_not_recovered() {
+    for brokers in brokers().into_iter().skip(1) {
+        let config = config(&brokers, &unique("expired"));
+        let sender = Sender::start(&config);
+        sender.send("user.1", "e", "1");
+        sender.flush();
+        let node = Node::start_with(&config, |settings| settings.replay_memory = 1_000);
+        let before = records(&node);
+        let mark = token(&node, "private-user.1", None);
+        for _ in 0..100 {
+            sender.send("user.1", "e", "1");
+        }
+        sender.flush();
+        until("all were read", || records(&node) >= before + 100);
+        let topic = config.topics.topic_for("user.1").expect("a topic");
+        let admin = crate::kafka::admin::Admin::start(&config).expect("an admin");
+        admin
+            .delete_records(&topic, &[(0, 50)], &|| true)
+            .expect("deleted");
+        let found = replay(&node, &mark, "private-user.1", None);
+        assert!(!found.recovered && found.events.is_empty());
+        node.kafka.stop();
+    }
+}
+
+#[test]
+fn the_ring_forgets_the_oldest_and_knows_it() {
+    use crate::gateway::broadcast::{At, Broadcast};
+    let ring = Ring::new(Duration::from_secs(120), 2_000);
+    let lane = (0, 0);
+    ring.begin(lane, 10, 1_000);
+    let push = |offset: i64, channel: &str| {
+        let broadcast = Broadcast {
+            channel: channel.into(),
+            event: "e".into(),
+            id: offset.to_string().into(),
+            data: bytes::Bytes::from_static(b"\"1\""),
+            except: None,
+            public: false,
+            exact: false,
+            at: Some(At {
+                topic: 0,
+                partition: 0,
+                offset,
+            }),
+        };
+        ring.push(&Arc::new(broadcast), 1_000 + offset);
+    };
+    let find = |from| {
+        let channels = ["a".to_owned(), "b".to_owned()];
+        let found = ring.find(&channels, &[(lane, from)]);
+        (found.events.len(), found.missing.len(), found.up_to[0])
+    };
+    push(10, "a");
+    push(12, "b");
+    assert_eq!(find(From::Offset(10)), (2, 0, 13));
+    assert_eq!(find(From::Offset(11)), (1, 0, 13));
+    assert_eq!(find(From::Offset(9)), (2, 1, 13));
+    assert_eq!(find(From::Time(1_000)), (2, 0, 13));
+    assert_eq!(find(From::Time(999)).1, 1);
+    for offset in 13..40 {
+        push(offset, if offset % 2 == 0 { "a" } else { "b" });
+    }
+    let (count, bytes) = ring.size();
+    assert!(bytes <= 2_000 && count > 5);
+    let first = 40 - i64::try_from(count).expect("small");
+    assert_eq!(find(From::Offset(first)), (count, 0, 40));
+    assert_eq!(find(From::Offset(first - 1)).1, 1);
+    // A partition that begins anew starts empty.
+    ring.begin(lane, 100, 5_000);
+    assert_eq!(ring.size(), (0, 0));
+    assert_eq!(find(From::Offset(100)), (0, 0, 100));
+    push(100, "a");
+    assert_eq!(find(From::Offset(100)), (1, 0, 101));
+    ring.end(lane);
+    assert_eq!(find(From::Offset(100)), (0, 1, -1));
+}

@@ -1,0 +1,340 @@
+//! Tokens: what a browser brings back to say how far it has read. Opaque to it, and signed: nobody can make one, move one to
+//! another channel, or use one for longer than ten minutes.
+//!
+//! The bytes, before base64: a version, the time of issue, the socket it was given to, the signed-in user, and for each topic that
+//! feeds the channel a short hash of its name, its id and the next offset of each partition; then 16 bytes of HMAC-SHA256 over
+//! the socket channel and all of this.
+
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine;
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// The form of the bytes.
+const VERSION: u8 = 1;
+/// Bytes of the signature that are kept.
+const MAC: usize = 16;
+/// A longer token is none of ours: it is not even decoded.
+const LONGEST: usize = 8192;
+/// Clocks of two servers may differ by this much, ms.
+const SKEW_MS: u64 = 60_000;
+
+/// Where one topic had been read to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// First bytes of the hash of its name.
+    pub name: u64,
+    /// Kafka's id of it; 0 where it has none.
+    pub id: u128,
+    /// Partition and next offset.
+    pub next: Vec<(i32, i64)>,
+}
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Unix ms.
+    pub issued_ms: u64,
+    /// The socket it was given to.
+    pub socket: String,
+    /// The user signed in there.
+    pub user: Option<String>,
+    /// One for each topic that fed the channel.
+    pub places: Vec<Place>,
+}
+
+/// Why a token is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not a token of ours, or one of another channel.
+    Forged,
+    /// Issued too long ago, or in the future.
+    Stale,
+}
+
+/// The keys that tokens are signed with, made from the secrets of the app: the first signs, all are accepted.
+pub struct Keys(Vec<[u8; 32]>);
+
+impl Keys {
+    /// `purpose` keeps the keys of tokens and those of control records apart.
+    #[must_use]
+    pub fn new<S: AsRef<str>>(secrets: &[S], purpose: &str) -> Self {
+        let keys = secrets.iter().map(|secret| {
+            let mut hmac = keyed(secret.as_ref().as_bytes());
+            hmac.update(purpose.as_bytes());
+            hmac.finalize().into_bytes().into()
+        });
+        Self(keys.collect())
+    }
+
+    /// Signs these parts; their lengths go along, so that no two lists of parts are the same.
+    #[must_use]
+    pub fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.0.first().map_or([0; 32], |key| mac(key, parts))
+    }
+
+    /// True where one of the keys made the signature, of which at least the first bytes must be given.
+    #[must_use]
+    pub fn verify(&self, parts: &[&[u8]], signature: &[u8]) -> bool {
+        (MAC..=32).contains(&signature.len())
+            && self.0.iter().any(|key| {
+                let right = mac(key, parts);
+                bool::from(right[..signature.len()].ct_eq(signature))
+            })
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    // A key of any length is taken: the error cannot happen, and an empty key is only what stands in for it.
+    Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&[0; 64].into()))
+}
+
+fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut hmac = keyed(key);
+    for part in parts {
+        hmac.update(&(part.len() as u64).to_be_bytes());
+        hmac.update(part);
+    }
+    hmac.finalize().into_bytes().into()
+}
+
+/// What stands for a topic's name in a token.
+#[must_use]
+pub fn short_hash(name: &str) -> u64 {
+    let hash = Sha256::digest(name.as_bytes());
+    hash.iter()
+        .take(8)
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+impl Token {
+    /// The text that is sent to the browser.
+    #[must_use]
+    pub fn seal(&self, channel: &str, keys: &Keys) -> String {
+        let mut bytes = vec![VERSION];
+        number(&mut bytes, self.issued_ms);
+        text(&mut bytes, &self.socket);
+        match &self.user {
+            None => bytes.push(0),
+            Some(user) => {
+                bytes.push(1);
+                text(&mut bytes, user);
+            }
+        }
+        number(&mut bytes, self.places.len() as u64);
+        for place in &self.places {
+            bytes.extend_from_slice(&place.name.to_be_bytes());
+            bytes.extend_from_slice(&place.id.to_be_bytes());
+            number(&mut bytes, place.next.len() as u64);
+            for (partition, next) in &place.next {
+                number(&mut bytes, u64::try_from(*partition).unwrap_or(0));
+                number(&mut bytes, u64::try_from(*next).unwrap_or(0));
+            }
+        }
+        let signature = keys.sign(&[channel.as_bytes(), &bytes]);
+        bytes.extend_from_slice(&signature[..MAC]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// What a text says, if it is a token of ours for this channel, issued within the last `longest_ms`.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn open(
+        text: &str,
+        channel: &str,
+        keys: &Keys,
+        now_ms: u64,
+        longest_ms: u64,
+    ) -> Result<Self, Refusal> {
+        if text.len() > LONGEST {
+            return Err(Refusal::Forged);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Forged)?;
+        let end = bytes.len().checked_sub(MAC).ok_or(Refusal::Forged)?;
+        let (body, signature) = bytes.split_at(end);
+        if !keys.verify(&[channel.as_bytes(), body], signature) {
+            return Err(Refusal::Forged);
+        }
+        let token = Self::read(&mut Reader(body)).ok_or(Refusal::Forged)?;
+        let age = now_ms.saturating_sub(token.issued_ms);
+        if age > longest_ms || token.issued_ms > now_ms + SKEW_MS {
+            return Err(Refusal::Stale);
+        }
+        Ok(token)
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        if from.byte()? != VERSION {
+            return None;
+        }
+        let issued_ms = from.number()?;
+        let socket = from.text()?;
+        let user = match from.byte()? {
+            0 => None,
+            1 => Some(from.text()?),
+            _ => return None,
+        };
+        let mut places = Vec::new();
+        for _ in 0..from.number()? {
+            let name = u64::from_be_bytes(from.take(8)?.try_into().ok()?);
+            let id = u128::from_be_bytes(from.take(16)?.try_into().ok()?);
+            let mut next = Vec::new();
+            for _ in 0..from.number()? {
+                let partition = i32::try_from(from.number()?).ok()?;
+                next.push((partition, i64::try_from(from.number()?).ok()?));
+            }
+            places.push(Place { name, id, next });
+        }
+        from.0.is_empty().then_some(Self {
+            issued_ms,
+            socket,
+            user,
+            places,
+        })
+    }
+}
+
+/// Seven bits a byte, the lowest first.
+#[allow(clippy::cast_possible_truncation)] // masked
+fn number(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    number(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = usize::try_from(self.number()?).ok()?;
+        String::from_utf8(self.take(length)?.to_vec()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_000;
+    const LONGEST_MS: u64 = 600_000;
+
+    fn keys(secret: &str) -> Keys {
+        Keys::new(&[secret], "tests")
+    }
+
+    fn token() -> Token {
+        Token {
+            issued_ms: NOW,
+            socket: "123.456".to_owned(),
+            user: Some("7".to_owned()),
+            places: vec![
+                Place {
+                    name: short_hash("realtime_user_1"),
+                    id: 1 << 100 | 5,
+                    next: vec![(0, 0), (3, i64::MAX)],
+                },
+                Place {
+                    name: 9,
+                    id: 0,
+                    next: vec![],
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn a_token_says_again_what_was_put_into_it() {
+        let keys = keys("s");
+        let sealed = token().seal("private-user.1", &keys);
+        let opened = Token::open(&sealed, "private-user.1", &keys, NOW + 599_000, LONGEST_MS);
+        assert_eq!(opened, Ok(token()));
+    }
+
+    #[test]
+    fn nobody_else_can_make_one() {
+        let (ours, theirs) = (keys("s"), keys("t"));
+        let sealed = token().seal("private-a", &ours);
+        let open = |text: &str, channel: &str, keys: &Keys| {
+            Token::open(text, channel, keys, NOW, LONGEST_MS)
+        };
+        assert_eq!(open(&sealed, "private-b", &ours), Err(Refusal::Forged));
+        assert_eq!(open(&sealed, "private-a", &theirs), Err(Refusal::Forged));
+        let bytes = URL_SAFE_NO_PAD.decode(&sealed).expect("base64");
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1;
+            let text = URL_SAFE_NO_PAD.encode(changed);
+            assert_eq!(open(&text, "private-a", &ours), Err(Refusal::Forged));
+            let text = URL_SAFE_NO_PAD.encode(&bytes[..place]);
+            assert_eq!(open(&text, "private-a", &ours), Err(Refusal::Forged));
+        }
+        for text in ["", "x", "....", &"A".repeat(100_000)] {
+            assert_eq!(open(text, "private-a", &ours), Err(Refusal::Forged));
+        }
+    }
+
+    #[test]
+    fn an_old_secret_is_accepted_and_the_first_one_signs() {
+        let before = keys("old");
+        let sealed = token().seal("a", &before);
+        let after = Keys::new(&["new", "old"], "tests");
+        assert!(Token::open(&sealed, "a", &after, NOW, LONGEST_MS).is_ok());
+        let sealed = token().seal("a", &after);
+        assert!(Token::open(&sealed, "a", &keys("new"), NOW, LONGEST_MS).is_ok());
+        assert!(Token::open(&sealed, "a", &before, NOW, LONGEST_MS).is_err());
+        let other = Keys::new(&["new"], "something else");
+        assert!(Token::open(&sealed, "a", &other, NOW, LONGEST_MS).is_err());
+    }
+
+    #[test]
+    fn ten_minutes_and_no_longer() {
+        let keys = keys("s");
+        let sealed = token().seal("a", &keys);
+        let at = |now| Token::open(&sealed, "a", &keys, now, LONGEST_MS);
+        assert!(at(NOW + LONGEST_MS).is_ok());
+        assert_eq!(at(NOW + LONGEST_MS + 1), Err(Refusal::Stale));
+        assert!(at(NOW - SKEW_MS).is_ok());
+        assert_eq!(at(NOW - SKEW_MS - 1), Err(Refusal::Stale));
+    }
+
+    #[test]
+    fn numbers_of_any_size_and_no_more() {
+        for value in [0, 127, 128, u64::MAX] {
+            let mut bytes = Vec::new();
+            number(&mut bytes, value);
+            assert_eq!(Reader(&bytes).number(), Some(value));
+        }
+        assert_eq!(Reader(&[0xff; 11]).number(), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! The operating system: file descriptors, how many there may be and which were handed over by systemd; bound sockets.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::FromRawFd;
+
+/// First descriptor that systemd hands over.
+const FIRST_HANDED: i32 = 3;
+
+/// How many descriptors the process may have, after asking for as many as it may ask for.
+#[must_use]
+pub fn descriptors() -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: plain calls with local memory.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return 1024;
+        }
+        if limit.rlim_cur < limit.rlim_max {
+            let wanted = libc::rlimit {
+                rlim_cur: limit.rlim_max,
+                rlim_max: limit.rlim_max,
+            };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) == 0 {
+                limit = wanted;
+            }
+        }
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+/// The socket that systemd handed to this very process (`LISTEN_PID`, `LISTEN_FDS`), if it did. Clients that come while one process
+/// goes and the next begins wait in its queue instead of being refused.
+///
+/// # Errors
+/// Where something was handed over that is no listening socket.
+pub fn handed_over() -> io::Result<Option<TcpListener>> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID") != Some(std::process::id()) || number("LISTEN_FDS").unwrap_or(0) == 0 {
+        return Ok(None);
+    }
+    let mut listening: libc::c_int = 0;
+    let mut size = libc::socklen_t::try_from(std::mem::size_of::<libc::c_int>()).unwrap_or(4);
+    // SAFETY: plain calls with local memory; the descriptor is checked to be a listening socket before it is taken over. It is
+    // duplicated, so that a second gateway in this process finds it too.
+    let listener = unsafe {
+        let asked = libc::getsockopt(
+            FIRST_HANDED,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut listening).cast(),
+            &raw mut size,
+        );
+        if asked != 0 || listening == 0 {
+            return Err(io::Error::other(
+                "LISTEN_FDS was set, but descriptor 3 is no listening socket",
+            ));
+        }
+        let copy = libc::fcntl(FIRST_HANDED, libc::F_DUPFD_CLOEXEC, FIRST_HANDED);
+        if copy < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        TcpListener::from_raw_fd(copy)
+    };
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
+}
+
+/// Within a runtime: a listening socket that a successor may bind as well: it accepts before this process says goodbye.
+///
+/// # Errors
+/// The system's.
+pub fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let socket = if address.is_ipv4() {
+        tokio::net::TcpSocket::new_v4()?
+    } else {
+        tokio::net::TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}

@@ -1,0 +1,311 @@
+//! The HTTP API: what it does, and whom it believes.
+
+use md5::{Digest, Md5};
+use serde_json::{json, Value};
+
+use super::*;
+use crate::gateway::http::signature::signed_text;
+use crate::gateway::protocol::auth;
+
+/// A signed request, bent by `bend` before it is sent: parameters, then the body.
+pub fn call(
+    gateway: &Gateway,
+    method: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+    body: &str,
+    bend: impl FnOnce(&mut Vec<(String, String)>, &mut String),
+) -> (u16, Value) {
+    let now = (crate::ids::unix_ms() / 1000).to_string();
+    let mut pairs: Vec<(String, String)> = parameters
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+        .collect();
+    for (name, value) in [
+        ("auth_key", KEY),
+        ("auth_timestamp", &now),
+        ("auth_version", "1.0"),
+    ] {
+        pairs.push((name.to_owned(), value.to_owned()));
+    }
+    let mut body = body.to_owned();
+    if !body.is_empty() {
+        pairs.push(("body_md5".into(), hex::encode(Md5::digest(body.as_bytes()))));
+    }
+    let signature = auth::signature(SECRET, &signed_text(method, path, &pairs));
+    pairs.push(("auth_signature".into(), signature));
+    bend(&mut pairs, &mut body);
+    let query: Vec<String> = pairs
+        .iter()
+        .map(|(n, v)| format!("{n}={}", v.replace('#', "%23").replace(',', "%2C")))
+        .collect();
+    send(
+        gateway,
+        method,
+        &format!("{path}?{}", query.join("&")),
+        &body,
+    )
+}
+
+pub fn send(gateway: &Gateway, method: &str, target: &str, body: &str) -> (u16, Value) {
+    let mut client = Client::raw(gateway.address());
+    client.write(
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .as_bytes(),
+    );
+    let answer = client.rest();
+    let status = answer[9..12].parse().unwrap();
+    let text = answer.split_once("\r\n\r\n").unwrap().1;
+    (
+        status,
+        serde_json::from_str(text).unwrap_or(Value::String(text.to_owned())),
+    )
+}
+
+pub fn good(
+    gateway: &Gateway,
+    method: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+    body: &str,
+) -> Value {
+    let (status, answer) = call(gateway, method, path, parameters, body, |_, _| {});
+    assert_eq!(status, 200, "{method} {path}: {answer}");
+    answer
+}
+
+#[test]
+fn events_reach_the_very_channel_they_name() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    for channel in ["private-a", "public.a"] {
+        client.ask(channel, None);
+        client.expect("pusher_internal:subscription_succeeded", channel);
+    }
+    let body = json!({"name": "e", "channel": "a", "data": "{}"}).to_string();
+    good(&gateway, "POST", "/apps/app/events", &[], &body);
+    client.expect_silence();
+    let body = json!({"name": "e", "channels": ["private-a", "public.a"], "data": "{\"id\":7}"})
+        .to_string();
+    good(&gateway, "POST", "/apps/app/events", &[], &body);
+    assert_eq!(
+        client.event(),
+        json!({"event": "e", "channel": "private-a", "data": "{\"id\":7}"})
+    );
+    client.expect("e", "public.a");
+    // Data that is no JSON is a string; its sender does not hear it.
+    let batch = json!({"batch": [
+        {"name": "own", "channel": "private-a", "data": "x", "socket_id": client.id},
+        {"name": "text", "channel": "private-a", "data": "hello \"you\""},
+    ]});
+    good(
+        &gateway,
+        "POST",
+        "/apps/app/batch_events",
+        &[],
+        &batch.to_string(),
+    );
+    assert_eq!(client.expect("text", "private-a"), "hello \"you\"");
+}
+
+#[test]
+fn what_an_event_may_not_be() {
+    let gateway = gateway(|_| {});
+    let event = |name: &str, channels: Value, data: String| {
+        json!({"name": name, "channels": channels, "data": data}).to_string()
+    };
+    let many: Vec<String> = (0..101).map(|i| format!("c{i}")).collect();
+    let cases = [
+        (event("e", json!(["a"]), "x".repeat(10_241)), 413),
+        (event("e", json!(many), "{}".into()), 400),
+        (event("e", json!([]), "{}".into()), 400),
+        (event("pusher:error", json!(["a"]), "{}".into()), 400),
+        (event("realtime:recovered", json!(["a"]), "{}".into()), 400),
+        (event("", json!(["a"]), "{}".into()), 400),
+        (event(&"e".repeat(201), json!(["a"]), "{}".into()), 400),
+        (event("e", json!(["a b"]), "{}".into()), 400),
+        (
+            event("e", json!(["private-encrypted-a"]), "{\"plain\":1}".into()),
+            400,
+        ),
+        (
+            json!({"name": "e", "channel": "a", "data": {"a": 1}}).to_string(),
+            400,
+        ),
+        (
+            json!({"name": "e", "channel": "a", "data": "", "socket_id": "1.2:x"}).to_string(),
+            400,
+        ),
+        (
+            r#"{"name":"e","channel":"a","channel":"b","data":""}"#.to_owned(),
+            400,
+        ),
+        ("[".repeat(100_000), 400),
+        ("nonsense".to_owned(), 400),
+    ];
+    for (body, status) in cases {
+        let (got, answer) = call(&gateway, "POST", "/apps/app/events", &[], &body, |_, _| {});
+        assert_eq!(got, status, "{} {answer}", &body[..body.len().min(100)]);
+    }
+    let batch = json!({"batch": vec![json!({"name": "e", "channel": "a", "data": ""}); 11]});
+    assert_eq!(
+        call(
+            &gateway,
+            "POST",
+            "/apps/app/batch_events",
+            &[],
+            &batch.to_string(),
+            |_, _| {}
+        )
+        .0,
+        413
+    );
+    assert_eq!(gateway.hub().counters().broadcasts.get(), 0);
+}
+
+#[test]
+fn channels_users_and_connections() {
+    let gateway = gateway(|_| {});
+    let (mut a, mut b) = (Client::connect(&gateway), Client::connect(&gateway));
+    a.subscribe("private-a", None);
+    b.subscribe("private-a", None);
+    a.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
+    b.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
+    let all = good(&gateway, "GET", "/apps/app/channels", &[], "");
+    assert_eq!(
+        all,
+        json!({"channels": {"private-a": {}, "presence-a": {}}})
+    );
+    let some = good(
+        &gateway,
+        "GET",
+        "/apps/app/channels",
+        &[
+            ("filter_by_prefix", "presence-"),
+            ("info", "user_count,subscription_count"),
+        ],
+        "",
+    );
+    assert_eq!(
+        some,
+        json!({"channels": {"presence-a": {"user_count": 1, "subscription_count": 2}}})
+    );
+    assert_eq!(
+        call(
+            &gateway,
+            "GET",
+            "/apps/app/channels",
+            &[("info", "user_count")],
+            "",
+            |_, _| {}
+        )
+        .0,
+        400
+    );
+    let one = good(
+        &gateway,
+        "GET",
+        "/apps/app/channels/private-a",
+        &[("info", "subscription_count")],
+        "",
+    );
+    assert_eq!(one, json!({"occupied": true, "subscription_count": 2}));
+    assert_eq!(
+        good(&gateway, "GET", "/apps/app/channels/private-b", &[], ""),
+        json!({"occupied": false})
+    );
+    assert_eq!(
+        good(
+            &gateway,
+            "GET",
+            "/apps/app/channels/presence-a/users",
+            &[],
+            ""
+        ),
+        json!({"users": [{"id": "x"}]})
+    );
+    assert_eq!(
+        call(
+            &gateway,
+            "GET",
+            "/apps/app/channels/private-a/users",
+            &[],
+            "",
+            |_, _| {}
+        )
+        .0,
+        400
+    );
+}
+
+#[test]
+fn orders_by_user_socket_and_channel() {
+    let gateway = gateway(|_| {});
+    let (mut a, mut b) = (Client::connect(&gateway), Client::connect(&gateway));
+    for client in [&mut a, &mut b] {
+        client.subscribe("private-a", None);
+        client.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
+    }
+    let rows = good(
+        &gateway,
+        "GET",
+        "/apps/app/connections",
+        &[("user", "x")],
+        "",
+    );
+    assert_eq!(rows["connections"].as_array().unwrap().len(), 2);
+    let socket = a.id.to_string();
+    let rows = good(
+        &gateway,
+        "GET",
+        "/apps/app/connections",
+        &[("socket", &socket)],
+        "",
+    );
+    assert_eq!(
+        rows["connections"][0]["channels"],
+        json!(["private-a", "presence-a"])
+    );
+    assert_eq!(rows["connections"][0]["address"], "127.0.0.1");
+
+    let order = json!({"user": "x", "from": "private-a"}).to_string();
+    assert_eq!(
+        good(&gateway, "POST", "/apps/app/unsubscribe", &[], &order),
+        json!({"sockets": 2})
+    );
+    for client in [&mut a, &mut b] {
+        assert_eq!(
+            client.expect("pusher:subscription_error", "private-a")["status"],
+            401
+        );
+    }
+    assert_eq!(
+        gateway
+            .broadcast_locally("private-a", "e", b"1", None)
+            .unwrap(),
+        0
+    );
+    // Nobody named is nobody, not everybody.
+    assert_eq!(
+        call(&gateway, "POST", "/apps/app/kick", &[], "{}", |_, _| {}).0,
+        400
+    );
+    let order = json!({"socket": socket}).to_string();
+    assert_eq!(
+        good(&gateway, "POST", "/apps/app/kick", &[], &order),
+        json!({"sockets": 1})
+    );
+    assert_eq!(a.expect_close(), 4009);
+    b.sign_in(r#"{"id":"u 7"}"#);
+    good(
+        &gateway,
+        "POST",
+        "/apps/app/users/u%207/terminate_connections",
+        &[],
+        "",
+    );
+    assert_eq!(b.expect_close(), 4009);
+}

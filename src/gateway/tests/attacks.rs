@@ -1,0 +1,238 @@
+//! What hostile clients try once they are connected, over raw sockets.
+
+use serde_json::json;
+
+use super::*;
+
+fn text_frame(len: usize, fill: u8) -> Vec<u8> {
+    vec![fill; len]
+}
+
+#[test]
+fn nested_brackets_kill_nobody() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    // Within the size, far beyond the depth: refused before it is parsed, the connection stays.
+    client.frame(0x81, &text_frame(16_000, b'['));
+    assert!(client.expect("pusher:error", "")["message"]
+        .as_str()
+        .unwrap()
+        .contains("nested"));
+    let deep = format!(
+        "{{\"event\":\"client-x\",\"channel\":\"private-a\",\"data\":{}1{}}}",
+        "[".repeat(40),
+        "]".repeat(40)
+    );
+    client.text(&deep);
+    client.expect("pusher:error", "");
+    client.send("pusher:ping", &json!({}));
+    assert_eq!(client.event()["event"], "pusher:pong");
+    // The frame of 100 KB that overflows another server's stack.
+    client.frame(0x81, &text_frame(100_000, b'['));
+    assert_eq!(client.expect_close(), 1009);
+}
+
+#[test]
+fn doubled_fields_are_refused() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    for text in [
+        r#"{"event":"pusher:ping","event":"pusher:subscribe","data":{}}"#,
+        r#"{"event":"client-x","channel":"private-a","channel":"private-b","data":1}"#,
+        r#"{"event":"client-x","channel":"private-a","user_id":"1","user_id":"2"}"#,
+        r#"{"event":"pusher:subscribe","data":{"channel":"public.a","channel":"private-a"}}"#,
+        r#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"a","auth":"b"}}"#,
+        r#"{"event":"pusher:subscribe","data":{"channel":7}}"#,
+        r#"{"event":"pusher:subscribe","data":"public.a"}"#,
+        r#"{"event":"pusher:subscribe"}"#,
+        r#"{"event":null}"#,
+        "null",
+        "",
+        "{",
+    ] {
+        client.text(text);
+        client.expect("pusher:error", "");
+    }
+    assert_eq!(gateway.hub().counters().subscriptions.get(), 0);
+}
+
+#[test]
+fn too_many_messages() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    let mut steady = Client::connect(&gateway);
+    for _ in 0..190 {
+        client.send("pusher:pong", &json!({}));
+    }
+    client.send("pusher:ping", &json!({}));
+    assert_eq!(client.event()["event"], "pusher:pong");
+    for _ in 0..100 {
+        client.frame(0x8A, b"");
+    }
+    assert_eq!(client.expect_close(), 4100);
+    steady.send("pusher:ping", &json!({}));
+    assert_eq!(steady.event()["event"], "pusher:pong");
+}
+
+#[test]
+fn too_many_subscriptions_channels_and_joins() {
+    let gateway = gateway(|s| {
+        s.max_subscriptions = 10;
+        s.max_channels = 15;
+    });
+    let mut a = Client::connect(&gateway);
+    for i in 0..10 {
+        a.subscribe(&format!("private-{i}"), None);
+    }
+    a.ask("private-10", None);
+    assert_eq!(
+        a.expect("pusher:subscription_error", "private-10")["status"],
+        429
+    );
+    a.subscribe("private-3", None);
+    let mut b = Client::connect(&gateway);
+    for i in 0..5 {
+        b.subscribe(&format!("private-b{i}"), None);
+    }
+    b.ask("private-b5", None);
+    assert_eq!(
+        b.expect("pusher:subscription_error", "private-b5")["status"],
+        429
+    );
+    // Room again once others leave.
+    drop(a);
+    eventually("channels are given up", || {
+        gateway.hub().counters().channels.get() == 5
+    });
+    b.subscribe("private-b5", None);
+    let mut c = Client::connect(&gateway);
+    for i in 0..5 {
+        let channel = format!("presence-{}", i % 2);
+        c.subscribe(&channel, Some(r#"{"user_id":1}"#));
+        c.send("pusher:unsubscribe", &json!({"channel": channel}));
+    }
+    c.ask("presence-0", Some(r#"{"user_id":1}"#));
+    assert_eq!(
+        c.expect("pusher:subscription_error", "presence-0")["status"],
+        429
+    );
+}
+
+#[test]
+fn names_that_are_none() {
+    let gateway = gateway(|s| s.public_by_mark = true);
+    let mut client = Client::connect(&gateway);
+    for name in [
+        "",
+        "a\n",
+        "a b",
+        "ä",
+        &"x".repeat(165),
+        "#server-to-user-",
+        "#x",
+        "a/b",
+        "a\u{0}",
+    ] {
+        client.send("pusher:subscribe", &json!({"channel": name}));
+        client.expect("pusher:subscription_error", "");
+    }
+    // A guarded name is not public, whatever is on.
+    for name in [
+        "private-a",
+        "presence-a",
+        "private-encrypted-a",
+        "private-cache-a",
+    ] {
+        client.send("pusher:subscribe", &json!({"channel": name}));
+        assert_eq!(
+            client.expect("pusher:subscription_error", name)["status"],
+            401
+        );
+    }
+    assert_eq!(gateway.hub().counters().channels.get(), 0);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
+    let gateway = gateway(|s| s.max_queue = 256 << 10);
+    let mut good = Client::connect(&gateway);
+    good.subscribe("private-a", None);
+    let mut stuck = Client::connect(&gateway);
+    stuck.subscribe("private-a", None);
+    let data = json!("x".repeat(50_000)).to_string();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..400 {
+        let begun = Instant::now();
+        gateway
+            .broadcast_locally("a", "e", data.as_bytes(), None)
+            .unwrap();
+        assert!(matches!(good.next(Duration::from_secs(5)), Frame::Text(_)));
+        slowest = slowest.max(begun.elapsed());
+        if gateway.hub().counters().slow_clients.get() > 0 && gateway.hub().sockets().len() == 1 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(gateway.hub().counters().slow_clients.get(), 1);
+    eventually("it is cut off", || gateway.hub().sockets().len() == 1);
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    // What it gets to read in the end is whole frames; where it reads far enough, the 4100.
+    let mut last = Frame::Nothing;
+    loop {
+        match stuck.next(Duration::from_secs(5)) {
+            Frame::End | Frame::Nothing => break,
+            frame => last = frame,
+        }
+    }
+    assert!(
+        matches!(last, Frame::Text(_) | Frame::Close(4100, _)),
+        "{last:?}"
+    );
+    good.send("pusher:ping", &json!({}));
+    assert_eq!(good.event()["event"], "pusher:pong");
+}
+
+#[test]
+fn events_over_the_size_are_skipped_and_counted() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    client.subscribe("private-a", None);
+    let large = json!("x".repeat(300 << 10)).to_string();
+    assert!(gateway
+        .broadcast_locally("a", "e", large.as_bytes(), None)
+        .is_err());
+    let broadcast = crate::gateway::broadcast::Broadcast {
+        channel: "a".into(),
+        event: "e".into(),
+        id: "1".into(),
+        data: large.into_bytes().into(),
+        except: None,
+        public: false,
+        exact: false,
+        at: None,
+    };
+    assert_eq!(gateway.hub().deliver(&broadcast.into()), 0);
+    assert_eq!(gateway.hub().counters().oversized_events.get(), 1);
+    let fits = json!("x".repeat(200 << 10)).to_string();
+    assert_eq!(
+        gateway
+            .broadcast_locally("a", "e", fits.as_bytes(), None)
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        client.expect("e", "private-a").as_str().unwrap().len(),
+        200 << 10
+    );
+}
+
+#[test]
+fn anything_at_all_from_bytes_to_action() {
+    // A plain loop with a seed; more rounds with REALTIME_FUZZ_SECONDS.
+    let seconds = std::env::var("REALTIME_FUZZ_SECONDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(1);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    super::fuzz::run(0x5eed, end);
+}

@@ -1,0 +1,251 @@
+//! Channels of every kind, as a client sees them.
+
+use serde_json::json;
+
+use super::*;
+use crate::gateway::protocol::encrypted::MasterKey;
+use crate::topic::ChannelPattern;
+
+pub fn send(gateway: &Gateway, channel: &str, event: &str, data: &serde_json::Value) -> usize {
+    gateway
+        .broadcast_locally(channel, event, data.to_string().as_bytes(), None)
+        .unwrap()
+}
+
+#[test]
+fn liveness_both_ways() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    client.send("pusher:ping", &json!({}));
+    assert_eq!(client.event()["event"], "pusher:pong");
+    client.frame(0x89, b"abc");
+    assert_eq!(
+        client.next(Duration::from_secs(5)),
+        Frame::Pong(b"abc".to_vec())
+    );
+    client.frame(0x88, &1000_u16.to_be_bytes());
+    assert_eq!(client.expect_close(), 1000);
+    eventually("the hub forgets it", || gateway.hub().sockets().is_empty());
+}
+
+#[test]
+fn a_silent_client_is_asked_and_then_given_up() {
+    let gateway = gateway(|s| {
+        s.activity_timeout = Duration::from_secs(1);
+        s.pong_timeout = Duration::from_secs(1);
+    });
+    let mut quiet = Client::connect(&gateway);
+    let mut alive = Client::connect(&gateway);
+    assert_eq!(quiet.event()["event"], "pusher:ping");
+    assert_eq!(alive.event()["event"], "pusher:ping");
+    alive.send("pusher:pong", &json!({}));
+    assert_eq!(quiet.expect_close(), 4201);
+    alive.expect("pusher:ping", "");
+    assert_eq!(gateway.hub().counters().silent_clients.get(), 1);
+}
+
+#[test]
+fn private_public_and_what_is_neither() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    client.subscribe("private-user.1", None);
+    client.send("pusher:subscribe", &json!({"channel": "public.news"}));
+    client.expect("pusher_internal:subscription_succeeded", "public.news");
+    client.send("pusher:subscribe", &json!({"channel": "user.1"}));
+    let error = client.expect("pusher:subscription_error", "user.1");
+    assert_eq!(error["status"], 403);
+    assert!(error["error"].as_str().unwrap().contains("public_channels"));
+    client.send(
+        "pusher:subscribe",
+        &json!({"channel": "private-user.2", "auth": "app-key:00"}),
+    );
+    let error = client.expect("pusher:subscription_error", "private-user.2");
+    assert_eq!(
+        (error["type"].as_str(), error["status"].as_u64()),
+        (Some("AuthError"), Some(401))
+    );
+
+    assert_eq!(
+        send(&gateway, "user.1", "order.created", &json!({"id": 7})),
+        1
+    );
+    let event = client.event();
+    assert_eq!(
+        event,
+        json!({"event": "order.created", "channel": "private-user.1", "data": "{\"id\":7}"})
+    );
+    assert_eq!(send(&gateway, "public.news", "n", &json!("123")), 1);
+    // One level is parsed by the client: a string stays a string.
+    assert_eq!(client.event()["data"], "\"123\"");
+    assert_eq!(send(&gateway, "user.2", "n", &json!(null)), 0);
+
+    // A second subscribe is answered and changes nothing.
+    client.subscribe("private-user.1", None);
+    assert_eq!(send(&gateway, "user.1", "n", &json!(null)), 1);
+    assert_eq!(client.event()["data"], "null");
+    client.send("pusher:unsubscribe", &json!({"channel": "private-user.1"}));
+    eventually("unsubscribed", || {
+        send(&gateway, "user.1", "n", &json!(null)) == 0
+    });
+}
+
+#[test]
+fn a_signature_for_another_socket_or_channel_opens_nothing() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    let other = Client::connect(&gateway);
+    let auth = |text: &str| {
+        format!(
+            "{KEY}:{}",
+            crate::gateway::protocol::auth::signature(SECRET, text)
+        )
+    };
+    for text in [
+        format!("{}:private-a", other.id),
+        format!("{}:private-b", client.id),
+        format!("{}:private-a:", client.id),
+        format!("{}::user::private-a", client.id),
+    ] {
+        client.send(
+            "pusher:subscribe",
+            &json!({"channel": "private-a", "auth": auth(&text)}),
+        );
+        assert_eq!(
+            client.expect("pusher:subscription_error", "private-a")["status"],
+            401
+        );
+    }
+    // A presence signature without data is no licence for any member.
+    let data = r#"{"user_id":"admin"}"#;
+    let plain = auth(&format!("{}:presence-a", client.id));
+    client.send(
+        "pusher:subscribe",
+        &json!({"channel": "presence-a", "auth": plain, "channel_data": data}),
+    );
+    assert_eq!(
+        client.expect("pusher:subscription_error", "presence-a")["status"],
+        401
+    );
+    client.send(
+        "pusher:subscribe",
+        &json!({"channel": "presence-a", "auth": plain}),
+    );
+    assert_eq!(
+        client.expect("pusher:subscription_error", "presence-a")["status"],
+        401
+    );
+}
+
+#[test]
+fn the_last_event_of_a_cache_channel() {
+    let gateway = gateway(|_| {});
+    send(&gateway, "user.1", "old", &json!(1));
+    send(&gateway, "user.1", "new", &json!(2));
+    let mut client = Client::connect(&gateway);
+    client.subscribe("private-cache-user.1", None);
+    assert_eq!(client.expect("new", "private-cache-user.1"), json!(2));
+    client.subscribe("presence-cache-user.1", Some(r#"{"user_id":1}"#));
+    client.expect("new", "presence-cache-user.1");
+    client.subscribe("private-cache-user.2", None);
+    client.expect("pusher:cache_miss", "private-cache-user.2");
+    // A plain cache channel takes only what is public.
+    send(&gateway, "public.a", "p", &json!(3));
+    client.send("pusher:subscribe", &json!({"channel": "cache-public.a"}));
+    client.expect("pusher_internal:subscription_succeeded", "cache-public.a");
+    client.expect("p", "cache-public.a");
+    // What a socket shall not hear it does not hear from the cache either.
+    gateway
+        .broadcast_locally("user.3", "own", b"1", Some(client.id))
+        .unwrap();
+    client.subscribe("private-cache-user.3", None);
+    client.expect("pusher:cache_miss", "private-cache-user.3");
+    let mut other = Client::connect(&gateway);
+    other.subscribe("private-cache-user.3", None);
+    other.expect("own", "private-cache-user.3");
+}
+
+#[test]
+fn encrypted_channels_take_sealed_data_only() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    client.subscribe("private-encrypted-a", None);
+    assert_eq!(
+        send(&gateway, "private-encrypted-a", "e", &json!({"plain": 1})),
+        0
+    );
+    assert_eq!(send(&gateway, "encrypted-a", "e", &json!({"plain": 1})), 0);
+    assert_eq!(gateway.hub().counters().plain_to_encrypted.get(), 1);
+    let key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let sealed = key.seal("private-encrypted-a", b"{\"secret\":1}").unwrap();
+    assert_eq!(
+        gateway
+            .broadcast_locally("private-encrypted-a", "e", sealed.as_bytes(), None)
+            .unwrap(),
+        1
+    );
+    let got = client.expect("e", "private-encrypted-a");
+    assert_eq!(
+        key.open("private-encrypted-a", &got.to_string()).unwrap(),
+        b"{\"secret\":1}"
+    );
+    client.client_event("client-x", "private-encrypted-a", &json!(1));
+    assert_eq!(client.expect("pusher:error", "")["code"], 4301);
+}
+
+#[test]
+fn the_socket_to_leave_out_and_the_marks() {
+    let gateway = gateway(|s| {
+        s.public_by_mark = true;
+        s.channels = vec![ChannelPattern::parse("order.*").unwrap()];
+    });
+    let (mut a, mut b) = (Client::connect(&gateway), Client::connect(&gateway));
+    for client in [&mut a, &mut b] {
+        client.subscribe("private-order.1", None);
+        client.send("pusher:subscribe", &json!({"channel": "order.1"}));
+        client.expect("pusher_internal:subscription_succeeded", "order.1");
+    }
+    let mut broadcast = crate::gateway::broadcast::Broadcast {
+        channel: "order.1".into(),
+        event: "e".into(),
+        id: "1".into(),
+        data: b"\"1\"".to_vec().into(),
+        except: Some(a.id),
+        public: false,
+        exact: false,
+        at: None,
+    };
+    assert_eq!(gateway.hub().deliver(&broadcast.clone().into()), 1);
+    b.expect("e", "private-order.1");
+    broadcast.public = true;
+    assert_eq!(gateway.hub().deliver(&broadcast.clone().into()), 2);
+    b.expect("e", "private-order.1");
+    b.expect("e", "order.1");
+    a.expect_silence();
+    broadcast.exact = true;
+    broadcast.public = false;
+    broadcast.except = None;
+    assert_eq!(gateway.hub().deliver(&broadcast.into()), 2);
+    a.expect("e", "order.1");
+    // Another channel is another gateway's.
+    a.ask("private-user.1", None);
+    let error = a.expect("pusher:subscription_error", "private-user.1");
+    assert_eq!(error["status"], 403);
+    assert!(error["error"].as_str().unwrap().contains("ws-channels"));
+}
+
+#[test]
+fn reserved_names_are_refused_wherever_they_come_from() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    client.subscribe("private-a", None);
+    for event in [
+        "pusher:error",
+        "pusher_internal:subscription_succeeded",
+        "realtime:recovered",
+    ] {
+        assert!(gateway.broadcast_locally("a", event, b"1", None).is_err());
+        client.client_event(event, "private-a", &json!({}));
+        client.expect("pusher:error", "");
+    }
+    assert_eq!(gateway.hub().counters().reserved_events.get(), 3);
+}

@@ -1,0 +1,221 @@
+//! The way in: handshakes, refusals, HTTP that is none, limits, and the way out.
+
+use std::io::Write;
+
+use super::*;
+
+const APP: &str = "/app/app-key?protocol=7";
+
+#[test]
+fn a_refusal_is_a_101_an_error_and_a_close() {
+    let gateway = gateway(|s| {
+        s.allowed_origins = vec!["https://shop.example".into()];
+    });
+    let cases = [
+        ("/app/other?protocol=7", "", 4001),
+        ("/app/app-key", "", 4008),
+        ("/app/app-key?protocol=", "", 4008),
+        ("/app/app-key?protocol=seven", "", 4006),
+        ("/app/app-key?protocol=7&protocol=7", "", 4006),
+        ("/app/app-key?protocol=4", "", 4007),
+        ("/app/app-key?protocol=8", "", 4007),
+        ("/", "", 4005),
+        ("/app/", "", 4005),
+        ("/app/app-key/x?protocol=7", "", 4005),
+        ("/other/app-key?protocol=7", "", 4005),
+        (APP, "Origin: https://evil.test\r\n", 4009),
+        (APP, "Origin: http://shop.example\r\n", 4009),
+        (APP, "Origin: https://shop.example:444\r\n", 4009),
+        (APP, "Origin: null\r\n", 4009),
+    ];
+    for (path, headers, code) in cases {
+        let mut client = Client::open(gateway.address(), path, headers);
+        assert_eq!(client.expect_close(), code, "{path} {headers}");
+    }
+    assert_eq!(
+        gateway.hub().counters().connections_refused.get(),
+        cases.len() as u64
+    );
+    for headers in ["", "Origin: HTTPS://shop.example:443\r\n"] {
+        Client::open(gateway.address(), APP, headers).establish();
+    }
+}
+
+#[test]
+fn http_that_does_not_say_where_it_ends() {
+    let gateway = gateway(|_| {});
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let cases = [
+        (
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"
+                .to_owned(),
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
+            400,
+        ),
+        (
+            format!("GET {APP} HTTP/1.1\r\n{upgrade}Content-Length: 5\r\n\r\nhello"),
+            400,
+        ),
+        (
+            format!("GET {APP} HTTP/1.1\r\n{upgrade}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            400,
+        ),
+        (format!("POST {APP} HTTP/1.1\r\n{upgrade}\r\n"), 405),
+        (
+            format!("GET {APP} HTTP/1.1\r\n{}\r\n", upgrade.replace("13", "8")),
+            426,
+        ),
+        (
+            format!(
+                "GET {APP} HTTP/1.1\r\n{}\r\n",
+                upgrade.replace("dGhlIHNhbXBsZSBub25jZQ==", "short")
+            ),
+            400,
+        ),
+        (format!("GET {APP} HTTP/1.1\r\nHost: a\r\n\r\n"), 426),
+        ("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
+        ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
+        ("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
+        ("GET /up HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 200),
+        (
+            format!("GET /up HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9000)),
+            431,
+        ),
+        ("\0\0\0\0\r\n\r\n".to_owned(), 400),
+        (
+            "POST /apps/app/events HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n".to_owned(),
+            413,
+        ),
+    ];
+    for (request, status) in cases {
+        let mut client = Client::raw(gateway.address());
+        client.write(request.as_bytes());
+        // A second request behind it is never answered: the connection closes.
+        client.write(b"GET /up HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = client.rest();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request:?}: {answer}"
+        );
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert!(answer.contains("Connection: close"), "{answer}");
+    }
+}
+
+#[test]
+fn a_handshake_has_its_time() {
+    let gateway = gateway(|s| s.handshake_timeout = Duration::from_millis(300));
+    let mut silent = Client::raw(gateway.address());
+    let mut dripping = Client::raw(gateway.address());
+    let begun = Instant::now();
+    for byte in b"GET /app/app-key?protocol=7 HTTP/1.1\r\nHost: " {
+        if dripping.stream.write_all(&[*byte]).is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(silent.rest().starts_with("HTTP/1.1 408"));
+    assert!(!dripping.rest().contains("101"));
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert_eq!(gateway.hub().counters().handshake_timeouts.get(), 2);
+}
+
+#[test]
+fn no_compression_is_agreed_on() {
+    let gateway = gateway(|_| {});
+    // `open` asserts that the answer names no extension.
+    let mut client = Client::open(
+        gateway.address(),
+        APP,
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+    );
+    client.establish();
+}
+
+#[test]
+fn bytes_behind_the_handshake_are_read() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::raw(gateway.address());
+    let ping = br#"{"event":"pusher:ping"}"#;
+    let mut all = format!("GET {APP} HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").into_bytes();
+    all.extend([0x81, 0x80 | u8::try_from(ping.len()).unwrap(), 0, 0, 0, 0]);
+    all.extend(ping);
+    client.write(&all);
+    assert!(client.head().starts_with("HTTP/1.1 101"));
+    client.establish();
+    assert_eq!(client.event()["event"], "pusher:pong");
+}
+
+#[test]
+fn connections_are_limited_in_all_and_by_address() {
+    let gateway = gateway(|s| {
+        s.max_connections = 5;
+        s.max_connections_per_address = 2;
+        s.trusted_proxies = vec!["127.0.0.1".into()];
+    });
+    let from = |address: &str| {
+        Client::open(
+            gateway.address(),
+            APP,
+            &format!("X-Forwarded-For: 6.6.6.6, {address}\r\n"),
+        )
+    };
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut client = from("1.2.3.4");
+        client.establish();
+        kept.push(client);
+    }
+    assert_eq!(from("1.2.3.4").expect_close(), 4100);
+    // Others of the same IPv6 customer are the same.
+    for last in ["2001:db8::1", "2001:db8::2"] {
+        let mut client = from(last);
+        client.establish();
+        kept.push(client);
+    }
+    assert_eq!(from("2001:db8::3").expect_close(), 4100);
+    // A proxy that does not say for whom is not limited itself.
+    let mut silent = Client::open(gateway.address(), APP, "");
+    silent.establish();
+    assert_eq!(from("9.9.9.9").expect_close(), 4100);
+    drop(kept);
+    eventually("room again", || gateway.hub().sockets().len() == 1);
+    from("1.2.3.4").establish();
+}
+
+#[test]
+fn no_forwarded_header_is_believed_from_anybody() {
+    let gateway = gateway(|s| s.max_connections_per_address = 1);
+    for _ in 0..3 {
+        let mut client = Client::open(gateway.address(), APP, "X-Forwarded-For: 1.2.3.4\r\n");
+        client.establish();
+        let addresses: Vec<String> = gateway
+            .hub()
+            .sockets()
+            .iter()
+            .map(|s| s.address.to_string())
+            .collect();
+        assert!(addresses.iter().all(|a| a == "127.0.0.1"), "{addresses:?}");
+        std::mem::forget(client);
+    }
+}
+
+#[test]
+fn many_half_open_handshakes_do_not_keep_others_out() {
+    let gateway = gateway(|s| s.handshake_timeout = Duration::from_millis(500));
+    let half: Vec<Client> = (0..300)
+        .map(|_| {
+            let mut client = Client::raw(gateway.address());
+            client.write(b"GET /app");
+            client
+        })
+        .collect();
+    Client::connect(&gateway);
+    eventually("they are given up", || {
+        gateway.hub().counters().handshake_timeouts.get() >= 300
+    });
+    drop(half);
+}

@@ -1,0 +1,217 @@
+//! The whole way: Kafka, gateways, sockets. Gateways are started again under a client that recovers: nothing lost, nothing twice,
+//! nothing out of order.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::{json, Value};
+
+use super::client::{Client, Frame};
+use super::settings;
+use crate::config::BrokerConfig;
+use crate::gateway::tests_kafka::{brokers, config, unique, until, Sender};
+use crate::gateway::Gateway;
+
+const CHANNEL: &str = "private-user.1";
+
+fn start(config: &Arc<BrokerConfig>) -> Gateway {
+    Gateway::start(settings(), config).expect("a gateway")
+}
+
+#[test]
+fn a_broadcast_reaches_sockets_through_kafka() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("through"));
+        let sender = Sender::start(&config);
+        sender.send("user.1", "before", "0");
+        sender.flush();
+        let gateway = start(&config);
+        let mut client = Client::connect(&gateway);
+        client.subscribe(CHANNEL, None);
+        let mut member = Client::connect(&gateway);
+        let joined = member.subscribe("presence-room", Some(r#"{"user_id":"7"}"#));
+        assert_eq!(joined["presence"]["ids"], json!(["7"]));
+        sender.send("user.1", "order.created", r#"{"id":7}"#);
+        assert_eq!(
+            client.expect("order.created", CHANNEL),
+            json!({"id": 7}),
+            "{brokers}"
+        );
+        // The socket that is to be left out.
+        let except = |id: String| [("x-realtime-socket".to_owned(), Some(id.into_bytes()))];
+        let headers = except(client.id.to_string());
+        sender.send_with("user.1", "not.to.me", "1", 0, &headers);
+        sender.send("user.1", "last", "1");
+        client.expect("last", CHANNEL);
+        // Another gateway has the member, too.
+        let other = start(&config);
+        let mut second = Client::connect(&other);
+        let joined = second.subscribe("presence-room", Some(r#"{"user_id":"8"}"#));
+        assert_eq!(joined["presence"]["ids"], json!(["7", "8"]));
+        let added = member.expect("pusher_internal:member_added", "presence-room");
+        assert_eq!(added["user_id"], "8");
+        // Client events reach the other gateway.
+        second.client_event("client-typing", "presence-room", &json!({"x": 1}));
+        assert_eq!(
+            member.expect("client-typing", "presence-room"),
+            json!({"x": 1})
+        );
+        assert!(gateway.stats().ready && other.stats().ready);
+        // The successor keeps the member for a moment, and nobody hears of a restart.
+        gateway.stop(Duration::from_millis(200));
+        drop(second);
+        other.stop(Duration::from_millis(200));
+    }
+}
+
+/// What a recovering client has.
+struct Reader {
+    gateway: Arc<Mutex<Option<Gateway>>>,
+    token: Option<String>,
+    got: Vec<u64>,
+    since: Vec<u64>,
+    reconnects: usize,
+}
+
+impl Reader {
+    /// One connection, until it ends or everything is here.
+    fn connection(&mut self, wanted: usize) {
+        let client = self.gateway.lock().as_ref().map(Client::connect);
+        let Some(mut client) = client else {
+            return;
+        };
+        let resume = match &self.token {
+            Some(token) => json!({ CHANNEL: token }),
+            None => json!({}),
+        };
+        let resumes = self.token.is_some();
+        client.send("realtime:resume", &resume);
+        client.ask(CHANNEL, None);
+        let mut replaying = false;
+        while self.got.len() < wanted {
+            match client.next(Duration::from_secs(20)) {
+                Frame::Text(text) => {
+                    let frame: Value = serde_json::from_str(&text).expect("JSON");
+                    let data = match &frame["data"] {
+                        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+                        other => other.clone(),
+                    };
+                    match frame["event"].as_str().unwrap_or_default() {
+                        "pusher_internal:subscription_succeeded" => replaying = resumes,
+                        "realtime:recovered" => {
+                            let said = crate::process::current().log.take();
+                            assert_eq!(
+                                data["recovered"],
+                                true,
+                                "after {}: {said:?}",
+                                self.got.len()
+                            );
+                            replaying = false;
+                            self.since.clear();
+                        }
+                        "realtime:position" => {
+                            if let Some(token) = data[CHANNEL].as_str() {
+                                self.token = Some(token.to_owned());
+                                self.since.clear();
+                            }
+                        }
+                        "e" => {
+                            let n = data.as_u64().expect("a number");
+                            // Cut in the middle of a batch: these came without their position.
+                            if replaying && self.since.contains(&n) {
+                                continue;
+                            }
+                            self.since.push(n);
+                            self.got.push(n);
+                        }
+                        _ => {}
+                    }
+                }
+                Frame::Ping | Frame::Pong(_) => {}
+                Frame::Close(..) | Frame::End => break,
+                Frame::Nothing => panic!("silence after {} of {wanted}", self.got.len()),
+            }
+        }
+        self.reconnects += 1;
+    }
+}
+
+/// `restarts` gateways, one after the other, while `messages` are sent.
+fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
+    let config = config(brokers, &unique("restarts"));
+    let sender = Sender::start(&config);
+    sender.send("user.1", "before", "0");
+    sender.flush();
+    let gateway = Arc::new(Mutex::new(Some(start(&config))));
+    let mut reader = Reader {
+        gateway: Arc::clone(&gateway),
+        token: None,
+        got: Vec::new(),
+        since: Vec::new(),
+        reconnects: 0,
+    };
+    let begun = Instant::now();
+    let done = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let sent = Arc::clone(&done);
+        let own = &sender;
+        let wanted = usize::try_from(messages).expect("small");
+        let reading = scope.spawn(move || {
+            while reader.got.len() < wanted {
+                reader.connection(wanted);
+            }
+            reader
+        });
+        scope.spawn(move || {
+            // The first position has to be there.
+            std::thread::sleep(Duration::from_millis(500));
+            for n in 0..messages {
+                own.send("user.1", "e", &n.to_string());
+                sent.store(n + 1, std::sync::atomic::Ordering::Release);
+                if n % 20 == 19 {
+                    std::thread::sleep(Duration::from_millis(4));
+                }
+            }
+        });
+        for round in 1..=restarts {
+            let due = messages * round / (restarts + 1);
+            until("more are sent", || {
+                done.load(std::sync::atomic::Ordering::Acquire) >= due
+            });
+            let successor = if in_order { Some(start(&config)) } else { None };
+            let old = std::mem::replace(&mut *gateway.lock(), successor);
+            if let Some(old) = old {
+                old.stop(Duration::from_millis(if in_order { 300 } else { 0 }));
+            }
+            if !in_order {
+                *gateway.lock() = Some(start(&config));
+            }
+        }
+        let reader = reading.join().expect("the client");
+        let right: Vec<u64> = (0..messages).collect();
+        assert_eq!(reader.got, right, "on {brokers}");
+        let line = format!(
+            "{messages} messages, {restarts} restarts ({}), {} connections on {brokers}: none lost, none twice, none out of order, {:.1?}\n",
+            if in_order { "successor first" } else { "stopped first" },
+            reader.reconnects,
+            begun.elapsed()
+        );
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        assert!(reader.reconnects > usize::try_from(restarts / 2).unwrap_or(0));
+    });
+    if let Some(gateway) = gateway.lock().take() {
+        gateway.stop(Duration::from_millis(100));
+    };
+}
+
+#[test]
+fn gateways_are_started_again_under_a_client_that_recovers() {
+    let many = std::env::var("REALTIME_TEST_MESSAGES");
+    let many = many.ok().and_then(|n| n.parse().ok()).unwrap_or(5_000);
+    for brokers in brokers() {
+        restarted(&brokers, many, 10, true);
+        restarted(&brokers, many / 5, 3, false);
+    }
+}

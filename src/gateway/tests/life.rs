@@ -1,0 +1,91 @@
+//! How a gateway begins and ends: ports, settings it refuses, goodbyes.
+
+use super::*;
+
+#[test]
+fn stopping_says_4200_to_everybody_and_the_successor_has_the_port() {
+    let old = gateway(|_| {});
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(&old)).collect();
+    for client in &mut clients {
+        client.subscribe("private-a", None);
+    }
+    old.broadcast_locally("a", "last", b"1", None).unwrap();
+    let port = old.address().port();
+    let successor = gateway(|s| s.port = port);
+    assert_eq!(successor.address(), old.address());
+    let begun = Instant::now();
+    old.stop(Duration::from_secs(5));
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(!old.is_running());
+    for client in &mut clients {
+        // What was queued comes first.
+        client.expect("last", "private-a");
+        assert_eq!(client.expect_close(), 4200);
+    }
+    // Every one that comes back meets the successor.
+    for _ in 0..20 {
+        Client::connect(&successor).subscribe("private-a", None);
+    }
+    old.stop(Duration::from_secs(5));
+    assert_eq!(
+        old.stats().not_ready.as_deref(),
+        Some("the gateway does not run")
+    );
+}
+
+#[test]
+fn a_port_that_somebody_else_has_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = settings();
+    settings.port = taken.local_addr().unwrap().port();
+    let error = Gateway::alone(settings).err().unwrap();
+    assert!(
+        error.message().contains("6001")
+            && error
+                .message()
+                .contains(&taken.local_addr().unwrap().port().to_string()),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_cannot_be_right_is_refused_at_the_start() {
+    for change in [
+        (|s: &mut Settings| s.secrets = vec!["secret".into()]) as fn(&mut Settings),
+        |s| s.secrets = vec![],
+        |s| s.trusted_proxies = vec!["10.0.0.0/99".into()],
+        |s| s.host = "no such host".into(),
+        |s| s.api_listen = Some("nonsense".into()),
+    ] {
+        let mut settings = settings();
+        change(&mut settings);
+        assert!(Gateway::alone(settings).is_err());
+    }
+}
+
+#[test]
+fn metrics_and_readiness_have_a_port_of_their_own() {
+    let ops = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let gateway = gateway(|s| s.ops_listen = Some(ops.to_string()));
+    let ask = |path: &str| {
+        let mut client = Client::raw(ops);
+        client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        client.rest()
+    };
+    let _client = Client::connect(&gateway);
+    assert!(ask("/ready").starts_with("HTTP/1.1 200"));
+    let metrics = ask("/metrics");
+    assert!(
+        metrics.contains("\nrealtime_gateway_connections 1\n"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("# TYPE realtime_gateway_broadcasts_total counter"));
+    assert!(ask("/apps/app/channels").starts_with("HTTP/1.1 404"));
+}

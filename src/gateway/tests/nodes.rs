@@ -1,0 +1,144 @@
+//! Presence over several gateways, as this one hears of it.
+
+use super::*;
+use crate::gateway::presence::{Change, Membership, NodeId};
+use crate::gateway::protocol::frame::Member;
+use serde_json::json;
+
+fn member(user: &str) -> Member {
+    Member {
+        user_id: user.into(),
+        user_info: Some(format!("{{\"name\":\"{user}\"}}")),
+    }
+}
+
+fn membership(socket: &str, user: &str) -> Membership {
+    Membership {
+        channel: "presence-a".into(),
+        socket: socket.parse().unwrap(),
+        member: member(user),
+    }
+}
+
+fn added(user: &str) -> Change {
+    Change::Added {
+        channel: "presence-a".into(),
+        user_id: user.into(),
+    }
+}
+
+fn removed(user: &str) -> Change {
+    Change::Removed {
+        channel: "presence-a".into(),
+        user_id: user.into(),
+    }
+}
+
+#[test]
+fn members_of_other_gateways_come_and_go() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    client.subscribe("presence-a", Some(r#"{"user_id":"local"}"#));
+    let presence = gateway.hub().presence();
+    let (one, two) = (NodeId::from("one"), NodeId::from("two"));
+    let id = |text: &str| text.parse().unwrap();
+    assert_eq!(
+        presence.add(&one, "presence-a", id("1.1"), &member("u")),
+        [added("u")]
+    );
+    client.expect("pusher_internal:member_added", "presence-a");
+    // The same user elsewhere, the same record again, the local user elsewhere: nobody new.
+    assert!(presence
+        .add(&two, "presence-a", id("2.1"), &member("u"))
+        .is_empty());
+    assert!(presence
+        .add(&two, "presence-a", id("2.1"), &member("u"))
+        .is_empty());
+    assert!(presence
+        .add(&two, "presence-a", id("2.2"), &member("local"))
+        .is_empty());
+    assert!(presence.remove(&one, "presence-a", id("1.1")).is_empty());
+    assert!(presence.remove(&one, "presence-a", id("1.1")).is_empty());
+    assert_eq!(presence.drop_node(&two), [removed("u")]);
+    assert_eq!(
+        client.expect("pusher_internal:member_removed", "presence-a"),
+        json!({"user_id": "u"})
+    );
+    client.expect_silence();
+    assert_eq!(presence.count("presence-a"), 1);
+    // Only what is this gateway's own goes into its snapshot.
+    presence.add(&one, "presence-a", id("1.2"), &member("v"));
+    let own = presence.snapshot(gateway.hub().node());
+    assert_eq!(own.len(), 1);
+    assert_eq!(
+        (own[0].socket, own[0].member.user_id.as_str()),
+        (client.id, "local")
+    );
+}
+
+#[test]
+fn a_snapshot_replaces_and_tells_the_difference_only() {
+    let gateway = gateway(|_| {});
+    let presence = gateway.hub().presence();
+    let node = NodeId::from("one");
+    let first = [
+        membership("1.1", "a"),
+        membership("1.2", "b"),
+        membership("1.3", "c"),
+    ];
+    assert_eq!(
+        presence.replace_node(&node, &first),
+        [added("a"), added("b"), added("c")]
+    );
+    assert!(presence.replace_node(&node, &first).is_empty());
+    // b went, c has another socket, 1.1 is somebody else now, d is new.
+    let second = [
+        membership("1.1", "x"),
+        membership("1.9", "c"),
+        membership("1.4", "d"),
+    ];
+    let changes = presence.replace_node(&node, &second);
+    assert_eq!(
+        changes,
+        [removed("a"), added("x"), added("d"), removed("b")]
+    );
+    let users: Vec<String> = presence
+        .members("presence-a")
+        .into_iter()
+        .map(|m| m.user_id)
+        .collect();
+    assert_eq!(users, ["c", "x", "d"]);
+    assert_eq!(presence.drop_node(&node).len(), 3);
+    assert!(presence.members("presence-a").is_empty());
+}
+
+#[test]
+fn questions_are_merged() {
+    use crate::gateway::question::{Answer, Question, Target};
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    client.subscribe("private-a", None);
+    let here = gateway.ask(Question::Channels {
+        prefix: String::new(),
+    });
+    let text = serde_json::to_string(&here).unwrap();
+    let there: Answer = serde_json::from_str(&text).unwrap();
+    assert_eq!(here.merge(there).channels["private-a"], 2);
+    let question = Question::Kick {
+        target: Target {
+            socket: Some(client.id),
+            ..Target::default()
+        },
+    };
+    let sent: Question = serde_json::from_str(&serde_json::to_string(&question).unwrap()).unwrap();
+    assert_eq!(gateway.ask(sent).count, 1);
+    assert_eq!(client.expect_close(), 4009);
+    assert_eq!(
+        gateway
+            .ask(Question::Kick {
+                target: Target::default()
+            })
+            .count,
+        0
+    );
+}

@@ -1,0 +1,68 @@
+//! Settings: defaults, and what is refused.
+
+use crate::gateway::settings::Settings;
+
+fn valid() -> Settings {
+    Settings {
+        app_id: "app".into(),
+        key: "key".into(),
+        secrets: vec!["4f9c1d7a20b86e35f1a7c9d2e4b60837".into()],
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn there_is_no_usable_secret_by_default_and_weak_ones_are_refused() {
+    assert!(valid().validate().is_ok());
+    let weak = [
+        "",
+        "short",
+        &"a".repeat(64),
+        "0123456789abcdef0123456789abcdef",
+        &"x".repeat(31),
+    ];
+    for secret in weak {
+        let settings = Settings {
+            secrets: vec![secret.into()],
+            ..valid()
+        };
+        assert!(settings.validate().is_err(), "{secret}");
+        // A good first one does not excuse it.
+        let settings = Settings {
+            secrets: vec![valid().secrets[0].clone(), secret.into()],
+            ..valid()
+        };
+        assert!(settings.validate().is_err(), "{secret}");
+    }
+    assert!(Settings {
+        secrets: vec![],
+        ..valid()
+    }
+    .validate()
+    .is_err());
+    assert!(Settings {
+        key: String::new(),
+        ..valid()
+    }
+    .validate()
+    .is_err());
+    assert!(Settings {
+        app_id: "a/b".into(),
+        ..valid()
+    }
+    .validate()
+    .is_err());
+}
+
+#[test]
+fn the_defaults_are_those_of_the_rules() {
+    let s = Settings::default();
+    assert_eq!(s.host, "127.0.0.1");
+    assert_eq!(s.ops_listen.as_deref(), Some("127.0.0.1:6002"));
+    assert!(s.is_public("public.news") && !s.is_public("user.1") && !s.public_by_mark);
+    assert_eq!(
+        (s.max_message, s.max_depth, s.max_queue),
+        (16_384, 32, 1_048_576)
+    );
+    assert!(s.serves("anything"));
+}

@@ -1,0 +1,119 @@
+//! Whom the HTTP API believes.
+
+use super::api::{call, good, send};
+use super::*;
+use crate::gateway::http::signature::signed_text;
+use crate::gateway::protocol::auth;
+
+#[test]
+fn whom_the_api_believes() {
+    let gateway = gateway(|_| {});
+    let body = r#"{"name":"e","channel":"a","data":"{}"}"#;
+    let path = "/apps/app/events";
+    assert_eq!(call(&gateway, "POST", path, &[], body, |_, _| {}).0, 200);
+    let set = |name: &'static str, value: String| {
+        move |pairs: &mut Vec<(String, String)>, _: &mut String| {
+            pairs.retain(|(n, _)| n != name);
+            if !value.is_empty() {
+                pairs.push((name.to_owned(), value));
+            }
+        }
+    };
+    for (name, value) in [
+        ("auth_signature", ""),
+        ("auth_signature", "00"),
+        ("auth_key", "other"),
+        ("auth_version", "2.0"),
+        ("auth_timestamp", ""),
+        ("auth_timestamp", "1"),
+        ("body_md5", ""),
+        ("body_md5", "00"),
+        ("further", "1"),
+    ] {
+        let (status, answer) = call(
+            &gateway,
+            "POST",
+            path,
+            &[],
+            body,
+            set(name, value.to_owned()),
+        );
+        assert_eq!(status, 401, "{name}={value}: {answer}");
+    }
+    // Another body under the same signature, also of the same length.
+    let bent = call(&gateway, "POST", path, &[], body, |_, b| {
+        *b = b.replace("\"a\"", "\"b\"");
+    });
+    assert_eq!(bent.0, 401);
+    // A parameter twice: which one was signed?
+    let doubled = call(&gateway, "POST", path, &[], body, |p, _| {
+        p.push(("auth_key".into(), KEY.into()));
+    });
+    assert_eq!(doubled.0, 400);
+    let cased = call(&gateway, "POST", path, &[], body, |p, _| {
+        p.push(("Auth_Key".into(), KEY.into()));
+    });
+    assert_eq!(cased.0, 400);
+    // Signed rightly, for another application.
+    assert_eq!(
+        call(&gateway, "POST", "/apps/other/events", &[], body, |_, _| {}).0,
+        404
+    );
+    assert_eq!(
+        call(&gateway, "GET", "/apps/other/channels", &[], "", |_, _| {}).0,
+        404
+    );
+    // Stale, but signed.
+    let old = (crate::ids::unix_ms() / 1000 - 601).to_string();
+    let stale = call(
+        &gateway,
+        "GET",
+        "/apps/app/channels",
+        &[],
+        "",
+        |pairs, _| {
+            pairs.retain(|(n, _)| n != "auth_signature" && n != "auth_timestamp");
+            pairs.push(("auth_timestamp".into(), old));
+            let signature =
+                auth::signature(SECRET, &signed_text("GET", "/apps/app/channels", pairs));
+            pairs.push(("auth_signature".into(), signature));
+        },
+    );
+    assert_eq!(stale.0, 401);
+    assert_eq!(send(&gateway, "GET", "/apps/app/channels", "").0, 401);
+    assert_eq!(
+        call(&gateway, "PUT", "/apps/app/events", &[], "", |_, _| {}).0,
+        405
+    );
+    assert_eq!(
+        call(&gateway, "GET", "/apps/app/nothing", &[], "", |_, _| {}).0,
+        404
+    );
+}
+
+#[test]
+fn the_api_can_have_a_port_of_its_own() {
+    let api = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let gateway = gateway(|s| s.api_listen = Some(api.to_string()));
+    assert_eq!(
+        call(&gateway, "GET", "/apps/app/channels", &[], "", |_, _| {}).0,
+        404
+    );
+    let mut client = Client::raw(api);
+    client.write(b"GET /apps/app/channels HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.rest().starts_with("HTTP/1.1 401"));
+    let mut client = Client::raw(api);
+    client.write(b"GET /app/app-key?protocol=7 HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+    assert!(client.rest().starts_with("HTTP/1.1 426"));
+}
+
+#[test]
+fn a_secret_can_be_changed_without_an_outage() {
+    let old = "9a8b7c6d5e4f30211203f4e5d6c7b8a9";
+    let gateway = gateway(|s| s.secrets = vec![old.into(), SECRET.into()]);
+    Client::connect(&gateway).subscribe("private-a", None);
+    good(&gateway, "GET", "/apps/app/channels", &[], "");
+}

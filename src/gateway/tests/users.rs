@@ -1,0 +1,161 @@
+//! Presence, client events, sign-in: what sockets know of each other.
+
+use serde_json::json;
+
+use super::channels::send;
+use super::*;
+
+#[test]
+fn presence_tells_of_users_not_of_sockets() {
+    let gateway = gateway(|_| {});
+    let (mut a, mut b, mut b2) = (
+        Client::connect(&gateway),
+        Client::connect(&gateway),
+        Client::connect(&gateway),
+    );
+    let first = a.subscribe(
+        "presence-chat.1",
+        Some(r#"{"user_id":1,"user_info":{"n":"A"}}"#),
+    );
+    assert_eq!(
+        first,
+        json!({"presence": {"ids": ["1"], "hash": {"1": {"n": "A"}}, "count": 1}})
+    );
+    let both = b.subscribe(
+        "presence-chat.1",
+        Some(r#"{"user_id":"2","user_info":{"n":"B"}}"#),
+    );
+    assert_eq!(both["presence"]["ids"], json!(["1", "2"]));
+    let added = a.expect("pusher_internal:member_added", "presence-chat.1");
+    assert_eq!(added, json!({"user_id": "2", "user_info": {"n": "B"}}));
+    // The second socket of a user, with an id of another type and other info, is nobody new.
+    let again = b2.subscribe(
+        "presence-chat.1",
+        Some(r#"{"user_id":2,"user_info":{"n":"other"}}"#),
+    );
+    assert_eq!(again["presence"]["hash"]["2"], json!({"n": "B"}));
+    assert_eq!(again["presence"]["count"], 2);
+    a.expect_silence();
+    drop(b);
+    a.expect_silence();
+    b2.send("pusher:unsubscribe", &json!({"channel": "presence-chat.1"}));
+    let removed = a.expect("pusher_internal:member_removed", "presence-chat.1");
+    assert_eq!(removed, json!({"user_id": "2"}));
+    // A guarded name as a broadcast reaches itself.
+    assert_eq!(send(&gateway, "presence-chat.1", "said", &json!(1)), 1);
+    assert_eq!(send(&gateway, "chat.1", "said", &json!(1)), 1);
+}
+
+#[test]
+fn members_are_limited_in_number_and_size() {
+    let gateway = gateway(|s| {
+        s.max_members = 2;
+        s.presence_joins = 100;
+    });
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(&gateway)).collect();
+    for (i, client) in clients.iter_mut().take(2).enumerate() {
+        client.subscribe("presence-a", Some(&format!("{{\"user_id\":{i}}}")));
+    }
+    let late = &mut clients[2];
+    late.ask("presence-a", Some(r#"{"user_id":"x"}"#));
+    assert_eq!(
+        late.expect("pusher:subscription_error", "presence-a")["status"],
+        429
+    );
+    // A user who is there already may come with another socket.
+    late.subscribe("presence-a", Some(r#"{"user_id":1}"#));
+    let info = format!("{{\"user_id\":7,\"user_info\":\"{}\"}}", "x".repeat(1100));
+    late.ask("presence-b", Some(&info));
+    assert_eq!(
+        late.expect("pusher:subscription_error", "presence-b")["status"],
+        401
+    );
+    late.ask(
+        "presence-b",
+        Some(&format!("{{\"user_id\":\"{}\"}}", "x".repeat(129))),
+    );
+    assert_eq!(
+        late.expect("pusher:subscription_error", "presence-b")["status"],
+        401
+    );
+}
+
+#[test]
+fn client_events_go_to_the_others() {
+    let gateway = gateway(|_| {});
+    let (mut a, mut b) = (Client::connect(&gateway), Client::connect(&gateway));
+    a.subscribe("presence-a", Some(r#"{"user_id":1}"#));
+    b.subscribe("presence-a", Some(r#"{"user_id":2}"#));
+    a.expect("pusher_internal:member_added", "presence-a");
+    // A forged user_id and further fields do not travel.
+    a.text(r#"{"event":"client-typing","channel":"presence-a","data":{"on":true},"user_id":"2","x":1}"#);
+    assert_eq!(
+        b.event(),
+        json!({"event": "client-typing", "channel": "presence-a", "data": {"on": true}, "user_id": "1"})
+    );
+    a.expect_silence();
+    for (event, channel) in [
+        ("client-x", "private-other"),
+        ("client-x", "public.a"),
+        ("x-client-y", "presence-a"),
+        ("client-", "presence-a"),
+    ] {
+        a.client_event(event, channel, &json!(1));
+        a.expect("pusher:error", "");
+    }
+    for _ in 0..20 {
+        a.client_event("client-x", "presence-a", &json!(1));
+    }
+    let mut errors = 0;
+    while let Frame::Text(text) = a.next(Duration::from_millis(200)) {
+        assert!(text.contains("4301"), "{text}");
+        errors += 1;
+    }
+    assert!((8..=12).contains(&errors), "{errors}");
+    // The connection stays.
+    a.send("pusher:ping", &json!({}));
+    assert_eq!(a.event()["event"], "pusher:pong");
+}
+
+#[test]
+fn signing_in_and_the_users_channel() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::connect(&gateway);
+    client.send("pusher:subscribe", &json!({"channel": "#server-to-user-7"}));
+    assert_eq!(
+        client.expect("pusher:subscription_error", "#server-to-user-7")["status"],
+        401
+    );
+    client.send(
+        "pusher:signin",
+        &json!({"auth": "app-key:0", "user_data": "{\"id\":\"7\"}"}),
+    );
+    assert_eq!(client.expect("pusher:error", "")["code"], 4009);
+    client.sign_in(r#"{"id":"7","user_info":{"n":1}}"#);
+    for channel in ["#server-to-user-7", "#server-to-user-8"] {
+        client.send("pusher:subscribe", &json!({"channel": channel}));
+    }
+    client.expect(
+        "pusher_internal:subscription_succeeded",
+        "#server-to-user-7",
+    );
+    client.expect("pusher:subscription_error", "#server-to-user-8");
+    assert_eq!(send(&gateway, "#server-to-user-7", "hello", &json!(1)), 1);
+    client.expect("hello", "#server-to-user-7");
+    // A presence channel without data of its own: the signed-in user.
+    let joined = client.subscribe("presence-a", None);
+    assert_eq!(joined["presence"]["hash"], json!({"7": {"n": 1}}));
+    // One sign-in a socket.
+    let text = crate::gateway::protocol::auth::user_text(client.id, r#"{"id":"8"}"#);
+    let auth = format!(
+        "{KEY}:{}",
+        crate::gateway::protocol::auth::signature(SECRET, &text)
+    );
+    client.send(
+        "pusher:signin",
+        &json!({"auth": auth, "user_data": r#"{"id":"8"}"#}),
+    );
+    assert_eq!(client.expect("pusher:error", "")["code"], 4009);
+    assert_eq!(gateway.hub().terminate_user("7"), 1);
+    assert_eq!(client.expect_close(), 4009);
+}

@@ -1,0 +1,206 @@
+//! What the tests of the gateway's Kafka side share: brokers, configurations, and somebody who sends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::hub::Hub;
+use super::protocol::frame::Member;
+use super::settings::Settings;
+use super::wiring::Kafka;
+use crate::config::{BrokerConfig, Environment, Layers, Value};
+use crate::kafka::embedded;
+use crate::kafka::producer::delivery::Header;
+use crate::kafka::producer::{Outgoing, Producer};
+use crate::message::{write_end, write_event};
+
+struct Bare;
+
+impl Environment for Bare {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn ini(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// The embedded broker, and a real Kafka where there is one.
+pub(crate) fn brokers() -> Vec<String> {
+    let mut all = vec![embedded::shared().expect("an embedded broker")];
+    if let Ok(real) = std::env::var("REALTIME_TEST_BROKERS") {
+        if !real.is_empty() && real != embedded::NAME {
+            all.push(real);
+        }
+    }
+    all
+}
+
+/// A prefix nobody else has.
+pub(crate) fn unique(name: &str) -> String {
+    let id = crate::ids::new_id();
+    format!("{name}-{}", &id[9..23])
+}
+
+pub(crate) fn config(brokers: &str, prefix: &str) -> Arc<BrokerConfig> {
+    let map = Value::Map(vec![
+        ("brokers".to_owned(), Value::from(brokers)),
+        ("topic_prefix".to_owned(), Value::from(prefix)),
+    ]);
+    let layers = Layers {
+        constructor: Some(&map),
+        configured: None,
+        env: &Bare,
+    };
+    let mut config = BrokerConfig::resolve(None, &layers).expect("a valid configuration");
+    config.producer_overrides.set("linger.ms", "0");
+    Arc::new(config)
+}
+
+/// Sends as an application does.
+pub(crate) struct Sender {
+    config: Arc<BrokerConfig>,
+    producer: Arc<Producer>,
+}
+
+impl Sender {
+    pub(crate) fn start(config: &Arc<BrokerConfig>) -> Self {
+        let producer = Producer::start(Arc::clone(config)).expect("a producer");
+        Self {
+            config: Arc::clone(config),
+            producer,
+        }
+    }
+
+    /// Sends an event and gives its id.
+    pub(crate) fn send(&self, channel: &str, event: &str, data: &str) -> String {
+        self.send_with(channel, event, data, 0, &[])
+    }
+
+    pub(crate) fn send_at(&self, channel: &str, event: &str, data: &str, ms: i64) -> String {
+        self.send_with(channel, event, data, ms, &[])
+    }
+
+    pub(crate) fn send_with(
+        &self,
+        channel: &str,
+        event: &str,
+        data: &str,
+        timestamp_ms: i64,
+        headers: &[Header],
+    ) -> String {
+        let id = crate::ids::new_id_bytes();
+        let mut value = Vec::new();
+        write_event(&mut value, &id, channel, event);
+        value.extend_from_slice(b",\"data\":");
+        value.extend_from_slice(data.as_bytes());
+        write_end(&mut value, 1);
+        let id = String::from_utf8_lossy(&id).into_owned();
+        let topic = self.config.topics.topic_for(channel).expect("a topic");
+        let outgoing = Outgoing {
+            id: &id,
+            topic: &topic,
+            partition: None,
+            key: Some(channel.as_bytes()),
+            value: Some(&value),
+            headers,
+            timestamp_ms,
+        };
+        self.producer.send(&outgoing).expect("accepted");
+        id
+    }
+
+    /// Sends bytes.
+    pub(crate) fn raw(&self, topic: &str, value: &[u8]) {
+        let outgoing = Outgoing {
+            id: "raw",
+            topic,
+            partition: None,
+            key: Some(b"user.1"),
+            value: Some(value),
+            headers: &[],
+            timestamp_ms: 0,
+        };
+        self.producer.send(&outgoing).expect("accepted");
+    }
+
+    pub(crate) fn flush(&self) {
+        assert!(self
+            .producer
+            .settle(Instant::now() + Duration::from_secs(20)));
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.producer.close(Instant::now() + Duration::from_secs(5));
+    }
+}
+
+/// A gateway without a port: a hub, and everything that Kafka is to it.
+pub(crate) struct Node {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) kafka: Kafka,
+}
+
+impl Node {
+    pub(crate) fn start(config: &Arc<BrokerConfig>) -> Self {
+        Self::start_with(config, |_| {})
+    }
+
+    pub(crate) fn start_with(
+        config: &Arc<BrokerConfig>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let mut settings = Settings {
+            app_id: "app".into(),
+            key: "key".into(),
+            secrets: vec!["4f9c1d7a20b86e35f1a7c9d2e4b60837".into()],
+            ..Settings::default()
+        };
+        change(&mut settings);
+        let hub = Hub::new(Arc::new(settings), Arc::default());
+        let kafka = Kafka::start(config, &hub).expect("the Kafka side");
+        hub.attach(kafka.cluster(), kafka.history());
+        assert!(kafka.fill(Duration::from_secs(20)), "it did not fill");
+        Self { hub, kafka }
+    }
+
+    /// Waits until presence is whole.
+    pub(crate) fn settle(&self) {
+        let ready = self.kafka.cluster().presence_ready();
+        until("presence is whole", || *ready.borrow());
+    }
+
+    pub(crate) fn join(&self, channel: &str, socket: &str, user: &str) {
+        let member = Member {
+            user_id: user.to_owned(),
+            user_info: None,
+        };
+        let socket = socket.parse().expect("an id");
+        self.kafka.cluster().joined(channel, socket, &member, true);
+        self.kafka.cluster().occupied(channel, 1);
+    }
+
+    pub(crate) fn leave(&self, channel: &str, socket: &str) {
+        let socket = socket.parse().expect("an id");
+        self.kafka.cluster().left(channel, socket, "", true);
+    }
+
+    /// Users of other gateways on a channel.
+    pub(crate) fn members(&self, channel: &str) -> Vec<String> {
+        let members = self.hub.presence().members(channel);
+        let mut users: Vec<String> = members.into_iter().map(|m| m.user_id).collect();
+        users.sort_unstable();
+        users
+    }
+}
+
+/// Waits until something holds, 15 s at most.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(15);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,186 @@
+//! How fast the gateway is: the same broadcasts through it, through a plain tokio-tungstenite fan-out, and through a loop that only
+//! writes, in one run. Readers are a process of their own, so that CPU times are the server's.
+//!
+//! ```text
+//! bench_gateway                  everything, as a table
+//! bench_gateway fan-out          CPU per delivered frame and deliveries a second at 500 subscribers
+//! bench_gateway idle             KB per idle connection at 5000
+//! bench_gateway slow             what one client that does not read does to the others
+//! bench_gateway readers …        (what it starts itself)
+//! ```
+#![allow(
+    unsafe_code,
+    missing_docs,
+    clippy::print_stdout,
+    clippy::cast_precision_loss
+)]
+
+mod contenders;
+mod meter;
+mod readers;
+
+use std::time::{Duration, Instant};
+
+use contenders::{Contender, GatewayServer, Raw, Tungstenite};
+use meter::{cpu, rss_kb, Row};
+use readers::Readers;
+
+const SUBSCRIBERS: usize = 500;
+const IDLE: usize = 5000;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let what: Vec<&str> = args.iter().map(String::as_str).collect();
+    match what.as_slice() {
+        ["readers", address, count, slow] => readers::run(address, count, slow),
+        ["fan-out"] => fan_out(),
+        ["idle"] => idle(),
+        ["slow"] => slow(),
+        [] => {
+            fan_out();
+            idle();
+            slow();
+        }
+        _ => println!("bench_gateway [fan-out|idle|slow]"),
+    }
+}
+
+/// Event data of about 260 bytes that begins with the time in ns.
+fn data() -> String {
+    format!(
+        "{{\"t\":\"T={:020}\",\"order_id\":1000000,\"status\":\"created\",\"total\":149.95,\"currency\":\"EUR\",\"paid\":true,\"items\":[{{\"sku\":\"TS-1042-XL\",\"quantity\":2}}],\"note\":\"{}\"}}",
+        meter::now_ns(),
+        "x".repeat(80)
+    )
+}
+
+fn contenders() -> Vec<Box<dyn Contender>> {
+    vec![
+        Box::new(Raw::start()),
+        Box::new(Tungstenite::start()),
+        Box::new(GatewayServer::start()),
+    ]
+}
+
+/// Sends `total` broadcasts, `per_second` of them (0: as fast as they go, at most 32 under way), and waits until the readers have all
+/// of them. CPU in µs per frame, and frames a second.
+fn run(
+    contender: &mut dyn Contender,
+    readers: &Readers,
+    total: u64,
+    per_second: u64,
+) -> (f64, f64) {
+    let (before, read_before, begun) = (cpu(), readers.report().bytes, Instant::now());
+    let pause = 1_000_000_000_u64.checked_div(per_second);
+    for sent in 0..total {
+        if let Some(pause) = pause {
+            let due = Duration::from_nanos(sent * pause);
+            std::thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
+        while pause.is_none() && contender.waiting() > 32 * SUBSCRIBERS as u64 {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        contender.broadcast(&data());
+    }
+    let frames = total * SUBSCRIBERS as u64;
+    let expected = frames * contenders::event(&data()).len() as u64;
+    let used = cpu() - before;
+    // What is written is not yet delivered: the kernel's buffers take megabytes.
+    while per_second == 0 && readers.report().bytes - read_before < expected {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    while contender.waiting() > 0 && per_second == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let used = used.max(cpu() - before);
+    (
+        used * 1e6 / frames as f64,
+        frames as f64 / begun.elapsed().as_secs_f64(),
+    )
+}
+
+fn fan_out() {
+    println!("\n{SUBSCRIBERS} subscribers, events of about 260 bytes; CPU is the server's, kernel included");
+    let mut rows = Vec::new();
+    for mut contender in contenders() {
+        let readers = Readers::start(&contender.address(), SUBSCRIBERS, 0);
+        contender.settled(SUBSCRIBERS);
+        run(&mut *contender, &readers, 200, 0);
+        let _ = readers.report();
+        let paced = run(&mut *contender, &readers, 400, 100);
+        std::thread::sleep(Duration::from_millis(200));
+        let latency = readers.report();
+        let full = run(&mut *contender, &readers, 4000, 0);
+        rows.push(Row {
+            name: contender.name(),
+            cells: vec![
+                format!("{:.2}", paced.0),
+                format!("{:.1}", latency.p50),
+                format!("{:.1}", latency.p99),
+                format!("{:.2}", full.0),
+                format!("{:.0}", full.1 / 1000.0),
+            ],
+        });
+    }
+    meter::table(
+        &[
+            "",
+            "µs CPU/frame at 50k/s",
+            "p50 ms",
+            "p99 ms",
+            "µs CPU/frame, full speed",
+            "thousand deliveries/s",
+        ],
+        &rows,
+    );
+}
+
+fn idle() {
+    println!("\n{IDLE} idle connections, one subscription each");
+    let mut rows = Vec::new();
+    for mut contender in contenders().into_iter().skip(1) {
+        let before = rss_kb();
+        let readers = Readers::start(&contender.address(), IDLE, 0);
+        contender.settled(IDLE);
+        std::thread::sleep(Duration::from_millis(500));
+        let after = rss_kb();
+        let each = (after.saturating_sub(before)) as f64 / IDLE as f64;
+        rows.push(Row {
+            name: contender.name(),
+            cells: vec![format!("{each:.1}")],
+        });
+        drop(readers);
+        contender.settled(0);
+    }
+    meter::table(&["", "KB per connection"], &rows);
+}
+
+fn slow() {
+    println!("\n{SUBSCRIBERS} subscribers at 20 thousand deliveries a second; then with one more that never reads");
+    let mut rows = Vec::new();
+    let mut contender = GatewayServer::start();
+    let readers = Readers::start(&contender.address(), SUBSCRIBERS, 0);
+    contender.settled(SUBSCRIBERS);
+    for slow in [false, true, false, true] {
+        let stuck = slow.then(|| Readers::start(&contender.address(), 0, 1));
+        contender.settled(SUBSCRIBERS + usize::from(slow));
+        let _ = readers.report();
+        run(&mut contender, &readers, 400, 40);
+        std::thread::sleep(Duration::from_millis(200));
+        let latency = readers.report();
+        rows.push(Row {
+            name: if slow {
+                "with a slow client"
+            } else {
+                "without"
+            },
+            cells: vec![
+                format!("{:.2}", latency.p50),
+                format!("{:.2}", latency.p99),
+                format!("{:.2}", latency.most),
+            ],
+        });
+        drop(stuck);
+    }
+    meter::table(&["", "p50 ms", "p99 ms", "max ms"], &rows);
+}
