@@ -57,7 +57,7 @@ final class Run implements Part
         $this->produced($producer);
         (new Judge($this->job, $this->job->behaviour(), $ledger, $this->report))->judge();
         // Where at-most-once could not commit it has dropped the records, and their offsets stay until others follow.
-        $this->job->delivery === 'at-most-once'
+        $this->job->mode === 'at-most-once'
             ? $this->report->tell('Partitions left with dropped records at their end', count($stuck))
             : $this->report->none('Records that nobody finished', $stuck);
         $this->report->tell('Longest time from SIGTERM to exit code 0, in s', $crew->slowest());
