@@ -19,6 +19,8 @@ mod topics;
 mod value;
 
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use host::{host_config, HostConfig};

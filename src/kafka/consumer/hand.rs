@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
@@ -101,6 +102,7 @@ impl Consumer {
     /// What is there already, by librdkafka's batch call: a third of the cost of asking for each.
     unsafe fn take_at_once(&self, state: &mut State, most: usize) {
         let mut batch: [Raw; 256] = [std::ptr::null_mut(); 256];
+        self.events.in_batch.store(true, Ordering::Release);
         while state.hand.len() < most {
             let room = (most - state.hand.len()).min(batch.len());
             let count = sys::bindings::rd_kafka_consume_batch_queue(
@@ -115,6 +117,7 @@ impl Consumer {
                 break;
             }
         }
+        self.events.in_batch.store(false, Ordering::Release);
     }
 
     /// Where the ends of partitions are reported, the batch call counts such a report as a record, and after a pause or a

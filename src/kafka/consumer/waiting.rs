@@ -79,7 +79,7 @@ impl Consumer {
     }
 
     fn hold_back(&self, state: &mut State, raw: Raw, slot: usize) {
-        state.aside.push_back(raw);
+        state.set_aside(raw);
         let Some(partition) = state.partitions[slot].as_mut() else {
             return;
         };
