@@ -17,6 +17,7 @@ use super::http::{api, handshake, ops};
 use super::hub::Hub;
 use super::places::{take, take_for, Place, Table};
 use super::protocol::{Close, SocketId};
+use super::sys;
 use crate::log::Level;
 
 /// Handshakes and requests at the same time; more wait in the kernel's queue.
@@ -159,6 +160,7 @@ impl Doors {
         };
         let _ = stream.set_nodelay(true);
         let settings = Arc::clone(self.hub.settings());
+        sys::bound_send_buffer(&stream, settings.send_buffer);
         let end = request::deadline(settings.handshake_timeout);
         let mut request = match request::read_head(&mut stream, settings.max_header, end).await {
             Ok(request) => request,

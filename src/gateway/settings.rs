@@ -12,7 +12,7 @@ pub const MIN_SECRET: usize = 32;
 /// Settings of one gateway. Times are durations, sizes bytes.
 // Switches that have nothing to do with each other.
 #[allow(clippy::struct_excessive_bools)]
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Address to listen on; everybody can reach it only where this says so.
     pub host: String,
@@ -87,6 +87,8 @@ pub struct Settings {
     pub max_event: usize,
     /// Bytes that wait for one socket; over that it is closed with 4100.
     pub max_queue: usize,
+    /// Bytes that the kernel may keep for one socket on top of that.
+    pub send_buffer: usize,
     /// Connections in all; also bounded by the process's file descriptors.
     pub max_connections: usize,
     /// Connections of one client address.
@@ -133,6 +135,18 @@ pub struct Settings {
     pub drain_members: Duration,
 }
 
+/// Without the secrets: settings end up in logs.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("app_id", &self.app_id)
+            .field("secrets", &self.secrets.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -173,6 +187,7 @@ impl Default for Settings {
             max_presence_bytes: 256 << 10,
             max_event: 256 << 10,
             max_queue: 1 << 20,
+            send_buffer: 128 << 10,
             max_connections: 20_000,
             max_connections_per_address: 200,
             descriptor_reserve: 64,

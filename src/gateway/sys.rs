@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 /// First descriptor that systemd hands over.
 const FIRST_HANDED: i32 = 3;
@@ -84,4 +84,20 @@ pub fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     socket.set_reuseport(true)?;
     socket.bind(address)?;
     socket.listen(4096)
+}
+
+/// Bounds what the kernel keeps for a client that does not read: left to itself it takes megabytes for each.
+pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    let size = libc::socklen_t::try_from(std::mem::size_of::<libc::c_int>()).unwrap_or(4);
+    // SAFETY: a plain call with local memory on a descriptor that `stream` keeps open. Where it fails the kernel's own bound holds.
+    unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUF,
+            (&raw const bytes).cast(),
+            size,
+        );
+    }
 }

@@ -10,11 +10,13 @@
 
 mod choice;
 mod client;
+mod known;
 mod lookup;
 pub mod positions;
 mod reader;
 mod record;
 mod scout;
+mod start;
 #[cfg(test)]
 mod tests;
 

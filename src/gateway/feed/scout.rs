@@ -7,47 +7,35 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
 
+use super::start::{first_start, Start};
 use super::{Key, Lane, Purpose, Shared, Which};
 use crate::kafka::native::TopicInfo;
 use crate::log::Level;
 use crate::process;
 
 /// One answer of Kafka's takes this long at most.
-const BOUND: Duration = Duration::from_secs(5);
+pub(super) const BOUND: Duration = Duration::from_secs(5);
 /// What appears late is read from this long before the last complete look.
 const BEFORE_MS: i64 = 5_000;
 /// Control records of this age still say which nodes are alive, ms.
 const NODES_MS: i64 = 12_000;
-/// The ids of known topics are compared this often.
-const IDS: Duration = Duration::from_secs(10);
 /// The longest time between two looks, however long they take.
 const MOST: Duration = Duration::from_secs(30);
-/// A topic that is missing in so many looks in turn is gone.
-const GONE: u32 = 3;
 
 /// What the scout remembers between two looks.
 #[derive(Default)]
-struct Scout {
+pub(super) struct Scout {
     /// What is being read.
-    known: HashMap<Key, Purpose>,
+    pub known: HashMap<Key, Purpose>,
     /// What is to be read from a time, Unix ms, as soon as its leader answers.
-    pending: BTreeMap<Key, (Purpose, i64)>,
+    pub pending: BTreeMap<Key, (Purpose, i64)>,
     /// When the last complete look was asked for, Unix ms.
-    complete_ms: Option<i64>,
-    missing: HashMap<String, u32>,
+    pub complete_ms: Option<i64>,
+    pub missing: HashMap<String, u32>,
     /// Topics that were seen without their partitions, and the time they are read from.
     delayed: HashMap<String, i64>,
-    ids_at: Option<Instant>,
-    is_mock: bool,
-}
-
-/// Where a partition begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Start {
-    from: i64,
-    live_from: i64,
-    not_before_ms: i64,
-    since_ms: i64,
+    pub ids_at: Option<Instant>,
+    pub is_mock: bool,
 }
 
 pub(super) fn run(shared: &Shared) {
@@ -189,7 +177,11 @@ impl Scout {
     }
 
     /// The ids of topics; the embedded broker has none to tell, and does not even answer.
-    fn ids(&self, shared: &Shared, names: &[String]) -> HashMap<String, super::positions::TopicId> {
+    pub fn ids(
+        &self,
+        shared: &Shared,
+        names: &[String],
+    ) -> HashMap<String, super::positions::TopicId> {
         if self.is_mock || names.is_empty() {
             return HashMap::new();
         }
@@ -277,7 +269,7 @@ impl Scout {
         }
     }
 
-    fn close(&mut self, shared: &Shared, key: &Key) -> Option<Purpose> {
+    pub fn close(&mut self, shared: &Shared, key: &Key) -> Option<Purpose> {
         let purpose = self.known.remove(key)?;
         shared.client.close(&key.0, key.1);
         if let Some(part) = shared.positions.find(&key.0).and_then(|t| t.part(key.1)) {
@@ -288,133 +280,10 @@ impl Scout {
     }
 
     /// A partition that could not be read on.
-    fn again(&mut self, shared: &Shared, key: &Key) {
+    pub fn again(&mut self, shared: &Shared, key: &Key) {
         if let Some(purpose) = self.close(shared, key) {
             let ms = self.complete_ms.map_or_else(now_ms, |ms| ms - BEFORE_MS);
             self.pending.insert(key.clone(), (purpose, ms));
         }
-    }
-
-    /// A topic that was deleted and made again has the same name and another id: its offsets mean something else.
-    fn compare_ids(&mut self, shared: &Shared, wanted: &[(&TopicInfo, Purpose)], now: bool) {
-        let is_due = self.ids_at.is_none_or(|at| at.elapsed() >= IDS);
-        if self.complete_ms.is_none() || !(is_due || now) {
-            return;
-        }
-        self.ids_at = Some(Instant::now());
-        let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
-        for (name, id) in self.ids(shared, &names) {
-            let Some(topic) = shared.positions.find(&name) else {
-                continue;
-            };
-            let before = topic.id();
-            topic.set_id(id);
-            if before == 0 || before == id {
-                continue;
-            }
-            let keys: Vec<Key> = self.known.keys().filter(|k| k.0 == name).cloned().collect();
-            for key in keys {
-                self.again(shared, &key);
-                if let Some(part) = topic.part(key.1) {
-                    // What it had been read to means nothing any more.
-                    part.restart(-1, i64::MAX, i64::MIN);
-                    part.reads.store(false, Ordering::Release);
-                }
-            }
-        }
-    }
-
-    fn forget_gone(&mut self, shared: &Shared, wanted: &[(&TopicInfo, Purpose)]) {
-        let is_there: HashSet<&str> = wanted.iter().map(|(t, _)| t.name.as_str()).collect();
-        let away: HashSet<String> = self
-            .known
-            .keys()
-            .map(|(topic, _)| topic)
-            .filter(|topic| !is_there.contains(topic.as_str()))
-            .cloned()
-            .collect();
-        self.missing.retain(|topic, _| away.contains(topic));
-        self.pending
-            .retain(|(topic, _), _| is_there.contains(topic.as_str()));
-        for topic in away {
-            let times = self.missing.entry(topic.clone()).or_default();
-            *times += 1;
-            if *times < GONE {
-                continue;
-            }
-            let keys: Vec<Key> = self
-                .known
-                .keys()
-                .filter(|k| k.0 == topic)
-                .cloned()
-                .collect();
-            for key in keys {
-                self.close(shared, &key);
-            }
-            if let Some(topic) = shared.positions.find(&topic) {
-                topic.set_id(0);
-            }
-        }
-    }
-}
-
-impl Start {
-    /// For a broker that cannot look offsets up by time: records before it are passed over as they come.
-    fn not_before(self, ms: i64) -> Self {
-        Self {
-            not_before_ms: ms,
-            since_ms: ms,
-            ..self
-        }
-    }
-}
-
-/// Where a partition begins that was there from the start. `since` is the first offset of the time that is kept; below 0 where nothing
-/// is as young.
-fn first_start(
-    purpose: Purpose,
-    end: i64,
-    since: Option<i64>,
-    asked_ms: i64,
-    most_kept: i64,
-    keep_ms: i64,
-) -> Start {
-    let since = since.filter(|offset| *offset >= 0).unwrap_or(end).min(end);
-    let from = match purpose {
-        Purpose::Channels => since.max(end - most_kept),
-        Purpose::Presence => since,
-        Purpose::Client | Purpose::Events => end,
-    };
-    let since_ms = if from > since {
-        asked_ms
-    } else {
-        asked_ms.saturating_sub(keep_ms)
-    };
-    Start {
-        from,
-        live_from: end,
-        not_before_ms: i64::MIN,
-        since_ms,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partition_is_delivered_from_its_end_and_the_ring_gets_what_came_before() {
-        let at = |purpose, end, since| first_start(purpose, end, since, 1_000_000, 100, 120_000);
-        let start = at(Purpose::Channels, 50, Some(20));
-        assert_eq!((start.from, start.live_from), (20, 50));
-        assert_eq!(start.since_ms, 880_000);
-        let nothing_young = at(Purpose::Channels, 50, Some(-1));
-        assert_eq!((nothing_young.from, nothing_young.live_from), (50, 50));
-        let too_much = at(Purpose::Channels, 1050, Some(20));
-        assert_eq!((too_much.from, too_much.live_from), (950, 1050));
-        assert_eq!(too_much.since_ms, 1_000_000);
-        assert_eq!(at(Purpose::Client, 50, None).from, 50);
-        assert_eq!(at(Purpose::Events, 50, Some(0)).from, 50);
-        assert_eq!(at(Purpose::Presence, 5000, Some(20)).from, 20);
     }
 }

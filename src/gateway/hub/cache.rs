@@ -50,12 +50,15 @@ impl Cache {
             since: now,
             number: self.number,
         };
-        if let Some(old) = self.entries.insert(broadcast.channel.clone(), entry) {
+        if let Some(old) = self
+            .entries
+            .insert(key(&broadcast.channel, broadcast.exact), entry)
+        {
             self.bytes -= self::size(&old.broadcast);
         }
         self.bytes += size;
         self.order
-            .push_back((self.number, broadcast.channel.clone()));
+            .push_back((self.number, key(&broadcast.channel, broadcast.exact)));
         let mut evicted = 0;
         while let Some((number, channel)) = self.order.front() {
             let current = self.entries.get(channel).filter(|e| e.number == *number);
@@ -83,15 +86,33 @@ impl Cache {
         evicted
     }
 
-    /// The last event of a channel with its number: the larger came later.
-    pub(super) fn get(&self, channel: &str, now: Instant) -> Option<(u64, Arc<Broadcast>)> {
-        let entry = self.entries.get(channel)?;
+    /// The last event of a channel with its number: the larger came later. `exact`: the last that named it as a socket channel.
+    pub(super) fn get(
+        &self,
+        channel: &str,
+        exact: bool,
+        now: Instant,
+    ) -> Option<(u64, Arc<Broadcast>)> {
+        let entry = if exact {
+            self.entries.get(&key(channel, true))?
+        } else {
+            self.entries.get(channel)?
+        };
         (now.duration_since(entry.since) <= self.ttl)
             .then(|| (entry.number, Arc::clone(&entry.broadcast)))
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+/// Exact names are told apart by a character that no channel has.
+fn key(channel: &str, exact: bool) -> Box<str> {
+    if exact {
+        format!("\u{1}{channel}").into()
+    } else {
+        channel.into()
     }
 }
 
@@ -122,9 +143,9 @@ mod tests {
         let mut cache = Cache::new(1 << 20, Duration::from_secs(1800));
         cache.put(&event("a", 1), now);
         cache.put(&event("a", 2), now);
-        assert_eq!(cache.get("a", now).unwrap().1.data.len(), 2);
+        assert_eq!(cache.get("a", false, now).unwrap().1.data.len(), 2);
         let later = now + Duration::from_secs(1801);
-        assert!(cache.get("a", later).is_none());
+        assert!(cache.get("a", false, later).is_none());
         cache.put(&event("b", 1), later);
         assert_eq!(cache.entries.len(), 1);
         assert_eq!(cache.bytes(), size(&event("b", 1)));
@@ -140,7 +161,7 @@ mod tests {
             assert!(cache.bytes() <= 10_000);
         }
         assert!(evicted > 900);
-        assert!(cache.get("c999", now).is_some() && cache.get("c0", now).is_none());
+        assert!(cache.get("c999", false, now).is_some() && cache.get("c0", false, now).is_none());
         for _ in 0..10_000 {
             cache.put(&event("c999", 500), now);
         }

@@ -139,11 +139,23 @@ impl Channel {
         else {
             return None;
         };
-        let recovered = replay.recovered && !overflow;
-        let replayed: &[Arc<Broadcast>] = if recovered { &replay.events } else { &[] };
         let socket = &subscriber.socket;
-        for event in replayed.iter().filter(|e| e.except != Some(id)) {
-            self.push(socket, self.frame(event), event);
+        let frames: Vec<_> = replay
+            .events
+            .iter()
+            .filter(|event| event.except != Some(id))
+            .map(|event| (self.frame(event), event))
+            .collect();
+        let size: usize = frames.iter().map(|(frame, _)| frame.len()).sum();
+        let held: usize = events.iter().map(|event| event.data.len() + 256).sum();
+        // More than the queue takes would close the connection, and the client would come back for the same again.
+        let fits = socket.queued() + size + held <= socket.max_queue();
+        let recovered = replay.recovered && !overflow && fits;
+        let replayed: &[Arc<Broadcast>] = if recovered { &replay.events } else { &[] };
+        if recovered {
+            for (frame, event) in frames {
+                self.push(socket, frame, event);
+            }
         }
         let verdict: &[u8] = if recovered {
             br#"{"recovered":true}"#

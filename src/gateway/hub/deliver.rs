@@ -63,7 +63,7 @@ impl Hub {
                 || (broadcast.public && self.settings.public_by_mark))
     }
 
-    /// The last event that a subscriber of a cache channel gets; `Some(None)` where there is one that is withheld from it.
+    /// The last event that reached a cache channel.
     pub(super) fn cached(
         &self,
         name: &crate::gateway::protocol::Name<'_>,
@@ -71,8 +71,8 @@ impl Hub {
         let now = Instant::now();
         let mut last: Option<(u64, Arc<Broadcast>)> = None;
         let cache = self.cache.lock();
-        crate::gateway::protocol::channel::sources(name, |source| {
-            let Some((number, broadcast)) = cache.get(source, now) else {
+        let mut look = |source: &str, exact: bool| {
+            let Some((number, broadcast)) = cache.get(source, exact, now) else {
                 return;
             };
             let mut reaches = false;
@@ -87,7 +87,9 @@ impl Hub {
             if reaches && last.as_ref().is_none_or(|(n, _)| *n < number) {
                 last = Some((number, broadcast));
             }
-        });
+        };
+        look(name.full, true);
+        crate::gateway::protocol::channel::sources(name, |source| look(source, false));
         last.map(|(_, broadcast)| broadcast)
     }
 

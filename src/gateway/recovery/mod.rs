@@ -8,50 +8,37 @@
 //!
 //! Either everything is given back, or it is said that something may be missing; client events never are.
 
+mod keys;
 mod merge;
 mod read;
 pub mod ring;
 mod scan;
+mod sources;
 #[cfg(test)]
 mod tests;
 pub mod token;
 
 pub use scan::Limits;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use parking_lot::RwLock;
 
 use self::merge::{merge, Wanted};
 use self::ring::{From, Lane, Ring};
 use self::scan::{Range, Scans};
-use self::token::{short_hash, Keys, Place, Refusal, Token};
+use self::sources::{sources_of, want, Sources};
+use self::token::{Keys, Place, Refusal, Token};
 use super::broadcast::Position;
-use super::feed::positions::{Positions, Topic};
-use super::protocol::channel::{sources, Name};
+use super::feed::positions::Positions;
 use super::seam::{BoxFuture, History, Holder, Replay};
 use super::settings::Settings;
 use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::process;
-use crate::topic::TopicMap;
 
-/// A partition that no token knows: everything since so long before the token, ms.
-const BEFORE_MS: i64 = 5_000;
 /// Another gateway may have been further than this one: its position is waited for so long.
 const CATCH_UP: Duration = Duration::from_secs(2);
-/// Channels whose topics are remembered.
-const REMEMBERED: usize = 100_000;
-
-/// A topic that feeds a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Feeding {
-    name: Box<str>,
-    hash: u64,
-}
 
 /// The history of one gateway.
 pub struct Recovery {
@@ -59,13 +46,12 @@ pub struct Recovery {
 }
 
 struct Inner {
-    topics: Arc<TopicMap>,
     settings: Arc<Settings>,
     positions: Arc<Positions>,
     ring: Arc<Ring>,
     scans: Scans,
     keys: Keys,
-    feeding: RwLock<HashMap<Box<str>, Arc<[Feeding]>>>,
+    sources: Sources,
 }
 
 impl Recovery {
@@ -80,13 +66,12 @@ impl Recovery {
         let limits = Limits::of(settings);
         Self {
             inner: Arc::new(Inner {
-                topics: Arc::clone(&config.topics),
                 settings: Arc::clone(settings),
                 positions: Arc::clone(positions),
                 ring: Arc::clone(ring),
                 scans: Scans::new(config, limits),
                 keys: Keys::new(&settings.secrets, "toporia_realtime position"),
-                feeding: RwLock::default(),
+                sources: Sources::new(&config.topics),
             }),
         }
     }
@@ -95,7 +80,7 @@ impl Recovery {
 impl History for Recovery {
     fn position(&self, channel: &str) -> Position {
         let mut position = Position::new();
-        for feeding in self.inner.feeding(channel).iter() {
+        for feeding in self.inner.sources.feeding(channel).iter() {
             if let Some(topic) = self.inner.positions.find(&feeding.name) {
                 topic.each_next(|partition, next| position.push((topic.number, partition, next)));
             }
@@ -104,7 +89,7 @@ impl History for Recovery {
     }
 
     fn token(&self, holder: &Holder, position: &Position) -> Option<String> {
-        let feeding = self.inner.feeding(&holder.channel);
+        let feeding = self.inner.sources.feeding(&holder.channel);
         if feeding.is_empty() {
             return None;
         }
@@ -153,31 +138,6 @@ impl History for Recovery {
 }
 
 impl Inner {
-    /// The topics whose records can reach a socket channel.
-    fn feeding(&self, channel: &str) -> Arc<[Feeding]> {
-        if let Some(known) = self.feeding.read().get(channel) {
-            return Arc::clone(known);
-        }
-        let mut found: Vec<Feeding> = Vec::new();
-        for source in sources_of(channel) {
-            let Ok(name) = self.topics.topic_for(&source) else {
-                continue;
-            };
-            let hash = short_hash(&name);
-            if !found.iter().any(|other| other.hash == hash) {
-                let name = name.into();
-                found.push(Feeding { name, hash });
-            }
-        }
-        let found: Arc<[Feeding]> = found.into();
-        let mut all = self.feeding.write();
-        if all.len() >= REMEMBERED {
-            all.clear();
-        }
-        all.insert(channel.into(), Arc::clone(&found));
-        found
-    }
-
     /// `may_scan` is set where Kafka was read.
     async fn replay(
         &self,
@@ -197,7 +157,7 @@ impl Inner {
         }
         let channels = sources_of(channel);
         let mut wanted: Vec<(Lane, From)> = Vec::new();
-        for feeding in self.feeding(channel).iter() {
+        for feeding in self.sources.feeding(channel).iter() {
             let place = token.places.iter().find(|place| place.name == feeding.hash);
             let topic = self.positions.find(&feeding.name);
             want(topic.as_deref(), place, token.issued_ms, &mut wanted)
@@ -301,47 +261,4 @@ impl Inner {
         }
         Some(ranges)
     }
-}
-
-fn sources_of(channel: &str) -> Vec<String> {
-    let mut all = Vec::new();
-    if let Some(name) = Name::parse(channel) {
-        sources(&name, |source| all.push(source.to_owned()));
-    }
-    all
-}
-
-/// What is wanted of a topic; `None` where it is not the one that the token is about.
-fn want(
-    topic: Option<&Topic>,
-    place: Option<&Place>,
-    issued_ms: u64,
-    wanted: &mut Vec<(Lane, From)>,
-) -> Option<()> {
-    let had = place.is_some_and(|place| !place.next.is_empty());
-    let Some(topic) = topic else {
-        return (!had).then_some(());
-    };
-    let id = topic.id();
-    if place.is_some_and(|place| place.id != 0 && id != 0 && place.id != id) {
-        return None;
-    }
-    let mut parts = Vec::new();
-    topic.each_next(|partition, _| parts.push(partition));
-    let before = |partition: i32| {
-        let mut next = place?.next.iter();
-        next.find(|entry| entry.0 == partition).map(|entry| entry.1)
-    };
-    // A partition that is not read any more has something nobody can give back.
-    if place.is_some_and(|place| place.next.iter().any(|entry| !parts.contains(&entry.0))) {
-        return None;
-    }
-    for partition in parts {
-        let from = match before(partition) {
-            Some(next) => From::Offset(next),
-            None => From::Time(i64::try_from(issued_ms).unwrap_or(i64::MAX) - BEFORE_MS),
-        };
-        wanted.push(((topic.number, partition), from));
-    }
-    Some(())
 }

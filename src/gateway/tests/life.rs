@@ -89,3 +89,51 @@ fn metrics_and_readiness_have_a_port_of_their_own() {
     assert!(metrics.contains("# TYPE realtime_gateway_broadcasts_total counter"));
     assert!(ask("/apps/app/channels").starts_with("HTTP/1.1 404"));
 }
+
+#[test]
+fn a_socket_handed_over_by_systemd() {
+    use std::os::fd::OwnedFd;
+    use std::process::{Command, Stdio};
+    const HANDED: &str = "REALTIME_TEST_HANDED";
+    if let Ok(expected) = std::env::var(HANDED) {
+        // The other process: the port of the settings is free, the address is that of the socket handed over.
+        let gateway = gateway(|_| {});
+        assert_eq!(gateway.address().to_string(), expected);
+        eventually("somebody connected", || {
+            gateway.hub().counters().connections_accepted.get() == 1
+        });
+        gateway.stop(Duration::from_secs(2));
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // The client is there before the gateway is: it waits in the queue.
+    let early = std::thread::spawn(move || {
+        let mut client = Client::open(address, "/app/app-key?protocol=7", "");
+        client.establish();
+        client.expect_close()
+    });
+    let status = Command::new("sh")
+        .args(["-c", "exec 3<&0; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --exact gateway::tests::life::a_socket_handed_over_by_systemd"])
+        .arg(std::env::current_exe().unwrap())
+        .env(HANDED, address.to_string())
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(early.join().unwrap(), 4200);
+}
+
+#[test]
+fn file_descriptors_bound_the_connections() {
+    let gateway = gateway(|s| s.max_connections = 1000);
+    let doors = |descriptors| {
+        crate::gateway::listener::Doors::new(std::sync::Arc::clone(gateway.hub()), descriptors)
+            .most()
+    };
+    assert_eq!(doors(100_000), 1000);
+    // 64 are left for everything else, a sixteenth of the rest for refusals.
+    assert_eq!(doors(224), 150);
+    assert_eq!(doors(10), 1);
+}

@@ -282,3 +282,29 @@ fn without_a_history_nothing_is_promised() {
     client.expect_silence();
     assert!(Forgetful.position("private-a").is_empty());
 }
+
+#[test]
+fn more_than_a_queue_takes_is_no_recovery_and_no_loop() {
+    let (gateway, told) = start();
+    let replay = told.expect();
+    let mut client = Client::connect(&gateway);
+    client.send("realtime:resume", &json!({"private-a": "t"}));
+    client.subscribe("private-a", None);
+    let large = |offset: i64| {
+        let mut event = (*event(offset, &offset.to_string())).clone();
+        event.data = format!("\"{}\"", "x".repeat(200 << 10)).into_bytes().into();
+        Arc::new(event)
+    };
+    let sent = replay.send(Replay {
+        recovered: true,
+        events: (0..6).map(large).collect(),
+        up_to: vec![(1, 0, 6)],
+        scanned: false,
+    });
+    assert!(sent.is_ok());
+    assert_eq!(
+        client.expect("realtime:recovered", "private-a"),
+        json!({"recovered": false})
+    );
+    assert_eq!(gateway.hub().counters().slow_clients.get(), 0);
+}

@@ -1,0 +1,83 @@
+//! Topics that were known before: one may have been made anew under its name, one may be gone.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::scout::Scout;
+use super::{Key, Purpose, Shared};
+use crate::kafka::native::TopicInfo;
+
+/// The ids of known topics are compared this often.
+const IDS: Duration = Duration::from_secs(10);
+/// A topic that is missing in so many looks in turn is gone.
+const GONE: u32 = 3;
+
+impl Scout {
+    /// A topic that was deleted and made again has the same name and another id: its offsets mean something else.
+    pub(super) fn compare_ids(
+        &mut self,
+        shared: &Shared,
+        wanted: &[(&TopicInfo, Purpose)],
+        now: bool,
+    ) {
+        let is_due = self.ids_at.is_none_or(|at| at.elapsed() >= IDS);
+        if self.complete_ms.is_none() || !(is_due || now) {
+            return;
+        }
+        self.ids_at = Some(Instant::now());
+        let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
+        for (name, id) in self.ids(shared, &names) {
+            let Some(topic) = shared.positions.find(&name) else {
+                continue;
+            };
+            let before = topic.id();
+            topic.set_id(id);
+            if before == 0 || before == id {
+                continue;
+            }
+            let keys: Vec<Key> = self.known.keys().filter(|k| k.0 == name).cloned().collect();
+            for key in keys {
+                self.again(shared, &key);
+                if let Some(part) = topic.part(key.1) {
+                    // What it had been read to means nothing any more.
+                    part.restart(-1, i64::MAX, i64::MIN);
+                    part.reads.store(false, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    pub(super) fn forget_gone(&mut self, shared: &Shared, wanted: &[(&TopicInfo, Purpose)]) {
+        let is_there: HashSet<&str> = wanted.iter().map(|(t, _)| t.name.as_str()).collect();
+        let away: HashSet<String> = self
+            .known
+            .keys()
+            .map(|(topic, _)| topic)
+            .filter(|topic| !is_there.contains(topic.as_str()))
+            .cloned()
+            .collect();
+        self.missing.retain(|topic, _| away.contains(topic));
+        self.pending
+            .retain(|(topic, _), _| is_there.contains(topic.as_str()));
+        for topic in away {
+            let times = self.missing.entry(topic.clone()).or_default();
+            *times += 1;
+            if *times < GONE {
+                continue;
+            }
+            let keys: Vec<Key> = self
+                .known
+                .keys()
+                .filter(|k| k.0 == topic)
+                .cloned()
+                .collect();
+            for key in keys {
+                self.close(shared, &key);
+            }
+            if let Some(topic) = shared.positions.find(&topic) {
+                topic.set_id(0);
+            }
+        }
+    }
+}

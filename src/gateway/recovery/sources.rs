@@ -1,0 +1,108 @@
+//! What feeds a socket channel: broadcast channels, their topics, and from where a token wants each partition.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::ring::{From, Lane};
+use super::token::{short_hash, Place};
+use crate::gateway::feed::positions::Topic;
+use crate::gateway::protocol::channel::{sources, Name};
+use crate::topic::TopicMap;
+
+/// A partition that no token knows: everything since so long before the token, ms.
+const BEFORE_MS: i64 = 5_000;
+/// Channels whose topics are remembered.
+const REMEMBERED: usize = 100_000;
+
+/// A topic that feeds a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Feeding {
+    pub name: Box<str>,
+    pub hash: u64,
+}
+
+/// The topics of channels, remembered: every position asks for them.
+pub(super) struct Sources {
+    topics: Arc<TopicMap>,
+    known: RwLock<HashMap<Box<str>, Arc<[Feeding]>>>,
+}
+
+impl Sources {
+    pub fn new(topics: &Arc<TopicMap>) -> Self {
+        Self {
+            topics: Arc::clone(topics),
+            known: RwLock::default(),
+        }
+    }
+
+    /// The topics whose records can reach a socket channel.
+    pub fn feeding(&self, channel: &str) -> Arc<[Feeding]> {
+        if let Some(known) = self.known.read().get(channel) {
+            return Arc::clone(known);
+        }
+        let mut found: Vec<Feeding> = Vec::new();
+        for source in sources_of(channel) {
+            let Ok(name) = self.topics.topic_for(&source) else {
+                continue;
+            };
+            let hash = short_hash(&name);
+            if !found.iter().any(|other| other.hash == hash) {
+                let name = name.into();
+                found.push(Feeding { name, hash });
+            }
+        }
+        let found: Arc<[Feeding]> = found.into();
+        let mut all = self.known.write();
+        if all.len() >= REMEMBERED {
+            all.clear();
+        }
+        all.insert(channel.into(), Arc::clone(&found));
+        found
+    }
+}
+
+/// The broadcast channels whose records can reach a socket channel.
+pub(super) fn sources_of(channel: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(name) = Name::parse(channel) {
+        sources(&name, |source| all.push(source.to_owned()));
+    }
+    all
+}
+
+/// What is wanted of a topic; `None` where it is not the one that the token is about.
+pub(super) fn want(
+    topic: Option<&Topic>,
+    place: Option<&Place>,
+    issued_ms: u64,
+    wanted: &mut Vec<(Lane, From)>,
+) -> Option<()> {
+    let had = place.is_some_and(|place| !place.next.is_empty());
+    let Some(topic) = topic else {
+        return (!had).then_some(());
+    };
+    let id = topic.id();
+    if place.is_some_and(|place| place.id != 0 && id != 0 && place.id != id) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    topic.each_next(|partition, _| parts.push(partition));
+    let before = |partition: i32| {
+        let mut next = place?.next.iter();
+        next.find(|entry| entry.0 == partition).map(|entry| entry.1)
+    };
+    // A partition that is not read any more has something nobody can give back.
+    if place.is_some_and(|place| place.next.iter().any(|entry| !parts.contains(&entry.0))) {
+        return None;
+    }
+    for partition in parts {
+        let from = match before(partition) {
+            Some(next) => From::Offset(next),
+            None => From::Time(i64::try_from(issued_ms).unwrap_or(i64::MAX) - BEFORE_MS),
+        };
+        wanted.push(((topic.number, partition), from));
+    }
+    Some(())
+}
