@@ -49,7 +49,7 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   await sleep(3200)
   await first.click('#away')
   await says(first, /missed, all recovered, in order/)
-  assert.ok(Number(await text(first, '#caught')) >= 2)
+  await first.waitForFunction("Number(document.querySelector('#caught').textContent) >= 2")
   await first.waitForFunction("document.querySelectorAll('#board .badge').length >= 2")
 
   await picture(first, 'demo-recovered', { fullPage: true })
