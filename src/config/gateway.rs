@@ -85,6 +85,8 @@ impl GatewayConfig {
     }
 }
 
+// One line for each setting.
+#[allow(clippy::too_many_lines)]
 fn read<'a>(reader: &mut Reader<'a>, all: &'a [(String, Value)]) -> Result<Settings> {
     const DAY: i64 = 86_400_000;
     let d = Settings::default();

@@ -20,8 +20,8 @@ use crate::gateway as core;
 use crate::gateway::client::host_port;
 use crate::gateway::protocol::channel::Name;
 use crate::gateway::question::Question;
-use crate::worker::StopSignal;
 use crate::process;
+use crate::worker::StopSignal;
 
 /// While it waits, signals and the log get their turn this often.
 const SLICE: Duration = Duration::from_millis(20);
@@ -119,8 +119,6 @@ impl Gateway {
             None => host_port(&self.config.settings.host, self.config.settings.port),
         })
     }
-
-
 }
 
 impl Drop for Gateway {

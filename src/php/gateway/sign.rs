@@ -3,8 +3,6 @@
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
 use super::settings;
-use crate::php::arguments::{self, Trouble};
-use crate::php::{binary, json};
 use crate::error::{Error, Kind};
 use crate::gateway::protocol::auth;
 use crate::gateway::protocol::channel::is_user_id;
@@ -12,6 +10,8 @@ use crate::gateway::protocol::SocketId;
 use crate::gateway::question::Target;
 use crate::gateway::settings::Settings;
 use crate::message::write_php_string;
+use crate::php::arguments::{self, Trouble};
+use crate::php::{binary, json};
 
 /// The secret rules hold for whoever signs, not only for the gateway: one that is guessed here opens that one.
 ///
@@ -134,7 +134,11 @@ pub(super) fn authorize(
 }
 
 /// `Gateway::authenticate()`
-pub(super) fn authenticate(socket: &Zval, user: &Zval, config: Option<&Zval>) -> Result<Zval, Trouble> {
+pub(super) fn authenticate(
+    socket: &Zval,
+    user: &Zval,
+    config: Option<&Zval>,
+) -> Result<Zval, Trouble> {
     let place = "Gateway::authenticate(): Argument #2 ($userData)";
     let socket = arguments::text(socket, "Gateway::authenticate(): Argument #1 ($socketId)")?;
     let data = arguments::array(user, place)?;
