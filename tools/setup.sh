@@ -76,6 +76,8 @@ check_test_packages() {
     want composer have composer
     want default-jre-headless java_17
     want maven have mvn
+    # A real Laravel, for the tests of php/Laravel.
+    want php-laravel-framework any_file '/usr/share/php/Illuminate/Foundation/Application.php'
     want shellcheck have shellcheck
     # The tests in a real browser, and the restart of a gateway behind a proxy.
     want chromium have chromium

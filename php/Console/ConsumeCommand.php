@@ -108,7 +108,8 @@ final class ConsumeCommand extends Command
             return (new GatewayRunner($sockets, $stop, $reporter))->run();
         }
         $broker = $this->broker($options->broker, $options->settings());
+        $failed = $this->host instanceof WatchesWorkers ? $this->host->failures($options) : null;
 
-        return (new ConsumeRunner($broker, $options, $handlers, $stop, $reporter, $sockets))->run();
+        return (new ConsumeRunner($broker, $options, $handlers, $stop, $reporter, $sockets, $failed))->run();
     }
 }

@@ -92,6 +92,7 @@ settings! {
     REQUEST_FLUSH_MS = with_ini("request_flush_ms");
     SHUTDOWN_FLUSH_MS = with_ini("shutdown_flush_ms");
     SPOOL = Setting { ini: true, ..with_env("spool", "REALTIME_SPOOL") };
+    SPOOL_WHEN = Setting { ini: true, ..with_env("spool_when", "REALTIME_SPOOL_WHEN") };
     SPOOL_MAX_BYTES = plain("spool_max_bytes");
     APPLICATION = Setting { aliases: &["app_name"], ..with_env("application", "APP_NAME") };
     AUTO_CREATE_TOPICS = plain("auto_create_topics");

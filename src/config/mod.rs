@@ -16,9 +16,12 @@ mod resolve;
 mod security;
 mod sources;
 mod spelling;
+mod spool;
 mod topics;
 mod value;
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -122,6 +125,8 @@ pub struct BrokerConfig {
     pub shutdown_flush_ms: u64,
     /// Absolute directory for what Kafka did not take; `None`: reported through PHP's error log.
     pub spool: Option<PathBuf>,
+    /// `spool_when: always`: messages are in the spool before they are sent, until they are acknowledged.
+    pub spool_always: bool,
     /// Most that the spool may hold.
     pub spool_max_bytes: u64,
     /// Keeps the spools of applications apart that share a directory.

@@ -28,6 +28,7 @@ pub mod json;
 mod letter;
 mod lifecycle;
 mod message;
+mod patience;
 mod position;
 mod publish;
 mod realtime;
@@ -51,7 +52,7 @@ use ext_php_rs::{info_table_end, info_table_row, info_table_start};
 use crate::kafka::native;
 
 /// Defaults of an installation; an application's own configuration comes before them.
-static INI: IniEntryDefs<8> = IniEntryDefs::new([
+static INI: IniEntryDefs<9> = IniEntryDefs::new([
     IniEntryDef::new(c"toporia_realtime.brokers", c"", IniEntryPermission::All),
     IniEntryDef::new(
         c"toporia_realtime.topic_prefix",
@@ -64,6 +65,7 @@ static INI: IniEntryDefs<8> = IniEntryDefs::new([
         IniEntryPermission::All,
     ),
     IniEntryDef::new(c"toporia_realtime.spool", c"", IniEntryPermission::All),
+    IniEntryDef::new(c"toporia_realtime.spool_when", c"", IniEntryPermission::All),
     IniEntryDef::new(
         c"toporia_realtime.request_flush_ms",
         c"",
@@ -143,6 +145,14 @@ unsafe extern "C" fn info(module: *mut ModuleEntry) {
                 .as_ref()
                 .map_or_else(|| "none".to_owned(), |spool| spool.display().to_string());
             row("spool", &spool);
+            row(
+                "spool when",
+                if config.spool_always {
+                    "always"
+                } else {
+                    "undelivered"
+                },
+            );
             row("request flush", &format!("{} ms", config.request_flush_ms));
             row(
                 "shutdown flush",

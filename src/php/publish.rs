@@ -1,13 +1,13 @@
 //! Sending, as `Realtime` and `Broker` share it: topic, envelope, headers, hops, and what `produce: sync` waits for.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ext_php_rs::types::Zval;
 
 use super::arguments::{self, Trouble};
 use super::state::Sender;
-use super::{json, message, state};
+use super::{json, message, patience, state, zend};
 use crate::config::Acks;
 use crate::error::{Error, Kind};
 use crate::kafka::producer::delivery::Header;
@@ -86,7 +86,14 @@ fn send(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
 
 /// Waits for the acknowledgement of what was just sent.
 fn confirm(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
-    let Err(error) = sender.producer.flush(SYNC) else {
+    let until = Instant::now() + SYNC;
+    patience::settle(&sender.producer, until);
+    if zend::has_exception() {
+        // Of a signal handler: it goes before whatever would be said here, and the message is still on its way.
+        return Ok(());
+    }
+    let left = until.saturating_duration_since(Instant::now());
+    let Err(error) = sender.producer.flush_within(left, SYNC) else {
         return Ok(());
     };
     let Some(failed) = error.failed().iter().find(|failed| failed.id == message.id) else {

@@ -57,6 +57,7 @@ const SIGNATURES: &[&str] = &[
     "Message::toArray(): array",
     "Message::jsonSerialize(): mixed",
     "Message::getHeaders(): array",
+    "Message::getHeaderValues(string $name): array",
     "Message::getKey(): ?string",
     "Message::getTopic(): ?string",
     "Message::getPartition(): ?int",

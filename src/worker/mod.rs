@@ -129,6 +129,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                     .prepare()
                     .map_err(|error| self.handler.fail(error))?
                 {
+                    // A member meanwhile, without looking at what it is given: that would ask for offsets.
+                    self.source.tend();
                     continue;
                 }
             }
@@ -329,8 +331,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             let Some(item) = self.source.next() else {
                 break;
             };
-            // One whose callback died is handed over alone, so that it takes nobody along.
-            let blocked = item.deaths() > 0 || others.iter().any(|other| other.is_beside(&item));
+            // One whose callback died is handed over alone, so that it takes nobody along; one that is given up becomes a letter.
+            let blocked = item.deaths() > 0
+                || self.graves.has(&item)
+                || others.iter().any(|other| other.is_beside(&item));
             let ours = !blocked && {
                 let subscriptions = self.subscriptions.borrow();
                 let route = subscriptions.route(self.topics, item.topic(), item.value());
