@@ -91,7 +91,8 @@ test('a gateway killed without a word: back after its successor listens, with no
 
 test('a token that was changed, or is another channel\'s, recovers nothing and says so', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana', { recovery: true })
-  await client.subscribe('private-a.1', 'private-b.1', 'private-c.1')
+  const witness = await Client.open(browser, stack, 'ben')
+  for (const one of [client, witness]) await one.subscribe('private-a.1', 'private-b.1', 'private-c.1')
   for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 1 })
   for (const channel of ['private-a.1', 'private-b.1', 'private-c.1']) await client.hears(channel, 'tick')
   await client.run(() => {
@@ -104,6 +105,8 @@ test('a token that was changed, or is another channel\'s, recovers nothing and s
     pusher.disconnect()
   })
   for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 2 })
+  // It has come and gone before the client is back.
+  for (const channel of ['private-a.1', 'private-b.1', 'private-c.1']) await witness.hears(channel, 'tick', 2)
   await client.run(() => pusher.connect())
   assert.equal(await client.hears('private-a.1', 'recovered'), false)
   assert.equal(await client.hears('private-b.1', 'recovered'), true)
