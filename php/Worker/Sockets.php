@@ -33,10 +33,15 @@ final class Sockets
 
     /**
      * Opens the port.
+     *
+     * @param bool $alone nothing else looks after signals: they are taken before anybody is told that it listens
      */
-    public function start(): void
+    public function start(bool $alone = false): void
     {
         $address = $this->gateway->start()->address();
+        if ($alone) {
+            $this->gateway->wait(0);
+        }
         $channels = $this->options->wsChannels;
         $this->reporter->event(
             'gateway',

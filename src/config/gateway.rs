@@ -85,6 +85,8 @@ impl GatewayConfig {
     }
 }
 
+// One line for each setting.
+#[allow(clippy::too_many_lines)]
 fn read<'a>(reader: &mut Reader<'a>, all: &'a [(String, Value)]) -> Result<Settings> {
     const DAY: i64 = 86_400_000;
     let d = Settings::default();
@@ -195,6 +197,7 @@ fn read<'a>(reader: &mut Reader<'a>, all: &'a [(String, Value)]) -> Result<Setti
         heartbeat,
         node_timeout,
         drain_members: time(&g::DRAIN_MEMBERS, d.drain_members, 0)?,
+        send_buffer: size(&g::SEND_BUFFER, d.send_buffer, (4096, mega(64)))?,
         replays_per_minute: rate(&g::REPLAYS_PER_MINUTE, d.replays_per_minute)?,
     })
 }

@@ -49,6 +49,7 @@ settings! {
     MAX_API_BATCH = plain("max_api_batch");
     MAX_API_DATA = plain("max_api_data");
     API_CLOCK_SKEW = plain("api_clock_skew_ms");
+    SEND_BUFFER = plain("send_buffer");
     REPLAYS_PER_MINUTE = plain("replays_per_minute");
     POSITION_TTL = plain("position_ttl_ms");
     REPLAY_WINDOW = plain("replay_window_ms");

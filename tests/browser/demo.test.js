@@ -42,6 +42,15 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   const number = await text(first, '#board .mine em')
   assert.ok((await texts(second, '#board em')).includes(number))
 
+  // Nobody gets a signature for a mailbox that is not theirs, nor for what is no channel of the board.
+  const statuses = await first.evaluate(async () => {
+    const { socket_id } = Pusher.instances[0].connection
+    const ask = async (channel_name, socket = socket_id) => (await fetch('/broadcasting/auth', { method: 'POST', body: new URLSearchParams({ socket_id: socket, channel_name }) })).status
+    const own = document.querySelector('#mailbox').textContent
+    return Promise.all([ask(own), ask('presence-board'), ask('private-user.00000000'), ask('private-shop.hue'), ask('presence-other'), ask(own, '1.2:presence-board')])
+  })
+  assert.deepEqual(statuses, [200, 200, 403, 403, 403, 403])
+
   // Offline for some orders.
   await first.click('#away')
   await first.waitForFunction("document.querySelector('#state').textContent === 'disconnected'")
@@ -49,7 +58,7 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   await sleep(3200)
   await first.click('#away')
   await says(first, /missed, all recovered, in order/)
-  assert.ok(Number(await text(first, '#caught')) >= 2)
+  await first.waitForFunction("Number(document.querySelector('#caught').textContent) >= 2")
   await first.waitForFunction("document.querySelectorAll('#board .badge').length >= 2")
 
   await picture(first, 'demo-recovered', { fullPage: true })

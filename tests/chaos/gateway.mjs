@@ -33,9 +33,11 @@ class Listener {
     })
     recover(this.pusher, { onRecovered: (_, recovered) => { if (!recovered) this.unrecovered++ } })
     let since = null
+    // After an unannounced end pusher-js waits a second in the state 'connected'.
+    this.pusher.connection.bind('connecting_in', () => { since ??= performance.now() })
     this.pusher.connection.bind('state_change', ({ previous, current }) => {
-      if (previous === 'connected') since = performance.now()
-      if (current === 'connected' && since !== null) this.offline.push(performance.now() - since)
+      if (previous === 'connected') since ??= performance.now()
+      if (current === 'connected' && since !== null) { this.offline.push(performance.now() - since); since = null }
     })
     this.channel = this.pusher.subscribe(channel).bind('tick', ({ n }) => {
       this.received++

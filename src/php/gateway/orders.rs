@@ -97,7 +97,7 @@ impl Gateway {
         };
         if let Some(gateway) = self.live()? {
             let answer = gateway.ask(Question::Connections { target });
-            let rows: Vec<_> = answer.connections.into_iter().map(row).collect();
+            let rows: Vec<_> = answer.connections.iter().map(row).collect();
             return encoded(serde_json::to_vec(&rows));
         }
         sign::check(&self.config.settings, true)?;
@@ -138,7 +138,7 @@ impl Gateway {
 }
 
 /// A connection as the HTTP API tells it.
-fn row(connection: Connection) -> serde_json::Value {
+fn row(connection: &Connection) -> serde_json::Value {
     serde_json::json!({
         "socket_id": connection.socket,
         "user": connection.user,

@@ -74,6 +74,22 @@ export class Client {
     return found.data
   }
 
+  /**
+   * Waits for the last of the numbered events that Stack.broadcastMany() sends, and counts what is wrong with the others.
+   * All in order: {lost: [], twice: [], disordered: []}.
+   */
+  async numbered(channel, event, last, ms = 20_000) {
+    const numbers = async () => (await this.heard(channel, event)).map(h => h.data.n)
+    await until(async () => (await numbers()).includes(last), `number ${last} on '${channel}'`, ms)
+    const all = await numbers()
+    const expected = Array.from({ length: last }, (_, i) => i + 1)
+    return {
+      lost: expected.filter(n => !all.includes(n)),
+      twice: all.filter((n, i) => all.indexOf(n) !== i),
+      disordered: all.filter((n, i) => i > 0 && n < all[i - 1]),
+    }
+  }
+
   async picture(name) {
     await picture(this.page, name)
   }

@@ -98,11 +98,19 @@ final class ProcessTest extends GatewayTestCase
 
     public function testSigtermDrainsAndEndsWithZero(): void
     {
-        [$child, $client] = $this->child('while (!$gateway->wait(100)); echo "stopping\n"; $gateway->stop(2000); echo "done\n";');
+        [$child, $client] = $this->child(<<<'PHP'
+            $gateway->wait(0);
+            echo "waiting\n";
+            while (!$gateway->wait(100));
+            echo "stopping\n";
+            $gateway->stop(2000);
+            echo "done\n";
+            PHP);
+        $child->waitForOutput('/waiting/');
         $child->signal();
         self::assertSame(4200, $client->socket->closed(10.0)[0] ?? null);
         $result = $child->wait(10.0)->assertExit();
-        self::assertSame(['stopping', 'done'], array_slice($result->lines(), 1));
+        self::assertSame(['waiting', 'stopping', 'done'], array_slice($result->lines(), 1));
     }
 
     public function testAHandlerOfPhpRunsWhileItWaits(): void
@@ -111,12 +119,14 @@ final class ProcessTest extends GatewayTestCase
             pcntl_async_signals(true);
             $seen = 0;
             pcntl_signal(SIGTERM, function () use (&$seen) { $seen++; echo "handled\n"; });
+            echo "waiting\n";
             while ($seen === 0 && !$gateway->wait(200));
             echo $seen, ' ', var_export($gateway->isRunning(), true), "\n";
             PHP);
+        $child->waitForOutput('/waiting/');
         $child->signal();
         $result = $child->wait(10.0)->assertExit();
-        self::assertSame(['handled', '1 true'], array_slice($result->lines(), 1));
+        self::assertSame(['waiting', 'handled', '1 true'], array_slice($result->lines(), 1));
     }
 
     public function testAForkedChildLeavesTheParentsGatewayAlone(): void
