@@ -204,6 +204,9 @@ impl GatewayServer {
         let settings = Settings {
             port: 0,
             max_queue,
+            send_buffer: (max_queue / 4).min(128 << 10),
+            // The readers answer no pings.
+            activity_timeout: Duration::from_secs(3600),
             app_id: "bench".into(),
             key: "bench".into(),
             secrets: vec!["4f9c1d7a20b86e35f1a7c9d2e4b60837".into()],

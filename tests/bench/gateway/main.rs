@@ -165,7 +165,7 @@ fn slow() {
         let stuck = slow.then(|| Readers::start(&contender.address(), 0, 1));
         contender.settled(SUBSCRIBERS + usize::from(slow));
         let _ = readers.report();
-        run(&mut contender, &readers, 1500, 40);
+        run(&mut contender, &readers, 1000, 40);
         std::thread::sleep(Duration::from_millis(200));
         let latency = readers.report();
         rows.push(Row {
