@@ -1,7 +1,6 @@
 //! Topics that were known before: one may have been made anew under its name, one may be gone.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::scout::Scout;
@@ -27,10 +26,13 @@ impl Scout {
         }
         self.ids_at = Some(Instant::now());
         let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
-        for (name, id) in self.ids(shared, &names) {
-            let Some(topic) = shared.positions.find(&name) else {
-                continue;
-            };
+        self.note_ids(shared, &names);
+    }
+
+    /// Asks for the ids of these topics; one that has another now is begun anew.
+    pub(super) fn note_ids(&mut self, shared: &Shared, names: &[String]) {
+        for (name, id) in self.ids(shared, names) {
+            let topic = shared.positions.enter(&name);
             let before = topic.id();
             topic.set_id(id);
             if before == 0 || before == id {
@@ -39,11 +41,10 @@ impl Scout {
             let keys: Vec<Key> = self.known.keys().filter(|k| k.0 == name).cloned().collect();
             for key in keys {
                 self.again(shared, &key);
-                if let Some(part) = topic.part(key.1) {
-                    // What it had been read to means nothing any more.
-                    part.restart(-1, i64::MAX, i64::MIN);
-                    part.reads.store(false, Ordering::Release);
-                }
+            }
+            // What it had been read to means nothing any more.
+            for part in topic.parts() {
+                part.forget();
             }
         }
     }
@@ -77,6 +78,9 @@ impl Scout {
             }
             if let Some(topic) = shared.positions.find(&topic) {
                 topic.set_id(0);
+                for part in topic.parts() {
+                    part.forget();
+                }
             }
         }
     }

@@ -210,13 +210,7 @@ impl Scout {
                 continue;
             };
             let names: HashSet<String> = keys.iter().map(|(topic, _)| topic.clone()).collect();
-            let names: Vec<String> = names
-                .into_iter()
-                .filter(|name| shared.positions.find(name).is_none_or(|t| t.id() == 0))
-                .collect();
-            for (name, id) in self.ids(shared, &names) {
-                shared.positions.enter(&name).set_id(id);
-            }
+            self.note_ids(shared, &names.into_iter().collect::<Vec<_>>());
             for key in keys {
                 let (Some(&found), Some(&end)) = (found.get(&key), ends.get(&key)) else {
                     continue;
