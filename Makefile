@@ -6,7 +6,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall demo test test-rust test-php test-kafka chaos lint bench clean
+.PHONY: help setup build install uninstall demo test test-rust test-php test-kafka test-browser chaos lint bench clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,8 @@ install: build ## Puts the extension into PHP's extension directory and enables 
 uninstall: ## Takes it out again
 	@tools/install.sh uninstall
 
-demo: build ## Shows orders being broadcast and received, without Kafka
+demo: build ## Shows orders being broadcast and received, by services and in the browser, without Kafka
+	@tools/setup.sh demo
 	@examples/demo/run.sh
 
 test: ## Runs every check and test, with a Kafka of its own; installs what they need
@@ -38,6 +39,9 @@ test-php: setup build ## PHPUnit: without the extension, and against the embedde
 
 test-kafka: setup build ## PHPUnit against a real Apache Kafka, which it starts and stops
 	@tests/support/test.sh kafka
+
+test-browser: setup build ## Real pusher-js and laravel-echo in Chromium against the gateway; screenshots in build/test-output
+	@tests/support/test.sh browser
 
 chaos: setup build ## Breaks a Kafka cluster and its clients for long, and counts what is lost (options: see tests/chaos/run.sh)
 	@tests/chaos/run.sh --mode="$(MODE)" --messages="$(MESSAGES)" --seed="$(SEED)" --workers="$(WORKERS)" \

@@ -20,3 +20,5 @@ if (!extension_loaded('toporia_realtime')) {
         }
     });
 }
+
+Toporia\Realtime\Polyfill\Polyfill::register();

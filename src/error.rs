@@ -90,6 +90,24 @@ impl Error {
         }
     }
 
+    /// The same, for what somebody sent earlier: the sentence, and the first of the messages.
+    pub fn undelivered(sentence: &str, failed: Vec<FailedMessage>) -> Self {
+        let first = failed.first().map_or_else(String::new, |first| {
+            format!(
+                " The first: {} for topic \"{}\" ({}).",
+                first.id, first.topic, first.reason
+            )
+        });
+        Self::delivery(format!("{sentence}{first}"), failed)
+    }
+
+    /// The same with more words behind it.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     /// Shorthand for [`Kind::Configuration`].
     pub fn configuration(message: impl Into<String>) -> Self {
         Self::new(Kind::Configuration, message)

@@ -7,7 +7,7 @@
 //!     └ dispatch    which callback gets a record
 //!        └ kafka        librdkafka: producer clients, the consumer, topics, the embedded broker
 //!           ├ spool         messages Kafka did not take, on disk
-//!           ├ record, loop_guard    a message with its bytes, and the one in hand
+//!           ├ record, loop_guard, sealed    a message with its bytes, the one in hand, what is encrypted
 //!           └ message, topic, ids, config, error, log, clock, process    what everything stands on
 //! ```
 //!
@@ -29,6 +29,7 @@ pub mod php;
 pub mod process;
 pub mod record;
 pub mod retry;
+pub mod sealed;
 pub mod spool;
 pub mod topic;
 pub mod worker;

@@ -106,16 +106,31 @@ pub fn spawn<F>(name: &str, run: F) -> Result<JoinHandle<()>>
 where
     F: FnOnce() + Send + 'static,
 {
-    // SAFETY: plain signal-mask calls on local memory; the mask is inherited by the new thread and then restored.
-    unsafe {
+    let handle = without_signals(|| std::thread::Builder::new().name(name.to_owned()).spawn(run));
+    handle.map_err(|error| {
+        Error::connection(format!("No thread could be started for {name}: {error}."))
+    })
+}
+
+/// Runs something that starts threads: they inherit a mask that holds every signal.
+pub fn without_signals<R>(run: impl FnOnce() -> R) -> R {
+    /// Gives the thread its mask back, also after a panic.
+    struct Mask(libc::sigset_t);
+    impl Drop for Mask {
+        fn drop(&mut self) {
+            // SAFETY: a plain signal-mask call on local memory.
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
+            };
+        }
+    }
+    // SAFETY: plain signal-mask calls on local memory.
+    let _before = unsafe {
         let mut all = std::mem::zeroed();
         let mut before = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
-        handle.map_err(|error| {
-            Error::connection(format!("No thread could be started for {name}: {error}."))
-        })
-    }
+        Mask(before)
+    };
+    run()
 }

@@ -277,6 +277,25 @@ impl Message {
         }
     }
 
+    /// The same envelope for `channel` with other data; the original bytes where neither is another.
+    #[must_use]
+    pub fn bytes_with(&self, channel: &str, data_json: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+        if self.data_json() == Some(data_json) {
+            return self.bytes_for(channel);
+        }
+        let mut bytes = Vec::with_capacity(self.bytes.len() + data_json.len());
+        write_envelope(
+            &mut bytes,
+            self.id().as_bytes(),
+            self.kind(),
+            Some(channel),
+            self.event(),
+            Some(data_json),
+            self.timestamp(),
+        );
+        bytes.into()
+    }
+
     /// The bytes for `channel`: the original ones where the channel is its own already, else the same envelope with it.
     #[must_use]
     pub fn bytes_for(&self, channel: &str) -> std::borrow::Cow<'_, [u8]> {

@@ -180,13 +180,28 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The record headers.
+     * The record headers: name to value; null for a header without one. Of a name that comes several times, the last.
      *
-     * @return array<string, string>
+     * @return array<string, string|null>
      */
     public function getHeaders(): array
     {
         return $this->headers;
+    }
+
+    /**
+     * All values of a record header, in their order; Kafka lets a name come several times.
+     *
+     * @return list<string|null> empty: there is no such header
+     */
+    public function getHeaderValues(string $name): array
+    {
+        if (!array_key_exists($name, $this->headers)) {
+            return [];
+        }
+        $value = $this->headers[$name];
+
+        return is_array($value) ? array_values($value) : [$value];
     }
 
     /**

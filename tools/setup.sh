@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian machine, says what it does, and does nothing where everything is there.
 #
-#   tools/setup.sh build    what it takes to build the extension and to run the demo
-#   tools/setup.sh test     the same, and what the tests use on top (PHPUnit, php-fpm, Java, Maven, …)
+#   tools/setup.sh build    what it takes to build the extension
+#   tools/setup.sh demo     the same, and npm, which fetches the page's pusher-js
+#   tools/setup.sh test     all that, and what the tests use on top (PHPUnit, php-fpm, Java, Maven, …)
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -61,6 +62,11 @@ check_build_packages() {
     want php-symfony-console php_symfony_console
 }
 
+check_demo_packages() {
+    want nodejs have node
+    want npm have npm
+}
+
 check_test_packages() {
     want "$(php_package xml)" php_has dom
     want "$(php_package fpm)" any_file '/usr/sbin/php-fpm*'
@@ -70,7 +76,13 @@ check_test_packages() {
     want composer have composer
     want default-jre-headless java_17
     want maven have mvn
+    # A real Laravel, for the tests of php/Laravel.
+    want php-laravel-framework any_file '/usr/share/php/Illuminate/Foundation/Application.php'
     want shellcheck have shellcheck
+    # The tests in a real browser, and the restart of a gateway behind a proxy.
+    want chromium have chromium
+    want fonts-dejavu-core any_file '/usr/share/fonts/truetype/dejavu/*.ttf'
+    want nginx-light any_file '/usr/sbin/nginx'
     # The real servers and clients that the stores of Idempotency and Outbox are tested with. MariaDB's core packages
     # bring no service; those of the other two are kept from starting, see install_packages.
     want redis-server have redis-server
@@ -98,9 +110,9 @@ keep_services_off() {
 
 leave_services_off() {
     local service
-    for service in redis-server postgresql; do
+    for service in redis-server postgresql nginx; do
         # Only those this run has installed: a server that was here before has its own purpose.
-        if [[ " ${missing[*]} " == *" $service "* ]] && have systemctl; then
+        if [[ " ${missing[*]} " == *" ${service/#nginx/nginx-light} "* ]] && have systemctl; then
             as_root systemctl --quiet disable "$service" >/dev/null 2>&1 || note "The service $service starts with the machine."
         fi
     done
@@ -189,8 +201,9 @@ install_rust_tools() {
 
 case "${1:-test}" in
     build) check_build_packages ;;
-    test) check_build_packages; check_test_packages ;;
-    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|test" ;;
+    demo) check_build_packages; check_demo_packages ;;
+    test) check_build_packages; check_demo_packages; check_test_packages ;;
+    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|demo|test" ;;
 esac
 install_packages
 install_rust

@@ -30,6 +30,21 @@ final class Journal
     }
 
     /**
+     * 1, 2, 3, … for whoever asks next, in whichever process: the page sees by them that nothing is missing.
+     */
+    public function nextNumber(): int
+    {
+        $file = fopen("$this->file.number", 'c+');
+        flock($file, LOCK_EX);
+        $number = 1 + (int) stream_get_contents($file);
+        rewind($file);
+        fwrite($file, (string) $number);
+        fclose($file);
+
+        return $number;
+    }
+
+    /**
      * The whole lines from a position on.
      *
      * @return array{list<array<string, mixed>>, int} the entries, and the position after them

@@ -22,11 +22,19 @@ final class Shop
     /**
      * Places an order and tells everybody who listens to that shop.
      *
+     * @param string|null $visitor the id of the visitor who placed it, who gets a note of the invoice
      * @return string the message's id
      */
-    public function order(string $city, string $dish, string $by): string
+    public function order(string $city, string $dish, string $by, ?string $visitor = null): string
     {
-        $order = ['dish' => $dish, 'price' => self::MENU[$dish], 'by' => $by, 'placed' => microtime(true)];
+        $order = [
+            'number' => $this->journal->nextNumber(),
+            'dish' => $dish,
+            'price' => self::MENU[$dish],
+            'by' => $by,
+            'visitor' => $visitor,
+            'placed' => microtime(true),
+        ];
 
         $start = hrtime(true);
         $id = Realtime::broadcast("shop.$city", 'order.created', $order);

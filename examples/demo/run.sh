@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo: an embedded broker, two services, a web page and a customer, for 20 seconds; no Kafka needed, nothing left behind.
+# The demo: an embedded broker, two services, a gateway, a web page and a customer, for 20 seconds; no Kafka needed, nothing left behind.
 #
 #   DEMO_SECONDS=600 make demo    time to play with the page; 0: until Ctrl-C
 #   DEMO_PORT=8080 make demo      the page's port; any free one otherwise
@@ -13,13 +13,21 @@ DEMO_PORT=${DEMO_PORT:-0}
 [[ "$DEMO_PORT" =~ ^[0-9]+$ ]] || fail "DEMO_PORT is '$DEMO_PORT'; it is a port, 0 for any free one."
 need_extension
 have "$PHP" || fail "$PHP is missing." "Install it: make setup"
+"$ROOT/tools/npm.sh" demo
 
 # The configuration the demo uses is config/realtime.php in this directory, as in an application.
 cd "$ROOT/examples/demo"
 state="$(mktemp -d "${TMPDIR:-/tmp}/realtime-demo.XXXXXX")"
-export DEMO_JOURNAL="$state/journal" DEMO_SECONDS
+export DEMO_STATE="$state" DEMO_JOURNAL="$state/journal" DEMO_SECONDS
 : >"$DEMO_JOURNAL"
 unset KAFKA_TOPIC_PREFIX KAFKA_CONSUMER_GROUP KAFKA_TOPIC_STRATEGY REALTIME_BROKER REALTIME_SPOOL
+unset REALTIME_GATEWAY_HOST REALTIME_GATEWAY_PORT
+
+# A gateway takes no secret that others know. These live as long as the demo.
+random() { head -c "$1" /dev/urandom | od -An -tx1 | tr -d ' \n'; }
+REALTIME_APP_KEY="$(random 10)"
+REALTIME_APP_SECRET="$(random 32)"
+export REALTIME_APP_ID=demo REALTIME_APP_KEY REALTIME_APP_SECRET REALTIME_OPS_LISTEN=off
 
 # A PHP that has the extension installed must not be told to load it a second time.
 php=("$PHP")
@@ -75,11 +83,11 @@ wait_for() { # name, what it prints as a regular expression; prints what matched
 
 console=("${php[@]}" "$ROOT/console")
 
-say "A broker in memory:  ./console realtime:kafka:dev --topic=demo.shop:4"
-start broker "${console[@]}" realtime:kafka:dev --port=0 --topic=demo.shop:4
+say "A broker in memory:  ./console realtime:kafka:dev --topic=demo.shop:4 --topic=demo.user:4"
+start broker "${console[@]}" realtime:kafka:dev --port=0 --topic=demo.shop:4 --topic=demo.user:4
 KAFKA_BROKERS="$(wait_for broker 'listens on [0-9.]+:[0-9]+')"
 export KAFKA_BROKERS=${KAFKA_BROKERS##* }
-note "Kafka's protocol on $KAFKA_BROKERS, topic demo.shop with 4 partitions"
+note "Kafka's protocol on $KAFKA_BROKERS, topics demo.shop and demo.user with 4 partitions each"
 
 say "Two services, each a consumer group of its own, so that each gets every order:"
 for service in kitchen accounts; do
@@ -95,8 +103,14 @@ done
 say "A web page:          php -S 127.0.0.1:$DEMO_PORT web.php"
 start web "${php[@]}" -S "127.0.0.1:$DEMO_PORT" web.php
 url="$(wait_for web 'http://[0-9.]+:[0-9]+')"
+
+say "The gateway to the browsers:  ./console realtime:gateway"
+start gateway env REALTIME_ALLOWED_ORIGINS="$url,${url/127.0.0.1/localhost}" "$ROOT/examples/demo/gateway.sh" "$state" \
+    "${console[@]}" realtime:gateway
+note "$(wait_for gateway 'the gateway listens on [0-9.]+:[0-9]+'), app key and secret made up for this run"
+
 if [ "$DEMO_SECONDS" -eq 0 ]; then length="until Ctrl-C"; else length="for $DEMO_SECONDS s"; fi
-note "open $url and place orders ($length)"
+say "The page: open $url and place orders ($length)"
 
 say "A customer, who orders every second:"
 # Ctrl-C reaches the customer by itself; what is waited for in the background lets SIGTERM end all of this at once.

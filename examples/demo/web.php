@@ -1,26 +1,68 @@
 <?php
 
 /**
- * The page's server, for `php -S`: the page itself, what happened since the last look, and new orders.
+ * The page's server, for `php -S`: the page and its scripts, the signatures for its channels, and new orders.
  */
 
 declare(strict_types=1);
 
 use Demo\Journal;
 use Demo\Shop;
+use Demo\Visitor;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Realtime;
 
 require_once dirname(__DIR__, 2) . '/php/autoload.php';
 require_once __DIR__ . '/Journal.php';
 require_once __DIR__ . '/Shop.php';
+require_once __DIR__ . '/Visitor.php';
 
+$root = dirname(__DIR__, 2);
+$files = [
+    '/' => [__DIR__ . '/page.html', 'text/html'],
+    '/pusher.js' => [$root . '/build/npm/node_modules/pusher-js/dist/web/pusher.min.js', 'text/javascript'],
+    '/recovery.js' => [$root . '/clients/js/recovery.js', 'text/javascript'],
+];
 $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
-
-if ($path === '/feed') {
-    [$entries, $next] = Journal::ofThisRun()->read((int) ($_GET['from'] ?? 0));
+$posted = $_SERVER['REQUEST_METHOD'] === 'POST';
+$json = static function (array $what): void {
     header('Content-Type: application/json');
-    echo json_encode(['entries' => $entries, 'next' => $next]);
-} elseif ($path === '/order' && $_SERVER['REQUEST_METHOD'] === 'POST') {
+    echo json_encode($what, JSON_THROW_ON_ERROR);
+};
+
+if (isset($files[$path])) {
+    header("Content-Type: {$files[$path][1]}; charset=utf-8");
+    header('Cache-Control: no-cache');
+    readfile($files[$path][0]);
+
+    return;
+}
+
+$visitor = Visitor::ofThisRequest();
+Realtime::configure(require __DIR__ . '/config/realtime.php');
+
+if ($path === '/me') {
+    [$host, $port] = explode(':', trim((string) file_get_contents(getenv('DEMO_STATE') . '/gateway')));
+    $json(['host' => $host, 'port' => (int) $port, 'key' => getenv('REALTIME_APP_KEY')] + $visitor->toArray());
+} elseif ($path === '/broadcasting/auth' && $posted) {
+    $channel = (string) ($_POST['channel_name'] ?? '');
+    $member = $channel === 'presence-board'
+        ? ['user_id' => $visitor->id, 'user_info' => ['name' => $visitor->name]]
+        : null;
+    // Everybody may be on the board's list; a mailbox is its owner's.
+    if ($member === null && $channel !== "private-user.$visitor->id") {
+        http_response_code(403);
+
+        return;
+    }
+    try {
+        $json(Gateway::authorize((string) ($_POST['socket_id'] ?? ''), $channel, $member));
+    } catch (InvalidChannelException $refused) {
+        http_response_code(403);
+        echo $refused->getMessage();
+    }
+} elseif ($path === '/order' && $posted) {
     $city = $_POST['city'] ?? '';
     $dish = $_POST['dish'] ?? '';
     if (!in_array($city, Shop::CITIES, true) || !isset(Shop::MENU[$dish])) {
@@ -28,11 +70,10 @@ if ($path === '/feed') {
 
         return;
     }
-    Realtime::configure(require __DIR__ . '/config/realtime.php');
-    (new Shop(Journal::ofThisRun()))->order($city, $dish, 'visitor');
-} elseif ($path === '/') {
-    header('Content-Type: text/html; charset=utf-8');
-    readfile(__DIR__ . '/page.html');
+    (new Shop(Journal::ofThisRun()))->order($city, $dish, 'visitor', $visitor->id);
+} elseif ($path === '/restart' && $posted) {
+    // gateway.sh looks for this.
+    touch(getenv('DEMO_STATE') . '/restart');
 } else {
     http_response_code(404);
 }

@@ -14,7 +14,9 @@ use Symfony\Component\Console\Exception\CommandNotFoundException;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\ConsoleOutputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Framework\Console\Command as ToporiaCommand;
 use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Polyfill\ConsoleCommand;
 
 /**
  * Our commands, and those that `commands` in config/realtime.php names.
@@ -29,20 +31,7 @@ final class Application extends SymfonyApplication
         $version = phpversion('toporia_realtime');
         parent::__construct('Toporia Realtime', $version === false ? '(without the extension)' : $version);
         $this->setAutoExit(false);
-        $commands = [
-            new ConsumeCommand($host),
-            new DevCommand(),
-            new OutboxRelayCommand($host),
-            new OutboxTableCommand($host),
-            new DlqListCommand($host),
-            new DlqPurgeCommand($host),
-            new DlqReplayCommand($host),
-            new DlqShowCommand($host),
-            new PublishCommand(),
-            new RestartCommand($host),
-            ...$this->ownCommands($host),
-        ];
-        foreach ($commands as $command) {
+        foreach ([...CommandList::of($host), ...$this->ownCommands($host)] as $command) {
             // Symfony 8 has addCommand() alone, those before 7.4 add() alone.
             method_exists($this, 'addCommand') ? $this->addCommand($command) : $this->add($command);
         }
@@ -71,10 +60,13 @@ final class Application extends SymfonyApplication
         $commands = [];
         foreach ((array) ($host->config()['commands'] ?? []) as $i => $entry) {
             $command = is_string($entry) ? $host->make($entry) : $entry;
+            if ($command instanceof ToporiaCommand) {
+                $command = new ConsoleCommand($command);
+            }
             if (!$command instanceof SymfonyCommand) {
                 throw new ConfigurationException(
                     "commands[$i] is " . get_debug_type($command) . '; it has to be a class that extends '
-                    . SymfonyCommand::class . '.'
+                    . SymfonyCommand::class . ' or ' . ToporiaCommand::class . '.'
                 );
             }
             $commands[] = $command;

@@ -11,11 +11,14 @@ namespace Toporia\Realtime\Console;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Worker\ConsumeOptions;
 use Toporia\Realtime\Worker\ConsumeRunner;
+use Toporia\Realtime\Worker\GatewayRunner;
 use Toporia\Realtime\Worker\HandlerResolver;
 use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\RestartSignal;
+use Toporia\Realtime\Worker\Sockets;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
@@ -58,6 +61,21 @@ final class ConsumeCommand extends Command
             ->addOption('max-time', null, $value, 'Stop after so many seconds (0: no limit)', '0')
             ->addOption('max-memory', null, $value, 'Stop above so much memory: 128 (MB), 128M, 1G')
             ->addOption('no-dlq', null, InputOption::VALUE_NONE, 'Stop at a message that keeps failing, without a dead letter')
+            ->addOption(
+                'websocket',
+                null,
+                InputOption::VALUE_OPTIONAL,
+                'Also run the WebSocket gateway, in the same process: host:port, or as configured. Without a handler it '
+                . 'is all that runs',
+                false
+            )
+            ->addOption(
+                'ws-channels',
+                null,
+                $value | InputOption::VALUE_IS_ARRAY,
+                'With --websocket: what sockets may subscribe to (default: every channel of the prefix)'
+            )
+            ->addOption('drain', null, $value, 'With --websocket: longest time to send clients elsewhere, in ms', '5000')
             ->addOption('json', null, InputOption::VALUE_NONE, 'Report one JSON object a line, the last the summary')
             ->setHelp(
                 <<<'HELP'
@@ -68,6 +86,7 @@ final class ConsumeCommand extends Command
 
                   <info>%command.full_name% --channels=user.1,order.* --handler='App\OrderHandler'</info>
                   <info>%command.full_name% --channels=user.** --from=beginning --stop-when-empty --group=check</info>
+                  <info>%command.full_name% --channels=order.* --handler='App\OrderHandler' --websocket=0.0.0.0:6001</info>
                 HELP
             );
     }
@@ -77,14 +96,20 @@ final class ConsumeCommand extends Command
         $options = ConsumeOptions::fromArray($input->getOptions());
         $terminal = new OutputTerminal($output);
         $config = $this->host->config();
-        $runner = new ConsumeRunner(
-            $this->broker($options->broker, $options->settings()),
-            $options,
-            new HandlerResolver($config, $this->host->make(...), $this->host->fallback()),
-            StopConditions::for($options, RestartSignal::of($config, $this->host->directory())),
-            $options->json ? new JsonReporter($terminal) : new TextReporter($terminal)
-        );
+        $reporter = $options->json ? new JsonReporter($terminal) : new TextReporter($terminal);
+        $handlers = new HandlerResolver($config, $this->host->make(...), $this->host->fallback());
+        $stop = StopConditions::for($options, RestartSignal::of($config, $this->host->directory()));
+        $sockets = $options->gateway === null
+            ? null
+            : new Sockets(new Gateway($options->gateway->settings()), $options->gateway, $reporter);
+        if ($sockets !== null && ($options->channels === [] || !$handlers->hasHandlers($options->handler))) {
+            $options->refuseConsuming();
 
-        return $runner->run();
+            return (new GatewayRunner($sockets, $stop, $reporter))->run();
+        }
+        $broker = $this->broker($options->broker, $options->settings());
+        $failed = $this->host instanceof WatchesWorkers ? $this->host->failures($options) : null;
+
+        return (new ConsumeRunner($broker, $options, $handlers, $stop, $reporter, $sockets, $failed))->run();
     }
 }

@@ -167,7 +167,7 @@ abstract class DlqCommand extends Command
         $errors = $this->errors($output);
         $this->write($errors, [$heading]);
         foreach (array_slice($reasons, 0, 20) as $handle => $why) {
-            $this->write($errors, ["  $handle: " . Text::printable($why)]);
+            $this->write($errors, ['  ' . Text::printable("$handle: $why")]);
         }
         if (count($reasons) > 20) {
             $this->write($errors, ['  … and ' . Text::number(count($reasons) - 20) . ' more']);

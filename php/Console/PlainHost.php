@@ -10,10 +10,14 @@ namespace Toporia\Realtime\Console;
 
 use Closure;
 use Throwable;
+use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Contract;
 use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Polyfill\RealtimeManager;
+use Toporia\Realtime\Polyfill\Settings;
 use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Toporia\Framework;
 
 /**
  * The file returns the array of Realtime::configure(); these keys in it are for the commands:
@@ -49,6 +53,11 @@ final class PlainHost implements Host
         $this->container->bind(Broker::class, $default);
         $this->container->bind(Contract\Publisher::class, $default);
         $this->container->bind(Contract\Consumer::class, $default);
+        if (!Framework::isPresent()) {
+            $this->container->bind(RealtimeManagerInterface::class, RealtimeManager::instance(...));
+        }
+        Settings::in($directory);
+        Settings::put('realtime', $config);
         foreach ($this->list('bindings') as $id => $what) {
             if (!is_object($what) && !is_string($what)) {
                 throw new ConfigurationException("bindings['$id'] is " . get_debug_type($what) . '; it is a closure, '

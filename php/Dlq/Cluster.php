@@ -64,7 +64,7 @@ interface Cluster
     /**
      * Queues a record; flush() says whether it arrived.
      *
-     * @param array<string, string|null> $headers
+     * @param array<string, string|null|list<string|null>> $headers
      * @param int|null $partition null: as the key says
      *
      * @return string an id for flush()

@@ -44,12 +44,12 @@ final class Headers
      *
      * @param Record|null $original the record that failed, where the letter itself only holds its coordinates
      *
-     * @return array<string, string|null>
+     * @return array<string, string|null|list<string|null>>
      */
     public static function forReplay(Letter $letter, string $group, ?Record $original = null): array
     {
         $own = array_filter(
-            ($original ?? $letter->record)->headers,
+            ($original ?? $letter->record)->allHeaders(),
             static fn (int|string $name): bool => !self::isOurs((string) $name),
             ARRAY_FILTER_USE_KEY
         );

@@ -49,8 +49,10 @@ final class LetterDetails
             $lines[] = str_pad($name, 10) . Text::printable($value);
         }
         $lines[] = 'Headers' . ($record->headers === [] ? '   (none)' : '');
-        foreach ($record->headers as $name => $value) {
-            $lines[] = '  ' . Text::printable((string) $name) . ': ' . Text::printable($value ?? '(no value)');
+        foreach ($record->allHeaders() as $name => $values) {
+            foreach (is_array($values) ? $values : [$values] as $value) {
+                $lines[] = '  ' . Text::printable((string) $name) . ': ' . Text::printable($value ?? '(no value)');
+            }
         }
 
         return [...$lines, ...$this->payload()];

@@ -19,6 +19,7 @@ final class Record
      * @param string|null $value null: a tombstone, or a dead letter that only holds coordinates
      * @param array<string, string|null> $headers by name; null: a header without a value
      * @param int $timestamp Kafka's timestamp, in Unix seconds
+     * @param array<string, list<string|null>> $repeated all values of the headers whose name comes several times
      */
     public function __construct(
         public readonly string $topic,
@@ -27,7 +28,8 @@ final class Record
         public readonly ?string $key,
         public readonly ?string $value,
         public readonly array $headers,
-        public readonly int $timestamp
+        public readonly int $timestamp,
+        public readonly array $repeated = []
     ) {
     }
 
@@ -36,15 +38,35 @@ final class Record
      */
     public static function of(Message $message): self
     {
+        $headers = $message->getHeaders();
+        $repeated = [];
+        foreach (array_keys($headers) as $name) {
+            $values = $message->getHeaderValues((string) $name);
+            if (count($values) > 1) {
+                $repeated[$name] = $values;
+            }
+        }
+
         return new self(
             (string) $message->getTopic(),
             (int) $message->getPartition(),
             (int) $message->getOffset(),
             $message->getKey(),
             $message->getPayload(),
-            $message->getHeaders(),
-            $message->getTimestamp()
+            $headers,
+            $message->getTimestamp(),
+            $repeated
         );
+    }
+
+    /**
+     * All headers, as Broker::send() takes them: a list of values where a name comes several times.
+     *
+     * @return array<string, string|null|list<string|null>>
+     */
+    public function allHeaders(): array
+    {
+        return array_replace($this->headers, $this->repeated);
     }
 
     /**
@@ -53,8 +75,10 @@ final class Record
     public function bytes(): int
     {
         $bytes = strlen($this->key ?? '') + strlen($this->value ?? '');
-        foreach ($this->headers as $name => $value) {
-            $bytes += strlen((string) $name) + strlen($value ?? '');
+        foreach ($this->allHeaders() as $name => $values) {
+            foreach (is_array($values) ? $values : [$values] as $value) {
+                $bytes += strlen((string) $name) + strlen($value ?? '');
+            }
         }
 
         return $bytes;

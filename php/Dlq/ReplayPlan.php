@@ -20,7 +20,7 @@ final class ReplayPlan
     public array $places = [];
     /** @var list<Letter> those without a value, whose original is to be fetched */
     public array $fetched = [];
-    /** @var array<string, string> why it cannot be replayed, by handle */
+    /** @var array<string, string> why it cannot be replayed, by handle (or by what was asked for and is not there) */
     public array $refused = [];
     /** Letters left out because they were replayed before. */
     public int $replayedBefore = 0;

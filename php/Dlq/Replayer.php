@@ -57,6 +57,9 @@ final class Replayer
             }
         };
         $this->letters->each($selection, $sort);
+        foreach ($selection->missing() as $name) {
+            $plan->refused[$name] = "no dead letter has this place or id. A topic is chosen with --topic=$name";
+        }
         foreach ($without as [$letter, $group]) {
             if ($this->originals->find($letter) !== null) {
                 $plan->add($letter, $group, true);

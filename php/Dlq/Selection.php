@@ -21,6 +21,8 @@ final class Selection
     private array $messages = [];
     /** @var array<string, array<int, array<int, true>>> topic, partition, offset */
     private array $handles = [];
+    /** @var array<string, string> the places and ids that no letter had so far, by what was looked for */
+    private array $missing = [];
 
     /**
      * @param string|null $topic an original topic, a dead-letter topic, a channel, or a pattern of one of them
@@ -41,6 +43,7 @@ final class Selection
     ) {
         foreach ($ids as $id) {
             $handle = Handle::parse($id, $names);
+            $this->missing[(string) ($handle ?? $id)] = $id;
             if ($handle === null) {
                 $this->messages[$id] = true;
             } else {
@@ -129,14 +132,27 @@ final class Selection
      */
     public function matches(Letter $letter): bool
     {
+        // First, so that missing() does not name a letter that is there and that another condition leaves out.
+        if (!$this->isNamed($letter)) {
+            return false;
+        }
         $failedAt = $letter->failedAt();
 
         return ($this->since === null || $failedAt >= $this->since)
             && ($this->before === null || $failedAt < $this->before)
             && ($this->group === null || $this->group === $letter->group())
             && $this->isOfClass($letter)
-            && $this->isInTopic($letter)
-            && $this->isNamed($letter);
+            && $this->isInTopic($letter);
+    }
+
+    /**
+     * The places and ids that were asked for and that none of the letters seen by matches() has.
+     *
+     * @return list<string> as they were given
+     */
+    public function missing(): array
+    {
+        return array_values($this->missing);
     }
 
     private function isOfClass(Letter $letter): bool
@@ -171,8 +187,15 @@ final class Selection
             return true;
         }
         $record = $letter->record;
+        $byPlace = isset($this->handles[$record->topic][$record->partition][$record->offset]);
+        $byId = isset($this->messages[$letter->id()]);
+        if ($byPlace) {
+            unset($this->missing[(string) $letter->handle()]);
+        }
+        if ($byId) {
+            unset($this->missing[$letter->id()]);
+        }
 
-        return isset($this->handles[$record->topic][$record->partition][$record->offset])
-            || isset($this->messages[$letter->id()]);
+        return $byPlace || $byId;
     }
 }

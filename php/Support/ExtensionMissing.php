@@ -11,17 +11,28 @@ namespace Toporia\Realtime\Support;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 
 /**
- * Tells apart: not installed; installed but not enabled for this kind of PHP; built in this checkout but not loaded.
+ * Tells apart: not installed; installed for another PHP; installed but not enabled for this SAPI; enabled but built for
+ * another PHP; built in this checkout but not loaded.
  */
 final class ExtensionMissing
 {
     private const NAME = 'toporia_realtime';
 
+    /**
+     * @param string $extensionDir where this PHP looks for extensions
+     * @param string|null $iniFile the php.ini that was read
+     * @param string $moreIni the other ini files that were read, as php_ini_scanned_files() lists them
+     * @param string $build what this PHP was built as: `API20220829,NTS`; empty: unknown
+     * @param string $debian where Debian keeps the configuration of each PHP
+     */
     public function __construct(
         private string $extensionDir,
         private string $packageRoot,
         private string $sapi,
-        private ?string $iniFile
+        private ?string $iniFile,
+        private string $moreIni = '',
+        private string $build = '',
+        private string $debian = '/etc/php'
     ) {
     }
 
@@ -32,14 +43,22 @@ final class ExtensionMissing
      */
     public static function exception(string $what): ExtensionMissingException
     {
-        $here = new self(
+        return new ExtensionMissingException(self::here()->explain($what));
+    }
+
+    /**
+     * For the PHP that is running.
+     */
+    public static function here(): self
+    {
+        return new self(
             (string) ini_get('extension_dir'),
             dirname(__DIR__, 2),
             PHP_SAPI,
-            php_ini_loaded_file() ?: null
+            php_ini_loaded_file() ?: null,
+            php_ini_scanned_files() ?: '',
+            self::runningBuild()
         );
-
-        return new ExtensionMissingException($here->explain($what));
     }
 
     /**
@@ -68,19 +87,68 @@ final class ExtensionMissing
 
     private function advice(): string
     {
-        $installed = $this->extensionDir . '/' . self::NAME . '.so';
-        if (is_file($installed)) {
-            return sprintf(
-                '%s is installed but not enabled here: put the line "extension=%s" into %s%s.',
-                $installed,
-                self::NAME,
-                $this->iniFile ?? 'a php.ini',
-                $this->sapi === 'cli' ? '' : ' and restart ' . ($this->sapi === 'fpm-fcgi' ? 'php-fpm' : 'the server')
-            );
+        $enabledBy = $this->enabledBy();
+        $file = $this->extensionDir . '/' . self::NAME . '.so';
+        if ($enabledBy !== null) {
+            return $this->adviceWhereEnabled($enabledBy, $file);
         }
+        if (is_file($file)) {
+            $other = $this->otherBuild($file);
+
+            return $other !== null ? "$file is built for another PHP: $other" : $this->adviceToEnable($file);
+        }
+        foreach (glob(dirname($this->extensionDir) . '/*/' . self::NAME . '.so') ?: [] as $elsewhere) {
+            return "It is installed for another PHP ($elsewhere), not for this one, which looks in $this->extensionDir: "
+                . $this->rebuild();
+        }
+
+        return $this->adviceToInstall();
+    }
+
+    /** It is in an ini file, and PHP could not load it: it has said so at its start, where nobody looked. */
+    private function adviceWhereEnabled(string $iniFile, string $file): string
+    {
+        if (!is_file($file)) {
+            return "$iniFile enables it, but $file is not there: " . $this->installCommand();
+        }
+        $other = $this->otherBuild($file);
+        if ($other !== null) {
+            return "$iniFile enables it, but $file is built for another PHP: $other";
+        }
+        $restart = $this->restart();
+
+        return "$iniFile enables it, but this PHP has not loaded $file: "
+            . ($restart === '' ? '' : "if it was installed just now,$restart; else ")
+            . 'see what `php -d display_startup_errors=1 -v` says.';
+    }
+
+    private function adviceToEnable(string $file): string
+    {
+        $version = PHP_MAJOR_VERSION . '.' . PHP_MINOR_VERSION;
+        $name = self::NAME;
+        $kind = ['fpm-fcgi' => 'fpm', 'apache2handler' => 'apache2', 'cgi-fcgi' => 'cgi'][$this->sapi] ?? $this->sapi;
+        $restart = $this->restart();
+        $restart = $restart === '' ? '' : " and$restart";
+        if (is_file("$this->debian/$version/mods-available/$name.ini")) {
+            return "$file is installed but not enabled for $kind: run `phpenmod -v $version -s $kind $name`$restart.";
+        }
+
+        return sprintf(
+            '%s is installed but not enabled here: put the line "extension=%s" into %s%s.',
+            $file,
+            $name,
+            $this->iniFile ?? 'a php.ini',
+            $restart
+        );
+    }
+
+    private function adviceToInstall(): string
+    {
         $library = self::built($this->packageRoot);
         if ($library !== null) {
-            return sprintf(
+            $other = $this->otherBuild($library);
+
+            return $other !== null ? "$library is built for another PHP: $other" : sprintf(
                 '%s is built but not loaded: run `make install`, or start PHP with -d extension=%1$s.',
                 $library
             );
@@ -89,6 +157,66 @@ final class ExtensionMissing
             return 'It is not built yet: run `make install` in ' . $this->packageRoot . '.';
         }
 
-        return 'It is not installed: run `pie install toporia/realtime-ext`.';
+        return 'It is not installed: ' . $this->installCommand();
+    }
+
+    private function installCommand(): string
+    {
+        return is_file($this->packageRoot . '/Cargo.toml')
+            ? "run `make install` in $this->packageRoot."
+            : 'run `pie install toporia/realtime-ext`.';
+    }
+
+    /** What is wrong with a library, and the command; null where it fits this PHP, or nothing can be told. */
+    private function otherBuild(string $file): ?string
+    {
+        $found = @preg_match('/API\d{8},N?TS(?:,debug)?/', (string) @file_get_contents($file), $match) === 1;
+        if (!$found || $this->build === '' || $match[0] === $this->build) {
+            return null;
+        }
+
+        return "it is $match[0], this one is $this->build. " . ucfirst($this->rebuild());
+    }
+
+    private function rebuild(): string
+    {
+        $version = PHP_MAJOR_VERSION . '.' . PHP_MINOR_VERSION;
+
+        return is_file($this->packageRoot . '/Cargo.toml')
+            ? "run `make install PHP=php$version PHP_CONFIG=php-config$version` in $this->packageRoot."
+            : "run `pie install --with-php-config=php-config$version toporia/realtime-ext`.";
+    }
+
+    private function restart(): string
+    {
+        return match ($this->sapi) {
+            'cli', 'phpdbg', 'micro' => '',
+            'fpm-fcgi' => ' restart php-fpm',
+            default => ' restart the server',
+        };
+    }
+
+    /** The ini file that names the extension. */
+    private function enabledBy(): ?string
+    {
+        $files = [(string) $this->iniFile, ...explode(',', $this->moreIni)];
+        $line = '/^\s*extension\s*=\s*"?[^;"\n]*' . self::NAME . '/mi';
+        foreach (array_filter(array_map('trim', $files), 'is_file') as $file) {
+            if (preg_match($line, (string) @file_get_contents($file)) === 1) {
+                return $file;
+            }
+        }
+
+        return null;
+    }
+
+    private static function runningBuild(): string
+    {
+        // The only place where PHP tells it.
+        ob_start();
+        phpinfo(INFO_GENERAL);
+        $text = strip_tags((string) ob_get_clean());
+
+        return preg_match('/PHP Extension Build\W+(API\d+,N?TS(?:,debug)?)/', $text, $match) === 1 ? $match[1] : '';
     }
 }

@@ -156,11 +156,23 @@ final class RealtimeFake implements Publisher, Consumer
     }
 
     /**
-     * Fails if anything at all was sent, send() to a raw topic included.
+     * Fails if anything at all was sent, send() to a raw topic included; with arguments, if anything such was broadcast.
+     *
+     * @param string|null $channel a channel or a pattern; null: any
+     * @param string|null $event null: any
+     * @param (callable(Message): bool)|null $where true for those that are meant
      */
-    public function assertNothingBroadcast(): void
-    {
-        Verdict::that($this->sent === [], 'Expected that nothing is broadcast. ' . $this->instead());
+    public function assertNothingBroadcast(
+        ?string $channel = null,
+        ?string $event = null,
+        ?callable $where = null
+    ): void {
+        $all = $channel === null && $event === null && $where === null;
+        Verdict::that(
+            $all ? $this->sent === [] : $this->broadcasts($channel, $event, $where) === [],
+            'Expected that nothing is broadcast' . ($all ? '' : ' as ' . self::wanted($channel ?? '**', $event, $where))
+            . '. ' . $this->instead()
+        );
     }
 
     /**

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads --channels: a comma list, or the option repeated.
+ * Reads --channels and --ws-channels: a comma list, or the option repeated.
  */
 
 declare(strict_types=1);
@@ -15,16 +15,17 @@ final class ChannelList
 {
     /**
      * @param mixed $value a string, a list of them, or null when the option was not given
+     * @param string $option with its dashes
      *
      * @return non-empty-list<string>
      *
      * @throws UsageError nothing given, or an empty name in the list
      */
-    public static function parse(mixed $value): array
+    public static function parse(mixed $value, string $option = '--channels'): array
     {
         $given = is_array($value) ? $value : ($value === null ? [] : [$value]);
         if ($given === []) {
-            throw new UsageError('--channels is missing. Say what to consume, such as --channels=user.1,order.*');
+            throw new UsageError("$option is missing. Say what to consume, such as $option=user.1,order.*");
         }
         $channels = [];
         foreach ($given as $list) {
@@ -32,7 +33,7 @@ final class ChannelList
                 $channel = trim($channel);
                 if ($channel === '') {
                     $shown = OptionValue::shown($list);
-                    throw new UsageError("--channels=$shown has an empty name. Example: --channels=user.1,order.*");
+                    throw new UsageError("$option=$shown has an empty name. Example: $option=user.1,order.*");
                 }
                 $channels[$channel] = true;
             }

@@ -17,7 +17,7 @@ final class ConsumeOptions
     private const MAX_INT = 2147483647;
 
     /**
-     * @param non-empty-list<string> $channels names and patterns
+     * @param list<string> $channels names and patterns; empty only with a gateway
      * @param int $batchSize most records at once
      * @param int $timeoutMs longest poll, in ms
      * @param int $maxMessages 0: no limit
@@ -37,7 +37,8 @@ final class ConsumeOptions
         public readonly int $maxTime,
         public readonly int $maxMemory,
         public readonly bool $json,
-        public readonly bool $deadLetters
+        public readonly bool $deadLetters,
+        public readonly ?GatewayOptions $gateway
     ) {
     }
 
@@ -48,9 +49,13 @@ final class ConsumeOptions
      */
     public static function fromArray(array $raw): self
     {
+        $gateway = GatewayOptions::fromConsume($raw);
+        $channels = $raw['channels'] ?? null;
+        $none = $gateway !== null && ($channels === null || $channels === []) && !isset($raw['handler']);
+
         return new self(
             OptionValue::text('--broker', $raw['broker'] ?? null) ?? 'kafka',
-            ChannelList::parse($raw['channels'] ?? null),
+            $none ? [] : ChannelList::parse($channels),
             OptionValue::int('--batch-size', $raw['batch-size'] ?? 100, 1, 1000000),
             OptionValue::int('--timeout', $raw['timeout'] ?? 1000, 1, self::MAX_INT),
             OptionValue::int('--max-messages', $raw['max-messages'] ?? 0, 0),
@@ -61,8 +66,31 @@ final class ConsumeOptions
             OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
             isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
             (bool) ($raw['json'] ?? false),
-            !($raw['no-dlq'] ?? false)
+            !($raw['no-dlq'] ?? false),
+            $gateway
         );
+    }
+
+    /**
+     * Where nothing is consumed: with --websocket and nothing that handles messages, the gateway is all there is.
+     *
+     * @throws UsageError an option that only means something to a consumer
+     */
+    public function refuseConsuming(): void
+    {
+        $given = array_keys(array_filter([
+            '--max-messages' => $this->maxMessages > 0,
+            '--stop-when-empty' => $this->stopWhenEmpty,
+            '--from' => $this->from->seeks(),
+            '--group' => $this->group !== null,
+            '--no-dlq' => !$this->deadLetters,
+        ]));
+        if ($given !== []) {
+            throw new UsageError(
+                "$given[0] is for a consumer, and there is none: with --websocket the gateway delivers the messages, and "
+                . 'nothing else handles them. Give it --channels with a --handler or realtime.handlers, or leave it out.'
+            );
+        }
     }
 
     /**

@@ -8,7 +8,9 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
+use Closure;
 use Throwable;
+use Toporia\Realtime\Admin;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
@@ -25,12 +27,17 @@ final class ConsumeRunner
     /** How often stop conditions are asked and progress is offered, in ms. */
     private const TICK_MS = 200;
 
+    /**
+     * @param (Closure(Message, Throwable, ?int): void)|null $failed told of each failed try, as Broker::onFailed() has it
+     */
     public function __construct(
         private Broker $broker,
         private ConsumeOptions $options,
         private HandlerResolver $handlers,
         private StopConditions $stop,
-        private Reporter $reporter
+        private Reporter $reporter,
+        private ?Sockets $sockets = null,
+        private ?Closure $failed = null
     ) {
     }
 
@@ -49,6 +56,7 @@ final class ConsumeRunner
             $this->handlers->describe($this->options->handler)
         );
         $this->watch();
+        $this->sockets?->start();
 
         return $this->consume();
     }
@@ -72,6 +80,7 @@ final class ConsumeRunner
     {
         $start = hrtime(true);
         $watch = new ConnectionWatch($this->reporter);
+        $twins = new TwinWatch($this->options->channels, $this->twins(...), $this->reporter);
         $seek = new SeekOnce($this->options->from, $this->reporter);
         $this->broker->onAssigned(function (array $partitions) use ($seek): void {
             $this->reporter->event('assigned', 'assigned: ' . Partitions::describe($partitions), [
@@ -85,15 +94,44 @@ final class ConsumeRunner
                 'partitions' => $partitions,
             ]);
         });
-        $this->broker->onTick(function (Broker $broker) use ($start, $watch, $seek): void {
+        $this->broker->onFailed(function (Message $message, Throwable $why, ?int $retryInMs): void {
+            if ($this->failed !== null) {
+                ($this->failed)($message, $why, $retryInMs);
+            }
+            if ($retryInMs === null) {
+                $this->handlers->givenUp($message, $why);
+            }
+        });
+        $this->broker->onTick(function (Broker $broker) use ($start, $watch, $twins, $seek): void {
             $now = Snapshot::of($broker->stats(), (hrtime(true) - $start) / 1e9);
             $seek->remember($now->waitingFor);
             $watch->look($now);
+            $twins->look($now);
             $this->reporter->progress($now);
+            $this->sockets?->look();
             if ($this->stop->reason() !== null) {
                 $broker->stopConsuming();
             }
         }, self::TICK_MS);
+    }
+
+    /**
+     * Channels with traffic that were perhaps meant instead.
+     *
+     * @param list<string> $channels
+     *
+     * @return array<string, string>
+     */
+    private function twins(array $channels): array
+    {
+        $stats = $this->broker->stats();
+        $own = [...array_column($stats['assigned'] ?? [], 'topic'), ...($stats['waiting_for'] ?? [])];
+        $admin = new Admin(['broker' => $this->options->broker]);
+        try {
+            return TwinFinder::find($admin, $channels, array_values(array_unique($own)));
+        } finally {
+            $admin->close();
+        }
     }
 
     private function consume(): int
@@ -119,6 +157,7 @@ final class ConsumeRunner
             $failure ??= $e;
             $this->reporter->failure($e);
         }
+        $this->sockets?->stop();
         $code = $failure === null ? self::DONE : self::FAILED;
         $this->reporter->summary(new Summary(
             $handled ?? (int) ($stats['handled'] ?? 0),

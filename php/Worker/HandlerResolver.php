@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 use Closure;
+use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
@@ -23,6 +24,8 @@ final class HandlerResolver
     private array $reported = [];
     private int $unhandled = 0;
     private MiddlewarePipeline $middleware;
+    /** @var (Closure(Message): ?Handling)|null who handles a message */
+    private ?Closure $choice = null;
 
     /**
      * @param array<string, mixed> $config the application's `realtime` configuration: `handlers`, `middleware`
@@ -50,7 +53,10 @@ final class HandlerResolver
     {
         if ($class !== null) {
             try {
-                return (new Handling(ltrim($class, '\\'), $this->make, $this->middleware, '--handler'))->prepare();
+                $handling = new Handling(ltrim($class, '\\'), $this->make, $this->middleware, '--handler');
+                $this->choice = static fn (): Handling => $handling;
+
+                return $handling->prepare();
             } catch (ConfigurationException $e) {
                 throw new UsageError($e->getMessage(), 0, $e);
             }
@@ -61,6 +67,14 @@ final class HandlerResolver
         $last = $this->host ?? $reporter->message(...);
 
         return fn (Message $message) => $this->middleware->run($message, $last);
+    }
+
+    /**
+     * Whether the application has something of its own for messages.
+     */
+    public function hasHandlers(?string $class): bool
+    {
+        return $class !== null || $this->list('handlers') !== [];
     }
 
     /**
@@ -78,6 +92,15 @@ final class HandlerResolver
     }
 
     /**
+     * Tells the handler of a message that there is no other try for it.
+     */
+    public function givenUp(Message $message, Throwable $why): void
+    {
+        $handling = $this->choice === null ? null : ($this->choice)($message);
+        $handling?->failed($message, $why);
+    }
+
+    /**
      * How many messages had an event that no entry of `realtime.handlers` takes.
      */
     public function unhandled(): int
@@ -92,6 +115,7 @@ final class HandlerResolver
             $handlings[$event] = new Handling($handler, $this->make, $this->middleware, "realtime.handlers['$event']");
         }
         $choice = new EventPatterns($handlings);
+        $this->choice = static fn (Message $message): ?Handling => $choice->for((string) $message->getEvent());
 
         return function (Message $message) use ($choice, $reporter): void {
             $handling = $choice->for((string) $message->getEvent());

@@ -15,7 +15,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
- * A class with `handle(Message $message): void` and perhaps `failed(Message $message, Throwable $e): void`.
+ * A class with `handle(Message $message): void` and perhaps `failed(Message $message, Throwable $e): void`, which is told once,
+ * when a message is given up: not after each try.
  *
  *     final class OrderHandler
  *     {
@@ -72,7 +73,7 @@ final class Handling
     }
 
     /**
-     * Hands it a message through the middleware; what fails is told to failed() and thrown on.
+     * Hands it a message through the middleware.
      *
      * @throws Throwable what the handler or a middleware threw
      */
@@ -80,21 +81,15 @@ final class Handling
     {
         $object = $this->object();
         $call = $object instanceof Closure ? $object : [$object, 'handle'];
-        try {
-            $this->middleware->run($message, $call);
-        } catch (Throwable $e) {
-            $this->tellFailed($object, $message, $e);
-            throw $e;
-        }
+        $this->middleware->run($message, $call);
     }
 
-    private function object(): object
+    /**
+     * Tells its failed(), where it has one, that there is no other try for this message.
+     */
+    public function failed(Message $message, Throwable $e): void
     {
-        return $this->object ??= ($this->make)($this->handler);
-    }
-
-    private function tellFailed(object $object, Message $message, Throwable $e): void
-    {
+        $object = $this->object();
         if ($object instanceof Closure || !is_callable([$object, 'failed'])) {
             return;
         }
@@ -110,6 +105,11 @@ final class Handling
                 $message->getId()
             ));
         }
+    }
+
+    private function object(): object
+    {
+        return $this->object ??= ($this->make)($this->handler);
     }
 
     private static function hasHandle(string|object $handler): bool

@@ -97,6 +97,8 @@ final class JsonReporter implements Reporter
             'exit_code' => $summary->exitCode,
             'handled' => $summary->handled,
             'unhandled' => $summary->unhandled,
+            'dead_lettered' => $summary->stat('dead_lettered'),
+            'retries' => $summary->stat('retries'),
             'failures' => $summary->stat('failures'),
             'skipped' => $summary->stat('skipped'),
             'topic_mismatch' => $summary->stat('topic_mismatch'),

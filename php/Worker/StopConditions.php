@@ -27,12 +27,21 @@ final class StopConditions implements StopCondition
      */
     public static function for(ConsumeOptions $options, RestartSignal $restart): self
     {
+        return self::limits($options->maxTime, $options->maxMemory, $restart);
+    }
+
+    /**
+     * @param int $maxTime seconds; 0: no limit
+     * @param int $maxMemory bytes; 0: no limit
+     */
+    public static function limits(int $maxTime, int $maxMemory, RestartSignal $restart): self
+    {
         $conditions = [new RestartRequested($restart)];
-        if ($options->maxTime > 0) {
-            $conditions[] = new MaxTime($options->maxTime);
+        if ($maxTime > 0) {
+            $conditions[] = new MaxTime($maxTime);
         }
-        if ($options->maxMemory > 0) {
-            $conditions[] = new MaxMemory($options->maxMemory);
+        if ($maxMemory > 0) {
+            $conditions[] = new MaxMemory($maxMemory);
         }
 
         return new self(...$conditions);

@@ -14,7 +14,7 @@ namespace Toporia\Realtime\Worker;
 final class Summary
 {
     /**
-     * @param int $handled messages whose callback returned
+     * @param int $handled messages whose callback returned, and those that became dead letters
      * @param int $unhandled those among them with no entry in `realtime.handlers`
      * @param string $reason why it stopped: `signal`, `max_messages`, `empty`, `stopped`, `error`, `max_time`,
      *        `max_memory` or `restart`

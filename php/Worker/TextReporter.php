@@ -18,14 +18,14 @@ use Toporia\Realtime\Message;
 final class TextReporter implements Reporter
 {
     private const REASONS = [
-        'signal' => 'a signal',
-        'max_messages' => '--max-messages',
-        'max_time' => '--max-time',
-        'max_memory' => '--max-memory',
-        'empty' => 'nothing left to read',
-        'restart' => 'realtime:restart',
-        'stopped' => 'stopConsuming()',
-        'error' => 'an error',
+        'signal' => 'Stopped by a signal',
+        'max_messages' => 'Stopped at --max-messages',
+        'max_time' => 'Stopped at --max-time',
+        'max_memory' => 'Stopped at --max-memory',
+        'empty' => 'Nothing left to read',
+        'restart' => 'Stopped by realtime:restart',
+        'stopped' => 'Stopped by stopConsuming()',
+        'error' => 'Stopped by an error',
     ];
 
     private ?Snapshot $last = null;
@@ -116,14 +116,15 @@ final class TextReporter implements Reporter
     public function summary(Summary $summary): void
     {
         $line = sprintf(
-            'Stopped by %s. %s handled in %s s (%s/s), %s',
-            self::REASONS[$summary->reason] ?? $summary->reason,
+            '%s. %s handled in %s s (%s/s), %s',
+            self::REASONS[$summary->reason] ?? "Stopped: $summary->reason",
             Text::number($summary->handled),
             number_format($summary->seconds, 1),
             Text::number(round($summary->rate())),
             Text::count($summary->stat('failures'), 'failure')
         );
         $others = [
+            'of them dead-lettered' => $summary->stat('dead_lettered'),
             'unhandled' => $summary->unhandled,
             'skipped' => $summary->stat('skipped'),
             'from another topic' => $summary->stat('topic_mismatch'),

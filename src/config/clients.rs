@@ -60,7 +60,8 @@ impl BrokerConfig {
     }
 
     /// True where every broker is on this machine.
-    fn is_local(&self) -> bool {
+    #[must_use]
+    pub fn is_local(&self) -> bool {
         self.is_embedded()
             || self.brokers.split(',').all(|address| {
                 let address = address.rsplit_once("://").map_or(address, |(_, rest)| rest);
@@ -129,7 +130,7 @@ impl BrokerConfig {
             add(&value);
         }
         add(&format!("{:?}", self.topics));
-        add(&format!("{:?}", self.spool));
+        add(&format!("{:?} {}", self.spool, self.spool_always));
         add(&self.application);
         add(&format!(
             "{} {} {} {} {} {}",

@@ -1,6 +1,7 @@
 //! The array of config/realtime.php as a whole: which brokers it names and which is the default.
 
-use super::keys::{self, GATEWAY, TOP_LEVEL};
+use super::gateway;
+use super::keys::{self, TOP_LEVEL};
 use super::sources::{ArrayLayer, Origin};
 use super::spelling::nearest;
 use super::value::{wrong, Value};
@@ -56,7 +57,7 @@ fn default_broker(map: &[(String, Value)], env: &dyn Environment) -> Result<Stri
     Ok(if name.is_empty() { "kafka" } else { name }.to_owned())
 }
 
-fn top(configured: Option<&Value>) -> Result<&[(String, Value)]> {
+pub(super) fn top(configured: Option<&Value>) -> Result<&[(String, Value)]> {
     match configured {
         None | Some(Value::Null) => Ok(&[]),
         Some(value) => value
@@ -65,16 +66,12 @@ fn top(configured: Option<&Value>) -> Result<&[(String, Value)]> {
     }
 }
 
-fn check_top(map: &[(String, Value)]) -> Result<()> {
+pub(super) fn check_top(map: &[(String, Value)]) -> Result<()> {
     keys::check_broker(map, "the realtime configuration", TOP_LEVEL)?;
-    let gateway = map.iter().find(|(k, v)| k == "gateway" && !v.is_unset());
-    if let Some((_, value)) = gateway {
-        let members = value
-            .as_map()
-            .ok_or_else(|| wrong("realtime.gateway", "an array of settings", value))?;
-        keys::check(members, "realtime.gateway", GATEWAY)?;
+    match map.iter().find(|(k, v)| k == "gateway" && !v.is_unset()) {
+        Some((_, value)) => gateway::check(value, "realtime.gateway"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The members of `brokers` where it names brokers; `None` where it is addresses.

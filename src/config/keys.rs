@@ -18,7 +18,7 @@ pub(super) struct Setting {
     pub env: Option<&'static str>,
 }
 
-const fn plain(key: &'static str) -> Setting {
+pub(super) const fn plain(key: &'static str) -> Setting {
     Setting {
         key,
         aliases: &[],
@@ -29,7 +29,7 @@ const fn plain(key: &'static str) -> Setting {
     }
 }
 
-const fn with_env(key: &'static str, env: &'static str) -> Setting {
+pub(super) const fn with_env(key: &'static str, env: &'static str) -> Setting {
     Setting {
         env: Some(env),
         ..plain(key)
@@ -43,7 +43,7 @@ const fn with_ini(key: &'static str) -> Setting {
     }
 }
 
-const fn renamed(key: &'static str, aliases: &'static [&'static str]) -> Setting {
+pub(super) const fn renamed(key: &'static str, aliases: &'static [&'static str]) -> Setting {
     Setting {
         aliases,
         ..plain(key)
@@ -53,10 +53,11 @@ const fn renamed(key: &'static str, aliases: &'static [&'static str]) -> Setting
 macro_rules! settings {
     ($($name:ident = $setting:expr;)*) => {
         $(pub(super) const $name: Setting = $setting;)*
-        /// Every setting of a broker.
+        /// All of them.
         pub(super) const SETTINGS: &[Setting] = &[$($name),*];
     };
 }
+pub(super) use settings;
 
 settings! {
     BROKERS = Setting {
@@ -91,6 +92,7 @@ settings! {
     REQUEST_FLUSH_MS = with_ini("request_flush_ms");
     SHUTDOWN_FLUSH_MS = with_ini("shutdown_flush_ms");
     SPOOL = Setting { ini: true, ..with_env("spool", "REALTIME_SPOOL") };
+    SPOOL_WHEN = Setting { ini: true, ..with_env("spool_when", "REALTIME_SPOOL_WHEN") };
     SPOOL_MAX_BYTES = plain("spool_max_bytes");
     APPLICATION = Setting { aliases: &["app_name"], ..with_env("application", "APP_NAME") };
     AUTO_CREATE_TOPICS = plain("auto_create_topics");
@@ -112,6 +114,7 @@ settings! {
     SECURITY = plain("security");
     PRODUCER_CONFIG = plain("producer_config");
     CONSUMER_CONFIG = plain("consumer_config");
+    ENCRYPTION_MASTER_KEY = with_env("encryption_master_key", "REALTIME_ENCRYPTION_MASTER_KEY");
     DRIVER = plain("driver");
 }
 
@@ -198,26 +201,6 @@ pub(super) const TOP_LEVEL: &[&str] = &[
     "channel_middleware",
     "use_enhanced_pipeline",
     "consumers",
-];
-
-/// Keys of `gateway`.
-pub(super) const GATEWAY: &[&str] = &[
-    "host",
-    "port",
-    "app_id",
-    "key",
-    "secret",
-    "secrets",
-    "public_channels",
-    "public_by_mark",
-    "allowed_origins",
-    "require_origin",
-    "trusted_proxies",
-    "ops_listen",
-    "api_listen",
-    "ws_channels",
-    "channels",
-    "enabled",
 ];
 
 /// Keys of `security`.

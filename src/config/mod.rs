@@ -6,6 +6,8 @@
 
 mod addresses;
 mod clients;
+mod gateway;
+mod gateway_keys;
 mod host;
 mod keys;
 mod properties;
@@ -14,12 +16,16 @@ mod resolve;
 mod security;
 mod sources;
 mod spelling;
+mod spool;
 mod topics;
 mod value;
 
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 
+pub use gateway::GatewayConfig;
 pub use host::{host_config, HostConfig};
 pub use properties::{is_secret, Properties};
 pub(crate) use spelling::nearest;
@@ -95,6 +101,8 @@ pub struct BrokerConfig {
     pub brokers: String,
     /// From channels to topics.
     pub topics: Arc<TopicMap>,
+    /// Encrypts what goes to encrypted channels; `None`: only what is encrypted already may go there.
+    pub encryption: Option<crate::gateway::protocol::encrypted::MasterKey>,
     /// `group.id`.
     pub consumer_group: String,
     /// `group.instance.id`, for static membership.
@@ -117,6 +125,8 @@ pub struct BrokerConfig {
     pub shutdown_flush_ms: u64,
     /// Absolute directory for what Kafka did not take; `None`: reported through PHP's error log.
     pub spool: Option<PathBuf>,
+    /// `spool_when: always`: messages are in the spool before they are sent, until they are acknowledged.
+    pub spool_always: bool,
     /// Most that the spool may hold.
     pub spool_max_bytes: u64,
     /// Keeps the spools of applications apart that share a directory.

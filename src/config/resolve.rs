@@ -1,16 +1,17 @@
 //! From the layers to a [`BrokerConfig`].
 
 use super::addresses::addresses;
-use super::host::{is_kafka_driver, select};
+use super::gateway;
+use super::host::{is_kafka_driver, select, top};
 use super::keys::{self as k, ignored};
 use super::properties::{collect, Client};
 use super::reader::Reader;
-use super::sources::Sources;
+use super::sources::{ArrayLayer, Origin, Sources};
 use super::value::{wrong, Value};
 use super::{security, topics, Acks, BrokerConfig, Delivery, Layers};
 use crate::error::{Error, Result};
+use crate::gateway::protocol::encrypted::MasterKey;
 use crate::topic::validate_topic;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 const MINUTE: i64 = 60_000;
@@ -49,12 +50,14 @@ impl BrokerConfig {
         let (acks, idempotent) = acks(r, delivery)?;
         in_flight(&mut producer, idempotent, &mut r.warnings);
         let (retry_backoff_ms, retry_backoff_max_ms) = backoff(r)?;
+        let (spool, spool_always) = super::spool::resolve(r)?;
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Ok(Self {
             name,
             brokers: addresses(r)?,
             topics,
+            encryption: encryption(r, layers)?,
             consumer_group: group(r)?,
             group_instance_id: r.optional_text(&k::GROUP_INSTANCE_ID)?,
             sync: r.choice(&k::PRODUCE, &[("async", false), ("sync", true)], false)?,
@@ -65,7 +68,8 @@ impl BrokerConfig {
             queue_full_ms: r.count(&k::QUEUE_FULL_MS, 100, (0, 10 * MINUTE), "ms")?,
             request_flush_ms: r.count(&k::REQUEST_FLUSH_MS, 500, (0, 10 * MINUTE), "ms")?,
             shutdown_flush_ms: r.count(&k::SHUTDOWN_FLUSH_MS, 10_000, (0, HOUR), "ms")?,
-            spool: spool(r)?,
+            spool,
+            spool_always,
             spool_max_bytes: r.count(
                 &k::SPOOL_MAX_BYTES,
                 256 << 20,
@@ -114,6 +118,20 @@ fn check_driver(reader: &Reader<'_>) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The key may stand with the gateway's settings, where it belongs, or with the broker's.
+fn encryption<'a>(reader: &mut Reader<'a>, layers: &Layers<'a>) -> Result<Option<MasterKey>> {
+    let gateway = gateway::members(top(layers.configured)?);
+    reader.sources.arrays.extend(gateway.map(|map| ArrayLayer {
+        map,
+        origin: Origin::Gateway,
+    }));
+    let key = gateway::master_key(&reader.sources);
+    if gateway.is_some() {
+        reader.sources.arrays.pop();
+    }
+    key
 }
 
 fn group(reader: &Reader<'_>) -> Result<String> {
@@ -238,48 +256,4 @@ fn classes(reader: &Reader<'_>, setting: &super::keys::Setting) -> Result<Vec<St
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect())
-}
-
-/// The spool's directory; never in tests, which would leave files behind and replay old ones.
-fn spool(reader: &mut Reader<'_>) -> Result<Option<PathBuf>> {
-    let Some(found) = reader.sources.find(&k::SPOOL) else {
-        return Ok(None);
-    };
-    let off = match found.value.as_ref() {
-        Value::Bool(false) => true,
-        Value::Str(text) => matches!(text.trim().to_ascii_lowercase().as_str(), "off" | "false"),
-        _ => false,
-    };
-    if off {
-        return Ok(None);
-    }
-    let place = &found.place;
-    let text = match found.value.as_ref() {
-        Value::Str(text) => text.trim(),
-        other => return Err(wrong(place, "a directory, or false", other)),
-    };
-    if text.contains('\0') {
-        return Err(wrong(place, "a directory, or false", &found.value));
-    }
-    if reader
-        .sources
-        .env
-        .var("APP_ENV")
-        .is_some_and(|e| e.trim() == "testing")
-    {
-        reader
-            .notes
-            .push(format!("{place} is ignored while APP_ENV is 'testing'."));
-        return Ok(None);
-    }
-    let path = std::path::absolute(text).map_err(|e| {
-        Error::configuration(format!(
-            "{place}: '{text}' cannot be made absolute ({e}). Give an absolute path."
-        ))
-    })?;
-    if path.as_os_str() != text {
-        let path = path.display();
-        reader.notes.push(format!("{place} is taken as '{path}'."));
-    }
-    Ok(Some(path))
 }

@@ -19,6 +19,10 @@ pub(super) enum Origin<'a> {
     Broker(&'a str),
     /// Top level of `realtime`: for all brokers.
     Top,
+    /// The array given to the Gateway.
+    GatewayConstructor,
+    /// `realtime.gateway`
+    Gateway,
 }
 
 impl Origin<'_> {
@@ -28,13 +32,15 @@ impl Origin<'_> {
             Self::Constructor => "the array given to the Broker".to_owned(),
             Self::Broker(name) => format!("realtime.brokers.{name}"),
             Self::Top => "realtime".to_owned(),
+            Self::GatewayConstructor => "the array given to the Gateway".to_owned(),
+            Self::Gateway => "realtime.gateway".to_owned(),
         }
     }
 
     /// What errors call one of its keys.
     pub fn key(self, key: &str) -> String {
         match self {
-            Self::Constructor => format!("'{key}' in the array given to the Broker"),
+            Self::Constructor | Self::GatewayConstructor => format!("'{key}' in {}", self.array()),
             _ => format!("{}.{key}", self.array()),
         }
     }
@@ -44,6 +50,8 @@ impl Origin<'_> {
 pub(super) struct Found<'a> {
     pub value: Cow<'a, Value>,
     pub place: String,
+    /// Which layer that was, counted from the most specific one.
+    pub layer: usize,
 }
 
 /// The layers, the most specific first.
@@ -55,27 +63,35 @@ pub(super) struct Sources<'a> {
 impl<'a> Sources<'a> {
     /// The first layer that sets `setting` by its key, an alias, or a property that means it.
     pub fn find(&self, setting: &Setting) -> Option<Found<'a>> {
-        self.in_arrays(setting)
+        self.find_from(setting, 0)
+    }
+
+    /// The same, without the first `skip` layers.
+    pub fn find_from(&self, setting: &Setting, skip: usize) -> Option<Found<'a>> {
+        let (ini, env) = (self.arrays.len(), self.arrays.len() + 1);
+        self.in_arrays(setting, skip)
             .or_else(|| {
-                let text = self.env.ini(setting.key).filter(|_| setting.ini)?;
-                from_text(text, || {
+                let wanted = setting.ini && ini >= skip;
+                let text = self.env.ini(setting.key).filter(|_| wanted)?;
+                from_text(text, ini, || {
                     format!("the INI setting toporia_realtime.{}", setting.key)
                 })
             })
             .or_else(|| {
-                let name = setting.env?;
-                from_text(self.env.var(name)?, || {
+                let name = setting.env.filter(|_| env >= skip)?;
+                from_text(self.env.var(name)?, env, || {
                     format!("the environment variable {name}")
                 })
             })
     }
 
-    fn in_arrays(&self, setting: &Setting) -> Option<Found<'a>> {
-        let found = |value, place| Found {
-            value: Cow::Borrowed(value),
-            place,
-        };
-        for layer in &self.arrays {
+    fn in_arrays(&self, setting: &Setting, skip: usize) -> Option<Found<'a>> {
+        for (number, layer) in self.arrays.iter().enumerate().skip(skip) {
+            let found = |value, place| Found {
+                value: Cow::Borrowed(value),
+                place,
+                layer: number,
+            };
             for key in std::iter::once(&setting.key).chain(setting.aliases) {
                 if let Some(value) = set_member(layer.map, key) {
                     let elsewhere = setting.key == BROKERS.key
@@ -108,7 +124,7 @@ impl<'a> Sources<'a> {
     /// Members of the map `setting`, of all arrays: the most specific layer wins for each name.
     pub fn merged(&self, setting: &Setting) -> Result<Vec<(&'a str, Found<'a>)>> {
         let mut members: Vec<(&str, Found<'_>)> = Vec::new();
-        for layer in &self.arrays {
+        for (number, layer) in self.arrays.iter().enumerate() {
             let Some(value) = set_member(layer.map, setting.key) else {
                 continue;
             };
@@ -121,6 +137,7 @@ impl<'a> Sources<'a> {
                     let found = Found {
                         value: Cow::Borrowed(value),
                         place: layer.origin.key(&format!("{}.{name}", setting.key)),
+                        layer: number,
                     };
                     members.push((name, found));
                 }
@@ -135,11 +152,12 @@ fn set_member<'a>(map: &'a [(String, Value)], key: &str) -> Option<&'a Value> {
     (!value.is_unset()).then_some(value)
 }
 
-fn from_text<'a>(text: String, place: impl Fn() -> String) -> Option<Found<'a>> {
+fn from_text<'a>(text: String, layer: usize, place: impl Fn() -> String) -> Option<Found<'a>> {
     let value = Value::Str(text);
     (!value.is_unset()).then(|| Found {
         value: Cow::Owned(value),
         place: place(),
+        layer,
     })
 }
 

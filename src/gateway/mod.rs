@@ -15,6 +15,7 @@
 //! ```
 
 pub mod broadcast;
+pub mod client;
 pub mod cluster;
 pub mod connection;
 pub mod counters;

@@ -8,7 +8,7 @@ use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 use super::arguments::{self, Trouble};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
-use super::{exceptions, json, publish};
+use super::{exceptions, json, patience, publish, zend};
 use crate::error::{Error, Kind};
 use crate::record::Message as Inner;
 
@@ -28,9 +28,15 @@ pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval
             });
         sent.map_err(|why| exceptions::in_batch(place, why))?;
         queued += 1;
+        if zend::has_exception() {
+            return Err(Trouble::Pending);
+        }
     }
-    if !sender.producer.settle(Instant::now() + flush) {
+    if !patience::settle(&sender.producer, Instant::now() + flush) {
         failed += sender.producer.waiting();
+    }
+    if zend::has_exception() {
+        return Err(Trouble::Pending);
     }
     let after = counters.failed.load(Ordering::Acquire);
     failed += after - before;

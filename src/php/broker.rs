@@ -184,8 +184,7 @@ impl Broker {
         Ok(())
     }
 
-    /// The consumer, started and subscribed on first use and after a fork; anew where it has to stop at the ends of partitions
-    /// for the first time.
+    /// The consumer, started and subscribed on first use and after a fork. `sees_ends`: the first consume() stops at the ends of partitions.
     pub(super) fn consumer(&self, sees_ends: bool) -> Result<Rc<Consumer>> {
         self.check_fork()?;
         if self.closing.get() {
@@ -199,9 +198,6 @@ impl Broker {
                 // The parent's: its threads are not here, so it is neither used nor ended.
                 std::mem::forget(self.consumer.borrow_mut().take());
                 std::mem::forget(consumer);
-            } else if sees_ends && !consumer.sees_ends() {
-                drop(consumer);
-                self.leave();
             } else {
                 return Ok(consumer);
             }

@@ -98,6 +98,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     broker.stop.reset();
     broker.stop_reason.set(None);
     broker.consuming.set(true);
+    let outer = transaction::set_aside();
     let handlers = signals::Handlers::install();
     let php = PhpHandler { broker, this };
     let transactions = transaction
@@ -127,6 +128,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     }));
     drop(handlers);
     broker.consuming.set(false);
+    outer.restore();
     super::lifecycle::deliver_log();
     let ended = match caught {
         Ok(ended) => ended,

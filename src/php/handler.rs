@@ -47,6 +47,8 @@ pub struct Hooks {
     ticked: Cell<Option<u64>>,
     breathed: Cell<Option<u64>>,
     in_tick: Cell<bool>,
+    /// A failed try is being judged and told of: it counts already for whoever asks there.
+    pub failing: Cell<bool>,
 }
 
 fn callback(value: &Zval, place: &str) -> Result<Rc<Callback>, PhpException> {
@@ -152,11 +154,7 @@ impl PhpHandler<'_> {
     fn after_failure(&self, message: &Rc<Inner>, item: &Record) -> Outcome<Abort> {
         let broker = self.broker;
         if zend::is_exiting() {
-            let consumer = broker.consumer.borrow().clone();
-            if let Some(consumer) = consumer {
-                letter::last_words(broker, &consumer);
-            }
-            return Outcome::Gone(Abort::Pending);
+            return self.unless_exiting(Outcome::Stop(Abort::Pending));
         }
         if broker.is_dead_letter_topic(&item.topic) {
             return Outcome::Stop(Abort::Pending);
@@ -178,16 +176,13 @@ impl PhpHandler<'_> {
                 format!("The callback of {place} failed: {class}: {reason} ({what})."),
             );
         };
-        let wait = match config.delivery {
-            Delivery::AtMostOnce => None,
-            _ => match retry::wait(broker, message, &why) {
-                Ok(wait) => wait,
-                Err(abort) => return self.unless_exiting(Outcome::Stop(abort)),
-            },
+        broker.hooks.failing.set(true);
+        let judged = self.judge(message, &why, &cause);
+        broker.hooks.failing.set(false);
+        let wait = match judged {
+            Ok(wait) => wait,
+            Err(abort) => return self.unless_exiting(Outcome::Stop(abort)),
         };
-        if !broker.hooks.tell_failed(message, &cause, wait) {
-            return self.unless_exiting(Outcome::Stop(Abort::Pending));
-        }
         match wait {
             Some(wait) => {
                 say(&format!(
@@ -210,6 +205,25 @@ impl PhpHandler<'_> {
                 reason,
                 attempts: item.attempt,
             }),
+        }
+    }
+
+    /// When the record comes again, if it does; and the application is told.
+    fn judge(
+        &self,
+        message: &Rc<Inner>,
+        why: &Zval,
+        cause: &Zval,
+    ) -> Result<Option<Duration>, Abort> {
+        let broker = self.broker;
+        let wait = match broker.config.delivery {
+            Delivery::AtMostOnce => None,
+            _ => retry::wait(broker, message, why)?,
+        };
+        if broker.hooks.tell_failed(message, cause, wait) {
+            Ok(wait)
+        } else {
+            Err(Abort::Pending)
         }
     }
 

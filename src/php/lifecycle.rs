@@ -89,6 +89,7 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
             // SAFETY: a broker takes itself off the list when it is dropped.
             unsafe { (*broker).leave() };
         }
+        super::gateway::close_all();
         super::admin::close_all();
         if is_command_line() {
             close_clients();

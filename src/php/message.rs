@@ -310,6 +310,22 @@ impl Message {
         Ok(value)
     }
 
+    /// All values of a record header, in their order; empty where there is no such header.
+    pub fn get_header_values(&self, name: &Zval) -> PhpResult<Zval> {
+        let name = arguments::text(name, "Message::getHeaderValues(): Argument #1 ($name)");
+        let values = name.map(|name| {
+            let mut all = ZendHashTable::new();
+            for (_, value) in self.inner.headers.iter().filter(|(one, _)| *one == *name) {
+                all.push(value.as_deref().map_or_else(Zval::null, binary))
+                    .map_err(|error| PhpException::from(error.to_string()))?;
+            }
+            let mut list = Zval::new();
+            list.set_hashtable(all);
+            Ok(list)
+        });
+        finish(values.map(Some))?.unwrap_or_else(|| Ok(Zval::null()))
+    }
+
     /// The record key: the one of withKey(), or the one it came with from Kafka.
     pub fn get_key(&self) -> Zval {
         self.inner.key().map_or_else(Zval::null, binary)

@@ -1,7 +1,7 @@
 //! The binding: registers the classes and converts between PHP and the core. The only place that knows PHP.
 //!
 //! ```text
-//! realtime broker message embedded admin    one file for each class
+//! realtime broker message embedded admin gateway    one file (or folder) for each class
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
 //! publish batch consume handler retry letter position report    what the methods of Broker and Realtime do
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
@@ -21,12 +21,14 @@ mod contract;
 mod debug;
 mod embedded;
 mod exceptions;
+mod gateway;
 mod gc;
 mod handler;
 pub mod json;
 mod letter;
 mod lifecycle;
 mod message;
+mod patience;
 mod position;
 mod publish;
 mod realtime;
@@ -50,7 +52,7 @@ use ext_php_rs::{info_table_end, info_table_row, info_table_start};
 use crate::kafka::native;
 
 /// Defaults of an installation; an application's own configuration comes before them.
-static INI: IniEntryDefs<8> = IniEntryDefs::new([
+static INI: IniEntryDefs<9> = IniEntryDefs::new([
     IniEntryDef::new(c"toporia_realtime.brokers", c"", IniEntryPermission::All),
     IniEntryDef::new(
         c"toporia_realtime.topic_prefix",
@@ -63,6 +65,7 @@ static INI: IniEntryDefs<8> = IniEntryDefs::new([
         IniEntryPermission::All,
     ),
     IniEntryDef::new(c"toporia_realtime.spool", c"", IniEntryPermission::All),
+    IniEntryDef::new(c"toporia_realtime.spool_when", c"", IniEntryPermission::All),
     IniEntryDef::new(
         c"toporia_realtime.request_flush_ms",
         c"",
@@ -142,6 +145,14 @@ unsafe extern "C" fn info(module: *mut ModuleEntry) {
                 .as_ref()
                 .map_or_else(|| "none".to_owned(), |spool| spool.display().to_string());
             row("spool", &spool);
+            row(
+                "spool when",
+                if config.spool_always {
+                    "always"
+                } else {
+                    "undelivered"
+                },
+            );
             row("request flush", &format!("{} ms", config.request_flush_ms));
             row(
                 "shutdown flush",
@@ -164,6 +175,7 @@ pub fn get_module(module: ModuleBuilder) -> ModuleBuilder {
         .class::<realtime::Realtime>()
         .class::<embedded::EmbeddedBroker>()
         .class::<admin::Admin>()
+        .class::<gateway::Gateway>()
         .request_startup_function(lifecycle::request_begins)
         .request_shutdown_function(lifecycle::request_ends)
         .shutdown_function(lifecycle::process_ends)

@@ -1,13 +1,13 @@
 //! Sending, as `Realtime` and `Broker` share it: topic, envelope, headers, hops, and what `produce: sync` waits for.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ext_php_rs::types::Zval;
 
 use super::arguments::{self, Trouble};
 use super::state::Sender;
-use super::{json, message, state};
+use super::{json, message, patience, state, zend};
 use crate::config::Acks;
 use crate::error::{Error, Kind};
 use crate::kafka::producer::delivery::Header;
@@ -15,7 +15,7 @@ use crate::kafka::producer::Outgoing;
 use crate::kafka::transaction;
 use crate::message::headers;
 use crate::record::Message;
-use crate::{ids, loop_guard, process};
+use crate::{ids, loop_guard, process, sealed};
 
 /// `produce: sync` waits this long for an acknowledgement.
 const SYNC: Duration = Duration::from_secs(30);
@@ -86,7 +86,14 @@ fn send(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
 
 /// Waits for the acknowledgement of what was just sent.
 fn confirm(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
-    let Err(error) = sender.producer.flush(SYNC) else {
+    let until = Instant::now() + SYNC;
+    patience::settle(&sender.producer, until);
+    if zend::has_exception() {
+        // Of a signal handler: it goes before whatever would be said here, and the message is still on its way.
+        return Ok(());
+    }
+    let left = until.saturating_duration_since(Instant::now());
+    let Err(error) = sender.producer.flush_within(left, SYNC) else {
         return Ok(());
     };
     let Some(failed) = error.failed().iter().find(|failed| failed.id == message.id) else {
@@ -143,7 +150,15 @@ pub fn broadcast(
         let end_of_head = envelope.len();
         envelope.extend_from_slice(br#","data":"#);
         let start = envelope.len();
-        let has_data = message::encode_data(data, envelope)?;
+        let mut has_data = message::encode_data(data, envelope)?;
+        if sealed::is_encrypted(channel) {
+            let plain = has_data.then(|| &envelope[start..]);
+            let sealed =
+                sealed::seal(sender.config.encryption.as_ref(), channel, plain)?.into_owned();
+            envelope.truncate(start);
+            envelope.extend_from_slice(&sealed);
+            has_data = true;
+        }
         if !has_data {
             envelope.truncate(end_of_head);
         }
@@ -172,12 +187,22 @@ pub fn broadcast_to_all(
     }
     json::with_buffer(|data_json| {
         let has_data = message::encode_data(data, data_json)?;
-        let data_json = has_data.then_some(data_json.as_slice());
+        let plain = has_data.then_some(data_json.as_slice());
+        let data_of = channels
+            .iter()
+            .map(|channel| {
+                if !sealed::is_encrypted(channel) {
+                    return Ok(plain.map(Cow::Borrowed));
+                }
+                sealed::seal(sender.config.encryption.as_ref(), channel, plain).map(Some)
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
         let (id, millis) = ids::new_id_with_time();
         let mut answer = None;
         let mut hops_added = false;
         json::with_buffer(|envelope| {
-            for channel in channels {
+            for (channel, data_json) in channels.iter().zip(&data_of) {
+                let data_json = data_json.as_deref();
                 if let Some(held) = repeats(sender, channel, beside.event, data_json) {
                     answer.get_or_insert(Answer::Held(held));
                     continue;
@@ -256,6 +281,16 @@ pub fn publish(
     list.extend(more_headers);
     add_hops(sender, &mut list)?;
     let id = message.id().into_owned();
+    let value = if sealed::is_encrypted(channel) && message.kind() == "event" {
+        let data = sealed::seal(
+            sender.config.encryption.as_ref(),
+            channel,
+            message.data_json(),
+        )?;
+        message.bytes_with(channel, &data)
+    } else {
+        message.bytes_for(channel)
+    };
     let own_key = if message.origin.is_some() {
         None
     } else {
@@ -268,7 +303,7 @@ pub fn publish(
             topic: &topic,
             partition: None,
             key: Some(key.or(own_key).unwrap_or(channel.as_bytes())),
-            value: Some(&message.bytes_for(channel)),
+            value: Some(&value),
             headers: &list,
             timestamp_ms: 0,
         },

@@ -12,7 +12,7 @@ use super::arguments::{self, finish, Trouble};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::Beside;
-use super::{binary, contract, json, publish, state};
+use super::{binary, contract, json, patience, publish, state, zend};
 use crate::error::Error;
 use crate::message::headers;
 use crate::process;
@@ -232,21 +232,26 @@ fn whole_ms(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
-/// Flushes every client of the process within one bound.
-pub fn flush_all(timeout: Duration) -> Result<(), Error> {
+/// Flushes every client of the process within one bound; PHP's signal handlers run meanwhile.
+fn flush_all(timeout: Duration) -> Result<(), Trouble> {
     let until = Instant::now() + timeout;
     let mut failed = Vec::new();
     let mut first: Option<Error> = None;
     for client in process::current().clients.all() {
-        if let Err(error) = client.flush(whole_ms(until.saturating_duration_since(Instant::now())))
-        {
+        // In slices first: a handler cannot run once there is an exception to throw.
+        patience::settle(&client, until);
+        if zend::has_exception() {
+            return Err(Trouble::Pending);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if let Err(error) = client.flush_within(whole_ms(left), whole_ms(timeout)) {
             failed.extend_from_slice(error.failed());
             first.get_or_insert(error);
         }
     }
     match first {
         None => Ok(()),
-        Some(first) => Err(Error::delivery(first.message(), failed)),
+        Some(first) => Err(Error::delivery(first.message(), failed).into()),
     }
 }
 
@@ -306,7 +311,7 @@ impl Realtime {
     pub fn flush(timeoutMs: i64) -> PhpResult<()> {
         let timeout = Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
         super::lifecycle::deliver_log();
-        finish(flush_all(timeout).map_err(Trouble::from))
+        finish(flush_all(timeout))
     }
 
     /// Totals of this process.

@@ -48,7 +48,8 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     all.insert("messages_consumed", read(|stats| stats.consumed.get()))?;
     all.insert("bytes_consumed", read(|stats| stats.bytes.get()))?;
     all.insert("handled", number(tally.handled.get()))?;
-    all.insert("failures", number(tally.failures.get()))?;
+    let failing = u64::from(broker.hooks.failing.get());
+    all.insert("failures", number(tally.failures.get() + failing))?;
     all.insert("retries", number(tally.retries.get()))?;
     all.insert("dead_lettered", number(tally.dead_lettered.get()))?;
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);

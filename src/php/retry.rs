@@ -113,13 +113,8 @@ fn is_permanent(config: &BrokerConfig, why: &Zval) -> bool {
     let Some(object) = why.object() else {
         return false;
     };
-    let listed = |list: &[String]| {
-        !list.is_empty()
-            && object
-                .get_class_entry()
-                .name()
-                .is_some_and(|_| list.iter().any(|name| is_a(object.get_class_entry(), name)))
-    };
+    let class = object.get_class_entry();
+    let listed = |list: &[String]| list.iter().any(|name| is_a(class, name));
     if object.instance_of(Class::Transient.entry()) || listed(&config.transient_exceptions) {
         return false;
     }

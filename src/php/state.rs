@@ -133,6 +133,19 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
     Ok(config)
 }
 
+/// The settings of the gateway: `given` over `configure()`'s array over the environment.
+///
+/// # Errors
+/// Configuration.
+pub fn gateway_config(given: Option<&Value>) -> Result<config::GatewayConfig> {
+    let configured = REQUEST.with(|request| request.borrow().configured.clone());
+    config::GatewayConfig::resolve(&Layers {
+        constructor: given,
+        configured: configured.as_ref(),
+        env: &PhpEnvironment,
+    })
+}
+
 /// Runs `use_it` with the client `Realtime::broadcast()` sends through.
 ///
 /// The client is taken out while it runs: counting two references for every message would cost as much as a third of the encoding.

@@ -45,6 +45,12 @@ impl Batch {
         self.ends.partition_point(|end| *end as u64 <= room)
     }
 
+    /// Bytes of all frames, where all records have one and fit into `room`.
+    pub(super) fn fits(&self, room: u64) -> Option<u64> {
+        let size = *self.ends.last()? as u64;
+        (size <= room).then_some(size)
+    }
+
     /// Bytes of the first `count` frames.
     fn length(&self, count: usize) -> usize {
         count.checked_sub(1).map_or(0, |last| self.ends[last])
@@ -130,6 +136,44 @@ impl OwnFile {
             let _ = self.cut_to(batch.length(stored));
         }
         Appended { stored, error }
+    }
+
+    /// Counts frames that [`OwnFile::write`] stored and nobody syncs.
+    pub(super) fn count(&mut self, batch: &Batch, stored: usize) {
+        self.length += batch.length(stored) as u64;
+        self.records += stored as u64;
+    }
+
+    /// Cuts off what was counted last: the file ends at `end` again.
+    pub(super) fn take_back(&mut self, end: u64) -> io::Result<()> {
+        self.locked.file()?.set_len(end)?;
+        self.length = end;
+        self.records -= 1;
+        Ok(())
+    }
+
+    /// Notes in the header that the first `records` records, up to `offset`, need no replay.
+    pub(super) fn note(&self, offset: u64, records: u64) -> io::Result<()> {
+        let file = self.locked.file()?;
+        format::write_records(file, self.records)?;
+        format::write_progress(
+            file,
+            format::Progress {
+                offset,
+                records,
+                damaged: false,
+            },
+        )
+    }
+
+    /// Marks it as needed no more: it is deleted when dropped.
+    pub(super) fn delete(&mut self) {
+        self.records = 0;
+    }
+
+    /// How long it is, bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// Brings what [`OwnFile::write`] stored to the disk. Fails: nothing of it counts as stored.

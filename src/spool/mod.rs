@@ -16,7 +16,7 @@
 //! hook, a `Spool` used there starts a file of its own, a `Claim` made before the fork returns errors there.
 //!
 //! The map: [`record`](SpoolRecord) what is kept · `format` its bytes · `reader` reads them past damage · `file`
-//! appends · `claim` replays · `aside` keeps what is unreadable · `failed` what can never be sent · `directory` the place · `errors` its words · `key` whose place · `state`
+//! appends · `journal` what is under way · `claim` replays · `aside` keeps what is unreadable · `failed` what can never be sent · `directory` the place · `errors` its words · `key` whose place · `state`
 //! memory, per fork generation · `sys` locks and the fork hook.
 
 mod aside;
@@ -26,6 +26,7 @@ mod errors;
 mod failed;
 mod file;
 mod format;
+mod journal;
 mod key;
 mod reader;
 mod record;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 pub use claim::Claim;
 pub use directory::Usage;
+pub use journal::Journal;
 pub use key::SpoolKey;
 pub use record::SpoolRecord;
 
@@ -113,6 +115,18 @@ impl Spool {
             };
         }
         Ok(())
+    }
+
+    /// Room for `needed` bytes and more, of all processes together; makes what is missing of the directory.
+    fn room(&self, records: &[SpoolRecord], needed: u64) -> Result<u64> {
+        self.prepare(records)?;
+        let usage = directory::usage(&self.dir)
+            .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
+        let room = self.max_bytes.saturating_sub(usage.total());
+        if room < needed {
+            return Err(errors::full(&self.dir, self.max_bytes, usage, records, 0));
+        }
+        Ok(room)
     }
 
     /// Stores what goes into one file; how many that was. Fewer than all: a fresh file may take the others.

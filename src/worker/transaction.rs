@@ -64,6 +64,12 @@ impl Graves {
         Some(letter)
     }
 
+    /// True for a doomed record.
+    pub(super) fn has<I: Item>(&self, item: &I) -> bool {
+        let doomed = self.doomed.borrow();
+        !doomed.is_empty() && doomed.contains_key(&item.place())
+    }
+
     fn doom<I: Item>(&self, item: &I, letter: Letter) {
         self.doomed.borrow_mut().insert(item.place(), letter);
     }

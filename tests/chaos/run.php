@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The parts of a run one after the other, each with its table; exit code 1 where a promise was broken. See run.sh --help.
+ * The parts of a run one after the other, each with its table; exit code 1 where a promise was broken: run.sh --help.
  */
 
 declare(strict_types=1);

@@ -73,7 +73,8 @@ if ($style === 'batch') {
 }
 $broker->subscribeTopic($job->raw(), $handle);
 $broker->onAssigned(static fn (array $partitions) => $note('A ' . count($partitions)));
-$broker->onTick(static fn () => $note('R ' . (int) explode(' ', (string) file_get_contents('/proc/self/statm'))[1] * 4), 1000);
+$residentKb = static fn (): int => (int) explode(' ', (string) file_get_contents('/proc/self/statm'))[1] * 4;
+$broker->onTick(static fn () => $note('R ' . $residentKb()), 1000);
 $note('S ' . getmypid());
 $handled = $broker->consume(timeoutMs: 500, batchSize: 50);
 $stats = $broker->stats();

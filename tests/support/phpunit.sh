@@ -18,7 +18,7 @@ without_installed_copy() {
     local scan_dir copy file
     scan_dir="$("$PHP" -r 'echo PHP_CONFIG_FILE_SCAN_DIR;')"
     if [ -n "$scan_dir" ] && grep -qs toporia_realtime "$scan_dir"/*.ini; then
-        copy="$ROOT/build/php-ini"
+        copy="$ROOT/build/php-ini-$mode"
         rm -rf "$copy"
         mkdir -p "$copy"
         for file in "$scan_dir"/*.ini; do

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs the tests in stages, says what each is and how long it took, and ends at the first that fails.
 #
-#   tests/support/test.sh all      everything below, and lint; installs what is missing
+#   tests/support/test.sh all      everything below, and lint; installs what is missing; the two PHPUnit runs side by side
 #   tests/support/test.sh rust     the core's Rust tests, which need no PHP
 #   tests/support/test.sh php      PHPUnit: unit tests without the extension, then everything on the embedded broker
 #   tests/support/test.sh kafka    PHPUnit against a real Apache Kafka, started here and stopped again
+#   tests/support/test.sh browser  pusher-js and laravel-echo in Chromium, and Node, against the gateway
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -15,7 +16,15 @@ DATABASES="$ROOT/tests/support/databases.sh"
 PHPUNIT="$ROOT/tests/support/phpunit.sh"
 
 # Whatever way this ends, no broker and no database stays behind.
-trap '"$KAFKA" stop-owned --owner=$$; "$KAFKA" sweep; "$DATABASES" stop-owned --owner=$$; "$DATABASES" sweep' EXIT
+beside=""
+clean_up() {
+    [ -z "$beside" ] || kill -- "-$beside" 2>/dev/null || true
+    "$KAFKA" stop-owned --owner=$$
+    "$KAFKA" sweep
+    "$DATABASES" stop-owned --owner=$$
+    "$DATABASES" sweep
+}
+trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -41,20 +50,50 @@ start_databases() {
     eval "$variables"
 }
 
-test_php() {
-    start_databases
+test_without_extension() {
     stage "PHPUnit without the extension" "$PHPUNIT" without-extension
+}
+
+test_embedded() {
     stage "PHPUnit on the embedded broker" "$PHPUNIT" embedded
 }
 
-test_kafka() {
-    start_databases
+start_kafka() {
     say "Starting Apache Kafka, and a second one that creates no topics by itself"
     REALTIME_TEST_BROKERS="$("$KAFKA" start --name="test-$$" --owner=$$)"
     REALTIME_TEST_BROKERS_STRICT="$("$KAFKA" start --name="test-strict-$$" --no-auto-create --owner=$$)"
     export REALTIME_TEST_BROKERS REALTIME_TEST_BROKERS_STRICT
+}
+
+test_kafka() {
     stage "PHPUnit on a real Apache Kafka at $REALTIME_TEST_BROKERS" "$PHPUNIT" kafka
-    "$KAFKA" stop-owned --owner=$$
+}
+
+# Both suites wait more than they compute: side by side they take the time of the longer one. The output of the first
+# is shown when the second has ended, so that their lines do not mix.
+test_both_brokers() {
+    local output="$ROOT/build/test-output/embedded.log" status=0
+    mkdir -p "${output%/*}"
+    say "PHPUnit on the embedded broker runs beside the next stage; its output comes after it: $output"
+    set -m # a process group of its own, so that clean_up reaches all of it
+    (test_embedded) >"$output" 2>&1 &
+    beside=$!
+    set +m
+    (test_kafka) || status=$?
+    wait "$beside" || status=$?
+    beside=""
+    cat "$output"
+    [ "$status" -eq 0 ] || exit "$status"
+}
+
+# The same tests as in the Rust stage; there on the embedded broker, here on the Kafka that was just started.
+test_gateway_on_kafka() {
+    stage "Rust tests of the gateway on a real Apache Kafka" \
+        cargo test --locked --no-default-features --lib -- --test-threads=1 gateway::tests_kafka gateway::feed
+}
+
+test_browser() {
+    stage "pusher-js and laravel-echo in Chromium against the gateway" tests/support/browser.sh
 }
 
 case "${1:-all}" in
@@ -63,10 +102,26 @@ case "${1:-all}" in
         stage "Building the extension" tools/build.sh
         stage "Lint" tests/support/lint.sh
         test_rust
-        test_php
-        test_kafka
+        start_databases
+        test_without_extension
+        start_kafka
+        test_gateway_on_kafka
+        test_both_brokers
+        test_browser
         say "Everything passed in $SECONDS s."
         ;;
-    rust | php | kafka) "test_$1" ;;
-    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|rust|php|kafka" ;;
+    rust) test_rust ;;
+    php)
+        start_databases
+        test_without_extension
+        test_embedded
+        ;;
+    kafka)
+        start_databases
+        start_kafka
+        test_gateway_on_kafka
+        test_kafka
+        ;;
+    browser) test_browser ;;
+    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|rust|php|kafka|browser" ;;
 esac

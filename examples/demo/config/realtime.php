@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The demo's configuration: one topic for every shop, as recommended where there are many channels.
+ * The demo's configuration: one topic for all shops, as recommended where there are many channels, one for the visitors.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,9 @@ return [
             'brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092',
             'topic_prefix' => 'demo',
             'topic_strategy' => 'grouped',
-            'topic_mapping' => ['shop.*' => 'demo.shop'],
+            'topic_mapping' => ['shop.*' => 'demo.shop', 'user.*' => 'demo.user'],
         ],
     ],
+    // The app's id, key and secret, and the page's origin, are in the environment: run.sh makes them up for each run.
+    'gateway' => ['public_channels' => ['shop.*']],
 ];

@@ -1,5 +1,6 @@
 //! What the tests of the configuration share: an environment, arrays written as JSON.
 
+mod gateway;
 mod hosts;
 mod properties;
 mod settings;

@@ -242,5 +242,42 @@ fn the_spool() {
     );
     let c = with(r#"{"spool":"/a"}"#, &[("APP_ENV", "testing")]).unwrap();
     assert!(c.spool.is_none() && c.debug_notes[0].contains("APP_ENV"));
-    refused(r#"{"spool":true}"#, &["a directory, or false"]);
+    refused(r#"{"spool":true}"#, &["a directory, 'always', or false"]);
+}
+
+#[test]
+fn a_spool_that_has_everything() {
+    let dir = ("REALTIME_SPOOL", "/b");
+    let always = |json: &str, env: &[(&str, &str)]| {
+        let c = with(json, env).unwrap();
+        (c.spool, c.spool_always)
+    };
+    let there = |path: &str| (Some(Path::new(path).to_owned()), true);
+    let json = r#"{"spool":"/a","spool_when":"always"}"#;
+    assert_eq!(always(json, &[]), there("/a"));
+    assert_eq!(always(r#"{"spool":"always"}"#, &[dir]), there("/b"));
+    let by_env = [dir, ("REALTIME_SPOOL_WHEN", "always")];
+    assert_eq!(always("{}", &by_env), there("/b"));
+    let by_ini = [("ini:spool", "/i"), ("ini:spool_when", "always")];
+    assert_eq!(always("{}", &by_ini), there("/i"));
+    let json = r#"{"spool_when":"undelivered"}"#;
+    assert_eq!(
+        always(json, &by_env),
+        (Some(Path::new("/b").to_owned()), false)
+    );
+    // Off for one broker, whatever holds for the others.
+    assert_eq!(always(r#"{"spool":false}"#, &by_env), (None, false));
+    assert_eq!(always(json, &[("APP_ENV", "testing"), dir]), (None, false));
+    assert_eq!(
+        always(r#"{"spool":"always"}"#, &[("APP_ENV", "testing")]),
+        (None, false)
+    );
+    for nowhere in [
+        r#"{"spool":"always"}"#,
+        r#"{"spool_when":"always"}"#,
+        r#"{"spool_when":"always","spool":false}"#,
+    ] {
+        refused(nowhere, &["`spool` names no directory", "always"]);
+    }
+    refused(r#"{"spool":"/a","spool_when":"never"}"#, &["'always'"]);
 }

@@ -5,30 +5,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::*;
-use crate::config::{Environment, Layers, Value};
+use crate::config::{testing, Value};
 use crate::kafka::embedded::{Fault, Request};
 use crate::kafka::producer::{Outgoing, Producer};
 
-struct Bare;
-
-impl Environment for Bare {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn ini(&self, _: &str) -> Option<String> {
-        None
-    }
-}
-
 fn config(brokers: &str) -> Arc<BrokerConfig> {
-    let map = Value::Map(vec![("brokers".to_owned(), Value::from(brokers))]);
-    let layers = Layers {
-        constructor: Some(&map),
-        configured: None,
-        env: &Bare,
-    };
-    Arc::new(BrokerConfig::resolve(None, &layers).expect("a valid configuration"))
+    testing::config(&[("brokers", Value::from(brokers))])
 }
 
 fn fill(config: &Arc<BrokerConfig>, topic: &str, partitions: i32, each: usize) {

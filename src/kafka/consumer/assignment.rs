@@ -34,6 +34,8 @@ pub trait Watcher {
     fn revoked(&self, partitions: &[TopicPartition], lost: bool) -> Result<(), Self::Abort>;
 }
 
+/// The same between two records.
+pub(super) const SOON: Duration = Duration::from_secs(1);
 /// Where a metadata answer or a committed offset may take its time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -66,7 +68,12 @@ impl Consumer {
         self.heard_from_kafka();
         self.stats.rebalances.set(self.stats.rebalances.get() + 1);
         let names = names(&list);
-        let committed = self.committed(&names);
+        let answer = self.ask_committed(&names, PATIENCE);
+        if answer.is_none() {
+            self.state.borrow_mut().unread.extend(names.iter().cloned());
+        }
+        let unknown = || vec![(-1, Metadata::default()); names.len()];
+        let committed = answer.unwrap_or_else(unknown);
         {
             let mut state = self.state.borrow_mut();
             state.assigning = true;
@@ -85,6 +92,7 @@ impl Consumer {
                 }
             }
         }
+        self.came.set(std::time::Instant::now());
         let wish = watcher.assigned(&names);
         {
             let mut state = self.state.borrow_mut();
@@ -131,6 +139,10 @@ impl Consumer {
                 state.remove(topic, *number);
             }
         }
+        if self.connected_at.get().is_some() {
+            // The time to be given something counts from here.
+            self.connected_at.set(Some(std::time::Instant::now()));
+        }
         // SAFETY: a live client and a valid list.
         let refused = unsafe { rebalance::unassign(self.client, list.raw()) };
         self.note_refusal(refused);
@@ -150,19 +162,54 @@ impl Consumer {
         }
     }
 
-    /// The group's offsets and metadata; -1 where it has none or Kafka does not say in time.
-    fn committed(&self, partitions: &[TopicPartition]) -> Vec<(i64, Metadata)> {
+    /// Asks again what members before us wrote beside their offsets, where Kafka did not say when we were given the partitions.
+    pub(super) fn read_again(&self) {
+        let unread: Vec<TopicPartition> = {
+            let state = self.state.borrow();
+            let ours = |(topic, number): &&TopicPartition| state.slot_of(topic, *number).is_some();
+            state.unread.iter().filter(ours).cloned().collect()
+        };
+        if unread.is_empty() {
+            self.state.borrow_mut().unread.clear();
+            return;
+        }
+        let Some(read) = self.ask_committed(&unread, SOON) else {
+            return;
+        };
+        let mut state = self.state.borrow_mut();
+        state.unread.clear();
+        for ((topic, number), (_, metadata)) in unread.iter().zip(&read) {
+            self.compare_subscriptions(&mut state, metadata);
+            if let Some(partition) = state.find(topic, *number) {
+                partition.remember(&metadata.deaths);
+            }
+        }
+    }
+
+    /// The group's offsets (-1 where it has none) and what is written beside them; `None` where Kafka does not say in time.
+    pub(super) fn ask_committed(
+        &self,
+        partitions: &[TopicPartition],
+        bound: Duration,
+    ) -> Option<Vec<(i64, Metadata)>> {
         let mut list = Partitions::new();
         for (topic, number) in partitions {
             list.add(topic, *number, native::INVALID_OFFSET);
         }
-        let bound = i32::try_from(PATIENCE.as_millis()).unwrap_or(3000);
+        let bound = i32::try_from(crate::clock::bounded(bound).as_millis()).unwrap_or(3000);
         // SAFETY: a live client; the list is ours.
         let code = unsafe { sys::bindings::rd_kafka_committed(self.client, list.raw(), bound) };
-        list.elements()
+        let unread = |element: &sys::rd_kafka_topic_partition_t| {
+            element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        };
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || list.elements().iter().any(unread) {
+            return None;
+        }
+        let read = list
+            .elements()
             .iter()
             .map(|element| {
-                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || element.metadata.is_null() {
+                if element.metadata.is_null() {
                     return (element.offset.max(-1), Metadata::default());
                 }
                 // SAFETY: librdkafka gives pointer and size of the metadata, alive with the list.
@@ -171,7 +218,8 @@ impl Consumer {
                 };
                 (element.offset.max(-1), Metadata::read(bytes))
             })
-            .collect()
+            .collect();
+        Some(read)
     }
 
     fn compare_subscriptions(&self, state: &mut State, theirs: &Metadata) {

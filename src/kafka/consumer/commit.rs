@@ -135,22 +135,16 @@ impl Consumer {
         if !self.ask(&list) {
             return false;
         }
-        while self.state.borrow().commit_under_way && Instant::now() < until {
-            self.read_answers(until.saturating_duration_since(Instant::now()));
-        }
+        self.await_answer(until);
         let refused = std::mem::take(&mut self.state.borrow_mut().commit_under_way);
         !refused && self.stats.commits.get() > before
     }
 
     fn commit(&self, bound: Duration) -> Result<()> {
         let until = Instant::now() + crate::clock::bounded(bound);
-        while self.state.borrow().commit_under_way && Instant::now() < until {
-            self.read_answers(until.saturating_duration_since(Instant::now()));
-        }
+        self.await_answer(until);
         if self.request(until)? {
-            while self.state.borrow().commit_under_way && Instant::now() < until {
-                self.read_answers(until.saturating_duration_since(Instant::now()));
-            }
+            self.await_answer(until);
         }
         self.state.borrow_mut().commit_under_way = false;
         Ok(())
@@ -231,19 +225,18 @@ impl Consumer {
             failed.extend(client.failures.take().0);
             client.acquit();
         }
-        let first = failed.first().map_or_else(String::new, |first| {
-            format!(
-                " The first: {} for topic \"{}\" ({}).",
-                first.id, first.topic, first.reason
-            )
-        });
         self.rewind();
-        Err(Error::delivery(
-            format!(
-                "What a callback sent was not delivered, so its records are not committed and come again.{first}"
-            ),
+        Err(Error::undelivered(
+            "What a callback sent was not delivered, so its records are not committed and come again.",
             failed,
         ))
+    }
+
+    /// Waits for the answer to the commit that is under way, if there is one.
+    fn await_answer(&self, until: Instant) {
+        while self.state.borrow().commit_under_way && Instant::now() < until {
+            self.read_answers(until.saturating_duration_since(Instant::now()));
+        }
     }
 
     /// Reads answers to commit requests, waiting at most `wait` for the first.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
@@ -71,6 +72,7 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
 impl Consumer {
     /// Fetches up to `most` records, waiting at most `wait` for the first. What is in hand already comes first.
     pub fn fetch(&self, wait: Duration, most: usize) {
+        self.try_again();
         self.refresh_missing();
         self.look_for_kafka();
         self.let_go_on();
@@ -86,6 +88,7 @@ impl Consumer {
             if first.is_null() {
                 return;
             }
+            self.came.set(Instant::now());
             let mut state = self.state.borrow_mut();
             state.hand.push_back(first);
             if self.sees_ends {
@@ -99,6 +102,7 @@ impl Consumer {
     /// What is there already, by librdkafka's batch call: a third of the cost of asking for each.
     unsafe fn take_at_once(&self, state: &mut State, most: usize) {
         let mut batch: [Raw; 256] = [std::ptr::null_mut(); 256];
+        self.events.in_batch.store(true, Ordering::Release);
         while state.hand.len() < most {
             let room = (most - state.hand.len()).min(batch.len());
             let count = sys::bindings::rd_kafka_consume_batch_queue(
@@ -113,6 +117,7 @@ impl Consumer {
                 break;
             }
         }
+        self.events.in_batch.store(false, Ordering::Release);
     }
 
     /// Where the ends of partitions are reported, the batch call counts such a report as a record, and after a pause or a
@@ -154,8 +159,12 @@ impl Consumer {
                 continue;
             }
             self.heard_from_kafka();
-            let Some(slot) = slot else {
-                // Fetched before its partition was taken away: its new owner handles it.
+            let is_wanted = |slot: &usize| {
+                let partition = state.partitions[*slot].as_ref();
+                partition.is_some_and(|one| one.back_to().is_none())
+            };
+            let Some(slot) = slot.filter(is_wanted) else {
+                // Fetched before its partition was taken away, where its new owner handles it, or before it is rewound.
                 // SAFETY: destroyed once, here.
                 unsafe { sys::rd_kafka_message_destroy(raw) };
                 continue;

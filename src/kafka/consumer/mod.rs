@@ -7,6 +7,7 @@
 
 pub mod assignment;
 mod commit;
+mod ends;
 mod hand;
 pub mod offsets;
 mod parked;
@@ -39,6 +40,27 @@ use crate::error::{Error, Result};
 use crate::process;
 use crate::topic::TopicFilter;
 
+/// How long a broker on this machine is waited for, to find out what it is.
+const ASKED_AT_HOME: Duration = Duration::from_secs(1);
+
+/// An embedded broker lets a group that starts again wait for the session of the member before, also where that has left: so
+/// sessions are short there, unless the application has said otherwise. False where it has.
+fn soon_missed(config: &BrokerConfig, properties: &mut Vec<(String, String)>) -> bool {
+    let mut changed = false;
+    for (name, value) in [
+        ("session.timeout.ms", "1500"),
+        ("heartbeat.interval.ms", "500"),
+        ("fetch.wait.max.ms", "10"),
+    ] {
+        if config.consumer_overrides.get(name).is_none() {
+            properties.retain(|(known, _)| known != name);
+            properties.push((name.to_owned(), value.to_owned()));
+            changed = true;
+        }
+    }
+    changed
+}
+
 /// Totals of one consumer.
 #[derive(Default)]
 pub struct Stats {
@@ -69,6 +91,11 @@ pub struct Consumer {
     pub(super) sees_ends: bool,
     pub(super) last_commit: Cell<u64>,
     refreshed: Cell<Instant>,
+    /// When a partition was last rewound, or that was tried.
+    gone_back: Cell<u64>,
+    /// When something was last fetched or assigned, and when the ends were last asked for.
+    came: Cell<Instant>,
+    asked_ends: Cell<Instant>,
     polled: Cell<u64>,
     connected: Cell<bool>,
     asked: Cell<Option<Instant>>,
@@ -93,26 +120,23 @@ impl Consumer {
             properties.retain(|(name, _)| name != refresh);
             properties.push((refresh.to_owned(), "1000".to_owned()));
         }
-        if super::embedded::local(&config.brokers).is_some() {
-            // The embedded broker of this process: a group that starts again waits for the session of the member before.
-            for (name, value) in [
-                ("session.timeout.ms", "1500"),
-                ("heartbeat.interval.ms", "500"),
-                ("fetch.wait.max.ms", "10"),
-            ] {
-                if config.consumer_overrides.get(name).is_none() {
-                    properties.retain(|(known, _)| known != name);
-                    properties.push((name.to_owned(), value.to_owned()));
-                }
-            }
+        let here = super::embedded::local(&config.brokers).is_some();
+        if here {
+            soon_missed(config, &mut properties);
         }
         let reads_from_end = properties.iter().any(|(name, value)| {
             name == "auto.offset.reset" && matches!(value.as_str(), "latest" | "largest" | "end")
         });
-        let mut conf = Conf::new(&properties, "consumer_config")?;
         let events = Box::<Events>::default();
-        events.attach(&mut conf);
-        let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
+        let mut client = Self::client_with(&properties, &events)?;
+        let may_be_embedded = !here && config.is_local();
+        let is_embedded = may_be_embedded
+            && native::cluster_id(client, ASKED_AT_HOME).is_some_and(|id| native::is_mock(&id));
+        if is_embedded && soon_missed(config, &mut properties) {
+            // SAFETY: nobody else has it, and it has joined nothing.
+            unsafe { sys::rd_kafka_destroy(client) };
+            client = Self::client_with(&properties, &events)?;
+        }
         // SAFETY: a live client; both queues are returned in `close`.
         let (queue, commits) = unsafe {
             sys::rd_kafka_poll_set_consumer(client);
@@ -134,12 +158,24 @@ impl Consumer {
             sees_ends,
             last_commit: Cell::new(crate::clock::coarse_ms()),
             refreshed: Cell::new(Instant::now()),
+            gone_back: Cell::new(0),
+            came: Cell::new(Instant::now()),
+            asked_ends: Cell::new(Instant::now()),
             polled: Cell::new(0),
             connected: Cell::new(false),
             asked: Cell::new(Some(Instant::now())),
             connected_at: Cell::new(None),
             closed: Cell::new(false),
         })
+    }
+
+    fn client_with(
+        properties: &[(String, String)],
+        events: &Events,
+    ) -> Result<*mut sys::rd_kafka_t> {
+        let mut conf = Conf::new(properties, "consumer_config")?;
+        events.attach(&mut conf);
+        conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_CONSUMER)
     }
 
     /// The client, for what only transactions need.
@@ -151,12 +187,6 @@ impl Consumer {
     #[must_use]
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
-    }
-
-    /// True where the ends of partitions are reported.
-    #[must_use]
-    pub fn sees_ends(&self) -> bool {
-        self.sees_ends
     }
 
     /// True in a forked child: the client belongs to the parent.

@@ -21,8 +21,8 @@ pub struct Partition {
     committed: i64,
     /// The first record of this assignment; -1 before it.
     began: i64,
-    /// Nothing may be committed any more: what was handled could not be made undone.
-    held: bool,
+    /// Has to go back to this offset and could not yet: what comes meanwhile is from the wrong place.
+    back_to: Option<i64>,
     /// Where the partition ended when its end was last reported; -1 where records came since.
     end: i64,
     /// Records whose callbacks died, and how often they were tried until then.
@@ -46,7 +46,7 @@ impl Partition {
             open: BTreeSet::new(),
             committed: committed.max(-1),
             began: -1,
-            held: false,
+            back_to: None,
             end: -1,
             deaths: BTreeMap::new(),
             untold: false,
@@ -89,7 +89,7 @@ impl Partition {
     }
 
     /// The last offset that is certain: the group's, or where this assignment began; -1 for neither.
-    const fn certain(&self) -> i64 {
+    pub const fn certain(&self) -> i64 {
         if self.committed >= 0 {
             self.committed
         } else {
@@ -160,9 +160,16 @@ impl Partition {
         runs
     }
 
-    /// From now on nothing of this partition is committed.
-    pub fn hold(&mut self) {
-        self.held = true;
+    /// It could not be rewound: nothing of it counts until it is.
+    pub fn must_go_back(&mut self, offset: i64) {
+        self.moved(-1);
+        self.back_to = Some(offset);
+    }
+
+    /// Where it has still to go back to.
+    #[must_use]
+    pub const fn back_to(&self) -> Option<i64> {
+        self.back_to
     }
 
     /// The position changed by a seek, or a record was put back.
@@ -170,6 +177,7 @@ impl Partition {
         self.next = next;
         self.open.clear();
         self.end = -1;
+        self.back_to = None;
     }
 
     /// Nothing handled since the last commit counts: what comes next is read from there by somebody else.
@@ -194,7 +202,7 @@ impl Partition {
     /// True where everything there is came into hand.
     #[must_use]
     pub const fn is_at_end(&self) -> bool {
-        self.end >= 0
+        self.end >= 0 && self.back_to.is_none()
     }
 
     /// The next offset to be read, negative where nothing was read yet.
@@ -213,7 +221,8 @@ impl Partition {
         } else {
             reached
         };
-        (!self.held && offset >= 0 && (offset != self.committed || self.untold)).then_some(offset)
+        (self.back_to.is_none() && offset >= 0 && (offset != self.committed || self.untold))
+            .then_some(offset)
     }
 
     /// The group's offset is now this.
@@ -310,8 +319,12 @@ mod tests {
         partition.moved(-1);
         assert_eq!(partition.committable(), None);
         partition.passed(4);
-        partition.hold();
+        partition.must_go_back(4);
         assert_eq!(partition.committable(), None);
+        partition.ended(9);
+        assert!(!partition.is_at_end());
+        partition.moved(-1);
+        assert_eq!(partition.back_to(), None);
     }
 
     #[test]

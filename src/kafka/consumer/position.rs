@@ -7,12 +7,16 @@ use std::time::Duration;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::assignment::{TopicPartition, PATIENCE};
+use super::assignment::{TopicPartition, PATIENCE, SOON};
 use super::Consumer;
+use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
 use crate::kafka::native::{self, Partitions};
 use crate::log::Level;
 use crate::process;
+
+/// What could not be rewound is tried again this often.
+const BETWEEN_SEEKS_MS: u64 = 500;
 
 /// Where to read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub enum Position {
 
 impl Consumer {
     /// Takes back everything handled since the last commit: it comes again. Nothing beyond can be committed, also where the
-    /// partition cannot be rewound.
+    /// partition cannot be rewound yet: what it gives until then is thrown away.
     pub(in crate::kafka) fn rewind(&self) {
         let back: Vec<(String, i32, i64)> = {
             let state = self.state.borrow();
@@ -38,13 +42,84 @@ impl Consumer {
                 .filter_map(|one| Some((one.topic.to_string(), one.number, one.last_certain()?)))
                 .collect()
         };
-        for (topic, number, offset) in back {
-            self.state.borrow_mut().drop_everything(&topic, number);
-            let rewound = self.seek_now(&topic, number, offset, "Cannot go back");
+        self.go_back(&back);
+        self.gone_back.set(coarse_ms());
+    }
+
+    /// Goes to where the group is, whatever was handled here: another member, or another life of this one, may have committed
+    /// since. False where Kafka does not say in time.
+    pub(in crate::kafka) fn go_to_committed(&self) -> bool {
+        let assigned: Vec<TopicPartition> = {
+            let state = self.state.borrow();
+            let partitions = state.partitions.iter().flatten();
+            partitions
+                .map(|one| (one.topic.to_string(), one.number))
+                .collect()
+        };
+        let Some(committed) = self.ask_committed(&assigned, SOON) else {
+            return assigned.is_empty();
+        };
+        let mut places = Vec::new();
+        for ((topic, number), (offset, _)) in assigned.into_iter().zip(committed) {
             if let Some(partition) = self.state.borrow_mut().find(&topic, number) {
-                partition.moved(-1);
-                if rewound.is_err() {
-                    partition.hold();
+                if offset >= 0 {
+                    partition.committed(offset);
+                }
+                let offset = partition.certain();
+                if offset >= 0 {
+                    places.push((topic, number, offset));
+                }
+            }
+        }
+        self.go_back(&places);
+        true
+    }
+
+    /// Tries again what Kafka had no answer to: rewinding, reading what others wrote beside the offsets.
+    pub(super) fn try_again(&self) {
+        let now = coarse_ms();
+        if now.saturating_sub(self.gone_back.get()) < BETWEEN_SEEKS_MS {
+            return;
+        }
+        self.gone_back.set(now);
+        if !self.state.borrow().unread.is_empty() {
+            self.read_again();
+        }
+        let late: Vec<(String, i32, i64)> = {
+            let state = self.state.borrow();
+            let partitions = state.partitions.iter().flatten();
+            partitions
+                .filter_map(|one| Some((one.topic.to_string(), one.number, one.back_to()?)))
+                .collect()
+        };
+        self.go_back(&late);
+    }
+
+    fn go_back(&self, places: &[(String, i32, i64)]) {
+        if places.is_empty() {
+            return;
+        }
+        let mut list = Partitions::new();
+        for (topic, number, offset) in places {
+            self.state.borrow_mut().drop_everything(topic, *number);
+            list.add(topic, *number, *offset);
+        }
+        let bound = crate::clock::bounded(Duration::from_secs(2)).as_millis();
+        // SAFETY: a live client; the list is ours.
+        unsafe {
+            native::take_error(sys::bindings::rd_kafka_seek_partitions(
+                self.client,
+                list.raw(),
+                i32::try_from(bound).unwrap_or(2000),
+            ));
+        }
+        let mut state = self.state.borrow_mut();
+        for (element, (topic, number, offset)) in list.elements().iter().zip(places) {
+            if let Some(partition) = state.find(topic, *number) {
+                if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    partition.moved(-1);
+                } else {
+                    partition.must_go_back(*offset);
                 }
             }
         }

@@ -27,6 +27,9 @@ pub struct Events {
     waiting: Mutex<VecDeque<Event>>,
     /// While closing, revocations are answered at once: nobody looks any more.
     pub closing: AtomicBool,
+    /// While records are taken by the batch call, which loses the next one where a callback has asked it to return: it takes it
+    /// out of the queue, sees the request, and leaves. It never waits here, so there is nothing to cut short either.
+    pub in_batch: AtomicBool,
 }
 
 impl Events {
@@ -37,6 +40,14 @@ impl Events {
             sys::bindings::rd_kafka_conf_set_rebalance_cb(conf.raw(), Some(on_rebalance));
             sys::bindings::rd_kafka_conf_set_error_cb(conf.raw(), Some(on_error));
             sys::bindings::rd_kafka_conf_set_opaque(conf.raw(), native::opaque(self));
+        }
+    }
+
+    /// Keeps what a callback tells, and ends the poll that is running it: it would wait out its time before anybody looks.
+    unsafe fn note(&self, client: *mut sys::rd_kafka_t, event: Event) {
+        self.waiting.lock().push_back(event);
+        if !self.in_batch.load(Ordering::Acquire) {
+            sys::bindings::rd_kafka_yield(client);
         }
     }
 
@@ -87,13 +98,7 @@ unsafe extern "C" fn on_rebalance(
     } else {
         Event::Revoke(copy)
     };
-    events.waiting.lock().push_back(event);
-    return_at_once(client);
-}
-
-/// Ends the poll that is running this callback: what was noted is dealt with after it, and it would wait out its time.
-unsafe fn return_at_once(client: *mut sys::rd_kafka_t) {
-    sys::bindings::rd_kafka_yield(client);
+    events.note(client, event);
 }
 
 unsafe extern "C" fn on_error(
@@ -105,9 +110,5 @@ unsafe extern "C" fn on_error(
     let events = &*events.cast::<Events>();
     // librdkafka hands over its own enum as an int.
     let code = std::mem::transmute::<c_int, Code>(code);
-    events
-        .waiting
-        .lock()
-        .push_back(Event::Error(code, native::text(reason)));
-    return_at_once(client);
+    events.note(client, Event::Error(code, native::text(reason)));
 }

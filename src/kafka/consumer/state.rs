@@ -47,6 +47,8 @@ pub(super) struct State {
     pub pauses: Vec<(String, i32)>,
     pub waiting_for: BTreeSet<String>,
     pub late: HashSet<String>,
+    /// What was written beside their offsets could not be read yet.
+    pub unread: Vec<(String, i32)>,
     pub known_topics: Option<HashSet<String>>,
     pub filters: Vec<TopicFilter>,
     pub last_error: Option<String>,
@@ -97,6 +99,22 @@ impl State {
     pub fn is_late(&self, topic: &str) -> bool {
         let unknown = |known: &HashSet<String>| !known.contains(topic);
         self.late.contains(topic) || self.known_topics.as_ref().is_some_and(unknown)
+    }
+
+    /// Keeps a record of a partition that is held back. One that was handed over and put back comes after later ones, and goes
+    /// before them.
+    pub fn set_aside(&mut self, raw: Raw) {
+        // SAFETY: in hand or aside, so alive.
+        let place = |raw: Raw| unsafe { ((*raw).rkt, (*raw).partition, (*raw).offset) };
+        let (topic, partition, offset) = place(raw);
+        let later = self.aside.iter().position(|&other| {
+            let other = place(other);
+            (other.0, other.1) == (topic, partition) && other.2 > offset
+        });
+        match later {
+            Some(later) => self.aside.insert(later, raw),
+            None => self.aside.push_back(raw),
+        }
     }
 
     /// Gives back the records of a partition that were fetched and never tried; the offset of the first.

@@ -56,18 +56,6 @@ impl Consumer {
         }
     }
 
-    /// True where something is assigned and all of it is read to its end.
-    #[must_use]
-    pub fn is_at_end(&self) -> bool {
-        let state = self.state.borrow();
-        let mut assigned = state.partitions.iter().flatten().peekable();
-        state.hand.is_empty()
-            && state.parked.is_empty()
-            && state.aside.is_empty()
-            && assigned.peek().is_some()
-            && assigned.all(super::offsets::Partition::is_at_end)
-    }
-
     /// True where nothing is assigned.
     #[must_use]
     pub fn is_unassigned(&self) -> bool {
@@ -150,6 +138,7 @@ impl Consumer {
 
     /// A new run begins: what was missing before may be there by now, and the time to be given something counts from here.
     pub fn begin(&self) {
+        self.came.set(Instant::now());
         if self.connected_at.get().is_some() {
             self.connected_at.set(Some(Instant::now()));
         }

@@ -79,7 +79,7 @@ impl Consumer {
     }
 
     fn hold_back(&self, state: &mut State, raw: Raw, slot: usize) {
-        state.aside.push_back(raw);
+        state.set_aside(raw);
         let Some(partition) = state.partitions[slot].as_mut() else {
             return;
         };
@@ -147,6 +147,7 @@ impl Consumer {
             return;
         }
         self.polled.set(now);
+        self.try_again();
         // SAFETY: a message handed out by librdkafka is ours until destroyed; callbacks run in here only note events.
         let next = unsafe { sys::rd_kafka_consumer_poll(self.client, 0) };
         if !next.is_null() {

@@ -6,23 +6,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
+use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
 
 use super::topics::Readiness;
 use crate::config::BrokerConfig;
-use crate::kafka::native;
+use crate::kafka::native::{self, Answer, Options, Queue};
 use crate::log::Level;
 use crate::process;
 
 /// One request takes this long at most before it is asked again.
 const REQUEST: Duration = Duration::from_secs(5);
 
+/// Until a broker has told its cluster's id there is nobody to ask.
+const CONNECTED: Duration = Duration::from_millis(20);
+
 /// A topic being looked up (creation off) or created (creation on).
 pub struct Lookup {
     client: *mut sys::rd_kafka_t,
     config: Arc<BrokerConfig>,
     topic: String,
-    queue: *mut sys::rd_kafka_queue_t,
+    queue: Queue,
     asked: Option<Instant>,
 }
 
@@ -36,8 +39,7 @@ impl Lookup {
             client,
             config: Arc::clone(config),
             topic,
-            // SAFETY: a live client; destroyed in drop.
-            queue: unsafe { sys::rd_kafka_queue_new(client) },
+            queue: Queue::new(client),
             asked: None,
         }
     }
@@ -53,47 +55,28 @@ impl Lookup {
             if let Some(embedded) = crate::kafka::embedded::local(&self.config.brokers) {
                 return Some(self.ask_embedded(&embedded));
             }
-            match self.cluster() {
+            match native::cluster_id(self.client, CONNECTED) {
                 None => return None,
                 // Another process's embedded broker: no admin API, and no controller to wait for. It creates topics by itself.
-                Some(id) if id.starts_with("mockCluster") => return Some(Readiness::Ready),
+                Some(id) if native::is_mock(&id) => return Some(Readiness::Ready),
                 Some(_) => self.ask(),
             }
             self.asked = Some(Instant::now());
             return None;
         };
-        // SAFETY: our own queue; the event is destroyed below.
-        unsafe {
-            let event = sys::rd_kafka_queue_poll(self.queue, 0);
-            if event.is_null() {
-                if asked.elapsed() > REQUEST + Duration::from_secs(1) {
-                    self.asked = None;
-                }
-                return None;
-            }
-            let answer = self.read(event);
-            sys::rd_kafka_event_destroy(event);
-            if answer.is_none() {
-                // Kafka is away: ask again, once its client had time to find it.
+        let Some(answer) = self.queue.poll(Duration::ZERO) else {
+            if asked.elapsed() > REQUEST + Duration::from_secs(1) {
                 self.asked = None;
-                std::thread::sleep(Duration::from_millis(20));
             }
-            answer
+            return None;
+        };
+        let known = self.read(&answer);
+        if known.is_none() {
+            // Kafka is away: ask again, once its client had time to find it.
+            self.asked = None;
+            std::thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    /// The cluster's id, once a broker has told it.
-    fn cluster(&self) -> Option<String> {
-        // SAFETY: a live client; the text is ours to free.
-        unsafe {
-            let id = sys::bindings::rd_kafka_clusterid(self.client, 20);
-            if id.is_null() {
-                return None;
-            }
-            let text = native::text(id);
-            sys::bindings::rd_kafka_mem_free(self.client, id.cast());
-            Some(text)
-        }
+        known
     }
 
     /// The mock cluster has no admin API, but it is in this process.
@@ -109,100 +92,105 @@ impl Lookup {
     }
 
     fn ask(&self) {
-        // SAFETY: every object made here is destroyed here; the request copies what it needs.
+        let name = native::c_string(&self.topic);
+        if self.config.auto_create_topics {
+            let kind = Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+            self.create(&name, &Options::new(self.client, kind, REQUEST));
+            return;
+        }
+        let kind = Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = Options::new(self.client, kind, REQUEST);
+        let mut names = [name.as_ptr()];
+        // SAFETY: the collection is ours; the request copies what it needs.
         unsafe {
-            let kind = if self.config.auto_create_topics {
-                sys::bindings::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS
-            } else {
-                sys::bindings::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS
-            };
-            let options = sys::rd_kafka_AdminOptions_new(self.client, kind);
-            let mut reason = [0 as c_char; 256];
-            let bound = i32::try_from(REQUEST.as_millis()).unwrap_or(5000);
-            sys::rd_kafka_AdminOptions_set_request_timeout(
-                options,
-                bound,
-                reason.as_mut_ptr(),
-                reason.len(),
+            let topics =
+                sys::bindings::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+            sys::bindings::rd_kafka_DescribeTopics(
+                self.client,
+                topics,
+                options.raw(),
+                self.queue.raw(),
             );
-            let name = native::c_string(&self.topic);
-            if self.config.auto_create_topics {
-                self.create(&name, options);
-            } else {
-                let mut names = [name.as_ptr()];
-                let topics =
-                    sys::bindings::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
-                sys::bindings::rd_kafka_DescribeTopics(self.client, topics, options, self.queue);
-                sys::bindings::rd_kafka_TopicCollection_destroy(topics);
-            }
-            sys::rd_kafka_AdminOptions_destroy(options);
+            sys::bindings::rd_kafka_TopicCollection_destroy(topics);
         }
     }
 
-    unsafe fn create(&self, name: &std::ffi::CStr, options: *const sys::rd_kafka_AdminOptions_t) {
+    fn create(&self, name: &std::ffi::CStr, options: &Options) {
         let spec = self.config.topics.spec_for_topic(&self.topic);
         // -1 leaves it to the broker's own defaults (Kafka 2.4 and later).
         let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(-1);
         let replication = spec.and_then(|spec| spec.replication).unwrap_or(-1);
         let mut reason = [0 as c_char; 256];
-        let new = sys::rd_kafka_NewTopic_new(
-            name.as_ptr(),
-            partitions,
-            replication,
-            reason.as_mut_ptr(),
-            reason.len(),
-        );
-        if new.is_null() {
-            process::current().log.say(
-                Level::Error,
-                format!(
-                    "Topic \"{}\" cannot be created: {}.",
-                    self.topic,
-                    native::text(reason.as_ptr())
-                ),
+        // SAFETY: the topic is ours until it is destroyed; the request copies what it needs.
+        unsafe {
+            let new = sys::rd_kafka_NewTopic_new(
+                name.as_ptr(),
+                partitions,
+                replication,
+                reason.as_mut_ptr(),
+                reason.len(),
             );
-            return;
+            if new.is_null() {
+                process::current().log.say(
+                    Level::Error,
+                    format!(
+                        "Topic \"{}\" cannot be created: {}.",
+                        self.topic,
+                        native::text(reason.as_ptr())
+                    ),
+                );
+                return;
+            }
+            if let Some(retention) = spec.and_then(|spec| spec.retention_ms) {
+                let value = native::c_string(&retention.to_string());
+                sys::rd_kafka_NewTopic_set_config(new, c"retention.ms".as_ptr(), value.as_ptr());
+            }
+            let mut list = [new];
+            sys::rd_kafka_CreateTopics(
+                self.client,
+                list.as_mut_ptr(),
+                1,
+                options.raw(),
+                self.queue.raw(),
+            );
+            sys::rd_kafka_NewTopic_destroy(new);
         }
-        if let Some(retention) = spec.and_then(|spec| spec.retention_ms) {
-            let value = native::c_string(&retention.to_string());
-            sys::rd_kafka_NewTopic_set_config(new, c"retention.ms".as_ptr(), value.as_ptr());
-        }
-        let mut list = [new];
-        sys::rd_kafka_CreateTopics(self.client, list.as_mut_ptr(), 1, options, self.queue);
-        sys::rd_kafka_NewTopic_destroy(new);
     }
 
     /// What the answer says; `None` to ask again.
-    unsafe fn read(&self, event: *mut sys::rd_kafka_event_t) -> Option<Readiness> {
-        let code = sys::rd_kafka_event_error(event);
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return self.judge(code, &native::text(sys::rd_kafka_event_error_string(event)));
+    fn read(&self, answer: &Answer) -> Option<Readiness> {
+        if let Some((code, reason)) = answer.error() {
+            return self.judge(code, &reason);
         }
+        let event = answer.raw();
         let mut count = 0usize;
-        if self.config.auto_create_topics {
-            let result = sys::rd_kafka_event_CreateTopics_result(event);
-            let topics = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
-            if count == 0 {
-                return Some(Readiness::Ready);
+        // SAFETY: what is read lives as long as the answer.
+        unsafe {
+            if self.config.auto_create_topics {
+                let result = sys::rd_kafka_event_CreateTopics_result(event);
+                let topics = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
+                if count == 0 {
+                    return Some(Readiness::Ready);
+                }
+                let code = sys::rd_kafka_topic_result_error(*topics);
+                self.judge(
+                    code,
+                    &native::text(sys::rd_kafka_topic_result_error_string(*topics)),
+                )
+            } else {
+                let result = sys::bindings::rd_kafka_event_DescribeTopics_result(event);
+                let topics =
+                    sys::bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+                if count == 0 {
+                    return Some(Readiness::Missing(Instant::now()));
+                }
+                let error = sys::bindings::rd_kafka_TopicDescription_error(*topics);
+                if error.is_null() {
+                    return Some(Readiness::Ready);
+                }
+                let code = sys::rd_kafka_error_code(error);
+                self.judge(code, &native::text(sys::rd_kafka_error_string(error)))
             }
-            let code = sys::rd_kafka_topic_result_error(*topics);
-            self.judge(
-                code,
-                &native::text(sys::rd_kafka_topic_result_error_string(*topics)),
-            )
-        } else {
-            let result = sys::bindings::rd_kafka_event_DescribeTopics_result(event);
-            let topics =
-                sys::bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-            if count == 0 {
-                return Some(Readiness::Missing(Instant::now()));
-            }
-            let error = sys::bindings::rd_kafka_TopicDescription_error(*topics);
-            if error.is_null() {
-                return Some(Readiness::Ready);
-            }
-            let code = sys::rd_kafka_error_code(error);
-            self.judge(code, &native::text(sys::rd_kafka_error_string(error)))
         }
     }
 
@@ -227,12 +215,5 @@ impl Lookup {
                 Some(Readiness::Ready)
             }
         }
-    }
-}
-
-impl Drop for Lookup {
-    fn drop(&mut self) {
-        // SAFETY: ours.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue) };
     }
 }

@@ -48,11 +48,14 @@ impl Clients {
         let now = table.clock;
         if let Some(entry) = table.entries.iter_mut().find(|entry| entry.key == key) {
             entry.used = now;
-            if entry.producer.is_given_up() {
-                let next = Producer::start(Arc::clone(config))?;
-                std::mem::replace(&mut entry.producer, next).hand_over_counts();
+            if !entry.producer.is_given_up() {
+                return Ok(Arc::clone(&entry.producer));
             }
-            return Ok(Arc::clone(&entry.producer));
+            let next = Producer::start(Arc::clone(config))?;
+            let old = std::mem::replace(&mut entry.producer, Arc::clone(&next));
+            // Until its messages have moved on to the next one somebody may still have to wait for them.
+            table.see_off(old)?;
+            return Ok(next);
         }
         let producer = Producer::start(Arc::clone(config))?;
         if table.entries.len() == MOST_CLIENTS {
@@ -82,6 +85,12 @@ impl Clients {
 
     /// Closes them all: each has its own `shutdown_flush_ms`, counted from now.
     pub fn close(&self) {
+        let started = Instant::now();
+        // One that is given up meanwhile makes another for what it could not send.
+        while self.close_those_there(started) {}
+    }
+
+    fn close_those_there(&self, started: Instant) -> bool {
         let (entries, retiring) = {
             let mut table = self.table.lock();
             (
@@ -89,7 +98,7 @@ impl Clients {
                 std::mem::take(&mut table.retiring),
             )
         };
-        let started = Instant::now();
+        let any = !entries.is_empty() || !retiring.is_empty();
         for entry in entries {
             let bound = Duration::from_millis(entry.producer.config().shutdown_flush_ms);
             entry.producer.close(started + bound);
@@ -104,6 +113,7 @@ impl Clients {
             }
             producer.hand_over_counts();
         }
+        any
     }
 }
 
@@ -126,6 +136,15 @@ impl Table {
         };
         let producer = self.entries.swap_remove(oldest).producer;
         producer.retired.store(true, Ordering::Release);
+        self.see_off(producer)
+    }
+
+    /// Closes a client that gave way, in a thread of its own; one made before a fork is the parent's.
+    fn see_off(&mut self, producer: Arc<Producer>) -> Result<()> {
+        if producer.is_inherited() {
+            producer.hand_over_counts();
+            return Ok(());
+        }
         let retiring = Arc::clone(&producer);
         let thread = process::spawn("rt-retiring", move || {
             let bound = Duration::from_millis(retiring.config().shutdown_flush_ms);

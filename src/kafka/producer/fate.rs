@@ -31,7 +31,7 @@ pub fn keep_or_report(producer: &Producer, reports: Vec<Undelivered>) {
     let fates = fates(producer, &reports);
     let kept = fates
         .iter()
-        .filter(|fate| matches!(fate, Fate::Kept))
+        .filter(|fate| matches!(fate, Fate::Kept | Fate::InJournal))
         .count();
     process
         .counters
@@ -39,7 +39,7 @@ pub fn keep_or_report(producer: &Producer, reports: Vec<Undelivered>) {
         .fetch_add(kept as u64, Ordering::Relaxed);
     for (report, fate) in reports.into_iter().zip(fates) {
         let place = match &fate {
-            Fate::Kept => "; kept in the spool",
+            Fate::Kept | Fate::InJournal => "; kept in the spool",
             Fate::NoSpool => "",
             Fate::Refused(why) => why,
         };
@@ -49,7 +49,7 @@ pub fn keep_or_report(producer: &Producer, reports: Vec<Undelivered>) {
             id: report.record.id,
             topic: report.record.topic,
         };
-        if !matches!(fate, Fate::Kept) {
+        if !matches!(fate, Fate::Kept | Fate::InJournal) {
             process.log.say(
                 Level::Error,
                 format!(
@@ -64,13 +64,19 @@ pub fn keep_or_report(producer: &Producer, reports: Vec<Undelivered>) {
             *producer.last_error.lock() = Some(failed.reason.clone());
             producer.failures.add(failed);
         }
-        producer.flight.settle(report.opaque);
+        if matches!(fate, Fate::InJournal) {
+            producer.flight.keep(report.opaque);
+        } else {
+            producer.flight.settle(report.opaque);
+        }
     }
 }
 
 /// What became of an undelivered message.
 enum Fate {
     Kept,
+    /// It was written down before it was sent, and stays there.
+    InJournal,
     NoSpool,
     Refused(String),
 }
@@ -95,6 +101,8 @@ fn fates(producer: &Producer, reports: &[Undelivered]) -> Vec<Fate> {
         .map(|place| {
             if place < kept {
                 Fate::Kept
+            } else if producer.flight.journal.is_some() {
+                Fate::InJournal
             } else {
                 Fate::Refused(why.clone())
             }

@@ -11,6 +11,7 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::process::Counters;
+use crate::spool::Journal;
 
 /// Power of two: so many of the latest messages are remembered by name.
 const REMEMBERED: usize = 4096;
@@ -58,11 +59,13 @@ pub struct Flight {
     pub replayed: AtomicU64,
     /// Set by every acknowledgement: a broker answers.
     pub answered: AtomicBool,
+    /// With `spool_when: always`: the messages on their way, on disk.
+    pub journal: Option<Journal>,
     counters: &'static Counters,
 }
 
 impl Flight {
-    pub fn new(counters: &'static Counters) -> Self {
+    pub fn new(counters: &'static Counters, journal: Option<Journal>) -> Self {
         Self {
             departures: Departures::default(),
             arrivals: Arrivals::default(),
@@ -70,6 +73,7 @@ impl Flight {
             acknowledged: (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect(),
             replayed: AtomicU64::new(0),
             answered: AtomicBool::new(false),
+            journal,
             counters,
         }
     }
@@ -127,6 +131,22 @@ impl Flight {
     /// Ends a journey: acknowledged, failed and reported, or not accepted at all.
     pub fn settle(&self, opaque: u64) {
         let sequence = opaque & SEQUENCE;
+        if let Some(journal) = &self.journal {
+            journal.done(sequence);
+        }
+        self.ended(sequence);
+    }
+
+    /// Ends the journey of a message that was not delivered and is nowhere but in the journal.
+    pub fn keep(&self, opaque: u64) {
+        let sequence = opaque & SEQUENCE;
+        if let Some(journal) = &self.journal {
+            journal.keep(sequence);
+        }
+        self.ended(sequence);
+    }
+
+    fn ended(&self, sequence: u64) {
         self.acknowledged[place(sequence)].store(sequence, Ordering::Relaxed);
         self.arrivals.settled.fetch_add(1, Ordering::Release);
     }
@@ -224,7 +244,7 @@ mod tests {
     use super::{Counters, Flight, REMEMBERED};
 
     fn flight() -> Flight {
-        Flight::new(Box::leak(Box::new(Counters::default())))
+        Flight::new(Box::leak(Box::new(Counters::default())), None)
     }
 
     #[test]

@@ -42,7 +42,16 @@ impl Producer {
     /// # Errors
     /// Delivery, naming each message that failed or is still on its way.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
-        let settled = self.settle(Instant::now() + timeout);
+        self.flush_within(timeout, timeout)
+    }
+
+    /// The same with the rest of a time that the caller has begun to wait.
+    ///
+    /// # Errors
+    /// See [`Producer::flush`].
+    pub fn flush_within(&self, rest: Duration, timeout: Duration) -> Result<()> {
+        let settled = self.settle(Instant::now() + rest);
+        self.tidy_journal(true);
         let (mut failed, mut count) = self.failures.take();
         if !settled {
             let left = self.waiting();
@@ -67,21 +76,13 @@ impl Producer {
         if count == 0 {
             return Ok(());
         }
-        let first = failed.first().map_or_else(String::new, |first| {
-            format!(
-                " The first: {} for topic \"{}\" ({}).",
-                first.id, first.topic, first.reason
-            )
-        });
         let advice = if self.is_reachable() {
             String::new()
         } else {
             format!(" Is Kafka running at {}?", self.config.brokers)
         };
-        Err(Error::delivery(
-            format!("{count} message(s) were not delivered.{first}{advice}"),
-            failed,
-        ))
+        let sentence = format!("{count} message(s) were not delivered.");
+        Err(Error::undelivered(&sentence, failed).and(&advice))
     }
 
     /// The flush at the end of a request: bounded, and skipped after one that timed out until a broker answers again. With a
@@ -99,6 +100,7 @@ impl Producer {
             bound
         };
         if self.settle(Instant::now() + bound) {
+            self.tidy_journal(false);
             return;
         }
         if !self.suspended.swap(true, Ordering::AcqRel) {
@@ -167,5 +169,6 @@ impl Producer {
                 "The delivery thread ended with a panic; messages may not have been reported.",
             );
         }
+        self.release_journal();
     }
 }

@@ -11,6 +11,7 @@ mod poller;
 mod replay;
 mod send;
 mod topics;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ use self::topics::{Readiness, Room, Topics};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process;
-use crate::spool::{Spool, SpoolKey};
+use crate::spool::{Journal, Spool, SpoolKey};
 
 /// Messages that may wait for their topic to be looked up or created.
 const ROOM: usize = 100_000;
@@ -136,7 +137,8 @@ impl Producer {
             }
             _ => None,
         };
-        let flight = Box::new(Flight::new(&process::current().counters));
+        let journal = (spool.is_some() && config.spool_always).then(Journal::default);
+        let flight = Box::new(Flight::new(&process::current().counters, journal));
         let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
         // SAFETY: the client was just made, and the boxed flight log is dropped after it.
         if !unsafe { flight.attach(client) } {
@@ -207,46 +209,48 @@ impl Producer {
     /// that was given up (fetch another and send again).
     #[inline]
     pub fn send(&self, message: &Outgoing<'_>) -> Result<()> {
-        let code = self.enqueue(message);
+        let code = self.enqueue(message)?;
         if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             self.refused(message, code)?;
         }
         Ok(())
     }
 
-    fn enqueue(&self, message: &Outgoing<'_>) -> Code {
+    fn enqueue(&self, message: &Outgoing<'_>) -> Result<Code> {
         let mut topics = self.topics.lock();
         let topic = topics.get(message.topic);
         match topic.readiness {
             Readiness::Ready => {
                 let sequence = self.flight.depart(message.id, topic.number);
+                self.write_down(message, sequence)?;
                 let handle = topics.handle(message.topic);
                 // SAFETY: the handle is alive while the table is locked.
                 let code = unsafe { produce(self.client, handle, message, sequence) };
                 if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                     self.flight.accepted(message.size());
                 } else {
-                    self.flight.settle(sequence);
+                    self.take_back(sequence);
                 }
                 if !self.flight.answered.load(Ordering::Relaxed) {
                     poller::wake(self);
                 }
-                code
+                Ok(code)
             }
             Readiness::Missing(since) if since.elapsed() < Topics::FORGET_MISSING => {
-                Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                Ok(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
             }
             Readiness::Missing(_) | Readiness::Unknown => {
                 topic.readiness = Readiness::Unknown;
                 // The table stays locked, so that nobody finds the topic ready while this message is still entering.
                 let sequence = self.flight.depart(message.id, topic.number);
+                self.write_down(message, sequence)?;
                 if !self.room.lock().enter(message, sequence, ROOM) {
-                    self.flight.settle(sequence);
-                    return Code::RD_KAFKA_RESP_ERR__QUEUE_FULL;
+                    self.take_back(sequence);
+                    return Ok(Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
                 }
                 self.flight.accepted(message.size());
                 poller::wake(self);
-                Code::RD_KAFKA_RESP_ERR_NO_ERROR
+                Ok(Code::RD_KAFKA_RESP_ERR_NO_ERROR)
             }
         }
     }
@@ -258,7 +262,7 @@ impl Producer {
         let mut code = first;
         while code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL && started.elapsed() < bound {
             std::thread::sleep(Duration::from_millis(1));
-            code = self.enqueue(message);
+            code = self.enqueue(message)?;
         }
         if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
@@ -362,15 +366,7 @@ impl Producer {
         if self.down.load(Ordering::Acquire) {
             return false;
         }
-        // SAFETY: a live client; the id is ours to free and only there once a broker has sent its metadata.
-        unsafe {
-            let id = sys::bindings::rd_kafka_clusterid(self.client, 0);
-            let known = !id.is_null();
-            if known {
-                sys::bindings::rd_kafka_mem_free(self.client, id.cast());
-            }
-            known
-        }
+        native::cluster_id(self.client, Duration::ZERO).is_some()
     }
 
     /// The last thing Kafka complained about.

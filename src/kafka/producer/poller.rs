@@ -28,6 +28,8 @@ use crate::spool::SpoolRecord;
 const IDLE_MS: i32 = 250;
 /// And while a lookup or a replay is under way.
 const BUSY_MS: i32 = 5;
+/// While messages are written down before they are sent: what is acknowledged is noted this often.
+const JOURNAL_MS: i32 = 50;
 /// For this long a new client is helped to its first acknowledgement.
 const HASTE: Duration = Duration::from_secs(2);
 /// How often a Kafka that is away is asked for.
@@ -53,7 +55,7 @@ struct Poller<'a> {
     lookup: Option<Lookup>,
     replay: Replay,
     /// Messages of a client that was given up, for its successor.
-    homeless: Vec<SpoolRecord>,
+    homeless: Vec<Undelivered>,
     started: Instant,
     probed: Option<Instant>,
 }
@@ -79,6 +81,7 @@ impl<'a> Poller<'a> {
             let wait = match (self.hastens(), self.is_busy()) {
                 (true, _) => 1,
                 (_, true) => BUSY_MS,
+                _ if self.producer.keeps_journal() => JOURNAL_MS,
                 _ => IDLE_MS,
             };
             // SAFETY: the queue and its events are used by this thread alone.
@@ -114,6 +117,9 @@ impl<'a> Poller<'a> {
             self.probe();
             self.serve_room();
             self.replay.step(self.producer);
+            if self.producer.keeps_journal() {
+                self.producer.tidy_journal(false);
+            }
         }
         // SAFETY: got above.
         unsafe { sys::rd_kafka_queue_destroy(queue) };
@@ -284,8 +290,7 @@ impl<'a> Poller<'a> {
                 report.record.id = producer.flight.id_of(report.opaque).unwrap_or_default();
             }
             if given_up && !producer.transactional && !native::is_permanent(report.code) {
-                producer.flight.settle(report.opaque);
-                self.homeless.push(report.record);
+                self.homeless.push(report);
             } else {
                 lost.push(report);
             }
@@ -344,37 +349,27 @@ impl<'a> Poller<'a> {
         keep_or_report(producer, failed);
     }
 
-    /// Hands the messages of a given-up client to its successor, or to the spool.
+    /// Hands the messages of a given-up client to its successor, or to the spool. Until then they count as on their way: nobody
+    /// who waits for them may be told that they have arrived.
     fn move_house(&mut self) {
         let producer = self.producer;
         let next = process::current().clients.get(&producer.config);
         let mut lost = Vec::new();
-        for record in self.homeless.drain(..) {
-            let sent = next.as_ref().map_err(Clone::clone).and_then(|next| {
-                let id = record.id.clone();
-                next.send(&Outgoing {
-                    id: &id,
-                    ..outgoing(&record)
-                })
-            });
-            if let Err(error) = sent {
-                lost.push((record, error));
+        for mut report in self.homeless.drain(..) {
+            let sent = next
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|next| next.send(&outgoing(&report.record)));
+            match sent {
+                Ok(()) => producer.flight.settle(report.opaque),
+                Err(error) => {
+                    error.message().clone_into(&mut report.record.reason);
+                    report.code = Code::RD_KAFKA_RESP_ERR__FATAL;
+                    lost.push(report);
+                }
             }
         }
-        for (record, error) in lost {
-            let report = Undelivered {
-                record: SpoolRecord {
-                    reason: error.message().to_owned(),
-                    ..record
-                },
-                code: Code::RD_KAFKA_RESP_ERR__FATAL,
-                opaque: {
-                    let _sending = producer.topics.lock();
-                    producer.flight.depart("", 0)
-                },
-            };
-            keep_or_report(producer, vec![report]);
-        }
+        keep_or_report(producer, lost);
     }
 }
 

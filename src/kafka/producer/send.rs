@@ -9,6 +9,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use super::delivery::Header;
 use super::flight::PINNED;
 use crate::kafka::native::take_error;
+use crate::spool::SpoolRecord;
 
 /// A message to send. Everything is borrowed: librdkafka copies it into its queue.
 #[derive(Clone, Copy)]
@@ -30,6 +31,20 @@ pub struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
+    /// As it is kept: whole, and its own.
+    pub(super) fn record(&self, reason: &str) -> SpoolRecord {
+        SpoolRecord {
+            id: self.id.to_owned(),
+            topic: self.topic.to_owned(),
+            partition: self.partition,
+            key: self.key.map(<[u8]>::to_vec),
+            value: self.value.map(<[u8]>::to_vec),
+            headers: self.headers.to_vec(),
+            timestamp_ms: self.timestamp_ms,
+            reason: reason.to_owned(),
+        }
+    }
+
     /// Key and value in bytes.
     pub(super) fn size(&self) -> usize {
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)

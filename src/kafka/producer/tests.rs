@@ -8,37 +8,17 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::clients::Clients;
 use super::{Outgoing, Producer};
-use crate::config::{BrokerConfig, Environment, Layers, Value};
+use crate::config::{testing, BrokerConfig, Value};
 use crate::error::Kind;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::embedded::Embedded;
 use crate::process;
 use crate::topic::TopicFilter;
 
-struct Bare;
-
-impl Environment for Bare {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn ini(&self, _: &str) -> Option<String> {
-        None
-    }
-}
-
 fn config(brokers: &str, more: &[(&str, Value)]) -> Arc<BrokerConfig> {
-    let mut map = vec![("brokers".to_owned(), Value::from(brokers))];
-    map.extend(
-        more.iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone())),
-    );
-    let layers = Layers {
-        constructor: Some(&Value::Map(map)),
-        configured: None,
-        env: &Bare,
-    };
-    Arc::new(BrokerConfig::resolve(None, &layers).expect("a valid configuration"))
+    let mut settings = vec![("brokers", Value::from(brokers))];
+    settings.extend_from_slice(more);
+    testing::config(&settings)
 }
 
 fn message<'a>(id: &'a str, topic: &'a str, value: &'a [u8]) -> Outgoing<'a> {

@@ -216,16 +216,7 @@ impl Room {
             return false;
         }
         self.count += 1;
-        let record = SpoolRecord {
-            id: message.id.to_owned(),
-            topic: message.topic.to_owned(),
-            partition: message.partition,
-            key: message.key.map(<[u8]>::to_vec),
-            value: message.value.map(<[u8]>::to_vec),
-            headers: message.headers.to_vec(),
-            timestamp_ms: message.timestamp_ms,
-            reason: String::new(),
-        };
+        let record = message.record("");
         self.guests
             .entry(message.topic.to_owned())
             .or_default()

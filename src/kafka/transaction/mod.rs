@@ -2,6 +2,9 @@
 //! at all. The worker's producer has a name of its own in Kafka; whoever takes the same name fences the one before.
 #![allow(unsafe_code)]
 
+mod consumer;
+mod open;
+mod refusal;
 mod slot;
 
 use std::cell::{Cell, RefCell};
@@ -10,117 +13,44 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
+pub use self::consumer::TransactionalConsumer;
+pub use self::open::{forget, open_for, set_aside};
+
+use self::refusal::{insist, Refusal};
 use self::slot::Slot;
-use super::consumer::Consumer;
 use super::native;
 use super::producer::Producer;
 use crate::clock;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Kind, Result};
-use crate::worker::{Ending, StopSignal, Transactions};
+use crate::log::Level;
+use crate::process;
 
 /// What librdkafka takes where nothing is configured, in ms.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 /// One question to Kafka; between two of them signals are looked at.
 const SLICE: Duration = Duration::from_millis(500);
+/// Clients that end one after the other, with nothing committed in between, before the worker is given up.
+const MOST_CLIENTS: u32 = 10;
 
 /// The transactional producer of one worker.
 pub struct Transaction {
     config: Arc<BrokerConfig>,
     producer: RefCell<Arc<Producer>>,
-    id: String,
+    /// Its name in Kafka.
+    id: RefCell<String>,
     timeout: Duration,
-    /// Held as long as the name made of it is used.
-    _slot: Option<Slot>,
+    /// Held as long as the name made of it is used; `None` where the name was given to us.
+    slot: RefCell<Option<Slot>>,
     ready: Cell<bool>,
     /// Kafka has still to be told that the last one is taken back.
     to_abort: Cell<bool>,
-}
-
-thread_local! {
-    /// The transaction that is open, and where.
-    static OPEN: RefCell<Option<(Arc<BrokerConfig>, Arc<Producer>)>> = const { RefCell::new(None) };
-}
-
-/// The producer of the open transaction, for whatever a callback sends.
-///
-/// # Errors
-/// Configuration: it would go to another Kafka, which the transaction cannot reach.
-pub fn open_for(config: &BrokerConfig) -> Result<Option<Arc<Producer>>> {
-    OPEN.with(|open| {
-        let open = open.borrow();
-        let Some((ours, producer)) = open.as_ref() else {
-            return Ok(None);
-        };
-        if addresses(&ours.brokers) != addresses(&config.brokers) {
-            return Err(Error::configuration(format!(
-                "A callback of an exactly-once consumer of {} cannot send to {}: the transaction would not cover it. Send \
-                 within the same Kafka, or consume with delivery at-least-once.",
-                ours.brokers, config.brokers
-            )));
-        }
-        Ok(Some(Arc::clone(producer)))
-    })
-}
-
-/// No transaction is open: a fatal error ended the callback that had one.
-pub fn forget() {
-    OPEN.with(|open| open.borrow_mut().take());
-}
-
-fn addresses(brokers: &str) -> Vec<&str> {
-    let mut all: Vec<&str> = brokers.split(',').map(str::trim).collect();
-    all.sort_unstable();
-    all
-}
-
-/// What Kafka answered where something went wrong.
-struct Refusal {
-    code: Code,
-    reason: String,
-    fatal: bool,
-    retriable: bool,
-}
-
-unsafe fn refusal(error: *mut sys::rd_kafka_error_t) -> Option<Refusal> {
-    if error.is_null() {
-        return None;
-    }
-    let fatal = sys::bindings::rd_kafka_error_is_fatal(error) != 0;
-    let retriable = sys::bindings::rd_kafka_error_is_retriable(error) != 0;
-    let (code, reason) = native::take_error(error)?;
-    Some(Refusal {
-        code,
-        reason,
-        fatal,
-        retriable,
-    })
-}
-
-/// Asks again until Kafka answers, the time is up or the process is asked to end.
-fn insist(
-    until: Instant,
-    ask: impl Fn(i32) -> *mut sys::rd_kafka_error_t,
-) -> std::result::Result<(), Refusal> {
-    let mut until = until;
-    loop {
-        if StopSignal::is_signalled() {
-            clock::hurry();
-            until = until.min(Instant::now() + clock::bounded(Duration::from_secs(3)));
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        let wait = i32::try_from(left.min(SLICE).as_millis().max(1)).unwrap_or(500);
-        // SAFETY: an error object of librdkafka's, or none.
-        let Some(refusal) = (unsafe { refusal(ask(wait)) }) else {
-            return Ok(());
-        };
-        let waits = refusal.retriable || refusal.code == Code::RD_KAFKA_RESP_ERR__TIMED_OUT;
-        if refusal.fatal || !waits || Instant::now() >= until {
-            return Err(refusal);
-        }
-    }
+    /// The client is of no use any more, and since the last commit so many were not.
+    ended: Cell<bool>,
+    replaced: Cell<u32>,
+    /// Whether the last commit counts is not known.
+    unsure: Cell<bool>,
 }
 
 impl Transaction {
@@ -144,11 +74,14 @@ impl Transaction {
         Ok(Self {
             config: Arc::clone(config),
             producer: RefCell::new(producer),
-            id,
+            id: RefCell::new(id),
             timeout: Duration::from_millis(timeout),
-            _slot: slot,
+            slot: RefCell::new(slot),
             ready: Cell::new(false),
             to_abort: Cell::new(false),
+            ended: Cell::new(false),
+            replaced: Cell::new(0),
+            unsure: Cell::new(false),
         })
     }
 
@@ -156,27 +89,70 @@ impl Transaction {
         Arc::clone(&self.producer.borrow())
     }
 
-    /// Another client under the same name, which makes Kafka forget whatever the one before had open.
-    fn renew(&self) -> Result<()> {
-        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(DEFAULT_TIMEOUT_MS);
-        let next = Producer::start_transactional(Arc::clone(&self.config), &self.id, timeout)?;
-        let old = self.producer.replace(next);
-        old.aborting.store(true, Ordering::Release);
-        old.close(Instant::now() + clock::bounded(Duration::from_secs(2)));
-        self.ready.set(false);
+    /// True once Kafka knows the client by its name.
+    fn is_ready(&self) -> bool {
+        self.ready.get() && !self.ended.get()
+    }
+
+    /// The client is of no use any more: what it has open is taken back, and another one begins anew from the group's offsets.
+    /// Fenced under a name of our own, the worker was away for longer than its transaction may take, and goes on under the
+    /// next free name. One whose name was given to it must not: another worker may be using it.
+    ///
+    /// # Errors
+    /// Kafka refuses for good.
+    fn replace(&self, doing: &str, refusal: &Refusal) -> Result<()> {
+        let producer = self.producer();
+        producer.aborting.store(true, Ordering::Release);
         self.to_abort.set(false);
+        self.unsure.set(true);
+        self.ended.set(true);
+        self.replaced.set(self.replaced.get() + 1);
+        let is_ours = self.slot.borrow().is_some();
+        if (refusal.is_fenced() && !is_ours)
+            || native::is_permanent(refusal.code)
+            || self.replaced.get() > MOST_CLIENTS
+        {
+            return Err(self.fatal(doing, refusal));
+        }
+        if refusal.is_fenced() {
+            // Taken while the old one is held, so that it is another.
+            let next = Slot::take(&self.config)?;
+            *self.id.borrow_mut() = next.name(&self.config);
+            self.slot.replace(Some(next));
+        }
+        process::current().log.say(
+            Level::Warning,
+            format!(
+                "{doing} ({}). It is taken back, and this worker goes on as \"{}\" from the group's offsets.",
+                refusal.reason,
+                self.id.borrow()
+            ),
+        );
         Ok(())
     }
 
-    /// Its name in Kafka.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
+    /// Another client in the place of one that has ended.
+    fn renew(&self) -> Result<()> {
+        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(DEFAULT_TIMEOUT_MS);
+        let id = self.id.borrow().clone();
+        let next = Producer::start_transactional(Arc::clone(&self.config), &id, timeout)?;
+        let old = self.producer.replace(next);
+        old.aborting.store(true, Ordering::Release);
+        // Nothing of it is wanted any more, so nothing is waited for.
+        old.close(Instant::now());
+        self.ready.set(false);
+        self.ended.set(false);
+        Ok(())
+    }
+
+    /// A transaction is committed.
+    fn committed(&self) {
+        self.to_abort.set(false);
+        self.replaced.set(0);
     }
 
     /// Takes back what is open and ends the client. Bounded by about three seconds.
     pub fn close(&self) {
-        forget();
         if self.to_abort.get() {
             // Without an answer Kafka takes it back itself, after the transaction's timeout.
             drop(self.try_abort(Instant::now() + clock::bounded(Duration::from_secs(1))));
@@ -187,26 +163,26 @@ impl Transaction {
     }
 
     fn fatal(&self, doing: &str, refusal: &Refusal) -> Error {
-        let brokers = &self.config.brokers;
-        if refusal.code == Code::RD_KAFKA_RESP_ERR__FENCED {
+        let (brokers, id) = (&self.config.brokers, self.id.borrow());
+        if refusal.is_fenced() {
             return Error::new(
                 Kind::Delivery,
                 format!(
-                    "{doing} \"{}\": this worker is fenced, so nothing of the open transaction is delivered. Another one has taken its \
+                    "{doing} \"{id}\": this worker is fenced, so nothing of the open transaction is delivered. Another one has taken its \
                      transactional_id, or it was away for longer than transaction.timeout.ms. Start it again; give each worker an id \
-                     of its own, or leave transactional_id out.",
-                    self.id
+                     of its own, or leave transactional_id out."
                 ),
             );
         }
         native::to_error(
             refusal.code,
-            &format!("{doing} \"{}\"", self.id),
+            &format!("{doing} \"{id}\""),
             &refusal.reason,
             brokers,
         )
     }
 
+    /// Tells Kafka that what is open is taken back; false where it does not answer, or another client has to be made first.
     fn try_abort(&self, until: Instant) -> Result<bool> {
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
@@ -225,27 +201,30 @@ impl Transaction {
                 self.to_abort.set(false);
                 Ok(true)
             }
-            Err(refusal) if refusal.fatal && refusal.code == Code::RD_KAFKA_RESP_ERR__FENCED => {
-                Err(self.fatal("Kafka refuses transaction", &refusal))
-            }
-            Err(refusal) if refusal.fatal => self.renew().map(|()| true),
-            Err(_) => Ok(false),
+            Err(refusal) if refusal.waits() => Ok(false),
+            Err(refusal) => self
+                .replace("Kafka refuses to take back transaction", &refusal)
+                .map(|()| false),
         }
     }
 
     fn init(&self) -> Result<bool> {
+        if self.ended.get() {
+            self.renew()?;
+        }
         let client = self.producer().client();
         let wait = i32::try_from(SLICE.as_millis()).unwrap_or(500);
         // SAFETY: a live producer.
-        match unsafe { refusal(sys::bindings::rd_kafka_init_transactions(client, wait)) } {
+        match unsafe { Refusal::take(sys::bindings::rd_kafka_init_transactions(client, wait)) } {
             None => {
                 self.ready.set(true);
                 Ok(true)
             }
-            Some(refusal) if refusal.fatal || !refusal.retriable => {
-                Err(self.fatal("Kafka refuses transactions as", &refusal))
-            }
-            Some(_) => Ok(false),
+            Some(refusal) if refusal.waits() => Ok(false),
+            Some(refusal) if refusal.is_fenced() => self
+                .replace("Kafka refuses transactions as", &refusal)
+                .map(|()| false),
+            Some(refusal) => Err(self.fatal("Kafka refuses transactions as", &refusal)),
         }
     }
 }
@@ -257,143 +236,5 @@ impl Drop for Transaction {
             return;
         }
         self.close();
-    }
-}
-
-/// The transactions of a consumer that is running.
-pub struct TransactionalConsumer<'a> {
-    /// Reads.
-    pub consumer: &'a Consumer,
-    /// Writes.
-    pub transaction: &'a Transaction,
-}
-
-impl TransactionalConsumer<'_> {
-    fn send_offsets(
-        &self,
-        until: Instant,
-    ) -> std::result::Result<Option<native::Partitions>, Refusal> {
-        let offsets = self.consumer.offsets();
-        if offsets.elements().is_empty() {
-            return Ok(None);
-        }
-        let client = self.transaction.producer().client();
-        // SAFETY: both clients are alive; the list is copied, the metadata destroyed below.
-        unsafe {
-            let group = sys::bindings::rd_kafka_consumer_group_metadata(self.consumer.client());
-            let sent = insist(until, |wait| {
-                sys::bindings::rd_kafka_send_offsets_to_transaction(
-                    client,
-                    offsets.raw(),
-                    group,
-                    wait,
-                )
-            });
-            sys::bindings::rd_kafka_consumer_group_metadata_destroy(group);
-            sent?;
-        }
-        Ok(Some(offsets))
-    }
-
-    fn taken_back(&self, refusal: &Refusal) -> Result<Ending> {
-        if refusal.fatal {
-            let error = self
-                .transaction
-                .fatal("Kafka refuses to commit transaction", refusal);
-            self.consumer.rewind();
-            return Err(error);
-        }
-        self.abort()?;
-        Ok(Ending::Aborted(Error::new(
-            Kind::Connection,
-            format!("Kafka did not commit it: {}.", refusal.reason),
-        )))
-    }
-}
-
-impl Transactions for TransactionalConsumer<'_> {
-    fn prepare(&self) -> Result<bool> {
-        Ok(self.transaction.ready.get() || self.transaction.init()?)
-    }
-
-    fn begin(&self) -> Result<bool> {
-        let transaction = self.transaction;
-        if !self.prepare()? {
-            return Ok(false);
-        }
-        if transaction.to_abort.get() && !transaction.try_abort(Instant::now() + SLICE)? {
-            return Ok(false);
-        }
-        let client = transaction.producer().client();
-        // SAFETY: a live producer.
-        let refused = unsafe { refusal(sys::bindings::rd_kafka_begin_transaction(client)) };
-        if let Some(refusal) = refused {
-            return Err(transaction.fatal("Kafka's client cannot begin transaction", &refusal));
-        }
-        transaction.to_abort.set(true);
-        OPEN.with(|open| {
-            let config = Arc::clone(self.consumer.config());
-            *open.borrow_mut() = Some((config, transaction.producer()));
-        });
-        Ok(true)
-    }
-
-    fn commit(&self) -> Result<Ending> {
-        forget();
-        let transaction = self.transaction;
-        let until = Instant::now() + transaction.timeout;
-        let producer = transaction.producer();
-        while !producer.settle(Instant::now() + SLICE) {
-            if StopSignal::is_signalled() || Instant::now() >= until {
-                self.abort()?;
-                let reason = "what the callbacks sent was not acknowledged in time.";
-                return Ok(Ending::Aborted(Error::new(Kind::Connection, reason)));
-            }
-        }
-        let (failed, count) = producer.failures.take();
-        if count > 0 {
-            let first = failed.first().map_or_else(String::new, |first| {
-                format!(
-                    " The first: {} for topic \"{}\" ({}).",
-                    first.id, first.topic, first.reason
-                )
-            });
-            self.abort()?;
-            return Err(Error::delivery(
-                format!("What a callback sent was not delivered, so its transaction is taken back.{first}"),
-                failed,
-            ));
-        }
-        let offsets = match self.send_offsets(until) {
-            Ok(offsets) => offsets,
-            Err(refusal) => return self.taken_back(&refusal),
-        };
-        let client = transaction.producer().client();
-        // SAFETY: a live producer.
-        let committed = insist(until, |wait| unsafe {
-            sys::bindings::rd_kafka_commit_transaction(client, wait)
-        });
-        if let Err(refusal) = committed {
-            return self.taken_back(&refusal);
-        }
-        transaction.to_abort.set(false);
-        if let Some(offsets) = offsets {
-            self.consumer.committed_with(&offsets);
-        }
-        Ok(Ending::Committed)
-    }
-
-    fn abort(&self) -> Result<()> {
-        forget();
-        if StopSignal::is_signalled() {
-            clock::hurry();
-        }
-        self.consumer.rewind();
-        let until = Instant::now() + clock::bounded(Duration::from_secs(10));
-        self.transaction.try_abort(until).map(drop)
-    }
-
-    fn bound(&self) -> Duration {
-        self.transaction.timeout / 3
     }
 }

@@ -93,31 +93,15 @@ fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::Slot;
-    use crate::config::{BrokerConfig, Environment, Layers};
-
-    struct Bare;
-
-    impl Environment for Bare {
-        fn var(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn ini(&self, _: &str) -> Option<String> {
-            None
-        }
-    }
+    use crate::config::{testing, Value};
 
     #[test]
     fn each_worker_has_its_own_and_the_lowest_free_one() {
         let directory = std::env::temp_dir().join(format!("rt-slots-{}", std::process::id()));
-        let layers = Layers {
-            constructor: None,
-            configured: None,
-            env: &Bare,
-        };
-        let mut config = BrokerConfig::resolve(None, &layers).expect("the defaults");
-        config.spool = Some(directory.clone());
-        config.consumer_group = "orders".to_owned();
+        let config = testing::config(&[
+            ("spool", Value::from(directory.to_str().expect("a path"))),
+            ("consumer_group", Value::from("orders")),
+        ]);
         let first = Slot::take(&config).expect("a slot");
         let second = Slot::take(&config).expect("another");
         assert!(first.name(&config).ends_with("-orders-0"));

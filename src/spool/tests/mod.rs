@@ -4,6 +4,7 @@
 mod append;
 mod damage;
 mod full;
+mod journal;
 mod place;
 mod process;
 mod race;

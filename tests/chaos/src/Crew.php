@@ -94,7 +94,8 @@ final class Crew
         foreach ($this->leaving as $slot => $since) {
             if ($now - $since > self::OVERSLEPT + 2 * self::FAREWELL) {
                 $pid = $this->workers[$slot]->pid;
-                $this->violations['A worker did not end after SIGTERM'] ??= sprintf('process %d, %.0f s', $pid, $now - $since);
+                $this->violations['A worker did not end after SIGTERM']
+                    ??= sprintf('process %d, %.0f s', $pid, $now - $since);
                 $this->killed[$slot] = true;
                 unset($this->leaving[$slot]);
                 $this->workers[$slot]->signal(SIGKILL);
@@ -201,8 +202,9 @@ final class Crew
         $name = sprintf('%s/worker-%03d-%d', $this->job->directory, $this->started, $slot);
         // One of them takes lists.
         $style = $slot === 3 ? 'batch' : 'record';
+        $script = dirname(__DIR__) . '/worker.php';
         $this->workers[$slot] = new Process(
-            Process::php($this->extension, dirname(__DIR__) . '/worker.php', $this->job->toJson(), "$name.notes", $style),
+            Process::php($this->extension, $script, $this->job->toJson(), "$name.notes", $style),
             "$name.log"
         );
     }
@@ -232,6 +234,10 @@ final class Crew
         $signal = $worker->endedBy();
         if ($signal === SIGKILL && isset($this->killed[$slot])) {
             return 'ended by SIGKILL';
+        }
+        $notes = (string) file_get_contents(substr($worker->log, 0, -3) . 'notes');
+        if ($signal === SIGTERM && $asked !== null && !str_contains($notes, "\nA ")) {
+            return 'ended by SIGTERM before they consumed';
         }
         if ($signal !== null) {
             return $this->violation("crashed with signal $signal", $worker);

@@ -51,7 +51,7 @@ final class Fpm implements Part
         }
         $delivered = [];
         $reader = new Reader($this->cluster, $this->directory);
-        $record = static function (int $partition, int $at, string $headers, ?string $key, string $value) use (&$delivered) {
+        $record = static function (int $p, int $o, string $h, ?string $key, string $value) use (&$delivered) {
             $id = json_decode($value, true)['id'] ?? '';
             $delivered[$id] = ($delivered[$id] ?? 0) + 1;
         };

@@ -26,7 +26,8 @@ final class Judge
             'at-most-once' => $this->atMostOnce(),
             default => $this->exactlyOnce(),
         };
-        $this->report->holds('Records that are no number of this run', $this->ledger->foreign, $this->ledger->foreign === 0);
+        $foreign = $this->ledger->foreign;
+        $this->report->holds('Records that are no number of this run', $foreign, $foreign === 0);
     }
 
     /** The producer's own promise: idempotent, everything acknowledged. */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A producer whose Kafka is down, all of it, for a minute: one process ends meanwhile, one begins; the spool keeps it all.
+ * A producer whose Kafka is down, all of it, for a minute: one process ends meanwhile, one begins; the spool keeps all.
  */
 
 declare(strict_types=1);
@@ -61,8 +61,8 @@ final class Outage implements Part
     private function judge(string $topic, int $sent, float $down): bool
     {
         $counts = str_repeat("\0", $sent);
-        $last = $disorder = [];
-        $record = static function (int $p, int $o, string $h, ?string $key, string $v) use (&$counts, &$last, &$disorder) {
+        $last = $mixed = [];
+        $record = static function (int $p, int $o, string $h, ?string $key, string $v) use (&$counts, &$last, &$mixed) {
             $number = json_decode($v, true)['data'] ?? -1;
             if ($number < 0 || $counts[$number] !== "\0") {
                 $counts[max(0, $number)] = "\2";
@@ -70,7 +70,7 @@ final class Outage implements Part
             }
             $counts[$number] = "\1";
             if ($number < ($last[$key] ?? -1)) {
-                $disorder[] = "$key: $number after $last[$key]";
+                $mixed[] = "$key: $number after $last[$key]";
             }
             $last[$key] = max($number, $last[$key] ?? -1);
         };
@@ -89,7 +89,7 @@ final class Outage implements Part
         $report->tell('Sent', $sent);
         $report->none('Lost', $missing);
         $report->tell('Delivered twice', substr_count($counts, "\2"));
-        $report->tell('Out of order, by key (first appearances)', count($disorder));
+        $report->tell('Out of order, by key (first appearances)', count($mixed));
         $report->none('Left in the spool', glob("$this->directory/spool/*/*.spool") ?: []);
         $report->violated($this->trouble);
 
@@ -119,14 +119,19 @@ final class Outage implements Part
         return new Process(
             Process::php($this->settings->extension, dirname(__DIR__) . '/spooling.php', ...$arguments),
             "$this->directory/$name.log",
-            ['KAFKA_BROKERS' => $this->cluster->address, 'KAFKA_TOPIC_PREFIX' => $this->prefix, 'REALTIME_SPOOL' => $spool]
+            [
+                'KAFKA_BROKERS' => $this->cluster->address,
+                'KAFKA_TOPIC_PREFIX' => $this->prefix,
+                'REALTIME_SPOOL' => $spool,
+            ]
         );
     }
 
     private function check(Process $process): void
     {
         if ($process->code() !== 0) {
-            $this->trouble[] = "A producer ended with exit code {$process->code()} ($process->log):\n" . $process->output();
+            $this->trouble[] = "A producer ended with exit code {$process->code()} ($process->log):\n"
+                . $process->output();
         }
         if (str_contains($process->output(1000), 'LOST')) {
             $this->trouble[] = "A producer says that it lost something ($process->log):\n" . $process->output();

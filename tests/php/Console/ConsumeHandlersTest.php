@@ -112,6 +112,18 @@ final class ConsumeHandlersTest extends ConsoleTestCase
         );
     }
 
+    public function testFailedIsToldOnceAfterTheLastTry(): void
+    {
+        $this->configure("['brokers' => ['kafka' => ['max_retries' => 2, 'retry_backoff_ms' => 10]]]");
+        $this->publish('user.1', 'bad', 'good');
+        $report = $this->consume('--channels=user.1 --stop-when-empty --handler=Failing');
+        self::assertSame(2, $report->summary()['handled'], 'one of them as a dead letter');
+        $log = $this->log();
+        self::assertSame(['try bad', 'try bad', 'try bad', 'failed bad: no stock'], array_values(
+            array_filter($log, static fn (string $line): bool => str_contains($line, 'bad'))
+        ));
+    }
+
     public function testWhatAHandlerSendsIsDelivered(): void
     {
         $this->publish('user.1', 'a', 'b');

@@ -229,16 +229,6 @@ final class CommitTest extends ConsumingTestCase
         ]));
     }
 
-    private static function freePort(): int
-    {
-        $socket = stream_socket_server('tcp://127.0.0.1:0');
-        self::assertNotFalse($socket);
-        $name = (string) stream_socket_get_name($socket, false);
-        fclose($socket);
-
-        return (int) substr($name, (int) strrpos($name, ':') + 1);
-    }
-
     protected function tearDown(): void
     {
         try {

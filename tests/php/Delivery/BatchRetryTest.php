@@ -38,6 +38,21 @@ final class BatchRetryTest extends DeliveryTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
+    public function testWhatComesAgainIsBeforeWhatWasHeldBackMeanwhile(): void
+    {
+        // 1 fails, so that 13 to 15 wait behind it; with them the partition is past the bound, and 16 is set aside while the
+        // list of 11 and 12 is gathered. That fails, too.
+        $keyed = static fn (int $n): array => [in_array($n, [1, 13, 14, 15], true) ? 'a' : "k$n", $n];
+        $this->publishKeyed(array_map($keyed, range(1, 40)));
+        $broker = $this->batch([1 => 2, 11 => 1], [
+            'retry_max_ahead' => 12, 'retry_backoff_ms' => 300, 'retry_backoff_max_ms' => 300,
+        ]);
+        self::stopWhen($broker, fn (): bool => count($this->handled) === 40)->consume(200, 10);
+        $others = array_values(array_diff($this->handled, [1, 11, 13, 14, 15]));
+        self::assertSame([...range(2, 10), 12, ...range(16, 40)], $others);
+        self::assertCount(40, $this->handled, 'each once');
+    }
+
     public function testAfterItsLastTryItIsADeadLetter(): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3, 'd' => 4]);

@@ -12,6 +12,7 @@ namespace Toporia\Realtime\Tests\Delivery;
 use DomainException;
 use Throwable;
 use Toporia\Realtime\Broker;
+use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\PermanentException;
 use Toporia\Realtime\Message;
@@ -182,6 +183,28 @@ final class ExactlyOnceTest extends DeliveryTestCase
         self::assertTrue($failed);
         $broker->close();
         $this->assertResults(array_map('strval', range(1, 30)));
+    }
+
+    public function testOneOfAListThatIsGivenUpBecomesALetterAndTheOthersGoOn(): void
+    {
+        $records = array_map(static fn (int $i) => Message::event('user.1', 'e', $i)->toJson(), range(1, 9));
+        $this->send($this->channelTopic('user.1'), $records);
+        $tries = 0;
+        $broker = $this->exactlyOnce(['max_retries' => 2]);
+        $broker->subscribeBatch('user.1', function (array $messages) use ($broker, &$tries): void {
+            foreach ($messages as $index => $message) {
+                if ($message->getData() === 5) {
+                    ++$tries < 20 ?: $broker->stopConsuming();
+                    throw new BatchException($index, new DomainException('no'));
+                }
+                Realtime::broker()->send($this->topic('out'), (string) $message->getData(), 'k', [], 0);
+            }
+        });
+        self::assertSame(9, self::within(20.0, $broker)->consume(stopWhenEmpty: true));
+        self::assertSame(3, $tries);
+        $broker->close();
+        $this->assertResults(['1', '2', '3', '4', '6', '7', '8', '9']);
+        self::assertCount(1, $this->consumeAll('dlq.' . $this->channelTopic('user.1'), 1));
     }
 
     public function testAStopCommitsWhatWasHandledAndNoMore(): void

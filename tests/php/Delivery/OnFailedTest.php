@@ -36,6 +36,19 @@ final class OnFailedTest extends DeliveryTestCase
         ], $this->told);
     }
 
+    public function testTheNumbersAreThereAlready(): void
+    {
+        $this->produce(['A1']);
+        $broker = $this->consumer(['A1' => self::ALWAYS], ['max_retries' => 1]);
+        $failures = [];
+        $broker->onFailed(static function () use ($broker, &$failures): void {
+            $failures[] = $broker->stats()['failures'];
+        });
+        $this->drain($broker);
+        self::assertSame([1, 2], $failures);
+        self::assertSame(2, $broker->stats()['failures']);
+    }
+
     public function testOfAPermanentFailureOnce(): void
     {
         $this->produce(['A1']);

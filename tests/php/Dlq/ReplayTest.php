@@ -44,6 +44,22 @@ final class ReplayTest extends DlqTestCase
         self::assertNotNull($this->listed(['--all' => true])[0]['replayed_at']);
     }
 
+    public function testAHeaderThatComesSeveralTimesKeepsAllItsValues(): void
+    {
+        $topic = $this->createTopic($this->topic());
+        $this->send($topic, ['x'], 'k', ['via' => ['a', null, 'b'], 'own' => 'o']);
+        $fails = static fn (): ?Throwable => new DomainException('no');
+        [$first] = $this->consumeAs('g', $topic, $fails);
+        self::assertSame(['a', null, 'b'], $first->getHeaderValues('via'));
+        self::assertSame([['o'], [], 'b'], [
+            $first->getHeaderValues('own'), $first->getHeaderValues('none'), $first->getHeaders()['via'],
+        ]);
+        self::assertSame(1, $this->replayAll()['replayed']);
+        [$again] = $this->consumeAs('g', $topic);
+        self::assertSame(['a', null, 'b'], $again->getHeaderValues('via'));
+        self::assertSame(['o'], $again->getHeaderValues('own'));
+    }
+
     public function testWhatFailsAgainSaysHowOftenItHasCome(): void
     {
         $topic = $this->createTopic($this->topic());

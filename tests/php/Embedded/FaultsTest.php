@@ -125,6 +125,51 @@ final class FaultsTest extends BrokerTestCase
         self::assertSame(['one', 'two'], $seen);
     }
 
+    public function testNothingIsPassedOverWhereABrokerGoesAwayBetweenFetches(): void
+    {
+        // In a process of its own: the client that lost a record did not end either.
+        $result = $this->runPhp(<<<'PHP'
+            $kafka = EmbeddedBroker::start();
+            $kafka->createTopic('orders');
+            $broker = new Broker([
+                'brokers' => $kafka->address(),
+                'consumer_group' => 'g',
+                'consumer_config' => ['session.timeout.ms' => 30_000, 'fetch.wait.max.ms' => 10],
+            ]);
+            $produce = function (int $from, int $to) use ($broker): void {
+                foreach (range($from, $to) as $number) {
+                    $broker->send('orders', (string) $number);
+                }
+                Realtime::flush();
+            };
+            $produce(1, 5);
+            $seen = [];
+            $broker->subscribeTopic('orders', function (Message $m) use (&$seen, $produce, $kafka): void {
+                $seen[] = (int) $m->getPayload();
+                if ($seen === [1]) {
+                    // In librdkafka's queue by the time this returns: records, the error that nobody listens, records.
+                    $produce(6, 10);
+                    usleep(300_000);
+                    $kafka->down();
+                    usleep(700_000);
+                    $kafka->up();
+                    $produce(11, 20);
+                    usleep(1_500_000);
+                }
+            });
+            $until = microtime(true) + 8;
+            $broker->onTick(function (Broker $broker) use (&$seen, $until): void {
+                if (count($seen) === 20 || microtime(true) > $until) {
+                    $broker->stopConsuming();
+                }
+            }, 50);
+            $broker->consume(200, 100);
+            echo implode(' ', $seen);
+            PHP, ['ini' => ['error_log' => '/dev/null']]);
+        self::assertSame(implode(' ', range(1, 20)), $result->stdout);
+        $result->assertExit();
+    }
+
     public function testFailedCommitsAreTriedAgain(): void
     {
         $broker = $this->onIt();

@@ -63,21 +63,6 @@ abstract class SpoolTestCase extends ProducingTestCase
         return ['env' => $env, 'ini' => $ini + ['toporia_realtime.shutdown_flush_ms' => '300']];
     }
 
-    /** Below the range of outgoing connections, so that none of them takes it meanwhile. */
-    private static function freePort(): int
-    {
-        for ($i = 0; $i < 100; $i++) {
-            $port = random_int(20_000, 31_999);
-            $free = @stream_socket_server("tcp://127.0.0.1:$port");
-            if (is_resource($free)) {
-                fclose($free);
-
-                return $port;
-            }
-        }
-        self::fail('There is no free port between 20000 and 32000.');
-    }
-
     protected function startLate(): EmbeddedBroker
     {
         return $this->late = EmbeddedBroker::start($this->port);

@@ -106,6 +106,50 @@ final class TransactionsTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
+    public function testAWorkerAwayForLongerThanItsTransactionMayTakeGoesOnByItself(): void
+    {
+        $this->fill(200);
+        $config = "['delivery' => 'exactly-once', 'producer_config' => ['transaction.timeout.ms' => 1500]]";
+        $worker = str_replace("['delivery' => 'exactly-once']", $config, $this->worker(8000));
+        $away = $this->startPhp($worker . 'echo json_encode($broker->stats());');
+        $away->waitForOutput('/^running$/m');
+        usleep(100_000);
+        $away->signal(SIGSTOP);
+        // Longer than its session, too, and than Kafka takes to look for such transactions (10 s).
+        usleep(max(13_000, (int) ($this->sessionMs * 1.5)) * 1000);
+        $away->signal(SIGCONT);
+        $result = $away->wait(90.0)->assertExit();
+        self::assertStringContainsString('goes on as', $result->stderr . $result->stdout);
+        self::assertSame(array_map('strval', range(1, 200)), $this->results(), 'each once');
+        self::assertSame([], $this->left());
+    }
+
+    public function testAConsumerInsideACallbackOfAnotherHasAPromiseOfItsOwn(): void
+    {
+        $this->fill(3);
+        $this->createTopic($this->topic('inner'));
+        $this->createTopic($this->topic('inner-out'));
+        $this->send($this->topic('inner'), ['x', 'y']);
+        $inner = $this->broker(['delivery' => 'exactly-once', 'consumer_group' => "$this->group-inner"]);
+        $inner->subscribeTopic($this->topic('inner'), function (Message $message): void {
+            Realtime::broker()->send($this->topic('inner-out'), $message->getPayload(), 'k', [], 0);
+        });
+        $outer = $this->broker(['delivery' => 'exactly-once', 'max_retries' => 1]);
+        $outer->subscribeTopic($this->topic(), function (Message $message) use ($inner): void {
+            if ($message->getPayload() === '2' && $message->getAttempt() === 1) {
+                self::assertSame(2, $inner->consume(maxMessages: 2));
+                Realtime::broker()->send($this->topic('out'), 'of a try that fails', 'k', [], 0);
+                throw new DomainException('no');
+            }
+            Realtime::broker()->send($this->topic('out'), $message->getPayload(), 'k', [], 0);
+        });
+        self::assertSame(3, $this->drain($outer));
+        $outer->close();
+        $inner->close();
+        self::assertSame(['1', '2', '3'], $this->results(), 'the callback around goes on in its own transaction');
+        self::assertCount(2, $this->consumeAll($this->topic('inner-out'), 2), 'and the inner one committed its own');
+    }
+
     public function testReadersNeverSeeWhatWasAborted(): void
     {
         $this->fill(5);

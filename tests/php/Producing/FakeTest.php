@@ -9,13 +9,13 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Producing;
 
 use RuntimeException;
-use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Testing\RealtimeFake;
+use Toporia\Realtime\Tests\Support\PublisherDouble;
 use TypeError;
 
 final class FakeTest extends ProducingTestCase
@@ -121,7 +121,7 @@ final class FakeTest extends ProducingTestCase
 
     private function recorder(): object
     {
-        return new class () implements Publisher {
+        return new class () extends PublisherDouble {
             /** @var list<array<int, mixed>> */
             public array $calls = [];
             public ?RuntimeException $throws = null;
@@ -134,21 +134,6 @@ final class FakeTest extends ProducingTestCase
                 $this->calls[] = [$channel, $message->getId(), $message->getData(), $key, $headers];
 
                 return $message->getId();
-            }
-
-            public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
-            {
-                return ['queued' => 0, 'failed' => 0, 'total_time_ms' => 0.0, 'throughput' => 0.0];
-            }
-
-            public function send(
-                string $topic,
-                mixed $value,
-                ?string $key = null,
-                array $headers = [],
-                ?int $partition = null
-            ): string {
-                return '';
             }
         };
     }

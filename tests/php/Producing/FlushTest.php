@@ -139,6 +139,51 @@ final class FlushTest extends ProducingTestCase
         }
     }
 
+    public function testSignalsAreServedWhileItWaits(): void
+    {
+        $this->dead = $this->deadAddress();
+        foreach (['Realtime::flush(3000);', 'Realtime::broker()->publishBatch([["a", "b", 1]], 3000);'] as $wait) {
+            $child = $this->startPhp(<<<PHP
+                pcntl_async_signals(true);
+                pcntl_signal(SIGTERM, function () { throw new RuntimeException('a handler'); });
+                Realtime::broadcast('a', 'b');
+                echo "waiting\\n";
+                \$start = hrtime(true);
+                try {
+                    $wait
+                } catch (RuntimeException \$e) {
+                    echo \$e->getMessage(), ' ', (int) ((hrtime(true) - \$start) / 1e9), "\\n";
+                }
+                PHP, ['env' => ['KAFKA_BROKERS' => $this->dead], 'ini' => ['toporia_realtime.shutdown_flush_ms' => '0']]);
+            $child->waitForOutput('/^waiting$/m');
+            usleep(300_000);
+            $lines = $child->signal(SIGTERM)->wait(10.0)->lines();
+            self::assertSame(['waiting', 'a handler 0'], $lines, $wait);
+        }
+    }
+
+    public function testNoSignalIsLostBetweenFlushesThatFail(): void
+    {
+        $this->dead = $this->deadAddress();
+        $child = $this->startPhp(<<<'PHP'
+            pcntl_async_signals(true);
+            $got = false;
+            pcntl_signal(SIGTERM, function () use (&$got) { $got = true; });
+            Realtime::broadcast('a', 'b');
+            echo "waiting\n";
+            for ($i = 0; $i < 100 && !$got; $i++) {
+                try {
+                    Realtime::flush(100);
+                } catch (Toporia\Realtime\Exception\DeliveryException) {
+                }
+            }
+            echo $got ? "got it\n" : "nothing\n";
+            PHP, ['env' => ['KAFKA_BROKERS' => $this->dead], 'ini' => ['toporia_realtime.shutdown_flush_ms' => '0']]);
+        $child->waitForOutput('/^waiting$/m');
+        usleep(300_000);
+        self::assertSame(['waiting', 'got it'], $child->signal(SIGTERM)->wait(15.0)->lines());
+    }
+
     private string $dead = '';
 
     /** What a script prints as JSON that has nobody to talk to and does not wait at its end. */

@@ -198,4 +198,19 @@ abstract class BrokerTestCase extends TestCase
         }
         self::assertTrue(true, $what);
     }
+
+    /** A port nobody listens on, below the range of outgoing connections, so that none of them takes it meanwhile. */
+    protected static function freePort(): int
+    {
+        for ($i = 0; $i < 100; $i++) {
+            $port = random_int(20_000, 31_999);
+            $free = @stream_socket_server("tcp://127.0.0.1:$port");
+            if (is_resource($free)) {
+                fclose($free);
+
+                return $port;
+            }
+        }
+        self::fail('There is no free port between 20000 and 32000.');
+    }
 }

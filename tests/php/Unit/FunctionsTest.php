@@ -9,12 +9,12 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Unit;
 
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Testing\RealtimeFake;
+use Toporia\Realtime\Tests\Support\PublisherDouble;
 
 use function Toporia\Realtime\broadcast;
 
@@ -56,31 +56,7 @@ final class FunctionsTest extends TestCase
     public function testFakeWrapsAnotherPublisher(): void
     {
         $inner = new RealtimeFake();
-        $publisher = new class ($inner) implements Publisher {
-            public function __construct(private Publisher $inner)
-            {
-            }
-
-            public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string
-            {
-                return $this->inner->publish($channel, $message, $key, $headers);
-            }
-
-            public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
-            {
-                return $this->inner->publishBatch($messages, $flushTimeoutMs);
-            }
-
-            public function send(
-                string $topic,
-                mixed $value,
-                ?string $key = null,
-                array $headers = [],
-                ?int $partition = null
-            ): string {
-                return $this->inner->send($topic, $value, $key, $headers, $partition);
-            }
-        };
+        $publisher = new PublisherDouble($inner);
         $fake = Realtime::fake($publisher);
         broadcast('user.1', 'paid');
         $fake->assertBroadcast('user.1', 'paid');

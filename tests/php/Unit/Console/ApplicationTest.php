@@ -26,7 +26,8 @@ final class ApplicationTest extends TestCase
     public function testItHasItsCommandsWithEveryOption(): void
     {
         $application = new Application(new PlainHost([], '/srv/app'));
-        foreach (['kafka:consume', 'kafka:dev', 'kafka:publish', 'restart'] as $name) {
+        foreach (['kafka:consume', 'kafka:dev', 'kafka:publish', 'restart', 'gateway', 'gateway:connections', 'gateway:kick',
+            'gateway:unsubscribe'] as $name) {
             $name = "realtime:$name";
             self::assertTrue($application->has($name), $name);
             self::assertNotSame('', $application->get($name)->getDescription());
@@ -34,7 +35,7 @@ final class ApplicationTest extends TestCase
         $options = array_keys($application->get('realtime:kafka:consume')->getDefinition()->getOptions());
         foreach (
             ['broker', 'channels', 'batch-size', 'timeout', 'max-messages', 'stop-when-empty', 'handler', 'group',
-            'from', 'max-time', 'max-memory', 'json'] as $option
+            'from', 'max-time', 'max-memory', 'json', 'websocket', 'ws-channels', 'drain'] as $option
         ) {
             self::assertContains($option, $options);
         }

@@ -87,7 +87,7 @@ final class ConsoleScriptTest extends TestCase
             'nothing' => ['', 'it has to return an array'],
             'a syntax error' => ['return [;', 'failed: syntax error'],
             'a throw' => ['throw new Exception("no secrets");', 'failed: no secrets (line 2'],
-            'a missing function' => ['return [env("X")];', 'failed: Call to undefined function env()'],
+            'a missing function' => ['return [not_there("X")];', 'failed: Call to undefined function not_there()'],
         ];
     }
 

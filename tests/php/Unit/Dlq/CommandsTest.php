@@ -132,6 +132,17 @@ final class CommandsTest extends TestCase
         self::assertCount(4, $this->cluster->all('orders'));
     }
 
+    public function testALetterThatIsNotThereIsNamed(): void
+    {
+        $this->letters(2);
+        $asked = ['letters' => ['orders/0/1', 'orders/0/7', 'realtime_user_1'], '--yes' => true];
+        self::assertSame(1, $this->execute('replay', $asked));
+        self::assertStringContainsString('1 letter replayed.', $this->output);
+        self::assertStringContainsString('orders/0/7: no dead letter has this place or id', $this->output);
+        self::assertStringContainsString('--topic=realtime_user_1', $this->output);
+        self::assertStringNotContainsString('orders/0/1: no', $this->output);
+    }
+
     public function testWithoutATerminalItRefusesToGuess(): void
     {
         $this->letters(1);

@@ -19,6 +19,7 @@ use Toporia\Realtime\Outbox\Outcome;
 use Toporia\Realtime\Outbox\Row;
 use Toporia\Realtime\Outbox\Sender;
 use Toporia\Realtime\Testing\RealtimeFake;
+use Toporia\Realtime\Tests\Support\PublisherDouble;
 use Throwable;
 
 final class SenderTest extends TestCase
@@ -113,12 +114,13 @@ final class SenderTest extends TestCase
 
     private function refusing(int $id, Throwable $why): Publisher
     {
-        return new class ($id, $why) implements Publisher {
+        return new class ($id, $why) extends PublisherDouble {
             /** @var list<int> */
             public array $published = [];
 
             public function __construct(private int $refused, private Throwable $why)
             {
+                parent::__construct();
             }
 
             public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string
@@ -129,21 +131,6 @@ final class SenderTest extends TestCase
                 $this->published[] = $message->getData();
 
                 return $message->getId();
-            }
-
-            public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
-            {
-                return [];
-            }
-
-            public function send(
-                string $topic,
-                mixed $value,
-                ?string $key = null,
-                array $headers = [],
-                ?int $partition = null
-            ): string {
-                return '';
             }
         };
     }

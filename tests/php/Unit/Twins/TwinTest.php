@@ -25,6 +25,8 @@ final class TwinTest extends TestCase
                 fn () => new Broker(['brokers' => 'x:1']),
                 fn () => EmbeddedBroker::start(),
                 fn () => new Toporia\Realtime\Admin(),
+                fn () => new Toporia\Realtime\Gateway(),
+                fn () => Toporia\Realtime\Gateway::authorize("1.2", "private-a"),
                 fn () => Toporia\Realtime\broadcast('user.1', 'paid'),
                 fn () => Toporia\Realtime\realtime(),
             ];
@@ -37,7 +39,7 @@ final class TwinTest extends TestCase
                 }
             }
             PHP);
-        self::assertCount(7, $result->lines(), $result->describe());
+        self::assertCount(9, $result->lines(), $result->describe());
         foreach ($result->lines() as $line) {
             self::assertStringContainsString('needs the PHP extension toporia_realtime, which is not loaded', $line);
             self::assertMatchesRegularExpression('/`(make|pie) install|"extension=toporia_realtime"/', $line);

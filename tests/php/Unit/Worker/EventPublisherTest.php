@@ -9,10 +9,10 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Unit\Worker;
 
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Testing\RealtimeFake;
+use Toporia\Realtime\Tests\Support\PublisherDouble;
 use Toporia\Realtime\Worker\EventPublisher;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -76,33 +76,14 @@ final class EventPublisherTest extends TestCase
 
     public function testAFullQueueIsWaitedFor(): void
     {
-        $full = new class ($this->fake) implements Publisher {
+        $full = new class ($this->fake) extends PublisherDouble {
             public bool $full = true;
-
-            public function __construct(private Publisher $inner)
-            {
-            }
 
             public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string
             {
                 return $this->full
                     ? throw new QueueFullException('full')
                     : $this->inner->publish($channel, $message, $key, $headers);
-            }
-
-            public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
-            {
-                return $this->inner->publishBatch($messages, $flushTimeoutMs);
-            }
-
-            public function send(
-                string $topic,
-                mixed $value,
-                ?string $key = null,
-                array $headers = [],
-                ?int $partition = null
-            ): string {
-                return $this->inner->send($topic, $value, $key, $headers, $partition);
             }
         };
         $publisher = new EventPublisher($full, 'user.1', 'paid', null, [], function () use ($full): void {

@@ -110,26 +110,37 @@ final class HandlersTest extends TestCase
         self::assertStringContainsString('printed', $resolver->describe(null));
     }
 
-    public function testFailedIsToldAndTheExceptionGoesOn(): void
+    public function testWhatAHandlerThrowsGoesOnAndFailedIsToldWhenItIsGivenUp(): void
     {
         SampleHandler::$throw = new RuntimeException('no stock');
-        $call = $this->resolve($this->resolver([]), SampleHandler::class);
-        try {
-            $call($this->message('order.paid'));
-            self::fail('Nothing was thrown.');
-        } catch (RuntimeException $e) {
-            self::assertSame(SampleHandler::$throw, $e);
+        $byEvent = ['handlers' => ['order.*' => SampleHandler::class]];
+        foreach ([[[], SampleHandler::class], [$byEvent, null]] as [$config, $class]) {
+            SampleHandler::$log = [];
+            $resolver = $this->resolver($config);
+            $call = $this->resolve($resolver, $class);
+            try {
+                $call($this->message('order.paid'));
+                self::fail('Nothing was thrown.');
+            } catch (RuntimeException $e) {
+                self::assertSame(SampleHandler::$throw, $e);
+            }
+            self::assertSame(['handle order.paid'], SampleHandler::$log, 'there are other tries');
+            $resolver->givenUp($this->message('order.paid'), $e);
+            $resolver->givenUp($this->message('other'), new RuntimeException('nobody handles it'));
+            self::assertSame(
+                ['handle order.paid', 'failed order.paid: no stock'],
+                array_slice(SampleHandler::$log, 0, 2)
+            );
         }
-        self::assertSame(['handle order.paid', 'failed order.paid: no stock'], SampleHandler::$log);
+        self::assertCount(2, SampleHandler::$log, 'only the handler of its event is told');
     }
 
-    public function testWhatFailedThrowsDoesNotHideTheFirstFailure(): void
+    public function testWhatFailedThrowsIsNotLost(): void
     {
         $log = ini_set('error_log', (string) tempnam(sys_get_temp_dir(), 'log'));
         $handler = new class {
             public function handle(Message $message): void
             {
-                throw new RuntimeException('first');
             }
 
             public function failed(Message $message, Throwable $e): void
@@ -138,10 +149,9 @@ final class HandlersTest extends TestCase
             }
         };
         try {
-            $this->resolve($this->resolver(['handlers' => ['**' => $handler]]))($this->message('a'));
-            self::fail('Nothing was thrown.');
-        } catch (RuntimeException $e) {
-            self::assertSame('first', $e->getMessage());
+            $resolver = $this->resolver(['handlers' => ['**' => $handler]]);
+            $this->resolve($resolver);
+            $resolver->givenUp($this->message('a'), new RuntimeException('first'));
             self::assertStringContainsString('second', (string) file_get_contents((string) ini_get('error_log')));
         } finally {
             unlink((string) ini_get('error_log'));

@@ -103,10 +103,10 @@ final class ReportersTest extends TestCase
             2.0,
             'signal',
             0,
-            ['failures' => 1, 'skipped' => 7, 'topic_mismatch' => 2, 'lag' => 0]
+            ['failures' => 9, 'dead_lettered' => 2, 'skipped' => 7, 'topic_mismatch' => 2, 'lag' => 0]
         ));
         self::assertSame(
-            'Stopped by a signal. 1,234 handled in 2.0 s (617/s), 1 failure, 3 unhandled, 7 skipped, '
+            'Stopped by a signal. 1,234 handled in 2.0 s (617/s), 9 failures, 2 of them dead-lettered, 3 unhandled, 7 skipped, '
             . '2 from another topic, lag 0.',
             $this->terminal->text()
         );

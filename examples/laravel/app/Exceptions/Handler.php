@@ -1,0 +1,15 @@
+<?php
+
+/**
+ * What happens with errors: Laravel's defaults.
+ */
+
+declare(strict_types=1);
+
+namespace App\Exceptions;
+
+use Illuminate\Foundation\Exceptions\Handler as ExceptionHandler;
+
+final class Handler extends ExceptionHandler
+{
+}

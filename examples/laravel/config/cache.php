@@ -1,0 +1,13 @@
+<?php
+
+/**
+ * The cache: files.
+ */
+
+declare(strict_types=1);
+
+return [
+    'default' => 'file',
+    'stores' => ['file' => ['driver' => 'file', 'path' => storage_path('framework/cache/data')]],
+    'prefix' => 'shop',
+];

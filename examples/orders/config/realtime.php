@@ -1,0 +1,24 @@
+<?php
+
+/**
+ * The configuration of all three services. Each has a group of its own, given on its command line.
+ */
+
+declare(strict_types=1);
+
+require_once dirname(__DIR__) . '/autoload.php';
+
+return [
+    'default_broker' => 'kafka',
+    'brokers' => [
+        'kafka' => [
+            'brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092',
+            'topic_prefix' => 'shop',
+            // How soon it is noticed who joins and who is gone; a Kafka in memory allows less than a real one does.
+            'consumer_config' => [
+                'heartbeat.interval.ms' => 300,
+                'session.timeout.ms' => getenv('SHOP_SESSION_MS') ?: '6000',
+            ],
+        ],
+    ],
+];

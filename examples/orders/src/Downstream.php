@@ -1,0 +1,35 @@
+<?php
+
+/**
+ * A service elsewhere, called over the network: it takes its time, and may be down.
+ */
+
+declare(strict_types=1);
+
+namespace Orders;
+
+use RuntimeException;
+
+final class Downstream
+{
+    /** @var array<string, true> */
+    private static array $down = [];
+
+    public static function takeDown(string $service): void
+    {
+        self::$down[$service] = true;
+    }
+
+    /**
+     * @param int $ms how long the service takes
+     *
+     * @throws RuntimeException it is down: said after as long as it would have taken, as a timeout does
+     */
+    public static function call(string $service, int $ms): void
+    {
+        usleep($ms * 1000);
+        if (isset(self::$down[$service])) {
+            throw new RuntimeException("The $service service does not answer.");
+        }
+    }
+}

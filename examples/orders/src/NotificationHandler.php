@@ -1,0 +1,22 @@
+<?php
+
+/**
+ * The notification service: hears the same orders as the payment service, because it is a group of its own.
+ */
+
+declare(strict_types=1);
+
+namespace Orders;
+
+use Toporia\Realtime\Message;
+
+final class NotificationHandler
+{
+    public function handle(Message $message): void
+    {
+        $mail = ['order.created' => 'confirmation', 'payment.processed' => 'receipt'][$message->getEvent()] ?? null;
+        if ($mail !== null) {
+            Journal::write('notification', ['did' => $mail, 'order' => $message->getData()['id']]);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+<?php
+
+/**
+ * Runs the saga with a Kafka in memory: orders that succeed, a card that is declined, a lamp that is sold out.
+ *
+ *     php examples/saga/run.php               everything goes well, as far as the saga is concerned
+ *     php examples/saga/run.php accidents     every service is killed half-way, at a different moment, and started again
+ */
+
+declare(strict_types=1);
+
+use Orders\Processes;
+use Saga\Auditor;
+use Saga\OrderService;
+use Toporia\Realtime\EmbeddedBroker;
+use Toporia\Realtime\Realtime;
+
+require __DIR__ . '/autoload.php';
+
+$accidents = ($argv[1] ?? '') !== 'accidents' ? [] : [
+    'payment:after-commit:1', 'inventory:after-commit:2', 'shipping:before-commit:1', 'order:after-broadcast:3',
+    'payment:before-commit:4', 'shipping:after-commit:2', 'order:before-commit:1',
+];
+$kafka = getenv('KAFKA_BROKERS');
+$embedded = $kafka ? null : EmbeddedBroker::start()->createTopic('saga_orders', 2);
+$directory = sys_get_temp_dir() . '/realtime-saga-' . bin2hex(random_bytes(5));
+mkdir($directory, 0700);
+putenv("SAGA_DIRECTORY=$directory");
+putenv('SAGA_SESSION_MS=' . ($kafka ? '6000' : '1500'));
+putenv('KAFKA_BROKERS=' . ($kafka ?: $embedded?->address()));
+
+$orders = [
+    ['id' => 1, 'cents' => 1500, 'item' => 'book', 'card' => 'good'],
+    ['id' => 2, 'cents' => 2500, 'item' => 'book', 'card' => 'good'],
+    ['id' => 3, 'cents' => 3500, 'item' => 'book', 'card' => 'declined'],
+    ['id' => 4, 'cents' => 4500, 'item' => 'lamp', 'card' => 'good'],
+    ['id' => 5, 'cents' => 5500, 'item' => 'book', 'card' => 'good'],
+];
+$services = ['payment', 'inventory', 'shipping', 'order'];
+$processes = new Processes(__DIR__, ['SAGA_ACCIDENTS' => implode(',', $accidents)]);
+$start = static function (string $service) use ($processes): void {
+    $handler = 'Saga\\' . ucfirst($service) . 'Service';
+    $processes->worker($service, ["--group=$service", '--channels=orders', "--handler=$handler"]);
+};
+$auditor = new Auditor();
+
+try {
+    $shop = new OrderService();
+    array_map($start, $services);
+    $processes->assigned(...$services);
+    Realtime::configure(require __DIR__ . '/config/realtime.php');
+    foreach ($orders as $order) {
+        $shop->place($order);
+    }
+    Realtime::flush();
+
+    $killed = 0;
+    $processes->waitUntil(static function () use ($processes, $services, $start, $auditor, $orders, &$killed): bool {
+        foreach ($services as $service) {
+            if (!$processes->isRunning($service)) {
+                // What systemd or Supervisor does.
+                $killed++;
+                $processes->stop($service);
+                $start($service);
+            }
+        }
+        $open = array_filter($orders, static fn (array $o): bool => $auditor->complaint($o['id'], $o['cents']) !== null);
+
+        return $open === [];
+    }, 'The saga did not come to an end.', 120.0);
+    // An event that came twice would still be on its way.
+    usleep(500_000);
+
+    $complaints = 0;
+    foreach ($orders as $order) {
+        $complaint = $auditor->complaint($order['id'], $order['cents']);
+        $complaints += (int) ($complaint !== null);
+        printf(
+            "order %d: %-9s  %s\n",
+            $order['id'],
+            $auditor->status($order['id']),
+            $complaint ?? "({$order['item']}, card {$order['card']})"
+        );
+    }
+    printf("%d services killed, %d orders inconsistent\n", $killed, $complaints);
+} finally {
+    $processes->stopAll();
+    array_map('unlink', glob("$directory/*") ?: []);
+    rmdir($directory);
+}
+exit($complaints === 0 ? 0 : 1);

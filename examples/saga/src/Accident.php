@@ -1,0 +1,26 @@
+<?php
+
+/**
+ * Kills a service at a chosen moment, once, as a power failure would; for showing that it does no harm.
+ */
+
+declare(strict_types=1);
+
+namespace Saga;
+
+/**
+ * `SAGA_ACCIDENTS=payment:after-commit:1,shipping:before-commit:2`: service, moment, order.
+ */
+final class Accident
+{
+    public static function at(string $service, string $moment, int $order): void
+    {
+        $accident = "$service:$moment:$order";
+        $planned = explode(',', getenv('SAGA_ACCIDENTS') ?: '');
+        $mark = (getenv('SAGA_DIRECTORY') ?: sys_get_temp_dir()) . '/' . strtr($accident, ':', '-') . '.accident';
+        if (in_array($accident, $planned, true) && !is_file($mark)) {
+            touch($mark);
+            posix_kill(posix_getpid(), SIGKILL);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+<?php
+
+/**
+ * The database of a service: a file of its own, because services do not look into each other's.
+ */
+
+declare(strict_types=1);
+
+namespace Saga;
+
+use PDO;
+
+final class Database
+{
+    public static function of(string $service): PDO
+    {
+        $directory = getenv('SAGA_DIRECTORY') ?: sys_get_temp_dir();
+        $db = new PDO("sqlite:$directory/$service.sqlite");
+        $db->setAttribute(PDO::ATTR_ERRMODE, PDO::ERRMODE_EXCEPTION);
+        $db->setAttribute(PDO::ATTR_DEFAULT_FETCH_MODE, PDO::FETCH_NUM);
+        $db->exec('PRAGMA busy_timeout = 5000');
+
+        return $db;
+    }
+}

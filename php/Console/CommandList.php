@@ -1,0 +1,38 @@
+<?php
+
+/**
+ * Every command that is the same in all hosts.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+/**
+ * Used by the console of plain PHP and by the frameworks' own.
+ */
+final class CommandList
+{
+    /**
+     * @return list<Command>
+     */
+    public static function of(Host $host): array
+    {
+        return [
+            new ConsumeCommand($host),
+            new DevCommand(),
+            new OutboxRelayCommand($host),
+            new OutboxTableCommand($host),
+            new DlqListCommand($host),
+            new DlqPurgeCommand($host),
+            new DlqReplayCommand($host),
+            new DlqShowCommand($host),
+            new GatewayCommand($host),
+            new GatewayConnectionsCommand(),
+            new GatewayKickCommand(),
+            new GatewayUnsubscribeCommand(),
+            new PublishCommand(),
+            new RestartCommand($host),
+        ];
+    }
+}

@@ -1,0 +1,73 @@
+<?php
+
+/**
+ * realtime:gateway:connections: who is connected, over all gateways.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * One line a connection; the longest connected first.
+ */
+final class GatewayConnectionsCommand extends GatewayOrderCommand
+{
+    public function __construct()
+    {
+        parent::__construct('realtime:gateway:connections');
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Lists the open WebSocket connections of all gateways')
+            ->addSelection('user', 'socket', 'channel')
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name% --channel=presence-chat.1</info>
+                  <info>%command.full_name% --user=7 --json</info>
+
+                Exit codes: 0 done, also where there are none, 1 no gateway answers, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $found = $this->gateway($input)->connections($this->selection($input));
+        usort($found, static fn (array $a, array $b): int => $b['seconds'] <=> $a['seconds']);
+        if ($input->getOption('json')) {
+            array_map(fn (array $connection) => $this->writeJson($output, $connection), $found);
+
+            return self::DONE;
+        }
+        foreach ($found as $connection) {
+            $output->writeln(self::line($connection), OutputInterface::OUTPUT_RAW);
+        }
+        $nodes = count(array_unique(array_column($found, 'node')));
+        $output->writeln(
+            Text::count(count($found), 'connection') . ($nodes > 1 ? " on $nodes gateways." : '.'),
+            OutputInterface::OUTPUT_RAW
+        );
+
+        return self::DONE;
+    }
+
+    /** @param array<string, mixed> $connection */
+    private static function line(array $connection): string
+    {
+        return rtrim(sprintf(
+            '%-28s %-16s %8s  %-12s %s',
+            $connection['socket_id'],
+            $connection['address'],
+            Text::number($connection['seconds']) . ' s',
+            Text::printable((string) ($connection['user'] ?? '-')),
+            Text::printable(implode(' ', $connection['channels']))
+        ));
+    }
+}

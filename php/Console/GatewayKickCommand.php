@@ -1,0 +1,57 @@
+<?php
+
+/**
+ * realtime:gateway:kick: closes connections for good, on all gateways.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Worker\Text;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * By user, socket or channel; of several conditions each has to hold.
+ */
+final class GatewayKickCommand extends GatewayOrderCommand
+{
+    public function __construct()
+    {
+        parent::__construct('realtime:gateway:kick');
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Closes the WebSocket connections of a user, a socket or a channel, on all gateways')
+            ->addSelection('user', 'socket', 'channel')
+            ->setHelp(
+                <<<'HELP'
+                Their clients do not come back by themselves (4009). They can as soon as the page is loaded again: what
+                keeps somebody out is the application's own authorization.
+
+                  <info>%command.full_name% --user=7</info>
+                  <info>%command.full_name% --channel=private-order.7</info>
+
+                Exit codes: 0 done, also where nobody was connected, 1 no gateway answers, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $selection = $this->selection($input);
+        if ($selection === []) {
+            throw new UsageError('Say whom: --user, --socket or --channel. Nothing stands for everybody.');
+        }
+        $count = $this->gateway($input)->kick($selection);
+        $input->getOption('json')
+            ? $this->writeJson($output, ['closed' => $count])
+            : $output->writeln(Text::count($count, 'connection') . ' closed.', OutputInterface::OUTPUT_RAW);
+
+        return self::DONE;
+    }
+}

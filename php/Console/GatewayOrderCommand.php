@@ -1,0 +1,103 @@
+<?php
+
+/**
+ * What realtime:gateway:connections, :kick and :unsubscribe share: where the gateway is, and whom they are about.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Gateway;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\SocketAddress;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * They ask one gateway through its HTTP API, and it asks all the others.
+ */
+abstract class GatewayOrderCommand extends Command
+{
+    private const DESCRIPTIONS = [
+        'user' => 'Connections of this user: signed in, or member of a presence channel',
+        'socket' => 'The connection with this socket id',
+        'channel' => 'Connections that are subscribed to this channel, such as private-order.7',
+    ];
+
+    /**
+     * The options that choose connections, and those that every one of these commands has.
+     *
+     * @param 'user'|'socket'|'channel' ...$options
+     */
+    protected function addSelection(string ...$options): static
+    {
+        foreach ($options as $option) {
+            $this->addOption($option, null, InputOption::VALUE_REQUIRED, self::DESCRIPTIONS[$option]);
+        }
+
+        return $this
+            ->addOption(
+                'api',
+                null,
+                InputOption::VALUE_REQUIRED,
+                'Where the HTTP API of a gateway is: host:port, instead of what the configuration says'
+            )
+            ->addOption('json', null, InputOption::VALUE_NONE, 'The answer as one JSON object a line');
+    }
+
+    /**
+     * @return array<string, string> by option name; those that were given
+     *
+     * @throws UsageError an empty value
+     */
+    protected function selection(InputInterface $input): array
+    {
+        $selection = [];
+        foreach (array_keys(self::DESCRIPTIONS) as $option) {
+            $value = $input->hasOption($option) ? OptionValue::text("--$option", $input->getOption($option)) : null;
+            if ($value !== null) {
+                $selection[$option] = $value;
+            }
+        }
+        if (isset($selection['socket']) && preg_match('/\A\d+\.\d+\z/', $selection['socket']) !== 1) {
+            throw new UsageError(
+                '--socket=' . OptionValue::shown($selection['socket']) . ' is no socket id: two numbers with a dot '
+                . 'between them, as realtime:gateway:connections shows them.'
+            );
+        }
+
+        return $selection;
+    }
+
+    /**
+     * The gateway that answers.
+     *
+     * @throws UsageError --api is no address
+     */
+    protected function gateway(InputInterface $input): Gateway
+    {
+        $given = $input->getOption('api');
+        if ($given === null) {
+            return new Gateway();
+        }
+        $address = SocketAddress::parse('--api', $given) + ['host' => '127.0.0.1'];
+        if (!isset($address['port'])) {
+            throw new UsageError('--api=' . OptionValue::shown($given) . ' has no port. Example: --api=127.0.0.1:6001');
+        }
+        $host = str_contains($address['host'], ':') ? "[{$address['host']}]" : $address['host'];
+
+        return new Gateway(['api_listen' => "$host:{$address['port']}"]);
+    }
+
+    /**
+     * @param array<string, mixed> $object
+     */
+    protected function writeJson(OutputInterface $output, array $object): void
+    {
+        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
+        $output->writeln((string) json_encode($object, $flags), OutputInterface::OUTPUT_RAW);
+    }
+}

@@ -1,0 +1,58 @@
+<?php
+
+/**
+ * realtime:gateway:unsubscribe: takes connections off a channel, on all gateways.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputArgument;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Text;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * All of the channel, or those of a user, or one socket.
+ */
+final class GatewayUnsubscribeCommand extends GatewayOrderCommand
+{
+    public function __construct()
+    {
+        parent::__construct('realtime:gateway:unsubscribe');
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Takes a user, a socket or everybody off a channel, on all gateways')
+            ->addArgument('from', InputArgument::REQUIRED, 'The channel they leave, such as private-order.7')
+            ->addSelection('user', 'socket')
+            ->setHelp(
+                <<<'HELP'
+                The connection stays open, and the client is told by a subscription_error.
+
+                  <info>%command.full_name% private-order.7 --user=7</info>
+                  <info>%command.full_name% presence-chat.1</info>          everybody who is on it
+
+                Exit codes: 0 done, also where nobody was subscribed, 1 no gateway answers, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $from = OptionValue::text('The channel', $input->getArgument('from'))
+            ?? throw new UsageError('Say which channel they leave.');
+        $selection = $this->selection($input);
+        $count = $this->gateway($input)->unsubscribe($selection === [] ? ['channel' => $from] : $selection, $from);
+        $input->getOption('json')
+            ? $this->writeJson($output, ['ended' => $count])
+            : $output->writeln(Text::count($count, 'subscription') . ' ended.', OutputInterface::OUTPUT_RAW);
+
+        return self::DONE;
+    }
+}

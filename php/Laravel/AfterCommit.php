@@ -1,0 +1,50 @@
+<?php
+
+/**
+ * Broadcasts that wait for the commit of the database transaction in hand.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel;
+
+use Illuminate\Database\DatabaseTransactionsManager;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
+
+/**
+ * Rolled back, it is forgotten.
+ */
+final class AfterCommit
+{
+    public function __construct(private ?DatabaseTransactionsManager $transactions)
+    {
+    }
+
+    /**
+     * As Realtime::broadcast(), after the commit. What is sent is the data as it is now.
+     *
+     * @param string|array<int, string> $channel
+     * @param array<string, string> $headers
+     *
+     * @throws RealtimeException a channel or data that cannot be sent is refused now, not after the commit
+     */
+    public function broadcast(
+        string|array $channel,
+        string $event,
+        mixed $data = null,
+        ?string $key = null,
+        array $headers = [],
+        ?string $except = null
+    ): void {
+        foreach ((array) $channel as $name) {
+            $message = Message::event($name, $event, $data);
+        }
+        if (isset($message)) {
+            $data = json_decode($message->toJson(), false, 600)->data ?? null;
+        }
+        $send = static fn (): string => Realtime::broadcast($channel, $event, $data, $key, $headers, $except);
+        $this->transactions === null ? $send() : $this->transactions->addCallback($send);
+    }
+}

@@ -1,0 +1,62 @@
+<?php
+
+/**
+ * realtime:install: makes an application ready, from its configuration to the browser's side.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel\Console;
+
+use Illuminate\Contracts\Foundation\Application;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Console\Command;
+use Toporia\Realtime\Laravel\Install\Installer;
+
+/**
+ * Adds what is missing and changes nothing that is there; harmless when run again.
+ */
+final class InstallCommand extends Command
+{
+    public function __construct(private Application $app)
+    {
+        parent::__construct('realtime:install');
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Adds configuration, keys, channel routes and an echo.js to this application')
+            ->setHelp(
+                <<<'HELP'
+                Files: config/realtime.php, config/broadcasting.php, routes/channels.php and resources/js/echo.js, each only
+                where it is missing. In .env: the broadcast driver, KAFKA_BROKERS, and a random app id, key and secret,
+                each only where it has no value.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $installer = new Installer($this->app);
+        $installer->run();
+        foreach ($installer->done() as $step) {
+            $output->writeln("  added    $step", OutputInterface::OUTPUT_RAW);
+        }
+        if ($installer->done() === []) {
+            $output->writeln('  Everything was there already.', OutputInterface::OUTPUT_RAW);
+        }
+        foreach ($installer->left() as $step) {
+            $output->writeln("  to do    $step", OutputInterface::OUTPUT_RAW);
+        }
+        if (!extension_loaded('toporia_realtime')) {
+            $output->writeln(
+                '  to do    The extension is missing here: without it only Realtime::fake() works.',
+                OutputInterface::OUTPUT_RAW
+            );
+        }
+
+        return self::DONE;
+    }
+}

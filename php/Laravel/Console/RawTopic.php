@@ -1,0 +1,49 @@
+<?php
+
+/**
+ * The topic and the group of kafka:send and kafka:consume.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel\Console;
+
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * `realtime.raw`, unless the command line says otherwise.
+ */
+final class RawTopic
+{
+    /**
+     * @param array<string, mixed> $config
+     *
+     * @throws UsageError there is none
+     */
+    public static function topic(array $config, mixed $option): string
+    {
+        return OptionValue::text('--topic', $option) ?? self::configured($config, 'topic') ?? throw new UsageError(
+            'Which topic? Set KAFKA_TOPIC in .env (realtime.raw.topic; after php artisan config:cache, cache again), or '
+            . 'give --topic=orders.'
+        );
+    }
+
+    /**
+     * @param array<string, mixed> $config
+     *
+     * @throws UsageError an empty option
+     */
+    public static function group(array $config, mixed $option): string
+    {
+        return OptionValue::text('--group', $option) ?? self::configured($config, 'group') ?? 'laravel';
+    }
+
+    /** @param array<string, mixed> $config */
+    private static function configured(array $config, string $key): ?string
+    {
+        $value = $config['raw'][$key] ?? null;
+
+        return is_string($value) && trim($value) !== '' ? trim($value) : null;
+    }
+}

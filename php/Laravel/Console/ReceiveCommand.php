@@ -1,0 +1,72 @@
+<?php
+
+/**
+ * kafka:consume: prints what comes in the raw topic, acknowledging each record by hand.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel\Console;
+
+use Symfony\Component\Console\Attribute\AsCommand;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Console\Command;
+use Toporia\Realtime\Console\Host;
+use Toporia\Realtime\Outbox\SignalReceived;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Stops on Ctrl-C and SIGTERM after the record in hand.
+ */
+#[AsCommand(name: self::NAME)]
+final class ReceiveCommand extends Command
+{
+    public const NAME = 'kafka:consume';
+
+    public function __construct(private Host $host)
+    {
+        parent::__construct(self::NAME);
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Prints the messages of the topic KAFKA_TOPIC, in the group KAFKA_GROUP')
+            ->addOption('topic', null, InputOption::VALUE_REQUIRED, 'Another topic')
+            ->addOption('group', null, InputOption::VALUE_REQUIRED, 'Another consumer group')
+            ->addOption('max-messages', null, InputOption::VALUE_REQUIRED, 'Stop after so many (0: no limit)', '0');
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $config = $this->host->config();
+        $topic = RawTopic::topic($config, $input->getOption('topic'));
+        $group = RawTopic::group($config, $input->getOption('group'));
+        $limit = OptionValue::int('--max-messages', $input->getOption('max-messages'), 0);
+        $broker = new Broker(['consumer_group' => $group]);
+        $broker->subscribeTopic($topic);
+        $output->writeln("Waiting for messages of $topic in the group $group. Ctrl-C stops.", OutputInterface::OUTPUT_RAW);
+        $signal = new SignalReceived();
+        $signal->listen();
+        try {
+            for ($count = 0; $signal->reason() === null && ($limit === 0 || $count < $limit);) {
+                $message = $broker->poll(500);
+                if ($message !== null) {
+                    $output->writeln(Text::printable((string) $message->getPayload()), OutputInterface::OUTPUT_RAW);
+                    $broker->ack($message);
+                    $count++;
+                }
+            }
+        } finally {
+            $signal->end();
+            // Commits what was acknowledged.
+            $broker->close();
+        }
+
+        return self::DONE;
+    }
+}

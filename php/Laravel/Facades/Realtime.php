@@ -1,0 +1,48 @@
+<?php
+
+/**
+ * The facade: `Realtime::broadcast(…)` without an import of the native class.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel\Facades;
+
+use Illuminate\Support\Facades\Facade;
+use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Laravel\Manager;
+use Toporia\Realtime\Realtime as Native;
+
+// phpcs:disable Generic.Files.LineLength -- a @method cannot be broken into lines
+/**
+ * @method static string broadcast(string|array $channel, string $event, mixed $data = null, ?string $key = null, array $headers = [], ?string $except = null)
+ * @method static \Toporia\Realtime\Laravel\AfterCommit afterCommit()
+ * @method static \Toporia\Realtime\Broker broker(?string $name = null)
+ * @method static void flush(int $timeoutMs = 10000)
+ * @method static array stats()
+ * @method static \Toporia\Realtime\Testing\RealtimeFake fake(?\Toporia\Realtime\Contract\Publisher $fake = null)
+ * @method static void restore()
+ * @method static void assertBroadcast(string $channel, ?string $event = null, ?callable $where = null)
+ * @method static void assertBroadcastTimes(string $channel, ?string $event = null, int $times = 1, ?callable $where = null)
+ * @method static void assertNotBroadcast(string $channel, ?string $event = null, ?callable $where = null)
+ * @method static void assertNothingBroadcast()
+ *
+ * @see Manager
+ */
+final class Realtime extends Facade
+{
+    /**
+     * Sends everything through that publisher; anything else replaces the object behind the facade, as in every facade.
+     *
+     * @param mixed $instance
+     */
+    public static function swap($instance)
+    {
+        $instance instanceof Publisher ? Native::swap($instance) : parent::swap($instance);
+    }
+
+    protected static function getFacadeAccessor()
+    {
+        return Manager::class;
+    }
+}

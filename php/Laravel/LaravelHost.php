@@ -1,0 +1,114 @@
+<?php
+
+/**
+ * The host of the commands in Laravel: its configuration, its container, its events.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel;
+
+use Closure;
+use Illuminate\Contracts\Debug\ExceptionHandler;
+use Illuminate\Contracts\Foundation\Application;
+use Illuminate\Contracts\Queue\ShouldQueue;
+use Throwable;
+use Toporia\Realtime\Console\Host;
+use Toporia\Realtime\Console\WatchesWorkers;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Laravel\Events\MessageConsumed;
+use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
+use Toporia\Realtime\Laravel\Events\MessageFailed;
+use Toporia\Realtime\Laravel\Queue\QueuedHandler;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Worker\ConsumeOptions;
+
+/**
+ * Handlers and middleware come from Laravel's container; a handler that implements ShouldQueue is queued.
+ */
+final class LaravelHost implements Host, WatchesWorkers
+{
+    public function __construct(private Application $app)
+    {
+    }
+
+    /**
+     * @throws ConfigurationException what is wrong with config/realtime.php: a command says it, and exits with 2
+     */
+    public function config(): array
+    {
+        $config = (array) $this->app->make('config')->get('realtime', []);
+        Configuration::applyOrThrow($config);
+        // The outermost, so that it sees what the application's own middleware throws.
+        $config['middleware'] = [$this->announceConsumed(...), ...(array) ($config['middleware'] ?? [])];
+
+        return $config;
+    }
+
+    public function directory(): string
+    {
+        return $this->app->basePath();
+    }
+
+    public function make(string $class): object
+    {
+        if (is_subclass_of($class, ShouldQueue::class) && method_exists($class, 'handle')) {
+            return new QueuedHandler($class, $this->app);
+        }
+        try {
+            return $this->app->make($class);
+        } catch (Throwable $e) {
+            throw new ConfigurationException("Laravel's container cannot make $class: {$e->getMessage()}", 0, $e);
+        }
+    }
+
+    public function fallback(): ?Closure
+    {
+        return null;
+    }
+
+    public function failures(ConsumeOptions $options): Closure
+    {
+        $deadLetters = $options->deadLetters && $this->hasDeadLetters($options->broker);
+
+        return function (Message $message, Throwable $e, ?int $retryInMs) use ($deadLetters): void {
+            $this->announce(new MessageFailed($message, $e, $retryInMs));
+            if ($retryInMs === null && $deadLetters) {
+                $this->announce(new MessageDeadLettered($message, $e));
+            }
+        };
+    }
+
+    private function announceConsumed(Message $message, callable $next): void
+    {
+        $next($message);
+        $this->announce(new MessageConsumed($message));
+    }
+
+    /**
+     * A listener that throws is reported: it must not fail a message that was handled, nor stop the worker.
+     */
+    private function announce(object $event): void
+    {
+        try {
+            $this->app->make('events')->dispatch($event);
+        } catch (Throwable $e) {
+            $this->app->make(ExceptionHandler::class)->report($e);
+        }
+    }
+
+    private function hasDeadLetters(string $broker): bool
+    {
+        $config = $this->app->make('config');
+        foreach (["realtime.brokers.$broker", 'realtime'] as $place) {
+            foreach (['dlq', 'dlq_enabled'] as $key) {
+                $value = $config->get("$place.$key");
+                if ($value !== null && $value !== '') {
+                    return filter_var($value, FILTER_VALIDATE_BOOL);
+                }
+            }
+        }
+
+        return true;
+    }
+}

@@ -1,0 +1,45 @@
+<?php
+
+/**
+ * A message as it waits in Laravel's queue.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel\Queue;
+
+use Toporia\Realtime\Message;
+
+/**
+ * Keeps id, content, key and headers. Topic, partition and offset stay behind: the queue is another place.
+ */
+final class StoredMessage
+{
+    /**
+     * @param string $envelope the JSON of the message, in base64 where it is no UTF-8, which queues cannot hold
+     * @param string $rest key and headers, which may hold any bytes
+     */
+    private function __construct(private string $envelope, private bool $encoded, private string $rest)
+    {
+    }
+
+    public static function of(Message $message): self
+    {
+        $envelope = $message->toJson();
+        $encoded = preg_match('//u', $envelope) !== 1;
+
+        return new self(
+            $encoded ? base64_encode($envelope) : $envelope,
+            $encoded,
+            base64_encode(serialize([$message->getKey(), $message->getHeaders()]))
+        );
+    }
+
+    public function message(): Message
+    {
+        $envelope = $this->encoded ? (string) base64_decode($this->envelope, true) : $this->envelope;
+        [$key, $headers] = unserialize((string) base64_decode($this->rest, true), ['allowed_classes' => false]);
+
+        return Message::fromJson($envelope)->withKey($key)->withHeaders($headers);
+    }
+}

@@ -1,0 +1,126 @@
+<?php
+
+/**
+ * Plugs the extension into Laravel: configuration, broadcast driver, facade, commands, events.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Laravel;
+
+use Illuminate\Broadcasting\BroadcastManager;
+use Illuminate\Console\Application as Artisan;
+use Illuminate\Console\Events\CommandFinished;
+use Illuminate\Contracts\Events\Dispatcher;
+use Illuminate\Foundation\Console\AboutCommand;
+use Illuminate\Queue\Events\JobExceptionOccurred;
+use Illuminate\Queue\Events\JobFailed;
+use Illuminate\Queue\Events\JobProcessed;
+use Illuminate\Queue\Events\JobProcessing;
+use Illuminate\Queue\Events\Looping;
+use Illuminate\Queue\Events\WorkerStopping;
+use Illuminate\Support\ServiceProvider;
+use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Console\Host;
+use Toporia\Realtime\Contract\Consumer;
+use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Laravel\Console\Commands;
+use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
+use Toporia\Realtime\Laravel\Events\MessageFailed;
+use Toporia\Realtime\Laravel\Queue\JobInHand;
+use Toporia\Realtime\Polyfill\RealtimeManager;
+use Toporia\Realtime\Realtime;
+
+/**
+ * Found by Laravel's package discovery. Connects nothing, reads no environment, and has no routes.
+ */
+final class RealtimeServiceProvider extends ServiceProvider
+{
+    private const CONFIG = __DIR__ . '/config/realtime.php';
+    private const FLUSH_MS = 500;
+
+    public function register(): void
+    {
+        $this->mergeConfigFrom(self::CONFIG, 'realtime');
+        $config = $this->app->make('config');
+        if ($config->get('broadcasting.connections.kafka') === null) {
+            $config->set('broadcasting.connections.kafka', ['driver' => 'kafka']);
+        }
+        $this->bindServices();
+        // Not Broadcast::extend(): that would make the manager, and with it everything it needs, in every request.
+        $this->callAfterResolving(BroadcastManager::class, static function (BroadcastManager $manager): void {
+            // Static: Laravel 13 binds what it is given to the manager.
+            $manager->extend('kafka', static fn ($app, array $config): KafkaBroadcaster => new KafkaBroadcaster(
+                new Connection($config),
+                $app->make(JobInHand::class)
+            ));
+        });
+        // Now, and not in boot(): a command of the same name that another package adds later has to win.
+        Artisan::starting(fn (Artisan $artisan) => Commands::addRaw($artisan));
+    }
+
+    public function boot(): void
+    {
+        Configuration::apply((array) $this->app->make('config')->get('realtime', []));
+        $this->listen($this->app->make(Dispatcher::class));
+        Artisan::starting(fn (Artisan $artisan) => Commands::add($artisan, $this->app->make(Host::class)));
+        $this->publishes([self::CONFIG => $this->app->configPath('realtime.php')], 'realtime-config');
+        if (class_exists(AboutCommand::class)) {
+            AboutCommand::add('Realtime', About::lines(...));
+        }
+    }
+
+    private function bindServices(): void
+    {
+        $this->app->singleton(JobInHand::class);
+        $this->app->singleton(Manager::class, fn ($app): Manager => new Manager($this->app));
+        $this->app->singleton(Host::class, fn ($app): LaravelHost => new LaravelHost($this->app));
+        $this->app->singleton(Log::class, function (): Log {
+            $channel = $this->app->make('config')->get('realtime.log');
+
+            return new Log($channel === false ? null : fn () => $this->app->make('log')->channel($channel));
+        });
+        $this->app->singleton(Flusher::class, fn (): Flusher => new Flusher(
+            $this->app->make(Log::class),
+            (int) ($this->app->make('config')->get('realtime.request_flush_ms') ?? self::FLUSH_MS)
+        ));
+        // What services of the guides ask for in their constructors.
+        $this->app->singleton(RealtimeManagerInterface::class, static fn () => RealtimeManager::instance());
+        foreach ([Broker::class, Publisher::class, Consumer::class] as $type) {
+            $this->app->bind($type, static fn (): Broker => Realtime::broker());
+        }
+    }
+
+    private function listen(Dispatcher $events): void
+    {
+        $job = fn (): JobInHand => $this->app->make(JobInHand::class);
+        $events->listen(JobProcessing::class, static fn (JobProcessing $event) => $job()->begins($event->job));
+        foreach ([JobProcessed::class, JobExceptionOccurred::class] as $end) {
+            $events->listen($end, static fn (object $event) => $job()->ends($event->job));
+        }
+        // Between two jobs; nothing may be returned here: false would keep the worker from taking the next one.
+        $events->listen(Looping::class, static function () use ($job): void {
+            $job()->none();
+        });
+
+        $flush = function (): void {
+            $this->app->make(Flusher::class)->flush();
+        };
+        $ends = [JobProcessed::class, JobFailed::class, WorkerStopping::class, CommandFinished::class];
+        // Octane's processes outlive their requests: PHP's own end of a request comes with the last one.
+        $octane = ['Laravel\Octane\Events\RequestTerminated', 'Laravel\Octane\Events\WorkerStopping'];
+        foreach ([...$ends, ...$octane] as $end) {
+            $events->listen($end, $flush);
+        }
+        $this->app->terminating(function (): void {
+            $this->app->make(Flusher::class)->afterRequest();
+        });
+
+        $events->listen(MessageFailed::class, fn (MessageFailed $event) => $this->app->make(Log::class)->failed($event));
+        $events->listen(
+            MessageDeadLettered::class,
+            fn (MessageDeadLettered $event) => $this->app->make(Log::class)->deadLettered($event)
+        );
+    }
+}

@@ -1,0 +1,77 @@
+<?php
+
+/**
+ * The realtime manager of applications without Toporia: what `realtime()` returns and constructors of the guides ask for.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Polyfill;
+
+use Toporia\Framework\Realtime\Contracts\BrokerInterface;
+use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Toporia\DropIn;
+use Toporia\Realtime\Toporia\KafkaBroker;
+
+/**
+ * Realtime::broadcast() and brokers with the framework's methods.
+ */
+final class RealtimeManager implements RealtimeManagerInterface
+{
+    private static ?self $instance = null;
+    /** @var array<string, KafkaBroker> */
+    private array $brokers = [];
+
+    /**
+     * The manager of the process.
+     */
+    public static function instance(): self
+    {
+        return self::$instance ??= new self();
+    }
+
+    /**
+     * Realtime::broadcast(): with Kafka down it returns as fast, and the message waits.
+     */
+    public function broadcast(string $channel, string $event, mixed $data = null): void
+    {
+        Realtime::broadcast($channel, $event, $data);
+    }
+
+    /**
+     * @throws ConfigurationException a broker of that name whose settings are wrong
+     */
+    public function broker(?string $name = null): ?BrokerInterface
+    {
+        $key = $name ?? '';
+        if (isset($this->brokers[$key]) && $this->brokers[$key]->isConnected()) {
+            return $this->brokers[$key];
+        }
+        if (extension_loaded('toporia_realtime') && !self::exists($name)) {
+            return null;
+        }
+
+        // Code that checks `instanceof` the framework's class does not load it.
+        class_exists(DropIn::REPLACED);
+
+        return $this->brokers[$key] = new KafkaBroker($name === null ? [] : ['broker' => $name], $this);
+    }
+
+    private static function exists(?string $name): bool
+    {
+        try {
+            $name === null ? Realtime::broker() : new Broker(['broker' => $name]);
+
+            return true;
+        } catch (ConfigurationException $e) {
+            // Only a name is answered with null, as the framework does; a setting that is wrong has to be seen.
+            if (preg_match('/\A(?:No broker is named|The broker .* is not a Kafka broker)/', $e->getMessage()) === 1) {
+                return false;
+            }
+            throw $e;
+        }
+    }
+}

@@ -1,0 +1,100 @@
+<?php
+
+/**
+ * What config() and env() know where no framework brings them.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Polyfill;
+
+use Composer\InstalledVersions;
+
+/**
+ * The arrays of config/*.php in the application's directory, by `file.key.key`.
+ */
+final class Settings
+{
+    private static ?string $directory = null;
+    /** @var array<string, mixed> */
+    private static array $files = [];
+
+    /**
+     * Says where the application lives; without it that is the directory of the root package, or the working directory.
+     */
+    public static function in(string $directory): void
+    {
+        self::$directory = $directory;
+        self::$files = [];
+    }
+
+    /**
+     * Gives what a file would return, where it has been read already.
+     */
+    public static function put(string $file, mixed $value): void
+    {
+        self::$files[$file] = $value;
+    }
+
+    /**
+     * @param string $key `realtime.brokers.kafka.brokers`; the first part is the file
+     */
+    public static function get(string $key, mixed $default = null): mixed
+    {
+        $parts = explode('.', $key);
+        $value = self::file((string) array_shift($parts));
+        foreach ($parts as $part) {
+            if (!is_array($value) || !array_key_exists($part, $value)) {
+                return $default;
+            }
+            $value = $value[$part];
+        }
+
+        return $value ?? $default;
+    }
+
+    /**
+     * A variable of the environment; `true`, `false`, `null` and `empty` are what they say.
+     */
+    public static function env(string $name, mixed $default = null): mixed
+    {
+        $value = $_ENV[$name] ?? $_SERVER[$name] ?? getenv($name);
+        if ($value === false || $value === null) {
+            return $default;
+        }
+        if (!is_string($value)) {
+            return $value;
+        }
+
+        return match (strtolower($value)) {
+            'true', '(true)' => true,
+            'false', '(false)' => false,
+            'null', '(null)' => null,
+            'empty', '(empty)' => '',
+            default => preg_match('/\A([\'"])(.*)\1\z/s', $value, $match) === 1 ? $match[2] : $value,
+        };
+    }
+
+    private static function file(string $name): mixed
+    {
+        if (!array_key_exists($name, self::$files)) {
+            $file = self::directory() . "/config/$name.php";
+            // A file name, not a path: a key may come from elsewhere.
+            $known = preg_match('/\A[A-Za-z0-9_-]+\z/', $name) === 1 && is_file($file);
+            self::$files[$name] = $known ? (static fn (): mixed => require $file)() : null;
+        }
+
+        return self::$files[$name];
+    }
+
+    private static function directory(): string
+    {
+        if (self::$directory === null) {
+            $root = class_exists(InstalledVersions::class) ? InstalledVersions::getRootPackage() : [];
+            $path = isset($root['install_path']) ? realpath($root['install_path']) : false;
+            self::$directory = $path !== false ? $path : (getcwd() ?: '.');
+        }
+
+        return self::$directory;
+    }
+}

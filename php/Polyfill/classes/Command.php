@@ -1,0 +1,220 @@
+<?php
+
+/**
+ * Stands in for the framework's console command, for commands that were written for Toporia and run without it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Framework\Console;
+
+use Toporia\Realtime\Polyfill\CommandInput;
+use Toporia\Realtime\Polyfill\Signature;
+
+/**
+ * Runs in ./console, and by itself: `(new NotifyCommand(realtime()))->handle()` prints to the standard output.
+ *
+ *     final class NotifyCommand extends Command
+ *     {
+ *         protected string $signature = 'notify {user} {--channels=*}';
+ *
+ *         public function handle(): int
+ *         {
+ *             foreach ($this->option('channels', ['user.1']) as $channel) {
+ *                 $this->info("Watching $channel");
+ *             }
+ *
+ *             return self::SUCCESS;
+ *         }
+ *     }
+ */
+abstract class Command
+{
+    public const SUCCESS = 0;
+    public const FAILURE = 1;
+    public const INVALID = 2;
+
+    protected string $signature = '';
+    protected string $description = '';
+    protected ?object $input = null;
+    protected ?object $output = null;
+
+    /**
+     * Empty: commands may call parent::__construct(), and need not.
+     */
+    public function __construct()
+    {
+    }
+
+    /**
+     * @return int the exit code
+     */
+    abstract public function handle(): int;
+
+    public function getSignature(): string
+    {
+        return $this->signature;
+    }
+
+    public function getName(): string
+    {
+        return Signature::parse($this->signature)->name;
+    }
+
+    public function getDescription(): string
+    {
+        return $this->description;
+    }
+
+    /**
+     * @param object $input anything with getOption() and getArgument()
+     */
+    public function setInput(object $input): void
+    {
+        $this->input = $input;
+    }
+
+    /**
+     * @param object $output anything with write() and writeln()
+     */
+    public function setOutput(object $output): void
+    {
+        $this->output = $output;
+    }
+
+    /**
+     * An argument by its name or position; the default where it was not given.
+     */
+    protected function argument(string|int $key, mixed $default = null): mixed
+    {
+        $value = $this->input === null
+            ? CommandInput::of($this->signature)->getArgument($key)
+            : $this->input->getArgument($key);
+
+        return $value === null || $value === '' ? $default : $value;
+    }
+
+    /**
+     * An option by its name; the default where it was not given or is empty.
+     *
+     * An option that the signature has as `{--x=*}` is always a list, with commas split.
+     */
+    protected function option(string $name, mixed $default = null): mixed
+    {
+        $value = $this->input === null
+            ? CommandInput::of($this->signature)->getOption($name)
+            : $this->input->getOption($name);
+
+        return $value === null || $value === '' || $value === [] || $value === false ? $default ?? $value : $value;
+    }
+
+    protected function hasOption(string $name): bool
+    {
+        return !in_array($this->option($name), [null, false, '', []], true);
+    }
+
+    protected function write(string $message): void
+    {
+        $this->output !== null ? $this->output->write($message) : print(self::plain($message));
+    }
+
+    protected function writeln(string $message): void
+    {
+        $this->output !== null ? $this->output->writeln($message) : print(self::plain($message) . PHP_EOL);
+    }
+
+    protected function info(string $message): void
+    {
+        $this->say('info', "<info>$message</info>", $message);
+    }
+
+    protected function success(string $message): void
+    {
+        $this->say('success', "<info>$message</info>", $message);
+    }
+
+    protected function warn(string $message): void
+    {
+        $this->say('warning', "<comment>$message</comment>", $message);
+    }
+
+    protected function error(string $message): void
+    {
+        if ($this->output === null && PHP_SAPI === 'cli') {
+            fwrite(STDERR, self::plain($message) . PHP_EOL);
+
+            return;
+        }
+        $this->say('error', "<error>$message</error>", $message);
+    }
+
+    /**
+     * A line of text; with a length, as the framework's older generation has it, a rule of that character.
+     */
+    protected function line(string $message = '-', ?int $length = null): void
+    {
+        $this->writeln($length === null ? $message : str_repeat($message, $length));
+    }
+
+    protected function separator(string $char = '-', int $length = 80): void
+    {
+        $this->writeln(str_repeat($char, $length));
+    }
+
+    protected function newLine(int $count = 1): void
+    {
+        $this->write(str_repeat(PHP_EOL, $count));
+    }
+
+    /**
+     * @param array<int, string> $headers
+     * @param array<int, array<int, mixed>> $rows
+     */
+    protected function table(array $headers, array $rows): void
+    {
+        foreach ([$headers, ...$rows] as $row) {
+            $this->writeln(implode('  ', array_map(static fn (mixed $cell): string => (string) $cell, $row)));
+        }
+    }
+
+    /**
+     * Where nobody can be asked, the default.
+     */
+    protected function confirm(string $question, bool $default = false): bool
+    {
+        $answer = strtolower($this->ask($question . ($default ? ' [Y/n]' : ' [y/N]')));
+
+        return $answer === '' ? $default : in_array($answer, ['y', 'yes'], true);
+    }
+
+    /**
+     * Where nobody can be asked, the default.
+     */
+    protected function ask(string $question, ?string $default = null): string
+    {
+        if (PHP_SAPI !== 'cli' || !stream_isatty(STDIN)) {
+            return $default ?? '';
+        }
+        $this->write("$question: ");
+        $answer = trim((string) fgets(STDIN));
+
+        return $answer === '' ? $default ?? '' : $answer;
+    }
+
+    /** Through the output's own method where it has one, as the framework's has; else with Symfony's markup. */
+    private function say(string $level, string $marked, string $message): void
+    {
+        if ($this->output !== null && method_exists($this->output, $level)) {
+            $this->output->$level($message);
+
+            return;
+        }
+        $this->writeln($this->output === null ? $message : $marked);
+    }
+
+    /** Without `<info>`, `<fg=green>` and the like, which only an output of a framework turns into colours. */
+    private static function plain(string $message): string
+    {
+        return (string) preg_replace('~</?(?:info|comment|question|error|fg=[^<>]*|bg=[^<>]*|options=[^<>]*)?>~', '', $message);
+    }
+}

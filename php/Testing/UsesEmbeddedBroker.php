@@ -1,0 +1,155 @@
+<?php
+
+/**
+ * Gives each test of an application a Kafka of its own, in the process: the real way of a message, without a server.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Testing;
+
+use PHPUnit\Framework\Attributes\After;
+use PHPUnit\Framework\Attributes\Before;
+use Throwable;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\EmbeddedBroker;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
+
+/**
+ * Needs the extension. One broker serves the whole run; a topic prefix for each test keeps them apart.
+ *
+ *     final class OrderHandlerTest extends TestCase
+ *     {
+ *         use UsesEmbeddedBroker;
+ *
+ *         public function testItMarksTheOrderPaid(): void
+ *         {
+ *             $this->publishAndConsume('user.1', 'order.paid', ['id' => 7], new OrderHandler($this->orders));
+ *             self::assertTrue($this->orders->find(7)->isPaid());
+ *         }
+ *     }
+ */
+trait UsesEmbeddedBroker
+{
+    private static ?EmbeddedBroker $embeddedBroker = null;
+    private string $realtimeName = '';
+    private int $realtimeGroups = 0;
+    /** @var array<string, array<int, int>> what was handled already: the next offset by topic and partition */
+    private array $realtimePositions = [];
+
+    /**
+     * Points the configuration of the test to the embedded broker.
+     *
+     * @before
+     */
+    #[Before]
+    public function startEmbeddedBroker(): void
+    {
+        self::$embeddedBroker ??= EmbeddedBroker::start();
+        $this->realtimeName = 'test' . bin2hex(random_bytes(6));
+        Realtime::restore();
+        Realtime::configure(['default_broker' => 'kafka', 'brokers' => ['kafka' => $this->embeddedConfig()]]);
+    }
+
+    /**
+     * Leaves nothing for the next test.
+     *
+     * @after
+     */
+    #[After]
+    public function forgetEmbeddedBroker(): void
+    {
+        Realtime::restore();
+        Realtime::configure([]);
+    }
+
+    /**
+     * The embedded broker, for its faults: `$this->embeddedBroker()->down()`.
+     */
+    protected function embeddedBroker(): EmbeddedBroker
+    {
+        return self::$embeddedBroker ??= EmbeddedBroker::start();
+    }
+
+    /**
+     * What brokers of this test are configured with.
+     *
+     * @param array<string, mixed> $config over it
+     *
+     * @return array<string, mixed>
+     */
+    protected function embeddedConfig(array $config = []): array
+    {
+        return $config + [
+            'brokers' => $this->embeddedBroker()->address(),
+            'topic_prefix' => $this->realtimeName,
+            'consumer_group' => $this->realtimeName,
+            // The embedded broker waits for a member that is gone until its session ends.
+            'consumer_config' => ['session.timeout.ms' => 6000],
+        ];
+    }
+
+    /**
+     * Broadcasts one event and hands what arrives on its channel to the handler, until there is nothing more.
+     *
+     * @param object $handler an object with `handle(Message $message)`, or a callable
+     * @param array<string, mixed> $config over the broker's configuration: `['max_retries' => 0]`
+     *
+     * @return list<Message> what the handler was given
+     *
+     * @throws Throwable what the handler threw; the message comes again with the next call
+     */
+    protected function publishAndConsume(
+        string $channel,
+        string $event,
+        mixed $data,
+        object $handler,
+        array $config = []
+    ): array {
+        Realtime::broadcast($channel, $event, $data);
+
+        return $this->consumeAll($channel, $handler, $config);
+    }
+
+    /**
+     * Hands everything on a channel or a pattern to the handler.
+     *
+     * @param object $handler an object with `handle(Message $message)`, or a callable
+     * @param array<string, mixed> $config over the broker's configuration
+     *
+     * @return list<Message> what the handler was given
+     *
+     * @throws Throwable what the handler threw; the message comes again with the next call
+     */
+    protected function consumeAll(string $channel, object $handler, array $config = []): array
+    {
+        Realtime::flush();
+        $call = is_callable($handler) ? $handler : [$handler, 'handle'];
+        $given = [];
+        $broker = new Broker($config + [
+            // A group of its own, because the embedded broker lets the next member wait for the end of the one before.
+            'consumer_group' => $this->realtimeName . '-' . ++$this->realtimeGroups,
+            'dlq' => false,
+            'max_retries' => 0,
+        ]);
+        $broker->onAssigned(function (array $partitions) use ($broker): void {
+            foreach ($partitions as ['topic' => $topic, 'partition' => $partition]) {
+                $next = $this->realtimePositions[$topic][$partition] ?? 0;
+                $next > 0 && $broker->seek($topic, $partition, $next);
+            }
+        });
+        $broker->subscribe($channel, function (Message $message) use ($call, &$given): void {
+            $given[] = $message;
+            $call($message);
+            $this->realtimePositions[$message->getTopic()][$message->getPartition()] = $message->getOffset() + 1;
+        });
+        try {
+            $broker->consume(100, 100, 0, true);
+        } finally {
+            $broker->close();
+        }
+
+        return $given;
+    }
+}

@@ -1,0 +1,33 @@
+<?php
+
+/**
+ * Our commands in Toporia, by their names.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Toporia;
+
+/**
+ * Each is a class, because the framework makes commands by their classes; what they do is the same in every host.
+ */
+final class Commands
+{
+    /** @var array<string, class-string<BridgedCommand>> */
+    public const ALL = [
+        'realtime:kafka:consume' => Commands\ConsumeCommand::class,
+        'realtime:kafka:dev' => Commands\DevCommand::class,
+        'realtime:kafka:publish' => Commands\PublishCommand::class,
+        'realtime:restart' => Commands\RestartCommand::class,
+        'realtime:dlq:list' => Commands\DlqListCommand::class,
+        'realtime:dlq:show' => Commands\DlqShowCommand::class,
+        'realtime:dlq:replay' => Commands\DlqReplayCommand::class,
+        'realtime:dlq:purge' => Commands\DlqPurgeCommand::class,
+        'realtime:outbox:relay' => Commands\OutboxRelayCommand::class,
+        'realtime:outbox:table' => Commands\OutboxTableCommand::class,
+        'realtime:gateway' => Commands\GatewayCommand::class,
+        'realtime:gateway:connections' => Commands\GatewayConnectionsCommand::class,
+        'realtime:gateway:kick' => Commands\GatewayKickCommand::class,
+        'realtime:gateway:unsubscribe' => Commands\GatewayUnsubscribeCommand::class,
+    ];
+}

@@ -1,0 +1,298 @@
+<?php
+
+/**
+ * The native broker with the methods that Toporia, its commands and its guides call.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Toporia;
+
+use Toporia\Framework\Realtime\Contracts\BrokerInterface;
+use Toporia\Framework\Realtime\Contracts\MessageInterface;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\ConnectionException;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
+
+/**
+ * Known to the framework as `Toporia\Framework\Realtime\Brokers\KafkaBroker`; made by its manager, from its configuration.
+ *
+ *     $broker = realtime()->broker('kafka');
+ *     $broker->subscribe('user.1', fn ($message) => print $message->getEvent() . PHP_EOL);
+ *     $broker->consume(1000, 100);
+ */
+class KafkaBroker implements BrokerInterface
+{
+    /** How often a cycle of a looping command looks whether it is over, in ms. */
+    private const LOOK_MS = 50;
+
+    private ?Broker $native = null;
+    private bool $connected = true;
+    /** @var array<string, callable> */
+    private array $subscriptions = [];
+
+    /**
+     * Connects nothing.
+     *
+     * @param array<string, mixed> $config the framework's array of this broker
+     * @param object|null $manager the framework's manager, which has no part in it
+     *
+     * @throws \Throwable a setting that is unknown or wrong: the framework's BrokerException, ConfigurationException in the
+     *         older generation
+     */
+    public function __construct(private array $config = [], ?object $manager = null)
+    {
+        // Without the extension only using it fails: an application that never does goes on.
+        if (extension_loaded('toporia_realtime')) {
+            try {
+                $this->native();
+            } catch (ConfigurationException $e) {
+                throw Framework::exception('The kafka broker cannot be made', $e);
+            }
+        }
+    }
+
+    /**
+     * Sends the message as it is. Never waits for Kafka, unless `produce` is `sync`.
+     *
+     * In a callback, a message that says what the one in hand says is not sent again.
+     *
+     * @throws \Throwable the framework's BrokerException, with ours as the previous one
+     */
+    public function publish(string $channel, MessageInterface|Message $message): void
+    {
+        $this->expectConnected();
+        if (($this->config['loop_guard'] ?? true) && InHand::repeats($channel, $message->getEvent(), $message->getData())) {
+            return;
+        }
+        $native = self::nativeMessage($message);
+        try {
+            $this->native()->publish($channel, $native);
+        } catch (RealtimeException $e) {
+            throw Framework::exception("Failed to publish to the kafka broker on channel '$channel'", $e);
+        }
+    }
+
+    /**
+     * Sends many messages and waits for their acknowledgement.
+     *
+     * @param array<int, array{channel: string, message: MessageInterface}> $messages
+     * @param int $flushTimeoutMs longest wait, in ms
+     *
+     * @return array<string, int|float> `queued`, `failed`, `queue_time_ms`, `flush_time_ms`, `total_time_ms`, `throughput`
+     *         (messages a second)
+     *
+     * @throws \Throwable the framework's BrokerException: not one could be queued
+     */
+    public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
+    {
+        $this->expectConnected();
+        $start = hrtime(true);
+        $failures = Realtime::stats()['delivery_failures'];
+        [$queued, $refused] = $this->queue($messages);
+        $between = hrtime(true);
+        $failures = Realtime::stats()['delivery_failures'] - $failures;
+        $failed = $failures + $this->native()->publishBatch([], $flushTimeoutMs)['failed'];
+        $end = hrtime(true);
+        $total = ($end - $start) / 1e6;
+
+        return [
+            'queued' => $queued,
+            'failed' => $refused + min($failed, $queued),
+            'queue_time_ms' => round(($between - $start) / 1e6, 2),
+            'flush_time_ms' => round(($end - $between) / 1e6, 2),
+            'total_time_ms' => round($total, 2),
+            'throughput' => $total > 0 ? (int) round($queued / ($total / 1000)) : 0,
+        ];
+    }
+
+    /**
+     * Calls back with each message of a channel, a pattern included, once consuming.
+     *
+     * A callback that throws is tried again, then its message becomes a dead letter; see the guarantees in the README.
+     *
+     * @param callable(\Toporia\Framework\Realtime\Message): mixed $callback
+     */
+    public function subscribe(string $channel, callable $callback): void
+    {
+        $this->expectConnected();
+        $this->subscriptions[$channel] = $callback;
+        $this->attach($channel, $callback);
+    }
+
+    public function unsubscribe(string $channel): void
+    {
+        unset($this->subscriptions[$channel]);
+        $this->native()->unsubscribe($channel);
+    }
+
+    public function getSubscriberCount(string $channel): int
+    {
+        return isset($this->subscriptions[$channel]) ? 1 : 0;
+    }
+
+    /**
+     * Hands messages to the callbacks until stopConsuming() or a signal.
+     *
+     * Called by the framework's broker:consume, which loops over it, it comes back after each round: when so many were
+     * handled, when no more are there, or after the timeout.
+     *
+     * @param int $timeoutMs longest poll, in ms
+     * @param int $batchSize most messages at once
+     *
+     * @throws \Throwable the framework's BrokerException; what a callback threw where `dlq` is off
+     */
+    public function consume(int $timeoutMs = 1000, int $batchSize = 100): void
+    {
+        $this->expectConnected();
+        $looping = Framework::isLooping(debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 2));
+        try {
+            $looping ? $this->round($timeoutMs, $batchSize) : $this->native()->consume($timeoutMs, $batchSize);
+        } catch (RealtimeException $e) {
+            throw Framework::exception('The kafka broker cannot consume', $e);
+        }
+    }
+
+    /**
+     * Lets consume() return after the message in hand.
+     */
+    public function stopConsuming(): void
+    {
+        $this->native?->stopConsuming();
+    }
+
+    /**
+     * Goes on as a member of another group, with the same subscriptions.
+     */
+    public function setConsumerGroup(string $consumerGroup): void
+    {
+        $this->native?->close();
+        $this->native = null;
+        $this->config['consumer_group'] = $consumerGroup;
+        foreach ($this->subscriptions as $channel => $callback) {
+            $this->attach((string) $channel, $callback);
+        }
+    }
+
+    public function getConsumerGroup(): string
+    {
+        return (string) $this->native()->stats()['group'];
+    }
+
+    /**
+     * True until disconnect(): whether Kafka can be reached shows when it is used, and does not hinder it.
+     */
+    public function isConnected(): bool
+    {
+        return $this->connected;
+    }
+
+    /**
+     * Delivers what is waiting, for 5 seconds at most, and leaves the group.
+     */
+    public function disconnect(): void
+    {
+        if (!$this->connected) {
+            return;
+        }
+        $this->connected = false;
+        $this->subscriptions = [];
+        try {
+            $this->native?->publishBatch([], 5000);
+        } finally {
+            $this->native?->close();
+            $this->native = null;
+        }
+    }
+
+    public function getName(): string
+    {
+        return 'kafka';
+    }
+
+    /**
+     * The broker underneath, with all that the framework's contract has no methods for.
+     */
+    public function native(): Broker
+    {
+        return $this->native ??= new Broker($this->settings());
+    }
+
+    /**
+     * What the native broker is configured with.
+     *
+     * @return array<string, mixed>
+     */
+    protected function settings(): array
+    {
+        return Configuration::broker($this->config);
+    }
+
+    /** One round of a loop that is not ours. */
+    private function round(int $timeoutMs, int $batchSize): void
+    {
+        $native = $this->native();
+        $end = hrtime(true) + $timeoutMs * 1_000_000;
+        $before = $last = $native->stats()['handled'];
+        $native->onTick(static function (Broker $broker) use ($end, $before, &$last): void {
+            $handled = $broker->stats()['handled'];
+            if (hrtime(true) >= $end || $handled > $before && $handled === $last) {
+                $broker->stopConsuming();
+            }
+            $last = $handled;
+        }, self::LOOK_MS);
+        $native->consume(min($timeoutMs, self::LOOK_MS), $batchSize, $batchSize);
+    }
+
+    private function attach(string $channel, callable $callback): void
+    {
+        $this->native()->subscribe($channel, static function (Message $message) use ($callback): void {
+            InHand::during($message, static fn (Message $message): mixed => $callback(Framework::message($message)));
+        });
+    }
+
+    /**
+     * @param array<int, array{channel: string, message: MessageInterface}> $messages
+     *
+     * @return array{0: int, 1: int} queued, refused
+     */
+    private function queue(array $messages): array
+    {
+        $queued = $refused = 0;
+        foreach ($messages as ['channel' => $channel, 'message' => $message]) {
+            try {
+                $this->native()->publish($channel, self::nativeMessage($message));
+                $queued++;
+            } catch (RealtimeException $e) {
+                $refused++;
+                if ($refused === count($messages)) {
+                    throw Framework::exception('Failed to publish a batch to the kafka broker', $e);
+                }
+                error_log("Message {$message->getId()} of a batch was not sent on channel '$channel': {$e->getMessage()}");
+            }
+        }
+
+        return [$queued, $refused];
+    }
+
+    private static function nativeMessage(MessageInterface|Message $message): Message
+    {
+        return match (true) {
+            $message instanceof Message => $message,
+            method_exists($message, 'native') => $message->native(),
+            default => Message::fromJson($message->toJson()),
+        };
+    }
+
+    private function expectConnected(): void
+    {
+        if (!$this->connected) {
+            throw Framework::exception('The kafka broker', new ConnectionException(
+                'It was disconnected; ask the manager for another one.'
+            ));
+        }
+    }
+}

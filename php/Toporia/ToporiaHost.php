@@ -1,0 +1,126 @@
+<?php
+
+/**
+ * What our commands need from a Toporia application.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Toporia;
+
+use Closure;
+use Throwable;
+use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
+use Toporia\Realtime\Console\Host;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Message;
+
+/**
+ * The application's container makes handlers; without one a message goes to the browsers of this server, through the
+ * framework's own manager, as the guides have it.
+ */
+final class ToporiaHost implements Host
+{
+    private static ?self $current = null;
+
+    /**
+     * @param object $container anything with get() and has()
+     */
+    public function __construct(private object $container)
+    {
+    }
+
+    /**
+     * Makes it the one that commands run in.
+     */
+    public static function use(self $host): self
+    {
+        return self::$current = $host;
+    }
+
+    /**
+     * @throws ConfigurationException the provider was not booted
+     */
+    public static function current(): self
+    {
+        return self::$current ?? throw new ConfigurationException(
+            'The commands need the provider: add ' . RealtimeServiceProvider::class . '::class to bootstrap/app.php.'
+        );
+    }
+
+    /**
+     * The array of config/realtime.php as it is.
+     *
+     * @return array<string, mixed>
+     */
+    public function realtime(): array
+    {
+        $config = $this->container->has('config') ? $this->container->get('config')->get('realtime', []) : null;
+        if ($config === null && function_exists('config')) {
+            $config = config('realtime', []);
+        }
+
+        return is_array($config) ? $config : [];
+    }
+
+    public function config(): array
+    {
+        $config = $this->realtime();
+        $own = $config['middleware'] ?? [];
+        if (is_array($own)) {
+            $config['middleware'] = [InHandMiddleware::class, ...array_values($own)];
+        }
+
+        return $config;
+    }
+
+    public function directory(): string
+    {
+        if (defined('APP_BASE_PATH')) {
+            return (string) constant('APP_BASE_PATH');
+        }
+        try {
+            $app = $this->container->get('app');
+            foreach (['getBasePath', 'basePath'] as $method) {
+                if (method_exists($app, $method)) {
+                    return (string) $app->$method();
+                }
+            }
+        } catch (Throwable) {
+            // An application that does not bind itself.
+        }
+
+        return getcwd() ?: '.';
+    }
+
+    public function make(string $class): object
+    {
+        try {
+            return $this->container->get($class);
+        } catch (ConfigurationException $e) {
+            throw $e;
+        } catch (Throwable $e) {
+            throw new ConfigurationException("Cannot make $class: {$e->getMessage()}", 0, $e);
+        }
+    }
+
+    /**
+     * The manager, by which code of the guides broadcasts.
+     */
+    public function manager(): RealtimeManagerInterface
+    {
+        return $this->container->get(RealtimeManagerInterface::class);
+    }
+
+    public function fallback(): ?Closure
+    {
+        return function (Message $message): void {
+            $manager = $this->manager();
+            $parts = [(string) $message->getChannel(), (string) $message->getEvent(), $message->getData()];
+            method_exists($manager, 'broadcastLocal')
+                ? $manager->broadcastLocal(...$parts)
+                // It publishes to Kafka, too; the broker knows what is in hand and does not.
+                : $manager->broadcast(...$parts);
+        };
+    }
+}

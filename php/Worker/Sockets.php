@@ -1,0 +1,122 @@
+<?php
+
+/**
+ * The gateway of a command: started, watched and ended, with a line for each.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+use Toporia\Realtime\Gateway;
+
+/**
+ * The gateway itself runs on its own threads; this only speaks about it.
+ */
+final class Sockets
+{
+    private float $said;
+    private int $delivered = 0;
+    private ?bool $ready = null;
+
+    /**
+     * @param float $every seconds between two lines of progress
+     */
+    public function __construct(
+        private Gateway $gateway,
+        private GatewayOptions $options,
+        private Reporter $reporter,
+        private float $every = 10.0
+    ) {
+        $this->said = microtime(true);
+    }
+
+    /**
+     * Opens the port.
+     *
+     * @param bool $alone nothing else looks after signals: they are taken before anybody is told that it listens
+     */
+    public function start(bool $alone = false): void
+    {
+        $address = $this->gateway->start()->address();
+        if ($alone) {
+            $this->gateway->wait(0);
+        }
+        $channels = $this->options->wsChannels;
+        $this->reporter->event(
+            'gateway',
+            "the WebSocket gateway listens on $address, for " . ($channels === []
+                ? 'every channel of the prefix'
+                : 'the channels ' . Text::printable(implode(', ', $channels))),
+            ['address' => $address, 'broker' => $this->options->broker, 'ws_channels' => $channels]
+        );
+    }
+
+    /**
+     * Says where it stands, at its own pace, and at once when Kafka comes or goes.
+     */
+    public function look(): void
+    {
+        $stats = $this->gateway->stats();
+        $ready = (bool) ($stats['ready'] ?? false);
+        if ($ready !== $this->ready && ($this->ready !== null || $ready)) {
+            $why = isset($stats['not_ready']) ? ': ' . Text::printable((string) $stats['not_ready']) : '';
+            $ready
+                ? $this->reporter->event('gateway_ready', 'the gateway is ready')
+                : $this->reporter->event('gateway_not_ready', "the gateway is not ready$why");
+            $this->ready = $ready;
+        }
+        $now = microtime(true);
+        $seconds = $now - $this->said;
+        if ($seconds < $this->every) {
+            return;
+        }
+        $delivered = (int) ($stats['frames_sent'] ?? 0);
+        $this->reporter->event(
+            'gateway_progress',
+            Text::count((int) ($stats['connections'] ?? 0), 'socket') . ', '
+            . Text::count((int) ($stats['channels'] ?? 0), 'channel') . ', '
+            . Text::number($delivered) . ' frames sent ('
+            . Text::number(round(max(0, $delivered - $this->delivered) / $seconds)) . '/s)',
+            ['stats' => $stats]
+        );
+        $this->said = $now;
+        $this->delivered = $delivered;
+    }
+
+    /**
+     * Waits for a signal; true once it came, or the gateway has ended by itself.
+     */
+    public function wait(int $timeoutMs): bool
+    {
+        return $this->gateway->wait($timeoutMs);
+    }
+
+    public function isRunning(): bool
+    {
+        return $this->gateway->isRunning();
+    }
+
+    /**
+     * Sends its clients elsewhere and ends.
+     */
+    public function stop(): void
+    {
+        $stats = $this->gateway->stats();
+        $sockets = (int) ($stats['connections'] ?? 0);
+        if ($sockets > 0 && $this->options->drainMs > 0) {
+            $this->reporter->event(
+                'gateway_drain',
+                'sending ' . Text::count($sockets, 'socket') . ' elsewhere, for '
+                . number_format($this->options->drainMs / 1000, 1) . ' s at most',
+                ['sockets' => $sockets, 'drain_ms' => $this->options->drainMs]
+            );
+        }
+        $this->gateway->stop($this->options->drainMs);
+        $this->reporter->event(
+            'gateway_stopped',
+            'the gateway has stopped, ' . Text::number((int) ($stats['frames_sent'] ?? 0)) . ' frames sent',
+            ['stats' => $stats]
+        );
+    }
+}

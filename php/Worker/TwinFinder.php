@@ -1,0 +1,108 @@
+<?php
+
+/**
+ * Finds channels that differ from a subscribed one by `private-` or `presence-` only, and have messages.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Pattern;
+
+/**
+ * Looks at names of topics (a topic for each channel), and into the newest records of the worker's own topics (many
+ * channels in a topic).
+ */
+final class TwinFinder
+{
+    private const PREFIXES = ['private-', 'presence-'];
+    /** Records of each partition that are looked at, and the topics. */
+    private const RECORDS = 100;
+    private const TOPICS = 5;
+
+    /**
+     * @param list<string> $channels subscribed names and patterns
+     * @param list<string> $own topics the worker reads
+     *
+     * @return array<string, string> the subscribed channel by its twin
+     */
+    public static function find(Admin $admin, array $channels, array $own): array
+    {
+        $twins = [];
+        foreach (array_slice($own, 0, self::TOPICS) as $topic) {
+            $twins += self::inRecords($admin, $topic, $channels);
+        }
+
+        return $twins !== [] ? $twins : self::inTopics($admin, $channels, $own);
+    }
+
+    /**
+     * @param list<string> $channels
+     *
+     * @return array<string, string>
+     */
+    private static function inRecords(Admin $admin, string $topic, array $channels): array
+    {
+        if ($admin->topics($topic) === []) {
+            return [];
+        }
+        $from = array_map(
+            static fn (array $partition): int => max($partition['beginning'], $partition['end'] - self::RECORDS),
+            $admin->offsets($topic)
+        );
+        $twins = [];
+        $admin->read($topic, static function (Message $message) use ($channels, &$twins): void {
+            $name = json_decode((string) $message->getPayload(), true, Text::DEPTH)['channel'] ?? null;
+            foreach (is_string($name) ? self::PREFIXES : [] as $prefix) {
+                $plain = str_starts_with($name, $prefix) ? substr($name, strlen($prefix)) : null;
+                $channel = $plain === null ? null : Pattern::pick($channels, $plain);
+                if ($channel !== null) {
+                    $twins[$name] = $channel;
+                }
+            }
+        }, $from);
+
+        return $twins;
+    }
+
+    /**
+     * @param list<string> $channels
+     * @param list<string> $own `realtime_user_1`, from which the prefix of all topics is seen
+     *
+     * @return array<string, string>
+     */
+    private static function inTopics(Admin $admin, array $channels, array $own): array
+    {
+        $twins = [];
+        foreach ($channels as $channel) {
+            $tail = (string) preg_replace('/[^A-Za-z0-9-]/', '_', $channel);
+            foreach ($own as $topic) {
+                $prefix = str_ends_with($topic, "_$tail") ? substr($topic, 0, -strlen($tail)) : null;
+                foreach ($prefix === null ? [] : self::PREFIXES as $kind) {
+                    if (self::hasRecords($admin, $prefix . $kind . $tail)) {
+                        $twins[$kind . $channel] = $channel;
+                    }
+                }
+            }
+        }
+
+        return $twins;
+    }
+
+    private static function hasRecords(Admin $admin, string $topic): bool
+    {
+        if ($admin->topics($topic) === []) {
+            return false;
+        }
+        foreach ($admin->offsets($topic) as ['beginning' => $beginning, 'end' => $end]) {
+            if ($end > $beginning) {
+                return true;
+            }
+        }
+
+        return false;
+    }
+}

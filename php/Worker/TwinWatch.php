@@ -1,0 +1,76 @@
+<?php
+
+/**
+ * Warns a worker that hears nothing on `user.1` while `private-user.1` has traffic.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Worker;
+
+use Closure;
+use Toporia\Realtime\Exception\RealtimeException;
+
+/**
+ * Laravel's PrivateChannel('user.1') is the channel `private-user.1` in Kafka, which is easily overlooked.
+ */
+final class TwinWatch
+{
+    /** Seconds without a message before Kafka is asked, and before it is asked again. */
+    private const PATIENCE = 10.0;
+    private const AGAIN = 60.0;
+
+    /** @var list<string> subscribed channels that could have a twin */
+    private array $plain;
+    private float $next;
+
+    /**
+     * @param list<string> $channels what the worker subscribes to
+     * @param Closure(list<string>): array<string, string> $find gives twins with traffic: what was subscribed, by the
+     *        name of its twin
+     * @param float|null $patience seconds until the first look
+     */
+    public function __construct(
+        private array $channels,
+        private Closure $find,
+        private Reporter $reporter,
+        ?float $patience = null
+    ) {
+        $this->plain = array_values(array_filter(
+            $channels,
+            static fn (string $channel): bool => preg_match('/\A(private-|presence-|\*|#)/', $channel) !== 1
+        ));
+        $this->next = $patience ?? self::PATIENCE;
+    }
+
+    public function look(Snapshot $now): void
+    {
+        if ($this->plain === [] || $now->seconds < $this->next) {
+            return;
+        }
+        $this->next = $now->seconds + self::AGAIN;
+        if ($now->handled > 0 || !$now->connected) {
+            return;
+        }
+        try {
+            $twins = ($this->find)($this->plain);
+        } catch (RealtimeException) {
+            // Only a hint, and Kafka need not allow everybody to look: no reason to stop a worker.
+            return;
+        }
+        foreach ($twins as $twin => $channel) {
+            if (!in_array($twin, $this->channels, true)) {
+                $this->reporter->event(
+                    'twin',
+                    "nothing arrives on $channel, but " . Text::printable($twin) . " has messages: Laravel's "
+                    . 'PrivateChannel and PresenceChannel put a prefix before the name. Is it '
+                    . '--channels=' . preg_replace('/-.*/s', '-', $twin) . "$channel that you want?",
+                    ['channel' => $channel, 'twin' => $twin]
+                );
+            }
+        }
+        if ($twins !== []) {
+            $this->plain = [];
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Where the spool is, and whether messages go there before they are sent.
+
+use super::keys as k;
+use super::reader::Reader;
+use super::sources::Found;
+use super::value::{wrong, Value};
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+
+/// What `spool` takes.
+const WANTED: &str = "a directory, 'always', or false";
+
+/// What a value of `spool` means.
+enum Said {
+    Off,
+    /// The short spelling of `spool_when: always`.
+    Always,
+    Directory(PathBuf),
+}
+
+/// The spool's directory and whether `spool_when` is `always`. Neither in tests, which would leave files behind and replay
+/// old ones.
+pub(super) fn resolve(reader: &mut Reader<'_>) -> Result<(Option<PathBuf>, bool)> {
+    let choices = [("undelivered", false), ("always", true)];
+    let mut always = reader.choice(&k::SPOOL_WHEN, &choices, false)?;
+    let when = reader.sources.find(&k::SPOOL_WHEN);
+    let mut place = when
+        .as_ref()
+        .map_or_else(String::new, |found| found.place.clone());
+    let mut layer = when.map_or(usize::MAX, |found| found.layer);
+    let mut next = reader.sources.find(&k::SPOOL);
+    while let Some(found) = next {
+        match said(reader, &found)? {
+            Said::Directory(_) if is_test(reader) => {
+                let note = format!("{} is ignored while APP_ENV is 'testing'.", found.place);
+                reader.notes.push(note);
+                return Ok((None, false));
+            }
+            Said::Directory(path) => return Ok((Some(path), always)),
+            // Whoever turns it off where nothing else is said means it: a setting for everybody does not stand against that.
+            Said::Off if !always || found.layer < layer => return Ok((None, false)),
+            Said::Off => break,
+            Said::Always => {
+                if !always && found.layer < layer {
+                    (always, layer, place) = (true, found.layer, found.place);
+                }
+                next = reader.sources.find_from(&k::SPOOL, found.layer + 1);
+            }
+        }
+    }
+    if always && !is_test(reader) {
+        return Err(Error::configuration(format!(
+            "{place} is 'always', but `spool` names no directory to keep the messages in. Set `spool` to one that the user that \
+             runs PHP may write to."
+        )));
+    }
+    Ok((None, false))
+}
+
+fn is_test(reader: &Reader<'_>) -> bool {
+    let env = reader.sources.env.var("APP_ENV");
+    env.is_some_and(|name| name.trim() == "testing")
+}
+
+fn said(reader: &mut Reader<'_>, found: &Found<'_>) -> Result<Said> {
+    let place = &found.place;
+    let text = match found.value.as_ref() {
+        Value::Bool(false) => return Ok(Said::Off),
+        Value::Str(text) if !text.contains('\0') => text.trim(),
+        other => return Err(wrong(place, WANTED, other)),
+    };
+    match text.to_ascii_lowercase().as_str() {
+        "off" | "false" => return Ok(Said::Off),
+        "always" => return Ok(Said::Always),
+        _ => {}
+    }
+    let path = std::path::absolute(text).map_err(|e| {
+        Error::configuration(format!(
+            "{place}: '{text}' cannot be made absolute ({e}). Give an absolute path."
+        ))
+    })?;
+    if path.as_os_str() != text && !is_test(reader) {
+        let path = path.display();
+        reader.notes.push(format!("{place} is taken as '{path}'."));
+    }
+    Ok(Said::Directory(path))
+}

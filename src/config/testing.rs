@@ -1,0 +1,35 @@
+//! For the tests of other modules: a configuration from a few settings, with no environment and no php.ini around it.
+
+use std::sync::Arc;
+
+use super::{BrokerConfig, Environment, Layers, Value};
+
+struct Nothing;
+
+impl Environment for Nothing {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn ini(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// The configuration of a broker whose constructor gets these settings.
+///
+/// # Panics
+///
+/// Where the settings are not valid.
+pub fn config(settings: &[(&str, Value)]) -> Arc<BrokerConfig> {
+    let map = settings
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
+    let layers = Layers {
+        constructor: Some(&Value::Map(map)),
+        configured: None,
+        env: &Nothing,
+    };
+    Arc::new(BrokerConfig::resolve(None, &layers).expect("a valid configuration"))
+}

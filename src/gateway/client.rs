@@ -1,0 +1,306 @@
+//! Asks a gateway that runs in another process, through its HTTP API: how commands and controllers reach it.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use md5::{Digest, Md5};
+
+use super::protocol::auth::signature;
+use super::settings::Settings;
+use crate::error::{Error, Result};
+
+/// Longest wait for the connection, and for each piece of the answer. Gateways ask each other, which takes them seconds at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest answer that is read.
+const MOST: u64 = 256 << 20;
+
+/// A gateway's HTTP API, as seen from outside.
+#[derive(Debug, Clone)]
+pub struct Client {
+    address: String,
+    app_id: String,
+    key: String,
+    secret: String,
+}
+
+impl Client {
+    /// The gateway that these settings describe.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let address = settings
+            .api_listen
+            .clone()
+            .unwrap_or_else(|| host_port(&settings.host, settings.port));
+        Self {
+            address: reachable(&address),
+            app_id: settings.app_id.clone(),
+            key: settings.key.clone(),
+            secret: settings.secret().to_owned(),
+        }
+    }
+
+    /// `GET /apps/{id}{path}`; the body of the answer.
+    ///
+    /// # Errors
+    /// Connection: no gateway answers, or it refuses.
+    pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
+        self.ask("GET", path, query, None)
+    }
+
+    /// `POST /apps/{id}{path}`; the body of the answer.
+    ///
+    /// # Errors
+    /// Connection: no gateway answers, or it refuses.
+    pub fn post(&self, path: &str, body: &[u8]) -> Result<Vec<u8>> {
+        self.ask("POST", path, &[], Some(body))
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Vec<u8>> {
+        let path = format!("/apps/{}{path}", self.app_id);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        let query = self.signed(method, &path, query, body, now);
+        let mut request = format!(
+            "{method} {path}?{query} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n",
+            self.address
+        );
+        if let Some(body) = body {
+            let _ = write!(
+                request,
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            );
+        }
+        request.push_str("\r\n");
+        let mut bytes = request.into_bytes();
+        bytes.extend_from_slice(body.unwrap_or_default());
+        let answer = self.exchange(&bytes).map_err(|error| {
+            let why = match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in 10 s".to_owned(),
+                _ => error.to_string(),
+            };
+            Error::connection(format!(
+                "No gateway answers at {} ({why}). Is it running (realtime:gateway), and is this where its HTTP API listens (realtime.gateway.api_listen, or its host and port)?",
+                self.address
+            ))
+        })?;
+        self.body(&answer)
+    }
+
+    /// The query with the signature: parameters in order of their names, signed as they are, sent percent-encoded.
+    fn signed(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&[u8]>,
+        now: u64,
+    ) -> String {
+        let mut all: Vec<(String, String)> = query
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        all.push(("auth_key".into(), self.key.clone()));
+        all.push(("auth_timestamp".into(), now.to_string()));
+        all.push(("auth_version".into(), "1.0".into()));
+        if let Some(body) = body {
+            all.push(("body_md5".into(), hex::encode(Md5::digest(body))));
+        }
+        all.sort();
+        let plain: Vec<String> = all.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let text = format!("{method}\n{path}\n{}", plain.join("&"));
+        let mut sent: Vec<String> = all
+            .iter()
+            .map(|(k, v)| format!("{k}={}", encoded(v)))
+            .collect();
+        sent.push(format!("auth_signature={}", signature(&self.secret, &text)));
+        sent.join("&")
+    }
+
+    fn exchange(&self, request: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut last = None;
+        for address in self.address.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, PATIENCE) {
+                Err(error) => last = Some(error),
+                Ok(mut stream) => {
+                    stream.set_read_timeout(Some(PATIENCE))?;
+                    stream.set_write_timeout(Some(PATIENCE))?;
+                    stream.write_all(request)?;
+                    let mut answer = Vec::new();
+                    stream.take(MOST).read_to_end(&mut answer)?;
+                    return Ok(answer);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into()))
+    }
+
+    fn body(&self, answer: &[u8]) -> Result<Vec<u8>> {
+        let Some((status, length, body)) = parse(answer) else {
+            return Err(Error::connection(format!(
+                "What answers at {} is no gateway: its answer is no HTTP.",
+                self.address
+            )));
+        };
+        if length.is_some_and(|length| length != body.len()) {
+            return Err(Error::connection(format!(
+                "The gateway at {} was cut off in the middle of its answer.",
+                self.address
+            )));
+        }
+        if status == 200 {
+            return Ok(body.to_vec());
+        }
+        let said: String = String::from_utf8_lossy(body).chars().take(200).collect();
+        let hint = match status {
+            401 | 403 => " Have both the same app id, key and secret, and clocks that agree?",
+            404 => " Is it a gateway of this version, with this app id?",
+            _ => "",
+        };
+        Err(Error::connection(format!(
+            "The gateway at {} answered {status}: {}.{hint}",
+            self.address,
+            said.trim().trim_end_matches('.').escape_debug()
+        )))
+    }
+}
+
+/// `host:port`, with brackets where the host is an IPv6 address.
+#[must_use]
+pub fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// "Every address" is one to listen on and none to connect to.
+fn reachable(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some(("0.0.0.0" | "*" | "", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]" | "::", port)) => format!("[::1]:{port}"),
+        _ => address.to_owned(),
+    }
+}
+
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Status, Content-Length where it is told, and body.
+fn parse(answer: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..end]).ok()?;
+    let mut lines = head.split("\r\n");
+    let mut status = lines.next()?.split(' ');
+    if !status.next()?.starts_with("HTTP/1.") {
+        return None;
+    }
+    let status = status.next()?.parse().ok()?;
+    let length = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok());
+    Some((status, length, &answer[end + 4..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn client(address: &str) -> Client {
+        Client::new(&Settings {
+            app_id: "3".into(),
+            key: "278d425bdf160c739803".into(),
+            secrets: vec!["7ad3773142a6692b25b8".into()],
+            api_listen: Some(address.into()),
+            ..Settings::default()
+        })
+    }
+
+    #[test]
+    fn the_published_vector_of_a_signed_request() {
+        let body = br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
+        let query = client("x:1").signed("POST", "/apps/3/events", &[], Some(body), 1_353_088_179);
+        assert_eq!(
+            query,
+            "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f&auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"
+        );
+    }
+
+    #[test]
+    fn every_address_is_reached_at_this_machine() {
+        for (listens, connects) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("10.0.0.1:1", "10.0.0.1:1"),
+        ] {
+            assert_eq!(client(listens).address, connects);
+        }
+        assert_eq!(host_port("::1", 6001), "[::1]:6001");
+    }
+
+    #[test]
+    fn answers_are_read_whole_and_refusals_say_why() {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Ok("{}")),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+                Err("cut off"),
+            ),
+            (
+                "HTTP/1.1 401 No\r\ncontent-length: 3\r\n\r\nbad",
+                Err("same app id"),
+            ),
+            ("SSH-2.0\r\n\r\n", Err("no HTTP")),
+        ];
+        for (sent, expected) in cases {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).unwrap();
+                stream.write_all(sent.as_bytes()).unwrap();
+                String::from_utf8_lossy(&request[..read]).into_owned()
+            });
+            let answer = client(&address).get("/channels", &[("info", "a b&c")]);
+            let request = server.join().unwrap();
+            assert!(
+                request.starts_with("GET /apps/3/channels?auth_key="),
+                "{request}"
+            );
+            assert!(request.contains("&info=a%20b%26c&"), "{request}");
+            match expected {
+                Ok(body) => assert_eq!(answer.unwrap(), body.as_bytes()),
+                Err(part) => assert!(answer.unwrap_err().message().contains(part), "{sent}"),
+            }
+        }
+        let error = client("127.0.0.1:1").get("/channels", &[]).unwrap_err();
+        assert!(
+            error
+                .message()
+                .contains("No gateway answers at 127.0.0.1:1"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Whether everything assigned is read: by the ends Kafka reports or, where a consumer was started without them, by asking.
+#![allow(unsafe_code)]
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::offsets::Partition;
+use super::Consumer;
+use crate::kafka::native;
+
+/// How often Kafka is asked for the ends.
+const EVERY: Duration = Duration::from_millis(200);
+/// One question.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Before an end that never comes (the last offsets are the marks of transactions, or were compacted away) nothing comes for
+/// so long.
+const QUIET: Duration = Duration::from_secs(2);
+
+impl Consumer {
+    /// True where something is assigned and all of it is read to its end.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        {
+            let state = self.state.borrow();
+            let mut assigned = state.partitions.iter().flatten().peekable();
+            let busy = !state.hand.is_empty()
+                || !state.parked.is_empty()
+                || !state.aside.is_empty()
+                || assigned.peek().is_none();
+            if busy || self.sees_ends {
+                return !busy && assigned.all(Partition::is_at_end);
+            }
+        }
+        // Begun by a consume() that does not stop at the end, and kept: a new one would have to be told what was handled.
+        if self.asked_ends.get().elapsed() < EVERY {
+            return false;
+        }
+        self.asked_ends.set(Instant::now());
+        self.came.get().elapsed() >= EVERY && self.reached_ends()
+    }
+
+    fn reached_ends(&self) -> bool {
+        let quiet = self.came.get().elapsed() >= QUIET;
+        let places: Vec<(Rc<str>, i32, i64, bool)> = {
+            let state = self.state.borrow();
+            let assigned = state.partitions.iter().flatten();
+            assigned
+                .map(|one| {
+                    let next = one.position().max(one.certain());
+                    let stands = one.paused || one.back_to().is_some();
+                    (Rc::clone(&one.topic), one.number, next, stands)
+                })
+                .collect()
+        };
+        places.into_iter().all(|(topic, number, next, stands)| {
+            let ends = self.ask_ends(&topic, number);
+            !stands
+                && ends.is_some_and(|(low, high)| {
+                    let next = match next {
+                        next if next >= 0 => next,
+                        _ if self.reads_from_end => high,
+                        _ => low,
+                    };
+                    next >= high || quiet
+                })
+        })
+    }
+
+    /// The first offset of a partition and the one after its last record; `None` where Kafka does not say in time.
+    fn ask_ends(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
+        let topic = native::c_string(topic);
+        let bound = crate::clock::bounded(PATIENCE).as_millis();
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: a live client; the answers are written before it returns.
+        let code = unsafe {
+            sys::bindings::rd_kafka_query_watermark_offsets(
+                self.client,
+                topic.as_ptr(),
+                number,
+                &raw mut low,
+                &raw mut high,
+                i32::try_from(bound).unwrap_or(1000),
+            )
+        };
+        (code == Code::RD_KAFKA_RESP_ERR_NO_ERROR).then_some((low, high))
+    }
+}

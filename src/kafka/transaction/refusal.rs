@@ -1,0 +1,101 @@
+//! What Kafka answered where a step of a transaction went wrong, and asking again until it does.
+#![allow(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::SLICE;
+use crate::clock;
+use crate::kafka::native;
+use crate::worker::StopSignal;
+
+/// What Kafka answered where something went wrong.
+pub(super) struct Refusal {
+    pub code: Code,
+    pub reason: String,
+    /// The client is of no use any more.
+    pub fatal: bool,
+    retriable: bool,
+}
+
+impl Refusal {
+    /// What the error says, which is given back; `None` where there is none.
+    ///
+    /// # Safety
+    /// `error` must be null or an error object that nobody else gives back.
+    pub unsafe fn take(error: *mut sys::rd_kafka_error_t) -> Option<Self> {
+        if error.is_null() {
+            return None;
+        }
+        let fatal = sys::bindings::rd_kafka_error_is_fatal(error) != 0;
+        let retriable = sys::bindings::rd_kafka_error_is_retriable(error) != 0;
+        let (code, reason) = native::take_error(error)?;
+        Some(Self {
+            code,
+            reason,
+            fatal,
+            retriable,
+        })
+    }
+
+    /// What ended the client, where something has.
+    pub fn of(client: *mut sys::rd_kafka_t) -> Option<Self> {
+        let mut text = [0; 512];
+        // SAFETY: a live client; the buffer is ours and ends in NUL.
+        unsafe {
+            let code = sys::bindings::rd_kafka_fatal_error(client, text.as_mut_ptr(), text.len());
+            (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| Self {
+                code,
+                reason: native::text(text.as_ptr()),
+                fatal: true,
+                retriable: false,
+            })
+        }
+    }
+
+    /// Asking again may help.
+    pub fn waits(&self) -> bool {
+        !self.fatal && (self.retriable || self.code == Code::RD_KAFKA_RESP_ERR__TIMED_OUT)
+    }
+
+    /// Another client has to take over. Where Kafka did not answer a commit in time, only one that takes the name anew makes
+    /// sure of what became of it.
+    pub fn ends_the_client(&self) -> bool {
+        self.fatal || self.waits()
+    }
+
+    /// Somebody else has the name, or Kafka has given this one up.
+    pub fn is_fenced(&self) -> bool {
+        matches!(
+            self.code,
+            Code::RD_KAFKA_RESP_ERR__FENCED
+                | Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED
+                | Code::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH
+        )
+    }
+}
+
+/// Asks again until Kafka answers, the time is up or the process is asked to end.
+pub(super) fn insist(
+    until: Instant,
+    ask: impl Fn(i32) -> *mut sys::rd_kafka_error_t,
+) -> Result<(), Refusal> {
+    let mut until = until;
+    loop {
+        if StopSignal::is_signalled() {
+            clock::hurry();
+            until = until.min(Instant::now() + clock::bounded(Duration::from_secs(3)));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let wait = i32::try_from(left.min(SLICE).as_millis().max(1)).unwrap_or(500);
+        // SAFETY: an error object of librdkafka's, or none.
+        let Some(refusal) = (unsafe { Refusal::take(ask(wait)) }) else {
+            return Ok(());
+        };
+        if !refusal.waits() || Instant::now() >= until {
+            return Err(refusal);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What the Gateway's methods do: deliver here, ask all gateways, count.
+
+use ext_php_rs::types::Zval;
+
+use super::{sign, Gateway};
+use crate::error::Error;
+use crate::gateway as core;
+use crate::gateway::client::Client;
+use crate::gateway::protocol::channel::Name;
+use crate::gateway::protocol::SocketId;
+use crate::gateway::question::{Connection, Question};
+use crate::php::arguments::{self, Trouble};
+use crate::php::json;
+use crate::sealed;
+
+impl Gateway {
+    pub(super) fn deliver(
+        &self,
+        channel: &Zval,
+        event: &Zval,
+        data: Option<&Zval>,
+        except: Option<&Zval>,
+    ) -> Result<i64, Trouble> {
+        let place = |text: &str| format!("Gateway::broadcastLocally(): Argument {text}");
+        let channel = arguments::text(channel, &place("#1 ($channel)"))?;
+        let event = arguments::text(event, &place("#2 ($event)"))?;
+        if event.is_empty() {
+            return Err(Error::configuration(
+                "Gateway::broadcastLocally(): the event must have a name.",
+            )
+            .into());
+        }
+        let except = arguments::optional(except, |except| {
+            let text = arguments::text(except, &place("#4 ($except)"))?;
+            text.parse::<SocketId>().map_err(|_| {
+                Error::configuration(format!(
+                    "\"{}\" is not a socket id: pusher-js and Echo.socketId() give two numbers with a dot between them.",
+                    text.escape_debug()
+                ))
+                .into()
+            })
+        })?;
+        if Name::parse(&channel).is_none() {
+            return Err(Error::channel(format!(
+                "\"{}\" cannot be a channel of sockets: letters, digits and -_=@,.; at most 164, or #server-to-user- and an id.",
+                channel.escape_debug()
+            ))
+            .into());
+        }
+        json::with_buffer(|bytes| {
+            let has_data = crate::php::message::encode_data(data, bytes)?;
+            let plain = has_data.then_some(bytes.as_slice());
+            let settings = &self.config.settings;
+            let key = settings
+                .encryption_master_key
+                .as_ref()
+                .or(self.broker.encryption.as_ref());
+            let sealed = if sealed::is_encrypted(&channel) {
+                Some(sealed::seal(key, &channel, plain)?)
+            } else {
+                None
+            };
+            let json = sealed.as_deref().or(plain).unwrap_or(b"null");
+            let gateway = self.live()?.ok_or_else(|| {
+                Error::connection(
+                    "The gateway does not run: call start() before broadcastLocally().",
+                )
+            })?;
+            let reached = gateway.broadcast_locally(&channel, &event, json, except)?;
+            Ok(i64::try_from(reached).unwrap_or(i64::MAX))
+        })
+    }
+
+    /// Asks all gateways: through the one that runs here, else through the HTTP API of one that runs elsewhere.
+    pub(super) fn order(
+        &self,
+        path: &str,
+        question: Question,
+        body: &serde_json::Value,
+    ) -> Result<i64, Error> {
+        if let Some(gateway) = self.live()? {
+            let count = gateway.ask(question).count;
+            return Ok(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        sign::check(&self.config.settings, true)?;
+        let answer = Client::new(&self.config.settings).post(path, body.to_string().as_bytes())?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        answer["sockets"].as_i64().ok_or_else(strange)
+    }
+
+    pub(super) fn connected(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, Trouble> {
+        let (target, body) =
+            arguments::optional(r#where, |list| sign::target(list, "connections"))?
+                .unwrap_or_default();
+        let encoded = |bytes: serde_json::Result<Vec<u8>>| {
+            bytes.map_err(|error| Error::encoding(error.to_string()).into())
+        };
+        if let Some(gateway) = self.live()? {
+            let answer = gateway.ask(Question::Connections { target });
+            let rows: Vec<_> = answer.connections.iter().map(row).collect();
+            return encoded(serde_json::to_vec(&rows));
+        }
+        sign::check(&self.config.settings, true)?;
+        let query: Vec<(&str, &str)> = body
+            .iter()
+            .filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)))
+            .collect();
+        let answer = Client::new(&self.config.settings).get("/connections", &query)?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        encoded(serde_json::to_vec(
+            answer["connections"].as_array().ok_or_else(strange)?,
+        ))
+    }
+
+    /// What it is doing; where it does not run, the same with nothing in it.
+    pub(super) fn describe(&self) -> Result<serde_json::Value, Error> {
+        let gateway = self.live()?;
+        let running = gateway.as_ref().is_some_and(|gateway| gateway.is_running());
+        let stats = match gateway {
+            Some(gateway) => gateway.stats(),
+            None => core::Stats {
+                ready: false,
+                not_ready: Some("the gateway does not run".to_owned()),
+                address: self.listens()?,
+                node: String::new(),
+                counters: core::counters::Counters::default()
+                    .all()
+                    .into_iter()
+                    .map(|(name, _, _, value)| (name, value))
+                    .collect(),
+            },
+        };
+        let mut all =
+            serde_json::to_value(stats).map_err(|error| Error::encoding(error.to_string()))?;
+        all["running"] = running.into();
+        Ok(all)
+    }
+}
+
+/// A connection as the HTTP API tells it.
+fn row(connection: &Connection) -> serde_json::Value {
+    serde_json::json!({
+        "socket_id": connection.socket,
+        "user": connection.user,
+        "channels": connection.channels,
+        "address": connection.address,
+        "node": connection.node,
+        "seconds": connection.seconds,
+        "queued": connection.queued,
+    })
+}
+
+fn strange() -> Error {
+    Error::connection(
+        "The gateway's answer is not what one of this version says. Have both the same version?",
+    )
+}

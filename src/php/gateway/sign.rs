@@ -1,0 +1,210 @@
+//! What the Gateway's methods read and sign: subscriptions, sign-ins, and whom an order is for.
+
+use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
+
+use super::settings;
+use crate::error::{Error, Kind};
+use crate::gateway::protocol::auth;
+use crate::gateway::protocol::channel::is_user_id;
+use crate::gateway::protocol::SocketId;
+use crate::gateway::question::Target;
+use crate::gateway::settings::Settings;
+use crate::message::write_php_string;
+use crate::php::arguments::{self, Trouble};
+use crate::php::{binary, json};
+
+/// The secret rules hold for whoever signs, not only for the gateway: one that is guessed here opens that one.
+///
+/// # Errors
+/// Configuration.
+pub(super) fn check(settings: &Settings, needs_app_id: bool) -> Result<(), Error> {
+    if needs_app_id || !settings.app_id.is_empty() {
+        return settings.validate();
+    }
+    Settings {
+        app_id: "unused".into(),
+        ..settings.clone()
+    }
+    .validate()
+}
+
+fn encoding(text: impl Into<String>) -> Trouble {
+    Error::new(Kind::Encoding, text).into()
+}
+
+fn table(pairs: &[(&str, &str)]) -> Result<Zval, Trouble> {
+    let mut all = ZendHashTable::new();
+    for (name, text) in pairs {
+        all.insert(*name, binary(text.as_bytes()))
+            .map_err(|error| encoding(error.to_string()))?;
+    }
+    let mut value = Zval::new();
+    value.set_hashtable(all);
+    Ok(value)
+}
+
+/// An id of a user as text: strings, and whole numbers as databases give them.
+fn user_id(table: &ZendHashTable, key: &str, place: &str) -> Result<String, Trouble> {
+    let value = table.get(key).map(Zval::dereference);
+    let id = match value {
+        Some(value) if value.is_string() || value.is_long() || value.is_object() => {
+            arguments::text(value, place)?.into_owned()
+        }
+        _ => String::new(),
+    };
+    if is_user_id(&id) {
+        return Ok(id);
+    }
+    Err(encoding(format!(
+        "{place} needs '{key}': a text or a number of 1 to 128 characters without control characters."
+    )))
+}
+
+/// The JSON of a member: the id as text, the rest as it is.
+fn member(presence: &Zval, most: usize) -> Result<String, Trouble> {
+    let place = "Gateway::authorize(): Argument #3 ($presence)";
+    let table = arguments::array(presence, place)?;
+    let known = |key: &ArrayKey<'_>| matches!(key.to_string().as_str(), "user_id" | "user_info");
+    if let Some((key, _)) = table.iter().find(|(key, _)| !known(key)) {
+        return Err(encoding(format!(
+            "{place} has user_id and user_info, and no '{}'.",
+            key.to_string().escape_debug()
+        )));
+    }
+    let mut out = br#"{"user_id":"#.to_vec();
+    write_php_string(&mut out, &user_id(table, "user_id", place)?);
+    let info = table.get("user_info").map(Zval::dereference);
+    if let Some(info) = info.filter(|info| !info.is_null()) {
+        out.extend_from_slice(br#","user_info":"#);
+        let from = out.len();
+        encode(info, &mut out)?;
+        if out.len() - from > most {
+            return Err(encoding(format!(
+                "{place}: user_info is {} bytes of JSON; every member of the channel gets it, and {most} is the most (max_user_info).",
+                out.len() - from
+            )));
+        }
+    }
+    out.push(b'}');
+    String::from_utf8(out).map_err(|error| encoding(error.to_string()))
+}
+
+fn encode(value: &Zval, out: &mut Vec<u8>) -> Result<(), Trouble> {
+    json::encode(value, out).map_err(|error| match error {
+        json::EncodeError::Json(error) => error.into(),
+        json::EncodeError::Pending => Trouble::Pending,
+    })
+}
+
+/// `Gateway::authorize()`
+pub(super) fn authorize(
+    socket: &Zval,
+    channel: &Zval,
+    presence: Option<&Zval>,
+    config: Option<&Zval>,
+) -> Result<Zval, Trouble> {
+    let socket = arguments::text(socket, "Gateway::authorize(): Argument #1 ($socketId)")?;
+    let channel = arguments::text(channel, "Gateway::authorize(): Argument #2 ($channelName)")?;
+    let config = settings(config, "Gateway::authorize(): Argument #4 ($config)")?;
+    let settings = &config.settings;
+    check(settings, false)?;
+    let data = arguments::optional(presence, |presence| {
+        member(presence, settings.max_user_info)
+    })?;
+    let (key, secret) = (settings.key.as_str(), settings.secret());
+    let auth = auth::authorize(key, secret, &socket, &channel, data.as_deref())?;
+    let mut pairs = vec![("auth", auth.as_str())];
+    if let Some(data) = &data {
+        pairs.push(("channel_data", data));
+    }
+    let shared = match &settings.encryption_master_key {
+        Some(key) if crate::sealed::is_encrypted(&channel) => key.shared_secret(&channel),
+        None if crate::sealed::is_encrypted(&channel) => {
+            return Err(Error::configuration(format!(
+                "The channel \"{channel}\" is encrypted, and there is no master key to tell its subscribers the channel's own. Set encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: openssl rand -base64 32"
+            ))
+            .into())
+        }
+        _ => String::new(),
+    };
+    if !shared.is_empty() {
+        pairs.push(("shared_secret", &shared));
+    }
+    table(&pairs)
+}
+
+/// `Gateway::authenticate()`
+pub(super) fn authenticate(
+    socket: &Zval,
+    user: &Zval,
+    config: Option<&Zval>,
+) -> Result<Zval, Trouble> {
+    let place = "Gateway::authenticate(): Argument #2 ($userData)";
+    let socket = arguments::text(socket, "Gateway::authenticate(): Argument #1 ($socketId)")?;
+    let data = arguments::array(user, place)?;
+    let config = settings(config, "Gateway::authenticate(): Argument #3 ($config)")?;
+    check(&config.settings, false)?;
+    let mut out = br#"{"id":"#.to_vec();
+    write_php_string(&mut out, &user_id(data, "id", place)?);
+    for (key, value) in data {
+        let key = key.to_string();
+        if key == "id" {
+            continue;
+        }
+        out.push(b',');
+        write_php_string(&mut out, &key);
+        out.push(b':');
+        encode(value.dereference(), &mut out)?;
+    }
+    out.push(b'}');
+    let text = String::from_utf8(out).map_err(|error| encoding(error.to_string()))?;
+    let settings = &config.settings;
+    let auth = auth::authenticate(&settings.key, settings.secret(), &socket, &text)?;
+    table(&[("auth", &auth), ("user_data", &text)])
+}
+
+/// Whom an order is for, and the same as the HTTP API takes it.
+pub(super) fn target(
+    r#where: &Zval,
+    method: &str,
+) -> Result<(Target, serde_json::Map<String, serde_json::Value>), Trouble> {
+    let place = format!("Gateway::{method}(): Argument #1 ($where)");
+    let table = arguments::array(r#where, &place)?;
+    let mut target = Target::default();
+    let mut body = serde_json::Map::new();
+    for (key, value) in table {
+        let key = key.to_string();
+        let text = arguments::text(value, &format!("{place}['{key}']"))?.into_owned();
+        if text.is_empty() {
+            return Err(Error::configuration(format!("{place}: '{key}' is empty.")).into());
+        }
+        match key.as_str() {
+            "user" => target.user = Some(text.clone()),
+            "channel" => target.channel = Some(text.clone()),
+            "socket" => {
+                let id = text.parse::<SocketId>().map_err(|_| {
+                    Error::configuration(format!(
+                        "{place}: \"{}\" is not a socket id, two numbers with a dot between them.",
+                        text.escape_debug()
+                    ))
+                })?;
+                target.socket = Some(id);
+            }
+            other => {
+                return Err(Error::configuration(format!(
+                    "{place} has user, socket or channel, and no '{}'.",
+                    other.escape_debug()
+                ))
+                .into())
+            }
+        }
+        body.insert(key, text.into());
+    }
+    if target.is_empty() && method != "connections" {
+        return Err(Error::configuration(format!(
+            "{place} is empty: say whom, such as ['user' => '7']. Nothing stands for everybody."
+        ))
+        .into());
+    }
+    Ok((target, body))
+}

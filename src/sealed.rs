@@ -1,0 +1,73 @@
+//! What goes to an encrypted channel is encrypted at the sender: neither Kafka nor a gateway ever has it in the clear.
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+use crate::gateway::protocol::encrypted::{is_sealed, MasterKey};
+
+/// How the names of encrypted channels begin.
+const PREFIX: &str = "private-encrypted-";
+
+/// Whether what goes to the channel has to be encrypted. Asked for every message: no more than a comparison.
+#[inline]
+#[must_use]
+pub fn is_encrypted(channel: &str) -> bool {
+    channel.starts_with(PREFIX)
+}
+
+/// The data for an encrypted channel: what is encrypted already as it is, else encrypted under the channel's key. Absent data is
+/// encrypted as `null`, so that the browser has something to decrypt.
+///
+/// # Errors
+/// Configuration: no master key; InvalidChannel: a name that browsers cannot subscribe to.
+pub fn seal<'a>(
+    key: Option<&MasterKey>,
+    channel: &str,
+    data_json: Option<&'a [u8]>,
+) -> Result<Cow<'a, [u8]>> {
+    if let Some(json) = data_json {
+        if std::str::from_utf8(json).is_ok_and(is_sealed) {
+            return Ok(Cow::Borrowed(json));
+        }
+    }
+    let Some(key) = key else {
+        return Err(Error::configuration(format!(
+            "The channel \"{}\" is encrypted, and there is no master key to encrypt with: nothing was sent. Set encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: openssl rand -base64 32",
+            channel.escape_debug()
+        )));
+    };
+    let sealed = key.seal(channel, data_json.unwrap_or(b"null"))?;
+    Ok(Cow::Owned(sealed.into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn plain_data_is_encrypted_or_refused_and_encrypted_data_goes_as_it_is() {
+        // 32 bytes.
+        let key = MasterKey::from_base64("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
+        let channel = "private-encrypted-order.1";
+        assert!(is_encrypted(channel) && !is_encrypted("private-order.1"));
+        let sealed = seal(Some(&key), channel, Some(b"{\"id\":7}")).unwrap();
+        let text = std::str::from_utf8(&sealed).unwrap();
+        assert_eq!(key.open(channel, text).unwrap(), b"{\"id\":7}");
+        assert_eq!(seal(None, channel, Some(&sealed)).unwrap(), sealed);
+        assert_eq!(seal(Some(&key), channel, Some(&sealed)).unwrap(), sealed);
+        let nothing = seal(Some(&key), channel, None).unwrap();
+        let nothing = key.open(channel, std::str::from_utf8(&nothing).unwrap());
+        assert_eq!(nothing.unwrap(), b"null");
+        for data in [None, Some(&b"{\"nonce\":\"x\",\"ciphertext\":\"y\"}"[..])] {
+            let error = seal(None, channel, data).unwrap_err();
+            assert_eq!(error.kind(), Kind::Configuration);
+            assert!(
+                error.message().contains("REALTIME_ENCRYPTION_MASTER_KEY"),
+                "{error}"
+            );
+        }
+        let error = seal(Some(&key), "private-encrypted-a b", None).unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidChannel);
+    }
+}

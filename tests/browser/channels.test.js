@@ -1,0 +1,117 @@
+// Public, private and encrypted channels, refusals, and what comes back after a reconnect, in Chromium.
+
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { Browser, Client } from './support/browser.js'
+import { Stack } from './support/stack.js'
+import { sleep } from './support/process.js'
+
+const DATA = { id: 7, price: 1.5, dish: 'Phở bò', note: '"quoted" \u2028 <b>', list: [1, null, true], none: null }
+let stack, browser
+before(async () => { [stack, browser] = await Promise.all([Stack.start(), Browser.launch()]) }, { timeout: 90_000 })
+after(async () => { await browser?.close(); await stack?.stop() }, { timeout: 60_000 })
+
+test('a public and a private channel, in pusher-js', { timeout: 60_000 }, async () => {
+  const client = await Client.open(browser, stack, 'ana')
+  await client.subscribe('public.news', 'private-orders.1')
+
+  await stack.broadcast('public.news', 'published', DATA)
+  assert.deepEqual(await client.hears('public.news', 'published'), DATA)
+  await stack.broadcast('orders.1', 'order.created', DATA)
+  assert.deepEqual(await client.hears('private-orders.1', 'order.created'), DATA)
+
+  // Each kind of data arrives as what it was: pusher-js parses one level.
+  const kinds = [null, 0, -1.25, '', '123', 'text', 'null', '{"a":1}', true, [], [[]], 'ữ "\\ 😀']
+  for (const data of kinds) await stack.broadcast('orders.1', 'kind', { data })
+  for (const data of kinds) await stack.broadcast('orders.1', 'bare', data)
+  await client.hears('private-orders.1', 'bare', kinds.length)
+  assert.deepEqual((await client.heard('private-orders.1', 'kind')).map(h => h.data.data), kinds)
+  assert.deepEqual((await client.heard('private-orders.1', 'bare')).map(h => h.data), kinds)
+  // What nobody subscribed to did not come.
+  assert.deepEqual((await client.heard('public.news')).map(h => h.event), ['pusher:subscription_succeeded', 'published'])
+  await client.picture('channels-pusher-js')
+  assert.deepEqual(client.page.problems, [])
+})
+
+test('the same in laravel-echo, with the leading dot', { timeout: 60_000 }, async () => {
+  const client = await Client.open(browser, stack, 'ana', { kind: 'echo' })
+  await client.run(() => {
+    for (const channel of [echo.channel('public.news'), echo.private('orders.2')]) {
+      channel.subscribed(() => hear(channel.name, 'subscribed')).error(error => hear(channel.name, 'error', error))
+        .listen('.order.created', data => hear(channel.name, 'order.created', data)).listenToAll((event, data) => hear(channel.name, 'all ' + event, data))
+    }
+  })
+  await client.hears('public.news', 'subscribed')
+  await client.hears('private-orders.2', 'subscribed')
+  await stack.broadcast('orders.2', 'order.created', DATA)
+  await stack.broadcast('public.news', 'order.created', { id: 8 })
+  assert.deepEqual(await client.hears('private-orders.2', 'order.created'), DATA)
+  assert.deepEqual(await client.hears('public.news', 'order.created'), { id: 8 })
+  assert.deepEqual(await client.hears('private-orders.2', 'all .order.created'), DATA)
+
+  // Left: nothing comes any more.
+  await client.run(() => echo.leave('orders.2'))
+  await stack.broadcast('orders.2', 'order.created', { id: 9 })
+  await stack.broadcast('public.news', 'order.created', { id: 10 })
+  await client.hears('public.news', 'order.created', 2)
+  assert.equal((await client.heard('private-orders.2', 'order.created')).length, 1)
+  await client.picture('channels-laravel-echo')
+})
+
+test('an encrypted channel: the gateway and Kafka see ciphertext, the browser the data', { timeout: 60_000 }, async () => {
+  const client = await Client.open(browser, stack, 'ana', { encryption: true })
+  await client.run(() => pusher.connection.bind('message', ({ event, data }) => { if (event === 'diagnosis') window.raw = data }))
+  await client.subscribe('private-encrypted-patient.1')
+  await stack.broadcast('private-encrypted-patient.1', 'diagnosis', DATA)
+  assert.deepEqual(await client.hears('private-encrypted-patient.1', 'diagnosis'), DATA)
+  assert.deepEqual(Object.keys(await client.run(() => raw)).sort(), ['ciphertext', 'nonce'])
+  await client.picture('channels-encrypted')
+
+  const echo = await Client.open(browser, stack, 'eve', { kind: 'echo', encryption: true })
+  await echo.run(() => echo.encryptedPrivate('patient.1').subscribed(() => hear('e', 'subscribed')).listen('.diagnosis', data => hear('e', 'diagnosis', data)))
+  await echo.hears('e', 'subscribed')
+  await stack.broadcast('private-encrypted-patient.1', 'diagnosis', { second: true })
+  assert.deepEqual(await echo.hears('e', 'diagnosis'), { second: true })
+})
+
+test('refusals: by the application, by the signature, by the name; the connection stays', { timeout: 60_000 }, async () => {
+  const client = await Client.open(browser, stack, 'ana')
+  await client.run(() => ['private-forbidden', 'private-forged', 'orders.1', 'presence-forged', 'private-fine'].forEach(subscribe))
+  await client.hears('private-fine', 'pusher:subscription_succeeded')
+
+  assert.equal((await client.hears('private-forbidden', 'pusher:subscription_error')).status, 403)
+  for (const channel of ['private-forged', 'presence-forged']) {
+    const { type, status, error } = await client.hears(channel, 'pusher:subscription_error')
+    assert.deepEqual([type, status, typeof error], ['AuthError', 401, 'string'])
+  }
+  // A plain name is not public here; the answer says which setting would make it so.
+  const plain = await client.hears('orders.1', 'pusher:subscription_error')
+  assert.equal(plain.status, 403)
+  assert.match(plain.error, /public_channels/)
+  assert.equal(await client.run(() => pusher.connection.state), 'connected')
+  await client.picture('refusals')
+
+  const echo = await Client.open(browser, stack, 'ana', { kind: 'echo' })
+  await echo.run(() => echo.private('forged').error(error => hear('e', 'error', error)))
+  assert.equal((await echo.hears('e', 'error')).status, 401)
+})
+
+test('a wrong key: the client is told, and does not try again', { timeout: 60_000 }, async () => {
+  const page = await browser.window(`${stack.url}/?user=ana`)
+  await page.waitForFunction('window.ready')
+  await page.evaluate(o => start(o), { kind: 'pusher', port: stack.port, key: 'wrong' })
+  await page.waitForFunction("pusher.connection.state === 'disconnected'")
+  const errors = await page.evaluate(() => heard.filter(h => h.event === 'error').map(h => h.data))
+  assert.ok(errors.some(error => error.error?.data?.code === 4001 || error.data?.code === 4001), JSON.stringify(errors))
+  await sleep(1500)
+  assert.equal(await page.evaluate(() => heard.filter(h => h.event === 'connecting').length), 0)
+})
+
+test('a page of another origin is refused for good', { timeout: 60_000 }, async () => {
+  // The same page under a name that is not on the list.
+  const page = await browser.window(`${stack.url.replace('127.0.0.1', 'localhost')}/?user=ana`)
+  await page.waitForFunction('window.ready')
+  await page.evaluate(o => start(o), { kind: 'pusher', port: stack.port, key: stack.key })
+  await page.waitForFunction("pusher.connection.state === 'disconnected'")
+  assert.equal(await page.evaluate(() => heard.filter(h => h.event === 'connected').length), 0)
+})

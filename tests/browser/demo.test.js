@@ -1,0 +1,90 @@
+// The page of `make demo` in two browsers: orders, the note to one visitor alone, who is watching, and a gateway restarted.
+
+import assert from 'node:assert/strict'
+import path from 'node:path'
+import { after, before, test } from 'node:test'
+import { Browser, picture } from './support/browser.js'
+import { ROOT } from './support/npm.js'
+import { Process, sleep, until } from './support/process.js'
+
+let demo, browser, url
+before(async () => {
+  demo = new Process('bash', [path.join(ROOT, 'examples/demo/run.sh')], { env: { DEMO_SECONDS: '0', DEMO_PORT: '0' } })
+  ;[[, url], browser] = await Promise.all([demo.prints(/open (http:\S+)/, 60_000), Browser.launch()])
+}, { timeout: 90_000 })
+after(async () => { await browser?.close(); await demo?.stop('SIGTERM', 30_000).catch(() => {}) }, { timeout: 60_000 })
+
+const text = (page, selector) => page.$eval(selector, element => element.textContent)
+const texts = (page, selector) => page.$$eval(selector, elements => elements.map(element => element.textContent))
+
+async function open(size) {
+  const page = await browser.window(url, size)
+  // Pictures of things at rest.
+  await page.emulateMediaFeatures([{ name: 'prefers-reduced-motion', value: 'reduce' }])
+  await page.waitForFunction("document.querySelector('#state').textContent === 'connected'")
+  await page.waitForFunction("document.querySelectorAll('#people .me').length === 1")
+  return page
+}
+
+const says = (page, line) => until(async () => (await texts(page, '#log span')).some(said => line.test(said)),
+  () => `the log does not say ${line}`, 20_000).catch(async error => { throw new Error(`${error.message}: ${await texts(page, '#log span')}`) })
+
+test('an order board that stays right', { timeout: 150_000 }, async t => {
+  const first = await open({ width: 1280, height: 940 })
+  const second = await open({ width: 390, height: 844, deviceScaleFactor: 2 })
+  await until(async () => (await texts(first, '#people li')).length === 2, 'two people on the list')
+
+  // The visitor's own order: on both boards, handled by both services; the note comes to one of them only.
+  await first.click('form button')
+  await first.waitForFunction("document.querySelector('#board .mine.paid')")
+  await first.waitForFunction("/Phở bò/.test(document.querySelector('#letters').textContent)")
+  assert.equal((await texts(second, '#letters li:not(.none)')).length, 0)
+  const number = await text(first, '#board .mine em')
+  assert.ok((await texts(second, '#board em')).includes(number))
+
+  // Nobody gets a signature for a mailbox that is not theirs, nor for what is no channel of the board.
+  const statuses = await first.evaluate(async () => {
+    const { socket_id } = Pusher.instances[0].connection
+    const ask = async (channel_name, socket = socket_id) => (await fetch('/broadcasting/auth', { method: 'POST', body: new URLSearchParams({ socket_id: socket, channel_name }) })).status
+    const own = document.querySelector('#mailbox').textContent
+    return Promise.all([ask(own), ask('presence-board'), ask('private-user.00000000'), ask('private-shop.hue'), ask('presence-other'), ask(own, '1.2:presence-board')])
+  })
+  assert.deepEqual(statuses, [200, 200, 403, 403, 403, 403])
+
+  // Offline for some orders.
+  await first.click('#away')
+  await first.waitForFunction("document.querySelector('#state').textContent === 'disconnected'")
+  await until(async () => (await texts(second, '#people li')).length === 1, 'one person on the list', 15_000)
+  await sleep(3200)
+  await first.click('#away')
+  await says(first, /missed, all recovered, in order/)
+  await first.waitForFunction("Number(document.querySelector('#caught').textContent) >= 2")
+  await first.waitForFunction("document.querySelectorAll('#board .badge').length >= 2")
+
+  await picture(first, 'demo-recovered', { fullPage: true })
+
+  for (let i = 1; i <= 2; i++) {
+    await first.$eval('#log', log => log.replaceChildren())
+    await first.click('#restart')
+    await says(first, /connected again after/)
+    await says(first, /recovered/)
+    await first.waitForFunction("!document.querySelector('#restart').disabled")
+  }
+  const again = (await texts(first, '#log span')).map(said => /after ([\d.]+) ms/.exec(said)?.[1]).filter(Boolean)
+  t.diagnostic(`connected again after ${again.join(', ')} ms`)
+  assert.ok(again.every(ms => ms < 2000))
+  await second.click('form button:nth-of-type(4)')
+  await second.waitForFunction("document.querySelector('#board .mine.paid')")
+  await sleep(2500)
+  for (const page of [first, second]) {
+    assert.equal(await text(page, '#wrong'), '0 · 0 · 0')
+    assert.equal(await text(page, '#state'), 'connected')
+    assert.deepEqual(page.problems, [])
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it scrolls sideways')
+  }
+  t.diagnostic(`from broadcast() to the page, half within ${await text(first, '#half')}`)
+  await picture(first, 'demo-1280', { fullPage: true })
+  await picture(second, 'demo-390', { fullPage: true })
+  await first.emulateMediaFeatures([{ name: 'prefers-reduced-motion', value: 'reduce' }, { name: 'prefers-color-scheme', value: 'dark' }])
+  await picture(first, 'demo-1280-dark', { fullPage: true })
+})

@@ -1,0 +1,102 @@
+// Headless Chromium: pages of the tests' application, one user each, and pictures of them.
+
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
+import { npm, ROOT } from './npm.js'
+import { until } from './process.js'
+
+const puppeteer = npm('puppeteer-core')
+const PICTURES = path.join(ROOT, 'build/test-output')
+
+export class Browser {
+  static async launch() {
+    const browser = new Browser()
+    browser.chromium = await puppeteer.launch({
+      executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+      // Without its sandbox, which needs what containers do not give; it shows our own pages only.
+      args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu', '--hide-scrollbars', '--force-color-profile=srgb'],
+      timeout: 60_000,
+      protocolTimeout: 60_000,
+    })
+    return browser
+  }
+
+  /** A window that shares no cookies with the others; `url` may be any page. */
+  async window(url, { width = 900, height = 560 } = {}) {
+    const context = await this.chromium.createBrowserContext()
+    const page = await context.newPage()
+    page.setDefaultTimeout(20_000)
+    await page.setViewport({ width, height })
+    page.problems = []
+    page.on('pageerror', error => page.problems.push(String(error)))
+    await page.goto(url, { waitUntil: 'load' })
+    return page
+  }
+
+  async close() {
+    await this.chromium.close().catch(() => this.chromium.process()?.kill('SIGKILL'))
+  }
+}
+
+/** A client in a window: `kind` pusher or echo. */
+export class Client {
+  static async open(browser, stack, user, options = {}) {
+    const client = new Client()
+    client.page = await browser.window(`${stack.url}/?user=${user}`)
+    await client.page.waitForFunction('window.ready')
+    await client.page.evaluate(o => start(o), { kind: 'pusher', port: stack.port, key: stack.key, ...options })
+    await client.page.waitForFunction("pusher.connection.state === 'connected'")
+    return client
+  }
+
+  run(code, ...args) { return this.page.evaluate(code, ...args) }
+
+  socketId() { return this.run(() => pusher.connection.socket_id) }
+
+  /** Subscribes in pusher-js, and waits for the answer. */
+  async subscribe(...channels) {
+    for (const channel of channels) await this.run(c => subscribe(c), channel)
+    for (const channel of channels) await this.hears(channel, 'pusher:subscription_succeeded')
+  }
+
+  /** Everything heard so far on a channel, of one event where it is given. */
+  heard(channel, event) {
+    return this.run((c, e) => heard.filter(h => h.channel === c && (!e || h.event === e)), channel, event)
+  }
+
+  /** The data of the first such event, or of the n-th. */
+  async hears(channel, event, n = 1, ms = 10_000) {
+    const found = await until(async () => (await this.heard(channel, event))[n - 1],
+      `${event} on '${channel}' (the ${n}.)`, ms).catch(async error => {
+      error.message += '; heard: ' + JSON.stringify((await this.run(() => heard)).slice(-20))
+      throw error
+    })
+    return found.data
+  }
+
+  /**
+   * Waits for the last of the numbered events that Stack.broadcastMany() sends, and counts what is wrong with the others.
+   * All in order: {lost: [], twice: [], disordered: []}.
+   */
+  async numbered(channel, event, last, ms = 20_000) {
+    const numbers = async () => (await this.heard(channel, event)).map(h => h.data.n)
+    await until(async () => (await numbers()).includes(last), `number ${last} on '${channel}'`, ms)
+    const all = await numbers()
+    const expected = Array.from({ length: last }, (_, i) => i + 1)
+    return {
+      lost: expected.filter(n => !all.includes(n)),
+      twice: all.filter((n, i) => all.indexOf(n) !== i),
+      disordered: all.filter((n, i) => i > 0 && n < all[i - 1]),
+    }
+  }
+
+  async picture(name) {
+    await picture(this.page, name)
+  }
+}
+
+/** A screenshot into build/test-output. */
+export async function picture(page, name, options = {}) {
+  mkdirSync(PICTURES, { recursive: true })
+  await page.screenshot({ path: path.join(PICTURES, `${name}.png`), ...options })
+}

@@ -1,0 +1,110 @@
+<?php
+
+/**
+ * Gateways of a test: one configuration with a random secret, for this process and its children, and browsers on them.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Gateway;
+
+use Toporia\Realtime\Gateway;
+use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Tests\Support\PusherClient;
+
+/**
+ * Used by test cases on BrokerTestCase.
+ */
+trait RunsGateways
+{
+    /** The application's secret, of this test alone. */
+    protected string $secret = '';
+    /** @var list<Gateway> */
+    private array $gateways = [];
+
+    /**
+     * @before
+     */
+    protected function makeSecret(): void
+    {
+        $this->secret = bin2hex(random_bytes(16));
+    }
+
+    /**
+     * @after
+     */
+    protected function stopGateways(): void
+    {
+        foreach ($this->gateways as $gateway) {
+            $gateway->stop(0);
+        }
+        $this->gateways = [];
+    }
+
+    /**
+     * What the gateways of this test are configured with, over which it puts its own.
+     *
+     * @param array<string, mixed> $over
+     *
+     * @return array<string, mixed>
+     */
+    protected function settings(array $over = []): array
+    {
+        return $over + [
+            'app_id' => 'shop',
+            'key' => 'shop-key',
+            'secrets' => [$this->secret],
+            'port' => 0,
+            'ops_listen' => 'off',
+            'max_connections' => 1000,
+            'broker' => $this->config(),
+        ];
+    }
+
+    /**
+     * The same as environment variables, for children.
+     *
+     * @return array<string, string|null>
+     */
+    protected function childEnvironment(): array
+    {
+        return [
+            'REALTIME_APP_ID' => 'shop',
+            'REALTIME_APP_KEY' => 'shop-key',
+            'REALTIME_APP_SECRET' => $this->secret,
+            'REALTIME_GATEWAY_PORT' => '0',
+            'REALTIME_OPS_LISTEN' => 'off',
+        ] + parent::childEnvironment();
+    }
+
+    /**
+     * A gateway of this test that runs; stopped at its end.
+     *
+     * @param array<string, mixed> $over settings
+     */
+    protected function gateway(array $over = []): Gateway
+    {
+        return $this->gateways[] = (new Gateway($this->settings($over)))->start();
+    }
+
+    /**
+     * A browser on it, connected.
+     *
+     * @param array<string, mixed> $over settings that differ
+     */
+    protected function client(Gateway|string $gateway, array $over = []): PusherClient
+    {
+        $address = $gateway instanceof Gateway ? $gateway->address() : $gateway;
+
+        return new PusherClient($address, $this->settings($over));
+    }
+
+    /**
+     * Broadcasts and waits until Kafka has it.
+     */
+    protected function broadcast(string $channel, string $event, mixed $data = null, ?string $except = null): void
+    {
+        Realtime::broadcast($channel, $event, $data, except: $except);
+        Realtime::flush();
+    }
+}

@@ -1,0 +1,16 @@
+<?php
+
+/**
+ * The part of the manager's contract that brokers meet.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Framework\Realtime\Contracts;
+
+interface RealtimeManagerInterface
+{
+    public function broadcast(string $channel, string $event, mixed $data): void;
+
+    public function broker(?string $name = null): ?BrokerInterface;
+}
