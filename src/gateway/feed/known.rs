@@ -1,15 +1,17 @@
 //! Topics that were known before: one may have been made anew under its name, one may be gone.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::scout::Scout;
+use super::scout::{now_ms, Scout, BEFORE_MS};
 use super::{Key, Purpose, Shared};
 use crate::kafka::native::TopicInfo;
 
 /// The ids of known topics are compared this often.
 const IDS: Duration = Duration::from_secs(10);
+/// So many topics are one small request: theirs are compared at this pace.
+const FEW: usize = 500;
+const IDS_OF_FEW: Duration = Duration::from_secs(2);
 /// A topic that is missing in so many looks in turn is gone.
 const GONE: u32 = 3;
 
@@ -21,16 +23,22 @@ impl Scout {
         wanted: &[(&TopicInfo, Purpose)],
         now: bool,
     ) {
-        let is_due = self.ids_at.is_none_or(|at| at.elapsed() >= IDS);
+        let pace = if wanted.len() <= FEW { IDS_OF_FEW } else { IDS };
+        let is_due = self.ids_at.is_none_or(|at| at.elapsed() >= pace);
         if self.complete_ms.is_none() || !(is_due || now) {
             return;
         }
         self.ids_at = Some(Instant::now());
+        // One that was made since the last time has nothing older.
+        let since_ms = std::mem::replace(&mut self.ids_ms, now_ms()) - BEFORE_MS;
         let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
-        for (name, id) in self.ids(shared, &names) {
-            let Some(topic) = shared.positions.find(&name) else {
-                continue;
-            };
+        self.note_ids(shared, &names, since_ms);
+    }
+
+    /// Asks for the ids of these topics; one that has another now is begun anew, with what is as young as `ms`.
+    pub(super) fn note_ids(&mut self, shared: &Shared, names: &[String], ms: i64) {
+        for (name, id) in self.ids(shared, names) {
+            let topic = shared.positions.enter(&name);
             let before = topic.id();
             topic.set_id(id);
             if before == 0 || before == id {
@@ -38,12 +46,11 @@ impl Scout {
             }
             let keys: Vec<Key> = self.known.keys().filter(|k| k.0 == name).cloned().collect();
             for key in keys {
-                self.again(shared, &key);
-                if let Some(part) = topic.part(key.1) {
-                    // What it had been read to means nothing any more.
-                    part.restart(-1, i64::MAX, i64::MIN);
-                    part.reads.store(false, Ordering::Release);
-                }
+                self.again(shared, &key, ms);
+            }
+            // What it had been read to means nothing any more.
+            for part in topic.parts() {
+                part.forget();
             }
         }
     }
@@ -77,6 +84,9 @@ impl Scout {
             }
             if let Some(topic) = shared.positions.find(&topic) {
                 topic.set_id(0);
+                for part in topic.parts() {
+                    part.forget();
+                }
             }
         }
     }

@@ -45,6 +45,12 @@ impl Part {
         self.next.fetch_max(offset, Ordering::AcqRel);
     }
 
+    /// It is not read any more, and how far it was means nothing.
+    pub fn forget(&self) {
+        self.reads.store(false, Ordering::Release);
+        self.next.store(-1, Ordering::Release);
+    }
+
     /// Reading begins (again) here.
     pub fn restart(&self, from: i64, live_from: i64, not_before_ms: i64) {
         self.not_before_ms.store(not_before_ms, Ordering::Release);

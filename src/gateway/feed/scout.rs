@@ -16,7 +16,7 @@ use crate::process;
 /// One answer of Kafka's takes this long at most.
 pub(super) const BOUND: Duration = Duration::from_secs(5);
 /// What appears late is read from this long before the last complete look.
-const BEFORE_MS: i64 = 5_000;
+pub(super) const BEFORE_MS: i64 = 5_000;
 /// Control records of this age still say which nodes are alive, ms.
 const NODES_MS: i64 = 12_000;
 /// The longest time between two looks, however long they take.
@@ -35,6 +35,8 @@ pub(super) struct Scout {
     /// Topics that were seen without their partitions, and the time they are read from.
     delayed: HashMap<String, i64>,
     pub ids_at: Option<Instant>,
+    /// The same, Unix ms.
+    pub ids_ms: i64,
     pub is_mock: bool,
 }
 
@@ -64,7 +66,7 @@ pub(super) fn run(shared: &Shared) {
     }
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     i64::try_from(crate::ids::unix_ms()).unwrap_or(i64::MAX)
 }
 
@@ -88,7 +90,8 @@ impl Scout {
         let lost = std::mem::take(&mut *shared.lost.lock());
         self.compare_ids(shared, &wanted, !lost.is_empty());
         for key in lost {
-            self.again(shared, &key);
+            let ms = self.complete_ms.map_or_else(now_ms, |ms| ms - BEFORE_MS);
+            self.again(shared, &key, ms);
         }
         self.forget_gone(shared, &wanted);
         let first = self.complete_ms.is_none();
@@ -149,6 +152,7 @@ impl Scout {
         }
         let ids = self.ids(shared, &names);
         self.ids_at = Some(Instant::now());
+        self.ids_ms = asked_ms;
         for (name, id) in ids {
             shared.positions.enter(&name).set_id(id);
         }
@@ -210,13 +214,7 @@ impl Scout {
                 continue;
             };
             let names: HashSet<String> = keys.iter().map(|(topic, _)| topic.clone()).collect();
-            let names: Vec<String> = names
-                .into_iter()
-                .filter(|name| shared.positions.find(name).is_none_or(|t| t.id() == 0))
-                .collect();
-            for (name, id) in self.ids(shared, &names) {
-                shared.positions.enter(&name).set_id(id);
-            }
+            self.note_ids(shared, &names.into_iter().collect::<Vec<_>>(), ms);
             for key in keys {
                 let (Some(&found), Some(&end)) = (found.get(&key), ends.get(&key)) else {
                     continue;
@@ -279,10 +277,9 @@ impl Scout {
         Some(purpose)
     }
 
-    /// A partition that could not be read on.
-    pub fn again(&mut self, shared: &Shared, key: &Key) {
+    /// A partition that could not be read on: from this time, as soon as its leader answers.
+    pub fn again(&mut self, shared: &Shared, key: &Key, ms: i64) {
         if let Some(purpose) = self.close(shared, key) {
-            let ms = self.complete_ms.map_or_else(now_ms, |ms| ms - BEFORE_MS);
             self.pending.insert(key.clone(), (purpose, ms));
         }
     }
