@@ -3,6 +3,7 @@
 //! It knows Kafka only as a [`Source`] and the host only as a [`Handler`], so that it can be tested with neither.
 
 mod at_most_once;
+mod batch;
 mod host;
 mod stop;
 #[cfg(test)]
@@ -10,14 +11,13 @@ mod tests;
 mod transaction;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use host::{Handler, Item, Letter, Outcome, Source};
 pub use stop::{Limits, Reason, StopSignal};
 pub use transaction::{Ending, Graves, Transactions};
 
-use crate::dispatch::{Route, Style, Subscription, Subscriptions};
+use crate::dispatch::{Route, Style, Subscriptions};
 use crate::error::Result;
 use crate::log::Level;
 use crate::message::Scanned;
@@ -309,81 +309,6 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         count(&self.tally.dead_lettered);
         self.source.done(item);
         Ok(Step::Handled(1))
-    }
-
-    /// Gathers what is in hand for the same subscription. A partition is followed only up to a record that goes elsewhere, so
-    /// that its order stays.
-    fn batch(
-        &self,
-        first: S::Item,
-        subscription: &Rc<Subscription<H::Callback>>,
-        room: u64,
-    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        let alone = first.deaths() > 0;
-        let most = usize::try_from(room).unwrap_or(usize::MAX).min(if alone {
-            1
-        } else {
-            self.limits.batch
-        });
-        let mut list = vec![first];
-        let mut others: Vec<S::Item> = Vec::new();
-        while list.len() < most {
-            let Some(item) = self.source.next() else {
-                break;
-            };
-            // One whose callback died is handed over alone, so that it takes nobody along; one that is given up becomes a letter.
-            let blocked = item.deaths() > 0
-                || self.graves.has(&item)
-                || others.iter().any(|other| other.is_beside(&item));
-            let ours = !blocked && {
-                let subscriptions = self.subscriptions.borrow();
-                let route = subscriptions.route(self.topics, item.topic(), item.value());
-                matches!(route, Route::To(theirs, _) if Rc::ptr_eq(&theirs, subscription))
-            };
-            if ours && !self.handler.wants(&item) {
-                self.settle(&item, Outcome::Skipped)?;
-            } else if ours {
-                list.push(item);
-            } else {
-                others.push(item);
-            }
-        }
-        for item in others.iter().rev() {
-            self.source.put_back(item, false);
-        }
-        let (done, outcome) = self.handler.handle_batch(subscription, &list);
-        if let Outcome::Gone(abort) = outcome {
-            return Err(abort);
-        }
-        let done = match outcome {
-            Outcome::Handled => list.len(),
-            _ => done.min(list.len() - 1),
-        };
-        for item in &list[..done] {
-            self.source.done(item);
-        }
-        let Some((failed, rest)) = list[done..].split_first() else {
-            return Ok(Step::Handled(done as u64));
-        };
-        if let (Promise::AtMostOnce, Outcome::Dropped) = (&self.promise, &outcome) {
-            // The list had its one try.
-            for item in rest {
-                count(&self.tally.dropped);
-                self.source.done(item);
-            }
-        } else {
-            for item in rest.iter().rev() {
-                self.source.put_back(item, false);
-            }
-        }
-        match self.settle(failed, outcome) {
-            Ok(Step::Handled(more)) => Ok(Step::Handled(done as u64 + more)),
-            Err(abort) => {
-                add(&self.tally.handled, done as u64);
-                Err(abort)
-            }
-            other => other,
-        }
     }
 
     fn tell_mismatch(&self, item: &S::Item, envelope: &Scanned<'_>) {

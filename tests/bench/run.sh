@@ -6,7 +6,7 @@
 
 usage() {
     cat <<'TEXT'
-Usage: tests/bench/run.sh [--only=abcde] [--on=kafka,embedded] [--messages=200000] [--rounds=7] [--runs=150]
+Usage: tests/bench/run.sh [--only=abcdeg] [--on=kafka,embedded] [--messages=200000] [--rounds=7] [--runs=150]
                           [--memory=2000000] [--quick]
 
   a  broadcast(): CPU time per message, flush at the end included
@@ -14,6 +14,7 @@ Usage: tests/bench/run.sh [--only=abcde] [--on=kafka,embedded] [--messages=20000
   c  what one broadcast with its flush adds to a request and to a short script
   d  memory over many messages each way (on Kafka)
   e  from the command's start to its first record
+  g  the gateway: fan-out, idle connections, a slow client
 
   --quick  few messages, few rounds: does it run at all?
 
@@ -23,7 +24,7 @@ Close other programs: what they do to the processors' caches shows in every numb
 TEXT
 }
 
-only=abcde
+only=abcdeg
 on=kafka,embedded
 messages=200000
 rounds=7
@@ -62,7 +63,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 say "Building the plain Rust loop"
-nice cargo build --release --locked --example bench_limit
+nice cargo build --release --locked --example bench_limit --example bench_gateway
 limit="${CARGO_TARGET_DIR:-$ROOT/target}/release/examples/bench_limit"
 
 rdkafka="${REALTIME_BENCH_RDKAFKA:-$("$PHP_CONFIG" --extension-dir)/rdkafka.so}"
@@ -88,5 +89,14 @@ if [[ ",$on," == *,embedded,* ]]; then
     read -r -t 10 embedded <&"${BROKER[0]}" || fail "the embedded broker did not start."
 fi
 
-"$PHP" tests/bench/run.php --extension="$REALTIME_EXTENSION" --rdkafka="$rdkafka" --limit="$limit" --kafka="$kafka" \
-    --embedded="$embedded" --only="$only" --messages="$messages" --rounds="$rounds" --runs="$runs" --memory="$memory"
+if [ -n "${only//g/}" ]; then
+    "$PHP" tests/bench/run.php --extension="$REALTIME_EXTENSION" --rdkafka="$rdkafka" --limit="$limit" --kafka="$kafka" \
+    --embedded="$embedded" --only="${only//g/}" --messages="$messages" --rounds="$rounds" --runs="$runs" --memory="$memory"
+fi
+
+if [[ "$only" == *g* ]]; then
+    say "The gateway: fan-out, idle connections, a slow client"
+    # Two descriptors for each of the 5000 idle connections would be too many for the usual limit of 1024.
+    ulimit -n "$(ulimit -Hn)" 2>/dev/null || note "ulimit -n could not be raised"
+    "${CARGO_TARGET_DIR:-$ROOT/target}/release/examples/bench_gateway"
+fi

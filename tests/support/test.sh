@@ -86,6 +86,12 @@ test_both_brokers() {
     [ "$status" -eq 0 ] || exit "$status"
 }
 
+# The same tests as in the Rust stage; there on the embedded broker, here on the Kafka that was just started.
+test_gateway_on_kafka() {
+    stage "Rust tests of the gateway on a real Apache Kafka" \
+        cargo test --locked --no-default-features --lib -- --test-threads=1 gateway::tests_kafka gateway::feed
+}
+
 test_browser() {
     stage "pusher-js and laravel-echo in Chromium against the gateway" tests/support/browser.sh
 }
@@ -99,6 +105,7 @@ case "${1:-all}" in
         start_databases
         test_without_extension
         start_kafka
+        test_gateway_on_kafka
         test_both_brokers
         test_browser
         say "Everything passed in $SECONDS s."
@@ -112,6 +119,7 @@ case "${1:-all}" in
     kafka)
         start_databases
         start_kafka
+        test_gateway_on_kafka
         test_kafka
         ;;
     browser) test_browser ;;

@@ -29,6 +29,8 @@ pub struct Batch {
     pub frames: VecDeque<Waiting>,
     /// The close that comes after them.
     pub close: Option<(Close, String)>,
+    /// Frames were thrown away: no position may be told any more, it would cover them.
+    pub dropped: bool,
 }
 
 #[derive(Default)]
@@ -37,6 +39,8 @@ struct Outbox {
     /// Bytes that wait here or in the writer's hand.
     bytes: usize,
     close: Option<(Close, String)>,
+    /// Frames were thrown away.
+    dropped: bool,
     /// Nothing is taken any more.
     shut: bool,
 }
@@ -94,13 +98,17 @@ impl Socket {
     /// As [`Self::push`], with the position that the frame moves.
     pub fn push_moving(&self, frame: Bytes, moves: Option<Box<(Arc<Channel>, At)>>) -> Pushed {
         let mut outbox = self.outbox.lock();
-        if outbox.shut || outbox.close.is_some() {
+        // A close that was ordered and not taken yet refuses nothing: a position that is told before it covers what comes now.
+        if outbox.shut || outbox.dropped {
             return Pushed::Closed;
         }
         if outbox.bytes + frame.len() > self.max_queue {
             // What waits is not worth sending: the client comes back and begins anew.
             outbox.frames = VecDeque::new();
-            outbox.close = Some((Close::OverCapacity, "Reading too slowly".to_owned()));
+            outbox.dropped = true;
+            outbox
+                .close
+                .get_or_insert_with(|| (Close::OverCapacity, "Reading too slowly".to_owned()));
             drop(outbox);
             self.waker.wake();
             return Pushed::Overflow;
@@ -138,10 +146,12 @@ impl Socket {
         Poll::Pending
     }
 
-    /// Takes everything that waits.
+    /// Takes everything that waits; with a close nothing comes after it.
     pub fn take(&self) -> Batch {
         let mut outbox = self.outbox.lock();
+        outbox.shut |= outbox.close.is_some();
         Batch {
+            dropped: outbox.dropped,
             frames: std::mem::take(&mut outbox.frames),
             close: outbox.close.clone(),
         }

@@ -96,7 +96,7 @@ impl Writer {
         }
         let batch = client.socket.take();
         self.frames = batch.frames;
-        if tracked {
+        if tracked && !batch.dropped {
             self.add_positions(client, positions);
         }
         if let Some((close, reason)) = batch.close {

@@ -10,6 +10,7 @@ mod fuzz;
 mod kafka;
 mod life;
 mod nodes;
+mod queue;
 mod recovery;
 mod settings;
 mod trust;

@@ -196,8 +196,14 @@ pub struct GatewayServer {
 
 impl GatewayServer {
     pub fn start() -> Self {
+        Self::start_with(Settings::default().max_queue)
+    }
+
+    /// With so many bytes that may wait for one socket.
+    pub fn start_with(max_queue: usize) -> Self {
         let settings = Settings {
             port: 0,
+            max_queue,
             app_id: "bench".into(),
             key: "bench".into(),
             secrets: vec!["4f9c1d7a20b86e35f1a7c9d2e4b60837".into()],
@@ -208,6 +214,13 @@ impl GatewayServer {
             gateway: Gateway::alone(settings).expect("a gateway"),
             base: 0,
         }
+    }
+}
+
+impl GatewayServer {
+    /// Clients that were closed because they do not read.
+    pub fn cut_off(&self) -> u64 {
+        self.gateway.hub().counters().slow_clients.get()
     }
 }
 

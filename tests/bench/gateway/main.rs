@@ -158,14 +158,14 @@ fn idle() {
 fn slow() {
     println!("\n{SUBSCRIBERS} subscribers at 20 thousand deliveries a second; then with one more that never reads");
     let mut rows = Vec::new();
-    let mut contender = GatewayServer::start();
+    let mut contender = GatewayServer::start_with(128 << 10);
     let readers = Readers::start(&contender.address(), SUBSCRIBERS, 0);
     contender.settled(SUBSCRIBERS);
     for slow in [false, true, false, true] {
         let stuck = slow.then(|| Readers::start(&contender.address(), 0, 1));
         contender.settled(SUBSCRIBERS + usize::from(slow));
         let _ = readers.report();
-        run(&mut contender, &readers, 400, 40);
+        run(&mut contender, &readers, 1500, 40);
         std::thread::sleep(Duration::from_millis(200));
         let latency = readers.report();
         rows.push(Row {
@@ -178,9 +178,19 @@ fn slow() {
                 format!("{:.2}", latency.p50),
                 format!("{:.2}", latency.p99),
                 format!("{:.2}", latency.most),
+                contender.cut_off().to_string(),
             ],
         });
         drop(stuck);
     }
-    meter::table(&["", "p50 ms", "p99 ms", "max ms"], &rows);
+    meter::table(
+        &[
+            "",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "slow clients cut off so far",
+        ],
+        &rows,
+    );
 }
