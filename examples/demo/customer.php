@@ -84,11 +84,12 @@ echo <<<'TEXT'
 
 
 What to try next
-    DEMO_SECONDS=600 make demo               the same, with time to play with the page
+    DEMO_SECONDS=600 make demo               the same, with time for the page: open it twice, go offline, restart the gateway
     make install                             puts the extension into your PHP
     ./console realtime:kafka:dev             a broker for your own code, on 127.0.0.1:9092; in two more terminals:
     ./console realtime:kafka:consume --channels='user.*'
     ./console realtime:kafka:publish user.1 order.created '{"id":7}'
+    ./console realtime:gateway               sockets for your own page: docs/gateway.md
     README.md                                the first five minutes, and every setting
 
 TEXT;
