@@ -48,7 +48,7 @@ final class ShutdownTest extends DeliveryTestCase
         $first = $this->startPhp($this->script(''));
         $this->waitFor('B1 done');
         // The second asks to join: the group is in between until the first has answered.
-        $second = $this->startPhp("echo \"up\\n\";\n" . $this->script(''));
+        $second = $this->startPhp(self::up($this->script('')));
         $second->waitForOutput('/^up$/m');
         usleep(120_000);
         $this->assertEndsInTime($first);
@@ -96,11 +96,17 @@ final class ShutdownTest extends DeliveryTestCase
     public function testBeforeKafkaWasEverThere(): void
     {
         $config = '["brokers" => "127.0.0.1:1", "shutdown_flush_ms" => 500]';
-        // Up once consume() ticks: before it, a signal does what PHP does with it.
-        $tick = "\$broker->onTick(static function (): void {\n    echo \"up\\n\";\n});\n\$handled";
-        $child = $this->startPhp(str_replace('$handled =', "$tick =", $this->script('', $config)));
+        $child = $this->startPhp(self::up($this->script('', $config)));
         $child->waitForOutput('/^up$/m');
         $this->assertEndsInTime($child);
+    }
+
+    /** A script that says `up` once consume() has begun: before it, a signal does what PHP does with it. */
+    private static function up(string $script): string
+    {
+        $tick = "\$broker->onTick(static function (): void {\n    echo \"up\\n\";\n});\n";
+
+        return str_replace('$handled =', "$tick\$handled =", $script);
     }
 
     private function waitFor(string $line): void
