@@ -207,9 +207,11 @@ impl Scout {
             } else {
                 Which::Since(ms)
             };
-            let (Ok(found), Ok(ends)) = (
-                shared.client.offsets(&keys, which, BOUND),
+            // The end first: a record that is written between the two questions is found by its time, or lies behind the end.
+            // The other way round it would be neither, and the first message of a new topic was lost.
+            let (Ok(ends), Ok(found)) = (
                 shared.client.offsets(&keys, Which::End, BOUND),
+                shared.client.offsets(&keys, which, BOUND),
             ) else {
                 continue;
             };
