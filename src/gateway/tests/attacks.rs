@@ -234,5 +234,6 @@ fn anything_at_all_from_bytes_to_action() {
         .and_then(|s| s.parse().ok())
         .unwrap_or(1);
     let end = Instant::now() + Duration::from_secs(seconds);
-    super::fuzz::run(0x5eed, end);
+    let rounds = super::fuzz::run(0x5eed, end);
+    assert!(rounds > 0);
 }
