@@ -27,6 +27,8 @@ use readers::Readers;
 
 const SUBSCRIBERS: usize = 500;
 const IDLE: usize = 5000;
+/// Characters in the longest field of an event.
+const NOTE: usize = 80;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -45,12 +47,12 @@ fn main() {
     }
 }
 
-/// Event data of about 260 bytes that begins with the time in ns.
-fn data() -> String {
+/// Event data of about 180 bytes and a note, that begins with the time in ns.
+fn data(note: usize) -> String {
     format!(
         "{{\"t\":\"T={:020}\",\"order_id\":1000000,\"status\":\"created\",\"total\":149.95,\"currency\":\"EUR\",\"paid\":true,\"items\":[{{\"sku\":\"TS-1042-XL\",\"quantity\":2}}],\"note\":\"{}\"}}",
         meter::now_ns(),
-        "x".repeat(80)
+        "x".repeat(note)
     )
 }
 
@@ -69,6 +71,7 @@ fn run(
     readers: &Readers,
     total: u64,
     per_second: u64,
+    note: usize,
 ) -> (f64, f64) {
     let (before, read_before, begun) = (cpu(), readers.report().bytes, Instant::now());
     let pause = 1_000_000_000_u64.checked_div(per_second);
@@ -80,10 +83,10 @@ fn run(
         while pause.is_none() && contender.waiting() > 32 * SUBSCRIBERS as u64 {
             std::thread::sleep(Duration::from_micros(200));
         }
-        contender.broadcast(&data());
+        contender.broadcast(&data(note));
     }
     let frames = total * SUBSCRIBERS as u64;
-    let expected = frames * contenders::event(&data()).len() as u64;
+    let expected = frames * contenders::event(&data(note)).len() as u64;
     let used = cpu() - before;
     // What is written is not yet delivered: the kernel's buffers take megabytes.
     while per_second == 0 && readers.report().bytes - read_before < expected {
@@ -105,12 +108,12 @@ fn fan_out() {
     for mut contender in contenders() {
         let readers = Readers::start(&contender.address(), SUBSCRIBERS, 0);
         contender.settled(SUBSCRIBERS);
-        run(&mut *contender, &readers, 200, 0);
+        run(&mut *contender, &readers, 200, 0, NOTE);
         let _ = readers.report();
-        let paced = run(&mut *contender, &readers, 400, 100);
+        let paced = run(&mut *contender, &readers, 400, 100, NOTE);
         std::thread::sleep(Duration::from_millis(200));
         let latency = readers.report();
-        let full = run(&mut *contender, &readers, 4000, 0);
+        let full = run(&mut *contender, &readers, 4000, 0, NOTE);
         rows.push(Row {
             name: contender.name(),
             cells: vec![
@@ -165,7 +168,7 @@ fn slow() {
         let stuck = slow.then(|| Readers::start(&contender.address(), 0, 1));
         contender.settled(SUBSCRIBERS + usize::from(slow));
         let _ = readers.report();
-        run(&mut contender, &readers, 1000, 40);
+        run(&mut contender, &readers, 1000, 40, 12 * NOTE);
         std::thread::sleep(Duration::from_millis(200));
         let latency = readers.report();
         rows.push(Row {
