@@ -26,8 +26,10 @@ final class ApplicationTest extends TestCase
     public function testItHasItsCommandsWithEveryOption(): void
     {
         $application = new Application(new PlainHost([], '/srv/app'));
-        foreach (['kafka:consume', 'kafka:dev', 'kafka:publish', 'restart', 'gateway', 'gateway:connections', 'gateway:kick',
-            'gateway:unsubscribe'] as $name) {
+        foreach (
+            ['kafka:consume', 'kafka:dev', 'kafka:publish', 'restart', 'gateway', 'gateway:connections', 'gateway:kick',
+            'gateway:unsubscribe'] as $name
+        ) {
             $name = "realtime:$name";
             self::assertTrue($application->has($name), $name);
             self::assertNotSame('', $application->get($name)->getDescription());
