@@ -131,7 +131,8 @@ impl Consumer {
         let mut client = Self::client_with(&properties, &events)?;
         let may_be_embedded = !here && config.is_local();
         let is_embedded = may_be_embedded
-            && native::cluster_id(client, ASKED_AT_HOME).is_some_and(|id| native::is_mock(&id));
+            && native::cluster_id_of_idle(client, ASKED_AT_HOME)
+                .is_some_and(|id| native::is_mock(&id));
         if is_embedded && soon_missed(config, &mut properties) {
             // SAFETY: nobody else has it, and it has joined nothing.
             unsafe { sys::rd_kafka_destroy(client) };

@@ -99,6 +99,22 @@ pub(crate) fn cluster_id(client: *mut sys::rd_kafka_t, wait: Duration) -> Option
     }
 }
 
+/// The cluster's id, for a client that has nothing to do yet: it would not connect by itself, so it asks who the brokers are.
+pub(crate) fn cluster_id_of_idle(client: *mut sys::rd_kafka_t, wait: Duration) -> Option<String> {
+    let ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    let mut brokers = std::ptr::null();
+    // SAFETY: callers hold a live client; the answer is destroyed here.
+    unsafe {
+        let code =
+            sys::bindings::rd_kafka_metadata(client, 0, std::ptr::null_mut(), &raw mut brokers, ms);
+        if code != sys::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        sys::bindings::rd_kafka_metadata_destroy(brokers);
+    }
+    cluster_id(client, Duration::ZERO)
+}
+
 /// True for the id of an embedded broker, this process's or another's.
 pub(crate) fn is_mock(cluster_id: &str) -> bool {
     cluster_id.starts_with("mockCluster")
