@@ -27,7 +27,7 @@ final class ConsumeTest extends LaravelTestCase
             PHP, ['env' => ['QUEUE_CONNECTION' => 'sync']]);
         $this->realtime('[' . self::SHORT . ", 'handlers' => ['order.placed' => App\\Realtime\\TakePayment::class]]");
         $worker = $this->artisan('realtime:kafka:consume --channels=private-user.* --max-messages=1')->assertExit();
-        self::assertStringContainsString('Stopped by --max-messages. 1 handled', $worker->stdout, $worker->describe());
+        self::assertStringContainsString('Stopped at --max-messages. 1 handled', $worker->stdout, $worker->describe());
         self::assertEqualsCanonicalizing([
             ['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]],
             ['private-user.1', 'order.paid', ['id' => 1]],
