@@ -62,7 +62,7 @@ final class WithoutTheExtensionTest extends TestCase
     {
         $this->install();
         $environment = ['extension' => false, 'ini' => ['extension_dir' => "$this->directory/ext"]];
-        $console = $this->runConsole(['realtime:kafka:publish', 'user.1', 'hello'], $environment + [
+        $console = $this->runConsole(['realtime:kafka:publish', 'user.1', 'hello', '{}'], $environment + [
             'env' => $this->environment(),
             'cwd' => $this->directory,
         ]);
