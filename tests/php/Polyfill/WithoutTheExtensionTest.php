@@ -62,7 +62,9 @@ final class WithoutTheExtensionTest extends TestCase
     {
         $this->install();
         $environment = ['extension' => false, 'ini' => ['extension_dir' => "$this->directory/ext"]];
-        $console = $this->runConsole(['realtime:kafka:publish', 'user.1', 'hello', '{}'], $environment + [
+        // As if started a second time: the console of a checkout would take the build that is there.
+        $second = ['ini' => $environment['ini'] + ['toporia_realtime_rerun' => '1']];
+        $console = $this->runConsole(['realtime:kafka:publish', 'user.1', 'hello', '{}'], $second + $environment + [
             'env' => $this->environment(),
             'cwd' => $this->directory,
         ]);
