@@ -1,13 +1,14 @@
 <?php
 
 /**
- * A page that calls every service itself, against one that says what happened and leaves: time, orders a second, and what
- * becomes of the request when the payment service is down.
+ * A page that calls every service itself, against one that says what happened and leaves: time, orders a second, and
+ * what becomes of the request when the payment service is down.
  *
  *     php examples/orders/benchmark.php                    110 workers; 2000 ms against 100 ms
  *     php examples/orders/benchmark.php --scale=0.1 --workers=10      ten times faster, for a quick look
  *
- * The services are simulated by waiting as long as they take: saving the order 100 ms, payment 1000, stock 500, mail 400.
+ * The services are simulated by waiting as long as they take: saving the order 100 ms, payment 1000, stock 500, mail
+ * 400.
  */
 
 declare(strict_types=1);

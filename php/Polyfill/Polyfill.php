@@ -11,9 +11,9 @@ namespace Toporia\Realtime\Polyfill;
 use Toporia\Realtime\Toporia\DropIn;
 
 /**
- * Classes come from an autoloader behind all others, so that a real one always wins. Functions cannot be loaded on demand,
- * and frameworks define theirs after Composer's files with `function_exists()` guards, so that ours would win and bypass
- * their containers: they are defined only where no framework can be autoloaded.
+ * Classes come from an autoloader behind all others, so that a real one always wins. Functions cannot be loaded on
+ * demand, and frameworks define theirs after Composer's files with `function_exists()` guards, so that ours would win
+ * and bypass their containers: they are defined only where no framework can be autoloaded.
  *
  * `REALTIME_POLYFILLS=off` in the environment keeps the functions away altogether.
  */

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * The realtime manager of applications without Toporia: what `realtime()` returns and constructors of the guides ask for.
+ * The realtime manager of applications without Toporia: what `realtime()` returns and constructors of the guides ask
+ * for.
  */
 
 declare(strict_types=1);

@@ -156,7 +156,8 @@ final class RealtimeFake implements Publisher, Consumer
     }
 
     /**
-     * Fails if anything at all was sent, send() to a raw topic included; with arguments, if anything such was broadcast.
+     * Fails if anything at all was sent, send() to a raw topic included; with arguments, if anything such was
+     * broadcast.
      *
      * @param string|null $channel a channel or a pattern; null: any
      * @param string|null $event null: any

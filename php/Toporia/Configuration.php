@@ -12,8 +12,8 @@ use ReflectionMethod;
 use Throwable;
 
 /**
- * The framework groups channels unless told otherwise, has a default mapping, and keeps dots in `one-per-channel`. For the
- * topics of its guides (`realtime_user_1`) set `topic_strategy` to `one-per-channel-underscores`.
+ * The framework groups channels unless told otherwise, has a default mapping, and keeps dots in `one-per-channel`.
+ * For the topics of its guides (`realtime_user_1`) set `topic_strategy` to `one-per-channel-underscores`.
  */
 final class Configuration
 {

@@ -9,9 +9,9 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Toporia;
 
 /**
- * The framework has no extension point for brokers: its manager is final and makes `Brokers\KafkaBroker` by that name, and
- * its commands check for that class. So this autoloader, which comes before Composer's, gives the name to ours when the
- * framework first asks for it. Nothing is loaded in a request that uses no Kafka.
+ * The framework has no extension point for brokers: its manager is final and makes `Brokers\KafkaBroker` by that
+ * name, and its commands check for that class. So this autoloader, which comes before Composer's, gives the name to
+ * ours when the framework first asks for it. Nothing is loaded in a request that uses no Kafka.
  */
 final class DropIn
 {

@@ -37,7 +37,8 @@ final class Framework
     }
 
     /**
-     * Whether its `one-per-channel` topics keep dots (`realtime_user.1`), as both generations with strategies have them.
+     * Whether its `one-per-channel` topics keep dots (`realtime_user.1`), as both generations with strategies have
+     * them.
      */
     public static function keepsDots(): bool
     {

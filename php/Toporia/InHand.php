@@ -11,9 +11,9 @@ namespace Toporia\Realtime\Toporia;
 use Toporia\Realtime\Message;
 
 /**
- * The guides broadcast what they consumed once more, for the browsers of their own server; through Kafka that would feed the
- * consumer with its own messages for ever. `Realtime::broadcast()` is guarded by the extension, the framework's manager,
- * which publishes through its broker, by this.
+ * The guides broadcast what they consumed once more, for the browsers of their own server; through Kafka that would
+ * feed the consumer with its own messages for ever. `Realtime::broadcast()` is guarded by the extension, the
+ * framework's manager, which publishes through its broker, by this.
  */
 final class InHand
 {

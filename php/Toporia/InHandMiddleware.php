@@ -11,7 +11,8 @@ namespace Toporia\Realtime\Toporia;
 use Toporia\Realtime\Message;
 
 /**
- * The first of the application's middleware in Toporia, so that its manager does not publish what a handler broadcasts again.
+ * The first of the application's middleware in Toporia, so that its manager does not publish what a handler
+ * broadcasts again.
  */
 final class InHandMiddleware
 {

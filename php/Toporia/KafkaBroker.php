@@ -18,7 +18,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Known to the framework as `Toporia\Framework\Realtime\Brokers\KafkaBroker`; made by its manager, from its configuration.
+ * Known to the framework as `Toporia\Framework\Realtime\Brokers\KafkaBroker`; made by its manager, from its
+ * configuration.
  *
  *     $broker = realtime()->broker('kafka');
  *     $broker->subscribe('user.1', fn ($message) => print $message->getEvent() . PHP_EOL);

@@ -58,8 +58,8 @@ final class RealtimeServiceProvider extends ServiceProvider
         try {
             Realtime::configure($whole);
         } catch (ConfigurationException $e) {
-            // At the top of the file the framework has keys of its own, and may get more: one that we do not know must not
-            // take every page down. In a Kafka broker's array it is a mistake.
+            // At the top of the file the framework has keys of its own, and may get more: one that we do not know
+            // must not take every page down. In a Kafka broker's array it is a mistake.
             Realtime::configure(array_intersect_key($whole, ['brokers' => true, 'default_broker' => true]));
             error_log("config/realtime.php: {$e->getMessage()} Only its brokers are used.");
         }

@@ -13,7 +13,8 @@ use Toporia\Realtime\Realtime;
 final class OrderController
 {
     /**
-     * Saves the order, says that there is one, and is done: who pays, ships or writes to the customer is not its business.
+     * Saves the order, says that there is one, and is done: who pays, ships or writes to the customer is not its
+     * business.
      */
     public function place(int $id, int $cents): void
     {

@@ -13,9 +13,9 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * A message comes again when the service is killed before its offset was committed. Then the step must not be done twice,
- * and its answer must not be missing: so what was done and what is to be said are one transaction in the service's own
- * database, and the answer is broadcast from there. The offset is committed after Kafka has the answer.
+ * A message comes again when the service is killed before its offset was committed. Then the step must not be done
+ * twice, and its answer must not be missing: so what was done and what is to be said are one transaction in the
+ * service's own database, and the answer is broadcast from there. The offset is committed after Kafka has the answer.
  */
 abstract class Service
 {

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * Stands in for the framework's contract of the realtime manager, for code that was written for Toporia and runs without it.
+ * Stands in for the framework's contract of the realtime manager, for code that was written for Toporia and runs
+ * without it.
  */
 
 declare(strict_types=1);

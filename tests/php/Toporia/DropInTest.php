@@ -152,6 +152,30 @@ final class DropInTest extends ToporiaTestCase
         self::assertStringContainsString("Did you mean 'topic_prefix'?", $mistake);
     }
 
+    public function testWhoWaitsForKafkaGetsTheFrameworksExceptionWhenItIsDown(): void
+    {
+        $result = $this->startToporia('Newer', '
+            use Toporia\Framework\Realtime\Exceptions\BrokerException;
+            $manager->broadcast("user.1", "forgiven", 1);
+            $answers = [count($manager->local)];
+            try {
+                $message = Toporia\Framework\Realtime\Message::event("user.1", "thrown", 1);
+                $manager->broker()->publish("user.1", $message);
+            } catch (BrokerException $e) {
+                $answers[] = get_class($e->getPrevious());
+                $answers[] = $e->getContext()["broker"];
+            }
+            echo json_encode($answers);
+        ', [
+            'brokers' => ['127.0.0.1:1'],
+            'topic_strategy' => 'one-per-channel',
+            'produce' => 'sync',
+            'producer_config' => ['message.timeout.ms' => '500'],
+        ], ['ini' => ['toporia_realtime.shutdown_flush_ms' => '100']])->wait(30.0);
+        self::assertSame([1, 'Toporia\Realtime\Exception\ConnectionException', 'kafka'], $result->json());
+        self::assertStringContainsString('Broker publish failed', $result->stderr);
+    }
+
     public function testInTheOlderGenerationOurExceptionsAreThrownAsTheyAre(): void
     {
         $result = $this->startToporia('Older', '
