@@ -48,6 +48,21 @@ final class Admin
     }
 
     /**
+     * The configuration it was made with, as it counts: constructor, Realtime::configure(), INI settings, environment,
+     * defaults. Nothing secret is in it, and nothing is connected.
+     *
+     * @return array{broker: string, brokers: string, consumer_group: string, topic_prefix: string,
+     *     topic_strategy: string, topic_mapping: list<array{pattern: string, topic: string, partitions: ?int,
+     *     replication: ?int, retention_ms: ?int}>, default_topic: string, default_partitions: ?int,
+     *     auto_create_topics: bool, dlq: bool, dlq_prefix: string} brokers: with commas between them; topic_mapping:
+     *     empty unless topic_strategy is `grouped`; null: as the brokers are set up
+     */
+    public function configuration(): array
+    {
+        throw Support\ExtensionMissing::exception('Admin::configuration()');
+    }
+
+    /**
      * The topics of the cluster by name, in order.
      *
      *     ['orders' => ['partitions' => [['partition' => 0, 'leader' => 1, 'replicas' => [1, 2], 'isr' => [1, 2]]]]]

@@ -78,6 +78,7 @@ const SIGNATURES: &[&str] = &[
     "Gateway::authorize(string $socketId, string $channelName, ?array $presence = null, array $config = []): array",
     "Gateway::authenticate(string $socketId, array $userData, array $config = []): array",
     "Admin::__construct(array $config = [])",
+    "Admin::configuration(): array",
     "Admin::topics(?string $pattern = null): array",
     "Admin::cluster(): array",
     "Admin::groups(): array",

@@ -118,8 +118,8 @@ impl Admin {
                     brokers.sort_unstable_by_key(|broker| broker.id);
                     return Ok(Cluster {
                         id: native::cluster_id(self.client, SLICE),
-                        // SAFETY: a live client.
-                        controller: unsafe { bindings::rd_kafka_controllerid(self.client, 0) },
+                        // It names none that exists.
+                        controller: -1,
                         brokers,
                         operations: None,
                     });

@@ -5,6 +5,7 @@ use ext_php_rs::convert::IntoZval;
 use ext_php_rs::error::Result;
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
+use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::kafka::admin::{Cluster, Commit, Commits, Description, Listing, Node, Span, Spans};
 use crate::kafka::native::TopicInfo;
@@ -16,6 +17,38 @@ pub fn value(table: Table) -> Zval {
     let mut value = Zval::new();
     value.set_hashtable(table);
     value
+}
+
+/// What operators ask of the configuration, wherever each value came from. Nothing secret.
+pub fn configuration(config: &BrokerConfig) -> Result<Table> {
+    let topics = &config.topics;
+    let mut mapping = ZendHashTable::new();
+    for one in topics.mapping() {
+        let mut entry = ZendHashTable::new();
+        entry.insert("pattern", one.pattern.as_str())?;
+        entry.insert("topic", one.topic.as_str())?;
+        entry.insert("partitions", one.spec.partitions.map(i64::from))?;
+        entry.insert("replication", one.spec.replication.map(i64::from))?;
+        entry.insert("retention_ms", one.spec.retention_ms)?;
+        mapping.push(entry)?;
+    }
+    let default = topics.spec_for_topic(topics.default_topic());
+    let mut all = ZendHashTable::new();
+    all.insert("broker", config.name.as_str())?;
+    all.insert("brokers", config.brokers.as_str())?;
+    all.insert("consumer_group", config.consumer_group.as_str())?;
+    all.insert("topic_prefix", topics.prefix())?;
+    all.insert("topic_strategy", topics.strategy().as_str())?;
+    all.insert("topic_mapping", mapping)?;
+    all.insert("default_topic", topics.default_topic())?;
+    all.insert(
+        "default_partitions",
+        default.and_then(|spec| spec.partitions).map(i64::from),
+    )?;
+    all.insert("auto_create_topics", config.auto_create_topics)?;
+    all.insert("dlq", config.dlq)?;
+    all.insert("dlq_prefix", config.dlq_prefix.as_str())?;
+    Ok(all)
 }
 
 /// Topics by name.

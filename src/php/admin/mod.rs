@@ -73,6 +73,12 @@ impl Admin {
         })
     }
 
+    /// The configuration it was made with, resolved; connects nothing.
+    pub fn configuration(&self) -> PhpResult<Zval> {
+        self.run(|_| session::made(answers::configuration(&self.config)))
+            .map(Option::unwrap_or_default)
+    }
+
     /// The topics of the cluster, by name.
     #[php(optional = pattern)]
     pub fn topics(&self, pattern: Option<&Zval>) -> PhpResult<Zval> {

@@ -117,7 +117,10 @@ impl Admin {
     }
 }
 
-fn made(table: ext_php_rs::error::Result<ZBox<ZendHashTable>>) -> Result<Option<Zval>, Trouble> {
+/// The array as a method returns it.
+pub(super) fn made(
+    table: ext_php_rs::error::Result<ZBox<ZendHashTable>>,
+) -> Result<Option<Zval>, Trouble> {
     match table {
         Ok(table) => Ok(Some(answers::value(table))),
         Err(error) => Err(Error::new(Kind::Encoding, error.to_string()).into()),
