@@ -100,12 +100,12 @@ final class GroupLag
         $catchesUp = $this->catchesUp();
 
         return match (true) {
-            $this->now->error !== null => '',
-            $lag === 0 => 'is there',
-            $this->now->members === [] && ($this->consumed ?? 0.0) <= 0.0 => 'nobody reads',
+            $this->now->error !== null || $this->now->isMissing() => '',
+            $lag === 0 => $this->now->partitions === [] ? '' : 'yes',
+            $this->now->members === [] && ($this->consumed ?? 0.0) <= 0.0 => 'never: nobody reads',
             $catchesUp === null => '',
-            ($this->consumed ?? 0.0) <= 0.0 => 'stands still',
-            $catchesUp === INF => 'falls behind',
+            ($this->consumed ?? 0.0) <= 0.0 => 'never: stands still',
+            $catchesUp === INF => 'never: falls behind',
             ($this->behind() ?? 0.0) <= self::KEEPS_UP => 'keeps up',
             default => Units::seconds($catchesUp),
         };

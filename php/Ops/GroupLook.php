@@ -42,6 +42,45 @@ final class GroupLook
     }
 
     /**
+     * The topics it has to do with.
+     *
+     * @return list<string>
+     */
+    public function topics(): array
+    {
+        $topics = array_map(static fn (PartitionLag $partition): string => $partition->topic, $this->partitions);
+
+        return [...array_values(array_unique($topics)), ...$this->deleted];
+    }
+
+    /**
+     * The same, where topics were seen earlier that are gone with their commits.
+     *
+     * @param list<string> $seen
+     */
+    public function since(array $seen): self
+    {
+        return new self(
+            $this->group,
+            $this->error,
+            $this->state,
+            $this->members,
+            $this->partitions,
+            $this->error === null ? [...$this->deleted, ...array_diff($seen, $this->topics())] : [],
+            $this->troubles
+        );
+    }
+
+    /**
+     * Whether there is no such group: it has no members, and has committed nothing that is known.
+     */
+    public function isMissing(): bool
+    {
+        return $this->error === null && $this->partitions === [] && $this->deleted === []
+            && in_array($this->state, ['Dead', null], true);
+    }
+
+    /**
      * Who reads a partition.
      *
      * @return array{id: string, instance: ?string, client: string, host: string,

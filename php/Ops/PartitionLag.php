@@ -13,7 +13,7 @@ namespace Toporia\Realtime\Ops;
  */
 final class PartitionLag
 {
-    /** The group has committed nothing here: the lag counts from the beginning. */
+    /** There are records, and the group has committed nothing: the lag counts from the beginning. */
     public const NO_COMMIT = 'no_commit';
     /** Records that the group had not read are gone: the lag counts what is left. */
     public const OUT_OF_RANGE = 'out_of_range';
@@ -50,7 +50,7 @@ final class PartitionLag
     public function mark(): ?string
     {
         return match (true) {
-            $this->committed === null => self::NO_COMMIT,
+            $this->committed === null => $this->lag() > 0 ? self::NO_COMMIT : null,
             $this->committed < $this->beginning => self::OUT_OF_RANGE,
             $this->committed > $this->end => self::AHEAD,
             default => null,
