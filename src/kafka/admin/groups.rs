@@ -11,6 +11,9 @@ use super::{passes, Admin, Breathe, Call, Outcome};
 use crate::error::Error;
 use crate::kafka::native;
 
+/// Longest name of a group, in bytes: Kafka's protocol has 15 bits for it.
+const LONGEST: usize = 32_767;
+
 /// A group in the list of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
@@ -206,9 +209,13 @@ pub(super) fn distinct<'a>(groups: &'a [String], doing: &str) -> Outcome<Vec<&'a
     let mut names: Vec<&str> = groups.iter().map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
-    if names.first().is_some_and(|name| name.is_empty()) {
+    // A longer one would break the request, and the connection with it.
+    let cannot = |name: &&str| name.is_empty() || name.len() > LONGEST || name.contains('\0');
+    if let Some(name) = names.iter().copied().find(cannot) {
+        let start: String = name.chars().take(40).collect();
         return Err(Error::configuration(format!(
-            "{doing}: the name of a consumer group cannot be empty."
+            "{doing}: \"{}\" is no name of a consumer group. It needs 1 to {LONGEST} bytes, none of them 0.",
+            start.escape_debug()
         ))
         .into());
     }

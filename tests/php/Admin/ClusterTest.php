@@ -62,7 +62,9 @@ final class ClusterTest extends AdminTestCase
         self::assertSame([null, null], array_column($several, 'error'));
         self::assertSame($committed, array_map('array_filter', $several[$this->group]['offsets']));
         self::assertSame([], $several["$this->group-none"]['offsets']);
-        self::thrown(ConfigurationException::class, fn () => $this->admin->groupOffsets(''));
+        foreach (['', "a\0b", str_repeat('x', 40_000)] as $name) {
+            self::thrown(ConfigurationException::class, fn () => $this->admin->groupOffsets($name));
+        }
     }
 
     public function testWhatTheEmbeddedBrokerCannotDoIsSaid(): void
