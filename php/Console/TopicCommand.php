@@ -122,7 +122,7 @@ abstract class TopicCommand extends Command
     {
         $lines = [];
         foreach ($differences as $one) {
-            $mark = $one->level === Difference::WRONG ? 'WRONG' : 'note ';
+            $mark = str_pad([Difference::WRONG => 'WRONG', Difference::WARNING => 'WARN'][$one->level] ?? 'note', 5);
             $lines[] = Text::printable("  $mark  " . ($one->topic === null ? '' : "$one->topic ") . $one->what);
             $lines[] = Text::printable("         -> $one->remedy");
         }

@@ -40,8 +40,8 @@ final class TopicsCompareCommand extends TopicCommand
                 are missing, that nothing is written to any more, whose names Kafka takes for the same (. and _), that
                 have no leader or lack copies, and more channels than one topic each is good for.
 
-                Exit codes: 0 nothing wrong (notes do not count), 1 something is wrong or Kafka cannot be asked, 2 wrong
-                usage.
+                Exit codes: 0 nothing wrong (warnings and notes do not count), 1 something is wrong or Kafka cannot be asked,
+                2 wrong usage.
                 HELP
             );
     }

@@ -74,7 +74,10 @@ final class TopicsCreateCommand extends TopicCommand
             throw new UsageError('--partitions, --replication and --retention are for named topics: name one.');
         }
 
-        return $this->withKafka($input, function (Admin $admin, TopicPlan $plan) use (
+        return $this->withKafka($input, function (
+            Admin $admin,
+            TopicPlan $plan
+        ) use (
             $input,
             $output,
             $names,

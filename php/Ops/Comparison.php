@@ -51,7 +51,7 @@ final class Comparison
         $level = static fn (string $level): array
             => array_filter($found, static fn (Difference $one): bool => $one->level === $level);
 
-        return [...$level(Difference::WRONG), ...$level(Difference::NOTE)];
+        return [...$level(Difference::WRONG), ...$level(Difference::WARNING), ...$level(Difference::NOTE)];
     }
 
     /**
@@ -136,7 +136,7 @@ final class Comparison
         }
         $copies = $wanted->replication ?? $state->copies();
         if ($copies !== $state->copies()) {
-            $few = $copies > $this->brokers ? " There are only $this->brokers brokers." : '';
+            $few = $copies > $this->brokers ? ' The cluster has ' . Text::count($this->brokers, 'broker') . '.' : '';
             $differs(
                 'replication',
                 "has {$state->copies()} of each record, $copies wanted.$few",
@@ -191,7 +191,7 @@ final class Comparison
         }
 
         return [new Difference(
-            Difference::WRONG,
+            Difference::WARNING,
             'channels',
             null,
             Text::number($channels) . " topics are channels ({$this->plan->prefix()}_…), one each: more than "

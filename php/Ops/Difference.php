@@ -9,15 +9,16 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Ops;
 
 /**
- * `wrong` makes the comparison fail; `note` is worth knowing.
+ * `wrong` makes the comparison fail; `warning` will hurt some day; `note` is worth knowing.
  */
 final class Difference
 {
     public const WRONG = 'wrong';
+    public const WARNING = 'warning';
     public const NOTE = 'note';
 
     /**
-     * @param self::WRONG|self::NOTE $level
+     * @param self::WRONG|self::WARNING|self::NOTE $level
      * @param string|null $topic null: it is about many
      * @param string $what one sentence
      * @param string $remedy what to do, one sentence or a command

@@ -29,7 +29,7 @@ final class TopicsTest extends OpsTestCase
             array_column($found, 'kind'),
             (string) json_encode($found)
         );
-        self::assertStringContainsString('There are only 1 brokers', $found[1]['what']);
+        self::assertStringContainsString('The cluster has 1 broker.', $found[1]['what']);
         self::assertSame('keeps records 1 h, 7 d wanted.', $found[2]['what']);
         self::assertStringContainsString('retention.ms=604800000', $found[2]['remedy']);
 
