@@ -83,7 +83,7 @@ final class LagReport
                     . ' were deleted unread (committed ' . Text::number((int) $partition->committed) . ', begins at '
                     . Text::number($partition->beginning) . '). Read sooner, or keep records longer.';
             } elseif ($partition->mark() === PartitionLag::AHEAD) {
-                $notes[] = "$place: the commit (" . Text::number((int) $partition->committed) . ') is behind the end ('
+                $notes[] = "$place: the commit (" . Text::number((int) $partition->committed) . ') is past the end ('
                     . Text::number($partition->end) . '): the topic was made anew, or a transaction is open.';
             }
         }

@@ -23,7 +23,7 @@ final class LagText
     private const MARKS = [
         PartitionLag::NO_COMMIT => 'no commit',
         PartitionLag::OUT_OF_RANGE => 'out of range',
-        PartitionLag::AHEAD => 'behind the end',
+        PartitionLag::AHEAD => 'past the end',
     ];
     private const MOST_NOTES = 10;
 
@@ -56,8 +56,9 @@ final class LagText
     private function sum(LagReport $report, int $shown): string
     {
         $groups = count($report->groups);
+        $unknown = count(array_filter($report->groups, static fn (GroupLag $group): bool => $group->now->error !== null));
         $text = "$report->kafka: " . Text::count($groups, 'group') . ', ' . Text::count($report->lag(), 'record')
-            . ' behind';
+            . ' behind' . ($unknown === 0 ? '' : ' at least (' . Text::number($unknown) . ' not known)');
         if ($shown < $groups) {
             $text .= '; the ' . Text::number($shown) . ' furthest behind (--limit=0 shows all)';
         }

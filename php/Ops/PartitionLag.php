@@ -17,7 +17,7 @@ final class PartitionLag
     public const NO_COMMIT = 'no_commit';
     /** Records that the group had not read are gone: the lag counts what is left. */
     public const OUT_OF_RANGE = 'out_of_range';
-    /** The commit is behind the end: the topic was made anew, or a transaction is open. */
+    /** The commit is past the end: the topic was made anew, or a transaction is open. */
     public const AHEAD = 'ahead';
 
     /**

@@ -70,6 +70,7 @@ impl Admin {
         let mut answers: Vec<Option<Commits>> = vec![None; names.len()];
         let mut waiting: VecDeque<usize> = (0..names.len()).collect();
         let mut away = 0;
+        let mut silent = 0;
         let queue = Queue::new(self.client);
         while away > 0 || !waiting.is_empty() {
             while away < WINDOW {
@@ -96,9 +97,14 @@ impl Admin {
                     waiting.push_back(place);
                 }
                 error => {
+                    silent += usize::from(error.as_ref().is_some_and(|(code, _)| passes(*code)));
                     answers[place] = Some(self.commits(names[place], &answer, error));
                 }
             }
+        }
+        // One broker that is away is said of its groups; with none there is nothing else to say.
+        if silent > 0 && silent == names.len() {
+            return Err(self.silence(doing).into());
         }
         Ok(answers.into_iter().flatten().collect())
     }
