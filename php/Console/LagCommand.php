@@ -12,10 +12,10 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
-use Toporia\Realtime\Dlq\StopFlag;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Ops\GroupLook;
 use Toporia\Realtime\Ops\GroupNames;
+use Toporia\Realtime\Ops\Interrupt;
 use Toporia\Realtime\Ops\LagJson;
 use Toporia\Realtime\Ops\LagOptions;
 use Toporia\Realtime\Ops\LagReader;
@@ -88,7 +88,7 @@ final class LagCommand extends Command
         $options = LagOptions::of($input->getOptions());
         $config = $this->host->config();
         $admin = new Admin(['broker' => $options->broker]);
-        $stop = $options->watch === null ? null : new StopFlag();
+        $stop = $options->watch === null ? null : new Interrupt();
         try {
             return $stop === null
                 ? $this->once($output, $admin, $options, $config)
@@ -123,7 +123,7 @@ final class LagCommand extends Command
         Admin $admin,
         LagOptions $options,
         array $config,
-        StopFlag $stop
+        Interrupt $stop
     ): int {
         $screen = new Screen($output);
         $reader = new LagReader($admin);
@@ -131,10 +131,15 @@ final class LagCommand extends Command
         $seen = [];
         $last = 0.0;
         $code = self::DONE;
-        while (!$stop->isSet()) {
+        while (!$stop->came()) {
             $start = microtime(true);
             try {
-                $looks = $this->since($reader->look(GroupNames::of($options, $admin, $config)), $seen);
+                $looks = $stop->run(static fn (): array
+                    => $reader->look(GroupNames::of($options, $admin, $config)));
+                if ($looks === null) {
+                    break;
+                }
+                $looks = self::since($looks, $seen);
                 $report = $this->report($admin, $options, $looks, $before, $last);
                 [$before, $last] = [$looks, $report->at];
                 $code = self::code($options, $report);
@@ -147,10 +152,7 @@ final class LagCommand extends Command
                     : [date('H:i:s') . ' ' . Text::printable($e->getMessage())];
             }
             $options->json ? $screen->write($lines) : $screen->draw($lines);
-            $until = $start + (float) $options->watch;
-            while (!$stop->isSet() && microtime(true) < $until) {
-                usleep(50_000);
-            }
+            $stop->sleep($start + (float) $options->watch - microtime(true));
         }
 
         return $code;
@@ -174,7 +176,7 @@ final class LagCommand extends Command
      *
      * @return array<string, GroupLook>
      */
-    private function since(array $looks, array &$seen): array
+    private static function since(array $looks, array &$seen): array
     {
         foreach ($looks as $group => $look) {
             $looks[$group] = $look->since($seen[$group] ?? []);

@@ -106,6 +106,7 @@ final class LagTest extends OpsTestCase
     {
         $down = ['env' => ['KAFKA_BROKERS' => '127.0.0.1:1'], 'cwd' => $this->app];
         $child = $this->startConsole(['realtime:lag', '--threshold=1'], $down);
+        $watching = $this->startConsole(['realtime:lag', '--watch=1'], $down);
         $wrong = [
             ['--threshold' => 'x'], ['--all' => true, '--group' => ['a']], ['--group' => ['']], ['--watch' => '0'],
             ['--max-seconds' => '5', '--sample' => '0'], ['--limit' => '-1'],
@@ -115,6 +116,9 @@ final class LagTest extends OpsTestCase
         }
         $result = $child->wait()->assertExit(1);
         self::assertStringContainsString('127.0.0.1:1', $result->stderr);
+        $watching->waitForOutput('~\d\d:\d\d:\d\d .*127\.0\.0\.1:1 did not answer~');
+        $watching->signal(SIGINT);
+        self::assertLessThan(14.0, $watching->wait()->assertExit(1)->seconds, 'at once, though Kafka is silent');
     }
 
     /**
