@@ -104,7 +104,8 @@ impl Client {
     }
 
     /// The client closes, with or without a code.
-    pub fn closed_by(&mut self, _code: Option<u16>) {
+    pub fn closed_by(&mut self, code: Option<u16>) {
+        self.socket.answer_close(code);
         self.waiting_joins.clear();
         self.replays.clear();
     }

@@ -84,7 +84,7 @@ impl Client {
         }
         Err(No(
             403,
-            "This gateway does not serve the channel (--ws-channels, realtime.gateway.channels)."
+            "This gateway does not serve the channel (--ws-channels, realtime.gateway.ws_channels)."
                 .into(),
         ))
     }

@@ -24,7 +24,7 @@ pub use choice::{Choice, ControlTopics, Purpose};
 pub(crate) use client::Client;
 pub(crate) use lookup::{Key, Which};
 pub(crate) use reader::{headers_of, timestamp_of};
-pub use record::{is_reserved, Marks, Skip, EXACT};
+pub use record::{Marks, Skip, EXACT};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

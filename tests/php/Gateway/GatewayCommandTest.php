@@ -189,6 +189,15 @@ final class GatewayCommandTest extends ConsoleTestCase
         self::assertStringContainsString('Stopped by a signal', $result->stdout);
     }
 
+    public function testASignalRightAfterItListensEndsTheWorkerInOrder(): void
+    {
+        $this->classes('final class Idle { public function handle(Message $message): void {} }');
+        [$child] = $this->begin('realtime:kafka:consume --channels=order.1 --handler=Idle --websocket=127.0.0.1:0');
+        $result = $child->signal()->wait(20.0)->assertExit();
+        self::assertStringContainsString('the gateway has stopped', $result->stdout);
+        self::assertStringContainsString('Stopped by a signal', $result->stdout);
+    }
+
     public function testWithoutCallbacksItIsTheGatewayAlone(): void
     {
         foreach (['', ' --channels=a'] as $channels) {
