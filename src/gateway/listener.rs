@@ -190,6 +190,7 @@ impl Doors {
         match (role, request.path.as_str()) {
             (Role::Operations, path) => Ok(ops::answer(&self.hub, &request.method, path)),
             (_, "/up") if request.method == "GET" => Ok(Response::text(200, "OK\n")),
+            (_, "/up") if request.method == "HEAD" => Ok(Response::text(200, "")),
             (Role::Everything | Role::Api, path) if api::is_route(path) => {
                 // Who asks is known before the body is read: nobody else's is kept.
                 let signed = match api::enter(&self.hub, request) {

@@ -187,12 +187,12 @@ impl Feed {
     #[must_use]
     pub fn is_filled(&self) -> bool {
         self.shared.begun.load(Ordering::Acquire)
-            && self.shared.positions.all().iter().all(|topic| {
-                topic.parts().iter().all(|part| {
-                    !part.reads.load(Ordering::Acquire)
-                        || part.next() >= part.live_from.load(Ordering::Acquire)
-                })
-            })
+            && self
+                .shared
+                .positions
+                .all()
+                .iter()
+                .all(|topic| topic.parts().iter().all(|part| part.is_filled()))
     }
 
     /// Waits for that, `bound` at most; false where it takes longer.

@@ -81,6 +81,7 @@ fn http_that_does_not_say_where_it_ends() {
         ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
         ("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
         ("GET /up HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 200),
+        ("HEAD /up HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 200),
         (
             format!("GET /up HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9000)),
             431,

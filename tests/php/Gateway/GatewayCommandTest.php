@@ -44,6 +44,16 @@ final class GatewayCommandTest extends ConsoleTestCase
         self::assertStringContainsString('Stopped by signal', $result->stdout);
     }
 
+    public function testASecondOneOnThePortNamesTheFirst(): void
+    {
+        [$first, $address] = $this->begin('realtime:gateway');
+        self::assertStringNotContainsString('is shared with', $first->stderr());
+        $port = substr((string) strrchr($address, ':'), 1);
+        [$second, $same] = $this->begin("realtime:gateway --port=$port");
+        self::assertSame($address, $same);
+        self::assertStringContainsString("$address is shared with process {$first->pid()} (", $second->stderr());
+    }
+
     public function testCtrlCIsTheSame(): void
     {
         [$child] = $this->begin('realtime:gateway');
