@@ -14,7 +14,9 @@ use super::callback::Callback;
 use super::consume::{self, Hooks, Redelivery};
 use super::message::Message;
 use super::state::{self, Sender};
-use super::{batch, binary, contract, json, position, publish, report, retry, stand_in, zend};
+use super::{
+    batch, binary, contract, json, logging, position, publish, report, retry, stand_in, zend,
+};
 use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
 use crate::error::{Error, Result};
@@ -328,7 +330,9 @@ impl Broker {
                 headers,
             )
         };
-        finish(send()).map(|id: String| binary(id.as_bytes()))
+        let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
+        logging::deliver_if_waiting();
+        sent
     }
 
     /// Sends many messages and waits for their acknowledgement.
@@ -413,7 +417,9 @@ impl Broker {
                 Err(json::EncodeError::Pending) => Err(Trouble::Pending),
             })
         };
-        finish(send()).map(|id: String| binary(id.as_bytes()))
+        let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
+        logging::deliver_if_waiting();
+        sent
     }
 
     /// Subscribes a channel or a pattern of channels; without a callback for poll().
