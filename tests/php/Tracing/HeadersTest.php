@@ -182,8 +182,7 @@ final class HeadersTest extends ConsumingTestCase
     {
         $this->trace($this->traceHeaders());
         $pdo = new PDO('sqlite::memory:');
-        (new Schema(\Toporia\Realtime\Outbox\Platform::of('sqlite'), Outbox::TABLE));
-        foreach (self::statements() as $sql) {
+        foreach (Schema::create($pdo) as $sql) {
             $pdo->exec($sql);
         }
         $outbox = new Outbox($pdo);
@@ -253,11 +252,5 @@ final class HeadersTest extends ConsumingTestCase
         self::assertSame([], $answer);
         Tracing::headers();
         self::assertSame(['pulled', null], $causes);
-    }
-
-    /** @return list<string> */
-    private static function statements(): array
-    {
-        return Schema::statements('sqlite', Outbox::TABLE);
     }
 }
