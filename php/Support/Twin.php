@@ -13,6 +13,7 @@ use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Tracing\Tracing;
 
 /**
  * Holds the publisher of Realtime::fake() and swap(). Never used while the extension is loaded.
@@ -89,6 +90,24 @@ final class Twin
         }
 
         return $envelope['id'];
+    }
+
+    /**
+     * What Realtime::configure() does without the extension: what traces also works for the outbox.
+     *
+     * @param array<string, mixed> $config
+     */
+    public static function configure(array $config): void
+    {
+        Tracing::use($config['tracing'] ?? null);
+    }
+
+    /**
+     * Realtime::log() without the extension: PHP's error log.
+     */
+    public static function log(string $level, string $message): void
+    {
+        error_log("toporia_realtime.$level: $message");
     }
 
     /** @return array<string, int|bool|string|null> */

@@ -74,6 +74,26 @@ final class ToporiaHost implements Host
         return $config;
     }
 
+    /**
+     * The framework's logger, where it has one: the extension's own lines go there.
+     */
+    public function logger(): ?object
+    {
+        foreach (['Toporia\Framework\Log\Contracts\LoggerInterface', 'Psr\Log\LoggerInterface'] as $id) {
+            try {
+                $logger = $this->container->has($id) ? $this->container->get($id) : null;
+            } catch (Throwable) {
+                // A log that cannot be made must not keep the application from starting.
+                continue;
+            }
+            if (is_object($logger) && method_exists($logger, 'log')) {
+                return $logger;
+            }
+        }
+
+        return null;
+    }
+
     public function directory(): string
     {
         if (defined('APP_BASE_PATH')) {

@@ -15,7 +15,8 @@ use super::consume::{self, Hooks, Redelivery};
 use super::message::Message;
 use super::state::{self, Sender};
 use super::{
-    batch, binary, contract, json, metrics, position, publish, report, retry, stand_in, zend,
+    batch, binary, contract, json, logging, metrics, position, publish, report, retry, stand_in,
+    zend,
 };
 use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
@@ -340,7 +341,9 @@ impl Broker {
                 headers,
             )
         };
-        finish(send()).map(|id: String| binary(id.as_bytes()))
+        let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
+        logging::deliver_if_waiting();
+        sent
     }
 
     /// Sends many messages and waits for their acknowledgement.
@@ -425,7 +428,9 @@ impl Broker {
                 Err(json::EncodeError::Pending) => Err(Trouble::Pending),
             })
         };
-        finish(send()).map(|id: String| binary(id.as_bytes()))
+        let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
+        logging::deliver_if_waiting();
+        sent
     }
 
     /// Subscribes a channel or a pattern of channels; without a callback for poll().

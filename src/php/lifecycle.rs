@@ -6,9 +6,10 @@ use std::sync::Once;
 use std::time::Duration;
 
 use ext_php_rs::types::ZendCallable;
+use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{debug, gc, signals, signatures, state, zend};
+use super::{debug, gc, logging, signals, signatures, state};
 use crate::kafka::embedded;
 use crate::log::Level;
 use crate::{loop_guard, process};
@@ -38,28 +39,13 @@ pub fn forget_broker(broker: &Broker) {
     });
 }
 
-/// Hands waiting lines to PHP's error log. Only on PHP's own thread.
+/// Hands waiting lines to the log of the host. Only on PHP's own thread.
 pub fn deliver_log() {
-    let log = &process::current().log;
-    if log.is_empty() {
-        return;
-    }
-    for line in log.take() {
-        // syslog's severities, as PHP's log expects them.
-        let severity = match line.level {
-            Level::Error => 3,
-            Level::Warning => 4,
-            Level::Notice => 5,
-            Level::Debug => continue,
-        };
-        zend::log(
-            &format!("toporia_realtime.{}: {}", line.level.as_str(), line.text),
-            severity,
-        );
-    }
+    logging::deliver();
 }
 
-fn is_command_line() -> bool {
+/// True for commands, false for what serves requests.
+pub fn is_command_line() -> bool {
     matches!(
         ext_php_rs::zend::php_sapi_name().as_deref(),
         Some("cli" | "phpdbg" | "micro")
@@ -91,6 +77,7 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
 /// `RSHUTDOWN`. On the command line the end of the request is the end of the process.
 pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
+        logging::reset();
         loop_guard::forget();
         let brokers = BROKERS.with(|brokers| std::mem::take(&mut *brokers.borrow_mut()));
         for broker in brokers {
@@ -104,6 +91,8 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
         if is_command_line() {
             close_clients();
             process::current().metrics.finish();
+            // Before the application's logger is forgotten. A fatal error in it must not leave this half done.
+            drop(try_catch(logging::deliver_last));
             state::forget();
             embedded::stop_all();
         } else {
@@ -111,9 +100,10 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
             process::current()
                 .metrics
                 .request_ended(crate::clock::coarse_ms());
+            drop(try_catch(logging::deliver));
         }
         state::forget();
-        deliver_log();
+        logging::deliver_rest(false);
     });
     0
 }
@@ -160,7 +150,7 @@ pub extern "C" fn process_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         close_clients();
         process::current().metrics.finish();
-        deliver_log();
+        logging::deliver_rest(true);
         embedded::stop_all();
     });
     0

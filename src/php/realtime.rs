@@ -12,7 +12,7 @@ use super::arguments::{self, finish, Trouble};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::Beside;
-use super::{binary, contract, json, patience, publish, state, zend};
+use super::{binary, contract, json, logging, patience, publish, state, tracing, zend};
 use crate::error::Error;
 use crate::message::headers;
 use crate::metrics::producers::kind_name;
@@ -90,6 +90,7 @@ fn broadcast(
             many => publish::broadcast_to_all(sender, many, data, beside),
         }
     })?;
+    logging::deliver_if_waiting();
     Ok(binary(answer.as_bytes()))
 }
 
@@ -279,9 +280,9 @@ impl Realtime {
     pub fn configure(config: &Zval) -> PhpResult<()> {
         finish(
             arguments::array(config, "Realtime::configure(): Argument #1 ($config)").and_then(
-                |_| {
-                    state::configure(arguments::configuration(config))?;
-                    Ok(())
+                |settings| {
+                    state::configure(arguments::configuration(config), settings.get("logger"))?;
+                    tracing::configure(settings.get("tracing"))
                 },
             ),
         )
@@ -330,6 +331,16 @@ impl Realtime {
     /// Totals of this process.
     pub fn stats() -> PhpResult<Zval> {
         stats().map_err(|error| error.to_string().into())
+    }
+
+    /// Says something in the log of the extension.
+    pub fn log(level: &Zval, message: &Zval) -> PhpResult<()> {
+        let say = || {
+            let level = arguments::text(level, "Realtime::log(): Argument #1 ($level)")?;
+            let message = arguments::bytes(message, "Realtime::log(): Argument #2 ($message)")?;
+            logging::say(&level, &String::from_utf8_lossy(&message))
+        };
+        finish(say())
     }
 
     /// Nothing is sent any more; the fake remembers it and can be asked.

@@ -16,6 +16,7 @@ const SIGNATURES: &[&str] = &[
     "Realtime::broker(?string $name = null): Toporia\\Realtime\\Broker",
     "Realtime::flush(int $timeoutMs = 10000): void",
     "Realtime::stats(): array",
+    "Realtime::log(string $level, string $message): void",
     "Realtime::fake(?Toporia\\Realtime\\Contract\\Publisher $fake = null): Toporia\\Realtime\\Testing\\RealtimeFake",
     "Realtime::swap(Toporia\\Realtime\\Contract\\Publisher $publisher): void",
     "Realtime::restore(): void",
