@@ -47,6 +47,18 @@ final class Configuration
      */
     public static function applyOrThrow(array $config): void
     {
-        Realtime::configure(array_diff_key($config, array_flip(self::OWN)));
+        Realtime::configure(self::native($config));
+    }
+
+    /**
+     * What of it is for the extension.
+     *
+     * @param array<string, mixed> $config
+     *
+     * @return array<string, mixed>
+     */
+    public static function native(array $config): array
+    {
+        return array_diff_key($config, array_flip(self::OWN));
     }
 }
