@@ -47,10 +47,15 @@ final class Acl
         }
         $hidden = array_values(array_intersect($without['describe'], $without['read'], $without['write']));
         if ($hidden !== []) {
-            yield Finding::bad($this->where($hidden), "$this->principal may do nothing with "
-                . (count($hidden) === 1 ? 'it' : 'them') . ': neither read nor write nor see', $this->forTopics($hidden, 'Read', 'Write'), [
+            yield Finding::bad(
+                $this->where($hidden),
+                "$this->principal may do nothing with "
+                . (count($hidden) === 1 ? 'it' : 'them') . ': neither read nor write nor see',
+                $this->forTopics($hidden, 'Read', 'Write'),
+                [
                     'topics' => $hidden,
-                ]);
+                ]
+            );
         }
         foreach (['read' => 'workers get nothing of it', 'write' => 'what is broadcast to it fails'] as $operation => $so) {
             $topics = array_values(array_diff($without[$operation], $hidden));
@@ -61,8 +66,13 @@ final class Acl
             $text = "$this->principal may not $operation: " . (count($topics) === 1 ? $so : strtr($so, ['it' => 'them']));
             $remedy = $this->forTopics($topics, ucfirst($operation));
             yield $all && !($operation === 'read' && $consumed)
-                ? Finding::doubtful($this->where($topics), $text . ($operation === 'read' ? ' (right for one that only publishes)'
-                    : ' (right for one that only consumes)'), $remedy, ['topics' => $topics])
+                ? Finding::doubtful(
+                    $this->where($topics),
+                    $text . ($operation === 'read' ? ' (right for one that only publishes)'
+                    : ' (right for one that only consumes)'),
+                    $remedy,
+                    ['topics' => $topics]
+                )
                 : Finding::bad($this->where($topics), $text, $remedy, ['topics' => $topics]);
         }
     }
@@ -81,8 +91,13 @@ final class Acl
             }
         }
         if ($refused !== []) {
-            yield Finding::bad($this->where($refused), "$this->principal may not write: a message that keeps failing cannot be put "
-                . 'there, and stops its worker', $this->forTopics($refused, 'Write'), ['topics' => $refused]);
+            yield Finding::bad(
+                $this->where($refused),
+                "$this->principal may not write: a message that keeps failing cannot be put "
+                    . 'there, and stops its worker',
+                $this->forTopics($refused, 'Write'),
+                ['topics' => $refused]
+            );
         }
     }
 

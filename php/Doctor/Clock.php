@@ -22,7 +22,11 @@ final class Clock
         $off = abs($behind);
         $facts = ['behind_seconds' => round($behind, 3)];
         if ($off < self::DOUBTFUL) {
-            return Finding::good('clock', "agrees with $whose (to " . max(1, (int) round($off * 1000)) . ' ms)', $facts);
+            return Finding::good(
+                'clock',
+                "agrees with $whose (to " . max(1, (int) round($off * 1000)) . ' ms)',
+                $facts
+            );
         }
         $text = 'this machine is ' . self::words($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . $whose;
         $remedy = '`date -u` on both machines says which one is wrong; there: `timedatectl set-ntp true` (chrony or '
@@ -30,7 +34,12 @@ final class Clock
 
         return $off < self::BAD
             ? Finding::doubtful('clock', $text, $remedy, $facts)
-            : Finding::bad('clock', "$text: retention, --from times, signatures and certificates go wrong", $remedy, $facts);
+            : Finding::bad(
+                'clock',
+                "$text: retention, --from times, signatures and certificates go wrong",
+                $remedy,
+                $facts
+            );
     }
 
     private static function words(float $seconds): string

@@ -72,8 +72,10 @@ final class ConfigurationRules
 
         return $useless === [] ? null : Finding::doubtful(
             'delivery',
-            'is at-most-once, which neither retries nor writes dead letters: ' . implode(' and ', $useless) . ' does nothing',
-            'Set delivery to \'at-least-once\' if failed messages are to be kept; else take ' . implode(' and ', $useless) . ' out.'
+            'is at-most-once, which neither retries nor writes dead letters: ' . implode(' and ', $useless)
+                . ' does nothing',
+            'Set delivery to \'at-least-once\' if failed messages are to be kept; else take '
+                . implode(' and ', $useless) . ' out.'
         );
     }
 
@@ -98,9 +100,10 @@ final class ConfigurationRules
 
         return Finding::doubtful(
             'spool',
-            'is not set: what Kafka has not acknowledged when a process ends is lost, with a line in PHP\'s error log',
-            'Set spool (REALTIME_SPOOL) to a directory that the users of PHP-FPM and of the workers may write, such as '
-                . '/var/lib/realtime; or to false, where that may be lost.'
+            'is not set: what Kafka has not acknowledged when a process ends is lost, with a line in PHP\'s error '
+                . 'log',
+            'Set spool (REALTIME_SPOOL) to a directory that the users of PHP-FPM and of the workers may write, '
+                . 'such as /var/lib/realtime; or to false, where that may be lost.'
         );
     }
 
@@ -111,8 +114,8 @@ final class ConfigurationRules
         return !is_array($mapping) || $mapping === [] || $this->context->topics->isGrouped() ? null : Finding::doubtful(
             'topic_mapping',
             'has no effect: topic_strategy is \'' . $this->settings->text('topic_strategy', 'one-per-channel') . '\'',
-            'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', or take topic_mapping out. Channels change their topics '
-                . 'by that: publishers, workers and gateways need it at the same time.'
+            'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', or take topic_mapping out. Channels change '
+                . 'their topics by that: publishers, workers and gateways need it at the same time.'
         );
     }
 

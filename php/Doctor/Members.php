@@ -24,22 +24,35 @@ final class Members
         $members = $group['members'];
         $idle = array_filter($members, static fn (array $member): bool => array_sum(array_map('count', $member['assignment'])) === 0);
         if ($idle !== [] && count($idle) < count($members)) {
-            yield Finding::doubtful($where, count($idle) . ' of ' . count($members) . ' members have no partition, and nothing to do',
-                'More partitions (topic_mapping and kafka-topics.sh --alter), or fewer workers.', ['idle' => count($idle)]);
+            yield Finding::doubtful(
+                $where,
+                count($idle) . ' of ' . count($members) . ' members have no partition, and nothing to do',
+                'More partitions (topic_mapping and kafka-topics.sh --alter), or fewer workers.',
+                ['idle' => count($idle)]
+            );
         }
         [$subscriptions, $notes] = $members === [] ? [[], []] : self::ask($context, $group);
         if (count(array_unique(array_map(static fn (array $topics): string => implode(',', $topics), $subscriptions))) > 1) {
             $each = array_map(static fn (array $topics): string => $topics === [] ? '(nothing)' : Names::short($topics), $subscriptions);
-            yield Finding::doubtful($where, 'its members subscribe different topics: ' . implode(' | ', array_unique($each)),
-                'Give every worker of a group the same --channels; other channels need another --group.', ['subscriptions' => $subscriptions]);
+            yield Finding::doubtful(
+                $where,
+                'its members subscribe different topics: ' . implode(' | ', array_unique($each)),
+                'Give every worker of a group the same --channels; other channels need another --group.',
+                ['subscriptions' => $subscriptions]
+            );
 
             return;
         }
         $hashes = self::hashes($notes);
         if (count($hashes) > 1) {
-            yield Finding::doubtful($where, 'its members read the same topics with ' . count($hashes) . ' different lists of channels: what one '
-                . 'does not subscribe it skips, and the others never see', 'Give every worker of a group the same --channels; other channels '
-                . 'need another --group. (Right after a deployment with new channels this passes by itself.)', ['lists' => count($hashes)]);
+            yield Finding::doubtful(
+                $where,
+                'its members read the same topics with ' . count($hashes) . ' different lists of channels: what '
+                    . 'one does not subscribe it skips, and the others never see',
+                'Give every worker of a group the same --channels; other channels need another --group. (Right '
+                    . 'after a deployment with new channels this passes by itself.)',
+                ['lists' => count($hashes)]
+            );
         }
     }
 

@@ -58,18 +58,41 @@ final class TopicState
             $facts = ['topics' => $topics, 'fault' => $fault];
             $where = (count($topics) === 1 ? 'topic ' : 'topics ') . Names::short($topics);
             $findings[] = match ($fault) {
-                'leader' => Finding::bad($where, 'has partitions without a leader: nothing can be sent to them or read from them', 'Start the '
-                    . 'brokers that are down; `kafka-topics.sh --describe --unavailable-partitions` names them.', $facts),
-                'refusing' => Finding::bad($where, 'has fewer copies in sync than min.insync.replicas asks for: with acks=all nothing can be '
-                    . 'sent', 'Start the brokers that are down (`kafka-topics.sh --describe --under-min-isr-partitions`), or lower '
-                    . 'min.insync.replicas below the number of copies.', $facts),
-                'behind' => Finding::doubtful($where, 'has copies that are not in sync: a broker is down or behind', 'Look at '
-                    . '`kafka-topics.sh --describe --under-replicated-partitions`, and at that broker.', $facts),
-                'single' => Finding::doubtful($where, "has one copy only, though there are $this->brokers brokers: its messages are gone with "
-                    . 'one disk, and wait while that broker is down', 'Raise it to 3 with kafka-reassign-partitions.sh; for new topics set '
-                    . 'replication in topic_mapping, or default.replication.factor of the brokers.', $facts),
-                default => Finding::doubtful($where, 'min.insync.replicas is 1: acks=all is content with one copy', 'kafka-configs.sh --alter '
-                    . '--entity-type topics --entity-name … --add-config min.insync.replicas=2', $facts),
+                'leader' => Finding::bad(
+                    $where,
+                    'has partitions without a leader: nothing can be sent to them or read from them',
+                    'Start the brokers that are down; `kafka-topics.sh --describe --unavailable-partitions` names '
+                        . 'them.',
+                    $facts
+                ),
+                'refusing' => Finding::bad(
+                    $where,
+                    'has fewer copies in sync than min.insync.replicas asks for: with acks=all nothing can be sent',
+                    'Start the brokers that are down (`kafka-topics.sh --describe --under-min-isr-partitions`), or '
+                        . 'lower min.insync.replicas below the number of copies.',
+                    $facts
+                ),
+                'behind' => Finding::doubtful(
+                    $where,
+                    'has copies that are not in sync: a broker is down or behind',
+                    'Look at `kafka-topics.sh --describe --under-replicated-partitions`, and at that broker.',
+                    $facts
+                ),
+                'single' => Finding::doubtful(
+                    $where,
+                    "has one copy only, though there are $this->brokers brokers: its messages are gone with "
+                        . 'one disk, and wait while that broker is down',
+                    'Raise it to 3 with kafka-reassign-partitions.sh; for new topics set replication in '
+                        . 'topic_mapping, or default.replication.factor of the brokers.',
+                    $facts
+                ),
+                default => Finding::doubtful(
+                    $where,
+                    'min.insync.replicas is 1: acks=all is content with one copy',
+                    'kafka-configs.sh --alter --entity-type topics --entity-name … --add-config '
+                        . 'min.insync.replicas=2',
+                    $facts
+                ),
             };
         }
 

@@ -44,7 +44,11 @@ final class AdvertisedCheck implements Check
             $facts = ['address' => $address, 'id' => $broker['id'], 'step' => $probe->failure?->step];
             if ($probe->failure === null) {
                 if (!$known) {
-                    yield Finding::good("broker {$broker['id']}", "advertised as $address: " . implode(', ', $probe->passed), $facts);
+                    yield Finding::good(
+                        "broker {$broker['id']}",
+                        "advertised as $address: " . implode(', ', $probe->passed),
+                        $facts
+                    );
                 }
                 continue;
             }
@@ -53,8 +57,8 @@ final class AdvertisedCheck implements Check
             $network = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
             yield Finding::bad(
                 "broker {$broker['id']}",
-                "tells clients to come to $address (advertised.listeners), and from here {$probe->failure->step} fails there: "
-                    . $probe->failure->getMessage(),
+                "tells clients to come to $address (advertised.listeners), and from here {$probe->failure->step} "
+                    . "fails there: " . $probe->failure->getMessage(),
                 $network
                     ? "Set advertised.listeners of that broker to an address that this machine can reach (it answers at $asked), "
                         . "or make $address reachable from here" . ($probe->failure->step === WireException::DNS

@@ -77,7 +77,12 @@ final class BrokersCheck implements Check
         $away = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
         // A client needs one address to find the cluster; a broker that is really needed is in the cluster's own list too.
         return $others && $away
-            ? Finding::doubtful($where, "$text; others of the list answer, so that clients find the cluster all the same", $remedy, $facts)
+            ? Finding::doubtful(
+                $where,
+                "$text; others of the list answer, so that clients find the cluster all the same",
+                $remedy,
+                $facts
+            )
             : Finding::bad($where, $text, $remedy, $facts);
     }
 
@@ -97,7 +102,8 @@ final class BrokersCheck implements Check
                 'brokers',
                 'the list names ' . count($ids) . ' different clusters: '
                     . implode(' and ', array_map(static fn (array $one): string => implode(', ', $one), $ids)),
-                'Keep the addresses of one cluster in `brokers` (KAFKA_BROKERS): which one a client reaches is chance.'
+                'Keep the addresses of one cluster in `brokers` (KAFKA_BROKERS): which one a client reaches is '
+                    . 'chance.'
             );
         }
     }

@@ -51,8 +51,13 @@ final class CertificateCheck implements Check
                     . 'security.verify is off', $remedy, $facts);
             } elseif ($left < self::SOON) {
                 $days = intdiv($left, 86400);
-                yield Finding::doubtful("certificate of $probe->address", 'expires in ' . ($days === 1 ? 'one day' : "$days days")
-                    . ", on $date: from then on no client connects there", $remedy, $facts);
+                yield Finding::doubtful(
+                    "certificate of $probe->address",
+                    'expires in ' . ($days === 1 ? 'one day' : "$days days")
+                    . ", on $date: from then on no client connects there",
+                    $remedy,
+                    $facts
+                );
             } else {
                 $good = ($good ?? 0) + 1;
                 $first = min($first ?? PHP_INT_MAX, $certificate->until);

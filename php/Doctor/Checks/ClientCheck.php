@@ -41,7 +41,8 @@ final class ClientCheck implements Check
             yield Finding::bad(
                 'client',
                 'the doctor reaches the brokers, the extension does not: ' . $e->getMessage(),
-                'Compare producer_config and consumer_config with `security`: what stands there is for the extension alone.'
+                'Compare producer_config and consumer_config with `security`: what stands there is for the '
+                    . 'extension alone.'
             );
 
             return;

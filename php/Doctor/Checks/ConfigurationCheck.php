@@ -52,7 +52,8 @@ final class ConfigurationCheck implements Check
             yield Finding::bad(
                 'config/realtime.php',
                 $context->unreadable,
-                'Correct the file; `php config/realtime.php` shows what PHP says of it. What follows is looked at without it.'
+                'Correct the file; `php config/realtime.php` shows what PHP says of it. What follows is looked at '
+                    . 'without it.'
             );
         }
         foreach ((new ConfigurationRules($context))->findings() as $finding) {
@@ -97,8 +98,12 @@ final class ConfigurationCheck implements Check
                 $config = $without;
                 $hint = ($match['hint'] ?? '') !== '' ? $match['hint'] . ' Rename it, or take it out.'
                     : 'Take it out; the settings are listed in README.md and config/realtime.php.';
-                yield Finding::bad('settings', "unknown setting '{$match['key']}' in {$match['place']}", $hint . ' Until then '
-                    . 'the configuration is refused as a whole; what follows is looked at without this setting.');
+                yield Finding::bad(
+                    'settings',
+                    "unknown setting '{$match['key']}' in {$match['place']}",
+                    $hint . ' Until then the configuration is refused as a whole; what follows is looked at '
+                        . 'without this setting.'
+                );
             }
         }
     }

@@ -62,7 +62,8 @@ final class DeadLettersCheck implements Check
             'dead letters',
             Text::count($total, 'message') . ' could not be handled (replayed ones included), in '
                 . Names::short(array_map('strval', array_keys($letters))),
-            "realtime:dlq:list --topic=$original shows why; once that is mended: realtime:dlq:replay, or realtime:dlq:purge",
+            "realtime:dlq:list --topic=$original shows why; once that is mended: realtime:dlq:replay, or "
+                . "realtime:dlq:purge",
             ['count' => $total, 'topics' => $letters]
         );
     }

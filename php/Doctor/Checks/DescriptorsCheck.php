@@ -55,11 +55,20 @@ final class DescriptorsCheck implements Check
         if ($soft < self::LEAST) {
             yield Finding::doubtful('open files', "a process may open $soft only", $remedy, $facts);
         } elseif ($gateway->isConfigured() && $hard < $sockets + self::RESERVE) {
-            yield Finding::doubtful('open files', 'a process may open ' . Text::number($hard) . ', so that a gateway takes some '
-                . Text::number(max(0, $hard - self::RESERVE)) . ' browsers, not the ' . Text::number($sockets) . ' of max_connections', $remedy
-                . ' (This is the limit of this shell: a service has its own.)', $facts);
+            yield Finding::doubtful(
+                'open files',
+                'a process may open ' . Text::number($hard) . ', so that a gateway takes some '
+                    . Text::number(max(0, $hard - self::RESERVE)) . ' browsers, not the ' . Text::number($sockets)
+                    . ' of max_connections',
+                $remedy . ' (This is the limit of this shell: a service has its own.)',
+                $facts
+            );
         } else {
-            yield Finding::good('open files', 'a process may open ' . ($hard === PHP_INT_MAX ? 'any number' : Text::number($hard)), $facts);
+            yield Finding::good(
+                'open files',
+                'a process may open ' . ($hard === PHP_INT_MAX ? 'any number' : Text::number($hard)),
+                $facts
+            );
         }
     }
 

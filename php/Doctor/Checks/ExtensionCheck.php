@@ -42,7 +42,12 @@ final class ExtensionCheck implements Check
             : Finding::good('php', $php, ['version' => PHP_VERSION]);
         if (!$context->hasExtension()) {
             $context->block('extension', 'the extension is not loaded');
-            yield Finding::bad('extension', 'is not loaded', ExtensionMissing::here()->remedy(), ['version' => false]);
+            yield Finding::bad(
+                'extension',
+                'is not loaded',
+                ExtensionMissing::here()->remedy(),
+                ['version' => false]
+            );
 
             return;
         }
@@ -73,7 +78,12 @@ final class ExtensionCheck implements Check
             if (preg_grep('/\AAdmin::/', $missing) !== []) {
                 $context->block('admin', 'the extension is older than the PHP layer');
             }
-            yield Finding::bad('extension', "is older than the PHP layer: it has no $shown", $remedy, ['missing' => $missing]);
+            yield Finding::bad(
+                'extension',
+                "is older than the PHP layer: it has no $shown",
+                $remedy,
+                ['missing' => $missing]
+            );
         }
     }
 

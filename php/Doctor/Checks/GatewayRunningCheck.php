@@ -42,17 +42,36 @@ final class GatewayRunningCheck implements Check
         if ($status === 200) {
             yield Finding::good('running gateway', $ops === null ? "answers at $at" : "is ready ($at)", $facts);
         } elseif ($status === 503) {
-            yield Finding::bad('running gateway', trim($body) === '' ? 'is not ready' : trim($body), 'Load balancers send it nobody. Where Kafka is the reason, '
-                . 'mend that first (the lines above); it becomes ready by itself.', $facts);
+            yield Finding::bad(
+                'running gateway',
+                trim($body) === '' ? 'is not ready' : trim($body),
+                'Load balancers send it nobody. Where Kafka is the reason, mend that first (the lines above); it '
+                    . 'becomes ready by itself.',
+                $facts
+            );
         } elseif ($status !== null) {
-            yield Finding::bad('running gateway', "something else answers at $at (HTTP $status)", 'Give the gateway another address '
-                . '(REALTIME_GATEWAY_PORT, REALTIME_OPS_LISTEN), or end what took it: `ss -ltnp` names it.', $facts);
+            yield Finding::bad(
+                'running gateway',
+                "something else answers at $at (HTTP $status)",
+                'Give the gateway another address (REALTIME_GATEWAY_PORT, REALTIME_OPS_LISTEN), or end what took '
+                    . 'it: `ss -ltnp` names it.',
+                $facts
+            );
         } elseif ($ops !== null && $this->get($public, '/up', $context->options->timeout)[0] === 200) {
-            yield Finding::doubtful('running gateway', "serves $public, but its operations listener does not answer at $ops", 'Was it started with another '
-                . 'REALTIME_OPS_LISTEN? Restart it with this configuration.', $facts);
+            yield Finding::doubtful(
+                'running gateway',
+                "serves $public, but its operations listener does not answer at $ops",
+                'Was it started with another REALTIME_OPS_LISTEN? Restart it with this configuration.',
+                $facts
+            );
         } else {
-            yield Finding::doubtful('running gateway', "none on this machine: nothing answers at $at", 'Where one should run: realtime:gateway, or look at why '
-                . 'its supervisor does not keep it running. On a machine that only serves pages this is in order.', $facts);
+            yield Finding::doubtful(
+                'running gateway',
+                "none on this machine: nothing answers at $at",
+                'Where one should run: realtime:gateway, or look at why its supervisor does not keep it running. '
+                    . 'On a machine that only serves pages this is in order.',
+                $facts
+            );
         }
     }
 

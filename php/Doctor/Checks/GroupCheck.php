@@ -61,14 +61,23 @@ final class GroupCheck implements Check
         $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or look at why its supervisor "
             . 'does not keep it running.';
         if ($state === 'dead' || $state === 'unknown' && $members === 0) {
-            yield Finding::doubtful($where, 'does not exist: no worker has ever committed in it', "$start Is the name right "
-                . '(consumer_group, KAFKA_CONSUMER_GROUP, --group)?', $facts);
+            yield Finding::doubtful(
+                $where,
+                'does not exist: no worker has ever committed in it',
+                "$start Is the name right " . '(consumer_group, KAFKA_CONSUMER_GROUP, --group)?',
+                $facts
+            );
         } elseif ($members === 0) {
             yield Finding::doubtful($where, 'has no members: nobody consumes', $start, $facts);
         } elseif (str_contains($state, 'rebalanc') || in_array($state, ['assigning', 'reconciling'], true)) {
-            yield Finding::doubtful($where, "is rebalancing, and was for {$this->patience()} s: " . Text::count($members, 'member')
-                . ' wait for each other', 'Members that come and go keep it from settling: look at the workers\' logs for restarts, and '
-                . 'for callbacks that take longer than max.poll.interval.ms.', $facts);
+            yield Finding::doubtful(
+                $where,
+                "is rebalancing, and was for {$this->patience()} s: " . Text::count($members, 'member')
+                    . ' wait for each other',
+                'Members that come and go keep it from settling: look at the workers\' logs for restarts, and for '
+                    . 'callbacks that take longer than max.poll.interval.ms.',
+                $facts
+            );
         } else {
             yield Finding::good($where, "{$group['state']}, " . Text::count($members, 'member') . ' on '
                 . Text::count(count(array_unique(array_column($group['members'], 'host'))), 'host'), $facts);
@@ -79,7 +88,7 @@ final class GroupCheck implements Check
     /** @return array<string, mixed> as Admin::group() gives it */
     private function settled(Context $context): array
     {
-        for ($look = 1; ; $look++) {
+        for ($look = 1;; $look++) {
             $group = $context->admin()->group($context->group);
             if ($look >= self::LOOKS || !str_contains(strtolower($group['state']), 'rebalanc')) {
                 return $group;

@@ -55,24 +55,39 @@ final class LagCheck implements Check
             return;
         }
         if ($waiting === 0) {
-            yield Finding::good($where, 'none: everything is handled, in ' . Text::count(count($lag), 'topic'), ['lag' => 0]);
+            yield Finding::good(
+                $where,
+                'none: everything is handled, in ' . Text::count(count($lag), 'topic'),
+                ['lag' => 0]
+            );
 
             return;
         }
         usort($lag, static fn (array $a, array $b): int => $b['messages'] <=> $a['messages']);
         $age = $this->age($admin, $lag[0]);
         $topics = array_values(array_filter($lag, static fn (array $one): bool => $one['messages'] > 0));
-        $text = Text::count($waiting, 'message') . ' wait' . ($waiting === 1 ? 's' : '') . ' in ' . Names::short(array_column($topics, 'topic'))
+        $text = Text::count($waiting, 'message') . ' wait' . ($waiting === 1 ? 's' : '') . ' in '
+            . Names::short(array_column($topics, 'topic'))
             . ($age === null ? '' : ', the oldest for ' . self::duration($age));
         $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
         $more = 'realtime:lag shows the partitions and whether it grows. ';
         yield match (true) {
             $context->hasMembers === false => Finding::bad($where, "$text, and nobody consumes", 'Start a worker: '
                 . "realtime:kafka:consume --group=$context->group --channels=…", $facts),
-            ($age ?? 0) >= self::BAD => Finding::bad($where, $text, $more . 'Look at the workers\' logs and failures first; where they only '
-                . 'are too slow: more workers (up to the number of partitions), then more partitions.', $facts),
-            ($age ?? 0) >= self::DOUBTFUL => Finding::doubtful($where, $text, $more . 'Where it grows: more workers, up to the number of '
-                . 'partitions; a callback that waits for something slow belongs in a queue.', $facts),
+            ($age ?? 0) >= self::BAD => Finding::bad(
+                $where,
+                $text,
+                $more . 'Look at the workers\' logs and failures first; where they only are too slow: more workers '
+                    . '(up to the number of partitions), then more partitions.',
+                $facts
+            ),
+            ($age ?? 0) >= self::DOUBTFUL => Finding::doubtful(
+                $where,
+                $text,
+                $more . 'Where it grows: more workers, up to the number of partitions; a callback that waits for '
+                    . 'something slow belongs in a queue.',
+                $facts
+            ),
             default => Finding::good($where, $text, $facts),
         };
     }

@@ -61,7 +61,8 @@ final class OutboxCheck implements Check
             yield Finding::bad(
                 'outbox',
                 $e->getMessage(),
-                "Is the database up, and the user right? Where the table $settings->table is missing: realtime:outbox:table"
+                "Is the database up, and the user right? Where the table $settings->table is missing: "
+                    . "realtime:outbox:table"
             );
 
             return;
@@ -75,8 +76,13 @@ final class OutboxCheck implements Check
         $facts = ['pending' => $backlog->pending, 'retry' => $backlog->retry, 'failed' => $backlog->failed,
             'oldest_seconds' => round($backlog->age, 1)];
         if ($backlog->failed > 0) {
-            yield Finding::bad("outbox $table", self::number($backlog->failed) . ' rows can never be sent', "SELECT id, last_error FROM $table "
-                . 'WHERE state = \'failed\'; correct them and set their state to \'pending\', or delete them.', $facts);
+            yield Finding::bad(
+                "outbox $table",
+                self::number($backlog->failed) . ' rows can never be sent',
+                "SELECT id, last_error FROM $table " . 'WHERE state = \'failed\'; correct them and set their state '
+                    . 'to \'pending\', or delete them.',
+                $facts
+            );
         }
         $waiting = $backlog->pending + $backlog->retry;
         $text = $waiting === 0 ? 'empty' : self::number($waiting) . ' row' . ($waiting === 1 ? ' waits' : 's wait')

@@ -63,25 +63,38 @@ final class RoundTripCheck implements Check
             }, [0 => $offset]);
         } catch (DeliveryException $e) {
             $why = implode('; ', array_unique(array_column($e->getFailed(), 'reason'))) ?: $e->getMessage();
-            yield Finding::bad('round trip', "a record could not be sent to $topic: $why", "May this user write there? "
-                . 'Are enough brokers up for acks=all?');
+            yield Finding::bad(
+                'round trip',
+                "a record could not be sent to $topic: $why",
+                "May this user write there? " . 'Are enough brokers up for acks=all?'
+            );
 
             return;
         } catch (RealtimeException $e) {
-            yield Finding::bad('round trip', "through $topic failed: {$e->getMessage()}", 'May this user create, write and read that topic? '
-                . "It can be created by hand: kafka-topics.sh --create --topic $topic --config message.timestamp.type=LogAppendTime");
+            yield Finding::bad(
+                'round trip',
+                "through $topic failed: {$e->getMessage()}",
+                'May this user create, write and read that topic? ' . "It can be created by hand: kafka-topics.sh "
+                    . "--create --topic $topic --config message.timestamp.type=LogAppendTime"
+            );
 
             return;
         }
         if ($found === null) {
-            yield Finding::bad('round trip', "the record was acknowledged and is not in $topic", 'Look at the log of the broker '
-                . 'that leads partition 0 of that topic.');
+            yield Finding::bad(
+                'round trip',
+                "the record was acknowledged and is not in $topic",
+                'Look at the log of the broker that leads partition 0 of that topic.'
+            );
 
             return;
         }
         $back = microtime(true);
-        yield Finding::good('round trip', sprintf('a record went to %s in %d ms and came back in %d ms', $topic, ($sent - $before) * 1000, ($back
-            - $sent) * 1000), ['topic' => $topic, 'sent_ms' => (int) (($sent - $before) * 1000), 'read_ms' => (int) (($back - $sent) * 1000)]);
+        yield Finding::good(
+            'round trip',
+            sprintf('a record went to %s in %d ms and came back in %d ms', $topic, ($sent - $before) * 1000, ($back - $sent) * 1000),
+            ['topic' => $topic, 'sent_ms' => (int) (($sent - $before) * 1000), 'read_ms' => (int) (($back - $sent) * 1000)]
+        );
         yield $this->clock($found, $before, $sent);
     }
 

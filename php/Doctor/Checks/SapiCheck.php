@@ -59,8 +59,8 @@ final class SapiCheck implements Check
                     "nothing in $directory enables the extension: pages served by $service do not have it",
                     is_file("$this->debian/$version/mods-available/" . self::NAME . '.ini')
                         ? "phpenmod -v $version -s $sapi " . self::NAME . " && systemctl restart $service"
-                        : "echo extension=" . self::NAME . ".so > $directory/conf.d/20-" . self::NAME
-                            . ".ini && systemctl restart $service (or nothing, where no page of this application runs there)"
+                        : "Put the line extension=" . self::NAME . " into $directory/conf.d/20-" . self::NAME . ".ini, and "
+                            . "restart $service. Where no page of this application runs there, leave it."
                 );
         }
     }

@@ -70,8 +70,8 @@ final class SecretFilesCheck implements Check
             yield Finding::bad(
                 'security.key',
                 "every user of this machine may read the private key $file",
-                "chmod 640 $file (its group should be the one PHP runs as); who has read it can pass for this application: "
-                    . 'have it renewed.'
+                "chmod 640 $file (its group should be the one PHP runs as); who has read it can pass for this "
+                    . "application: " . 'have it renewed.'
             );
         } else {
             yield Finding::good("security.$setting", "$file is there");

@@ -46,8 +46,13 @@ final class SpoolCheck implements Check
         $facts = ['directory' => $directory];
         $unusable = $this->unusable($directory);
         if ($unusable !== null) {
-            yield Finding::bad('spool', "$directory $unusable: what Kafka does not take is lost", "mkdir -p $directory && chown "
-                . "www-data $directory (the user that runs PHP), or set spool (REALTIME_SPOOL) to a directory it may write", $facts);
+            yield Finding::bad(
+                'spool',
+                "$directory $unusable: what Kafka does not take is lost",
+                "mkdir -p $directory && chown www-data $directory (the user that runs PHP), or set spool "
+                    . "(REALTIME_SPOOL) to a directory it may write",
+                $facts
+            );
         }
         if (!is_dir($directory)) {
             if ($unusable === null) {
@@ -67,16 +72,29 @@ final class SpoolCheck implements Check
         $facts = ['messages' => $state->messages, 'bytes' => $state->bytes, 'oldest_seconds' => $state->age(), 'failed' => $state->failed,
             'damaged' => $state->damaged];
         if ($state->unreadable !== []) {
-            yield Finding::doubtful('spool', 'what is in ' . implode(', ', $state->unreadable) . ' cannot be seen by this user',
-                'Run the doctor as the user that runs PHP (sudo -u www-data …), or as root.');
+            yield Finding::doubtful(
+                'spool',
+                'what is in ' . implode(', ', $state->unreadable) . ' cannot be seen by this user',
+                'Run the doctor as the user that runs PHP (sudo -u www-data …), or as root.'
+            );
         }
         if ($state->failed > 0) {
-            yield Finding::bad('spool', Text::count($state->failed, 'message') . ' can never be sent', "Read the reasons in {$state->failedIn}/*.jsonl; "
-                . 'send what is needed again (realtime:kafka:publish), then delete the files.', $facts);
+            yield Finding::bad(
+                'spool',
+                Text::count($state->failed, 'message') . ' can never be sent',
+                "Read the reasons in {$state->failedIn}/*.jsonl; " . 'send what is needed again '
+                    . '(realtime:kafka:publish), then delete the files.',
+                $facts
+            );
         }
         if ($state->damaged > 0) {
-            yield Finding::doubtful('spool', Text::count($state->damaged, 'damaged file') . ' set aside', "Look at the notes in {$state->damagedIn}: was "
-                . 'the disk full, or did the machine lose power? Delete them when they are of no use.', $facts);
+            yield Finding::doubtful(
+                'spool',
+                Text::count($state->damaged, 'damaged file') . ' set aside',
+                "Look at the notes in {$state->damagedIn}: was " . 'the disk full, or did the machine lose power? '
+                    . 'Delete them when they are of no use.',
+                $facts
+            );
         }
         if ($state->messages === 0) {
             yield Finding::good('spool', "$state->directory is empty", $facts);
@@ -90,11 +108,16 @@ final class SpoolCheck implements Check
 
             return;
         }
-        yield Finding::doubtful('spool', $text, $context->blocked('brokers') !== null
+        yield Finding::doubtful(
+            'spool',
+            $text,
+            $context->blocked('brokers') !== null
             ? 'Mend the way to Kafka first; then they are sent by the next process that broadcasts.'
             : 'No process of the same brokers, prefix and application has sent anything since: realtime:kafka:publish with the '
-                . 'application\'s configuration sends them. (Were brokers, topic_prefix or application changed? Then with the old ones, see '
-                . 'about.json there.)', $facts);
+                . 'application\'s configuration sends them. (Were brokers, topic_prefix or application changed? Then with '
+                . 'the old ones: see about.json there.)',
+            $facts
+        );
     }
 
     /** @return iterable<Finding> */
@@ -102,8 +125,11 @@ final class SpoolCheck implements Check
     {
         $max = (int) $context->settings->text('spool_max_bytes', (string) self::MAX_BYTES);
         if ($max > 0 && $state->bytes > $max * 0.8) {
-            yield Finding::doubtful('spool', sprintf('%s of %s are used: when it is full, messages are refused', Text::bytes($state->bytes), Text::bytes($max)),
-                'Mend the way to Kafka, or raise spool_max_bytes.');
+            yield Finding::doubtful(
+                'spool',
+                sprintf('%s of %s are used: when it is full, messages are refused', Text::bytes($state->bytes), Text::bytes($max)),
+                'Mend the way to Kafka, or raise spool_max_bytes.'
+            );
         }
         $free = @disk_free_space($state->directory);
         if ($free === false) {
@@ -111,11 +137,19 @@ final class SpoolCheck implements Check
         }
         $facts = ['free_bytes' => (int) $free];
         if ($free < 16 << 20) {
-            yield Finding::bad('disk of the spool', 'is full: ' . Text::bytes((int) $free) . ' free', "`df -h $state->directory`; delete something, or put "
-                . 'spool (REALTIME_SPOOL) on another disk.', $facts);
+            yield Finding::bad(
+                'disk of the spool',
+                'is full: ' . Text::bytes((int) $free) . ' free',
+                "`df -h $state->directory`; delete something, or put " . 'spool (REALTIME_SPOOL) on another disk.',
+                $facts
+            );
         } elseif ($free < $max) {
-            yield Finding::doubtful('disk of the spool', Text::bytes((int) $free) . ' free, less than spool_max_bytes (' . Text::bytes($max) . ')',
-                "`df -h $state->directory`; make room, or lower spool_max_bytes.", $facts);
+            yield Finding::doubtful(
+                'disk of the spool',
+                Text::bytes((int) $free) . ' free, less than spool_max_bytes (' . Text::bytes($max) . ')',
+                "`df -h $state->directory`; make room, or lower spool_max_bytes.",
+                $facts
+            );
         }
     }
 

@@ -60,18 +60,26 @@ final class TopicsCheck implements Check
             $faults++;
             yield Finding::doubtful(
                 'topics',
-                Text::number(count($there)) . ' topics, one for each channel: Kafka and every consumer slow down with each one',
+                Text::number(count($there)) . ' topics, one for each channel: Kafka and every consumer slow down '
+                    . 'with each one',
                 'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', with a topic_mapping for the many.'
             );
         }
         if ($there !== [] && $faults === 0) {
             $partitions = array_sum(array_map(static fn (string $topic): int => count($existing[$topic]['partitions']), $there));
-            yield Finding::good('topics', Names::short($there) . ': ' . Text::count($partitions, 'partition')
-                . ', every one with a leader and all its copies', ['topics' => count($there), 'partitions' => $partitions]);
+            yield Finding::good(
+                'topics',
+                Names::short($there) . ': ' . Text::count($partitions, 'partition') . ', every one with a leader '
+                    . 'and all its copies',
+                ['topics' => count($there), 'partitions' => $partitions]
+            );
         }
         if ($topics === []) {
-            yield Finding::good('topics', 'none begins with ' . $context->settings->prefix() . '_ yet: a channel\'s topic '
-                . 'appears with its first message');
+            yield Finding::good(
+                'topics',
+                'none begins with ' . $context->settings->prefix() . '_ yet: a channel\'s topic appears with its '
+                    . 'first message'
+            );
         }
     }
 
@@ -87,13 +95,21 @@ final class TopicsCheck implements Check
             $near = Names::nearest($topic, $context->topicNames());
             $create = "kafka-topics.sh --create --topic $topic, or realtime:topics";
             if (!$creates) {
-                yield Finding::bad("topic $topic", 'does not exist, and auto_create_topics is off', "Create it: $create.");
+                yield Finding::bad(
+                    "topic $topic",
+                    'does not exist, and auto_create_topics is off',
+                    "Create it: $create."
+                );
             } elseif (isset($context->topics->configured()[$topic])) {
-                yield Finding::good("topic $topic", 'does not exist yet: the first message for it creates it, as topic_mapping says');
+                yield Finding::good(
+                    "topic $topic",
+                    'does not exist yet: the first message for it creates it, as topic_mapping says'
+                );
             } else {
                 yield Finding::doubtful(
                     "topic $topic",
-                    'does not exist: nothing was ever sent to its channel' . ($near === null ? '' : "; there is $near"),
+                    'does not exist: nothing was ever sent to its channel'
+                        . ($near === null ? '' : "; there is $near"),
                     'Is the channel spelt as the publisher spells it, and the prefix ' . $context->settings->prefix()
                         . ' the same there? The first message creates the topic; workers wait for it.'
                 );
