@@ -14,8 +14,9 @@ final class Acl
 
     /**
      * @param string $principal as Kafka names it: `User:shop`
+     * @param string $server a broker's address, for commands
      */
-    public function __construct(public readonly string $principal)
+    public function __construct(public readonly string $principal, private string $server)
     {
     }
 
@@ -106,9 +107,9 @@ final class Acl
      */
     public function command(string $resource, string ...$operations): string
     {
-        return "kafka-acls.sh --bootstrap-server … --add --allow-principal '$this->principal' "
+        return "kafka-acls.sh --bootstrap-server $this->server --add --allow-principal '$this->principal' "
             . implode(' ', array_map(static fn (string $one): string => "--operation $one", $operations)) . " $resource"
-            . ' (and look for a deny rule: --list ' . strtok($resource, ' ') . ')';
+            . ' (as an administrator; look for a deny rule, too: --list ' . strtok($resource, ' ') . ')';
     }
 
     /** @param list<string> $topics */
@@ -117,8 +118,12 @@ final class Acl
         return (count($topics) === 1 ? 'topic ' : 'topics ') . Names::short($topics);
     }
 
-    /** @param list<string> $topics */
-    private function forTopics(array $topics, string ...$operations): string
+    /**
+     * The command that allows something with topics.
+     *
+     * @param list<string> $topics
+     */
+    public function forTopics(array $topics, string ...$operations): string
     {
         $named = implode(' ', array_map(static fn (string $one): string => "--topic $one", array_slice($topics, 0, 5)));
 

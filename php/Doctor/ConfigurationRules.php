@@ -30,6 +30,7 @@ final class ConfigurationRules
             $this->spool(),
             $this->mapping(),
             $this->transactionalId(),
+            $this->unusedSecurity(),
             $this->clearPassword(),
             $this->verification(),
             $this->autoCommit(),
@@ -127,6 +128,24 @@ final class ConfigurationRules
             'transactional_id',
             "is set, but delivery is {$this->delivery()}, which has no transactions",
             'Take transactional_id out, or set delivery to \'exactly-once\'.'
+        );
+    }
+
+    private function unusedSecurity(): ?Finding
+    {
+        $security = $this->settings->security();
+        $unused = array_keys(array_filter([
+            'a user name' => !$security->usesSasl() && $security->username !== null,
+            'a CA file' => !$security->usesTls() && $security->ca !== null,
+        ]));
+
+        return $unused === [] ? null : Finding::doubtful(
+            'security.protocol',
+            "is $security->protocol, so that " . implode(' and ', $unused) . ' that ' . (count($unused) === 1 ? 'is' : 'are')
+                . ' set ' . (count($unused) === 1 ? 'is' : 'are') . ' not used',
+            'Set security.protocol (KAFKA_SECURITY_PROTOCOL) to ' . ($security->username === null ? 'ssl'
+                : ($security->ca === null && !$security->usesTls() ? 'sasl_plaintext or sasl_ssl' : 'sasl_ssl'))
+                . ', or take the rest out.'
         );
     }
 

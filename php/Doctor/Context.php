@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Doctor;
 
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Dlq\Names;
+use Toporia\Realtime\Doctor\Wire\Client;
 use Toporia\Realtime\Doctor\Wire\Probe;
 use Toporia\Realtime\Doctor\Wire\Prober;
 
@@ -78,6 +79,20 @@ final class Context
         $prober = new Prober($this->settings->security(), $this->options->timeout);
 
         return $this->probes[$address] ??= $prober->probe($address);
+    }
+
+    /**
+     * A broker that was reached, for further questions; null where none was.
+     */
+    public function client(): ?Client
+    {
+        foreach ($this->probes as $probe) {
+            if ($probe->client !== null) {
+                return $probe->client;
+            }
+        }
+
+        return null;
     }
 
     /**

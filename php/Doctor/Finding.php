@@ -43,8 +43,11 @@ final class Finding
         return new self(Level::Bad, $subject, $text, $remedy, $facts);
     }
 
-    public static function skipped(string $subject, string $why): self
+    /**
+     * @param string|null $because what kept a check from running; null: it decided so itself
+     */
+    public static function skipped(string $subject, string $why, ?string $because = null): self
     {
-        return new self(Level::Skipped, $subject, $why);
+        return new self(Level::Skipped, $subject, $why, null, ['because' => $because]);
     }
 }

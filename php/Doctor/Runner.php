@@ -42,7 +42,7 @@ final class Runner
             if ($why !== null) {
                 // What could not be looked at keeps others from it for the same reason.
                 $context->block($check->name(), $why);
-                yield Finding::skipped($check->name(), "not looked at: $why");
+                yield Finding::skipped($check->name(), "not looked at: $why", $why);
 
                 return;
             }

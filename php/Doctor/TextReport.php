@@ -21,6 +21,8 @@ final class TextReport implements Report
     private const INDENT = '           ';
 
     private string $heading = '';
+    /** @var array<string, list<string>> titles of the checks that could not run, by the reason */
+    private array $unseen = [];
 
     public function __construct(private OutputInterface $output)
     {
@@ -35,6 +37,13 @@ final class TextReport implements Report
 
     public function finding(Check $check, Finding $finding): void
     {
+        $because = $finding->facts['because'] ?? null;
+        if (is_string($because)) {
+            // One fault can hide all the rest: said once, below.
+            $this->unseen[$because][] = $finding->subject;
+
+            return;
+        }
         if ($check->title() !== $this->heading) {
             $this->heading = $check->title();
             $this->output->writeln("\n<options=bold>" . OutputFormatter::escape($this->heading) . '</>');
@@ -50,6 +59,9 @@ final class TextReport implements Report
 
     public function end(Tally $tally, float $seconds, int $exitCode): void
     {
+        foreach ($this->unseen as $because => $checks) {
+            $this->line("\n" . Text::printable("Not looked at, because $because: " . implode(', ', $checks) . '.'));
+        }
         $this->line('');
         if ($tally->first !== null && $tally->of(Level::Bad) > 1) {
             $this->line('Begin with: ' . Text::printable("{$tally->first->subject}: {$tally->first->text}"));

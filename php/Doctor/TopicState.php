@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
+use Toporia\Realtime\Worker\Text;
+
 final class TopicState
 {
     /** @var array<string, list<string>> topics by fault */
@@ -106,7 +108,7 @@ final class TopicState
         if ($wanted !== null && $wanted !== $partitions) {
             $this->own[] = Finding::doubtful(
                 "topic $topic",
-                "has $partitions partitions, and topic_mapping says $wanted",
+                'has ' . Text::count($partitions, 'partition') . ", and topic_mapping says $wanted",
                 $wanted > $partitions
                     ? "kafka-topics.sh --alter --topic $topic --partitions $wanted (keys change their partitions: their order is lost "
                         . 'for what is under way), or write the number that it has into topic_mapping.'

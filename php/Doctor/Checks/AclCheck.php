@@ -22,6 +22,8 @@ final class AclCheck implements Check
 {
     /** Of so many topics Kafka is asked. */
     private const MOST = 500;
+    /** Of so many missing topics Kafka is asked whether they could be created. */
+    private const CREATED = 10;
 
     public function name(): string
     {
@@ -41,7 +43,7 @@ final class AclCheck implements Check
     public function run(Context $context): iterable
     {
         $security = $context->settings->security();
-        $acl = new Acl($security->usesSasl() ? "User:$security->username" : 'User:ANONYMOUS');
+        $acl = new Acl($security->usesSasl() ? "User:$security->username" : 'User:ANONYMOUS', $context->settings->addresses()[0]);
         $existing = $context->topicNames();
         $consumed = $context->consumed();
         // What may not be described is not listed either: of the topics that are named somewhere it is asked all the same.
@@ -111,19 +113,53 @@ final class AclCheck implements Check
      */
     private function creation(Context $context, Acl $acl, array $existing): iterable
     {
-        $missing = array_values(array_diff(array_map('strval', array_keys($context->topics->configured())), $existing));
-        $missing = array_values(array_filter($missing, static fn (string $topic): bool
-            => !Acl::has($context->operations[$topic] ?? [], 'create')));
-        $cluster = $context->admin()->cluster()['operations'] ?? null;
-        if ($missing === [] || $cluster === null || Acl::has($cluster, 'create')) {
+        if (!$context->settings->flag('auto_create_topics', true)) {
             return;
         }
-        yield Finding::doubtful(
-            'creation of topics',
-            "$acl->principal may not create topics, and " . Names::short($missing) . ' of topic_mapping '
-                . (count($missing) === 1 ? 'is' : 'are') . ' not there (or hidden from it)',
-            'Create them by hand, or: ' . $acl->command('--cluster', 'Create')
-        );
+        $configured = array_map('strval', array_keys($context->topics->configured()));
+        $letters = $context->settings->flag('dlq', true)
+            ? array_map($context->deadLetters->deadLetters(...), array_intersect($context->consumed(), $existing))
+            : [];
+        $refused = $this->refused($context, array_values(array_diff($configured, $existing)));
+        if ($refused !== []) {
+            yield Finding::bad(
+                'topics of topic_mapping',
+                Names::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
+                    . ' not there',
+                'Create them by hand (realtime:topics, kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
+                ['topics' => $refused]
+            );
+        }
+        $refused = $this->refused($context, array_values(array_diff($letters, $existing)));
+        if ($refused !== []) {
+            yield Finding::bad(
+                'dead-letter topics',
+                Names::short($refused) . " cannot be created by $acl->principal: the first message that keeps failing stops "
+                    . 'its worker',
+                'Create them by hand (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),
+                ['topics' => $refused]
+            );
+        }
+    }
+
+    /**
+     * Those of the topics that this user may not create.
+     *
+     * @param list<string> $topics
+     *
+     * @return list<string>
+     */
+    private function refused(Context $context, array $topics): array
+    {
+        $refused = [];
+        foreach (array_slice($topics, 0, self::CREATED) as $topic) {
+            // One that is hidden has had its line.
+            if (($context->operations[$topic] ?? null) !== [] && $context->client()?->mayCreate($topic) === false) {
+                $refused[] = $topic;
+            }
+        }
+
+        return $refused;
     }
 
     /** @return iterable<Finding> */
@@ -135,20 +171,12 @@ final class AclCheck implements Check
         }
         // By default the id is made of host, group and a slot.
         $id = $id === '' ? (gethostname() ?: 'localhost') . "-$context->group-0" : $id;
-        foreach ($context->probes as $probe) {
-            $answer = $probe->client?->coordinator($id, true);
-            if ($answer === null) {
-                continue;
-            }
-            if ($answer['error'] === Acl::TRANSACTIONAL_ID_REFUSED) {
-                yield Finding::bad(
-                    "transactional id $id",
-                    "$acl->principal may not use it: delivery exactly-once needs transactions",
-                    $acl->command("--transactional-id $id", 'Write', 'Describe')
-                );
-            }
-
-            return;
+        if (($context->client()?->coordinator($id, true)['error'] ?? 0) === Acl::TRANSACTIONAL_ID_REFUSED) {
+            yield Finding::bad(
+                "transactional id $id",
+                "$acl->principal may not use it: delivery exactly-once needs transactions",
+                $acl->command("--transactional-id $id", 'Write', 'Describe')
+            );
         }
     }
 

@@ -61,9 +61,9 @@ final class ConfigurationCheck implements Check
             yield $finding;
         }
         if ($faults === 0) {
-            $where = is_file("$context->directory/config/realtime.php") ? "$context->directory/config/realtime.php" : 'the '
-                . 'environment and the defaults';
-            yield Finding::good('configuration', "$where: accepted, nothing contradicts");
+            $file = "$context->directory/config/realtime.php";
+            yield Finding::good('configuration', 'accepted, and nothing in it contradicts (' . (is_file($file) ? $file
+                : 'the environment and defaults') . ')');
         }
     }
 

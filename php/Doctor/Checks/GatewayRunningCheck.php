@@ -27,12 +27,15 @@ final class GatewayRunningCheck implements Check
 
     public function needs(): array
     {
-        return ['gateway'];
+        return [];
     }
 
     public function run(Context $context): iterable
     {
         $settings = new GatewaySettings($context->config);
+        if (!$settings->isConfigured()) {
+            return;
+        }
         $host = str_replace(['0.0.0.0', '[::]', '::'], ['127.0.0.1', '[::1]', '[::1]'], $settings->host());
         $public = $host . ':' . $settings->port();
         $ops = $settings->ops() === null ? null : str_replace(['0.0.0.0', '[::]'], ['127.0.0.1', '[::1]'], $settings->ops());

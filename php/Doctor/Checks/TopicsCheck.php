@@ -92,6 +92,10 @@ final class TopicsCheck implements Check
     {
         $creates = $context->settings->flag('auto_create_topics', true);
         foreach ($missing as $topic) {
+            if (($context->operations[$topic] ?? null) === []) {
+                // Hidden from this user, so nobody knows; the access rights have said so.
+                continue;
+            }
             $near = Names::nearest($topic, $context->topicNames());
             $create = "kafka-topics.sh --create --topic $topic, or realtime:topics";
             if (!$creates) {

@@ -21,7 +21,11 @@ final class Client
     private const SASL_HANDSHAKE = 17;
     private const API_VERSIONS = 18;
     private const SASL_AUTHENTICATE = 36;
+    private const CREATE_TOPICS = 19;
     private const DESCRIBE_QUORUM = 55;
+    private const TOPIC_REFUSED = 29;
+    private const CLUSTER_REFUSED = 31;
+    private const EXISTS = 36;
 
     public function __construct(private Connection $connection)
     {
@@ -111,6 +115,31 @@ final class Client
         $answer->int32();
 
         return ['error' => $error, 'host' => (string) $answer->text(), 'port' => $answer->int32()];
+    }
+
+    /**
+     * Whether this user could create a topic; asks the broker to look at the request and not to do it.
+     *
+     * @return bool|null null: it does not tell
+     */
+    public function mayCreate(string $topic): ?bool
+    {
+        $one = Bytes::string($topic) . pack('Nn', 1, 1) . Bytes::list([]) . Bytes::list([]);
+        $answer = $this->connection->request(self::CREATE_TOPICS, 2, Bytes::list([$one]) . pack('N', 5000) . "\x01");
+        $answer->int32();
+        $errors = $answer->each(static function (Bytes $bytes): int {
+            $bytes->text();
+            $error = $bytes->int16();
+            $bytes->text();
+
+            return $error;
+        });
+
+        return match ($errors[0] ?? null) {
+            0, self::EXISTS => true,
+            self::TOPIC_REFUSED, self::CLUSTER_REFUSED => false,
+            default => null,
+        };
     }
 
     /**
