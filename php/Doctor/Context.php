@@ -82,6 +82,14 @@ final class Context
     }
 
     /**
+     * Whether the cluster is an embedded development broker, of whatever process.
+     */
+    public function isMock(): bool
+    {
+        return str_starts_with((string) ($this->cluster['id'] ?? ''), 'mockCluster');
+    }
+
+    /**
      * A broker that was reached, for further questions; null where none was.
      */
     public function client(): ?Client

@@ -47,6 +47,14 @@ final class ClientCheck implements Check
 
             return;
         }
+        if ($context->isMock()) {
+            $context->block('admin', 'an embedded broker knows nothing of it');
+            yield Finding::doubtful(
+                'client',
+                'this is an embedded development broker: it keeps everything in memory',
+                'Right for development; elsewhere set brokers (KAFKA_BROKERS) to the addresses of your Kafka.'
+            );
+        }
         yield Finding::good('client', sprintf(
             'the extension connects as the application does (%d ms) and sees %s',
             (hrtime(true) - $start) / 1e6,

@@ -123,7 +123,7 @@ final class TopicsCheck implements Check
 
     private function minimum(Context $context, string $topic): ?int
     {
-        if (!method_exists($context->admin(), 'topicConfig')) {
+        if ($context->blocked('admin') !== null) {
             return null;
         }
         $value = $context->admin()->topicConfig($topic)['min.insync.replicas'] ?? null;

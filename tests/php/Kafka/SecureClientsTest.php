@@ -51,7 +51,13 @@ final class SecureClientsTest extends SecureTestCase
         $admin->close();
     }
 
-    /** @dataProvider ways */
+    /** @return array<string, array{string, string}> */
+    public static function someWays(): array
+    {
+        return array_intersect_key(self::ways(), ['SCRAM-SHA-512 over TLS' => true, 'TLS alone' => true]);
+    }
+
+    /** @dataProvider someWays */
     public function testTheEnvironmentAloneIsEnough(string $listener, string $mechanism): void
     {
         $env = self::kafka()->environment($listener, $mechanism);
@@ -184,5 +190,27 @@ final class SecureClientsTest extends SecureTestCase
         self::assertMatchesRegularExpression("/FAILED: .*$closed.*ACLs/s", $result->stdout);
         $one = ['realtime:kafka:consume', '--channels=user.1', '--group=' . $this->group . '2', '--max-messages=2', '--max-time=15'];
         self::assertStringContainsString('2 handled', $this->runConsole($one)->assertExit()->stdout);
+    }
+
+    public function testAGatewayGoesOnWithoutAForbiddenTopic(): void
+    {
+        foreach (['public.a', 'public.b'] as $channel) {
+            Realtime::broadcast($channel, 'first', 1);
+        }
+        Realtime::flush();
+        $closed = $this->channelTopic('public.b');
+        $env = ['REALTIME_APP_ID' => '1', 'REALTIME_APP_KEY' => 'key', 'REALTIME_APP_SECRET' => bin2hex(random_bytes(16)),
+            'REALTIME_GATEWAY_PORT' => '0', 'REALTIME_OPS_LISTEN' => 'off'];
+        $gateway = $this->startConsole(['realtime:gateway'], ['env' => $env]);
+        [, $address] = $gateway->waitForOutput('/listens on ([0-9.]+:[0-9]+)/', 20.0);
+        $client = new PusherClient($address, ['app_id' => '1', 'key' => 'key', 'secret' => $env['REALTIME_APP_SECRET']]);
+        $client->subscribe('public.a');
+        self::kafka()->acl('--deny-principal', 'User:shop', '--operation', 'Read', '--topic', $closed);
+        Realtime::broadcast('public.b', 'second', 2);
+        $gateway->waitForOutput("/$closed.*[Aa]uthoriz/", 20.0);
+        Realtime::broadcast('public.a', 'third', 3);
+        Realtime::flush();
+        self::assertSame(3, $client->event('third', null, 20.0)['data']);
+        $gateway->signal()->wait(15.0)->assertExit();
     }
 }
