@@ -16,17 +16,16 @@ final class Clock
     /**
      * @param float $behind seconds that this machine is behind the other one; negative: ahead
      * @param string $whose the other one: `the cluster's controller`
+     * @param bool $exact false: the other one told whole seconds
      */
-    public static function finding(float $behind, string $whose): Finding
+    public static function finding(float $behind, string $whose, bool $exact = true): Finding
     {
         $off = abs($behind);
         $facts = ['behind_seconds' => round($behind, 3)];
         if ($off < self::DOUBTFUL) {
-            return Finding::good(
-                'clock',
-                "agrees with $whose (to " . max(1, (int) round($off * 1000)) . ' ms)',
-                $facts
-            );
+            $within = $exact ? 'to ' . max(1, (int) round($off * 1000)) . ' ms' : 'within a second or two';
+
+            return Finding::good('clock', "agrees with $whose ($within)", $facts);
         }
         $text = 'this machine is ' . self::words($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . $whose;
         $remedy = '`date -u` on both machines says which one is wrong; there: `timedatectl set-ntp true` (chrony or '

@@ -28,6 +28,8 @@ final class Context
     public ?array $existing = null;
     /** @var array<string, list<string>> what this user may do with each topic that was asked about */
     public array $operations = [];
+    /** Whether the cluster's clock has had its line. */
+    public bool $hasClock = false;
     /** Whether the group has members just now; null: nobody looked. */
     public ?bool $hasMembers = null;
 

@@ -126,7 +126,7 @@ final class AclCheck implements Check
                 'topics of topic_mapping',
                 Names::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
                     . ' not there',
-                'Create them by hand (realtime:topics, kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
+                'Create them as a user who may (realtime:topics:create, kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
                 ['topics' => $refused]
             );
         }
@@ -136,7 +136,7 @@ final class AclCheck implements Check
                 'dead-letter topics',
                 Names::short($refused) . " cannot be created by $acl->principal: the first message that keeps failing stops "
                     . 'its worker',
-                'Create them by hand (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),
+                'Create them as a user who may (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),
                 ['topics' => $refused]
             );
         }

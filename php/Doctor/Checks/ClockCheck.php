@@ -37,6 +37,7 @@ final class ClockCheck implements Check
     {
         foreach ($context->probes as $probe) {
             if ($probe->behind !== null) {
+                $context->hasClock = true;
                 yield Clock::finding($probe->behind, 'the cluster\'s controller');
 
                 return;

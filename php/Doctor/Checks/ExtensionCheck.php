@@ -8,11 +8,11 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor\Checks;
 
-use Composer\InstalledVersions;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Support\ExtensionMissing;
+use Toporia\Realtime\Support\Version;
 
 final class ExtensionCheck implements Check
 {
@@ -90,17 +90,12 @@ final class ExtensionCheck implements Check
     /** The PHP layer's version, null where nothing tells. */
     private static function layer(): ?string
     {
-        $cargo = @file_get_contents(dirname(__DIR__, 3) . '/Cargo.toml');
-        if (is_string($cargo) && preg_match('/^version\s*=\s*"([^"]+)"/m', $cargo, $match) === 1) {
-            return $match[1];
+        if (class_exists(Version::class)) {
+            return Version::NUMBER;
         }
-        if (class_exists(InstalledVersions::class) && InstalledVersions::isInstalled('toporia/realtime')) {
-            $version = ltrim((string) InstalledVersions::getPrettyVersion('toporia/realtime'), 'v');
+        $cargo = (string) @file_get_contents(dirname(__DIR__, 3) . '/Cargo.toml');
 
-            return preg_match('/\A\d+\.\d+\.\d+\z/', $version) === 1 ? $version : null;
-        }
-
-        return null;
+        return preg_match('/^version\s*=\s*"([^"]+)"/m', $cargo, $match) === 1 ? $match[1] : null;
     }
 
     /**

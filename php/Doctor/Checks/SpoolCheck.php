@@ -39,7 +39,10 @@ final class SpoolCheck implements Check
     {
         $directory = $this->directory($context);
         if ($directory === null) {
-            yield Finding::good('spool', 'off');
+            // Where nobody has set it, the configuration's line says what that means.
+            if ($context->settings->get('spool') !== null) {
+                yield Finding::good('spool', 'off, as it is set');
+            }
 
             return;
         }

@@ -97,7 +97,7 @@ final class TopicsCheck implements Check
                 continue;
             }
             $near = Names::nearest($topic, $context->topicNames());
-            $create = "kafka-topics.sh --create --topic $topic, or realtime:topics";
+            $create = "realtime:topics:create, or kafka-topics.sh --create --topic $topic";
             if (!$creates) {
                 yield Finding::bad(
                     "topic $topic",

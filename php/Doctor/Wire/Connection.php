@@ -177,7 +177,9 @@ final class Connection
             restore_error_handler();
         }
         if ($done !== true) {
-            throw new WireException(WireException::TLS, self::reason($words));
+            $reason = self::reason($words);
+            throw str_contains($reason, 'timed out') ? $this->nobody(WireException::TLS)
+                : new WireException(WireException::TLS, $reason);
         }
     }
 
@@ -214,12 +216,17 @@ final class Connection
         }
 
         return $how === 'silent'
-            ? new WireException(
-                WireException::API,
-                "the port is open, but nothing answers within $this->timeout s",
-                'Is the broker overloaded, frozen or just starting? Look at its log.'
-            )
+            ? $this->nobody(WireException::API)
             : new NoAnswer($this->answered);
+    }
+
+    private function nobody(string $step): WireException
+    {
+        return new WireException(
+            $step,
+            "the port is open, but nothing answers within $this->timeout s",
+            'Is the broker overloaded, frozen or just starting? Look at its log, and at the load of its machine.'
+        );
     }
 
     /** Something answers that is not Kafka, or speaks TLS to whoever does not. */

@@ -40,7 +40,8 @@ final class SecureDoctorFaultsTest extends SecureTestCase
 
             return in_array('bad', $report->levels('acl'), true);
         }, 'the ACL takes effect');
-        $report->expect('bad', 'acl', "/topic $closed: User:shop may not read: workers get nothing of it/", "/--operation Read --topic $closed/");
+        $text = "/topic $closed: User:shop may not read: workers get nothing of it/";
+        $report->expect('bad', 'acl', $text, "/--operation Read --topic $closed/");
         self::assertCount(1, $report->of('acl'), 'The others are in order.');
         self::assertSame(1, $report->summary['bad'], $report->result->describe());
     }
@@ -50,7 +51,8 @@ final class SecureDoctorFaultsTest extends SecureTestCase
         $this->configure("['topic_strategy' => 'grouped', 'topic_mapping' => ['user.*' => '{$this->prefix}.users']]");
         $report = $this->doctor('', ['KAFKA_SASL_USERNAME' => 'guest', 'KAFKA_SASL_PASSWORD' => 'guest-password']);
         $report->expect('bad', 'acl', "/topics .*{$this->prefix}\\.users.*User:guest may do nothing with them/", '/kafka-acls\.sh/');
-        $report->expect('bad', 'acl', "/group $this->group: User:guest may not read as this group/", "/--operation Read --group $this->group/");
+        $text = "/group $this->group: User:guest may not read as this group/";
+        $report->expect('bad', 'acl', $text, "/--operation Read --group $this->group/");
         $report->expect('skipped', 'group', '/User:guest may not read as group/');
         $text = $this->ask('', ['KAFKA_SASL_USERNAME' => 'guest', 'KAFKA_SASL_PASSWORD' => 'guest-password'])->stdout;
         self::assertStringNotContainsString('guest-password', $text);
