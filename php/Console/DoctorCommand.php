@@ -18,7 +18,9 @@ use Toporia\Realtime\Doctor\JsonReport;
 use Toporia\Realtime\Doctor\Options;
 use Toporia\Realtime\Doctor\Runner;
 use Toporia\Realtime\Doctor\Secrets;
+use Toporia\Realtime\Doctor\Settings;
 use Toporia\Realtime\Doctor\TextReport;
+use Toporia\Realtime\Worker\UsageError;
 
 /**
  * Only reads the input and puts the parts together; what it looks at is in Doctor\Checks.
@@ -69,6 +71,10 @@ final class DoctorCommand extends Command
     {
         $options = Options::fromArray($input->getOptions());
         [$config, $unreadable] = $this->configuration();
+        $known = Settings::names($config);
+        if ($options->broker !== null && $known !== [] && !in_array($options->broker, $known, true)) {
+            throw new UsageError("--broker=$options->broker is none of realtime.brokers: " . implode(', ', $known));
+        }
         $secrets = new Secrets($config);
         $context = new Context($config, $options, $this->host->directory(), $secrets, $unreadable);
         $report = $options->json ? new JsonReport($output) : new TextReport($output);

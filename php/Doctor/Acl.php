@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
+use Toporia\Realtime\Doctor\Wire\Security;
+
 final class Acl
 {
     public const TRANSACTIONAL_ID_REFUSED = 53;
@@ -18,6 +20,26 @@ final class Acl
      */
     public function __construct(public readonly string $principal, private string $server)
     {
+    }
+
+    /**
+     * Who we are to Kafka, unless its own rules rename us.
+     */
+    public static function principal(Security $security): string
+    {
+        if ($security->usesSasl()) {
+            return "User:$security->username";
+        }
+        $own = $security->usesTls() && $security->certificate !== null ? @file_get_contents($security->certificate) : false;
+        $subject = $own === false || !extension_loaded('openssl') ? [] : openssl_x509_parse($own)['subject'] ?? [];
+        $parts = [];
+        foreach (array_reverse($subject) as $name => $value) {
+            foreach ((array) $value as $one) {
+                $parts[] = "$name=$one";
+            }
+        }
+
+        return 'User:' . (implode(',', $parts) ?: 'ANONYMOUS');
     }
 
     /** @param list<string> $operations */

@@ -84,6 +84,18 @@ final class Settings
     }
 
     /**
+     * The brokers that a configuration names; none where it has one without a name.
+     *
+     * @param array<mixed> $config
+     *
+     * @return list<string>
+     */
+    public static function names(array $config): array
+    {
+        return array_map('strval', array_keys(self::named($config['brokers'] ?? null)));
+    }
+
+    /**
      * A setting as it was written, null where nobody set it.
      */
     public function get(string $key): mixed

@@ -42,8 +42,7 @@ final class AclCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $security = $context->settings->security();
-        $acl = new Acl($security->usesSasl() ? "User:$security->username" : 'User:ANONYMOUS', $context->settings->addresses()[0]);
+        $acl = new Acl(Acl::principal($context->settings->security()), $context->settings->addresses()[0]);
         $existing = $context->topicNames();
         $consumed = $context->consumed();
         // What may not be described is not listed either: of the topics that are named somewhere it is asked all the same.

@@ -177,6 +177,15 @@ final class Prober
             );
         }
 
+        if ($this->security->usesTls() && !$end->later && $this->security->certificate === null) {
+            return new WireException(
+                WireException::TLS,
+                'the broker hangs up right after the handshake: it seems to want a certificate of ours',
+                'Set security.certificate and security.key (KAFKA_SSL_CERTIFICATE_LOCATION, KAFKA_SSL_KEY_LOCATION) to PEM '
+                    . 'files that its authority has signed, or use a port without ssl.client.auth=required.'
+            );
+        }
+
         return new WireException(
             $end->later && $this->security->usesSasl() ? WireException::SASL : WireException::API,
             $end->getMessage() . ' without an answer',

@@ -29,6 +29,7 @@ final class SecureClientsTest extends SecureTestCase
             'PLAIN over TLS' => ['sasl_ssl', 'PLAIN'],
             'SCRAM-SHA-512 without TLS' => ['sasl_plaintext', 'SCRAM-SHA-512'],
             'TLS alone' => ['ssl', ''],
+            'TLS with a certificate on both sides' => ['mutual', ''],
         ];
     }
 

@@ -44,7 +44,7 @@ final class SecureDoctorTest extends SecureTestCase
         self::assertStringContainsString("\nBrokers\nbad        broker ", $text);
         self::assertMatchesRegularExpression('/SASL fails: the broker refuses the user shop with SCRAM-SHA-512: wrong user/', $text);
         self::assertStringContainsString('           → Check security.username and security.password (KAFKA_SASL_USERNAME', $text);
-        self::assertMatchesRegularExpression('/^Not looked at, because the broker [\d.:]+ is not reached: .*topics, acl, group/m', $text);
+        self::assertMatchesRegularExpression('/^Not looked at, because the broker [\d.:]+ is not reached: .*acl, topics, group/m', $text);
         self::assertMatchesRegularExpression('/^Something is wrong: \d+ good, .*1 bad, \d+ skipped, in [\d.]+ s\.$/m', $text);
         self::assertStringNotContainsString(self::WRONG, $text);
     }
@@ -75,6 +75,9 @@ final class SecureDoctorTest extends SecureTestCase
                 '/subjectAltName/'],
             'an authority nobody trusts' => ['ssl', ['KAFKA_SSL_CA_LOCATION' => 'other_ca'], 'TLS', '/not signed by an authority/',
                 '/KAFKA_SSL_CA_LOCATION/'],
+            'no certificate where one is wanted' => ['mutual', ['KAFKA_SSL_CERTIFICATE_LOCATION' => '', 'KAFKA_SSL_KEY_LOCATION' => ''],
+                'TLS', '/hangs up .*want a certificate of ours/',
+                '/security\.key/'],
             'TLS where none is spoken' => ['lost', ['KAFKA_SECURITY_PROTOCOL' => 'SSL'], 'TLS', '/speaks no TLS/', '/plaintext/'],
             'no TLS where it is spoken' => ['ssl', ['KAFKA_SECURITY_PROTOCOL' => ''], 'API', '/this port speaks TLS/',
                 '/Set it to ssl/'],

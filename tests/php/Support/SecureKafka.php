@@ -51,6 +51,10 @@ final class SecureKafka
             $security += ['mechanism' => $mechanism, 'username' => $user, 'password' => "$user-password"];
         }
 
+        if ($listener === 'mutual') {
+            $security += ['certificate' => $this->of('certificate'), 'key' => $this->of('key')];
+        }
+
         return ['brokers' => $this->of($listener), 'security' => $security + ['ca' => $this->of('ca')]];
     }
 
@@ -70,6 +74,8 @@ final class SecureKafka
             'KAFKA_SASL_USERNAME' => $security['username'] ?? '',
             'KAFKA_SASL_PASSWORD' => $security['password'] ?? '',
             'KAFKA_SSL_CA_LOCATION' => $security['ca'],
+            'KAFKA_SSL_CERTIFICATE_LOCATION' => $security['certificate'] ?? '',
+            'KAFKA_SSL_KEY_LOCATION' => $security['key'] ?? '',
         ], static fn (string $value): bool => $value !== '');
     }
 

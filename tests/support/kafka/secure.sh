@@ -7,14 +7,15 @@
 #   ssl             TLS alone
 #   expired         TLS with a certificate that ended yesterday
 #   ending          TLS with a certificate that ends in five days
+#   mutual          TLS for those who show a certificate of the same authority
 #   other_host      TLS with a certificate for kafka.elsewhere.example
 #   lost            plain, but advertised under a name that does not resolve
 #
-# Users: admin (may do everything), shop (what the ACLs allow), guest (nothing). Their passwords are NAME-password.
+# Users: admin and the owner of the client's certificate (may do everything), shop (what the ACLs allow), guest (nothing). Their passwords are NAME-password.
 # Whoever comes without SASL (User:ANONYMOUS) may do everything, as a test's own tools do.
 # shellcheck disable=SC2154
 
-SECURE_LISTENERS=(sasl_ssl sasl_plaintext ssl expired ending other_host lost)
+SECURE_LISTENERS=(sasl_ssl sasl_plaintext ssl mutual expired ending other_host lost)
 SECURE_USERS=(admin shop guest)
 
 # A key and a certificate of the node's own CA, in the one PEM file that Kafka wants: name, days, subjectAltName.
@@ -39,6 +40,7 @@ make_certificates() {
         make_certificate "$dir" expired -1 "$here"
         make_certificate "$dir" ending 5 "$here"
         make_certificate "$dir" other_host 365 "DNS:kafka.elsewhere.example"
+        make_certificate "$dir" client 365 "DNS:client"
     } >"$node/tls.log" 2>&1 || { cat "$node/tls.log" >&2; fail "openssl could not make the certificates."; }
 }
 
@@ -80,7 +82,7 @@ secure_node() {
 
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:admin;User:ANONYMOUS
+super.users=User:admin;User:ANONYMOUS;User:CN=kafka-client
 TEXT
     : >"$node/secure"
     for listener in "${SECURE_LISTENERS[@]}"; do
@@ -95,10 +97,18 @@ TEXT
     secure_listener sasl_ssl good PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
     secure_listener sasl_plaintext "" SCRAM-SHA-512
     secure_listener ssl good ""
+    secure_listener mutual good ""
+    cat >>"$node/server.properties" <<TEXT
+listener.name.mutual.ssl.client.auth=required
+listener.name.mutual.ssl.truststore.type=PEM
+listener.name.mutual.ssl.truststore.location=$node/tls/ca.pem
+TEXT
     for listener in expired ending other_host; do secure_listener "$listener" "$listener" ""; done
     {
         echo "plain=$(address)"
         echo "ca=$node/tls/ca.pem"
+        echo "certificate=$node/tls/client.crt"
+        echo "key=$node/tls/client.key"
         echo "other_ca=$node/tls/other-ca.pem"
     } >>"$node/secure"
     for user in "${SECURE_USERS[@]}"; do
