@@ -71,8 +71,8 @@ final class DoctorCommand extends Command
     {
         $options = Options::fromArray($input->getOptions());
         [$config, $unreadable] = $this->configuration();
-        $known = Settings::names($config);
-        if ($options->broker !== null && $known !== [] && !in_array($options->broker, $known, true)) {
+        $known = Settings::names($config) ?: ['kafka'];
+        if ($options->broker !== null && !in_array($options->broker, $known, true)) {
             throw new UsageError("--broker=$options->broker is none of realtime.brokers: " . implode(', ', $known));
         }
         $secrets = new Secrets($config);

@@ -57,8 +57,11 @@ final class AclCheck implements Check
             $count = count(array_intersect($asked, $existing));
             yield Finding::good(
                 'access',
-                "$acl->principal may read and write " . ($count === 1 ? 'the topic' : "all $count topics") . ' of this '
-                    . "application, and read as group $context->group",
+                "$acl->principal may " . match ($count) {
+                    0 => '',
+                    1 => 'read and write the topic of this application, and ',
+                    default => "read and write all $count topics of this application, and ",
+                } . "read as group $context->group",
                 ['principal' => $acl->principal, 'topics' => $count]
             );
         }

@@ -57,6 +57,8 @@ final class SecureDoctorTest extends SecureTestCase
         self::assertSame(1, $this->ask('--strict', $env)->exitCode);
         self::assertSame(2, $this->ask('--timeout=soon')->exitCode);
         self::assertSame(2, $this->ask('--channels=,')->exitCode);
+        $result = $this->ask('--broker=nobody')->assertExit(2);
+        self::assertStringContainsString('--broker=nobody is none of realtime.brokers: kafka', $result->stderr);
     }
 
     /** @return array<string, array{string, array<string, string>, string, string, string}> listener, environment, step, text, remedy */
