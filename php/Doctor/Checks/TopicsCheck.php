@@ -13,6 +13,7 @@ use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Doctor\Names;
 use Toporia\Realtime\Doctor\TopicState;
+use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
 /**
@@ -126,7 +127,12 @@ final class TopicsCheck implements Check
         if ($context->blocked('admin') !== null) {
             return null;
         }
-        $value = $context->admin()->topicConfig($topic)['min.insync.replicas'] ?? null;
+        try {
+            $value = $context->admin()->topicConfig($topic)['min.insync.replicas'] ?? null;
+        } catch (RealtimeException) {
+            // Who may read and write a topic need not be allowed to see its settings.
+            return null;
+        }
 
         return is_numeric($value) ? (int) $value : null;
     }

@@ -200,6 +200,16 @@ final class Client
     }
 
     /**
+     * Whether time() can be asked.
+     *
+     * @param array<int, int> $versions as versions() gives them
+     */
+    public function tellsTime(array $versions): bool
+    {
+        return ($versions[self::DESCRIBE_QUORUM] ?? 0) >= 1;
+    }
+
+    /**
      * The clock of the cluster's controller, which says when its own log was last complete: now.
      *
      * @return float|null Unix seconds; null where this user may not ask, or the cluster is of another kind

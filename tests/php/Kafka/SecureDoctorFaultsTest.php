@@ -58,6 +58,24 @@ final class SecureDoctorFaultsTest extends SecureTestCase
         self::assertStringNotContainsString('guest-password', $text);
     }
 
+    public function testAUserWhoMayOnlyRead(): void
+    {
+        $this->send('user.1');
+        $allow = ['--allow-principal', 'User:guest', '--operation', 'Read', '--resource-pattern-type', 'prefixed'];
+        self::kafka()->acl(...$allow, ...['--topic', $this->prefix, '--group', $this->group]);
+        $env = ['KAFKA_SASL_USERNAME' => 'guest', 'KAFKA_SASL_PASSWORD' => 'guest-password'];
+        self::eventually(function () use ($env, &$report): bool {
+            $report = $this->doctor('--channels=user.1', $env);
+
+            return in_array('doubtful', $report->levels('acl'), true);
+        }, 'the ACL takes effect');
+        $report->expect('doubtful', 'acl', '/User:guest may not write: .*right for one that only consumes/', '/--operation Write/');
+        $letters = '/dlq\..* cannot be created by User:guest: the first message that keeps failing stops its worker/';
+        $report->expect('bad', 'acl', $letters, '/--operation Create --operation Write/');
+        // It may not see the settings of topics, which is no fault.
+        self::assertSame(['good'], $report->levels('topics'), $report->result->describe());
+    }
+
     public function testATransactionalIdOfSomebodyElse(): void
     {
         $this->configure("['delivery' => 'exactly-once', 'transactional_id' => 'z-$this->group']");
