@@ -79,6 +79,9 @@ check_test_packages() {
     # A real Laravel, for the tests of php/Laravel.
     want php-laravel-framework any_file '/usr/share/php/Illuminate/Foundation/Application.php'
     want shellcheck have shellcheck
+    # Certificates of the Kafka with TLS; a machine whose clock is wrong, for realtime:doctor.
+    want openssl have openssl
+    want faketime any_file '/usr/lib/*/faketime/libfaketime.so.1'
     # The tests in a real browser, and the restart of a gateway behind a proxy.
     want chromium have chromium
     want fonts-dejavu-core any_file '/usr/share/fonts/truetype/dejavu/*.ttf'
