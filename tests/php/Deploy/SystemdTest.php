@@ -74,11 +74,11 @@ final class SystemdTest extends DeployTestCase
         }
         self::assertSame('active', $said['started'], 'it said READY=1');
         self::assertSame('watchdog', $said['frozen'], 'a frozen one is found');
-        self::assertSame('active', $said['again'], 'and another one started');
-        self::assertSame('0', $said['reload_exit'], 'a reload ends it with 0');
+        self::assertSame('1', $said['again'], 'and another one started');
+        self::assertSame('success 0', $said['reloaded'], 'a reload ends it in order');
         self::assertNotSame($said['before'], $said['after'], 'and another one started');
-        self::assertSame('success', $said['stopped']);
-        self::assertSame('failed 0', $said['wrong'], 'a wrong option is not tried for ever');
+        self::assertSame('success 0', $said['stopped']);
+        self::assertSame('2 0', $said['wrong'], 'a wrong option is not tried again');
         self::assertNotSame([], $this->log(), 'the handler that the environment file names was called: ' . $result->stdout);
         $rest = $this->consume('--channels=order.* --group=mailer --stop-when-empty');
         self::assertSame([], $rest->events(), 'what was handled is committed');
