@@ -3,7 +3,7 @@
 /**
  * The figures of docs/capacity.md: what topics cost a worker, a producer and a gateway, and what a socket costs a gateway.
  *
- *     php -d extension=… tests/bench/capacity.php --kafka=host:port [--topics=100,1000,5000] [--sockets=1000,5000]
+ *     php -d extension=… tests/bench/capacity.php --kafka=host:port [--topics=100,1000,5000] [--sockets=1000,5000] [--records=200000]
  *
  * A real Kafka, one node, empty. Memory is resident memory of the process (VmRSS); CPU is user and system time of it.
  */
@@ -17,7 +17,8 @@ use Toporia\Realtime\Admin;
 require __DIR__ . '/src/Child.php';
 require __DIR__ . '/src/Crowd.php';
 
-$options = getopt('', ['kafka:', 'topics:', 'sockets:']) + ['topics' => '100,1000,5000', 'sockets' => '1000,5000'];
+$options = getopt('', ['kafka:', 'topics:', 'sockets:', 'records:'])
+    + ['topics' => '100,1000,5000', 'sockets' => '1000,5000', 'records' => '200000'];
 $kafka = $options['kafka'] ?? exit("--kafka=host:port is missing.\n");
 $counts = static fn (string $list): array => array_filter(array_map('intval', explode(',', $list)));
 $secret = bin2hex(random_bytes(16));
@@ -106,11 +107,36 @@ foreach ($counts($options['sockets']) as $count) {
         $gateway = Child::php([$console, 'realtime:gateway', '--port=0'], $env + ['REALTIME_PUBLIC_CHANNELS' => 'public.**']);
         $address = $gateway->waitFor('/listens on ([0-9.]+:\d+)/', 60.0)[1];
         $gateway->waitFor('/is ready/', 60.0);
-        $before = $gateway->memory();
+        [$before, $cpu] = [$gateway->memory(), $gateway->cpu()];
         $crowd = new Crowd($address, 'bench-key', $count, $channel);
+        $connecting = number_format(($gateway->cpu() - $cpu) / $count * 1e6) . ' µs to connect';
         sleep(1);
-        $row($what, number_format(($gateway->memory() - $before) / $count, 2) . ' KB a socket', ...$idle($gateway));
+        $each = number_format(($gateway->memory() - $before) / $count, 2) . ' KB a socket';
+        $row($what, $each, $connecting, ...$idle($gateway));
         unset($crowd);
         $gateway->stop(30.0);
     }
+}
+
+if ((int) $options['records'] > 0) {
+    $count = (int) $options['records'];
+    echo "\n$count records that no socket waits for, through one gateway\n";
+    $gateway = Child::php([$console, 'realtime:gateway', '--port=0'], $env);
+    $gateway->waitFor('/is ready/', 60.0);
+    $code = sprintf(
+        'use Toporia\Realtime\Realtime; for ($i = 0; $i < %d; $i++) { Realtime::broadcast("user.$i", "order.created", '
+        . '["id" => $i, "total" => 149.95, "note" => "%s"]); } Realtime::flush(120000); echo "done\n";',
+        $count,
+        str_repeat('x', 100)
+    );
+    // The first ones make the topic.
+    foreach ([1000, $count] as $n) {
+        $cpu = $gateway->cpu();
+        $producer = Child::php(['-r', str_replace("\$i < $count;", "\$i < $n;", $code)], $env);
+        $producer->waitFor('/done/', 300.0);
+        $producer->stop(30.0);
+        sleep(3);
+    }
+    $row('gateway', number_format(($gateway->cpu() - $cpu) / $count * 1e6, 2) . ' µs CPU a record', $mb($gateway->memory()));
+    $gateway->stop(30.0);
 }
