@@ -17,8 +17,10 @@ final class DashboardTest extends DeployTestCase
 {
     use RunsGateways;
 
-    /** Where Prometheus listens. */
+    /** Where Prometheus, the worker's metrics and the gateway's operations listen. */
     private string $prometheus;
+    private string $worker;
+    private string $operations;
     /** @var list<PusherClient> */
     private array $browsers = [];
 
@@ -30,13 +32,13 @@ final class DashboardTest extends DeployTestCase
     protected function setUp(): void
     {
         parent::setUp();
-        $worker = '127.0.0.1:' . self::freePort();
-        $operations = '127.0.0.1:' . self::freePort();
+        $this->worker = '127.0.0.1:' . self::freePort();
+        $this->operations = '127.0.0.1:' . self::freePort();
         $sockets = '127.0.0.1:' . self::freePort();
         $this->prometheus = '127.0.0.1:' . self::freePort();
-        $this->startWorker($worker);
-        $this->startGateway($sockets, $operations);
-        $this->startPrometheus($worker, $operations);
+        $this->startWorker($this->worker);
+        $this->startGateway($sockets, $this->operations);
+        $this->startPrometheus($this->worker, $this->operations);
         for ($i = 0; $i < 2; $i++) {
             $this->browsers[] = $browser = new PusherClient($sockets, $this->settings());
             $browser->subscribe('private-order.1');
@@ -53,9 +55,17 @@ final class DashboardTest extends DeployTestCase
         $queries = self::queries();
         self::assertGreaterThan(60, count($queries));
         $empty = [];
+        $shown = '';
         foreach ($queries as $title => $query) {
-            $this->query($query) === [] && $empty[] = "$title: $query";
+            $found = $this->query($query);
+            $found === [] && $empty[] = "$title: $query";
+            $shown .= "$title\n  $query\n";
+            foreach ($found as $series) {
+                $shown .= '    ' . json_encode($series['metric'], JSON_UNESCAPED_SLASHES) . " {$series['value'][1]}\n";
+            }
         }
+        is_dir(self::root() . '/build/test-output') || mkdir(self::root() . '/build/test-output', 0755, true);
+        file_put_contents(self::root() . '/build/test-output/dashboard.txt', $shown);
         self::assertSame([], $empty, 'each panel shows something');
 
         foreach (['label_values(realtime_consumer_assigned_partitions, group)', 'label_values(realtime_build_info, instance)'] as $list) {
@@ -71,6 +81,23 @@ final class DashboardTest extends DeployTestCase
                 self::assertSame([], array_values(array_diff($names[0], $known)), "{$rule['alert']}: metrics that nobody has");
             }
         }
+    }
+
+    public function testTheHealthCheckOfTheImage(): void
+    {
+        $script = self::root() . '/deploy/docker/healthcheck.sh';
+        $asks = fn (string $address): ?int => $this->execute([$script], ['REALTIME_HEALTH_ADDRESS' => $address])->exitCode;
+        self::eventually(fn (): bool => $asks($this->worker) === 0, 'the worker is live', 15.0);
+        self::assertSame(0, $asks($this->operations), 'so is the gateway');
+        self::assertSame(1, $asks('127.0.0.1:' . self::freePort()));
+
+        $file = "$this->app/heartbeat";
+        $looks = fn (): ?int => $this->execute([$script], ['REALTIME_HEARTBEAT_FILE' => $file])->exitCode;
+        self::assertSame(1, $looks(), 'there is none yet');
+        touch($file);
+        self::assertSame(0, $looks());
+        touch($file, time() - 100);
+        self::assertSame(1, $looks(), 'too old');
     }
 
     /** Sends and receives until the condition holds. */
