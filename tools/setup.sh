@@ -83,8 +83,9 @@ check_test_packages() {
     want chromium have chromium
     want fonts-dejavu-core any_file '/usr/share/fonts/truetype/dejavu/*.ttf'
     want nginx-light any_file '/usr/sbin/nginx'
-    # Those who run and watch the files of deploy/: promtool is in prometheus, systemd-analyze in systemd.
+    # A real Prometheus reads what is exposed, and its promtool judges it.
     want prometheus have promtool
+    # Those who run the files of deploy/.
     want supervisor have supervisord
     want systemd have systemd-analyze
     want php-symfony-yaml any_file '/usr/share/php/Symfony/Component/Yaml/autoload.php'

@@ -34,7 +34,7 @@ pub enum Role {
     Sockets,
     /// The HTTP API only.
     Api,
-    /// `/metrics` and `/ready`.
+    /// `/metrics`, `/live` and `/ready`.
     Operations,
 }
 
@@ -175,7 +175,9 @@ impl Doors {
             Err(bad) => return self.bad(&mut stream, bad).await,
         };
         let response = match (role, request.path.as_str()) {
-            (Role::Operations, path) => ops::answer(&self.hub, &request.method, path),
+            (Role::Operations, path) => {
+                ops::answer(&self.hub, &request.method, path, request.field("accept"))
+            }
             (_, "/up") if request.method == "GET" => Response::text(200, "OK\n"),
             (Role::Everything | Role::Api, path) if api::is_route(path) => {
                 api::answer(&self.hub, &request, &body).await

@@ -97,6 +97,12 @@ const SIGNATURES: &[&str] = &[
     "EmbeddedBroker::up(): static",
     "EmbeddedBroker::clearFaults(): static",
     "EmbeddedBroker::stop(): void",
+    "Metrics::serve(?string $address = null): ?string",
+    "Metrics::heartbeat(?string $file = null): void",
+    "Metrics::beat(?string $status = null, bool $ready = true): void",
+    "Metrics::stuck(): ?string",
+    "Metrics::text(bool $openMetrics = false): string",
+    "Metrics::stop(): void",
     "Contract\\RetryStrategy::delay(Toporia\\Realtime\\Message $message, Throwable $why, int $attempt): ?int",
     "Exception\\BatchException::__construct(int $index, ?Throwable $previous = null)",
 ];

@@ -19,15 +19,14 @@ use crate::process;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Consumer {
-    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer.
+    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer; `now` is that of [`coarse_ms`].
     ///
     /// # Errors
     /// Delivery: something a callback sent was not delivered; nothing is committed.
-    pub fn commit_if_due(&self) -> Result<()> {
+    pub fn commit_if_due(&self, now: u64) -> Result<()> {
         if !self.commits_afterwards() {
             return Ok(());
         }
-        let now = coarse_ms();
         if now.saturating_sub(self.last_commit.get()) < self.config.commit_interval_ms {
             return Ok(());
         }
@@ -96,7 +95,7 @@ impl Consumer {
                 partition.committed(element.offset);
             }
         }
-        self.stats.commits.set(self.stats.commits.get() + 1);
+        self.stats.committed();
     }
 
     /// Commits the offsets after everything in hand, before any of it is handled; false where Kafka did not take them.
@@ -196,9 +195,7 @@ impl Consumer {
         };
         let sent = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
         if !sent {
-            self.stats
-                .commit_failures
-                .set(self.stats.commit_failures.get() + 1);
+            self.stats.commit_failures.add(1);
         }
         self.state.borrow_mut().commit_under_way = sent;
         sent
@@ -254,7 +251,7 @@ impl Consumer {
             state.commit_under_way = false;
             if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 self.heard_from_kafka();
-                self.stats.commits.set(self.stats.commits.get() + 1);
+                self.stats.committed();
                 let count = if list.is_null() {
                     0
                 } else {
@@ -274,9 +271,7 @@ impl Consumer {
                     }
                 }
             } else {
-                self.stats
-                    .commit_failures
-                    .set(self.stats.commit_failures.get() + 1);
+                self.stats.commit_failures.add(1);
                 state.last_error = Some(format!("commit: {}", native::describe(code)));
             }
             sys::rd_kafka_event_destroy(event);

@@ -35,9 +35,10 @@ final class Pm2Test extends DeployTestCase
 
         // As PM2 does it: program and arguments, no shell in between, and SIGINT at the end.
         $this->orderHandler();
-        $arguments = array_filter($apps[0]['args'], static fn (string $argument) => !str_starts_with($argument, '--metrics='));
+        $free = '--metrics=127.0.0.1:' . self::freePort();
+        $arguments = preg_replace('/^--metrics=.*/', $free, $apps[0]['args']);
         $worker = $this->start(
-            [$apps[0]['script'], ...array_values($arguments)],
+            [$apps[0]['script'], ...$arguments],
             $apps[0]['env'] + ['KAFKA_TOPIC_PREFIX' => $this->prefix]
         );
         $this->publish('order.1', 'a');

@@ -44,6 +44,8 @@ until [ -S "$XDG_RUNTIME_DIR/systemd/private" ] || ((SECONDS > 15)); do sleep 0.
 timeout 60 systemctl --user start "$unit"
 echo "started=$(of ActiveState)"
 until [ -s "$app/log" ] || ((SECONDS > 40)); do sleep 0.1; done
+# commit_interval_ms, and some room: what was handled is committed.
+sleep 2
 
 # Frozen: systemd hears nothing any more, ends it, and starts another one.
 kill -STOP "$(of MainPID)"
