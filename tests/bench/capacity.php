@@ -17,7 +17,7 @@ use Toporia\Realtime\Admin;
 require __DIR__ . '/src/Child.php';
 require __DIR__ . '/src/Crowd.php';
 
-$options = getopt('', ['kafka:', 'topics:', 'sockets:', 'records:'])
+$options = getopt('', ['kafka:', 'topics:', 'sockets:', 'records:', 'prefix:'])
     + ['topics' => '100,1000,5000', 'sockets' => '1000,5000', 'records' => '200000'];
 $kafka = $options['kafka'] ?? exit("--kafka=host:port is missing.\n");
 $counts = static fn (string $list): array => array_filter(array_map('intval', explode(',', $list)));
@@ -45,14 +45,16 @@ $idle = static function (Child $child, int $seconds = 5) use ($mb): array {
 };
 
 foreach ($counts($options['topics']) as $count) {
-    $prefix = 'cap' . bin2hex(random_bytes(3));
+    // With --prefix topics of a run before are used again: what is there is not made.
+    $prefix = $options['prefix'] ?? 'cap' . bin2hex(random_bytes(3));
     $env = ['KAFKA_TOPIC_PREFIX' => $prefix, 'KAFKA_CONSUMER_GROUP' => $prefix] + $environment;
     $admin = new Admin(['brokers' => $kafka]);
     echo "\n$count topics of one partition\n";
 
     $start = hrtime(true);
+    $known = $admin->topics("{$prefix}_*");
     for ($i = 1; $i <= $count; $i++) {
-        $admin->createTopic("{$prefix}_user_$i", 1);
+        isset($known["{$prefix}_user_$i"]) || $admin->createTopic("{$prefix}_user_$i", 1);
     }
     $row('created, one after the other', $ms($start));
     $start = hrtime(true);
