@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -59,11 +60,28 @@ pub fn deliver_log() {
     }
 }
 
-fn is_command_line() -> bool {
-    matches!(
-        ext_php_rs::zend::php_sapi_name().as_deref(),
-        Some("cli" | "phpdbg" | "micro")
-    )
+/// The thread that started the module.
+static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// `pthread_self()`: unlike the system's number of a thread it is the same in a forked child.
+fn this_thread() -> usize {
+    // SAFETY: asks for the caller's own handle, an integer with glibc.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// `MINIT`.
+pub fn process_begins() {
+    FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
+}
+
+/// True where the end of this request is the end of the process: on the command line, but not in the threads that a ZTS build
+/// may have there.
+fn is_whole_process() -> bool {
+    this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
+        && matches!(
+            ext_php_rs::zend::php_sapi_name().as_deref(),
+            Some("cli" | "phpdbg" | "micro")
+        )
 }
 
 /// `RINIT`.
@@ -80,7 +98,7 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
     0
 }
 
-/// `RSHUTDOWN`. On the command line the end of the request is the end of the process.
+/// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in a thread beside the first.
 pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         loop_guard::forget();
@@ -91,7 +109,7 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
         }
         super::gateway::close_all();
         super::admin::close_all();
-        if is_command_line() {
+        if is_whole_process() {
             close_clients();
             state::forget();
             embedded::stop_all();
