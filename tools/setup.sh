@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh build    what it takes to build the extension
 #   tools/setup.sh demo     the same, and npm, which fetches the page's pusher-js
+#   tools/setup.sh package  what it takes to build the packages
 #   tools/setup.sh test     all that, and what the tests use on top (PHPUnit, php-fpm, Java, Maven, …)
 
 # shellcheck source=tools/common.sh
@@ -65,6 +66,11 @@ check_build_packages() {
 check_demo_packages() {
     want nodejs have node
     want npm have npm
+}
+
+check_package_packages() {
+    want dpkg-dev have dpkg-shlibdeps
+    want zip have zip
 }
 
 check_test_packages() {
@@ -211,8 +217,9 @@ install_rust_tools() {
 case "${1:-test}" in
     build) check_build_packages ;;
     demo) check_build_packages; check_demo_packages ;;
-    test) check_build_packages; check_demo_packages; check_test_packages ;;
-    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|demo|test" ;;
+    package) check_build_packages; check_package_packages ;;
+    test) check_build_packages; check_demo_packages; check_package_packages; check_test_packages ;;
+    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|demo|package|test" ;;
 esac
 install_packages
 install_rust

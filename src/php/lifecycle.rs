@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -52,6 +53,26 @@ pub fn is_command_line() -> bool {
     )
 }
 
+/// The thread that started the module.
+static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// `pthread_self()`: unlike the system's number of a thread it is the same in a forked child.
+fn this_thread() -> usize {
+    // SAFETY: asks for the caller's own handle, an integer with glibc.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// `MINIT`.
+pub fn process_begins() {
+    FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
+}
+
+/// True where the end of this request is the end of the process: on the command line, but not in the threads that a ZTS build
+/// may have there.
+fn is_whole_process() -> bool {
+    is_command_line() && this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
+}
+
 fn php_version() -> Option<String> {
     let function = ZendCallable::try_from_name("phpversion").ok()?;
     function.try_call(vec![]).ok()?.string()
@@ -74,7 +95,7 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
     0
 }
 
-/// `RSHUTDOWN`. On the command line the end of the request is the end of the process.
+/// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in a thread beside the first.
 pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         logging::reset();
@@ -88,7 +109,7 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
         watch_the_end();
         super::gateway::close_all();
         super::admin::close_all();
-        if is_command_line() {
+        if is_whole_process() {
             close_clients();
             process::current().metrics.finish();
             // Before the application's logger is forgotten. A fatal error in it must not leave this half done.
@@ -111,7 +132,7 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
 /// Whoever watches this process learns of the end of the request, which on the command line is that of the process.
 fn watch_the_end() {
     let metrics = &process::current().metrics;
-    if is_command_line() {
+    if is_whole_process() {
         metrics.stop();
     }
     if !metrics.has_worked() {

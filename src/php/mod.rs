@@ -121,6 +121,7 @@ fn give(object: ZBox<ZendObject>) -> Zval {
 extern "C" fn startup(_kind: i32, number: i32) -> i32 {
     IniEntryDef::register(INI.as_slice(), number);
     crate::process::install_fork_handler();
+    lifecycle::process_begins();
     match exceptions::register()
         .and_then(|()| contract::register())
         .and_then(|()| retry::register())
