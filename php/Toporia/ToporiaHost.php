@@ -65,13 +65,7 @@ final class ToporiaHost implements Host
 
     public function config(): array
     {
-        $config = $this->realtime();
-        $own = $config['middleware'] ?? [];
-        if (is_array($own)) {
-            $config['middleware'] = [InHandMiddleware::class, ...array_values($own)];
-        }
-
-        return $config;
+        return $this->realtime();
     }
 
     public function directory(): string
