@@ -242,9 +242,9 @@ fn repeats(
 /// Whether the record in hand says what this message would on that channel; for those who publish it themselves.
 pub fn repeats_message(config: &BrokerConfig, channel: &str, message: &Message) -> bool {
     config.loop_guard
-        && message.event().is_some_and(|event| {
-            loop_guard::repeats(channel, event, message.data_json()).is_some()
-        })
+        && message
+            .event()
+            .is_some_and(|event| loop_guard::repeats(channel, event, message.data_json()).is_some())
 }
 
 fn send_envelope(
