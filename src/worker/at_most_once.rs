@@ -36,7 +36,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
                 *handled += count;
                 add(&self.tally.handled, count);
-                self.handler.breathe()?;
+                self.breathe()?;
             }
         }
         Ok(None)

@@ -60,10 +60,11 @@ struct Numbers {
 impl Source for Numbers {
     type Item = Number;
 
-    fn fetch(&self, _: Duration, most: usize) {
+    fn fetch(&self, _: Duration, most: usize) -> usize {
         let mut ahead = self.ahead.borrow_mut();
         let count = ahead.len().min(most);
         self.hand.borrow_mut().extend(ahead.drain(..count));
+        count
     }
 
     fn has_records(&self) -> bool {
@@ -111,7 +112,7 @@ impl Source for Numbers {
         Ok(())
     }
 
-    fn commit_if_due(&self) -> Result<()> {
+    fn commit_if_due(&self, _: u64) -> Result<()> {
         if self.undelivered.get() {
             return Err(Error::delivery("lost", Vec::new()));
         }
@@ -206,7 +207,7 @@ impl Handler<Number> for Script {
         Ok(())
     }
 
-    fn breathe(&self) -> Result<(), String> {
+    fn breathe(&self, _: u64) -> Result<(), String> {
         Ok(())
     }
 

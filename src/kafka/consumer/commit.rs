@@ -20,15 +20,14 @@ use crate::process;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Consumer {
-    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer.
+    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer; `now` is that of [`coarse_ms`].
     ///
     /// # Errors
     /// Delivery: something a callback sent was not delivered; nothing is committed.
-    pub fn commit_if_due(&self) -> Result<()> {
+    pub fn commit_if_due(&self, now: u64) -> Result<()> {
         if !self.commits_afterwards() {
             return Ok(());
         }
-        let now = coarse_ms();
         if now.saturating_sub(self.last_commit.get()) < self.config.commit_interval_ms {
             return Ok(());
         }
@@ -97,7 +96,7 @@ impl Consumer {
                 partition.committed(element.offset);
             }
         }
-        self.stats.commits.set(self.stats.commits.get() + 1);
+        self.stats.committed();
     }
 
     /// Commits the offsets after everything in hand, before any of it is handled, and waits for the answer for `bound`. Call it
@@ -231,9 +230,7 @@ impl Consumer {
         };
         let sent = (code == Code::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(number);
         if sent.is_none() {
-            self.stats
-                .commit_failures
-                .set(self.stats.commit_failures.get() + 1);
+            self.stats.commit_failures.add(1);
         }
         self.state.borrow_mut().commit_under_way = sent;
         sent
@@ -306,13 +303,12 @@ impl Consumer {
                 }
             }
             let taken = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-            let count = if taken {
-                &self.stats.commits
+            if taken {
+                self.stats.committed();
             } else {
+                self.stats.commit_failures.add(1);
                 state.last_error = Some(format!("commit: {}", native::describe(code)));
-                &self.stats.commit_failures
-            };
-            count.set(count.get() + 1);
+            }
             state.answered(number, taken);
             sys::rd_kafka_event_destroy(event);
         }

@@ -32,8 +32,8 @@ impl Item for Record {
 impl Source for Consumer {
     type Item = Record;
 
-    fn fetch(&self, wait: Duration, most: usize) {
-        Self::fetch(self, wait, most);
+    fn fetch(&self, wait: Duration, most: usize) -> usize {
+        Self::fetch(self, wait, most)
     }
 
     fn has_records(&self) -> bool {
@@ -64,8 +64,8 @@ impl Source for Consumer {
         Self::serve_events(self, watcher)
     }
 
-    fn commit_if_due(&self) -> Result<()> {
-        Self::commit_if_due(self)
+    fn commit_if_due(&self, now: u64) -> Result<()> {
+        Self::commit_if_due(self, now)
     }
 
     fn commit_now(&self, bound: Duration) -> Result<()> {

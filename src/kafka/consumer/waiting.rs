@@ -162,10 +162,8 @@ impl Consumer {
     pub(super) fn count_consumed(&self, raw: Raw) {
         // SAFETY: in hand, so alive.
         let message = unsafe { &*raw };
-        self.stats.consumed.set(self.stats.consumed.get() + 1);
-        self.stats
-            .bytes
-            .set(self.stats.bytes.get() + (message.len + message.key_len) as u64);
+        self.stats.consumed.add(1);
+        self.stats.bytes.add((message.len + message.key_len) as u64);
     }
 
     /// Records that wait for another try, or behind one that does.
