@@ -124,7 +124,7 @@ fn watch_the_end() {
     if is_command_line() {
         metrics.stop();
     }
-    if !metrics.has_worked() {
+    if !metrics.has_worked() || !metrics.looks_again(crate::clock::coarse_ms()) {
         return;
     }
     match state::monitor_config() {

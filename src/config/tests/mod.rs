@@ -2,6 +2,7 @@
 
 mod gateway;
 mod hosts;
+mod monitor;
 mod properties;
 mod settings;
 mod topics;
