@@ -31,7 +31,7 @@ final class GatewayRunner
     public function run(): int
     {
         $start = hrtime(true);
-        $this->sockets->start(true);
+        $this->sockets->start();
         while (!$this->sockets->wait(self::TICK_MS) && $this->stop->reason() === null) {
             $this->sockets->look();
             $this->sockets->beat();

@@ -33,16 +33,12 @@ final class Sockets
     }
 
     /**
-     * Opens the port.
-     *
-     * @param bool $alone nothing else looks after signals: they are taken before anybody is told that it listens
+     * Opens the port. Signals are taken before anybody is told that it listens: one that comes right then drains, too.
      */
-    public function start(bool $alone = false): void
+    public function start(): void
     {
         $address = $this->gateway->start()->address();
-        if ($alone) {
-            $this->gateway->wait(0);
-        }
+        $this->gateway->wait(0);
         $channels = $this->options->wsChannels;
         $this->reporter->event(
             'gateway',

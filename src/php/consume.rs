@@ -97,7 +97,12 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     consumer.put_back_all();
     consumer.begin();
     clock::take_your_time();
-    broker.stop.reset();
+    if signals::Handlers::are_there() {
+        // A gateway has taken the signals: one that came before this began ends it at once.
+        broker.stop.renew();
+    } else {
+        broker.stop.reset();
+    }
     broker.stop_reason.set(None);
     broker.consuming.set(true);
     let outer = transaction::set_aside();

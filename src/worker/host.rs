@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::assignment::Watcher;
+use crate::kafka::consumer::Ahead;
 use crate::message::Scanned;
 
 /// One record of a source.
@@ -55,8 +56,9 @@ pub trait Source {
     /// # Errors
     /// Delivery: what a callback sent was not delivered.
     fn commit_now(&self, bound: Duration) -> Result<()>;
-    /// Commits everything in hand before it is handled; false where Kafka did not take it.
-    fn commit_ahead(&self, bound: Duration) -> bool;
+    /// Commits everything in hand before it is handled. Where there is no answer within `bound`, what is in hand waits for it:
+    /// call it again.
+    fn commit_ahead(&self, bound: Duration) -> Ahead;
     /// Gives up everything in hand: how many records that were, and of which topics.
     fn drop_hand(&self) -> (u64, Vec<String>);
     /// What Kafka refuses for good.

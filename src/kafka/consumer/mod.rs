@@ -5,6 +5,7 @@
 //! for a client whose messages were not given back.
 #![allow(unsafe_code)]
 
+mod ahead;
 pub mod assignment;
 mod commit;
 mod ends;
@@ -19,6 +20,7 @@ mod trouble;
 mod view;
 mod waiting;
 
+pub use ahead::Ahead;
 pub use hand::Record;
 pub use position::Position;
 

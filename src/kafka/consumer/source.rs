@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::assignment::Watcher;
-use super::{Consumer, Record};
+use super::{Ahead, Consumer, Record};
 use crate::error::{Error, Result};
 use crate::worker::{waited_long, Item, Source};
 
@@ -72,7 +72,7 @@ impl Source for Consumer {
         Self::commit_now(self, bound)
     }
 
-    fn commit_ahead(&self, bound: Duration) -> bool {
+    fn commit_ahead(&self, bound: Duration) -> Ahead {
         Self::commit_ahead(self, bound)
     }
 

@@ -143,7 +143,10 @@ impl Consumer {
     /// Polls if it has not for a while, though there is enough to hand over.
     pub fn tend(&self) {
         let now = coarse_ms();
-        if now.saturating_sub(self.polled.get()) < POLL_EVERY_MS {
+        if now.saturating_sub(self.polled.get()) < POLL_EVERY_MS
+            // Nothing joins records whose commit is on its way.
+            || self.state.borrow().ahead.is_some()
+        {
             return;
         }
         self.polled.set(now);
