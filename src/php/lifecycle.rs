@@ -135,7 +135,7 @@ fn watch_the_end() {
     if is_whole_process() {
         metrics.stop();
     }
-    if !metrics.has_worked() {
+    if !metrics.has_worked() || !metrics.looks_again(crate::clock::coarse_ms()) {
         return;
     }
     match state::monitor_config() {
