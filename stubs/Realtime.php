@@ -45,7 +45,8 @@ final class Realtime
      */
     public static function configure(array $config): void
     {
-        // Kept silent on purpose: an application configures itself before a test gets to call fake().
+        // Silent on purpose: an application configures itself before a test gets to call fake().
+        Support\Twin::configure($config);
     }
 
     /**
@@ -110,15 +111,32 @@ final class Realtime
      * What this process has sent so far, over all its brokers.
      *
      * `queued` waits in memory, `spooled` and `spool_bytes` wait on disk, `loop_dropped` counts broadcasts equal to the
-     * record in hand, `clients` are the Kafka clients of this process.
+     * record in hand, `clients` are the Kafka clients of this process; `failures_by_kind` says what `delivery_failures`
+     * were (kind => count), `queue_full` counts messages that were refused.
      *
      * @return array{messages_produced: int, bytes_produced: int, messages_delivered: int, delivery_failures: int,
-     *     queued: int, spooled: int, spool_bytes: int, loop_dropped: int, clients: int, broker_reachable: bool,
-     *     fake: bool, last_error: string|null}
+     *     failures_by_kind: array<string, int>, queue_full: int, queued: int, spooled: int, spool_messages: int,
+     *     spool_bytes: int, loop_dropped: int, clients: int, broker_reachable: bool, fake: bool, last_error: string|null}
      */
     public static function stats(): array
     {
         return Support\Twin::stats();
+    }
+
+    /**
+     * Says something in the log of the extension: the logger of `realtime.logger`, standard error, or PHP's error log.
+     *
+     * Passwords are taken out, `log_level` decides whether it is written, and a line that was said within the last minute is
+     * counted instead of said again.
+     *
+     *  string $level a level of PSR-3: emergency, alert, critical, error, warning, notice, info, debug
+     *  string $message what happened
+     *
+     *  ConfigurationException no such level
+     */
+    public static function log(string $level, string $message): void
+    {
+        Support\Twin::log($level, $message);
     }
 
     /**

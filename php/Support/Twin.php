@@ -13,6 +13,7 @@ use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Tracing\Tracing;
 
 /**
  * Holds the publisher of Realtime::fake() and swap(). Never used while the extension is loaded.
@@ -91,6 +92,24 @@ final class Twin
         return $envelope['id'];
     }
 
+    /**
+     * What Realtime::configure() does without the extension: what traces also works for the outbox.
+     *
+     * @param array<string, mixed> $config
+     */
+    public static function configure(array $config): void
+    {
+        Tracing::use($config['tracing'] ?? null);
+    }
+
+    /**
+     * Realtime::log() without the extension: PHP's error log.
+     */
+    public static function log(string $level, string $message): void
+    {
+        error_log("toporia_realtime.$level: $message");
+    }
+
     /** @return array<string, int|bool|string|null> */
     public static function stats(): array
     {
@@ -99,8 +118,11 @@ final class Twin
             'bytes_produced' => 0,
             'messages_delivered' => 0,
             'delivery_failures' => 0,
+            'failures_by_kind' => [],
+            'queue_full' => 0,
             'queued' => 0,
             'spooled' => 0,
+            'spool_messages' => 0,
             'spool_bytes' => 0,
             'loop_dropped' => 0,
             'clients' => 0,
@@ -125,6 +147,12 @@ final class Twin
             'commits' => 0,
             'commit_failures' => 0,
             'rebalances' => 0,
+            'callbacks' => 0,
+            'callback_seconds' => 0.0,
+            'batches' => 0,
+            'poll_age_ms' => 0,
+            'callback_age_ms' => 0,
+            'commit_age_ms' => 0,
             'lag' => -1,
             'assigned' => [],
             'waiting_for' => [],

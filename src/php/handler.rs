@@ -12,8 +12,7 @@ use super::arguments;
 use super::broker::Broker;
 use super::callback::Callback;
 use super::message::Message;
-use super::{letter, lifecycle, retry, signals, stand_in, zend};
-use crate::clock::coarse_ms;
+use super::{letter, lifecycle, retry, signals, stand_in, tracing, zend};
 use crate::config::Delivery;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Kind, Result};
@@ -239,6 +238,17 @@ impl PhpHandler<'_> {
         Outcome::Gone(Abort::Pending)
     }
 
+    /// Calls a callback, in the trace of its records where there is one.
+    fn call(&self, callback: &Callback, argument: Zval) -> bool {
+        if !tracing::is_on() {
+            return callback.call(&mut [argument]);
+        }
+        let given = argument.shallow_clone();
+        tracing::in_trace(&given, &self.broker.config.consumer_group, || {
+            callback.call(&mut [argument])
+        })
+    }
+
     fn hold(&self, messages: &[Rc<Inner>]) -> InHand {
         match messages {
             // Held all the same: what is sent meanwhile belongs to these records.
@@ -332,7 +342,8 @@ impl Handler<Record> for PhpHandler<'_> {
             return Outcome::Skipped;
         }
         let _held = self.hold(std::slice::from_ref(&message));
-        if callback.call(&mut [super::object(Message::new(Rc::clone(&message)))]) {
+        let object = super::object(Message::new(Rc::clone(&message)));
+        if self.call(callback, object) {
             return Outcome::Handled;
         }
         self.after_failure(&message, item)
@@ -365,7 +376,7 @@ impl Handler<Record> for PhpHandler<'_> {
         let mut argument = Zval::new();
         argument.set_hashtable(list);
         let _held = self.hold(&messages);
-        if callback.call(&mut [argument]) {
+        if self.call(callback, argument) {
             return (items.len(), Outcome::Handled);
         }
         let place = super::exceptions::pending_batch_index().min(items.len() - 1);
@@ -403,9 +414,8 @@ impl Handler<Record> for PhpHandler<'_> {
         letter::bury(self.broker, item, letter)
     }
 
-    fn breathe(&self) -> Result<(), Abort> {
+    fn breathe(&self, now: u64) -> Result<(), Abort> {
         zend::serve_interrupt();
-        let now = coarse_ms();
         let hooks = &self.broker.hooks;
         if hooks
             .breathed
@@ -415,6 +425,7 @@ impl Handler<Record> for PhpHandler<'_> {
             hooks.breathed.set(Some(now));
             signals::dispatch();
             lifecycle::deliver_log();
+            super::metrics::beat(self.broker, now);
             self.tick(now)?;
         }
         if zend::has_exception() {

@@ -7,9 +7,10 @@ use std::sync::Once;
 use std::time::Duration;
 
 use ext_php_rs::types::ZendCallable;
+use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{debug, gc, signals, signatures, state, zend};
+use super::{debug, gc, logging, signals, signatures, state};
 use crate::kafka::embedded;
 use crate::log::Level;
 use crate::{loop_guard, process};
@@ -39,25 +40,9 @@ pub fn forget_broker(broker: &Broker) {
     });
 }
 
-/// Hands waiting lines to PHP's error log. Only on PHP's own thread.
+/// Hands waiting lines to the log of the host. Only on PHP's own thread.
 pub fn deliver_log() {
-    let log = &process::current().log;
-    if log.is_empty() {
-        return;
-    }
-    for line in log.take() {
-        // syslog's severities, as PHP's log expects them.
-        let severity = match line.level {
-            Level::Error => 3,
-            Level::Warning => 4,
-            Level::Notice => 5,
-            Level::Debug => continue,
-        };
-        zend::log(
-            &format!("toporia_realtime.{}: {}", line.level.as_str(), line.text),
-            severity,
-        );
-    }
+    logging::deliver();
 }
 
 /// The thread that started the module.
@@ -74,14 +59,22 @@ pub fn process_begins() {
     FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
 }
 
+/// True for commands, false for what serves requests.
+pub fn is_command_line() -> bool {
+    matches!(
+        ext_php_rs::zend::php_sapi_name().as_deref(),
+        Some("cli" | "phpdbg" | "micro")
+    )
+}
+
 /// True where the end of this request is the end of the process: on the command line, but not in the threads that a ZTS build
 /// may have there.
 fn is_whole_process() -> bool {
-    this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
-        && matches!(
-            ext_php_rs::zend::php_sapi_name().as_deref(),
-            Some("cli" | "phpdbg" | "micro")
-        )
+    this_thread() == FIRST_THREAD.load(Ordering::Relaxed) && is_command_line()
+}
+fn php_version() -> Option<String> {
+    let function = ZendCallable::try_from_name("phpversion").ok()?;
+    function.try_call(vec![]).ok()?.string()
 }
 
 /// `RINIT`.
@@ -93,6 +86,9 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
             signatures::apply();
             gc::install();
             debug::install();
+            if let Some(version) = php_version() {
+                crate::metrics::set_host(&version);
+            }
         });
     });
     0
@@ -101,25 +97,50 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
 /// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in a thread beside the first.
 pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
+        logging::reset();
         loop_guard::forget();
         let brokers = BROKERS.with(|brokers| std::mem::take(&mut *brokers.borrow_mut()));
         for broker in brokers {
             // SAFETY: a broker takes itself off the list when it is dropped.
             unsafe { (*broker).leave() };
         }
+        // First the port: nobody may ask for what is closed below.
+        watch_the_end();
         super::gateway::close_all();
         super::admin::close_all();
         if is_whole_process() {
             close_clients();
+            process::current().metrics.finish();
+            // Before the application's logger is forgotten. A fatal error in it must not leave this half done.
+            drop(try_catch(logging::deliver_last));
             state::forget();
             embedded::stop_all();
         } else {
             flush_request();
+            process::current()
+                .metrics
+                .request_ended(crate::clock::coarse_ms());
+            drop(try_catch(logging::deliver));
         }
         state::forget();
-        deliver_log();
+        logging::deliver_rest(false);
     });
     0
+}
+
+/// Whoever watches this process learns of the end of the request, which on the command line is that of the process.
+fn watch_the_end() {
+    let metrics = &process::current().metrics;
+    if is_whole_process() {
+        metrics.stop();
+    }
+    if !metrics.has_worked() {
+        return;
+    }
+    match state::monitor_config() {
+        Ok(config) => metrics.write_to(&config),
+        Err(error) => process::current().log.say(Level::Warning, error.message()),
+    }
 }
 
 /// The response is on its way before anybody waits for Kafka.
@@ -148,7 +169,8 @@ fn close_clients() {
 pub extern "C" fn process_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         close_clients();
-        deliver_log();
+        process::current().metrics.finish();
+        logging::deliver_rest(true);
         embedded::stop_all();
     });
     0

@@ -7,7 +7,7 @@ use ext_php_rs::types::Zval;
 
 use super::arguments::{self, Trouble};
 use super::state::Sender;
-use super::{json, message, patience, state, zend};
+use super::{json, message, patience, state, tracing, zend};
 use crate::config::Acks;
 use crate::error::{Error, Kind};
 use crate::kafka::producer::delivery::Header;
@@ -63,6 +63,13 @@ fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
 }
 
 fn send(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
+    if tracing::is_on() {
+        return tracing::around(message, false, |message| send_now(sender, message));
+    }
+    send_now(sender, message)
+}
+
+fn send_now(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
     if loop_guard::is_handling() {
         if let Some(producer) = transaction::open_for(&sender.config)? {
             return producer.send(message);
@@ -277,6 +284,7 @@ pub fn publish(
         .filter(|(name, _)| name != headers::HOPS)
         .cloned()
         .collect();
+    let is_forwarded = message.origin.is_some() && !tracing::has_context(&more_headers);
     list.retain(|(name, _)| !more_headers.iter().any(|(newer, _)| newer == name));
     list.extend(more_headers);
     add_hops(sender, &mut list)?;
@@ -296,18 +304,20 @@ pub fn publish(
     } else {
         message.key()
     };
-    send(
-        sender,
-        &Outgoing {
-            id: &id,
-            topic: &topic,
-            partition: None,
-            key: Some(key.or(own_key).unwrap_or(channel.as_bytes())),
-            value: Some(&value),
-            headers: &list,
-            timestamp_ms: 0,
-        },
-    )?;
+    let outgoing = Outgoing {
+        id: &id,
+        topic: &topic,
+        partition: None,
+        key: Some(key.or(own_key).unwrap_or(channel.as_bytes())),
+        value: Some(&value),
+        headers: &list,
+        timestamp_ms: 0,
+    };
+    if is_forwarded && tracing::is_on() {
+        tracing::around(&outgoing, true, |outgoing| send_now(sender, outgoing))?;
+    } else {
+        send(sender, &outgoing)?;
+    }
     Ok(id)
 }
 

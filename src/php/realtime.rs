@@ -12,9 +12,10 @@ use super::arguments::{self, finish, Trouble};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::Beside;
-use super::{binary, contract, json, patience, publish, state, zend};
+use super::{binary, contract, json, logging, patience, publish, state, tracing, zend};
 use crate::error::Error;
 use crate::message::headers;
+use crate::metrics::producers::kind_name;
 use crate::process;
 use crate::record::Message as Inner;
 
@@ -89,6 +90,7 @@ fn broadcast(
             many => publish::broadcast_to_all(sender, many, data, beside),
         }
     })?;
+    logging::deliver_if_waiting();
     Ok(binary(answer.as_bytes()))
 }
 
@@ -205,8 +207,20 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
     )?;
     all.insert("messages_delivered", read(&counters.delivered))?;
     all.insert("delivery_failures", read(&counters.failed))?;
+    let mut kinds = ZendHashTable::new();
+    for (kind, count) in process.metrics.producers.failures() {
+        if count > 0 {
+            kinds.insert(kind_name(kind), number(count))?;
+        }
+    }
+    all.insert("failures_by_kind", kinds)?;
+    all.insert("queue_full", read(&process.metrics.producers.queue_full))?;
     all.insert("queued", number(queued))?;
     all.insert("spooled", read(&counters.spooled))?;
+    all.insert(
+        "spool_messages",
+        number(process.metrics.producers.spooled(process).0),
+    )?;
     all.insert("spool_bytes", number(spool_bytes))?;
     all.insert("loop_dropped", read(&counters.loop_dropped))?;
     all.insert(
@@ -266,9 +280,9 @@ impl Realtime {
     pub fn configure(config: &Zval) -> PhpResult<()> {
         finish(
             arguments::array(config, "Realtime::configure(): Argument #1 ($config)").and_then(
-                |_| {
-                    state::configure(arguments::configuration(config))?;
-                    Ok(())
+                |settings| {
+                    state::configure(arguments::configuration(config), settings.get("logger"))?;
+                    tracing::configure(settings.get("tracing"))
                 },
             ),
         )
@@ -317,6 +331,16 @@ impl Realtime {
     /// Totals of this process.
     pub fn stats() -> PhpResult<Zval> {
         stats().map_err(|error| error.to_string().into())
+    }
+
+    /// Says something in the log of the extension.
+    pub fn log(level: &Zval, message: &Zval) -> PhpResult<()> {
+        let say = || {
+            let level = arguments::text(level, "Realtime::log(): Argument #1 ($level)")?;
+            let message = arguments::bytes(message, "Realtime::log(): Argument #2 ($message)")?;
+            logging::say(&level, &String::from_utf8_lossy(&message))
+        };
+        finish(say())
     }
 
     /// Nothing is sent any more; the fake remembers it and can be asked.

@@ -55,8 +55,20 @@ return [
     // Workers look at this file for realtime:restart.
     'restart_file' => storage_path('framework/realtime.restart'),
 
-    // The log channel (config/logging.php) for failed messages and dead letters; null: the default one. false: none.
+    // Who watches: Prometheus, a probe, the node exporter (docs/monitoring.md). host:port, files and directories.
+    'metrics' => env('REALTIME_METRICS'),
+    'metrics_textfile' => env('REALTIME_METRICS_TEXTFILE'),
+    'heartbeat_file' => env('REALTIME_HEARTBEAT_FILE'),
+    'liveness_timeout_ms' => env('REALTIME_LIVENESS_TIMEOUT_MS', 60000),
+
+    // The log channel (config/logging.php) for failed messages, dead letters and what the extension itself has to say; null:
+    // the default one. false: none.
     'log' => env('REALTIME_LOG_CHANNEL'),
+    // The least serious level of the extension's own lines in it; null: everything but debug.
+    'log_level' => env('REALTIME_LOG_LEVEL'),
+
+    // null: OpenTelemetry where it is set up; false: off; or the name of a class (docs/tracing.md).
+    'tracing' => null,
 
     // kafka:send and kafka:consume: a topic as it is, without channels and envelopes.
     'raw' => [
