@@ -13,6 +13,7 @@ use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Testing\RealtimeFake;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
@@ -86,7 +87,9 @@ final class Twin
             $channels
         );
         foreach ($messages as $i => $message) {
-            $publisher->publish($channels[$i], $message, $key, $headers);
+            if (!$publisher instanceof RealtimeFake || !$publisher->repeats($channels[$i], $message)) {
+                $publisher->publish($channels[$i], $message, $key, $headers);
+            }
         }
 
         return $envelope['id'];
@@ -108,6 +111,18 @@ final class Twin
     public static function log(string $level, string $message): void
     {
         error_log("toporia_realtime.$level: $message");
+    }
+
+    /**
+     * Broker::repeats() on the fake.
+     *
+     * @throws ExtensionMissingException nothing stands in for the extension
+     */
+    public static function repeats(string $channel, Message $message): bool
+    {
+        $publisher = self::publisher('Broker::repeats()');
+
+        return $publisher instanceof RealtimeFake && $publisher->repeats($channel, $message);
     }
 
     /** @return array<string, int|bool|string|null> */

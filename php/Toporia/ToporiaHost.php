@@ -66,13 +66,7 @@ final class ToporiaHost implements Examinable, Host
 
     public function config(): array
     {
-        $config = $this->realtime();
-        $own = $config['middleware'] ?? [];
-        if (is_array($own)) {
-            $config['middleware'] = [InHandMiddleware::class, ...array_values($own)];
-        }
-
-        return $config;
+        return $this->realtime();
     }
 
     /**

@@ -45,6 +45,14 @@ pub fn deliver_log() {
     logging::deliver();
 }
 
+/// True for commands, false for what serves requests.
+pub fn is_command_line() -> bool {
+    matches!(
+        ext_php_rs::zend::php_sapi_name().as_deref(),
+        Some("cli" | "phpdbg" | "micro")
+    )
+}
+
 /// The thread that started the module.
 static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
 
@@ -59,19 +67,12 @@ pub fn process_begins() {
     FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
 }
 
-/// True for commands, false for what serves requests.
-pub fn is_command_line() -> bool {
-    matches!(
-        ext_php_rs::zend::php_sapi_name().as_deref(),
-        Some("cli" | "phpdbg" | "micro")
-    )
-}
-
 /// True where the end of this request is the end of the process: on the command line, but not in the threads that a ZTS build
 /// may have there.
 fn is_whole_process() -> bool {
-    this_thread() == FIRST_THREAD.load(Ordering::Relaxed) && is_command_line()
+    is_command_line() && this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
 }
+
 fn php_version() -> Option<String> {
     let function = ZendCallable::try_from_name("phpversion").ok()?;
     function.try_call(vec![]).ok()?.string()

@@ -22,6 +22,7 @@ const SIGNATURES: &[&str] = &[
     "Realtime::restore(): void",
     "Broker::__construct(array $config = [])",
     "Broker::publish(string $channel, Toporia\\Realtime\\Message $message, ?string $key = null, array $headers = []): string",
+    "Broker::repeats(string $channel, Toporia\\Realtime\\Message $message): bool",
     "Broker::publishBatch(array $messages, int $flushTimeoutMs = 10000): array",
     "Broker::send(string $topic, mixed $value, ?string $key = null, array $headers = [], ?int $partition = null): string",
     "Broker::subscribe(string $channel, ?callable $callback = null): static",
