@@ -21,6 +21,7 @@ final class CommandList
         return [
             new ConsumeCommand($host),
             new DevCommand(),
+            new DoctorCommand($host),
             new OutboxRelayCommand($host),
             new OutboxTableCommand($host),
             new DlqListCommand($host),
@@ -31,8 +32,14 @@ final class CommandList
             new GatewayConnectionsCommand(),
             new GatewayKickCommand(),
             new GatewayUnsubscribeCommand(),
+            new LagCommand($host),
             new PublishCommand(),
             new RestartCommand($host),
+            new TopicsListCommand($host, true),
+            new TopicsListCommand($host),
+            new TopicsCompareCommand($host),
+            new TopicsCreateCommand($host),
+            new TopicsDescribeCommand($host),
         ];
     }
 }

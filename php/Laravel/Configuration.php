@@ -48,7 +48,7 @@ final class Configuration
      */
     public static function applyOrThrow(array $config): void
     {
-        $settings = array_diff_key($config, array_flip(self::OWN));
+        $settings = self::native($config);
         foreach (['logger', 'tracing'] as $key) {
             // A cached configuration has no objects in it: classes are named there.
             if (is_string($settings[$key] ?? null) && class_exists($settings[$key])) {
@@ -69,5 +69,17 @@ final class Configuration
     private static function log(string $level, string $text, array $context): void
     {
         Container::getInstance()->make(Log::class)->write($level, $text, $context);
+    }
+
+    /**
+     * What of it is for the extension.
+     *
+     * @param array<string, mixed> $config
+     *
+     * @return array<string, mixed>
+     */
+    public static function native(array $config): array
+    {
+        return array_diff_key($config, array_flip(self::OWN));
     }
 }

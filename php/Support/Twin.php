@@ -13,6 +13,7 @@ use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Testing\RealtimeFake;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
@@ -86,7 +87,9 @@ final class Twin
             $channels
         );
         foreach ($messages as $i => $message) {
-            $publisher->publish($channels[$i], $message, $key, $headers);
+            if (!$publisher instanceof RealtimeFake || !$publisher->repeats($channels[$i], $message)) {
+                $publisher->publish($channels[$i], $message, $key, $headers);
+            }
         }
 
         return $envelope['id'];
@@ -110,6 +113,18 @@ final class Twin
         error_log("toporia_realtime.$level: $message");
     }
 
+    /**
+     * Broker::repeats() on the fake.
+     *
+     * @throws ExtensionMissingException nothing stands in for the extension
+     */
+    public static function repeats(string $channel, Message $message): bool
+    {
+        $publisher = self::publisher('Broker::repeats()');
+
+        return $publisher instanceof RealtimeFake && $publisher->repeats($channel, $message);
+    }
+
     /** @return array<string, int|bool|string|null> */
     public static function stats(): array
     {
@@ -118,8 +133,11 @@ final class Twin
             'bytes_produced' => 0,
             'messages_delivered' => 0,
             'delivery_failures' => 0,
+            'failures_by_kind' => [],
+            'queue_full' => 0,
             'queued' => 0,
             'spooled' => 0,
+            'spool_messages' => 0,
             'spool_bytes' => 0,
             'loop_dropped' => 0,
             'clients' => 0,
@@ -144,6 +162,12 @@ final class Twin
             'commits' => 0,
             'commit_failures' => 0,
             'rebalances' => 0,
+            'callbacks' => 0,
+            'callback_seconds' => 0.0,
+            'batches' => 0,
+            'poll_age_ms' => 0,
+            'callback_age_ms' => 0,
+            'commit_age_ms' => 0,
             'lag' => -1,
             'assigned' => [],
             'waiting_for' => [],

@@ -40,7 +40,14 @@ final class RealtimeServiceProvider extends ServiceProvider
     public function boot($container): void
     {
         $host = ToporiaHost::use(new ToporiaHost($container));
-        self::configure($host->realtime(), $host->logger());
+        try {
+            self::configure($host->realtime(), $host->logger());
+        } catch (ConfigurationException $e) {
+            // The doctor says what is wrong with it, and what else.
+            if (($_SERVER['argv'][1] ?? null) !== 'realtime:doctor') {
+                throw $e;
+            }
+        }
         // After the application's own helpers, so that nothing of the framework's is taken away.
         require_once __DIR__ . '/helpers.php';
         if (in_array(PHP_SAPI, ['cli', 'phpdbg'], true)) {

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 use Toporia\Realtime\Gateway;
+use Toporia\Realtime\Metrics;
 
 /**
  * The gateway itself runs on its own threads; this only speaks about it.
@@ -32,16 +33,12 @@ final class Sockets
     }
 
     /**
-     * Opens the port.
-     *
-     * @param bool $alone nothing else looks after signals: they are taken before anybody is told that it listens
+     * Opens the port. Signals are taken before anybody is told that it listens: one that comes right then drains, too.
      */
-    public function start(bool $alone = false): void
+    public function start(): void
     {
         $address = $this->gateway->start()->address();
-        if ($alone) {
-            $this->gateway->wait(0);
-        }
+        $this->gateway->wait(0);
         $channels = $this->options->wsChannels;
         $this->reporter->event(
             'gateway',
@@ -82,6 +79,14 @@ final class Sockets
         );
         $this->said = $now;
         $this->delivered = $delivered;
+    }
+
+    /**
+     * Tells whoever watches the process that its loop comes round; the service has started once the gateway is ready.
+     */
+    public function beat(): void
+    {
+        Metrics::beat($this->ready ? 'the gateway is ready' : 'the gateway is not ready', (bool) $this->ready);
     }
 
     /**

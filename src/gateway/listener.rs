@@ -7,23 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{watch, Semaphore};
+use tokio::sync::watch;
 
 use super::connection::{refuse, serve, Socket};
+use super::doorstep::{Doorstep, Turn};
 use super::http::proxy::{self, Network};
 use super::http::request::{self, Bad, Request};
 use super::http::respond::{respond, Response};
 use super::http::{api, handshake, ops};
 use super::hub::Hub;
-use super::places::{take, take_for, Place, Table};
+use super::places::{take, take_anyway, take_for, Place, Table};
 use super::protocol::{Close, SocketId};
 use super::sys;
 use crate::log::Level;
 
-/// Handshakes and requests at the same time; more wait in the kernel's queue.
-const HANDSHAKES: usize = 1024;
-/// Of these from one address that counts.
-const HANDSHAKES_PER_ADDRESS: u32 = 64;
+/// Connections that have not said yet what they want: so many, and at most this part of all descriptors.
+const UNDECIDED: usize = 4096;
+const UNDECIDED_PART: usize = 4;
+/// Of these from one address that counts, where the settings do not allow it more connections.
+const UNDECIDED_OF_ADDRESS: usize = 64;
+/// From this part of the places on, in eighths, it is worth a word that descriptors bound them.
+const NEARLY_FULL: usize = 7;
 
 /// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,7 @@ pub enum Role {
     Sockets,
     /// The HTTP API only.
     Api,
-    /// `/metrics` and `/ready`.
+    /// `/metrics`, `/live` and `/ready`.
     Operations,
 }
 
@@ -49,8 +53,7 @@ pub struct Doors {
     tcp: Arc<AtomicUsize>,
     sockets: Arc<AtomicUsize>,
     addresses: Arc<Table>,
-    handshakes: Arc<Table>,
-    slots: Arc<Semaphore>,
+    doorstep: Arc<Doorstep>,
 }
 
 /// A connection's id, and its places in all and for its address.
@@ -77,8 +80,10 @@ impl Doors {
             tcp: Arc::default(),
             sockets: Arc::default(),
             addresses: Arc::default(),
-            handshakes: Arc::default(),
-            slots: Arc::new(Semaphore::new(HANDSHAKES)),
+            doorstep: Doorstep::new(
+                UNDECIDED.min(spare / UNDECIDED_PART),
+                UNDECIDED_OF_ADDRESS.max(settings.max_connections_per_address),
+            ),
             hub,
         })
     }
@@ -97,9 +102,6 @@ impl Doors {
         mut stop: watch::Receiver<bool>,
     ) {
         loop {
-            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
-                return;
-            };
             let accepted = tokio::select! {
                 biased;
                 accepted = listener.accept() => accepted,
@@ -108,18 +110,24 @@ impl Doors {
             match accepted {
                 Ok((stream, peer)) => {
                     let doors = Arc::clone(&self);
-                    let Some(place) = take(&self.tcp, self.descriptors) else {
+                    let Some(place) = self.place() else {
                         self.hub.counters().descriptors_short.add_one();
                         continue;
                     };
-                    tokio::spawn(async move {
-                        let _slot = slot;
-                        doors.receive(stream, peer, role, place).await;
-                    });
+                    tokio::spawn(doors.receive(stream, peer, role, place));
                 }
                 Err(e) => self.cannot_accept(&e).await,
             }
         }
+    }
+
+    /// A descriptor for one more connection; where they are out, somebody who has not decided has to go for it.
+    fn place(&self) -> Option<Place> {
+        take(&self.tcp, self.descriptors).or_else(|| {
+            self.doorstep
+                .send_one_away()
+                .then(|| take_anyway(&self.tcp))
+        })
     }
 
     async fn cannot_accept(&self, error: &io::Error) {
@@ -150,42 +158,66 @@ impl Doors {
     ) {
         let peer = peer.ip().to_canonical();
         let is_ours = peer.is_loopback() || self.trusted.iter().any(|n| n.contains(peer));
-        let _handshake = if is_ours {
-            None
-        } else {
-            match take_for(&self.handshakes, peer, HANDSHAKES_PER_ADDRESS) {
-                None => return,
-                place => place,
-            }
-        };
+        let mut turn = self.doorstep.enter((!is_ours).then_some(peer));
         let _ = stream.set_nodelay(true);
         let settings = Arc::clone(self.hub.settings());
         sys::bound_send_buffer(&stream, settings.send_buffer);
         let end = request::deadline(settings.handshake_timeout);
-        let mut request = match request::read_head(&mut stream, settings.max_header, end).await {
+        let head = request::read_head(&mut stream, settings.max_header, end);
+        let mut request = match turn.wait(head).await.unwrap_or(Err(Bad::Crowded)) {
             Ok(request) => request,
             Err(bad) => return self.bad(&mut stream, bad).await,
         };
         if request.is_upgrade() && matches!(role, Role::Everything | Role::Sockets) {
+            drop(turn);
             return self.upgrade(stream, peer, request, place).await;
         }
-        let body = match request::read_body(&mut stream, &mut request, settings.max_body, end).await
+        match self
+            .answer(&mut stream, role, &mut request, turn, end)
+            .await
         {
-            Ok(body) => body,
-            Err(bad) => return self.bad(&mut stream, bad).await,
-        };
-        let response = match (role, request.path.as_str()) {
-            (Role::Operations, path) => ops::answer(&self.hub, &request.method, path),
-            (_, "/up") if request.method == "GET" => Response::text(200, "OK\n"),
+            Ok(response) => respond(&mut stream, &response).await,
+            Err(bad) => self.bad(&mut stream, bad).await,
+        }
+    }
+
+    /// Whatever is no handshake.
+    async fn answer(
+        &self,
+        stream: &mut TcpStream,
+        role: Role,
+        request: &mut Request,
+        mut turn: Turn,
+        end: tokio::time::Instant,
+    ) -> Result<Response, Bad> {
+        if request.length > self.hub.settings().max_body {
+            return Err(Bad::Status(413, "The body of the request is too large."));
+        }
+        match (role, request.path.as_str()) {
+            (Role::Operations, path) => Ok(ops::answer(
+                &self.hub,
+                &request.method,
+                path,
+                request.field("accept"),
+            )),
+            (_, "/up") if request.method == "GET" => Ok(Response::text(200, "OK\n")),
+            (_, "/up") if request.method == "HEAD" => Ok(Response::text(200, "")),
             (Role::Everything | Role::Api, path) if api::is_route(path) => {
-                api::answer(&self.hub, &request, &body).await
+                // Who asks is known before the body is read: nobody else's is kept.
+                let signed = match api::enter(&self.hub, request) {
+                    Ok(signed) => signed,
+                    Err(response) => return Ok(response),
+                };
+                let body = turn.wait(request::read_body(stream, request, end)).await;
+                let body = body.unwrap_or(Err(Bad::Crowded))?;
+                drop(turn);
+                Ok(api::answer(&self.hub, request, &signed, &body).await)
             }
             (_, path) if path.starts_with("/app/") => {
-                Response::text(426, "This is a WebSocket's address.\n")
+                Ok(Response::text(426, "This is a WebSocket's address.\n"))
             }
-            _ => Response::text(404, "Nothing here.\n"),
-        };
-        respond(&mut stream, &response).await;
+            _ => Ok(Response::text(404, "Nothing here.\n")),
+        }
     }
 
     async fn bad(&self, stream: &mut TcpStream, bad: Bad) {
@@ -198,6 +230,7 @@ impl Doors {
                 self.hub.counters().handshake_timeouts.add_one();
                 respond(stream, &Response::text(408, "The request took too long.\n")).await;
             }
+            Bad::Crowded => self.hub.counters().handshake_timeouts.add_one(),
             Bad::Gone => {}
         }
     }
@@ -257,6 +290,7 @@ impl Doors {
         })?;
         let in_all =
             take(&self.sockets, self.most).ok_or((Close::OverCapacity, "Too many connections"))?;
+        self.warn_of_descriptors();
         let of_address = if client.counts {
             let most = u32::try_from(settings.max_connections_per_address).unwrap_or(u32::MAX);
             let place = take_for(&self.addresses, client.address, most);
@@ -270,6 +304,21 @@ impl Doors {
         let id =
             SocketId::random().map_err(|_| (Close::OverCapacity, "No randomness for an id"))?;
         Ok((id, (in_all, of_address)))
+    }
+
+    /// Fewer descriptors than connections are allowed: said when it begins to matter, not at every start.
+    fn warn_of_descriptors(&self) {
+        let wanted = self.hub.settings().max_connections;
+        let taken = self.sockets.load(std::sync::atomic::Ordering::Relaxed);
+        if self.most < wanted && taken >= self.most / 8 * NEARLY_FULL {
+            crate::process::current().log.say_once(
+                Level::Warning,
+                &format!(
+                    "{taken} connections are open, and the gateway takes {} of the {wanted} allowed (max_connections): the process may open too few files. Raise LimitNOFILE, or the hard limit of ulimit -n.",
+                    self.most
+                ),
+            );
+        }
     }
 }
 

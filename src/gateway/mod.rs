@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Gateway       starts and stops all of it
-//! listener      accepts, within limits ── http        requests: handshake, HTTP API, /up, /metrics
+//! listener      accepts, within limits (doorstep, places) ── http        requests: handshake, HTTP API, /up, /metrics
 //!  └ connection     one task a socket: frames in, queue out, liveness
 //!     └ hub             channels and who listens; presence; caches
 //!        ├ protocol         names, frames, signatures, close codes: no sockets
@@ -19,10 +19,12 @@ pub mod client;
 pub mod cluster;
 pub mod connection;
 pub mod counters;
+mod doorstep;
 pub mod feed;
 pub mod http;
 pub mod hub;
 pub mod listener;
+mod neighbours;
 mod places;
 mod ports;
 pub mod presence;

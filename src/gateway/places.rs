@@ -33,6 +33,15 @@ pub(super) fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
     })))
 }
 
+/// A place, however many are taken.
+pub(super) fn take_anyway(count: &Arc<AtomicUsize>) -> Place {
+    count.fetch_add(1, Ordering::Relaxed);
+    let count = Arc::clone(count);
+    Place(Box::new(move || {
+        count.fetch_sub(1, Ordering::Relaxed);
+    }))
+}
+
 /// A place, unless `most` are taken.
 pub(super) fn take_for(table: &Arc<Table>, address: IpAddr, most: u32) -> Option<Place> {
     let key = proxy::bucket(address);

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::broadcast::Broadcast;
 use super::counters::Counters;
 use super::hub::Hub;
-use super::listener::{say, Doors};
+use super::listener::Doors;
 use super::ports::{check_addresses, ports, warn};
 use super::protocol::{frame, is_reserved_event, Close, SocketId};
 use super::question::{Answer, Question};
@@ -22,7 +22,6 @@ use super::seam::{Alone, Cluster, Forgetful, History};
 use super::settings::Settings;
 use super::sys;
 use crate::error::{Error, Result};
-use crate::log::Level;
 
 /// How long an answer of all gateways may take.
 const ASK: Duration = Duration::from_secs(5);
@@ -113,16 +112,6 @@ impl Gateway {
         let parts = parts(&hub, runtime.handle())?;
         hub.attach(parts.cluster, parts.history);
         let doors = Doors::new(Arc::clone(&hub), descriptors);
-        if doors.most() < hub.settings().max_connections {
-            say(
-                Level::Warning,
-                &format!(
-                    "The process may open {descriptors} files, so the gateway takes {} connections instead of {}. Raise LimitNOFILE (or ulimit -n).",
-                    doors.most(),
-                    hub.settings().max_connections
-                ),
-            );
-        }
         let address = bound
             .first()
             .map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |p| p.2);
@@ -133,6 +122,7 @@ impl Gateway {
                 runtime.spawn(Arc::clone(&doors).accept(listener, role, stop.subscribe()))
             })
             .collect();
+        crate::process::current().metrics.gateways.join(&hub);
         Ok(Self {
             hub,
             address,
@@ -257,6 +247,7 @@ impl Gateway {
             return;
         };
         let end = Instant::now() + drain;
+        crate::process::current().metrics.gateways.leave(&self.hub);
         // First the port: whoever comes back at once has to meet the successor.
         let _ = running.stop.send(true);
         if let Some(cluster) = self.hub.cluster() {

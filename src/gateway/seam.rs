@@ -42,7 +42,7 @@ pub trait Cluster: Send + Sync {
     fn client_event(&self, channel: &str, event: &str, data: &RawValue, user_id: Option<&str>);
     /// True once every gateway heard from has told its members.
     fn presence_ready(&self) -> watch::Receiver<bool>;
-    /// Sends events of the HTTP API to all gateways; an error in words where that failed.
+    /// Sends events of the HTTP API to all gateways. Ready once Kafka has acknowledged them; an error in words where it did not.
     fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<(), String>>;
     /// Asks all gateways; what does not answer in time is left out.
     fn ask(&self, question: Question) -> BoxFuture<Answer>;

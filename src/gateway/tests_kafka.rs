@@ -7,23 +7,11 @@ use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::settings::Settings;
 use super::wiring::Kafka;
-use crate::config::{BrokerConfig, Environment, Layers, Value};
+use crate::config::{testing, BrokerConfig, Value};
 use crate::kafka::embedded;
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::message::{write_end, write_event};
-
-struct Bare;
-
-impl Environment for Bare {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn ini(&self, _: &str) -> Option<String> {
-        None
-    }
-}
 
 /// The embedded broker, and a real Kafka where there is one.
 pub(crate) fn brokers() -> Vec<String> {
@@ -43,16 +31,11 @@ pub(crate) fn unique(name: &str) -> String {
 }
 
 pub(crate) fn config(brokers: &str, prefix: &str) -> Arc<BrokerConfig> {
-    let map = Value::Map(vec![
-        ("brokers".to_owned(), Value::from(brokers)),
-        ("topic_prefix".to_owned(), Value::from(prefix)),
-    ]);
-    let layers = Layers {
-        constructor: Some(&map),
-        configured: None,
-        env: &Bare,
-    };
-    let mut config = BrokerConfig::resolve(None, &layers).expect("a valid configuration");
+    let settings = [
+        ("brokers", Value::from(brokers)),
+        ("topic_prefix", Value::from(prefix)),
+    ];
+    let mut config = BrokerConfig::clone(&testing::config(&settings));
     config.producer_overrides.set("linger.ms", "0");
     Arc::new(config)
 }

@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::{Gateway, Parts};
 use crate::config::BrokerConfig;
 use crate::error::Result;
+use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::process;
 
@@ -44,10 +45,14 @@ impl Sink for Outlet {
         if let Some(ring) = &self.ring {
             ring.push(broadcast, timestamp_ms);
         }
+        let Some(hub) = self.hub.upgrade() else {
+            return;
+        };
         if live {
-            if let Some(hub) = self.hub.upgrade() {
-                hub.deliver(broadcast);
-            }
+            hub.deliver(broadcast);
+        } else {
+            let age = unix_ms().saturating_sub(u64::try_from(timestamp_ms).unwrap_or(0));
+            hub.remember(broadcast, Duration::from_millis(age));
         }
     }
 

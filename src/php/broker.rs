@@ -15,19 +15,22 @@ use super::consume::{self, Hooks, Redelivery};
 use super::message::Message;
 use super::state::{self, Sender};
 use super::{
-    batch, binary, contract, json, logging, position, publish, report, retry, stand_in, zend,
+    batch, binary, contract, json, logging, metrics, position, publish, report, retry, stand_in,
+    zend,
 };
 use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::transaction::Transaction;
+use crate::metrics::consumers::Series;
 use crate::process;
 use crate::worker::{Limits, StopSignal, Tally};
 
-/// The methods below in their order: the interfaces are made of them.
+/// The methods below in their order: the interfaces are made of some of them.
 pub const METHODS: &[&str] = &[
     "publish",
+    "repeats",
     "publishBatch",
     "send",
     "subscribe",
@@ -66,7 +69,10 @@ pub struct Broker {
     pub(super) consumer: RefCell<Option<Rc<Consumer>>>,
     pub(super) hooks: Hooks,
     pub(super) stop: StopSignal,
-    pub(super) tally: Tally,
+    pub(super) tally: Arc<Tally>,
+    /// What the process knows of its consumer, and when it is told next, in ms.
+    pub(super) series: RefCell<Option<Arc<Series>>>,
+    pub(super) told: Cell<u64>,
     pub(super) redelivery: RefCell<Redelivery>,
     pub(super) strategy: RefCell<Option<Zval>>,
     pub(super) transaction: RefCell<Option<Rc<Transaction>>>,
@@ -88,7 +94,9 @@ impl Broker {
             consumer: RefCell::default(),
             hooks: Hooks::default(),
             stop: StopSignal::default(),
-            tally: Tally::default(),
+            tally: Arc::default(),
+            series: RefCell::default(),
+            told: Cell::new(0),
             redelivery: RefCell::default(),
             strategy: RefCell::default(),
             transaction: RefCell::default(),
@@ -198,6 +206,8 @@ impl Broker {
         if let Some(consumer) = known {
             if consumer.is_inherited() {
                 // The parent's: its threads are not here, so it is neither used nor ended.
+                self.tally.reset();
+                self.series.borrow_mut().take();
                 std::mem::forget(self.consumer.borrow_mut().take());
                 std::mem::forget(consumer);
             } else {
@@ -210,6 +220,7 @@ impl Broker {
             .has_patterns(&self.config.topics);
         let consumer = Rc::new(Consumer::start(&self.config, patterns, sees_ends)?);
         *self.consumer.borrow_mut() = Some(Rc::clone(&consumer));
+        metrics::join(self, &consumer);
         self.resubscribe()?;
         Ok(consumer)
     }
@@ -228,6 +239,7 @@ impl Broker {
                     .log
                     .say(crate::log::Level::Error, error.message());
             }
+            metrics::leave(self);
             consumer.close();
         }
         let transaction = self.transaction.borrow_mut().take();
@@ -333,6 +345,24 @@ impl Broker {
         let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
         logging::deliver_if_waiting();
         sent
+    }
+
+    /// Whether a callback is running that was given a message of the same channel, event and data.
+    pub fn repeats(&self, channel: &Zval, message: &Message) -> PhpResult<bool> {
+        if let Some(fake) = stand_in::fake() {
+            let message = super::object(Message::new(Rc::clone(&message.inner)));
+            return stand_in::call(&fake, "repeats", &[Some(channel), Some(&message)])
+                .map(|answer| answer.is_true());
+        }
+        let ask = || {
+            let channel = arguments::text(channel, "Broker::repeats(): Argument #1 ($channel)")?;
+            Ok(publish::repeats_message(
+                &self.config,
+                &channel,
+                &message.inner,
+            ))
+        };
+        finish(ask().map(Some)).map(|answer| answer.unwrap_or(false))
     }
 
     /// Sends many messages and waits for their acknowledgement.

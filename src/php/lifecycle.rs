@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use ext_php_rs::zend::try_catch;
 use super::broker::Broker;
 use super::{debug, gc, logging, signals, signatures, state};
 use crate::kafka::embedded;
+use crate::log::Level;
 use crate::{loop_guard, process};
 
 thread_local! {
@@ -51,6 +53,31 @@ pub fn is_command_line() -> bool {
     )
 }
 
+/// The thread that started the module.
+static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// `pthread_self()`: unlike the system's number of a thread it is the same in a forked child.
+fn this_thread() -> usize {
+    // SAFETY: asks for the caller's own handle, an integer with glibc.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// `MINIT`.
+pub fn process_begins() {
+    FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
+}
+
+/// True where the end of this request is the end of the process: on the command line, but not in the threads that a ZTS build
+/// may have there.
+fn is_whole_process() -> bool {
+    is_command_line() && this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
+}
+
+fn php_version() -> Option<String> {
+    let function = ZendCallable::try_from_name("phpversion").ok()?;
+    function.try_call(vec![]).ok()?.string()
+}
+
 /// `RINIT`.
 pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
     static FIRST: Once = Once::new();
@@ -60,12 +87,15 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
             signatures::apply();
             gc::install();
             debug::install();
+            if let Some(version) = php_version() {
+                crate::metrics::set_host(&version);
+            }
         });
     });
     0
 }
 
-/// `RSHUTDOWN`. On the command line the end of the request is the end of the process.
+/// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in a thread beside the first.
 pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         logging::reset();
@@ -75,22 +105,43 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
             // SAFETY: a broker takes itself off the list when it is dropped.
             unsafe { (*broker).leave() };
         }
+        // First the port: nobody may ask for what is closed below.
+        watch_the_end();
         super::gateway::close_all();
         super::admin::close_all();
-        if is_command_line() {
+        if is_whole_process() {
             close_clients();
+            process::current().metrics.finish();
             // Before the application's logger is forgotten. A fatal error in it must not leave this half done.
             drop(try_catch(logging::deliver_last));
             state::forget();
             embedded::stop_all();
         } else {
             flush_request();
+            process::current()
+                .metrics
+                .request_ended(crate::clock::coarse_ms());
             drop(try_catch(logging::deliver));
         }
         state::forget();
         logging::deliver_rest(false);
     });
     0
+}
+
+/// Whoever watches this process learns of the end of the request, which on the command line is that of the process.
+fn watch_the_end() {
+    let metrics = &process::current().metrics;
+    if is_whole_process() {
+        metrics.stop();
+    }
+    if !metrics.has_worked() {
+        return;
+    }
+    match state::monitor_config() {
+        Ok(config) => metrics.write_to(&config),
+        Err(error) => process::current().log.say(Level::Warning, error.message()),
+    }
 }
 
 /// The response is on its way before anybody waits for Kafka.
@@ -119,6 +170,7 @@ fn close_clients() {
 pub extern "C" fn process_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         close_clients();
+        process::current().metrics.finish();
         logging::deliver_rest(true);
         embedded::stop_all();
     });

@@ -1,7 +1,7 @@
 //! The binding: registers the classes and converts between PHP and the core. The only place that knows PHP.
 //!
 //! ```text
-//! realtime broker message embedded admin gateway    one file (or folder) for each class
+//! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
 //! publish batch consume handler retry letter position report    what the methods of Broker and Realtime do
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
@@ -30,6 +30,7 @@ mod letter;
 mod lifecycle;
 mod logging;
 mod message;
+mod metrics;
 mod patience;
 mod position;
 mod publish;
@@ -55,7 +56,7 @@ use ext_php_rs::{info_table_end, info_table_row, info_table_start};
 use crate::kafka::native;
 
 /// Defaults of an installation; an application's own configuration comes before them.
-static INI: IniEntryDefs<9> = IniEntryDefs::new([
+static INI: IniEntryDefs<12> = IniEntryDefs::new([
     IniEntryDef::new(c"toporia_realtime.brokers", c"", IniEntryPermission::All),
     IniEntryDef::new(
         c"toporia_realtime.topic_prefix",
@@ -84,6 +85,17 @@ static INI: IniEntryDefs<9> = IniEntryDefs::new([
         c"",
         IniEntryPermission::All,
     ),
+    IniEntryDef::new(c"toporia_realtime.metrics", c"", IniEntryPermission::All),
+    IniEntryDef::new(
+        c"toporia_realtime.metrics_textfile",
+        c"",
+        IniEntryPermission::All,
+    ),
+    IniEntryDef::new(
+        c"toporia_realtime.heartbeat_file",
+        c"",
+        IniEntryPermission::All,
+    ),
     IniEntryDef::end(),
 ]);
 
@@ -109,6 +121,7 @@ fn give(object: ZBox<ZendObject>) -> Zval {
 extern "C" fn startup(_kind: i32, number: i32) -> i32 {
     IniEntryDef::register(INI.as_slice(), number);
     crate::process::install_fork_handler();
+    lifecycle::process_begins();
     match exceptions::register()
         .and_then(|()| contract::register())
         .and_then(|()| retry::register())
@@ -179,6 +192,7 @@ pub fn get_module(module: ModuleBuilder) -> ModuleBuilder {
         .class::<embedded::EmbeddedBroker>()
         .class::<admin::Admin>()
         .class::<gateway::Gateway>()
+        .class::<metrics::Metrics>()
         .request_startup_function(lifecycle::request_begins)
         .request_shutdown_function(lifecycle::request_ends)
         .shutdown_function(lifecycle::process_ends)

@@ -8,7 +8,7 @@ use ext_php_rs::types::Zval;
 use super::arguments::{self, Trouble};
 use super::state::Sender;
 use super::{json, message, patience, state, tracing, zend};
-use crate::config::Acks;
+use crate::config::{Acks, BrokerConfig};
 use crate::error::{Error, Kind};
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::Outgoing;
@@ -244,6 +244,14 @@ fn repeats(
         return None;
     }
     loop_guard::repeats(channel, event, data_json)
+}
+
+/// Whether the record in hand says what this message would on that channel; for those who publish it themselves.
+pub fn repeats_message(config: &BrokerConfig, channel: &str, message: &Message) -> bool {
+    config.loop_guard
+        && message
+            .event()
+            .is_some_and(|event| loop_guard::repeats(channel, event, message.data_json()).is_some())
 }
 
 fn send_envelope(

@@ -12,9 +12,10 @@ use super::arguments::{self, finish, Trouble};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::Beside;
-use super::{binary, contract, json, logging, patience, publish, state, tracing, zend};
+use super::{binary, contract, json, logging, patience, publish, stand_in, state, tracing, zend};
 use crate::error::Error;
 use crate::message::headers;
+use crate::metrics::producers::kind_name;
 use crate::process;
 use crate::record::Message as Inner;
 
@@ -115,9 +116,17 @@ fn broadcast_elsewhere(
             has_data.then_some(bytes.as_slice()),
         ))
     })?;
+    let is_fake = stand_in::is_fake(&publisher);
     for channel in channels {
         let inner = Inner::from_envelope(&first.bytes_for(channel))?;
         let message = super::object(Message::new(inner));
+        if is_fake {
+            let name = binary(channel.as_bytes());
+            let same = state::call_publisher(&publisher, "repeats", vec![&name, &message])?;
+            if same.is_true() {
+                continue;
+            }
+        }
         let mut table = ZendHashTable::new();
         for (name, value) in list {
             let value = value.as_deref().map_or_else(Zval::null, binary);
@@ -163,19 +172,13 @@ fn make(class: &str, argument: Option<&Zval>) -> Result<Zval, Trouble> {
 }
 
 fn fake(fake: Option<&Zval>) -> Result<Zval, Trouble> {
-    const CLASS: &str = "Toporia\\Realtime\\Testing\\RealtimeFake";
     let given = fake.map(Zval::dereference).filter(|fake| !fake.is_null());
     if let Some(given) = given {
         contract::check_publisher(given, "Realtime::fake(): Argument #1 ($fake)")?;
     }
-    let is_fake = |given: &&Zval| {
-        given
-            .object()
-            .is_some_and(|object| object.get_class_name().is_ok_and(|name| name == CLASS))
-    };
-    let object = match given.filter(is_fake) {
+    let object = match given.filter(|given| stand_in::is_fake(given)) {
         Some(given) => given.shallow_clone(),
-        None => make(CLASS, given)?,
+        None => make(stand_in::FAKE, given)?,
     };
     state::swap(Some(object.shallow_clone()));
     Ok(object)
@@ -206,8 +209,20 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
     )?;
     all.insert("messages_delivered", read(&counters.delivered))?;
     all.insert("delivery_failures", read(&counters.failed))?;
+    let mut kinds = ZendHashTable::new();
+    for (kind, count) in process.metrics.producers.failures() {
+        if count > 0 {
+            kinds.insert(kind_name(kind), number(count))?;
+        }
+    }
+    all.insert("failures_by_kind", kinds)?;
+    all.insert("queue_full", read(&process.metrics.producers.queue_full))?;
     all.insert("queued", number(queued))?;
     all.insert("spooled", read(&counters.spooled))?;
+    all.insert(
+        "spool_messages",
+        number(process.metrics.producers.spooled(process).0),
+    )?;
     all.insert("spool_bytes", number(spool_bytes))?;
     all.insert("loop_dropped", read(&counters.loop_dropped))?;
     all.insert(

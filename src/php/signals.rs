@@ -3,6 +3,8 @@
 //! Where PHP code has handlers of its own, those run instead (between records and polls) and ours stay away. Zend keeps the
 //! table of handlers itself, so they are set through it where it is built in.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use ext_php_rs::types::ZendCallable;
 
 use super::zend;
@@ -10,6 +12,9 @@ use crate::worker::StopSignal;
 
 type Sigaction =
     unsafe extern "C" fn(libc::c_int, *const libc::sigaction, *mut libc::sigaction) -> libc::c_int;
+
+/// How many of them live: while there are any, a signal that came is still to be answered.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Our handlers, for as long as this lives.
 pub struct Handlers {
@@ -29,6 +34,11 @@ fn sigaction() -> Sigaction {
 }
 
 impl Handlers {
+    /// True while somebody has taken the signals: what came since is not to be forgotten.
+    pub fn are_there() -> bool {
+        LIVE.load(Ordering::Relaxed) > 0
+    }
+
     /// Takes SIGTERM and SIGINT where nobody has them.
     pub fn install() -> Self {
         let sigaction = sigaction();
@@ -51,12 +61,14 @@ impl Handlers {
                 }
             }
         }
+        LIVE.fetch_add(1, Ordering::Relaxed);
         Self { before }
     }
 }
 
 impl Drop for Handlers {
     fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
         let sigaction = sigaction();
         for (signal, old) in &self.before {
             // SAFETY: restores what was there.

@@ -81,6 +81,11 @@ impl StopSignal {
         SIGNALLED.store(false, Ordering::Relaxed);
     }
 
+    /// Before a new run, where a signal that came already is to end it.
+    pub fn renew(&self) {
+        self.asked.set(false);
+    }
+
     /// A signal of the process asks every worker; safe in a signal handler.
     pub fn signal() {
         SIGNALLED.store(true, Ordering::Relaxed);

@@ -34,6 +34,7 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
+use self::publish::Courier;
 pub use self::view::Timing;
 use super::feed::positions::Positions;
 use super::feed::{Control, ControlTopics, Purpose};
@@ -46,6 +47,9 @@ use super::seam::{ApiEvent, BoxFuture, Cluster};
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::process;
+
+/// An event of the HTTP API is waited for so long: those before it may have their time first.
+const ACKNOWLEDGED: Duration = Duration::from_secs(15);
 
 /// What the actor hears.
 enum Note {
@@ -96,6 +100,7 @@ pub struct Gateways {
     notes: Sender<Note>,
     seen: Arc<Seen>,
     config: Arc<BrokerConfig>,
+    courier: Courier,
     waiting: Mutex<Option<Receiver<Note>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     generation: u32,
@@ -113,6 +118,7 @@ impl Gateways {
                 heard: AtomicBool::new(false),
             }),
             config: Arc::clone(config),
+            courier: Courier::new(config),
             waiting: Mutex::new(Some(waiting)),
             thread: Mutex::default(),
             generation: process::generation(),
@@ -162,6 +168,7 @@ impl Gateways {
         if self.generation != process::generation() {
             return;
         }
+        self.courier.stop();
         self.note(Note::Stop);
         if let Some(thread) = self.thread.lock().take() {
             if thread.join().is_err() {
@@ -222,12 +229,14 @@ impl Cluster for Gateways {
     }
 
     fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<std::result::Result<(), String>> {
-        let config = Arc::clone(&self.config);
+        let sent = self.courier.send(events);
         Box::pin(async move {
-            // The queue may be full for a moment: not a wait for the threads that serve sockets.
-            let sent = tokio::task::spawn_blocking(move || publish::publish(&config, &events));
-            sent.await
-                .unwrap_or_else(|_| Err("sending ended with a panic".to_owned()))
+            let sent = tokio::time::timeout(ACKNOWLEDGED, sent).await;
+            match sent {
+                Ok(Ok(sent)) => sent,
+                Ok(Err(_)) => Err("the gateway is closed".to_owned()),
+                Err(_) => Err("Kafka does not answer in time".to_owned()),
+            }
         })
     }
 

@@ -192,11 +192,84 @@ fn events_of_the_http_api_go_through_kafka() {
         let line =
             |channel: &str| format!(r#"{channel} created "{{\"a\":\"b\"}}" (true, Some("12.34"))"#);
         assert_eq!(all, [line("private-user.1"), line("public.news")]);
+        // Accepted means that Kafka has them: nothing is waited for.
+        let ends = |channel: &str| {
+            let topic = config.topics.topic_for(channel).expect("a topic");
+            let part = a.kafka.positions().find(&topic).map(|t| t.parts());
+            part.map_or(0, |parts| {
+                parts.iter().map(|p| p.next().max(0)).sum::<i64>()
+            })
+        };
+        for n in 1..=20 {
+            let sent = runtime.block_on(a.kafka.cluster().publish(vec![event("private-user.1")]));
+            assert_eq!(sent, Ok(()));
+            let client = crate::gateway::feed::Client::start(&config).expect("a client");
+            let topic = config.topics.topic_for("private-user.1").expect("a topic");
+            if n % 10 == 0 {
+                let parts = a
+                    .kafka
+                    .positions()
+                    .find(&topic)
+                    .expect("it is read")
+                    .parts();
+                let keys: Vec<_> = parts.iter().map(|p| (topic.clone(), p.number)).collect();
+                let which = crate::gateway::feed::Which::End;
+                let found = client
+                    .offsets(&keys, which, Duration::from_secs(5))
+                    .expect("ends");
+                assert_eq!(found.values().sum::<i64>(), n + 1, "on {brokers}");
+            }
+        }
+        until("the gateway has read them", || ends("private-user.1") == 21);
         // A name that cannot be is refused before anything is sent.
         let events = vec![event("private-user.1"), event("")];
         assert!(runtime.block_on(a.kafka.cluster().publish(events)).is_err());
         a.kafka.stop();
         feed.stop();
+    }
+}
+
+#[test]
+fn an_event_that_kafka_does_not_take_is_not_accepted() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let event = |channel: &str| ApiEvent {
+        channel: channel.to_owned(),
+        event: "created".to_owned(),
+        data: RawValue::NULL.to_owned(),
+        except: None,
+    };
+    // Nobody is there.
+    let gateways = Gateways::new(&config("127.0.0.1:1", &unique("away")));
+    let begun = Instant::now();
+    let sent = runtime.block_on(gateways.publish(vec![event("private-a")]));
+    let why = sent.expect_err("nobody is there");
+    assert!(why.contains("127.0.0.1:1 cannot be reached"), "{why}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    gateways.stop();
+    // Kafka is there, and cannot keep it: two copies are asked for, and there is one broker.
+    for brokers in brokers().into_iter().skip(1) {
+        let config = config(&brokers, &unique("unacknowledged"));
+        let admin = crate::kafka::admin::Admin::start(&config).expect("an admin");
+        let topic = crate::kafka::admin::NewTopic {
+            name: config.topics.topic_for("private-a").expect("a topic"),
+            partitions: 1,
+            replication: 1,
+            config: vec![("min.insync.replicas".to_owned(), "2".to_owned())],
+        };
+        admin.create_topic(&topic, &|| true).expect("created");
+        let gateways = Gateways::new(&config);
+        let begun = Instant::now();
+        let others = gateways.publish(vec![event("private-b")]);
+        let sent = runtime.block_on(gateways.publish(vec![event("private-a")]));
+        let why = sent.expect_err("it is not acknowledged");
+        assert!(why.contains("did not acknowledge"), "{why}");
+        assert!(begun.elapsed() < Duration::from_secs(9));
+        // Who sent at the same time is not blamed for it.
+        assert_eq!(runtime.block_on(others), Ok(()));
+        gateways.stop();
     }
 }
 

@@ -31,6 +31,18 @@ impl What {
             Self::MemberRemoved => "member_removed",
         }
     }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn read(name: &str) -> Option<Self> {
+        let all = [
+            Self::Occupied,
+            Self::Vacated,
+            Self::MemberAdded,
+            Self::MemberRemoved,
+        ];
+        all.into_iter().find(|what| what.as_str() == name)
+    }
 }
 
 /// One event for webhooks.
@@ -44,6 +56,8 @@ pub struct Happening {
     pub user: Option<String>,
     /// The same on every gateway, so that it is told once: a hash of what happened and of its cause.
     pub id: String,
+    /// A node fell silent: on another gateway the same may have another cause, and so another id.
+    pub by_silence: bool,
 }
 
 impl Happening {
@@ -58,6 +72,7 @@ impl Happening {
             channel: channel.to_owned(),
             user: user.map(str::to_owned),
             id: hex::encode(&hash.finalize()[..16]),
+            by_silence: false,
         }
     }
 }

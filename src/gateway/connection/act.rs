@@ -1,6 +1,6 @@
 //! What a client wants, done: pings, sign-in, client events, recovery; subscriptions have a file of their own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,6 +34,9 @@ pub(super) struct Client {
     pub finished: Option<Replay>,
     pub waited: bool,
     pub scans: Window,
+    /// Channels that were recovered on this connection, and how often one was again.
+    pub replayed: HashSet<Box<str>>,
+    pub repeated: Window,
     /// Channels whose position the client has to be told.
     pub dirty: Vec<Arc<Channel>>,
     pub refreshed: Instant,
@@ -56,6 +59,8 @@ impl Client {
             finished: None,
             waited: false,
             scans: Window::default(),
+            replayed: HashSet::new(),
+            repeated: Window::default(),
             dirty: Vec::new(),
             refreshed: now,
             hub,
@@ -104,7 +109,8 @@ impl Client {
     }
 
     /// The client closes, with or without a code.
-    pub fn closed_by(&mut self, _code: Option<u16>) {
+    pub fn closed_by(&mut self, code: Option<u16>) {
+        self.socket.answer_close(code);
         self.waiting_joins.clear();
         self.replays.clear();
     }

@@ -12,12 +12,15 @@ use crate::gateway::seam::Replay;
 
 /// How often the positions of quiet channels are told anew: they may be ten minutes old at most.
 const REFRESH: Duration = Duration::from_secs(60);
+/// What limits of replays are counted in.
+const MINUTE: Duration = Duration::from_secs(60);
 
 impl Client {
     pub(super) fn resume(&mut self, tokens: BTreeMap<String, String>) {
         if !self.hub.settings().recovery {
             return;
         }
+        let asks_first = !self.socket.wants_positions();
         self.socket.ask_positions();
         let most = self.hub.settings().max_subscriptions;
         for (channel, token) in tokens {
@@ -26,7 +29,10 @@ impl Client {
                 self.tokens.insert(channel, token);
             }
         }
-        self.dirty = self.told_channels();
+        // Told once: from now on they are told when they change.
+        if asks_first {
+            self.dirty = self.told_channels();
+        }
     }
 
     /// Subscribed channels whose positions may be told: not those that are still being recovered.
@@ -123,21 +129,50 @@ impl Client {
         }
     }
 
+    /// Every channel once: that is what a client that came back needs. What it asks for again, also out of memory, is bounded.
+    fn may_replay(&mut self, channel: &Channel) -> bool {
+        let settings = self.hub.settings();
+        let is_first = self.replayed.len() < settings.max_subscriptions
+            && self.replayed.insert(channel.name().into());
+        if is_first {
+            return true;
+        }
+        let now = Instant::now();
+        let allowed = self
+            .repeated
+            .allows(settings.replays_per_minute, MINUTE, now);
+        if allowed {
+            self.repeated.count(now);
+        }
+        allowed
+    }
+
+    /// Gives up the recovery of a channel that is left. It counts as a look into Kafka: that goes on without us.
+    pub(super) fn forget_replay(&mut self, channel: &str) {
+        self.replays.retain(|(c, _)| c.name() != channel);
+        let is_now = |(c, _): &(Arc<Channel>, _)| c.name() == channel;
+        if self.replaying.as_ref().is_some_and(is_now) {
+            self.replaying = None;
+            self.finished = None;
+            self.scans.count(Instant::now());
+        }
+    }
+
     /// Starts the next recovery: one at a time.
     pub(super) fn next_replay(&mut self) {
         while self.replaying.is_none() {
             let Some((channel, token)) = self.replays.pop_front() else {
                 return;
             };
-            let Some(history) = self.hub.history() else {
+            let history = self.hub.history().cloned();
+            let Some(history) = history.filter(|_| self.may_replay(&channel)) else {
                 self.hub
                     .finish_replay(&channel, self.socket.id, &Replay::default());
+                self.mark_dirty(&channel);
                 continue;
             };
             let limit = self.hub.settings().replays_per_minute;
-            let may_scan = self
-                .scans
-                .allows(limit, Duration::from_secs(60), Instant::now());
+            let may_scan = self.scans.allows(limit, MINUTE, Instant::now());
             let user = self.socket.user().map(str::to_owned);
             let replay = history.replay(token, channel.name().to_owned(), user, may_scan);
             self.replaying = Some((channel, replay));

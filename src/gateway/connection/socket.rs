@@ -27,8 +27,8 @@ pub struct Waiting {
 pub struct Batch {
     /// The frames.
     pub frames: VecDeque<Waiting>,
-    /// The close that comes after them.
-    pub close: Option<(Close, String)>,
+    /// The close that comes after them: its code and words.
+    pub close: Option<(u16, String)>,
     /// Frames were thrown away: no position may be told any more, it would cover them.
     pub dropped: bool,
 }
@@ -38,7 +38,7 @@ struct Outbox {
     frames: VecDeque<Waiting>,
     /// Bytes that wait here or in the writer's hand.
     bytes: usize,
-    close: Option<(Close, String)>,
+    close: Option<(u16, String)>,
     /// Frames were thrown away.
     dropped: bool,
     /// Nothing is taken any more.
@@ -106,9 +106,9 @@ impl Socket {
             // What waits is not worth sending: the client comes back and begins anew.
             outbox.frames = VecDeque::new();
             outbox.dropped = true;
-            outbox
-                .close
-                .get_or_insert_with(|| (Close::OverCapacity, "Reading too slowly".to_owned()));
+            outbox.close.get_or_insert_with(|| {
+                (Close::OverCapacity.code(), "Reading too slowly".to_owned())
+            });
             drop(outbox);
             self.waker.wake();
             return Pushed::Overflow;
@@ -125,9 +125,18 @@ impl Socket {
 
     /// Closes the connection once what waits is written; the first reason counts.
     pub fn close(&self, close: Close, reason: &str) {
+        self.close_with(close.code(), reason);
+    }
+
+    /// The client closes: answered with its own code, or with 1000 where it gave none.
+    pub(super) fn answer_close(&self, code: Option<u16>) {
+        self.close_with(code.unwrap_or(Close::Normal.code()), "");
+    }
+
+    fn close_with(&self, code: u16, reason: &str) {
         let mut outbox = self.outbox.lock();
         if !outbox.shut && outbox.close.is_none() {
-            outbox.close = Some((close, reason.to_owned()));
+            outbox.close = Some((code, reason.to_owned()));
             drop(outbox);
             self.waker.wake();
         }

@@ -84,7 +84,7 @@ impl Client {
         }
         Err(No(
             403,
-            "This gateway does not serve the channel (--ws-channels, realtime.gateway.channels)."
+            "This gateway does not serve the channel (--ws-channels, realtime.gateway.ws_channels)."
                 .into(),
         ))
     }
@@ -188,14 +188,7 @@ impl Client {
     /// Ends a subscription, also one that still waits. Has no answer.
     pub(super) fn unsubscribe(&mut self, channel: &str) {
         self.waiting_joins.retain(|(name, _)| name != channel);
-        self.replays.retain(|(c, _)| c.name() != channel);
-        if self
-            .replaying
-            .as_ref()
-            .is_some_and(|(c, _)| c.name() == channel)
-        {
-            self.replaying = None;
-        }
+        self.forget_replay(channel);
         self.hub.unsubscribe_socket(&self.socket, channel);
         self.next_replay();
     }

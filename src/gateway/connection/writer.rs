@@ -99,10 +99,10 @@ impl Writer {
         if tracked && !batch.dropped {
             self.add_positions(client, positions);
         }
-        if let Some((close, reason)) = batch.close {
+        if let Some((code, reason)) = batch.close {
             self.closing = true;
             self.frames.push_back(Waiting {
-                frame: frame::close(close.code(), &reason),
+                frame: frame::close(code, &reason),
                 moves: None,
             });
         }

@@ -24,7 +24,7 @@ pub use choice::{Choice, ControlTopics, Purpose};
 pub(crate) use client::Client;
 pub(crate) use lookup::{Key, Which};
 pub(crate) use reader::{headers_of, timestamp_of};
-pub use record::{is_reserved, Marks, Skip, EXACT};
+pub use record::{Marks, Skip, EXACT};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -187,12 +187,12 @@ impl Feed {
     #[must_use]
     pub fn is_filled(&self) -> bool {
         self.shared.begun.load(Ordering::Acquire)
-            && self.shared.positions.all().iter().all(|topic| {
-                topic.parts().iter().all(|part| {
-                    !part.reads.load(Ordering::Acquire)
-                        || part.next() >= part.live_from.load(Ordering::Acquire)
-                })
-            })
+            && self
+                .shared
+                .positions
+                .all()
+                .iter()
+                .all(|topic| topic.parts().iter().all(|part| part.is_filled()))
     }
 
     /// Waits for that, `bound` at most; false where it takes longer.

@@ -31,9 +31,19 @@ pub struct Part {
     pub not_before_ms: AtomicI64,
     /// False once it is not read any more: its topic was deleted, or its offsets were out of range.
     pub reads: AtomicBool,
+    /// Kafka does not let us read it: nothing of it is waited for.
+    pub denied: AtomicBool,
 }
 
 impl Part {
+    /// True where what was there at the start has been handed over, or nothing of it comes.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        !self.reads.load(Ordering::Acquire)
+            || self.denied.load(Ordering::Acquire)
+            || self.next() >= self.live_from.load(Ordering::Acquire)
+    }
+
     /// The offset that comes next.
     #[must_use]
     pub fn next(&self) -> i64 {
@@ -53,6 +63,7 @@ impl Part {
 
     /// Reading begins (again) here.
     pub fn restart(&self, from: i64, live_from: i64, not_before_ms: i64) {
+        self.denied.store(false, Ordering::Release);
         self.not_before_ms.store(not_before_ms, Ordering::Release);
         self.live_from.store(live_from, Ordering::Release);
         self.next.store(from, Ordering::Release);
@@ -117,6 +128,7 @@ impl Topic {
             live_from: AtomicI64::new(i64::MAX),
             not_before_ms: AtomicI64::new(i64::MIN),
             reads: AtomicBool::new(false),
+            denied: AtomicBool::new(false),
         });
         parts.push(Arc::clone(&part));
         part
@@ -209,6 +221,16 @@ mod tests {
         assert_eq!(seen, [(3, 15)]);
         a.set_id(u128::MAX - 5);
         assert_eq!(positions.find("a").map(|a| a.id()), Some(u128::MAX - 5));
+        // What may not be read is not waited for.
+        a.enter(3).restart(10, 12, 0);
+        assert!(!part.is_filled());
+        part.denied
+            .store(true, std::sync::atomic::Ordering::Release);
+        assert!(part.is_filled());
+        part.restart(10, 12, 0);
+        assert!(!part.is_filled());
+        part.reached(12);
+        assert!(part.is_filled());
         b.enter(0);
         b.each_next(|_, _| panic!("it is not read yet"));
     }

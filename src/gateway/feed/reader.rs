@@ -90,6 +90,9 @@ impl Reader<'_> {
                 self.lose(&lane.part, "Kafka does not have it any more");
             }
             code => {
+                if code == Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED {
+                    lane.part.denied.store(true, Ordering::Release);
+                }
                 let text = format!(
                     "The gateway cannot read partition {} of topic \"{}\": {}.",
                     lane.part.number,
@@ -154,6 +157,9 @@ impl Reader<'_> {
                 offset,
                 live,
             });
+        }
+        if part.denied.load(Ordering::Relaxed) {
+            part.denied.store(false, Ordering::Release);
         }
         // Last: whoever reads this position may rely on everything below having been handed over.
         part.reached(offset + 1);

@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 
 use crate::gateway::broadcast::{At, Broadcast};
 use crate::gateway::protocol::frame::quoted;
-use crate::gateway::protocol::SocketId;
+use crate::gateway::protocol::{is_reserved_event, SocketId};
 use crate::message::{scan_envelope, Kind};
 use crate::topic::TopicMap;
 
@@ -56,14 +56,6 @@ pub enum Skip {
     TooLarge,
 }
 
-/// Names that the protocol keeps for itself.
-#[must_use]
-pub fn is_reserved(event: &str) -> bool {
-    ["pusher:", "pusher_internal:", "realtime:"]
-        .iter()
-        .any(|prefix| event.starts_with(prefix))
-}
-
 impl Broadcast {
     /// Reads a record. `longest` is the most bytes of data that sockets get.
     ///
@@ -93,7 +85,7 @@ impl Broadcast {
                 channel: channel.into_owned(),
             });
         }
-        if is_reserved(&event) {
+        if is_reserved_event(&event) {
             return Err(Skip::Reserved);
         }
         let data = match scanned.data {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::start::{first_start, Start};
+use super::start::{first_start, late_starts, Start};
 use super::{Key, Lane, Purpose, Shared, Which};
 use crate::kafka::native::TopicInfo;
 use crate::log::Level;
@@ -207,24 +207,19 @@ impl Scout {
             } else {
                 Which::Since(ms)
             };
-            // The end first: a record that is written between the two questions is found by its time, or lies behind the end.
-            // The other way round it would be neither, and the first message of a new topic was lost.
-            let (Ok(ends), Ok(found)) = (
-                shared.client.offsets(&keys, Which::End, BOUND),
-                shared.client.offsets(&keys, which, BOUND),
-            ) else {
+            let ask = |which| shared.client.offsets(&keys, which, BOUND);
+            let Some(starts) = late_starts(ask, which) else {
                 continue;
             };
             let names: HashSet<String> = keys.iter().map(|(topic, _)| topic.clone()).collect();
             self.note_ids(shared, &names.into_iter().collect::<Vec<_>>(), ms);
             for key in keys {
-                let (Some(&found), Some(&end)) = (found.get(&key), ends.get(&key)) else {
+                let Some(&(mut from, end)) = starts.get(&key) else {
                     continue;
                 };
                 let Some((purpose, _)) = self.pending.remove(&key) else {
                     continue;
                 };
-                let mut from = if found < 0 { end } else { found };
                 let part = shared.positions.enter(&key.0).enter(key.1);
                 if (from..=end).contains(&part.next()) {
                     // It was read before: nothing comes twice.

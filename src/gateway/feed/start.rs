@@ -1,6 +1,10 @@
 //! From where a partition is read.
 
-use super::Purpose;
+use std::collections::HashMap;
+
+use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::{Key, Purpose, Which};
 
 /// Where a partition begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +55,88 @@ pub(super) fn first_start(
     }
 }
 
+/// Beginning and end of partitions that are found late; `None` where nobody answers. The beginning is the first offset that `which`
+/// asks for, or the end where there is none.
+///
+/// The end is asked for first: a record that is written between the two questions is found by its time, or lies behind the end. The
+/// other way round it would be neither, and the first message of a new topic was lost.
+pub(super) fn late_starts(
+    mut ask: impl FnMut(Which) -> Result<HashMap<Key, i64>, Code>,
+    which: Which,
+) -> Option<HashMap<Key, (i64, i64)>> {
+    let ends = ask(Which::End).ok()?;
+    let found = ask(which).ok()?;
+    let both = ends.into_iter().filter_map(|(key, end)| {
+        let first = *found.get(&key)?;
+        Some((key, (if first < 0 { end } else { first }, end)))
+    });
+    Some(both.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A partition whose records have these timestamps; one more is written after each question.
+    fn written_meanwhile(mut log: Vec<i64>, which: Which) -> Option<(i64, i64)> {
+        let key = ("t".to_owned(), 0);
+        let offset = |place: usize| i64::try_from(place).expect("small");
+        let starts = late_starts(
+            |which| {
+                let answer = match which {
+                    Which::Beginning => 0,
+                    Which::End => offset(log.len()),
+                    Which::Since(ms) => log.iter().position(|t| *t >= ms).map_or(-1, offset),
+                };
+                log.push(1_000);
+                Ok(HashMap::from([(key.clone(), answer)]))
+            },
+            which,
+        );
+        starts.and_then(|starts| starts.get(&key).copied())
+    }
+
+    #[test]
+    fn what_is_written_while_it_is_asked_is_read() {
+        // A new topic: its first record comes between the questions, or after both.
+        assert_eq!(written_meanwhile(vec![], Which::Since(900)), Some((0, 0)));
+        // An old topic that appears: only what is young, from the one on that was written meanwhile.
+        assert_eq!(
+            written_meanwhile(vec![1, 2, 3], Which::Since(900)),
+            Some((3, 3))
+        );
+        assert_eq!(
+            written_meanwhile(vec![1, 950, 960], Which::Since(900)),
+            Some((1, 3))
+        );
+        // Its clock is behind: found by the end alone.
+        assert_eq!(
+            written_meanwhile(vec![1, 2, 3], Which::Since(5_000)),
+            Some((3, 3))
+        );
+        assert_eq!(
+            written_meanwhile(vec![1, 2], Which::Beginning),
+            Some((0, 2))
+        );
+    }
+
+    #[test]
+    fn a_partition_that_one_question_is_not_answered_for_is_asked_for_again() {
+        let (here, away) = (("t".to_owned(), 0), ("t".to_owned(), 1));
+        let starts = late_starts(
+            |which| {
+                let mut answer = HashMap::from([(here.clone(), 7)]);
+                if which == Which::End {
+                    answer.insert(away.clone(), 9);
+                }
+                Ok(answer)
+            },
+            Which::Since(0),
+        );
+        assert_eq!(starts, Some(HashMap::from([(here, (7, 7))])));
+        let silent = |_| Err(Code::RD_KAFKA_RESP_ERR__TIMED_OUT);
+        assert_eq!(late_starts(silent, Which::Since(0)), None);
+    }
 
     #[test]
     fn a_partition_is_delivered_from_its_end_and_the_ring_gets_what_came_before() {

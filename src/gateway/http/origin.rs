@@ -24,6 +24,12 @@ pub fn is_allowed(settings: &Settings, origin: Option<&str>) -> bool {
         .any(|allowed| allowed == "*" || normal(allowed).as_ref() == Some(&given))
 }
 
+/// Whether an entry of the list can match any origin at all.
+#[must_use]
+pub fn is_valid(allowed: &str) -> bool {
+    allowed == "*" || normal(allowed).is_some()
+}
+
 /// Lower case, with the scheme's own port spelled out; `None` for what is no origin.
 fn normal(origin: &str) -> Option<String> {
     let origin = origin.trim().to_ascii_lowercase();
@@ -49,7 +55,7 @@ fn normal(origin: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_allowed;
+    use super::{is_allowed, is_valid};
     use crate::gateway::settings::Settings;
 
     #[test]
@@ -88,6 +94,12 @@ mod tests {
             "http://localhost:80000",
         ] {
             assert!(!is_allowed(&listed, Some(bad)), "{bad}");
+        }
+        for entry in ["https://a", "http://a:1", "*"] {
+            assert!(is_valid(entry), "{entry}");
+        }
+        for entry in ["a", "a:1", "https://a/", "https://*.a", "//a", ""] {
+            assert!(!is_valid(entry), "{entry}");
         }
         assert!(is_allowed(&listed, None));
         let strict = Settings {

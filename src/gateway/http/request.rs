@@ -19,6 +19,8 @@ pub struct Request {
     pub path: String,
     /// What follows the `?`, as it was sent.
     pub query: String,
+    /// HTTP/1.0, which knows no handshake.
+    pub is_old: bool,
     /// Header fields, names in lower case.
     fields: Vec<(String, String)>,
     /// Bytes of the body.
@@ -34,6 +36,8 @@ pub enum Bad {
     Status(u16, &'static str),
     /// It took too long.
     Slow,
+    /// Others needed the room, and it had waited longest.
+    Crowded,
     /// The connection is gone.
     Gone,
 }
@@ -62,19 +66,15 @@ pub async fn read_head(stream: &mut TcpStream, max: usize, end: Instant) -> Resu
     }
 }
 
-/// Reads the body of a request.
+/// Reads the body of a request, whose length somebody has looked at.
 ///
 /// # Errors
 /// [`Bad`].
 pub async fn read_body(
     stream: &mut TcpStream,
     request: &mut Request,
-    max: usize,
     end: Instant,
 ) -> Result<Vec<u8>, Bad> {
-    if request.length > max {
-        return Err(Bad::Status(413, "The body of the request is too large."));
-    }
     let mut body = std::mem::take(&mut request.rest);
     // A second request may stand behind the first: it is never answered, the connection closes.
     body.truncate(request.length);
@@ -115,6 +115,7 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, Bad> {
         method: raw.method.unwrap_or_default().to_owned(),
         path: String::new(),
         query: String::new(),
+        is_old: raw.version == Some(0),
         fields: Vec::with_capacity(raw.headers.len()),
         length: 0,
         rest: buffer[used..].to_vec(),

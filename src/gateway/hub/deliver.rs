@@ -1,13 +1,14 @@
 //! How events reach sockets: broadcasts, client events of this gateway's sockets and of others'.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
 use super::Hub;
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::connection::Socket;
+use crate::gateway::counters::Count;
 use crate::gateway::protocol::channel::{is_guarded, reach, Guard};
 use crate::gateway::protocol::{encrypted, frame, is_reserved_event};
 
@@ -17,24 +18,11 @@ impl Hub {
     pub fn deliver(&self, broadcast: &Arc<Broadcast>) -> usize {
         let counters = &self.counters;
         counters.broadcasts.add_one();
-        if is_reserved_event(&broadcast.event) {
-            counters.reserved_events.add_one();
+        if let Some(refused) = self.refuses(broadcast) {
+            refused.add_one();
             return 0;
         }
-        if broadcast.data.len() > self.settings.max_event {
-            counters.oversized_events.add_one();
-            return 0;
-        }
-        if broadcast.channel.starts_with("private-encrypted-") && !is_sealed(&broadcast.data) {
-            counters.plain_to_encrypted.add_one();
-            return 0;
-        }
-        if self.settings.max_cache > 0 {
-            let mut cache = self.cache.lock();
-            let evicted = cache.put(broadcast, Instant::now());
-            counters.cache_bytes.set(cache.bytes() as u64);
-            counters.cache_evictions.add(evicted);
-        }
+        self.keep(broadcast, Instant::now());
         let (mut sockets, mut overflows) = (0, 0);
         reach(
             &broadcast.channel,
@@ -54,6 +42,36 @@ impl Hub {
             counters.broadcasts_unheard.add_one();
         }
         sockets
+    }
+
+    /// A broadcast of so long before this gateway began: it reaches nobody, and may be the last of a cache channel.
+    pub fn remember(&self, broadcast: &Arc<Broadcast>, age: Duration) {
+        let since = Instant::now().checked_sub(age);
+        if let Some(since) = since.filter(|_| self.refuses(broadcast).is_none()) {
+            self.keep(broadcast, since);
+        }
+    }
+
+    fn keep(&self, broadcast: &Arc<Broadcast>, since: Instant) {
+        if self.settings.max_cache > 0 {
+            let mut cache = self.cache.lock();
+            let evicted = cache.put(broadcast, since);
+            self.counters.cache_bytes.set(cache.bytes() as u64);
+            self.counters.cache_evictions.add(evicted);
+        }
+    }
+
+    /// Why a broadcast reaches nobody: where that is counted.
+    fn refuses(&self, broadcast: &Broadcast) -> Option<&Count> {
+        let counters = &self.counters;
+        if is_reserved_event(&broadcast.event) {
+            return Some(&counters.reserved_events);
+        }
+        if broadcast.data.len() > self.settings.max_event {
+            return Some(&counters.oversized_events);
+        }
+        let is_encrypted = broadcast.channel.starts_with("private-encrypted-");
+        (is_encrypted && !is_sealed(&broadcast.data)).then_some(&counters.plain_to_encrypted)
     }
 
     /// Whether a broadcast reaches its plain name.

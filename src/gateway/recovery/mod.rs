@@ -110,7 +110,7 @@ impl History for Recovery {
             user: holder.user.clone(),
             places,
         };
-        Some(token.seal(&holder.channel, &self.inner.keys))
+        token.seal(&holder.channel, &self.inner.keys)
     }
 
     fn replay(

@@ -62,9 +62,9 @@ pub fn short_hash(name: &str) -> u64 {
 }
 
 impl Token {
-    /// The text that is sent to the browser.
+    /// The text that is sent to the browser; `None` where it would be longer than one is taken back: topics of a thousand partitions.
     #[must_use]
-    pub fn seal(&self, channel: &str, keys: &Keys) -> String {
+    pub fn seal(&self, channel: &str, keys: &Keys) -> Option<String> {
         let mut bytes = vec![VERSION];
         number(&mut bytes, self.issued_ms);
         text(&mut bytes, &self.socket);
@@ -87,7 +87,8 @@ impl Token {
         }
         let signature = keys.sign(&[channel.as_bytes(), &bytes]);
         bytes.extend_from_slice(&signature[..MAC]);
-        URL_SAFE_NO_PAD.encode(bytes)
+        let text = URL_SAFE_NO_PAD.encode(bytes);
+        (text.len() <= LONGEST).then_some(text)
     }
 
     /// What a text says, if it is a token of ours for this channel, issued within the last `longest_ms`.
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn a_token_says_again_what_was_put_into_it() {
         let keys = keys("s");
-        let sealed = token().seal("private-user.1", &keys);
+        let sealed = token().seal("private-user.1", &keys).expect("short enough");
         let opened = Token::open(&sealed, "private-user.1", &keys, NOW + 599_000, LONGEST_MS);
         assert_eq!(opened, Ok(token()));
     }
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn nobody_else_can_make_one() {
         let (ours, theirs) = (keys("s"), keys("t"));
-        let sealed = token().seal("private-a", &ours);
+        let sealed = token().seal("private-a", &ours).expect("short enough");
         let open = |text: &str, channel: &str, keys: &Keys| {
             Token::open(text, channel, keys, NOW, LONGEST_MS)
         };
@@ -260,10 +261,10 @@ mod tests {
     #[test]
     fn an_old_secret_is_accepted_and_the_first_one_signs() {
         let before = keys("old");
-        let sealed = token().seal("a", &before);
+        let sealed = token().seal("a", &before).expect("short enough");
         let after = Keys::new(&["new", "old"], "tests");
         assert!(Token::open(&sealed, "a", &after, NOW, LONGEST_MS).is_ok());
-        let sealed = token().seal("a", &after);
+        let sealed = token().seal("a", &after).expect("short enough");
         assert!(Token::open(&sealed, "a", &keys("new"), NOW, LONGEST_MS).is_ok());
         assert!(Token::open(&sealed, "a", &before, NOW, LONGEST_MS).is_err());
         let other = Keys::new(&["new"], "something else");
@@ -273,12 +274,25 @@ mod tests {
     #[test]
     fn ten_minutes_and_no_longer() {
         let keys = keys("s");
-        let sealed = token().seal("a", &keys);
+        let sealed = token().seal("a", &keys).expect("short enough");
         let at = |now| Token::open(&sealed, "a", &keys, now, LONGEST_MS);
         assert!(at(NOW + LONGEST_MS).is_ok());
         assert_eq!(at(NOW + LONGEST_MS + 1), Err(Refusal::Stale));
         assert!(at(NOW - SKEW_MS).is_ok());
         assert_eq!(at(NOW - SKEW_MS - 1), Err(Refusal::Stale));
+    }
+
+    #[test]
+    fn one_that_would_not_be_taken_back_is_not_given() {
+        let keys = keys("s");
+        let of = |partitions: i32| {
+            let mut token = token();
+            token.places[1].next = (0..partitions).map(|p| (p, 1 << 40)).collect();
+            token.seal("a", &keys)
+        };
+        let most = of(700).expect("short enough");
+        assert!(Token::open(&most, "a", &keys, NOW, LONGEST_MS).is_ok());
+        assert_eq!(of(2000), None);
     }
 
     #[test]

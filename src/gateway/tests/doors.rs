@@ -64,6 +64,7 @@ fn http_that_does_not_say_where_it_ends() {
             400,
         ),
         (format!("POST {APP} HTTP/1.1\r\n{upgrade}\r\n"), 405),
+        (format!("GET {APP} HTTP/1.0\r\n{upgrade}\r\n"), 400),
         (
             format!("GET {APP} HTTP/1.1\r\n{}\r\n", upgrade.replace("13", "8")),
             426,
@@ -80,6 +81,7 @@ fn http_that_does_not_say_where_it_ends() {
         ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
         ("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
         ("GET /up HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 200),
+        ("HEAD /up HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 200),
         (
             format!("GET /up HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9000)),
             431,
@@ -201,6 +203,43 @@ fn no_forwarded_header_is_believed_from_anybody() {
         assert!(addresses.iter().all(|a| a == "127.0.0.1"), "{addresses:?}");
         std::mem::forget(client);
     }
+}
+
+#[test]
+fn half_open_connections_give_way_to_those_who_mean_it() {
+    // Descriptors for 400, as with a small ulimit: a quarter of them may be undecided.
+    let gateway = gateway(|s| {
+        s.descriptor_reserve = crate::gateway::sys::descriptors() - 400;
+    });
+    let mut half = Vec::new();
+    for i in 0..1200 {
+        let mut client = Client::raw(gateway.address());
+        // The beginning of a handshake, and a body of the API that never comes.
+        client.write(match i % 2 {
+            0 => b"GET /app".as_slice(),
+            _ => b"POST /apps/app/events HTTP/1.1\r\nContent-Length: 9",
+        });
+        half.push(client);
+    }
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let mut client = Client::connect(&gateway);
+        client.subscribe("private-a", None);
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+    assert!(gateway.hub().counters().handshake_timeouts.get() >= 1000);
+    assert_eq!(gateway.hub().counters().descriptors_short.get(), 0);
+}
+
+#[test]
+fn a_body_is_read_from_those_only_who_signed_for_it() {
+    let gateway = gateway(|_| {});
+    let mut client = Client::raw(gateway.address());
+    let begun = Instant::now();
+    // The body never comes, and nobody waits for it.
+    client.write(b"POST /apps/app/events?auth_key=app-key&auth_version=1.0&auth_timestamp=1 HTTP/1.1\r\nContent-Length: 200000\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 401"));
+    assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

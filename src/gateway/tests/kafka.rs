@@ -45,8 +45,18 @@ fn a_broadcast_reaches_sockets_through_kafka() {
         sender.send_with("user.1", "not.to.me", "1", 0, &headers);
         sender.send("user.1", "last", "1");
         client.expect("last", CHANNEL);
-        // Another gateway has the member, too.
+        // Another gateway has the member, too, and the last event of a cache channel from before it began.
+        sender.send("user.1", "first", "1");
+        sender.send("user.1", "kept", "2");
+        client.expect("first", CHANNEL);
+        client.expect("kept", CHANNEL);
         let other = start(&config);
+        let mut late = Client::connect(&other);
+        late.subscribe("private-cache-user.1", None);
+        assert_eq!(late.expect("kept", "private-cache-user.1"), json!(2));
+        late.subscribe("private-cache-user.2", None);
+        late.expect("pusher:cache_miss", "private-cache-user.2");
+        drop(late);
         let mut second = Client::connect(&other);
         let joined = second.subscribe("presence-room", Some(r#"{"user_id":"8"}"#));
         assert_eq!(joined["presence"]["ids"], json!(["7", "8"]));

@@ -58,6 +58,7 @@ fn what_cannot_be_right_is_refused_at_the_start() {
         (|s: &mut Settings| s.secrets = vec!["secret".into()]) as fn(&mut Settings),
         |s| s.secrets = vec![],
         |s| s.trusted_proxies = vec!["10.0.0.0/99".into()],
+        |s| s.allowed_origins = vec!["shop.example".into()],
         |s| s.host = "no such host".into(),
         |s| s.api_listen = Some("nonsense".into()),
     ] {

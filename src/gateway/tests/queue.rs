@@ -21,12 +21,12 @@ fn what_comes_while_a_close_waits_goes_out_before_it() {
     let batch = socket.take();
     let frames: Vec<&[u8]> = batch.frames.iter().map(|w| &w.frame[..]).collect();
     assert_eq!(frames, [b"41", b"42"]);
-    assert_eq!(batch.close.unwrap().0, Close::Reconnect);
+    assert_eq!(batch.close.unwrap().0, Close::Reconnect.code());
     assert!(!batch.dropped);
     // Behind the close there is nothing, and its reason stays.
     assert_eq!(socket.push(Bytes::from_static(b"43")), Pushed::Closed);
     socket.close(Close::NoPong, "");
-    assert_eq!(socket.take().close.unwrap().0, Close::Reconnect);
+    assert_eq!(socket.take().close.unwrap().0, Close::Reconnect.code());
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_queue_that_threw_frames_away_says_so() {
     assert_eq!(socket.push(Bytes::from_static(b"x")), Pushed::Closed);
     let batch = socket.take();
     assert!(batch.dropped && batch.frames.is_empty());
-    assert_eq!(batch.close.unwrap().0, Close::OverCapacity);
+    assert_eq!(batch.close.unwrap().0, Close::OverCapacity.code());
     eventually("it is closing", || socket.is_closing());
     // A close that was ordered before keeps its reason, also where frames are thrown away behind it.
     let socket = self::socket(100);
@@ -45,5 +45,5 @@ fn a_queue_that_threw_frames_away_says_so() {
     assert_eq!(socket.push(Bytes::from(vec![0; 160])), Pushed::Overflow);
     let batch = socket.take();
     assert!(batch.dropped);
-    assert_eq!(batch.close.unwrap().0, Close::Unauthorized);
+    assert_eq!(batch.close.unwrap().0, Close::Unauthorized.code());
 }

@@ -268,6 +268,71 @@ fn replays_come_one_after_another_and_scans_are_limited() {
 }
 
 #[test]
+fn a_channel_that_is_recovered_again_and_again_is_bounded() {
+    let (gateway, told) = start();
+    let mut client = Client::connect(&gateway);
+    let mut verdicts = Vec::new();
+    for _ in 0..13 {
+        let answer = told.expect();
+        let _ = answer.send(Replay {
+            recovered: true,
+            ..Replay::default()
+        });
+        client.send("realtime:resume", &json!({"private-a": "t"}));
+        client.subscribe("private-a", None);
+        loop {
+            let event = client.event();
+            if event["event"] == "realtime:recovered" {
+                verdicts.push(event["data"]["recovered"].as_bool().unwrap());
+                break;
+            }
+        }
+        client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
+    }
+    // Once for the channel, and ten times more in a minute.
+    assert_eq!(verdicts, [&[true; 11][..], &[false; 2]].concat());
+    assert_eq!(told.asked.lock().len(), 11);
+    // Another channel has its own.
+    client.send("realtime:resume", &json!({"private-b": "t"}));
+    client.subscribe("private-b", None);
+    eventually("it is asked for", || told.asked.lock().len() == 12);
+}
+
+#[test]
+fn leaving_a_channel_does_not_make_room_for_more_reads_of_kafka() {
+    let (gateway, told) = start();
+    let mut client = Client::connect(&gateway);
+    let mut open = Vec::new();
+    for i in 0..12 {
+        let channel = format!("private-{i}");
+        // Kafka is read, and never comes to an end.
+        open.push(told.expect());
+        client.send("realtime:resume", &json!({(channel.as_str()): "t"}));
+        client.subscribe(&channel, None);
+        eventually("it is asked for", || told.asked.lock().len() == i + 1);
+        client.send("pusher:unsubscribe", &json!({"channel": channel}));
+    }
+    let allowed: Vec<bool> = told.asked.lock().iter().map(|a| a.3).collect();
+    assert_eq!(allowed, [&[true; 10][..], &[false; 2]].concat());
+}
+
+#[test]
+fn asking_for_positions_again_and_again_tells_them_once() {
+    let (gateway, _told) = start();
+    let mut client = Client::connect(&gateway);
+    for i in 0..20 {
+        client.subscribe(&format!("private-{i}"), None);
+    }
+    client.send("realtime:resume", &json!({}));
+    let told = client.expect("realtime:position", "");
+    assert_eq!(told.as_object().unwrap().len(), 20);
+    for _ in 0..10 {
+        client.send("realtime:resume", &json!({}));
+    }
+    client.expect_silence();
+}
+
+#[test]
 fn without_a_history_nothing_is_promised() {
     let gateway = gateway(|_| {});
     let mut client = Client::connect(&gateway);

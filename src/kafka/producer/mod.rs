@@ -67,6 +67,8 @@ pub struct Producer {
     /// A request's flush timed out: later requests do not wait until a broker answers.
     suspended: AtomicBool,
     pub(super) last_error: Mutex<Option<String>>,
+    /// Why the brokers turn this client away (password, certificate), while they do.
+    pub(super) refusal: Mutex<Option<String>>,
     /// Messages that failed for good.
     pub(super) failed: AtomicU64,
     /// Something was sent while records were being handled, and nothing is committed before it is acknowledged.
@@ -166,6 +168,7 @@ impl Producer {
             down: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             last_error: Mutex::new(None),
+            refusal: Mutex::new(None),
             failed: AtomicU64::new(0),
             owed: AtomicBool::new(false),
             failed_before: AtomicU64::new(0),
@@ -271,6 +274,10 @@ impl Producer {
             self.given_up.store(true, Ordering::Release);
             poller::wake(self);
         }
+        if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
+            let counts = &process::current().metrics.producers;
+            counts.queue_full.fetch_add(1, Ordering::Relaxed);
+        }
         let doing = if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
             format!(
                 "The queue for {} stayed full for {} ms ({} messages wait); message {} was not sent",
@@ -367,6 +374,12 @@ impl Producer {
             return false;
         }
         native::cluster_id(self.client, Duration::ZERO).is_some()
+    }
+
+    /// True while no broker can be reached that is needed: all are reported down, or messages wait and none has answered yet.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        (self.down.load(Ordering::Acquire) || self.waiting() > 0) && !self.is_reachable()
     }
 
     /// The last thing Kafka complained about.

@@ -205,7 +205,9 @@ impl Gateway {
     pub fn wait(&self, timeoutMs: i64) -> PhpResult<bool> {
         let until = Instant::now() + Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
         if self.handlers.borrow().is_none() && self.live()?.is_some() {
-            StopSignal::default().reset();
+            if !signals::Handlers::are_there() {
+                StopSignal::default().reset();
+            }
             *self.handlers.borrow_mut() = Some(signals::Handlers::install());
         }
         loop {

@@ -187,6 +187,20 @@ impl Contender for Tungstenite {
     }
 }
 
+/// Settings of a gateway for the readers.
+pub fn settings() -> Settings {
+    Settings {
+        port: 0,
+        // The readers answer no pings.
+        activity_timeout: Duration::from_secs(3600),
+        app_id: "bench".into(),
+        key: "bench".into(),
+        secrets: vec!["4f9c1d7a20b86e35f1a7c9d2e4b60837".into()],
+        ops_listen: None,
+        ..Settings::default()
+    }
+}
+
 /// The gateway, fed without Kafka.
 pub struct GatewayServer {
     gateway: Gateway,
@@ -202,16 +216,9 @@ impl GatewayServer {
     /// With so many bytes that may wait for one socket.
     pub fn start_with(max_queue: usize) -> Self {
         let settings = Settings {
-            port: 0,
             max_queue,
             send_buffer: (max_queue / 4).min(128 << 10),
-            // The readers answer no pings.
-            activity_timeout: Duration::from_secs(3600),
-            app_id: "bench".into(),
-            key: "bench".into(),
-            secrets: vec!["4f9c1d7a20b86e35f1a7c9d2e4b60837".into()],
-            ops_listen: None,
-            ..Settings::default()
+            ..settings()
         };
         Self {
             gateway: Gateway::alone(settings).expect("a gateway"),

@@ -6,7 +6,8 @@
 //! bench_gateway fan-out          CPU per delivered frame and deliveries a second at 500 subscribers
 //! bench_gateway idle             KB per idle connection at 5000
 //! bench_gateway slow             what one client that does not read does to the others
-//! bench_gateway readers …        (what it starts itself)
+//! bench_gateway kafka host:port  how old events are when sockets get them, from the sender through Kafka
+//! bench_gateway readers …        (what it starts itself; sender, too)
 //! ```
 #![allow(
     unsafe_code,
@@ -16,6 +17,7 @@
 )]
 
 mod contenders;
+mod kafka;
 mod meter;
 mod readers;
 
@@ -35,6 +37,8 @@ fn main() {
     let what: Vec<&str> = args.iter().map(String::as_str).collect();
     match what.as_slice() {
         ["readers", address, count, slow] => readers::run(address, count, slow),
+        ["sender", brokers, prefix, rate, seconds] => kafka::send(brokers, prefix, rate, seconds),
+        ["kafka", brokers] => kafka::run(brokers),
         ["fan-out"] => fan_out(),
         ["idle"] => idle(),
         ["slow"] => slow(),
@@ -43,7 +47,7 @@ fn main() {
             idle();
             slow();
         }
-        _ => println!("bench_gateway [fan-out|idle|slow]"),
+        _ => println!("bench_gateway [fan-out|idle|slow|kafka host:port]"),
     }
 }
 

@@ -44,6 +44,16 @@ final class GatewayCommandTest extends ConsoleTestCase
         self::assertStringContainsString('Stopped by signal', $result->stdout);
     }
 
+    public function testASecondOneOnThePortNamesTheFirst(): void
+    {
+        [$first, $address] = $this->begin('realtime:gateway');
+        self::assertStringNotContainsString('is shared with', $first->stderr());
+        $port = substr((string) strrchr($address, ':'), 1);
+        [$second, $same] = $this->begin("realtime:gateway --port=$port");
+        self::assertSame($address, $same);
+        self::assertStringContainsString("$address is shared with process {$first->pid()} (", $second->stderr());
+    }
+
     public function testCtrlCIsTheSame(): void
     {
         [$child] = $this->begin('realtime:gateway');
@@ -185,6 +195,15 @@ final class GatewayCommandTest extends ConsoleTestCase
         $child->signal();
         self::assertSame(4200, $client->socket->closed(15.0)[0] ?? null);
         $result = $child->wait(15.0)->assertExit();
+        self::assertStringContainsString('the gateway has stopped', $result->stdout);
+        self::assertStringContainsString('Stopped by a signal', $result->stdout);
+    }
+
+    public function testASignalRightAfterItListensEndsTheWorkerInOrder(): void
+    {
+        $this->classes('final class Idle { public function handle(Message $message): void {} }');
+        [$child] = $this->begin('realtime:kafka:consume --channels=order.1 --handler=Idle --websocket=127.0.0.1:0');
+        $result = $child->signal()->wait(20.0)->assertExit();
         self::assertStringContainsString('the gateway has stopped', $result->stdout);
         self::assertStringContainsString('Stopped by a signal', $result->stdout);
     }

@@ -113,6 +113,22 @@ final class ProcessTest extends GatewayTestCase
         self::assertSame(['waiting', 'stopping', 'done'], array_slice($result->lines(), 1));
     }
 
+    public function testASignalThatCameBeforeTheFirstPollEndsTheConsumer(): void
+    {
+        $this->createTopic($this->channelTopic('order.1'));
+        [$child, $client] = $this->child(<<<'PHP'
+            $gateway->wait(0);
+            Realtime::broker()->subscribe('order.1', fn () => null);
+            while ($gateway->stats()['connections'] === 0) usleep(5000);
+            posix_kill(getmypid(), SIGTERM);
+            Realtime::broker()->consume(100);
+            echo "stopped by ", Realtime::broker()->stats()['stop_reason'], "\n";
+            $gateway->stop(2000);
+            PHP);
+        self::assertSame(4200, $client->socket->closed(15.0)[0] ?? null);
+        self::assertSame('stopped by signal', $child->wait(10.0)->assertExit()->lines()[1]);
+    }
+
     public function testAHandlerOfPhpRunsWhileItWaits(): void
     {
         [$child] = $this->child(<<<'PHP'

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::super::webhooks::Told;
 use super::super::wire::{Body, Record, Seat};
 use super::super::Note;
 use super::Actor;
@@ -12,12 +13,12 @@ use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::question::Question;
 use crate::log::Level;
-use crate::message::scan_envelope;
 use crate::process;
 
 impl Actor {
     /// False at the end.
     pub(super) fn take(&mut self, note: Note) -> bool {
+        self.wake_up();
         match note {
             Note::Joined {
                 channel,
@@ -145,8 +146,8 @@ impl Actor {
             Purpose::Presence => &self.topics.presence,
             Purpose::Client => &self.topics.client,
             Purpose::Events => {
-                if let Ok(scanned) = scan_envelope(value) {
-                    self.webhooks.saw(scanned.id.into_owned(), coarse_ms());
+                if let Some(told) = Told::read(value) {
+                    self.webhooks.saw(told, coarse_ms());
                 }
                 return;
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::post::Post;
 use super::questions::{parts, Questions};
-use super::view::{Effect, Timing, View};
+use super::view::{Effect, Timing, View, SLEPT};
 use super::webhooks::Webhooks;
 use super::wire::Body;
 use super::{topics_of, Note, Seen};
@@ -52,6 +52,9 @@ pub(in crate::gateway::cluster) struct Actor {
     tell: bool,
     beat_at: u64,
     tick_at: u64,
+    awake_at: u64,
+    /// It was away: who led meanwhile is known once its own record of this number has come back.
+    unheard: u64,
     questions: Questions,
     webhooks: Webhooks,
     /// The last number of each node's client events.
@@ -87,6 +90,8 @@ impl Actor {
             tell: false,
             beat_at: 0,
             tick_at: 0,
+            awake_at: 0,
+            unheard: 0,
             questions: Questions::default(),
             webhooks: Webhooks::default(),
             clients: HashMap::new(),
@@ -154,7 +159,7 @@ impl Actor {
                 Effect::Tell => self.tell = true,
                 Effect::AskGap { of } => self.send(Body::Gap { of }),
                 Effect::Happened(happening) => {
-                    let leads = self.view.leads();
+                    let leads = self.leads();
                     if let Some(happening) = self.webhooks.happened(happening, leads, now) {
                         self.publish(&happening);
                     }
@@ -178,7 +183,7 @@ impl Actor {
                     "The gateway hears nobody over Kafka, not even itself: presence stays as it was, and it is not ready.",
                 ),
                 Effect::Back => {
-                    self.beat_at = 0;
+                    self.was_away();
                     process::current()
                         .log
                         .say(Level::Notice, "The gateway hears the others over Kafka again.");
@@ -193,8 +198,28 @@ impl Actor {
         self.post.send(&topic, &happening.channel, &value);
     }
 
+    /// A process that was stopped has not seen who led meanwhile.
+    fn wake_up(&mut self) {
+        let now = coarse_ms();
+        let before = std::mem::replace(&mut self.awake_at, now);
+        if before > 0 && now.saturating_sub(before) > SLEPT {
+            self.was_away();
+        }
+    }
+
+    fn was_away(&mut self) {
+        self.beat_at = 0;
+        self.unheard = self.sequences[0] + 1;
+        self.webhooks.was_away();
+    }
+
+    fn leads(&self) -> bool {
+        self.view.leads() && self.view.own_sequence() >= self.unheard
+    }
+
     /// What is due by the clock.
     fn step(&mut self) {
+        self.wake_up();
         let now = coarse_ms();
         if !self.greeted && self.is_reading() {
             self.greeted = true;
@@ -206,7 +231,7 @@ impl Actor {
             self.view.tick(now);
             self.deal();
             self.questions.settle(now);
-            let leads = self.view.leads();
+            let leads = self.leads();
             for happening in self.webhooks.take(leads, now) {
                 self.publish(&happening);
             }

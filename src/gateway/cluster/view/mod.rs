@@ -8,6 +8,7 @@ mod nodes;
 mod seats;
 
 pub use effect::{Effect, Timing};
+pub(super) use nodes::SLEPT;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -113,6 +114,12 @@ impl View {
     pub fn leads(&self) -> bool {
         let mut alive = self.nodes.iter().filter(|(_, n)| n.leaving.is_none());
         self.is_whole() && alive.next().is_some_and(|(id, _)| *id == self.own)
+    }
+
+    /// The number of this gateway's own record that came back last.
+    #[must_use]
+    pub fn own_sequence(&self) -> u64 {
+        self.nodes.get(&self.own).map_or(0, |node| node.sequence)
     }
 
     /// True where another node has told of sockets on this channel.

@@ -7,7 +7,7 @@ use super::{Effect, Node, View};
 use crate::gateway::cluster::totals::Happening;
 
 /// A tick that comes this much late means that the whole process slept, ms.
-const SLEPT: u64 = 3_000;
+pub(in crate::gateway::cluster) const SLEPT: u64 = 3_000;
 /// So many nodes that are gone are remembered, so that their old records do not bring them back.
 const GRAVES: usize = 1_000;
 
@@ -163,7 +163,10 @@ impl View {
         let cause = format!("gone {id}");
         let happened = self.totals.clear(&node.seats, &node.channels, &cause);
         for one in happened {
-            self.note(Some(one));
+            self.note(Some(Happening {
+                by_silence: true,
+                ..one
+            }));
         }
         self.effects.push(Effect::Drop {
             node: id.to_owned(),

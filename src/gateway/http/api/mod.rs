@@ -42,27 +42,49 @@ pub fn is_route(path: &str) -> bool {
     path.starts_with("/apps/")
 }
 
-/// Answers a request.
-pub async fn answer(hub: &Arc<Hub>, request: &Request, body: &[u8]) -> Response {
-    match route(hub, request, body).await {
+/// A request whose head is signed by the application: its parameters.
+pub struct Signed(Vec<(String, String)>);
+
+/// Whether a request is answered at all, before its body is read.
+///
+/// # Errors
+/// What it is answered with instead.
+pub fn enter(hub: &Hub, request: &Request) -> Result<Signed, Response> {
+    let now = crate::ids::unix_ms() / 1000;
+    let checked = signature::query_pairs(&request.query)
+        .map_err(|why| (400, format!("In the query, {why}.")))
+        .and_then(|pairs| {
+            signature::check(hub.settings(), request, &pairs, now)
+                .map_err(|why| (401, format!("Not authorized: {why}.")))?;
+            Ok(Signed(pairs))
+        });
+    checked.map_err(|no| refused(hub, no))
+}
+
+/// Answers a request that was let in.
+pub async fn answer(hub: &Arc<Hub>, request: &Request, signed: &Signed, body: &[u8]) -> Response {
+    match route(hub, request, &signed.0, body).await {
         Ok(response) => {
             hub.counters().api_requests.add_one();
             response
         }
-        Err((status, why)) => {
-            hub.counters().api_refused.add_one();
-            Response::text(status, why)
-        }
+        Err(no) => refused(hub, no),
     }
 }
 
-async fn route(hub: &Arc<Hub>, request: &Request, body: &[u8]) -> Result<Response, No> {
+fn refused(hub: &Hub, (status, why): No) -> Response {
+    hub.counters().api_refused.add_one();
+    Response::text(status, why)
+}
+
+async fn route(
+    hub: &Arc<Hub>,
+    request: &Request,
+    pairs: &[(String, String)],
+    body: &[u8],
+) -> Result<Response, No> {
     let settings = hub.settings();
-    let pairs = signature::query_pairs(&request.query)
-        .map_err(|why| (400, format!("In the query, {why}.")))?;
-    let now = crate::ids::unix_ms() / 1000;
-    signature::check(settings, request, &pairs, body, now)
-        .map_err(|why| (401, format!("Not authorized: {why}.")))?;
+    signature::check_body(pairs, body).map_err(|why| (401, format!("Not authorized: {why}.")))?;
     let path = request
         .path
         .split('/')
