@@ -69,7 +69,7 @@ final class PlainHost implements Host, Examinable
             $this->container->bind((string) $id, $what);
         }
         if ($config !== []) {
-            Realtime::configure(array_diff_key($config, array_flip(self::OWN)));
+            Realtime::configure($this->withObjects(array_diff_key($config, array_flip(self::OWN))));
         }
     }
 
@@ -134,6 +134,27 @@ final class PlainHost implements Host, Examinable
     public function unreadable(): ?string
     {
         return $this->unreadable;
+    }
+
+    /**
+     * The classes named for `logger` and `tracing` are made, and a PSR-3 logger among the bindings is the logger.
+     *
+     * @param array<string, mixed> $config
+     *
+     * @return array<string, mixed>
+     */
+    private function withObjects(array $config): array
+    {
+        if (!isset($config['logger']) && isset($this->list('bindings')['Psr\Log\LoggerInterface'])) {
+            $config['logger'] = $this->container->get('Psr\Log\LoggerInterface');
+        }
+        foreach (['logger', 'tracing'] as $key) {
+            if (is_string($config[$key] ?? null) && class_exists($config[$key])) {
+                $config[$key] = $this->container->get($config[$key]);
+            }
+        }
+
+        return $config;
     }
 
     public function config(): array

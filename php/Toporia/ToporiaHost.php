@@ -66,13 +66,27 @@ final class ToporiaHost implements Examinable, Host
 
     public function config(): array
     {
-        $config = $this->realtime();
-        $own = $config['middleware'] ?? [];
-        if (is_array($own)) {
-            $config['middleware'] = [InHandMiddleware::class, ...array_values($own)];
+        return $this->realtime();
+    }
+
+    /**
+     * The framework's logger, where it has one: the extension's own lines go there.
+     */
+    public function logger(): ?object
+    {
+        foreach (['Toporia\Framework\Log\Contracts\LoggerInterface', 'Psr\Log\LoggerInterface'] as $id) {
+            try {
+                $logger = $this->container->has($id) ? $this->container->get($id) : null;
+            } catch (Throwable) {
+                // A log that cannot be made must not keep the application from starting.
+                continue;
+            }
+            if (is_object($logger) && method_exists($logger, 'log')) {
+                return $logger;
+            }
         }
 
-        return $config;
+        return null;
     }
 
     public function examined(): array
