@@ -8,6 +8,7 @@
 //!        └ kafka        librdkafka: producer clients, the consumer, topics, the embedded broker
 //!           ├ spool         messages Kafka did not take, on disk
 //!           ├ record, loop_guard, sealed    a message with its bytes, the one in hand, what is encrypted
+//!           ├ metrics       what the process can be asked about, and who watches it
 //!           └ message, topic, ids, config, error, log, clock, process    what everything stands on
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod kafka;
 pub mod log;
 pub mod loop_guard;
 pub mod message;
+pub mod metrics;
 #[cfg(feature = "extension")]
 pub mod php;
 pub mod process;

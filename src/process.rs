@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use crate::error::{Error, Result};
 use crate::kafka::producer::clients::Clients;
 use crate::log::Log;
+use crate::metrics::Registry;
 
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
@@ -43,11 +44,14 @@ pub struct Process {
     pub log: Log,
     /// Totals.
     pub counters: Counters,
+    /// What can be asked about it.
+    pub metrics: Registry,
 }
 
 extern "C" fn after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     crate::ids::reseed_after_fork();
+    crate::metrics::after_fork_in_child();
 }
 
 /// The generation of this process: grows by one in each forked child.
@@ -87,6 +91,7 @@ fn make(stale: *mut Process) -> &'static Process {
         clients: Clients::default(),
         log: Log::default(),
         counters: Counters::default(),
+        metrics: Registry::default(),
     }));
     let published = CURRENT.compare_exchange(stale, fresh, Ordering::AcqRel, Ordering::Acquire);
     if published.is_ok() {

@@ -230,12 +230,15 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      * do not exist yet; `stop_reason` is why the last consume() returned: 'stopped', 'signal', 'max_messages', 'empty'
      * or 'error'; `topic_mismatch` counts records whose channel does not belong to their topic; `parked` records wait
      * for another try or behind one that does; `held_back` partitions are paused because they ran too far ahead of
-     * those; `dropped` counts records that at-most-once gave up.
+     * those; `dropped` counts records that at-most-once gave up; `callbacks` took `callback_seconds` together, in
+     * `batches` fetched; `poll_age_ms` is since the loop last came round (0: it does not run), `callback_age_ms` how
+     * long the callback in hand has been running, `commit_age_ms` since the last commit while something waits for one.
      *
      * @return array{messages_consumed: int, bytes_consumed: int, handled: int, failures: int, retries: int,
      *     dead_lettered: int, parked: int, held_back: int, dropped: int, transactions: int,
      *     transactions_aborted: int, delivery: string, skipped: int, topic_mismatch: int,
-     *     commits: int, commit_failures: int, rebalances: int, lag: int,
+     *     commits: int, commit_failures: int, rebalances: int, callbacks: int, callback_seconds: float, batches: int,
+     *     poll_age_ms: int, callback_age_ms: int, commit_age_ms: int, lag: int,
      *     assigned: list<array{topic: string, partition: int, position: int, lag: int}>, waiting_for: list<string>,
      *     connected: bool, group: string, member_hash_conflict: bool, stop_reason: string|null,
      *     last_error: string|null}

@@ -110,11 +110,12 @@ final class Realtime
      * What this process has sent so far, over all its brokers.
      *
      * `queued` waits in memory, `spooled` and `spool_bytes` wait on disk, `loop_dropped` counts broadcasts equal to the
-     * record in hand, `clients` are the Kafka clients of this process.
+     * record in hand, `clients` are the Kafka clients of this process; `failures_by_kind` says what `delivery_failures`
+     * were (kind => count), `queue_full` counts messages that were refused.
      *
      * @return array{messages_produced: int, bytes_produced: int, messages_delivered: int, delivery_failures: int,
-     *     queued: int, spooled: int, spool_bytes: int, loop_dropped: int, clients: int, broker_reachable: bool,
-     *     fake: bool, last_error: string|null}
+     *     failures_by_kind: array<string, int>, queue_full: int, queued: int, spooled: int, spool_messages: int,
+     *     spool_bytes: int, loop_dropped: int, clients: int, broker_reachable: bool, fake: bool, last_error: string|null}
      */
     public static function stats(): array
     {

@@ -83,6 +83,8 @@ check_test_packages() {
     want chromium have chromium
     want fonts-dejavu-core any_file '/usr/share/fonts/truetype/dejavu/*.ttf'
     want nginx-light any_file '/usr/sbin/nginx'
+    # A real Prometheus reads what is exposed, and its promtool judges it.
+    want prometheus have promtool
     # The real servers and clients that the stores of Idempotency and Outbox are tested with. MariaDB's core packages
     # bring no service; those of the other two are kept from starting, see install_packages.
     want redis-server have redis-server
@@ -110,7 +112,7 @@ keep_services_off() {
 
 leave_services_off() {
     local service
-    for service in redis-server postgresql nginx; do
+    for service in redis-server postgresql nginx prometheus; do
         # Only those this run has installed: a server that was here before has its own purpose.
         if [[ " ${missing[*]} " == *" ${service/#nginx/nginx-light} "* ]] && have systemctl; then
             as_root systemctl --quiet disable "$service" >/dev/null 2>&1 || note "The service $service starts with the machine."

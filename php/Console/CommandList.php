@@ -31,8 +31,14 @@ final class CommandList
             new GatewayConnectionsCommand(),
             new GatewayKickCommand(),
             new GatewayUnsubscribeCommand(),
+            new LagCommand($host),
             new PublishCommand(),
             new RestartCommand($host),
+            new TopicsListCommand($host, true),
+            new TopicsListCommand($host),
+            new TopicsCompareCommand($host),
+            new TopicsCreateCommand($host),
+            new TopicsDescribeCommand($host),
         ];
     }
 }

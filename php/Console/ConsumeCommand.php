@@ -17,6 +17,7 @@ use Toporia\Realtime\Worker\ConsumeRunner;
 use Toporia\Realtime\Worker\GatewayRunner;
 use Toporia\Realtime\Worker\HandlerResolver;
 use Toporia\Realtime\Worker\JsonReporter;
+use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\Sockets;
 use Toporia\Realtime\Worker\StopConditions;
@@ -35,6 +36,7 @@ final class ConsumeCommand extends Command
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
+        MonitorOptions::define($this);
         $this
             ->setDescription('Consumes channels from Kafka and hands each message to its handler')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
@@ -98,6 +100,7 @@ final class ConsumeCommand extends Command
         $config = $this->host->config();
         $reporter = $options->json ? new JsonReporter($terminal) : new TextReporter($terminal);
         $handlers = new HandlerResolver($config, $this->host->make(...), $this->host->fallback());
+        MonitorOptions::fromArray($input->getOptions())->report($reporter);
         $stop = StopConditions::for($options, RestartSignal::of($config, $this->host->directory()));
         $sockets = $options->gateway === null
             ? null

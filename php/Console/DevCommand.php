@@ -12,6 +12,8 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\EmbeddedBroker;
+use Toporia\Realtime\Metrics;
+use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\TopicList;
 
@@ -30,6 +32,7 @@ final class DevCommand extends Command
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
+        MonitorOptions::define($this);
         $this
             ->setDescription('Runs the embedded development broker until Ctrl-C')
             ->addOption('host', null, $value, 'Address to listen on, also the one told to clients', '127.0.0.1')
@@ -68,6 +71,9 @@ final class DevCommand extends Command
             "The embedded broker listens on $address. It keeps everything in memory. Ctrl-C stops it.",
             "  In another terminal: export KAFKA_BROKERS=$address",
         ], OutputInterface::OUTPUT_RAW);
+        MonitorOptions::fromArray($input->getOptions())->begin(static function (string $metrics) use ($output): void {
+            $output->writeln("  metrics are served on http://$metrics/metrics", OutputInterface::OUTPUT_RAW);
+        });
         $this->waitForSignal();
         $broker->stop();
         $output->writeln('Stopped.', OutputInterface::OUTPUT_RAW);
@@ -89,6 +95,7 @@ final class DevCommand extends Command
             }
         }
         while (!$this->stop) {
+            Metrics::beat();
             // Short, because a signal between the check and the sleep would not wake it.
             usleep(200_000);
         }

@@ -15,6 +15,7 @@ use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Worker\GatewayOptions;
 use Toporia\Realtime\Worker\GatewayRunner;
 use Toporia\Realtime\Worker\JsonReporter;
+use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\Sockets;
 use Toporia\Realtime\Worker\StopConditions;
@@ -33,6 +34,7 @@ final class GatewayCommand extends Command
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
+        MonitorOptions::define($this);
         $this
             ->setDescription('Runs the WebSocket gateway: what is broadcast reaches browsers (pusher-js, laravel-echo)')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
@@ -67,6 +69,7 @@ final class GatewayCommand extends Command
         $options = GatewayOptions::fromArray($raw);
         $terminal = new OutputTerminal($output);
         $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
+        MonitorOptions::fromArray($raw)->report($reporter);
         $restart = RestartSignal::of($this->host->config(), $this->host->directory());
         $runner = new GatewayRunner(
             new Sockets(new Gateway($options->settings()), $options, $reporter),

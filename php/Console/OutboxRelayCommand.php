@@ -12,6 +12,7 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Broker;
+use Toporia\Realtime\Metrics;
 use Toporia\Realtime\Outbox\JsonRelayReporter;
 use Toporia\Realtime\Outbox\Relay;
 use Toporia\Realtime\Outbox\RelayOptions;
@@ -20,8 +21,10 @@ use Toporia\Realtime\Outbox\Settings;
 use Toporia\Realtime\Outbox\SignalReceived;
 use Toporia\Realtime\Outbox\TextRelayReporter;
 use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Worker\Beat;
 use Toporia\Realtime\Worker\MaxMemory;
 use Toporia\Realtime\Worker\MaxTime;
+use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\RestartRequested;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\StopConditions;
@@ -39,6 +42,7 @@ final class OutboxRelayCommand extends Command
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
+        MonitorOptions::define($this);
         $this
             ->setDescription('Sends what the application wrote into its transactional outbox')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
@@ -75,6 +79,11 @@ final class OutboxRelayCommand extends Command
         $config = $this->host->config();
         $settings = Settings::of($config);
         $options = RelayOptions::fromArray($input->getOptions(), $settings);
+        $terminal = new OutputTerminal($output);
+        $reporter = $options->json ? new JsonRelayReporter($terminal) : new TextRelayReporter($terminal);
+        MonitorOptions::fromArray($input->getOptions())->begin(static function (string $address) use ($reporter): void {
+            $reporter->event('metrics', "metrics are served on http://$address/metrics", ['address' => $address]);
+        });
         $database = $settings->database();
         $broker = new Broker([
             'broker' => $options->broker,
@@ -88,20 +97,19 @@ final class OutboxRelayCommand extends Command
             'shutdown_flush_ms' => 100,
         ]);
         $signal = new SignalReceived();
-        $conditions = [$signal, new RestartRequested(RestartSignal::of($config, $this->host->directory()))];
+        $conditions = [new Beat(), $signal, new RestartRequested(RestartSignal::of($config, $this->host->directory()))];
         if ($options->maxTime > 0) {
             $conditions[] = new MaxTime($options->maxTime);
         }
         if ($options->maxMemory > 0) {
             $conditions[] = new MaxMemory($options->maxMemory);
         }
-        $terminal = new OutputTerminal($output);
         $relay = new Relay(
             $database,
             new Sender($broker, Realtime::flush(...)),
             $options,
             new StopConditions(...$conditions),
-            $options->json ? new JsonRelayReporter($terminal) : new TextRelayReporter($terminal),
+            $reporter,
             static fn (): ?string => Realtime::stats()['last_error']
         );
         $signal->listen();
@@ -109,6 +117,7 @@ final class OutboxRelayCommand extends Command
             return $relay->run();
         } finally {
             $signal->end();
+            Metrics::stop();
         }
     }
 }

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
+use Toporia\Realtime\Metrics;
+
 /**
  * Ends at a signal, at realtime:restart, at --max-time and --max-memory, and in order.
  */
@@ -32,8 +34,11 @@ final class GatewayRunner
         $this->sockets->start();
         while (!$this->sockets->wait(self::TICK_MS) && $this->stop->reason() === null) {
             $this->sockets->look();
+            $this->sockets->beat();
         }
         $failed = !$this->sockets->isRunning();
+        // The end may take its time: that is no stuck loop, and nobody should send more work here.
+        Metrics::stop();
         $this->sockets->stop();
         $reason = $failed ? 'error' : $this->stop->met() ?? 'signal';
         $code = $failed ? self::FAILED : self::DONE;

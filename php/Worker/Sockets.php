@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 use Toporia\Realtime\Gateway;
+use Toporia\Realtime\Metrics;
 
 /**
  * The gateway itself runs on its own threads; this only speaks about it.
@@ -78,6 +79,14 @@ final class Sockets
         );
         $this->said = $now;
         $this->delivered = $delivered;
+    }
+
+    /**
+     * Tells whoever watches the process that its loop comes round; the service has started once the gateway is ready.
+     */
+    public function beat(): void
+    {
+        Metrics::beat($this->ready ? 'the gateway is ready' : 'the gateway is not ready', (bool) $this->ready);
     }
 
     /**

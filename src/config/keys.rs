@@ -115,6 +115,10 @@ settings! {
     PRODUCER_CONFIG = plain("producer_config");
     CONSUMER_CONFIG = plain("consumer_config");
     ENCRYPTION_MASTER_KEY = with_env("encryption_master_key", "REALTIME_ENCRYPTION_MASTER_KEY");
+    METRICS = Setting { ini: true, ..with_env("metrics", "REALTIME_METRICS") };
+    METRICS_TEXTFILE = Setting { ini: true, ..with_env("metrics_textfile", "REALTIME_METRICS_TEXTFILE") };
+    HEARTBEAT_FILE = Setting { ini: true, ..with_env("heartbeat_file", "REALTIME_HEARTBEAT_FILE") };
+    LIVENESS_TIMEOUT_MS = with_env("liveness_timeout_ms", "REALTIME_LIVENESS_TIMEOUT_MS");
     DRIVER = plain("driver");
 }
 
@@ -169,7 +173,6 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
         "circuit_breaker_timeout",
         "an unreachable Kafka does not block callers",
     ),
-    ("metrics", "see stats()"),
     ("singleton", "clients are shared by their configuration"),
 ];
 

@@ -10,6 +10,7 @@ mod gateway;
 mod gateway_keys;
 mod host;
 mod keys;
+mod monitor;
 mod properties;
 mod reader;
 mod resolve;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use gateway::GatewayConfig;
 pub use host::{host_config, HostConfig};
+pub use monitor::MonitorConfig;
 pub use properties::{is_secret, Properties};
 pub(crate) use spelling::nearest;
 pub use value::Value;

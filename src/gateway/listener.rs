@@ -38,7 +38,7 @@ pub enum Role {
     Sockets,
     /// The HTTP API only.
     Api,
-    /// `/metrics` and `/ready`.
+    /// `/metrics`, `/live` and `/ready`.
     Operations,
 }
 
@@ -188,7 +188,12 @@ impl Doors {
             return Err(Bad::Status(413, "The body of the request is too large."));
         }
         match (role, request.path.as_str()) {
-            (Role::Operations, path) => Ok(ops::answer(&self.hub, &request.method, path)),
+            (Role::Operations, path) => Ok(ops::answer(
+                &self.hub,
+                &request.method,
+                path,
+                request.field("accept"),
+            )),
             (_, "/up") if request.method == "GET" => Ok(Response::text(200, "OK\n")),
             (_, "/up") if request.method == "HEAD" => Ok(Response::text(200, "")),
             (Role::Everything | Role::Api, path) if api::is_route(path) => {

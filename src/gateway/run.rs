@@ -122,6 +122,7 @@ impl Gateway {
                 runtime.spawn(Arc::clone(&doors).accept(listener, role, stop.subscribe()))
             })
             .collect();
+        crate::process::current().metrics.gateways.join(&hub);
         Ok(Self {
             hub,
             address,
@@ -246,6 +247,7 @@ impl Gateway {
             return;
         };
         let end = Instant::now() + drain;
+        crate::process::current().metrics.gateways.leave(&self.hub);
         // First the port: whoever comes back at once has to meet the successor.
         let _ = running.stop.send(true);
         if let Some(cluster) = self.hub.cluster() {

@@ -1,13 +1,14 @@
 //! Everything that speaks to Kafka through librdkafka.
 //!
-//! `producer` and `consumer` are the two kinds of client, `native` the wrappers around the C API they share, `embedded` the
-//! development broker, `dead_letter` the form of a record that could not be handled,
+//! `producer` and `consumer` are the two kinds of client, `groupless` one without a group, `native` the wrappers
+//! around the C API they share, `embedded` the development broker, `dead_letter` the form of a record that could not be handled,
 //! `transaction` what makes a consumer and a producer one.
 
 pub mod admin;
 pub mod consumer;
 pub mod dead_letter;
 pub mod embedded;
+pub(crate) mod groupless;
 pub mod native;
 pub mod producer;
 pub mod transaction;

@@ -14,12 +14,15 @@ use super::callback::Callback;
 use super::consume::{self, Hooks, Redelivery};
 use super::message::Message;
 use super::state::{self, Sender};
-use super::{batch, binary, contract, json, position, publish, report, retry, stand_in, zend};
+use super::{
+    batch, binary, contract, json, metrics, position, publish, report, retry, stand_in, zend,
+};
 use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::transaction::Transaction;
+use crate::metrics::consumers::Series;
 use crate::process;
 use crate::worker::{Limits, StopSignal, Tally};
 
@@ -64,7 +67,10 @@ pub struct Broker {
     pub(super) consumer: RefCell<Option<Rc<Consumer>>>,
     pub(super) hooks: Hooks,
     pub(super) stop: StopSignal,
-    pub(super) tally: Tally,
+    pub(super) tally: Arc<Tally>,
+    /// What the process knows of its consumer, and when it is told next, in ms.
+    pub(super) series: RefCell<Option<Arc<Series>>>,
+    pub(super) told: Cell<u64>,
     pub(super) redelivery: RefCell<Redelivery>,
     pub(super) strategy: RefCell<Option<Zval>>,
     pub(super) transaction: RefCell<Option<Rc<Transaction>>>,
@@ -86,7 +92,9 @@ impl Broker {
             consumer: RefCell::default(),
             hooks: Hooks::default(),
             stop: StopSignal::default(),
-            tally: Tally::default(),
+            tally: Arc::default(),
+            series: RefCell::default(),
+            told: Cell::new(0),
             redelivery: RefCell::default(),
             strategy: RefCell::default(),
             transaction: RefCell::default(),
@@ -196,6 +204,8 @@ impl Broker {
         if let Some(consumer) = known {
             if consumer.is_inherited() {
                 // The parent's: its threads are not here, so it is neither used nor ended.
+                self.tally.reset();
+                self.series.borrow_mut().take();
                 std::mem::forget(self.consumer.borrow_mut().take());
                 std::mem::forget(consumer);
             } else {
@@ -208,6 +218,7 @@ impl Broker {
             .has_patterns(&self.config.topics);
         let consumer = Rc::new(Consumer::start(&self.config, patterns, sees_ends)?);
         *self.consumer.borrow_mut() = Some(Rc::clone(&consumer));
+        metrics::join(self, &consumer);
         self.resubscribe()?;
         Ok(consumer)
     }
@@ -226,6 +237,7 @@ impl Broker {
                     .log
                     .say(crate::log::Level::Error, error.message());
             }
+            metrics::leave(self);
             consumer.close();
         }
         let transaction = self.transaction.borrow_mut().take();

@@ -23,6 +23,7 @@ use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::dead_letter::Failure;
 use crate::kafka::transaction::{self, TransactionalConsumer};
 use crate::loop_guard;
+use crate::metrics::number::Single;
 use crate::record::{Message as Inner, Origin};
 use crate::retry::Strategy;
 use crate::worker::{Graves, Handler, Item, Limits, Promise, Source, Worker};
@@ -89,6 +90,7 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
 /// `Broker::consume()`.
 pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble> {
     check(broker, false)?;
+    super::metrics::watch()?;
     let consumer = broker.consumer(limits.when_empty)?;
     let transaction = broker.transaction()?;
     super::lifecycle::remember_broker(broker);
@@ -132,6 +134,8 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
         .run()
     }));
     drop(handlers);
+    broker.tally.timing.pulse.rests();
+    super::metrics::tell_standing(broker, crate::process::current().metrics.is_watched());
     broker.consuming.set(false);
     outer.restore();
     super::lifecycle::deliver_log();
@@ -207,6 +211,9 @@ fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
 pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, Trouble> {
     check(broker, true)?;
     let first = broker.consumer.borrow().is_none();
+    if first {
+        super::metrics::watch()?;
+    }
     let consumer = broker.consumer(false)?;
     if first {
         super::lifecycle::remember_broker(broker);
@@ -216,12 +223,14 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
     // From here until the next poll() whatever is sent counts as sent for the message that is handed out.
     loop_guard::set_polled(true);
     loop {
-        php.breathe().map_err(abort)?;
+        let round = clock::coarse_ms();
+        broker.tally.timing.pulse.came_round(round);
+        php.breathe(round).map_err(abort)?;
         consumer.serve_events(&php).map_err(abort)?;
         if let Some(error) = consumer.refused() {
             return Err(error.into());
         }
-        consumer.commit_if_due()?;
+        consumer.commit_if_due(round)?;
         let again = broker.redelivery.borrow_mut().due();
         if let Some(message) = again {
             return Ok(Some(super::object(Message::new(message))));
@@ -245,7 +254,10 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
             .saturating_duration_since(now)
             .min(SLICE)
             .max(Duration::from_millis(1));
-        Source::fetch(&*consumer, wait, 100);
+        let came = Source::fetch(&*consumer, wait, 100);
+        if came > 0 {
+            broker.tally.timing.sizes.observe(came as u64);
+        }
     }
 }
 
@@ -257,7 +269,7 @@ fn take(
 ) -> Result<Option<Rc<Inner>>, Trouble> {
     let broker = php.broker;
     let tally = &broker.tally;
-    let count = |cell: &std::cell::Cell<u64>| cell.set(cell.get() + 1);
+    let count = |total: &Single| total.add(1);
     let route =
         broker
             .subscriptions
@@ -306,7 +318,7 @@ pub fn ack(broker: &Broker, message: &Message) -> Result<(), Trouble> {
         .waiting
         .retain(|(_, waiting)| !same(waiting));
     if consumer.acknowledge(&origin.topic, origin.partition, origin.offset) {
-        broker.tally.handled.set(broker.tally.handled.get() + 1);
+        broker.tally.handled.add(1);
         consumer.commit_soon()?;
     }
     Ok(())
@@ -336,7 +348,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         return Ok(());
     }
     let why = why.map(Zval::dereference).filter(|why| why.is_object());
-    broker.tally.failures.set(broker.tally.failures.get() + 1);
+    broker.tally.failures.add(1);
     let config = &broker.config;
     let wait = match why {
         Some(why) => retry::wait(broker, &message.inner, why).map_err(abort)?,
@@ -349,7 +361,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         }
     }
     if let Some(wait) = wait.or_else(|| (!config.dlq).then_some(longest)) {
-        broker.tally.retries.set(broker.tally.retries.get() + 1);
+        broker.tally.retries.add(1);
         let mut again = Inner::clone(&message.inner);
         if let Some(origin) = again.origin.as_mut() {
             origin.attempt += 1;
@@ -380,10 +392,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         inner.value(),
         inner.headers.clone(),
     )?;
-    broker
-        .tally
-        .dead_lettered
-        .set(broker.tally.dead_lettered.get() + 1);
+    broker.tally.dead_lettered.add(1);
     ack(broker, message)
 }
 

@@ -13,7 +13,6 @@ use super::broker::Broker;
 use super::callback::Callback;
 use super::message::Message;
 use super::{letter, lifecycle, retry, signals, stand_in, zend};
-use crate::clock::coarse_ms;
 use crate::config::Delivery;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Kind, Result};
@@ -403,9 +402,8 @@ impl Handler<Record> for PhpHandler<'_> {
         letter::bury(self.broker, item, letter)
     }
 
-    fn breathe(&self) -> Result<(), Abort> {
+    fn breathe(&self, now: u64) -> Result<(), Abort> {
         zend::serve_interrupt();
-        let now = coarse_ms();
         let hooks = &self.broker.hooks;
         if hooks
             .breathed
@@ -415,6 +413,7 @@ impl Handler<Record> for PhpHandler<'_> {
             hooks.breathed.set(Some(now));
             signals::dispatch();
             lifecycle::deliver_log();
+            super::metrics::beat(self.broker, now);
             self.tick(now)?;
         }
         if zend::has_exception() {

@@ -169,7 +169,7 @@ pub fn last_words(broker: &Broker, consumer: &Rc<Consumer>) {
             match bury(broker, record, &letter) {
                 Ok(()) => {
                     let tally = &broker.tally;
-                    tally.dead_lettered.set(tally.dead_lettered.get() + 1);
+                    tally.dead_lettered.add(1);
                     consumer.done(record);
                 }
                 Err(error) => process::current().log.say(Level::Error, error.message()),

@@ -66,6 +66,11 @@ fn is_command_line() -> bool {
     )
 }
 
+fn php_version() -> Option<String> {
+    let function = ZendCallable::try_from_name("phpversion").ok()?;
+    function.try_call(vec![]).ok()?.string()
+}
+
 /// `RINIT`.
 pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
     static FIRST: Once = Once::new();
@@ -75,6 +80,9 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
             signatures::apply();
             gc::install();
             debug::install();
+            if let Some(version) = php_version() {
+                crate::metrics::set_host(&version);
+            }
         });
     });
     0
@@ -89,19 +97,40 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
             // SAFETY: a broker takes itself off the list when it is dropped.
             unsafe { (*broker).leave() };
         }
+        // First the port: nobody may ask for what is closed below.
+        watch_the_end();
         super::gateway::close_all();
         super::admin::close_all();
         if is_command_line() {
             close_clients();
+            process::current().metrics.finish();
             state::forget();
             embedded::stop_all();
         } else {
             flush_request();
+            process::current()
+                .metrics
+                .request_ended(crate::clock::coarse_ms());
         }
         state::forget();
         deliver_log();
     });
     0
+}
+
+/// Whoever watches this process learns of the end of the request, which on the command line is that of the process.
+fn watch_the_end() {
+    let metrics = &process::current().metrics;
+    if is_command_line() {
+        metrics.stop();
+    }
+    if !metrics.has_worked() {
+        return;
+    }
+    match state::monitor_config() {
+        Ok(config) => metrics.write_to(&config),
+        Err(error) => process::current().log.say(Level::Warning, error.message()),
+    }
 }
 
 /// The response is on its way before anybody waits for Kafka.
@@ -130,6 +159,7 @@ fn close_clients() {
 pub extern "C" fn process_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         close_clients();
+        process::current().metrics.finish();
         deliver_log();
         embedded::stop_all();
     });

@@ -1,7 +1,7 @@
 //! The binding: registers the classes and converts between PHP and the core. The only place that knows PHP.
 //!
 //! ```text
-//! realtime broker message embedded admin gateway    one file (or folder) for each class
+//! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
 //! publish batch consume handler retry letter position report    what the methods of Broker and Realtime do
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
@@ -28,6 +28,7 @@ pub mod json;
 mod letter;
 mod lifecycle;
 mod message;
+mod metrics;
 mod patience;
 mod position;
 mod publish;
@@ -52,7 +53,7 @@ use ext_php_rs::{info_table_end, info_table_row, info_table_start};
 use crate::kafka::native;
 
 /// Defaults of an installation; an application's own configuration comes before them.
-static INI: IniEntryDefs<9> = IniEntryDefs::new([
+static INI: IniEntryDefs<12> = IniEntryDefs::new([
     IniEntryDef::new(c"toporia_realtime.brokers", c"", IniEntryPermission::All),
     IniEntryDef::new(
         c"toporia_realtime.topic_prefix",
@@ -78,6 +79,17 @@ static INI: IniEntryDefs<9> = IniEntryDefs::new([
     ),
     IniEntryDef::new(
         c"toporia_realtime.queue_full_ms",
+        c"",
+        IniEntryPermission::All,
+    ),
+    IniEntryDef::new(c"toporia_realtime.metrics", c"", IniEntryPermission::All),
+    IniEntryDef::new(
+        c"toporia_realtime.metrics_textfile",
+        c"",
+        IniEntryPermission::All,
+    ),
+    IniEntryDef::new(
+        c"toporia_realtime.heartbeat_file",
         c"",
         IniEntryPermission::All,
     ),
@@ -176,6 +188,7 @@ pub fn get_module(module: ModuleBuilder) -> ModuleBuilder {
         .class::<embedded::EmbeddedBroker>()
         .class::<admin::Admin>()
         .class::<gateway::Gateway>()
+        .class::<metrics::Metrics>()
         .request_startup_function(lifecycle::request_begins)
         .request_shutdown_function(lifecycle::request_ends)
         .shutdown_function(lifecycle::process_ends)

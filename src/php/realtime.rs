@@ -15,6 +15,7 @@ use super::publish::Beside;
 use super::{binary, contract, json, patience, publish, state, zend};
 use crate::error::Error;
 use crate::message::headers;
+use crate::metrics::producers::kind_name;
 use crate::process;
 use crate::record::Message as Inner;
 
@@ -205,8 +206,20 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
     )?;
     all.insert("messages_delivered", read(&counters.delivered))?;
     all.insert("delivery_failures", read(&counters.failed))?;
+    let mut kinds = ZendHashTable::new();
+    for (kind, count) in process.metrics.producers.failures() {
+        if count > 0 {
+            kinds.insert(kind_name(kind), number(count))?;
+        }
+    }
+    all.insert("failures_by_kind", kinds)?;
+    all.insert("queue_full", read(&process.metrics.producers.queue_full))?;
     all.insert("queued", number(queued))?;
     all.insert("spooled", read(&counters.spooled))?;
+    all.insert(
+        "spool_messages",
+        number(process.metrics.producers.spooled(process).0),
+    )?;
     all.insert("spool_bytes", number(spool_bytes))?;
     all.insert("loop_dropped", read(&counters.loop_dropped))?;
     all.insert(

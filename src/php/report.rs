@@ -70,6 +70,19 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     all.insert("commits", read(|stats| stats.commits.get()))?;
     all.insert("commit_failures", read(|stats| stats.commit_failures.get()))?;
     all.insert("rebalances", read(|stats| stats.rebalances.get()))?;
+    let timing = &tally.timing;
+    let callbacks = timing.callbacks.read();
+    all.insert("callbacks", number(callbacks.count()))?;
+    #[allow(clippy::cast_precision_loss)]
+    all.insert("callback_seconds", callbacks.sum as f64 / 1e9)?;
+    all.insert("batches", number(timing.sizes.read().count()))?;
+    let ms = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let beat = timing.pulse.read();
+    all.insert("poll_age_ms", ms(beat.since_round))?;
+    all.insert("callback_age_ms", ms(beat.in_callback))?;
+    let series = broker.series.borrow().clone();
+    let commit_age = series.map_or(0, |series| series.commit_age_ms());
+    all.insert("commit_age_ms", number(commit_age))?;
     all.insert("lag", lag)?;
     all.insert("assigned", assigned)?;
     all.insert("waiting_for", waiting)?;

@@ -146,6 +146,19 @@ pub fn gateway_config(given: Option<&Value>) -> Result<config::GatewayConfig> {
     })
 }
 
+/// What watches this process.
+///
+/// # Errors
+/// Configuration.
+pub fn monitor_config() -> Result<config::MonitorConfig> {
+    let configured = REQUEST.with(|request| request.borrow().configured.clone());
+    config::MonitorConfig::resolve(&Layers {
+        constructor: None,
+        configured: configured.as_ref(),
+        env: &PhpEnvironment,
+    })
+}
+
 /// Runs `use_it` with the client `Realtime::broadcast()` sends through.
 ///
 /// The client is taken out while it runs: counting two references for every message would cost as much as a third of the encoding.

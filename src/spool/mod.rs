@@ -44,11 +44,11 @@ pub use directory::Usage;
 pub use journal::Journal;
 pub use key::SpoolKey;
 pub use record::SpoolRecord;
+pub(crate) use sys::{LockedFile, Open};
 
 use crate::error::Result;
 use file::{Appended, OwnFile};
 use state::Generations;
-use sys::LockedFile;
 
 /// How long an append waits for others that measure the directory. Beyond it the bound may be exceeded by what they are
 /// writing: a stopped process must not cost messages.

@@ -79,7 +79,7 @@ extern "C" fn in_child() {
 
 /// A file this process holds exclusively, until it is dropped. Useless in a forked child (see [`LockedFile::file`]).
 #[derive(Debug)]
-pub(super) struct LockedFile {
+pub(crate) struct LockedFile {
     file: Option<File>,
     slot: Option<usize>,
     generation: u32,
@@ -87,7 +87,7 @@ pub(super) struct LockedFile {
 
 /// How [`LockedFile::open`] opens.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Open {
+pub(crate) enum Open {
     /// It must be there.
     Existing,
     /// It must not be there.
@@ -99,7 +99,7 @@ pub(super) enum Open {
 impl LockedFile {
     /// Opens and locks without waiting. `None`: somebody else holds it, or it was renamed or deleted between opening
     /// and locking, so that what we locked is not what the path names any more.
-    pub(super) fn open(path: &Path, how: Open) -> io::Result<Option<Self>> {
+    pub(crate) fn open(path: &Path, how: Open) -> io::Result<Option<Self>> {
         let gate = Gate::enter();
         let file = OpenOptions::new()
             .read(true)
@@ -140,7 +140,7 @@ impl LockedFile {
     }
 
     /// As [`LockedFile::open`] with [`Open::Any`], trying for at most `patience`.
-    pub(super) fn wait(path: &Path, patience: Duration) -> io::Result<Option<Self>> {
+    pub(crate) fn wait(path: &Path, patience: Duration) -> io::Result<Option<Self>> {
         let since = Instant::now();
         loop {
             if let Some(locked) = Self::open(path, Open::Any)? {
@@ -155,7 +155,7 @@ impl LockedFile {
 
     /// The file, unless the process has forked since and this is the child, where the descriptor is closed and its
     /// number may by now be somebody else's.
-    pub(super) fn file(&self) -> io::Result<&File> {
+    pub(crate) fn file(&self) -> io::Result<&File> {
         match &self.file {
             Some(file) if self.is_ours() => Ok(file),
             _ => Err(io::Error::other(
@@ -170,7 +170,7 @@ impl LockedFile {
     }
 
     /// True while `path` names this very file.
-    pub(super) fn is_at(&self, path: &Path) -> bool {
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
         let Ok(Ok(ours)) = self.file().map(File::metadata) else {
             return false;
         };

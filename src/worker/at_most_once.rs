@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::{add, Handler, Reason, Source, Step, Worker};
+use crate::kafka::consumer::Ahead;
 use crate::log::Level;
 use crate::process;
 
-/// How long a commit may take before the records it is for are given up.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the answer to a commit before looking at everything else again: who wants to stop, who gets which partition.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// Commits what is in hand and handles all of it, also where somebody asks to stop meanwhile: nobody else gets it any more.
@@ -15,26 +16,42 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         if !self.source.has_records() {
             return Ok(None);
         }
-        if !self.source.commit_ahead(PATIENCE) {
-            let (dropped, topics) = self.source.drop_hand();
-            add(&self.tally.dropped, dropped);
-            process::current().log.say(
-                Level::Warning,
-                format!(
-                    "{dropped} record(s) of {} were dropped: their offsets could not be committed, and delivery is at-most-once. \
-                     Where the commit did not arrive, the partition's next owner reads them.",
-                    topics.join(", ")
-                ),
-            );
-            return Ok(None);
+        match self.source.commit_ahead(PATIENCE) {
+            Ahead::Committed => {}
+            Ahead::Refused => {
+                self.give_up("their offsets could not be committed");
+                return Ok(None);
+            }
+            Ahead::Unanswered => {
+                // Whether the group has the offsets is not known: what is in hand waits, and nothing else is fetched.
+                if self.asked(*handled).is_some() {
+                    self.give_up(
+                        "Kafka has not answered the commit of their offsets before the end",
+                    );
+                }
+                return Ok(None);
+            }
         }
         while let Some(item) = self.source.next() {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
                 *handled += count;
                 add(&self.tally.handled, count);
-                self.handler.breathe()?;
+                self.breathe()?;
             }
         }
         Ok(None)
+    }
+
+    fn give_up(&self, why: &str) {
+        let (dropped, topics) = self.source.drop_hand();
+        add(&self.tally.dropped, dropped);
+        process::current().log.say(
+            Level::Warning,
+            format!(
+                "{dropped} record(s) of {} were dropped: {why}, and delivery is at-most-once. \
+                 Where the commit did not arrive, the partition's next owner reads them.",
+                topics.join(", ")
+            ),
+        );
     }
 }

@@ -46,7 +46,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         for item in others.iter().rev() {
             self.source.put_back(item, false);
         }
+        self.tally.timing.begins();
         let (done, outcome) = self.handler.handle_batch(subscription, &list);
+        self.tally.timing.ends();
         if let Outcome::Gone(abort) = outcome {
             return Err(abort);
         }

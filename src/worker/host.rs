@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::assignment::Watcher;
+use crate::kafka::consumer::Ahead;
 use crate::message::Scanned;
 
 /// One record of a source.
@@ -26,8 +27,8 @@ pub trait Item: Clone {
 pub trait Source {
     /// Its records.
     type Item: Item;
-    /// Fetches up to `most`, waiting at most `wait` for the first.
-    fn fetch(&self, wait: Duration, most: usize);
+    /// Fetches up to `most`, waiting at most `wait` for the first; how many came.
+    fn fetch(&self, wait: Duration, most: usize) -> usize;
     /// True where there is something to hand over: fetched, or waiting for another try that is due.
     fn has_records(&self) -> bool;
     /// The next record.
@@ -45,18 +46,19 @@ pub trait Source {
     /// # Errors
     /// The watcher wants to stop.
     fn serve_events<W: Watcher>(&self, watcher: &W) -> Result<(), W::Abort>;
-    /// Commits if it is time to.
+    /// Commits if it is time to; `now` is that of [`crate::clock::coarse_ms`].
     ///
     /// # Errors
     /// Delivery: what a callback sent was not delivered.
-    fn commit_if_due(&self) -> Result<()>;
+    fn commit_if_due(&self, now: u64) -> Result<()>;
     /// Commits and waits for the answer.
     ///
     /// # Errors
     /// Delivery: what a callback sent was not delivered.
     fn commit_now(&self, bound: Duration) -> Result<()>;
-    /// Commits everything in hand before it is handled; false where Kafka did not take it.
-    fn commit_ahead(&self, bound: Duration) -> bool;
+    /// Commits everything in hand before it is handled. Where there is no answer within `bound`, what is in hand waits for it:
+    /// call it again.
+    fn commit_ahead(&self, bound: Duration) -> Ahead;
     /// Gives up everything in hand: how many records that were, and of which topics.
     fn drop_hand(&self) -> (u64, Vec<String>);
     /// What Kafka refuses for good.
@@ -125,11 +127,11 @@ pub trait Handler<I>: Watcher {
     /// # Errors
     /// It could not be kept; the loop ends.
     fn bury(&self, item: &I, letter: &Letter) -> Result<()>;
-    /// Between records: lets the host run its signal handlers and its own regular work.
+    /// Between records: lets the host run its signal handlers and its own regular work; `now` as above.
     ///
     /// # Errors
     /// The host wants to stop.
-    fn breathe(&self) -> Result<(), Self::Abort>;
+    fn breathe(&self, now: u64) -> Result<(), Self::Abort>;
     /// Turns an error of ours into the host's.
     fn fail(&self, error: Error) -> Self::Abort;
 }

@@ -10,49 +10,74 @@ mod stop;
 mod tests;
 mod transaction;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 pub use host::{Handler, Item, Letter, Outcome, Source};
 pub use stop::{Limits, Reason, StopSignal};
 pub use transaction::{Ending, Graves, Transactions};
 
+use crate::clock::coarse_ms;
 use crate::dispatch::{Route, Style, Subscriptions};
 use crate::error::Result;
 use crate::log::Level;
 use crate::message::Scanned;
+use crate::metrics::number::Single;
+use crate::metrics::timing::Timing;
 use crate::process;
 use crate::topic::TopicMap;
 
-/// Totals of the loop, shared with the host while it runs.
+/// Totals of the loop: its thread writes them, anybody may read them.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Handed to a callback that returned, and dead-lettered.
-    pub handled: Cell<u64>,
+    pub handled: Single,
     /// Callbacks that failed.
-    pub failures: Cell<u64>,
+    pub failures: Single,
     /// Records nobody subscribed.
-    pub skipped: Cell<u64>,
+    pub skipped: Single,
     /// Records whose channel belongs to another topic.
-    pub mismatched: Cell<u64>,
+    pub mismatched: Single,
     /// Failed records that were, or will be, tried again.
-    pub retries: Cell<u64>,
+    pub retries: Single,
     /// Records given up and kept as dead letters.
-    pub dead_lettered: Cell<u64>,
+    pub dead_lettered: Single,
     /// Records that at-most-once gave up without handling them.
-    pub dropped: Cell<u64>,
+    pub dropped: Single,
     /// Transactions Kafka has committed.
-    pub transactions: Cell<u64>,
+    pub transactions: Single,
     /// Transactions that were taken back.
-    pub aborted: Cell<u64>,
+    pub aborted: Single,
+    /// How long callbacks and batches take, and whether the loop comes round.
+    pub timing: Timing,
 }
 
-fn count(cell: &Cell<u64>) {
-    add(cell, 1);
+impl Tally {
+    /// From the beginning: in a forked child the totals are its own.
+    pub fn reset(&self) {
+        for total in [
+            &self.handled,
+            &self.failures,
+            &self.skipped,
+            &self.mismatched,
+            &self.retries,
+            &self.dead_lettered,
+            &self.dropped,
+            &self.transactions,
+            &self.aborted,
+        ] {
+            total.set(0);
+        }
+        self.timing.reset();
+    }
 }
 
-fn add(cell: &Cell<u64>, more: u64) {
-    cell.set(cell.get() + more);
+fn count(number: &Single) {
+    number.add(1);
+}
+
+fn add(number: &Single, more: u64) {
+    number.add(more);
 }
 
 /// What a consumer promises, with what it takes.
@@ -143,7 +168,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                     return Ok(Reason::Empty);
                 }
                 let wait = self.limits.wait.min(SLICE);
-                self.source.fetch(wait, self.room(*handled));
+                let came = self.source.fetch(wait, self.room(*handled));
+                if came > 0 {
+                    self.tally.timing.batch_came(came);
+                }
                 self.source.serve_events(self.handler)?;
             }
             let ended = match self.promise {
@@ -151,6 +179,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 Promise::AtMostOnce => self.hand_at_most_once(handled)?,
                 Promise::ExactlyOnce(transactions) => self.transaction(transactions, handled)?,
             };
+            self.tally.timing.batch_done();
             if let Some(reason) = ended {
                 return Ok(reason);
             }
@@ -180,14 +209,22 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     /// What happens between two records; `Some` where it is time to stop.
     fn pause_for_breath(&self, handled: u64) -> Result<Option<Reason>, H::Abort> {
-        self.handler.breathe()?;
+        let now = self.breathe()?;
         if let Some(error) = self.source.refused() {
             return Err(self.handler.fail(error));
         }
         self.source
-            .commit_if_due()
+            .commit_if_due(now)
             .map_err(|error| self.handler.fail(error))?;
         Ok(self.asked(handled))
+    }
+
+    /// The host gets its turn, and whoever watches learns that the loop came round. The time it is.
+    fn breathe(&self) -> Result<u64, H::Abort> {
+        let now = coarse_ms();
+        self.tally.timing.pulse.came_round(now);
+        self.handler.breathe(now)?;
+        Ok(now)
     }
 
     /// Why to stop now, if there is a reason.
@@ -234,7 +271,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.batch(item, &subscription, room)
             }
             Route::To(subscription, envelope) => {
+                self.tally.timing.begins();
                 let outcome = self.handler.handle(&subscription, &item, envelope.as_ref());
+                self.tally.timing.ends();
                 self.settle(&item, outcome)
             }
             Route::Mismatch(envelope) => {

@@ -12,6 +12,7 @@ use super::{
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::assignment::Watcher;
+use crate::kafka::consumer::Ahead;
 use crate::message::Scanned;
 use crate::topic::TopicMap;
 
@@ -52,15 +53,18 @@ struct Numbers {
     failed: Cell<u32>,
     commits: Cell<u32>,
     undelivered: Cell<bool>,
+    /// Commits ahead that get no answer yet.
+    unanswered: Cell<u32>,
 }
 
 impl Source for Numbers {
     type Item = Number;
 
-    fn fetch(&self, _: Duration, most: usize) {
+    fn fetch(&self, _: Duration, most: usize) -> usize {
         let mut ahead = self.ahead.borrow_mut();
         let count = ahead.len().min(most);
         self.hand.borrow_mut().extend(ahead.drain(..count));
+        count
     }
 
     fn has_records(&self) -> bool {
@@ -87,9 +91,17 @@ impl Source for Numbers {
 
     fn tend(&self) {}
 
-    fn commit_ahead(&self, _: Duration) -> bool {
+    fn commit_ahead(&self, _: Duration) -> Ahead {
+        if self.unanswered.get() > 0 {
+            self.unanswered.set(self.unanswered.get() - 1);
+            return Ahead::Unanswered;
+        }
         self.commits.set(self.commits.get() + 1);
-        !self.undelivered.get()
+        if self.undelivered.get() {
+            Ahead::Refused
+        } else {
+            Ahead::Committed
+        }
     }
 
     fn drop_hand(&self) -> (u64, Vec<String>) {
@@ -100,7 +112,7 @@ impl Source for Numbers {
         Ok(())
     }
 
-    fn commit_if_due(&self) -> Result<()> {
+    fn commit_if_due(&self, _: u64) -> Result<()> {
         if self.undelivered.get() {
             return Err(Error::delivery("lost", Vec::new()));
         }
@@ -195,7 +207,7 @@ impl Handler<Number> for Script {
         Ok(())
     }
 
-    fn breathe(&self) -> Result<(), String> {
+    fn breathe(&self, _: u64) -> Result<(), String> {
         Ok(())
     }
 
@@ -471,6 +483,18 @@ fn at_most_once_commits_first_and_drops_what_it_cannot_commit() {
     };
     assert!(scene.run_with(Promise::AtMostOnce, dropped).is_err());
     assert_eq!(scene.source.done.borrow().len(), 4);
+}
+
+#[test]
+fn at_most_once_keeps_what_it_has_until_its_commit_is_answered() {
+    let scene = scene(Style::Single, &["a"], Box::new(all_is_well), &Rc::default());
+    scene.put(0..4, "t_a", "a");
+    scene.source.unanswered.set(3);
+    assert_eq!(
+        scene.run_with(Promise::AtMostOnce, limits()),
+        Ok((4, Reason::Empty))
+    );
+    assert_eq!(scene.tally.dropped.get(), 0);
 }
 
 #[derive(Default)]

@@ -119,7 +119,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                     return self.take_back(transactions, &item, outcome);
                 }
             }
-            self.handler.breathe().inspect_err(|_| {
+            self.breathe().inspect_err(|_| {
                 drop(transactions.abort());
                 count(&self.tally.aborted);
             })?;
@@ -185,7 +185,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     fn wait(&self, wait: Duration) -> Result<Option<Reason>, H::Abort> {
         let until = Instant::now() + wait;
         loop {
-            self.handler.breathe()?;
+            self.breathe()?;
             if let Some(reason) = self.stop.reason() {
                 return Ok(Some(reason));
             }

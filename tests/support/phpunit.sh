@@ -3,6 +3,7 @@
 #
 #   tests/support/phpunit.sh embedded --filter=Retry     on the embedded broker
 #   tests/support/phpunit.sh kafka                       on the Kafka of REALTIME_TEST_BROKERS (see kafka.sh start)
+#   tests/support/phpunit.sh kafka --part=1/2            every second file of it, to run beside the others
 #   tests/support/phpunit.sh without-extension           the unit tests, with the stand-ins of the native classes
 
 # shellcheck source=tools/common.sh
@@ -18,7 +19,7 @@ without_installed_copy() {
     local scan_dir copy file
     scan_dir="$("$PHP" -r 'echo PHP_CONFIG_FILE_SCAN_DIR;')"
     if [ -n "$scan_dir" ] && grep -qs toporia_realtime "$scan_dir"/*.ini; then
-        copy="$ROOT/build/php-ini-$mode"
+        copy="$ROOT/build/php-ini-$mode${part:+-${part//\//-}}"
         rm -rf "$copy"
         mkdir -p "$copy"
         for file in "$scan_dir"/*.ini; do
@@ -45,6 +46,13 @@ run_phpunit() { # php options, then --, then PHPUnit's
 
 mode=${1:-embedded}
 [ $# -gt 0 ] && shift
+part=""
+case "${1:-}" in
+    --part=*)
+        part=${1#*=}
+        shift
+        ;;
+esac
 case "$mode" in
     without-extension)
         without_installed_copy
@@ -64,7 +72,13 @@ case "$mode" in
                 "Start one: tests/support/kafka.sh start; tests/support/kafka.sh start --no-auto-create"
             suites=broker,kafka
         fi
-        run_phpunit -d "extension=$REALTIME_EXTENSION" -d zend.assertions=1 -- --testsuite "$suites" "$@"
+        if [ -n "$part" ]; then
+            configuration="$("$PHP" "$ROOT/tests/support/part.php" "$suites" "$part")"
+            selection=(--configuration "$configuration")
+        else
+            selection=(--testsuite "$suites")
+        fi
+        run_phpunit -d "extension=$REALTIME_EXTENSION" -d zend.assertions=1 -- "${selection[@]}" "$@"
         ;;
     *) fail "unknown mode '$mode'." "Usage: tests/support/phpunit.sh embedded|kafka|without-extension [PHPUnit's arguments]" ;;
 esac

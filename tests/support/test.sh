@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests in stages, says what each is and how long it took, and ends at the first that fails.
 #
-#   tests/support/test.sh all      everything below, and lint; installs what is missing; the two PHPUnit runs side by side
+#   tests/support/test.sh all      everything below, and lint; installs what is missing; the PHPUnit runs side by side
 #   tests/support/test.sh rust     the core's Rust tests, which need no PHP
 #   tests/support/test.sh php      PHPUnit: unit tests without the extension, then everything on the embedded broker
 #   tests/support/test.sh kafka    PHPUnit against a real Apache Kafka, started here and stopped again
@@ -16,9 +16,12 @@ DATABASES="$ROOT/tests/support/databases.sh"
 PHPUNIT="$ROOT/tests/support/phpunit.sh"
 
 # Whatever way this ends, no broker and no database stays behind.
-beside=""
+beside=()
 clean_up() {
-    [ -z "$beside" ] || kill -- "-$beside" 2>/dev/null || true
+    local group
+    for group in "${beside[@]}"; do
+        kill -- "-$group" 2>/dev/null || true
+    done
     "$KAFKA" stop-owned --owner=$$
     "$KAFKA" sweep
     "$DATABASES" stop-owned --owner=$$
@@ -65,24 +68,34 @@ start_kafka() {
     export REALTIME_TEST_BROKERS REALTIME_TEST_BROKERS_STRICT
 }
 
-test_kafka() {
-    stage "PHPUnit on a real Apache Kafka at $REALTIME_TEST_BROKERS" "$PHPUNIT" kafka
+test_kafka() { # all of it, or --part=K/N
+    stage "PHPUnit on a real Apache Kafka at $REALTIME_TEST_BROKERS${1:+, ${1#--}}" "$PHPUNIT" kafka "$@"
 }
 
-# Both suites wait more than they compute: side by side they take the time of the longer one. The output of the first
-# is shown when the second has ended, so that their lines do not mix.
-test_both_brokers() {
-    local output="$ROOT/build/test-output/embedded.log" status=0
+# The suites wait more than they compute: side by side they take the time of the longest one. Those that run in the
+# background show their output when the first has ended, so that their lines do not mix.
+beside_others() { # name, command …
+    local output="$ROOT/build/test-output/$1.log"
+    shift
     mkdir -p "${output%/*}"
-    say "PHPUnit on the embedded broker runs beside the next stage; its output comes after it: $output"
     set -m # a process group of its own, so that clean_up reaches all of it
-    (test_embedded) >"$output" 2>&1 &
-    beside=$!
+    ("$@") >"$output" 2>&1 &
+    beside+=("$!")
     set +m
-    (test_kafka) || status=$?
-    wait "$beside" || status=$?
-    beside=""
-    cat "$output"
+    outputs+=("$output")
+}
+
+test_both_brokers() {
+    local status=0 outputs=() at
+    say "PHPUnit runs on the embedded broker and, in two parts, on Kafka; the output of all but this part comes at the end"
+    beside_others embedded test_embedded
+    beside_others kafka-2 test_kafka --part=2/2
+    (test_kafka --part=1/2) || status=$?
+    for at in "${!beside[@]}"; do
+        wait "${beside[$at]}" || status=$?
+        cat "${outputs[$at]}"
+    done
+    beside=()
     [ "$status" -eq 0 ] || exit "$status"
 }
 

@@ -55,6 +55,12 @@ return [
     // Workers look at this file for realtime:restart.
     'restart_file' => storage_path('framework/realtime.restart'),
 
+    // Who watches: Prometheus, a probe, the node exporter (docs/monitoring.md). host:port, files and directories.
+    'metrics' => env('REALTIME_METRICS'),
+    'metrics_textfile' => env('REALTIME_METRICS_TEXTFILE'),
+    'heartbeat_file' => env('REALTIME_HEARTBEAT_FILE'),
+    'liveness_timeout_ms' => env('REALTIME_LIVENESS_TIMEOUT_MS', 60000),
+
     // The log channel (config/logging.php) for failed messages and dead letters; null: the default one. false: none.
     'log' => env('REALTIME_LOG_CHANNEL'),
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_resp_err_t as Code, rd_kafka_type_t};
+use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::kafka::embedded;
-use crate::kafka::native::{self, Conf, Queue, Topic, TopicInfo};
+use crate::kafka::native::{self, Queue, Topic, TopicInfo};
+use crate::kafka::{embedded, groupless};
 use crate::process;
 
 /// A message of librdkafka's, given back once it has been looked at.
@@ -20,21 +20,6 @@ pub(super) type Raw = *mut sys::rd_kafka_message_t;
 
 /// Records taken over from librdkafka at once.
 const BATCH: usize = 512;
-
-/// What belongs to groups, and what is ours to set here.
-const NOT_OURS: &[&str] = &[
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.remote.assignor",
-    "allow.auto.create.topics",
-    "auto.offset.reset",
-    "enable.partition.eof",
-    "fetch.queue.backoff.ms",
-    "fetch.error.backoff.ms",
-    "fetch.min.bytes",
-    "topic.metadata.refresh.interval.ms",
-];
 
 /// The client. Its functions may be called from any thread.
 pub(crate) struct Client {
@@ -57,47 +42,30 @@ impl Client {
     /// # Errors
     /// Configuration: properties librdkafka does not take.
     pub fn start(config: &Arc<BrokerConfig>) -> Result<Self> {
-        let mut properties = config.consumer_properties();
-        properties.retain(|(name, _)| !NOT_OURS.contains(&name.as_str()));
-        for (name, value) in [
-            // Subscribing creates nothing.
-            ("allow.auto.create.topics", "false"),
+        let mut ours = vec![
             // What cannot be read is said, not passed over.
             ("auto.offset.reset", "error"),
-            ("enable.partition.eof", "true"),
             // A record is handed over when it comes, and after a full queue or an error the next ones soon.
             ("fetch.min.bytes", "1"),
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.error.backoff.ms", "100"),
             ("topic.metadata.refresh.interval.ms", "10000"),
-        ] {
-            properties.push((name.to_owned(), value.to_owned()));
-        }
-        if !properties
-            .iter()
-            .any(|(name, _)| name == "socket.nagle.disable")
-        {
-            properties.push(("socket.nagle.disable".to_owned(), "true".to_owned()));
+        ];
+        let said = config.consumer_properties();
+        if !said.iter().any(|(name, _)| name == "socket.nagle.disable") {
+            ours.push(("socket.nagle.disable", "true"));
         }
         if embedded::local(&config.brokers).is_some() || config.brokers == embedded::NAME {
             // It does not wake a fetch that waits.
-            properties.retain(|(name, _)| name != "fetch.wait.max.ms");
-            properties.push(("fetch.wait.max.ms".to_owned(), "5".to_owned()));
+            ours.push(("fetch.wait.max.ms", "5"));
         }
-        embedded::resolve(config, &mut properties)?;
-        let mut conf = Conf::new(&properties, "consumer_config")?;
-        let isolation = conf.get("isolation.level");
-        // SAFETY: the conf is ours.
-        unsafe {
-            sys::rd_kafka_conf_set_events(conf.raw(), sys::bindings::RD_KAFKA_EVENT_ERROR);
-        }
-        let raw = conf.into_client(rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
+        let made = groupless::start(config, &ours)?;
         Ok(Self {
-            raw,
-            queue: Some(Queue::new(raw)),
-            complaints: Some(Queue::main(raw)),
+            raw: made.raw,
+            queue: Some(Queue::new(made.raw)),
+            complaints: Some(made.complaints),
             handles: Mutex::default(),
-            committed: isolation.as_deref() != Some("read_uncommitted"),
+            committed: made.committed,
             generation: process::generation(),
             brokers: config.brokers.clone(),
         })

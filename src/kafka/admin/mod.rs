@@ -1,30 +1,42 @@
-//! What operators ask of a cluster: its topics, their offsets, every record of a topic; creating and deleting.
+//! What operators ask of a cluster: its brokers, groups and topics, their offsets, every record of a topic; creating and deleting.
 //!
 //! One client without a group: it joins nothing and commits nothing. Everything is bounded, and while it waits it lets the host
 //! breathe, which may want to give up.
 #![allow(unsafe_code)]
 
+mod cluster;
+mod commits;
+mod groups;
 mod offsets;
 mod reader;
+mod settings;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod trouble;
 
+pub use cluster::{Cluster, Node};
+pub use commits::{Commit, Commits};
+pub use groups::{Description, Listing, Member};
 pub use offsets::Span;
 pub use reader::{Reader, Step};
+pub use spans::Spans;
 pub use topics::NewTopic;
+use trouble::{is_missing, passes};
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_resp_err_t as Code, rd_kafka_type_t};
+use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
 
 use super::embedded::{self, Embedded};
-use super::native::{self, Answer, Conf, Queue, Topic, TopicInfo};
+use super::groupless;
+use super::native::{self, Answer, Options, Queue, Topic, TopicInfo};
 use crate::config::BrokerConfig;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::process;
 
 /// The longest that any one call waits for Kafka.
@@ -83,17 +95,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Properties that make a consumer a member of a group, and those that are ours to set here.
-const NOT_OURS: &[&str] = &[
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.remote.assignor",
-    "allow.auto.create.topics",
-    "auto.offset.reset",
-    "enable.partition.eof",
-];
-
 /// The client.
 pub struct Admin {
     client: *mut sys::rd_kafka_t,
@@ -111,30 +112,13 @@ impl Admin {
     /// # Errors
     /// Configuration: properties librdkafka does not take.
     pub fn start(config: &Arc<BrokerConfig>) -> crate::error::Result<Self> {
-        let mut properties = config.consumer_properties();
-        properties.retain(|(name, _)| !NOT_OURS.contains(&name.as_str()));
-        for (name, value) in [
-            // Looking creates nothing.
-            ("allow.auto.create.topics", "false"),
-            // Records that were deleted meanwhile are passed over.
-            ("auto.offset.reset", "earliest"),
-            ("enable.partition.eof", "true"),
-        ] {
-            properties.push((name.to_owned(), value.to_owned()));
-        }
-        embedded::resolve(config, &mut properties)?;
-        let mut conf = Conf::new(&properties, "consumer_config")?;
-        let isolation = conf.get("isolation.level");
-        // SAFETY: the conf is ours.
-        unsafe {
-            sys::rd_kafka_conf_set_events(conf.raw(), sys::bindings::RD_KAFKA_EVENT_ERROR);
-        }
-        let client = conf.into_client(rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
+        // Records that were deleted meanwhile are passed over.
+        let made = groupless::start(config, &[("auto.offset.reset", "earliest")])?;
         Ok(Self {
-            client,
-            complaints: Some(Queue::main(client)),
+            client: made.raw,
+            complaints: Some(made.complaints),
             config: Arc::clone(config),
-            committed: isolation.as_deref() != Some("read_uncommitted"),
+            committed: made.committed,
             generation: process::generation(),
             heard: RefCell::default(),
         })
@@ -208,6 +192,28 @@ impl Admin {
         }
     }
 
+    /// The options of a request that ends with the call.
+    fn options(&self, operation: Operation, call: &Call<'_>) -> Options {
+        Options::new(self.client, operation, call.left())
+    }
+
+    /// Sends a request of the admin API, and waits for its answer.
+    fn request(
+        &self,
+        options: &Options,
+        call: &Call<'_>,
+        doing: &str,
+        send: impl FnOnce(
+            *mut sys::rd_kafka_t,
+            *const sys::rd_kafka_AdminOptions_t,
+            *mut sys::rd_kafka_queue_t,
+        ),
+    ) -> Outcome<Answer> {
+        let queue = Queue::new(self.client);
+        send(self.client, options.raw(), queue.raw());
+        self.answer(&queue, call, doing)
+    }
+
     /// The answer to a request of the admin API that is on its way.
     fn answer(&self, queue: &Queue, call: &Call<'_>, doing: &str) -> Outcome<Answer> {
         loop {
@@ -228,48 +234,6 @@ impl Admin {
         }
     }
 
-    /// One of our errors for a code.
-    fn failed(&self, code: Code, doing: &str, words: &str) -> Error {
-        let error = native::to_error(code, doing, words, &self.config.brokers);
-        let kind = match code {
-            Code::RD_KAFKA_RESP_ERR_INVALID_CONFIG
-            | Code::RD_KAFKA_RESP_ERR_INVALID_PARTITIONS
-            | Code::RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR
-            | Code::RD_KAFKA_RESP_ERR_INVALID_REQUEST
-            | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
-            | Code::RD_KAFKA_RESP_ERR_POLICY_VIOLATION
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_DELETION_DISABLED
-            | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION
-            | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE => Kind::Configuration,
-            // Nothing is delivered here.
-            _ if error.kind() == Kind::Delivery => Kind::Connection,
-            _ => return error,
-        };
-        Error::new(kind, error.message())
-    }
-
-    fn silence(&self, doing: &str) -> Error {
-        let heard = self.heard.borrow();
-        let words = heard
-            .as_ref()
-            .map_or_else(String::new, |words| format!(" ({words})"));
-        Error::connection(format!(
-            "{doing}: Kafka at {} did not answer within {} s{words}. Is a broker running there, and reachable from here?",
-            self.config.brokers,
-            BOUND.as_secs()
-        ))
-    }
-
-    fn unknown(&self, topic: &str, doing: &str) -> Error {
-        Error::new(
-            Kind::UnknownTopic,
-            format!(
-                "{doing}: Kafka at {} has no topic \"{topic}\". Create it with Admin::createTopic(), or check the name with Admin::topics().",
-                self.config.brokers
-            ),
-        )
-    }
-
     /// What the mock cluster has no answer for.
     fn refuse_mock(&self, call: &Call<'_>, doing: &str) -> Outcome<()> {
         if native::is_mock(&self.reach(call, doing)?) {
@@ -280,40 +244,6 @@ impl Admin {
         }
         Ok(())
     }
-}
-
-/// True where waiting helps.
-fn passes(code: Code) -> bool {
-    matches!(
-        code,
-        Code::RD_KAFKA_RESP_ERR__TRANSPORT
-            | Code::RD_KAFKA_RESP_ERR__TIMED_OUT
-            | Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
-            | Code::RD_KAFKA_RESP_ERR__RESOLVE
-            | Code::RD_KAFKA_RESP_ERR__WAIT_CACHE
-            | Code::RD_KAFKA_RESP_ERR__WAIT_COORD
-            | Code::RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH
-            | Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION
-            | Code::RD_KAFKA_RESP_ERR_NOT_CONTROLLER
-            | Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
-            | Code::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
-            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
-    )
-}
-
-/// True where the topic is not there.
-fn is_missing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
-    )
 }
 
 impl Drop for Admin {

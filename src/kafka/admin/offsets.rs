@@ -8,10 +8,12 @@ use sys::bindings::{
 
 use super::{is_missing, passes, Admin, Breathe, Call, Outcome, SLICE};
 use crate::error::Error;
-use crate::kafka::native::{self, Options, Partitions, Queue};
+use crate::kafka::native::{self, Partitions};
 
 /// A partition and an offset in it.
 pub type Offset = (i32, i64);
+/// A partition, and its offset or why there is none.
+pub(super) type Answered = (String, i32, Result<i64, Code>);
 
 /// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,30 +85,20 @@ impl Admin {
         call: &Call<'_>,
         doing: &str,
     ) -> Outcome<Vec<Offset>> {
+        let asked: Vec<(&str, i32)> = partitions.iter().map(|id| (topic, *id)).collect();
         loop {
-            let mut asked = Partitions::new();
-            for partition in partitions {
-                asked.add(topic, *partition, what);
+            let mut found = Vec::with_capacity(asked.len());
+            let mut moved = None;
+            for (_, partition, answer) in self.look(&asked, what, call, doing)? {
+                match answer {
+                    Ok(offset) => found.push((partition, offset)),
+                    Err(code) if is_missing(code) => return Err(self.unknown(topic, doing).into()),
+                    Err(code) if passes(code) => {
+                        moved = Some(format!("partition {partition}: {}", native::describe(code)));
+                    }
+                    Err(code) => return Err(self.failed(code, doing, "").into()),
+                }
             }
-            let queue = Queue::new(self.client);
-            let options = Options::new(
-                self.client,
-                Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
-                call.left(),
-            )
-            .read_committed(self.committed);
-            // SAFETY: live objects; the request copies what it needs.
-            unsafe {
-                sys::bindings::rd_kafka_ListOffsets(
-                    self.client,
-                    asked.raw(),
-                    options.raw(),
-                    queue.raw(),
-                );
-            }
-            let answer = self.answer(&queue, call, doing)?;
-            // SAFETY: the event is alive.
-            let (mut found, moved) = unsafe { self.read(answer.raw(), topic, doing)? };
             if moved.is_none() && found.len() == partitions.len() {
                 found.sort_unstable_by_key(|(partition, _)| *partition);
                 return Ok(found);
@@ -119,37 +111,40 @@ impl Admin {
         }
     }
 
-    /// The offsets, and what is wrong with a partition where waiting may help.
-    unsafe fn read(
+    /// One question for an offset of each of these partitions, of whatever topics. Partitions may be missing from the answer.
+    pub(super) fn look(
         &self,
-        event: *mut sys::rd_kafka_event_t,
-        topic: &str,
+        asked: &[(&str, i32)],
+        what: i64,
+        call: &Call<'_>,
         doing: &str,
-    ) -> Outcome<(Vec<Offset>, Option<String>)> {
-        let result = sys::bindings::rd_kafka_event_ListOffsets_result(event);
-        let mut count = 0usize;
-        let infos = sys::bindings::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
-        let mut found = Vec::with_capacity(count);
-        let mut moved = None;
-        for place in 0..count {
-            let element =
-                &*sys::bindings::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(place));
-            match element.err {
-                Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
-                    found.push((element.partition, element.offset));
-                }
-                code if is_missing(code) => return Err(self.unknown(topic, doing).into()),
-                code if passes(code) => {
-                    moved = Some(format!(
-                        "partition {}: {}",
-                        element.partition,
-                        native::describe(code)
-                    ));
-                }
-                code => return Err(self.failed(code, doing, "").into()),
-            }
+    ) -> Outcome<Vec<Answered>> {
+        let mut list = Partitions::new();
+        for (topic, partition) in asked {
+            list.add(topic, *partition, what);
         }
-        Ok((found, moved))
+        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, call);
+        let options = options.read_committed(self.committed);
+        // SAFETY: live objects; the request copies what it needs.
+        let answer = self.request(&options, call, doing, |client, options, queue| unsafe {
+            sys::bindings::rd_kafka_ListOffsets(client, list.raw(), options, queue);
+        })?;
+        // SAFETY: the result lives as long as its event.
+        unsafe {
+            let result = sys::bindings::rd_kafka_event_ListOffsets_result(answer.raw());
+            let mut count = 0usize;
+            let infos = sys::bindings::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
+            let read = |place| {
+                let info = *infos.add(place);
+                let element = &*sys::bindings::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
+                let offset = match element.err {
+                    Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(element.offset),
+                    code => Err(code),
+                };
+                (native::topic_of(element), element.partition, offset)
+            };
+            Ok((0..count).map(read).collect())
+        }
     }
 
     /// Deletes the records before these offsets; what lies behind keeps its offsets.
@@ -174,26 +169,14 @@ impl Admin {
         for (partition, offset) in before {
             list.add(topic, *partition, *offset);
         }
-        let queue = Queue::new(self.client);
-        let options = Options::new(
-            self.client,
-            Operation::RD_KAFKA_ADMIN_OP_DELETERECORDS,
-            call.left(),
-        );
+        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DELETERECORDS, &call);
         // SAFETY: live objects; the request copies what it needs.
-        unsafe {
+        let answer = self.request(&options, &call, &doing, |client, options, queue| unsafe {
             let delete = sys::bindings::rd_kafka_DeleteRecords_new(list.raw());
             let mut all = [delete];
-            sys::bindings::rd_kafka_DeleteRecords(
-                self.client,
-                all.as_mut_ptr(),
-                1,
-                options.raw(),
-                queue.raw(),
-            );
+            sys::bindings::rd_kafka_DeleteRecords(client, all.as_mut_ptr(), 1, options, queue);
             sys::bindings::rd_kafka_DeleteRecords_destroy(delete);
-        }
-        let answer = self.answer(&queue, &call, &doing)?;
+        })?;
         // SAFETY: the result lives as long as its event; the copy is ours.
         let answered = unsafe {
             let result = sys::bindings::rd_kafka_event_DeleteRecords_result(answer.raw());

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::config::{testing, Value};
+use crate::error::Kind;
 use crate::kafka::embedded::{Fault, Request};
 use crate::kafka::producer::{Outgoing, Producer};
 
@@ -190,4 +191,50 @@ fn the_host_can_give_up_and_an_unreachable_kafka_is_named() {
         "{text}"
     );
     assert!(started.elapsed() < Duration::from_secs(13));
+}
+
+#[test]
+fn the_cluster_many_topics_and_what_groups_have_committed_are_told_by_the_embedded_broker_too() {
+    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+    for (topic, partitions) in [("one", 1), ("two", 2)] {
+        kafka.create_topic(topic, partitions).expect("a topic");
+    }
+    let config = config(kafka.address());
+    fill(&config, "two", 2, 3);
+    let admin = Admin::start(&config).expect("a client");
+    let cluster = admin.cluster(&go_on).expect("a cluster");
+    assert!(cluster.id.is_some_and(|id| native::is_mock(&id)));
+    assert_eq!(cluster.brokers.len(), 1);
+    assert!(kafka
+        .address()
+        .ends_with(&format!(":{}", cluster.brokers[0].port)));
+    let names: Vec<String> = ["two", "missing", "one", "two"].map(str::to_owned).to_vec();
+    let found = admin.offsets_of(&names, &go_on).expect("offsets");
+    let found: Vec<_> = found
+        .iter()
+        .map(|of| (of.topic.as_str(), of.error.is_none(), of.spans.len()))
+        .collect();
+    assert_eq!(found, [("one", true, 1), ("two", true, 2)]);
+    let none = admin.group_offsets("nobody", &go_on).expect("no offsets");
+    assert!(none.is_empty());
+    let several = admin
+        .offsets_of_groups(&["b".to_owned(), "a".to_owned()], &go_on)
+        .expect("no offsets");
+    let names: Vec<_> = several.iter().map(|of| of.group.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let (kind, _) = message(admin.group_offsets("", &go_on).unwrap_err());
+    assert_eq!(kind, Kind::Configuration);
+    for halt in [
+        admin.groups(&go_on).unwrap_err(),
+        admin.group("a", &go_on).unwrap_err(),
+        admin.topic_config("one", &go_on).unwrap_err(),
+        admin.create_partitions("one", 2, &go_on).unwrap_err(),
+        admin.operations(&["one".to_owned()], &go_on).unwrap_err(),
+    ] {
+        let (kind, text) = message(halt);
+        assert_eq!(kind, Kind::Configuration, "{text}");
+        assert!(text.contains("embedded broker"), "{text}");
+    }
+    drop(admin);
+    kafka.stop();
 }

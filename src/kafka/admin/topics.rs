@@ -9,7 +9,7 @@ use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Cod
 
 use super::{is_missing, passes, Admin, Breathe, Call, Outcome};
 use crate::error::Error;
-use crate::kafka::native::{self, Options, PartitionInfo, Queue, Topic, TopicInfo};
+use crate::kafka::native::{self, Answer, PartitionInfo, Topic, TopicInfo};
 use crate::topic::{validate_kafka_topic, ChannelPattern};
 
 /// Longest that a new topic is waited for, and one that was deleted: brokers learn of it one by one.
@@ -97,9 +97,7 @@ impl Admin {
             return Ok(embedded.create_topic(&new.name, new.partitions)?);
         }
         self.refuse_mock(&call, &doing)?;
-        let queue = Queue::new(self.client);
-        self.request_creation(new, &queue, call.left(), &doing)?;
-        let answer = self.answer(&queue, &call, &doing)?;
+        let answer = self.request_creation(new, &call, &doing)?;
         // SAFETY: the result lives as long as its event.
         let (code, words) = unsafe {
             let result = sys::rd_kafka_event_CreateTopics_result(answer.raw());
@@ -121,22 +119,11 @@ impl Admin {
         Ok(true)
     }
 
-    fn request_creation(
-        &self,
-        new: &NewTopic,
-        queue: &Queue,
-        bound: Duration,
-        doing: &str,
-    ) -> Outcome<()> {
-        let options = Options::new(
-            self.client,
-            Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS,
-            bound,
-        );
+    fn request_creation(&self, new: &NewTopic, call: &Call<'_>, doing: &str) -> Outcome<Answer> {
         let name = native::c_string(&new.name);
         let mut reason = [0 as c_char; 256];
-        // SAFETY: every object made here is destroyed here; the request copies what it needs.
-        unsafe {
+        // SAFETY: ours until the request, which copies it, is on its way.
+        let topic = unsafe {
             let topic = sys::rd_kafka_NewTopic_new(
                 name.as_ptr(),
                 new.partitions,
@@ -152,17 +139,15 @@ impl Admin {
                 let (key, value) = (native::c_string(key), native::c_string(value));
                 sys::rd_kafka_NewTopic_set_config(topic, key.as_ptr(), value.as_ptr());
             }
+            topic
+        };
+        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS, call);
+        // SAFETY: live objects; the request copies the topic.
+        self.request(&options, call, doing, |client, options, queue| unsafe {
             let mut list = [topic];
-            sys::rd_kafka_CreateTopics(
-                self.client,
-                list.as_mut_ptr(),
-                1,
-                options.raw(),
-                queue.raw(),
-            );
+            sys::rd_kafka_CreateTopics(client, list.as_mut_ptr(), 1, options, queue);
             sys::rd_kafka_NewTopic_destroy(topic);
-        }
-        Ok(())
+        })
     }
 
     /// Deletes a topic with all its records, and waits until it is gone.
@@ -175,27 +160,15 @@ impl Admin {
         let doing = format!("Topic \"{name}\" cannot be deleted");
         let call = Call::new(breathe);
         self.refuse_mock(&call, &doing)?;
-        let options = Options::new(
-            self.client,
-            Operation::RD_KAFKA_ADMIN_OP_DELETETOPICS,
-            call.left(),
-        );
-        let queue = Queue::new(self.client);
+        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DELETETOPICS, &call);
         let topic = native::c_string(name);
-        // SAFETY: as in `request_creation`.
-        unsafe {
+        // SAFETY: live objects; the request copies the name.
+        let answer = self.request(&options, &call, &doing, |client, options, queue| unsafe {
             let delete = sys::rd_kafka_DeleteTopic_new(topic.as_ptr());
             let mut list = [delete];
-            sys::rd_kafka_DeleteTopics(
-                self.client,
-                list.as_mut_ptr(),
-                1,
-                options.raw(),
-                queue.raw(),
-            );
+            sys::rd_kafka_DeleteTopics(client, list.as_mut_ptr(), 1, options, queue);
             sys::rd_kafka_DeleteTopic_destroy(delete);
-        }
-        let answer = self.answer(&queue, &call, &doing)?;
+        })?;
         // SAFETY: the result lives as long as its event.
         let (code, words) = unsafe {
             let result = sys::rd_kafka_event_DeleteTopics_result(answer.raw());
@@ -214,7 +187,7 @@ impl Admin {
     }
 
     /// Waits until the cluster knows what was just done; not knowing is no error, because it is done.
-    fn settle(
+    pub(super) fn settle(
         &self,
         name: &str,
         call: &Call<'_>,
@@ -241,7 +214,10 @@ impl Admin {
 }
 
 /// What the answer says of the one topic that was asked for.
-unsafe fn first(topics: *mut *const sys::rd_kafka_topic_result_t, count: usize) -> (Code, String) {
+pub(super) unsafe fn first(
+    topics: *mut *const sys::rd_kafka_topic_result_t,
+    count: usize,
+) -> (Code, String) {
     if count == 0 {
         return (Code::RD_KAFKA_RESP_ERR_NO_ERROR, String::new());
     }

@@ -66,7 +66,7 @@ impl Consumer {
 
     fn assign<W: Watcher>(&self, mut list: Partitions, watcher: &W) -> Result<(), W::Abort> {
         self.heard_from_kafka();
-        self.stats.rebalances.set(self.stats.rebalances.get() + 1);
+        self.stats.rebalances.add(1);
         let names = names(&list);
         let answer = self.ask_committed(&names, PATIENCE);
         if answer.is_none() {
@@ -124,7 +124,7 @@ impl Consumer {
     }
 
     fn revoke<W: Watcher>(&self, list: &Partitions, watcher: &W) -> Result<(), W::Abort> {
-        self.stats.rebalances.set(self.stats.rebalances.get() + 1);
+        self.stats.rebalances.add(1);
         let names = names(list);
         // SAFETY: a live client.
         let is_lost = unsafe { sys::bindings::rd_kafka_assignment_lost(self.client) } != 0;

@@ -1,12 +1,13 @@
 //! Commits: what was handled is told to Kafka, but only once everything the callbacks sent is acknowledged.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
+use super::ahead::{Ahead, AheadOf, Ends};
 use super::offsets::Metadata;
 use super::Consumer;
 use crate::clock::coarse_ms;
@@ -19,21 +20,20 @@ use crate::process;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Consumer {
-    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer.
+    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer; `now` is that of [`coarse_ms`].
     ///
     /// # Errors
     /// Delivery: something a callback sent was not delivered; nothing is committed.
-    pub fn commit_if_due(&self) -> Result<()> {
+    pub fn commit_if_due(&self, now: u64) -> Result<()> {
         if !self.commits_afterwards() {
             return Ok(());
         }
-        let now = coarse_ms();
         if now.saturating_sub(self.last_commit.get()) < self.config.commit_interval_ms {
             return Ok(());
         }
         self.last_commit.set(now);
         self.read_answers(Duration::ZERO);
-        if self.state.borrow().commit_under_way {
+        if self.state.borrow().commit_under_way.is_some() {
             return Ok(());
         }
         self.request(Instant::now() + PATIENCE).map(drop)
@@ -45,7 +45,7 @@ impl Consumer {
     /// See [`Consumer::commit_if_due`].
     pub fn commit_soon(&self) -> Result<()> {
         self.read_answers(Duration::ZERO);
-        if self.state.borrow().commit_under_way {
+        if self.state.borrow().commit_under_way.is_some() {
             return Ok(());
         }
         self.last_commit.set(coarse_ms());
@@ -96,48 +96,80 @@ impl Consumer {
                 partition.committed(element.offset);
             }
         }
-        self.stats.commits.set(self.stats.commits.get() + 1);
+        self.stats.committed();
     }
 
-    /// Commits the offsets after everything in hand, before any of it is handled; false where Kafka did not take them.
-    pub fn commit_ahead(&self, bound: Duration) -> bool {
-        let mut list = Partitions::new();
-        {
-            let mut state = self.state.borrow_mut();
-            let state = &mut *state;
-            let mut ends: BTreeMap<usize, i64> = BTreeMap::new();
-            for raw in state.hand.clone() {
-                // SAFETY: in hand, so alive.
-                let message = unsafe { &*raw };
-                if message.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    if let Some(slot) = Self::slot(state, message) {
-                        ends.insert(slot, message.offset + 1);
-                    }
-                }
-            }
-            let metadata = Metadata {
-                subscriptions: state.subscriptions.clone(),
-                deaths: Vec::new(),
-            }
-            .bytes();
-            for (slot, end) in ends {
-                if let Some(partition) = &state.partitions[slot] {
-                    let element = list.add(&partition.topic, partition.number, end);
-                    Partitions::set_metadata(element, &metadata);
-                }
-            }
-        }
-        if list.elements().is_empty() {
-            return true;
-        }
-        let before = self.stats.commits.get();
+    /// Commits the offsets after everything in hand, before any of it is handled, and waits for the answer for `bound`. Call it
+    /// again where there was none yet: there is one such commit on its way at a time, as an earlier one that arrives later would
+    /// take the group back to what was handled meanwhile.
+    pub fn commit_ahead(&self, bound: Duration) -> Ahead {
         let until = Instant::now() + crate::clock::bounded(bound);
-        if !self.ask(&list) {
-            return false;
+        let ends = self.ends_of_hand();
+        if ends.is_empty() {
+            return Ahead::Committed;
         }
-        self.await_answer(until);
-        let refused = std::mem::take(&mut self.state.borrow_mut().commit_under_way);
-        !refused && self.stats.commits.get() > before
+        self.await_ahead(until);
+        let last = self.state.borrow_mut().take_answered();
+        match last {
+            // What a rebalance took out of the hand meanwhile needs no commit any more.
+            Some(last) if last.covers(&ends) => return last.verdict(),
+            // It was for a hand that is gone.
+            Some(_) | None => {}
+        }
+        if self.state.borrow().ahead.is_some() {
+            return Ahead::Unanswered;
+        }
+        let Some(number) = self.ask(&self.list_of(&ends)) else {
+            return Ahead::Refused;
+        };
+        self.state.borrow_mut().ahead = Some(AheadOf::new(number, ends));
+        self.await_ahead(until);
+        let answered = self.state.borrow_mut().take_answered();
+        answered.map_or(Ahead::Unanswered, |answer| answer.verdict())
+    }
+
+    /// Where each partition would be committed if everything in hand were handled.
+    fn ends_of_hand(&self) -> Ends {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let mut ends = Ends::new();
+        for raw in state.hand.clone() {
+            // SAFETY: in hand, so alive.
+            let message = unsafe { &*raw };
+            if message.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                if let Some(partition) =
+                    Self::slot(state, message).and_then(|slot| state.partitions[slot].as_ref())
+                {
+                    let place = (Rc::clone(&partition.topic), partition.number);
+                    ends.insert(place, message.offset + 1);
+                }
+            }
+        }
+        ends
+    }
+
+    fn list_of(&self, ends: &Ends) -> Partitions {
+        let metadata = Metadata {
+            subscriptions: self.state.borrow().subscriptions.clone(),
+            deaths: Vec::new(),
+        }
+        .bytes();
+        let mut list = Partitions::new();
+        for ((topic, number), end) in ends {
+            let element = list.add(topic, *number, *end);
+            Partitions::set_metadata(element, &metadata);
+        }
+        list
+    }
+
+    fn await_ahead(&self, until: Instant) {
+        let is_waiting = || {
+            let state = self.state.borrow();
+            state.ahead.as_ref().is_some_and(AheadOf::is_unanswered)
+        };
+        while is_waiting() && Instant::now() < until {
+            self.read_answers(until.saturating_duration_since(Instant::now()));
+        }
     }
 
     fn commit(&self, bound: Duration) -> Result<()> {
@@ -146,7 +178,7 @@ impl Consumer {
         if self.request(until)? {
             self.await_answer(until);
         }
-        self.state.borrow_mut().commit_under_way = false;
+        self.state.borrow_mut().commit_under_way = None;
         Ok(())
     }
 
@@ -164,7 +196,7 @@ impl Consumer {
         if !self.deliveries_settled(until)? || list.elements().is_empty() {
             return Ok(false);
         }
-        Ok(self.ask(&list))
+        Ok(self.ask(&list).is_some())
     }
 
     fn add_offsets(&self, list: &mut Partitions) {
@@ -183,7 +215,9 @@ impl Consumer {
         }
     }
 
-    fn ask(&self, list: &Partitions) -> bool {
+    /// Sends a commit; the number that its answer will carry.
+    fn ask(&self, list: &Partitions) -> Option<usize> {
+        let number = self.state.borrow_mut().number_commit();
         // SAFETY: a live client and our own queue; the list is copied.
         let code = unsafe {
             sys::bindings::rd_kafka_commit_queue(
@@ -191,14 +225,12 @@ impl Consumer {
                 list.raw(),
                 self.commits,
                 None,
-                std::ptr::null_mut(),
+                std::ptr::without_provenance_mut(number),
             )
         };
-        let sent = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-        if !sent {
-            self.stats
-                .commit_failures
-                .set(self.stats.commit_failures.get() + 1);
+        let sent = (code == Code::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(number);
+        if sent.is_none() {
+            self.stats.commit_failures.add(1);
         }
         self.state.borrow_mut().commit_under_way = sent;
         sent
@@ -234,12 +266,12 @@ impl Consumer {
 
     /// Waits for the answer to the commit that is under way, if there is one.
     fn await_answer(&self, until: Instant) {
-        while self.state.borrow().commit_under_way && Instant::now() < until {
+        while self.state.borrow().commit_under_way.is_some() && Instant::now() < until {
             self.read_answers(until.saturating_duration_since(Instant::now()));
         }
     }
 
-    /// Reads answers to commit requests, waiting at most `wait` for the first.
+    /// Reads the next answer to a commit request, waiting at most `wait` for it.
     fn read_answers(&self, wait: Duration) {
         let wait = i32::try_from(wait.as_millis()).unwrap_or(0);
         // SAFETY: our own queue; each event is destroyed once.
@@ -248,13 +280,12 @@ impl Consumer {
             if event.is_null() {
                 return;
             }
-            let code = sys::rd_kafka_event_error(event);
+            let mut code = sys::rd_kafka_event_error(event);
+            let number = sys::bindings::rd_kafka_event_opaque(event).addr();
             let list = sys::bindings::rd_kafka_event_topic_partition_list(event);
             let mut state = self.state.borrow_mut();
-            state.commit_under_way = false;
             if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 self.heard_from_kafka();
-                self.stats.commits.set(self.stats.commits.get() + 1);
                 let count = if list.is_null() {
                     0
                 } else {
@@ -263,22 +294,22 @@ impl Consumer {
                 for n in 0..count {
                     let element = &*(*list).elems.add(n);
                     let topic = native::topic_of(element);
-                    let partitions = state.partitions.iter_mut().flatten();
-                    let mut ours = partitions.filter(|partition| {
-                        partition.number == element.partition && *partition.topic == *topic
-                    });
-                    if let Some(partition) = ours.next() {
-                        if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                            partition.committed(element.offset);
-                        }
+                    // The answer as a whole is an error only where all of its partitions are one.
+                    if element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                        code = element.err;
+                    } else if let Some(partition) = state.find(&topic, element.partition) {
+                        partition.committed(element.offset);
                     }
                 }
+            }
+            let taken = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+            if taken {
+                self.stats.committed();
             } else {
-                self.stats
-                    .commit_failures
-                    .set(self.stats.commit_failures.get() + 1);
+                self.stats.commit_failures.add(1);
                 state.last_error = Some(format!("commit: {}", native::describe(code)));
             }
+            state.answered(number, taken);
             sys::rd_kafka_event_destroy(event);
         }
     }

@@ -70,14 +70,14 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
 }
 
 impl Consumer {
-    /// Fetches up to `most` records, waiting at most `wait` for the first. What is in hand already comes first.
-    pub fn fetch(&self, wait: Duration, most: usize) {
+    /// Fetches up to `most` records, waiting at most `wait` for the first; how many came. What is in hand already comes first.
+    pub fn fetch(&self, wait: Duration, most: usize) -> usize {
         self.try_again();
         self.refresh_missing();
         self.look_for_kafka();
         self.let_go_on();
         if !self.state.borrow().hand.is_empty() {
-            return;
+            return 0;
         }
         self.polled.set(coarse_ms());
         let wait = self.until_due(wait);
@@ -86,7 +86,7 @@ impl Consumer {
             // Waiting for a whole batch would cost latency: wait for one, then take what is there.
             let first = sys::rd_kafka_consumer_poll(self.client, wait);
             if first.is_null() {
-                return;
+                return 0;
             }
             self.came.set(Instant::now());
             let mut state = self.state.borrow_mut();
@@ -96,6 +96,8 @@ impl Consumer {
             } else {
                 self.take_at_once(&mut state, most);
             }
+            let is_record = |raw: &&Raw| (***raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+            state.hand.iter().filter(is_record).count()
         }
     }
 

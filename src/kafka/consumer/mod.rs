@@ -5,6 +5,7 @@
 //! for a client whose messages were not given back.
 #![allow(unsafe_code)]
 
+mod ahead;
 pub mod assignment;
 mod commit;
 mod ends;
@@ -19,6 +20,7 @@ mod trouble;
 mod view;
 mod waiting;
 
+pub use ahead::Ahead;
 pub use hand::Record;
 pub use position::Position;
 
@@ -37,6 +39,7 @@ use self::rebalance::{Event, Events};
 use self::state::State;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::metrics::number::Single;
 use crate::process;
 use crate::topic::TopicFilter;
 
@@ -61,19 +64,29 @@ fn soon_missed(config: &BrokerConfig, properties: &mut Vec<(String, String)>) ->
     changed
 }
 
-/// Totals of one consumer.
-#[derive(Default)]
+/// Totals of one consumer: its thread writes them, anybody may read them.
+#[derive(Debug, Default)]
 pub struct Stats {
     /// Records fetched and handed out.
-    pub consumed: Cell<u64>,
+    pub consumed: Single,
     /// Their keys and values in bytes.
-    pub bytes: Cell<u64>,
+    pub bytes: Single,
     /// Commits Kafka accepted.
-    pub commits: Cell<u64>,
+    pub commits: Single,
+    /// When the last of them was, by [`crate::clock::coarse_ms`]; 0 for none.
+    pub committed_at: Single,
     /// Commits it refused.
-    pub commit_failures: Cell<u64>,
+    pub commit_failures: Single,
     /// Times the group's partitions were dealt anew.
-    pub rebalances: Cell<u64>,
+    pub rebalances: Single,
+}
+
+impl Stats {
+    /// Kafka took a commit.
+    pub(super) fn committed(&self) {
+        self.commits.add(1);
+        self.committed_at.set(crate::clock::coarse_ms());
+    }
 }
 
 /// The consumer.
@@ -86,7 +99,7 @@ pub struct Consumer {
     events: Box<Events>,
     state: RefCell<State>,
     /// Totals.
-    pub stats: Stats,
+    pub stats: Arc<Stats>,
     pub(super) reads_from_end: bool,
     pub(super) sees_ends: bool,
     pub(super) last_commit: Cell<u64>,
@@ -154,7 +167,7 @@ impl Consumer {
             generation: process::generation(),
             events,
             state: RefCell::default(),
-            stats: Stats::default(),
+            stats: Arc::default(),
             reads_from_end,
             sees_ends,
             last_commit: Cell::new(crate::clock::coarse_ms()),

@@ -225,6 +225,12 @@ impl Partition {
             .then_some(offset)
     }
 
+    /// True where a record was handled, or handed out, and the group does not know of it.
+    #[must_use]
+    pub const fn has_uncommitted(&self) -> bool {
+        self.next >= 0 && self.next > self.committed
+    }
+
     /// The group's offset is now this.
     pub fn committed(&mut self, offset: i64) {
         self.committed = offset;

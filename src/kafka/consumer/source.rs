@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::assignment::Watcher;
-use super::{Consumer, Record};
+use super::{Ahead, Consumer, Record};
 use crate::error::{Error, Result};
 use crate::worker::{waited_long, Item, Source};
 
@@ -32,8 +32,8 @@ impl Item for Record {
 impl Source for Consumer {
     type Item = Record;
 
-    fn fetch(&self, wait: Duration, most: usize) {
-        Self::fetch(self, wait, most);
+    fn fetch(&self, wait: Duration, most: usize) -> usize {
+        Self::fetch(self, wait, most)
     }
 
     fn has_records(&self) -> bool {
@@ -64,15 +64,15 @@ impl Source for Consumer {
         Self::serve_events(self, watcher)
     }
 
-    fn commit_if_due(&self) -> Result<()> {
-        Self::commit_if_due(self)
+    fn commit_if_due(&self, now: u64) -> Result<()> {
+        Self::commit_if_due(self, now)
     }
 
     fn commit_now(&self, bound: Duration) -> Result<()> {
         Self::commit_now(self, bound)
     }
 
-    fn commit_ahead(&self, bound: Duration) -> bool {
+    fn commit_ahead(&self, bound: Duration) -> Ahead {
         Self::commit_ahead(self, bound)
     }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
+use super::ahead::AheadOf;
 use super::hand::Record;
 use super::offsets::Partition;
 use super::parked::{Lane, Parked};
@@ -53,7 +54,12 @@ pub(super) struct State {
     pub filters: Vec<TopicFilter>,
     pub last_error: Option<String>,
     pub refused: Option<Error>,
-    pub commit_under_way: bool,
+    /// The number of the commit whose answer is waited for.
+    pub commit_under_way: Option<usize>,
+    /// How many commits were sent.
+    pub commits: usize,
+    /// The commit ahead of what is in hand.
+    pub ahead: Option<AheadOf>,
     pub subscriptions: String,
     pub conflict: bool,
 }

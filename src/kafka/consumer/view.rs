@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
+use super::offsets::Partition;
 use super::Consumer;
 use crate::kafka::native;
+use crate::metrics::consumers::Standing;
 use crate::topic::TopicFilter;
 
 impl Consumer {
@@ -36,6 +38,31 @@ impl Consumer {
             .collect()
     }
 
+    /// Where it stands, for the metrics. The lag of each partition takes a look-up each: only where it is asked for.
+    #[must_use]
+    pub fn standing(&self, with_lag: bool) -> Standing {
+        let uncommitted = {
+            let state = self.state.borrow();
+            let mut assigned = state.partitions.iter().flatten();
+            assigned.any(Partition::has_uncommitted)
+        };
+        Standing {
+            parked: self.parked() as u64,
+            held_back: self.held_back() as u64,
+            assigned: self.partition_count() as u64,
+            connected: self.is_connected(),
+            uncommitted,
+            lag: with_lag.then(|| {
+                let known = self.assignment().into_iter();
+                known
+                    .filter_map(|(topic, partition, _, lag)| {
+                        Some((topic, partition, u64::try_from(lag).ok()?))
+                    })
+                    .collect()
+            }),
+        }
+    }
+
     fn watermarks(&self, topic: &str, number: i32) -> (i64, i64) {
         let topic = native::c_string(topic);
         let (mut low, mut high) = (-1, -1);
@@ -54,6 +81,12 @@ impl Consumer {
         } else {
             (-1, -1)
         }
+    }
+
+    /// How many partitions are assigned.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.state.borrow().partitions.iter().flatten().count()
     }
 
     /// True where nothing is assigned.

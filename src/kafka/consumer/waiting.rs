@@ -143,7 +143,10 @@ impl Consumer {
     /// Polls if it has not for a while, though there is enough to hand over.
     pub fn tend(&self) {
         let now = coarse_ms();
-        if now.saturating_sub(self.polled.get()) < POLL_EVERY_MS {
+        if now.saturating_sub(self.polled.get()) < POLL_EVERY_MS
+            // Nothing joins records whose commit is on its way.
+            || self.state.borrow().ahead.is_some()
+        {
             return;
         }
         self.polled.set(now);
@@ -159,10 +162,8 @@ impl Consumer {
     pub(super) fn count_consumed(&self, raw: Raw) {
         // SAFETY: in hand, so alive.
         let message = unsafe { &*raw };
-        self.stats.consumed.set(self.stats.consumed.get() + 1);
-        self.stats
-            .bytes
-            .set(self.stats.bytes.get() + (message.len + message.key_len) as u64);
+        self.stats.consumed.add(1);
+        self.stats.bytes.add((message.len + message.key_len) as u64);
     }
 
     /// Records that wait for another try, or behind one that does.

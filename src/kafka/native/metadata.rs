@@ -106,6 +106,35 @@ pub(crate) fn metadata(
     }
 }
 
+/// Every broker that the cluster knows: its id, and the host and port it names itself by.
+///
+/// # Errors
+/// The code, where Kafka does not answer within `bound`.
+pub(crate) fn brokers(
+    client: *mut sys::rd_kafka_t,
+    bound: Duration,
+) -> Result<Vec<(i32, String, u16)>, Code> {
+    let mut metadata = std::ptr::null();
+    let bound = i32::try_from(bound.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: callers hold a live client; the answer is read and destroyed here.
+    unsafe {
+        let none = std::ptr::null_mut();
+        let code = sys::bindings::rd_kafka_metadata(client, 0, none, &raw mut metadata, bound);
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(code);
+        }
+        let brokers = list((*metadata).brokers, (*metadata).broker_cnt)
+            .iter()
+            .map(|broker| {
+                let port = u16::try_from(broker.port).unwrap_or(0);
+                (broker.id, text(broker.host), port)
+            })
+            .collect();
+        sys::bindings::rd_kafka_metadata_destroy(metadata);
+        Ok(brokers)
+    }
+}
+
 /// # Safety
 /// `pointer` must be null or point at `count` values that live as long as the answer is used.
 unsafe fn list<'a, T>(pointer: *const T, count: i32) -> &'a [T] {

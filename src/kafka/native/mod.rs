@@ -20,10 +20,10 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 pub use conf::Conf;
 pub(crate) use errors::take_error;
 pub use errors::{is_permanent, to_error};
-pub(crate) use metadata::{metadata, Topic};
+pub(crate) use metadata::{brokers, metadata, Topic};
 pub use metadata::{PartitionInfo, TopicInfo};
-pub(crate) use partitions::topic_of;
 pub use partitions::Partitions;
+pub(crate) use partitions::{each_element, topic_of};
 pub(crate) use request::{Answer, Options, Queue};
 
 /// librdkafka's version, such as `2.12.1`.

@@ -107,3 +107,19 @@ pub(crate) fn topic_of(element: &sys::rd_kafka_topic_partition_t) -> String {
     // SAFETY: librdkafka sets the topic of every element.
     unsafe { text(element.topic) }
 }
+
+/// Looks at every element of a list that stays librdkafka's.
+///
+/// # Safety
+/// `list` must be null or alive.
+pub(crate) unsafe fn each_element(
+    list: *const sys::rd_kafka_topic_partition_list_t,
+    mut look: impl FnMut(&sys::rd_kafka_topic_partition_t),
+) {
+    if list.is_null() {
+        return;
+    }
+    for place in 0..usize::try_from((*list).cnt).unwrap_or(0) {
+        look(&*(*list).elems.add(place));
+    }
+}

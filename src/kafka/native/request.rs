@@ -1,7 +1,7 @@
 //! A request of Kafka's admin API: its options, and the queue its answer comes on.
 #![allow(unsafe_code)]
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use rdkafka_sys as sys;
@@ -28,6 +28,7 @@ impl Options {
                 operation,
                 Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS
                     | Operation::RD_KAFKA_ADMIN_OP_DELETETOPICS
+                    | Operation::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS
                     | Operation::RD_KAFKA_ADMIN_OP_DELETERECORDS
             ) {
                 // The broker's own limit: it answers once the topic is there, or the records are gone.
@@ -58,6 +59,24 @@ impl Options {
                 self.0, level,
             ));
         }
+        self
+    }
+
+    /// The answer also says what whoever asks may do.
+    pub fn with_operations(self) -> Self {
+        // SAFETY: ours; the answer is an error object or null.
+        unsafe {
+            take_error(
+                sys::bindings::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1),
+            );
+        }
+        self
+    }
+
+    /// A number that comes back with the answer, where several share a queue.
+    pub fn tagged(self, tag: usize) -> Self {
+        // SAFETY: ours; the pointer is only ever read as a number.
+        unsafe { sys::bindings::rd_kafka_AdminOptions_set_opaque(self.0, tag as *mut c_void) };
         self
     }
 
@@ -123,6 +142,12 @@ impl Answer {
             (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR)
                 .then(|| (code, text(sys::rd_kafka_event_error_string(self.0))))
         }
+    }
+
+    /// The number its request was tagged with.
+    pub fn tag(&self) -> usize {
+        // SAFETY: ours and alive.
+        unsafe { sys::bindings::rd_kafka_event_opaque(self.0) as usize }
     }
 
     /// The raw event, to read the result from.

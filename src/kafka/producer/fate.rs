@@ -60,6 +60,7 @@ pub fn keep_or_report(producer: &Producer, reports: Vec<Undelivered>) {
         }
         if !parking {
             process.counters.failed.fetch_add(1, Ordering::Relaxed);
+            process.metrics.producers.failed(failed.kind);
             producer.failed.fetch_add(1, Ordering::Release);
             *producer.last_error.lock() = Some(failed.reason.clone());
             producer.failures.add(failed);

@@ -271,6 +271,10 @@ impl Producer {
             self.given_up.store(true, Ordering::Release);
             poller::wake(self);
         }
+        if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
+            let counts = &process::current().metrics.producers;
+            counts.queue_full.fetch_add(1, Ordering::Relaxed);
+        }
         let doing = if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
             format!(
                 "The queue for {} stayed full for {} ms ({} messages wait); message {} was not sent",
@@ -367,6 +371,12 @@ impl Producer {
             return false;
         }
         native::cluster_id(self.client, Duration::ZERO).is_some()
+    }
+
+    /// True while no broker can be reached that is needed: all are reported down, or messages wait and none has answered yet.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        (self.down.load(Ordering::Acquire) || self.waiting() > 0) && !self.is_reachable()
     }
 
     /// The last thing Kafka complained about.

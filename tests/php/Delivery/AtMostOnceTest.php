@@ -188,6 +188,29 @@ final class AtMostOnceTest extends DeliveryTestCase
         $kafka->stop();
     }
 
+    public function testAnAnswerThatComesLateBelongsToItsOwnCommit(): void
+    {
+        $kafka = EmbeddedBroker::start();
+        $sender = $this->broker(['brokers' => $kafka->address()]);
+        foreach (['A1', 'B1', 'C1'] as $value) {
+            $sender->send($this->topic(), $value, $value, [], 0);
+        }
+        $sender->close();
+        $broker = $this->broker(['brokers' => $kafka->address(), 'consumer_config' => ['session.timeout.ms' => 60_000]]);
+        $commits = [];
+        $note = static function (Message $message) use ($broker, $kafka, &$commits): void {
+            $commits[$message->getPayload()] = $broker->stats()['commits'];
+            $kafka->setLatency(count($commits) < 3 ? 5200 : 0);
+        };
+        $broker->subscribeTopic($this->topic(), $note);
+        self::assertSame(3, self::within(40.0, $broker)->consume(batchSize: 1, maxMessages: 3));
+        $stats = $broker->stats();
+        $broker->close();
+        $kafka->stop();
+        self::assertSame(['A1' => 1, 'B1' => 2, 'C1' => 3], $commits, 'each is handled after its own commit');
+        self::assertSame([0, 0], [$stats['dropped'], $stats['commit_failures']]);
+    }
+
     public function testPollIsRefusedAsItWaitsForAck(): void
     {
         $this->expectException(ConfigurationException::class);

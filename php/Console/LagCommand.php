@@ -1,0 +1,219 @@
+<?php
+
+/**
+ * realtime:lag: how far consumer groups are behind, and whether they catch up.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Exception\ConnectionException;
+use Toporia\Realtime\Ops\GroupLook;
+use Toporia\Realtime\Ops\GroupNames;
+use Toporia\Realtime\Ops\Interrupt;
+use Toporia\Realtime\Ops\LagJson;
+use Toporia\Realtime\Ops\LagOptions;
+use Toporia\Realtime\Ops\LagReader;
+use Toporia\Realtime\Ops\LagReport;
+use Toporia\Realtime\Ops\LagText;
+use Toporia\Realtime\Ops\Screen;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Two looks a moment apart make the rates; with --watch each look and the one before.
+ */
+final class LagCommand extends Command
+{
+    public function __construct(private Host $host)
+    {
+        parent::__construct('realtime:lag');
+    }
+
+    protected function configure(): void
+    {
+        $value = InputOption::VALUE_REQUIRED;
+        $none = InputOption::VALUE_NONE;
+        $this
+            ->setDescription('Shows how far consumer groups are behind, and whether they catch up')
+            ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
+            ->addOption(
+                'group',
+                null,
+                $value | InputOption::VALUE_IS_ARRAY,
+                'Only this group, or those that fit a pattern (shop-*); repeatable [default: those of the configuration]'
+            )
+            ->addOption('all', null, $none, 'Every group of this Kafka')
+            ->addOption('partitions', null, $none, 'Also the partitions; of a single group they are always shown')
+            ->addOption('limit', null, $value, 'Most lines of a table, those furthest behind; 0: all [default: 20; --json: all]')
+            ->addOption('sample', null, $value, 'Seconds between the two looks that rates come from (0: no rates)', '2')
+            ->addOption(
+                'watch',
+                null,
+                InputOption::VALUE_OPTIONAL,
+                'Look again every so many seconds (2), until Ctrl-C',
+                false
+            )
+            ->addOption('threshold', null, $value, 'Exit with 1 where a group is more than so many records behind')
+            ->addOption(
+                'max-seconds',
+                null,
+                $value,
+                'Exit with 1 where a group needs more than so many seconds for what it is behind'
+            )
+            ->addOption('json', null, $none, 'One JSON object for each look')
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name%</info>
+                  <info>%command.full_name% --all --watch</info>
+                  <info>%command.full_name% --group='shop-*' --partitions</info>
+                  <info>%command.full_name% --threshold=10000 --max-seconds=60</info>   as a check
+
+                LAG is what the group has not committed yet. IN/S and OUT/S are records written and committed a second
+                between the two looks; CAUGHT UP is how long it takes if both go on like this. A consumer commits every
+                second: where handlers are slow, give --sample more seconds than one of them takes.
+
+                Exit codes: 0 fine, 1 a group is over a limit, does not exist, or Kafka cannot be asked, 2 wrong usage.
+                Without --threshold and --max-seconds no lag is too much. After --watch the last look counts.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $options = LagOptions::of($input->getOptions());
+        $config = $this->host->config();
+        $admin = new Admin(['broker' => $options->broker]);
+        $stop = $options->watch === null ? null : new Interrupt();
+        try {
+            return $stop === null
+                ? $this->once($output, $admin, $options, $config)
+                : $this->watch($output, $admin, $options, $config, $stop);
+        } finally {
+            $stop?->release();
+            $admin->close();
+        }
+    }
+
+    /** @param array<string, mixed> $config */
+    private function once(OutputInterface $output, Admin $admin, LagOptions $options, array $config): int
+    {
+        $groups = GroupNames::of($options, $admin, $config);
+        $reader = new LagReader($admin);
+        $before = [];
+        $first = microtime(true);
+        if ($options->sample > 0 && $groups !== []) {
+            $before = $reader->look($groups);
+            $first = microtime(true);
+            usleep($options->sample * 1_000_000);
+        }
+        $report = $this->report($admin, $options, $reader->look($groups), $before, $first);
+        (new Screen($output))->write($this->lines($output, $options, $report));
+
+        return self::code($options, $report);
+    }
+
+    /** @param array<string, mixed> $config */
+    private function watch(
+        OutputInterface $output,
+        Admin $admin,
+        LagOptions $options,
+        array $config,
+        Interrupt $stop
+    ): int {
+        $screen = new Screen($output);
+        $reader = new LagReader($admin);
+        $before = [];
+        $seen = [];
+        $last = 0.0;
+        $code = self::DONE;
+        while (!$stop->came()) {
+            $start = microtime(true);
+            try {
+                $looks = $stop->run(static fn (): array
+                    => $reader->look(GroupNames::of($options, $admin, $config)));
+                if ($looks === null) {
+                    break;
+                }
+                $looks = self::since($looks, $seen);
+                $report = $this->report($admin, $options, $looks, $before, $last);
+                [$before, $last] = [$looks, $report->at];
+                $code = self::code($options, $report);
+                $lines = $this->lines($output, $options, $report);
+            } catch (ConnectionException $e) {
+                // It may come back: that is what is watched.
+                $code = self::FAILED;
+                $lines = $options->json
+                    ? [self::json(['at' => round(microtime(true), 3), 'ok' => false, 'error' => $e->getMessage()])]
+                    : [date('H:i:s') . ' ' . Text::printable($e->getMessage())];
+            }
+            $options->json ? $screen->write($lines) : $screen->draw($lines);
+            $stop->sleep($start + (float) $options->watch - microtime(true));
+        }
+
+        return $code;
+    }
+
+    /**
+     * A check that found nothing to look at is not fine.
+     */
+    private static function code(LagOptions $options, LagReport $report): int
+    {
+        $fine = $report->failures === [] && ($report->groups !== [] || !$options->isCheck());
+
+        return $fine ? self::DONE : self::FAILED;
+    }
+
+    /**
+     * Remembers each group's topics: of one that is deleted Kafka forgets the commits too.
+     *
+     * @param array<string, GroupLook> $looks
+     * @param array<string, list<string>> $seen by group
+     *
+     * @return array<string, GroupLook>
+     */
+    private static function since(array $looks, array &$seen): array
+    {
+        foreach ($looks as $group => $look) {
+            $looks[$group] = $look->since($seen[$group] ?? []);
+            $seen[$group] = $looks[$group]->topics();
+        }
+
+        return $looks;
+    }
+
+    /**
+     * @param array<string, GroupLook> $looks
+     * @param array<string, GroupLook> $before
+     * @param float $since when that was
+     */
+    private function report(Admin $admin, LagOptions $options, array $looks, array $before, float $since): LagReport
+    {
+        $now = microtime(true);
+        $seconds = $before === [] ? 0.0 : $now - $since;
+
+        return new LagReport($admin->configuration()['brokers'], $looks, $before, $seconds, $now, $options);
+    }
+
+    /** @return list<string> */
+    private function lines(OutputInterface $output, LagOptions $options, LagReport $report): array
+    {
+        if (!$options->json) {
+            return (new LagText($options, Screen::width($output)))->lines($report);
+        }
+
+        return [self::json(LagJson::of($report, $options->limit))];
+    }
+
+    /** @param array<string, mixed> $object */
+    private static function json(array $object): string
+    {
+        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE;
+
+        return (string) json_encode($object, $flags | JSON_PRESERVE_ZERO_FRACTION);
+    }
+}

@@ -1,0 +1,145 @@
+<?php
+
+/**
+ * What the topic commands share: the Kafka of a broker, the plan of its configuration, comparing both.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Closure;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\UnknownTopicException;
+use Toporia\Realtime\Ops\Comparison;
+use Toporia\Realtime\Ops\Difference;
+use Toporia\Realtime\Ops\Screen;
+use Toporia\Realtime\Ops\TopicPlan;
+use Toporia\Realtime\Ops\TopicState;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Text;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * A subclass reads its options first, then works in withKafka().
+ */
+abstract class TopicCommand extends Command
+{
+    /** Asked for their offsets at once. */
+    private const AT_ONCE = 500;
+
+    public function __construct(string $name, private Host $host)
+    {
+        parent::__construct($name);
+    }
+
+    protected function addBroker(): static
+    {
+        return $this
+            ->addOption('broker', null, InputOption::VALUE_REQUIRED, 'Broker name in the configuration', 'kafka')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'The answer as JSON');
+    }
+
+    protected function addMostChannels(): static
+    {
+        return $this->addOption(
+            'max-channels',
+            null,
+            InputOption::VALUE_REQUIRED,
+            'Topics that one topic per channel is fine with',
+            (string) Comparison::MOST_CHANNELS
+        );
+    }
+
+    /**
+     * Calls with the cluster and the plan, and closes the connection.
+     *
+     * @param Closure(Admin, TopicPlan): int $work returns the exit code
+     *
+     * @throws UsageError an empty --broker
+     */
+    protected function withKafka(InputInterface $input, Closure $work): int
+    {
+        $this->host->config();
+        $admin = new Admin(['broker' => (string) OptionValue::text('--broker', $input->getOption('broker'))]);
+        try {
+            return $work($admin, new TopicPlan($admin->configuration()));
+        } finally {
+            $admin->close();
+        }
+    }
+
+    /**
+     * What differs from the configuration.
+     *
+     * @param array<string, TopicState> $topics all of the cluster
+     *
+     * @return list<Difference>
+     */
+    protected function compare(InputInterface $input, Admin $admin, TopicPlan $plan, array $topics): array
+    {
+        $most = OptionValue::int('--max-channels', $input->getOption('max-channels'), 0);
+        $settings = static function (string $topic) use ($admin): ?array {
+            try {
+                return $admin->topicConfig($topic);
+            } catch (ConfigurationException | UnknownTopicException) {
+                // The embedded broker keeps no settings; or it was deleted just now.
+                return null;
+            }
+        };
+        $brokers = count($admin->cluster()['brokers']);
+
+        return (new Comparison($plan, $topics, $settings, $brokers, $most))->differences();
+    }
+
+    /**
+     * Where these topics begin and end.
+     *
+     * @param list<TopicState> $topics
+     *
+     * @return array<string, array{error: ?string, partitions: array<int, array{beginning: int, end: int}>}>
+     */
+    protected static function spans(Admin $admin, array $topics): array
+    {
+        $spans = [];
+        foreach (array_chunk(array_column($topics, 'name'), self::AT_ONCE) as $some) {
+            $spans += $admin->offsetsOfTopics($some);
+        }
+
+        return $spans;
+    }
+
+    /**
+     * @param list<Difference> $differences
+     *
+     * @return list<string> two lines for each
+     */
+    protected static function differenceLines(array $differences): array
+    {
+        $lines = [];
+        foreach ($differences as $one) {
+            $mark = str_pad([Difference::WRONG => 'WRONG', Difference::WARNING => 'WARN'][$one->level] ?? 'note', 5);
+            $lines[] = Text::printable("  $mark  " . ($one->topic === null ? '' : "$one->topic ") . $one->what);
+            $lines[] = Text::printable("         -> $one->remedy");
+        }
+
+        return $lines;
+    }
+
+    /** @param list<string> $lines */
+    protected function write(OutputInterface $output, array $lines): void
+    {
+        (new Screen($output))->write($lines);
+    }
+
+    /** @param array<string, mixed> $object */
+    protected function writeJson(OutputInterface $output, array $object): void
+    {
+        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE;
+        $output->writeln((string) json_encode($object, $flags), OutputInterface::OUTPUT_RAW);
+    }
+}

@@ -1,0 +1,71 @@
+<?php
+
+/**
+ * realtime:topics:compare: what differs between the topics and the configuration, and what to do about it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Ops\Difference;
+use Toporia\Realtime\Ops\TopicPlan;
+use Toporia\Realtime\Ops\TopicState;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Its exit code makes it a check for a deployment.
+ */
+final class TopicsCompareCommand extends TopicCommand
+{
+    public function __construct(Host $host)
+    {
+        parent::__construct('realtime:topics:compare', $host);
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Compares the topics with the configuration: each difference with its remedy')
+            ->addBroker()
+            ->addMostChannels()
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name%</info>
+
+                Compares partitions, replication and retention of topic_mapping with what Kafka has; finds topics that
+                are missing, that nothing is written to any more, whose names Kafka takes for the same (. and _), that
+                have no leader or lack copies, and more channels than one topic each is good for.
+
+                Exit codes: 0 nothing wrong (warnings and notes do not count), 1 something is wrong or Kafka cannot be asked,
+                2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        return $this->withKafka($input, function (Admin $admin, TopicPlan $plan) use ($input, $output): int {
+            $found = $this->compare($input, $admin, $plan, TopicState::all($admin->topics()));
+            $wrong = count(array_filter($found, static fn (Difference $one): bool
+                => $one->level === Difference::WRONG));
+            if ($input->getOption('json')) {
+                $this->writeJson($output, [
+                    'ok' => $wrong === 0,
+                    'differences' => array_map(static fn (Difference $one): array => $one->toArray(), $found),
+                ]);
+            } else {
+                $this->write($output, [
+                    $found === [] ? 'All is as the configuration wants it.'
+                        : Text::count(count($found), 'difference') . " from the configuration, $wrong wrong:",
+                    ...self::differenceLines($found),
+                ]);
+            }
+
+            return $wrong === 0 ? self::DONE : self::FAILED;
+        });
+    }
+}

@@ -1,0 +1,166 @@
+<?php
+
+/**
+ * realtime:topics:describe: one topic in full.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputArgument;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\UnknownTopicException;
+use Toporia\Realtime\Ops\Screen;
+use Toporia\Realtime\Ops\Table;
+use Toporia\Realtime\Ops\TopicPlan;
+use Toporia\Realtime\Ops\TopicState;
+use Toporia\Realtime\Ops\TopicTable;
+use Toporia\Realtime\Ops\Units;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Partitions, leaders and copies, offsets, the settings that matter, and what whoever asks may do with it.
+ */
+final class TopicsDescribeCommand extends TopicCommand
+{
+    private const SETTINGS = [
+        'cleanup.policy', 'retention.ms', 'retention.bytes', 'max.message.bytes', 'min.insync.replicas',
+        'compression.type', 'message.timestamp.type',
+    ];
+
+    public function __construct(Host $host)
+    {
+        parent::__construct('realtime:topics:describe', $host);
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('Describes one topic: partitions, leaders, offsets, settings, permissions')
+            ->addArgument('topic', InputArgument::REQUIRED, 'Its name')
+            ->addBroker()
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name% realtime.user</info>
+
+                --json has every setting. Who reads it, and how far behind, says realtime:lag.
+
+                Exit codes: 0 done, 1 there is no such topic or Kafka cannot be asked, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $name = (string) OptionValue::text('<topic>', $input->getArgument('topic'));
+
+        return $this->withKafka($input, function (Admin $admin, TopicPlan $plan) use ($input, $output, $name): int {
+            $topic = TopicState::all($admin->topics($name))[$name] ?? null;
+            if ($topic === null) {
+                throw new UnknownTopicException(
+                    "Kafka at {$admin->configuration()['brokers']} has no topic \"$name\". realtime:topics:list "
+                    . '--all shows those that it has.'
+                );
+            }
+            $spans = self::spans($admin, [$topic]);
+            $table = new TopicTable($plan, $spans);
+            $settings = $allowed = null;
+            try {
+                $settings = $admin->topicConfig($name);
+                $allowed = $admin->operations([$name])[$name] ?? [];
+            } catch (ConfigurationException) {
+                // The embedded broker keeps neither.
+            }
+            $offsets = $spans[$name]['partitions'] ?? [];
+            if ($input->getOption('json')) {
+                $this->writeJson($output, $table->toArray($topic) + ['parts' => array_map(
+                    static fn (array $partition): array => $partition + ($offsets[$partition['partition']]
+                        ?? ['beginning' => null, 'end' => null]),
+                    $topic->partitions
+                ), 'settings' => $settings, 'operations' => $allowed]);
+
+                return self::DONE;
+            }
+            $this->write($output, [
+                ...self::about($topic, $plan, $table->records($topic)),
+                '',
+                ...self::partitions($topic, $offsets, Screen::width($output)),
+                '',
+                ...self::settings($settings),
+                ...($allowed === null ? [] : ['You may: ' . ($allowed === [] ? 'nothing' : implode(', ', $allowed))]),
+            ]);
+
+            return self::DONE;
+        });
+    }
+
+    /** @return list<string> */
+    private static function about(TopicState $topic, TopicPlan $plan, ?int $records): array
+    {
+        $channels = implode(', ', $plan->wanted[$topic->name]->patterns ?? []);
+        $copies = $topic->copies();
+        $sum = Text::count(count($topic->partitions), 'partition') . ', ' . ($copies === 1 ? '1 copy' : "$copies copies")
+            . ', ' . ($records === null ? 'records not known' : Text::count($records, 'record') . ' at most');
+        $trouble = $topic->trouble();
+
+        return array_map(Text::printable(...), [
+            "$topic->name: $sum",
+            'What it is: ' . ($plan->kind($topic->name) ?? 'nothing of this configuration')
+                . ($channels === '' ? '' : " ($channels)"),
+            ...($trouble === null ? [] : ["Trouble: $trouble"]),
+        ]);
+    }
+
+    /**
+     * @param array<int, array{beginning: int, end: int}> $offsets
+     *
+     * @return list<string>
+     */
+    private static function partitions(TopicState $topic, array $offsets, int $width): array
+    {
+        $rows = [];
+        foreach ($topic->partitions as $partition) {
+            $span = $offsets[$partition['partition']] ?? null;
+            $behind = array_diff($partition['replicas'], $partition['isr']);
+            $rows[] = [
+                (string) $partition['partition'],
+                $partition['leader'] < 0 ? 'none' : (string) $partition['leader'],
+                implode(',', $partition['replicas']),
+                $behind === [] ? '' : implode(',', $behind),
+                $span === null ? '?' : Text::number($span['beginning']),
+                $span === null ? '?' : Text::number($span['end']),
+                $span === null ? '?' : Text::number($span['end'] - $span['beginning']),
+            ];
+        }
+
+        return Table::lines([
+            'PART' => Table::NUMBER, 'LEADER' => Table::NUMBER, 'COPIES' => Table::TEXT, 'OUT OF DATE' => Table::TEXT,
+            'BEGINNING' => Table::NUMBER, 'END' => Table::NUMBER, 'RECORDS' => Table::NUMBER,
+        ], $rows, $width);
+    }
+
+    /**
+     * @param array<string, ?string>|null $settings
+     *
+     * @return list<string>
+     */
+    private static function settings(?array $settings): array
+    {
+        if ($settings === null) {
+            return ['Settings: the embedded broker has none.'];
+        }
+        $lines = ['Settings (--json has all):'];
+        foreach (self::SETTINGS as $name) {
+            $value = $settings[$name] ?? null;
+            $words = $name === 'retention.ms' && $value !== null ? ' (' . Units::retention((int) $value) . ')' : '';
+            $lines[] = Text::printable("  $name = " . ($value ?? '(not shown)') . $words);
+        }
+
+        return $lines;
+    }
+}

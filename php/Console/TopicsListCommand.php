@@ -1,0 +1,141 @@
+<?php
+
+/**
+ * realtime:topics:list: the topics of this application, or all of them.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputArgument;
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Ops\Difference;
+use Toporia\Realtime\Ops\Screen;
+use Toporia\Realtime\Ops\TopicPlan;
+use Toporia\Realtime\Ops\TopicState;
+use Toporia\Realtime\Ops\TopicTable;
+use Toporia\Realtime\Support\Pattern;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Under the name realtime:topics it also says whether they are as the configuration wants them.
+ */
+final class TopicsListCommand extends TopicCommand
+{
+    public function __construct(Host $host, private bool $compares = false)
+    {
+        parent::__construct($compares ? 'realtime:topics' : 'realtime:topics:list', $host);
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription(
+                $this->compares ? 'Lists the topics of this application, and what is not as the configuration wants it'
+                    : 'Lists the topics of this application'
+            )
+            ->addArgument('pattern', InputArgument::OPTIONAL, 'Only topics that fit: shop.user, shop.*, shop.**')
+            ->addBroker()
+            ->addMostChannels()
+            ->addOption('all', null, InputOption::VALUE_NONE, 'Every topic of this Kafka but its own')
+            ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Most topics shown (0: all) [default: 50; --json: 0]')
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name%</info>
+                  <info>%command.full_name% --all</info>
+                  <info>%command.full_name% 'dlq.**'</info>
+
+                Of this application are: the topics of topic_mapping and default_topic, those that begin with
+                topic_prefix, and their dead letters. RECORDS is what they hold now, at most.
+
+                  realtime:topics:describe <topic>   one of them in full
+                  realtime:topics:compare            differences from the configuration, each with its remedy
+                  realtime:topics:create             makes those that are missing
+
+                Exit codes: 0 done, 1 Kafka cannot be asked, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $json = (bool) $input->getOption('json');
+        $limit = OptionValue::int('--limit', $input->getOption('limit') ?? ($json ? 0 : 50), 0);
+        $pattern = OptionValue::text('<pattern>', $input->getArgument('pattern'));
+        $all = $input->getOption('all') || $pattern !== null;
+
+        return $this->withKafka(
+            $input,
+            function (Admin $admin, TopicPlan $plan) use ($input, $output, $json, $limit, $pattern, $all): int {
+                $topics = TopicState::all($admin->topics());
+                $wanted = array_values(array_filter(
+                    $topics,
+                    static fn (TopicState $topic): bool => ($all || $plan->kind($topic->name) !== null)
+                        && ($pattern === null || Pattern::matches($pattern, $topic->name))
+                ));
+                $shown = $limit === 0 ? $wanted : array_slice($wanted, 0, $limit);
+                $table = new TopicTable($plan, self::spans($admin, $shown));
+                $found = $this->compares ? $this->compare($input, $admin, $plan, $topics) : [];
+                $json ? $this->json($output, $table, $shown, $found)
+                    : $this->text($output, $admin, $plan, $table, $shown, count($wanted), $found);
+
+                return self::DONE;
+            }
+        );
+    }
+
+    /**
+     * @param list<TopicState> $shown
+     * @param list<Difference> $found
+     */
+    private function json(OutputInterface $output, TopicTable $table, array $shown, array $found): void
+    {
+        if (!$this->compares) {
+            foreach ($shown as $topic) {
+                $this->writeJson($output, $table->toArray($topic));
+            }
+
+            return;
+        }
+        $this->writeJson($output, [
+            'topics' => array_map($table->toArray(...), $shown),
+            'differences' => array_map(static fn (Difference $one): array => $one->toArray(), $found),
+        ]);
+    }
+
+    /**
+     * @param list<TopicState> $shown
+     * @param list<Difference> $found
+     */
+    private function text(
+        OutputInterface $output,
+        Admin $admin,
+        TopicPlan $plan,
+        TopicTable $table,
+        array $shown,
+        int $count,
+        array $found
+    ): void {
+        $kafka = $admin->configuration()['brokers'];
+        $this->write($output, [
+            "$kafka: " . ($count === 0 ? 'no topics' : Text::count($count, 'topic'))
+                . " (topic_prefix {$plan->prefix()}, {$plan->strategy()})"
+                . ($count > count($shown) ? ', the first ' . count($shown) . ' shown (--limit=0 shows all)' : ''),
+            ...($shown === [] ? [] : ['', ...$table->lines($shown, Screen::width($output))]),
+        ]);
+        if (!$this->compares) {
+            return;
+        }
+        $this->write($output, [
+            '',
+            $found === [] ? 'All is as the configuration wants it.' : Text::count(count($found), 'difference')
+                . ' from the configuration:',
+            ...self::differenceLines($found),
+        ]);
+    }
+}

@@ -1,0 +1,263 @@
+<?php
+
+/**
+ * Compares the topics of a cluster with the configuration.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Ops;
+
+use Closure;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Each difference comes with its remedy; many of one kind come as one.
+ */
+final class Comparison
+{
+    /** Topics that one topic per channel is fine with; costs grow with every one of them. */
+    public const MOST_CHANNELS = 1000;
+
+    /**
+     * @param array<string, TopicState> $topics all of the cluster, by name
+     * @param Closure(string): ?array<string, ?string> $settings a topic's settings; null where Kafka does not tell
+     * @param int $brokers how many the cluster has
+     */
+    public function __construct(
+        private TopicPlan $plan,
+        private array $topics,
+        private Closure $settings,
+        private int $brokers,
+        private int $mostChannels = self::MOST_CHANNELS
+    ) {
+    }
+
+    /**
+     * @return list<Difference> what is wrong first
+     */
+    public function differences(): array
+    {
+        $found = [];
+        foreach ($this->plan->wanted as $wanted) {
+            $state = $this->topics[$wanted->topic] ?? null;
+            $found = [
+                ...$found,
+                ...($wanted->disputed ? [self::disputed($wanted)] : []),
+                ...($state === null ? $this->missing($wanted) : $this->differing($wanted, $state)),
+            ];
+        }
+        $found = [...$found, ...$this->troubles(), ...$this->tooMany(), ...$this->superfluous()];
+        $level = static fn (string $level): array
+            => array_filter($found, static fn (Difference $one): bool => $one->level === $level);
+
+        return [...$level(Difference::WRONG), ...$level(Difference::WARNING), ...$level(Difference::NOTE)];
+    }
+
+    /**
+     * @return list<Difference>
+     */
+    private function missing(WantedTopic $wanted): array
+    {
+        $twin = $this->twin($wanted->topic);
+        if ($twin !== null) {
+            return [new Difference(
+                Difference::WRONG,
+                'collision',
+                $wanted->topic,
+                "cannot be created: Kafka takes it and $twin for the same name (it does not tell . from _).",
+                "Use $twin in topic_mapping, or another name, or delete $twin."
+            )];
+        }
+        $auto = $this->plan->createsTopics();
+        $patterns = implode(', ', $wanted->patterns);
+
+        return [new Difference(
+            $auto ? Difference::NOTE : Difference::WRONG,
+            'missing',
+            $wanted->topic,
+            "is missing ($patterns)." . ($auto ? ' It is created when the first message goes there.' : ''),
+            "realtime:topics:create $wanted->topic"
+        )];
+    }
+
+    /**
+     * Another topic, there or wanted, that Kafka takes for the same.
+     */
+    private function twin(string $topic): ?string
+    {
+        $same = strtr($topic, '.', '_');
+        foreach ([...array_keys($this->topics), ...array_keys($this->plan->wanted)] as $other) {
+            $other = (string) $other;
+            if ($other !== $topic && strtr($other, '.', '_') === $same) {
+                return $other;
+            }
+        }
+
+        return null;
+    }
+
+    private static function disputed(WantedTopic $wanted): Difference
+    {
+        return new Difference(
+            Difference::WRONG,
+            'disputed',
+            $wanted->topic,
+            'stands several times in topic_mapping, with different settings; the first counts.',
+            'Give all of its patterns the same partitions, replication and retention.'
+        );
+    }
+
+    /**
+     * @return list<Difference>
+     */
+    private function differing(WantedTopic $wanted, TopicState $state): array
+    {
+        $found = [];
+        $differs = static function (string $kind, string $what, string $remedy) use (&$found, $wanted): void {
+            $found[] = new Difference(Difference::WRONG, $kind, $wanted->topic, $what, $remedy);
+        };
+        $has = count($state->partitions);
+        $wants = $wanted->partitions ?? $has;
+        if ($has < $wants) {
+            $differs(
+                'partitions',
+                'has ' . Text::count($has, 'partition') . ', ' . Text::number($wants) . ' wanted.',
+                "realtime:topics:create $wanted->topic --grow (a key may change its partition: best when it is read "
+                . 'to its end)'
+            );
+        } elseif ($has > $wants) {
+            $differs(
+                'partitions',
+                'has ' . Text::count($has, 'partition') . ', ' . Text::number($wants) . ' wanted; Kafka cannot remove '
+                . 'any.',
+                "Set its partitions to $has in topic_mapping, or use a new topic."
+            );
+        }
+        $copies = $wanted->replication ?? $state->copies();
+        if ($copies !== $state->copies()) {
+            $few = $copies > $this->brokers ? ' The cluster has ' . Text::count($this->brokers, 'broker') . '.' : '';
+            $differs(
+                'replication',
+                "has {$state->copies()} of each record, $copies wanted.$few",
+                $few === '' ? 'kafka-reassign-partitions.sh moves copies to other brokers.'
+                    : 'Add brokers, or lower replication in topic_mapping.'
+            );
+        }
+        $keeps = $wanted->retention === null ? null : ($this->settings)($wanted->topic)['retention.ms'] ?? null;
+        if ($keeps !== null && (int) $keeps !== $wanted->retention) {
+            $differs(
+                'retention',
+                'keeps records ' . Units::retention((int) $keeps) . ', '
+                . Units::retention((int) $wanted->retention) . ' wanted.',
+                "kafka-configs.sh --alter --entity-type topics --entity-name $wanted->topic --add-config "
+                . "retention.ms=$wanted->retention"
+            );
+        }
+
+        return $found;
+    }
+
+    /**
+     * @return list<Difference>
+     */
+    private function troubles(): array
+    {
+        $found = [];
+        foreach ($this->topics as $topic => $state) {
+            $trouble = $this->plan->kind((string) $topic) === null ? null : $state->trouble();
+            if ($trouble !== null) {
+                $found[] = new Difference(
+                    Difference::WRONG,
+                    'broker',
+                    (string) $topic,
+                    "has $trouble.",
+                    'Is one of the brokers down? realtime:topics:describe ' . $topic . ' shows which.'
+                );
+            }
+        }
+
+        return $found;
+    }
+
+    /**
+     * @return list<Difference>
+     */
+    private function tooMany(): array
+    {
+        $channels = count($this->named(TopicPlan::CHANNEL));
+        if ($channels <= $this->mostChannels) {
+            return [];
+        }
+
+        return [new Difference(
+            Difference::WARNING,
+            'channels',
+            null,
+            Text::number($channels) . " topics are channels ({$this->plan->prefix()}_…), one each: more than "
+            . Text::number($this->mostChannels) . ' slow Kafka, the producers and every start of a consumer.',
+            "Set topic_strategy to 'grouped' and map channels to a few topics: 'topic_mapping' => ['user.*' => "
+            . "['topic' => '{$this->plan->prefix()}.user', 'partitions' => 12]]. A channel keeps its order: it is the key."
+        )];
+    }
+
+    /**
+     * @return list<Difference>
+     */
+    private function superfluous(): array
+    {
+        $found = [];
+        $left = $this->named(TopicPlan::LEFT_OVER);
+        if ($left !== []) {
+            $found[] = self::note(
+                $left,
+                'from one topic per channel; with topic_strategy grouped nothing is written there any more',
+                'When they are read to their ends (realtime:lag), delete them: kafka-topics.sh --delete.'
+            );
+        }
+        $other = $this->named(TopicPlan::OTHER);
+        if ($other !== []) {
+            $found[] = self::note(
+                $other,
+                'with this prefix, which the configuration does not name',
+                'Add them to topic_mapping, or delete them if nobody uses them.'
+            );
+        }
+        $letters = array_filter($this->named(TopicPlan::DEAD_LETTERS), function (string $topic): bool {
+            $of = $this->plan->original($topic);
+
+            return $of !== null && !isset($this->topics[$of]) && !isset($this->plan->wanted[$of]);
+        });
+        if ($letters !== []) {
+            $found[] = self::note(
+                array_values($letters),
+                'with dead letters of a topic that is not there any more',
+                'Look at them with realtime:dlq:list, then delete them.'
+            );
+        }
+
+        return $found;
+    }
+
+    /**
+     * @param non-empty-list<string> $topics
+     */
+    private static function note(array $topics, string $what, string $remedy): Difference
+    {
+        $some = implode(', ', array_slice($topics, 0, 3)) . (count($topics) > 3 ? ', …' : '');
+        $one = count($topics) === 1 ? $topics[0] : null;
+        $what = $one === null ? Text::number(count($topics)) . " topics $what: $some." : "is a topic $what.";
+
+        return new Difference(Difference::NOTE, 'superfluous', $one, $what, $remedy);
+    }
+
+    /**
+     * @return list<string> in order
+     */
+    private function named(string $kind): array
+    {
+        $names = array_map('strval', array_keys($this->topics));
+
+        return array_values(array_filter($names, fn (string $name): bool => $this->plan->kind($name) === $kind));
+    }
+}

@@ -1,0 +1,90 @@
+<?php
+
+/**
+ * A lag report for programs.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Ops;
+
+/**
+ * Rates are records a second, null after one look; times are seconds, null where nothing is consumed or not known.
+ */
+final class LagJson
+{
+    /**
+     * @return array<string, mixed>
+     */
+    public static function of(LagReport $report, int $limit): array
+    {
+        $groups = $limit === 0 ? $report->groups : array_slice($report->groups, 0, $limit);
+
+        return [
+            'at' => round($report->at, 3),
+            'kafka' => $report->kafka,
+            'ok' => $report->failures === [],
+            'groups_found' => count($report->groups),
+            'lag' => $report->lag(),
+            'sample_seconds' => round($report->seconds, 3),
+            'failures' => (object) $report->failures,
+            'groups' => array_map(self::group(...), $groups),
+        ];
+    }
+
+    /**
+     * @return array<string, mixed>
+     */
+    private static function group(GroupLag $group): array
+    {
+        $look = $group->now;
+
+        return [
+            'group' => $look->group,
+            'error' => $look->error,
+            'state' => $look->state,
+            'members' => $look->members === null ? null : array_map(
+                static fn (array $member): array => array_diff_key($member, ['assignment' => 0]),
+                $look->members
+            ),
+            'lag' => $look->error === null ? $look->lag() : null,
+            'produced_per_second' => self::round($group->produced),
+            'consumed_per_second' => self::round($group->consumed),
+            'behind_seconds' => self::round($group->behind()),
+            'catches_up_in_seconds' => self::round($group->catchesUp()),
+            'outlook' => $group->outlook(),
+            'notes' => LagReport::notes($look),
+            'deleted_topics' => $look->deleted,
+            'partitions' => array_map(
+                static fn (PartitionLag $partition): array => self::partition($group, $partition),
+                $look->partitions
+            ),
+        ];
+    }
+
+    /**
+     * @return array<string, mixed>
+     */
+    private static function partition(GroupLag $group, PartitionLag $partition): array
+    {
+        $rates = $group->rates($partition);
+
+        return [
+            'topic' => $partition->topic,
+            'partition' => $partition->partition,
+            'committed' => $partition->committed,
+            'beginning' => $partition->beginning,
+            'end' => $partition->end,
+            'lag' => $partition->lag(),
+            'mark' => $partition->mark(),
+            'produced_per_second' => self::round($rates[0] ?? null),
+            'consumed_per_second' => self::round($rates[1] ?? null),
+            'member' => $group->now->reader($partition)['id'] ?? null,
+        ];
+    }
+
+    private static function round(?float $number): ?float
+    {
+        return $number === null || is_infinite($number) ? null : round($number, 3);
+    }
+}

@@ -1,0 +1,133 @@
+<?php
+
+/**
+ * Looks at consumer groups: what they have committed, where their topics end, who is in them.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Ops;
+
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\RealtimeException;
+
+/**
+ * A thousand groups are a few dozen requests: groups and topics go together, so many at a time.
+ */
+final class LagReader
+{
+    private const GROUPS_AT_ONCE = 200;
+    private const TOPICS_AT_ONCE = 500;
+
+    public function __construct(private Admin $admin)
+    {
+    }
+
+    /**
+     * @param list<string> $groups
+     *
+     * @return array<string, GroupLook> by name
+     *
+     * @throws RealtimeException Kafka does not answer, or refuses
+     */
+    public function look(array $groups): array
+    {
+        $commits = $described = [];
+        foreach (array_chunk($groups, self::GROUPS_AT_ONCE) as $some) {
+            $commits += $this->admin->offsetsOfGroups($some);
+            $described += $this->described($some) ?? [];
+        }
+        $spans = $this->spans($commits, $described);
+        $looks = [];
+        foreach ($groups as $group) {
+            $looks[$group] = self::group($group, $commits[$group], $described[$group] ?? null, $spans);
+        }
+
+        return $looks;
+    }
+
+    /**
+     * @param list<string> $groups
+     *
+     * @return array<string, array<string, mixed>>|null null: the embedded broker, which does not tell of groups
+     */
+    private function described(array $groups): ?array
+    {
+        try {
+            return $this->admin->describeGroups($groups);
+        } catch (ConfigurationException) {
+            return null;
+        }
+    }
+
+    /**
+     * Where every topic that a group has to do with begins and ends.
+     *
+     * @param array<string, array{error: ?string, offsets: array<string, array<int, int>>}> $commits
+     * @param array<string, array<string, mixed>> $described
+     *
+     * @return array<string, array{error: ?string, partitions: array<int, array{beginning: int, end: int}>}>
+     */
+    private function spans(array $commits, array $described): array
+    {
+        $topics = [];
+        foreach ($commits as ['offsets' => $offsets]) {
+            $topics += $offsets;
+        }
+        foreach ($described as ['members' => $members]) {
+            foreach ($members as ['assignment' => $assignment]) {
+                $topics += $assignment;
+            }
+        }
+        $spans = [];
+        foreach (array_chunk(array_map('strval', array_keys($topics)), self::TOPICS_AT_ONCE) as $some) {
+            $spans += $this->admin->offsetsOfTopics($some);
+        }
+
+        return $spans;
+    }
+
+    /**
+     * @param array{error: ?string, offsets: array<string, array<int, int>>} $commits
+     * @param array<string, mixed>|null $described
+     * @param array<string, array{error: ?string, partitions: array<int, array{beginning: int, end: int}>}> $spans
+     */
+    private static function group(string $group, array $commits, ?array $described, array $spans): GroupLook
+    {
+        $error = $commits['error'] ?? $described['error'] ?? null;
+        if ($error !== null) {
+            return new GroupLook($group, $error);
+        }
+        $topics = $commits['offsets'];
+        foreach ($described['members'] ?? [] as $member) {
+            $topics += array_fill_keys(array_keys($member['assignment']), []);
+        }
+        ksort($topics);
+        $partitions = $deleted = $troubles = [];
+        foreach ($topics as $topic => $committed) {
+            $span = $spans[$topic] ?? null;
+            if ($span === null) {
+                $deleted[] = (string) $topic;
+                continue;
+            }
+            if ($span['error'] !== null) {
+                $troubles[(string) $topic] = $span['error'];
+            }
+            foreach ($span['partitions'] as $partition => ['beginning' => $beginning, 'end' => $end]) {
+                $offset = $committed[$partition] ?? null;
+                $partitions[] = new PartitionLag((string) $topic, $partition, $offset, $beginning, $end);
+            }
+        }
+
+        return new GroupLook(
+            $group,
+            null,
+            $described['state'] ?? null,
+            $described['members'] ?? null,
+            $partitions,
+            $deleted,
+            $troubles
+        );
+    }
+}

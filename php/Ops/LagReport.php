@@ -1,0 +1,128 @@
+<?php
+
+/**
+ * The lag of consumer groups at one moment: the worst first, and what is wrong with each.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Ops;
+
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * What the text and the JSON of realtime:lag are made of.
+ */
+final class LagReport
+{
+    private const MISSING = 'there is no such group: nobody has consumed with it yet. Is the name right?';
+
+    /** @var list<GroupLag> what could not be looked at first, then the most records behind */
+    public readonly array $groups;
+    /** @var array<string, string> why it is not fine, by group */
+    public readonly array $failures;
+
+    /**
+     * @param string $kafka its address
+     * @param array<string, GroupLook> $looks
+     * @param array<string, GroupLook> $before the look before; empty: there was none
+     * @param float $seconds between the two
+     * @param float $at Unix seconds
+     */
+    public function __construct(
+        public readonly string $kafka,
+        array $looks,
+        array $before,
+        public readonly float $seconds,
+        public readonly float $at,
+        LagOptions $options
+    ) {
+        $groups = [];
+        foreach ($looks as $name => $look) {
+            $groups[] = new GroupLag($look, $before[$name] ?? null, $seconds);
+        }
+        usort($groups, static fn (GroupLag $a, GroupLag $b): int =>
+            [$a->now->error === null, -$a->now->lag(), $a->now->group]
+            <=> [$b->now->error === null, -$b->now->lag(), $b->now->group]);
+        $this->groups = $groups;
+        $failures = [];
+        foreach ($groups as $group) {
+            $failure = self::failure($group, $options);
+            if ($failure !== null) {
+                $failures[$group->now->group] = $failure;
+            }
+        }
+        $this->failures = $failures;
+    }
+
+    /**
+     * Records behind in all groups.
+     */
+    public function lag(): int
+    {
+        return array_sum(array_map(static fn (GroupLag $group): int => $group->now->lag(), $this->groups));
+    }
+
+    /**
+     * What is odd about a group, in sentences.
+     *
+     * @return list<string>
+     */
+    public static function notes(GroupLook $look): array
+    {
+        if ($look->isMissing()) {
+            return [self::MISSING];
+        }
+        $notes = [];
+        $without = 0;
+        foreach ($look->partitions as $partition) {
+            $place = "$partition->topic/$partition->partition";
+            $without += (int) ($partition->mark() === PartitionLag::NO_COMMIT);
+            if ($partition->mark() === PartitionLag::OUT_OF_RANGE) {
+                $notes[] = "$place is out of range: " . Text::count($partition->lost(), 'record')
+                    . ' were deleted unread (committed ' . Text::number((int) $partition->committed) . ', begins at '
+                    . Text::number($partition->beginning) . '). Read sooner, or keep records longer.';
+            } elseif ($partition->mark() === PartitionLag::AHEAD) {
+                $notes[] = "$place: the commit (" . Text::number((int) $partition->committed) . ') is past the end ('
+                    . Text::number($partition->end) . '): the topic was made anew, or a transaction is open.';
+            }
+        }
+        if ($without > 0) {
+            $notes[] = Text::count($without, 'partition') . ' without a commit: the lag counts from the beginning.';
+        }
+        foreach ($look->deleted as $topic) {
+            $notes[] = "topic $topic is not there any more: it was deleted.";
+        }
+
+        return [...$notes, ...array_values($look->troubles)];
+    }
+
+    private static function failure(GroupLag $group, LagOptions $options): ?string
+    {
+        $look = $group->now;
+        if ($look->error !== null) {
+            return $look->error;
+        }
+        if (!$options->isCheck()) {
+            return null;
+        }
+        if ($look->isMissing()) {
+            return self::MISSING;
+        }
+        if ($look->troubles !== []) {
+            return (string) current($look->troubles);
+        }
+        if ($options->threshold !== null && $look->lag() > $options->threshold) {
+            return Text::count($look->lag(), 'record') . ' behind, ' . Text::number($options->threshold) . ' allowed';
+        }
+        $behind = $options->maxSeconds === null ? null : $group->behind();
+        if ($behind !== null && $behind > $options->maxSeconds) {
+            $takes = $behind === INF ? 'and nothing is consumed' : 'which take ' . Units::seconds($behind);
+
+            return Text::count($look->lag(), 'record') . " behind, $takes; "
+                . Units::seconds((float) $options->maxSeconds) . ' allowed';
+        }
+
+        return null;
+    }
+}

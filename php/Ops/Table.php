@@ -1,0 +1,129 @@
+<?php
+
+/**
+ * A table for people: columns that are as wide as they need to be, and fit the terminal.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Ops;
+
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Where a terminal is too narrow the widest columns of text give way first, down to a few characters.
+ */
+final class Table
+{
+    /** Of a column of text, aligned to the left; it may be shortened. */
+    public const TEXT = 'text';
+    /** Of a column of numbers, aligned to the right; never shortened. */
+    public const NUMBER = 'number';
+
+    private const GAP = '  ';
+    private const NARROWEST = 12;
+
+    /**
+     * @param array<string, self::*> $columns kind by heading
+     * @param list<list<string>> $rows
+     * @param int $width longest line, in characters; 0: any
+     *
+     * @return list<string> the headings first
+     */
+    public static function lines(array $columns, array $rows, int $width = 0): array
+    {
+        $rows = array_map(static fn (array $row): array => array_map(Text::printable(...), $row), $rows);
+        array_unshift($rows, array_keys($columns));
+        [$kinds, $rows] = self::used(array_values($columns), $rows);
+        $widths = self::fit(self::widths($rows), $kinds, $width);
+        $lines = [];
+        foreach ($rows as $row) {
+            $cells = [];
+            foreach ($row as $column => $text) {
+                $text = Text::shorten($text, $widths[$column]);
+                $blank = str_repeat(' ', $widths[$column] - self::length($text));
+                $cells[] = $kinds[$column] === self::NUMBER ? $blank . $text : $text . $blank;
+            }
+            $line = rtrim(implode(self::GAP, $cells));
+            $lines[] = $width > 0 ? Text::shorten($line, $width) : $line;
+        }
+
+        return $lines;
+    }
+
+    /**
+     * Without the columns in which no row has anything.
+     *
+     * @param list<string> $kinds
+     * @param non-empty-list<list<string>> $rows
+     *
+     * @return array{list<string>, non-empty-list<list<string>>}
+     */
+    private static function used(array $kinds, array $rows): array
+    {
+        $body = array_slice($rows, 1);
+        foreach (array_keys($kinds) as $column) {
+            if ($body !== [] && implode('', array_column($body, $column)) === '') {
+                unset($kinds[$column]);
+                foreach ($rows as &$row) {
+                    unset($row[$column]);
+                }
+                unset($row);
+            }
+        }
+
+        return [array_values($kinds), array_map('array_values', $rows)];
+    }
+
+    /**
+     * @param non-empty-list<list<string>> $rows
+     *
+     * @return list<int>
+     */
+    private static function widths(array $rows): array
+    {
+        $widths = array_fill(0, count($rows[0]), 0);
+        foreach ($rows as $row) {
+            foreach ($row as $column => $text) {
+                $widths[$column] = max($widths[$column], self::length($text));
+            }
+        }
+
+        return array_values($widths);
+    }
+
+    /**
+     * @param list<int> $widths
+     * @param list<string> $kinds
+     *
+     * @return list<int>
+     */
+    private static function fit(array $widths, array $kinds, int $width): array
+    {
+        if ($width === 0) {
+            return $widths;
+        }
+        $over = array_sum($widths) + strlen(self::GAP) * (count($widths) - 1) - $width;
+        while ($over > 0) {
+            $widest = null;
+            foreach ($widths as $column => $wide) {
+                $gives = $kinds[$column] === self::TEXT && $wide > self::NARROWEST;
+                if ($gives && ($widest === null || $wide > $widths[$widest])) {
+                    $widest = $column;
+                }
+            }
+            if ($widest === null) {
+                break;
+            }
+            $widths[$widest]--;
+            $over--;
+        }
+
+        return array_values($widths);
+    }
+
+    private static function length(string $text): int
+    {
+        return (int) preg_match_all('/./us', $text);
+    }
+}

@@ -1,0 +1,67 @@
+<?php
+
+/**
+ * A topic as the cluster has it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Ops;
+
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Made of an entry of Admin::topics().
+ */
+final class TopicState
+{
+    /**
+     * @param list<array{partition: int, leader: int, replicas: list<int>, isr: list<int>}> $partitions
+     */
+    public function __construct(public readonly string $name, public readonly array $partitions)
+    {
+    }
+
+    /**
+     * @param array<string, array{partitions: list<array{partition: int, leader: int, replicas: list<int>,
+     *     isr: list<int>}>}> $topics of Admin::topics()
+     *
+     * @return array<string, self> by name
+     */
+    public static function all(array $topics): array
+    {
+        $all = [];
+        foreach ($topics as $name => ['partitions' => $partitions]) {
+            $all[(string) $name] = new self((string) $name, $partitions);
+        }
+
+        return $all;
+    }
+
+    /**
+     * Copies of each partition; of the partition with the fewest.
+     */
+    public function copies(): int
+    {
+        $copies = array_map(static fn (array $partition): int => count($partition['replicas']), $this->partitions);
+
+        return $copies === [] ? 0 : min($copies);
+    }
+
+    /**
+     * What is wrong with it now; null: nothing.
+     */
+    public function trouble(): ?string
+    {
+        $leaderless = array_filter($this->partitions, static fn (array $partition): bool => $partition['leader'] < 0);
+        if ($leaderless !== []) {
+            return Text::count(count($leaderless), 'partition') . ' without a leader';
+        }
+        $behind = array_filter(
+            $this->partitions,
+            static fn (array $partition): bool => count($partition['isr']) < count($partition['replicas'])
+        );
+
+        return $behind === [] ? null : Text::count(count($behind), 'partition') . ' with copies that are not up to date';
+    }
+}

@@ -1,0 +1,78 @@
+//! What watches a process: where its metrics are read, which file tells that it lives.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::host::{check_top, top};
+use super::keys as k;
+use super::reader::Reader;
+use super::sources::{ArrayLayer, Origin, Sources};
+use super::value::Value;
+use super::Layers;
+use crate::error::{Error, Result};
+use crate::metrics::LIVENESS;
+
+/// The settings, resolved and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonitorConfig {
+    /// Address that a long-running process listens on, host:port or host:first-last; `None`: nowhere.
+    pub listen: Option<String>,
+    /// Directory of the node exporter's textfile collector.
+    pub textfile: Option<PathBuf>,
+    /// The file that a loop touches.
+    pub heartbeat: Option<PathBuf>,
+    /// A loop that does not come round for so long is stuck.
+    pub liveness: Duration,
+}
+
+impl MonitorConfig {
+    /// From the top of the application's array, INI and the environment.
+    ///
+    /// # Errors
+    /// Configuration.
+    pub fn resolve(layers: &Layers<'_>) -> Result<Self> {
+        let map = top(layers.configured)?;
+        check_top(map)?;
+        let sources = Sources {
+            arrays: vec![ArrayLayer {
+                map,
+                origin: Origin::Top,
+            }],
+            env: layers.env,
+        };
+        let reader = Reader {
+            sources,
+            notes: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let path = |setting| -> Result<Option<PathBuf>> {
+            Ok(reader.optional_text(setting)?.map(PathBuf::from))
+        };
+        let textfile = path(&k::METRICS_TEXTFILE)?;
+        if textfile.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(Error::configuration(
+                "metrics_textfile (REALTIME_METRICS_TEXTFILE) must be an absolute path: a request and a command begin in different directories.",
+            ));
+        }
+        let ms = u64::try_from(LIVENESS.as_millis()).unwrap_or(u64::MAX);
+        let ms = reader.count(&k::LIVENESS_TIMEOUT_MS, ms, (100, 86_400_000), "ms")?;
+        Ok(Self {
+            listen: listen(&reader)?,
+            textfile,
+            heartbeat: path(&k::HEARTBEAT_FILE)?,
+            liveness: Duration::from_millis(ms),
+        })
+    }
+}
+
+/// Toporia's own brokers have a flag, or an array, of this name: that is not an address.
+fn listen(reader: &Reader<'_>) -> Result<Option<String>> {
+    let Some(found) = reader.sources.find(&k::METRICS) else {
+        return Ok(None);
+    };
+    match found.value.as_ref() {
+        Value::Str(text) if matches!(text.trim(), "off" | "false" | "0" | "true" | "1") => Ok(None),
+        Value::Str(text) => Ok(Some(text.trim().to_owned())),
+        _ => Ok(None),
+    }
+}

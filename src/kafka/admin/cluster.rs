@@ -1,0 +1,305 @@
+//! The cluster itself, and what whoever asks may do: brokers, controller, allowed operations.
+#![allow(unsafe_code)]
+
+use rdkafka_sys as sys;
+use sys::bindings::{
+    self, rd_kafka_AclOperation_t as Allowed, rd_kafka_admin_op_t as Operation,
+    rd_kafka_resp_err_t as Code,
+};
+
+use super::{is_missing, passes, Admin, Breathe, Call, Outcome, SLICE, TRY};
+use crate::error::Error;
+use crate::kafka::native::{self, TopicInfo};
+use crate::topic::validate_kafka_topic;
+
+/// A broker, as others reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its number in the cluster.
+    pub id: i32,
+    /// The name or address it tells clients to use.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Where it stands, if it says so.
+    pub rack: Option<String>,
+}
+
+/// What the cluster says of itself.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// Its id.
+    pub id: Option<String>,
+    /// The broker that changes topics; -1 where none is known.
+    pub controller: i32,
+    /// In the order of their ids.
+    pub brokers: Vec<Node>,
+    /// What whoever asks may do to the cluster; `None` where it does not say.
+    pub operations: Option<Vec<&'static str>>,
+}
+
+/// A topic, as far as whoever asks may see it.
+pub(super) struct Described {
+    pub name: String,
+    pub error: Code,
+    /// The partitions in order, and whether each has a leader.
+    pub partitions: Vec<(i32, bool)>,
+    pub operations: Option<Vec<&'static str>>,
+}
+
+impl From<TopicInfo> for Described {
+    fn from(topic: TopicInfo) -> Self {
+        let partitions = topic.partitions.iter();
+        Self {
+            partitions: partitions.map(|one| (one.id, one.leader >= 0)).collect(),
+            name: topic.name,
+            error: topic.error,
+            operations: None,
+        }
+    }
+}
+
+impl Admin {
+    /// The brokers, the controller and the id of the cluster.
+    ///
+    /// # Errors
+    /// Connection: Kafka does not answer, or refuses.
+    pub fn cluster(&self, breathe: Breathe<'_>) -> Outcome<Cluster> {
+        let doing = "The cluster cannot be described";
+        let call = Call::new(breathe);
+        if native::is_mock(&self.reach(&call, doing)?) {
+            return self.mock(&call, doing);
+        }
+        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER, &call);
+        let options = options.with_operations();
+        // SAFETY: live objects; the request copies what it needs.
+        let answer = self.request(&options, &call, doing, |client, options, queue| unsafe {
+            bindings::rd_kafka_DescribeCluster(client, options, queue);
+        })?;
+        // SAFETY: the result lives as long as its event.
+        unsafe {
+            let result = bindings::rd_kafka_event_DescribeCluster_result(answer.raw());
+            let mut count = 0usize;
+            let nodes = bindings::rd_kafka_DescribeCluster_result_nodes(result, &raw mut count);
+            let mut brokers: Vec<Node> = (0..count)
+                .filter_map(|place| node(*nodes.add(place)))
+                .collect();
+            brokers.sort_unstable_by_key(|broker| broker.id);
+            let controller = node(bindings::rd_kafka_DescribeCluster_result_controller(result));
+            let id = native::text(bindings::rd_kafka_DescribeCluster_result_cluster_id(result));
+            let mut count = 0usize;
+            let list = bindings::rd_kafka_DescribeCluster_result_authorized_operations(
+                result,
+                &raw mut count,
+            );
+            Ok(Cluster {
+                id: (!id.is_empty()).then_some(id),
+                controller: controller.map_or(-1, |broker| broker.id),
+                brokers,
+                operations: operations(list, count),
+            })
+        }
+    }
+
+    /// The mock cluster does not say what is allowed, and does not answer who asks.
+    fn mock(&self, call: &Call<'_>, doing: &str) -> Outcome<Cluster> {
+        loop {
+            match native::brokers(self.client, call.left().min(TRY)) {
+                Ok(brokers) => {
+                    let mut brokers: Vec<Node> = brokers
+                        .into_iter()
+                        .map(|(id, host, port)| Node {
+                            id,
+                            host,
+                            port,
+                            rack: None,
+                        })
+                        .collect();
+                    brokers.sort_unstable_by_key(|broker| broker.id);
+                    return Ok(Cluster {
+                        id: native::cluster_id(self.client, SLICE),
+                        // It names none that exists.
+                        controller: -1,
+                        brokers,
+                        operations: None,
+                    });
+                }
+                Err(code) if passes(code) => self.wait(call, doing)?,
+                Err(code) => return Err(self.failed(code, doing, "").into()),
+            }
+        }
+    }
+
+    /// What whoever asks may do with each of these topics: nothing with one that it may not even see. Topics that are not there
+    /// are left out.
+    ///
+    /// # Errors
+    /// InvalidChannel: no name of a topic. Configuration: an embedded broker, or one too old to say. Connection: Kafka does not
+    /// answer, or refuses.
+    pub fn operations(
+        &self,
+        topics: &[String],
+        breathe: Breathe<'_>,
+    ) -> Outcome<Vec<(String, Vec<&'static str>)>> {
+        let doing = "What is allowed cannot be looked up";
+        let call = Call::new(breathe);
+        self.refuse_mock(&call, doing)?;
+        let mut all = Vec::with_capacity(topics.len());
+        for topic in self.described(topics, &call, doing)? {
+            match (topic.error, topic.operations) {
+                (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, _) => {
+                    all.push((topic.name, Vec::new()));
+                }
+                (code, _) if is_missing(code) => {}
+                (Code::RD_KAFKA_RESP_ERR_NO_ERROR, Some(list)) => all.push((topic.name, list)),
+                (Code::RD_KAFKA_RESP_ERR_NO_ERROR, None) => {
+                    return Err(Error::configuration(format!(
+                        "{doing}: this Kafka does not say it. It takes version 2.3 or newer."
+                    ))
+                    .into());
+                }
+                (code, _) => {
+                    let doing = format!("{doing} (topic \"{}\")", topic.name);
+                    return Err(self.failed(code, &doing, "").into());
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// What the cluster says of these topics, each once, in order of their names.
+    pub(super) fn described(
+        &self,
+        topics: &[String],
+        call: &Call<'_>,
+        doing: &str,
+    ) -> Outcome<Vec<Described>> {
+        let mut names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        for name in &names {
+            validate_kafka_topic(name)?;
+        }
+        if native::is_mock(&self.reach(call, doing)?) {
+            let mut all = self.ask(None, call, doing)?;
+            all.retain(|topic| names.contains(&topic.name.as_str()));
+            all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            return Ok(all.into_iter().map(Described::from).collect());
+        }
+        let names: Vec<_> = names.iter().map(|name| native::c_string(name)).collect();
+        let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+        loop {
+            let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, call);
+            let options = options.with_operations();
+            // SAFETY: the collection copies the names, the request the collection.
+            let answer = self.request(&options, call, doing, |client, options, queue| unsafe {
+                let topics = bindings::rd_kafka_TopicCollection_of_topic_names(
+                    pointers.as_mut_ptr(),
+                    pointers.len(),
+                );
+                bindings::rd_kafka_DescribeTopics(client, topics, options, queue);
+                bindings::rd_kafka_TopicCollection_destroy(topics);
+            })?;
+            // SAFETY: the event is alive.
+            let described = unsafe { read_topics(answer.raw()) };
+            // A topic that has just been made has no leaders yet.
+            if !described.iter().any(|topic| passes(topic.error)) {
+                return Ok(described);
+            }
+            self.wait(call, doing)?;
+            std::thread::sleep(SLICE);
+        }
+    }
+}
+
+unsafe fn read_topics(event: *mut sys::rd_kafka_event_t) -> Vec<Described> {
+    let result = bindings::rd_kafka_event_DescribeTopics_result(event);
+    let mut count = 0usize;
+    let topics = bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+    let mut all = Vec::with_capacity(count);
+    for place in 0..count {
+        let topic = *topics.add(place);
+        let mut count = 0usize;
+        let infos = bindings::rd_kafka_TopicDescription_partitions(topic, &raw mut count);
+        let mut partitions: Vec<(i32, bool)> = (0..count)
+            .map(|place| {
+                let info = *infos.add(place);
+                let leader = node(bindings::rd_kafka_TopicPartitionInfo_leader(info));
+                (
+                    bindings::rd_kafka_TopicPartitionInfo_partition(info),
+                    leader.is_some_and(|leader| leader.id >= 0),
+                )
+            })
+            .collect();
+        partitions.sort_unstable();
+        let mut count = 0usize;
+        let list = bindings::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
+        all.push(Described {
+            name: native::text(bindings::rd_kafka_TopicDescription_name(topic)),
+            error: code(bindings::rd_kafka_TopicDescription_error(topic)).0,
+            partitions,
+            operations: operations(list, count),
+        });
+    }
+    all
+}
+
+/// The code and the words of an error that stays librdkafka's.
+///
+/// # Safety
+/// `error` must be null or alive.
+pub(super) unsafe fn code(error: *const sys::bindings::rd_kafka_error_t) -> (Code, String) {
+    if error.is_null() {
+        return (Code::RD_KAFKA_RESP_ERR_NO_ERROR, String::new());
+    }
+    (
+        bindings::rd_kafka_error_code(error),
+        native::text(bindings::rd_kafka_error_string(error)),
+    )
+}
+
+/// # Safety
+/// `node` must be null or alive.
+pub(super) unsafe fn node(node: *const bindings::rd_kafka_Node_t) -> Option<Node> {
+    if node.is_null() {
+        return None;
+    }
+    let rack = native::text(bindings::rd_kafka_Node_rack(node));
+    Some(Node {
+        id: bindings::rd_kafka_Node_id(node),
+        host: native::text(bindings::rd_kafka_Node_host(node)),
+        port: bindings::rd_kafka_Node_port(node),
+        rack: (!rack.is_empty()).then_some(rack),
+    })
+}
+
+/// `None` where Kafka did not say.
+///
+/// # Safety
+/// `list` must be null or point at `count` operations.
+pub(super) unsafe fn operations(list: *const Allowed, count: usize) -> Option<Vec<&'static str>> {
+    if list.is_null() {
+        return None;
+    }
+    let list = std::slice::from_raw_parts(list, count);
+    Some(list.iter().filter_map(|one| name(*one)).collect())
+}
+
+fn name(operation: Allowed) -> Option<&'static str> {
+    Some(match operation {
+        Allowed::RD_KAFKA_ACL_OPERATION_READ => "read",
+        Allowed::RD_KAFKA_ACL_OPERATION_WRITE => "write",
+        Allowed::RD_KAFKA_ACL_OPERATION_CREATE => "create",
+        Allowed::RD_KAFKA_ACL_OPERATION_DELETE => "delete",
+        Allowed::RD_KAFKA_ACL_OPERATION_ALTER => "alter",
+        Allowed::RD_KAFKA_ACL_OPERATION_DESCRIBE => "describe",
+        Allowed::RD_KAFKA_ACL_OPERATION_CLUSTER_ACTION => "cluster_action",
+        Allowed::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => "describe_configs",
+        Allowed::RD_KAFKA_ACL_OPERATION_ALTER_CONFIGS => "alter_configs",
+        Allowed::RD_KAFKA_ACL_OPERATION_IDEMPOTENT_WRITE => "idempotent_write",
+        _ => return None,
+    })
+}

@@ -1,0 +1,269 @@
+//! Consumer groups: which there are, their state, their members and what each of these reads.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+
+use rdkafka_sys as sys;
+use sys::bindings::{self, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+
+use super::cluster::{code, node, operations, Node};
+use super::{passes, Admin, Breathe, Call, Outcome};
+use crate::error::Error;
+use crate::kafka::native;
+
+/// Longest name of a group, in bytes: Kafka's protocol has 15 bits for it.
+const LONGEST: usize = 32_767;
+
+/// A group in the list of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Its name.
+    pub group: String,
+    /// `Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Dead` or `Unknown`.
+    pub state: String,
+    /// `Classic`, `Consumer` (the newer protocol) or `Unknown`.
+    pub kind: String,
+    /// `consumer`; empty where offsets were committed without ever joining.
+    pub protocol: &'static str,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Given by Kafka.
+    pub id: String,
+    /// `group.instance.id`, where it has one.
+    pub instance: Option<String>,
+    /// `client.id`.
+    pub client: String,
+    /// Where it connects from.
+    pub host: String,
+    /// What it reads: topic and partition, in order.
+    pub assignment: Vec<(String, i32)>,
+}
+
+/// What is known of a group.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Its name.
+    pub group: String,
+    /// Why nothing is known, if so.
+    pub error: Option<Error>,
+    /// As in [`Listing`].
+    pub state: String,
+    /// As in [`Listing`].
+    pub kind: String,
+    /// How partitions are shared; empty without members.
+    pub assignor: String,
+    /// The broker that looks after it.
+    pub coordinator: Option<Node>,
+    /// Its members, in the order of their ids.
+    pub members: Vec<Member>,
+    /// What whoever asks may do with it; `None` where Kafka does not say.
+    pub operations: Option<Vec<&'static str>>,
+}
+
+impl Admin {
+    /// Every consumer group that whoever asks may see, in order of the names.
+    ///
+    /// # Errors
+    /// Configuration: an embedded broker. Connection: no broker answers, or one refuses.
+    pub fn groups(&self, breathe: Breathe<'_>) -> Outcome<Vec<Listing>> {
+        let doing = "The consumer groups cannot be listed";
+        let call = Call::new(breathe);
+        self.refuse_mock(&call, doing)?;
+        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, &call);
+        // SAFETY: live objects; the request copies what it needs.
+        let answer = self.request(&options, &call, doing, |client, options, queue| unsafe {
+            bindings::rd_kafka_ListConsumerGroups(client, options, queue);
+        })?;
+        // SAFETY: the result lives as long as its event.
+        unsafe {
+            let result = bindings::rd_kafka_event_ListConsumerGroups_result(answer.raw());
+            let mut count = 0usize;
+            let valid = bindings::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut count);
+            let mut groups: Vec<Listing> =
+                (0..count).map(|place| listing(*valid.add(place))).collect();
+            let errors =
+                bindings::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut count);
+            for place in 0..count {
+                let (code, words) = code(*errors.add(place));
+                // A broker that is away looks after no group: the others took its groups over.
+                if !passes(code) || groups.is_empty() {
+                    return Err(self.refused(code, doing, &words).into());
+                }
+            }
+            groups.sort_unstable_by(|a, b| a.group.cmp(&b.group));
+            groups.dedup_by(|a, b| a.group == b.group);
+            Ok(groups)
+        }
+    }
+
+    /// What is known of one group. One that does not exist is `Dead`, without members.
+    ///
+    /// # Errors
+    /// Configuration: an embedded broker, or no consumer group. Connection: Kafka does not answer, or refuses.
+    pub fn group(&self, group: &str, breathe: Breathe<'_>) -> Outcome<Description> {
+        let mut found = self.describe_groups(&[group.to_owned()], breathe)?;
+        let Some(description) = found.pop() else {
+            return Err(self
+                .silence("The consumer group cannot be described")
+                .into());
+        };
+        match description.error {
+            Some(error) => Err(error.into()),
+            None => Ok(description),
+        }
+    }
+
+    /// The same for several, in order of the names, asked for at once. What is wrong with one is said there.
+    ///
+    /// # Errors
+    /// Configuration: an embedded broker, or an empty name. Connection: Kafka does not answer.
+    pub fn describe_groups(
+        &self,
+        groups: &[String],
+        breathe: Breathe<'_>,
+    ) -> Outcome<Vec<Description>> {
+        let doing = "The consumer groups cannot be described";
+        let call = Call::new(breathe);
+        let names = distinct(groups, doing)?;
+        self.refuse_mock(&call, doing)?;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<_> = names.iter().map(|name| native::c_string(name)).collect();
+        let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, &call);
+        let options = options.with_operations();
+        // SAFETY: live objects; the request copies the names.
+        let answer = self.request(&options, &call, doing, |client, options, queue| unsafe {
+            bindings::rd_kafka_DescribeConsumerGroups(
+                client,
+                pointers.as_mut_ptr(),
+                pointers.len(),
+                options,
+                queue,
+            );
+        })?;
+        // SAFETY: the result lives as long as its event.
+        unsafe {
+            let result = bindings::rd_kafka_event_DescribeConsumerGroups_result(answer.raw());
+            let mut count = 0usize;
+            let list =
+                bindings::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
+            Ok((0..count)
+                .map(|place| self.description(*list.add(place)))
+                .collect())
+        }
+    }
+
+    unsafe fn description(
+        &self,
+        group: *const bindings::rd_kafka_ConsumerGroupDescription_t,
+    ) -> Description {
+        let name = native::text(bindings::rd_kafka_ConsumerGroupDescription_group_id(group));
+        let (code, words) = code(bindings::rd_kafka_ConsumerGroupDescription_error(group));
+        let missing = code == Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND;
+        let error = (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR && !missing).then(|| {
+            let doing = format!("Consumer group \"{name}\" cannot be described");
+            self.refused(code, &doing, &words)
+        });
+        let mut count = 0usize;
+        let list = bindings::rd_kafka_ConsumerGroupDescription_authorized_operations(
+            group,
+            &raw mut count,
+        );
+        let mut members: Vec<Member> = (0
+            ..bindings::rd_kafka_ConsumerGroupDescription_member_count(group))
+            .map(|place| {
+                member(bindings::rd_kafka_ConsumerGroupDescription_member(
+                    group, place,
+                ))
+            })
+            .collect();
+        members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        Description {
+            group: name,
+            error,
+            state: if missing {
+                "Dead".to_owned()
+            } else {
+                state(bindings::rd_kafka_ConsumerGroupDescription_state(group))
+            },
+            kind: kind(bindings::rd_kafka_ConsumerGroupDescription_type(group)),
+            assignor: native::text(
+                bindings::rd_kafka_ConsumerGroupDescription_partition_assignor(group),
+            ),
+            coordinator: node(bindings::rd_kafka_ConsumerGroupDescription_coordinator(
+                group,
+            )),
+            members,
+            operations: operations(list, count),
+        }
+    }
+}
+
+/// Names of groups, each once and in order.
+pub(super) fn distinct<'a>(groups: &'a [String], doing: &str) -> Outcome<Vec<&'a str>> {
+    let mut names: Vec<&str> = groups.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    // A longer one would break the request, and the connection with it.
+    let cannot = |name: &&str| name.is_empty() || name.len() > LONGEST || name.contains('\0');
+    if let Some(name) = names.iter().copied().find(cannot) {
+        let start: String = name.chars().take(40).collect();
+        return Err(Error::configuration(format!(
+            "{doing}: \"{}\" is no name of a consumer group. It needs 1 to {LONGEST} bytes, none of them 0.",
+            start.escape_debug()
+        ))
+        .into());
+    }
+    Ok(names)
+}
+
+unsafe fn listing(group: *const bindings::rd_kafka_ConsumerGroupListing_t) -> Listing {
+    let simple = bindings::rd_kafka_ConsumerGroupListing_is_simple_consumer_group(group);
+    Listing {
+        group: native::text(bindings::rd_kafka_ConsumerGroupListing_group_id(group)),
+        state: state(bindings::rd_kafka_ConsumerGroupListing_state(group)),
+        kind: kind(bindings::rd_kafka_ConsumerGroupListing_type(group)),
+        protocol: if simple == 0 { "consumer" } else { "" },
+    }
+}
+
+unsafe fn member(member: *const bindings::rd_kafka_MemberDescription_t) -> Member {
+    let instance = bindings::rd_kafka_MemberDescription_group_instance_id(member);
+    let assignment = bindings::rd_kafka_MemberDescription_assignment(member);
+    let list = if assignment.is_null() {
+        std::ptr::null()
+    } else {
+        bindings::rd_kafka_MemberAssignment_partitions(assignment)
+    };
+    let mut assignment = Vec::new();
+    native::each_element(list, |element| {
+        assignment.push((native::topic_of(element), element.partition));
+    });
+    assignment.sort_unstable();
+    Member {
+        id: native::text(bindings::rd_kafka_MemberDescription_consumer_id(member)),
+        instance: (!instance.is_null()).then(|| native::text(instance)),
+        client: native::text(bindings::rd_kafka_MemberDescription_client_id(member)),
+        host: native::text(bindings::rd_kafka_MemberDescription_host(member))
+            .trim_start_matches('/')
+            .to_owned(),
+        assignment,
+    }
+}
+
+fn state(state: bindings::rd_kafka_consumer_group_state_t) -> String {
+    // SAFETY: returns a static string.
+    let name = unsafe { CStr::from_ptr(bindings::rd_kafka_consumer_group_state_name(state)) };
+    name.to_string_lossy().into_owned()
+}
+
+fn kind(kind: bindings::rd_kafka_consumer_group_type_t) -> String {
+    // SAFETY: returns a static string.
+    let name = unsafe { CStr::from_ptr(bindings::rd_kafka_consumer_group_type_name(kind)) };
+    name.to_string_lossy().into_owned()
+}

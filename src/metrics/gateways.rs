@@ -1,0 +1,89 @@
+//! The gateways of a process: their counters, and what those that ended have counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::catalog::{self as c, gateway_name};
+use super::snapshot::Snapshot;
+use crate::gateway::hub::Hub;
+
+#[derive(Default)]
+struct Table {
+    living: Vec<Arc<Hub>>,
+    ended: BTreeMap<&'static str, u64>,
+}
+
+/// All gateways of one process.
+#[derive(Default)]
+pub struct Gateways {
+    table: Mutex<Table>,
+}
+
+/// Whether a gateway can serve: Kafka is reached and presence is whole.
+pub fn ready(hub: &Hub) -> Result<(), String> {
+    match hub.cluster() {
+        Some(cluster) => cluster.ready(),
+        None => Err("starting".to_owned()),
+    }
+}
+
+impl Gateways {
+    /// One was started.
+    pub fn join(&self, hub: &Arc<Hub>) {
+        self.table.lock().living.push(Arc::clone(hub));
+    }
+
+    /// It ended: what it has counted stays.
+    pub fn leave(&self, hub: &Arc<Hub>) {
+        let mut table = self.table.lock();
+        let before = table.living.len();
+        table.living.retain(|known| !Arc::ptr_eq(known, hub));
+        if table.living.len() < before {
+            for (name, kind, _, value) in hub.counters().all() {
+                if kind == "counter" {
+                    *table.ended.entry(name).or_default() += value;
+                }
+            }
+        }
+    }
+
+    /// True where there is one, or was.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        let table = self.table.lock();
+        !table.living.is_empty() || !table.ended.is_empty()
+    }
+
+    /// Those that run.
+    #[must_use]
+    pub fn living(&self) -> Vec<Arc<Hub>> {
+        self.table.lock().living.clone()
+    }
+
+    /// Everything into the snapshot.
+    pub fn collect(&self, into: &mut Snapshot) {
+        let ended = self.table.lock().ended.clone();
+        for (name, value) in ended {
+            into.count(gateway_name(name), Vec::new(), value);
+        }
+        for hub in self.living() {
+            collect(&hub, into);
+        }
+    }
+}
+
+/// What one gateway counts.
+pub fn collect(hub: &Hub, into: &mut Snapshot) {
+    for (name, kind, _, value) in hub.counters().all() {
+        let name = gateway_name(name);
+        if kind == "counter" {
+            into.count(name, Vec::new(), value);
+        } else if let Some(metric) = into.family(name).map(|family| family.metric) {
+            into.gauge_of(&metric, Vec::new(), value);
+        }
+    }
+    let is_ready = u64::from(ready(hub).is_ok());
+    into.gauge_of(&c::GATEWAY_READY, Vec::new(), is_ready);
+}

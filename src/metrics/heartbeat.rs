@@ -1,0 +1,150 @@
+//! A file that a loop touches while it comes round: for probes that can run a command but reach no port.
+//!
+//! It is replaced as a whole once a second, so that whoever reads it never sees half of it. A disk without room does not matter: then
+//! the file that is there is touched, which takes none.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::error::{Error, Result};
+use crate::log::Level;
+use crate::process;
+
+/// ms between two beats.
+const EVERY: u64 = 1000;
+
+/// The file.
+#[derive(Debug)]
+pub struct Heartbeat {
+    path: PathBuf,
+    next: PathBuf,
+    last: Option<u64>,
+}
+
+impl Heartbeat {
+    /// Touches nothing yet.
+    ///
+    /// # Errors
+    /// Configuration: its directory is missing, or it is no file.
+    pub fn new(path: &Path) -> Result<Self> {
+        let refuse = |why: &str| {
+            Err(Error::configuration(format!(
+                "The heartbeat file {} cannot be: {why}. Check heartbeat_file (REALTIME_HEARTBEAT_FILE) or --heartbeat.",
+                path.display()
+            )))
+        };
+        let Ok(path) = std::path::absolute(path) else {
+            return refuse("it is no path");
+        };
+        if path.is_dir() {
+            return refuse("it is a directory");
+        }
+        let directory = path.parent().filter(|parent| parent.is_dir());
+        let (Some(directory), Some(name)) = (directory, path.file_name()) else {
+            return refuse("its directory does not exist");
+        };
+        let next = format!(".{}.{}", name.to_string_lossy(), std::process::id());
+        Ok(Self {
+            next: directory.join(next),
+            path,
+            last: None,
+        })
+    }
+
+    /// The loop came round; `now` in ms.
+    pub fn beat(&mut self, now: u64) {
+        if self
+            .last
+            .is_some_and(|last| now.saturating_sub(last) < EVERY)
+        {
+            return;
+        }
+        self.last = Some(now);
+        let Err(error) = self.replace() else {
+            return;
+        };
+        let _ = fs::remove_file(&self.next);
+        if self.touch().is_err() {
+            process::current().log.say(
+                Level::Warning,
+                format!(
+                    "The heartbeat file {} cannot be written ({error}): a probe that looks at it may end this process.",
+                    self.path.display()
+                ),
+            );
+        }
+    }
+
+    fn replace(&self) -> io::Result<()> {
+        let unix = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs());
+        let mut file = File::create(&self.next)?;
+        writeln!(file, "{unix} {}", std::process::id())?;
+        fs::rename(&self.next, &self.path)
+    }
+
+    fn touch(&self) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(&self.path)?;
+        file.set_modified(SystemTime::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Heartbeat;
+    use crate::error::Kind;
+    use std::fs;
+    use std::path::PathBuf;
+    use std::time::{Duration, SystemTime};
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("heartbeat-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a directory");
+        path
+    }
+
+    #[test]
+    fn it_is_touched_once_a_second_at_most() {
+        let path = directory("often").join("beat");
+        let mut heartbeat = Heartbeat::new(&path).expect("a heartbeat");
+        heartbeat.beat(1000);
+        let text = fs::read_to_string(&path).expect("the file");
+        assert!(text.ends_with(&format!(" {}\n", std::process::id())));
+        fs::remove_file(&path).expect("gone");
+        heartbeat.beat(1999);
+        assert!(!path.exists());
+        heartbeat.beat(2000);
+        assert!(path.exists());
+        let left = fs::read_dir(path.parent().expect("its directory")).expect("a list");
+        assert_eq!(left.count(), 1);
+    }
+
+    #[test]
+    fn where_nothing_new_can_be_written_the_old_one_is_touched() {
+        let path = directory("full").join("beat");
+        fs::write(&path, "old\n").expect("a file");
+        let long_ago = SystemTime::now() - Duration::from_secs(600);
+        let file = fs::File::options().write(true).open(&path).expect("it");
+        file.set_modified(long_ago).expect("older");
+        let mut heartbeat = Heartbeat::new(&path).expect("a heartbeat");
+        // As a full disk does: the file to be written first cannot be made.
+        fs::create_dir(&heartbeat.next).expect("in the way");
+        heartbeat.beat(5000);
+        assert_eq!(fs::read_to_string(&path).expect("it"), "old\n");
+        let touched = fs::metadata(&path).and_then(|about| about.modified());
+        assert!(touched.expect("a time") > long_ago + Duration::from_secs(300));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_is_refused_at_once() {
+        for path in ["/nonexistent/beat", "/tmp", "/"] {
+            let error = Heartbeat::new(path.as_ref()).expect_err(path);
+            assert_eq!(error.kind(), Kind::Configuration);
+            assert!(error.message().contains("heartbeat_file"));
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The port of `--metrics`: one thread that answers, within limits, and knows nothing of PHP.
+//!
+//! A forked child would keep the port open for as long as it lives, so it closes it before anything else runs in it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{watch, Semaphore};
+
+use super::answer::answer;
+use crate::error::{Error, Result};
+use crate::gateway::http::request::{self, Bad};
+use crate::gateway::http::respond::{respond, Response};
+use crate::process;
+
+/// Requests at the same time; more wait in the kernel's queue.
+const AT_ONCE: usize = 128;
+/// That queue.
+const QUEUE: u32 = 1024;
+/// Within this a request has to be there.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Most bytes of a request's head.
+const MOST_HEAD: usize = 8 << 10;
+/// Most ports of a range such as 9400-9409.
+const MOST_PORTS: u16 = 1000;
+
+/// The descriptor that a forked child has to close; -1 for none.
+static OPEN: AtomicI32 = AtomicI32::new(-1);
+
+/// Runs in a forked child, before `fork()` returns there: only an atomic and `close`, both async-signal-safe.
+pub fn after_fork_in_child() {
+    let fd = OPEN.swap(-1, Ordering::SeqCst);
+    if fd >= 0 {
+        // SAFETY: listed only while it is open; what owns it in the parent is leaked in the child.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// The port with its thread.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Takes the port, or the first free one of a range: `127.0.0.1:9400`, `0.0.0.0:9400-9409`.
+    ///
+    /// # Errors
+    /// Configuration: no such address. Connection: the port is taken.
+    pub fn start(address: &str) -> Result<Self> {
+        let candidates = addresses(address)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|e| Error::connection(format!("Cannot listen for metrics: {e}.")))?;
+        let (listener, bound) = {
+            let _inside = runtime.enter();
+            first_free(&candidates)
+                .and_then(|listener| Ok((listener.local_addr()?, listener)))
+                .map(|(bound, listener)| (listener, bound))
+                .map_err(|error| taken(address, &error))?
+        };
+        OPEN.store(listener.as_raw_fd(), Ordering::SeqCst);
+        let (stop, stopped) = watch::channel(false);
+        let thread = process::spawn("rt-metrics", move || {
+            runtime.block_on(accept(listener, stopped));
+        })?;
+        Ok(Self {
+            address: bound,
+            stop,
+            thread,
+        })
+    }
+
+    /// The address it got.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the port and waits for the thread, a moment.
+    pub fn stop(self) {
+        let _ = self.stop.send(true);
+        // A panic in there has been said already, and the port is closed either way.
+        let _ = self.thread.join();
+    }
+}
+
+/// host:port or host:first-last.
+fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
+    let refuse = || {
+        Error::configuration(format!(
+            "Metrics cannot be served on {text:?}: write host:port, such as 127.0.0.1:9400, or a range of ports for several processes, such as 127.0.0.1:9400-9409 (metrics, REALTIME_METRICS, --metrics)."
+        ))
+    };
+    let (host, ports) = text.trim().rsplit_once(':').ok_or_else(refuse)?;
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let number = |text: &str| text.parse::<u16>().map_err(|_| refuse());
+    let (first, last) = (number(first)?, number(last)?);
+    if host.is_empty() || first > last || last - first >= MOST_PORTS {
+        return Err(refuse());
+    }
+    let mut resolved = format!("{host}:{first}")
+        .to_socket_addrs()
+        .map_err(|_| refuse())?;
+    let one = resolved.next().ok_or_else(refuse)?;
+    Ok((first..=last)
+        .map(|port| SocketAddr::new(one.ip(), port))
+        .collect())
+}
+
+/// Binds the first that is free.
+fn first_free(candidates: &[SocketAddr]) -> io::Result<TcpListener> {
+    let mut trouble = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in candidates {
+        match bind(*address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => trouble = error,
+            other => return other,
+        }
+    }
+    Err(trouble)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // After a restart, in spite of connections that linger; a port that somebody listens on is refused all the same.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
+}
+
+fn taken(address: &str, error: &io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => " Another process has the port: each worker of a machine needs its own. Give it another one, or all of them a range such as 127.0.0.1:9400-9409.",
+        io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one.",
+        io::ErrorKind::AddrNotAvailable => " This machine has no such address.",
+        _ => "",
+    };
+    Error::connection(format!(
+        "Metrics cannot be served on {address} ({error}).{hint}"
+    ))
+}
+
+async fn accept(listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            break;
+        };
+        let accepted = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tokio::spawn(async move {
+                    let _slot = slot;
+                    serve(stream).await;
+                });
+            }
+            // Descriptors ran short, or the peer has gone: a moment later it may go on.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    // Unlisted before it is closed: the number may be somebody else's right after.
+    OPEN.store(-1, Ordering::SeqCst);
+    drop(listener);
+}
+
+async fn serve(mut stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let end = request::deadline(PATIENCE);
+    let response = match request::read_head(&mut stream, MOST_HEAD, end).await {
+        Ok(request) => answer(
+            &request.method,
+            &request.path,
+            request.field("accept"),
+            None,
+        ),
+        Err(Bad::Status(status, why)) => Response::text(status, format!("{why}\n")),
+        Err(Bad::Slow) => Response::text(408, "The request took too long.\n"),
+        Err(Bad::Gone) => return,
+    };
+    respond(&mut stream, &response).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{addresses, Listener};
+    use crate::error::Kind;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
+    fn ask(listener: &Listener, request: &str) -> String {
+        let mut stream = TcpStream::connect(listener.address()).expect("a connection");
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        text
+    }
+
+    #[test]
+    fn addresses_and_ranges() {
+        let ports = |text: &str| addresses(text).map(|all| all.len());
+        assert_eq!(ports("127.0.0.1:9400"), Ok(1));
+        assert_eq!(ports("127.0.0.1:9400-9409"), Ok(10));
+        assert_eq!(ports("[::1]:9400"), Ok(1));
+        for wrong in [
+            "",
+            "9400",
+            ":9400",
+            "a b:1",
+            "h:",
+            "h:99999",
+            "127.0.0.1:5-4",
+            "127.0.0.1:1-60000",
+            "x:-1",
+        ] {
+            assert_eq!(
+                addresses(wrong).map_err(|e| e.kind()),
+                Err(Kind::Configuration),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_answers_and_gives_its_port_back() {
+        // One after the other: there is one table of what a child has to close.
+        let listener = Listener::start("127.0.0.1:0").expect("a port");
+        let address = listener.address();
+        assert!(
+            ask(&listener, "GET /up HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 200 OK")
+        );
+        assert!(ask(&listener, "GET /live HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("\r\n\r\nlive\n"));
+        let metrics = ask(&listener, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
+        assert!(metrics.contains("# TYPE realtime_producer_messages_total counter"));
+        let open = ask(
+            &listener,
+            "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text\r\n\r\n",
+        );
+        assert!(
+            open.contains("application/openmetrics-text; version=1.0.0")
+                && open.ends_with("# EOF\n")
+        );
+        assert!(ask(&listener, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 404"));
+        assert!(ask(
+            &listener,
+            "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        )
+        .starts_with("HTTP/1.1 405"));
+        assert!(ask(&listener, "\u{1}\u{2}\r\n\r\n").starts_with("HTTP/1.1 400"));
+        let endless = format!("GET /{} HTTP/1.1\r\n", "a".repeat(20_000));
+        assert!(ask(&listener, &endless).starts_with("HTTP/1.1 431"));
+        let before = Instant::now();
+        assert!(ask(&listener, "GET /up HT").starts_with("HTTP/1.1 408"));
+        assert!(before.elapsed() < Duration::from_secs(8));
+        let second = Listener::start(&address.to_string()).expect_err("taken");
+        assert_eq!(second.kind(), Kind::Connection);
+        assert!(
+            second.message().contains(&address.to_string()),
+            "{}",
+            second.message()
+        );
+        listener.stop();
+        Listener::start(&address.to_string())
+            .expect("free again")
+            .stop();
+    }
+}

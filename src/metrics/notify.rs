@@ -1,0 +1,191 @@
+//! What systemd wants to hear of a service (`sd_notify`): that it is ready, that it lives, how it is, that it ends.
+//!
+//! Lines in a datagram to the socket that `NOTIFY_SOCKET` names, a path or an abstract name; no library is needed for that. Sent from
+//! the loop itself: where a callback hangs, nothing is sent, and the watchdog does its work.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// ms between two lines on how it is.
+const STATUS_EVERY: u64 = 5000;
+
+/// The connection to whoever started this service; does nothing where nobody waits for news.
+#[derive(Debug, Default)]
+pub struct Notify {
+    socket: Option<(UnixDatagram, SocketAddr)>,
+    /// ms between two signs of life; `None`: nobody waits for them.
+    watchdog: Option<u64>,
+    ready: bool,
+    stopping: bool,
+    alive: Option<u64>,
+    told: Option<u64>,
+    status: String,
+}
+
+/// What the environment says.
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn address(name: &[u8]) -> Option<SocketAddr> {
+    match name {
+        [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest).ok(),
+        [b'/', ..] => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name)).ok(),
+        _ => None,
+    }
+}
+
+/// Half of what systemd waits, and only where it waits for this process.
+fn interval(usec: Option<&str>, pid: Option<&str>) -> Option<u64> {
+    let us: u64 = usec?.parse().ok().filter(|us| *us > 0)?;
+    if pid.is_some_and(|pid| pid.parse() != Ok(std::process::id())) {
+        return None;
+    }
+    let half = Duration::from_micros(us / 2).as_millis();
+    Some(u64::try_from(half).unwrap_or(u64::MAX).max(1))
+}
+
+impl Notify {
+    /// By `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
+        Self::new(
+            variable("NOTIFY_SOCKET").as_deref().map(OsStrExt::as_bytes),
+            text("WATCHDOG_USEC").as_deref(),
+            text("WATCHDOG_PID").as_deref(),
+        )
+    }
+
+    fn new(socket: Option<&[u8]>, usec: Option<&str>, pid: Option<&str>) -> Self {
+        let socket = socket.and_then(address).and_then(|address| {
+            let socket = UnixDatagram::unbound().ok()?;
+            // A supervisor that does not read must not hold up the loop.
+            socket.set_nonblocking(true).ok()?;
+            Some((socket, address))
+        });
+        Self {
+            watchdog: socket.as_ref().and_then(|_| interval(usec, pid)),
+            socket,
+            ..Self::default()
+        }
+    }
+
+    fn send(&self, lines: &str) {
+        if let Some((socket, address)) = &self.socket {
+            // Nothing to be done about a supervisor that is gone.
+            let _ = socket.send_to_addr(lines.as_bytes(), address);
+        }
+    }
+
+    /// The loop came round; `now` in ms. `ready`: the service has started.
+    pub fn beat(&mut self, now: u64, ready: bool, status: &dyn Fn() -> String) {
+        if self.socket.is_none() || self.stopping {
+            return;
+        }
+        let mut lines = String::new();
+        if ready && !self.ready {
+            self.ready = true;
+            lines.push_str("READY=1\n");
+        }
+        let due = |last: Option<u64>, every: u64| {
+            last.is_none_or(|last| now.saturating_sub(last) >= every)
+        };
+        if self.watchdog.is_some_and(|every| due(self.alive, every)) {
+            self.alive = Some(now);
+            lines.push_str("WATCHDOG=1\n");
+        }
+        if due(self.told, STATUS_EVERY) {
+            self.told = Some(now);
+            let status = status().replace(['\n', '\r'], " ");
+            if status != self.status {
+                lines.push_str("STATUS=");
+                lines.push_str(&status);
+                lines.push('\n');
+                self.status = status;
+            }
+        }
+        if !lines.is_empty() {
+            self.send(&lines);
+        }
+    }
+
+    /// The service ends. Once.
+    pub fn stopping(&mut self) {
+        if self.ready && !std::mem::replace(&mut self.stopping, true) {
+            self.send("STOPPING=1\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{interval, Notify};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    use std::time::Duration;
+
+    fn heard(socket: &UnixDatagram) -> String {
+        let mut bytes = [0; 512];
+        let _ = socket.set_read_timeout(Some(Duration::from_millis(50)));
+        let count = socket.recv(&mut bytes).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    }
+
+    fn life(socket: &UnixDatagram, name: &[u8]) {
+        let mut notify = Notify::new(Some(name), Some("2000000"), None);
+        notify.beat(10_000, true, &|| "one\ntwo".to_owned());
+        assert_eq!(heard(socket), "READY=1\nWATCHDOG=1\nSTATUS=one two\n");
+        notify.beat(10_999, true, &|| "three".to_owned());
+        assert_eq!(heard(socket), "");
+        notify.beat(11_000, true, &|| "three".to_owned());
+        assert_eq!(heard(socket), "WATCHDOG=1\n");
+        notify.beat(15_000, true, &|| "three".to_owned());
+        assert_eq!(heard(socket), "WATCHDOG=1\nSTATUS=three\n");
+        notify.stopping();
+        notify.stopping();
+        assert_eq!(heard(socket), "STOPPING=1\n");
+        notify.beat(90_000, true, &String::new);
+        assert_eq!(heard(socket), "");
+    }
+
+    #[test]
+    fn a_life_told_to_a_path() {
+        let path = std::env::temp_dir().join(format!("notify-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        life(&socket, path.as_os_str().as_encoded_bytes());
+        let _ = std::fs::remove_file(&path);
+    }
+
+    #[test]
+    fn a_life_told_to_an_abstract_name() {
+        let name = format!("realtime-notify-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).expect("a name");
+        let socket = UnixDatagram::bind_addr(&address).expect("a socket");
+        life(&socket, format!("@{name}").as_bytes());
+    }
+
+    #[test]
+    fn nobody_there_costs_nothing() {
+        for name in [None, Some(&b"/nonexistent/socket"[..]), Some(b"vsock:1:2")] {
+            let mut notify = Notify::new(name, Some("1000000"), None);
+            notify.beat(1, true, &String::new);
+            notify.stopping();
+        }
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_twice_as_often_as_it_wants_and_only_by_whom_it_watches() {
+        let own = std::process::id().to_string();
+        assert_eq!(interval(Some("3000000"), None), Some(1500));
+        assert_eq!(interval(Some("3000000"), Some(&own)), Some(1500));
+        assert_eq!(interval(Some("3000000"), Some("1")), None);
+        for odd in [None, Some("0"), Some("x"), Some("-1")] {
+            assert_eq!(interval(odd, None), None);
+        }
+        assert_eq!(interval(Some("1"), None), Some(1));
+    }
+}

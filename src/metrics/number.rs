@@ -1,0 +1,163 @@
+//! Numbers that one thread writes and any thread reads: as cheap as plain ones, since nobody else writes them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// A number with a single writer: no locked instruction, where a shared counter would need one.
+#[derive(Debug, Default)]
+pub struct Single(AtomicU64);
+
+impl Single {
+    /// What it is now.
+    #[inline]
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it. Only on the thread that owns it.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// So many more. Only on the thread that owns it.
+    #[inline]
+    pub fn add(&self, more: u64) {
+        self.set(self.get() + more);
+    }
+}
+
+/// Most buckets of a histogram, the one without a bound included.
+const BUCKETS: usize = 16;
+
+/// The buckets of times: upper bounds in ns, 0.5 ms to 30 s.
+pub const TIMES: &[u64] = &[
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+];
+
+/// The buckets of batch sizes, in records.
+pub const SIZES: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+
+/// A histogram with a single writer.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [u64],
+    counts: [Single; BUCKETS],
+    sum: Single,
+}
+
+/// A histogram as it was at one moment, in its own unit (ns, records).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// How many fell into each bucket, not added up; the last has no bound.
+    pub counts: Vec<u64>,
+    /// All of them together.
+    pub sum: u64,
+}
+
+impl Distribution {
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Those of another one come on top.
+    pub fn add(&mut self, other: &Self) {
+        if self.counts.len() < other.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.sum += other.sum;
+    }
+}
+
+impl Histogram {
+    /// An empty one; at most 15 bounds, rising.
+    #[must_use]
+    pub fn new(bounds: &'static [u64]) -> Self {
+        debug_assert!(bounds.len() < BUCKETS);
+        Self {
+            bounds,
+            counts: Default::default(),
+            sum: Single::default(),
+        }
+    }
+
+    /// One more.
+    #[inline]
+    pub fn observe(&self, value: u64) {
+        let place = self.bounds.iter().position(|bound| value <= *bound);
+        self.counts[place.unwrap_or(self.bounds.len())].add(1);
+        self.sum.add(value);
+    }
+
+    /// What it holds now.
+    #[must_use]
+    pub fn read(&self) -> Distribution {
+        Distribution {
+            counts: self.counts[..=self.bounds.len()]
+                .iter()
+                .map(Single::get)
+                .collect(),
+            sum: self.sum.get(),
+        }
+    }
+
+    /// Empty again.
+    pub fn reset(&self) {
+        for count in &self.counts {
+            count.set(0);
+        }
+        self.sum.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Distribution, Histogram, SIZES, TIMES};
+
+    #[test]
+    fn a_value_on_a_bound_belongs_below_it() {
+        let sizes = Histogram::new(SIZES);
+        for value in [0, 1, 2, 3, 1000, 1001] {
+            sizes.observe(value);
+        }
+        let read = sizes.read();
+        assert_eq!(read.counts, [2, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!((read.count(), read.sum), (6, 2007));
+        sizes.reset();
+        assert_eq!(sizes.read().count(), 0);
+    }
+
+    #[test]
+    fn distributions_add_up() {
+        let mut all = Distribution::default();
+        let times = Histogram::new(TIMES);
+        times.observe(400_000);
+        times.observe(31_000_000_000);
+        all.add(&times.read());
+        all.add(&times.read());
+        assert_eq!(all.count(), 4);
+        assert_eq!((all.counts[0], all.counts[15]), (2, 2));
+        assert_eq!(all.sum, 2 * 31_000_400_000);
+    }
+}

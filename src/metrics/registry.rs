@@ -1,0 +1,254 @@
+//! The registry of one process: what is gathered for a scrape, whether its loops live, and what its loops keep alive.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::catalog as c;
+use super::consumers::Consumers;
+use super::gateways::{self, Gateways};
+use super::heartbeat::Heartbeat;
+use super::listener::Listener;
+use super::notify::Notify;
+use super::producers::{self, Counts};
+use super::pulse::Pulse;
+use super::snapshot::{labels, Snapshot};
+use super::textfile::Textfile;
+use crate::config::MonitorConfig;
+use crate::error::{Kind, Result};
+use crate::gateway::hub::Hub;
+use crate::log::Level;
+use crate::process;
+
+/// The version of the language that the extension runs in.
+static HOST: OnceLock<String> = OnceLock::new();
+
+/// Tells which version of its language the host has. Once.
+pub fn set_host(version: &str) {
+    let _ = HOST.set(version.to_owned());
+}
+
+/// A loop that does not come round for so long is stuck, unless it was set otherwise.
+pub const LIVENESS: Duration = Duration::from_secs(60);
+
+/// Everything of one process and fork generation.
+#[derive(Default)]
+pub struct Registry {
+    /// Consumers.
+    pub consumers: Consumers,
+    /// Gateways.
+    pub gateways: Gateways,
+    /// Producers.
+    pub producers: Counts,
+    /// The loop of a command that has no consumer.
+    pub main_loop: Pulse,
+    /// ms; 0 for [`LIVENESS`].
+    liveness: AtomicU64,
+    /// Somebody looks: a listener, a text file.
+    watched: AtomicBool,
+    listener: Mutex<Option<Listener>>,
+    heartbeat: Mutex<Option<Heartbeat>>,
+    textfile: Mutex<Option<Textfile>>,
+    notify: Mutex<Option<Notify>>,
+}
+
+impl Registry {
+    /// What the configuration of a long-running process asks for. What runs already, or was set by hand, stays.
+    ///
+    /// # Errors
+    /// Configuration: an address or a file that cannot be. A port that is taken is only a warning.
+    pub fn watch(&self, config: &MonitorConfig) -> Result<()> {
+        let ms = u64::try_from(config.liveness.as_millis()).unwrap_or(u64::MAX);
+        self.liveness.store(ms, Ordering::Relaxed);
+        if let Some(address) = &config.listen {
+            if self.listener.lock().is_none() {
+                match self.serve(address) {
+                    // One of several workers with the same configuration: its work is worth more than its figures.
+                    Err(error) if error.kind() == Kind::Connection => {
+                        process::current().log.say(Level::Warning, error.message());
+                    }
+                    other => drop(other?),
+                }
+            }
+        }
+        if let Some(path) = &config.heartbeat {
+            let mut heartbeat = self.heartbeat.lock();
+            if heartbeat.is_none() {
+                *heartbeat = Some(Heartbeat::new(path)?);
+            }
+        }
+        self.write_to(config);
+        Ok(())
+    }
+
+    /// Listens on this address, in place of the one before; the address it got.
+    ///
+    /// # Errors
+    /// Configuration: no address. Connection: the port is taken.
+    pub fn serve(&self, address: &str) -> Result<String> {
+        let mut listener = self.listener.lock();
+        // The port may be the same.
+        if let Some(old) = listener.take() {
+            old.stop();
+        }
+        let new = Listener::start(address)?;
+        let bound = new.address().to_string();
+        *listener = Some(new);
+        self.watched.store(true, Ordering::Relaxed);
+        Ok(bound)
+    }
+
+    /// Where it listens, if it does.
+    #[must_use]
+    pub fn listens(&self) -> Option<String> {
+        let listener = self.listener.lock();
+        listener.as_ref().map(|one| one.address().to_string())
+    }
+
+    /// Touches this file from now on.
+    ///
+    /// # Errors
+    /// Configuration: a file that cannot be.
+    pub fn heartbeat(&self, path: &std::path::Path) -> Result<()> {
+        *self.heartbeat.lock() = Some(Heartbeat::new(path)?);
+        Ok(())
+    }
+
+    /// Writes text for the node exporter, where that is configured.
+    pub fn write_to(&self, config: &MonitorConfig) {
+        let Some(directory) = &config.textfile else {
+            return;
+        };
+        let mut textfile = self.textfile.lock();
+        if textfile
+            .as_ref()
+            .is_none_or(|one| one.directory() != directory)
+        {
+            *textfile = Some(Textfile::new(directory));
+        }
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// True where somebody looks at the figures that have to be gathered beforehand.
+    #[inline]
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// True where this process has done anything worth telling.
+    #[must_use]
+    pub fn has_worked(&self) -> bool {
+        let process = process::current();
+        process.clients.count() > 0
+            || process.counters.produced.load(Ordering::Relaxed) > 0
+            || self.consumers.any()
+            || self.gateways.any()
+    }
+
+    /// A loop of this process came round, on its own thread: whoever watches it from outside is told. For
+    /// systemd: whether the service has started, and a line on how it is.
+    pub fn beat(&self, now: u64, ready: bool, status: &dyn Fn() -> String) {
+        if let Some(heartbeat) = &mut *self.heartbeat.lock() {
+            heartbeat.beat(now);
+        }
+        let mut notify = self.notify.lock();
+        notify
+            .get_or_insert_with(Notify::from_environment)
+            .beat(now, ready, status);
+        if let Some(textfile) = &mut *self.textfile.lock() {
+            textfile.beat(now, &|| self.snapshot(None));
+        }
+    }
+
+    /// The process ends: the port is closed, systemd is told. Idempotent.
+    pub fn stop(&self) {
+        let listener = self.listener.lock().take();
+        if let Some(listener) = listener {
+            listener.stop();
+        }
+        self.main_loop.rests();
+        if let Some(notify) = &mut *self.notify.lock() {
+            notify.stopping();
+        }
+    }
+
+    /// A request has ended, and the process serves others: what it did is written, once a second at most.
+    pub fn request_ended(&self, now: u64) {
+        if let Some(textfile) = &mut *self.textfile.lock() {
+            textfile.request_ended(now, &|| self.snapshot(None));
+        }
+    }
+
+    /// The process has ended: its last figures are kept. Idempotent.
+    pub fn finish(&self) {
+        let textfile = self.textfile.lock().take();
+        if let Some(textfile) = textfile {
+            textfile.finish(&self.snapshot(None));
+        }
+    }
+
+    /// The bound beyond which a loop counts as stuck.
+    #[must_use]
+    pub fn liveness(&self) -> Duration {
+        match self.liveness.load(Ordering::Relaxed) {
+            0 => LIVENESS,
+            ms => Duration::from_millis(ms),
+        }
+    }
+
+    /// Whether every loop comes round; else which ones do not.
+    pub fn live(&self) -> Result<(), String> {
+        let bound = self.liveness();
+        let mut stuck = self.consumers.stuck(bound);
+        stuck.extend(self.main_loop.read().stuck("the command", bound));
+        if stuck.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "{} (liveness_timeout_ms is {}).",
+            stuck.join("; "),
+            bound.as_millis()
+        ))
+    }
+
+    /// Whether the process does what it is for: its gateways are ready and its consumers reach Kafka. `hub`: this gateway.
+    pub fn ready(&self, hub: Option<&Hub>) -> Result<(), String> {
+        match hub {
+            Some(hub) => gateways::ready(hub)?,
+            None => {
+                for hub in self.gateways.living() {
+                    gateways::ready(&hub)?;
+                }
+            }
+        }
+        match self.consumers.not_ready() {
+            Some(why) => Err(why),
+            None => Ok(()),
+        }
+    }
+
+    /// All values now; of the gateways only `hub` where it is given.
+    #[must_use]
+    pub fn snapshot(&self, hub: Option<&Hub>) -> Snapshot {
+        let mut all = Snapshot::default();
+        producers::collect(process::current(), &mut all);
+        self.consumers.collect(&mut all);
+        match hub {
+            Some(hub) => gateways::collect(hub, &mut all),
+            None => self.gateways.collect(&mut all),
+        }
+        let versions = labels(&[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("php", HOST.get().map_or("", String::as_str)),
+            ("librdkafka", &crate::kafka::native::version()),
+        ]);
+        all.gauge(&c::BUILD_INFO, versions, 1.0);
+        let live = u64::from(self.live().is_ok());
+        all.gauge_of(&c::PROCESS_LIVE, Vec::new(), live);
+        super::process::collect(&mut all);
+        all
+    }
+}

@@ -1,0 +1,220 @@
+//! The values of all metrics at one moment: gathered from this process, added up with those of others, written as text.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{self, Kind, Metric, Together};
+use super::number::Distribution;
+
+/// Names and values, in the order they are shown in.
+pub type Labels = Vec<(String, String)>;
+
+/// One value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Value {
+    /// Of a counter that counts things.
+    Count(u64),
+    /// Of a gauge, or of a counter that is not whole.
+    Number(f64),
+    /// Of a histogram.
+    Distribution(Distribution),
+}
+
+/// All samples of one metric.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// Which one.
+    pub metric: Metric,
+    /// By their labels.
+    pub samples: BTreeMap<Labels, Value>,
+}
+
+/// The values at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    families: Vec<Family>,
+    places: BTreeMap<&'static str, usize>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        let families: Vec<Family> = catalog::all()
+            .into_iter()
+            .map(|metric| Family {
+                metric,
+                samples: BTreeMap::new(),
+            })
+            .collect();
+        let places = families
+            .iter()
+            .enumerate()
+            .map(|(place, family)| (family.metric.name, place))
+            .collect();
+        Self { families, places }
+    }
+}
+
+/// Labels from names and values.
+#[must_use]
+pub fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+#[allow(clippy::cast_precision_loss)] // gauges are floats by definition
+fn number(value: &Value) -> f64 {
+    match value {
+        Value::Count(count) => *count as f64,
+        Value::Number(number) => *number,
+        Value::Distribution(distribution) => distribution.count() as f64,
+    }
+}
+
+impl Snapshot {
+    /// Those with samples.
+    pub fn families(&self) -> impl Iterator<Item = &Family> {
+        self.families
+            .iter()
+            .filter(|family| !family.samples.is_empty())
+    }
+
+    /// The family of that name, where there is such a metric.
+    pub(super) fn family(&mut self, name: &str) -> Option<&mut Family> {
+        let place = *self.places.get(name)?;
+        self.families.get_mut(place)
+    }
+
+    /// Adds to a counter.
+    pub fn count(&mut self, name: &str, labels: Labels, more: u64) {
+        self.join(name, labels, &Value::Count(more), Together::Sum);
+    }
+
+    /// Sets a gauge, or joins it with the one of the same labels.
+    pub fn gauge(&mut self, metric: &Metric, labels: Labels, value: f64) {
+        self.join(metric.name, labels, &Value::Number(value), metric.together);
+    }
+
+    /// A whole number as a gauge.
+    #[allow(clippy::cast_precision_loss)] // nobody has 2^53 of anything here
+    pub fn gauge_of(&mut self, metric: &Metric, labels: Labels, value: u64) {
+        self.gauge(metric, labels, value as f64);
+    }
+
+    /// Adds to a histogram.
+    pub fn spread(&mut self, metric: &Metric, labels: Labels, more: Distribution) {
+        self.join(
+            metric.name,
+            labels,
+            &Value::Distribution(more),
+            Together::Sum,
+        );
+    }
+
+    fn join(&mut self, name: &str, labels: Labels, value: &Value, together: Together) {
+        let Some(family) = self.family(name) else {
+            debug_assert!(false, "{name} is not in the catalog");
+            return;
+        };
+        family
+            .samples
+            .entry(labels)
+            .and_modify(|known| *known = joined(known, value, together))
+            .or_insert_with(|| value.clone());
+    }
+
+    /// Another process's values come on top of these. `is_alive`: else only what is counted for good is of interest.
+    pub fn merge(&mut self, other: &Self, is_alive: bool) {
+        for family in other.families() {
+            let metric = family.metric;
+            let keeps = !matches!(metric.kind, Kind::Gauge) || is_alive;
+            if metric.together == Together::None || !keeps {
+                continue;
+            }
+            for (labels, value) in &family.samples {
+                self.join(metric.name, labels.clone(), value, metric.together);
+            }
+        }
+    }
+}
+
+fn joined(known: &Value, more: &Value, together: Together) -> Value {
+    match (known, more) {
+        (Value::Count(a), Value::Count(b)) => Value::Count(a + b),
+        (Value::Distribution(a), Value::Distribution(b)) => {
+            let mut all = a.clone();
+            all.add(b);
+            Value::Distribution(all)
+        }
+        (a, b) => {
+            let (a, b) = (number(a), number(b));
+            Value::Number(match together {
+                Together::Sum => a + b,
+                Together::Most => a.max(b),
+                Together::Least => a.min(b),
+                Together::None => b,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{labels, Snapshot, Value};
+    use crate::metrics::catalog;
+    use crate::metrics::number::{Histogram, TIMES};
+
+    fn one(queue: f64, live: f64, sent: u64) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.gauge(&catalog::PRODUCER_QUEUE, Vec::new(), queue);
+        snapshot.gauge(&catalog::PROCESS_LIVE, Vec::new(), live);
+        snapshot.gauge(&catalog::SPOOL_BYTES, Vec::new(), queue);
+        snapshot.gauge(&catalog::RESIDENT, Vec::new(), 1e6);
+        snapshot.count(catalog::PRODUCER_MESSAGES.name, Vec::new(), sent);
+        let times = Histogram::new(TIMES);
+        times.observe(1000);
+        snapshot.spread(
+            &catalog::CONSUMER_CALLBACK,
+            labels(&[("group", "g")]),
+            times.read(),
+        );
+        snapshot
+    }
+
+    fn value(snapshot: &Snapshot, name: &str) -> Option<Value> {
+        let found = snapshot.families().find(|f| f.metric.name == name)?;
+        found.samples.values().next().cloned()
+    }
+
+    #[test]
+    fn processes_are_added_up_by_the_rule_of_each_metric() {
+        let mut all = Snapshot::default();
+        all.merge(&one(3.0, 1.0, 10), true);
+        all.merge(&one(4.0, 0.0, 20), true);
+        all.merge(&one(9.0, 0.0, 5), false);
+        assert_eq!(
+            value(&all, "realtime_producer_queue_messages"),
+            Some(Value::Number(7.0))
+        );
+        assert_eq!(
+            value(&all, "realtime_process_live"),
+            Some(Value::Number(0.0))
+        );
+        assert_eq!(
+            value(&all, "realtime_spool_bytes"),
+            Some(Value::Number(4.0))
+        );
+        assert_eq!(
+            value(&all, "realtime_producer_messages"),
+            Some(Value::Count(35))
+        );
+        assert_eq!(value(&all, "process_resident_memory_bytes"), None);
+        let Some(Value::Distribution(spread)) = value(&all, "realtime_consumer_callback_seconds")
+        else {
+            panic!("no histogram");
+        };
+        assert_eq!(spread.count(), 3);
+    }
+}

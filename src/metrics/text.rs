@@ -1,0 +1,235 @@
+//! The text that Prometheus reads: OpenMetrics where the client asks for it, else the classic format.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::catalog::Kind;
+use super::number::Distribution;
+use super::snapshot::{Snapshot, Value};
+
+/// How the text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/openmetrics-text` 1.0.0.
+    OpenMetrics,
+    /// `text/plain` 0.0.4, which everything that knows Prometheus understands.
+    Classic,
+}
+
+impl Format {
+    /// What an `Accept` header asks for; the classic format where it does not ask for OpenMetrics, or likes it less.
+    #[must_use]
+    pub fn accepted(header: Option<&str>) -> Self {
+        let mut open = 0.0_f32;
+        let mut plain = 0.0_f32;
+        for range in header.unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let (mut quality, mut known) = (1.0_f32, true);
+            for part in parts {
+                let (name, value) = part.split_once('=').unwrap_or((part, ""));
+                match (name.trim(), value.trim().trim_matches('"')) {
+                    ("q", value) => quality = value.parse().unwrap_or(0.0),
+                    ("version", value) if kind == "application/openmetrics-text" => {
+                        known = matches!(value, "1.0.0" | "0.0.1");
+                    }
+                    _ => {}
+                }
+            }
+            match kind.as_str() {
+                "application/openmetrics-text" if known => open = open.max(quality),
+                "text/plain" | "text/*" | "*/*" => plain = plain.max(quality),
+                _ => {}
+            }
+        }
+        if open > 0.0 && open >= plain {
+            Self::OpenMetrics
+        } else {
+            Self::Classic
+        }
+    }
+
+    /// Its media type.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// The whole exposition.
+#[must_use]
+pub fn text(snapshot: Snapshot, format: Format) -> String {
+    let counters: BTreeSet<&'static str> = snapshot
+        .families()
+        .filter(|family| family.metric.kind == Kind::Counter)
+        .map(|family| family.metric.name)
+        .collect();
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Shown(snapshot)));
+    let mut open = String::with_capacity(16 << 10);
+    // Writing to a String cannot fail.
+    let _ = prometheus_client::encoding::text::encode(&mut open, &registry);
+    match format {
+        Format::OpenMetrics => open,
+        Format::Classic => classic(&open, &counters),
+    }
+}
+
+/// OpenMetrics names a counter without `_total` where it describes it, the classic format with it, and has no end mark.
+fn classic(open: &str, counters: &BTreeSet<&'static str>) -> String {
+    let mut out = String::with_capacity(open.len() + open.len() / 16);
+    for line in open.lines().filter(|line| *line != "# EOF") {
+        let described = line
+            .strip_prefix("# ")
+            .and_then(|rest| rest.split_once(' '))
+            .and_then(|(word, rest)| Some((word, rest.split_once(' ')?)));
+        let _ = match described {
+            Some((word, (name, rest))) if counters.contains(name) => {
+                writeln!(out, "# {word} {name}_total {rest}")
+            }
+            _ => writeln!(out, "{line}"),
+        };
+    }
+    out
+}
+
+#[derive(Debug)]
+struct Shown(Snapshot);
+
+impl Collector for Shown {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        for family in self.0.families() {
+            let metric = family.metric;
+            let kind = match metric.kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+                Kind::Histogram(..) => MetricType::Histogram,
+            };
+            let mut described = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+            for (labels, value) in &family.samples {
+                if labels.is_empty() {
+                    sample(metric.kind, value, &mut described)?;
+                } else {
+                    sample(metric.kind, value, &mut described.encode_family(labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sample(kind: Kind, value: &Value, encoder: &mut MetricEncoder) -> fmt::Result {
+    match (kind, value) {
+        (Kind::Counter, Value::Count(count)) => {
+            encoder.encode_counter::<NoLabelSet, _, u64>(count, None)
+        }
+        (Kind::Counter, Value::Number(number)) => {
+            encoder.encode_counter::<NoLabelSet, _, u64>(number, None)
+        }
+        (Kind::Gauge, Value::Number(number)) => encoder.encode_gauge(number),
+        (Kind::Histogram(bounds, unit), Value::Distribution(spread)) => {
+            let (sum, buckets) = scaled(spread, bounds, unit);
+            encoder.encode_histogram::<NoLabelSet>(sum, spread.count(), &buckets, None)
+        }
+        // The catalog says what a metric is, and whoever gathers goes by it.
+        _ => Ok(()),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn scaled(spread: &Distribution, bounds: &[u64], unit: u64) -> (f64, Vec<(f64, u64)>) {
+    let bound = |place: usize| match bounds.get(place) {
+        Some(bound) => *bound as f64 / unit as f64,
+        None => f64::INFINITY,
+    };
+    let buckets = spread.counts.iter().enumerate();
+    (
+        spread.sum as f64 / unit as f64,
+        buckets
+            .map(|(place, count)| (bound(place), *count))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{text, Format};
+    use crate::metrics::catalog;
+    use crate::metrics::number::{Histogram, TIMES};
+    use crate::metrics::snapshot::{labels, Snapshot};
+
+    fn snapshot() -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.count(catalog::PRODUCER_MESSAGES.name, Vec::new(), 3);
+        snapshot.gauge(
+            &catalog::CONSUMER_PARKED,
+            labels(&[("group", "say \"hi\"\\\n")]),
+            2.0,
+        );
+        let times = Histogram::new(TIMES);
+        times.observe(400_000);
+        times.observe(40_000_000_000);
+        snapshot.spread(
+            &catalog::CONSUMER_CALLBACK,
+            labels(&[("group", "g")]),
+            times.read(),
+        );
+        snapshot
+    }
+
+    #[test]
+    fn the_classic_format_has_total_in_its_descriptions_and_no_end_mark() {
+        let text = text(snapshot(), Format::Classic);
+        assert!(text.contains("# TYPE realtime_producer_messages_total counter\nrealtime_producer_messages_total 3\n"), "{text}");
+        assert!(text.contains("realtime_consumer_parked{group=\"say \\\"hi\\\"\\\\\\n\"} 2"));
+        assert!(!text.contains("# EOF"));
+        assert!(
+            text.contains(
+                "realtime_consumer_callback_seconds_bucket{le=\"0.0005\",group=\"g\"} 1\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("le=\"30.0\",group=\"g\"} 1\n"), "{text}");
+        assert!(text.contains("le=\"+Inf\",group=\"g\"} 2\n"), "{text}");
+        assert!(text.contains("realtime_consumer_callback_seconds_count{group=\"g\"} 2\n"));
+    }
+
+    #[test]
+    fn openmetrics_ends_with_its_mark() {
+        let text = text(snapshot(), Format::OpenMetrics);
+        assert!(
+            text.contains(
+                "# TYPE realtime_producer_messages counter\nrealtime_producer_messages_total 3\n"
+            ),
+            "{text}"
+        );
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_accept_header_decides() {
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        assert_eq!(Format::accepted(Some(prometheus)), Format::OpenMetrics);
+        for classic in [
+            None,
+            Some(""),
+            Some("*/*"),
+            Some("text/plain"),
+            Some("application/openmetrics-text;version=7.0.0"),
+            Some("application/openmetrics-text;q=0"),
+            Some("application/openmetrics-text;q=0.2,text/plain;q=0.9"),
+            Some("application/openmetrics-text;q=x"),
+            Some(";;;=,,,"),
+        ] {
+            assert_eq!(Format::accepted(classic), Format::Classic, "{classic:?}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What Admin answers, as PHP's arrays.
+
+use ext_php_rs::boxed::ZBox;
+use ext_php_rs::convert::IntoZval;
+use ext_php_rs::error::Result;
+use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
+
+use crate::config::BrokerConfig;
+use crate::error::Error;
+use crate::kafka::admin::{Cluster, Commit, Commits, Description, Listing, Node, Span, Spans};
+use crate::kafka::native::TopicInfo;
+
+type Table = ZBox<ZendHashTable>;
+
+/// An array as a value.
+pub fn value(table: Table) -> Zval {
+    let mut value = Zval::new();
+    value.set_hashtable(table);
+    value
+}
+
+/// What operators ask of the configuration, wherever each value came from. Nothing secret.
+pub fn configuration(config: &BrokerConfig) -> Result<Table> {
+    let topics = &config.topics;
+    let mut mapping = ZendHashTable::new();
+    for one in topics.mapping() {
+        let mut entry = ZendHashTable::new();
+        entry.insert("pattern", one.pattern.as_str())?;
+        entry.insert("topic", one.topic.as_str())?;
+        entry.insert("partitions", one.spec.partitions.map(i64::from))?;
+        entry.insert("replication", one.spec.replication.map(i64::from))?;
+        entry.insert("retention_ms", one.spec.retention_ms)?;
+        mapping.push(entry)?;
+    }
+    let default = topics.spec_for_topic(topics.default_topic());
+    let mut all = ZendHashTable::new();
+    all.insert("broker", config.name.as_str())?;
+    all.insert("brokers", config.brokers.as_str())?;
+    all.insert("consumer_group", config.consumer_group.as_str())?;
+    all.insert("topic_prefix", topics.prefix())?;
+    all.insert("topic_strategy", topics.strategy().as_str())?;
+    all.insert("topic_mapping", mapping)?;
+    all.insert("default_topic", topics.default_topic())?;
+    all.insert(
+        "default_partitions",
+        default.and_then(|spec| spec.partitions).map(i64::from),
+    )?;
+    all.insert("auto_create_topics", config.auto_create_topics)?;
+    all.insert("dlq", config.dlq)?;
+    all.insert("dlq_prefix", config.dlq_prefix.as_str())?;
+    Ok(all)
+}
+
+/// Topics by name.
+pub fn topics(topics: &[TopicInfo]) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for topic in topics {
+        let mut partitions = ZendHashTable::new();
+        for partition in &topic.partitions {
+            let numbers = |list: &[i32]| list.iter().map(|id| i64::from(*id)).collect::<Vec<_>>();
+            let mut entry = ZendHashTable::new();
+            entry.insert("partition", i64::from(partition.id))?;
+            entry.insert("leader", i64::from(partition.leader))?;
+            entry.insert("replicas", numbers(&partition.replicas))?;
+            entry.insert("isr", numbers(&partition.isr))?;
+            partitions.push(entry)?;
+        }
+        let mut entry = ZendHashTable::new();
+        entry.insert("partitions", partitions)?;
+        all.insert(topic.name.as_str(), entry)?;
+    }
+    Ok(all)
+}
+
+/// Anything by the number of its partition.
+pub fn by_partition<T: IntoZval>(list: impl IntoIterator<Item = (i32, T)>) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for (partition, what) in list {
+        all.insert(ArrayKey::Long(i64::from(partition)), what)?;
+    }
+    Ok(all)
+}
+
+/// Where partitions begin and end.
+pub fn spans(spans: &[Span]) -> Result<Table> {
+    let entries = spans.iter().map(|span| {
+        let mut entry = ZendHashTable::new();
+        entry.insert("beginning", span.beginning)?;
+        entry.insert("end", span.end)?;
+        Ok((span.partition, entry))
+    });
+    by_partition(entries.collect::<Result<Vec<_>>>()?)
+}
+
+/// The same of several topics, and what is wrong with one.
+pub fn all_spans(list: &[Spans]) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for topic in list {
+        let mut entry = ZendHashTable::new();
+        entry.insert("error", words(topic.error.as_ref()))?;
+        entry.insert("partitions", spans(&topic.spans)?)?;
+        all.insert(topic.topic.as_str(), entry)?;
+    }
+    Ok(all)
+}
+
+/// The cluster.
+pub fn cluster(cluster: &Cluster) -> Result<Table> {
+    let mut brokers = ZendHashTable::new();
+    for broker in &cluster.brokers {
+        let mut entry = node(broker)?;
+        entry.insert("rack", broker.rack.clone())?;
+        brokers.push(entry)?;
+    }
+    let mut all = ZendHashTable::new();
+    all.insert("id", cluster.id.clone())?;
+    all.insert("controller", i64::from(cluster.controller))?;
+    all.insert("brokers", brokers)?;
+    all.insert("operations", cluster.operations.clone())?;
+    Ok(all)
+}
+
+/// Allowed operations by topic.
+pub fn operations(list: &[(String, Vec<&'static str>)]) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for (topic, operations) in list {
+        all.insert(topic.as_str(), operations.clone())?;
+    }
+    Ok(all)
+}
+
+/// The list of groups.
+pub fn groups(list: &[Listing]) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for group in list {
+        let mut entry = ZendHashTable::new();
+        entry.insert("group", group.group.as_str())?;
+        entry.insert("state", group.state.as_str())?;
+        entry.insert("type", group.kind.as_str())?;
+        entry.insert("protocol", group.protocol)?;
+        all.push(entry)?;
+    }
+    Ok(all)
+}
+
+/// One group.
+pub fn group(group: &Description) -> Result<Table> {
+    let mut members = ZendHashTable::new();
+    for member in &group.members {
+        let mut assignment = ZendHashTable::new();
+        for of_topic in member.assignment.chunk_by(|a, b| a.0 == b.0) {
+            let numbers: Vec<i64> = of_topic.iter().map(|(_, id)| i64::from(*id)).collect();
+            assignment.insert(of_topic[0].0.as_str(), numbers)?;
+        }
+        let mut entry = ZendHashTable::new();
+        entry.insert("id", member.id.as_str())?;
+        entry.insert("instance", member.instance.clone())?;
+        entry.insert("client", member.client.as_str())?;
+        entry.insert("host", member.host.as_str())?;
+        entry.insert("assignment", assignment)?;
+        members.push(entry)?;
+    }
+    let mut all = ZendHashTable::new();
+    all.insert("group", group.group.as_str())?;
+    all.insert("state", group.state.as_str())?;
+    all.insert("type", group.kind.as_str())?;
+    all.insert("assignor", group.assignor.as_str())?;
+    all.insert(
+        "coordinator",
+        group.coordinator.as_ref().map(node).transpose()?,
+    )?;
+    all.insert("members", members)?;
+    all.insert("operations", group.operations.clone())?;
+    Ok(all)
+}
+
+/// Several groups by name, and what is wrong with one.
+pub fn all_groups(list: &[Description]) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for one in list {
+        let mut entry = group(one)?;
+        entry.insert("error", words(one.error.as_ref()))?;
+        all.insert(one.group.as_str(), entry)?;
+    }
+    Ok(all)
+}
+
+/// Committed offsets by topic and partition.
+pub fn commits(list: &[Commit]) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for of_topic in list.chunk_by(|a, b| a.topic == b.topic) {
+        let offsets = of_topic
+            .iter()
+            .map(|commit| (commit.partition, commit.offset));
+        all.insert(of_topic[0].topic.as_str(), by_partition(offsets)?)?;
+    }
+    Ok(all)
+}
+
+/// The same of several groups, and what is wrong with one.
+pub fn all_commits(list: &[Commits]) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for group in list {
+        let mut entry = ZendHashTable::new();
+        entry.insert("error", words(group.error.as_ref()))?;
+        entry.insert("offsets", commits(&group.commits)?)?;
+        all.insert(group.group.as_str(), entry)?;
+    }
+    Ok(all)
+}
+
+/// Settings by name.
+pub fn settings(list: &[(String, Option<String>)]) -> Result<Table> {
+    let mut all = ZendHashTable::new();
+    for (name, value) in list {
+        all.insert(name.as_str(), value.clone())?;
+    }
+    Ok(all)
+}
+
+fn node(broker: &Node) -> Result<Table> {
+    let mut entry = ZendHashTable::new();
+    entry.insert("id", i64::from(broker.id))?;
+    entry.insert("host", broker.host.as_str())?;
+    entry.insert("port", i64::from(broker.port))?;
+    Ok(entry)
+}
+
+fn words(error: Option<&Error>) -> Option<String> {
+    error.map(|error| error.message().to_owned())
+}

@@ -1,0 +1,95 @@
+//! What the methods of Admin are given: topics, groups, offsets by partition, settings by name.
+
+use std::borrow::Cow;
+
+use ext_php_rs::types::{ArrayKey, Zval};
+
+use crate::error::Error;
+use crate::php::arguments::{self, Trouble};
+
+/// The topic of a method.
+pub fn topic(topic: &Zval, method: &str) -> Result<String, Trouble> {
+    let place = format!("Admin::{method}(): Argument #1 ($topic)");
+    arguments::text(topic, &place).map(Cow::into_owned)
+}
+
+/// The consumer group of a method.
+pub fn group(group: &Zval, method: &str) -> Result<String, Trouble> {
+    let place = format!("Admin::{method}(): Argument #1 ($group)");
+    arguments::text(group, &place).map(Cow::into_owned)
+}
+
+/// A list of names.
+pub fn names(list: &Zval, method: &str, argument: &str) -> Result<Vec<String>, Trouble> {
+    let place = format!("Admin::{method}(): Argument #1 (${argument})");
+    let list = arguments::array(list, &place)?;
+    let mut names = Vec::with_capacity(list.len());
+    for (key, name) in list {
+        let place = format!("{place}[{key}]");
+        names.push(arguments::text(name, &place)?.into_owned());
+    }
+    Ok(names)
+}
+
+/// An array of partition => offset.
+pub fn offsets(value: Option<&Zval>, place: &str) -> Result<Vec<(i32, i64)>, Trouble> {
+    let Some(value) = value
+        .map(Zval::dereference)
+        .filter(|value| !value.is_null())
+    else {
+        return Ok(Vec::new());
+    };
+    let mut list = Vec::new();
+    for (key, offset) in arguments::array(value, place)? {
+        let partition = match &key {
+            ArrayKey::Long(number) => i32::try_from(*number).ok().filter(|number| *number >= 0),
+            _ => None,
+        };
+        let offset = offset.dereference();
+        let offset = offset
+            .long()
+            .or_else(|| offset.zend_str()?.as_str().ok()?.parse().ok())
+            .filter(|offset| *offset >= 0);
+        let (Some(partition), Some(offset)) = (partition, offset) else {
+            return Err(Error::configuration(format!(
+                "{place} must be an array of partition => offset, whole numbers from 0; \"{key}\" is not so."
+            ))
+            .into());
+        };
+        list.push((partition, offset));
+    }
+    Ok(list)
+}
+
+/// The settings of a new topic, by name.
+pub fn settings(value: Option<&Zval>) -> Result<Vec<(String, String)>, Trouble> {
+    let place = "Admin::createTopic(): Argument #4 ($config)";
+    let Some(value) = value
+        .map(Zval::dereference)
+        .filter(|value| !value.is_null())
+    else {
+        return Ok(Vec::new());
+    };
+    let mut list = Vec::new();
+    for (key, setting) in arguments::array(value, place)? {
+        let setting = setting.dereference();
+        let name = key.to_string();
+        let text = if setting.is_bool() {
+            setting.is_true().to_string()
+        } else {
+            arguments::text(setting, &format!("{place}[\"{name}\"]"))?.into_owned()
+        };
+        list.push((name, text));
+    }
+    Ok(list)
+}
+
+/// A whole number of at least `least`. `place` is such as `createTopic(): $partitions`.
+pub fn whole(value: i64, least: i32, place: &str) -> Result<i32, Error> {
+    let number = i32::try_from(value).ok().filter(|number| *number >= least);
+    number.ok_or_else(|| {
+        Error::configuration(format!(
+            "Admin::{place} must be {least} or more, {value} given."
+        ))
+    })
+}

@@ -1,0 +1,299 @@
+//! `Toporia\Realtime\Admin`: what operators ask of a cluster.
+
+mod answers;
+mod given;
+mod session;
+mod turn;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ext_php_rs::prelude::*;
+use ext_php_rs::types::Zval;
+
+use super::arguments::{self, finish};
+use super::callback::Callback;
+use super::{position, state};
+use crate::config::BrokerConfig;
+use crate::error::Error;
+use crate::kafka::admin::{self as core, NewTopic};
+use turn::Turn;
+
+thread_local! {
+    /// Those with a client, to be closed at the end of the request even where a fatal error left their objects behind.
+    static OPEN: RefCell<Vec<*const Admin>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Looks at a cluster and changes its topics. Connects when it is used.
+///
+/// All state is in cells: the callback of read() may call any method of the object that is calling it.
+#[php_class]
+#[php(name = "Toporia\\Realtime\\Admin")]
+#[php(flags = ext_php_rs::flags::ClassFlags::Final)]
+pub struct Admin {
+    config: Arc<BrokerConfig>,
+    client: RefCell<Option<Rc<core::Admin>>>,
+    reading: Cell<bool>,
+    closing: Cell<bool>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The request ends: what is still open is closed, also where nobody can reach it any more.
+pub fn close_all() {
+    let open = OPEN.with(|open| std::mem::take(&mut *open.borrow_mut()));
+    for admin in open {
+        // SAFETY: an Admin takes itself off the list when it is dropped.
+        unsafe { (*admin).leave() };
+    }
+}
+
+#[php_impl]
+impl Admin {
+    /// Reads the configuration; connects nothing yet.
+    #[php(optional = config)]
+    pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
+        let read = arguments::optional(config, |config| {
+            arguments::array(config, "Admin::__construct(): Argument #1 ($config)")?;
+            Ok(arguments::configuration(config))
+        });
+        let config = finish(read)?.filter(
+            |config| !matches!(config, crate::config::Value::List(list) if list.is_empty()),
+        );
+        Ok(Self {
+            config: state::broker_config(None, config.as_ref())?,
+            client: RefCell::default(),
+            reading: Cell::new(false),
+            closing: Cell::new(false),
+        })
+    }
+
+    /// The configuration it was made with, resolved; connects nothing.
+    pub fn configuration(&self) -> PhpResult<Zval> {
+        self.run(|_| session::made(answers::configuration(&self.config)))
+            .map(Option::unwrap_or_default)
+    }
+
+    /// The topics of the cluster, by name.
+    #[php(optional = pattern)]
+    pub fn topics(&self, pattern: Option<&Zval>) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let pattern = arguments::optional(pattern, |pattern| {
+                    arguments::text(pattern, "Admin::topics(): Argument #1 ($pattern)")
+                })?;
+                Ok(admin.topics(pattern.as_deref(), breathe))
+            },
+            |topics| answers::topics(topics),
+        )
+    }
+
+    /// The brokers, the controller and the id of the cluster.
+    pub fn cluster(&self) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| Ok(admin.cluster(breathe)),
+            answers::cluster,
+        )
+    }
+
+    /// Every consumer group.
+    pub fn groups(&self) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| Ok(admin.groups(breathe)),
+            |groups| answers::groups(groups),
+        )
+    }
+
+    /// The state and the members of a consumer group.
+    pub fn group(&self, group: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| Ok(admin.group(&given::group(group, "group")?, breathe)),
+            answers::group,
+        )
+    }
+
+    /// The same of several, by name.
+    pub fn describe_groups(&self, groups: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let groups = given::names(groups, "describeGroups", "groups")?;
+                Ok(admin.describe_groups(&groups, breathe))
+            },
+            |groups| answers::all_groups(groups),
+        )
+    }
+
+    /// What a consumer group has committed.
+    pub fn group_offsets(&self, group: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let group = given::group(group, "groupOffsets")?;
+                Ok(admin.group_offsets(&group, breathe))
+            },
+            |commits| answers::commits(commits),
+        )
+    }
+
+    /// The same of several, by name.
+    pub fn offsets_of_groups(&self, groups: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let groups = given::names(groups, "offsetsOfGroups", "groups")?;
+                Ok(admin.offsets_of_groups(&groups, breathe))
+            },
+            |commits| answers::all_commits(commits),
+        )
+    }
+
+    /// The settings of a topic, as the brokers have them.
+    pub fn topic_config(&self, topic: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let topic = given::topic(topic, "topicConfig")?;
+                Ok(admin.topic_config(&topic, breathe))
+            },
+            |settings| answers::settings(settings),
+        )
+    }
+
+    /// What whoever asks may do with topics.
+    pub fn operations(&self, topics: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let topics = given::names(topics, "operations", "topics")?;
+                Ok(admin.operations(&topics, breathe))
+            },
+            |operations| answers::operations(operations),
+        )
+    }
+
+    /// Creates a topic; false where it exists.
+    #[php(defaults(partitions = 1, replication = -1))]
+    #[php(optional = partitions)]
+    pub fn create_topic(
+        &self,
+        topic: &Zval,
+        partitions: i64,
+        replication: i64,
+        config: Option<&Zval>,
+    ) -> PhpResult<bool> {
+        self.run(|turn| {
+            let replication = if replication == -1 {
+                -1
+            } else {
+                given::whole(replication, 1, "createTopic(): $replication")?
+            };
+            let new = NewTopic {
+                name: given::topic(topic, "createTopic")?,
+                partitions: given::whole(partitions, 1, "createTopic(): $partitions")?,
+                replication,
+                config: given::settings(config)?,
+            };
+            self.client()?
+                .create_topic(&new, &|| turn.breathe())
+                .map_err(Turn::trouble)
+        })
+    }
+
+    /// Gives a topic more partitions.
+    pub fn create_partitions(&self, topic: &Zval, total: i64) -> PhpResult<()> {
+        self.run(|turn| {
+            let topic = given::topic(topic, "createPartitions")?;
+            let total = given::whole(total, 1, "createPartitions(): $total")?;
+            self.client()?
+                .create_partitions(&topic, total, &|| turn.breathe())
+                .map_err(Turn::trouble)
+        })
+    }
+
+    /// Deletes a topic and all its records.
+    pub fn delete_topic(&self, topic: &Zval) -> PhpResult<()> {
+        self.run(|turn| {
+            let topic = given::topic(topic, "deleteTopic")?;
+            self.client()?
+                .delete_topic(&topic, &|| turn.breathe())
+                .map_err(Turn::trouble)
+        })
+    }
+
+    /// Where the partitions of a topic begin and end.
+    pub fn offsets(&self, topic: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let topic = given::topic(topic, "offsets")?;
+                Ok(admin.offsets(&topic, breathe))
+            },
+            |spans| answers::spans(spans),
+        )
+    }
+
+    /// The same of several topics, by name.
+    pub fn offsets_of_topics(&self, topics: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let topics = given::names(topics, "offsetsOfTopics", "topics")?;
+                Ok(admin.offsets_of(&topics, breathe))
+            },
+            |topics| answers::all_spans(topics),
+        )
+    }
+
+    /// The first offsets that are not older than a time.
+    pub fn offsets_at(&self, topic: &Zval, time: &Zval) -> PhpResult<Zval> {
+        self.ask(
+            |admin, breathe| {
+                let topic = given::topic(topic, "offsetsAt")?;
+                let ms = position::time(time, "Admin::offsetsAt(): Argument #2 ($time)")?;
+                Ok(admin.offsets_at(&topic, ms, breathe))
+            },
+            |found| answers::by_partition(found.iter().copied()),
+        )
+    }
+
+    /// Hands every record of a topic to the callback.
+    #[php(optional = from)]
+    pub fn read(&self, topic: &Zval, callback: &Zval, from: Option<&Zval>) -> PhpResult<i64> {
+        self.run(|turn| {
+            let topic = given::topic(topic, "read")?;
+            let place = "Admin::read(): Argument #2 ($callback)";
+            let callback = Callback::new(callback)
+                .ok_or_else(|| arguments::type_error(place, "callable", callback))?;
+            let from = given::offsets(from, "Admin::read(): Argument #3 ($from)")?;
+            if self.reading.replace(true) {
+                return Err(Error::configuration(
+                    "Admin::read(): this Admin is reading already. Use a second one inside the callback.",
+                )
+                .into());
+            }
+            let result = self.read_all(turn, &topic, &callback, &from);
+            self.reading.set(false);
+            result
+        })
+    }
+
+    /// Deletes the records before these offsets.
+    pub fn delete_records(&self, topic: &Zval, before: &Zval) -> PhpResult<()> {
+        self.run(|turn| {
+            let topic = given::topic(topic, "deleteRecords")?;
+            let place = "Admin::deleteRecords(): Argument #2 ($before)";
+            arguments::array(before, place)?;
+            let before = given::offsets(Some(before), place)?;
+            self.client()?
+                .delete_records(&topic, &before, &|| turn.breathe())
+                .map_err(Turn::trouble)
+        })
+    }
+
+    /// Closes the connection. While reading it takes effect after the record in hand.
+    pub fn close(&self) {
+        self.closing.set(true);
+        if !self.reading.get() {
+            self.leave();
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What every method of Admin does around its question: the client, the engine's turns, the array of the answer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ext_php_rs::boxed::ZBox;
+use ext_php_rs::prelude::*;
+use ext_php_rs::types::{ZendHashTable, Zval};
+use ext_php_rs::zend::bailout;
+
+use super::turn::Turn;
+use super::{answers, Admin, OPEN};
+use crate::error::{Error, Kind};
+use crate::kafka::admin::{self as core, Breathe, Outcome, Reader, Step};
+use crate::php::arguments::{finish, Trouble};
+use crate::php::callback::Callback;
+use crate::php::message::Message;
+
+/// While nothing arrives, signals get their turn this often.
+const SLICE: Duration = Duration::from_millis(50);
+
+impl Admin {
+    /// Runs a method. A fatal error goes on from here, when nothing of ours is left on the stack.
+    pub(super) fn run<T: Default>(
+        &self,
+        method: impl FnOnce(&Turn) -> Result<T, Trouble>,
+    ) -> PhpResult<T> {
+        let turn = Turn::default();
+        let result = method(&turn);
+        if turn.bailed.get() {
+            drop(result);
+            self.leave();
+            // SAFETY: goes on where the engine was going; what is left here needs no drop.
+            unsafe { bailout() }
+        }
+        if self.closing.get() && !self.reading.get() {
+            self.leave();
+        }
+        finish(result)
+    }
+
+    /// Asks the core, and makes an array of its answer.
+    pub(super) fn ask<T>(
+        &self,
+        question: impl FnOnce(&core::Admin, Breathe<'_>) -> Result<Outcome<T>, Trouble>,
+        answer: impl FnOnce(&T) -> ext_php_rs::error::Result<ZBox<ZendHashTable>>,
+    ) -> PhpResult<Zval> {
+        self.run(|turn| {
+            let found = question(&*self.client()?, &|| turn.breathe())?;
+            made(answer(&found.map_err(Turn::trouble)?))
+        })
+        .map(Option::unwrap_or_default)
+    }
+
+    /// The client, made on first use and after a fork.
+    pub(super) fn client(&self) -> Result<Rc<core::Admin>, Error> {
+        if self.closing.get() {
+            return Err(Error::configuration(
+                "This Admin is closed. Make a new one to go on.",
+            ));
+        }
+        let known = self.client.borrow().clone();
+        if let Some(client) = known.filter(|client| !client.is_inherited()) {
+            return Ok(client);
+        }
+        let client = Rc::new(core::Admin::start(&self.config)?);
+        *self.client.borrow_mut() = Some(Rc::clone(&client));
+        OPEN.with(|open| {
+            let mut open = open.borrow_mut();
+            let this = std::ptr::from_ref(self);
+            if !open.contains(&this) {
+                open.push(this);
+            }
+        });
+        Ok(client)
+    }
+
+    pub(super) fn leave(&self) {
+        let this = std::ptr::from_ref(self);
+        OPEN.with(|open| open.borrow_mut().retain(|known| *known != this));
+        let client = self.client.borrow_mut().take();
+        drop(client);
+    }
+
+    pub(super) fn read_all(
+        &self,
+        turn: &Turn,
+        topic: &str,
+        callback: &Callback,
+        from: &[(i32, i64)],
+    ) -> Result<i64, Trouble> {
+        let breathe = || turn.breathe();
+        let mut reader =
+            Reader::start(&self.client()?, topic, from, &breathe).map_err(Turn::trouble)?;
+        let mut count = 0;
+        while !self.closing.get() {
+            if !turn.breathe() {
+                return Err(Trouble::Pending);
+            }
+            match reader.next(SLICE).map_err(Turn::trouble)? {
+                Step::End => break,
+                Step::Waiting => {}
+                Step::Record(message) => {
+                    count += 1;
+                    let message = Rc::from(message);
+                    let answer = turn
+                        .guard(|| callback.ask(&mut [crate::php::object(Message::new(message))]))?;
+                    match answer {
+                        None => return Err(Trouble::Pending),
+                        Some(answer) if answer.is_false() => break,
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// The array as a method returns it.
+pub(super) fn made(
+    table: ext_php_rs::error::Result<ZBox<ZendHashTable>>,
+) -> Result<Option<Zval>, Trouble> {
+    match table {
+        Ok(table) => Ok(Some(answers::value(table))),
+        Err(error) => Err(Error::new(Kind::Encoding, error.to_string()).into()),
+    }
+}

@@ -1,0 +1,190 @@
+//! `Toporia\Realtime\Metrics`, and who is told while a loop of ours runs.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use ext_php_rs::prelude::*;
+use ext_php_rs::types::Zval;
+
+use super::arguments::{self, finish, Trouble};
+use super::broker::Broker;
+use super::{binary, state};
+use crate::clock::coarse_ms;
+use crate::error::Result;
+use crate::kafka::consumer::Consumer;
+use crate::metrics::text::{text, Format};
+use crate::process;
+
+/// ms between two looks at where a consumer stands; with very many partitions it is done less often.
+const STANDING_EVERY: u64 = 500;
+const MANY: u64 = 1000;
+
+/// What watches this process, as its configuration says: for loops that begin.
+pub fn watch() -> Result<()> {
+    process::current().metrics.watch(&state::monitor_config()?)
+}
+
+/// A consumer of this broker begins: it is counted from now on.
+pub fn join(broker: &Broker, consumer: &Rc<Consumer>) {
+    let series = process::current().metrics.consumers.join(
+        &broker.config.consumer_group,
+        broker.tally.clone(),
+        consumer.stats.clone(),
+    );
+    *broker.series.borrow_mut() = Some(series);
+}
+
+/// It ended.
+pub fn leave(broker: &Broker) {
+    let series = broker.series.borrow_mut().take();
+    if let Some(series) = series {
+        process::current().metrics.consumers.leave(&series);
+    }
+}
+
+/// Where the consumer stands now, for whoever asks before its loop comes round again.
+pub fn tell_standing(broker: &Broker, with_lag: bool) {
+    let series = broker.series.borrow().clone();
+    let consumer = broker.consumer.borrow().clone();
+    if let (Some(series), Some(consumer)) = (series, consumer) {
+        if !consumer.is_inherited() {
+            series.stands(consumer.standing(with_lag));
+        }
+    }
+}
+
+/// The loop of a consumer came round; `now` in ms. Called every 50 ms or so.
+pub fn beat(broker: &Broker, now: u64) {
+    let metrics = &process::current().metrics;
+    let due = broker.told.get();
+    if now >= due {
+        let with_lag = metrics.is_watched();
+        tell_standing(broker, with_lag);
+        let partitions = broker
+            .consumer
+            .borrow()
+            .as_ref()
+            .map_or(0, |consumer| consumer.partition_count() as u64);
+        // Once for every thousand partitions.
+        broker
+            .told
+            .set(now + STANDING_EVERY * (1 + partitions / MANY));
+    }
+    metrics.beat(now, true, &|| status(broker));
+}
+
+/// One line for systemd.
+fn status(broker: &Broker) -> String {
+    let consumer = broker.consumer.borrow().clone();
+    let Some(consumer) = consumer else {
+        return String::new();
+    };
+    let waiting = consumer.waiting_for();
+    let state = if !consumer.is_connected() {
+        "Kafka does not answer".to_owned()
+    } else if !waiting.is_empty() {
+        format!("waiting for {} topic(s) that do not exist", waiting.len())
+    } else {
+        format!("{} partition(s)", consumer.partition_count())
+    };
+    format!(
+        "group {}: {state}, {} handled, {} failed",
+        broker.config.consumer_group,
+        broker.tally.handled.get(),
+        broker.tally.failures.get()
+    )
+}
+
+/// What this process can be asked about while it runs: metrics for Prometheus, liveness for supervisors.
+#[php_class]
+#[php(name = "Toporia\\Realtime\\Metrics")]
+#[php(flags = ext_php_rs::flags::ClassFlags::Final)]
+pub struct Metrics;
+
+#[php_impl]
+impl Metrics {
+    #[php(vis = "private")]
+    fn __construct() -> PhpResult<Self> {
+        Err("Metrics has static methods only.".into())
+    }
+
+    /// Listens for Prometheus and for probes.
+    #[php(optional = address)]
+    pub fn serve(address: Option<&Zval>) -> PhpResult<Zval> {
+        let serve = || -> Result<Option<String>, Trouble> {
+            let address = arguments::optional(address, |address| {
+                arguments::text(address, "Metrics::serve(): Argument #1 ($address)")
+            })?;
+            let metrics = &process::current().metrics;
+            if let Some(address) = address {
+                metrics.serve(&address)?;
+            }
+            watch()?;
+            Ok(metrics.listens())
+        };
+        finish(serve().map(Some)).map(|listens| {
+            listens
+                .flatten()
+                .map_or_else(Zval::null, |address| binary(address.as_bytes()))
+        })
+    }
+
+    /// Touches a file while loops come round.
+    #[php(optional = file)]
+    pub fn heartbeat(file: Option<&Zval>) -> PhpResult<()> {
+        let heartbeat = || -> Result<(), Trouble> {
+            let file = arguments::optional(file, |file| {
+                arguments::text(file, "Metrics::heartbeat(): Argument #1 ($file)")
+            })?;
+            if let Some(file) = file {
+                process::current().metrics.heartbeat(Path::new(&*file))?;
+            }
+            Ok(watch()?)
+        };
+        finish(heartbeat())
+    }
+
+    /// The loop of the application came round.
+    #[php(defaults(ready = true))]
+    #[php(optional = status)]
+    pub fn beat(status: Option<&Zval>, ready: bool) -> PhpResult<()> {
+        let beat = || -> Result<(), Trouble> {
+            let status = arguments::optional(status, |status| {
+                arguments::text(status, "Metrics::beat(): Argument #1 ($status)")
+            })?;
+            let metrics = &process::current().metrics;
+            let now = coarse_ms();
+            metrics.main_loop.came_round(now);
+            metrics.beat(now, ready, &|| {
+                status.as_deref().unwrap_or_default().to_owned()
+            });
+            Ok(())
+        };
+        finish(beat())
+    }
+
+    /// Why this process counts as stuck; null where it does not.
+    pub fn stuck() -> Zval {
+        match process::current().metrics.live() {
+            Ok(()) => Zval::null(),
+            Err(why) => binary(why.as_bytes()),
+        }
+    }
+
+    /// What a scrape would read.
+    #[php(defaults(openMetrics = false))]
+    #[php(optional = openMetrics)]
+    pub fn text(openMetrics: bool) -> Zval {
+        let format = if openMetrics {
+            Format::OpenMetrics
+        } else {
+            Format::Classic
+        };
+        binary(text(process::current().metrics.snapshot(None), format).as_bytes())
+    }
+
+    /// Closes the port; a loop of the application ends.
+    pub fn stop() {
+        process::current().metrics.stop();
+    }
+}

@@ -1,0 +1,64 @@
+<?php
+
+/**
+ * Writes a PHPUnit configuration for one part of some suites, so that the parts can run side by side.
+ *
+ *     php tests/support/part.php broker,kafka 1/2     prints the path of the file it wrote
+ *
+ * Each test file is in exactly one of the parts: they are dealt out like cards, in the order of their names.
+ */
+
+declare(strict_types=1);
+
+[, $suites, $part] = $argv + [1 => '', 2 => ''];
+$usage = "Usage: php tests/support/part.php SUITE[,SUITE…] K/N, with K from 1 to N\n";
+if (preg_match('~\A([1-9]\d?)/([1-9]\d?)\z~', $part, $numbers) !== 1 || $numbers[1] > $numbers[2]) {
+    fwrite(STDERR, $usage);
+    exit(2);
+}
+$root = dirname(__DIR__, 2);
+$document = new DOMDocument();
+$document->load("$root/phpunit.xml");
+$xpath = new DOMXPath($document);
+
+/** @return list<string> the texts of what the expression finds */
+$texts = static fn (string $expression): array => array_map(
+    static fn (DOMNode $node): string => trim($node->textContent),
+    iterator_to_array($xpath->query($expression), false),
+);
+$files = [];
+foreach (explode(',', $suites) as $suite) {
+    $at = "//testsuite[@name='$suite']";
+    if ($xpath->query($at)->length !== 1) {
+        fwrite(STDERR, "phpunit.xml has no suite '$suite'.\n$usage");
+        exit(2);
+    }
+    $excluded = array_map(static fn (string $path): string => "$root/$path", $texts("$at/exclude"));
+    $found = array_map(static fn (string $path): string => "$root/$path", $texts("$at/file"));
+    foreach ($texts("$at/directory") as $directory) {
+        foreach (new RecursiveIteratorIterator(new RecursiveDirectoryIterator("$root/$directory")) as $path => $_) {
+            $out = array_filter($excluded, static fn (string $no): bool => str_starts_with("$path/", "$no/"));
+            if (str_ends_with($path, 'Test.php') && $out === []) {
+                $found[] = $path;
+            }
+        }
+    }
+    $files = [...$files, ...$found];
+}
+$files = array_unique($files);
+sort($files);
+$mine = array_filter($files, static fn (int $n): bool => $n % $numbers[2] === $numbers[1] - 1, ARRAY_FILTER_USE_KEY);
+
+$all = $xpath->query('//testsuites')->item(0);
+$all->textContent = '';
+$suite = $all->appendChild($document->createElement('testsuite'));
+$suite->setAttribute('name', "$suites, part $part");
+foreach ($mine as $file) {
+    $suite->appendChild($document->createElement('file', $file));
+}
+$name = 'phpunit-' . strtr($suites, ',', '-') . "-$numbers[1]-of-$numbers[2]";
+$document->documentElement->setAttribute('bootstrap', "$root/tests/php/bootstrap.php");
+$document->documentElement->setAttribute('cacheResultFile', "$root/build/$name.cache");
+is_dir("$root/build") || mkdir("$root/build", 0777, true);
+$document->save("$root/build/$name.xml");
+echo "$root/build/$name.xml\n";
