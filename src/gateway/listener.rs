@@ -123,8 +123,11 @@ impl Doors {
 
     /// A descriptor for one more connection; where they are out, somebody who has not decided has to go for it.
     fn place(&self) -> Option<Place> {
-        take(&self.tcp, self.descriptors)
-            .or_else(|| self.doorstep.send_one_away().then(|| take_anyway(&self.tcp)))
+        take(&self.tcp, self.descriptors).or_else(|| {
+            self.doorstep
+                .send_one_away()
+                .then(|| take_anyway(&self.tcp))
+        })
     }
 
     async fn cannot_accept(&self, error: &io::Error) {
@@ -169,7 +172,10 @@ impl Doors {
             drop(turn);
             return self.upgrade(stream, peer, request, place).await;
         }
-        match self.answer(&mut stream, role, &mut request, turn, end).await {
+        match self
+            .answer(&mut stream, role, &mut request, turn, end)
+            .await
+        {
             Ok(response) => respond(&mut stream, &response).await,
             Err(bad) => self.bad(&mut stream, bad).await,
         }

@@ -137,7 +137,10 @@ mod tests {
         assert_eq!(inode(line, at("127.0.0.1:6002")), None);
         assert_eq!(inode(line, at("10.0.0.1:6001")), None);
         // Connected, not listening.
-        assert_eq!(inode(&line.replace(" 0A ", " 01 "), at("127.0.0.1:6001")), None);
+        assert_eq!(
+            inode(&line.replace(" 0A ", " 01 "), at("127.0.0.1:6001")),
+            None
+        );
         let line = "   0: 00000000000000000000000000000000:1771 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 12 1";
         assert_eq!(inode(line, at("127.0.0.1:6001")).as_deref(), Some("12"));
         assert_eq!(inode("nonsense", at("127.0.0.1:6001")), None);
@@ -146,7 +149,11 @@ mod tests {
     #[test]
     fn a_neighbour_is_said_with_what_it_runs() {
         let named = |process, command: &str| {
-            Neighbour { process, command: command.to_owned() }.to_string()
+            Neighbour {
+                process,
+                command: command.to_owned(),
+            }
+            .to_string()
         };
         assert_eq!(named(Some(1), "init"), "process 1 (init)");
         assert_eq!(named(Some(1), ""), "process 1");

@@ -62,7 +62,10 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
     let mut said = false;
     let main = match handed {
         Some(listener) => listener,
-        None => shared(listen(&format!("{}:{}", bracketed(&settings.host), settings.port))?, &mut said),
+        None => shared(
+            listen(&format!("{}:{}", bracketed(&settings.host), settings.port))?,
+            &mut said,
+        ),
     };
     let mut ports = vec![(role, main)];
     if let Some(address) = &settings.api_listen {
@@ -89,7 +92,9 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
 /// Says who else listens there, once for all ports.
 fn shared((listener, neighbours): (TcpListener, Vec<Neighbour>), said: &mut bool) -> TcpListener {
     if !neighbours.is_empty() && !std::mem::replace(said, true) {
-        let address = listener.local_addr().map_or_else(|_| String::new(), |a| a.to_string());
+        let address = listener
+            .local_addr()
+            .map_or_else(|_| String::new(), |a| a.to_string());
         say(
             Level::Warning,
             &format!(

@@ -171,7 +171,10 @@ fn deal(producer: &Producer, config: &BrokerConfig, orders: Vec<Order>) {
                 "Kafka at {} did not acknowledge it for topic \"{}\" ({})",
                 config.brokers, lost.topic, lost.reason
             )),
-            None if all_failed => Err(format!("Kafka at {} did not acknowledge it", config.brokers)),
+            None if all_failed => Err(format!(
+                "Kafka at {} did not acknowledge it",
+                config.brokers
+            )),
             None => Ok(()),
         };
         let _ = reply.send(sent);

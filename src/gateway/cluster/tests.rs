@@ -196,7 +196,9 @@ fn events_of_the_http_api_go_through_kafka() {
         let ends = |channel: &str| {
             let topic = config.topics.topic_for(channel).expect("a topic");
             let part = a.kafka.positions().find(&topic).map(|t| t.parts());
-            part.map_or(0, |parts| parts.iter().map(|p| p.next().max(0)).sum::<i64>())
+            part.map_or(0, |parts| {
+                parts.iter().map(|p| p.next().max(0)).sum::<i64>()
+            })
         };
         for n in 1..=20 {
             let sent = runtime.block_on(a.kafka.cluster().publish(vec![event("private-user.1")]));
@@ -204,10 +206,17 @@ fn events_of_the_http_api_go_through_kafka() {
             let client = crate::gateway::feed::Client::start(&config).expect("a client");
             let topic = config.topics.topic_for("private-user.1").expect("a topic");
             if n % 10 == 0 {
-                let parts = a.kafka.positions().find(&topic).expect("it is read").parts();
+                let parts = a
+                    .kafka
+                    .positions()
+                    .find(&topic)
+                    .expect("it is read")
+                    .parts();
                 let keys: Vec<_> = parts.iter().map(|p| (topic.clone(), p.number)).collect();
                 let which = crate::gateway::feed::Which::End;
-                let found = client.offsets(&keys, which, Duration::from_secs(5)).expect("ends");
+                let found = client
+                    .offsets(&keys, which, Duration::from_secs(5))
+                    .expect("ends");
                 assert_eq!(found.values().sum::<i64>(), n + 1, "on {brokers}");
             }
         }

@@ -217,7 +217,9 @@ mod tests {
     #[test]
     fn who_leads_writes_at_once_and_once() {
         let mut hooks = leader();
-        assert!(hooks.happened(happening("a", false), true, 11_000).is_some());
+        assert!(hooks
+            .happened(happening("a", false), true, 11_000)
+            .is_some());
         hooks.saw(told("a"), 11_010);
         assert_eq!(hooks.happened(happening("a", false), true, 11_020), None);
         assert!(hooks.take(true, 11_030).is_empty() && hooks.ahead.is_empty());
@@ -245,14 +247,19 @@ mod tests {
             if told_first {
                 hooks.saw(told("gone b"), 10_000);
             }
-            assert_eq!(hooks.happened(happening("gone a", true), false, 10_100), None);
+            assert_eq!(
+                hooks.happened(happening("gone a", true), false, 10_100),
+                None
+            );
             if !told_first {
                 hooks.saw(told("gone b"), 10_200);
             }
             assert!(hooks.take(true, 20_000).is_empty());
             assert!(hooks.take(true, 25_000).is_empty(), "{told_first}");
             // The next time it is another happening.
-            assert!(hooks.happened(happening("gone c", true), true, 26_000).is_some());
+            assert!(hooks
+                .happened(happening("gone c", true), true, 26_000)
+                .is_some());
         }
     }
 
@@ -276,6 +283,8 @@ mod tests {
         assert_eq!(hooks.happened(happening("a", false), true, 30_000), None);
         hooks.saw(told("a"), 30_300);
         assert!(hooks.take(true, 31_500).is_empty());
-        assert!(hooks.happened(happening("b", false), true, 31_600).is_some());
+        assert!(hooks
+            .happened(happening("b", false), true, 31_600)
+            .is_some());
     }
 }

@@ -138,7 +138,9 @@ impl Client {
             return true;
         }
         let now = Instant::now();
-        let allowed = self.repeated.allows(settings.replays_per_minute, MINUTE, now);
+        let allowed = self
+            .repeated
+            .allows(settings.replays_per_minute, MINUTE, now);
         if allowed {
             self.repeated.count(now);
         }

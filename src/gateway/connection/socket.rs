@@ -106,9 +106,9 @@ impl Socket {
             // What waits is not worth sending: the client comes back and begins anew.
             outbox.frames = VecDeque::new();
             outbox.dropped = true;
-            outbox
-                .close
-                .get_or_insert_with(|| (Close::OverCapacity.code(), "Reading too slowly".to_owned()));
+            outbox.close.get_or_insert_with(|| {
+                (Close::OverCapacity.code(), "Reading too slowly".to_owned())
+            });
             drop(outbox);
             self.waker.wake();
             return Pushed::Overflow;

@@ -224,7 +224,8 @@ mod tests {
         // What may not be read is not waited for.
         a.enter(3).restart(10, 12, 0);
         assert!(!part.is_filled());
-        part.denied.store(true, std::sync::atomic::Ordering::Release);
+        part.denied
+            .store(true, std::sync::atomic::Ordering::Release);
         assert!(part.is_filled());
         part.restart(10, 12, 0);
         assert!(!part.is_filled());

@@ -22,7 +22,10 @@ pub fn accept_key(request: &Request) -> Result<String, (u16, &'static str)> {
         return Err((405, "A handshake is a GET."));
     }
     if request.is_old {
-        return Err((400, "A handshake needs version 1.1 of HTTP. In nginx: proxy_http_version 1.1;"));
+        return Err((
+            400,
+            "A handshake needs version 1.1 of HTTP. In nginx: proxy_http_version 1.1;",
+        ));
     }
     if request.field("sec-websocket-version") != Some("13") {
         return Err((426, "WebSocket version 13 is spoken here."));

@@ -125,7 +125,8 @@ pub fn check_body(pairs: &[(String, String)], body: &[u8]) -> Result<(), &'stati
 
 fn value<'a>(pairs: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
     let mut all = pairs.iter();
-    all.find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    all.find(|(name, _)| name == wanted)
+        .map(|(_, value)| value.as_str())
 }
 
 #[cfg(test)]

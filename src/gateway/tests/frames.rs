@@ -130,14 +130,21 @@ fn frames_that_are_unusual_and_right() {
 #[test]
 fn a_close_is_answered_with_its_own_code() {
     let gateway = gateway(|_| {});
-    for code in [1000_u16, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999] {
+    for code in [
+        1000_u16, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
+    ] {
         let mut client = Client::connect(&gateway);
-        client.frame(0x88, &[&code.to_be_bytes()[..], "bye é".as_bytes()].concat());
+        client.frame(
+            0x88,
+            &[&code.to_be_bytes()[..], "bye é".as_bytes()].concat(),
+        );
         // What comes behind a close is not listened to.
         client.send("pusher:ping", &json!({}));
         assert_eq!(client.expect_close(), code);
     }
-    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
+    for code in [
+        0_u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
+    ] {
         let mut client = Client::connect(&gateway);
         client.frame(0x88, &code.to_be_bytes());
         assert_eq!(client.expect_close(), 1002, "{code}");
