@@ -6,7 +6,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall demo test test-rust test-php test-kafka test-browser chaos lint bench clean
+.PHONY: help setup build install uninstall package package-try demo test test-rust test-php test-kafka test-browser chaos lint bench clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,13 @@ install: build ## Puts the extension into PHP's extension directory and enables 
 
 uninstall: ## Takes it out again
 	@tools/install.sh uninstall
+
+package: ## Builds the packages of every PHP here into build/packages: archives, Debian, PIE
+	@tools/setup.sh package
+	@tools/package.sh
+
+package-try: ## Installs, uses and removes the packages in clean Debian roots (root, network; SUITES="bookworm trixie")
+	@tools/package-try.sh $(SUITES)
 
 demo: build ## Shows orders being broadcast and received, by services and in the browser, without Kafka
 	@tools/setup.sh demo

@@ -45,6 +45,20 @@ final class Broker implements Contract\Publisher, Contract\Consumer
         return Support\Twin::publisher('Broker::publish()')->publish($channel, $message, $key, $headers);
     }
 
+    /**
+     * Whether a callback is running that was given a message of the same channel, event and data: to publish this one
+     * would feed the consumer with its own message.
+     *
+     * publish() sends all the same; Realtime::broadcast() asks by itself. Counted as `loop_dropped` in
+     * Realtime::stats() where it is true; always false with `loop_guard` off.
+     *
+     * @param string $channel the channel it would be published to
+     */
+    public function repeats(string $channel, Message $message): bool
+    {
+        return Support\Twin::repeats($channel, $message);
+    }
+
     /** {@inheritDoc} */
     public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
     {

@@ -45,7 +45,8 @@ final class Realtime
      */
     public static function configure(array $config): void
     {
-        // Kept silent on purpose: an application configures itself before a test gets to call fake().
+        // Silent on purpose: an application configures itself before a test gets to call fake().
+        Support\Twin::configure($config);
     }
 
     /**
@@ -120,6 +121,22 @@ final class Realtime
     public static function stats(): array
     {
         return Support\Twin::stats();
+    }
+
+    /**
+     * Says something in the log of the extension: the logger of `realtime.logger`, standard error, or PHP's error log.
+     *
+     * Passwords are taken out, `log_level` decides whether it is written, and a line that was said within the last minute is
+     * counted instead of said again.
+     *
+     *  string $level a level of PSR-3: emergency, alert, critical, error, warning, notice, info, debug
+     *  string $message what happened
+     *
+     *  ConfigurationException no such level
+     */
+    public static function log(string $level, string $message): void
+    {
+        Support\Twin::log($level, $message);
     }
 
     /**

@@ -50,3 +50,6 @@ as_root() {
 need_extension() {
     [ -f "$REALTIME_EXTENSION" ] || fail "the extension is not built: $REALTIME_EXTENSION is missing." "Build it first: make build"
 }
+
+# The project's version; Cargo.toml holds the number.
+project_version() { sed -n 's/^version *= *"\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -n 1; }

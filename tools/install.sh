@@ -1,25 +1,45 @@
 #!/usr/bin/env bash
-# Puts the built extension into PHP's extension directory and enables it for every SAPI, or takes it out again.
+# Puts the built extension into PHP's extension directory and enables it for every SAPI, or takes it out again. In a clone
+# and in an unpacked archive; needs PHP, not its headers.
 #
 #   tools/install.sh install | uninstall
+#   PHP=php8.3 tools/install.sh install        for a PHP of another name
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 NAME=toporia_realtime
 
-have "$PHP_CONFIG" || fail "$PHP_CONFIG is missing." "Install it: make setup. For another PHP: make install PHP=php8.3 PHP_CONFIG=php-config8.3"
-have "$PHP" || fail "$PHP is missing." "Install it: make setup"
+# An archive has the extension at its top.
+if [ -f "$ROOT/$NAME.so" ]; then REALTIME_EXTENSION="$ROOT/$NAME.so"; fi
 
-# An extension built for one PHP does not load in another: the two programs must be of one version.
-php_api="$("$PHP" -n -i | sed -n 's/^PHP Extension => //p')"
-[ "$php_api" = "$("$PHP_CONFIG" --phpapi)" ] || fail "$PHP and $PHP_CONFIG belong to different versions of PHP." \
-    "Name both: make install PHP=php8.2 PHP_CONFIG=php-config8.2"
+have "$PHP" || fail "$PHP is missing." "Install PHP (on Debian: apt-get install php-cli), or name it: PHP=php8.3"
 
-directory="$("$PHP_CONFIG" --extension-dir)"
-version="$("$PHP_CONFIG" --version | cut -d. -f1,2)"
+# Where this PHP looks: what its ini files say, else what it was built with.
+# shellcheck disable=SC2016
+directory="$("$PHP" -r '$set = (string) ini_get("extension_dir"); echo str_starts_with($set, "/") ? $set : PHP_EXTENSION_DIR;')"
+version="$("$PHP" -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')"
 available="/etc/php/$version/mods-available"
 scan_dir="$("$PHP" -r 'echo PHP_CONFIG_FILE_SCAN_DIR;')"
+
+# An extension built for one PHP does not load in another.
+need_extension_that_fits() {
+    local build
+    need_extension
+    if ! "$PHP" -n -d "extension=$REALTIME_EXTENSION" -r "exit(extension_loaded('$NAME') ? 0 : 1);" >/dev/null 2>&1; then
+        build="$(grep -aoE 'API[0-9]{8},N?TS(,debug)?' "$REALTIME_EXTENSION" | head -n 1)"
+        fail "$PHP cannot load $REALTIME_EXTENSION." "$("$PHP" -n -d "extension=$REALTIME_EXTENSION" -r '' 2>&1 | grep -m 1 . || true)" \
+            "It was built for ${build:-another PHP}, this one is $("$PHP" -n -i | sed -n 's/^PHP Extension Build => //p')." \
+            "In a clone: make install PHP=php8.2 PHP_CONFIG=php-config8.2. Otherwise take the archive for this PHP."
+    fi
+}
+
+# The Debian package and this script would overwrite each other's file.
+not_from_debian() {
+    local package
+    package="$(dpkg-query -S "$directory/$NAME.so" 2>/dev/null | cut -d: -f1)" || true
+    [ -z "$package" ] || fail "$directory/$NAME.so belongs to the Debian package $package." "Remove it first: apt-get remove $package"
+}
 
 # Debian keeps one ini file and links it into every SAPI; elsewhere it goes straight into the directory PHP scans.
 debian_php() { [ -d "$available" ] && have phpenmod; }
@@ -36,7 +56,8 @@ ini_file() {
 
 install_extension() {
     local ini staged
-    need_extension
+    need_extension_that_fits
+    not_from_debian
     ini="$(ini_file)"
     say "Installing $NAME.so into $directory"
     as_root install -d "$directory" "$(dirname "$ini")"
@@ -62,12 +83,17 @@ install_extension() {
 
 uninstall_extension() {
     local ini
+    not_from_debian
     ini="$(ini_file)"
     say "Removing $NAME from PHP $version"
     if debian_php && [ -f "$ini" ]; then
         as_root phpdismod -v "$version" "$NAME"
     fi
     as_root rm -f "$ini" "$directory/$NAME.so"
+    if debian_php; then
+        # phpdismod notes who disabled it, and a later installation would stay disabled.
+        as_root find "/var/lib/php/modules/$version" -name "$NAME" -type f -delete
+    fi
     if "$PHP" -r "exit(extension_loaded('$NAME') ? 0 : 1);"; then
         fail "PHP still loads $NAME, from another ini file." "See: $PHP --ini"
     fi

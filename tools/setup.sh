@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh build    what it takes to build the extension
 #   tools/setup.sh demo     the same, and npm, which fetches the page's pusher-js
+#   tools/setup.sh package  what it takes to build the packages
 #   tools/setup.sh test     all that, and what the tests use on top (PHPUnit, php-fpm, Java, Maven, …)
 
 # shellcheck source=tools/common.sh
@@ -67,6 +68,11 @@ check_demo_packages() {
     want npm have npm
 }
 
+check_package_packages() {
+    want dpkg-dev have dpkg-shlibdeps
+    want zip have zip
+}
+
 check_test_packages() {
     want "$(php_package xml)" php_has dom
     want "$(php_package fpm)" any_file '/usr/sbin/php-fpm*'
@@ -79,12 +85,19 @@ check_test_packages() {
     # A real Laravel, for the tests of php/Laravel.
     want php-laravel-framework any_file '/usr/share/php/Illuminate/Foundation/Application.php'
     want shellcheck have shellcheck
+    # Certificates of the Kafka with TLS; a machine whose clock is wrong, for realtime:doctor.
+    want openssl have openssl
+    want faketime any_file '/usr/lib/*/faketime/libfaketime.so.1'
     # The tests in a real browser, and the restart of a gateway behind a proxy.
     want chromium have chromium
     want fonts-dejavu-core any_file '/usr/share/fonts/truetype/dejavu/*.ttf'
     want nginx-light any_file '/usr/sbin/nginx'
     # A real Prometheus reads what is exposed, and its promtool judges it.
     want prometheus have promtool
+    # Those who run the files of deploy/.
+    want supervisor have supervisord
+    want systemd have systemd-analyze
+    want php-symfony-yaml any_file '/usr/share/php/Symfony/Component/Yaml/autoload.php'
     # The real servers and clients that the stores of Idempotency and Outbox are tested with. MariaDB's core packages
     # bring no service; those of the other two are kept from starting, see install_packages.
     want redis-server have redis-server
@@ -112,7 +125,7 @@ keep_services_off() {
 
 leave_services_off() {
     local service
-    for service in redis-server postgresql nginx prometheus; do
+    for service in redis-server postgresql nginx prometheus supervisor; do
         # Only those this run has installed: a server that was here before has its own purpose.
         if [[ " ${missing[*]} " == *" ${service/#nginx/nginx-light} "* ]] && have systemctl; then
             as_root systemctl --quiet disable "$service" >/dev/null 2>&1 || note "The service $service starts with the machine."
@@ -204,8 +217,9 @@ install_rust_tools() {
 case "${1:-test}" in
     build) check_build_packages ;;
     demo) check_build_packages; check_demo_packages ;;
-    test) check_build_packages; check_demo_packages; check_test_packages ;;
-    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|demo|test" ;;
+    package) check_build_packages; check_package_packages ;;
+    test) check_build_packages; check_demo_packages; check_package_packages; check_test_packages ;;
+    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|demo|package|test" ;;
 esac
 install_packages
 install_rust

@@ -17,6 +17,7 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Framework\Console\Command as ToporiaCommand;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Polyfill\ConsoleCommand;
+use Toporia\Realtime\Support\Version;
 
 /**
  * Our commands, and those that `commands` in config/realtime.php names.
@@ -28,8 +29,13 @@ final class Application extends SymfonyApplication
      */
     public function __construct(Host $host)
     {
-        $version = phpversion('toporia_realtime');
-        parent::__construct('Toporia Realtime', $version === false ? '(without the extension)' : $version);
+        $extension = Version::ofExtension();
+        $note = match (true) {
+            $extension === null => ' (without the extension)',
+            !Version::matches() => " (with the extension $extension: install both from one release)",
+            default => '',
+        };
+        parent::__construct('Toporia Realtime', Version::NUMBER . $note);
         $this->setAutoExit(false);
         foreach ([...CommandList::of($host), ...$this->ownCommands($host)] as $command) {
             // Symfony 8 has addCommand() alone, those before 7.4 add() alone.

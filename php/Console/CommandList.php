@@ -21,6 +21,7 @@ final class CommandList
         return [
             new ConsumeCommand($host),
             new DevCommand(),
+            new DoctorCommand($host),
             new OutboxRelayCommand($host),
             new OutboxTableCommand($host),
             new DlqListCommand($host),

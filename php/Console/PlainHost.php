@@ -34,12 +34,15 @@ use Toporia\Realtime\Toporia\Framework;
  * A .env file is not read: the environment is what the shell, systemd or Docker made it. Who wants one loads it at the
  * top of config/realtime.php.
  */
-final class PlainHost implements Host
+final class PlainHost implements Host, Examinable
 {
     /** Keys that are for the commands alone: the extension has no use for them. */
     private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file'];
 
     private Container $container;
+    private ?string $unreadable = null;
+    /** @var array<string, array<string, mixed>> what the files returned: one that defines something runs only once */
+    private static array $read = [];
 
     /**
      * @param array<string, mixed> $config
@@ -66,7 +69,7 @@ final class PlainHost implements Host
             $this->container->bind((string) $id, $what);
         }
         if ($config !== []) {
-            Realtime::configure(array_diff_key($config, array_flip(self::OWN)));
+            Realtime::configure($this->withObjects(array_diff_key($config, array_flip(self::OWN))));
         }
     }
 
@@ -77,9 +80,33 @@ final class PlainHost implements Host
      */
     public static function in(string $directory): self
     {
+        return new self(self::read($directory), $directory);
+    }
+
+    /**
+     * The host for realtime:doctor where in() failed: what the file returned is there to be looked at, nothing of it is
+     * in use.
+     */
+    public static function toExamine(string $directory, ConfigurationException $why): self
+    {
+        $host = new self([], $directory);
+        $host->config = self::$read[$directory] ?? [];
+        $host->unreadable = $why->getMessage();
+        unset($host->config['commands'], $host->config['bindings']);
+
+        return $host;
+    }
+
+    /**
+     * @return array<string, mixed>
+     *
+     * @throws ConfigurationException the file fails or returns no array
+     */
+    private static function read(string $directory): array
+    {
         $file = $directory . '/config/realtime.php';
         if (!is_file($file)) {
-            return new self([], $directory);
+            return [];
         }
         try {
             $config = (static fn (): mixed => require $file)();
@@ -96,7 +123,38 @@ final class PlainHost implements Host
             );
         }
 
-        return new self($config, $directory);
+        return self::$read[$directory] = $config;
+    }
+
+    public function examined(): array
+    {
+        return array_diff_key($this->config, array_flip(self::OWN));
+    }
+
+    public function unreadable(): ?string
+    {
+        return $this->unreadable;
+    }
+
+    /**
+     * The classes named for `logger` and `tracing` are made, and a PSR-3 logger among the bindings is the logger.
+     *
+     * @param array<string, mixed> $config
+     *
+     * @return array<string, mixed>
+     */
+    private function withObjects(array $config): array
+    {
+        if (!isset($config['logger']) && isset($this->list('bindings')['Psr\Log\LoggerInterface'])) {
+            $config['logger'] = $this->container->get('Psr\Log\LoggerInterface');
+        }
+        foreach (['logger', 'tracing'] as $key) {
+            if (is_string($config[$key] ?? null) && class_exists($config[$key])) {
+                $config[$key] = $this->container->get($config[$key]);
+            }
+        }
+
+        return $config;
     }
 
     public function config(): array

@@ -17,6 +17,7 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Worker\EventPublisher;
 use Toporia\Realtime\Worker\HeaderList;
 use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\UsageError;
 
 /**
  * One event with the JSON given as an argument, or one for each line of standard input.
@@ -66,6 +67,9 @@ final class PublishCommand extends Command
         $broker = (string) OptionValue::text('--broker', $input->getOption('broker'));
         $key = OptionValue::text('--key', $input->getOption('key'));
         $headers = HeaderList::parse($input->getOption('header'));
+        if (trim((string) $input->getArgument('event')) === '') {
+            throw new UsageError('The event must have a name, such as order.created: browsers listen for it.');
+        }
         $publisher = new EventPublisher(
             $this->broker($broker),
             (string) $input->getArgument('channel'),

@@ -7,6 +7,7 @@
 declare(strict_types=1);
 
 use Toporia\Realtime\Console\Application;
+use Toporia\Realtime\Console\DoctorCommand;
 use Toporia\Realtime\Console\PlainHost;
 use Toporia\Realtime\Exception\ConfigurationException;
 
@@ -61,6 +62,10 @@ return (static function (): int {
     try {
         return (new Application(PlainHost::in($directory)))->run();
     } catch (ConfigurationException $e) {
+        // The doctor is there to say what is wrong, with the configuration too.
+        if (($_SERVER['argv'][1] ?? null) === DoctorCommand::NAME) {
+            return (new Application(PlainHost::toExamine($directory, $e)))->run();
+        }
         fwrite(STDERR, 'Error: ' . $e->getMessage() . "\n");
 
         return 2;

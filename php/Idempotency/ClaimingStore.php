@@ -12,6 +12,7 @@ use Closure;
 use Throwable;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Realtime;
 
 /**
  * The mark follows the effect, so a crash in between repeats the effect: nothing is lost, something may come twice.
@@ -159,8 +160,9 @@ abstract class ClaimingStore implements Store
                     $this->confirm($key);
                 }
             } catch (Throwable $e) {
-                error_log(
-                    "toporia_realtime: '$key' was handled, but could not be marked ({$e->getMessage()}): "
+                Realtime::log(
+                    'error',
+                    "'$key' was handled, but could not be marked ({$e->getMessage()}): "
                     . 'if it comes again it will be handled again.'
                 );
             }

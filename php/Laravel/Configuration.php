@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
 
+use Illuminate\Container\Container;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
@@ -47,6 +48,38 @@ final class Configuration
      */
     public static function applyOrThrow(array $config): void
     {
-        Realtime::configure(array_diff_key($config, array_flip(self::OWN)));
+        $settings = self::native($config);
+        foreach (['logger', 'tracing'] as $key) {
+            // A cached configuration has no objects in it: classes are named there.
+            if (is_string($settings[$key] ?? null) && class_exists($settings[$key])) {
+                $settings[$key] = Container::getInstance()->make($settings[$key]);
+            }
+        }
+        if (($config['log'] ?? null) !== false) {
+            $settings['logger'] ??= self::log(...);
+        }
+        Realtime::configure($settings);
+    }
+
+    /**
+     * Where the extension's own lines go: the channel of `realtime.log`, made when there is something to say.
+     *
+     * @param array<string, mixed> $context
+     */
+    private static function log(string $level, string $text, array $context): void
+    {
+        Container::getInstance()->make(Log::class)->write($level, $text, $context);
+    }
+
+    /**
+     * What of it is for the extension.
+     *
+     * @param array<string, mixed> $config
+     *
+     * @return array<string, mixed>
+     */
+    public static function native(array $config): array
+    {
+        return array_diff_key($config, array_flip(self::OWN));
     }
 }

@@ -158,10 +158,11 @@ final class KafkaBroadcaster extends Broadcaster
         foreach ($channels as $channel) {
             ChannelName::isPublic($channel) ? $public[] = $channel : $guarded[] = $channel;
         }
-        $ids = $guarded === [] ? [] : $this->connection->send($guarded, $event, $payload, [], $except);
+        $trace = $this->job->trace();
+        $ids = $guarded === [] ? [] : $this->connection->send($guarded, $event, $payload, $trace, $except);
         if ($public !== []) {
             // A plain Channel is public by Laravel's convention; the gateway asks for the mark.
-            $mark = ['x-realtime-public' => '1'];
+            $mark = ['x-realtime-public' => '1'] + $trace;
             array_push($ids, ...$this->connection->send($public, $event, $payload, $mark, $except));
         }
 

@@ -13,6 +13,7 @@ use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Foundation\Application;
 use Illuminate\Contracts\Queue\ShouldQueue;
 use Throwable;
+use Toporia\Realtime\Console\Examinable;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Console\WatchesWorkers;
 use Toporia\Realtime\Exception\ConfigurationException;
@@ -26,7 +27,7 @@ use Toporia\Realtime\Worker\ConsumeOptions;
 /**
  * Handlers and middleware come from Laravel's container; a handler that implements ShouldQueue is queued.
  */
-final class LaravelHost implements Host, WatchesWorkers
+final class LaravelHost implements Examinable, Host, WatchesWorkers
 {
     public function __construct(private Application $app)
     {
@@ -43,6 +44,16 @@ final class LaravelHost implements Host, WatchesWorkers
         $config['middleware'] = [$this->announceConsumed(...), ...(array) ($config['middleware'] ?? [])];
 
         return $config;
+    }
+
+    public function examined(): array
+    {
+        return Configuration::native((array) $this->app->make('config')->get('realtime', []));
+    }
+
+    public function unreadable(): ?string
+    {
+        return null;
     }
 
     public function directory(): string

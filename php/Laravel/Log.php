@@ -68,8 +68,10 @@ final class Log
         ];
     }
 
-    /** @param array<string, mixed> $context */
-    private function write(string $level, string $text, array $context): void
+    /**
+     * @param array<string, mixed> $context
+     */
+    public function write(string $level, string $text, array $context): void
     {
         if ($this->logger === null) {
             return;

@@ -19,6 +19,7 @@ use Illuminate\Queue\Events\JobProcessed;
 use Illuminate\Queue\Events\JobProcessing;
 use Illuminate\Queue\Events\Looping;
 use Illuminate\Queue\Events\WorkerStopping;
+use Illuminate\Queue\Queue;
 use Illuminate\Support\ServiceProvider;
 use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
 use Toporia\Realtime\Broker;
@@ -31,6 +32,7 @@ use Toporia\Realtime\Laravel\Events\MessageFailed;
 use Toporia\Realtime\Laravel\Queue\JobInHand;
 use Toporia\Realtime\Polyfill\RealtimeManager;
 use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Tracing\Tracing;
 
 /**
  * Found by Laravel's package discovery. Connects nothing, reads no environment, and has no routes.
@@ -94,6 +96,12 @@ final class RealtimeServiceProvider extends ServiceProvider
 
     private function listen(Dispatcher $events): void
     {
+        // A broadcast that is queued belongs to the trace that queued it.
+        Queue::createPayloadUsing(static function (): array {
+            $trace = Tracing::headers();
+
+            return $trace === [] ? [] : ['realtime_trace' => $trace];
+        });
         $job = fn (): JobInHand => $this->app->make(JobInHand::class);
         $events->listen(JobProcessing::class, static fn (JobProcessing $event) => $job()->begins($event->job));
         foreach ([JobProcessed::class, JobExceptionOccurred::class] as $end) {

@@ -15,6 +15,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Tracing\Hook;
+use Toporia\Realtime\Tracing\Tracing;
 
 /**
  * Announces what a transaction did, if and only if it commits.
@@ -102,7 +104,8 @@ final class Outbox
             KeyHash::shard($hash, $this->shards),
             $hash,
             $key === null ? null : Column::string($key),
-            Column::headers($headers),
+            // The context of now: a relay sends it later, from a trace of its own.
+            Column::headers($headers + Hook::beside(Tracing::headers(), $headers)),
             // Every byte of it is ASCII: it reaches any database through any connection as it is.
             $message->toJson(),
             (int) (microtime(true) * 1000),

@@ -3,12 +3,15 @@
 /**
  * The global functions of the guides, where no framework has them: realtime(), broadcast(), config(), env(), logger().
  *
- * Loaded by Polyfill only after it has found no framework, and guarded besides: an application's own functions win.
+ * Loaded by Polyfill only after it has found no framework, and guarded besides: an application's own functions win. A
+ * Laravel that turns up later gets what its own functions would have been called with.
  */
 
 declare(strict_types=1);
 
+use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Polyfill\ErrorLog;
+use Toporia\Realtime\Polyfill\LateLaravel;
 use Toporia\Realtime\Polyfill\RealtimeManager;
 use Toporia\Realtime\Polyfill\Settings;
 use Toporia\Realtime\Realtime;
@@ -26,9 +29,17 @@ if (!function_exists('realtime')) {
 if (!function_exists('broadcast')) {
     /**
      * Realtime::broadcast() as a function; returns the message id.
+     *
+     * @param string|object|null $channel an object, or nothing, is for Laravel alone
      */
-    function broadcast(string $channel, string $event, mixed $data = null): string
+    function broadcast(string|object|null $channel = null, string $event = '', mixed $data = null): mixed
     {
+        if (!is_string($channel)) {
+            return LateLaravel::isHere() ? LateLaravel::broadcast($channel) : throw new TypeError(
+                'broadcast(): Argument #1 ($channel) must be of type string, ' . get_debug_type($channel) . ' given'
+            );
+        }
+
         return Realtime::broadcast($channel, $event, $data);
     }
 }
@@ -36,10 +47,18 @@ if (!function_exists('broadcast')) {
 if (!function_exists('config')) {
     /**
      * A value of config/*.php: `config('realtime.brokers.kafka.topic_prefix', 'realtime')`.
+     *
+     * @param string|array<string, mixed>|null $key an array, or nothing, is for Laravel alone
      */
-    function config(string $key, mixed $default = null): mixed
+    function config(string|array|null $key = null, mixed $default = null): mixed
     {
-        return Settings::get($key, $default);
+        if (LateLaravel::isHere()) {
+            return LateLaravel::config($key, $default);
+        }
+
+        return is_string($key) ? Settings::get($key, $default) : throw new ConfigurationException(
+            "config() reads one value of config/*.php, by its name: config('realtime.default_broker')."
+        );
     }
 }
 
@@ -49,7 +68,7 @@ if (!function_exists('env')) {
      */
     function env(string $key, mixed $default = null): mixed
     {
-        return Settings::env($key, $default);
+        return LateLaravel::isHere() ? LateLaravel::env($key, $default) : Settings::env($key, $default);
     }
 }
 
@@ -58,13 +77,19 @@ if (!function_exists('logger')) {
      * PHP's error log with the methods of PSR-3; with a message, writes it at once.
      *
      * @param array<string, mixed> $context
+     *
+     * @return ErrorLog|mixed what Laravel's own returns, where it is here
      */
-    function logger(?string $message = null, array $context = []): ErrorLog
+    function logger(mixed $message = null, array $context = []): mixed
     {
+        if (LateLaravel::isHere()) {
+            return LateLaravel::logger($message, $context);
+        }
         static $logger = null;
         $logger ??= new ErrorLog();
         if ($message !== null) {
-            $logger->debug($message, $context);
+            $text = is_scalar($message) || $message instanceof Stringable ? (string) $message : json_encode($message);
+            $logger->debug((string) $text, $context);
         }
 
         return $logger;

@@ -71,6 +71,14 @@ final class ExtensionMissing
         return is_file($packageRoot . '/Cargo.toml') && is_file($library) ? $library : null;
     }
 
+    /**
+     * The command that fixes it.
+     */
+    public function remedy(): string
+    {
+        return $this->advice();
+    }
+
     public function explain(string $what): string
     {
         $text = sprintf(

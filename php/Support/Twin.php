@@ -13,6 +13,8 @@ use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Testing\RealtimeFake;
+use Toporia\Realtime\Tracing\Tracing;
 
 /**
  * Holds the publisher of Realtime::fake() and swap(). Never used while the extension is loaded.
@@ -85,10 +87,42 @@ final class Twin
             $channels
         );
         foreach ($messages as $i => $message) {
-            $publisher->publish($channels[$i], $message, $key, $headers);
+            if (!$publisher instanceof RealtimeFake || !$publisher->repeats($channels[$i], $message)) {
+                $publisher->publish($channels[$i], $message, $key, $headers);
+            }
         }
 
         return $envelope['id'];
+    }
+
+    /**
+     * What Realtime::configure() does without the extension: what traces also works for the outbox.
+     *
+     * @param array<string, mixed> $config
+     */
+    public static function configure(array $config): void
+    {
+        Tracing::use($config['tracing'] ?? null);
+    }
+
+    /**
+     * Realtime::log() without the extension: PHP's error log.
+     */
+    public static function log(string $level, string $message): void
+    {
+        error_log("toporia_realtime.$level: $message");
+    }
+
+    /**
+     * Broker::repeats() on the fake.
+     *
+     * @throws ExtensionMissingException nothing stands in for the extension
+     */
+    public static function repeats(string $channel, Message $message): bool
+    {
+        $publisher = self::publisher('Broker::repeats()');
+
+        return $publisher instanceof RealtimeFake && $publisher->repeats($channel, $message);
     }
 
     /** @return array<string, int|bool|string|null> */

@@ -30,6 +30,8 @@ trait ReceivesMessages
     /** @var array<string, string> 'ack' or 'nack', by id */
     private array $answers = [];
     private bool $stopping = false;
+    /** @var list<list<Message>> what the running callbacks were given; they can nest */
+    private array $inHand = [];
 
     /**
      * Puts a message where the next consume() or poll() finds it.
@@ -146,6 +148,39 @@ trait ReceivesMessages
         $this->assertAnswer($message, 'nack');
     }
 
+    /**
+     * Whether the callback that is running was given a message of the same channel, event and data: Realtime::broadcast()
+     * and the Toporia adapter do not send such a one again.
+     */
+    public function repeats(string $channel, Message $message): bool
+    {
+        foreach ($this->inHand[count($this->inHand) - 1] ?? [] as $held) {
+            if (
+                $held->getChannel() === $channel
+                && $held->getEvent() === $message->getEvent()
+                && self::comparable($held->getData()) === self::comparable($message->getData())
+            ) {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /** One form for what is the same in JSON: the order of an object's members says nothing, and 1.0 is 1. */
+    private static function comparable(mixed $data): mixed
+    {
+        if (is_array($data)) {
+            if (!array_is_list($data)) {
+                ksort($data);
+            }
+
+            return array_map(self::comparable(...), $data);
+        }
+
+        return is_float($data) && $data === floor($data) && abs($data) < 2 ** 53 ? (int) $data : $data;
+    }
+
     private function add(string $channel, ?callable $callback, bool $batch): static
     {
         Channel::checkPattern($channel);
@@ -179,11 +214,14 @@ trait ReceivesMessages
             }
             $list[] = $message;
         }
+        $this->inHand[] = $list;
         try {
             $callback($batch ? $list : $list[0]);
         } catch (BatchException $e) {
             array_splice($this->waiting, 0, $batch ? $e->getIndex() : 0);
             throw $e;
+        } finally {
+            array_pop($this->inHand);
         }
         array_splice($this->waiting, 0, count($list));
 

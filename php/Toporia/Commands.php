@@ -19,6 +19,7 @@ final class Commands
         'realtime:kafka:dev' => Commands\DevCommand::class,
         'realtime:kafka:publish' => Commands\PublishCommand::class,
         'realtime:restart' => Commands\RestartCommand::class,
+        'realtime:doctor' => Commands\DoctorCommand::class,
         'realtime:dlq:list' => Commands\DlqListCommand::class,
         'realtime:dlq:show' => Commands\DlqShowCommand::class,
         'realtime:dlq:replay' => Commands\DlqReplayCommand::class,

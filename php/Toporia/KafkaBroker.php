@@ -59,19 +59,19 @@ class KafkaBroker implements BrokerInterface
     /**
      * Sends the message as it is. Never waits for Kafka, unless `produce` is `sync`.
      *
-     * In a callback, a message that says what the one in hand says is not sent again.
+     * In a callback, of whichever broker, a message that says what the one in hand says is not sent again.
      *
      * @throws \Throwable the framework's BrokerException, with ours as the previous one
      */
     public function publish(string $channel, MessageInterface|Message $message): void
     {
         $this->expectConnected();
-        if (($this->config['loop_guard'] ?? true) && InHand::repeats($channel, $message->getEvent(), $message->getData())) {
-            return;
-        }
         $native = self::nativeMessage($message);
         try {
-            $this->native()->publish($channel, $native);
+            // Through Kafka it would feed the consumer with its own message for ever.
+            if (!$this->native()->repeats($channel, $native)) {
+                $this->native()->publish($channel, $native);
+            }
         } catch (RealtimeException $e) {
             throw Framework::exception("Failed to publish to the kafka broker on channel '$channel'", $e);
         }
@@ -250,9 +250,10 @@ class KafkaBroker implements BrokerInterface
 
     private function attach(string $channel, callable $callback): void
     {
-        $this->native()->subscribe($channel, static function (Message $message) use ($callback): void {
-            InHand::during($message, static fn (Message $message): mixed => $callback(Framework::message($message)));
-        });
+        $this->native()->subscribe(
+            $channel,
+            static fn (Message $message): mixed => $callback(Framework::message($message))
+        );
     }
 
     /**

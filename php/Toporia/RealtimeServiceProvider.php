@@ -40,7 +40,14 @@ final class RealtimeServiceProvider extends ServiceProvider
     public function boot($container): void
     {
         $host = ToporiaHost::use(new ToporiaHost($container));
-        self::configure($host->realtime());
+        try {
+            self::configure($host->realtime(), $host->logger());
+        } catch (ConfigurationException $e) {
+            // The doctor says what is wrong with it, and what else.
+            if (($_SERVER['argv'][1] ?? null) !== 'realtime:doctor') {
+                throw $e;
+            }
+        }
         // After the application's own helpers, so that nothing of the framework's is taken away.
         require_once __DIR__ . '/helpers.php';
         if (in_array(PHP_SAPI, ['cli', 'phpdbg'], true)) {
@@ -49,18 +56,20 @@ final class RealtimeServiceProvider extends ServiceProvider
     }
 
     /** @param array<string, mixed> $realtime */
-    private static function configure(array $realtime): void
+    private static function configure(array $realtime, ?object $logger): void
     {
         $whole = Configuration::whole($realtime);
         if ($whole === []) {
             return;
         }
+        $whole['logger'] ??= $logger;
         try {
             Realtime::configure($whole);
         } catch (ConfigurationException $e) {
             // At the top of the file the framework has keys of its own, and may get more: one that we do not know
             // must not take every page down. In a Kafka broker's array it is a mistake.
-            Realtime::configure(array_intersect_key($whole, ['brokers' => true, 'default_broker' => true]));
+            Realtime::configure(array_intersect_key($whole, ['brokers' => true, 'default_broker' => true,
+                'logger' => true]));
             error_log("config/realtime.php: {$e->getMessage()} Only its brokers are used.");
         }
     }

@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Toporia;
 use Closure;
 use Throwable;
 use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
+use Toporia\Realtime\Console\Examinable;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
@@ -19,7 +20,7 @@ use Toporia\Realtime\Message;
  * The application's container makes handlers; without one a message goes to the browsers of this server, through the
  * framework's own manager, as the guides have it.
  */
-final class ToporiaHost implements Host
+final class ToporiaHost implements Examinable, Host
 {
     private static ?self $current = null;
 
@@ -65,13 +66,37 @@ final class ToporiaHost implements Host
 
     public function config(): array
     {
-        $config = $this->realtime();
-        $own = $config['middleware'] ?? [];
-        if (is_array($own)) {
-            $config['middleware'] = [InHandMiddleware::class, ...array_values($own)];
+        return $this->realtime();
+    }
+
+    /**
+     * The framework's logger, where it has one: the extension's own lines go there.
+     */
+    public function logger(): ?object
+    {
+        foreach (['Toporia\Framework\Log\Contracts\LoggerInterface', 'Psr\Log\LoggerInterface'] as $id) {
+            try {
+                $logger = $this->container->has($id) ? $this->container->get($id) : null;
+            } catch (Throwable) {
+                // A log that cannot be made must not keep the application from starting.
+                continue;
+            }
+            if (is_object($logger) && method_exists($logger, 'log')) {
+                return $logger;
+            }
         }
 
-        return $config;
+        return null;
+    }
+
+    public function examined(): array
+    {
+        return Configuration::whole($this->realtime());
+    }
+
+    public function unreadable(): ?string
+    {
+        return null;
     }
 
     public function directory(): string

@@ -48,6 +48,9 @@ final class ConnectionWatch
         }
         $this->down = true;
         $why = $now->lastError === null ? 'no answer yet' : Text::printable($now->lastError);
+        if (str_contains($why, 'certificate verify failed')) {
+            $why .= ' (realtime:doctor says what is wrong with the certificate)';
+        }
         $this->reporter->event('disconnected', "waiting for Kafka: $why", ['error' => $now->lastError]);
     }
 

@@ -66,6 +66,7 @@ final class GatewayOptions
     public static function fromConsume(array $raw): ?self
     {
         $given = array_key_exists('websocket', $raw) ? $raw['websocket'] : false;
+        $drain = self::drain($raw);
         if ($given === false) {
             if (self::channels($raw) !== []) {
                 throw new UsageError('--ws-channels narrows what sockets may subscribe to: it needs --websocket.');
@@ -80,7 +81,7 @@ final class GatewayOptions
             $address['host'] ?? null,
             $address['port'] ?? null,
             self::channels($raw),
-            self::drain($raw),
+            $drain,
             OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
             isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0
         );

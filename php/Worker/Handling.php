@@ -13,6 +13,7 @@ use ReflectionMethod;
 use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
 
 /**
  * A class with `handle(Message $message): void` and perhaps `failed(Message $message, Throwable $e): void`, which is told once,
@@ -97,7 +98,7 @@ final class Handling
             $object->failed($message, $e);
         } catch (Throwable $second) {
             // The first failure is the one to act on; this one must not hide it, nor vanish.
-            error_log(sprintf(
+            Realtime::log('error', sprintf(
                 '%s::failed() threw %s itself: %s (for message %s)',
                 get_debug_type($object),
                 $second::class,

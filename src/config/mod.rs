@@ -10,6 +10,7 @@ mod gateway;
 mod gateway_keys;
 mod host;
 mod keys;
+mod logging;
 mod monitor;
 mod properties;
 mod reader;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use gateway::GatewayConfig;
 pub use host::{host_config, HostConfig};
+pub use logging::{secrets_in, LogConfig};
 pub use monitor::MonitorConfig;
 pub use properties::{is_secret, Properties};
 pub(crate) use spelling::nearest;

@@ -194,7 +194,8 @@ async fn serve(mut stream: TcpStream) {
         ),
         Err(Bad::Status(status, why)) => Response::text(status, format!("{why}\n")),
         Err(Bad::Slow) => Response::text(408, "The request took too long.\n"),
-        Err(Bad::Gone) => return,
+        // Nobody waits here for a turn; whoever is gone needs no answer.
+        Err(Bad::Gone | Bad::Crowded) => return,
     };
     respond(&mut stream, &response).await;
 }

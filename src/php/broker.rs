@@ -15,7 +15,8 @@ use super::consume::{self, Hooks, Redelivery};
 use super::message::Message;
 use super::state::{self, Sender};
 use super::{
-    batch, binary, contract, json, metrics, position, publish, report, retry, stand_in, zend,
+    batch, binary, contract, json, logging, metrics, position, publish, report, retry, stand_in,
+    zend,
 };
 use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
@@ -26,9 +27,10 @@ use crate::metrics::consumers::Series;
 use crate::process;
 use crate::worker::{Limits, StopSignal, Tally};
 
-/// The methods below in their order: the interfaces are made of them.
+/// The methods below in their order: the interfaces are made of some of them.
 pub const METHODS: &[&str] = &[
     "publish",
+    "repeats",
     "publishBatch",
     "send",
     "subscribe",
@@ -340,7 +342,27 @@ impl Broker {
                 headers,
             )
         };
-        finish(send()).map(|id: String| binary(id.as_bytes()))
+        let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
+        logging::deliver_if_waiting();
+        sent
+    }
+
+    /// Whether a callback is running that was given a message of the same channel, event and data.
+    pub fn repeats(&self, channel: &Zval, message: &Message) -> PhpResult<bool> {
+        if let Some(fake) = stand_in::fake() {
+            let message = super::object(Message::new(Rc::clone(&message.inner)));
+            return stand_in::call(&fake, "repeats", &[Some(channel), Some(&message)])
+                .map(|answer| answer.is_true());
+        }
+        let ask = || {
+            let channel = arguments::text(channel, "Broker::repeats(): Argument #1 ($channel)")?;
+            Ok(publish::repeats_message(
+                &self.config,
+                &channel,
+                &message.inner,
+            ))
+        };
+        finish(ask().map(Some)).map(|answer| answer.unwrap_or(false))
     }
 
     /// Sends many messages and waits for their acknowledgement.
@@ -425,7 +447,9 @@ impl Broker {
                 Err(json::EncodeError::Pending) => Err(Trouble::Pending),
             })
         };
-        finish(send()).map(|id: String| binary(id.as_bytes()))
+        let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
+        logging::deliver_if_waiting();
+        sent
     }
 
     /// Subscribes a channel or a pattern of channels; without a callback for poll().

@@ -278,6 +278,15 @@ fn batch_constructor() -> FunctionBuilder<'static> {
         .docs(&["@param int $index the position in the list, from 0"])
 }
 
+/// The class an error is thrown as.
+pub fn class_of(error: &Error) -> String {
+    Class::of(error.kind())
+        .entry()
+        .name()
+        .unwrap_or_default()
+        .to_owned()
+}
+
 impl From<Error> for PhpException {
     fn from(error: Error) -> Self {
         let class = Class::of(error.kind()).entry();

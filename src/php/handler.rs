@@ -12,7 +12,7 @@ use super::arguments;
 use super::broker::Broker;
 use super::callback::Callback;
 use super::message::Message;
-use super::{letter, lifecycle, retry, signals, stand_in, zend};
+use super::{letter, lifecycle, retry, signals, stand_in, tracing, zend};
 use crate::config::Delivery;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Kind, Result};
@@ -238,6 +238,17 @@ impl PhpHandler<'_> {
         Outcome::Gone(Abort::Pending)
     }
 
+    /// Calls a callback, in the trace of its records where there is one.
+    fn call(&self, callback: &Callback, argument: Zval) -> bool {
+        if !tracing::is_on() {
+            return callback.call(&mut [argument]);
+        }
+        let given = argument.shallow_clone();
+        tracing::in_trace(&given, &self.broker.config.consumer_group, || {
+            callback.call(&mut [argument])
+        })
+    }
+
     fn hold(&self, messages: &[Rc<Inner>]) -> InHand {
         match messages {
             // Held all the same: what is sent meanwhile belongs to these records.
@@ -331,7 +342,8 @@ impl Handler<Record> for PhpHandler<'_> {
             return Outcome::Skipped;
         }
         let _held = self.hold(std::slice::from_ref(&message));
-        if callback.call(&mut [super::object(Message::new(Rc::clone(&message)))]) {
+        let object = super::object(Message::new(Rc::clone(&message)));
+        if self.call(callback, object) {
             return Outcome::Handled;
         }
         self.after_failure(&message, item)
@@ -364,7 +376,7 @@ impl Handler<Record> for PhpHandler<'_> {
         let mut argument = Zval::new();
         argument.set_hashtable(list);
         let _held = self.hold(&messages);
-        if callback.call(&mut [argument]) {
+        if self.call(callback, argument) {
             return (items.len(), Outcome::Handled);
         }
         let place = super::exceptions::pending_batch_index().min(items.len() - 1);

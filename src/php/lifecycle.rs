@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
 use std::time::Duration;
 
 use ext_php_rs::types::ZendCallable;
+use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{debug, gc, signals, signatures, state, zend};
+use super::{debug, gc, logging, signals, signatures, state};
 use crate::kafka::embedded;
 use crate::log::Level;
 use crate::{loop_guard, process};
@@ -38,32 +40,37 @@ pub fn forget_broker(broker: &Broker) {
     });
 }
 
-/// Hands waiting lines to PHP's error log. Only on PHP's own thread.
+/// Hands waiting lines to the log of the host. Only on PHP's own thread.
 pub fn deliver_log() {
-    let log = &process::current().log;
-    if log.is_empty() {
-        return;
-    }
-    for line in log.take() {
-        // syslog's severities, as PHP's log expects them.
-        let severity = match line.level {
-            Level::Error => 3,
-            Level::Warning => 4,
-            Level::Notice => 5,
-            Level::Debug => continue,
-        };
-        zend::log(
-            &format!("toporia_realtime.{}: {}", line.level.as_str(), line.text),
-            severity,
-        );
-    }
+    logging::deliver();
 }
 
-fn is_command_line() -> bool {
+/// True for commands, false for what serves requests.
+pub fn is_command_line() -> bool {
     matches!(
         ext_php_rs::zend::php_sapi_name().as_deref(),
         Some("cli" | "phpdbg" | "micro")
     )
+}
+
+/// The thread that started the module.
+static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// `pthread_self()`: unlike the system's number of a thread it is the same in a forked child.
+fn this_thread() -> usize {
+    // SAFETY: asks for the caller's own handle, an integer with glibc.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// `MINIT`.
+pub fn process_begins() {
+    FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
+}
+
+/// True where the end of this request is the end of the process: on the command line, but not in the threads that a ZTS build
+/// may have there.
+fn is_whole_process() -> bool {
+    is_command_line() && this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
 }
 
 fn php_version() -> Option<String> {
@@ -88,9 +95,10 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
     0
 }
 
-/// `RSHUTDOWN`. On the command line the end of the request is the end of the process.
+/// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in a thread beside the first.
 pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
+        logging::reset();
         loop_guard::forget();
         let brokers = BROKERS.with(|brokers| std::mem::take(&mut *brokers.borrow_mut()));
         for broker in brokers {
@@ -101,9 +109,11 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
         watch_the_end();
         super::gateway::close_all();
         super::admin::close_all();
-        if is_command_line() {
+        if is_whole_process() {
             close_clients();
             process::current().metrics.finish();
+            // Before the application's logger is forgotten. A fatal error in it must not leave this half done.
+            drop(try_catch(logging::deliver_last));
             state::forget();
             embedded::stop_all();
         } else {
@@ -111,9 +121,10 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
             process::current()
                 .metrics
                 .request_ended(crate::clock::coarse_ms());
+            drop(try_catch(logging::deliver));
         }
         state::forget();
-        deliver_log();
+        logging::deliver_rest(false);
     });
     0
 }
@@ -121,7 +132,7 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
 /// Whoever watches this process learns of the end of the request, which on the command line is that of the process.
 fn watch_the_end() {
     let metrics = &process::current().metrics;
-    if is_command_line() {
+    if is_whole_process() {
         metrics.stop();
     }
     if !metrics.has_worked() {
@@ -160,7 +171,7 @@ pub extern "C" fn process_ends(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         close_clients();
         process::current().metrics.finish();
-        deliver_log();
+        logging::deliver_rest(true);
         embedded::stop_all();
     });
     0

@@ -5,6 +5,7 @@
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
 //! publish batch consume handler retry letter position report    what the methods of Broker and Realtime do
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
+//! logging tracing    where lines of the log go; trace context into records and around callbacks
 //! arguments callback debug gc json zend    PHP's values and engine
 //! ```
 #![allow(unsafe_code, missing_docs)]
@@ -27,6 +28,7 @@ mod handler;
 pub mod json;
 mod letter;
 mod lifecycle;
+mod logging;
 mod message;
 mod metrics;
 mod patience;
@@ -39,6 +41,7 @@ mod signals;
 mod signatures;
 mod stand_in;
 mod state;
+mod tracing;
 mod zend;
 
 use ext_php_rs::boxed::ZBox;
@@ -118,6 +121,7 @@ fn give(object: ZBox<ZendObject>) -> Zval {
 extern "C" fn startup(_kind: i32, number: i32) -> i32 {
     IniEntryDef::register(INI.as_slice(), number);
     crate::process::install_fork_handler();
+    lifecycle::process_begins();
     match exceptions::register()
         .and_then(|()| contract::register())
         .and_then(|()| retry::register())

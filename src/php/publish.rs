@@ -7,8 +7,8 @@ use ext_php_rs::types::Zval;
 
 use super::arguments::{self, Trouble};
 use super::state::Sender;
-use super::{json, message, patience, state, zend};
-use crate::config::Acks;
+use super::{json, message, patience, state, tracing, zend};
+use crate::config::{Acks, BrokerConfig};
 use crate::error::{Error, Kind};
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::Outgoing;
@@ -63,6 +63,13 @@ fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
 }
 
 fn send(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
+    if tracing::is_on() {
+        return tracing::around(message, false, |message| send_now(sender, message));
+    }
+    send_now(sender, message)
+}
+
+fn send_now(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
     if loop_guard::is_handling() {
         if let Some(producer) = transaction::open_for(&sender.config)? {
             return producer.send(message);
@@ -239,6 +246,14 @@ fn repeats(
     loop_guard::repeats(channel, event, data_json)
 }
 
+/// Whether the record in hand says what this message would on that channel; for those who publish it themselves.
+pub fn repeats_message(config: &BrokerConfig, channel: &str, message: &Message) -> bool {
+    config.loop_guard
+        && message
+            .event()
+            .is_some_and(|event| loop_guard::repeats(channel, event, message.data_json()).is_some())
+}
+
 fn send_envelope(
     sender: &Sender,
     channel: &str,
@@ -277,6 +292,7 @@ pub fn publish(
         .filter(|(name, _)| name != headers::HOPS)
         .cloned()
         .collect();
+    let is_forwarded = message.origin.is_some() && !tracing::has_context(&more_headers);
     list.retain(|(name, _)| !more_headers.iter().any(|(newer, _)| newer == name));
     list.extend(more_headers);
     add_hops(sender, &mut list)?;
@@ -296,18 +312,20 @@ pub fn publish(
     } else {
         message.key()
     };
-    send(
-        sender,
-        &Outgoing {
-            id: &id,
-            topic: &topic,
-            partition: None,
-            key: Some(key.or(own_key).unwrap_or(channel.as_bytes())),
-            value: Some(&value),
-            headers: &list,
-            timestamp_ms: 0,
-        },
-    )?;
+    let outgoing = Outgoing {
+        id: &id,
+        topic: &topic,
+        partition: None,
+        key: Some(key.or(own_key).unwrap_or(channel.as_bytes())),
+        value: Some(&value),
+        headers: &list,
+        timestamp_ms: 0,
+    };
+    if is_forwarded && tracing::is_on() {
+        tracing::around(&outgoing, true, |outgoing| send_now(sender, outgoing))?;
+    } else {
+        send(sender, &outgoing)?;
+    }
     Ok(id)
 }
 

@@ -12,7 +12,7 @@ use super::arguments::{self, finish, Trouble};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::Beside;
-use super::{binary, contract, json, patience, publish, state, zend};
+use super::{binary, contract, json, logging, patience, publish, stand_in, state, tracing, zend};
 use crate::error::Error;
 use crate::message::headers;
 use crate::metrics::producers::kind_name;
@@ -90,6 +90,7 @@ fn broadcast(
             many => publish::broadcast_to_all(sender, many, data, beside),
         }
     })?;
+    logging::deliver_if_waiting();
     Ok(binary(answer.as_bytes()))
 }
 
@@ -115,9 +116,17 @@ fn broadcast_elsewhere(
             has_data.then_some(bytes.as_slice()),
         ))
     })?;
+    let is_fake = stand_in::is_fake(&publisher);
     for channel in channels {
         let inner = Inner::from_envelope(&first.bytes_for(channel))?;
         let message = super::object(Message::new(inner));
+        if is_fake {
+            let name = binary(channel.as_bytes());
+            let same = state::call_publisher(&publisher, "repeats", vec![&name, &message])?;
+            if same.is_true() {
+                continue;
+            }
+        }
         let mut table = ZendHashTable::new();
         for (name, value) in list {
             let value = value.as_deref().map_or_else(Zval::null, binary);
@@ -163,19 +172,13 @@ fn make(class: &str, argument: Option<&Zval>) -> Result<Zval, Trouble> {
 }
 
 fn fake(fake: Option<&Zval>) -> Result<Zval, Trouble> {
-    const CLASS: &str = "Toporia\\Realtime\\Testing\\RealtimeFake";
     let given = fake.map(Zval::dereference).filter(|fake| !fake.is_null());
     if let Some(given) = given {
         contract::check_publisher(given, "Realtime::fake(): Argument #1 ($fake)")?;
     }
-    let is_fake = |given: &&Zval| {
-        given
-            .object()
-            .is_some_and(|object| object.get_class_name().is_ok_and(|name| name == CLASS))
-    };
-    let object = match given.filter(is_fake) {
+    let object = match given.filter(|given| stand_in::is_fake(given)) {
         Some(given) => given.shallow_clone(),
-        None => make(CLASS, given)?,
+        None => make(stand_in::FAKE, given)?,
     };
     state::swap(Some(object.shallow_clone()));
     Ok(object)
@@ -279,9 +282,9 @@ impl Realtime {
     pub fn configure(config: &Zval) -> PhpResult<()> {
         finish(
             arguments::array(config, "Realtime::configure(): Argument #1 ($config)").and_then(
-                |_| {
-                    state::configure(arguments::configuration(config))?;
-                    Ok(())
+                |settings| {
+                    state::configure(arguments::configuration(config), settings.get("logger"))?;
+                    tracing::configure(settings.get("tracing"))
                 },
             ),
         )
@@ -330,6 +333,16 @@ impl Realtime {
     /// Totals of this process.
     pub fn stats() -> PhpResult<Zval> {
         stats().map_err(|error| error.to_string().into())
+    }
+
+    /// Says something in the log of the extension.
+    pub fn log(level: &Zval, message: &Zval) -> PhpResult<()> {
+        let say = || {
+            let level = arguments::text(level, "Realtime::log(): Argument #1 ($level)")?;
+            let message = arguments::bytes(message, "Realtime::log(): Argument #2 ($message)")?;
+            logging::say(&level, &String::from_utf8_lossy(&message))
+        };
+        finish(say())
     }
 
     /// Nothing is sent any more; the fake remembers it and can be asked.

@@ -8,6 +8,9 @@ use super::arguments::{finish, Trouble};
 use super::broker::Broker;
 use super::{contract, state, zend};
 
+/// What `Realtime::fake()` makes.
+pub const FAKE: &str = "Toporia\\Realtime\\Testing\\RealtimeFake";
+
 /// The publisher, where there is one and it is not at work itself.
 pub fn publisher() -> Option<Zval> {
     state::is_swapped().then(state::stand_in).flatten()
@@ -21,6 +24,18 @@ pub fn consumer() -> Option<Zval> {
             object.instance_of(contract::consumer()) && !object.is_instance::<Broker>()
         })
     })
+}
+
+/// The same, where it is the fake of the PHP layer, which knows what its callbacks have in hand.
+pub fn fake() -> Option<Zval> {
+    publisher().filter(is_fake)
+}
+
+/// Whether an object is that fake.
+pub fn is_fake(object: &Zval) -> bool {
+    object
+        .object()
+        .is_some_and(|object| object.get_class_name().is_ok_and(|name| name == FAKE))
 }
 
 /// An int for an argument.

@@ -1,14 +1,16 @@
 //! What lasts for one request: the array given to `configure()`, the configurations resolved from it, and a fake in its place.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ext_php_rs::convert::IntoZvalDyn;
 use ext_php_rs::types::{ZendCallable, Zval};
 
 use super::arguments::Trouble;
-use super::zend;
-use crate::config::{self, BrokerConfig, Environment, Layers, Value};
+use super::logging::Logger;
+use super::{tracing, zend};
+use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
 use crate::error::{Error, Result};
 use crate::kafka::producer::Producer;
 use crate::log::Level;
@@ -64,6 +66,8 @@ struct Request {
     route: Option<(String, String)>,
     publisher: Option<Zval>,
     objects: Vec<(Option<String>, Zval)>,
+    logger: Option<Rc<Logger>>,
+    log: Option<LogConfig>,
 }
 
 thread_local! {
@@ -75,8 +79,10 @@ thread_local! {
 ///
 /// # Errors
 /// Configuration.
-pub fn configure(value: Value) -> Result<()> {
+pub fn configure(value: Value, logger: Option<&Zval>) -> Result<()> {
     config::host_config(Some(&value), &PhpEnvironment)?;
+    let log = LogConfig::resolve(Some(&value), &PhpEnvironment)?;
+    let logger = logger.map(Logger::of).transpose()?.flatten().map(Rc::new);
     let old = REQUEST.with(|request| {
         let mut request = request.borrow_mut();
         request.configured = Some(value);
@@ -84,7 +90,12 @@ pub fn configure(value: Value) -> Result<()> {
         request.brokers.clear();
         request.sender = None;
         request.route = None;
-        std::mem::take(&mut request.objects)
+        request.log = Some(log);
+        super::logging::remember(log);
+        (
+            std::mem::take(&mut request.objects),
+            std::mem::replace(&mut request.logger, logger),
+        )
     });
     // Dropped outside the borrow: a Broker's end runs PHP code.
     drop(old);
@@ -116,6 +127,11 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
     };
     let config = Arc::new(BrokerConfig::resolve(name, &layers)?);
     let log = &process::current().log;
+    for array in [constructor, configured.as_ref()].into_iter().flatten() {
+        for secret in config::secrets_in(array) {
+            log.hide(&secret);
+        }
+    }
     for warning in &config.warnings {
         log.say_once(Level::Warning, warning);
     }
@@ -279,6 +295,29 @@ pub fn keep_broker_object(name: Option<&str>, object: &Zval) {
 /// The request ends: everything is forgotten.
 pub fn forget() {
     IN_PUBLISHER.set(false);
+    tracing::forget();
     let old = REQUEST.with(|request| std::mem::take(&mut *request.borrow_mut()));
     drop(old);
+}
+
+/// The application's logger.
+pub fn logger() -> Option<Rc<Logger>> {
+    REQUEST.with(|request| request.borrow().logger.clone())
+}
+
+/// The settings of the log. A wrong one in the environment is refused by `configure()`; without that it counts as unset.
+pub fn log_config() -> LogConfig {
+    if let Some(config) = REQUEST.with(|request| request.borrow().log) {
+        return config;
+    }
+    let config = LogConfig::resolve(None, &PhpEnvironment).unwrap_or_default();
+    REQUEST.with(|request| request.borrow_mut().log = Some(config));
+    config
+}
+
+/// True where the environment turns tracing off.
+pub fn is_tracing_off() -> bool {
+    PhpEnvironment
+        .var("REALTIME_TRACING")
+        .is_some_and(|word| tracing::is_off(&word))
 }

@@ -224,3 +224,19 @@ pub fn symbol(name: &std::ffi::CStr) -> Option<*mut c_void> {
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found)
 }
+
+/// How many classes are loaded; grows whenever one is.
+#[inline]
+pub fn class_count() -> u32 {
+    // SAFETY: the table of classes lives as long as the request.
+    unsafe { (*(*globals()).class_table).nNumOfElements }
+}
+
+/// True for a class that is loaded already; nothing is loaded for this. `name` in lower case, as the engine keeps it.
+pub fn loaded_class(name: &str) -> bool {
+    // SAFETY: a plain look-up in a table that lives as long as the request.
+    unsafe {
+        !ffi::zend_hash_str_find((*globals()).class_table, name.as_ptr().cast(), name.len())
+            .is_null()
+    }
+}

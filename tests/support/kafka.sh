@@ -6,7 +6,7 @@
 
 usage() {
     cat <<'TEXT'
-Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--owner=PID] [--address=HOST:PORT]
+Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--secure] [--owner=PID] [--address=HOST:PORT]
 
   jars        fetches Kafka's jars through Maven, once
   start       starts a node with fresh data, waits until it is ready, prints its address
@@ -18,17 +18,19 @@ Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--owne
   continue    wakes it again
   kill        ends it at once (SIGKILL), keeps the data: restart brings it back
   status      lists the nodes and their addresses
+  secure      prints the listeners and certificates of a node that was started with --secure, NAME=VALUE
   env         prints the variables the tests read, for: eval "$(tests/support/kafka.sh env)"
 
   topics                     lists the topics
   create TOPIC [PARTITIONS]  creates one
   count TOPIC                records in a topic, from Kafka's own offsets
   groups                     describes every consumer group
+  acl [ARGUMENTS]            changes or lists access rights (Kafka's AclCommand)
   tool CLASS [ARGUMENTS]     runs a class of Kafka's tools
 
 The commands from "topics" on look at --address where it is given, at the named node otherwise.
 Nodes have names, so that several can run side by side; without --name it is "main", with --no-auto-create (topics
-must be created first) "strict". A node that was started with --owner=PID ends with that process.
+must be created first) "strict". With --secure it also has listeners with TLS and SASL, users and ACLs: kafka/secure.sh. A node that was started with --owner=PID ends with that process.
 TEXT
 }
 
@@ -36,10 +38,14 @@ HOME_DIR="$ROOT/build/kafka"
 LIB="$HOME_DIR/lib"
 POM="$ROOT/tests/support/kafka/pom.xml"
 
+# shellcheck source=tests/support/kafka/secure.sh
+. "$ROOT/tests/support/kafka/secure.sh"
+
 command=${1:-}
 [ $# -gt 0 ] && shift
 name=""
 auto_create=true
+secure=false
 owner=""
 at=""
 arguments=()
@@ -47,6 +53,7 @@ while [ $# -gt 0 ]; do
     case "$1" in
         --name=*) name=${1#*=} ;;
         --no-auto-create) auto_create=false ;;
+        --secure) secure=true ;;
         --owner=*) owner=${1#*=} ;;
         --address=*) at=${1#*=} ;;
         *) arguments+=("$1") ;;
@@ -117,6 +124,7 @@ admin() {
 
 configure_node() {
     local port controller_port
+    local format=()
     rm -rf "$node"
     mkdir -p "$node"
     port=$(free_port)
@@ -126,8 +134,12 @@ configure_node() {
     echo "127.0.0.1:$port" >"$node/address"
     echo "$auto_create" >"$node/auto_create"
     [ -z "$owner" ] || echo "$owner" >"$node/owner"
+    if [ "$secure" = true ]; then
+        secure_node >"$node/format.arguments"
+        mapfile -t format <"$node/format.arguments"
+    fi
     java_tool kafka.tools.StorageTool format -t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c 1-22)" \
-        -c "$node/server.properties" >"$node/format.log" 2>&1 || {
+        -c "$node/server.properties" "${format[@]}" >"$node/format.log" 2>&1 || {
         cat "$node/format.log" >&2
         fail "Kafka could not format its data directory $node/data."
     }
@@ -266,6 +278,8 @@ case "$command" in
         admin org.apache.kafka.tools.GetOffsetShell --topic "${arguments[0]:?a topic}" \
             | awk -F: '{ records += $3 } END { print records + 0 }'
         ;;
+    secure) cat "$node/secure" 2>/dev/null || fail "the node '$name' was not started with --secure." ;;
+    acl) admin org.apache.kafka.tools.AclCommand "${arguments[@]}" ;;
     groups) admin org.apache.kafka.tools.consumer.group.ConsumerGroupCommand --all-groups --describe ;;
     tool) fetch_jars; java_tool "${arguments[@]}" ;;
     "" | help | --help) usage ;;

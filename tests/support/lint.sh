@@ -25,7 +25,7 @@ existing() {
 # Every shell script of the repository, wherever it is.
 shell_scripts() { find . \( -path ./target -o -path ./build -o -path ./vendor -o -path ./node_modules -o -path ./.git \) -prune -o -type f \( -name '*.sh' -o -path ./.ci/run \) -print; }
 
-mapfile -t php_paths < <(existing php stubs tests/php tests/bench tests/chaos examples config bin console)
+mapfile -t php_paths < <(existing php stubs packaging tests/php tests/bench tests/chaos examples config bin console)
 mapfile -t scripts < <(shell_scripts)
 
 check "rustfmt" cargo fmt --check

@@ -8,11 +8,10 @@ declare(strict_types=1);
 
 require_once dirname(__DIR__) . '/autoload.php';
 
+// Kafka's address is KAFKA_BROKERS, else localhost:9092.
 return [
-    'default_broker' => 'kafka',
     'brokers' => [
         'kafka' => [
-            'brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092',
             'topic_prefix' => 'chat',
             'topic_strategy' => 'grouped',
             'topic_mapping' => ['room.*' => 'chat.rooms'],

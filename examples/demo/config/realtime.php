@@ -9,11 +9,10 @@ declare(strict_types=1);
 require_once dirname(__DIR__) . '/Journal.php';
 require_once dirname(__DIR__) . '/OrderHandler.php';
 
+// Kafka's address is KAFKA_BROKERS, else localhost:9092.
 return [
-    'default_broker' => 'kafka',
     'brokers' => [
         'kafka' => [
-            'brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092',
             'topic_prefix' => 'demo',
             'topic_strategy' => 'grouped',
             'topic_mapping' => ['shop.*' => 'demo.shop', 'user.*' => 'demo.user'],

@@ -8,11 +8,10 @@ declare(strict_types=1);
 
 require_once dirname(__DIR__) . '/autoload.php';
 
+// Kafka's address is KAFKA_BROKERS, else localhost:9092.
 return [
-    'default_broker' => 'kafka',
     'brokers' => [
         'kafka' => [
-            'brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092',
             'topic_prefix' => 'saga',
             // How soon it is noticed that a service was killed; a Kafka in memory allows less than a real one does.
             'consumer_config' => [

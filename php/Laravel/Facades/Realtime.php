@@ -25,7 +25,12 @@ use Toporia\Realtime\Realtime as Native;
  * @method static void assertBroadcast(string $channel, ?string $event = null, ?callable $where = null)
  * @method static void assertBroadcastTimes(string $channel, ?string $event = null, int $times = 1, ?callable $where = null)
  * @method static void assertNotBroadcast(string $channel, ?string $event = null, ?callable $where = null)
- * @method static void assertNothingBroadcast()
+ * @method static void assertNothingBroadcast(?string $channel = null, ?string $event = null, ?callable $where = null)
+ * @method static void assertAcked(\Toporia\Realtime\Message $message)
+ * @method static void assertNacked(\Toporia\Realtime\Message $message)
+ * @method static array broadcasts(?string $channel = null, ?string $event = null, ?callable $where = null)
+ * @method static array sent()
+ * @method static \Toporia\Realtime\Testing\RealtimeFake receive(string $channel, string $event, mixed $data = null, ?string $key = null, array $headers = [])
  *
  * @see Manager
  */

@@ -17,6 +17,7 @@ use Illuminate\Contracts\Queue\ShouldQueue;
 use Illuminate\Queue\InteractsWithQueue;
 use Throwable;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Tracing\Tracing;
 
 /**
  * `$tries`, `$maxExceptions`, `$backoff` or `backoff()`, `retryUntil()`, `$timeout`, `$afterCommit`, `middleware()` and
@@ -65,7 +66,8 @@ final class HandleMessage implements ShouldQueue
         if ($this->job !== null && method_exists($handler, 'setJob')) {
             $handler->setJob($this->job);
         }
-        $handler->handle($this->stored->message());
+        $message = $this->stored->message();
+        Tracing::handle($message, static fn () => $handler->handle($message));
     }
 
     public function failed(Throwable $e): void

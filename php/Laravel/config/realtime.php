@@ -61,8 +61,14 @@ return [
     'heartbeat_file' => env('REALTIME_HEARTBEAT_FILE'),
     'liveness_timeout_ms' => env('REALTIME_LIVENESS_TIMEOUT_MS', 60000),
 
-    // The log channel (config/logging.php) for failed messages and dead letters; null: the default one. false: none.
+    // The log channel (config/logging.php) for failed messages, dead letters and what the extension itself has to say; null:
+    // the default one. false: none.
     'log' => env('REALTIME_LOG_CHANNEL'),
+    // The least serious level of the extension's own lines in it; null: everything but debug.
+    'log_level' => env('REALTIME_LOG_LEVEL'),
+
+    // null: OpenTelemetry where it is set up; false: off; or the name of a class (docs/tracing.md).
+    'tracing' => null,
 
     // kafka:send and kafka:consume: a topic as it is, without channels and envelopes.
     'raw' => [

@@ -2,6 +2,7 @@
 
 mod gateway;
 mod hosts;
+mod logging;
 mod properties;
 mod settings;
 mod topics;

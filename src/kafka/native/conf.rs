@@ -64,6 +64,9 @@ impl Conf {
     /// # Errors
     /// See [`Conf::new`].
     pub fn set(&mut self, name: &str, value: &str, what: &str) -> Result<()> {
+        if crate::config::is_secret(name) {
+            crate::process::current().log.hide(value);
+        }
         let mut reason = [0 as c_char; 512];
         let (c_name, c_value) = (c_string(name), c_string(value));
         // SAFETY: valid pointers; `reason` is large enough for its stated size.
@@ -162,23 +165,25 @@ impl Drop for Conf {
 }
 
 unsafe extern "C" fn on_log(
-    _client: *const sys::rd_kafka_t,
+    client: *const sys::rd_kafka_t,
     level: c_int,
     facility: *const c_char,
     line: *const c_char,
 ) {
-    // syslog levels; what is below a warning is for debugging, and `debug` properties ask for it.
-    let level = match level {
-        0..=3 => Level::Error,
-        4 => Level::Warning,
-        5 | 6 => Level::Notice,
-        _ => Level::Debug,
+    let name = if client.is_null() {
+        String::new()
+    } else {
+        text(sys::rd_kafka_name(client))
     };
     let line = text(line);
     // "(after 3ms in state CONNECT)" would make every repetition a new line.
     let line = line.split(" (after ").next().unwrap_or_default();
     // "[thrd:localhost:9092/1]: " names the thread, and the broker follows anyway.
     let line = line.split_once("]: ").map_or(line, |(_, rest)| rest);
-    let text = format!("Kafka client: {line} ({})", text(facility));
-    crate::process::current().log.say(level, text);
+    let facility = text(facility);
+    let text = format!("Kafka client: {line} ({facility})");
+    let context = vec![("client", name), ("facility", facility)];
+    crate::process::current()
+        .log
+        .say_of_client(Level::of_severity(level), &text, context);
 }

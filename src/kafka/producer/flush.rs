@@ -76,10 +76,14 @@ impl Producer {
         if count == 0 {
             return Ok(());
         }
-        let advice = if self.is_reachable() {
-            String::new()
-        } else {
-            format!(" Is Kafka running at {}?", self.config.brokers)
+        let advice = match self.refusal.lock().as_deref() {
+            _ if self.is_reachable() => String::new(),
+            Some(words) => format!(
+                " Kafka at {} and this client do not accept each other: {words}. Check the settings of `security`; \
+                 realtime:doctor says which of them is wrong.",
+                self.config.brokers
+            ),
+            None => format!(" Is Kafka running at {}?", self.config.brokers),
         };
         let sentence = format!("{count} message(s) were not delivered.");
         Err(Error::undelivered(&sentence, failed).and(&advice))

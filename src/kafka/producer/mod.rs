@@ -67,6 +67,8 @@ pub struct Producer {
     /// A request's flush timed out: later requests do not wait until a broker answers.
     suspended: AtomicBool,
     pub(super) last_error: Mutex<Option<String>>,
+    /// Why the brokers turn this client away (password, certificate), while they do.
+    pub(super) refusal: Mutex<Option<String>>,
     /// Messages that failed for good.
     pub(super) failed: AtomicU64,
     /// Something was sent while records were being handled, and nothing is committed before it is acknowledged.
@@ -166,6 +168,7 @@ impl Producer {
             down: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             last_error: Mutex::new(None),
+            refusal: Mutex::new(None),
             failed: AtomicU64::new(0),
             owed: AtomicBool::new(false),
             failed_before: AtomicU64::new(0),

@@ -257,6 +257,15 @@ impl<'a> Poller<'a> {
             );
             producer.given_up.store(true, Ordering::Release);
         }
+        if matches!(
+            code,
+            Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
+                | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
+                | Code::RD_KAFKA_RESP_ERR__SSL
+        ) {
+            let words = reason.split(" (after ").next().unwrap_or_default();
+            *producer.refusal.lock() = Some(words.to_owned());
+        }
         *producer.last_error.lock() = Some(reason.to_owned());
     }
 

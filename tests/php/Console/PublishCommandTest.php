@@ -64,6 +64,8 @@ final class PublishCommandTest extends ConsoleTestCase
         $result = $this->console('realtime:kafka:publish user.* paid 1')->assertExit(2);
         self::assertStringContainsString('user.*', $result->stderr);
         self::assertSame('', $result->stdout);
+        $result = $this->startConsole(['realtime:kafka:publish', 'user.1', ' ', '1'])->wait()->assertExit(2);
+        self::assertStringContainsString('The event must have a name', $result->stderr);
     }
 
     public function testAKafkaThatIsNotThereIsAFailureThatNamesTheMessage(): void

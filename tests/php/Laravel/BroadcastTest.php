@@ -40,6 +40,54 @@ final class BroadcastTest extends LaravelTestCase
         $this->write('app/Events/Told.php', "<?php\n\n" . self::EVENT);
     }
 
+    /**
+     * Broadcast::on() came with Laravel 11, ShouldRescue with 12; in versions before, that is what this says.
+     */
+    public function testAnonymousEventsAndThoseThatMustNotFail(): void
+    {
+        $this->write('app/Events/Rescued.php', '<?php
+
+            namespace App\Events;
+
+            final class Rescued implements
+                \Illuminate\Contracts\Broadcasting\ShouldBroadcastNow,
+                \Illuminate\Contracts\Broadcasting\ShouldRescue
+            {
+                public $price = NAN;
+
+                public function broadcastOn()
+                {
+                    return "news";
+                }
+            }');
+        [$version, $has, $rescued] = $this->inApp(<<<'PHP'
+            $has = method_exists(Illuminate\Broadcasting\BroadcastManager::class, 'on');
+            if ($has) {
+                Illuminate\Support\Facades\Broadcast::private('user.1')->as('order.paid')->with(['id' => 7])->sendNow();
+                Illuminate\Support\Facades\Broadcast::on('sales')->as('order.paid')->with(['id' => 7])->sendNow();
+            }
+            $rescued = null;
+            if (interface_exists(Illuminate\Contracts\Broadcasting\ShouldRescue::class)) {
+                event(new App\Events\Rescued());
+                $rescued = str_contains((string) file_get_contents(storage_path('logs/laravel.log')), 'Inf and NaN');
+            }
+            return [app()->version(), $has, $rescued];
+            PHP);
+        self::assertSame(version_compare($version, '11', '>='), $has);
+        self::assertNotFalse($rescued, 'Reported, and not thrown.');
+        if ($has) {
+            $messages = $this->sent(2);
+            self::assertEqualsCanonicalizing([
+                ['private-user.1', 'order.paid', ['id' => 7]],
+                ['sales', 'order.paid', ['id' => 7]],
+            ], self::told($messages));
+            self::assertContains(['x-realtime-public' => '1'], array_map(
+                static fn ($message): array => $message->getHeaders(),
+                $messages
+            ));
+        }
+    }
+
     public function testNamesAndDataAreAsLaravelGivesThem(): void
     {
         $this->inApp(<<<'PHP'

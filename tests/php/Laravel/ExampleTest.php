@@ -61,8 +61,7 @@ final class ExampleTest extends LaravelTestCase
         $probe = stream_socket_server('tcp://127.0.0.1:0');
         $this->port = (int) substr((string) strrchr((string) stream_socket_get_name($probe, false), ':'), 1);
         fclose($probe);
-        // Its router: what is no file of public/ goes to the application.
-        $this->write('server.php', '<?php require __DIR__ . "/public/index.php";');
+        // Its router, which Laravel 8 takes from the application: what is no file of public/ goes to the application.
         $this->startScript('-S', [
             'args' => ["127.0.0.1:$this->port", "$this->app/server.php"],
             'cwd' => $this->app,

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
+use Toporia\Realtime\Tracing\Tracing;
+
 final class QueueTest extends LaravelTestCase
 {
     protected function setUp(): void
@@ -118,6 +120,33 @@ final class QueueTest extends LaravelTestCase
         self::assertLessThan(400, $gaps[1], 'After that it does not, until Kafka answers.');
         $log = (string) file_get_contents("$this->app/storage/logs/realtime.log");
         self::assertSame(1, substr_count($log, 'Kafka has not acknowledged everything'), $log);
+    }
+
+    public function testAQueuedBroadcastBelongsToTheTraceThatQueuedIt(): void
+    {
+        $this->write('app/Trace.php', <<<'PHP'
+            <?php
+
+            namespace App;
+
+            final class Trace
+            {
+                public static array $now = [];
+
+                public function __invoke(): array
+                {
+                    return self::$now;
+                }
+            }
+            PHP);
+        $this->realtime("['tracing' => 'App\\\\Trace']");
+        $trace = ['traceparent' => '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', 'baggage' => 'tenant=7'];
+        $this->inApp('App\Trace::$now = ' . var_export($trace, true) . ';'
+            . '$order = App\Models\Order::create(["user_id" => 1, "total" => 9.5, "status" => "placed"]);'
+            . 'event(new App\Events\OrderPlaced($order));');
+        self::assertSame(1, $this->jobs());
+        $this->artisan('queue:work --once')->assertExit();
+        self::assertSame($trace, Tracing::context($this->sent()[0]));
     }
 
     private function placeOrder(): void

@@ -65,6 +65,62 @@ final class StepAsideTest extends TestCase
         self::assertEquals(array_fill_keys(self::FUNCTIONS, 'framework'), $functions);
     }
 
+    public function testALaravelThatIsFoundLaterGetsWhatItsHelpersWouldHaveBeenCalledWith(): void
+    {
+        $laravel = getenv('REALTIME_TEST_LARAVEL') ?: '/usr/share/php/Illuminate/autoload.php';
+        $result = $this->runPhp(
+            $this->load() . '$before = config("app.name", "nothing");
+            require ' . var_export($laravel, true) . ';
+            $spy = new class {
+                public array $calls = [];
+                public function __call(string $name, array $arguments): string
+                {
+                    $this->calls[] = [$name, ...$arguments];
+                    return "asked";
+                }
+            };
+            $app = new Illuminate\Foundation\Application("/nowhere");
+            $app->instance("config", new Illuminate\Config\Repository(["app" => ["name" => "Shop"]]));
+            $app->instance("log", $spy);
+            $app->instance(Illuminate\Contracts\Broadcasting\Factory::class, $spy);
+            $_ENV["REALTIME_X"] = "(true)";
+            config(["app.debug" => true]);
+            $fake = Toporia\Realtime\Realtime::fake();
+            broadcast(channel: "user.1", event: "paid", data: 1);
+            $fake->assertBroadcast("user.1", "paid");
+            broadcast((object) ["id" => 7]);
+            logger("text", ["a" => 1]);
+            echo json_encode([
+                $before, config("app.name"), config("app.none", 5), config()->get("app.debug"), env("REALTIME_X"),
+                logger() === $spy, $spy->calls,
+            ]);',
+            ['layer' => false, 'ini' => ['error_reporting' => (string) (E_ALL & ~E_DEPRECATED)]]
+        );
+        self::assertSame(
+            ['nothing', 'Shop', 5, true, true, true, [['event', ['id' => 7]], ['debug', 'text', ['a' => 1]]]],
+            $result->json(),
+            $result->describe()
+        );
+    }
+
+    public function testWhatOnlyLaravelUnderstandsIsRefusedElsewhere(): void
+    {
+        $result = $this->runPhp($this->load() . '
+            foreach ([fn () => broadcast(), fn () => broadcast(new stdClass()), fn () => config()] as $call) {
+                try {
+                    $call();
+                } catch (Throwable $e) {
+                    echo get_class($e), ": ", $e->getMessage(), "\n";
+                }
+            }', ['layer' => false]);
+        self::assertSame([
+            'TypeError: broadcast(): Argument #1 ($channel) must be of type string, null given',
+            'TypeError: broadcast(): Argument #1 ($channel) must be of type string, stdClass given',
+            'Toporia\Realtime\Exception\ConfigurationException: config() reads one value of config/*.php, by its name: '
+                . "config('realtime.default_broker').",
+        ], $result->lines());
+    }
+
     public function testClassesOfTheFrameworkWinOverOurs(): void
     {
         $result = $this->runPhp(

@@ -26,11 +26,12 @@ final class PusherClient
      *
      * @param array<string, mixed> $gateway settings of the gateway: key and secrets
      * @param array<string, string> $headers of the handshake
+     * @param array<string, mixed>|null $tls options of the ssl context; null: no TLS
      */
-    public function __construct(string $address, private array $gateway, array $headers = [])
+    public function __construct(string $address, private array $gateway, array $headers = [], ?array $tls = null)
     {
         $path = "/app/{$gateway['key']}?protocol=7&client=js&version=8.4.0&flash=false";
-        $this->socket = new WebSocketClient($address, $path, $headers);
+        $this->socket = new WebSocketClient($address, $path, $headers, $tls);
         $hello = $this->event('pusher:connection_established');
         Assert::assertGreaterThan(0, $hello['data']['activity_timeout']);
         Assert::assertMatchesRegularExpression('/\A\d+\.\d+\z/', $hello['data']['socket_id']);

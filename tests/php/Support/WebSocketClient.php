@@ -35,10 +35,13 @@ final class WebSocketClient
      *
      * @param string $address `host:port`
      * @param array<string, string> $headers over those of a correct handshake
+     * @param array<string, mixed>|null $tls options of the ssl context; null: no TLS
      */
-    public function __construct(string $address, string $path, array $headers = [])
+    public function __construct(string $address, string $path, array $headers = [], ?array $tls = null)
     {
-        $socket = @stream_socket_client("tcp://$address", $code, $text, 5.0);
+        $url = ($tls === null ? 'tcp://' : 'tls://') . $address;
+        $context = stream_context_create(['ssl' => $tls ?? []]);
+        $socket = @stream_socket_client($url, $code, $text, 5.0, STREAM_CLIENT_CONNECT, $context);
         if ($socket === false) {
             throw new RuntimeException("Cannot connect to $address: $text", $code);
         }
@@ -208,11 +211,14 @@ final class WebSocketClient
         $write = $except = null;
         $micro = (int) ($seconds * 1_000_000);
         if (@stream_select($read, $write, $except, intdiv($micro, 1_000_000), $micro % 1_000_000) > 0) {
-            $bytes = @fread($this->socket, 1 << 20);
-            if ($bytes === false || ($bytes === '' && feof($this->socket))) {
+            // Until nothing is left: what TLS has decrypted already wakes no stream_select().
+            do {
+                $bytes = @fread($this->socket, 1 << 20);
+                $this->buffer .= (string) $bytes;
+            } while ($bytes !== false && $bytes !== '');
+            if ($bytes === false || feof($this->socket)) {
                 $this->ended = true;
             }
-            $this->buffer .= (string) $bytes;
         }
     }
 

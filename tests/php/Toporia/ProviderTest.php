@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Tests\Toporia;
 
 use PHPUnit\Framework\Assert;
 use Toporia\Realtime\Tests\Support\ChildProcess;
+use Toporia\Realtime\Tests\Support\DoctorReport;
 use Toporia\Realtime\Tests\Support\ProcessResult;
 
 final class ProviderTest extends ToporiaTestCase
@@ -165,6 +166,20 @@ final class ProviderTest extends ToporiaTestCase
             )));
         ')->wait()->json();
         Assert::assertSame([], $names, 'Add them to php/Toporia/Commands.php.');
+    }
+
+    /** @dataProvider generations */
+    public function testTheDoctorLooksAtTheFrameworksConfigurationAlsoWhereItIsRefused(string $generation): void
+    {
+        $report = new DoctorReport($this->console($generation, 'realtime:doctor --json', ''));
+        self::assertNotContains('bad', $report->levels('configuration'), $report->result->describe());
+        $report->expect('good', 'client', '/connects as the application does/');
+        $run = '$status = $console->run($_SERVER["argv"]); exit($status);';
+        $options = ['args' => ['realtime:doctor', '--json']];
+        $wrong = '$config["brokers"]["kafka"]["topic_prefx"] = "x";';
+        $report = new DoctorReport($this->boot($generation, $run, $wrong, $options)->wait(40.0));
+        $report->expect('bad', 'configuration', "/unknown setting 'topic_prefx' in realtime\\.brokers\\.kafka/", "/'topic_prefix'/");
+        self::assertSame(1, $report->result->exitCode);
     }
 
     /** @param array<string, mixed> $options */

@@ -15,6 +15,7 @@ use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Testing\RealtimeFake;
 
 final class FakeConsumerTest extends TestCase
@@ -149,5 +150,27 @@ final class FakeConsumerTest extends TestCase
     {
         $this->expectException(InvalidChannelException::class);
         $this->fake->subscribe('');
+    }
+    public function testWhatACallbackBroadcastsAgainUnchangedIsNotSent(): void
+    {
+        $fake = Realtime::fake();
+        try {
+            $broker = Realtime::broker()->subscribe('user.1', static function (Message $message): void {
+                broadcast('user.1', 'paid', ['b' => 2, 'id' => 7.0]);
+                Realtime::broadcast(['user.1', 'user.2'], 'paid', ['id' => 7, 'b' => 2]);
+                realtime()->broker()?->publish('user.1', $message);
+                Realtime::broadcast('user.1', 'paid', ['id' => 8, 'b' => 2]);
+            });
+            $fake->receive('user.1', 'paid', ['id' => 7, 'b' => 2]);
+            $broker->consume();
+            Realtime::broadcast('user.1', 'paid', ['id' => 7, 'b' => 2]);
+        } finally {
+            Realtime::restore();
+        }
+        $told = array_map(
+            static fn (Message $message): array => [$message->getChannel(), $message->getData()['id']],
+            $fake->broadcasts()
+        );
+        self::assertSame([['user.2', 7], ['user.1', 8], ['user.1', 7]], $told);
     }
 }

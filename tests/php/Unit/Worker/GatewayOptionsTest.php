@@ -131,6 +131,13 @@ final class GatewayOptionsTest extends TestCase
         ConsumeOptions::fromArray(['channels' => 'a', 'ws-channels' => 'b']);
     }
 
+    public function testADrainIsCheckedWithoutAWebsocketToo(): void
+    {
+        $this->expectException(UsageError::class);
+        $this->expectExceptionMessage("--drain='soon' is not a whole number");
+        ConsumeOptions::fromArray(['channels' => 'a', 'drain' => 'soon']);
+    }
+
     public function testAHandlerNeedsChannelsAlsoBesideTheGateway(): void
     {
         $this->expectException(UsageError::class);

@@ -1,0 +1,79 @@
+# shellcheck shell=bash disable=SC2154
+# The archives: one for each PHP with everything in it, and what PIE downloads. Sourced by tools/package.sh.
+
+# What this PHP is, as it stands in the names of files: php8.2-nts, php8.4-zts, php8.4-zts-debug.
+php_build() { "$1" -n -r 'echo "php", PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION, PHP_ZTS ? "-zts" : "-nts", PHP_DEBUG ? "-debug" : "";'; }
+
+# Copies files of the repository, and only those: what lies about in a work tree stays out. Outside git, all there are.
+copy_sources() { # target, path …
+    local target=$1
+    shift
+    if git -C "$ROOT" rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        git -C "$ROOT" ls-files -z --cached --others --exclude-standard -- "$@"
+    else
+        (cd "$ROOT" && find "$@" -type f -print0)
+    fi | tar -C "$ROOT" --null --files-from=- --create --file=- | tar -C "$target" --extract --file=-
+}
+
+# Same sources, same archive: order, owner and times do not depend on who builds where.
+pack_tar() { # file, directory, entry …
+    local file=$1 directory=$2
+    shift 2
+    tar -C "$directory" --create --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw,a-s \
+        --mtime="@$SOURCE_DATE_EPOCH" --file=- "$@" | gzip -9n >"$file"
+}
+
+# The PHP layer with what belongs to it: the same files in the archive and in the Debian package.
+copy_layer() {
+    mkdir -p "$1"
+    copy_sources "$1" php stubs bin composer.json LICENSE
+}
+
+make_archive() { # build, library, glibc
+    local name tree
+    name="toporia_realtime-$VERSION-$1-$(uname -m)-linux-glibc"
+    tree="$WORK/archive/$name"
+    rm -rf "$WORK/archive"
+    copy_layer "$tree"
+    copy_sources "$tree" tools/common.sh tools/install.sh README.md README.vi.md CHANGELOG.md docs clients/js
+    cp "$2" "$tree/toporia_realtime.so"
+    cp "$WORK/THIRD-PARTY-LICENSES.txt" "$tree/"
+    sed -e "s/@VERSION@/$VERSION/g" -e "s/@BUILD@/$1/g" -e "s/@GLIBC@/$3/g" -e "s/@ARCH@/$(uname -m)/g" \
+        "$ROOT/packaging/archive/INSTALL.txt" >"$tree/INSTALL.txt"
+    install -m 755 "$ROOT/packaging/archive/install.sh" "$tree/install.sh"
+    pack_tar "$OUTPUT/$name.tar.gz" "$WORK/archive" "$name"
+}
+
+# PIE looks among the files of a release for php_{name}-{tag}_php{X.Y}-{arch}-{os}-{libc}[-debug][-zts].zip, with {name}.so at
+# its top. The tag is the version as it stands, without a "v".
+make_pie_binary() { # php, library
+    local name tree="$WORK/pie"
+    name="php_toporia_realtime-${VERSION}_$("$1" -n -r 'echo "php", PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')"
+    name+="-$(pie_architecture)-linux-glibc$("$1" -n -r 'echo PHP_DEBUG ? "-debug" : "", PHP_ZTS ? "-zts" : "";').zip"
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    cp "$2" "$ROOT/LICENSE" "$WORK/THIRD-PARTY-LICENSES.txt" "$tree/"
+    find "$tree" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+    (cd "$tree" && TZ=UTC zip -q -9 -X "$OUTPUT/$name" toporia_realtime.so LICENSE THIRD-PARTY-LICENSES.txt)
+}
+
+# As PIE calls them.
+pie_architecture() {
+    case "$(uname -m)" in
+        aarch64) echo arm64 ;;
+        *) uname -m ;;
+    esac
+}
+
+# The source package: what the repository toporia/realtime-ext has at its top, and PIE builds where no binary fits.
+make_pie_source() {
+    local tree="$WORK/pie-source" entries
+    mkdir -p "$tree"
+    copy_sources "$tree" Cargo.toml Cargo.lock build.rs src LICENSE
+    copy_sources "$WORK" packaging/pie
+    cp "$WORK"/packaging/pie/* "$tree/"
+    # The crate's examples are benchmarks, which are not part of this package.
+    sed -i '/^\[\[example\]\]/,/^$/d' "$tree/Cargo.toml"
+    mapfile -t entries < <(cd "$tree" && ls -A)
+    pack_tar "$OUTPUT/php_toporia_realtime-$VERSION-src.tgz" "$tree" "${entries[@]}"
+}

@@ -1,0 +1,125 @@
+# shellcheck shell=bash disable=SC2154,SC2153
+# The Debian packages: phpX.Y-toporia-realtime with the extension, for Debian's PHP X.Y, and php-toporia-realtime with the
+# PHP layer and the console, for all of them. Sourced by tools/package.sh.
+#
+# dpkg-deb without debhelper: there is nothing to compile here, and dh_php would put a second way of building beside cargo.
+
+MAINTAINER="${DEBFULLNAME:-Toporia} <${DEBEMAIL:-realtime@toporia.invalid}>"
+
+# True for a PHP that came as a Debian package, whose extension directory and phpenmod a package may use. Debian has no ZTS PHP.
+debian_can_package() { # php, php-config
+    local tool
+    for tool in dpkg-deb dpkg-shlibdeps; do have "$tool" || return 1; done
+    [ -r /usr/lib/php/php-maintscript-helper ] && dpkg-query -S "$(readlink -f "$(command -v "$1")")" >/dev/null 2>&1 \
+        && [ "$("$1" -n -r 'echo PHP_ZTS + PHP_DEBUG;')" = 0 ]
+}
+
+# 0.2.0-rc1 comes before 0.2.0.
+debian_version() { echo "${VERSION/-/"~"}-1"; }
+
+# What every package has: copyright, changelogs.
+debian_documents() { # package, tree
+    local documents="$2/usr/share/doc/$1"
+    mkdir -p "$documents" "$2/DEBIAN" "$2/usr/share/lintian/overrides"
+    sed "s/@PACKAGE@/$1/g" "$ROOT/packaging/debian/lintian-overrides" >"$2/usr/share/lintian/overrides/$1"
+    {
+        printf '%s was made from the sources of toporia/realtime %s.\n\nIts licence:\n\n' "$1" "$VERSION"
+        cat "$ROOT/LICENSE"
+        if [ -n "${3:-}" ]; then
+            printf "\n\nIt contains software of others, in source form and compiled in. Their licences and notices, in full:\n"
+            printf "/usr/share/doc/%s/THIRD-PARTY-LICENSES.txt.gz. The Apache License 2.0 among them is also in\n" "$1"
+            printf "/usr/share/common-licenses/Apache-2.0.\n"
+            gzip -9nc "$3" >"$documents/THIRD-PARTY-LICENSES.txt.gz"
+        fi
+    } >"$documents/copyright"
+    {
+        printf '%s (%s) unstable; urgency=medium\n\n' "$1" "$(debian_version)"
+        printf '  * Version %s; changelog.gz says what is new.\n\n' "$VERSION"
+        printf ' -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
+    } | gzip -9n >"$documents/changelog.Debian.gz"
+    gzip -9nc "$ROOT/CHANGELOG.md" >"$documents/changelog.gz"
+}
+
+# Fills control (the fields that say how big it is too) and builds. Everything belongs to root.
+debian_build() { # package, architecture, tree; the other fields of control on standard input
+    local package=$1 architecture=$2 tree=$3 size
+    find "$tree" -type d -exec chmod 755 {} +
+    (cd "$tree" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 md5sum) >"$tree/DEBIAN/md5sums"
+    size="$(du -k -s --apparent-size --exclude=DEBIAN "$tree" | cut -f1)"
+    {
+        printf 'Package: %s\nSource: toporia-realtime\nVersion: %s\nArchitecture: %s\n' "$package" "$(debian_version)" "$architecture"
+        printf 'Maintainer: %s\nInstalled-Size: %s\nSection: php\nPriority: optional\n' "$MAINTAINER" "$size"
+        cat
+    } >"$tree/DEBIAN/control"
+    find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+    dpkg-deb --root-owner-group -Zxz --build "$tree" "$OUTPUT/${package}_$(debian_version)_$architecture.deb" >&2
+}
+
+# What the library needs, as Debian names it: libc6 (>= …), libssl3 (>= …).
+debian_library_dependencies() { # library
+    mkdir -p "$WORK/shlibs/debian"
+    printf 'Source: toporia-realtime\n\nPackage: toporia-realtime\nArchitecture: any\n' >"$WORK/shlibs/debian/control"
+    (cd "$WORK/shlibs" && dpkg-shlibdeps -O -e"$1") | sed -n 's/^shlibs:Depends=//p'
+}
+
+# A maintainer script of packaging/debian, for one version of PHP.
+debian_script() { # name, tree, version of PHP
+    sed "s/@PHP@/$3/g" "$ROOT/packaging/debian/$1" >"$2/DEBIAN/$1"
+    chmod 755 "$2/DEBIAN/$1"
+}
+
+make_debian_extension() { # php, php-config, library
+    local php=$1 version api package tree
+    version="$("$php" -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')"
+    api="$("$2" --phpapi)"
+    package="php$version-toporia-realtime"
+    tree="$WORK/$package"
+    mkdir -p "$tree/usr/lib/php/$api" "$tree/etc/php/$version/mods-available"
+    install -m 644 "$3" "$tree/usr/lib/php/$api/toporia_realtime.so"
+    install -m 644 "$ROOT/packaging/debian/toporia_realtime.ini" "$tree/etc/php/$version/mods-available/"
+    debian_documents "$package" "$tree" "$WORK/THIRD-PARTY-LICENSES.txt"
+    echo "/etc/php/$version/mods-available/toporia_realtime.ini" >"$tree/DEBIAN/conffiles"
+    debian_script postinst "$tree" "$version"
+    debian_script prerm "$tree" "$version"
+    debian_script postrm "$tree" "$version"
+    debian_build "$package" "$(dpkg --print-architecture)" "$tree" <<CONTROL
+Pre-Depends: php-common (>= 2:69~)
+Depends: php$version-common, phpapi-$api, $(debian_library_dependencies "$3")
+Recommends: php-toporia-realtime (>= $VERSION)
+Provides: ext-toporia-realtime
+Description: Kafka producer, consumer and WebSocket gateway for PHP $version
+ The extension toporia_realtime publishes events to Apache Kafka, consumes
+ them in batches, and delivers them to browsers over WebSockets, natively
+ inside PHP.
+ .
+ The package php-toporia-realtime has the commands, helpers and framework
+ integrations that belong to it.
+CONTROL
+}
+
+make_debian_layer() {
+    local package=php-toporia-realtime tree="$WORK/php-toporia-realtime" home
+    home="$tree/usr/share/php/Toporia/Realtime"
+    mkdir -p "$home" "$tree/usr/bin" "$tree/usr/share/man/man1" "$tree/usr/share/doc/$package"
+    copy_layer "$home"
+    rm "$home/LICENSE"
+    install -m 644 "$ROOT/packaging/debian/autoload.php" "$home/autoload.php"
+    chmod 755 "$home/bin/toporia-realtime"
+    ln -s ../share/php/Toporia/Realtime/bin/toporia-realtime "$tree/usr/bin/toporia-realtime"
+    gzip -9nc "$ROOT/packaging/debian/toporia-realtime.1" >"$tree/usr/share/man/man1/toporia-realtime.1.gz"
+    copy_sources "$tree/usr/share/doc/$package" README.md README.vi.md docs clients/js
+    debian_documents "$package" "$tree"
+    find "$tree" -type f ! -path '*/bin/*' -exec chmod 644 {} +
+    debian_build "$package" all "$tree" <<CONTROL
+Depends: php-cli (>= 2:8.1~), php-mbstring, php-symfony-console
+Recommends: ext-toporia-realtime
+Suggests: php-laravel-framework
+Description: commands and framework integrations of toporia_realtime for PHP
+ The PHP layer of the extension toporia_realtime: the command
+ toporia-realtime, helper functions, the broadcast driver of Laravel, the
+ broker of Toporia, and fakes for tests, which need no extension.
+ .
+ The extension itself is in a package for each version of PHP, such as
+ php8.2-toporia-realtime.
+CONTROL
+}

@@ -1,0 +1,133 @@
+<?php
+
+/**
+ * Prints the licence notices of everything that is linked into the extension; fails where a text is missing.
+ *
+ *     cargo metadata --locked --format-version 1 --filter-platform … | php packaging/licences.php
+ *
+ * Not cargo-about: it would have to be built first (five minutes, and a newer Rust than the extension needs), and it knows
+ * nothing of the C libraries inside the crates.
+ */
+
+declare(strict_types=1);
+
+/** C libraries that a crate compiles and links: the crate's name, then the library's name and where its notice is. */
+const BUNDLED = [
+    'rdkafka-sys' => ['librdkafka', 'librdkafka/LICENSES.txt'],
+    'zstd-sys' => ['zstd', 'zstd/LICENSE'],
+    'libz-sys' => ['zlib', 'src/zlib/LICENSE'],
+];
+
+/** Names under which a package brings its licence. */
+const TEXTS = '/^(licen[cs]e|copying|copyright|notice|unlicense)/i';
+
+/** @return never */
+function stop(string $why): void
+{
+    fwrite(STDERR, "Error: $why\n");
+    exit(1);
+}
+
+/**
+ * The packages that end up in the binary: normal dependencies, without those that only run inside the compiler.
+ *
+ * @param array<string, array<string, mixed>> $packages
+ * @param array<string, array<string, mixed>> $nodes
+ *
+ * @return array<string, true> ids
+ */
+function linked(string $id, array $packages, array $nodes, array $found = []): array
+{
+    foreach ($nodes[$id]['deps'] as $dependency) {
+        $next = $dependency['pkg'];
+        $kinds = array_column($dependency['dep_kinds'], 'kind');
+        $isMacro = in_array('proc-macro', array_merge(...array_column($packages[$next]['targets'], 'kind')), true);
+        if (in_array(null, $kinds, true) && !$isMacro && !isset($found[$next])) {
+            $found[$next] = true;
+            $found = linked($next, $packages, $nodes, $found);
+        }
+    }
+
+    return $found;
+}
+
+/**
+ * @param array<string, mixed> $package
+ *
+ * @return list<string> the texts in a package's own folder
+ */
+function texts(array $package): array
+{
+    $folder = dirname($package['manifest_path']);
+    $names = array_filter((array) scandir($folder), static fn ($name) => preg_match(TEXTS, (string) $name) === 1);
+    $texts = [];
+    foreach ($names as $name) {
+        if (is_file("$folder/$name")) {
+            $texts[] = trim(str_replace("\r", '', (string) file_get_contents("$folder/$name")));
+        }
+    }
+
+    return $texts;
+}
+
+$metadata = json_decode((string) stream_get_contents(STDIN), true);
+if (!is_array($metadata) || ($metadata['resolve']['root'] ?? null) === null) {
+    stop('standard input is not what `cargo metadata --format-version 1` prints.');
+}
+$packages = array_column($metadata['packages'], null, 'id');
+$nodes = array_column($metadata['resolve']['nodes'], null, 'id');
+$root = $metadata['resolve']['root'];
+$linked = array_intersect_key($packages, linked($root, $packages, $nodes));
+uasort($linked, static fn ($a, $b) => [$a['name'], $a['version']] <=> [$b['name'], $b['version']]);
+
+$owners = [];
+$libraries = [];
+foreach ($linked as $package) {
+    $title = "$package[name] $package[version] ($package[license])";
+    $texts = texts($package);
+    // Some workspaces put the text into one of their crates only.
+    foreach ($texts === [] ? $packages : [] as $sibling) {
+        if ($sibling['repository'] === $package['repository'] && $sibling['license'] === $package['license']) {
+            $texts = texts($sibling);
+            if ($texts !== []) {
+                break;
+            }
+        }
+    }
+    if ($texts === []) {
+        stop("the crate $title brings no licence text, nor does another crate of $package[repository].");
+    }
+    foreach ($texts as $text) {
+        $owners[$text][] = $title;
+    }
+    if (isset(BUNDLED[$package['name']])) {
+        [$library, $file] = BUNDLED[$package['name']];
+        $path = dirname($package['manifest_path']) . "/$file";
+        if (!is_file($path)) {
+            stop("$library, inside the crate $title, has no $file any more; see packaging/licences.php.");
+        }
+        $libraries["$library, inside $package[name] $package[version]"] = trim((string) file_get_contents($path));
+    }
+}
+if (count($libraries) !== count(BUNDLED)) {
+    stop('of the C libraries ' . implode(', ', array_keys(BUNDLED)) . ' not all are linked; see packaging/licences.php.');
+}
+$libraries["Rust's standard library"] = trim((string) file_get_contents(__DIR__ . '/licences/rust-std.txt'));
+
+$rule = str_repeat('=', 100);
+echo "Licences of what is linked into toporia_realtime {$packages[$root]['version']}\n\n";
+echo "The extension itself is under the licence in the file LICENSE. OpenSSL (Apache-2.0) and glibc (LGPL-2.1-or-later) are\n";
+echo "used as the system's shared libraries and are not part of it.\n\nCrates:\n\n";
+foreach ($linked as $package) {
+    echo "  $package[name] $package[version] ($package[license])\n";
+}
+echo "\nC libraries, and Rust's own:\n\n";
+foreach (array_keys($libraries) as $name) {
+    echo "  $name\n";
+}
+foreach ($libraries as $name => $text) {
+    echo "\n$rule\n$name\n$rule\n\n$text\n";
+}
+foreach ($owners as $text => $titles) {
+    echo "\n$rule\n" . implode("\n", array_unique($titles)) . "\n$rule\n\n$text\n";
+}

@@ -1,0 +1,11 @@
+# Calls cargo for the PHP that ./configure found; `make install` of phpize's Makefile then copies what is in modules/.
+
+.PHONY: toporia_realtime-crate
+
+$(phplibdir)/toporia_realtime.so: toporia_realtime-crate
+	@mkdir -p $(phplibdir)
+	cp $(top_builddir)/cargo/release/libtoporia_realtime.so $@
+
+toporia_realtime-crate:
+	cd $(TOPORIA_REALTIME_CRATE) && PHP=$(TOPORIA_REALTIME_PHP) PHP_CONFIG=$(PHP_CONFIG) \
+		$(TOPORIA_REALTIME_CARGO) build --release --locked --target-dir $(abs_top_builddir)/cargo

@@ -1,0 +1,108 @@
+<?php
+
+/**
+ * realtime:doctor: what is wrong, where, and what to do about it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Throwable;
+use Toporia\Realtime\Doctor\Checks;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\JsonReport;
+use Toporia\Realtime\Doctor\Options;
+use Toporia\Realtime\Doctor\Runner;
+use Toporia\Realtime\Doctor\Secrets;
+use Toporia\Realtime\Doctor\Settings;
+use Toporia\Realtime\Doctor\TextReport;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * Only reads the input and puts the parts together; what it looks at is in Doctor\Checks.
+ */
+final class DoctorCommand extends Command
+{
+    public const NAME = 'realtime:doctor';
+
+    public function __construct(private Host $host)
+    {
+        parent::__construct(self::NAME);
+    }
+
+    protected function configure(): void
+    {
+        $value = InputOption::VALUE_REQUIRED;
+        $this
+            ->setDescription('Looks at everything between PHP and Kafka, and says what is wrong and what to do')
+            ->addOption('broker', null, $value, 'Broker name in the configuration (default: the default broker)')
+            ->addOption('group', null, $value, 'Consumer group, instead of the configured one')
+            ->addOption(
+                'channels',
+                null,
+                $value | InputOption::VALUE_IS_ARRAY,
+                'What a worker consumes: a comma list, or repeated (default: every topic of the application)'
+            )
+            ->addOption('timeout', null, $value, 'Longest wait for each step on the way to a broker, in ms', '5000')
+            ->addOption('write', null, InputOption::VALUE_NONE, 'Also send a record there and back, through a topic of its own')
+            ->addOption('strict', null, InputOption::VALUE_NONE, 'Exit with 1 for what is doubtful, too')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'One JSON object a line, the last the summary')
+            ->setHelp(
+                <<<'HELP'
+                Each line is <info>good</info>, <info>doubtful</info> (works, but look at it) or <info>bad</info>; what
+                is not good comes with its remedy. What cannot be looked at because of something bad is
+                <info>skipped</info>. Nothing is changed; only <info>--write</info> sends a record, to
+                <info>(prefix).__doctor</info>.
+
+                Exit codes: 0 good or doubtful (with <info>--strict</info>: good only), 1 bad, 2 wrong usage.
+
+                  <info>%command.full_name%</info>
+                  <info>%command.full_name% --group=mailer --channels='order.*' --write</info>
+                  <info>%command.full_name% --json | jq -r 'select(.level=="bad") | .remedy'</info>
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $options = Options::fromArray($input->getOptions());
+        [$config, $unreadable] = $this->configuration();
+        $known = Settings::names($config) ?: ['kafka'];
+        if ($options->broker !== null && !in_array($options->broker, $known, true)) {
+            throw new UsageError("--broker=$options->broker is none of realtime.brokers: " . implode(', ', $known));
+        }
+        $secrets = new Secrets($config);
+        $context = new Context($config, $options, $this->host->directory(), $secrets, $unreadable);
+        $report = $options->json ? new JsonReport($output) : new TextReport($output);
+        $start = hrtime(true);
+        $report->begin($context);
+        // What a client logs is a finding already; PHP's error log would put it between the lines, or after the last.
+        ini_set('error_log', '/dev/null');
+        try {
+            $tally = (new Runner(Checks::all(), $report, $secrets))->run($context);
+        } finally {
+            $context->close();
+        }
+        $code = $tally->exitCode($options->strict);
+        $report->end($tally, (hrtime(true) - $start) / 1e9, $code);
+
+        return $code;
+    }
+
+    /** @return array{array<string, mixed>, ?string} the configuration, and why there is none */
+    private function configuration(): array
+    {
+        if ($this->host instanceof Examinable) {
+            return [$this->host->examined(), $this->host->unreadable()];
+        }
+        try {
+            return [$this->host->config(), null];
+        } catch (Throwable $e) {
+            return [[], $e->getMessage()];
+        }
+    }
+}

@@ -1,0 +1,154 @@
+<?php
+
+/**
+ * What Kafka allows a user, judged by what a publisher and a worker need.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+use Toporia\Realtime\Doctor\Wire\Security;
+
+final class Acl
+{
+    public const TRANSACTIONAL_ID_REFUSED = 53;
+
+    /**
+     * @param string $principal as Kafka names it: `User:shop`
+     * @param string $server a broker's address, for commands
+     */
+    public function __construct(public readonly string $principal, private string $server)
+    {
+    }
+
+    /**
+     * Who we are to Kafka, unless its own rules rename us.
+     */
+    public static function principal(Security $security): string
+    {
+        if ($security->usesSasl()) {
+            return "User:$security->username";
+        }
+        $own = $security->usesTls() && $security->certificate !== null ? @file_get_contents($security->certificate) : false;
+        $subject = $own === false || !extension_loaded('openssl') ? [] : openssl_x509_parse($own)['subject'] ?? [];
+        $parts = [];
+        foreach (array_reverse($subject) as $name => $value) {
+            foreach ((array) $value as $one) {
+                $parts[] = "$name=$one";
+            }
+        }
+
+        return 'User:' . (implode(',', $parts) ?: 'ANONYMOUS');
+    }
+
+    /** @param list<string> $operations */
+    public static function has(array $operations, string $operation): bool
+    {
+        $operations = array_map('strtolower', $operations);
+
+        return in_array($operation, $operations, true) || in_array('all', $operations, true);
+    }
+
+    /**
+     * A user that only publishes, or only consumes, is in order; one topic that is unlike the others is not.
+     *
+     * @param array<string, list<string>> $operations by topic
+     * @param bool $consumed whether somebody said that these are read
+     *
+     * @return iterable<Finding>
+     */
+    public function topics(array $operations, bool $consumed): iterable
+    {
+        $without = ['read' => [], 'write' => [], 'describe' => []];
+        foreach ($operations as $topic => $allowed) {
+            foreach (array_keys($without) as $operation) {
+                if (!self::has($allowed, $operation)) {
+                    $without[$operation][] = (string) $topic;
+                }
+            }
+        }
+        $hidden = array_values(array_intersect($without['describe'], $without['read'], $without['write']));
+        if ($hidden !== []) {
+            yield Finding::bad(
+                $this->where($hidden),
+                "$this->principal may do nothing with "
+                . (count($hidden) === 1 ? 'it' : 'them') . ': neither read nor write nor see',
+                $this->forTopics($hidden, 'Read', 'Write'),
+                [
+                    'topics' => $hidden,
+                ]
+            );
+        }
+        foreach (['read' => 'workers get nothing of it', 'write' => 'what is broadcast to it fails'] as $operation => $so) {
+            $topics = array_values(array_diff($without[$operation], $hidden));
+            if ($topics === []) {
+                continue;
+            }
+            $all = count($topics) + count($hidden) === count($operations);
+            $text = "$this->principal may not $operation: " . (count($topics) === 1 ? $so : strtr($so, ['it' => 'them']));
+            $remedy = $this->forTopics($topics, ucfirst($operation));
+            yield $all && !($operation === 'read' && $consumed)
+                ? Finding::doubtful(
+                    $this->where($topics),
+                    $text . ($operation === 'read' ? ' (right for one that only publishes)'
+                    : ' (right for one that only consumes)'),
+                    $remedy,
+                    ['topics' => $topics]
+                )
+                : Finding::bad($this->where($topics), $text, $remedy, ['topics' => $topics]);
+        }
+    }
+
+    /**
+     * @param array<string, list<string>> $operations by dead-letter topic
+     *
+     * @return iterable<Finding>
+     */
+    public function deadLetters(array $operations): iterable
+    {
+        $refused = [];
+        foreach ($operations as $topic => $allowed) {
+            if (!self::has($allowed, 'write')) {
+                $refused[] = (string) $topic;
+            }
+        }
+        if ($refused !== []) {
+            yield Finding::bad(
+                $this->where($refused),
+                "$this->principal may not write: a message that keeps failing cannot be put "
+                    . 'there, and stops its worker',
+                $this->forTopics($refused, 'Write'),
+                ['topics' => $refused]
+            );
+        }
+    }
+
+    /**
+     * The command that allows something.
+     */
+    public function command(string $resource, string ...$operations): string
+    {
+        return "kafka-acls.sh --bootstrap-server $this->server --add --allow-principal '$this->principal' "
+            . implode(' ', array_map(static fn (string $one): string => "--operation $one", $operations)) . " $resource"
+            . ' (as an administrator; look for a deny rule, too: --list ' . strtok($resource, ' ') . ')';
+    }
+
+    /** @param list<string> $topics */
+    private function where(array $topics): string
+    {
+        return (count($topics) === 1 ? 'topic ' : 'topics ') . Names::short($topics);
+    }
+
+    /**
+     * The command that allows something with topics.
+     *
+     * @param list<string> $topics
+     */
+    public function forTopics(array $topics, string ...$operations): string
+    {
+        $named = implode(' ', array_map(static fn (string $one): string => "--topic $one", array_slice($topics, 0, 5)));
+
+        return $this->command($named . (count($topics) > 5 ? ' …' : ''), ...$operations);
+    }
+}

@@ -1,0 +1,42 @@
+<?php
+
+/**
+ * Every check of realtime:doctor, in its order.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+/**
+ * From this machine outwards: what a check needs stands before it.
+ */
+final class Checks
+{
+    /** @return list<Check> */
+    public static function all(): array
+    {
+        return [
+            new Checks\ExtensionCheck(),
+            new Checks\SapiCheck(),
+            new Checks\ConfigurationCheck(),
+            new Checks\SecretFilesCheck(),
+            new Checks\BrokersCheck(),
+            new Checks\AdvertisedCheck(),
+            new Checks\CertificateCheck(),
+            new Checks\ClientCheck(),
+            new Checks\ClockCheck(),
+            new Checks\AclCheck(),
+            new Checks\TopicsCheck(),
+            new Checks\GroupCheck(),
+            new Checks\LagCheck(),
+            new Checks\DeadLettersCheck(),
+            new Checks\RoundTripCheck(),
+            new Checks\SpoolCheck(),
+            new Checks\OutboxCheck(),
+            new Checks\GatewayCheck(),
+            new Checks\GatewayRunningCheck(),
+            new Checks\DescriptorsCheck(),
+        ];
+    }
+}

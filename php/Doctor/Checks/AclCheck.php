@@ -1,0 +1,214 @@
+<?php
+
+/**
+ * May this user do with each topic, group and transactional id what the configuration needs?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Closure;
+use Toporia\Realtime\Doctor\Acl;
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\Names;
+use Toporia\Realtime\Doctor\Wire\NoAnswer;
+use Toporia\Realtime\Doctor\Wire\WireException;
+use Toporia\Realtime\Exception\RealtimeException;
+
+/**
+ * Asks Kafka what it would allow; tries nothing.
+ */
+final class AclCheck implements Check
+{
+    /** Of so many topics Kafka is asked. */
+    private const MOST = 500;
+    /** Of so many missing topics Kafka is asked whether they could be created. */
+    private const CREATED = 10;
+
+    public function name(): string
+    {
+        return 'acl';
+    }
+
+    public function title(): string
+    {
+        return 'Access rights';
+    }
+
+    public function needs(): array
+    {
+        return ['client', 'admin'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $acl = new Acl(Acl::principal($context->settings->security()), $context->settings->addresses()[0]);
+        $existing = $context->topicNames();
+        $consumed = $context->consumed();
+        // What may not be described is not listed either: of the topics that are named somewhere it is asked all the same.
+        $asked = array_slice(array_values(array_unique([...$consumed, ...$this->deadLetters($context, $existing)])), 0, self::MOST);
+        $context->operations = $asked === [] ? [] : $context->admin()->operations($asked);
+        $faults = 0;
+        foreach ($this->findings($context, $acl, $existing, $consumed) as $finding) {
+            $faults++;
+            yield $finding;
+        }
+        if ($faults === 0) {
+            $count = count(array_intersect($asked, $existing));
+            yield Finding::good(
+                'access',
+                "$acl->principal may " . match ($count) {
+                    0 => '',
+                    1 => 'read and write the topic of this application, and ',
+                    default => "read and write all $count topics of this application, and ",
+                } . "read as group $context->group",
+                ['principal' => $acl->principal, 'topics' => $count]
+            );
+        }
+    }
+
+    /**
+     * @param list<string> $existing
+     * @param list<string> $consumed
+     *
+     * @return iterable<Finding>
+     */
+    private function findings(Context $context, Acl $acl, array $existing, array $consumed): iterable
+    {
+        $deadLetters = $this->deadLetters($context, $existing);
+        $topics = array_values(array_diff($consumed, $deadLetters));
+        $known = array_intersect_key($context->operations, array_flip($topics));
+        yield from $acl->topics($known, $context->options->channels !== []);
+        if ($context->settings->flag('dlq', true)) {
+            yield from $acl->deadLetters(array_intersect_key($context->operations, array_flip($deadLetters)));
+        }
+        yield from $this->group($context, $acl);
+        yield from $this->creation($context, $acl, $existing);
+        yield from $this->transactions($context, $acl);
+    }
+
+    /** @return iterable<Finding> */
+    private function group(Context $context, Acl $acl): iterable
+    {
+        $operations = null;
+        try {
+            $operations = $context->admin()->group($context->group)['operations'];
+        } catch (RealtimeException $e) {
+            // Kafka refuses to speak of it: that is the answer.
+            $operations = stripos($e->getMessage(), 'authoriz') !== false || str_contains($e->getMessage(), 'ACL') ? [] : null;
+        }
+        if ($operations !== null && !Acl::has($operations, 'read')) {
+            $context->block('group-access', "$acl->principal may not read as group $context->group");
+            yield Finding::bad(
+                "group $context->group",
+                "$acl->principal may not read as this group: no worker of it gets anything",
+                $acl->command("--group $context->group", 'Read'),
+                ['operations' => $operations]
+            );
+        }
+    }
+
+    /**
+     * @param list<string> $existing
+     *
+     * @return iterable<Finding>
+     */
+    private function creation(Context $context, Acl $acl, array $existing): iterable
+    {
+        if (!$context->settings->flag('auto_create_topics', true)) {
+            return;
+        }
+        $configured = array_map('strval', array_keys($context->topics->configured()));
+        $letters = $context->settings->flag('dlq', true)
+            ? array_map($context->deadLetters->deadLetters(...), array_intersect($context->consumed(), $existing))
+            : [];
+        $refused = $this->refused($context, array_values(array_diff($configured, $existing)));
+        if ($refused !== []) {
+            yield Finding::bad(
+                'topics of topic_mapping',
+                Names::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
+                    . ' not there',
+                'Create them as a user who may (realtime:topics:create, kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
+                ['topics' => $refused]
+            );
+        }
+        $refused = $this->refused($context, array_values(array_diff($letters, $existing)));
+        if ($refused !== []) {
+            yield Finding::bad(
+                'dead-letter topics',
+                Names::short($refused) . " cannot be created by $acl->principal: the first message that keeps failing stops "
+                    . 'its worker',
+                'Create them as a user who may (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),
+                ['topics' => $refused]
+            );
+        }
+    }
+
+    /**
+     * Those of the topics that this user may not create.
+     *
+     * @param list<string> $topics
+     *
+     * @return list<string>
+     */
+    private function refused(Context $context, array $topics): array
+    {
+        $refused = [];
+        foreach (array_slice($topics, 0, self::CREATED) as $topic) {
+            // One that is hidden has had its line.
+            $may = ($context->operations[$topic] ?? null) === [] ? null
+                : $this->ask(static fn (): ?bool => $context->client()?->mayCreate($topic));
+            if ($may === false) {
+                $refused[] = $topic;
+            }
+        }
+
+        return $refused;
+    }
+
+    /** @return iterable<Finding> */
+    private function transactions(Context $context, Acl $acl): iterable
+    {
+        $id = $context->settings->text('transactional_id', '');
+        if ($context->settings->text('delivery', '') !== 'exactly-once') {
+            return;
+        }
+        // By default the id is made of host, group and a slot.
+        $id = $id === '' ? (gethostname() ?: 'localhost') . "-$context->group-0" : $id;
+        $answer = $this->ask(static fn (): ?array => $context->client()?->coordinator($id, true));
+        if (($answer['error'] ?? 0) === Acl::TRANSACTIONAL_ID_REFUSED) {
+            yield Finding::bad(
+                "transactional id $id",
+                "$acl->principal may not use it: delivery exactly-once needs transactions",
+                $acl->command("--transactional-id $id", 'Write', 'Describe')
+            );
+        }
+    }
+
+    /** A broker that does not know the question says nothing about the answer. */
+    private function ask(Closure $question): mixed
+    {
+        try {
+            return $question();
+        } catch (WireException | NoAnswer) {
+            return null;
+        }
+    }
+
+    /**
+     * The dead-letter topics of this application that exist.
+     *
+     * @param list<string> $existing
+     *
+     * @return list<string>
+     */
+    private function deadLetters(Context $context, array $existing): array
+    {
+        $wanted = array_map($context->deadLetters->deadLetters(...), $context->consumed());
+
+        return array_values(array_intersect($existing, $wanted));
+    }
+}

@@ -1,0 +1,80 @@
+<?php
+
+/**
+ * Can the brokers be reached where they say they are?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\Wire\WireException;
+
+/**
+ * A client asks any broker where the partitions are, and goes on to the addresses it is given: advertised.listeners.
+ */
+final class AdvertisedCheck implements Check
+{
+    public function name(): string
+    {
+        return 'advertised';
+    }
+
+    public function title(): string
+    {
+        return 'Brokers';
+    }
+
+    public function needs(): array
+    {
+        return ['brokers'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $brokers = $context->cluster['brokers'] ?? [];
+        $lost = 0;
+        foreach ($brokers as $broker) {
+            $address = (str_contains($broker['host'], ':') ? "[{$broker['host']}]" : $broker['host']) . ':' . $broker['port'];
+            $known = isset($context->probes[$address]);
+            $probe = $context->probe($address);
+            $facts = ['address' => $address, 'id' => $broker['id'], 'step' => $probe->failure?->step];
+            if ($probe->failure === null) {
+                if (!$known) {
+                    yield Finding::good(
+                        "broker {$broker['id']}",
+                        "advertised as $address: " . implode(', ', $probe->passed),
+                        $facts
+                    );
+                }
+                continue;
+            }
+            $lost++;
+            $asked = implode(', ', $context->settings->addresses());
+            $network = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
+            yield Finding::bad(
+                "broker {$broker['id']}",
+                "tells clients to come to $address (advertised.listeners), and from here {$probe->failure->step} "
+                    . "fails there: " . $probe->failure->getMessage(),
+                $network
+                    ? "Set advertised.listeners of that broker to an address that this machine can reach (it answers at $asked), "
+                        . "or make $address reachable from here" . ($probe->failure->step === WireException::DNS
+                        ? ' (/etc/hosts, DNS).' : '.')
+                    : (string) ($probe->failure->remedy ?? 'Look at the log of that broker.'),
+                $facts
+            );
+        }
+        if ($lost === count($brokers) && $brokers !== []) {
+            $context->block($this->name(), 'no broker is reached at the address it advertises');
+        }
+        if ($lost === 0) {
+            $count = count($brokers);
+            yield Finding::good('cluster', ($count === 1 ? 'one broker, reached' : "$count brokers, all reached")
+                . ' where advertised.listeners says' . (($context->cluster['id'] ?? null) === null ? ''
+                : ", id {$context->cluster['id']}"), ['brokers' => $count, 'id' => $context->cluster['id'] ?? null]);
+        }
+    }
+}

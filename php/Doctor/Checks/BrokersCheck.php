@@ -1,0 +1,110 @@
+<?php
+
+/**
+ * Can each broker of the list be reached, and if not, which step fails?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\Wire\Probe;
+use Toporia\Realtime\Doctor\Wire\WireException;
+
+final class BrokersCheck implements Check
+{
+    public function name(): string
+    {
+        return 'brokers';
+    }
+
+    public function title(): string
+    {
+        return 'Brokers';
+    }
+
+    public function needs(): array
+    {
+        return ['files'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        if ($context->settings->isEmbedded()) {
+            $context->block($this->name(), 'the broker is embedded in each process');
+            yield Finding::skipped('brokers', 'the broker is embedded in each process: this one has its own, and it is empty');
+
+            return;
+        }
+        $security = $context->settings->security();
+        if ($security->usesTls() && !extension_loaded('openssl')) {
+            yield Finding::doubtful(
+                'brokers',
+                'cannot be looked at one by one: this PHP has no openssl extension',
+                'Install PHP\'s openssl extension for the command line. The application itself does not need it.'
+            );
+
+            return;
+        }
+        $probes = array_map($context->probe(...), $context->settings->addresses());
+        $reached = array_values(array_filter($probes, static fn (Probe $probe): bool => $probe->isReached()));
+        foreach ($probes as $probe) {
+            yield $this->finding($probe, $reached !== []);
+        }
+        if ($reached === []) {
+            $context->block($this->name(), count($probes) === 1 ? "the broker {$probes[0]->address} is not reached"
+                : 'no broker of the list is reached');
+
+            return;
+        }
+        $context->cluster = $reached[0]->cluster;
+        yield from $this->oneCluster($reached);
+    }
+
+    private function finding(Probe $probe, bool $others): Finding
+    {
+        $where = "broker $probe->address";
+        $facts = ['address' => $probe->address, 'step' => $probe->failure?->step];
+        if ($probe->failure === null) {
+            return Finding::good($where, implode(', ', $probe->passed) . ', answers', $facts);
+        }
+        $so = $probe->passed === [] ? '' : ' (' . implode(', ', $probe->passed) . ' worked)';
+        $text = "{$probe->failure->step} fails: {$probe->failure->getMessage()}$so";
+        $remedy = $probe->failure->remedy ?? 'Look at the log of that broker.';
+        $away = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
+        // A client needs one address to find the cluster; a broker that is really needed is in the cluster's own list too.
+        return $others && $away
+            ? Finding::doubtful(
+                $where,
+                "$text; others of the list answer, so that clients find the cluster all the same",
+                $remedy,
+                $facts
+            )
+            : Finding::bad($where, $text, $remedy, $facts);
+    }
+
+    /**
+     * @param non-empty-list<Probe> $reached
+     *
+     * @return iterable<Finding>
+     */
+    private function oneCluster(array $reached): iterable
+    {
+        $ids = [];
+        foreach ($reached as $probe) {
+            $ids[(string) ($probe->cluster['id'] ?? '')][] = $probe->address;
+        }
+        if (count($ids) > 1) {
+            yield Finding::bad(
+                'brokers',
+                'the list names ' . count($ids) . ' different clusters: '
+                    . implode(' and ', array_map(static fn (array $one): string => implode(', ', $one), $ids)),
+                'Keep the addresses of one cluster in `brokers` (KAFKA_BROKERS): which one a client reaches is '
+                    . 'chance.'
+            );
+        }
+    }
+}

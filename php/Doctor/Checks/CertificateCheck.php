@@ -1,0 +1,71 @@
+<?php
+
+/**
+ * How long are the brokers' certificates good for?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+
+/**
+ * One that does not hold any more fails the broker's own line; this is about those that will.
+ */
+final class CertificateCheck implements Check
+{
+    private const SOON = 14 * 86400;
+
+    public function name(): string
+    {
+        return 'certificates';
+    }
+
+    public function title(): string
+    {
+        return 'Brokers';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $good = $first = null;
+        foreach ($context->probes as $probe) {
+            $certificate = $probe->certificate;
+            if ($certificate === null || !$probe->isReached()) {
+                continue;
+            }
+            $left = $certificate->until - time();
+            $date = gmdate('Y-m-d H:i', $certificate->until) . ' UTC';
+            $facts = ['address' => $probe->address, 'until' => gmdate('Y-m-d\TH:i:s\Z', $certificate->until)];
+            $remedy = 'Renew the certificate on that broker (its key store), and reload or restart it.';
+            if ($left < 0) {
+                yield Finding::bad("certificate of $probe->address", "expired on $date; it is accepted only because "
+                    . 'security.verify is off', $remedy, $facts);
+            } elseif ($left < self::SOON) {
+                $days = intdiv($left, 86400);
+                yield Finding::doubtful(
+                    "certificate of $probe->address",
+                    'expires in ' . ($days === 1 ? 'one day' : "$days days")
+                    . ", on $date: from then on no client connects there",
+                    $remedy,
+                    $facts
+                );
+            } else {
+                $good = ($good ?? 0) + 1;
+                $first = min($first ?? PHP_INT_MAX, $certificate->until);
+            }
+        }
+        if ($good !== null) {
+            yield Finding::good('certificates', ($good === 1 ? 'good until ' : "$good, the first ends on ")
+                . gmdate('Y-m-d', (int) $first));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+<?php
+
+/**
+ * Do this machine and the cluster agree about the time?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Clock;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+
+/**
+ * The controller of a KRaft cluster tells its time to whoever may describe the cluster; else --write finds it out.
+ */
+final class ClockCheck implements Check
+{
+    public function name(): string
+    {
+        return 'clock';
+    }
+
+    public function title(): string
+    {
+        return 'Brokers';
+    }
+
+    public function needs(): array
+    {
+        return ['brokers'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        foreach ($context->probes as $probe) {
+            if ($probe->behind !== null) {
+                $context->hasClock = true;
+                yield Clock::finding($probe->behind, 'the cluster\'s controller');
+
+                return;
+            }
+        }
+        if ($context->isMock()) {
+            return;
+        }
+        if (!$context->options->write) {
+            yield Finding::skipped('clock', 'this user may not ask the cluster for its time (Describe on the cluster); with '
+                . '--write a record finds it out');
+        }
+    }
+}

@@ -1,0 +1,148 @@
+<?php
+
+/**
+ * Is the configuration accepted, and does it say what somebody can have meant?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\ConfigurationRules;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Realtime;
+
+/**
+ * What the extension refuses, all of it and not the first fault alone; then what it takes and is doubtful all the same.
+ */
+final class ConfigurationCheck implements Check
+{
+    private const UNKNOWN = "/\AUnknown setting '(?<key>[^']+)' in (?<place>.+?)\. (?<hint>Did you mean '[^']+'\?)?/s";
+
+    public function name(): string
+    {
+        return 'configuration';
+    }
+
+    public function title(): string
+    {
+        return 'Configuration';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $faults = 0;
+        $said = [];
+        foreach ($this->refused($context) as $finding) {
+            $faults++;
+            $said[] = $finding->text;
+            yield $finding;
+        }
+        if ($context->unreadable !== null && !$this->isSaid($context->unreadable, $said)) {
+            $faults++;
+            yield Finding::bad(
+                'config/realtime.php',
+                $context->unreadable,
+                'Correct the file; `php config/realtime.php` shows what PHP says of it. What follows is looked at '
+                    . 'without it.'
+            );
+        }
+        foreach ((new ConfigurationRules($context))->findings() as $finding) {
+            $faults++;
+            yield $finding;
+        }
+        if ($faults === 0) {
+            $file = "$context->directory/config/realtime.php";
+            yield Finding::good('configuration', 'accepted, and nothing in it contradicts (' . (is_file($file) ? $file
+                : 'the environment and defaults') . ')');
+        }
+    }
+
+    /** @return iterable<Finding> */
+    private function refused(Context $context): iterable
+    {
+        if (!$context->hasExtension()) {
+            yield Finding::skipped('settings', 'unknown settings and wrong values are found by the extension, which is not loaded');
+
+            return;
+        }
+        $config = $context->config;
+        for ($left = 30; $left > 0; $left--) {
+            try {
+                Realtime::configure($config);
+                (new Admin(['broker' => $context->settings->name]))->close();
+
+                return;
+            } catch (ConfigurationException $e) {
+                $unknown = preg_match(self::UNKNOWN, $e->getMessage(), $match) === 1;
+                $without = $unknown ? self::without($config, $match['place'], stripslashes($match['key'])) : null;
+                if ($without === null) {
+                    $context->block('configuration', 'the configuration is refused');
+                    yield Finding::bad(
+                        'settings',
+                        $e->getMessage(),
+                        'Correct that setting. Until then every broadcast and every worker fails with this message.'
+                    );
+
+                    return;
+                }
+                $config = $without;
+                $hint = ($match['hint'] ?? '') !== '' ? $match['hint'] . ' Rename it, or take it out.'
+                    : 'Take it out; the settings are listed in README.md and config/realtime.php.';
+                yield Finding::bad(
+                    'settings',
+                    "unknown setting '{$match['key']}' in {$match['place']}",
+                    $hint . ' Until then the configuration is refused as a whole; what follows is looked at '
+                        . 'without this setting.'
+                );
+            }
+        }
+    }
+
+    /**
+     * The configuration without one key; null where the place is not found.
+     *
+     * @param array<mixed> $config
+     *
+     * @return array<mixed>|null
+     */
+    private static function without(array $config, string $place, string $key): ?array
+    {
+        $path = $place === 'the realtime configuration' ? [] : explode('.', $place);
+        if ($path !== [] && array_shift($path) !== 'realtime') {
+            return null;
+        }
+        $at = &$config;
+        foreach ($path as $step) {
+            if (!is_array($at[$step] ?? null)) {
+                return null;
+            }
+            $at = &$at[$step];
+        }
+        if (!array_key_exists($key, $at)) {
+            return null;
+        }
+        unset($at[$key]);
+
+        return $config;
+    }
+
+    /** @param list<string> $said */
+    private function isSaid(string $message, array $said): bool
+    {
+        if ($said !== [] && preg_match(self::UNKNOWN, $message) === 1) {
+            return true;
+        }
+
+        return in_array($message, $said, true);
+    }
+}

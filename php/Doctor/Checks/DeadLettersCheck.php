@@ -1,0 +1,70 @@
+<?php
+
+/**
+ * How many messages could not be handled?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\Names;
+use Toporia\Realtime\Worker\Text;
+
+final class DeadLettersCheck implements Check
+{
+    private const MOST = 200;
+
+    public function name(): string
+    {
+        return 'dead-letters';
+    }
+
+    public function title(): string
+    {
+        return 'Dead letters';
+    }
+
+    public function needs(): array
+    {
+        return ['client'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $admin = $context->admin();
+        $wanted = array_map($context->deadLetters->deadLetters(...), $context->consumed());
+        $topics = array_values(array_intersect($context->topicNames(), $wanted));
+        $letters = [];
+        foreach (array_slice($topics, 0, self::MOST) as $topic) {
+            $count = 0;
+            foreach ($admin->offsets($topic) as ['beginning' => $beginning, 'end' => $end]) {
+                $count += $end - $beginning;
+            }
+            if ($count > 0) {
+                $letters[$topic] = $count;
+            }
+        }
+        arsort($letters);
+        $total = array_sum($letters);
+        if ($total === 0) {
+            yield Finding::good('dead letters', $context->settings->flag('dlq', true) ? 'none'
+                : 'none; dlq is off: a message that keeps failing stops its worker', ['count' => 0]);
+
+            return;
+        }
+        $topic = (string) array_key_first($letters);
+        $original = $context->deadLetters->original($topic);
+        yield Finding::doubtful(
+            'dead letters',
+            Text::count($total, 'message') . ' could not be handled (replayed ones included), in '
+                . Names::short(array_map('strval', array_keys($letters))),
+            "realtime:dlq:list --topic=$original shows why; once that is mended: realtime:dlq:replay, or "
+                . "realtime:dlq:purge",
+            ['count' => $total, 'topics' => $letters]
+        );
+    }
+}

@@ -1,0 +1,121 @@
+<?php
+
+/**
+ * Is the extension there, and does it fit this PHP and this PHP layer?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Support\ExtensionMissing;
+use Toporia\Realtime\Support\Version;
+
+final class ExtensionCheck implements Check
+{
+    private const NAME = 'toporia_realtime';
+    private const LEAST = '8.1.0';
+
+    public function name(): string
+    {
+        return 'extension';
+    }
+
+    public function title(): string
+    {
+        return 'PHP and the extension';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $php = 'PHP ' . PHP_VERSION . ' (' . PHP_SAPI . (PHP_ZTS ? ', ZTS' : ', NTS') . (PHP_DEBUG ? ', debug' : '') . ')';
+        yield version_compare(PHP_VERSION, self::LEAST, '<')
+            ? Finding::bad('php', "$php is too old", 'Use PHP 8.1 or newer.')
+            : Finding::good('php', $php, ['version' => PHP_VERSION]);
+        if (!$context->hasExtension()) {
+            $context->block('extension', 'the extension is not loaded');
+            yield Finding::bad(
+                'extension',
+                'is not loaded',
+                ExtensionMissing::here()->remedy(),
+                ['version' => false]
+            );
+
+            return;
+        }
+        $loaded = (string) phpversion(self::NAME);
+        yield Finding::good('extension', 'toporia_realtime ' . ($loaded ?: '(no version)') . ' is loaded', [
+            'version' => $loaded,
+        ]);
+        yield from $this->fit($context, $loaded);
+    }
+
+    /** @return iterable<Finding> */
+    private function fit(Context $context, string $loaded): iterable
+    {
+        $layer = self::layer();
+        $root = dirname(__DIR__, 3);
+        $remedy = is_file("$root/Cargo.toml")
+            ? "Run `make install` in $root, then restart php-fpm and the workers (realtime:restart)."
+            : 'Install the same version of both: `composer require toporia/realtime:' . ($loaded ?: '…') . '`, or `pie install '
+                . 'toporia/realtime-ext:' . ($layer ?? '…') . '`; then restart php-fpm and the workers (realtime:restart).';
+        if ($layer !== null && $layer !== $loaded) {
+            yield Finding::bad('extension', "is version $loaded, and the PHP layer is version $layer", $remedy, [
+                'layer' => $layer,
+            ]);
+        }
+        $missing = self::missing("$root/stubs");
+        if ($missing !== []) {
+            $shown = implode(', ', array_slice($missing, 0, 5)) . (count($missing) > 5 ? ', …' : '');
+            if (preg_grep('/\AAdmin::/', $missing) !== []) {
+                $context->block('admin', 'the extension is older than the PHP layer');
+            }
+            yield Finding::bad(
+                'extension',
+                "is older than the PHP layer: it has no $shown",
+                $remedy,
+                ['missing' => $missing]
+            );
+        }
+    }
+
+    /** The PHP layer's version, null where nothing tells. */
+    private static function layer(): ?string
+    {
+        if (class_exists(Version::class)) {
+            return Version::NUMBER;
+        }
+        $cargo = (string) @file_get_contents(dirname(__DIR__, 3) . '/Cargo.toml');
+
+        return preg_match('/^version\s*=\s*"([^"]+)"/m', $cargo, $match) === 1 ? $match[1] : null;
+    }
+
+    /**
+     * Methods that the stubs have and the loaded extension has not.
+     *
+     * @return list<string>
+     */
+    private static function missing(string $stubs): array
+    {
+        $missing = [];
+        foreach (glob("$stubs/*.php") ?: [] as $file) {
+            $class = 'Toporia\Realtime\\' . basename($file, '.php');
+            preg_match_all('/^    public (?:static )?function (\w+)\(/m', (string) file_get_contents($file), $match);
+            foreach ($match[1] as $method) {
+                if (!method_exists($class, $method)) {
+                    $missing[] = basename($file, '.php') . "::$method()";
+                }
+            }
+        }
+
+        return $missing;
+    }
+}

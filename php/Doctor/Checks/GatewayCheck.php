@@ -1,0 +1,142 @@
+<?php
+
+/**
+ * Has the gateway its keys, and does it let in whom it should?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\GatewaySettings;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Gateway;
+
+final class GatewayCheck implements Check
+{
+    private const LEAST = 32;
+
+    public function name(): string
+    {
+        return 'gateway';
+    }
+
+    public function title(): string
+    {
+        return 'Gateway';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $settings = new GatewaySettings($context->config);
+        if (!$settings->isConfigured()) {
+            yield Finding::skipped('gateway', 'not configured (REALTIME_APP_ID, REALTIME_APP_KEY, REALTIME_APP_SECRET)');
+
+            return;
+        }
+        $faults = 0;
+        foreach ([...$this->keys($context, $settings), ...$this->doors($settings)] as $finding) {
+            $faults++;
+            yield $finding;
+        }
+        if ($faults === 0) {
+            $origins = count($settings->texts('allowed_origins'));
+            yield Finding::good(
+                'gateway',
+                'key and secret are fit to sign; listens on ' . $settings->host() . ':' . $settings->port()
+                . ', ' . ($origins === 0 ? 'any origin' : ($origins === 1 ? 'one origin' : "$origins origins")) . ', operations on '
+                . ($settings->ops() ?? 'nothing')
+            );
+        }
+    }
+
+    /** @return list<Finding> */
+    private function keys(Context $context, GatewaySettings $settings): array
+    {
+        $findings = [];
+        if ($settings->texts('app_id') === []) {
+            $findings[] = Finding::bad(
+                'gateway',
+                'has no app id',
+                'Set REALTIME_APP_ID (gateway.app_id) to letters and digits, such as the application\'s name; the '
+                    . 'same for the gateway and for pages.'
+            );
+        }
+        if ($context->hasExtension() && $context->blocked('configuration') === null) {
+            try {
+                // Signing is what keys are for: nobody ever has this socket id.
+                Gateway::authorize('1.1', 'private-realtime-doctor');
+            } catch (RealtimeException $e) {
+                $findings[] = Finding::bad(
+                    'gateway',
+                    $e->getMessage(),
+                    str_contains($e->getMessage(), 'secret')
+                    ? 'Set REALTIME_APP_SECRET (gateway.secret) to the output of `openssl rand -hex 32`, the same for the gateway and for '
+                        . 'pages, then restart both (realtime:restart, php-fpm).'
+                    : 'Set REALTIME_APP_KEY (gateway.key), the same for the gateway, for pages and in the browser.'
+                );
+            }
+        } elseif (strlen($settings->text('secrets', '')) < self::LEAST) {
+            $findings[] = Finding::bad(
+                'gateway',
+                'its secret is shorter than 32 characters',
+                'Set REALTIME_APP_SECRET to the output of `openssl rand -hex 32`.'
+            );
+        }
+
+        return $findings;
+    }
+
+    /** @return list<Finding> */
+    private function doors(GatewaySettings $settings): array
+    {
+        $findings = [];
+        $origins = $settings->texts('allowed_origins');
+        foreach ($origins as $origin) {
+            if (preg_match('~\Ahttps?://[^/\s]+\z~i', $origin) !== 1) {
+                $findings[] = Finding::bad(
+                    'gateway',
+                    "the allowed origin '$origin' fits no browser: an origin is scheme, host and port",
+                    'Write it as browsers send it, without a path: https://'
+                        . preg_replace('~\A\w+://|/.*\z~', '', $origin)
+                );
+            }
+        }
+        $public = !GatewaySettings::isLoopback($settings->host());
+        if ($public && $origins === []) {
+            $findings[] = Finding::doubtful(
+                'gateway',
+                "listens on {$settings->host()} and takes browsers from every web page",
+                'Set REALTIME_ALLOWED_ORIGINS (gateway.allowed_origins) to the origins of your pages: '
+                    . 'https://shop.example'
+            );
+        }
+        if ($public && $settings->texts('trusted_proxies') === []) {
+            $findings[] = Finding::doubtful(
+                'gateway',
+                "listens on {$settings->host()} itself, and speaks no TLS: keys and messages of browsers that come "
+                    . 'directly are readable on the way',
+                'Let nginx take the connections with TLS (docs/gateway.md), listen on 127.0.0.1 or name the proxy '
+                    . 'in REALTIME_TRUSTED_PROXIES (gateway.trusted_proxies).'
+            );
+        }
+        $ops = $settings->ops();
+        if ($ops !== null && !GatewaySettings::isLoopback(substr($ops, 0, (int) strrpos($ops, ':')))) {
+            $findings[] = Finding::doubtful(
+                'gateway',
+                "its operations listener ($ops) is reached from outside: /metrics needs no password",
+                'Set REALTIME_OPS_LISTEN to 127.0.0.1:6002, or let a firewall admit Prometheus alone.'
+            );
+        }
+
+        return $findings;
+    }
+}

@@ -1,0 +1,104 @@
+<?php
+
+/**
+ * Who is in the consumer group, and do its members agree?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\Members;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Worker\Text;
+
+final class GroupCheck implements Check
+{
+    /** A group that is still rebalancing after so many looks, a second apart, has trouble. */
+    private const LOOKS = 4;
+
+    /**
+     * @param int $pauseMs between two looks at a group that is rebalancing
+     */
+    public function __construct(private int $pauseMs = 1000)
+    {
+    }
+
+    public function name(): string
+    {
+        return 'group';
+    }
+
+    public function title(): string
+    {
+        return 'Consumer group';
+    }
+
+    public function needs(): array
+    {
+        return ['client', 'admin', 'group-access'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $where = "group $context->group";
+        try {
+            $group = $this->settled($context);
+        } catch (RealtimeException $e) {
+            $context->block($this->name(), "Kafka does not tell about group $context->group");
+            yield Finding::bad($where, $e->getMessage(), 'Is the coordinator of the group (a broker) up? '
+                . "`kafka-consumer-groups.sh --describe --group $context->group` asks the same.");
+
+            return;
+        }
+        $state = strtolower(strtr($group['state'], ['_' => '', ' ' => '']));
+        $members = count($group['members']);
+        $context->hasMembers = $members > 0;
+        $facts = ['group' => $context->group, 'state' => $group['state'], 'members' => $members];
+        $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or look at why its supervisor "
+            . 'does not keep it running.';
+        if ($state === 'dead' || $state === 'unknown' && $members === 0) {
+            yield Finding::doubtful(
+                $where,
+                'does not exist: no worker has ever committed in it',
+                "$start Is the name right " . '(consumer_group, KAFKA_CONSUMER_GROUP, --group)?',
+                $facts
+            );
+        } elseif ($members === 0) {
+            yield Finding::doubtful($where, 'has no members: nobody consumes', $start, $facts);
+        } elseif (str_contains($state, 'rebalanc') || in_array($state, ['assigning', 'reconciling'], true)) {
+            yield Finding::doubtful(
+                $where,
+                "is rebalancing, and was for {$this->patience()} s: " . Text::count($members, 'member')
+                    . ' wait for each other',
+                'Members that come and go keep it from settling: look at the workers\' logs for restarts, and for '
+                    . 'callbacks that take longer than max.poll.interval.ms.',
+                $facts
+            );
+        } else {
+            yield Finding::good($where, "{$group['state']}, " . Text::count($members, 'member') . ' on '
+                . Text::count(count(array_unique(array_column($group['members'], 'host'))), 'host'), $facts);
+        }
+        yield from Members::findings($context, $group);
+    }
+
+    /** @return array<string, mixed> as Admin::group() gives it */
+    private function settled(Context $context): array
+    {
+        for ($look = 1;; $look++) {
+            $group = $context->admin()->group($context->group);
+            if ($look >= self::LOOKS || !str_contains(strtolower($group['state']), 'rebalanc')) {
+                return $group;
+            }
+            usleep($this->pauseMs * 1000);
+        }
+    }
+
+    private function patience(): string
+    {
+        return (string) round((self::LOOKS - 1) * $this->pauseMs / 1000, 1);
+    }
+}

@@ -1,0 +1,154 @@
+<?php
+
+/**
+ * How far is the group behind, and since when?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\Names;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * A number of messages says little: how long the oldest of them has been waiting says more.
+ */
+final class LagCheck implements Check
+{
+    private const DOUBTFUL = 60;
+    private const BAD = 900;
+    /** Of so many topics the offsets are asked for. */
+    private const MOST = 200;
+
+    public function name(): string
+    {
+        return 'lag';
+    }
+
+    public function title(): string
+    {
+        return 'Consumer group';
+    }
+
+    public function needs(): array
+    {
+        return ['client', 'admin', 'group-access', 'group'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $admin = $context->admin();
+        $committed = $admin->groupOffsets($context->group);
+        $lag = $this->lag($context, $committed);
+        $waiting = array_sum(array_column($lag, 'messages'));
+        $where = "lag of group $context->group";
+        if ($lag === []) {
+            yield Finding::skipped($where, 'the group has committed nothing yet, and reads no topic that is known here');
+
+            return;
+        }
+        if ($waiting === 0) {
+            yield Finding::good(
+                $where,
+                'none: everything is handled, in ' . Text::count(count($lag), 'topic'),
+                ['lag' => 0]
+            );
+
+            return;
+        }
+        usort($lag, static fn (array $a, array $b): int => $b['messages'] <=> $a['messages']);
+        $age = $this->age($admin, $lag[0]);
+        $topics = array_values(array_filter($lag, static fn (array $one): bool => $one['messages'] > 0));
+        $text = Text::count($waiting, 'message') . ' wait' . ($waiting === 1 ? 's' : '') . ' in '
+            . Names::short(array_column($topics, 'topic'))
+            . ($age === null ? '' : ', the oldest for ' . self::duration($age));
+        $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
+        $more = 'realtime:lag shows the partitions and whether it grows. ';
+        yield match (true) {
+            $context->hasMembers === false => Finding::bad($where, "$text, and nobody consumes", 'Start a worker: '
+                . "realtime:kafka:consume --group=$context->group --channels=…", $facts),
+            ($age ?? 0) >= self::BAD => Finding::bad(
+                $where,
+                $text,
+                $more . 'Look at the workers\' logs and failures first; where they only are too slow: more workers '
+                    . '(up to the number of partitions), then more partitions.',
+                $facts
+            ),
+            ($age ?? 0) >= self::DOUBTFUL => Finding::doubtful(
+                $where,
+                $text,
+                $more . 'Where it grows: more workers, up to the number of partitions; a callback that waits for '
+                    . 'something slow belongs in a queue.',
+                $facts
+            ),
+            default => Finding::good($where, $text, $facts),
+        };
+    }
+
+    /**
+     * @param array<string, array<int, int>> $committed
+     *
+     * @return list<array{topic: string, messages: int, worst: int, partition: int, from: array<int, int>}>
+     */
+    private function lag(Context $context, array $committed): array
+    {
+        $existing = $context->topicNames();
+        // Without --channels: what the group itself reads.
+        $wanted = $context->options->channels !== [] ? $context->consumed() : array_map('strval', array_keys($committed));
+        $lag = [];
+        foreach (array_slice(array_values(array_intersect($wanted, $existing)), 0, self::MOST) as $topic) {
+            $one = ['topic' => $topic, 'messages' => 0, 'worst' => 0, 'partition' => 0, 'from' => []];
+            foreach ($context->admin()->offsets($topic) as $partition => ['beginning' => $beginning, 'end' => $end]) {
+                $at = $committed[$topic][$partition] ?? -1;
+                $at = max($at < 0 ? $beginning : $at, $beginning);
+                $behind = max(0, $end - $at);
+                $one['messages'] += $behind;
+                $one['from'][$partition] = $end;
+                if ($behind > $one['worst']) {
+                    [$one['worst'], $one['partition']] = [$behind, $partition];
+                    $oldest = $at;
+                }
+            }
+            if ($one['worst'] > 0) {
+                $one['from'][$one['partition']] = $oldest ?? 0;
+            }
+            $lag[] = $one;
+        }
+
+        return $lag;
+    }
+
+    /** @param array{topic: string, from: array<int, int>} $one */
+    private function age(Admin $admin, array $one): ?int
+    {
+        $age = null;
+        try {
+            $admin->read($one['topic'], static function (Message $message) use (&$age): bool {
+                $age = max(0, time() - (int) $message->getTimestamp());
+
+                return false;
+            }, $one['from']);
+        } catch (RealtimeException) {
+            // It may not be read by this user, or was deleted just now.
+        }
+
+        return $age;
+    }
+
+    private static function duration(int $seconds): string
+    {
+        return match (true) {
+            $seconds < 120 => "$seconds s",
+            $seconds < 7200 => round($seconds / 60) . ' minutes',
+            $seconds < 172_800 => round($seconds / 3600) . ' hours',
+            default => round($seconds / 86400) . ' days',
+        };
+    }
+}

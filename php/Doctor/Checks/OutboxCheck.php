@@ -1,0 +1,104 @@
+<?php
+
+/**
+ * Does the relay keep up with the outbox?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Throwable;
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Outbox\Backlog;
+use Toporia\Realtime\Outbox\Rows;
+use Toporia\Realtime\Outbox\Settings;
+use Toporia\Realtime\Worker\Text;
+
+final class OutboxCheck implements Check
+{
+    private const DOUBTFUL = 60.0;
+    private const BAD = 900.0;
+
+    public function name(): string
+    {
+        return 'outbox';
+    }
+
+    public function title(): string
+    {
+        return 'Outbox';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        try {
+            $settings = Settings::of($context->config);
+        } catch (ConfigurationException $e) {
+            yield Finding::bad('outbox', $e->getMessage(), 'Correct `outbox` in config/realtime.php.');
+
+            return;
+        }
+        $configured = $settings->driver() !== null || isset($context->config['outbox']['connect']);
+        if (!$configured) {
+            yield Finding::skipped('outbox', 'not configured (outbox.dsn, REALTIME_OUTBOX_DSN)');
+
+            return;
+        }
+        try {
+            $rows = new Rows($settings->database(), $settings->table, $settings->shards);
+            $rows->check();
+            $backlog = $rows->backlog();
+        } catch (Throwable $e) {
+            yield Finding::bad(
+                'outbox',
+                $e->getMessage(),
+                "Is the database up, and the user right? Where the table $settings->table is missing: "
+                    . "realtime:outbox:table"
+            );
+
+            return;
+        }
+        yield from $this->judge($backlog, $settings->table);
+    }
+
+    /** @return iterable<Finding> */
+    private function judge(Backlog $backlog, string $table): iterable
+    {
+        $facts = ['pending' => $backlog->pending, 'retry' => $backlog->retry, 'failed' => $backlog->failed,
+            'oldest_seconds' => round($backlog->age, 1)];
+        if ($backlog->failed > 0) {
+            yield Finding::bad(
+                "outbox $table",
+                self::number($backlog->failed) . ' rows can never be sent',
+                "SELECT id, last_error FROM $table " . 'WHERE state = \'failed\'; correct them and set their state '
+                    . 'to \'pending\', or delete them.',
+                $facts
+            );
+        }
+        $waiting = $backlog->pending + $backlog->retry;
+        $text = $waiting === 0 ? 'empty' : self::number($waiting) . ' row' . ($waiting === 1 ? ' waits' : 's wait')
+            . ($backlog->retry > 0 ? " ({$backlog->retry} of them refused by Kafka before)" : '')
+            . ', the oldest for ' . round($backlog->age) . ' s';
+        $remedy = 'Is a relay running? Start realtime:outbox:relay (one is enough; two share the shards). If it runs, its log says why it '
+            . 'cannot send.';
+        yield match (true) {
+            $backlog->age >= self::BAD => Finding::bad("outbox $table", $text, $remedy, $facts),
+            $backlog->age >= self::DOUBTFUL => Finding::doubtful("outbox $table", $text, $remedy, $facts),
+            default => Finding::good("outbox $table", $text, $facts),
+        };
+    }
+
+    private static function number(int $count): string
+    {
+        return $count > Backlog::MOST ? 'more than ' . Text::number(Backlog::MOST) : Text::number($count);
+    }
+}

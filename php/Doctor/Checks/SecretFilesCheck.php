@@ -1,0 +1,85 @@
+<?php
+
+/**
+ * Files with secrets, and the files of TLS: are they there, and who may read them?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+
+final class SecretFilesCheck implements Check
+{
+    private const EVERYBODY = 0004;
+
+    public function name(): string
+    {
+        return 'files';
+    }
+
+    public function title(): string
+    {
+        return 'Configuration';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        foreach (['.env', 'config/realtime.php'] as $name) {
+            $file = "$context->directory/$name";
+            if (is_file($file) && $this->isOpen($file) && $context->secrets->areIn((string) @file_get_contents($file))) {
+                yield Finding::doubtful(
+                    $name,
+                    "has a password or secret in it, and every user of this machine may read it ($file)",
+                    "chmod o-r $file (its group should be the one PHP runs as)"
+                );
+            }
+        }
+        $security = $context->settings->security();
+        $files = $security->usesTls()
+            ? ['ca' => $security->ca, 'certificate' => $security->certificate, 'key' => $security->key]
+            : [];
+        foreach (array_filter($files) as $setting => $file) {
+            yield from $this->look($context, $setting, (string) $file);
+        }
+    }
+
+    /** @return iterable<Finding> */
+    private function look(Context $context, string $setting, string $file): iterable
+    {
+        $variable = ['ca' => 'KAFKA_SSL_CA_LOCATION', 'certificate' => 'KAFKA_SSL_CERTIFICATE_LOCATION',
+            'key' => 'KAFKA_SSL_KEY_LOCATION'][$setting];
+        $user = function_exists('posix_geteuid') ? (posix_getpwuid(posix_geteuid())['name'] ?? '') : get_current_user();
+        if (!file_exists($file) || !is_readable($file)) {
+            $context->block('files', "security.$setting cannot be read");
+            yield Finding::bad(
+                "security.$setting",
+                file_exists($file) ? "$file cannot be read by the user $user" : "there is no $file",
+                "Set security.$setting ($variable) to a PEM file" . (file_exists($file) ? " that $user may read: chmod o+r or "
+                    . "chgrp $file" : ', or put it there.')
+            );
+        } elseif ($setting === 'key' && $this->isOpen($file)) {
+            yield Finding::bad(
+                'security.key',
+                "every user of this machine may read the private key $file",
+                "chmod 640 $file (its group should be the one PHP runs as); who has read it can pass for this "
+                    . "application: " . 'have it renewed.'
+            );
+        } else {
+            yield Finding::good("security.$setting", "$file is there");
+        }
+    }
+
+    private function isOpen(string $file): bool
+    {
+        return ((int) @fileperms($file) & self::EVERYBODY) !== 0;
+    }
+}

@@ -1,0 +1,187 @@
+<?php
+
+/**
+ * What waits in the spool, for how long, and can it take more?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\SpoolState;
+use Toporia\Realtime\Worker\Text;
+
+final class SpoolCheck implements Check
+{
+    /** Messages that wait longer than this in a file that no living process holds are forgotten by everybody. */
+    private const LONG = 600;
+    private const MAX_BYTES = 256 << 20;
+
+    public function name(): string
+    {
+        return 'spool';
+    }
+
+    public function title(): string
+    {
+        return 'Spool';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $directory = $this->directory($context);
+        if ($directory === null) {
+            // Where nobody has set it, the configuration's line says what that means.
+            if ($context->settings->get('spool') !== null) {
+                yield Finding::good('spool', 'off, as it is set');
+            }
+
+            return;
+        }
+        $facts = ['directory' => $directory];
+        $unusable = $this->unusable($directory);
+        if ($unusable !== null) {
+            yield Finding::bad(
+                'spool',
+                "$directory $unusable: what Kafka does not take is lost",
+                "mkdir -p $directory && chown www-data $directory (the user that runs PHP), or set spool "
+                    . "(REALTIME_SPOOL) to a directory it may write",
+                $facts
+            );
+        }
+        if (!is_dir($directory)) {
+            if ($unusable === null) {
+                yield Finding::good('spool', "$directory will be made when the first message needs it", $facts);
+            }
+
+            return;
+        }
+        $state = new SpoolState($directory);
+        yield from $this->contents($context, $state);
+        yield from $this->disk($context, $state);
+    }
+
+    /** @return iterable<Finding> */
+    private function contents(Context $context, SpoolState $state): iterable
+    {
+        $facts = ['messages' => $state->messages, 'bytes' => $state->bytes, 'oldest_seconds' => $state->age(), 'failed' => $state->failed,
+            'damaged' => $state->damaged];
+        if ($state->unreadable !== []) {
+            yield Finding::doubtful(
+                'spool',
+                'what is in ' . implode(', ', $state->unreadable) . ' cannot be seen by this user',
+                'Run the doctor as the user that runs PHP (sudo -u www-data …), or as root.'
+            );
+        }
+        if ($state->failed > 0) {
+            yield Finding::bad(
+                'spool',
+                Text::count($state->failed, 'message') . ' can never be sent',
+                "Read the reasons in {$state->failedIn}/*.jsonl; " . 'send what is needed again '
+                    . '(realtime:kafka:publish), then delete the files.',
+                $facts
+            );
+        }
+        if ($state->damaged > 0) {
+            yield Finding::doubtful(
+                'spool',
+                Text::count($state->damaged, 'damaged file') . ' set aside',
+                "Look at the notes in {$state->damagedIn}: was " . 'the disk full, or did the machine lose power? '
+                    . 'Delete them when they are of no use.',
+                $facts
+            );
+        }
+        if ($state->messages === 0) {
+            yield Finding::good('spool', "$state->directory is empty", $facts);
+
+            return;
+        }
+        $text = Text::count($state->messages, 'message') . ' wait' . ($state->messages === 1 ? 's' : '') . ' in ' . $state->directory
+            . ($state->age() === null ? '' : ', the oldest for ' . $state->age() . ' s');
+        if (($state->orphanAge() ?? 0) < self::LONG) {
+            yield Finding::good('spool', "$text; they are sent by the next process that reaches Kafka", $facts);
+
+            return;
+        }
+        yield Finding::doubtful(
+            'spool',
+            $text,
+            $context->blocked('brokers') !== null
+            ? 'Mend the way to Kafka first; then they are sent by the next process that broadcasts.'
+            : 'No process of the same brokers, prefix and application has sent anything since: realtime:kafka:publish with the '
+                . 'application\'s configuration sends them. (Were brokers, topic_prefix or application changed? Then with '
+                . 'the old ones: see about.json there.)',
+            $facts
+        );
+    }
+
+    /** @return iterable<Finding> */
+    private function disk(Context $context, SpoolState $state): iterable
+    {
+        $max = (int) $context->settings->text('spool_max_bytes', (string) self::MAX_BYTES);
+        if ($max > 0 && $state->bytes > $max * 0.8) {
+            yield Finding::doubtful(
+                'spool',
+                sprintf('%s of %s are used: when it is full, messages are refused', Text::bytes($state->bytes), Text::bytes($max)),
+                'Mend the way to Kafka, or raise spool_max_bytes.'
+            );
+        }
+        $free = @disk_free_space($state->directory);
+        if ($free === false) {
+            return;
+        }
+        $facts = ['free_bytes' => (int) $free];
+        if ($free < 16 << 20) {
+            yield Finding::bad(
+                'disk of the spool',
+                'is full: ' . Text::bytes((int) $free) . ' free',
+                "`df -h $state->directory`; delete something, or put " . 'spool (REALTIME_SPOOL) on another disk.',
+                $facts
+            );
+        } elseif ($free < $max) {
+            yield Finding::doubtful(
+                'disk of the spool',
+                Text::bytes((int) $free) . ' free, less than spool_max_bytes (' . Text::bytes($max) . ')',
+                "`df -h $state->directory`; make room, or lower spool_max_bytes.",
+                $facts
+            );
+        }
+    }
+
+    private function directory(Context $context): ?string
+    {
+        $spool = $context->settings->get('spool');
+        $spool = is_string($spool) ? trim($spool) : '';
+        if ($spool === '' || in_array(strtolower($spool), ['off', 'false', 'always'], true)) {
+            return null;
+        }
+
+        return str_starts_with($spool, '/') ? rtrim($spool, '/') : "$context->directory/$spool";
+    }
+
+    /** Why nothing can be written there; null where it can. */
+    private function unusable(string $directory): ?string
+    {
+        $place = $directory;
+        while (!file_exists($place) && $place !== dirname($place)) {
+            $place = dirname($place);
+        }
+        $user = function_exists('posix_geteuid') ? (posix_getpwuid(posix_geteuid())['name'] ?? 'this user') : 'this user';
+        if (!is_dir($place)) {
+            return $place === $directory ? 'is no directory' : "cannot be made: $place is no directory";
+        }
+        if (!is_writable($place)) {
+            return $place === $directory ? "cannot be written by $user" : "cannot be made: $user may not write $place";
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,139 @@
+<?php
+
+/**
+ * Are the topics there, with the partitions and copies they should have?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\Names;
+use Toporia\Realtime\Doctor\TopicState;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * Faults that several topics have in common are one line.
+ */
+final class TopicsCheck implements Check
+{
+    /** More topics of one application than this cost Kafka and every client dearly. */
+    private const MANY = 1000;
+    /** Of so many topics the settings are asked for. */
+    private const ASKED = 100;
+
+    public function name(): string
+    {
+        return 'topics';
+    }
+
+    public function title(): string
+    {
+        return 'Topics';
+    }
+
+    public function needs(): array
+    {
+        return ['client'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $existing = $context->existing ?? $context->admin()->topics();
+        $topics = $context->consumed();
+        $there = array_values(array_filter($topics, static fn (string $topic): bool => isset($existing[$topic])));
+        yield from $this->missing($context, array_values(array_diff($topics, $there)));
+        $faults = 0;
+        $state = new TopicState($context->topics->configured(), count($context->cluster['brokers'] ?? []));
+        foreach ($there as $i => $topic) {
+            $minimum = $i < self::ASKED ? $this->minimum($context, $topic) : null;
+            $state->look($topic, $existing[$topic]['partitions'], $minimum);
+        }
+        foreach ($state->findings() as $finding) {
+            $faults++;
+            yield $finding;
+        }
+        if (!$context->topics->isGrouped() && count($there) > self::MANY) {
+            $faults++;
+            yield Finding::doubtful(
+                'topics',
+                Text::number(count($there)) . ' topics, one for each channel: Kafka and every consumer slow down '
+                    . 'with each one',
+                'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', with a topic_mapping for the many.'
+            );
+        }
+        if ($there !== [] && $faults === 0) {
+            $partitions = array_sum(array_map(static fn (string $topic): int => count($existing[$topic]['partitions']), $there));
+            yield Finding::good(
+                'topics',
+                Names::short($there) . ': ' . Text::count($partitions, 'partition') . ', every one with a leader '
+                    . 'and all its copies',
+                ['topics' => count($there), 'partitions' => $partitions]
+            );
+        }
+        if ($topics === []) {
+            yield Finding::good(
+                'topics',
+                'none begins with ' . $context->settings->prefix() . '_ yet: a channel\'s topic appears with its '
+                    . 'first message'
+            );
+        }
+    }
+
+    /**
+     * @param list<string> $missing
+     *
+     * @return iterable<Finding>
+     */
+    private function missing(Context $context, array $missing): iterable
+    {
+        $creates = $context->settings->flag('auto_create_topics', true);
+        foreach ($missing as $topic) {
+            if (($context->operations[$topic] ?? null) === []) {
+                // Hidden from this user, so nobody knows; the access rights have said so.
+                continue;
+            }
+            $near = Names::nearest($topic, $context->topicNames());
+            $create = "realtime:topics:create, or kafka-topics.sh --create --topic $topic";
+            if (!$creates) {
+                yield Finding::bad(
+                    "topic $topic",
+                    'does not exist, and auto_create_topics is off',
+                    "Create it: $create."
+                );
+            } elseif (isset($context->topics->configured()[$topic])) {
+                yield Finding::good(
+                    "topic $topic",
+                    'does not exist yet: the first message for it creates it, as topic_mapping says'
+                );
+            } else {
+                yield Finding::doubtful(
+                    "topic $topic",
+                    'does not exist: nothing was ever sent to its channel'
+                        . ($near === null ? '' : "; there is $near"),
+                    'Is the channel spelt as the publisher spells it, and the prefix ' . $context->settings->prefix()
+                        . ' the same there? The first message creates the topic; workers wait for it.'
+                );
+            }
+        }
+    }
+
+    private function minimum(Context $context, string $topic): ?int
+    {
+        if ($context->blocked('admin') !== null) {
+            return null;
+        }
+        try {
+            $value = $context->admin()->topicConfig($topic)['min.insync.replicas'] ?? null;
+        } catch (RealtimeException) {
+            // Who may read and write a topic need not be allowed to see its settings.
+            return null;
+        }
+
+        return is_numeric($value) ? (int) $value : null;
+    }
+}

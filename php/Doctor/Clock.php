@@ -1,0 +1,52 @@
+<?php
+
+/**
+ * What a difference between two clocks means.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+final class Clock
+{
+    private const DOUBTFUL = 2.0;
+    private const BAD = 300.0;
+
+    /**
+     * @param float $behind seconds that this machine is behind the other one; negative: ahead
+     * @param string $whose the other one: `the cluster's controller`
+     * @param bool $exact false: the other one told whole seconds
+     */
+    public static function finding(float $behind, string $whose, bool $exact = true): Finding
+    {
+        $off = abs($behind);
+        $facts = ['behind_seconds' => round($behind, 3)];
+        if ($off < self::DOUBTFUL) {
+            $within = $exact ? 'to ' . max(1, (int) round($off * 1000)) . ' ms' : 'within a second or two';
+
+            return Finding::good('clock', "agrees with $whose ($within)", $facts);
+        }
+        $text = 'this machine is ' . self::words($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . $whose;
+        $remedy = '`date -u` on both machines says which one is wrong; there: `timedatectl set-ntp true` (chrony or '
+            . 'systemd-timesyncd).';
+
+        return $off < self::BAD
+            ? Finding::doubtful('clock', $text, $remedy, $facts)
+            : Finding::bad(
+                'clock',
+                "$text: retention, --from times, signatures and certificates go wrong",
+                $remedy,
+                $facts
+            );
+    }
+
+    private static function words(float $seconds): string
+    {
+        return match (true) {
+            $seconds < 120 => sprintf('%.1f s', $seconds),
+            $seconds < 7200 => sprintf('%.0f minutes', $seconds / 60),
+            default => sprintf('%.1f hours', $seconds / 3600),
+        };
+    }
+}

@@ -1,0 +1,219 @@
+<?php
+
+/**
+ * Settings that are taken and yet cannot be what somebody wants, at least in production.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+/**
+ * Each rule is a method that gives a finding or null.
+ */
+final class ConfigurationRules
+{
+    private Settings $settings;
+
+    public function __construct(private Context $context)
+    {
+        $this->settings = $context->settings;
+    }
+
+    /** @return list<Finding> */
+    public function findings(): array
+    {
+        return array_values(array_filter([
+            $this->acks(),
+            $this->atMostOnce(),
+            $this->embedded(),
+            $this->spool(),
+            $this->mapping(),
+            $this->transactionalId(),
+            $this->unusedSecurity(),
+            $this->clearPassword(),
+            $this->verification(),
+            $this->autoCommit(),
+        ]));
+    }
+
+    private function acks(): ?Finding
+    {
+        $acks = strtolower($this->settings->text('acks', 'all'));
+        if ($acks !== 'all' && $acks !== '-1') {
+            // With exactly-once the extension refuses it.
+            return $this->delivery() === 'exactly-once' ? $this->whereNobodyAsked(
+                "acks is $acks, which contradicts delivery 'exactly-once'",
+                'Take acks out, or set it to \'all\'.'
+            ) : Finding::doubtful(
+                'acks',
+                "is $acks: after a broker fails, messages can be lost, doubled or out of order",
+                'Take acks out of the configuration, or set it to \'all\'.'
+            );
+        }
+
+        return $this->settings->flag('idempotence', true) ? null : Finding::doubtful(
+            'idempotence',
+            'is off: a resent message can come twice or out of order',
+            'Take idempotence (enable.idempotence) out of the configuration.'
+        );
+    }
+
+    private function atMostOnce(): ?Finding
+    {
+        if ($this->delivery() !== 'at-most-once') {
+            return null;
+        }
+        $useless = [];
+        foreach (['dlq' => $this->settings->get('dlq'), 'max_retries' => $this->settings->get('max_retries')] as $key => $value) {
+            if ($value !== null && filter_var($value, FILTER_VALIDATE_BOOL) !== false && $value !== 0 && $value !== '0') {
+                $useless[] = $key;
+            }
+        }
+
+        return $useless === [] ? null : Finding::doubtful(
+            'delivery',
+            'is at-most-once, which neither retries nor writes dead letters: ' . implode(' and ', $useless)
+                . ' does nothing',
+            'Set delivery to \'at-least-once\' if failed messages are to be kept; else take '
+                . implode(' and ', $useless) . ' out.'
+        );
+    }
+
+    private function embedded(): ?Finding
+    {
+        if (!$this->settings->isEmbedded()) {
+            return null;
+        }
+        $production = in_array(strtolower(Settings::environment('APP_ENV') ?? ''), ['production', 'prod', 'live'], true);
+        $text = "is 'embedded': a broker in this process's memory, which nobody else sees and which ends with it";
+        $remedy = 'Set brokers (KAFKA_BROKERS) to the addresses of your Kafka: host:9092,host:9092';
+
+        return $production ? Finding::bad('brokers', "$text, and APP_ENV is production", $remedy)
+            : Finding::doubtful('brokers', $text, "Right for tests and for a first try; elsewhere: $remedy");
+    }
+
+    private function spool(): ?Finding
+    {
+        if ($this->settings->get('spool') !== null || Settings::environment('APP_ENV') === 'testing') {
+            return null;
+        }
+
+        return Finding::doubtful(
+            'spool',
+            'is not set: what Kafka has not acknowledged when a process ends is lost, with a line in PHP\'s error '
+                . 'log',
+            'Set spool (REALTIME_SPOOL) to a directory that the users of PHP-FPM and of the workers may write, '
+                . 'such as /var/lib/realtime; or to false, where that may be lost.'
+        );
+    }
+
+    private function mapping(): ?Finding
+    {
+        $mapping = $this->settings->get('topic_mapping');
+
+        return !is_array($mapping) || $mapping === [] || $this->context->topics->isGrouped() ? null : Finding::doubtful(
+            'topic_mapping',
+            'has no effect: topic_strategy is \'' . $this->settings->text('topic_strategy', 'one-per-channel') . '\'',
+            'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', or take topic_mapping out. Channels change '
+                . 'their topics by that: publishers, workers and gateways need it at the same time.'
+        );
+    }
+
+    private function transactionalId(): ?Finding
+    {
+        $id = $this->settings->text('transactional_id', '');
+
+        return $id === '' || $this->delivery() === 'exactly-once' ? null : Finding::doubtful(
+            'transactional_id',
+            "is set, but delivery is {$this->delivery()}, which has no transactions",
+            'Take transactional_id out, or set delivery to \'exactly-once\'.'
+        );
+    }
+
+    private function unusedSecurity(): ?Finding
+    {
+        $security = $this->settings->security();
+        $unused = array_keys(array_filter([
+            'a user name' => !$security->usesSasl() && $security->username !== null,
+            'a CA file' => !$security->usesTls() && $security->ca !== null,
+        ]));
+
+        return $unused === [] ? null : Finding::doubtful(
+            'security.protocol',
+            "is $security->protocol, so that " . implode(' and ', $unused) . ' that ' . (count($unused) === 1 ? 'is' : 'are')
+                . ' set ' . (count($unused) === 1 ? 'is' : 'are') . ' not used',
+            'Set security.protocol (KAFKA_SECURITY_PROTOCOL) to ' . ($security->username === null ? 'ssl'
+                : ($security->ca === null && !$security->usesTls() ? 'sasl_plaintext or sasl_ssl' : 'sasl_ssl'))
+                . ', or take the rest out.'
+        );
+    }
+
+    private function clearPassword(): ?Finding
+    {
+        $security = $this->settings->security();
+        if ($security->usesTls() || $this->isNear()) {
+            return null;
+        }
+        if ($security->usesSasl() && $security->mechanism === 'PLAIN') {
+            return Finding::doubtful(
+                'security',
+                'sends the password of ' . $security->username . ' readable over the network (PLAIN without TLS)',
+                'Set security.protocol (KAFKA_SECURITY_PROTOCOL) to sasl_ssl, or security.mechanism to SCRAM-SHA-512.'
+            );
+        }
+
+        return null;
+    }
+
+    private function verification(): ?Finding
+    {
+        $security = $this->settings->security();
+        if (!$security->usesTls() || $security->verify && $security->verifyName) {
+            return null;
+        }
+
+        return Finding::doubtful(
+            'security.verify',
+            $security->verify ? 'the host name in the brokers\' certificates is not compared: any certificate of the same '
+                . 'authority passes for theirs' : 'is off: whoever stands between can read and change everything',
+            'Set security.ca (KAFKA_SSL_CA_LOCATION) to the authority\'s PEM file, and take '
+                . ($security->verify ? 'ssl.endpoint.identification.algorithm' : 'security.verify') . ' out.'
+        );
+    }
+
+    private function autoCommit(): ?Finding
+    {
+        $consumer = $this->settings->get('consumer_config');
+        $set = is_array($consumer) ? $consumer['enable.auto.commit'] ?? null : null;
+
+        return $set === null || !filter_var($set, FILTER_VALIDATE_BOOL) ? null : Finding::doubtful(
+            'consumer_config',
+            'enable.auto.commit is ignored: offsets are committed after the callback has returned',
+            'Take enable.auto.commit out of consumer_config.'
+        );
+    }
+
+    /** Where the extension is there, it says this itself. */
+    private function whereNobodyAsked(string $text, string $remedy): ?Finding
+    {
+        return $this->context->hasExtension() ? null : Finding::bad('settings', $text, $remedy);
+    }
+
+    private function delivery(): string
+    {
+        return $this->settings->text('delivery', 'at-least-once');
+    }
+
+    /** All brokers on this machine. */
+    private function isNear(): bool
+    {
+        foreach ($this->settings->addresses() as $address) {
+            if (preg_match('/\A(?:\w+:\/\/)?(?:localhost|127\.[\d.]+|\[::1\])(?::|\z)/', $address) !== 1) {
+                return false;
+            }
+        }
+
+        return true;
+    }
+}

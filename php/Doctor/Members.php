@@ -1,0 +1,100 @@
+<?php
+
+/**
+ * Do the members of a group read the same, and has each something to do?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+use Toporia\Realtime\Doctor\Wire\NoAnswer;
+use Toporia\Realtime\Doctor\Wire\WireException;
+
+final class Members
+{
+    /**
+     * @param array<string, mixed> $group as Admin::group() gives it
+     *
+     * @return iterable<Finding>
+     */
+    public static function findings(Context $context, array $group): iterable
+    {
+        $where = "group $context->group";
+        $members = $group['members'];
+        $idle = array_filter($members, static fn (array $member): bool => array_sum(array_map('count', $member['assignment'])) === 0);
+        if ($idle !== [] && count($idle) < count($members)) {
+            yield Finding::doubtful(
+                $where,
+                count($idle) . ' of ' . count($members) . ' members have no partition, and nothing to do',
+                'More partitions (topic_mapping and kafka-topics.sh --alter), or fewer workers.',
+                ['idle' => count($idle)]
+            );
+        }
+        [$subscriptions, $notes] = $members === [] ? [[], []] : self::ask($context, $group);
+        if (count(array_unique(array_map(static fn (array $topics): string => implode(',', $topics), $subscriptions))) > 1) {
+            $each = array_map(static fn (array $topics): string => $topics === [] ? '(nothing)' : Names::short($topics), $subscriptions);
+            yield Finding::doubtful(
+                $where,
+                'its members subscribe different topics: ' . implode(' | ', array_unique($each)),
+                'Give every worker of a group the same --channels; other channels need another --group.',
+                ['subscriptions' => $subscriptions]
+            );
+
+            return;
+        }
+        $hashes = self::hashes($notes);
+        if (count($hashes) > 1) {
+            yield Finding::doubtful(
+                $where,
+                'its members read the same topics with ' . count($hashes) . ' different lists of channels: what '
+                    . 'one does not subscribe it skips, and the others never see',
+                'Give every worker of a group the same --channels; other channels need another --group. (Right '
+                    . 'after a deployment with new channels this passes by itself.)',
+                ['lists' => count($hashes)]
+            );
+        }
+    }
+
+    /**
+     * @param array<string, mixed> $group
+     *
+     * @return array{array<string, list<string>>, array<string, array<int, string>>}
+     */
+    private static function ask(Context $context, array $group): array
+    {
+        $coordinator = $group['coordinator'] ?? null;
+        if ($coordinator === null) {
+            return [[], []];
+        }
+        $client = $context->probe("{$coordinator['host']}:{$coordinator['port']}")->client;
+        try {
+            return $client === null ? [[], []] : [$client->subscriptions($context->group), $client->notes($context->group)];
+        } catch (WireException | NoAnswer) {
+            // Groups of the new protocol are described otherwise; an older broker may not know the question.
+            return [[], []];
+        }
+    }
+
+    /**
+     * The different hashes of subscriptions that workers wrote beside their offsets.
+     *
+     * @param array<string, array<int, string>> $notes
+     *
+     * @return list<string>
+     */
+    private static function hashes(array $notes): array
+    {
+        $hashes = [];
+        foreach ($notes as $partitions) {
+            foreach ($partitions as $note) {
+                $hash = json_decode($note, true)['s'] ?? null;
+                if (is_string($hash) && $hash !== '') {
+                    $hashes[$hash] = true;
+                }
+            }
+        }
+
+        return array_map('strval', array_keys($hashes));
+    }
+}

@@ -1,0 +1,46 @@
+<?php
+
+/**
+ * Lists of names for people: some of them, and how many more.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+final class Names
+{
+    private const SHOWN = 4;
+
+    /**
+     * `a, b, c, d and 12 more`
+     *
+     * @param list<string> $names
+     */
+    public static function short(array $names): string
+    {
+        $more = count($names) - self::SHOWN;
+        $shown = implode(', ', array_slice($names, 0, self::SHOWN));
+
+        return $more > 0 ? "$shown and $more more" : $shown;
+    }
+
+    /**
+     * The name that was perhaps meant.
+     *
+     * @param list<string> $names
+     */
+    public static function nearest(string $name, array $names): ?string
+    {
+        $best = null;
+        $least = 3;
+        foreach ($names as $candidate) {
+            $slips = strlen($candidate) < 256 && strlen($name) < 256 ? levenshtein($name, $candidate) : $least;
+            if ($slips < $least) {
+                [$best, $least] = [$candidate, $slips];
+            }
+        }
+
+        return $best;
+    }
+}

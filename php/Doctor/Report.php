@@ -1,0 +1,18 @@
+<?php
+
+/**
+ * Where findings go: text for people, JSON for programs.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+interface Report
+{
+    public function begin(Context $context): void;
+
+    public function finding(Check $check, Finding $finding): void;
+
+    public function end(Tally $tally, float $seconds, int $exitCode): void;
+}

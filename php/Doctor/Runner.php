@@ -1,0 +1,75 @@
+<?php
+
+/**
+ * Runs every check, whatever becomes of the others, except those that have nothing to look at.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+use Throwable;
+use Toporia\Realtime\Exception\RealtimeException;
+
+final class Runner
+{
+    /**
+     * @param list<Check> $checks in their order; what a check needs stands before it
+     */
+    public function __construct(private array $checks, private Report $report, private Secrets $secrets)
+    {
+    }
+
+    public function run(Context $context): Tally
+    {
+        $tally = new Tally();
+        foreach ($this->checks as $check) {
+            foreach ($this->look($check, $context) as $finding) {
+                $finding = $this->secrets->hideIn($finding);
+                $tally->add($finding);
+                $this->report->finding($check, $finding);
+            }
+        }
+
+        return $tally;
+    }
+
+    /** @return iterable<Finding> */
+    private function look(Check $check, Context $context): iterable
+    {
+        foreach ($check->needs() as $needed) {
+            $why = $context->blocked($needed);
+            if ($why !== null) {
+                // What could not be looked at keeps others from it for the same reason.
+                $context->block($check->name(), $why);
+                yield Finding::skipped($check->name(), "not looked at: $why", $why);
+
+                return;
+            }
+        }
+        try {
+            yield from $check->run($context);
+        } catch (Throwable $e) {
+            $context->block($check->name(), "the check \"{$check->name()}\" failed");
+            yield $this->failure($check, $e);
+        }
+    }
+
+    private function failure(Check $check, Throwable $e): Finding
+    {
+        if ($e instanceof RealtimeException) {
+            return Finding::bad(
+                $check->name(),
+                $e->getMessage(),
+                'Run it again; if it stays, look at the log of the brokers.'
+            );
+        }
+
+        return Finding::bad(
+            $check->name(),
+            'could not be looked at: ' . $e::class . ': ' . $e->getMessage()
+                . ' (' . basename($e->getFile()) . ':' . $e->getLine() . ')',
+            'The doctor itself has a fault here. Please report this line.'
+        );
+    }
+}

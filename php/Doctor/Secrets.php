@@ -1,0 +1,109 @@
+<?php
+
+/**
+ * Keeps passwords and keys out of whatever the doctor prints.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+/**
+ * No check prints a secret on purpose; this is for messages of others (a database, a library) that quote one.
+ */
+final class Secrets
+{
+    /** Settings that are secrets, wherever they stand. */
+    private const NAMES = '/password|passphrase|secret|encryption_master_key|key_password|ssl\.key\.pem|jaas/i';
+    private const VARIABLES = [
+        'KAFKA_SASL_PASSWORD', 'KAFKA_SSL_KEY_PASSWORD', 'REALTIME_APP_SECRET', 'REALTIME_ENCRYPTION_MASTER_KEY',
+        'REALTIME_OUTBOX_PASSWORD',
+    ];
+    /** A shorter one would blot out words that only look like it. */
+    private const SHORTEST = 4;
+
+    /** @var list<string> the longest first */
+    private array $values;
+
+    /**
+     * @param array<mixed> $config the whole `realtime` configuration
+     */
+    public function __construct(array $config)
+    {
+        $values = self::collect($config);
+        foreach (self::VARIABLES as $name) {
+            $values[] = (string) Settings::environment($name);
+        }
+        $outbox = is_array($config['outbox'] ?? null) ? $config['outbox'] : [];
+        foreach ([$outbox['dsn'] ?? null, Settings::environment('REALTIME_OUTBOX_DSN')] as $dsn) {
+            if (is_string($dsn) && preg_match('/(?:password|pwd)=([^;]+)/i', $dsn, $match) === 1) {
+                $values[] = $match[1];
+            }
+        }
+        $all = [];
+        foreach ($values as $value) {
+            // A list of secrets may stand in one variable; libraries quote them encoded, too.
+            foreach ([$value, ...explode(',', $value)] as $one) {
+                array_push($all, $one, base64_encode($one), rawurlencode($one));
+            }
+        }
+        $all = array_unique(array_filter($all, static fn (string $one): bool => strlen($one) >= self::SHORTEST));
+        usort($all, static fn (string $a, string $b): int => strlen($b) <=> strlen($a));
+        $this->values = $all;
+    }
+
+    public function hide(string $text): string
+    {
+        return str_replace($this->values, '***', $text);
+    }
+
+    public function hideIn(Finding $finding): Finding
+    {
+        $facts = $finding->facts;
+        array_walk_recursive($facts, function (mixed &$value): void {
+            $value = is_string($value) ? $this->hide($value) : $value;
+        });
+
+        return new Finding(
+            $finding->level,
+            $this->hide($finding->subject),
+            $this->hide($finding->text),
+            $finding->remedy === null ? null : $this->hide($finding->remedy),
+            $facts
+        );
+    }
+
+    /**
+     * Whether a file has one of them in it.
+     */
+    public function areIn(string $content): bool
+    {
+        foreach ($this->values as $value) {
+            if (str_contains($content, $value)) {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /**
+     * @param array<mixed> $config
+     *
+     * @return list<string>
+     */
+    private static function collect(array $config, bool $secret = false): array
+    {
+        $values = [];
+        foreach ($config as $name => $value) {
+            $named = $secret || is_string($name) && preg_match(self::NAMES, $name) === 1;
+            if (is_array($value)) {
+                array_push($values, ...self::collect($value, $named));
+            } elseif ($named && is_scalar($value)) {
+                $values[] = (string) $value;
+            }
+        }
+
+        return $values;
+    }
+}

@@ -1,0 +1,245 @@
+<?php
+
+/**
+ * The settings that the doctor has to know, found where the extension finds them.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+use Toporia\Realtime\Doctor\Wire\Security;
+
+/**
+ * First the broker's own array, then the top of the configuration, the INI settings, the environment, the default; an
+ * empty text counts as unset. In PHP, because it is needed without the extension too, and the extension tells no password.
+ */
+final class Settings
+{
+    /** Setting → [other names, librdkafka's name of it, environment variable, whether an INI setting]. */
+    private const PLACES = [
+        'brokers' => [[], 'bootstrap.servers', 'KAFKA_BROKERS', true],
+        'topic_prefix' => [[], null, 'KAFKA_TOPIC_PREFIX', true],
+        'consumer_group' => [[], 'group.id', 'KAFKA_CONSUMER_GROUP', true],
+        'topic_strategy' => [[], null, 'KAFKA_TOPIC_STRATEGY', false],
+        'default_topic' => [[], null, 'KAFKA_DEFAULT_TOPIC', false],
+        'default_partitions' => [[], null, 'KAFKA_DEFAULT_PARTITIONS', false],
+        'acks' => [[], 'acks', null, false],
+        'idempotence' => [[], 'enable.idempotence', null, false],
+        'transactional_id' => [[], 'transactional.id', null, false],
+        'spool' => [[], null, 'REALTIME_SPOOL', true],
+        'spool_when' => [[], null, 'REALTIME_SPOOL_WHEN', true],
+        'dlq' => [['dlq_enabled'], null, null, false],
+        'dlq_prefix' => [['dlq_topic_prefix'], null, null, false],
+    ];
+    private const SECURITY = [
+        'protocol' => ['security.protocol', 'KAFKA_SECURITY_PROTOCOL'],
+        'mechanism' => ['sasl.mechanism', 'KAFKA_SASL_MECHANISM'],
+        'username' => ['sasl.username', 'KAFKA_SASL_USERNAME'],
+        'password' => ['sasl.password', 'KAFKA_SASL_PASSWORD'],
+        'ca' => ['ssl.ca.location', 'KAFKA_SSL_CA_LOCATION'],
+        'certificate' => ['ssl.certificate.location', 'KAFKA_SSL_CERTIFICATE_LOCATION'],
+        'key' => ['ssl.key.location', 'KAFKA_SSL_KEY_LOCATION'],
+        'key_password' => ['ssl.key.password', 'KAFKA_SSL_KEY_PASSWORD'],
+        'verify' => ['enable.ssl.certificate.verification', null],
+    ];
+
+    /** The broker's name in the configuration. */
+    public readonly string $name;
+    /** @var list<array<mixed>> the broker's array where it has one, then the top */
+    private array $layers;
+
+    /**
+     * @param array<mixed> $config the `realtime` configuration
+     * @param string|null $broker null: the default one
+     */
+    public function __construct(array $config, ?string $broker = null)
+    {
+        $named = self::named($config['brokers'] ?? null);
+        $default = self::set($config['default_broker'] ?? null) ?? self::environment('REALTIME_BROKER') ?? 'kafka';
+        $name = $broker ?? (is_scalar($default) ? (string) $default : 'kafka');
+        if ($broker === null && !isset($named[$name]) && count($named) === 1) {
+            $name = (string) array_key_first($named);
+        }
+        $this->name = $name;
+        if ($named !== []) {
+            unset($config['brokers']);
+        }
+        $own = $named[$name] ?? [];
+        $this->layers = [is_array($own) ? $own : [], $config];
+    }
+
+    /**
+     * A variable as the extension sees the environment.
+     */
+    public static function environment(string $name): ?string
+    {
+        foreach ([$_ENV[$name] ?? null, $_SERVER[$name] ?? null, getenv($name)] as $value) {
+            if (is_string($value) && trim($value) !== '') {
+                return $value;
+            }
+        }
+
+        return null;
+    }
+
+    /**
+     * The brokers that a configuration names; none where it has one without a name.
+     *
+     * @param array<mixed> $config
+     *
+     * @return list<string>
+     */
+    public static function names(array $config): array
+    {
+        return array_map('strval', array_keys(self::named($config['brokers'] ?? null)));
+    }
+
+    /**
+     * A setting as it was written, null where nobody set it.
+     */
+    public function get(string $key): mixed
+    {
+        [$aliases, $property, $variable, $ini] = self::PLACES[$key] ?? [[], null, null, false];
+        foreach ($this->layers as $layer) {
+            foreach ([$key, ...$aliases] as $name) {
+                $value = self::set($layer[$name] ?? null);
+                if ($value !== null && $value !== []) {
+                    return $value;
+                }
+            }
+            $value = $property === null ? null : $this->property($layer, $property);
+            if ($value !== null) {
+                return $value;
+            }
+        }
+        $value = $ini ? self::set(ini_get("toporia_realtime.$key") ?: null) : null;
+
+        return $value ?? ($variable === null ? null : self::environment($variable));
+    }
+
+    public function text(string $key, string $default): string
+    {
+        $value = $this->get($key);
+
+        return is_scalar($value) ? trim(is_bool($value) ? var_export($value, true) : (string) $value) : $default;
+    }
+
+    public function flag(string $key, bool $default): bool
+    {
+        $value = $this->get($key);
+
+        return $value === null ? $default : filter_var($value, FILTER_VALIDATE_BOOL);
+    }
+
+    /** @return list<string> addresses as they were written */
+    public function addresses(): array
+    {
+        $value = $this->get('brokers') ?? 'localhost:9092';
+        $all = [];
+        foreach (is_array($value) ? $value : [$value] as $one) {
+            array_push($all, ...(is_scalar($one) ? explode(',', (string) $one) : []));
+        }
+
+        return array_values(array_unique(array_filter(array_map('trim', $all), static fn ($one) => $one !== '')));
+    }
+
+    public function isEmbedded(): bool
+    {
+        return $this->addresses() === ['embedded'];
+    }
+
+    public function prefix(): string
+    {
+        return $this->text('topic_prefix', 'realtime');
+    }
+
+    public function group(): string
+    {
+        return $this->text('consumer_group', 'realtime-servers');
+    }
+
+    public function security(): Security
+    {
+        $find = fn (string $member): ?string => $this->securityMember($member);
+        $protocol = strtolower($find('protocol') ?? 'plaintext');
+        $flag = static fn (?string $value): bool => filter_var($value ?? 'true', FILTER_VALIDATE_BOOL);
+
+        return new Security(
+            $protocol,
+            strtoupper($find('mechanism') ?? 'PLAIN'),
+            $find('username'),
+            $find('password'),
+            $find('ca'),
+            $find('certificate'),
+            $find('key'),
+            $find('key_password'),
+            $flag($find('verify')),
+            ($this->anyProperty('ssl.endpoint.identification.algorithm') ?? 'https') === 'https'
+        );
+    }
+
+    private function securityMember(string $member): ?string
+    {
+        [$property, $variable] = self::SECURITY[$member];
+        foreach ($this->layers as $layer) {
+            $value = self::set(is_array($layer['security'] ?? null) ? $layer['security'][$member] ?? null : null);
+            if (is_scalar($value)) {
+                return is_bool($value) ? var_export($value, true) : (string) $value;
+            }
+        }
+
+        return $this->anyProperty($property) ?? ($variable === null ? null : self::environment($variable));
+    }
+
+    private function anyProperty(string $property): ?string
+    {
+        foreach ($this->layers as $layer) {
+            $value = $this->property($layer, $property);
+            if (is_scalar($value)) {
+                return is_bool($value) ? var_export($value, true) : (string) $value;
+            }
+        }
+
+        return null;
+    }
+
+    /** @param array<mixed> $layer */
+    private function property(array $layer, string $property): mixed
+    {
+        foreach (['consumer_config', 'producer_config'] as $client) {
+            $properties = is_array($layer[$client] ?? null) ? $layer[$client] : [];
+            foreach ($property === 'sasl.mechanism' ? [$property, 'sasl.mechanisms'] : [$property] as $name) {
+                if (self::set($properties[$name] ?? null) !== null) {
+                    return $properties[$name];
+                }
+            }
+        }
+
+        return null;
+    }
+
+    /**
+     * The brokers by name; none where `brokers` is addresses.
+     *
+     * @return array<mixed>
+     */
+    private static function named(mixed $brokers): array
+    {
+        if (!is_array($brokers)) {
+            return [];
+        }
+        foreach ($brokers as $key => $value) {
+            if (is_string($key) || is_array($value)) {
+                return $brokers;
+            }
+        }
+
+        return [];
+    }
+
+    private static function set(mixed $value): mixed
+    {
+        return is_string($value) && trim($value) === '' ? null : $value;
+    }
+}

@@ -1,0 +1,94 @@
+<?php
+
+/**
+ * What is in a spool's directory, read from its files without touching them.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+/**
+ * `<spool>/<application-prefix-broker-hash>/<nanoseconds>-<pid>.spool`, `failed/*.jsonl`, `damaged/*`. The head of a file has
+ * the numbers of records written and done; its name, when it was begun.
+ */
+final class SpoolState
+{
+    private const HEAD = 64;
+
+    public int $messages = 0;
+    public int $bytes = 0;
+    public int $failed = 0;
+    public int $damaged = 0;
+    public string $failedIn = '';
+    public string $damagedIn = '';
+    /** @var list<string> directories that this user may not look into */
+    public array $unreadable = [];
+    private ?int $oldest = null;
+    private ?int $oldestOrphan = null;
+
+    public function __construct(public readonly string $directory)
+    {
+        foreach (glob("$directory/*", GLOB_ONLYDIR) ?: [] as $place) {
+            if (!is_readable($place)) {
+                $this->unreadable[] = $place;
+                continue;
+            }
+            foreach (glob("$place/*.spool") ?: [] as $file) {
+                $this->file($file);
+            }
+            $this->aside($place);
+        }
+    }
+
+    /** Seconds since the oldest message that waits was written; null where none waits. */
+    public function age(): ?int
+    {
+        return $this->oldest === null ? null : max(0, time() - $this->oldest);
+    }
+
+    /** The same, of files that no living process holds. */
+    public function orphanAge(): ?int
+    {
+        return $this->oldestOrphan === null ? null : max(0, time() - $this->oldestOrphan);
+    }
+
+    private function file(string $file): void
+    {
+        $handle = @fopen($file, 'r');
+        if ($handle === false) {
+            return;
+        }
+        $head = (string) fread($handle, self::HEAD);
+        $waiting = strlen($head) === self::HEAD && str_starts_with($head, 'TRSPOOL1')
+            ? max(0, unpack('P', substr($head, 48, 8))[1] - unpack('P', substr($head, 32, 8))[1])
+            : 0;
+        $held = !flock($handle, LOCK_SH | LOCK_NB);
+        fclose($handle);
+        $this->bytes += (int) @filesize($file);
+        if ($waiting === 0) {
+            return;
+        }
+        $this->messages += $waiting;
+        $since = (int) substr(basename($file), 0, 20) / 1_000_000_000;
+        $this->oldest = (int) min($this->oldest ?? PHP_INT_MAX, $since);
+        if (!$held) {
+            $this->oldestOrphan = (int) min($this->oldestOrphan ?? PHP_INT_MAX, $since);
+        }
+    }
+
+    private function aside(string $place): void
+    {
+        foreach (glob("$place/failed/*.jsonl") ?: [] as $file) {
+            $lines = substr_count((string) @file_get_contents($file, length: 8 << 20), "\n");
+            $this->failed += $lines;
+            $this->failedIn = "$place/failed";
+        }
+        foreach (glob("$place/damaged/*") ?: [] as $file) {
+            if (!str_ends_with($file, '.txt')) {
+                $this->damaged++;
+                $this->damagedIn = "$place/damaged";
+            }
+        }
+    }
+}

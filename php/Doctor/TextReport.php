@@ -1,0 +1,87 @@
+<?php
+
+/**
+ * The doctor's report for people.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+use Symfony\Component\Console\Formatter\OutputFormatter;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Worker\Text;
+
+/**
+ * One line for each finding, its remedy below it, under the heading of its check; written as it is found.
+ */
+final class TextReport implements Report
+{
+    private const STYLES = ['good' => 'fg=green', 'doubtful' => 'fg=yellow', 'bad' => 'fg=red;options=bold', 'skipped' => 'fg=gray'];
+    private const INDENT = '           ';
+
+    private string $heading = '';
+    /** @var array<string, list<string>> titles of the checks that could not run, by the reason */
+    private array $unseen = [];
+
+    public function __construct(private OutputInterface $output)
+    {
+    }
+
+    public function begin(Context $context): void
+    {
+        $this->line('realtime:doctor, ' . gmdate('Y-m-d H:i:s') . ' UTC on ' . (gethostname() ?: 'this machine')
+            . ": broker \"{$context->settings->name}\", topic prefix \"{$context->settings->prefix()}\", group \""
+            . "$context->group\"");
+    }
+
+    public function finding(Check $check, Finding $finding): void
+    {
+        $because = $finding->facts['because'] ?? null;
+        if (is_string($because)) {
+            // One fault can hide all the rest: said once, below.
+            $this->unseen[$because][] = $finding->subject;
+
+            return;
+        }
+        if ($check->title() !== $this->heading) {
+            $this->heading = $check->title();
+            $this->output->writeln("\n<options=bold>" . OutputFormatter::escape($this->heading) . '</>');
+        }
+        $level = $finding->level->value;
+        $style = self::STYLES[$level];
+        $text = Text::printable(($finding->subject === '' ? '' : "$finding->subject: ") . $finding->text);
+        $this->output->writeln("<$style>" . str_pad($level, 9) . '</>  ' . OutputFormatter::escape($text));
+        if ($finding->remedy !== null) {
+            $this->line(self::INDENT . '→ ' . Text::printable($finding->remedy));
+        }
+    }
+
+    public function end(Tally $tally, float $seconds, int $exitCode): void
+    {
+        foreach ($this->unseen as $because => $checks) {
+            $this->line("\n" . Text::printable("Not looked at, because $because: " . implode(', ', $checks) . '.'));
+        }
+        $this->line('');
+        if ($tally->first !== null && $tally->of(Level::Bad) > 1) {
+            $this->line('Begin with: ' . Text::printable("{$tally->first->subject}: {$tally->first->text}"));
+            $this->line('          → ' . Text::printable((string) $tally->first->remedy));
+            $this->line('');
+        }
+        $counts = [];
+        foreach (array_filter($tally->toArray()) as $level => $count) {
+            $counts[] = "$count $level";
+        }
+        $verdict = match (true) {
+            $tally->of(Level::Bad) > 0 => 'Something is wrong',
+            $tally->of(Level::Doubtful) > 0 => 'It works; something should be looked at',
+            default => 'Healthy',
+        };
+        $this->line(sprintf('%s: %s, in %.1f s.', $verdict, implode(', ', $counts), $seconds));
+    }
+
+    private function line(string $text): void
+    {
+        $this->output->writeln($text, OutputInterface::OUTPUT_RAW);
+    }
+}

@@ -1,0 +1,128 @@
+<?php
+
+/**
+ * What is wrong with topics: leaders, copies, partitions; equal faults together.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+use Toporia\Realtime\Worker\Text;
+
+final class TopicState
+{
+    /** @var array<string, list<string>> topics by fault */
+    private array $faults = [];
+    /** @var list<Finding> faults of one topic alone */
+    private array $own = [];
+
+    /**
+     * @param array<string, array{partitions: ?int, replication: ?int}> $configured
+     * @param int $brokers how many the cluster has
+     */
+    public function __construct(private array $configured, private int $brokers)
+    {
+    }
+
+    /**
+     * @param list<array<string, mixed>> $partitions as Admin::topics() has them
+     * @param int|null $minimum min.insync.replicas; null: not known
+     */
+    public function look(string $topic, array $partitions, ?int $minimum): void
+    {
+        $copies = min([PHP_INT_MAX, ...array_map(static fn (array $one): int => count($one['replicas']), $partitions)]);
+        $leaderless = array_filter($partitions, static fn (array $one): bool => $one['leader'] < 0);
+        $behind = array_filter($partitions, static fn (array $one): bool => count($one['isr']) < count($one['replicas']));
+        $refusing = $minimum === null ? []
+            : array_filter($partitions, static fn (array $one): bool => count($one['isr']) < $minimum);
+        if ($leaderless !== []) {
+            $this->faults['leader'][] = $topic;
+        } elseif ($refusing !== []) {
+            $this->faults['refusing'][] = $topic;
+        } elseif ($behind !== []) {
+            $this->faults['behind'][] = $topic;
+        }
+        if ($copies === 1 && $this->brokers > 1) {
+            $this->faults['single'][] = $topic;
+        }
+        if ($minimum === 1 && $copies >= 3) {
+            $this->faults['minimum'][] = $topic;
+        }
+        $this->compare($topic, count($partitions), $copies);
+    }
+
+    /** @return list<Finding> */
+    public function findings(): array
+    {
+        $findings = [];
+        foreach ($this->faults as $fault => $topics) {
+            $facts = ['topics' => $topics, 'fault' => $fault];
+            $where = (count($topics) === 1 ? 'topic ' : 'topics ') . Names::short($topics);
+            $findings[] = match ($fault) {
+                'leader' => Finding::bad(
+                    $where,
+                    'has partitions without a leader: nothing can be sent to them or read from them',
+                    'Start the brokers that are down; `kafka-topics.sh --describe --unavailable-partitions` names '
+                        . 'them.',
+                    $facts
+                ),
+                'refusing' => Finding::bad(
+                    $where,
+                    'has fewer copies in sync than min.insync.replicas asks for: with acks=all nothing can be sent',
+                    'Start the brokers that are down (`kafka-topics.sh --describe --under-min-isr-partitions`), or '
+                        . 'lower min.insync.replicas below the number of copies.',
+                    $facts
+                ),
+                'behind' => Finding::doubtful(
+                    $where,
+                    'has copies that are not in sync: a broker is down or behind',
+                    'Look at `kafka-topics.sh --describe --under-replicated-partitions`, and at that broker.',
+                    $facts
+                ),
+                'single' => Finding::doubtful(
+                    $where,
+                    "has one copy only, though there are $this->brokers brokers: its messages are gone with "
+                        . 'one disk, and wait while that broker is down',
+                    'Raise it to 3 with kafka-reassign-partitions.sh; for new topics set replication in '
+                        . 'topic_mapping, or default.replication.factor of the brokers.',
+                    $facts
+                ),
+                default => Finding::doubtful(
+                    $where,
+                    'min.insync.replicas is 1: acks=all is content with one copy',
+                    'kafka-configs.sh --alter --entity-type topics --entity-name … --add-config '
+                        . 'min.insync.replicas=2',
+                    $facts
+                ),
+            };
+        }
+
+        return [...$findings, ...$this->own];
+    }
+
+    private function compare(string $topic, int $partitions, int $copies): void
+    {
+        ['partitions' => $wanted, 'replication' => $replication] = $this->configured[$topic]
+            ?? ['partitions' => null, 'replication' => null];
+        if ($wanted !== null && $wanted !== $partitions) {
+            $this->own[] = Finding::doubtful(
+                "topic $topic",
+                'has ' . Text::count($partitions, 'partition') . ", and topic_mapping says $wanted",
+                $wanted > $partitions
+                    ? "kafka-topics.sh --alter --topic $topic --partitions $wanted (keys change their partitions: their order is lost "
+                        . 'for what is under way), or write the number that it has into topic_mapping.'
+                    : 'Partitions cannot be taken away: write the number that it has into topic_mapping.',
+                ['partitions' => $partitions, 'wanted' => $wanted]
+            );
+        }
+        if ($replication !== null && $replication > $copies) {
+            $this->own[] = Finding::doubtful(
+                "topic $topic",
+                "has $copies " . ($copies === 1 ? 'copy' : 'copies') . ", and topic_mapping says $replication",
+                'Raise it with kafka-reassign-partitions.sh: topic_mapping is for topics that are created.',
+                ['replication' => $copies, 'wanted' => $replication]
+            );
+        }
+    }
+}

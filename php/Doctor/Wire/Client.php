@@ -1,0 +1,277 @@
+<?php
+
+/**
+ * Asks one broker in Kafka's own protocol: who it is, what it knows, whether it knows us.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Wire;
+
+/**
+ * Its own, because librdkafka says neither which step failed at which broker nor what a broker's clock shows; it asks a
+ * handful of questions, changes nothing, and no data goes through it.
+ */
+final class Client
+{
+    private const OFFSET_FETCH = 9;
+    private const METADATA = 3;
+    private const FIND_COORDINATOR = 10;
+    private const DESCRIBE_GROUPS = 15;
+    private const SASL_HANDSHAKE = 17;
+    private const API_VERSIONS = 18;
+    private const SASL_AUTHENTICATE = 36;
+    private const CREATE_TOPICS = 19;
+    private const DESCRIBE_QUORUM = 55;
+    private const TOPIC_REFUSED = 29;
+    private const CLUSTER_REFUSED = 31;
+    private const EXISTS = 36;
+
+    public function __construct(private Connection $connection)
+    {
+    }
+
+    /**
+     * What it answers at all; every broker does so before anybody says who he is.
+     *
+     * @return array<int, int> highest version of each request
+     */
+    public function versions(): array
+    {
+        $answer = $this->connection->request(self::API_VERSIONS, 0);
+        $answer->int16();
+        $versions = [];
+        $answer->each(static function (Bytes $bytes) use (&$versions): void {
+            $api = $bytes->int16();
+            $bytes->int16();
+            $versions[$api] = $bytes->int16();
+        });
+
+        return $versions;
+    }
+
+    /**
+     * Says who we are; throws where the broker does not take it.
+     */
+    public function authenticate(Security $security): void
+    {
+        $answer = $this->connection->request(self::SASL_HANDSHAKE, 1, Bytes::string($security->mechanism));
+        $error = $answer->int16();
+        $offered = $answer->each(static fn (Bytes $bytes): string => (string) $bytes->text());
+        if ($error !== 0) {
+            $list = implode(', ', $offered);
+            throw new WireException(
+                WireException::SASL,
+                "the broker does not offer $security->mechanism here; it offers: " . ($list === '' ? 'nothing' : $list),
+                $list === '' ? 'Enable SASL on this listener (sasl.enabled.mechanisms), or use another port.'
+                    : 'Set security.mechanism (KAFKA_SASL_MECHANISM) to ' . implode(' or ', $offered) . '.'
+            );
+        }
+        $user = (string) $security->username;
+        if ($security->mechanism === 'PLAIN') {
+            $this->token("\0$user\0$security->password", $security);
+
+            return;
+        }
+        $hash = ['SCRAM-SHA-256' => 'sha256', 'SCRAM-SHA-512' => 'sha512'][$security->mechanism] ?? null;
+        if ($hash === null) {
+            throw new WireException(WireException::SASL, "$security->mechanism is not tried by the doctor");
+        }
+        $scram = new Scram($hash, $user, (string) $security->password);
+        $final = $scram->final($this->token($scram->first(), $security));
+        $scram->verify($this->token($final, $security));
+    }
+
+    /**
+     * The cluster as this broker sees it.
+     *
+     * @return array{id: ?string, controller: int, brokers: list<array{id: int, host: string, port: int, rack: ?string}>}
+     */
+    public function cluster(): array
+    {
+        $answer = $this->connection->request(self::METADATA, 2, Bytes::list([]));
+        $brokers = $answer->each(static fn (Bytes $bytes): array => [
+            'id' => $bytes->int32(),
+            'host' => (string) $bytes->text(),
+            'port' => $bytes->int32(),
+            'rack' => $bytes->text(),
+        ]);
+
+        return ['id' => $answer->text(), 'controller' => $answer->int32(), 'brokers' => $brokers];
+    }
+
+    /**
+     * The broker that keeps a group or a transactional id.
+     *
+     * @return array{error: int, host: string, port: int} error: Kafka's code, 0 where there is none
+     */
+    public function coordinator(string $key, bool $ofTransaction = false): array
+    {
+        $body = Bytes::string($key) . chr($ofTransaction ? 1 : 0);
+        $answer = $this->connection->request(self::FIND_COORDINATOR, 1, $body);
+        $answer->int32();
+        $error = $answer->int16();
+        $answer->text();
+        $answer->int32();
+
+        return ['error' => $error, 'host' => (string) $answer->text(), 'port' => $answer->int32()];
+    }
+
+    /**
+     * Whether this user could create a topic; asks the broker to look at the request and not to do it.
+     *
+     * @return bool|null null: it does not tell
+     */
+    public function mayCreate(string $topic): ?bool
+    {
+        $one = Bytes::string($topic) . pack('Nn', 1, 1) . Bytes::list([]) . Bytes::list([]);
+        $answer = $this->connection->request(self::CREATE_TOPICS, 2, Bytes::list([$one]) . pack('N', 5000) . "\x01");
+        $answer->int32();
+        $errors = $answer->each(static function (Bytes $bytes): int {
+            $bytes->text();
+            $error = $bytes->int16();
+            $bytes->text();
+
+            return $error;
+        });
+
+        return match ($errors[0] ?? null) {
+            0, self::EXISTS => true,
+            self::TOPIC_REFUSED, self::CLUSTER_REFUSED => false,
+            default => null,
+        };
+    }
+
+    /**
+     * The topics that each member of a group has subscribed; asked of its coordinator.
+     *
+     * @return array<string, list<string>> by member
+     */
+    public function subscriptions(string $group): array
+    {
+        $answer = $this->connection->request(self::DESCRIBE_GROUPS, 1, Bytes::list([Bytes::string($group)]));
+        $answer->int32();
+        $members = [];
+        $answer->each(static function (Bytes $bytes) use (&$members): void {
+            $bytes->int16();
+            foreach (range(1, 4) as $ignored) {
+                $bytes->text();
+            }
+            $bytes->each(static function (Bytes $bytes) use (&$members): void {
+                $member = (string) $bytes->text();
+                $bytes->text();
+                $bytes->text();
+                $about = $bytes->binary();
+                $bytes->binary();
+                if (strlen($about) > 6) {
+                    $subscription = new Bytes($about);
+                    $subscription->int16();
+                    $topics = $subscription->each(static fn (Bytes $bytes): string => (string) $bytes->text());
+                    sort($topics);
+                    $members[$member] = $topics;
+                }
+            });
+        });
+
+        return $members;
+    }
+
+    /**
+     * What the members of a group wrote beside their offsets; asked of its coordinator.
+     *
+     * @return array<string, array<int, string>> by topic and partition
+     */
+    public function notes(string $group): array
+    {
+        $everything = pack('N', 0xffffffff);
+        $answer = $this->connection->request(self::OFFSET_FETCH, 2, Bytes::string($group) . $everything);
+        $notes = [];
+        $answer->each(static function (Bytes $bytes) use (&$notes): void {
+            $topic = (string) $bytes->text();
+            $bytes->each(static function (Bytes $bytes) use (&$notes, $topic): void {
+                $partition = $bytes->int32();
+                $bytes->int64();
+                $notes[$topic][$partition] = (string) $bytes->text();
+                $bytes->int16();
+            });
+        });
+
+        return $notes;
+    }
+
+    /**
+     * Whether time() can be asked.
+     *
+     * @param array<int, int> $versions as versions() gives them
+     */
+    public function tellsTime(array $versions): bool
+    {
+        return ($versions[self::DESCRIBE_QUORUM] ?? 0) >= 1;
+    }
+
+    /**
+     * The clock of the cluster's controller, which says when its own log was last complete: now.
+     *
+     * @return float|null Unix seconds; null where this user may not ask, or the cluster is of another kind
+     */
+    public function time(): ?float
+    {
+        $topic = Bytes::compact('__cluster_metadata') . "\x02" . pack('N', 0) . "\0\0";
+        $answer = $this->connection->request(self::DESCRIBE_QUORUM, 1, "\x02$topic\0", true);
+        if ($answer->int16() !== 0) {
+            return null;
+        }
+        $times = [];
+        $answer->eachCompact(static function (Bytes $bytes) use (&$times): void {
+            $bytes->compactText();
+            $bytes->eachCompact(static function (Bytes $bytes) use (&$times): void {
+                $bytes->int32();
+                $bytes->int16();
+                $leader = $bytes->int32();
+                $bytes->int32();
+                $bytes->int64();
+                foreach ([true, false] as $voters) {
+                    $bytes->eachCompact(static function (Bytes $bytes) use (&$times, $leader, $voters): void {
+                        $replica = $bytes->int32();
+                        $bytes->int64();
+                        $bytes->int64();
+                        $caughtUp = $bytes->int64();
+                        $bytes->skipTags();
+                        if ($voters && $replica === $leader && $caughtUp > 0) {
+                            $times[] = $caughtUp / 1000;
+                        }
+                    });
+                }
+                $bytes->skipTags();
+            });
+            $bytes->skipTags();
+        });
+
+        return $times[0] ?? null;
+    }
+
+    public function close(): void
+    {
+        $this->connection->close();
+    }
+
+    private function token(string $token, Security $security): string
+    {
+        $answer = $this->connection->request(self::SASL_AUTHENTICATE, 0, Bytes::blob($token));
+        $error = $answer->int16();
+        // The broker's words could have anything in them; its code says enough.
+        $answer->text();
+        if ($error !== 0) {
+            throw new WireException(
+                WireException::SASL,
+                "the broker refuses the user $security->username with $security->mechanism: wrong user name or password",
+                'Check security.username and security.password (KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD). '
+                    . ($security->mechanism === 'PLAIN' ? 'PLAIN\'s users stand in the broker\'s own JAAS configuration.'
+                        : "Is there such a user? On a broker: kafka-configs.sh --describe --entity-type users "
+                        . '--entity-name ' . $security->username)
+            );
+        }
+
+        return $answer->binary();
+    }
+}

@@ -1,0 +1,245 @@
+<?php
+
+/**
+ * A connection to one broker: name, TCP, TLS, each of which can fail by itself.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Wire;
+
+use OpenSSLCertificate;
+
+/**
+ * Requests go one at a time. Throws WireException naming the step that failed.
+ */
+final class Connection
+{
+    /** An answer of a broker to what we ask is far smaller. */
+    private const MOST = 16 << 20;
+
+    /** @var resource */
+    private $stream;
+    private int $number = 0;
+    /** A connection that is closed without an answer means different things before and after the first one. */
+    private bool $answered = false;
+
+    private function __construct(private string $host, private int $port, private float $timeout)
+    {
+    }
+
+    /**
+     * Opens TCP, nothing more.
+     *
+     * @param float $timeout seconds for each step
+     */
+    public static function open(string $host, int $port, float $timeout): self
+    {
+        $connection = new self($host, $port, $timeout);
+        $connection->connect($connection->resolve());
+
+        return $connection;
+    }
+
+    /**
+     * Looks at the certificate of the broker, trusting nobody; the connection is of no use afterwards.
+     */
+    public function certificate(Security $security): Certificate
+    {
+        $this->handshake($security, false);
+        $found = stream_context_get_options($this->stream)['ssl']['peer_certificate'] ?? null;
+        $this->close();
+        if (!$found instanceof OpenSSLCertificate) {
+            throw new WireException(WireException::TLS, 'the broker showed no certificate');
+        }
+
+        return Certificate::of($found);
+    }
+
+    /**
+     * Switches to TLS and checks who the broker is, as it is configured.
+     *
+     * @return string the version: `TLSv1.3`
+     */
+    public function secure(Security $security): string
+    {
+        $this->handshake($security, true);
+
+        return (string) (stream_get_meta_data($this->stream)['crypto']['protocol'] ?? 'TLS');
+    }
+
+    /**
+     * Sends a request and waits for its answer.
+     *
+     * @param bool $flexible the newer header, with tagged fields
+     */
+    public function request(int $api, int $version, string $body = '', bool $flexible = false): Bytes
+    {
+        $number = ++$this->number;
+        $head = pack('nnN', $api, $version, $number) . Bytes::string('realtime-doctor') . ($flexible ? "\0" : '');
+        $request = Bytes::blob($head . $body);
+        if (@fwrite($this->stream, $request) !== strlen($request)) {
+            throw $this->silence('closed');
+        }
+        $length = unpack('N', $first = $this->receive(4))[1];
+        if ($length > self::MOST || $length < 4) {
+            throw $this->stranger($first);
+        }
+        $answer = new Bytes($this->receive($length));
+        if ($answer->int32() !== $number) {
+            throw new WireException(WireException::API, 'it answers, but not as Kafka does');
+        }
+        if ($flexible) {
+            $answer->skipTags();
+        }
+        $this->answered = true;
+
+        return $answer;
+    }
+
+    public function close(): void
+    {
+        if (is_resource($this->stream)) {
+            fclose($this->stream);
+        }
+    }
+
+    public function __destruct()
+    {
+        $this->close();
+    }
+
+    /** @return list<string> addresses, those of version 4 first, as most brokers listen there */
+    private function resolve(): array
+    {
+        $host = trim($this->host, '[]');
+        if (filter_var($host, FILTER_VALIDATE_IP) !== false) {
+            return [$host];
+        }
+        $found = gethostbynamel($host) ?: [];
+        if ($found === []) {
+            // An address of version 6 alone is found by the operating system only.
+            $found = array_column(@dns_get_record($host, DNS_AAAA) ?: [], 'ipv6');
+        }
+        if ($found === []) {
+            throw new WireException(
+                WireException::DNS,
+                "the name $host cannot be resolved here",
+                "Check the spelling, `getent hosts $host`, /etc/hosts and /etc/resolv.conf."
+            );
+        }
+
+        return $found;
+    }
+
+    /** @param list<string> $addresses */
+    private function connect(array $addresses): void
+    {
+        $why = '';
+        foreach ($addresses as $address) {
+            $target = str_contains($address, ':') ? "[$address]" : $address;
+            $stream = @stream_socket_client("tcp://$target:$this->port", $code, $why, $this->timeout);
+            if (is_resource($stream)) {
+                $this->stream = $stream;
+                $seconds = (int) $this->timeout;
+                stream_set_timeout($stream, $seconds, (int) (($this->timeout - $seconds) * 1_000_000));
+
+                return;
+            }
+        }
+        $shown = implode(', ', $addresses);
+        $refused = str_contains(strtolower($why), 'refused');
+        throw new WireException(
+            WireException::TCP,
+            $refused
+                ? "$shown refuses connections to port $this->port: nothing listens there"
+                : "$shown cannot be connected to at port $this->port (" . (strtolower($why) ?: 'no answer') . ')',
+            $refused
+                ? 'Start the broker, or correct its address in `brokers` (KAFKA_BROKERS).'
+                : 'Is a firewall or a security group between here and there? Is the machine up?'
+        );
+    }
+
+    private function handshake(Security $security, bool $trust): void
+    {
+        foreach ($security->streamOptions($this->host, $trust) as $name => $value) {
+            stream_context_set_option($this->stream, 'ssl', $name, $value);
+        }
+        $words = [];
+        set_error_handler(static function (int $level, string $message) use (&$words): bool {
+            $words[] = $message;
+
+            return true;
+        });
+        try {
+            $done = stream_socket_enable_crypto($this->stream, true, STREAM_CRYPTO_METHOD_TLS_CLIENT);
+        } finally {
+            restore_error_handler();
+        }
+        if ($done !== true) {
+            $reason = self::reason($words);
+            throw str_contains($reason, 'timed out') ? $this->nobody(WireException::TLS)
+                : new WireException(WireException::TLS, $reason);
+        }
+    }
+
+    /** @param list<string> $words PHP's warnings */
+    private static function reason(array $words): string
+    {
+        $all = implode(' ', $words);
+        if (preg_match('/error:[0-9A-F]+:(.+?)(?:\s*(?:Failed|stream_)|$)/s', $all, $match) === 1) {
+            return trim(preg_replace('/\s+/', ' ', $match[1]) ?? '');
+        }
+        $last = preg_replace('/^stream_socket_enable_crypto\(\):\s*/', '', trim((string) end($words)));
+
+        return $last === '' ? 'the broker ends the handshake' : (string) $last;
+    }
+
+    private function receive(int $length): string
+    {
+        $bytes = '';
+        while (strlen($bytes) < $length) {
+            $more = @fread($this->stream, $length - strlen($bytes));
+            if ($more === false || $more === '') {
+                throw $this->silence(stream_get_meta_data($this->stream)['timed_out'] ? 'silent' : 'closed', $bytes);
+            }
+            $bytes .= $more;
+        }
+
+        return $bytes;
+    }
+
+    private function silence(string $how, string $soFar = ''): WireException|NoAnswer
+    {
+        if ($soFar !== '') {
+            return $this->stranger($soFar);
+        }
+
+        return $how === 'silent'
+            ? $this->nobody(WireException::API)
+            : new NoAnswer($this->answered);
+    }
+
+    private function nobody(string $step): WireException
+    {
+        return new WireException(
+            $step,
+            "the port is open, but nothing answers within $this->timeout s",
+            'Is the broker overloaded, frozen or just starting? Look at its log, and at the load of its machine.'
+        );
+    }
+
+    /** Something answers that is not Kafka, or speaks TLS to whoever does not. */
+    private function stranger(string $bytes): WireException|NoAnswer
+    {
+        if (str_starts_with($bytes, "\x15\x03")) {
+            return new NoAnswer($this->answered);
+        }
+
+        return new WireException(
+            WireException::API,
+            (str_starts_with($bytes, 'HTTP') ? 'a web server' : 'something else') . ' answers at this port, not Kafka',
+            'Correct the port in `brokers` (KAFKA_BROKERS); Kafka\'s own is usually 9092.'
+        );
+    }
+}

@@ -1,0 +1,25 @@
+<?php
+
+/**
+ * The broker ended the connection instead of answering.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Wire;
+
+use RuntimeException;
+
+/**
+ * What it means depends on what was tried: another protocol at this port, or one who has not said who he is.
+ */
+final class NoAnswer extends RuntimeException
+{
+    /**
+     * @param bool $later it had answered something before
+     */
+    public function __construct(public readonly bool $later)
+    {
+        parent::__construct('the broker ended the connection');
+    }
+}

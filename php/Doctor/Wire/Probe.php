@@ -1,0 +1,32 @@
+<?php
+
+/**
+ * What became of the attempt to reach one broker.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Wire;
+
+final class Probe
+{
+    /** @var list<string> what worked, in words: `TCP 2 ms`, `TLSv1.3` */
+    public array $passed = [];
+    public ?WireException $failure = null;
+    public ?Certificate $certificate = null;
+    /** @var array{id: ?string, controller: int, brokers: list<array{id: int, host: string, port: int, rack: ?string}>}|null */
+    public ?array $cluster = null;
+    /** Seconds that this machine's clock is behind the cluster's; null where nobody told. */
+    public ?float $behind = null;
+    /** Connected and known, for further questions; null after a failure. */
+    public ?Client $client = null;
+
+    public function __construct(public readonly string $address)
+    {
+    }
+
+    public function isReached(): bool
+    {
+        return $this->cluster !== null;
+    }
+}

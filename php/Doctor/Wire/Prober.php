@@ -1,0 +1,225 @@
+<?php
+
+/**
+ * Goes to a broker step by step (name, TCP, TLS, SASL, a question) and says which one failed and why.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Wire;
+
+final class Prober
+{
+    private const PROTOCOL = 'security.protocol (KAFKA_SECURITY_PROTOCOL)';
+
+    /**
+     * @param float $timeout seconds for each step
+     */
+    public function __construct(private Security $security, private float $timeout)
+    {
+    }
+
+    /**
+     * @param string $address `host:port`, `[v6]:port`
+     */
+    public function probe(string $address): Probe
+    {
+        $probe = new Probe($address);
+        [$host, $port] = self::split($address);
+        try {
+            $this->go($probe, $host, $port);
+        } catch (WireException $e) {
+            $probe->failure = $e;
+        } catch (NoAnswer $e) {
+            $probe->failure = $this->interpret($host, $port, $e);
+        }
+
+        return $probe;
+    }
+
+    /**
+     * Host and port of an address; 9092 where it has no port.
+     *
+     * @return array{string, int}
+     */
+    public static function split(string $address): array
+    {
+        $address = (string) preg_replace('~\A\w+://~', '', trim($address));
+        if (preg_match('/\A(\[.+\]|[^:]+)(?::(\d+))?\z/', $address, $match) !== 1) {
+            return [$address, 9092];
+        }
+
+        return [$match[1], (int) ($match[2] ?? 9092)];
+    }
+
+    private function go(Probe $probe, string $host, int $port): void
+    {
+        $start = microtime(true);
+        $connection = Connection::open($host, $port, $this->timeout);
+        $probe->passed[] = 'TCP ' . max(1, (int) round((microtime(true) - $start) * 1000)) . ' ms';
+        if ($this->security->usesTls()) {
+            $probe->certificate = $this->certificate($host, $port);
+            $probe->passed[] = $this->secure($connection, $probe->certificate, $host);
+        }
+        $client = new Client($connection);
+        $versions = $client->versions();
+        if ($this->security->usesSasl()) {
+            $client->authenticate($this->security);
+            $probe->passed[] = "{$this->security->mechanism} as {$this->security->username}";
+        }
+        $probe->cluster = $client->cluster();
+        $probe->client = $client;
+        // A cluster of another kind, or an older one, would hang up.
+        if ($client->tellsTime($versions)) {
+            $this->clock($probe, $client);
+        }
+    }
+
+    /** The best of three looks: the one that took the shortest time is off by half of that at most. */
+    private function clock(Probe $probe, Client $client): void
+    {
+        $best = INF;
+        for ($i = 0; $i < 3; $i++) {
+            $before = microtime(true);
+            $theirs = $client->time();
+            $took = microtime(true) - $before;
+            if ($theirs === null) {
+                return;
+            }
+            if ($took < $best) {
+                $best = $took;
+                $probe->behind = $theirs - $before - $took / 2;
+            }
+        }
+    }
+
+    private function certificate(string $host, int $port): Certificate
+    {
+        try {
+            return Connection::open($host, $port, $this->timeout)->certificate($this->security);
+        } catch (WireException $e) {
+            throw $e->step === WireException::TLS && $this->speaksPlain($host, $port) ? new WireException(
+                WireException::TLS,
+                'this port speaks no TLS: it answers without',
+                'Use the port of the listener with TLS, or set ' . self::PROTOCOL . ' to '
+                    . ($this->security->usesSasl() ? 'sasl_plaintext.' : 'plaintext.')
+            ) : $e;
+        }
+    }
+
+    private function secure(Connection $connection, Certificate $certificate, string $host): string
+    {
+        try {
+            return $connection->secure($this->security) . ', its certificate trusted until '
+                . gmdate('Y-m-d', $certificate->until);
+        } catch (WireException $e) {
+            throw $this->distrust($certificate, $host) ?? $e;
+        }
+    }
+
+    private function distrust(Certificate $certificate, string $host): ?WireException
+    {
+        $now = time();
+        $who = "the broker's certificate ($certificate->subject, issued by $certificate->issuer)";
+        if ($certificate->until < $now) {
+            return new WireException(
+                WireException::TLS,
+                "$who expired on " . gmdate('Y-m-d H:i', $certificate->until) . ' UTC, '
+                    . self::days($now - $certificate->until) . ' ago',
+                'Renew the certificate on that broker (its key store), and reload or restart it. Until then no client '
+                    . 'connects there.'
+            );
+        }
+        if ($certificate->from > $now) {
+            return new WireException(
+                WireException::TLS,
+                "$who is valid only from " . gmdate('Y-m-d H:i', $certificate->from) . ' UTC on',
+                'Is the clock of this machine right? `date -u` here and there tells.'
+            );
+        }
+        if ($this->security->verifyName && !$certificate->isFor($host)) {
+            return new WireException(
+                WireException::TLS,
+                "$who is for " . implode(', ', array_slice($certificate->names, 0, 5)) . ", not for $host",
+                'Name the broker in `brokers` and in its advertised.listeners as its certificate does, or give it a '
+                    . "certificate that has $host among its names (subjectAltName)."
+            );
+        }
+
+        return new WireException(
+            WireException::TLS,
+            "$who is not signed by an authority that is trusted here ("
+                . ($this->security->ca === null ? 'those of the system' : $this->security->ca) . ')',
+            'Set security.ca (KAFKA_SSL_CA_LOCATION) to the PEM file of the authority that signs the brokers\' certificates.'
+        );
+    }
+
+    /** What it means that the broker hung up. */
+    private function interpret(string $host, int $port, NoAnswer $end): WireException
+    {
+        if (!$this->security->usesTls() && !$end->later && $this->speaksTls($host, $port)) {
+            return new WireException(
+                WireException::API,
+                'this port speaks TLS, and ' . self::PROTOCOL . " is {$this->security->protocol}",
+                'Set it to ' . ($this->security->usesSasl() ? 'sasl_ssl' : 'ssl (or sasl_ssl, with user and password)')
+                    . ', and security.ca (KAFKA_SSL_CA_LOCATION) where the authority is a private one.'
+            );
+        }
+        if (!$this->security->usesSasl() && $end->later) {
+            $wanted = $this->security->usesTls() ? 'sasl_ssl' : 'sasl_plaintext';
+
+            return new WireException(
+                WireException::SASL,
+                'the broker hangs up on whoever does not log in first, and ' . self::PROTOCOL . " is {$this->security->protocol}",
+                "Set it to $wanted, and security.mechanism, security.username and security.password."
+            );
+        }
+
+        if ($this->security->usesTls() && !$end->later && $this->security->certificate === null) {
+            return new WireException(
+                WireException::TLS,
+                'the broker hangs up right after the handshake: it seems to want a certificate of ours',
+                'Set security.certificate and security.key (KAFKA_SSL_CERTIFICATE_LOCATION, KAFKA_SSL_KEY_LOCATION) to PEM '
+                    . 'files that its authority has signed, or use a port without ssl.client.auth=required.'
+            );
+        }
+
+        return new WireException(
+            $end->later && $this->security->usesSasl() ? WireException::SASL : WireException::API,
+            $end->getMessage() . ' without an answer',
+            'Look at the broker\'s log; is this really the port of Kafka?'
+        );
+    }
+
+    private function speaksPlain(string $host, int $port): bool
+    {
+        try {
+            (new Client(Connection::open($host, $port, $this->timeout)))->versions();
+
+            return true;
+        } catch (WireException | NoAnswer) {
+            return false;
+        }
+    }
+
+    private function speaksTls(string $host, int $port): bool
+    {
+        if (!extension_loaded('openssl')) {
+            return false;
+        }
+        try {
+            Connection::open($host, $port, $this->timeout)->certificate(new Security('ssl'));
+
+            return true;
+        } catch (WireException) {
+            return false;
+        }
+    }
+
+    private static function days(int $seconds): string
+    {
+        $days = intdiv($seconds, 86400);
+
+        return $days === 0 ? 'less than a day' : ($days === 1 ? 'one day' : "$days days");
+    }
+}

@@ -1,0 +1,81 @@
+<?php
+
+/**
+ * SCRAM (RFC 5802): proves that both sides know the password, without sending it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Wire;
+
+/**
+ * One exchange: first(), final() with the server's first message, then verify() with its last.
+ */
+final class Scram
+{
+    private string $nonce;
+    private string $bare;
+    private string $serverSignature = '';
+
+    /**
+     * @param string $hash sha256 or sha512
+     */
+    public function __construct(
+        private string $hash,
+        string $username,
+        #[\SensitiveParameter] private string $password
+    ) {
+        $this->nonce = base64_encode(random_bytes(24));
+        $this->bare = 'n=' . strtr($username, ['=' => '=3D', ',' => '=2C']) . ",r=$this->nonce";
+    }
+
+    public function first(): string
+    {
+        return "n,,$this->bare";
+    }
+
+    /**
+     * @throws WireException the server's message is none of SCRAM's, or of somebody else's exchange
+     */
+    public function final(string $serverFirst): string
+    {
+        ['r' => $nonce, 's' => $salt, 'i' => $rounds] = self::parts($serverFirst) + ['r' => '', 's' => '', 'i' => '0'];
+        if (!str_starts_with($nonce, $this->nonce) || (int) $rounds < 1 || (int) $rounds > 1_000_000) {
+            throw new WireException(WireException::SASL, 'the broker\'s SCRAM message makes no sense');
+        }
+        $salted = hash_pbkdf2($this->hash, $this->password, (string) base64_decode($salt), (int) $rounds, 0, true);
+        $clientKey = hash_hmac($this->hash, 'Client Key', $salted, true);
+        $withoutProof = 'c=biws,r=' . $nonce;
+        $message = "$this->bare,$serverFirst,$withoutProof";
+        $proof = $clientKey ^ hash_hmac($this->hash, $message, hash($this->hash, $clientKey, true), true);
+        $serverKey = hash_hmac($this->hash, 'Server Key', $salted, true);
+        $this->serverSignature = base64_encode(hash_hmac($this->hash, $message, $serverKey, true));
+
+        return "$withoutProof,p=" . base64_encode($proof);
+    }
+
+    /**
+     * @throws WireException the broker does not know the password either: it is somebody else
+     */
+    public function verify(string $serverFinal): void
+    {
+        if (!hash_equals($this->serverSignature, self::parts($serverFinal)['v'] ?? '')) {
+            throw new WireException(
+                WireException::SASL,
+                'the broker could not prove that it knows the password: somebody else may stand between',
+                'Find out who answers at this address before anything is sent there.'
+            );
+        }
+    }
+
+    /** @return array<string, string> */
+    private static function parts(string $message): array
+    {
+        $parts = [];
+        foreach (explode(',', $message) as $part) {
+            $parts[substr($part, 0, 1)] = substr($part, 2);
+        }
+
+        return $parts;
+    }
+}

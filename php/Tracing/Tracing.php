@@ -1,0 +1,157 @@
+<?php
+
+/**
+ * Trace context in messages: what came with one, what is current, and a callback inside the trace of its message.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tracing;
+
+use OpenTelemetry\API\Globals;
+use Throwable;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Message;
+
+/**
+ * `realtime.tracing` says who traces: null or `auto` for OpenTelemetry where the application has set it up, false for nobody,
+ * true to insist on OpenTelemetry, `continue` for OpenTelemetry with the sender's span as the parent of the handling, a Tracer,
+ * the name of its class, or a callable that returns the headers to send.
+ */
+final class Tracing
+{
+    private static mixed $setting = null;
+    private static ?Hook $hook = null;
+    private static bool $made = false;
+
+    /**
+     * The trace context that came with a message: `traceparent`, `tracestate` and `baggage`, those that are there and valid.
+     *
+     * @return array<string, string>
+     */
+    public static function context(Message $message): array
+    {
+        $context = [];
+        foreach (W3c::HEADERS as $name) {
+            $values = $message->getHeaderValues($name);
+            $context[$name] = $values === [] ? null : $values[count($values) - 1];
+        }
+
+        return W3c::sift($context)[0];
+    }
+
+    /**
+     * The trace context of here and now, for what is kept and sent later; empty where nobody traces.
+     *
+     * @return array<string, string>
+     */
+    public static function headers(): array
+    {
+        return self::hook()?->headers() ?? [];
+    }
+
+    /**
+     * Calls something in the trace of a message, as consume() does with callbacks: for poll(), and for what handles messages
+     * in a queue.
+     *
+     *     $message = $broker->poll();
+     *     Tracing::handle($message, fn () => $orders->ship($message));
+     *
+     * @template T
+     *
+     * @param Message|non-empty-list<Message> $messages
+     * @param callable(): T $call
+     * @param string $group the consumer group, for the span
+     *
+     * @return T
+     *
+     * @throws Throwable what it throws
+     */
+    public static function handle(Message|array $messages, callable $call, string $group = ''): mixed
+    {
+        $hook = self::hook();
+        if ($hook === null) {
+            return $call();
+        }
+        $hook->handling($messages, $group);
+        $why = null;
+        try {
+            return $call();
+        } catch (Throwable $why) {
+            throw $why;
+        } finally {
+            $hook->handled($why);
+        }
+    }
+
+    /**
+     * Takes the setting; Realtime::configure() does it.
+     *
+     * @internal
+     *
+     * @throws ConfigurationException it is none
+     */
+    public static function use(mixed $setting): void
+    {
+        if (is_string($setting) && in_array(strtolower($setting), ['true', 'on', 'yes', '1'], true)) {
+            $setting = true;
+        }
+        $known = $setting === null || is_bool($setting) || $setting === 'continue' || is_callable($setting)
+            || $setting instanceof Tracer || is_string($setting) && is_subclass_of($setting, Tracer::class);
+        if (!$known) {
+            throw new ConfigurationException(
+                'realtime.tracing is ' . (is_string($setting) ? "'$setting'" : get_debug_type($setting)) . '; it is true, '
+                . "false, 'auto', 'continue', a " . Tracer::class . ' or its class, or a callable that returns headers.'
+            );
+        }
+        if (($setting === true || $setting === 'continue') && !class_exists(Globals::class)) {
+            throw new ConfigurationException(
+                'realtime.tracing asks for OpenTelemetry, which is not installed: composer require open-telemetry/api.'
+            );
+        }
+        self::$setting = $setting;
+        self::$hook = null;
+        self::$made = false;
+    }
+
+    /**
+     * What the extension calls; null where nobody traces.
+     *
+     * @internal
+     */
+    public static function hook(): ?Hook
+    {
+        if (!self::$made) {
+            $tracer = self::tracer();
+            // OpenTelemetry may be set up later.
+            self::$made = $tracer !== null || self::$setting === false;
+            self::$hook = $tracer === null ? null : new Hook($tracer);
+        }
+
+        return self::$hook;
+    }
+
+    private static function tracer(): ?Tracer
+    {
+        $setting = self::$setting;
+        if ($setting instanceof Tracer) {
+            return $setting;
+        }
+        if ($setting === true || $setting === 'continue') {
+            return new OpenTelemetry($setting === 'continue');
+        }
+        if (is_string($setting) && is_subclass_of($setting, Tracer::class)) {
+            return new $setting();
+        }
+        if (is_callable($setting)) {
+            return new CallableTracer($setting);
+        }
+        // Loaded wherever somebody has set it up; asking an autoloader for it would cost those who have not.
+        if ($setting === false || !class_exists(Globals::class, false)) {
+            return null;
+        }
+        $word = strtolower(trim((string) getenv('REALTIME_TRACING')));
+
+        return in_array($word, ['off', 'false', 'no', '0'], true) ? null : new OpenTelemetry($word === 'continue');
+    }
+}

@@ -1,0 +1,298 @@
+//! Takes out of a line what nobody may read: values of secret settings, passwords in addresses, private keys.
+
+use std::borrow::Cow;
+
+/// What stands for it.
+const HIDDEN: &str = "***";
+/// Names of settings whose value is a secret contain one of these.
+const NAMES: [&str; 12] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "jaas",
+    "oauthbearer.config",
+    "master_key",
+    "api_key",
+    "apikey",
+    "access_token",
+    "authorization",
+    ".pem",
+];
+/// A shorter secret is not looked for by itself: it would be found in ordinary words.
+const SHORTEST: usize = 4;
+/// So many are remembered.
+const MOST: usize = 64;
+
+/// The secrets of this process that are looked for wherever they stand.
+#[derive(Debug, Default)]
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// From now on it is taken out of every line.
+    pub fn remember(&mut self, secret: &str) {
+        let secret = secret.trim();
+        if secret.len() < SHORTEST || self.0.iter().any(|known| known == secret) {
+            return;
+        }
+        if self.0.len() == MOST {
+            self.0.remove(0);
+        }
+        self.0.push(secret.to_owned());
+        // The longest first: one may be the beginning of another.
+        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+
+    /// The text without any secret.
+    #[must_use]
+    pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for secret in &self.0 {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), HIDDEN).into();
+            }
+        }
+        clean(text)
+    }
+}
+
+/// The text without what its form shows to be secret.
+fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
+    let text = if text.contains("-----BEGIN ") {
+        keys(&text).into()
+    } else {
+        text
+    };
+    let text = if text.contains("://") {
+        addresses(&text).into()
+    } else {
+        text
+    };
+    let lower = text.to_ascii_lowercase();
+    if NAMES.iter().any(|name| lower.contains(name)) {
+        return settings(&text, &lower).into();
+    }
+    text
+}
+
+/// `-----BEGIN … KEY-----` and what follows, to its end.
+fn keys(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("-----BEGIN ") {
+        clean.push_str(&rest[..start]);
+        clean.push_str(HIDDEN);
+        let block = &rest[start..];
+        rest = block
+            .find("-----END ")
+            .and_then(|end| {
+                let after = end + "-----END ".len();
+                block[after..]
+                    .find("-----")
+                    .map(|close| &block[after + close + 5..])
+            })
+            .unwrap_or_default();
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// `scheme://user:password@host`: without the user and the password.
+fn addresses(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        clean.push_str(before);
+        let end = after
+            .find(|c: char| {
+                c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>')
+            })
+            .unwrap_or(after.len());
+        // The last one: a password may have an @ in it.
+        if let Some(at) = after[..end].rfind('@') {
+            clean.push_str(HIDDEN);
+            rest = &after[at..];
+        } else {
+            rest = after;
+        }
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// `name = value`, `name: value`, `"name":"value"`, `name="value"` of a secret setting.
+fn settings(text: &str, lower: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut done = 0;
+    while let Some((name_end, value)) = next_value(text, lower, done) {
+        let Some((start, end)) = value else {
+            clean.push_str(&text[done..name_end]);
+            done = name_end;
+            continue;
+        };
+        clean.push_str(&text[done..start]);
+        clean.push_str(HIDDEN);
+        done = end;
+    }
+    clean.push_str(&text[done..]);
+    clean
+}
+
+/// The end of the next secret name, and where its value stands, if one follows.
+fn next_value(text: &str, lower: &str, from: usize) -> Option<(usize, Option<(usize, usize)>)> {
+    let place = NAMES
+        .iter()
+        .filter_map(|name| lower[from..].find(name).map(|at| from + at + name.len()))
+        .min()?;
+    let bytes = text.as_bytes();
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let name_end = place
+        + bytes[place..]
+            .iter()
+            .take_while(|byte| is_name(byte))
+            .count();
+    let mut at = name_end;
+    if matches!(bytes.get(at), Some(b'"' | b'\'')) {
+        at += 1;
+    }
+    let skip = |at: usize| at + bytes[at..].iter().take_while(|byte| **byte == b' ').count();
+    at = skip(at);
+    if !matches!(bytes.get(at), Some(b'=' | b':')) {
+        return Some((name_end, None));
+    }
+    // PHP's "=>" too.
+    at += 1 + usize::from(bytes.get(at + 1) == Some(&b'>'));
+    at = skip(at);
+    let quote = bytes
+        .get(at)
+        .copied()
+        .filter(|byte| matches!(byte, b'"' | b'\''));
+    let start = at + usize::from(quote.is_some());
+    let length = match quote {
+        // Up to the quote that is not escaped.
+        Some(quote) => {
+            let mut escaped = false;
+            bytes[start..]
+                .iter()
+                .take_while(|byte| {
+                    let ends = **byte == quote && !escaped;
+                    escaped = **byte == b'\\' && !escaped;
+                    !ends
+                })
+                .count()
+        }
+        // `Basic dXNlcg==` are two words; any other value ends where the next thing begins.
+        None => {
+            let word = |from: usize| {
+                bytes[from..]
+                    .iter()
+                    .take_while(|byte| {
+                        !byte.is_ascii_whitespace()
+                            && !matches!(byte, b',' | b';' | b'&' | b')' | b'}')
+                    })
+                    .count()
+            };
+            let first = word(start);
+            let is_scheme = ["basic", "bearer"].contains(&&lower[start..start + first]);
+            if is_scheme {
+                let second = skip(start + first);
+                second - start + word(second)
+            } else {
+                first
+            }
+        }
+    };
+    if length == 0 {
+        return Some((start.max(name_end), None));
+    }
+    Some((name_end, Some((start, start + length))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secrets;
+
+    fn clean(text: &str) -> String {
+        Secrets::default().clean(text).into_owned()
+    }
+
+    #[test]
+    fn values_of_secret_settings_are_hidden() {
+        for (text, expected) in [
+            ("  sasl.password = hunter2", "  sasl.password = ***"),
+            ("ssl.key.password: a,b", "ssl.key.password: ***,b"),
+            (
+                r#"{"password":"a\"b c","user":"x"}"#,
+                r#"{"password":"***","user":"x"}"#,
+            ),
+            ("KAFKA_SASL_PASSWORD=x y", "KAFKA_SASL_PASSWORD=*** y"),
+            (
+                r#"username="u" password="p w" x"#,
+                r#"username="u" password="***" x"#,
+            ),
+            ("['secret' => 'abc', 1]", "['secret' => '***', 1]"),
+            ("?client_secret=abc&x=1", "?client_secret=***&x=1"),
+            (
+                "Authorization: Basic dXNlcg== end",
+                "Authorization: *** end",
+            ),
+            ("SSL.KEY.PASSWORD=Ü", "SSL.KEY.PASSWORD=***"),
+            ("password=", "password="),
+            ("password=\"unclosed", "password=\"***"),
+            ("password: a, secret: b", "password: ***, secret: ***"),
+        ] {
+            assert_eq!(clean(text), expected);
+        }
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_hidden() {
+        for (text, expected) in [
+            ("https://u:p@host/x", "https://***@host/x"),
+            (
+                "at http://u:p@ss@host:1, and redis://token@r",
+                "at http://***@host:1, and redis://***@r",
+            ),
+            ("https://host/a@b", "https://host/a@b"),
+            ("nothing://", "nothing://"),
+        ] {
+            assert_eq!(clean(text), expected);
+        }
+    }
+
+    #[test]
+    fn private_keys_are_hidden() {
+        let text = "x -----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY----- y";
+        assert_eq!(clean(text), "x *** y");
+        assert_eq!(clean("-----BEGIN X-----abc"), "***");
+    }
+
+    #[test]
+    fn ordinary_lines_stay_as_they_are() {
+        for text in [
+            "Cannot reach Kafka at localhost:9092 (connection refused).",
+            "the password is missing",
+            "SASL/PLAIN: authentication failed",
+            "realtime.gateway.secrets must be a list",
+        ] {
+            assert_eq!(clean(text), text);
+        }
+    }
+
+    #[test]
+    fn known_secrets_are_found_anywhere() {
+        let mut secrets = Secrets::default();
+        for secret in ["hunter2", "hunter2-long", "abc", " "] {
+            secrets.remember(secret);
+        }
+        assert_eq!(
+            secrets.clean("tried hunter2-long, then hunter2 and abc"),
+            "tried ***, then *** and abc"
+        );
+        for n in 0..200 {
+            secrets.remember(&format!("secret{n:04}"));
+        }
+        assert!(secrets.0.len() <= super::MOST);
+    }
+}

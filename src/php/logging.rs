@@ -1,0 +1,206 @@
+//! The log of the process on its way out: to the application's logger, else standard error, else PHP's error log.
+
+use std::cell::Cell;
+use std::io::Write as _;
+
+use ext_php_rs::types::{ZendHashTable, Zval};
+
+use super::arguments::Trouble;
+use super::callback::Callback;
+use super::{binary, lifecycle, state, zend};
+use crate::config::LogConfig;
+use crate::error::Error;
+use crate::log::{self, Level, Line};
+use crate::process;
+
+/// The logger of an application: `log()` of a PSR-3 logger, or a callable with the same three arguments.
+pub struct Logger(Callback);
+
+impl Logger {
+    /// Of the value of `logger`; `None` where it is unset.
+    ///
+    /// # Errors
+    /// Configuration: neither a PSR-3 logger nor callable.
+    pub fn of(value: &Zval) -> Result<Option<Self>, Error> {
+        let value = value.dereference();
+        if value.is_null() || value.str().is_some_and(str::is_empty) {
+            return Ok(None);
+        }
+        let mut pair = ZendHashTable::new();
+        let method = value.is_object()
+            && pair.push(value.shallow_clone()).is_ok()
+            && pair.push(binary(b"log")).is_ok();
+        let method = method.then(|| {
+            let mut callable = Zval::new();
+            callable.set_hashtable(pair);
+            callable
+        });
+        let found = method
+            .and_then(|method| Callback::new(&method))
+            .or_else(|| Callback::new(value));
+        found.map(|callback| Some(Self(callback))).ok_or_else(|| {
+            Error::configuration(
+                "realtime.logger must be a PSR-3 logger (an object with log($level, $message, $context)) or something callable \
+                 that way.",
+            )
+        })
+    }
+
+    /// Hands it a line. False: it threw, and what it threw is gone.
+    fn write(&self, line: &Line) -> bool {
+        let mut context = ZendHashTable::new();
+        let source = if line.of_client {
+            "librdkafka"
+        } else {
+            "toporia_realtime"
+        };
+        let mut complete = context.insert("source", source).is_ok()
+            && context.insert("time", log::iso(line.at)).is_ok();
+        for (name, value) in &line.context {
+            complete &= context.insert(*name, value.as_str()).is_ok();
+        }
+        debug_assert!(complete, "a small array of text");
+        let mut table = Zval::new();
+        table.set_hashtable(context);
+        let level = binary(line.level.as_str().as_bytes());
+        if self
+            .0
+            .call(&mut [level, binary(line.text.as_bytes()), table])
+        {
+            return true;
+        }
+        if zend::is_exiting() {
+            // It has written the line, for all we know, and the process ends.
+            return true;
+        }
+        let why = zend::pending_object();
+        zend::clear_exception();
+        let what = why.map_or_else(String::new, |why| {
+            format!(
+                "{}: {}",
+                super::retry::class_of(&why),
+                zend::message_of(&why)
+            )
+        });
+        let said = format!("The logger of realtime.logger threw {what}. Its lines are written here until it does not.");
+        if process::current().log.is_first(&said) {
+            let line = Line {
+                level: Level::Error,
+                text: process::current().log.clean(&said),
+                at: std::time::SystemTime::now(),
+                context: Vec::new(),
+                of_client: false,
+            };
+            plain_as(&line, state::log_config());
+        }
+        false
+    }
+}
+
+thread_local! {
+    /// A logger may send something itself, and what that says waits for the next time.
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+    /// The settings used last, for the end of the process: nothing can be asked for then.
+    static LAST: Cell<Option<LogConfig>> = const { Cell::new(None) };
+}
+
+/// Hands out what waits. Only on PHP's own thread.
+pub fn deliver() {
+    write(|log| log.take());
+}
+
+/// The same after every message: one look at a flag.
+#[inline]
+pub fn deliver_if_waiting() {
+    if process::current().log.is_waiting() {
+        deliver();
+    }
+}
+
+/// The end of the process: what was repeated until now is said too.
+pub fn deliver_last() {
+    write(|log| log.take_last());
+}
+
+/// What was said after the application's objects are gone. `is_last`: the process ends.
+pub fn deliver_rest(is_last: bool) {
+    let log = &process::current().log;
+    let config = LAST.get().unwrap_or_default();
+    for line in if is_last { log.take_last() } else { log.take() } {
+        if config.takes(line.level, line.of_client) {
+            plain_as(&line, config);
+        }
+    }
+}
+
+/// The settings from now on.
+pub fn remember(config: LogConfig) {
+    LAST.set(Some(config));
+}
+
+/// A request begins or ends: a fatal error may have jumped out of a logger.
+pub fn reset() {
+    WRITING.set(false);
+}
+
+fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
+    if WRITING.replace(true) {
+        return;
+    }
+    let lines = take(&process::current().log);
+    if !lines.is_empty() {
+        let config = state::log_config();
+        LAST.set(Some(config));
+        let logger = state::logger();
+        // An exception on its way waits outside: no PHP code runs beside it. An exit cannot wait.
+        let waits = logger.is_some() && zend::has_exception() && !zend::is_exiting();
+        let pending = waits.then(zend::pending_object).flatten();
+        if pending.is_some() {
+            zend::clear_exception();
+        }
+        for line in lines {
+            if !config.takes(line.level, line.of_client) {
+                continue;
+            }
+            let usable = !zend::has_exception() && zend::fatal_error().is_none();
+            let logger = logger.as_ref().filter(|_| usable);
+            if !logger.is_some_and(|logger| logger.write(&line)) {
+                plain_as(&line, config);
+            }
+        }
+        if let Some(pending) = pending.filter(|_| !zend::has_exception()) {
+            zend::throw(pending);
+        }
+    }
+    WRITING.set(false);
+}
+
+/// Without a logger: on the command line a line on standard error, unless php.ini names a place for PHP's log; else that log.
+fn plain_as(line: &Line, config: LogConfig) {
+    if lifecycle::is_command_line() && zend::ini("error_log").is_none() {
+        let text = log::formatted(line, config.format, std::process::id());
+        // In one piece, so that lines of several processes do not mix. There is nobody to tell that standard error is closed.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        return;
+    }
+    zend::log(
+        &format!("toporia_realtime.{}: {}", line.level.as_str(), line.text),
+        line.level.severity(),
+    );
+}
+
+/// `Realtime::log()`.
+pub fn say(level: &str, text: &str) -> Result<(), Trouble> {
+    let Some(level) = Level::named(level) else {
+        let names: Vec<&str> = Level::ALL.iter().map(|level| level.as_str()).collect();
+        return Err(Error::configuration(format!(
+            "Realtime::log(): \"{}\" is no level; there are {}.",
+            level.escape_debug(),
+            names.join(", ")
+        ))
+        .into());
+    };
+    process::current().log.say(level, text);
+    deliver();
+    Ok(())
+}

@@ -1,0 +1,376 @@
+//! Trace context on its way into records and around callbacks. What it is made of is the PHP layer's matter (`php/Tracing`);
+//! here is when it is asked, and that nothing is asked where nobody traces.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
+use ext_php_rs::zend::ClassEntry;
+
+use super::arguments::Trouble;
+use super::callback::Callback;
+use super::{binary, exceptions, state, zend};
+use crate::error::{Error, Result};
+use crate::kafka::producer::delivery::Header;
+use crate::kafka::producer::Outgoing;
+use crate::message::headers;
+use crate::process;
+
+/// The class of the PHP layer that is asked.
+const TRACING: &str = "Toporia\\Realtime\\Tracing\\Tracing";
+/// Loaded wherever OpenTelemetry has been set up; as the engine keeps the names of classes.
+const OPEN_TELEMETRY: &str = "opentelemetry\\api\\globals";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// On as soon as OpenTelemetry is there.
+    Auto,
+    Off,
+    /// The application has given something, which is not made yet.
+    Given,
+    On,
+}
+
+thread_local! {
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Auto) };
+    /// How many classes there were when OpenTelemetry was last looked for.
+    static SEEN: Cell<u32> = const { Cell::new(0) };
+    /// The tracer is at work: what it sends itself is not traced.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+    static HOOK: RefCell<Option<Rc<Hook>>> = const { RefCell::new(None) };
+}
+
+/// The methods of `Toporia\Realtime\Tracing\Hook`.
+struct Hook {
+    sending: Callback,
+    sent: Callback,
+    handling: Callback,
+    handled: Callback,
+}
+
+impl Hook {
+    fn of(object: &Zval) -> Option<Self> {
+        let method = |name: &str| {
+            let mut pair = ZendHashTable::new();
+            pair.push(object.shallow_clone()).ok()?;
+            pair.push(name).ok()?;
+            let mut callable = Zval::new();
+            callable.set_hashtable(pair);
+            Callback::new(&callable)
+        };
+        Some(Self {
+            sending: method("sending")?,
+            sent: method("sent")?,
+            handling: method("handling")?,
+            handled: method("handled")?,
+        })
+    }
+}
+
+/// Calls PHP's side. It throws nothing by itself; what comes all the same must not reach the application.
+fn ask(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
+    let outer = BUSY.replace(true);
+    let answer = callback.ask(arguments);
+    BUSY.set(outer);
+    if answer.is_none() && !zend::is_exiting() {
+        if let Some(why) = zend::pending_object() {
+            zend::clear_exception();
+            let text = format!(
+                "Tracing failed, and the message goes on without it: {}: {}",
+                super::retry::class_of(&why),
+                zend::message_of(&why)
+            );
+            process::current().log.say(crate::log::Level::Warning, text);
+        }
+    }
+    answer
+}
+
+/// Takes the value of `tracing` from the application's configuration.
+///
+/// # Errors
+/// Configuration: the PHP layer refuses it, or is not there.
+pub fn configure(setting: Option<&Zval>) -> std::result::Result<(), Trouble> {
+    forget();
+    let setting = setting.map(Zval::dereference);
+    let word = setting
+        .and_then(Zval::str)
+        .map(|text| text.trim().to_ascii_lowercase());
+    let unset = setting.is_none_or(Zval::is_null) || matches!(word.as_deref(), Some("" | "auto"));
+    let off = setting.is_some_and(Zval::is_false) || word.as_deref().is_some_and(is_off);
+    let simple = unset || off;
+    let class = if simple {
+        // Only told where it is in use: an application that does not trace loads nothing for it.
+        zend::loaded_class(&TRACING.to_ascii_lowercase())
+            .then(|| ClassEntry::try_find(TRACING))
+            .flatten()
+    } else {
+        Some(ClassEntry::try_find(TRACING).ok_or_else(|| {
+            Error::configuration(
+                "realtime.tracing needs the PHP layer: composer require toporia/realtime (or require php/autoload.php of this package).",
+            )
+        })?)
+    };
+    if class.is_some() {
+        let value = match setting {
+            Some(setting) if !unset && !off => setting.shallow_clone(),
+            _ if off => {
+                let mut no = Zval::new();
+                no.set_bool(false);
+                no
+            }
+            _ => Zval::null(),
+        };
+        if call_static("use", vec![&value]).is_none() {
+            return Err(Trouble::Pending);
+        }
+    }
+    MODE.set(match (off, simple) {
+        (true, _) => Mode::Off,
+        (_, true) => Mode::Auto,
+        _ => Mode::Given,
+    });
+    Ok(())
+}
+
+fn call_static(
+    method: &str,
+    arguments: Vec<&dyn ext_php_rs::convert::IntoZvalDyn>,
+) -> Option<Zval> {
+    let callable =
+        ext_php_rs::types::ZendCallable::try_from_name(&format!("{TRACING}::{method}")).ok()?;
+    let answer = callable.try_call(arguments);
+    if zend::has_exception() {
+        return None;
+    }
+    answer.ok()
+}
+
+/// The request ends, or another configuration begins.
+pub fn forget() {
+    MODE.set(Mode::Auto);
+    SEEN.set(0);
+    BUSY.set(false);
+    let old = HOOK.with(RefCell::take);
+    drop(old);
+}
+
+/// True where messages are traced. Where they are not it costs a look at two numbers.
+#[inline]
+pub fn is_on() -> bool {
+    match MODE.get() {
+        Mode::Off => false,
+        Mode::On => !BUSY.get(),
+        Mode::Given => start(),
+        Mode::Auto => {
+            let classes = zend::class_count();
+            classes != SEEN.get() && look(classes)
+        }
+    }
+}
+
+/// A class was loaded since the last look.
+#[cold]
+fn look(classes: u32) -> bool {
+    SEEN.set(classes);
+    if !zend::loaded_class(OPEN_TELEMETRY) {
+        return false;
+    }
+    if state::is_tracing_off() {
+        MODE.set(Mode::Off);
+        return false;
+    }
+    start()
+}
+
+#[cold]
+fn start() -> bool {
+    if BUSY.get() || zend::has_exception() {
+        return false;
+    }
+    // Off while the PHP layer makes it: what its autoloaders send is not traced.
+    MODE.set(Mode::Off);
+    let found = ClassEntry::try_find(TRACING).is_some();
+    let hook = if found {
+        call_static("hook", vec![])
+    } else {
+        None
+    };
+    if !found || zend::has_exception() {
+        let why = zend::pending_object().filter(|_| !zend::is_exiting());
+        if why.is_some() {
+            zend::clear_exception();
+        }
+        let why = why.map_or_else(
+            || "the PHP layer (composer require toporia/realtime) is not there".to_owned(),
+            |why| zend::message_of(&why),
+        );
+        process::current().log.say_once(
+            crate::log::Level::Warning,
+            &format!("Messages are not traced: {why}."),
+        );
+        return false;
+    }
+    let hook = hook
+        .as_ref()
+        .filter(|hook| hook.is_object())
+        .and_then(Hook::of);
+    let is_on = hook.is_some();
+    HOOK.with(|slot| *slot.borrow_mut() = hook.map(Rc::new));
+    if is_on {
+        MODE.set(Mode::On);
+    }
+    is_on
+}
+
+fn hook() -> Option<Rc<Hook>> {
+    HOOK.with(|hook| hook.borrow().clone())
+}
+
+fn is_of_trace(name: &str) -> bool {
+    matches!(
+        name,
+        headers::TRACE_PARENT | headers::TRACE_STATE | headers::BAGGAGE
+    )
+}
+
+/// True where a list of headers has trace context in it.
+pub fn has_context(list: &[Header]) -> bool {
+    list.iter().any(|(name, _)| is_of_trace(name))
+}
+
+fn text(value: Option<&[u8]>) -> Zval {
+    value.map_or_else(Zval::null, binary)
+}
+
+/// Sends with the headers of the trace in hand. `is_forwarded`: the message came from Kafka with its own, which stay only where
+/// there is nothing newer.
+///
+/// # Errors
+/// What `send` answers; tracing has none.
+pub fn around(
+    message: &Outgoing<'_>,
+    is_forwarded: bool,
+    send: impl FnOnce(&Outgoing<'_>) -> Result<()>,
+) -> Result<()> {
+    let Some(hook) = hook() else {
+        return send(message);
+    };
+    let mut own = ZendHashTable::new();
+    for (name, value) in message
+        .headers
+        .iter()
+        .filter(|(name, _)| is_of_trace(name) && !is_forwarded)
+    {
+        // Text by an all too simple name; one that is refused is found by Kafka as well.
+        drop(own.insert(name.as_str(), text(value.as_deref())));
+    }
+    let mut own_headers = Zval::new();
+    own_headers.set_hashtable(own);
+    let number = |number: Option<i64>| number.map_or_else(Zval::null, super::stand_in::int);
+    let size = message
+        .value
+        .and_then(|value| i64::try_from(value.len()).ok());
+    let answer = ask(
+        &hook.sending,
+        &mut [
+            binary(message.topic.as_bytes()),
+            number(message.partition.map(i64::from)),
+            binary(message.id.as_bytes()),
+            text(message.key),
+            number(size),
+            own_headers,
+        ],
+    );
+    let Some(answer) = answer else {
+        return send(message);
+    };
+    let mut list = message.headers.to_vec();
+    add(&mut list, &answer, is_forwarded);
+    let outcome = send(&Outgoing {
+        id: message.id,
+        topic: message.topic,
+        partition: message.partition,
+        key: message.key,
+        value: message.value,
+        headers: &list,
+        timestamp_ms: message.timestamp_ms,
+    });
+    let (class, reason) = match &outcome {
+        Ok(()) => (Zval::null(), Zval::null()),
+        Err(error) => (
+            binary(exceptions::class_of(error).as_bytes()),
+            binary(error.message().as_bytes()),
+        ),
+    };
+    if !zend::has_exception() {
+        ask(&hook.sent, &mut [class, reason]);
+    }
+    outcome
+}
+
+/// Adds what the tracer gave; a header that is there already stays.
+fn add(list: &mut Vec<Header>, answer: &Zval, is_forwarded: bool) {
+    let Some(table) = answer.array() else {
+        return;
+    };
+    let begins_anew = is_forwarded && table.get(headers::TRACE_PARENT).is_some();
+    if begins_anew {
+        list.retain(|(name, _)| !is_of_trace(name));
+    }
+    let before = list.len();
+    for (name, value) in table {
+        let name = match name {
+            ArrayKey::Long(number) => number.to_string(),
+            other => other.to_string(),
+        };
+        let taken = list[..before].iter().any(|(own, _)| *own == name);
+        if let (false, false, Some(value)) = (
+            taken,
+            headers::is_ours(&name),
+            value.dereference().zend_str(),
+        ) {
+            list.push((name, Some(value.as_bytes().to_vec())));
+        }
+    }
+}
+
+/// Calls a callback in the trace of its records: `messages` is a Message, or a list of them.
+pub fn in_trace(messages: &Zval, group: &str, call: impl FnOnce() -> bool) -> bool {
+    let Some(hook) = hook() else {
+        return call();
+    };
+    let begun = ask(
+        &hook.handling,
+        &mut [messages.shallow_clone(), binary(group.as_bytes())],
+    );
+    if begun.is_none() && zend::has_exception() {
+        return false;
+    }
+    let handled = call();
+    if begun.is_none() || zend::is_exiting() {
+        return handled;
+    }
+    let why = if handled {
+        None
+    } else {
+        zend::pending_object()
+    };
+    if why.is_some() {
+        zend::clear_exception();
+    }
+    let cause = why.as_ref().map_or_else(Zval::null, super::retry::cause);
+    ask(&hook.handled, &mut [cause]);
+    if let Some(why) = why.filter(|_| !zend::has_exception()) {
+        zend::throw(why);
+    }
+    handled
+}
+
+/// The words of `REALTIME_TRACING` that turn it off.
+pub fn is_off(word: &str) -> bool {
+    matches!(
+        word.trim().to_ascii_lowercase().as_str(),
+        "off" | "false" | "no" | "0"
+    )
+}

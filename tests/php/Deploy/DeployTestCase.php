@@ -1,0 +1,186 @@
+<?php
+
+/**
+ * Base of the tests of deploy/: its files with this machine's paths in them, and the programs that read them.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Deploy;
+
+use RecursiveDirectoryIterator;
+use RecursiveIteratorIterator;
+use SplFileInfo;
+use Toporia\Realtime\Tests\Console\ConsoleTestCase;
+use Toporia\Realtime\Tests\Support\ChildProcess;
+use Toporia\Realtime\Tests\Support\ProcessResult;
+
+/**
+ * The application of these tests is laid out as the files expect one: vendor/bin/toporia-realtime in its directory.
+ */
+abstract class DeployTestCase extends ConsoleTestCase
+{
+    /** @var list<ChildProcess> */
+    private array $programs = [];
+
+    protected function setUp(): void
+    {
+        parent::setUp();
+        mkdir("$this->app/vendor/bin");
+        $console = var_export(self::root() . '/php/Console/main.php', true);
+        file_put_contents("$this->app/vendor/bin/toporia-realtime", "<?php\n\nexit(require $console);\n");
+        // What stands for /usr/bin/php: the same, with the extension under test. exec: signals reach PHP itself.
+        $php = escapeshellarg(PHP_BINARY);
+        $extension = escapeshellarg('extension=' . self::extension());
+        file_put_contents($this->php(), "#!/bin/sh\nexec $php -d $extension -d display_errors=stderr \"\$@\"\n");
+        chmod($this->php(), 0755);
+    }
+
+    protected function tearDown(): void
+    {
+        foreach ($this->programs as $program) {
+            $program->signal();
+        }
+        foreach ($this->programs as $program) {
+            $program->wait(10.0);
+        }
+        $this->programs = [];
+        $files = new RecursiveIteratorIterator(
+            new RecursiveDirectoryIterator($this->app, RecursiveDirectoryIterator::SKIP_DOTS),
+            RecursiveIteratorIterator::CHILD_FIRST
+        );
+        /** @var SplFileInfo $file */
+        foreach ($files as $file) {
+            $keep = in_array($file->getPathname(), ["$this->app/config", "$this->app/vendor"], true);
+            $file->isDir() && !$file->isLink() ? ($keep || rmdir($file->getPathname())) : unlink($file->getPathname());
+        }
+        parent::tearDown();
+    }
+
+    /** A program that stands for /usr/bin/php. */
+    protected function php(): string
+    {
+        return "$this->app/php";
+    }
+
+    /**
+     * The class App\OrderHandler, which the files name: it writes its process and the event to the file `log`.
+     */
+    protected function orderHandler(): void
+    {
+        $this->write('vendor/autoload.php', <<<'PHP'
+            <?php
+
+            namespace App;
+
+            use Toporia\Realtime\Message;
+
+            final class OrderHandler
+            {
+                public function handle(Message $message): void
+                {
+                    file_put_contents('log', getmypid() . " {$message->getEvent()}\n", FILE_APPEND | LOCK_EX);
+                }
+            }
+            PHP);
+    }
+
+    /**
+     * Waits until so many different events were handled; one that was in hand when its worker was killed comes twice.
+     */
+    protected function waitForEvents(int $count): void
+    {
+        $events = fn (): array => array_unique(array_map(
+            static fn (string $line): string => (string) strrchr($line, ' '),
+            $this->log()
+        ));
+        self::eventually(fn () => count($events()) === $count, "$count events are handled", 30.0);
+    }
+
+    /**
+     * A file of deploy/ with other texts in place of some of its own; each of them must be there.
+     *
+     * @param array<string, string> $replace
+     */
+    protected static function file(string $path, array $replace = []): string
+    {
+        $text = (string) file_get_contents(self::root() . "/deploy/$path");
+        self::assertNotSame('', $text, $path);
+        foreach (array_keys($replace) as $from) {
+            self::assertStringContainsString($from, $text, "deploy/$path still says that");
+        }
+
+        return strtr($text, $replace);
+    }
+
+    /**
+     * Writes a file into the directory of the application and returns its path.
+     */
+    protected function write(string $name, string $text): string
+    {
+        $path = "$this->app/$name";
+        is_dir(dirname($path)) || mkdir(dirname($path), 0755, true);
+        file_put_contents($path, $text);
+
+        return $path;
+    }
+
+    /**
+     * Runs a program to its end.
+     *
+     * @param list<string> $command
+     * @param array<string, string> $env over the environment of this process
+     */
+    protected function execute(array $command, array $env = [], float $seconds = 30.0): ProcessResult
+    {
+        return (new ChildProcess($command, $env + getenv(), $this->app))->wait($seconds);
+    }
+
+    /**
+     * Starts a program; asked to end, and killed where it does not, at the end of the test.
+     *
+     * @param list<string> $command
+     * @param array<string, string> $env over the environment of this process
+     */
+    protected function start(array $command, array $env = []): ChildProcess
+    {
+        return $this->programs[] = new ChildProcess($command, $env + getenv(), $this->app);
+    }
+
+    /**
+     * So many ports in a row that nobody listens on; the first one ends in 1.
+     *
+     * @return int the first without its last digit: 2345 stands for 23451, 23452, …
+     */
+    protected static function freePorts(int $count): int
+    {
+        for ($tries = 0; $tries < 100; $tries++) {
+            $tens = random_int(2_000, 3_199);
+            $taken = array_filter(range(0, $count), static function (int $last) use ($tens): bool {
+                $socket = @stream_socket_server("tcp://127.0.0.1:$tens$last");
+
+                return !is_resource($socket) || !fclose($socket);
+            });
+            if ($taken === []) {
+                return $tens;
+            }
+        }
+        self::fail("There are no $count free ports in a row between 20000 and 32000.");
+    }
+
+    /** A program's path; fails with the way to get it. */
+    protected static function program(string $name): string
+    {
+        foreach (['/usr/bin', '/usr/sbin', '/bin', '/sbin'] as $directory) {
+            if (is_executable("$directory/$name")) {
+                return "$directory/$name";
+            }
+        }
+        self::fail("$name is missing. Install it: make setup");
+    }
+
+    private static function extension(): string
+    {
+        return getenv('REALTIME_EXTENSION') ?: self::root() . '/target/release/libtoporia_realtime.so';
+    }
+}

@@ -1,0 +1,70 @@
+<?php
+
+/**
+ * Runs realtime:doctor in the directory of an application of its own.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Support;
+
+/**
+ * Used by test cases with RunsPhp.
+ */
+trait RunsDoctor
+{
+    /** The application's directory. */
+    protected string $app = '';
+
+    /**
+     * @before
+     */
+    protected function makeApplication(): void
+    {
+        $this->app = sys_get_temp_dir() . '/realtime-doctor-' . bin2hex(random_bytes(5));
+        mkdir("$this->app/config", 0755, true);
+    }
+
+    /**
+     * @after
+     */
+    protected function removeApplication(): void
+    {
+        LaravelApplication::remove($this->app);
+    }
+
+    /**
+     * Writes config/realtime.php.
+     *
+     * @param string $array PHP code of an array
+     */
+    protected function configure(string $array): void
+    {
+        file_put_contents("$this->app/config/realtime.php", "<?php\n\nreturn $array;\n");
+    }
+
+    /**
+     * Runs it with --json; a spool is configured unless the environment says otherwise.
+     *
+     * @param array<string, string|null> $env
+     * @param array<string, mixed> $options of runPhp()
+     */
+    protected function doctor(string $arguments = '', array $env = [], array $options = []): DoctorReport
+    {
+        return new DoctorReport($this->ask("--json $arguments", $env, $options));
+    }
+
+    /**
+     * Runs it as it is typed.
+     *
+     * @param array<string, string|null> $env
+     * @param array<string, mixed> $options of runPhp()
+     */
+    protected function ask(string $arguments = '', array $env = [], array $options = []): ProcessResult
+    {
+        $words = preg_split('/ +/', trim("realtime:doctor $arguments")) ?: [];
+        $options += ['cwd' => $this->app, 'timeout' => 40.0];
+
+        return $this->runConsole($words, ['env' => $env + ['REALTIME_SPOOL' => "$this->app/spool"]] + $options);
+    }
+}

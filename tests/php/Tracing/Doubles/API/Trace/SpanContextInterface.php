@@ -1,0 +1,18 @@
+<?php
+
+/**
+ * What a span is known by.
+ */
+
+declare(strict_types=1);
+
+namespace OpenTelemetry\API\Trace;
+
+interface SpanContextInterface
+{
+    public function getTraceId(): string;
+
+    public function getSpanId(): string;
+
+    public function isValid(): bool;
+}

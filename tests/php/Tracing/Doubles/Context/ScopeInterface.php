@@ -1,0 +1,14 @@
+<?php
+
+/**
+ * Ends what activate() began.
+ */
+
+declare(strict_types=1);
+
+namespace OpenTelemetry\Context;
+
+interface ScopeInterface
+{
+    public function detach(): int;
+}

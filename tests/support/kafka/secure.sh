@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# What `kafka.sh start --secure` adds to a node: certificates, listeners with TLS and SASL, users, ACLs.
+#
+# Listeners beside the plain one, and what each is for:
+#   sasl_ssl        TLS and SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
+#   sasl_plaintext  SASL without TLS: SCRAM-SHA-512 alone, so that another mechanism is refused
+#   ssl             TLS alone
+#   expired         TLS with a certificate that ended yesterday
+#   ending          TLS with a certificate that ends in five days
+#   mutual          TLS for those who show a certificate of the same authority
+#   other_host      TLS with a certificate for kafka.elsewhere.example
+#   lost            plain, but advertised under a name that does not resolve
+#
+# Users: admin and the owner of the client's certificate (may do everything), shop (what the ACLs allow), guest (nothing). Their passwords are NAME-password.
+# Whoever comes without SASL (User:ANONYMOUS) may do everything, as a test's own tools do.
+# shellcheck disable=SC2154
+
+SECURE_LISTENERS=(sasl_ssl sasl_plaintext ssl mutual expired ending other_host lost)
+SECURE_USERS=(admin shop guest)
+
+# A key and a certificate of the node's own CA, in the one PEM file that Kafka wants: name, days, subjectAltName.
+make_certificate() {
+    local dir=$1 name=$2 days=$3 names=$4
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=kafka-$name" \
+        -keyout "$dir/$name.key" -out "$dir/$name.csr"
+    openssl x509 -req -in "$dir/$name.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca.key" -CAcreateserial -days "$days" \
+        -extfile <(printf 'subjectAltName=%s\n' "$names") -out "$dir/$name.crt"
+    cat "$dir/$name.key" "$dir/$name.crt" "$dir/ca.pem" >"$dir/$name.pem"
+}
+
+make_certificates() {
+    local dir="$node/tls" here="DNS:localhost,IP:127.0.0.1" ca
+    mkdir -p "$dir"
+    {
+        for ca in ca other-ca; do
+            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/CN=Test $ca" \
+                -keyout "$dir/$ca.key" -out "$dir/$ca.pem"
+        done
+        make_certificate "$dir" good 365 "$here"
+        make_certificate "$dir" expired -1 "$here"
+        make_certificate "$dir" ending 5 "$here"
+        make_certificate "$dir" other_host 365 "DNS:kafka.elsewhere.example"
+        make_certificate "$dir" client 365 "DNS:client"
+    } >"$node/tls.log" 2>&1 || { cat "$node/tls.log" >&2; fail "openssl could not make the certificates."; }
+}
+
+# The settings of one listener: name, protocol, port, advertised address.
+add_listener() {
+    local name=$1 protocol=$2 port=$3 advertised=$4
+    sed -i -e "s|^\(listeners=.*\)|\1,${name^^}://127.0.0.1:$port|" \
+        -e "s|^\(advertised.listeners=.*\)|\1,${name^^}://$advertised|" \
+        -e "s|^\(listener.security.protocol.map=.*\)|\1,${name^^}:$protocol|" "$node/server.properties"
+    echo "$name=127.0.0.1:$port" >>"$node/secure"
+}
+
+# Key store, and for SASL the users of PLAIN: those of SCRAM are in the cluster's own metadata.
+secure_listener() {
+    local name=$1 certificate=$2 mechanisms=$3 user accounts=""
+    {
+        if [ -n "$certificate" ]; then
+            echo "listener.name.$name.ssl.keystore.type=PEM"
+            echo "listener.name.$name.ssl.keystore.location=$node/tls/$certificate.pem"
+        fi
+        [ -z "$mechanisms" ] || echo "listener.name.$name.sasl.enabled.mechanisms=$mechanisms"
+        if [[ ",$mechanisms," == *,PLAIN,* ]]; then
+            for user in "${SECURE_USERS[@]}"; do accounts+=" user_$user=\"$user-password\""; done
+            echo "listener.name.$name.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required$accounts;"
+        fi
+        for scram in 256 512; do
+            if [[ ",$mechanisms," == *,SCRAM-SHA-$scram,* ]]; then
+                echo "listener.name.$name.scram-sha-$scram.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            fi
+        done
+    } >>"$node/server.properties"
+}
+
+# Rewrites the node's configuration; prints the arguments that its data directory is formatted with, one a line.
+secure_node() {
+    local listener port user hash
+    make_certificates
+    cat >>"$node/server.properties" <<TEXT
+
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:admin;User:ANONYMOUS;User:CN=kafka-client
+TEXT
+    : >"$node/secure"
+    for listener in "${SECURE_LISTENERS[@]}"; do
+        port=$(free_port)
+        case "$listener" in
+            sasl_ssl) add_listener "$listener" SASL_SSL "$port" "127.0.0.1:$port" ;;
+            sasl_plaintext) add_listener "$listener" SASL_PLAINTEXT "$port" "127.0.0.1:$port" ;;
+            lost) add_listener "$listener" PLAINTEXT "$port" "kafka-7.invalid:$port" ;;
+            *) add_listener "$listener" SSL "$port" "127.0.0.1:$port" ;;
+        esac
+    done
+    secure_listener sasl_ssl good PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+    secure_listener sasl_plaintext "" SCRAM-SHA-512
+    secure_listener ssl good ""
+    secure_listener mutual good ""
+    cat >>"$node/server.properties" <<TEXT
+listener.name.mutual.ssl.client.auth=required
+listener.name.mutual.ssl.truststore.type=PEM
+listener.name.mutual.ssl.truststore.location=$node/tls/ca.pem
+TEXT
+    for listener in expired ending other_host; do secure_listener "$listener" "$listener" ""; done
+    {
+        echo "plain=$(address)"
+        echo "ca=$node/tls/ca.pem"
+        echo "certificate=$node/tls/client.crt"
+        echo "key=$node/tls/client.key"
+        echo "other_ca=$node/tls/other-ca.pem"
+    } >>"$node/secure"
+    for user in "${SECURE_USERS[@]}"; do
+        for hash in 256 512; do
+            printf '%s\n' --add-scram "SCRAM-SHA-$hash=[name=$user,password=$user-password]"
+        done
+    done
+}

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Proves the packages on machines that are not this one: in clean Debian roots made with debootstrap, as root, over the net.
+#
+#   tools/package-try.sh [bookworm|trixie …]      for each: builds there with that Debian's PHP and Rust (the Debian of this
+#                                                 machine: takes build/packages of `make package`), then installs, uses and
+#                                                 removes the packages in a second root that has PHP and no Rust
+#   tools/package-try.sh --fresh …                downloads the roots again, instead of those in build/roots
+#   tools/package-try.sh --host-rust …            this machine's Rust, and what it has compiled already, instead of that Debian's:
+#                                                 quicker, and proves nothing about the older compiler
+#
+# What is mounted for it is in a namespace of its own and goes with it.
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=packaging/archive.sh
+. "$ROOT/packaging/archive.sh"
+
+cd "$ROOT"
+ROOTS="${REALTIME_ROOTS:-$ROOT/build/roots}"
+MIRROR="${REALTIME_DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+PHP_PACKAGES=(php-cli php-fpm php-cgi php-mbstring php-symfony-console)
+fresh=no
+host_rust=no
+suites=()
+for argument in "$@"; do
+    case "$argument" in
+        --fresh) fresh=yes ;;
+        --host-rust) host_rust=yes ;;
+        -*) fail "unknown option '$argument'." "Usage: tools/package-try.sh [--fresh] [--host-rust] [suite …]" ;;
+        *) suites+=("$argument") ;;
+    esac
+done
+[ ${#suites[@]} -gt 0 ] || suites=(bookworm trixie)
+
+[ "$(id -u)" -eq 0 ] || fail "making roots needs root." "Run: sudo tools/package-try.sh $*"
+for tool in debootstrap unshare; do
+    have "$tool" || fail "$tool is missing." "Install it: apt-get install debootstrap util-linux"
+done
+
+# Runs a command in a root, with /proc, and with what REALTIME_BIND names at the same place; nothing stays mounted.
+inside() { # root, command …
+    local root=$1
+    shift
+    cp /etc/resolv.conf /etc/hosts "$root/etc/"
+    # shellcheck disable=SC2016
+    unshare --mount --pid --fork --propagation private bash -euc '
+        root=$1; shift
+        mount -t proc proc "$root/proc"
+        mount -t tmpfs tmpfs "$root/dev/shm" 2>/dev/null || true
+        for bind in ${REALTIME_BIND:-}; do mkdir -p "$root$bind"; mount --bind "$bind" "$root$bind"; done
+        exec chroot "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+            DEBIAN_FRONTEND=noninteractive REALTIME_NICE="${REALTIME_NICE:-}" "$@"
+    ' inside "$root" "$@"
+}
+
+# A minimal Debian, kept in build/roots for the next time.
+base_root() { # suite
+    local root="$ROOTS/$1"
+    [ "$fresh" = no ] || rm -rf "$root" "$root.complete"
+    if [ ! -e "$root.complete" ]; then
+        say "Downloading a minimal Debian $1 into $root"
+        rm -rf "$root"
+        mkdir -p "$ROOTS"
+        debootstrap --variant=minbase "$1" "$root" "$MIRROR" >"$ROOTS/$1.log" 2>&1 || fail "debootstrap failed." "Its output: $ROOTS/$1.log"
+        printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing is started in there
+        chmod 755 "$root/usr/sbin/policy-rc.d"
+        touch "$root.complete"
+    fi
+    inside "$root" apt-get update -q >>"$ROOTS/$1.log" 2>&1 || note "apt-get update failed in $1; going on with the lists it has"
+}
+
+# A copy to spoil.
+root_for() { # suite, purpose
+    rm -rf "${ROOTS:?}/$1-$2"
+    cp -a --reflink=auto "$ROOTS/$1" "$ROOTS/$1-$2"
+    echo "$ROOTS/$1-$2"
+}
+
+# Builds from this work tree's files in a root of the suite, with that Debian's own compilers; prints where the packages are.
+build_in() { # suite
+    local root bind="" output="$ROOT/build/package-try/$1"
+    root="$(root_for "$1" build)"
+    mkdir -p "$root/src" "$output"
+    copy_sources "$root/src" .
+    if [ "$host_rust" = yes ]; then
+        bind="${CARGO_HOME:-$HOME/.cargo} ${RUSTUP_HOME:-$HOME/.rustup}"
+        mkdir -p "$root/src/target"
+        cp -a --reflink=auto "${CARGO_TARGET_DIR:-$ROOT/target}/release" "$root/src/target/"
+    elif [ -d "${CARGO_HOME:-$HOME/.cargo}/registry" ]; then
+        # Crates that are downloaded already need not be downloaded again.
+        mkdir -p "$root/root/.cargo"
+        cp -a --reflink=auto "${CARGO_HOME:-$HOME/.cargo}/registry" "$root/root/.cargo/"
+    fi
+    say "Building on Debian $1 (a clean build: 3 minutes on two quiet cores)"
+    REALTIME_BIND="$bind" inside "$root" bash /src/packaging/try/build.sh >"$output.log" 2>&1 || { tail -n 30 "$output.log" >&2; fail "the build on $1 failed." "All of it: $output.log"; }
+    rm -rf "$output"
+    cp -a "$root/src/build/packages" "$output"
+    rm -rf "$root"
+    echo "$output"
+}
+
+try_in() { # suite, packages
+    local root status=0
+    root="$(root_for "$1" install)"
+    say "Installing, using and removing the packages on a clean Debian $1"
+    inside "$root" apt-get install -y -q --no-install-recommends "${PHP_PACKAGES[@]}" >"$ROOTS/$1-install.log" 2>&1 \
+        || fail "PHP could not be installed in $root." "Its output: $ROOTS/$1-install.log"
+    mkdir -p "$root/trial/packages"
+    cp "$2"/* "$root/trial/packages/"
+    cp "$ROOT"/packaging/try/* "$root/trial/"
+    inside "$root" bash /trial/install.sh /trial/packages || status=$?
+    rm -rf "$root"
+    [ "$status" -eq 0 ] || fail "the packages failed on Debian $1."
+}
+
+here="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)"
+for suite in "${suites[@]}"; do
+    base_root "$suite"
+    if [ "$suite" = "$here" ]; then
+        packages="$ROOT/build/packages"
+        [ -f "$packages/SHA256SUMS" ] || tools/package.sh
+    else
+        packages="$(build_in "$suite")"
+    fi
+    try_in "$suite" "$packages"
+done

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Builds the packages of this version into build/packages: for each PHP of this machine an archive, PIE's pre-packaged
+# binary and, where Debian's own PHP is used, a Debian package; and once for all of them what needs no PHP version.
+#
+#   tools/package.sh                                             for every PHP whose headers are here (php-config*)
+#   PHP=php8.3 PHP_CONFIG=php-config8.3 tools/package.sh         for one
+#   tools/package.sh --extension=FILE [--output=DIR]             with a library that is built already, for the PHP in use
+
+# Whoever names a PHP means that one alone.
+PHP_ASKED="${PHP_CONFIG:-}"
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=packaging/archive.sh
+. "$ROOT/packaging/archive.sh"
+# shellcheck source=packaging/debian.sh
+. "$ROOT/packaging/debian.sh"
+
+cd "$ROOT"
+OUTPUT="$ROOT/build/packages"
+given=""
+for argument in "$@"; do
+    case "$argument" in
+        --extension=*) given="$(realpath "${argument#*=}")" ;;
+        --output=*) OUTPUT="$(realpath -m "${argument#*=}")" ;;
+        *) fail "unknown argument '$argument'." "Usage: tools/package.sh [--extension=FILE] [--output=DIR]" ;;
+    esac
+done
+
+VERSION="$("$ROOT/tools/version.sh")"
+# Files in packages carry the time of the last commit, so that the same sources give the same package.
+SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date -r CHANGELOG.md +%s)}"
+export SOURCE_DATE_EPOCH
+WORK="$(mktemp -d)"
+trap 'rm -rf "$WORK"' EXIT
+
+# Prints the PHPs to build for, one a line: php, then php-config.
+every_php() {
+    local config php seen=" " build
+    if [ -n "$given" ] || [ -n "$PHP_ASKED" ]; then
+        echo "$(command -v "$PHP") $(command -v "$PHP_CONFIG")"
+        return
+    fi
+    for config in php-config $(compgen -c php-config | grep -E '^php-config[0-9.]+$' | sort -uV); do
+        have "$config" || continue
+        php="$("$config" --php-binary)"
+        [ -x "$php" ] || { note "$config belongs to no installed php; left out"; continue; }
+        build="$("$php" -n -r 'echo PHP_MINOR_VERSION, PHP_ZTS, PHP_DEBUG, PHP_EXTENSION_DIR;')"
+        [[ "$seen" == *" $build "* ]] && continue
+        seen+="$build "
+        echo "$php $(command -v "$config")"
+    done
+}
+
+# Builds for one PHP and prints the library's path. The default PHP shares target/ with `make build`; another one has its own.
+build_for() {
+    local php=$1 config=$2 default target
+    if [ -n "$given" ]; then
+        echo "$given"
+        return
+    fi
+    default="$(command -v php || true)"
+    target="${CARGO_TARGET_DIR:-$ROOT/target}"
+    if [ -z "$default" ] || [ "$(readlink -f "$php")" != "$(readlink -f "$default")" ]; then
+        target="$target/$(php_build "$php")"
+        PHP="$php" PHP_CONFIG="$config" CARGO_TARGET_DIR="$target" REALTIME_EXTENSION='' "$ROOT/tools/build.sh"
+    else
+        REALTIME_EXTENSION='' CARGO_TARGET_DIR="$target" "$ROOT/tools/build.sh"
+    fi
+    echo "$target/release/libtoporia_realtime.so"
+}
+
+# A stripped copy; the symbols are of use to nobody without the build beside them.
+stripped() {
+    strip --strip-unneeded -o "$2" "$1"
+    chmod 644 "$2"
+}
+
+# The newest version of glibc whose symbols the library uses: what a machine needs at least.
+glibc_needed() { objdump -T "$1" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1; }
+
+package_for() { # php, php-config
+    local php=$1 config=$2 library build
+    build="$(php_build "$php")"
+    say "PHP $("$php" -n -r 'echo PHP_VERSION;') ($build)"
+    library="$(build_for "$php" "$config")"
+    "$php" -n -d "extension=$library" -r 'exit(extension_loaded("toporia_realtime") ? 0 : 1);' \
+        || fail "$php does not load $library." "It was built for another PHP: name both PHP and PHP_CONFIG."
+    stripped "$library" "$WORK/toporia_realtime.so"
+    make_archive "$build" "$WORK/toporia_realtime.so" "$(glibc_needed "$WORK/toporia_realtime.so")"
+    make_pie_binary "$php" "$WORK/toporia_realtime.so"
+    if debian_can_package "$php" "$config"; then
+        make_debian_extension "$php" "$config" "$WORK/toporia_realtime.so"
+    fi
+}
+
+for tool in cargo strip objdump zip; do
+    have "$tool" || fail "$tool is missing." "Install it: make setup, or tools/setup.sh package"
+done
+
+rm -rf "$OUTPUT"
+mkdir -p "$OUTPUT"
+say "Licence notices"
+cargo metadata --locked --format-version 1 --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" \
+    | "$PHP" -n "$ROOT/packaging/licences.php" >"$WORK/THIRD-PARTY-LICENSES.txt"
+
+every_php >"$WORK/phps"
+[ -s "$WORK/phps" ] || fail "no PHP with its headers (php-config) is here." "Install them: make setup"
+while read -r php config; do
+    package_for "$php" "$config"
+done <"$WORK/phps"
+make_pie_source
+if debian_can_package "$PHP" "$PHP_CONFIG"; then
+    make_debian_layer
+fi
+(cd "$OUTPUT" && sha256sum -- * >"$WORK/SHA256SUMS" && mv "$WORK/SHA256SUMS" SHA256SUMS)
+say "Built into $OUTPUT:"
+(cd "$OUTPUT" && ls -sh1 -- * >&2)
