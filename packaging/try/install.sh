@@ -24,10 +24,13 @@ files() {
         | grep -vE '^/var/lib/php/modules/[^/]*/[^/]*/(en|dis)abled_by_[a-z]*$|^/var/lib/dpkg/(.*-old|triggers/.*|lock.*)$|^/root/' | sort
 }
 
+# Not through a pipe: grep -q would end PHP while it still writes.
+loads_it() { [[ "$("$1" -m 2>&1)" == *toporia* ]]; } # php
+
 nothing_left() { # what was taken out, file lists before and after
     step "what $1 has left behind"
     diff "$2" "$3" >/tmp/left || { cat /tmp/left >&2; stop "$1 leaves files behind, or took too many"; }
-    if php -m | grep -q toporia; then stop "PHP still loads the extension after $1"; fi
+    if loads_it php; then stop "PHP still loads the extension after $1"; fi
     echo "nothing"
 }
 
@@ -36,7 +39,7 @@ works() {
     php --ri toporia_realtime | sed -n 1,6p
     php "$smoke"
     for sapi in /usr/sbin/php-fpm"$version" /usr/bin/php-cgi"$version"; do
-        [ ! -x "$sapi" ] || { "$sapi" -m 2>/dev/null | grep -q toporia_realtime || stop "$sapi does not load it"; echo "${sapi##*/} loads it"; }
+        [ ! -x "$sapi" ] || { loads_it "$sapi" || stop "$sapi does not load it"; echo "${sapi##*/} loads it"; }
     done
 }
 
@@ -73,13 +76,13 @@ php -r 'require "Toporia/Realtime/autoload.php"; echo Toporia\Realtime\Support\V
 step "what an administrator has disabled stays so when the package is installed again"
 phpdismod toporia_realtime
 apt-get install -y -q --reinstall "/tmp/php$version-toporia-realtime"_*.deb >/tmp/apt.log 2>&1 || { cat /tmp/apt.log >&2; stop "apt-get --reinstall"; }
-if php -m | grep -q toporia; then stop "a reinstallation enabled what was disabled"; fi
+if loads_it php; then stop "a reinstallation enabled what was disabled"; fi
 phpenmod toporia_realtime
-php -m | grep -q toporia || stop "phpenmod does not enable it"
+loads_it php || stop "phpenmod does not enable it"
 
 step "apt remove, then purge"
 apt-get remove -y -q "php$version-toporia-realtime" php-toporia-realtime >/tmp/apt.log 2>&1
-if php -m 2>&1 | grep -q toporia; then stop "PHP still loads, or misses, the extension after apt remove"; fi
+if loads_it php; then stop "PHP still loads, or misses, the extension after apt remove"; fi
 dpkg-query -W -f '${Conffiles}\n' "php$version-toporia-realtime" | sed 's/^ */left until purge: /'
 apt-get purge -y -q "php$version-toporia-realtime" php-toporia-realtime >/tmp/apt.log 2>&1
 files >/tmp/after
