@@ -41,8 +41,8 @@ not_from_debian() {
     [ -z "$package" ] || fail "$directory/$NAME.so belongs to the Debian package $package." "Remove it first: apt-get remove $package"
 }
 
-# Debian keeps one ini file and links it into every SAPI; elsewhere it goes straight into the directory PHP scans.
-debian_php() { [ -d "$available" ] && have phpenmod; }
+# Debian's own PHP has one ini file, linked into every SAPI; another PHP, there too, has it in the directory it scans.
+debian_php() { [[ "$scan_dir" == /etc/php/"$version"/* ]] && [ -d "$available" ] && have phpenmod; }
 
 ini_file() {
     if debian_php; then
