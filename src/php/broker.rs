@@ -342,9 +342,9 @@ impl Broker {
                 headers,
             )
         };
-        let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
+        let id = finish(send()).map(|id: String| binary(id.as_bytes()));
         logging::deliver_if_waiting();
-        sent
+        id
     }
 
     /// Whether a callback is running that was given a message of the same channel, event and data.
@@ -447,9 +447,9 @@ impl Broker {
                 Err(json::EncodeError::Pending) => Err(Trouble::Pending),
             })
         };
-        let sent = finish(send()).map(|id: String| binary(id.as_bytes()));
+        let id = finish(send()).map(|id: String| binary(id.as_bytes()));
         logging::deliver_if_waiting();
-        sent
+        id
     }
 
     /// Subscribes a channel or a pattern of channels; without a callback for poll().
