@@ -129,7 +129,7 @@ final class OpenTelemetry implements Tracer
         $builder->setAttributes(self::filled([
             'messaging.kafka.message.key' => self::text($message->getKey()),
             'messaging.message.body.size' => $payload === null ? null : strlen($payload),
-            'messaging.kafka.message.tombstone' => $payload === null ? true : null,
+            'messaging.kafka.message.tombstone' => $payload === null && $message->getTopic() !== null ? true : null,
         ] + self::attributes($message)));
         $sender = Globals::propagator()->extract(self::carrier($message), null, $current);
 

@@ -1,0 +1,41 @@
+<?php
+
+/**
+ * Asks the listeners of this machine's workers and gateways how they are.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+final class Http
+{
+    private const MOST = 4096;
+
+    /**
+     * @param string $address `host:port`; where it listens on every address, this machine's own is asked
+     *
+     * @return array{?int, string} status and body; null: nothing answers
+     */
+    public static function get(string $address, string $path, float $timeout): array
+    {
+        $address = self::reachable($address);
+        $options = ['timeout' => $timeout, 'ignore_errors' => true, 'follow_location' => 0];
+        $body = @file_get_contents("http://$address$path", false, stream_context_create(['http' => $options]), 0, self::MOST);
+        // What PHP leaves in this scope.
+        $head = $http_response_header ?? [];
+        if ($body === false || preg_match('~\AHTTP/\S+ (\d{3})~', $head[0] ?? '', $match) !== 1) {
+            return [null, ''];
+        }
+
+        return [(int) $match[1], trim($body)];
+    }
+
+    /**
+     * The address by which this machine reaches its own listener.
+     */
+    public static function reachable(string $address): string
+    {
+        return (string) preg_replace(['/\A0\.0\.0\.0(?=:)/', '/\A(?:\[::\]|::)(?=:\d+\z)/'], ['127.0.0.1', '[::1]'], $address);
+    }
+}
