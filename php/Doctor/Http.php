@@ -21,10 +21,14 @@ final class Http
     {
         $address = self::reachable($address);
         $options = ['timeout' => $timeout, 'ignore_errors' => true, 'follow_location' => 0];
-        $body = @file_get_contents("http://$address$path", false, stream_context_create(['http' => $options]), 0, self::MOST);
-        // What PHP leaves in this scope.
-        $head = $http_response_header ?? [];
-        if ($body === false || preg_match('~\AHTTP/\S+ (\d{3})~', $head[0] ?? '', $match) !== 1) {
+        $stream = @fopen("http://$address$path", 'r', false, stream_context_create(['http' => $options]));
+        if ($stream === false) {
+            return [null, ''];
+        }
+        $head = stream_get_meta_data($stream)['wrapper_data'][0] ?? '';
+        $body = (string) stream_get_contents($stream, self::MOST);
+        fclose($stream);
+        if (preg_match('~\AHTTP/\S+ (\d{3})~', (string) $head, $match) !== 1) {
             return [null, ''];
         }
 

@@ -169,38 +169,34 @@ fn next_value(text: &str, lower: &str, from: usize) -> Option<(usize, Option<(us
         .copied()
         .filter(|byte| matches!(byte, b'"' | b'\''));
     let start = at + usize::from(quote.is_some());
-    let length = match quote {
+    let length = if let Some(quote) = quote {
         // Up to the quote that is not escaped.
-        Some(quote) => {
-            let mut escaped = false;
-            bytes[start..]
+        let mut escaped = false;
+        bytes[start..]
+            .iter()
+            .take_while(|byte| {
+                let ends = **byte == quote && !escaped;
+                escaped = **byte == b'\\' && !escaped;
+                !ends
+            })
+            .count()
+    } else {
+        // `Basic dXNlcg==` are two words; any other value ends where the next thing begins.
+        let word = |from: usize| {
+            bytes[from..]
                 .iter()
                 .take_while(|byte| {
-                    let ends = **byte == quote && !escaped;
-                    escaped = **byte == b'\\' && !escaped;
-                    !ends
+                    !byte.is_ascii_whitespace() && !matches!(byte, b',' | b';' | b'&' | b')' | b'}')
                 })
                 .count()
-        }
-        // `Basic dXNlcg==` are two words; any other value ends where the next thing begins.
-        None => {
-            let word = |from: usize| {
-                bytes[from..]
-                    .iter()
-                    .take_while(|byte| {
-                        !byte.is_ascii_whitespace()
-                            && !matches!(byte, b',' | b';' | b'&' | b')' | b'}')
-                    })
-                    .count()
-            };
-            let first = word(start);
-            let is_scheme = ["basic", "bearer"].contains(&&lower[start..start + first]);
-            if is_scheme {
-                let second = skip(start + first);
-                second - start + word(second)
-            } else {
-                first
-            }
+        };
+        let first = word(start);
+        let is_scheme = ["basic", "bearer"].contains(&&lower[start..start + first]);
+        if is_scheme {
+            let second = skip(start + first);
+            second - start + word(second)
+        } else {
+            first
         }
     };
     if length == 0 {

@@ -152,7 +152,7 @@ final class LoggerTest extends ConsumingTestCase
         Realtime::log('error', 'one');
         Realtime::flush();
         self::assertSame('one', $this->consumeAll($this->channelTopic('logs'), 1)[0]->getData()['data']);
-        self::assertSame(1, count($this->lines));
+        self::assertSame(1, count(array_keys(array_column($this->lines, 1), 'one', true)));
     }
 
     public function testLibrdkafkaSpeaksThroughTheSameLogger(): void
