@@ -141,7 +141,9 @@ impl Log {
             if state.said.len() == REMEMBERED {
                 // What is forgotten is no longer counted: what was counted is said now.
                 let repeated = state.said.pop_front().and_then(|mut said| said.repeated());
-                repeated.into_iter().for_each(|line| state.push(line));
+                if let Some(line) = repeated {
+                    state.push(line);
+                }
             }
             state.said.push_back(Said {
                 line: line.clone(),

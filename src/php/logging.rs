@@ -106,7 +106,7 @@ thread_local! {
 
 /// Hands out what waits. Only on PHP's own thread.
 pub fn deliver() {
-    write(|log| log.take());
+    write(log::Log::take);
 }
 
 /// The same after every message: one look at a flag.
@@ -119,7 +119,7 @@ pub fn deliver_if_waiting() {
 
 /// The end of the process: what was repeated until now is said too.
 pub fn deliver_last() {
-    write(|log| log.take_last());
+    write(log::Log::take_last);
 }
 
 /// What was said after the application's objects are gone. `is_last`: the process ends.
