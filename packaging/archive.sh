@@ -35,7 +35,7 @@ make_archive() { # build, library, glibc
     tree="$WORK/archive/$name"
     rm -rf "$WORK/archive"
     copy_layer "$tree"
-    copy_sources "$tree" tools/common.sh tools/install.sh README.md README.vi.md CHANGELOG.md docs clients/js
+    copy_sources "$tree" tools/common.sh tools/install.sh README.md README.vi.md CHANGELOG.md docs deploy clients/js
     cp "$2" "$tree/toporia_realtime.so"
     cp "$WORK/THIRD-PARTY-LICENSES.txt" "$tree/"
     sed -e "s/@VERSION@/$VERSION/g" -e "s/@BUILD@/$1/g" -e "s/@GLIBC@/$3/g" -e "s/@ARCH@/$(uname -m)/g" \

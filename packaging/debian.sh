@@ -107,7 +107,7 @@ make_debian_layer() {
     chmod 755 "$home/bin/toporia-realtime"
     ln -s ../share/php/Toporia/Realtime/bin/toporia-realtime "$tree/usr/bin/toporia-realtime"
     gzip -9nc "$ROOT/packaging/debian/toporia-realtime.1" >"$tree/usr/share/man/man1/toporia-realtime.1.gz"
-    copy_sources "$tree/usr/share/doc/$package" README.md README.vi.md docs clients/js
+    copy_sources "$tree/usr/share/doc/$package" README.md README.vi.md docs deploy clients/js
     debian_documents "$package" "$tree"
     find "$tree" -type f ! -path '*/bin/*' -exec chmod 644 {} +
     debian_build "$package" all "$tree" <<CONTROL

@@ -20,6 +20,9 @@ use Toporia\Realtime\Exception\ExtensionMissingException;
  */
 final class Metrics
 {
+    /**
+     * Has static methods only.
+     */
     private function __construct()
     {
     }

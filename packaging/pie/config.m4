@@ -45,6 +45,7 @@ if test "$PHP_TOPORIA_REALTIME" != "no"; then
   fi
   TOPORIA_REALTIME_PHP=`"$PHP_CONFIG" --php-binary`
 
+  PHP_ADD_BUILD_DIR([$ext_builddir/modules])
   PHP_SUBST([TOPORIA_REALTIME_CRATE])
   PHP_SUBST([TOPORIA_REALTIME_PHP])
   PHP_SUBST([PHP_CONFIG])

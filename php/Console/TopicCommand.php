@@ -93,7 +93,31 @@ abstract class TopicCommand extends Command
         };
         $brokers = count($admin->cluster()['brokers']);
 
-        return (new Comparison($plan, $topics, $settings, $brokers, $most))->differences();
+        $hidden = self::hidden($admin, array_diff(array_keys($plan->wanted), array_keys($topics)));
+
+        return (new Comparison($plan, $topics, $settings, $brokers, $most, $hidden))->differences();
+    }
+
+    /**
+     * Those of the topics that this user may not even see; the others are not there.
+     *
+     * @param array<int, int|string> $topics
+     *
+     * @return list<string>
+     */
+    private static function hidden(Admin $admin, array $topics): array
+    {
+        if ($topics === []) {
+            return [];
+        }
+        try {
+            $allowed = $admin->operations(array_map('strval', array_values($topics)));
+        } catch (ConfigurationException) {
+            // The embedded broker hides nothing.
+            return [];
+        }
+
+        return array_map('strval', array_keys($allowed, [], true));
     }
 
     /**

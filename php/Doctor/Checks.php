@@ -34,6 +34,7 @@ final class Checks
             new Checks\RoundTripCheck(),
             new Checks\SpoolCheck(),
             new Checks\OutboxCheck(),
+            new Checks\MonitoringCheck(),
             new Checks\GatewayCheck(),
             new Checks\GatewayRunningCheck(),
             new Checks\DescriptorsCheck(),

@@ -29,6 +29,9 @@ final class Settings
         'transactional_id' => [[], 'transactional.id', null, false],
         'spool' => [[], null, 'REALTIME_SPOOL', true],
         'spool_when' => [[], null, 'REALTIME_SPOOL_WHEN', true],
+        'metrics' => [[], null, 'REALTIME_METRICS', true],
+        'metrics_textfile' => [[], null, 'REALTIME_METRICS_TEXTFILE', true],
+        'heartbeat_file' => [[], null, 'REALTIME_HEARTBEAT_FILE', true],
         'dlq' => [['dlq_enabled'], null, null, false],
         'dlq_prefix' => [['dlq_topic_prefix'], null, null, false],
     ];

@@ -38,6 +38,8 @@ final class TopicState
             : array_filter($partitions, static fn (array $one): bool => count($one['isr']) < $minimum);
         if ($leaderless !== []) {
             $this->faults['leader'][] = $topic;
+        } elseif ($minimum !== null && $copies < $minimum) {
+            $this->faults['impossible'][] = $topic;
         } elseif ($refusing !== []) {
             $this->faults['refusing'][] = $topic;
         } elseif ($behind !== []) {
@@ -65,6 +67,13 @@ final class TopicState
                     'has partitions without a leader: nothing can be sent to them or read from them',
                     'Start the brokers that are down; `kafka-topics.sh --describe --unavailable-partitions` names '
                         . 'them.',
+                    $facts
+                ),
+                'impossible' => Finding::bad(
+                    $where,
+                    'has fewer copies than min.insync.replicas asks for: with acks=all nothing can ever be sent',
+                    'Raise the copies with kafka-reassign-partitions.sh, or lower the setting: kafka-configs.sh --alter '
+                        . '--entity-type topics --entity-name … --add-config min.insync.replicas=1',
                     $facts
                 ),
                 'refusing' => Finding::bad(

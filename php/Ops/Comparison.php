@@ -23,13 +23,15 @@ final class Comparison
      * @param array<string, TopicState> $topics all of the cluster, by name
      * @param Closure(string): ?array<string, ?string> $settings a topic's settings; null where Kafka does not tell
      * @param int $brokers how many the cluster has
+     * @param list<string> $hidden topics that this user may not even see
      */
     public function __construct(
         private TopicPlan $plan,
         private array $topics,
         private Closure $settings,
         private int $brokers,
-        private int $mostChannels = self::MOST_CHANNELS
+        private int $mostChannels = self::MOST_CHANNELS,
+        private array $hidden = []
     ) {
     }
 
@@ -59,6 +61,15 @@ final class Comparison
      */
     private function missing(WantedTopic $wanted): array
     {
+        if (in_array($wanted->topic, $this->hidden, true)) {
+            return [new Difference(
+                Difference::WRONG,
+                'forbidden',
+                $wanted->topic,
+                'cannot be seen: Kafka\'s ACLs do not allow it for this user, whether it is there or not.',
+                "kafka-acls.sh --add --allow-principal User:NAME --operation Describe --topic $wanted->topic"
+            )];
+        }
         $twin = $this->twin($wanted->topic);
         if ($twin !== null) {
             return [new Difference(

@@ -40,7 +40,7 @@ final class LagText
     public function lines(LagReport $report): array
     {
         if ($report->groups === []) {
-            return ['No consumer group on ' . $report->kafka . ' fits.'];
+            return ["No consumer group on $report->kafka fits, of those that this user may see."];
         }
         $shown = $this->first($report->groups);
         $lines = [$this->sum($report, count($shown)), '', ...$this->groups($shown), ...$this->notes($shown)];

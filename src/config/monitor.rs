@@ -57,7 +57,7 @@ impl MonitorConfig {
         let ms = u64::try_from(LIVENESS.as_millis()).unwrap_or(u64::MAX);
         let ms = reader.count(&k::LIVENESS_TIMEOUT_MS, ms, (100, 86_400_000), "ms")?;
         Ok(Self {
-            listen: listen(&reader)?,
+            listen: listen(&reader),
             textfile,
             heartbeat: path(&k::HEARTBEAT_FILE)?,
             liveness: Duration::from_millis(ms),
@@ -66,13 +66,11 @@ impl MonitorConfig {
 }
 
 /// Toporia's own brokers have a flag, or an array, of this name: that is not an address.
-fn listen(reader: &Reader<'_>) -> Result<Option<String>> {
-    let Some(found) = reader.sources.find(&k::METRICS) else {
-        return Ok(None);
-    };
+fn listen(reader: &Reader<'_>) -> Option<String> {
+    let found = reader.sources.find(&k::METRICS)?;
     match found.value.as_ref() {
-        Value::Str(text) if matches!(text.trim(), "off" | "false" | "0" | "true" | "1") => Ok(None),
-        Value::Str(text) => Ok(Some(text.trim().to_owned())),
-        _ => Ok(None),
+        Value::Str(text) if matches!(text.trim(), "off" | "false" | "0" | "true" | "1") => None,
+        Value::Str(text) => Some(text.trim().to_owned()),
+        _ => None,
     }
 }

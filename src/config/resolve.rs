@@ -34,6 +34,7 @@ impl BrokerConfig {
             sources,
             warnings: Vec::new(),
         };
+        refuse_misplaced(&reader.sources)?;
         check_driver(&reader)?;
         let r = &mut reader;
         let mut producer = collect(&r.sources, Client::Producer, &mut r.notes)?;
@@ -109,6 +110,33 @@ fn ignored_keys(sources: &Sources<'_>) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What watches a process is set for all of it, not for one broker.
+fn refuse_misplaced(sources: &Sources<'_>) -> Result<()> {
+    let own = [
+        k::METRICS,
+        k::METRICS_TEXTFILE,
+        k::HEARTBEAT_FILE,
+        k::LIVENESS_TIMEOUT_MS,
+    ];
+    for layer in &sources.arrays {
+        if matches!(layer.origin, Origin::Top) {
+            continue;
+        }
+        for (key, value) in layer.map {
+            // Toporia's own brokers have a flag of that name.
+            let is_flag =
+                key == k::METRICS.key && !matches!(value, Value::Str(text) if text.contains(':'));
+            if own.iter().any(|setting| setting.key == key) && !is_flag && !value.is_unset() {
+                return Err(Error::configuration(format!(
+                    "{} is for the whole process: set realtime.{key} at the top of config/realtime.php, or its environment variable.",
+                    layer.origin.key(key)
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_driver(reader: &Reader<'_>) -> Result<()> {

@@ -130,22 +130,24 @@ mod tests {
     fn the_one_that_waits_longest_goes() {
         let doorstep = Doorstep::new(3, 2);
         let (one, two): (IpAddr, IpAddr) = ("1.2.3.4".parse().unwrap(), "5.6.7.8".parse().unwrap());
-        let mut a = doorstep.enter(Some(one));
-        let mut b = doorstep.enter(Some(one));
-        let mut c = doorstep.enter(Some(two));
+        let mut first = doorstep.enter(Some(one));
+        let mut second = doorstep.enter(Some(one));
+        let mut other = doorstep.enter(Some(two));
         // A third of one address: its own oldest goes, nobody else's.
-        let mut d = doorstep.enter(Some(one));
-        assert!(has_to_go(&mut a));
-        assert!(![&mut b, &mut c, &mut d].into_iter().any(has_to_go));
+        let mut third = doorstep.enter(Some(one));
+        assert!(has_to_go(&mut first));
+        assert!(![&mut second, &mut other, &mut third]
+            .into_iter()
+            .any(has_to_go));
         // A fourth in all.
-        let mut e = doorstep.enter(None);
-        assert!(has_to_go(&mut b) && !has_to_go(&mut c) && !has_to_go(&mut d));
-        assert!(doorstep.send_one_away() && has_to_go(&mut c));
+        let mut fourth = doorstep.enter(None);
+        assert!(has_to_go(&mut second) && !has_to_go(&mut other) && !has_to_go(&mut third));
+        assert!(doorstep.send_one_away() && has_to_go(&mut other));
         // Who is through makes room.
-        drop(d);
-        let f = doorstep.enter(Some(one));
-        assert!(!has_to_go(&mut e));
-        drop((a, b, c, e, f));
+        drop(third);
+        let last = doorstep.enter(Some(one));
+        assert!(!has_to_go(&mut fourth));
+        drop((first, second, other, fourth, last));
         assert!(!doorstep.send_one_away());
         assert!(doorstep.crowd.lock().by_address.is_empty());
     }

@@ -169,40 +169,40 @@ fn next_value(text: &str, lower: &str, from: usize) -> Option<(usize, Option<(us
         .copied()
         .filter(|byte| matches!(byte, b'"' | b'\''));
     let start = at + usize::from(quote.is_some());
-    let length = match quote {
-        Some(quote) => quoted_length(&bytes[start..], quote),
-        None => bare_length(&text[start..]),
+    let length = if let Some(quote) = quote {
+        // Up to the quote that is not escaped.
+        let mut escaped = false;
+        bytes[start..]
+            .iter()
+            .take_while(|byte| {
+                let ends = **byte == quote && !escaped;
+                escaped = **byte == b'\\' && !escaped;
+                !ends
+            })
+            .count()
+    } else {
+        // `Basic dXNlcg==` are two words; any other value ends where the next thing begins.
+        let word = |from: usize| {
+            bytes[from..]
+                .iter()
+                .take_while(|byte| {
+                    !byte.is_ascii_whitespace() && !matches!(byte, b',' | b';' | b'&' | b')' | b'}')
+                })
+                .count()
+        };
+        let first = word(start);
+        let is_scheme = ["basic", "bearer"].contains(&&lower[start..start + first]);
+        if is_scheme {
+            let second = skip(start + first);
+            second - start + word(second)
+        } else {
+            first
+        }
     };
     if length == 0 {
         return Some((start.max(name_end), None));
     }
     Some((name_end, Some((start, start + length))))
-}
-
-/// Up to the quote that is not escaped.
-fn quoted_length(bytes: &[u8], quote: u8) -> usize {
-    let mut escaped = false;
-    let inside = bytes.iter().take_while(|byte| {
-        let ends = **byte == quote && !escaped;
-        escaped = **byte == b'\\' && !escaped;
-        !ends
-    });
-    inside.count()
-}
-
-/// Up to where the next thing begins; `Basic dXNlcg==` are two words.
-fn bare_length(text: &str) -> usize {
-    let word = |text: &str| {
-        text.find(|c: char| c.is_ascii_whitespace() || matches!(c, ',' | ';' | '&' | ')' | '}'))
-            .unwrap_or(text.len())
-    };
-    let first = word(text);
-    let scheme = &text[..first];
-    if !scheme.eq_ignore_ascii_case("basic") && !scheme.eq_ignore_ascii_case("bearer") {
-        return first;
-    }
-    let rest = text[first..].trim_start_matches(' ');
-    text.len() - rest.len() + word(rest)
 }
 
 #[cfg(test)]

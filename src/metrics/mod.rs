@@ -14,6 +14,8 @@
 mod answer;
 pub mod catalog;
 pub mod consumers;
+#[cfg(test)]
+mod consumers_tests;
 pub mod gateways;
 mod heartbeat;
 mod listener;

@@ -48,6 +48,8 @@ pub struct Registry {
     liveness: AtomicU64,
     /// Somebody looks: a listener, a text file.
     watched: AtomicBool,
+    /// When the settings were last looked at at the end of a request, in ms.
+    looked: AtomicU64,
     listener: Mutex<Option<Listener>>,
     heartbeat: Mutex<Option<Heartbeat>>,
     textfile: Mutex<Option<Textfile>>,
@@ -173,6 +175,17 @@ impl Registry {
         if let Some(notify) = &mut *self.notify.lock() {
             notify.stopping();
         }
+    }
+
+    /// True once a second: a request shorter ago would not be written anyway.
+    #[must_use]
+    pub fn looks_again(&self, now: u64) -> bool {
+        let last = self.looked.load(Ordering::Relaxed);
+        let due = last == 0 || now.saturating_sub(last) >= 1000;
+        if due {
+            self.looked.store(now, Ordering::Relaxed);
+        }
+        due
     }
 
     /// A request has ended, and the process serves others: what it did is written, once a second at most.

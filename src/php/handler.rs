@@ -1,18 +1,15 @@
 //! PHP as the handler of a worker: records become Messages, callbacks are called, signals get their turn.
 
-use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ext_php_rs::exception::PhpException;
 use ext_php_rs::types::{ZendHashTable, Zval};
 
-use super::arguments;
 use super::broker::Broker;
 use super::callback::Callback;
+use super::hooks::call_hook;
 use super::message::Message;
-use super::{letter, lifecycle, retry, signals, stand_in, tracing, zend};
+use super::{letter, lifecycle, retry, signals, tracing, zend};
 use crate::config::Delivery;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Kind, Result};
@@ -34,81 +31,6 @@ pub enum Abort {
 
 /// PHP's signal handlers and the log get their turn this often.
 const BREATH_MS: u64 = 50;
-
-/// The callbacks that are not about records.
-#[derive(Default)]
-pub struct Hooks {
-    assigned: RefCell<Option<Rc<Callback>>>,
-    revoked: RefCell<Option<Rc<Callback>>>,
-    tick: RefCell<Option<Rc<Callback>>>,
-    failed: RefCell<Option<Rc<Callback>>>,
-    every_ms: Cell<u64>,
-    ticked: Cell<Option<u64>>,
-    breathed: Cell<Option<u64>>,
-    in_tick: Cell<bool>,
-    /// A failed try is being judged and told of: it counts already for whoever asks there.
-    pub failing: Cell<bool>,
-}
-
-fn callback(value: &Zval, place: &str) -> Result<Rc<Callback>, PhpException> {
-    Callback::new(value)
-        .map(Rc::new)
-        .ok_or_else(|| arguments::type_error(place, "callable", value))
-}
-
-impl Hooks {
-    /// `onAssigned()`.
-    pub fn set_assigned(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
-        let old = self.assigned.replace(Some(callback(value, place)?));
-        drop(old);
-        Ok(())
-    }
-
-    /// `onRevoked()`.
-    pub fn set_revoked(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
-        let old = self.revoked.replace(Some(callback(value, place)?));
-        drop(old);
-        Ok(())
-    }
-
-    /// `onTick()`.
-    pub fn set_tick(&self, value: &Zval, every: Duration, place: &str) -> Result<(), PhpException> {
-        let old = self.tick.replace(Some(callback(value, place)?));
-        drop(old);
-        self.every_ms
-            .set(u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
-        Ok(())
-    }
-
-    /// `onFailed()`.
-    pub fn set_failed(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
-        let old = self.failed.replace(Some(callback(value, place)?));
-        drop(old);
-        Ok(())
-    }
-
-    /// Tells the application of a failed try. False where its callback threw.
-    pub fn tell_failed(&self, message: &Rc<Inner>, why: &Zval, wait: Option<Duration>) -> bool {
-        let hook = self.failed.borrow().clone();
-        let Some(hook) = hook else {
-            return true;
-        };
-        let wait = wait.map_or_else(Zval::null, |wait| {
-            stand_in::int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
-        });
-        let message = super::object(Message::new(Rc::clone(message)));
-        hook.call(&mut [message, why.shallow_clone(), wait])
-    }
-
-    /// The callables, for the garbage collector.
-    pub fn show(&self, list: &mut Vec<ManuallyDrop<Zval>>) {
-        for hook in [&self.assigned, &self.revoked, &self.tick, &self.failed] {
-            if let Ok(hook) = hook.try_borrow() {
-                list.extend(hook.iter().map(|hook| hook.look()));
-            }
-        }
-    }
-}
 
 /// A broker that is consuming, with its `$this`.
 pub struct PhpHandler<'a> {
@@ -275,39 +197,6 @@ impl PhpHandler<'_> {
             }
         }
         Ok(())
-    }
-}
-
-fn partitions(list: &[TopicPartition], is_lost: Option<bool>) -> ext_php_rs::error::Result<Zval> {
-    let mut all = ZendHashTable::new();
-    for (topic, partition) in list {
-        let mut entry = ZendHashTable::new();
-        entry.insert("topic", topic.as_str())?;
-        entry.insert("partition", i64::from(*partition))?;
-        if let Some(is_lost) = is_lost {
-            entry.insert("lost", is_lost)?;
-        }
-        all.push(entry)?;
-    }
-    let mut value = Zval::new();
-    value.set_hashtable(all);
-    Ok(value)
-}
-
-fn call_hook(
-    hook: Option<Rc<Callback>>,
-    list: &[TopicPartition],
-    is_lost: Option<bool>,
-) -> Result<(), Abort> {
-    let Some(hook) = hook else {
-        return Ok(());
-    };
-    let list = partitions(list, is_lost)
-        .map_err(|error| Abort::Error(Error::new(Kind::Encoding, error.to_string())))?;
-    if hook.call(&mut [list]) {
-        Ok(())
-    } else {
-        Err(Abort::Pending)
     }
 }
 

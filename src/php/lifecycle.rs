@@ -57,6 +57,8 @@ pub fn is_command_line() -> bool {
 static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
 
 /// `pthread_self()`: unlike the system's number of a thread it is the same in a forked child.
+// As wide as a pointer with glibc.
+#[allow(clippy::cast_possible_truncation)]
 fn this_thread() -> usize {
     // SAFETY: asks for the caller's own handle, an integer with glibc.
     unsafe { libc::pthread_self() as usize }
@@ -135,7 +137,7 @@ fn watch_the_end() {
     if is_whole_process() {
         metrics.stop();
     }
-    if !metrics.has_worked() {
+    if !metrics.has_worked() || !metrics.looks_again(crate::clock::coarse_ms()) {
         return;
     }
     match state::monitor_config() {

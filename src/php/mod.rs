@@ -3,7 +3,7 @@
 //! ```text
 //! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
 //! contract exceptions signatures      interfaces, the exception family, what Reflection shows
-//! publish batch consume handler retry letter position report    what the methods of Broker and Realtime do
+//! publish batch subscribing consume handler hooks ending retry letter position report    what the methods of Broker and Realtime do
 //! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
 //! logging tracing    where lines of the log go; trace context into records and around callbacks
 //! arguments callback debug gc json zend    PHP's values and engine
@@ -21,10 +21,12 @@ mod consume;
 mod contract;
 mod debug;
 mod embedded;
+mod ending;
 mod exceptions;
 mod gateway;
 mod gc;
 mod handler;
+mod hooks;
 pub mod json;
 mod letter;
 mod lifecycle;
@@ -41,6 +43,7 @@ mod signals;
 mod signatures;
 mod stand_in;
 mod state;
+mod subscribing;
 mod tracing;
 mod zend;
 

@@ -185,6 +185,7 @@ start_node() {
     for try in 1 2 3; do
         configure_node
         if launch_node; then
+            [ "$secure" = false ] || allow_shop
             write_env
             address
             return

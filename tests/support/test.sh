@@ -62,10 +62,12 @@ test_embedded() {
 }
 
 start_kafka() {
-    say "Starting Apache Kafka, and a second one that creates no topics by itself"
+    say "Starting Apache Kafka, a second one that creates no topics by itself, and one with TLS, SASL and ACLs"
     REALTIME_TEST_BROKERS="$("$KAFKA" start --name="test-$$" --owner=$$)"
     REALTIME_TEST_BROKERS_STRICT="$("$KAFKA" start --name="test-strict-$$" --no-auto-create --owner=$$)"
-    export REALTIME_TEST_BROKERS REALTIME_TEST_BROKERS_STRICT
+    REALTIME_TEST_SECURE="test-secure-$$"
+    "$KAFKA" start --secure --name="$REALTIME_TEST_SECURE" --owner=$$ >/dev/null
+    export REALTIME_TEST_BROKERS REALTIME_TEST_BROKERS_STRICT REALTIME_TEST_SECURE
 }
 
 test_kafka() { # all of it, or --part=K/N

@@ -53,6 +53,16 @@ final class AdvertisedCheck implements Check
                 continue;
             }
             $lost++;
+            if ($known) {
+                yield Finding::bad(
+                    "broker {$broker['id']}",
+                    "$address belongs to the cluster, and {$probe->failure->step} fails there (above): the partitions it leads "
+                        . 'cannot be reached',
+                    (string) ($probe->failure->remedy ?? 'Look at the log of that broker.'),
+                    $facts
+                );
+                continue;
+            }
             $asked = implode(', ', $context->settings->addresses());
             $network = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
             yield Finding::bad(

@@ -43,6 +43,18 @@ final class ClockCheck implements Check
                 return;
             }
         }
+        foreach ($context->probes as $probe) {
+            if (!$probe->hasController) {
+                yield Finding::bad(
+                    'controller',
+                    'the cluster\'s controller does not answer: no topic can be created, and no partition changes its leader',
+                    'Are most of the nodes with the controller role up? Start those that are down; `kafka-metadata-quorum.sh '
+                        . "--bootstrap-server $probe->address describe --status` shows them."
+                );
+
+                return;
+            }
+        }
         if ($context->isMock()) {
             return;
         }

@@ -61,13 +61,13 @@ final class ExtensionCheck implements Check
     /** @return iterable<Finding> */
     private function fit(Context $context, string $loaded): iterable
     {
-        $layer = self::layer();
+        $layer = Version::NUMBER;
         $root = dirname(__DIR__, 3);
         $remedy = is_file("$root/Cargo.toml")
             ? "Run `make install` in $root, then restart php-fpm and the workers (realtime:restart)."
             : 'Install the same version of both: `composer require toporia/realtime:' . ($loaded ?: '…') . '`, or `pie install '
-                . 'toporia/realtime-ext:' . ($layer ?? '…') . '`; then restart php-fpm and the workers (realtime:restart).';
-        if ($layer !== null && $layer !== $loaded) {
+                . "toporia/realtime-ext:$layer`; then restart php-fpm and the workers (realtime:restart).";
+        if (!Version::matches()) {
             yield Finding::bad('extension', "is version $loaded, and the PHP layer is version $layer", $remedy, [
                 'layer' => $layer,
             ]);
@@ -85,17 +85,6 @@ final class ExtensionCheck implements Check
                 ['missing' => $missing]
             );
         }
-    }
-
-    /** The PHP layer's version, null where nothing tells. */
-    private static function layer(): ?string
-    {
-        if (class_exists(Version::class)) {
-            return Version::NUMBER;
-        }
-        $cargo = (string) @file_get_contents(dirname(__DIR__, 3) . '/Cargo.toml');
-
-        return preg_match('/^version\s*=\s*"([^"]+)"/m', $cargo, $match) === 1 ? $match[1] : null;
     }
 
     /**

@@ -12,6 +12,7 @@ use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Doctor\GatewaySettings;
+use Toporia\Realtime\Doctor\Http;
 
 final class GatewayRunningCheck implements Check
 {
@@ -36,10 +37,9 @@ final class GatewayRunningCheck implements Check
         if (!$settings->isConfigured()) {
             return;
         }
-        $host = str_replace(['0.0.0.0', '[::]', '::'], ['127.0.0.1', '[::1]', '[::1]'], $settings->host());
-        $public = $host . ':' . $settings->port();
-        $ops = $settings->ops() === null ? null : str_replace(['0.0.0.0', '[::]'], ['127.0.0.1', '[::1]'], $settings->ops());
-        [$status, $body] = $this->get($ops ?? $public, $ops === null ? '/up' : '/ready', $context->options->timeout);
+        $public = Http::reachable($settings->host() . ':' . $settings->port());
+        $ops = $settings->ops() === null ? null : Http::reachable($settings->ops());
+        [$status, $body] = Http::get($ops ?? $public, $ops === null ? '/up' : '/ready', $context->options->timeout);
         $at = 'http://' . ($ops ?? $public) . ($ops === null ? '/up' : '/ready');
         $facts = ['address' => $ops ?? $public, 'status' => $status];
         if ($status === 200) {
@@ -47,7 +47,7 @@ final class GatewayRunningCheck implements Check
         } elseif ($status === 503) {
             yield Finding::bad(
                 'running gateway',
-                trim($body) === '' ? 'is not ready' : trim($body),
+                $body === '' ? 'is not ready' : $body,
                 'Load balancers send it nobody. Where Kafka is the reason, mend that first (the lines above); it '
                     . 'becomes ready by itself.',
                 $facts
@@ -60,7 +60,7 @@ final class GatewayRunningCheck implements Check
                     . 'it: `ss -ltnp` names it.',
                 $facts
             );
-        } elseif ($ops !== null && $this->get($public, '/up', $context->options->timeout)[0] === 200) {
+        } elseif ($ops !== null && Http::get($public, '/up', $context->options->timeout)[0] === 200) {
             yield Finding::doubtful(
                 'running gateway',
                 "serves $public, but its operations listener does not answer at $ops",
@@ -76,19 +76,5 @@ final class GatewayRunningCheck implements Check
                 $facts
             );
         }
-    }
-
-    /** @return array{?int, string} status and body; null: nothing answers */
-    private function get(string $address, string $path, float $timeout): array
-    {
-        $context = stream_context_create(['http' => ['timeout' => $timeout, 'ignore_errors' => true, 'follow_location' => 0]]);
-        $body = @file_get_contents("http://$address$path", false, $context, 0, 4096);
-        // What PHP leaves in this scope.
-        $head = $http_response_header ?? [];
-        if ($body === false || preg_match('~\AHTTP/\S+ (\d{3})~', $head[0] ?? '', $match) !== 1) {
-            return [null, ''];
-        }
-
-        return [(int) $match[1], $body];
     }
 }

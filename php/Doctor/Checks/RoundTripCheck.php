@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor\Checks;
 
+use Toporia\Realtime\Admin;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Clock;
@@ -15,6 +16,7 @@ use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Message;
 
 /**
@@ -22,6 +24,8 @@ use Toporia\Realtime\Message;
  */
 final class RoundTripCheck implements Check
 {
+    /** How often a topic that was made just now is looked for. */
+    private const TRIES = 10;
     private const SETTINGS = ['message.timestamp.type' => 'LogAppendTime', 'retention.ms' => 600_000];
 
     public function name(): string
@@ -54,18 +58,13 @@ final class RoundTripCheck implements Check
             $there = $admin->topics($topic) !== [];
             if (!$there && !$context->isMock()) {
                 $admin->createTopic($topic, 1, -1, self::SETTINGS);
-                $there = true;
             }
+            // One that is new begins with 0, and not every broker knows it at once.
             $offset = $there ? $admin->offsets($topic)[0]['end'] : 0;
             $before = microtime(true);
             $this->send($context, $topic, $probe);
             $sent = microtime(true);
-            $found = null;
-            $admin->read($topic, static function (Message $message) use ($probe, &$found): ?bool {
-                $found = $message->getPayload() === $probe ? $message : null;
-
-                return $found === null ? null : false;
-            }, [0 => $offset]);
+            $found = $this->find($admin, $topic, $offset, $probe);
         } catch (DeliveryException $e) {
             $why = implode('; ', array_unique(array_column($e->getFailed(), 'reason'))) ?: $e->getMessage();
             yield Finding::bad(
@@ -102,6 +101,28 @@ final class RoundTripCheck implements Check
         );
         if (!$context->hasClock && $context->blocked('admin') === null && $this->isStamped($context, $topic)) {
             yield $this->clock($found, $before, $sent);
+        }
+    }
+
+    private function find(Admin $admin, string $topic, int $offset, string $probe): ?Message
+    {
+        $found = null;
+        $look = static function (Message $message) use ($probe, &$found): ?bool {
+            $found = $message->getPayload() === $probe ? $message : null;
+
+            return $found === null ? null : false;
+        };
+        for ($tries = self::TRIES;; $tries--) {
+            try {
+                $admin->read($topic, $look, [0 => $offset]);
+
+                return $found;
+            } catch (UnknownTopicException $e) {
+                if ($tries <= 1) {
+                    throw $e;
+                }
+                usleep(300_000);
+            }
         }
     }
 

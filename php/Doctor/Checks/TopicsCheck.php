@@ -25,6 +25,10 @@ final class TopicsCheck implements Check
     private const MANY = 1000;
     /** Of so many topics the settings are asked for. */
     private const ASKED = 100;
+    /** After so many refusals nothing more is asked. */
+    private const REFUSALS = 5;
+
+    private int $refusals = 0;
 
     public function name(): string
     {
@@ -124,13 +128,16 @@ final class TopicsCheck implements Check
 
     private function minimum(Context $context, string $topic): ?int
     {
-        if ($context->blocked('admin') !== null) {
+        if ($context->blocked('admin') !== null || $this->refusals >= self::REFUSALS) {
             return null;
         }
+        $start = microtime(true);
         try {
             $value = $context->admin()->topicConfig($topic)['min.insync.replicas'] ?? null;
         } catch (RealtimeException) {
-            // Who may read and write a topic need not be allowed to see its settings.
+            // Who may read and write a topic need not be allowed to see its settings; and nobody waits for each of a hundred.
+            $this->refusals += microtime(true) - $start > 1.0 ? self::REFUSALS : 1;
+
             return null;
         }
 

@@ -18,6 +18,8 @@ final class Probe
     public ?array $cluster = null;
     /** Seconds that this machine's clock is behind the cluster's; null where nobody told. */
     public ?float $behind = null;
+    /** False where the broker answers, and the cluster's controller behind it does not. */
+    public bool $hasController = true;
     /** Connected and known, for further questions; null after a failure. */
     public ?Client $client = null;
 

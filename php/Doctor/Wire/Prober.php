@@ -81,7 +81,15 @@ final class Prober
         $best = INF;
         for ($i = 0; $i < 3; $i++) {
             $before = microtime(true);
-            $theirs = $client->time();
+            try {
+                $theirs = $client->time();
+            } catch (WireException | NoAnswer) {
+                // The broker hands the question on; whoever leads the cluster does not answer it.
+                $probe->hasController = false;
+                $probe->client = null;
+
+                return;
+            }
             $took = microtime(true) - $before;
             if ($theirs === null) {
                 return;

@@ -3,6 +3,7 @@
 mod gateway;
 mod hosts;
 mod logging;
+mod monitor;
 mod properties;
 mod settings;
 mod topics;

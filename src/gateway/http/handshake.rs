@@ -24,7 +24,7 @@ pub fn accept_key(request: &Request) -> Result<String, (u16, &'static str)> {
     if request.is_old {
         return Err((
             400,
-            "A handshake needs HTTP/1.1. In nginx: proxy_http_version 1.1;",
+            "A handshake needs version 1.1 of HTTP. In nginx: proxy_http_version 1.1;",
         ));
     }
     if request.field("sec-websocket-version") != Some("13") {

@@ -2,6 +2,7 @@
 //! nothing out of order.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -83,6 +84,8 @@ struct Reader {
     got: Vec<u64>,
     since: Vec<u64>,
     reconnects: usize,
+    /// Subscriptions that were answered.
+    subscribed: Arc<AtomicU64>,
 }
 
 impl Reader {
@@ -109,7 +112,10 @@ impl Reader {
                         other => other.clone(),
                     };
                     match frame["event"].as_str().unwrap_or_default() {
-                        "pusher_internal:subscription_succeeded" => replaying = resumes,
+                        "pusher_internal:subscription_succeeded" => {
+                            replaying = resumes;
+                            self.subscribed.fetch_add(1, Ordering::Release);
+                        }
                         "realtime:recovered" => {
                             let said = crate::process::current().log.take();
                             assert_eq!(
@@ -161,11 +167,15 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
         got: Vec::new(),
         since: Vec::new(),
         reconnects: 0,
+        subscribed: Arc::default(),
     };
     let begun = Instant::now();
-    let done = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (done, subscribed) = (Arc::<AtomicU64>::default(), Arc::clone(&reader.subscribed));
+    // Sending waits for a restart that takes its time: there is always something to come.
+    let share = messages / (restarts + 1);
+    let most = Arc::new(AtomicU64::new(2 * share));
     std::thread::scope(|scope| {
-        let sent = Arc::clone(&done);
+        let (sent, may_send) = (Arc::clone(&done), Arc::clone(&most));
         let own = &sender;
         let wanted = usize::try_from(messages).expect("small");
         let reading = scope.spawn(move || {
@@ -178,17 +188,18 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
             // The first position has to be there.
             std::thread::sleep(Duration::from_millis(500));
             for n in 0..messages {
+                until("the restart", || n < may_send.load(Ordering::Acquire));
                 own.send("user.1", "e", &n.to_string());
-                sent.store(n + 1, std::sync::atomic::Ordering::Release);
+                sent.store(n + 1, Ordering::Release);
                 if n % 20 == 19 {
                     std::thread::sleep(Duration::from_millis(4));
                 }
             }
         });
         for round in 1..=restarts {
-            let due = messages * round / (restarts + 1);
-            until("more are sent", || {
-                done.load(std::sync::atomic::Ordering::Acquire) >= due
+            until("more are sent, and the client is there", || {
+                done.load(Ordering::Acquire) >= share * round
+                    && subscribed.load(Ordering::Acquire) >= round
             });
             let successor = if in_order { Some(start(&config)) } else { None };
             let old = std::mem::replace(&mut *gateway.lock(), successor);
@@ -198,7 +209,9 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
             if !in_order {
                 *gateway.lock() = Some(start(&config));
             }
+            most.store(share * (round + 2), Ordering::Release);
         }
+        most.store(messages, Ordering::Release);
         let reader = reading.join().expect("the client");
         let right: Vec<u64> = (0..messages).collect();
         assert_eq!(reader.got, right, "on {brokers}");

@@ -279,7 +279,7 @@ fn a_channel_that_is_recovered_again_and_again_is_bounded() {
             ..Replay::default()
         });
         client.send("realtime:resume", &json!({"private-a": "t"}));
-        client.subscribe("private-a", None);
+        client.ask("private-a", None);
         loop {
             let event = client.event();
             if event["event"] == "realtime:recovered" {
@@ -294,7 +294,7 @@ fn a_channel_that_is_recovered_again_and_again_is_bounded() {
     assert_eq!(told.asked.lock().len(), 11);
     // Another channel has its own.
     client.send("realtime:resume", &json!({"private-b": "t"}));
-    client.subscribe("private-b", None);
+    client.ask("private-b", None);
     eventually("it is asked for", || told.asked.lock().len() == 12);
 }
 

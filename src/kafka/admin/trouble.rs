@@ -58,6 +58,9 @@ impl Admin {
                 format!("{doing}: {}.", native::describe(code)),
             ),
             code if passes(code) => self.silence(doing),
+            // The words name the request, which helps nobody.
+            Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
+            | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => self.failed(code, doing, ""),
             code => self.failed(code, doing, words),
         }
     }

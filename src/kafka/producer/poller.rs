@@ -2,6 +2,9 @@
 //! and sends the spool again once Kafka answers.
 #![allow(unsafe_code)]
 
+mod haste;
+mod room;
+
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,15 +17,14 @@ use super::admin::Lookup;
 use super::fate::keep_or_report;
 use super::flight::REPLAY;
 use super::replay::Replay;
-use super::send::produce;
-use super::topics::Readiness;
-use super::{Outgoing, Producer};
+use super::Producer;
 use crate::error::Result;
 use crate::kafka::native;
 use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
 use crate::process;
 use crate::spool::SpoolRecord;
+pub(super) use room::outgoing;
 
 /// How long the thread sleeps with nothing to do, in ms. Failures and wakes interrupt it.
 const IDLE_MS: i32 = 250;
@@ -30,11 +32,6 @@ const IDLE_MS: i32 = 250;
 const BUSY_MS: i32 = 5;
 /// While messages are written down before they are sent: what is acknowledged is noted this often.
 const JOURNAL_MS: i32 = 50;
-/// For this long a new client is helped to its first acknowledgement.
-const HASTE: Duration = Duration::from_secs(2);
-/// How often a Kafka that is away is asked for.
-const PROBE: Duration = Duration::from_secs(1);
-
 /// Starts the thread. It holds the client alive until [`Producer::close`].
 pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
     process::spawn("rt-producer", move || Poller::new(&producer).run())
@@ -136,76 +133,6 @@ impl<'a> Poller<'a> {
             || self.producer.given_up.load(Ordering::Relaxed)
     }
 
-    /// True while the first acknowledgement of an idempotent client is waited for.
-    fn hastens(&self) -> bool {
-        self.producer.config.idempotent
-            && !self.producer.flight.answered.load(Ordering::Acquire)
-            && self.producer.waiting() > 0
-            && self.started.elapsed() < HASTE
-    }
-
-    /// An idempotent client needs an id from a broker before it may send. librdkafka asks for one when it learns of the brokers,
-    /// which is before it is connected to any, and then only half a second later. A question to the leader of the first topic
-    /// makes it connect there at once, and an answer about metadata makes it ask for the id again.
-    fn hasten(&self) {
-        if !self.hastens() {
-            return;
-        }
-        let topic = self
-            .producer
-            .topics
-            .lock()
-            .any_ready()
-            .map(native::c_string);
-        if let Some(topic) = topic {
-            let (mut low, mut high) = (0, 0);
-            // SAFETY: a live client; the answer does not matter.
-            unsafe {
-                sys::bindings::rd_kafka_query_watermark_offsets(
-                    self.producer.client,
-                    topic.as_ptr(),
-                    0,
-                    &raw mut low,
-                    &raw mut high,
-                    10,
-                );
-            }
-        }
-        self.ask_for_metadata();
-    }
-
-    /// Asks a broker about the topics in use; true where one answers.
-    fn ask_for_metadata(&self) -> bool {
-        let mut metadata = std::ptr::null();
-        // SAFETY: a live client; the answer is destroyed at once, it is the asking that counts.
-        unsafe {
-            let code = sys::bindings::rd_kafka_metadata(
-                self.producer.client,
-                0,
-                std::ptr::null_mut(),
-                &raw mut metadata,
-                50,
-            );
-            if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                sys::bindings::rd_kafka_metadata_destroy(metadata);
-            }
-            code == Code::RD_KAFKA_RESP_ERR_NO_ERROR
-        }
-    }
-
-    /// While requests do not wait for Kafka and leave nothing in the queue, somebody has to find out when it is back.
-    fn probe(&mut self) {
-        let due = self.probed.is_none_or(|probed| probed.elapsed() >= PROBE);
-        if !due || !self.producer.is_suspended() {
-            return;
-        }
-        self.probed = Some(Instant::now());
-        if self.ask_for_metadata() {
-            self.producer.down.store(false, Ordering::Release);
-            self.producer.flight.answered.store(true, Ordering::Release);
-        }
-    }
-
     /// # Safety
     /// `event` must be alive.
     unsafe fn on_event(&mut self, event: *mut sys::rd_kafka_event_t) {
@@ -305,112 +232,5 @@ impl<'a> Poller<'a> {
             }
         }
         keep_or_report(producer, lost);
-    }
-
-    /// Lets messages go on whose topic is known by now.
-    fn serve_room(&mut self) {
-        let producer = self.producer;
-        if self.lookup.is_none() {
-            let topic = producer.room.lock().next_topic();
-            self.lookup =
-                topic.map(|topic| Lookup::start(producer.client, &producer.config, topic));
-        }
-        let Some(lookup) = self.lookup.as_mut() else {
-            return;
-        };
-        let Some(readiness) = lookup.poll() else {
-            return;
-        };
-        let topic = lookup.topic().to_owned();
-        self.lookup = None;
-        let mut failed = Vec::new();
-        {
-            // The order matters: the table stays locked until everybody is out, so nobody overtakes them.
-            let mut topics = producer.topics.lock();
-            let guests = producer.room.lock().leave(&topic);
-            topics.settle(&topic, readiness);
-            let handle = if matches!(readiness, Readiness::Ready) {
-                topics.handle(&topic)
-            } else {
-                std::ptr::null_mut()
-            };
-            for guest in guests {
-                let code = match readiness {
-                    Readiness::Ready => {
-                        // SAFETY: the handle is alive while the table is locked.
-                        unsafe { send_owned(producer, handle, &guest.record, guest.sequence) }
-                    }
-                    _ => Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-                };
-                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    let record = SpoolRecord {
-                        reason: native::describe(code),
-                        ..guest.record
-                    };
-                    failed.push(Undelivered {
-                        record,
-                        code,
-                        opaque: guest.sequence,
-                    });
-                }
-            }
-        }
-        keep_or_report(producer, failed);
-    }
-
-    /// Hands the messages of a given-up client to its successor, or to the spool. Until then they count as on their way: nobody
-    /// who waits for them may be told that they have arrived.
-    fn move_house(&mut self) {
-        let producer = self.producer;
-        let next = process::current().clients.get(&producer.config);
-        let mut lost = Vec::new();
-        for mut report in self.homeless.drain(..) {
-            let sent = next
-                .as_ref()
-                .map_err(Clone::clone)
-                .and_then(|next| next.send(&outgoing(&report.record)));
-            match sent {
-                Ok(()) => producer.flight.settle(report.opaque),
-                Err(error) => {
-                    error.message().clone_into(&mut report.record.reason);
-                    report.code = Code::RD_KAFKA_RESP_ERR__FATAL;
-                    lost.push(report);
-                }
-            }
-        }
-        keep_or_report(producer, lost);
-    }
-}
-
-/// A stored record, ready to be sent.
-pub(super) fn outgoing(record: &SpoolRecord) -> Outgoing<'_> {
-    Outgoing {
-        id: &record.id,
-        topic: &record.topic,
-        partition: record.partition,
-        key: record.key.as_deref(),
-        value: record.value.as_deref(),
-        headers: &record.headers,
-        timestamp_ms: record.timestamp_ms.max(0),
-    }
-}
-
-/// Sends a stored record; a full queue is waited for as long as the client lives.
-///
-/// # Safety
-/// `handle` must be alive.
-unsafe fn send_owned(
-    producer: &Producer,
-    handle: *mut sys::rd_kafka_topic_t,
-    record: &SpoolRecord,
-    opaque: u64,
-) -> Code {
-    loop {
-        let code = produce(producer.client, handle, &outgoing(record), opaque);
-        let full = code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL;
-        if !full || producer.closing.load(Ordering::Acquire) {
-            return code;
-        }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -30,6 +30,16 @@ abstract class AdminTestCase extends BrokerTestCase
     }
 
     /**
+     * Through Admin itself: Kafka's own tool takes seconds for each, and AdminTest compares the two.
+     */
+    protected function createTopic(string $topic, int $partitions = 1): string
+    {
+        $this->admin->createTopic($topic, $partitions);
+
+        return $topic;
+    }
+
+    /**
      * A topic in which each of the first partitions holds '<partition>-0', '<partition>-1' and so on.
      *
      * @param list<int> $counts how many records each partition gets

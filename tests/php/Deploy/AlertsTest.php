@@ -32,7 +32,7 @@ final class AlertsTest extends DeployTestCase
     {
         $files = (array) glob(self::root() . '/deploy/prometheus/tests/*.yml');
         self::assertCount(count(self::groups()), $files, 'a file of tests for each group');
-        $this->execute([self::program('promtool'), 'test', 'rules', ...array_map('strval', $files)], [], 120.0)->assertExit();
+        $this->execute([self::program('promtool'), 'test', 'rules', ...array_map('strval', $files)], [], 300.0)->assertExit();
         $fires = $quiet = [];
         foreach ($files as $file) {
             foreach (Yaml::parseFile((string) $file)['tests'] as $group) {

@@ -214,6 +214,55 @@ final class SecureDoctorFaultsTest extends SecureTestCase
         $gateway->stop(0);
     }
 
+    public function testWorkersThatAreStuckOrGone(): void
+    {
+        $this->send('user.1');
+        $address = '127.0.0.1:' . self::freePort();
+        $env = ['REALTIME_METRICS' => $address];
+        $this->doctor('', $env)->expect('doubtful', 'monitoring', '/worker: none answers at/', '/realtime:kafka:consume/');
+        $worker = $this->startPhp("
+            Realtime::configure(['liveness_timeout_ms' => 1000]);
+            Toporia\\Realtime\\Metrics::serve('$address');
+            Realtime::broker()->subscribe('user.1', function (): void {
+                echo 'in hand';
+                sleep(40);
+            })->consume();");
+        $worker->waitForOutput('/in hand/', 20.0);
+        self::eventually(function () use ($env, &$report): bool {
+            $report = $this->doctor('', $env);
+
+            return in_array('bad', $report->levels('monitoring'), true);
+        }, 'the worker is found stuck', 20.0);
+        $report->expect('bad', 'monitoring', '/worker: /', '/Restart it/');
+        touch("$this->app/heartbeat", time() - 300);
+        $report = $this->doctor('', ['REALTIME_HEARTBEAT_FILE' => "$this->app/heartbeat", 'REALTIME_METRICS_TEXTFILE' => '/nowhere']);
+        $report->expect('doubtful', 'monitoring', '/heartbeat was last touched 30\d s ago: its worker is stuck, or gone/', '/restart/');
+        $report->expect('doubtful', 'monitoring', '~/nowhere is no directory~', '/textfile\.directory/');
+    }
+
+    public function testMembersWithDifferentListsOfChannels(): void
+    {
+        $this->configure("['topic_strategy' => 'grouped', 'topic_mapping' => ['user.*' => ['topic' => '$this->prefix.users', "
+            . "'partitions' => 2]], 'commit_interval_ms' => 100]");
+        $options = ['cwd' => $this->app, 'env' => ['REALTIME_SPOOL' => 'off']];
+        $publish = fn (string $channel) => $this->runConsole(['realtime:kafka:publish', $channel, 'paid', '1'], $options)->assertExit();
+        $publish('user.1');
+        foreach (['user.1', 'user.2'] as $channel) {
+            $worker = $this->startConsole(['realtime:kafka:consume', "--channels=$channel", '--max-time=90'], $options);
+            $worker->waitForOutput('/assigned: /', 20.0);
+        }
+        // Channels enough for both partitions, so that either worker commits.
+        self::eventually(function () use ($publish, &$report): bool {
+            foreach (range(1, 4) as $n) {
+                $publish('user.' . random_int(1, 1000));
+            }
+            $report = $this->doctor();
+
+            return in_array('doubtful', $report->levels('group'), true);
+        }, 'both have committed', 40.0);
+        $report->expect('doubtful', 'group', '/with 2 different lists of channels/', '/the same --channels/');
+    }
+
     public function testSettingsThatAreRefusedOrDoubtful(): void
     {
         $this->configure("['brokers' => ['kafka' => ['consumer_grup' => 'x', 'topic_prefix' => '$this->prefix']], 'spol' => '/x',"

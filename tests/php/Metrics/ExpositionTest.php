@@ -162,14 +162,4 @@ final class ExpositionTest extends MetricsTestCase
             'the gateway is ready'
         );
     }
-
-    private static function freePort(): int
-    {
-        $socket = stream_socket_server('tcp://127.0.0.1:0');
-        self::assertIsResource($socket);
-        $name = (string) stream_socket_get_name($socket, false);
-        fclose($socket);
-
-        return (int) substr($name, strrpos($name, ':') + 1);
-    }
 }

@@ -155,6 +155,33 @@ final class LivenessTest extends MetricsTestCase
         self::assertSame([true, null, '', null, null], $seen);
     }
 
+    /**
+     * The relay of the outbox is watched like a worker, and ends in order at --max-time and at --max-memory.
+     */
+    public function testTheRelay(): void
+    {
+        $options = ['cwd' => $this->directory, 'env' => $this->listen(false) + [
+            'REALTIME_OUTBOX_DSN' => "sqlite:$this->directory/outbox.sqlite",
+        ]];
+        $this->runConsole(['realtime:outbox:table'], $options)->assertExit();
+        $beat = "$this->directory/beat";
+        $relay = $this->startConsole(
+            ['realtime:outbox:relay', '--metrics=127.0.0.1:0', "--heartbeat=$beat", '--max-time=4'],
+            $options
+        );
+        $address = $relay->waitForOutput('~metrics are served on http://([\d.:]+)/metrics~', 30)[1];
+        self::within(fn () => str_contains($this->heard(5), "READY=1\n"), 'it is ready');
+        self::assertSame("live\n", self::get($address, '/live'));
+        self::assertSame("ready\n", self::get($address, '/ready'));
+        self::assertNotNull(self::scrape($address)->value('realtime_producer_messages_total'));
+        self::assertFileExists($beat);
+        $result = $relay->wait(30)->assertExit();
+        self::assertStringContainsString('max-time', $result->stdout . $result->stderr);
+        self::within(fn () => str_contains($this->heard(5), "STOPPING=1\n"), 'the end is told');
+        $result = $this->runConsole(['realtime:outbox:relay', '--max-memory=1M'], $options)->assertExit();
+        self::assertStringContainsString('max-memory', $result->stdout . $result->stderr);
+    }
+
     public function testAHeartbeatFileThatCannotBe(): void
     {
         $result = $this->runConsole(

@@ -57,7 +57,8 @@ final class ArchiveTest extends PackagesTestCase
         $wanted = [
             'toporia_realtime.so', 'install.sh', 'tools/install.sh', 'tools/common.sh', 'INSTALL.txt', 'LICENSE',
             'THIRD-PARTY-LICENSES.txt', 'README.md', 'CHANGELOG.md', 'composer.json', 'bin/toporia-realtime',
-            'php/autoload.php', 'php/bootstrap.php', 'php/Support/Version.php', 'php/Laravel/config/realtime.php',
+            'deploy/systemd/gateway.env.example', 'php/autoload.php', 'php/bootstrap.php',
+            'php/Support/Version.php', 'php/Laravel/config/realtime.php',
             'stubs/Realtime.php', 'stubs/Exception/ConnectionException.php', 'docs/install.md',
         ];
         self::assertSame([], array_diff($wanted, $entries));

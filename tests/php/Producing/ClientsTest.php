@@ -98,7 +98,8 @@ final class ClientsTest extends ProducingTestCase
         $stats = (array) $this->runPhp($code)->json();
         self::assertSame([
             'messages_produced' => 0, 'bytes_produced' => 0, 'messages_delivered' => 0, 'delivery_failures' => 0,
-            'queued' => 0, 'spooled' => 0, 'spool_bytes' => 0, 'loop_dropped' => 0, 'clients' => 0,
+            'failures_by_kind' => [], 'queue_full' => 0, 'queued' => 0, 'spooled' => 0, 'spool_messages' => 0,
+            'spool_bytes' => 0, 'loop_dropped' => 0, 'clients' => 0,
             'broker_reachable' => false, 'fake' => false, 'last_error' => null,
         ], $stats['before']);
         self::assertSame(2, $stats['sent']['messages_produced']);

@@ -90,8 +90,7 @@ final class SecureKafka
     private static function start(): self
     {
         $name = getenv('REALTIME_TEST_SECURE') ?: '';
-        $running = $name !== '';
-        if (!$running) {
+        if ($name === '') {
             $name = 'secure-' . getmypid();
             self::script(['start', '--secure', "--name=$name", '--owner=' . getmypid()]);
             $self = getmypid();
@@ -107,14 +106,8 @@ final class SecureKafka
             [$key, $value] = explode('=', $line, 2);
             $about[$key] = $value;
         }
-        $kafka = new self($name, $about);
-        if (!$running) {
-            // What every test's prefix and group begin with: see BrokerTestCase. One call for each kind of name.
-            $names = ['--topic', 't', '--topic', 'dlq.t', '--group', 'g', '--transactional-id', 'g'];
-            $kafka->acl('--allow-principal', 'User:shop', '--operation', 'All', '--resource-pattern-type', 'prefixed', ...$names);
-        }
 
-        return $kafka;
+        return new self($name, $about);
     }
 
     /** @param list<string> $arguments of kafka.sh */

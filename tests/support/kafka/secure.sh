@@ -11,7 +11,9 @@
 #   other_host      TLS with a certificate for kafka.elsewhere.example
 #   lost            plain, but advertised under a name that does not resolve
 #
-# Users: admin and the owner of the client's certificate (may do everything), shop (what the ACLs allow), guest (nothing). Their passwords are NAME-password.
+# Users: admin and the owner of the client's certificate (may do everything), shop (what the ACLs allow: everything with
+# topics that begin with t or dlq.t, and groups and transactional ids that begin with g, as those of the tests do), guest
+# (nothing). Their passwords are NAME-password.
 # Whoever comes without SASL (User:ANONYMOUS) may do everything, as a test's own tools do.
 # shellcheck disable=SC2154
 
@@ -116,4 +118,10 @@ TEXT
             printf '%s\n' --add-scram "SCRAM-SHA-$hash=[name=$user,password=$user-password]"
         done
     done
+}
+
+# What the user shop may do from the beginning.
+allow_shop() {
+    admin org.apache.kafka.tools.AclCommand --add --allow-principal User:shop --operation All --resource-pattern-type prefixed \
+        --topic t --topic dlq.t --group g --transactional-id g >"$node/acl.log" 2>&1 || { cat "$node/acl.log" >&2; fail "Kafka took no ACL."; }
 }

@@ -56,11 +56,13 @@ final class StateTest extends TestCase
         $state->look('d', [self::partition([1, 2, 3], [1, 2])], 2);
         $state->look('e', [self::partition([1], [1])], 1);
         $state->look('f', [self::partition([1], [1])], null);
+        $state->look('g', [self::partition([1, 2], [1, 2])], 3);
         $said = implode("\n", self::said($state->findings()));
         foreach (
             [
                 'bad topic b: has partitions without a leader',
                 'bad topic c: has fewer copies in sync than min.insync.replicas',
+                'bad topic g: has fewer copies than min.insync.replicas asks for',
                 'doubtful topic d: has copies that are not in sync',
                 'doubtful topics e, f: has one copy only, though there are 3 brokers',
                 'doubtful topic e: has 1 partition, and topic_mapping says 3',

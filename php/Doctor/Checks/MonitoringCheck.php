@@ -1,0 +1,117 @@
+<?php
+
+/**
+ * Do the workers of this machine come round, and can their signs be written?
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor\Checks;
+
+use Toporia\Realtime\Doctor\Check;
+use Toporia\Realtime\Doctor\Context;
+use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\Http;
+
+/**
+ * Only what is configured: `metrics`, `heartbeat_file`, `metrics_textfile`.
+ */
+final class MonitoringCheck implements Check
+{
+    /** A loop that comes round touches the file every second. */
+    private const STALE = 60;
+
+    public function name(): string
+    {
+        return 'monitoring';
+    }
+
+    public function title(): string
+    {
+        return 'Workers of this machine';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $address = $context->settings->text('metrics', '');
+        if ($address !== '' && $address !== 'off') {
+            // Of a range of ports, the first that a worker took.
+            yield $this->live((string) preg_replace('/(:\d+)-\d+\z/', '$1', $address), $context->options->timeout);
+        }
+        $heartbeat = $context->settings->text('heartbeat_file', '');
+        if ($heartbeat !== '') {
+            yield $this->heartbeat($heartbeat);
+        }
+        $directory = $context->settings->text('metrics_textfile', '');
+        if ($directory !== '') {
+            yield is_dir($directory) && is_writable($directory)
+                ? Finding::good('metrics_textfile', "$directory can be written")
+                : Finding::doubtful(
+                    'metrics_textfile',
+                    "$directory " . (is_dir($directory) ? 'cannot be written by this user' : 'is no directory')
+                        . ': Prometheus sees nothing of short-lived processes',
+                    "mkdir -p $directory, and let the user that runs PHP write there; the node exporter reads it "
+                        . '(--collector.textfile.directory).'
+                );
+        }
+    }
+
+    private function live(string $address, float $timeout): Finding
+    {
+        [$status, $body] = Http::get($address, '/live', $timeout);
+        $facts = ['address' => $address, 'status' => $status];
+
+        return match ($status) {
+            200 => Finding::good('worker', 'its loop comes round (http://' . Http::reachable($address) . '/live)', $facts),
+            503 => Finding::bad(
+                'worker',
+                $body === '' ? 'is stuck: its loop does not come round' : $body,
+                'Restart it (its supervisor, or SIGTERM, then SIGKILL); its last log lines and `cat /proc/PID/stack` say what '
+                    . 'it waits for. A callback that takes longer than liveness_timeout_ms belongs in a queue.',
+                $facts
+            ),
+            null => Finding::doubtful(
+                'worker',
+                "none answers at $address",
+                'Where one should run: realtime:kafka:consume, or look at why its supervisor does not keep it running. On a '
+                    . 'machine without workers this is in order.',
+                $facts
+            ),
+            default => Finding::bad(
+                'worker',
+                "something else answers at $address (HTTP $status)",
+                'Give the workers another address (REALTIME_METRICS), or end what took it: `ss -ltnp` names it.',
+                $facts
+            ),
+        };
+    }
+
+    private function heartbeat(string $file): Finding
+    {
+        $directory = dirname($file);
+        if (!is_dir($directory) || !is_writable(is_file($file) ? $file : $directory)) {
+            return Finding::bad(
+                'heartbeat_file',
+                "$file cannot be written by this user: a probe that reads it takes every worker for dead",
+                "mkdir -p $directory, and let the user that runs the workers write there, or set heartbeat_file "
+                    . '(REALTIME_HEARTBEAT_FILE) to another place.'
+            );
+        }
+        $age = is_file($file) ? time() - (int) filemtime($file) : null;
+
+        return $age === null || $age <= self::STALE
+            ? Finding::good('heartbeat_file', $age === null ? "$file: no worker has touched it yet" : "$file was touched $age s ago")
+            : Finding::doubtful(
+                'heartbeat_file',
+                "$file was last touched $age s ago: its worker is stuck, or gone",
+                'Is the worker running? If it is, restart it; its last log lines say what it waits for. If it was taken away, '
+                    . "delete $file.",
+                ['age_seconds' => $age]
+            );
+    }
+}

@@ -1,0 +1,45 @@
+<?php
+
+/**
+ * Asks the listeners of this machine's workers and gateways how they are.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Doctor;
+
+final class Http
+{
+    private const MOST = 4096;
+
+    /**
+     * @param string $address `host:port`; where it listens on every address, this machine's own is asked
+     *
+     * @return array{?int, string} status and body; null: nothing answers
+     */
+    public static function get(string $address, string $path, float $timeout): array
+    {
+        $address = self::reachable($address);
+        $options = ['timeout' => $timeout, 'ignore_errors' => true, 'follow_location' => 0];
+        $stream = @fopen("http://$address$path", 'r', false, stream_context_create(['http' => $options]));
+        if ($stream === false) {
+            return [null, ''];
+        }
+        $head = stream_get_meta_data($stream)['wrapper_data'][0] ?? '';
+        $body = (string) stream_get_contents($stream, self::MOST);
+        fclose($stream);
+        if (preg_match('~\AHTTP/\S+ (\d{3})~', (string) $head, $match) !== 1) {
+            return [null, ''];
+        }
+
+        return [(int) $match[1], trim($body)];
+    }
+
+    /**
+     * The address by which this machine reaches its own listener.
+     */
+    public static function reachable(string $address): string
+    {
+        return (string) preg_replace(['/\A0\.0\.0\.0(?=:)/', '/\A(?:\[::\]|::)(?=:\d+\z)/'], ['127.0.0.1', '[::1]'], $address);
+    }
+}

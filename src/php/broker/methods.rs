@@ -1,0 +1,464 @@
+//! The methods of `Toporia\Realtime\Broker` as PHP calls them: each reads its arguments and hands them on.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ext_php_rs::prelude::*;
+use ext_php_rs::types::{ZendClassObject, Zval};
+
+use super::Broker;
+use crate::dispatch::{self, Style};
+use crate::error::Error;
+use crate::php::arguments::{self, finish, Trouble};
+use crate::php::message::Message;
+use crate::php::subscribing::style;
+use crate::php::{
+    batch, binary, consume, json, logging, position, publish, report, retry, stand_in, state, zend,
+};
+use crate::worker::Limits;
+
+/// The methods below in their order: the interfaces are made of some of them.
+pub const METHODS: &[&str] = &[
+    "publish",
+    "repeats",
+    "publishBatch",
+    "send",
+    "subscribe",
+    "subscribeBatch",
+    "subscribeTopic",
+    "unsubscribe",
+    "consume",
+    "stopConsuming",
+    "onAssigned",
+    "onRevoked",
+    "onTick",
+    "onFailed",
+    "retryWith",
+    "pause",
+    "resume",
+    "seek",
+    "poll",
+    "ack",
+    "nack",
+    "stats",
+    "close",
+];
+
+fn milliseconds(value: i64) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+#[php_impl]
+impl Broker {
+    /// Reads the configuration; connects nothing yet.
+    #[php(optional = config)]
+    pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
+        let read = arguments::optional(config, |config| {
+            arguments::array(config, "Broker::__construct(): Argument #1 ($config)")?;
+            Ok(arguments::configuration(config))
+        });
+        let config = match read {
+            Ok(config) => config.filter(
+                |config| !matches!(config, crate::config::Value::List(list) if list.is_empty()),
+            ),
+            Err(Trouble::Throw(exception)) => return Err(exception),
+            Err(Trouble::Pending) => None,
+        };
+        Ok(Self::with(state::broker_config(None, config.as_ref())?))
+    }
+
+    /// Sends a message to a channel.
+    #[php(optional = key)]
+    pub fn publish(
+        &self,
+        channel: &Zval,
+        message: &Message,
+        key: Option<&Zval>,
+        headers: Option<&Zval>,
+    ) -> PhpResult<Zval> {
+        if let Some(publisher) = stand_in::publisher() {
+            let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
+            return stand_in::call(
+                &publisher,
+                "publish",
+                &[Some(channel), Some(&message), key, headers],
+            );
+        }
+        let send = || {
+            let channel = arguments::text(channel, "Broker::publish(): Argument #1 ($channel)")?;
+            let key = arguments::optional(key, |key| {
+                arguments::bytes(key, "Broker::publish(): Argument #3 ($key)")
+            })?;
+            let headers =
+                arguments::record_headers(headers, "Broker::publish(): Argument #4 ($headers)")?;
+            publish::publish(
+                &self.sender()?,
+                &channel,
+                &message.inner,
+                key.as_deref(),
+                headers,
+            )
+        };
+        let answer = finish(send()).map(|id: String| binary(id.as_bytes()));
+        logging::deliver_if_waiting();
+        answer
+    }
+
+    /// Whether a callback is running that was given a message of the same channel, event and data.
+    pub fn repeats(&self, channel: &Zval, message: &Message) -> PhpResult<bool> {
+        if let Some(fake) = stand_in::fake() {
+            let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
+            return stand_in::call(&fake, "repeats", &[Some(channel), Some(&message)])
+                .map(|answer| answer.is_true());
+        }
+        let ask = || {
+            let channel = arguments::text(channel, "Broker::repeats(): Argument #1 ($channel)")?;
+            Ok(publish::repeats_message(
+                &self.config,
+                &channel,
+                &message.inner,
+            ))
+        };
+        finish(ask().map(Some)).map(|answer| answer.unwrap_or(false))
+    }
+
+    /// Sends many messages and waits for their acknowledgement.
+    #[php(defaults(flushTimeoutMs = 10000))]
+    pub fn publish_batch(&self, messages: &Zval, flushTimeoutMs: i64) -> PhpResult<Zval> {
+        if let Some(publisher) = stand_in::publisher() {
+            return stand_in::call(
+                &publisher,
+                "publishBatch",
+                &[Some(messages), Some(&stand_in::int(flushTimeoutMs))],
+            );
+        }
+        finish(batch::publish(self, messages, milliseconds(flushTimeoutMs)).map(Some))
+            .map(|totals| totals.unwrap_or_else(Zval::null))
+    }
+
+    /// Sends a record to a raw topic.
+    #[php(optional = key)]
+    pub fn send(
+        &self,
+        topic: &Zval,
+        value: &Zval,
+        key: Option<&Zval>,
+        headers: Option<&Zval>,
+        partition: Option<i64>,
+    ) -> PhpResult<Zval> {
+        if let Some(publisher) = stand_in::publisher() {
+            let partition = partition.map(stand_in::int);
+            return stand_in::call(
+                &publisher,
+                "send",
+                &[Some(topic), Some(value), key, headers, partition.as_ref()],
+            );
+        }
+        let send = || {
+            let topic = arguments::text(topic, "Broker::send(): Argument #1 ($topic)")?;
+            let key = arguments::optional(key, |key| {
+                arguments::bytes(key, "Broker::send(): Argument #3 ($key)")
+            })?;
+            let headers =
+                arguments::raw_headers(headers, "Broker::send(): Argument #4 ($headers)")?;
+            let partition =
+                partition.map(|number| i32::try_from(number).ok().filter(|number| *number >= 0));
+            let Ok(partition) = partition.map(|number| number.ok_or(())).transpose() else {
+                return Err(Error::configuration(
+                    "Broker::send(): $partition must be 0 or more; null leaves it to the key.",
+                )
+                .into());
+            };
+            let sender = self.sender()?;
+            let value = value.dereference();
+            if value.is_null() {
+                return publish::send_raw(
+                    &sender,
+                    &topic,
+                    None,
+                    key.as_deref(),
+                    headers,
+                    partition,
+                );
+            }
+            if let Some(text) = value.zend_str() {
+                return publish::send_raw(
+                    &sender,
+                    &topic,
+                    Some(text.as_bytes()),
+                    key.as_deref(),
+                    headers,
+                    partition,
+                );
+            }
+            json::with_buffer(|bytes| match json::encode_named("value", value, bytes) {
+                Ok(()) => publish::send_raw(
+                    &sender,
+                    &topic,
+                    Some(bytes),
+                    key.as_deref(),
+                    headers,
+                    partition,
+                ),
+                Err(json::EncodeError::Json(error)) => Err(error.into()),
+                Err(json::EncodeError::Pending) => Err(Trouble::Pending),
+            })
+        };
+        let answer = finish(send()).map(|id: String| binary(id.as_bytes()));
+        logging::deliver_if_waiting();
+        answer
+    }
+
+    /// Subscribes a channel or a pattern of channels; without a callback for poll().
+    #[php(optional = callback)]
+    pub fn subscribe(
+        self_: &ZendClassObject<Self>,
+        channel: &Zval,
+        callback: Option<&Zval>,
+    ) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::chain(&fake, "subscribe", &[Some(channel), callback]);
+        }
+        finish(self_.subscribe_channel(channel, style(callback), callback, "subscribe"))?;
+        Ok(zend::this())
+    }
+
+    /// Subscribes with lists of messages.
+    pub fn subscribe_batch(
+        self_: &ZendClassObject<Self>,
+        channel: &Zval,
+        callback: &Zval,
+    ) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::chain(&fake, "subscribeBatch", &[Some(channel), Some(callback)]);
+        }
+        finish(self_.subscribe_channel(channel, Style::Batch, Some(callback), "subscribeBatch"))?;
+        Ok(zend::this())
+    }
+
+    /// Subscribes a raw topic or a pattern of topics.
+    #[php(optional = callback)]
+    pub fn subscribe_topic(
+        self_: &ZendClassObject<Self>,
+        topic: &Zval,
+        callback: Option<&Zval>,
+    ) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::chain(&fake, "subscribeTopic", &[Some(topic), callback]);
+        }
+        let add = || {
+            let topic = arguments::text(topic, "Broker::subscribeTopic(): Argument #1 ($topic)")?;
+            let target = dispatch::topics(&topic)?;
+            self_.add(
+                target,
+                style(callback),
+                callback,
+                "Broker::subscribeTopic(): Argument #2 ($callback)",
+            )
+        };
+        finish(add())?;
+        Ok(zend::this())
+    }
+
+    /// Ends a subscription, by the name it was made with.
+    pub fn unsubscribe(self_: &ZendClassObject<Self>, channel: &Zval) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::chain(&fake, "unsubscribe", &[Some(channel)]);
+        }
+        let remove = || {
+            let name = arguments::text(channel, "Broker::unsubscribe(): Argument #1 ($channel)")?;
+            if self_.subscriptions.borrow_mut().remove(&name) {
+                self_.resubscribe()?;
+            }
+            Ok(())
+        };
+        finish(remove())?;
+        Ok(zend::this())
+    }
+
+    /// Hands records to the callbacks until it is asked to stop.
+    #[php(defaults(
+        timeoutMs = 1000,
+        batchSize = 100,
+        maxMessages = 0,
+        stopWhenEmpty = false
+    ))]
+    pub fn consume(
+        self_: &ZendClassObject<Self>,
+        timeoutMs: i64,
+        batchSize: i64,
+        maxMessages: i64,
+        stopWhenEmpty: bool,
+    ) -> PhpResult<i64> {
+        if let Some(fake) = stand_in::consumer() {
+            let mut empty = Zval::new();
+            empty.set_bool(stopWhenEmpty);
+            let numbers = [timeoutMs, batchSize, maxMessages].map(stand_in::int);
+            let [timeout, batch, most] = &numbers;
+            let given = [Some(timeout), Some(batch), Some(most), Some(&empty)];
+            return stand_in::run(&fake, "consume", &given)
+                .map(|handled| handled.long().unwrap_or(0));
+        }
+        let limits = || {
+            let number = |value: i64, least: i64, name: &str| {
+                if value < least {
+                    return Err(Error::configuration(format!(
+                        "Broker::consume(): ${name} must be {least} or more, {value} given."
+                    )));
+                }
+                Ok(u64::try_from(value).unwrap_or(0))
+            };
+            Ok::<_, Error>(Limits {
+                wait: Duration::from_millis(number(timeoutMs, 0, "timeoutMs")?),
+                batch: usize::try_from(number(batchSize, 1, "batchSize")?).unwrap_or(usize::MAX),
+                max_messages: number(maxMessages, 0, "maxMessages")?,
+                when_empty: stopWhenEmpty,
+            })
+        };
+        let this = zend::this();
+        finish(
+            limits()
+                .map_err(Trouble::from)
+                .and_then(|limits| consume::run(self_, &this, limits)),
+        )
+    }
+
+    /// Asks consume() to return after the record in hand.
+    pub fn stop_consuming(&self) -> PhpResult<()> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::call(&fake, "stopConsuming", &[]).map(drop);
+        }
+        self.stop.ask();
+        Ok(())
+    }
+
+    /// Calls back when partitions were given to this consumer.
+    pub fn on_assigned(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
+        self_
+            .hooks
+            .set_assigned(callback, "Broker::onAssigned(): Argument #1 ($callback)")?;
+        Ok(zend::this())
+    }
+
+    /// Calls back when partitions are taken away.
+    pub fn on_revoked(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
+        self_
+            .hooks
+            .set_revoked(callback, "Broker::onRevoked(): Argument #1 ($callback)")?;
+        Ok(zend::this())
+    }
+
+    /// Calls back from within consume(), also while nothing arrives.
+    #[php(defaults(everyMs = 1000))]
+    pub fn on_tick(
+        self_: &ZendClassObject<Self>,
+        callback: &Zval,
+        everyMs: i64,
+    ) -> PhpResult<Zval> {
+        self_.hooks.set_tick(
+            callback,
+            milliseconds(everyMs),
+            "Broker::onTick(): Argument #1 ($callback)",
+        )?;
+        Ok(zend::this())
+    }
+
+    /// Calls back after every failed try of a record.
+    pub fn on_failed(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
+        self_
+            .hooks
+            .set_failed(callback, "Broker::onFailed(): Argument  ($callback)")?;
+        Ok(zend::this())
+    }
+
+    /// Decides about further tries instead of the configured backoff; null for that again.
+    pub fn retry_with(self_: &ZendClassObject<Self>, strategy: &Zval) -> PhpResult<Zval> {
+        finish(retry::set_strategy(self_, Some(strategy)))?;
+        Ok(zend::this())
+    }
+
+    /// Stops fetching, without giving partitions up.
+    #[php(optional = topic)]
+    pub fn pause(
+        self_: &ZendClassObject<Self>,
+        topic: Option<&Zval>,
+        partition: Option<i64>,
+    ) -> PhpResult<Zval> {
+        finish(position::set_paused(self_, topic, partition, true, "pause"))?;
+        Ok(zend::this())
+    }
+
+    /// Fetches again after pause().
+    #[php(optional = topic)]
+    pub fn resume(
+        self_: &ZendClassObject<Self>,
+        topic: Option<&Zval>,
+        partition: Option<i64>,
+    ) -> PhpResult<Zval> {
+        finish(position::set_paused(
+            self_, topic, partition, false, "resume",
+        ))?;
+        Ok(zend::this())
+    }
+
+    /// Goes on from another position of an assigned partition.
+    pub fn seek(
+        self_: &ZendClassObject<Self>,
+        topic: &Zval,
+        partition: i64,
+        position: &Zval,
+    ) -> PhpResult<Zval> {
+        finish(position::seek(self_, topic, partition, position))?;
+        Ok(zend::this())
+    }
+
+    /// The next message, or null after timeoutMs without one.
+    #[php(defaults(timeoutMs = 1000))]
+    pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
+        if let Some(fake) = stand_in::consumer() {
+            return stand_in::run(&fake, "poll", &[Some(&stand_in::int(timeoutMs))]);
+        }
+        let this = zend::this();
+        finish(consume::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
+            .map(Flatten::flatten_value)
+    }
+
+    /// The message was handled: its offset is committed, once all before it are acknowledged too.
+    pub fn ack(&self, message: &Message) -> PhpResult<()> {
+        if let Some(fake) = stand_in::consumer() {
+            let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
+            return stand_in::call(&fake, "ack", &[Some(&message)]).map(drop);
+        }
+        finish(consume::ack(self, message))
+    }
+
+    /// The message was not handled: it comes again after a wait, or becomes a dead letter.
+    #[php(optional = why)]
+    pub fn nack(&self, message: &Message, why: Option<&Zval>) -> PhpResult<()> {
+        if let Some(fake) = stand_in::consumer() {
+            let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
+            return stand_in::call(&fake, "nack", &[Some(&message), why]).map(drop);
+        }
+        finish(consume::nack(self, message, why))
+    }
+
+    /// What this broker has consumed, and where it stands.
+    pub fn stats(&self) -> PhpResult<Zval> {
+        report::stats(self).map_err(|error| error.to_string().into())
+    }
+
+    /// Leaves the group and closes the connection; what is waiting to be sent is flushed first.
+    pub fn close(&self) -> PhpResult<()> {
+        finish(consume::close(self))
+    }
+}
+
+trait Flatten {
+    fn flatten_value(self) -> Zval;
+}
+
+impl Flatten for Option<Option<Zval>> {
+    fn flatten_value(self) -> Zval {
+        self.flatten().unwrap_or_else(Zval::null)
+    }
+}

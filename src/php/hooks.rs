@@ -1,0 +1,126 @@
+//! The callbacks that are not about records: partitions that come and go, the tick, failed tries.
+
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ext_php_rs::exception::PhpException;
+use ext_php_rs::types::{ZendHashTable, Zval};
+
+use super::callback::Callback;
+use super::handler::Abort;
+use super::message::Message;
+use super::{arguments, stand_in};
+use crate::error::{Error, Kind};
+use crate::kafka::consumer::assignment::TopicPartition;
+use crate::record::Message as Inner;
+
+/// The callbacks that are not about records.
+#[derive(Default)]
+pub struct Hooks {
+    pub(super) assigned: RefCell<Option<Rc<Callback>>>,
+    pub(super) revoked: RefCell<Option<Rc<Callback>>>,
+    pub(super) tick: RefCell<Option<Rc<Callback>>>,
+    pub(super) failed: RefCell<Option<Rc<Callback>>>,
+    pub(super) every_ms: Cell<u64>,
+    pub(super) ticked: Cell<Option<u64>>,
+    pub(super) breathed: Cell<Option<u64>>,
+    pub(super) in_tick: Cell<bool>,
+    /// A failed try is being judged and told of: it counts already for whoever asks there.
+    pub failing: Cell<bool>,
+}
+
+fn callback(value: &Zval, place: &str) -> Result<Rc<Callback>, PhpException> {
+    Callback::new(value)
+        .map(Rc::new)
+        .ok_or_else(|| arguments::type_error(place, "callable", value))
+}
+
+impl Hooks {
+    /// `onAssigned()`.
+    pub fn set_assigned(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
+        let old = self.assigned.replace(Some(callback(value, place)?));
+        drop(old);
+        Ok(())
+    }
+
+    /// `onRevoked()`.
+    pub fn set_revoked(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
+        let old = self.revoked.replace(Some(callback(value, place)?));
+        drop(old);
+        Ok(())
+    }
+
+    /// `onTick()`.
+    pub fn set_tick(&self, value: &Zval, every: Duration, place: &str) -> Result<(), PhpException> {
+        let old = self.tick.replace(Some(callback(value, place)?));
+        drop(old);
+        self.every_ms
+            .set(u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// `onFailed()`.
+    pub fn set_failed(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
+        let old = self.failed.replace(Some(callback(value, place)?));
+        drop(old);
+        Ok(())
+    }
+
+    /// Tells the application of a failed try. False where its callback threw.
+    pub fn tell_failed(&self, message: &Rc<Inner>, why: &Zval, wait: Option<Duration>) -> bool {
+        let hook = self.failed.borrow().clone();
+        let Some(hook) = hook else {
+            return true;
+        };
+        let wait = wait.map_or_else(Zval::null, |wait| {
+            stand_in::int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
+        });
+        let message = super::object(Message::new(Rc::clone(message)));
+        hook.call(&mut [message, why.shallow_clone(), wait])
+    }
+
+    /// The callables, for the garbage collector.
+    pub fn show(&self, list: &mut Vec<ManuallyDrop<Zval>>) {
+        for hook in [&self.assigned, &self.revoked, &self.tick, &self.failed] {
+            if let Ok(hook) = hook.try_borrow() {
+                list.extend(hook.iter().map(|hook| hook.look()));
+            }
+        }
+    }
+}
+
+fn partitions(list: &[TopicPartition], is_lost: Option<bool>) -> ext_php_rs::error::Result<Zval> {
+    let mut all = ZendHashTable::new();
+    for (topic, partition) in list {
+        let mut entry = ZendHashTable::new();
+        entry.insert("topic", topic.as_str())?;
+        entry.insert("partition", i64::from(*partition))?;
+        if let Some(is_lost) = is_lost {
+            entry.insert("lost", is_lost)?;
+        }
+        all.push(entry)?;
+    }
+    let mut value = Zval::new();
+    value.set_hashtable(all);
+    Ok(value)
+}
+
+/// Calls one that is told of partitions.
+pub fn call_hook(
+    hook: Option<Rc<Callback>>,
+    list: &[TopicPartition],
+    is_lost: Option<bool>,
+) -> Result<(), Abort> {
+    let Some(hook) = hook else {
+        return Ok(());
+    };
+    let list = partitions(list, is_lost)
+        .map_err(|error| Abort::Error(Error::new(Kind::Encoding, error.to_string())))?;
+    if hook.call(&mut [list]) {
+        Ok(())
+    } else {
+        Err(Abort::Pending)
+    }
+}

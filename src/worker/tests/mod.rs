@@ -1,0 +1,310 @@
+//! The loop without Kafka and without PHP: a source of numbers, and a handler that fails when told to.
+
+mod looping;
+mod promises;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{
+    Ending, Graves, Handler, Item, Letter, Limits, Outcome, Promise, Reason, Source, StopSignal,
+    Tally, Transactions, Worker,
+};
+use crate::dispatch::{channels, Style, Subscription, Subscriptions};
+use crate::error::{Error, Result};
+use crate::kafka::consumer::assignment::Watcher;
+use crate::kafka::consumer::Ahead;
+use crate::message::Scanned;
+use crate::topic::TopicMap;
+
+#[derive(Clone)]
+struct Number {
+    topic: &'static str,
+    value: Rc<Vec<u8>>,
+    place: u32,
+}
+
+impl Item for Number {
+    fn topic(&self) -> &str {
+        self.topic
+    }
+
+    fn value(&self) -> Option<&[u8]> {
+        Some(&self.value)
+    }
+
+    fn is_beside(&self, other: &Self) -> bool {
+        self.topic == other.topic
+    }
+
+    fn place(&self) -> (String, i32, i64) {
+        (self.topic.to_owned(), 0, i64::from(self.place))
+    }
+
+    fn deaths(&self) -> u32 {
+        0
+    }
+}
+
+#[derive(Default)]
+struct Numbers {
+    ahead: RefCell<VecDeque<Number>>,
+    hand: RefCell<VecDeque<Number>>,
+    done: RefCell<Vec<u32>>,
+    failed: Cell<u32>,
+    commits: Cell<u32>,
+    undelivered: Cell<bool>,
+    /// Commits ahead that get no answer yet.
+    unanswered: Cell<u32>,
+}
+
+impl Source for Numbers {
+    type Item = Number;
+
+    fn fetch(&self, _: Duration, most: usize) -> usize {
+        let mut ahead = self.ahead.borrow_mut();
+        let count = ahead.len().min(most);
+        self.hand.borrow_mut().extend(ahead.drain(..count));
+        count
+    }
+
+    fn has_records(&self) -> bool {
+        !self.hand.borrow().is_empty()
+    }
+
+    fn next(&self) -> Option<Number> {
+        self.hand.borrow_mut().pop_front()
+    }
+
+    fn done(&self, item: &Number) {
+        self.done.borrow_mut().push(item.place);
+    }
+
+    fn put_back(&self, item: &Number, failed: bool) {
+        self.failed.set(self.failed.get() + u32::from(failed));
+        self.hand.borrow_mut().push_front(item.clone());
+    }
+
+    fn park(&self, item: &Number, _: Duration) {
+        self.failed.set(self.failed.get() + 1);
+        self.ahead.borrow_mut().push_back(item.clone());
+    }
+
+    fn tend(&self) {}
+
+    fn commit_ahead(&self, _: Duration) -> Ahead {
+        if self.unanswered.get() > 0 {
+            self.unanswered.set(self.unanswered.get() - 1);
+            return Ahead::Unanswered;
+        }
+        self.commits.set(self.commits.get() + 1);
+        if self.undelivered.get() {
+            Ahead::Refused
+        } else {
+            Ahead::Committed
+        }
+    }
+
+    fn drop_hand(&self) -> (u64, Vec<String>) {
+        (self.hand.borrow_mut().drain(..).count() as u64, Vec::new())
+    }
+
+    fn serve_events<W: Watcher>(&self, _: &W) -> Result<(), W::Abort> {
+        Ok(())
+    }
+
+    fn commit_if_due(&self, _: u64) -> Result<()> {
+        if self.undelivered.get() {
+            return Err(Error::delivery("lost", Vec::new()));
+        }
+        Ok(())
+    }
+
+    fn commit_now(&self, _: Duration) -> Result<()> {
+        self.commits.set(self.commits.get() + 1);
+        Ok(())
+    }
+
+    fn refused(&self) -> Option<Error> {
+        None
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.ahead.borrow().is_empty() && self.hand.borrow().is_empty()
+    }
+
+    fn is_idle_for_good(&self) -> bool {
+        false
+    }
+}
+
+type Told = Box<dyn Fn(u32) -> Outcome<String>>;
+
+fn letter(reason: &str) -> Letter {
+    Letter {
+        class: "Boom".to_owned(),
+        reason: reason.to_owned(),
+        attempts: 1,
+    }
+}
+
+struct Script {
+    tell: Told,
+    buried: RefCell<Vec<u32>>,
+    lists: RefCell<Vec<Vec<u32>>>,
+}
+
+impl Watcher for Script {
+    type Abort = String;
+
+    fn assigned(&self, _: &[(String, i32)]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn revoked(&self, _: &[(String, i32)], _: bool) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Handler<Number> for Script {
+    type Callback = ();
+
+    fn handle(
+        &self,
+        _: &Rc<Subscription<()>>,
+        item: &Number,
+        _: Option<&Scanned<'_>>,
+    ) -> Outcome<String> {
+        (self.tell)(item.place)
+    }
+
+    fn handle_batch(&self, _: &Rc<Subscription<()>>, items: &[Number]) -> (usize, Outcome<String>) {
+        self.lists
+            .borrow_mut()
+            .push(items.iter().map(|item| item.place).collect());
+        for (place, item) in items.iter().enumerate() {
+            match (self.tell)(item.place) {
+                Outcome::Handled => {}
+                other => return (place, other),
+            }
+        }
+        (items.len(), Outcome::Handled)
+    }
+
+    fn wants(&self, _: &Number) -> bool {
+        true
+    }
+
+    fn worn_out(&self, _: &Number) -> Option<Letter> {
+        None
+    }
+
+    fn not_an_envelope(&self, reason: &Error) -> Letter {
+        letter(reason.message())
+    }
+
+    fn bury(&self, item: &Number, _: &Letter) -> Result<()> {
+        self.buried.borrow_mut().push(item.place);
+        Ok(())
+    }
+
+    fn breathe(&self, _: u64) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn fail(&self, error: Error) -> String {
+        error.message().to_owned()
+    }
+}
+
+struct Scene {
+    source: Numbers,
+    handler: Script,
+    subscriptions: RefCell<Subscriptions<()>>,
+    topics: TopicMap,
+    stop: Rc<StopSignal>,
+    tally: Tally,
+}
+
+fn scene(style: Style, channel_names: &[&str], tell: Told, stop: &Rc<StopSignal>) -> Scene {
+    let topics = TopicMap::one_per_channel("t", false);
+    let mut subscriptions = Subscriptions::default();
+    for name in channel_names {
+        let target = channels(name, &topics).expect("a channel");
+        subscriptions
+            .add(Subscription {
+                target,
+                style,
+                callback: Some(()),
+            })
+            .expect("added");
+    }
+    Scene {
+        source: Numbers::default(),
+        handler: Script {
+            tell,
+            buried: RefCell::default(),
+            lists: RefCell::default(),
+        },
+        subscriptions: RefCell::new(subscriptions),
+        topics,
+        stop: Rc::clone(stop),
+        tally: Tally::default(),
+    }
+}
+
+impl Scene {
+    fn put(&self, numbers: std::ops::Range<u32>, topic: &'static str, channel: &str) {
+        for number in numbers {
+            let mut value = Vec::new();
+            crate::message::write_envelope(
+                &mut value,
+                b"i",
+                "event",
+                Some(channel),
+                Some("e"),
+                None,
+                1,
+            );
+            self.source.ahead.borrow_mut().push_back(Number {
+                topic,
+                value: Rc::new(value),
+                place: number,
+            });
+        }
+    }
+
+    fn run(&self, limits: Limits) -> Result<(u64, Reason), String> {
+        self.run_with(Promise::AtLeastOnce, limits)
+    }
+
+    fn run_with(&self, promise: Promise<'_>, limits: Limits) -> Result<(u64, Reason), String> {
+        Worker {
+            promise,
+            graves: Graves::default(),
+            source: &self.source,
+            handler: &self.handler,
+            subscriptions: &self.subscriptions,
+            topics: &self.topics,
+            limits,
+            stop: &self.stop,
+            tally: &self.tally,
+        }
+        .run()
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        wait: Duration::ZERO,
+        batch: 10,
+        max_messages: 0,
+        when_empty: true,
+    }
+}
+
+fn all_is_well(_: u32) -> Outcome<String> {
+    Outcome::Handled
+}
