@@ -239,6 +239,9 @@ final class Crew
         if ($signal === SIGTERM && $asked !== null && !str_contains($notes, "\nA ")) {
             return 'ended by SIGTERM before they consumed';
         }
+        if ($signal === SIGTERM && $asked !== null && $this->wasDying($worker, $notes)) {
+            return 'ended by SIGTERM while they died in a callback';
+        }
         if ($signal !== null) {
             return $this->violation("crashed with signal $signal", $worker);
         }
@@ -260,6 +263,18 @@ final class Crew
             . $worker->code(),
             $worker
         );
+    }
+
+    /** Its callback had ended the process already; PHP takes no signals any more then. */
+    private function wasDying(Process $worker, string $notes): bool
+    {
+        if (preg_match('/\nB (\d+) \d+\n\z/', $notes, $last) !== 1) {
+            return false;
+        }
+        $what = $this->job->behaviour()->of((int) $last[1]);
+
+        return in_array($what, [Behaviour::EXIT, Behaviour::EXIT_ONCE], true)
+            || str_contains($worker->output(), 'Allowed memory size');
     }
 
     private function violation(string $what, Process $worker): string

@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Tests\Logging;
 use RuntimeException;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Consuming\ConsumingTestCase;
@@ -159,7 +160,6 @@ final class LoggerTest extends ConsumingTestCase
     {
         $this->configureWith(['logger' => $this->collector()]);
         $port = self::freePort();
-        // Not closed by the test: its message never arrives.
         $broker = new Broker($this->config(['brokers' => "127.0.0.1:$port", 'shutdown_flush_ms' => 0,
             'producer_config' => ['message.timeout.ms' => 300]]));
         $broker->send('nowhere', 'x');
@@ -176,6 +176,12 @@ final class LoggerTest extends ConsumingTestCase
         self::assertStringContainsString("127.0.0.1:$port", $line[1]);
         self::assertNotSame('', $line[2]['client']);
         self::assertNotSame('', $line[2]['facility']);
+        try {
+            Realtime::flush(5000);
+            self::fail('The message went somewhere.');
+        } catch (DeliveryException $e) {
+            self::assertSame('nowhere', $e->getFailed()[0]['topic']);
+        }
     }
 
     /**
