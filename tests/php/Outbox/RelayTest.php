@@ -156,7 +156,7 @@ final class RelayTest extends OutboxTestCase
     {
         $pdo = $this->database($driver);
         $before = $this->outbox($pdo, false)->add('user.1', 'before');
-        $child = $this->relay(['--json']);
+        $child = $this->relay(['--json'], ['REALTIME_OUTBOX_DSN' => $this->markedDsn($driver, $pdo)]);
         self::eventually(fn () => $this->states($pdo) === [$before => 'sent'], 'it runs');
         // Its first round is over, and what it asks now is what waits.
         usleep(200_000);
@@ -165,6 +165,9 @@ final class RelayTest extends OutboxTestCase
         $id = $this->outbox($pdo, false)->add('user.1', 'a');
         self::eventually(fn () => ($this->states($pdo)[$id] ?? '') === 'sent', 'it goes on');
         $child->signal()->wait(10)->assertExit();
+        if ($driver === 'mysql') {
+            $pdo->exec("DROP USER '$this->table'@'localhost'");
+        }
     }
 
     /**
@@ -197,23 +200,33 @@ final class RelayTest extends OutboxTestCase
         $this->relay([], ['REALTIME_OUTBOX_DSN' => ''])->wait()->assertExit(2);
     }
 
-    /** Ends the relay's connection. */
+    /** A DSN whose connections can be told from those of other tests, which share the server. */
+    private function markedDsn(string $driver, PDO $pdo): string
+    {
+        $dsn = Databases::dsn($driver);
+        if ($driver === 'pgsql') {
+            return "$dsn;application_name=$this->table";
+        }
+        $pdo->exec("CREATE USER '$this->table'@'localhost'");
+        $pdo->exec("GRANT ALL ON *.* TO '$this->table'@'localhost'");
+
+        return str_replace('user=root', "user=$this->table", $dsn);
+    }
+
+    /** Ends the relay's connections. */
     private function drop(string $driver, PDO $pdo): void
     {
-        $self = $driver === 'pgsql' ? 'SELECT pg_backend_pid()' : 'SELECT CONNECTION_ID()';
-        $own = array_map(
-            static fn (PDO $mine): int => (int) $mine->query($self)->fetchColumn(),
-            array_filter([$pdo, $this->made])
-        );
         if ($driver === 'pgsql') {
-            $killed = $pdo->query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = '
-                . "'client backend' AND pid NOT IN (" . implode(', ', $own) . ')')->fetchAll();
+            $killed = $pdo->query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity '
+                . "WHERE application_name = '$this->table'")->fetchAll();
             self::assertNotSame([], $killed);
 
             return;
         }
-        $all = $pdo->query("SELECT id FROM information_schema.processlist WHERE user = 'root'");
-        foreach (array_diff(array_map('intval', $all->fetchAll(PDO::FETCH_COLUMN)), $own) as $id) {
+        $all = $pdo->query("SELECT id FROM information_schema.processlist WHERE user = '$this->table'");
+        $all = $all->fetchAll(PDO::FETCH_COLUMN);
+        self::assertNotSame([], $all);
+        foreach ($all as $id) {
             $pdo->exec("KILL $id");
         }
     }
