@@ -7,10 +7,11 @@ use std::time::Instant;
 use rdkafka_sys as sys;
 use sys::bindings::{self, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
 
+use super::grouped::Grouped;
 use super::groups::distinct;
 use super::{passes, Admin, Breathe, Call, Outcome, SLICE};
-use crate::error::Error;
-use crate::kafka::native::{self, Answer, Partitions, Queue};
+use crate::error::{Error, Result};
+use crate::kafka::native::{self, Answer, Options, Partitions, Queue};
 
 /// Requests on their way at once: the brokers serve other clients too.
 const WINDOW: usize = 32;
@@ -71,13 +72,16 @@ impl Admin {
         let mut waiting: VecDeque<usize> = (0..names.len()).collect();
         let mut away = 0;
         let mut silent = 0;
-        let queue = Queue::new(self.client);
+        let client = self.grouped()?;
+        let queue = Queue::new(client);
         while away > 0 || !waiting.is_empty() {
             while away < WINDOW {
                 let Some(place) = waiting.pop_front() else {
                     break;
                 };
-                self.ask_group(names[place], every.as_ref(), place, &queue, &call);
+                let operation = Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
+                let options = Options::new(client, operation, call.left()).tagged(place);
+                ask(client, names[place], every.as_ref(), &options, &queue);
                 away += 1;
             }
             let Some(answer) = queue.poll(SLICE) else {
@@ -123,31 +127,12 @@ impl Admin {
         Ok(Some(list))
     }
 
-    fn ask_group(
-        &self,
-        group: &str,
-        every: Option<&Partitions>,
-        tag: usize,
-        queue: &Queue,
-        call: &Call<'_>,
-    ) {
-        let operation = Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
-        let options = self.options(operation, call).tagged(tag);
-        let group = native::c_string(group);
-        let every = every.map_or(std::ptr::null(), |list| list.raw().cast_const());
-        // SAFETY: live objects; the request copies what it needs.
-        unsafe {
-            let asked = bindings::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), every);
-            let mut list = [asked];
-            bindings::rd_kafka_ListConsumerGroupOffsets(
-                self.client,
-                list.as_mut_ptr(),
-                1,
-                options.raw(),
-                queue.raw(),
-            );
-            bindings::rd_kafka_ListConsumerGroupOffsets_destroy(asked);
+    fn grouped(&self) -> Result<*mut sys::rd_kafka_t> {
+        if let Some(made) = self.grouped.get() {
+            return Ok(made.raw());
         }
+        let made = Grouped::start(&self.config)?;
+        Ok(self.grouped.get_or_init(|| made).raw())
     }
 
     fn commits(&self, group: &str, answer: &Answer, error: Option<(Code, String)>) -> Commits {
@@ -183,6 +168,31 @@ impl Admin {
             error,
             commits,
         }
+    }
+}
+
+/// Asks for one group; `every` for the partitions where the broker does not tell them by itself.
+fn ask(
+    client: *mut sys::rd_kafka_t,
+    group: &str,
+    every: Option<&Partitions>,
+    options: &Options,
+    queue: &Queue,
+) {
+    let group = native::c_string(group);
+    let every = every.map_or(std::ptr::null(), |list| list.raw().cast_const());
+    // SAFETY: live objects; the request copies what it needs.
+    unsafe {
+        let asked = bindings::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), every);
+        let mut list = [asked];
+        bindings::rd_kafka_ListConsumerGroupOffsets(
+            client,
+            list.as_mut_ptr(),
+            1,
+            options.raw(),
+            queue.raw(),
+        );
+        bindings::rd_kafka_ListConsumerGroupOffsets_destroy(asked);
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod commits;
+mod grouped;
 mod groups;
 mod offsets;
 mod reader;
@@ -25,7 +26,7 @@ pub use spans::Spans;
 pub use topics::NewTopic;
 use trouble::{is_missing, passes};
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,8 @@ pub struct Admin {
     client: *mut sys::rd_kafka_t,
     complaints: Option<Queue>,
     config: Arc<BrokerConfig>,
+    /// For the offsets of groups, once they are asked for.
+    grouped: OnceCell<grouped::Grouped>,
     committed: bool,
     generation: u32,
     /// What the client last complained about.
@@ -117,6 +120,7 @@ impl Admin {
         Ok(Self {
             client: made.raw,
             complaints: Some(made.complaints),
+            grouped: OnceCell::new(),
             config: Arc::clone(config),
             committed: made.committed,
             generation: process::generation(),

@@ -67,6 +67,23 @@ final class ClusterTest extends AdminTestCase
         }
     }
 
+    public function testAGroupWhoseBrokerIsChangingIsAskedForAgain(): void
+    {
+        // In a process of its own: librdkafka crashes there in a client without a group.
+        $result = $this->runPhp(<<<'PHP'
+            $kafka = Toporia\Realtime\EmbeddedBroker::start();
+            $kafka->createTopic('t', 2);
+            $admin = new Toporia\Realtime\Admin(['brokers' => $kafka->address()]);
+            $kafka->failNext('OffsetFetch', 'NOT_COORDINATOR', 2);
+            echo json_encode($admin->groupOffsets('g'));
+            $kafka->failNext('OffsetFetch', 'COORDINATOR_NOT_AVAILABLE', 2);
+            echo json_encode($admin->offsetsOfGroups(['g', 'h']));
+            $admin->close();
+            PHP, ['timeout' => 30.0]);
+        $none = '{"error":null,"offsets":[]}';
+        self::assertSame('[]{"g":' . $none . ',"h":' . $none . '}', $result->assertExit()->stdout);
+    }
+
     public function testWhatTheEmbeddedBrokerCannotDoIsSaid(): void
     {
         $topic = $this->createTopic($this->topic());
