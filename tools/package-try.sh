@@ -85,7 +85,8 @@ build_in() { # suite
     if [ "$host_rust" = yes ]; then
         bind="${CARGO_HOME:-$HOME/.cargo} ${RUSTUP_HOME:-$HOME/.rustup}"
         mkdir -p "$root/src/target"
-        cp -a --reflink=auto "${CARGO_TARGET_DIR:-$ROOT/target}/release" "$root/src/target/"
+        compiled="${CARGO_TARGET_DIR:-$ROOT/target}/release"
+        [ ! -d "$compiled" ] || cp -a --reflink=auto "$compiled" "$root/src/target/"
     elif [ -d "${CARGO_HOME:-$HOME/.cargo}/registry" ]; then
         # Crates that are downloaded already need not be downloaded again.
         mkdir -p "$root/root/.cargo"
