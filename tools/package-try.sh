@@ -5,8 +5,7 @@
 #                                                 machine: takes build/packages of `make package`), then installs, uses and
 #                                                 removes the packages in a second root that has PHP and no Rust
 #   tools/package-try.sh --fresh …                downloads the roots again, instead of those in build/roots
-#   tools/package-try.sh --host-rust …            this machine's Rust, and what it has compiled already, instead of that Debian's:
-#                                                 quicker, and proves nothing about the older compiler
+#   tools/package-try.sh --host-rust …            this machine's Rust instead of that Debian's: quicker, and proves nothing about the older compiler
 #
 # What is mounted for it is in a namespace of its own and goes with it.
 
@@ -84,9 +83,6 @@ build_in() { # suite
     copy_sources "$root/src" .
     if [ "$host_rust" = yes ]; then
         bind="${CARGO_HOME:-$HOME/.cargo} ${RUSTUP_HOME:-$HOME/.rustup}"
-        mkdir -p "$root/src/target"
-        compiled="${CARGO_TARGET_DIR:-$ROOT/target}/release"
-        [ ! -d "$compiled" ] || cp -a --reflink=auto "$compiled" "$root/src/target/"
     elif [ -d "${CARGO_HOME:-$HOME/.cargo}/registry" ]; then
         # Crates that are downloaded already need not be downloaded again.
         mkdir -p "$root/root/.cargo"
