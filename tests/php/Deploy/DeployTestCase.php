@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Tests\Deploy;
 use RecursiveDirectoryIterator;
 use RecursiveIteratorIterator;
 use SplFileInfo;
+use Toporia\Realtime\Admin;
 use Toporia\Realtime\Tests\Console\ConsoleTestCase;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Tests\Support\ProcessResult;
@@ -95,6 +96,17 @@ abstract class DeployTestCase extends ConsoleTestCase
             $this->log()
         ));
         self::eventually(fn () => count($events()) === $count, "$count events are handled", 30.0);
+    }
+
+    /**
+     * Waits until the group has committed so many records.
+     */
+    protected function waitForCommits(string $group, int $count): void
+    {
+        $admin = new Admin(['brokers' => self::address()]);
+        $committed = static fn (): int => array_sum(array_map('array_sum', $admin->groupOffsets($group)));
+        self::eventually(fn () => $committed() === $count, "$count records are committed", 30.0);
+        $admin->close();
     }
 
     /**
