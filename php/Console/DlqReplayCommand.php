@@ -20,7 +20,7 @@ use Toporia\Realtime\Dlq\Replayer;
 use Toporia\Realtime\Dlq\ReplayDelivery;
 use Toporia\Realtime\Dlq\ReplayPlan;
 use Toporia\Realtime\Dlq\Selection;
-use Toporia\Realtime\Dlq\StopFlag;
+use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 

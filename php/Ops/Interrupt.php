@@ -9,33 +9,23 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Ops;
 
 use Closure;
+use Toporia\Realtime\Support\StopFlag;
 
 /**
  * From its making to release(). Without pcntl signals do what they always do.
  */
 final class Interrupt
 {
-    private bool $came = false;
+    private StopFlag $flag;
     private bool $asking = false;
-    private bool $async = false;
-    /** @var array<int, callable|int> what was there before, by signal */
-    private array $before = [];
 
     public function __construct()
     {
-        if (!function_exists('pcntl_signal')) {
-            return;
-        }
-        $this->async = pcntl_async_signals(true);
-        foreach ([SIGINT, SIGTERM] as $signal) {
-            $this->before[$signal] = pcntl_signal_get_handler($signal);
-            pcntl_signal($signal, function (): void {
-                $this->came = true;
-                if ($this->asking) {
-                    throw new Interrupted();
-                }
-            });
-        }
+        $this->flag = new StopFlag(function (): void {
+            if ($this->asking) {
+                throw new Interrupted();
+            }
+        });
     }
 
     /**
@@ -43,7 +33,7 @@ final class Interrupt
      */
     public function came(): bool
     {
-        return $this->came;
+        return $this->flag->isSet();
     }
 
     /**
@@ -75,7 +65,7 @@ final class Interrupt
     public function sleep(float $seconds): void
     {
         $until = microtime(true) + $seconds;
-        while (!$this->came && microtime(true) < $until) {
+        while (!$this->came() && microtime(true) < $until) {
             usleep(50_000);
         }
     }
@@ -85,12 +75,6 @@ final class Interrupt
      */
     public function release(): void
     {
-        foreach ($this->before as $signal => $handler) {
-            pcntl_signal($signal, $handler);
-        }
-        if ($this->before !== []) {
-            pcntl_async_signals($this->async);
-        }
-        $this->before = [];
+        $this->flag->release();
     }
 }

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
+use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Worker\StopCondition;
 
 /**
@@ -17,25 +18,14 @@ use Toporia\Realtime\Worker\StopCondition;
 final class SignalReceived implements StopCondition
 {
     private bool $received = false;
-    /** @var array<int, callable|int> */
-    private array $before = [];
-    private bool $async = false;
+    private ?StopFlag $flag = null;
 
     /**
      * Begins to listen.
      */
     public function listen(): void
     {
-        if (!function_exists('pcntl_signal') || $this->before !== []) {
-            return;
-        }
-        $this->async = pcntl_async_signals(true);
-        foreach ([SIGTERM, SIGINT] as $signal) {
-            $this->before[$signal] = pcntl_signal_get_handler($signal);
-            pcntl_signal($signal, function (): void {
-                $this->received = true;
-            });
-        }
+        $this->flag ??= new StopFlag();
     }
 
     /**
@@ -43,17 +33,13 @@ final class SignalReceived implements StopCondition
      */
     public function end(): void
     {
-        foreach ($this->before as $signal => $handler) {
-            pcntl_signal($signal, $handler);
-        }
-        if ($this->before !== []) {
-            pcntl_async_signals($this->async);
-        }
-        $this->before = [];
+        $this->received = $this->reason() !== null;
+        $this->flag?->release();
+        $this->flag = null;
     }
 
     public function reason(): ?string
     {
-        return $this->received ? 'signal' : null;
+        return $this->received || $this->flag?->isSet() === true ? 'signal' : null;
     }
 }

@@ -9,35 +9,13 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Admin;
 
 use Throwable;
-use Toporia\Realtime\Admin;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Tests\Support\BrokerTestCase;
+use Toporia\Realtime\Tests\Support\UsesAdmin;
 
 abstract class AdminTestCase extends BrokerTestCase
 {
-    protected Admin $admin;
-
-    protected function setUp(): void
-    {
-        parent::setUp();
-        $this->admin = new Admin($this->config());
-    }
-
-    protected function tearDown(): void
-    {
-        $this->admin->close();
-        parent::tearDown();
-    }
-
-    /**
-     * Through Admin itself: Kafka's own tool takes seconds for each, and AdminTest compares the two.
-     */
-    protected function createTopic(string $topic, int $partitions = 1): string
-    {
-        $this->admin->createTopic($topic, $partitions);
-
-        return $topic;
-    }
+    use UsesAdmin;
 
     /**
      * A topic in which each of the first partitions holds '<partition>-0', '<partition>-1' and so on.

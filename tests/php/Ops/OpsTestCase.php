@@ -9,38 +9,17 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Ops;
 
 use Symfony\Component\Console\Tester\CommandTester;
-use Toporia\Realtime\Admin;
 use Toporia\Realtime\Console\Application;
 use Toporia\Realtime\Console\PlainHost;
 use Toporia\Realtime\Tests\Console\ConsoleTestCase;
+use Toporia\Realtime\Tests\Support\UsesAdmin;
 
 abstract class OpsTestCase extends ConsoleTestCase
 {
+    use UsesAdmin;
+
     /** What the last command() printed. */
     protected string $output = '';
-    protected Admin $admin;
-
-    protected function setUp(): void
-    {
-        parent::setUp();
-        $this->admin = new Admin($this->config());
-    }
-
-    protected function tearDown(): void
-    {
-        $this->admin->close();
-        parent::tearDown();
-    }
-
-    /**
-     * Through Admin: Kafka's own tool takes seconds for each.
-     */
-    protected function createTopic(string $topic, int $partitions = 1): string
-    {
-        $this->admin->createTopic($topic, $partitions);
-
-        return $topic;
-    }
 
     /**
      * @param list<int> $counts records that each of the first partitions gets

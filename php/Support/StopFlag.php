@@ -6,7 +6,9 @@
 
 declare(strict_types=1);
 
-namespace Toporia\Realtime\Dlq;
+namespace Toporia\Realtime\Support;
+
+use Closure;
 
 /**
  * From its making to release(); a second signal does not end the process either. Without pcntl signals do what they
@@ -19,7 +21,10 @@ final class StopFlag
     /** @var array<int, callable|int> what was there before, by signal */
     private array $before = [];
 
-    public function __construct()
+    /**
+     * @param (Closure(): void)|null $then called with each signal, after the flag is set; what it throws ends what runs
+     */
+    public function __construct(?Closure $then = null)
     {
         if (!function_exists('pcntl_signal')) {
             return;
@@ -27,8 +32,11 @@ final class StopFlag
         $this->async = pcntl_async_signals(true);
         foreach ([SIGINT, SIGTERM] as $signal) {
             $this->before[$signal] = pcntl_signal_get_handler($signal);
-            pcntl_signal($signal, function (): void {
+            pcntl_signal($signal, function () use ($then): void {
                 $this->set = true;
+                if ($then !== null) {
+                    $then();
+                }
             });
         }
     }
