@@ -10,12 +10,10 @@ use rdkafka_sys as sys;
 
 use crate::config::BrokerConfig;
 use crate::error::Result;
+use crate::kafka::consumer::NO_CONSUMER_CLOSE;
 use crate::kafka::groupless::{self, Groupless};
 use crate::kafka::native::Queue;
 use crate::process;
-
-/// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: it has never joined, so there is nothing to leave.
-const NO_CONSUMER_CLOSE: i32 = 0x8;
 
 /// The client.
 pub(super) struct Grouped {
@@ -57,7 +55,7 @@ impl Drop for Grouped {
             return;
         }
         drop(complaints);
-        // SAFETY: ours, and its queues are gone.
+        // SAFETY: ours, and its queues are gone; there is no group to leave.
         unsafe { sys::rd_kafka_destroy_flags(self.client, NO_CONSUMER_CLOSE) };
     }
 }

@@ -308,8 +308,8 @@ impl Consumer {
     }
 }
 
-/// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: we have closed it ourselves, within a bound.
-const NO_CONSUMER_CLOSE: i32 = 8;
+/// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: it was closed within a bound, or has never joined.
+pub(in crate::kafka) const NO_CONSUMER_CLOSE: i32 = 8;
 /// `RD_KAFKA_DESTROY_F_IMMEDIATE`: the client's threads end by themselves, and nobody waits for them.
 const IMMEDIATE: i32 = 4;
 
