@@ -110,13 +110,6 @@ impl Histogram {
         self.sum.add(value);
     }
 
-    /// One more that is certainly in the first bucket.
-    #[inline]
-    pub fn observe_least(&self, value: u64) {
-        self.counts[0].add(1);
-        self.sum.add(value);
-    }
-
     /// What it holds now.
     #[must_use]
     pub fn read(&self) -> Distribution {

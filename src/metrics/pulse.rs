@@ -48,12 +48,6 @@ impl Pulse {
         self.callback.set(0);
     }
 
-    /// When the callback in hand began.
-    #[inline]
-    pub(super) fn began(&self) -> u64 {
-        self.callback.get()
-    }
-
     /// What it tells now.
     #[must_use]
     pub fn read(&self) -> Beat {

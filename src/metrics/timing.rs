@@ -1,21 +1,14 @@
-//! How long callbacks take, for less than they cost: quick ones are timed one in sixteen, slow ones each.
+//! How long callbacks take, for one look at the clock each.
 //!
-//! The exact clock costs some 30 ns, twice for each callback, where a record costs less than a microsecond in all. So one that was
-//! quicker than [`QUICK`] stands for the next ones in hand as well. Those are watched with the coarse clock (5 ns, a step every
-//! 4 ms): one that it sees take long is counted as that, and the next is timed exactly again. What a fetch brings first always is.
+//! A look costs some 25 ns, where a record costs less than a microsecond in all. So a callback counts from the end of the one
+//! before it, which takes the loop's own work in (under a microsecond), unless something else came between: a fetch, a failure,
+//! a signal's handler. Then the clock is read at its beginning, too.
 
 use std::time::Instant;
 
 use super::number::{Histogram, Single, SIZES, TIMES};
 use super::pulse::Pulse;
 use crate::clock::coarse_ms;
-
-/// A callback under this many ns stands for the next ones.
-const QUICK: u64 = 50_000;
-/// For so many.
-const STANDS_FOR: u64 = 15;
-/// The coarse clock has moved by at least so many ms: it was certainly a slow one (one step may have been under way).
-const SLOW_MS: u64 = 8;
 
 /// Times of callbacks and batches, and the pulse of the loop that makes them. One thread writes.
 #[derive(Debug)]
@@ -29,11 +22,8 @@ pub struct Timing {
     /// Records of each batch.
     pub sizes: Histogram,
     epoch: Instant,
-    /// What the last callback timed exactly took, in ns, and for how many more that stands.
-    sample: Single,
-    stands_for: Single,
-    /// When the callback that is timed exactly began.
-    began: Single,
+    /// When the callback in hand began, or the last one ended; 0 where something came between.
+    mark: Single,
     /// When the batch in hand came; 0 for none.
     batch: Single,
 }
@@ -46,9 +36,7 @@ impl Default for Timing {
             batches: Histogram::new(TIMES),
             sizes: Histogram::new(SIZES),
             epoch: Instant::now(),
-            sample: Single::default(),
-            stands_for: Single::default(),
-            began: Single::default(),
+            mark: Single::default(),
             batch: Single::default(),
         }
     }
@@ -66,40 +54,30 @@ impl Timing {
     #[inline]
     pub fn begins(&self) {
         self.pulse.callback_begins();
-        if self.stands_for.get() == 0 {
-            self.began.set(self.now());
+        if self.mark.get() == 0 {
+            self.mark.set(self.now());
         }
     }
 
     /// It ended, well or not.
     #[inline]
     pub fn ends(&self) {
-        let left = self.stands_for.get();
-        if left > 0 {
-            let took = coarse_ms().saturating_sub(self.pulse.began());
-            if took < SLOW_MS {
-                // A sample is quicker than the first bound, or it would not stand for others.
-                self.callbacks.observe_least(self.sample.get());
-                self.stands_for.set(left - 1);
-            } else {
-                self.callbacks.observe(took * 1_000_000);
-                self.stands_for.set(0);
-            }
-        } else {
-            let took = self.now().saturating_sub(self.began.get());
-            self.callbacks.observe(took);
-            if took < QUICK {
-                self.sample.set(took);
-                self.stands_for.set(STANDS_FOR);
-            }
-        }
+        let now = self.now();
+        self.callbacks.observe(now.saturating_sub(self.mark.get()));
+        self.mark.set(now);
         self.pulse.callback_ends();
+    }
+
+    /// Something that takes its own time comes between two callbacks.
+    #[inline]
+    pub fn interrupted(&self) {
+        self.mark.set(0);
     }
 
     /// A fetch brought records.
     pub fn batch_came(&self, records: usize) {
         self.batch_done();
-        self.stands_for.set(0);
+        self.interrupted();
         self.sizes.observe(records as u64);
         self.batch.set(self.now());
         self.pulse.came_round(coarse_ms());
@@ -121,14 +99,14 @@ impl Timing {
         self.callbacks.reset();
         self.batches.reset();
         self.sizes.reset();
-        self.stands_for.set(0);
+        self.interrupted();
         self.batch.set(0);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Timing, STANDS_FOR};
+    use super::Timing;
     use crate::clock::coarse_ms;
     use std::time::Duration;
 
@@ -149,20 +127,34 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_one_among_quick_ones_is_seen() {
+    fn each_is_counted_where_it_belongs_after_a_quick_one_too() {
         let timing = Timing::default();
-        timing.batch_came(3);
-        for pause in [0, 30, 0] {
+        timing.batch_came(5);
+        for pause in [0, 2, 2, 30, 0] {
             timing.pulse.came_round(coarse_ms());
             timing.begins();
             std::thread::sleep(Duration::from_millis(pause));
             timing.ends();
         }
         let read = timing.callbacks.read();
-        assert_eq!(read.count(), 3);
-        let slow: u64 = read.counts[5..].iter().sum();
-        assert_eq!(slow, 1, "{read:?}");
-        assert!(read.sum > 20_000_000);
-        assert!(timing.stands_for.get() <= STANDS_FOR);
+        assert_eq!(read.count(), 5);
+        assert_eq!(read.counts[..2].iter().sum::<u64>(), 2, "{read:?}");
+        assert_eq!(read.counts[5..].iter().sum::<u64>(), 1, "{read:?}");
+        assert!(read.sum > 34_000_000);
+    }
+
+    #[test]
+    fn what_comes_between_is_nobodys_time() {
+        let timing = Timing::default();
+        timing.batch_came(2);
+        for _ in 0..2 {
+            timing.begins();
+            timing.ends();
+            std::thread::sleep(Duration::from_millis(30));
+            timing.interrupted();
+        }
+        let read = timing.callbacks.read();
+        assert_eq!(read.counts[..5].iter().sum::<u64>(), 2, "{read:?}");
+        assert!(read.sum < 30_000_000);
     }
 }

@@ -204,11 +204,13 @@ impl Watcher for PhpHandler<'_> {
     type Abort = Abort;
 
     fn assigned(&self, list: &[TopicPartition]) -> Result<(), Abort> {
+        self.broker.tally.timing.interrupted();
         let hook = self.broker.hooks.assigned.borrow().clone();
         call_hook(hook, list, None)
     }
 
     fn revoked(&self, list: &[TopicPartition], is_lost: bool) -> Result<(), Abort> {
+        self.broker.tally.timing.interrupted();
         let hook = self.broker.hooks.revoked.borrow().clone();
         call_hook(hook, list, Some(is_lost))
     }
@@ -312,6 +314,7 @@ impl Handler<Record> for PhpHandler<'_> {
             .is_none_or(|last| now.saturating_sub(last) >= BREATH_MS)
         {
             hooks.breathed.set(Some(now));
+            self.broker.tally.timing.interrupted();
             signals::dispatch();
             lifecycle::deliver_log();
             super::metrics::beat(self.broker, now);

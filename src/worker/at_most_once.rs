@@ -32,6 +32,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 return Ok(None);
             }
         }
+        self.tally.timing.interrupted();
         while let Some(item) = self.source.next() {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
                 *handled += count;

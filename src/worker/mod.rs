@@ -188,6 +188,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     /// What is in hand, one record after the other.
     fn hand(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
+        self.tally.timing.interrupted();
         while let Some(item) = self.source.next() {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
                 *handled += count;
@@ -316,6 +317,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             Outcome::Gone(abort) => return Err(abort),
             _ => count(&self.tally.failures),
         }
+        self.tally.timing.interrupted();
         if let Promise::ExactlyOnce(_) = self.promise {
             return Ok(Step::Failed(item.clone(), outcome));
         }
@@ -341,6 +343,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     /// Keeps a record as a dead letter; its offset moves on once Kafka has acknowledged that.
     fn bury(&self, item: &S::Item, letter: &Letter) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+        self.tally.timing.interrupted();
         if let Err(error) = self.handler.bury(item, letter) {
             self.source.put_back(item, true);
             return Err(self.handler.fail(error));

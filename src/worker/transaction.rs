@@ -101,6 +101,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
         let (mut done, mut asked) = (0, None);
         let began = Instant::now();
+        self.tally.timing.interrupted();
         while let Some(item) = self.source.next() {
             let remaining = self.limits.remaining(*handled + done);
             let step = match self.step(item, remaining) {
