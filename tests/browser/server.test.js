@@ -1,0 +1,122 @@
+// Pusher's own server library, unmodified: what it sends, asks and signs is what the gateways take.
+
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { after, before, test } from 'node:test'
+import { npm } from './support/npm.js'
+import { Stack } from './support/stack.js'
+import { until } from './support/process.js'
+
+const Pusher = npm('pusher-js')
+const Server = npm('pusher')
+
+let stack, server
+const browsers = []
+before(async () => {
+  stack = await Stack.start()
+  // The questions below are answered for both together.
+  await stack.startGateway(0)
+  server = new Server({
+    appId: stack.env.REALTIME_APP_ID, key: stack.key, secret: stack.secret,
+    host: '127.0.0.1', port: String(stack.port), useTLS: false,
+    encryptionMasterKeyBase64: randomBytes(32).toString('base64'),
+  })
+}, { timeout: 90_000 })
+after(async () => { browsers.forEach(b => b.pusher.disconnect()); await stack?.stop() }, { timeout: 60_000 })
+
+/** A client whose every signature is the library's. */
+async function connect(user, gateway = 0) {
+  const data = { user_id: user, user_info: { name: user.toUpperCase() } }
+  const sign = make => ({ customHandler: (params, done) => { done(null, make(params)) } })
+  const pusher = new Pusher(stack.key, {
+    wsHost: '127.0.0.1', wsPort: stack.gateways[gateway].port, forceTLS: false, enabledTransports: ['ws'], cluster: '',
+    channelAuthorization: sign(({ socketId, channelName }) =>
+      server.authorizeChannel(socketId, channelName, channelName.startsWith('presence-') ? data : undefined)),
+    userAuthentication: sign(({ socketId }) => server.authenticateUser(socketId, { id: user, user_info: data.user_info })),
+  })
+  const browser = { pusher, events: [] }
+  browsers.push(browser)
+  await until(() => pusher.connection.state === 'connected', `${user} is connected`)
+  browser.join = async name => {
+    const channel = pusher.subscribe(name)
+    let refused = null
+    channel.bind('pusher:subscription_error', error => { refused = error })
+    channel.bind_global((event, got) => { if (!event.startsWith('pusher')) browser.events.push({ name, event, data: got }) })
+    await until(() => channel.subscribed || refused, `${user} is in ${name}`)
+    assert.equal(refused, null)
+    return channel
+  }
+  browser.gets = async event => {
+    await until(() => browser.events.some(e => e.event === event), `${user} gets ${event}`)
+    return browser.events.filter(e => e.event === event)
+  }
+  return browser
+}
+
+const json = async answer => { assert.equal(answer.status, 200); return answer.json() }
+
+test('trigger() reaches several channels, and not the socket that is left out', { timeout: 60_000 }, async () => {
+  const [ana, ben] = [await connect('ana'), await connect('ben', 1)]
+  for (const one of [ana, ben]) { await one.join('private-orders'); await one.join('presence-room') }
+  const to = ['private-orders', 'presence-room']
+  await json(await server.trigger(to, 'created', { id: 7, name: 'Tây Đô ☕' }, { socket_id: ana.pusher.connection.socket_id }))
+  await json(await server.trigger('private-orders', 'done', 'as text'))
+  const created = await ben.gets('created')
+  await until(() => ben.events.filter(e => e.event === 'created').length === 2, 'both channels')
+  assert.deepEqual(created[0].data, { id: 7, name: 'Tây Đô ☕' })
+  assert.deepEqual((await ben.gets('created')).map(e => e.name).sort(), [...to].sort())
+  assert.equal((await ana.gets('done'))[0].data, 'as text')
+  assert.deepEqual(ana.events.filter(e => e.event === 'created'), [])
+})
+
+test('triggerBatch() keeps its order', { timeout: 60_000 }, async () => {
+  const cy = await connect('cy', 1)
+  await cy.join('private-batch')
+  await json(await server.triggerBatch(Array.from({ length: 10 }, (_, n) => ({ channel: 'private-batch', name: 'n', data: { n } }))))
+  await until(() => cy.events.length === 10, 'all ten')
+  assert.deepEqual(cy.events.map(e => e.data.n), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+})
+
+test('what it encrypts, pusher-js decrypts', { timeout: 60_000 }, async () => {
+  const dan = await connect('dan')
+  await dan.join('private-encrypted-salary')
+  await json(await server.trigger('private-encrypted-salary', 'raised', { by: 12 }))
+  assert.deepEqual((await dan.gets('raised'))[0].data, { by: 12 })
+})
+
+test('channels, one channel and its users are those of all gateways', { timeout: 60_000 }, async () => {
+  const [eve, fay] = [await connect('eve'), await connect('fay', 1)]
+  await eve.join('presence-hall.1')
+  await fay.join('presence-hall.1')
+  await eve.join('private-hall.2')
+  const ask = async (path, params) => json(await server.get({ path, params }))
+  await until(async () => (await ask('/channels/presence-hall.1', { info: 'user_count' })).user_count === 2, 'both are counted')
+  assert.deepEqual(await ask('/channels', { filter_by_prefix: 'presence-hall', info: 'user_count' }), { channels: { 'presence-hall.1': { user_count: 2 } } })
+  assert.deepEqual(await ask('/channels/private-hall.2', { info: 'subscription_count' }), { occupied: true, subscription_count: 1 })
+  assert.equal((await ask('/channels/private-nobody')).occupied, false)
+  const { users } = await ask('/channels/presence-hall.1/users')
+  assert.deepEqual(users.map(u => u.id).sort(), ['eve', 'fay'])
+})
+
+test('sendToUser() reaches every window of a user, and terminateUserConnections() ends them', { timeout: 60_000 }, async () => {
+  const windows = [await connect('gil'), await connect('gil', 1)]
+  const other = await connect('hal')
+  const told = []
+  for (const one of [...windows, other]) {
+    one.pusher.user.bind('mail', data => told.push([one, data]))
+    one.pusher.signin()
+    await until(() => one.pusher.user.user_data, 'signed in')
+  }
+  await json(await server.sendToUser('gil', 'mail', { from: 'bo' }))
+  await until(() => told.length === 2, 'both windows')
+  assert.deepEqual(new Set(told.map(([one]) => one)), new Set(windows))
+  assert.deepEqual(told[0][1], { from: 'bo' })
+  await json(await server.terminateUserConnections('gil'))
+  for (const one of windows) await until(() => one.pusher.connection.state !== 'connected', 'ended')
+  assert.equal(other.pusher.connection.state, 'connected')
+})
+
+test('a wrong secret is refused, with its reason', { timeout: 60_000 }, async () => {
+  const thief = new Server({ appId: stack.env.REALTIME_APP_ID, key: stack.key, secret: 'guessed', host: '127.0.0.1', port: String(stack.port), useTLS: false })
+  await assert.rejects(thief.trigger('private-orders', 'created', {}), error => error.status === 401 && /signature/i.test(error.body))
+})
