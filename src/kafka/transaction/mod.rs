@@ -118,7 +118,10 @@ impl Transaction {
             // Taken while the old one is held, so that it is another.
             let next = Slot::take(&self.config)?;
             *self.id.borrow_mut() = next.name(&self.config);
-            self.slot.replace(Some(next));
+            // Whoever fenced it, a worker or Kafka's own timeout, has taken back what was open.
+            if let Some(old) = self.slot.replace(Some(next)) {
+                old.settle();
+            }
         }
         process::current().log.say(
             Level::Warning,
@@ -160,6 +163,11 @@ impl Transaction {
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
         producer.close(Instant::now() + clock::bounded(Duration::from_secs(2)));
+        if let Some(slot) = self.slot.borrow().as_ref() {
+            if !self.to_abort.get() && !self.ended.get() {
+                slot.settle();
+            }
+        }
     }
 
     fn fatal(&self, doing: &str, refusal: &Refusal) -> Error {

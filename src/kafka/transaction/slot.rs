@@ -1,11 +1,15 @@
 //! A number that no other worker of this machine has at the same time: it makes the transactional id of each worker its own, and
 //! the same again after a restart, so that Kafka can fence the one before.
+//!
+//! A worker that is killed leaves its transaction open: readers of what it sent, and of what others sent behind that, wait until
+//! somebody takes its id or `transaction.timeout.ms` has passed. So its number is taken again before any other.
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
@@ -13,20 +17,20 @@ use crate::error::{Error, Result};
 /// More workers of one group on one machine than this are not expected.
 const MOST: u32 = 1024;
 
-/// A slot, held by a lock on a file as long as the process lives.
+/// A slot, held by a lock on a file as long as the process lives. The file has bytes in it until [`Self::settle`].
 pub struct Slot {
-    _file: File,
+    file: File,
     number: u32,
 }
 
 impl Slot {
-    /// Takes the lowest free one.
+    /// Takes the lowest one whose worker ended without settling it; else the lowest free one.
     ///
     /// # Errors
     /// Configuration: the directory of the lock files cannot be used, or every slot is taken.
     pub fn take(config: &BrokerConfig) -> Result<Self> {
         let directory = directory(config);
-        let trouble = |error: std::io::Error| {
+        let trouble = |error: io::Error| {
             Error::configuration(format!(
                 "No lock file for exactly-once can be made in {}: {error}. Set transactional_id, or make the directory writable.",
                 directory.display()
@@ -39,21 +43,16 @@ impl Slot {
             .map_err(trouble)?;
         let place = format!("{}\n{}", config.brokers, config.consumer_group);
         let place = crc32fast::hash(place.as_bytes());
+        let prefix = format!("worker-{place:08x}-");
+        for number in unsettled(&directory, &prefix).map_err(trouble)? {
+            if let Some(slot) = Self::lock(&directory, &prefix, number).map_err(trouble)? {
+                // Whoever had it meanwhile may have settled it; then it is as good as any.
+                return Ok(slot.marked());
+            }
+        }
         for number in 0..MOST {
-            let path = directory.join(format!("worker-{place:08x}-{number}.lock"));
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(trouble)?;
-            // SAFETY: plain call on a file of ours.
-            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-                return Ok(Self {
-                    _file: file,
-                    number,
-                });
+            if let Some(slot) = Self::lock(&directory, &prefix, number).map_err(trouble)? {
+                return Ok(slot.marked());
             }
         }
         Err(Error::configuration(format!(
@@ -62,11 +61,59 @@ impl Slot {
         )))
     }
 
+    /// `None` where another process has it.
+    fn lock(directory: &Path, prefix: &str, number: u32) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(directory.join(format!("{prefix}{number}.lock")))?;
+        // SAFETY: plain call on a file of ours.
+        let is_ours = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
+        Ok(is_ours.then_some(Self { file, number }))
+    }
+
+    /// From now on it is unsettled. On a full disk it is not, and the next worker takes the lowest.
+    fn marked(self) -> Self {
+        let _ = self.file.set_len(0);
+        let _ = (&self.file).write_all(b"open\n");
+        self
+    }
+
+    /// Nothing is open under this number any more.
+    pub fn settle(&self) {
+        // Where this fails it is taken before others, which does no harm.
+        let _ = self.file.set_len(0);
+    }
+
     /// The transactional id of this worker: host, group and slot.
     #[must_use]
     pub fn name(&self, config: &BrokerConfig) -> String {
         format!("{}-{}-{}", host(), config.consumer_group, self.number)
     }
+}
+
+/// The numbers that were not settled, whether somebody has them or not.
+fn unsettled(directory: &Path, prefix: &str) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| {
+            let rest = name.strip_prefix(prefix)?;
+            rest.strip_suffix(".lock")?.parse::<u32>().ok()
+        });
+        let Some(number) = number.filter(|number| *number < MOST) else {
+            continue;
+        };
+        // One that goes away meanwhile is nobody's.
+        if entry.metadata().is_ok_and(|about| about.len() > 0) {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// Beside the spool where there is one; else in the system's directory for temporary files, one for each user.
@@ -106,9 +153,33 @@ mod tests {
         let second = Slot::take(&config).expect("another");
         assert!(first.name(&config).ends_with("-orders-0"));
         assert!(second.name(&config).ends_with("-orders-1"));
+        first.settle();
         drop(first);
         let again = Slot::take(&config).expect("the first again");
         assert_eq!(again.number, 0);
+        std::fs::remove_dir_all(directory).expect("ours");
+    }
+
+    #[test]
+    fn that_of_a_worker_that_was_killed_comes_before_a_lower_one() {
+        let directory = std::env::temp_dir().join(format!("rt-killed-{}", std::process::id()));
+        let config = testing::config(&[
+            ("spool", Value::from(directory.to_str().expect("a path"))),
+            ("consumer_group", Value::from("orders")),
+        ]);
+        let slots: Vec<Slot> = (0..4)
+            .map(|_| Slot::take(&config).expect("a slot"))
+            .collect();
+        for number in [0, 2] {
+            slots[number].settle();
+        }
+        // The kernel takes the locks of a killed process away, too.
+        drop(slots);
+        let taken: Vec<Slot> = (0..4)
+            .map(|_| Slot::take(&config).expect("a slot"))
+            .collect();
+        let numbers: Vec<u32> = taken.iter().map(|slot| slot.number).collect();
+        assert_eq!(numbers, [1, 3, 0, 2]);
         std::fs::remove_dir_all(directory).expect("ours");
     }
 }

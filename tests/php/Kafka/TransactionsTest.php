@@ -59,6 +59,29 @@ final class TransactionsTest extends DeliveryTestCase
         }
     }
 
+    public function testWhoeverStartsNextTakesBackWhatAKilledOneLeftOpen(): void
+    {
+        $this->fill(40);
+        // It has the first of the group's transactional ids until it is told to go.
+        $first = $this->startPhp(<<<'PHP'
+            $broker = new Broker(['delivery' => 'exactly-once']);
+            $broker->subscribeTopic(getenv('OTHER'), static fn (Message $message) => null);
+            $broker->onAssigned(static function () { echo "assigned\n"; });
+            $broker->consume();
+            PHP, ['env' => ['OTHER' => $this->createTopic($this->topic('other'))]]);
+        $first->waitForOutput('/^assigned$/m');
+        $second = $this->startPhp($this->worker(200_000));
+        $second->waitForOutput('/^running$/m');
+        usleep(700_000);
+        $second->signal(SIGKILL)->wait();
+        $first->signal(SIGTERM)->wait()->assertExit();
+
+        $this->runPhp($this->worker(0), ['timeout' => 60.0])->assertExit();
+        // An open transaction would end what readers see, for the minute that it may take.
+        self::assertSame(array_map('strval', range(1, 40)), $this->results());
+        self::assertSame([], $this->left());
+    }
+
     public function testAZombieIsFenced(): void
     {
         $this->fill(10);
