@@ -14,7 +14,7 @@ Usage: tests/bench/run.sh [--only=abcdeg] [--on=kafka,embedded] [--messages=2000
   c  what one broadcast with its flush adds to a request and to a short script
   d  memory over many messages each way (on Kafka)
   e  from the command's start to its first record
-  g  the gateway: fan-out, idle connections, a slow client
+  g  the gateway: fan-out, idle connections, a slow client; from Kafka to the socket
 
   --quick  few messages, few rounds: does it run at all?
 
@@ -95,8 +95,10 @@ if [ -n "${only//g/}" ]; then
 fi
 
 if [[ "$only" == *g* ]]; then
-    say "The gateway: fan-out, idle connections, a slow client"
+    say "The gateway: fan-out, idle connections, a slow client; from Kafka to the socket"
     # Two descriptors for each of the 5000 idle connections would be too many for the usual limit of 1024.
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || note "ulimit -n could not be raised"
-    "${CARGO_TARGET_DIR:-$ROOT/target}/release/examples/bench_gateway"
+    gateway="${CARGO_TARGET_DIR:-$ROOT/target}/release/examples/bench_gateway"
+    "$gateway"
+    [ -z "$kafka" ] || "$gateway" kafka "$kafka"
 fi

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * The payment service: charges each order once, however many of its workers run.
+ * The payment service: each order goes to one of its workers. One that is killed at the wrong moment is followed by another
+ * that sees its last orders again: examples/saga keeps what it did, and charges once all the same.
  */
 
 declare(strict_types=1);

@@ -14,14 +14,14 @@ pub fn cpu() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// Monotonic time in ns, the same in every process.
+/// Unix time in ns, the same in every process and in the kernel's timestamps of what came.
 pub fn now_ns() -> u64 {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: plain call with local memory.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now) };
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
@@ -33,6 +33,12 @@ pub fn rss_kb() -> u64 {
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
+}
+
+/// The value below which so many of a thousand are, in ms, of a sorted list in ns; 0 for none.
+pub fn at(sorted: &[u64], permille: usize) -> f64 {
+    let place = (sorted.len() * permille / 1000).min(sorted.len().saturating_sub(1));
+    sorted.get(place).copied().unwrap_or(0) as f64 / 1e6
 }
 
 /// A line of a table.

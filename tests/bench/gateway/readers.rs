@@ -1,17 +1,29 @@
-//! The clients: a process of its own that connects, subscribes, reads, and reports how old what it read was.
+//! The clients: a process of its own that connects, subscribes, reads, and tells when what it read had come.
 
 use std::cell::{Cell, RefCell};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::rc::Rc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
-use crate::meter::now_ns;
+use crate::arrival;
+use crate::meter::{at, now_ns};
 
 /// One in so many connections looks at the time in each event.
-const LOOKS: usize = 8;
+pub const LOOKS: usize = 8;
+
+/// One event at one of the connections that look. Unix ns.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    /// The sender's call, as the event says.
+    pub called: u64,
+    /// The kernel had it for the reader's socket.
+    pub came: u64,
+    /// The reader, which shares the cores with everybody else here, got to it.
+    pub read: u64,
+}
 
 /// Readers in another process.
 pub struct Readers {
@@ -20,13 +32,10 @@ pub struct Readers {
     stdout: RefCell<BufReader<std::process::ChildStdout>>,
 }
 
-/// Ages of events in ms.
+/// From the call until it is there for the reader, in ms.
 pub struct Latency {
     pub p50: f64,
     pub p99: f64,
-    pub most: f64,
-    /// Bytes that all of them have read since they began.
-    pub bytes: u64,
 }
 
 impl Readers {
@@ -59,23 +68,40 @@ impl Readers {
         line.trim().to_owned()
     }
 
-    /// Ages of everything read since the last report.
-    pub fn report(&self) -> Latency {
+    fn ask(&self, what: &[u8]) -> String {
         self.stdin
             .borrow_mut()
-            .write_all(b"report\n")
+            .write_all(what)
             .expect("readers listen");
-        let line = self.line();
-        let numbers: Vec<f64> = line.split(' ').map(|n| n.parse().unwrap_or(0.0)).collect();
+        self.line()
+    }
+
+    /// Bytes that all of them have read since they began.
+    pub fn bytes(&self) -> u64 {
+        self.ask(b"bytes\n").parse().expect("a number")
+    }
+
+    /// Everything read since the last time.
+    pub fn samples(&self) -> Vec<Sample> {
+        let line = self.ask(b"samples\n");
+        let mut numbers = line.split_whitespace().map(|n| n.parse().expect("ns"));
+        let mut samples = Vec::new();
+        while let (Some(called), Some(came), Some(read)) =
+            (numbers.next(), numbers.next(), numbers.next())
+        {
+            samples.push(Sample { called, came, read });
+        }
+        samples
+    }
+
+    /// How old everything was, when it came, that was read since the last time.
+    pub fn latency(&self) -> Latency {
+        let ages = self.samples().into_iter();
+        let mut ages: Vec<u64> = ages.map(|s| s.came.saturating_sub(s.called)).collect();
+        ages.sort_unstable();
         Latency {
-            p50: numbers[0],
-            p99: numbers[1],
-            most: numbers[2],
-            bytes: line
-                .rsplit(' ')
-                .next()
-                .and_then(|n| n.parse().ok())
-                .unwrap_or(0),
+            p50: at(&ages, 500),
+            p99: at(&ages, 990),
         }
     }
 }
@@ -87,7 +113,7 @@ impl Drop for Readers {
     }
 }
 
-type Ages = Rc<RefCell<Vec<u64>>>;
+type Samples = Rc<RefCell<Vec<Sample>>>;
 
 /// The process itself.
 pub fn run(address: &str, count: &str, slow: &str) {
@@ -96,40 +122,37 @@ pub fn run(address: &str, count: &str, slow: &str) {
         .build()
         .expect("a runtime");
     let (count, slow): (usize, usize) = (count.parse().unwrap_or(0), slow.parse().unwrap_or(0));
-    let ages: Ages = Rc::default();
+    let samples: Samples = Rc::default();
     let bytes: Rc<Cell<u64>> = Rc::default();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let mut stuck = Vec::new();
         for i in 0..count + slow {
             let stream = connect(address).await;
-            if i < count {
-                let ages = (i % LOOKS == 0).then(|| Rc::clone(&ages));
-                tokio::task::spawn_local(read(stream, ages, Rc::clone(&bytes)));
-            } else {
+            if i >= count {
                 stuck.push(stream);
+            } else if i % LOOKS == 0 {
+                let (samples, bytes) = (Rc::clone(&samples), Rc::clone(&bytes));
+                tokio::task::spawn_local(look(stream, samples, bytes));
+            } else {
+                tokio::task::spawn_local(read(stream, Rc::clone(&bytes)));
             }
         }
         println!("ready");
         let (sender, mut commands) = tokio::sync::mpsc::unbounded_channel();
         std::thread::spawn(move || {
-            for _ in std::io::stdin().lines() {
-                let _ = sender.send(());
+            for line in std::io::stdin().lines() {
+                let _ = sender.send(line.unwrap_or_default());
             }
         });
-        while commands.recv().await.is_some() {
-            let mut ages = std::mem::take(&mut *ages.borrow_mut());
-            ages.sort_unstable();
-            let at = |permille: usize| {
-                ages.get(ages.len() * permille / 1000).copied().unwrap_or(0) as f64 / 1e6
-            };
-            println!(
-                "{} {} {} {}",
-                at(500),
-                at(990),
-                ages.last().copied().unwrap_or(0) as f64 / 1e6,
-                bytes.get()
-            );
+        while let Some(command) = commands.recv().await {
+            if command == "bytes" {
+                println!("{}", bytes.get());
+                continue;
+            }
+            let taken = std::mem::take(&mut *samples.borrow_mut());
+            let tell = |s: &Sample| format!("{} {} {}", s.called, s.came, s.read);
+            println!("{}", taken.iter().map(tell).collect::<Vec<_>>().join(" "));
         }
     });
 }
@@ -157,24 +180,40 @@ async fn connect(address: &str) -> TcpStream {
     stream
 }
 
-async fn read(mut stream: TcpStream, ages: Option<Ages>, bytes: Rc<Cell<u64>>) {
+async fn read(mut stream: TcpStream, bytes: Rc<Cell<u64>>) {
     let mut buffer = vec![0_u8; 64 << 10];
     while let Ok(n) = stream.read(&mut buffer).await {
         if n == 0 {
             return;
         }
         bytes.set(bytes.get() + n as u64);
-        let Some(ages) = &ages else { continue };
-        let now = now_ns();
+    }
+}
+
+/// Reads and looks at the times.
+async fn look(stream: TcpStream, samples: Samples, bytes: Rc<Cell<u64>>) {
+    arrival::ask_for(&stream);
+    let mut buffer = vec![0_u8; 64 << 10];
+    while stream.readable().await.is_ok() {
+        let got = stream.try_io(Interest::READABLE, || arrival::read(&stream, &mut buffer));
+        let (n, came) = match got {
+            Ok((0, _)) => return,
+            Ok(got) => got,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(_) => return,
+        };
+        bytes.set(bytes.get() + n as u64);
+        let read = now_ns();
         let mut from = 0;
         while let Some(at) = buffer[from..n].windows(2).position(|w| w == b"T=") {
             from += at + 2;
             let digits = buffer.get(from..(from + 20).min(n)).unwrap_or_default();
-            let sent = std::str::from_utf8(digits)
+            let called = std::str::from_utf8(digits)
                 .ok()
                 .and_then(|d| d.parse::<u64>().ok());
-            if let Some(sent) = sent.filter(|_| digits.len() == 20) {
-                ages.borrow_mut().push(now.saturating_sub(sent));
+            if let Some(called) = called.filter(|_| digits.len() == 20) {
+                let came = if came > 0 { came } else { read };
+                samples.borrow_mut().push(Sample { called, came, read });
             }
         }
     }

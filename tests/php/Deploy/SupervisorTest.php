@@ -62,16 +62,17 @@ final class SupervisorTest extends DeployTestCase
         // Killed without a word: another one takes its place, and the group goes on.
         $killed = $this->processes()['realtime-consume_0']['pid'];
         posix_kill($killed, SIGKILL);
-        $second = $this->anotherThan($killed);
+        $this->anotherThan($killed);
         $this->publish('order.1', 'd', 'e');
         $this->waitForEvents(5);
         // Whoever leaves while the group deals its partitions anew may not commit any more: these would come again.
         $this->waitForCommits('mailer', 5);
 
         // What realtime:restart does: exit code 0, and started again all the same.
+        $before = $this->pids();
         $restart = [$this->php(), 'vendor/bin/toporia-realtime', 'realtime:restart'];
         $this->execute($restart, $this->environment())->assertExit();
-        $this->anotherThan($second);
+        self::eventually(fn () => array_intersect($this->pids(), $before) === [], 'all are others now', 30.0);
         $this->untilAllRun();
 
         $this->control('stop', 'all')->assertExit();
@@ -89,13 +90,17 @@ final class SupervisorTest extends DeployTestCase
         self::eventually(fn (): bool => $run() === 4, 'two workers and two gateways run', 40.0);
     }
 
-    /** Waits until the first worker is another process, and returns it. */
-    private function anotherThan(int $pid): int
+    /** @return list<int> the processes that run */
+    private function pids(): array
+    {
+        return array_values(array_filter(array_column($this->processes(), 'pid')));
+    }
+
+    /** Waits until the first worker is another process. */
+    private function anotherThan(int $pid): void
     {
         $now = fn (): int => $this->processes()['realtime-consume_0']['pid'];
         self::eventually(fn (): bool => !in_array($now(), [0, $pid], true), 'another process took its place', 30.0);
-
-        return $now();
     }
 
     /**
