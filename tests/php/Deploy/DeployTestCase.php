@@ -99,12 +99,16 @@ abstract class DeployTestCase extends ConsoleTestCase
     }
 
     /**
-     * Waits until the group has committed so many records.
+     * Waits until the group has committed so many records of this test: others use the files' groups as well.
      */
     protected function waitForCommits(string $group, int $count): void
     {
         $admin = new Admin(['brokers' => self::address()]);
-        $committed = static fn (): int => array_sum(array_map('array_sum', $admin->groupOffsets($group)));
+        $ours = fn (string $topic): bool => str_starts_with($topic, "{$this->prefix}_");
+        $committed = static fn (): int => array_sum(array_map(
+            'array_sum',
+            array_filter($admin->groupOffsets($group), $ours, ARRAY_FILTER_USE_KEY)
+        ));
         self::eventually(fn () => $committed() === $count, "$count records are committed", 30.0);
         $admin->close();
     }
