@@ -108,7 +108,7 @@ impl Timing {
 mod tests {
     use super::Timing;
     use crate::clock::coarse_ms;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn every_callback_is_counted() {
@@ -138,23 +138,29 @@ mod tests {
         }
         let read = timing.callbacks.read();
         assert_eq!(read.count(), 5);
-        assert_eq!(read.counts[..2].iter().sum::<u64>(), 2, "{read:?}");
-        assert_eq!(read.counts[5..].iter().sum::<u64>(), 1, "{read:?}");
+        // On a busy machine the quick ones may be slow; the slow ones cannot be quick.
+        assert!(read.counts[..2].iter().sum::<u64>() <= 2, "{read:?}");
+        assert!(read.counts[5..].iter().sum::<u64>() >= 1, "{read:?}");
         assert!(read.sum > 34_000_000);
     }
 
     #[test]
     fn what_comes_between_is_nobodys_time() {
         let timing = Timing::default();
+        let begun = Instant::now();
+        let mut between = Duration::ZERO;
         timing.batch_came(2);
         for _ in 0..2 {
             timing.begins();
             timing.ends();
+            let pause = Instant::now();
             std::thread::sleep(Duration::from_millis(30));
+            between += pause.elapsed();
             timing.interrupted();
         }
+        let rest = begun.elapsed().saturating_sub(between);
         let read = timing.callbacks.read();
-        assert_eq!(read.counts[..5].iter().sum::<u64>(), 2, "{read:?}");
-        assert!(read.sum < 30_000_000);
+        assert_eq!(read.count(), 2);
+        assert!(u128::from(read.sum) <= rest.as_nanos(), "{read:?}");
     }
 }

@@ -44,8 +44,8 @@ impl Slot {
         let place = format!("{}\n{}", config.brokers, config.consumer_group);
         let place = crc32fast::hash(place.as_bytes());
         let prefix = format!("worker-{place:08x}-");
-        for number in unsettled(&directory, &prefix).map_err(trouble)? {
-            if let Some(slot) = Self::lock(&directory, &prefix, number).map_err(trouble)? {
+        for number in unsettled(&directory, &prefix) {
+            if let Ok(Some(slot)) = Self::lock(&directory, &prefix, number) {
                 // Whoever had it meanwhile may have settled it; then it is as good as any.
                 return Ok(slot.marked());
             }
@@ -94,11 +94,10 @@ impl Slot {
     }
 }
 
-/// The numbers that were not settled, whether somebody has them or not.
-fn unsettled(directory: &Path, prefix: &str) -> io::Result<Vec<u32>> {
+/// The numbers that were not settled, whether somebody has them or not; none where the directory does not tell.
+fn unsettled(directory: &Path, prefix: &str) -> Vec<u32> {
     let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| {
             let rest = name.strip_prefix(prefix)?;
@@ -113,7 +112,7 @@ fn unsettled(directory: &Path, prefix: &str) -> io::Result<Vec<u32>> {
         }
     }
     numbers.sort_unstable();
-    Ok(numbers)
+    numbers
 }
 
 /// Beside the spool where there is one; else in the system's directory for temporary files, one for each user.
