@@ -1,6 +1,8 @@
 //! From Kafka to the sockets: a sender in a process of its own, a real Kafka (or the embedded broker), a gateway here, readers in a
-//! third process, all on the same cores. An event's way is told in two parts that meet where Kafka acknowledges the record: what
-//! Kafka takes to have it, and what passes until it is in the client's socket.
+//! third process, all on the same cores; seven of eight readers are read in passing, because clients are other machines.
+//!
+//! An event's way is told in two parts that meet where Kafka acknowledges the record: what Kafka takes to have it, and what passes
+//! until it is in the client's socket.
 //!
 //! Each round also says how late the machine itself wakes a thread that sleeps for a millisecond, with nothing else to do: on a
 //! shared host that alone may be more than what is measured here. So there are rounds, and their median and best are told.
@@ -20,7 +22,7 @@ use toporia_realtime::message::{write_end, write_event};
 
 use crate::contenders::{settings, Contender, Raw};
 use crate::meter::{self, at, cpu, now_ns, Row};
-use crate::readers::{Readers, Sample, LOOKS};
+use crate::readers::{Others, Readers, Sample, LOOKS};
 
 const CHANNEL: &str = "public.bench";
 /// Deliveries a second that the goal is about.
@@ -146,9 +148,9 @@ fn rounds(brokers: &str, subscribers: usize) -> Vec<Round> {
     let config = config(brokers, &prefix);
     let per_second = DELIVERIES / subscribers;
     let gateway = Gateway::start(settings(), &config).expect("a gateway");
-    let readers = Readers::start(&gateway.address().to_string(), subscribers, 0);
+    let readers = start(&gateway.address().to_string(), subscribers);
     let mut raw = Raw::start();
-    let raw_readers = Readers::start(&raw.address(), subscribers, 0);
+    let raw_readers = start(&raw.address(), subscribers);
     raw.settled(subscribers);
     send_elsewhere(&config, brokers, per_second, WARM_UP);
     let _ = readers.samples();
@@ -180,6 +182,11 @@ fn rounds(brokers: &str, subscribers: usize) -> Vec<Round> {
     drop(readers);
     gateway.stop(Duration::from_millis(500));
     rounds
+}
+
+/// Readers, of whom those that do not look at the time leave the cores to the servers.
+fn start(address: &str, subscribers: usize) -> Readers {
+    Readers::start_with(address, subscribers, 0, Others::InPassing)
 }
 
 /// How many ns too late a sleep of a millisecond ends.

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use contenders::{Contender, GatewayServer, Raw, Tungstenite};
 use meter::{cpu, rss_kb, Row};
-use readers::Readers;
+use readers::{Others, Readers};
 
 const SUBSCRIBERS: usize = 500;
 const IDLE: usize = 5000;
@@ -39,7 +39,10 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let what: Vec<&str> = args.iter().map(String::as_str).collect();
     match what.as_slice() {
-        ["readers", address, count, slow] => readers::run(address, count, slow),
+        ["readers", address, count, slow] => readers::run(address, count, slow, Others::Wait),
+        ["readers", address, count, slow, _] => {
+            readers::run(address, count, slow, Others::InPassing);
+        }
         ["sender", brokers, topic, rate, seconds] => kafka::send(brokers, topic, rate, seconds),
         ["kafka", brokers] => kafka::run(brokers),
         ["fan-out"] => fan_out(),

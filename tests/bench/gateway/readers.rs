@@ -1,9 +1,10 @@
 //! The clients: a process of its own that connects, subscribes, reads, and tells when what it read had come.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -13,6 +14,19 @@ use crate::meter::{at, now_ns};
 
 /// One in so many connections looks at the time in each event.
 pub const LOOKS: usize = 8;
+/// How often each of the others is read where they are read in passing.
+const ROUND: Duration = Duration::from_millis(100);
+/// A few of them at a time.
+const STEP: Duration = Duration::from_millis(2);
+
+/// What the connections that do not look at the time are like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They wait for each event, as the others do.
+    Wait,
+    /// They are read now and then, so that they hardly ask for the cores: in life they are other machines.
+    InPassing,
+}
 
 /// One event at one of the connections that look. Unix ns.
 #[derive(Clone, Copy)]
@@ -41,9 +55,15 @@ pub struct Latency {
 impl Readers {
     /// Starts `count` that read and `slow` that do not; returns when all are subscribed.
     pub fn start(address: &str, count: usize, slow: usize) -> Self {
+        Self::start_with(address, count, slow, Others::Wait)
+    }
+
+    /// The same, with these others.
+    pub fn start_with(address: &str, count: usize, slow: usize, others: Others) -> Self {
         let program = std::env::current_exe().expect("own path");
         let mut child = Command::new(program)
             .args(["readers", address, &count.to_string(), &slow.to_string()])
+            .args((others == Others::InPassing).then_some("in-passing"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -116,7 +136,7 @@ impl Drop for Readers {
 type Samples = Rc<RefCell<Vec<Sample>>>;
 
 /// The process itself.
-pub fn run(address: &str, count: &str, slow: &str) {
+pub fn run(address: &str, count: &str, slow: &str, others: Others) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -126,7 +146,7 @@ pub fn run(address: &str, count: &str, slow: &str) {
     let bytes: Rc<Cell<u64>> = Rc::default();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let mut stuck = Vec::new();
+        let (mut stuck, mut passive) = (Vec::new(), Vec::new());
         for i in 0..count + slow {
             let stream = connect(address).await;
             if i >= count {
@@ -134,10 +154,13 @@ pub fn run(address: &str, count: &str, slow: &str) {
             } else if i % LOOKS == 0 {
                 let (samples, bytes) = (Rc::clone(&samples), Rc::clone(&bytes));
                 tokio::task::spawn_local(look(stream, samples, bytes));
+            } else if others == Others::InPassing {
+                passive.push(stream.into_std().expect("taken off the reactor"));
             } else {
                 tokio::task::spawn_local(read(stream, Rc::clone(&bytes)));
             }
         }
+        tokio::task::spawn_local(read_in_passing(passive, Rc::clone(&bytes)));
         println!("ready");
         let (sender, mut commands) = tokio::sync::mpsc::unbounded_channel();
         std::thread::spawn(move || {
@@ -187,6 +210,23 @@ async fn read(mut stream: TcpStream, bytes: Rc<Cell<u64>>) {
             return;
         }
         bytes.set(bytes.get() + n as u64);
+    }
+}
+
+/// Reads each of them once in a round, a few in each step.
+async fn read_in_passing(mut streams: Vec<std::net::TcpStream>, bytes: Rc<Cell<u64>>) {
+    let mut buffer = vec![0_u8; 64 << 10];
+    let steps = ROUND.as_micros() / STEP.as_micros();
+    let each = streams.len().div_ceil(usize::try_from(steps).expect("few"));
+    while !streams.is_empty() {
+        for some in streams.chunks_mut(each) {
+            tokio::time::sleep(STEP).await;
+            for stream in some {
+                // An end is told by those that wait.
+                let n = stream.read(&mut buffer).unwrap_or(0);
+                bytes.set(bytes.get() + n as u64);
+            }
+        }
     }
 }
 
