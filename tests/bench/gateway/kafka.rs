@@ -21,7 +21,7 @@ use toporia_realtime::ids;
 use toporia_realtime::message::{write_end, write_event};
 
 use crate::contenders::{settings, Contender, Raw};
-use crate::meter::{self, at, cpu, now_ns, Row};
+use crate::meter::{self, cpu, now_ns, sorted, Percentiles, Row};
 use crate::readers::{Others, Readers, Sample, LOOKS};
 
 const CHANNEL: &str = "public.bench";
@@ -107,30 +107,6 @@ pub fn run(brokers: &str) {
         ],
         &rows,
     );
-}
-
-/// Of times in ms.
-#[derive(Clone, Copy)]
-struct Percentiles {
-    p50: f64,
-    p99: f64,
-}
-
-impl Percentiles {
-    fn of(times: impl Iterator<Item = u64>) -> Self {
-        let mut times: Vec<u64> = times.collect();
-        times.sort_unstable();
-        Self {
-            p50: at(&times, 500),
-            p99: at(&times, 990),
-        }
-    }
-}
-
-fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut numbers: Vec<f64> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers
 }
 
 struct Round {

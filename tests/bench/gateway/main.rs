@@ -25,7 +25,7 @@ mod readers;
 use std::time::{Duration, Instant};
 
 use contenders::{Contender, GatewayServer, Raw, Tungstenite};
-use meter::{cpu, rss_kb, Row};
+use meter::{cpu, rss_kb, sorted, Percentiles, Row};
 use readers::{Others, Readers};
 
 const SUBSCRIBERS: usize = 500;
@@ -179,7 +179,7 @@ fn slow() {
     let mut contender = GatewayServer::start_with(128 << 10);
     let readers = Readers::start(&contender.address(), SUBSCRIBERS, 0);
     contender.settled(SUBSCRIBERS);
-    let mut times: [Vec<(f64, f64)>; 2] = Default::default();
+    let mut times: [Vec<Percentiles>; 2] = Default::default();
     for place in 0..2 * PAIRS {
         // Without, with, with, without: what drifts is no difference.
         let slow = matches!(place % 4, 1 | 2);
@@ -188,19 +188,17 @@ fn slow() {
         let _ = readers.samples();
         run(&mut contender, &readers, 500, 40, 24 * NOTE);
         std::thread::sleep(Duration::from_millis(200));
-        let latency = readers.latency();
-        times[usize::from(slow)].push((latency.p50, latency.p99));
+        times[usize::from(slow)].push(readers.latency());
         drop(stuck);
     }
-    let row = |name, times: &[(f64, f64)]| {
-        let of = |part: fn(&(f64, f64)) -> f64| {
-            let mut sorted: Vec<f64> = times.iter().map(part).collect();
-            sorted.sort_by(f64::total_cmp);
+    let row = |name, times: &[Percentiles]| {
+        let of = |part: fn(&Percentiles) -> f64| {
+            let sorted = sorted(times.iter().map(part));
             format!("{:.2}, {:.2}", sorted[PAIRS / 2], sorted[0])
         };
         Row {
             name,
-            cells: vec![of(|t| t.0), of(|t| t.1)],
+            cells: vec![of(|t| t.p50), of(|t| t.p99)],
         }
     };
     let rows = [

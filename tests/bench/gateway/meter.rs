@@ -35,10 +35,34 @@ pub fn rss_kb() -> u64 {
         .unwrap_or(0)
 }
 
-/// The value below which so many of a thousand are, in ms, of a sorted list in ns; 0 for none.
-pub fn at(sorted: &[u64], permille: usize) -> f64 {
-    let place = (sorted.len() * permille / 1000).min(sorted.len().saturating_sub(1));
-    sorted.get(place).copied().unwrap_or(0) as f64 / 1e6
+/// Of times in ms.
+#[derive(Clone, Copy)]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p99: f64,
+}
+
+impl Percentiles {
+    /// Of times in ns; 0 for none.
+    pub fn of(times: impl Iterator<Item = u64>) -> Self {
+        let mut times: Vec<u64> = times.collect();
+        times.sort_unstable();
+        let at = |permille: usize| {
+            let place = (times.len() * permille / 1000).min(times.len().saturating_sub(1));
+            times.get(place).copied().unwrap_or(0) as f64 / 1e6
+        };
+        Self {
+            p50: at(500),
+            p99: at(990),
+        }
+    }
+}
+
+/// From the least to the most.
+pub fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers
 }
 
 /// A line of a table.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
 use crate::arrival;
-use crate::meter::{at, now_ns};
+use crate::meter::{now_ns, Percentiles};
 
 /// One in so many connections looks at the time in each event.
 pub const LOOKS: usize = 8;
@@ -44,12 +44,6 @@ pub struct Readers {
     child: Child,
     stdin: RefCell<ChildStdin>,
     stdout: RefCell<BufReader<std::process::ChildStdout>>,
-}
-
-/// From the call until it is there for the reader, in ms.
-pub struct Latency {
-    pub p50: f64,
-    pub p99: f64,
 }
 
 impl Readers {
@@ -114,15 +108,10 @@ impl Readers {
         samples
     }
 
-    /// How old everything was, when it came, that was read since the last time.
-    pub fn latency(&self) -> Latency {
-        let ages = self.samples().into_iter();
-        let mut ages: Vec<u64> = ages.map(|s| s.came.saturating_sub(s.called)).collect();
-        ages.sort_unstable();
-        Latency {
-            p50: at(&ages, 500),
-            p99: at(&ages, 990),
-        }
+    /// From the call until it was there for the reader, of everything read since the last time.
+    pub fn latency(&self) -> Percentiles {
+        let samples = self.samples().into_iter();
+        Percentiles::of(samples.map(|s| s.came.saturating_sub(s.called)))
     }
 }
 
