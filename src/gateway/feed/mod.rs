@@ -8,6 +8,7 @@
 //! What appears later is read from the time of the last complete look at the cluster, less five seconds; never from the beginning,
 //! or an old topic that becomes visible would be poured over live sockets. What cannot be read is counted and said.
 
+mod bell;
 mod choice;
 mod client;
 mod known;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use self::positions::{Part, Positions};
 use super::broadcast::Broadcast;
@@ -116,7 +117,6 @@ struct Shared {
     lanes: Mutex<HashMap<(usize, i32), Lane>>,
     /// Partitions that have to be begun again.
     lost: Mutex<Vec<Key>>,
-    wake: Condvar,
     stopping: AtomicBool,
     /// The last look at the cluster succeeded.
     reached: AtomicBool,
@@ -159,7 +159,6 @@ impl Feed {
             sink,
             lanes: Mutex::default(),
             lost: Mutex::default(),
-            wake: Condvar::new(),
             stopping: AtomicBool::new(false),
             reached: AtomicBool::new(false),
             begun: AtomicBool::new(false),
@@ -214,7 +213,7 @@ impl Feed {
             return;
         }
         self.shared.stopping.store(true, Ordering::Release);
-        self.shared.wake.notify_all();
+        self.shared.positions.bell.ring();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
                 process::current().log.say(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::bell::Bell;
 use crate::gateway::broadcast::TopicNumber;
 
 /// Kafka's own id of a topic, another one after it was deleted and made again; 0 where the cluster has none.
@@ -155,9 +156,23 @@ struct Table {
 #[derive(Debug, Default)]
 pub struct Positions {
     table: RwLock<Table>,
+    looked_ms: AtomicI64,
+    /// Rung by whoever waits for a topic that is not here yet.
+    pub bell: Bell,
 }
 
 impl Positions {
+    /// Everything that Kafka had at this time, Unix ms, is being read.
+    pub fn looked(&self, ms: i64) {
+        self.looked_ms.store(ms, Ordering::Release);
+    }
+
+    /// The time of the last look that found everything and began to read it, Unix ms; 0 before the first.
+    #[must_use]
+    pub fn looked_ms(&self) -> i64 {
+        self.looked_ms.load(Ordering::Acquire)
+    }
+
     /// The topic of that name, where it is read.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Arc<Topic>> {

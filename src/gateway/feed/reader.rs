@@ -120,7 +120,7 @@ impl Reader<'_> {
         self.shared.sink.ended(part);
         let key = (part.name.to_string(), part.number);
         self.shared.lost.lock().push(key);
-        self.shared.wake.notify_all();
+        self.shared.positions.bell.ring();
     }
 
     /// # Safety

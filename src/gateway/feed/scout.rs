@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::start::{first_start, late_starts, Start};
@@ -21,6 +20,8 @@ pub(super) const BEFORE_MS: i64 = 5_000;
 const NODES_MS: i64 = 12_000;
 /// The longest time between two looks, however long they take.
 const MOST: Duration = Duration::from_secs(30);
+/// The same for a look that somebody waits for.
+const MOST_ASKED: Duration = Duration::from_secs(1);
 
 /// What the scout remembers between two looks.
 #[derive(Default)]
@@ -42,12 +43,11 @@ pub(super) struct Scout {
 
 pub(super) fn run(shared: &Shared) {
     let mut scout = Scout::default();
-    let asleep = Mutex::new(());
     while !shared.is_stopping() {
         let begun = Instant::now();
         scout.look(shared);
         // In a cluster of very many topics a look takes its time: at most a tenth of everything is spent on it.
-        let slow = begun.elapsed() * 9;
+        let rest = begun.elapsed() * 9;
         let pause = if scout.complete_ms.is_none() {
             Duration::from_millis(50)
         } else if scout.pending.is_empty() {
@@ -55,10 +55,14 @@ pub(super) fn run(shared: &Shared) {
         } else {
             shared.manner.refresh.min(Duration::from_millis(200))
         };
-        let mut guard = asleep.lock();
-        let is_woken = !shared.lost.lock().is_empty();
-        if !shared.is_stopping() && !is_woken {
-            shared.wake.wait_for(&mut guard, pause.max(slow.min(MOST)));
+        let bell = &shared.positions.bell;
+        let ended = Instant::now();
+        if bell.wait(pause.max(rest.min(MOST))) {
+            // Many may ask, one after the other. What was lost does not wait.
+            let rest = rest.min(MOST_ASKED);
+            while ended.elapsed() < rest && !shared.is_stopping() && shared.lost.lock().is_empty() {
+                bell.wait(rest.saturating_sub(ended.elapsed()));
+            }
         }
     }
     for (topic, partition) in scout.known.keys() {
@@ -124,6 +128,9 @@ impl Scout {
         self.delayed.retain(|topic, _| is_delayed.contains(topic));
         self.settle(shared);
         self.complete_ms = Some(asked_ms);
+        if self.pending.is_empty() && self.delayed.is_empty() {
+            shared.positions.looked(asked_ms);
+        }
         shared.begun.store(true, Ordering::Release);
     }
 

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use self::merge::{merge, Wanted};
 use self::ring::{From, Lane, Ring};
 use self::scan::{Range, Scans};
-use self::sources::{sources_of, want, Sources};
+use self::sources::{sources_of, want, Not, Sources};
 use self::token::{Keys, Place, Refusal, Token};
 use super::broadcast::Position;
 use super::feed::positions::Positions;
@@ -39,6 +39,8 @@ use crate::process;
 
 /// Another gateway may have been further than this one: its position is waited for so long.
 const CATCH_UP: Duration = Duration::from_secs(2);
+/// A topic that one gateway knew so long before another one's look is known to that one, too, unless it is gone.
+const KNOWN_TO_ALL_MS: i64 = 5_000;
 
 /// The history of one gateway.
 pub struct Recovery {
@@ -156,13 +158,7 @@ impl Inner {
             return Err("another user was signed in then");
         }
         let channels = sources_of(channel);
-        let mut wanted: Vec<(Lane, From)> = Vec::new();
-        for feeding in self.sources.feeding(channel).iter() {
-            let place = token.places.iter().find(|place| place.name == feeding.hash);
-            let topic = self.positions.find(&feeding.name);
-            want(topic.as_deref(), place, token.issued_ms, &mut wanted)
-                .ok_or("the topic was deleted or made anew")?;
-        }
+        let mut wanted = self.wanted(&token, channel).await?;
         if !self.catch_up(&wanted).await {
             return Err("this gateway is not as far as the one that issued the token");
         }
@@ -212,6 +208,47 @@ impl Inner {
             up_to,
             scanned: false,
         })
+    }
+
+    /// Where to begin in each partition that feeds the channel. A gateway that found a new topic before this one may have given out
+    /// the token: then the topic is looked for and waited for, or what the client has of it would come again once it is found.
+    async fn wanted(
+        &self,
+        token: &Token,
+        channel: &str,
+    ) -> Result<Vec<(Lane, From)>, &'static str> {
+        let issued_ms = i64::try_from(token.issued_ms).unwrap_or(i64::MAX);
+        let until = Instant::now() + CATCH_UP;
+        let mut has_asked = false;
+        loop {
+            let looked_ms = self.positions.looked_ms();
+            match self.try_wanted(token, channel) {
+                Ok(wanted) => return Ok(wanted),
+                Err(Not::TheSame) => return Err("the topic was made anew"),
+                Err(Not::Here)
+                    if looked_ms > issued_ms.saturating_add(KNOWN_TO_ALL_MS)
+                        || Instant::now() >= until =>
+                {
+                    return Err("the topic, or a partition of it, is not here");
+                }
+                Err(Not::Here) => {
+                    if !std::mem::replace(&mut has_asked, true) {
+                        self.positions.bell.ring();
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+    }
+
+    fn try_wanted(&self, token: &Token, channel: &str) -> Result<Vec<(Lane, From)>, Not> {
+        let mut wanted = Vec::new();
+        for feeding in self.sources.feeding(channel).iter() {
+            let place = token.places.iter().find(|place| place.name == feeding.hash);
+            let topic = self.positions.find(&feeding.name);
+            want(topic.as_deref(), place, token.issued_ms, &mut wanted)?;
+        }
+        Ok(wanted)
     }
 
     /// The token may come from a gateway that was ahead of this one: what it had is not to come twice.

@@ -72,20 +72,32 @@ pub(super) fn sources_of(channel: &str) -> Vec<String> {
     all
 }
 
-/// What is wanted of a topic; `None` where it is not the one that the token is about.
+/// Why nothing can be wanted of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Not {
+    /// It is another one than the token is about.
+    TheSame,
+    /// It, or a partition of it, is not read here: not yet, or not any more.
+    Here,
+}
+
+/// What is wanted of a topic.
+///
+/// # Errors
+/// Why that cannot be said.
 pub(super) fn want(
     topic: Option<&Topic>,
     place: Option<&Place>,
     issued_ms: u64,
     wanted: &mut Vec<(Lane, From)>,
-) -> Option<()> {
+) -> Result<(), Not> {
     let had = place.is_some_and(|place| !place.next.is_empty());
     let Some(topic) = topic else {
-        return (!had).then_some(());
+        return if had { Err(Not::Here) } else { Ok(()) };
     };
     let id = topic.id();
     if place.is_some_and(|place| place.id != 0 && id != 0 && place.id != id) {
-        return None;
+        return Err(Not::TheSame);
     }
     let mut parts = Vec::new();
     topic.each_next(|partition, _| parts.push(partition));
@@ -93,9 +105,9 @@ pub(super) fn want(
         let mut next = place?.next.iter();
         next.find(|entry| entry.0 == partition).map(|entry| entry.1)
     };
-    // A partition that is not read any more has something nobody can give back.
+    // What a partition that is not read has, nobody can give back.
     if place.is_some_and(|place| place.next.iter().any(|entry| !parts.contains(&entry.0))) {
-        return None;
+        return Err(Not::Here);
     }
     for partition in parts {
         let from = match before(partition) {
@@ -104,5 +116,5 @@ pub(super) fn want(
         };
         wanted.push(((topic.number, partition), from));
     }
-    Some(())
+    Ok(())
 }

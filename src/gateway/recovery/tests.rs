@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::gateway::seam::Holder;
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
+use crate::topic::ChannelPattern;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -179,6 +180,77 @@ fn a_topic_that_appeared_after_the_token_is_in_it_nevertheless() {
         assert!(found.recovered, "on {brokers}");
         assert_eq!(ids(&found), sent);
         node.kafka.stop();
+    }
+}
+
+#[test]
+fn a_topic_that_another_gateway_found_first_is_waited_for() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("first"));
+        let sender = Sender::start(&config);
+        let quick = Node::start(&config);
+        let slow = Node::start_with(&config, |settings| {
+            settings.topic_refresh = Duration::from_secs(60);
+        });
+        let had: Vec<String> = (0..3).map(|_| sender.send("new.1", "e", "1")).collect();
+        sender.flush();
+        until("one has it", || quick.kafka.ring_size().0 == had.len());
+        let mark = token(&quick, "private-new.1", None);
+        let missed = sender.send("new.1", "e", "2");
+        sender.flush();
+        assert_eq!(records(&slow), 0);
+        let found = replay(&slow, &mark, "private-new.1", None);
+        assert!(found.recovered, "on {brokers}");
+        // What is read afterwards although the client has it is passed over by its offset.
+        let topic = slow
+            .kafka
+            .positions()
+            .find(&config.topics.topic_for("new.1").expect("a topic"));
+        let topic = topic.expect("found").number;
+        assert!(found
+            .up_to
+            .iter()
+            .any(|(number, _, next)| *number == topic && *next >= 3));
+        assert!(found.events.iter().all(|event| *event.id == *missed));
+        quick.kafka.stop();
+        slow.kafka.stop();
+    }
+}
+
+#[test]
+fn a_topic_that_is_not_read_is_waited_for_only_while_it_may_be_new() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("gone"));
+        let sender = Sender::start(&config);
+        sender.send("user.1", "e", "1");
+        sender.flush();
+        let node = Node::start(&config);
+        let other = Node::start_with(&config, |settings| {
+            settings.channels = vec![ChannelPattern::parse("order.1").expect("a pattern")];
+        });
+        let channel = "private-user.1";
+        let history = Recovery::new(
+            &config,
+            node.hub.settings(),
+            node.kafka.positions(),
+            &Arc::new(Ring::new(Duration::ZERO, 0)),
+        );
+        let mark = |ago_ms: u64| {
+            let now = token(&node, channel, None);
+            let keys = &history.inner.keys;
+            let mut token = Token::open(&now, channel, keys, unix_ms(), 60_000).expect("ours");
+            token.issued_ms -= ago_ms;
+            token.seal(channel, keys).expect("a token")
+        };
+        for (ago_ms, waits) in [(0, true), (20_000, false)] {
+            let mark = mark(ago_ms);
+            let begun = Instant::now();
+            let found = replay(&other, &mark, channel, None);
+            assert!(!found.recovered && found.events.is_empty());
+            assert_eq!(begun.elapsed() >= CATCH_UP, waits, "{:?}", begun.elapsed());
+        }
+        node.kafka.stop();
+        other.kafka.stop();
     }
 }
 

@@ -238,3 +238,65 @@ fn gateways_are_started_again_under_a_client_that_recovers() {
         restarted(&brokers, many / 5, 3, false);
     }
 }
+
+/// A channel's first messages make its topic; of two gateways one finds it first, and its clients go over to the other.
+#[test]
+fn what_a_client_has_of_a_new_topic_does_not_come_again_from_a_gateway_that_finds_it_later() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("later"));
+        let sender = Sender::start(&config);
+        let quick = start(&config);
+        let mut slow = settings();
+        slow.topic_refresh = Duration::from_secs(60);
+        let slow = Gateway::start(slow, &config).expect("a gateway");
+        let mut client = Client::connect(&quick);
+        client.send("realtime:resume", &json!({}));
+        client.subscribe(CHANNEL, None);
+        for n in 0..3 {
+            sender.send("user.1", "e", &n.to_string());
+        }
+        sender.flush();
+        let mut token = None;
+        let mut got = 0;
+        while got < 3 || token.is_none() {
+            let frame = client.event();
+            match frame["event"].as_str().unwrap_or_default() {
+                "e" => {
+                    got += 1;
+                    token = None;
+                }
+                "realtime:position" => token = Some(frame["data"][CHANNEL].clone()),
+                _ => {}
+            }
+        }
+        drop(client);
+        sender.send("user.1", "e", "3");
+        sender.flush();
+        let mut client = Client::connect(&slow);
+        client.send("realtime:resume", &json!({ CHANNEL: token }));
+        client.subscribe(CHANNEL, None);
+        let mut came = Vec::new();
+        while came.last().is_none_or(|last| last != "last") {
+            let frame = client.event();
+            let event = frame["event"].as_str().unwrap_or_default();
+            match event {
+                "realtime:recovered" => {
+                    assert_eq!(frame["data"]["recovered"], true, "on {brokers}");
+                    came.push(event.to_owned());
+                    sender.send("user.1", "last", "4");
+                }
+                "e" => came.push(format!("e {}", frame["data"])),
+                "last" => came.push(event.to_owned()),
+                _ => {}
+            }
+        }
+        assert_eq!(
+            came,
+            ["e \"3\"", "realtime:recovered", "last"],
+            "on {brokers}"
+        );
+        drop(client);
+        quick.stop(Duration::from_millis(100));
+        slow.stop(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,42 @@
+//! What wakes the scout before its time.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// Rung by whoever needs a look at the cluster's topics now.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Bell {
+    /// Asks for a look.
+    pub fn ring(&self) {
+        *self.rung.lock() = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits until it is rung, `bound` at most; true where it was, also where that was before the call.
+    pub fn wait(&self, bound: Duration) -> bool {
+        let until = Instant::now() + bound;
+        let mut rung = self.rung.lock();
+        while !*rung && !self.wake.wait_until(&mut rung, until).timed_out() {}
+        std::mem::take(&mut *rung)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_before_the_wait_counts_once() {
+        let bell = Bell::default();
+        bell.ring();
+        bell.ring();
+        assert!(bell.wait(Duration::from_secs(5)));
+        assert!(!bell.wait(Duration::from_millis(1)));
+    }
+}
