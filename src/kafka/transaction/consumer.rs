@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::refusal::{insist, Refusal};
-use super::{open, Transaction, SLICE};
+use super::insist::{insist, Step};
+use super::refusal::Refusal;
+use super::{open, Transaction, GLANCE, SLICE};
 use crate::clock;
 use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::kafka::consumer::Consumer;
@@ -25,6 +26,13 @@ pub struct TransactionalConsumer<'a> {
 
 /// Who a consumer is in its group.
 struct Membership(*mut sys::rd_kafka_consumer_group_metadata_t);
+
+/// What a transaction takes with it, read only.
+struct Taken(native::Partitions, Membership);
+
+// SAFETY: both are plain data of librdkafka's that belong to nobody else and are not changed any more.
+unsafe impl Send for Taken {}
+unsafe impl Sync for Taken {}
 
 impl Drop for Membership {
     fn drop(&mut self) {
@@ -64,9 +72,9 @@ impl TransactionalConsumer<'_> {
 
     fn send_offsets(
         &self,
-        producer: &Producer,
+        producer: &Arc<Producer>,
         until: Instant,
-    ) -> std::result::Result<Option<native::Partitions>, Trouble> {
+    ) -> std::result::Result<Option<Arc<Taken>>, Trouble> {
         let offsets = self.consumer.offsets();
         if offsets.elements().is_empty() {
             return Ok(None);
@@ -74,18 +82,22 @@ impl TransactionalConsumer<'_> {
         let Some(member) = self.membership() else {
             return Err(Trouble::NoMember);
         };
-        let client = producer.client();
-        // SAFETY: both clients are alive; the list and the membership are copied.
-        insist(until, |wait| unsafe {
-            sys::bindings::rd_kafka_send_offsets_to_transaction(
-                client,
-                offsets.raw(),
-                member.0,
-                wait,
-            )
-        })
-        .map_err(Trouble::Refused)?;
-        Ok(Some(offsets))
+        let taken = Arc::new(Taken(offsets, member));
+        let own = Arc::clone(&taken);
+        let step: Step = Arc::new(move |client, wait| {
+            let Taken(offsets, member) = &*own;
+            // SAFETY: a live producer; the list and the membership are copied.
+            unsafe {
+                Refusal::take(sys::bindings::rd_kafka_send_offsets_to_transaction(
+                    client,
+                    offsets.raw(),
+                    member.0,
+                    wait,
+                ))
+            }
+        });
+        insist(producer, until, &step).map_err(Trouble::Refused)?;
+        Ok(Some(taken))
     }
 
     /// Ends with nothing of it committed; another client takes over where this one is of no use any more.
@@ -167,7 +179,7 @@ impl Transactions for TransactionalConsumer<'_> {
         let transaction = self.transaction;
         let until = Instant::now() + transaction.timeout;
         let producer = transaction.producer();
-        while !producer.settle(Instant::now() + SLICE) {
+        while !producer.settle(Instant::now() + GLANCE) {
             if StopSignal::is_signalled() || Instant::now() >= until {
                 self.abort()?;
                 let reason = "what the callbacks sent was not acknowledged in time.";
@@ -189,17 +201,16 @@ impl Transactions for TransactionalConsumer<'_> {
             Ok(offsets) => offsets,
             Err(trouble) => return self.taken_back(&trouble),
         };
-        let client = producer.client();
-        // SAFETY: a live producer.
-        let committed = insist(until, |wait| unsafe {
-            sys::bindings::rd_kafka_commit_transaction(client, wait)
+        let step: Step = Arc::new(|client, wait| {
+            // SAFETY: a live producer.
+            unsafe { Refusal::take(sys::bindings::rd_kafka_commit_transaction(client, wait)) }
         });
-        if let Err(refusal) = committed {
+        if let Err(refusal) = insist(&producer, until, &step) {
             return self.taken_back(&Trouble::Refused(refusal));
         }
         transaction.committed();
-        if let Some(offsets) = offsets {
-            self.consumer.committed_with(&offsets);
+        if let Some(taken) = offsets {
+            self.consumer.committed_with(&taken.0);
         }
         Ok(Ending::Committed)
     }

@@ -3,6 +3,8 @@
 #![allow(unsafe_code)]
 
 mod consumer;
+mod insist;
+mod left;
 mod open;
 mod refusal;
 mod slot;
@@ -17,7 +19,8 @@ use rdkafka_sys as sys;
 pub use self::consumer::TransactionalConsumer;
 pub use self::open::{forget, open_for, set_aside};
 
-use self::refusal::{insist, Refusal};
+use self::insist::{insist, Step};
+use self::refusal::Refusal;
 use self::slot::Slot;
 use super::native;
 use super::producer::Producer;
@@ -31,6 +34,8 @@ use crate::process;
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 /// One question to Kafka; between two of them signals are looked at.
 const SLICE: Duration = Duration::from_millis(500);
+/// The same where only acknowledgements are waited for.
+const GLANCE: Duration = Duration::from_millis(50);
 /// Clients that end one after the other, with nothing committed in between, before the worker is given up.
 const MOST_CLIENTS: u32 = 10;
 
@@ -44,6 +49,8 @@ pub struct Transaction {
     /// Held as long as the name made of it is used; `None` where the name was given to us.
     slot: RefCell<Option<Slot>>,
     ready: Cell<bool>,
+    /// What others have left open was looked for.
+    has_looked: Cell<bool>,
     /// Kafka has still to be told that the last one is taken back.
     to_abort: Cell<bool>,
     /// The client is of no use any more, and since the last commit so many were not.
@@ -78,6 +85,7 @@ impl Transaction {
             timeout: Duration::from_millis(timeout),
             slot: RefCell::new(slot),
             ready: Cell::new(false),
+            has_looked: Cell::new(false),
             to_abort: Cell::new(false),
             ended: Cell::new(false),
             replaced: Cell::new(0),
@@ -87,6 +95,10 @@ impl Transaction {
 
     fn producer(&self) -> Arc<Producer> {
         Arc::clone(&self.producer.borrow())
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        u64::try_from(self.timeout.as_millis()).unwrap_or(DEFAULT_TIMEOUT_MS)
     }
 
     /// True once Kafka knows the client by its name.
@@ -136,9 +148,9 @@ impl Transaction {
 
     /// Another client in the place of one that has ended.
     fn renew(&self) -> Result<()> {
-        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(DEFAULT_TIMEOUT_MS);
         let id = self.id.borrow().clone();
-        let next = Producer::start_transactional(Arc::clone(&self.config), &id, timeout)?;
+        let config = Arc::clone(&self.config);
+        let next = Producer::start_transactional(config, &id, self.timeout_ms())?;
         let old = self.producer.replace(next);
         old.aborting.store(true, Ordering::Release);
         // Nothing of it is wanted any more, so nothing is waited for.
@@ -162,7 +174,9 @@ impl Transaction {
         }
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
-        producer.close(Instant::now() + clock::bounded(Duration::from_secs(2)));
+        // Nothing comes from one that has ended.
+        let patience = if self.ended.get() { 0 } else { 2 };
+        producer.close(Instant::now() + clock::bounded(Duration::from_secs(patience)));
         if let Some(slot) = self.slot.borrow().as_ref() {
             if !self.to_abort.get() && !self.ended.get() {
                 slot.settle();
@@ -196,12 +210,11 @@ impl Transaction {
         producer.aborting.store(true, Ordering::Release);
         // The coordinator refuses to take back what it has not heard of yet: what was sent last brings it the news.
         producer.settle(Instant::now() + clock::bounded(SLICE));
-        let client = producer.client();
-        // SAFETY: a live producer.
-        let outcome = insist(until, |wait| unsafe {
-            sys::bindings::rd_kafka_abort_transaction(client, wait)
+        let step: Step = Arc::new(|client, wait| {
+            // SAFETY: a live producer.
+            unsafe { Refusal::take(sys::bindings::rd_kafka_abort_transaction(client, wait)) }
         });
-        match outcome {
+        match insist(&producer, until, &step) {
             Ok(()) => {
                 producer.settle(Instant::now() + clock::bounded(Duration::from_secs(2)));
                 producer.failures.take();
@@ -225,6 +238,9 @@ impl Transaction {
         // SAFETY: a live producer.
         match unsafe { Refusal::take(sys::bindings::rd_kafka_init_transactions(client, wait)) } {
             None => {
+                if self.slot.borrow().is_some() && !self.has_looked.replace(true) {
+                    left::take_back(&self.config, self.timeout_ms());
+                }
                 self.ready.set(true);
                 Ok(true)
             }

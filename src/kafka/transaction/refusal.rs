@@ -1,15 +1,10 @@
-//! What Kafka answered where a step of a transaction went wrong, and asking again until it does.
+//! What Kafka answered where a step of a transaction went wrong.
 #![allow(unsafe_code)]
-
-use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::SLICE;
-use crate::clock;
 use crate::kafka::native;
-use crate::worker::StopSignal;
 
 /// What Kafka answered where something went wrong.
 pub(super) struct Refusal {
@@ -55,6 +50,16 @@ impl Refusal {
         }
     }
 
+    /// The client's own call did not come back: nothing more can be asked of it.
+    pub fn silence() -> Self {
+        Self {
+            code: Code::RD_KAFKA_RESP_ERR__TIMED_OUT,
+            reason: "Kafka does not answer".to_owned(),
+            fatal: true,
+            retriable: false,
+        }
+    }
+
     /// Asking again may help.
     pub fn waits(&self) -> bool {
         !self.fatal && (self.retriable || self.code == Code::RD_KAFKA_RESP_ERR__TIMED_OUT)
@@ -74,28 +79,5 @@ impl Refusal {
                 | Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED
                 | Code::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH
         )
-    }
-}
-
-/// Asks again until Kafka answers, the time is up or the process is asked to end.
-pub(super) fn insist(
-    until: Instant,
-    ask: impl Fn(i32) -> *mut sys::rd_kafka_error_t,
-) -> Result<(), Refusal> {
-    let mut until = until;
-    loop {
-        if StopSignal::is_signalled() {
-            clock::hurry();
-            until = until.min(Instant::now() + clock::bounded(Duration::from_secs(3)));
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        let wait = i32::try_from(left.min(SLICE).as_millis().max(1)).unwrap_or(500);
-        // SAFETY: an error object of librdkafka's, or none.
-        let Some(refusal) = (unsafe { Refusal::take(ask(wait)) }) else {
-            return Ok(());
-        };
-        if !refusal.waits() || Instant::now() >= until {
-            return Err(refusal);
-        }
     }
 }

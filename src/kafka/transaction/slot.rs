@@ -29,7 +29,7 @@ impl Slot {
     /// # Errors
     /// Configuration: the directory of the lock files cannot be used, or every slot is taken.
     pub fn take(config: &BrokerConfig) -> Result<Self> {
-        let directory = directory(config);
+        let (directory, prefix) = place(config);
         let trouble = |error: io::Error| {
             Error::configuration(format!(
                 "No lock file for exactly-once can be made in {}: {error}. Set transactional_id, or make the directory writable.",
@@ -41,9 +41,6 @@ impl Slot {
             .mode(0o700)
             .create(&directory)
             .map_err(trouble)?;
-        let place = format!("{}\n{}", config.brokers, config.consumer_group);
-        let place = crc32fast::hash(place.as_bytes());
-        let prefix = format!("worker-{place:08x}-");
         for number in unsettled(&directory, &prefix) {
             if let Ok(Some(slot)) = Self::lock(&directory, &prefix, number) {
                 // Whoever had it meanwhile may have settled it; then it is as good as any.
@@ -59,6 +56,16 @@ impl Slot {
             "{MOST} workers of group \"{}\" run on this machine already. Set transactional_id for more.",
             config.consumer_group
         )))
+    }
+
+    /// Those of workers that ended without settling them, and that nobody has taken since. To be settled by whoever sees to what
+    /// they left open.
+    #[must_use]
+    pub fn left_behind(config: &BrokerConfig) -> Vec<Self> {
+        let (directory, prefix) = place(config);
+        let lock = |number| Self::lock(&directory, &prefix, number).ok().flatten();
+        let numbers = unsettled(&directory, &prefix).into_iter();
+        numbers.filter_map(lock).collect()
     }
 
     /// `None` where another process has it.
@@ -92,6 +99,13 @@ impl Slot {
     pub fn name(&self, config: &BrokerConfig) -> String {
         format!("{}-{}-{}", host(), config.consumer_group, self.number)
     }
+}
+
+/// The directory of the lock files, and how those of a group on a cluster begin.
+fn place(config: &BrokerConfig) -> (PathBuf, String) {
+    let group = format!("{}\n{}", config.brokers, config.consumer_group);
+    let group = crc32fast::hash(group.as_bytes());
+    (directory(config), format!("worker-{group:08x}-"))
 }
 
 /// The numbers that were not settled, whether somebody has them or not; none where the directory does not tell.
@@ -179,6 +193,19 @@ mod tests {
             .collect();
         let numbers: Vec<u32> = taken.iter().map(|slot| slot.number).collect();
         assert_eq!(numbers, [1, 3, 0, 2]);
+        // All are held; of those that end unsettled again, the one that is held is nobody else's.
+        assert!(Slot::left_behind(&config).is_empty());
+        taken[3].settle();
+        let held = taken.into_iter().next().expect("the first");
+        let left = Slot::left_behind(&config);
+        let numbers: Vec<u32> = left.iter().map(|slot| slot.number).collect();
+        assert_eq!(numbers, [0, 3]);
+        for slot in &left {
+            slot.settle();
+        }
+        drop(left);
+        assert!(Slot::left_behind(&config).is_empty());
+        drop(held);
         std::fs::remove_dir_all(directory).expect("ours");
     }
 }

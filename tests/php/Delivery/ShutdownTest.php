@@ -62,17 +62,22 @@ final class ShutdownTest extends DeliveryTestCase
      */
     public function testWithKafkaDown(string $config, string $code): void
     {
-        $kafka = EmbeddedBroker::start();
-        $sender = $this->broker(['brokers' => $kafka->address()]);
-        foreach (['A1', 'B1'] as $value) {
-            $sender->send($this->topic(), $value, $value[0], [], 0);
-        }
-        $sender->close();
-        $brokers = var_export(['brokers' => $kafka->address()], true);
-        $child = $this->startPhp($this->script($code, "$brokers + $config"));
+        [$kafka, $child] = $this->startOnItsOwn($config, $code);
         $this->waitFor('B1#1');
         $kafka->stop();
         usleep(300_000);
+        $this->assertEndsInTime($child);
+    }
+
+    /** librdkafka's own call waits for a coordinator without an end. */
+    public function testWhileNobodyCoordinatesTheGroupOfATransaction(): void
+    {
+        $code = '$broker->send("results", $record); usleep(500_000);';
+        [$kafka, $child] = $this->startOnItsOwn('["delivery" => "exactly-once"]', $code);
+        $this->waitFor('A1 done');
+        $kafka->failNext('FindCoordinator', 'COORDINATOR_NOT_AVAILABLE', 10_000);
+        $this->waitFor('B1 done');
+        usleep(700_000);
         $this->assertEndsInTime($child);
     }
 
@@ -99,6 +104,25 @@ final class ShutdownTest extends DeliveryTestCase
         $child = $this->startPhp(self::up($this->script('', $config)));
         $child->waitForOutput('/^up$/m');
         $this->assertEndsInTime($child);
+    }
+
+    /**
+     * A worker, and a broker that is nobody else's, with two records in it.
+     *
+     * @return array{EmbeddedBroker, ChildProcess}
+     */
+    private function startOnItsOwn(string $config, string $code): array
+    {
+        $kafka = EmbeddedBroker::start();
+        $sender = $this->broker(['brokers' => $kafka->address()]);
+        foreach (['A1', 'B1'] as $value) {
+            $sender->send($this->topic(), $value, $value[0], [], 0);
+        }
+        $sender->close();
+        $brokers = var_export(['brokers' => $kafka->address()], true);
+        $child = $this->startPhp($this->script($code, "$brokers + $config"));
+
+        return [$kafka, $child];
     }
 
     /** A script that says `up` once consume() has begun: before it, a signal does what PHP does with it. */

@@ -82,6 +82,31 @@ final class TransactionsTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
+    public function testOneThatStartsTakesBackWhatTwoKilledOnesLeftOpen(): void
+    {
+        $this->fill(0, 2);
+        $assigned = '$broker->onAssigned(static function (array $own) { echo "has ", count($own), "\n"; });' . "\n";
+        $code = strtr($this->worker(200_000), [', stopWhenEmpty: true' => '', '$broker->consume' => "$assigned\$broker->consume"]);
+        $workers = [$this->startPhp($code)];
+        $workers[0]->waitForOutput('/^has 2$/m');
+        $workers[] = $this->startPhp($code);
+        $workers[1]->waitForOutput('/^has 1$/m');
+        $this->number(40, 2);
+        foreach ($workers as $worker) {
+            $worker->waitForOutput('/^running$/m');
+        }
+        usleep(700_000);
+        foreach ($workers as $worker) {
+            $worker->signal(SIGKILL)->wait();
+        }
+        $next = $this->runPhp($this->worker(0), ['timeout' => 60.0])->assertExit();
+        self::assertStringContainsString('A worker was killed', $next->stderr);
+        $results = $this->results();
+        sort($results, SORT_NUMERIC);
+        self::assertSame(array_map('strval', range(1, 40)), $results);
+        self::assertSame([], $this->left());
+    }
+
     public function testAZombieIsFenced(): void
     {
         $this->fill(10);
@@ -198,6 +223,11 @@ final class TransactionsTest extends DeliveryTestCase
     {
         $this->createTopic($this->topic(), $partitions);
         $this->createTopic($this->topic('out'), $partitions);
+        $this->number($records, $partitions);
+    }
+
+    private function number(int $records, int $partitions): void
+    {
         $broker = Realtime::broker();
         for ($number = 1; $number <= $records; $number++) {
             $broker->send($this->topic(), (string) $number, null, [], $number % $partitions);
