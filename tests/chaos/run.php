@@ -24,8 +24,11 @@ try {
 $held = true;
 foreach ($settings->parts as $part) {
     $directory = "$settings->directory/$part-$settings->seed";
+    // What a broken promise left behind is evidence, whoever runs the same seed next.
+    is_file("$directory/broken") && rename($directory, "$directory-broken-" . filemtime("$directory/broken"));
     is_dir($directory) || mkdir($directory, 0777, true);
     array_map('unlink', array_filter(glob("$directory/{*,*/*,*/*/*}", GLOB_BRACE) ?: [], 'is_file'));
+    touch("$directory/broken");
     $cluster = new Cluster($settings->cluster, $directory);
     $run = match ($part) {
         'fpm' => new Fpm($settings, $cluster, $directory),
@@ -33,6 +36,10 @@ foreach ($settings->parts as $part) {
         'memory' => new Memory($settings, $cluster, $directory),
         default => new Run($settings, $part, $cluster, $directory),
     };
-    $held = $run->run() && $held;
+    if ($run->run()) {
+        unlink("$directory/broken");
+    } else {
+        $held = false;
+    }
 }
 exit($held ? 0 : 1);

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::insist::{insist, Step};
+use super::ask::{ask, Step};
 use super::refusal::Refusal;
-use super::{open, Transaction, GLANCE, SLICE};
+use super::{open, Transaction, GLANCE, PATIENCE};
 use crate::clock;
 use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::kafka::consumer::Consumer;
@@ -84,7 +84,7 @@ impl TransactionalConsumer<'_> {
         };
         let taken = Arc::new(Taken(offsets, member));
         let own = Arc::clone(&taken);
-        let step: Step = Arc::new(move |client, wait| {
+        let step: Step = Box::new(move |client, wait| {
             let Taken(offsets, member) = &*own;
             // SAFETY: a live producer; the list and the membership are copied.
             unsafe {
@@ -96,7 +96,7 @@ impl TransactionalConsumer<'_> {
                 ))
             }
         });
-        insist(producer, until, &step).map_err(Trouble::Refused)?;
+        ask(producer, until, step).map_err(Trouble::Refused)?;
         Ok(Some(taken))
     }
 
@@ -158,7 +158,7 @@ impl Transactions for TransactionalConsumer<'_> {
         if !self.prepare()? {
             return Ok(false);
         }
-        if transaction.to_abort.get() && !transaction.try_abort(Instant::now() + SLICE)? {
+        if transaction.to_abort.get() && !transaction.try_abort(Instant::now() + PATIENCE)? {
             return Ok(false);
         }
         let producer = transaction.producer();
@@ -201,11 +201,11 @@ impl Transactions for TransactionalConsumer<'_> {
             Ok(offsets) => offsets,
             Err(trouble) => return self.taken_back(&trouble),
         };
-        let step: Step = Arc::new(|client, wait| {
+        let step: Step = Box::new(|client, wait| {
             // SAFETY: a live producer.
             unsafe { Refusal::take(sys::bindings::rd_kafka_commit_transaction(client, wait)) }
         });
-        if let Err(refusal) = insist(&producer, until, &step) {
+        if let Err(refusal) = ask(&producer, until, step) {
             return self.taken_back(&Trouble::Refused(refusal));
         }
         transaction.committed();
@@ -221,7 +221,7 @@ impl Transactions for TransactionalConsumer<'_> {
             clock::hurry();
         }
         self.consumer.rewind();
-        let until = Instant::now() + clock::bounded(Duration::from_secs(10));
+        let until = Instant::now() + clock::bounded(PATIENCE);
         self.transaction.try_abort(until).map(drop)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::insist::{insist, Step};
+use super::ask::{ask, Step};
 use super::refusal::Refusal;
 use super::slot::Slot;
 use crate::clock;
@@ -24,10 +24,6 @@ const MOST: Duration = Duration::from_secs(3);
 /// use again. What Kafka does not answer in time is left to the next worker, and to the timeout.
 pub(super) fn take_back(config: &Arc<BrokerConfig>, timeout_ms: u64) {
     let until = Instant::now() + clock::bounded(MOST);
-    let step: Step = Arc::new(|client, wait| {
-        // SAFETY: a live producer.
-        unsafe { Refusal::take(sys::bindings::rd_kafka_init_transactions(client, wait)) }
-    });
     for slot in Slot::left_behind(config) {
         if Instant::now() >= until {
             return;
@@ -37,7 +33,11 @@ pub(super) fn take_back(config: &Arc<BrokerConfig>, timeout_ms: u64) {
         else {
             continue;
         };
-        let outcome = insist(&producer, until, &step);
+        let step: Step = Box::new(|client, wait| {
+            // SAFETY: a live producer.
+            unsafe { Refusal::take(sys::bindings::rd_kafka_init_transactions(client, wait)) }
+        });
+        let outcome = ask(&producer, until, step);
         producer.aborting.store(true, Ordering::Release);
         producer.close(Instant::now());
         if outcome.is_ok() {

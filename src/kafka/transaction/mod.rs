@@ -2,8 +2,8 @@
 //! at all. The worker's producer has a name of its own in Kafka; whoever takes the same name fences the one before.
 #![allow(unsafe_code)]
 
+mod ask;
 mod consumer;
-mod insist;
 mod left;
 mod open;
 mod refusal;
@@ -19,7 +19,7 @@ use rdkafka_sys as sys;
 pub use self::consumer::TransactionalConsumer;
 pub use self::open::{forget, open_for, set_aside};
 
-use self::insist::{insist, Step};
+use self::ask::{ask, Step};
 use self::refusal::Refusal;
 use self::slot::Slot;
 use super::native;
@@ -36,6 +36,8 @@ const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 const SLICE: Duration = Duration::from_millis(500);
 /// The same where only acknowledgements are waited for.
 const GLANCE: Duration = Duration::from_millis(50);
+/// Taking back what is open; a client that has no answer then is replaced, which does the same.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Clients that end one after the other, with nothing committed in between, before the worker is given up.
 const MOST_CLIENTS: u32 = 10;
 
@@ -170,7 +172,7 @@ impl Transaction {
     pub fn close(&self) {
         if self.to_abort.get() {
             // Without an answer Kafka takes it back itself, after the transaction's timeout.
-            drop(self.try_abort(Instant::now() + clock::bounded(Duration::from_secs(1))));
+            drop(self.ask_abort(Instant::now() + clock::bounded(Duration::from_secs(1))));
         }
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
@@ -204,29 +206,31 @@ impl Transaction {
         )
     }
 
-    /// Tells Kafka that what is open is taken back; false where it does not answer, or another client has to be made first.
+    /// Tells Kafka that what is open is taken back; false where another client has to be made first, which does the same.
     fn try_abort(&self, until: Instant) -> Result<bool> {
-        let producer = self.producer();
-        producer.aborting.store(true, Ordering::Release);
-        // The coordinator refuses to take back what it has not heard of yet: what was sent last brings it the news.
-        producer.settle(Instant::now() + clock::bounded(SLICE));
-        let step: Step = Arc::new(|client, wait| {
-            // SAFETY: a live producer.
-            unsafe { Refusal::take(sys::bindings::rd_kafka_abort_transaction(client, wait)) }
-        });
-        match insist(&producer, until, &step) {
-            Ok(()) => {
-                producer.settle(Instant::now() + clock::bounded(Duration::from_secs(2)));
-                producer.failures.take();
-                producer.aborting.store(false, Ordering::Release);
-                self.to_abort.set(false);
-                Ok(true)
-            }
-            Err(refusal) if refusal.waits() => Ok(false),
+        match self.ask_abort(until) {
+            Ok(()) => Ok(true),
             Err(refusal) => self
                 .replace("Kafka refuses to take back transaction", &refusal)
                 .map(|()| false),
         }
+    }
+
+    fn ask_abort(&self, until: Instant) -> std::result::Result<(), Refusal> {
+        let producer = self.producer();
+        producer.aborting.store(true, Ordering::Release);
+        // The coordinator refuses to take back what it has not heard of yet: what was sent last brings it the news.
+        producer.settle(Instant::now() + clock::bounded(SLICE));
+        let step: Step = Box::new(|client, wait| {
+            // SAFETY: a live producer.
+            unsafe { Refusal::take(sys::bindings::rd_kafka_abort_transaction(client, wait)) }
+        });
+        ask(&producer, until, step)?;
+        producer.settle(Instant::now() + clock::bounded(Duration::from_secs(2)));
+        producer.failures.take();
+        producer.aborting.store(false, Ordering::Release);
+        self.to_abort.set(false);
+        Ok(())
     }
 
     fn init(&self) -> Result<bool> {

@@ -50,11 +50,11 @@ impl Refusal {
         }
     }
 
-    /// The client's own call did not come back: nothing more can be asked of it.
-    pub fn silence() -> Self {
+    /// Nobody knows what became of it, and nothing more can be asked of the client.
+    pub fn silence(reason: &str) -> Self {
         Self {
             code: Code::RD_KAFKA_RESP_ERR__TIMED_OUT,
-            reason: "Kafka does not answer".to_owned(),
+            reason: reason.to_owned(),
             fatal: true,
             retriable: false,
         }

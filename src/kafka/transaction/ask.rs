@@ -1,0 +1,72 @@
+//! One step of a transaction, asked of Kafka once and never waited for longer than there is time.
+//!
+//! On a thread of its own, because librdkafka's calls take a timeout and do not keep to it: while no broker is up,
+//! `send_offsets_to_transaction` waits for the group's coordinator without an end (its coordinator requests note their timeout
+//! and never look at it). A call that does not come back keeps its client alive, and ends when Kafka is there again.
+//!
+//! Once, and with all the time there is, because a request that is given up early and sent again may reach a busy Kafka twice.
+//! Without a new epoch for each transaction (KIP-890, which this librdkafka does not speak) the second one counts for whatever
+//! is open by then: it commits half of the next transaction, or takes half of it back. So whoever has no answer goes on with
+//! another client, whose new epoch makes Kafka refuse what is still on its way.
+
+use std::sync::mpsc::{sync_channel, RecvTimeoutError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+
+use super::refusal::Refusal;
+use super::GLANCE;
+use crate::clock;
+use crate::kafka::producer::Producer;
+use crate::process;
+use crate::worker::StopSignal;
+
+/// A call whose time is up has so long to say so itself.
+const GRACE: Duration = Duration::from_millis(200);
+/// A process that was asked to end waits so long for Kafka.
+const LAST: Duration = Duration::from_secs(3);
+
+/// Asks the client, for so many milliseconds at most.
+pub(super) type Step = Box<dyn FnOnce(*mut sys::rd_kafka_t, i32) -> Option<Refusal> + Send>;
+
+/// Asks until Kafka answers, the time is up or the process is asked to end.
+pub(super) fn ask(producer: &Arc<Producer>, until: Instant, step: Step) -> Result<(), Refusal> {
+    let mut until = until;
+    hurry(&mut until);
+    let left = until.saturating_duration_since(Instant::now());
+    let wait = i32::try_from(left.as_millis().max(1)).unwrap_or(i32::MAX);
+    let (answers, answer) = sync_channel(1);
+    let own = Arc::clone(producer);
+    let thread = process::spawn("rt-transaction", move || {
+        let refusal = step(own.client(), wait);
+        // The client first: whoever has the answer may want it to be the last one.
+        drop(own);
+        let _ = answers.send(refusal);
+    });
+    if let Err(error) = thread {
+        return Err(Refusal::silence(error.message()));
+    }
+    loop {
+        match answer.recv_timeout(GLANCE) {
+            Ok(None) => return Ok(()),
+            Ok(Some(refusal)) => return Err(refusal),
+            Err(RecvTimeoutError::Timeout) => {
+                hurry(&mut until);
+                if Instant::now() < until + GRACE {
+                    continue;
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {}
+        }
+        return Err(Refusal::silence("Kafka does not answer"));
+    }
+}
+
+/// Cuts the time where a signal has asked the process to end.
+fn hurry(until: &mut Instant) {
+    if StopSignal::is_signalled() {
+        clock::hurry();
+        *until = (*until).min(Instant::now() + clock::bounded(LAST));
+    }
+}
