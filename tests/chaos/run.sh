@@ -20,7 +20,8 @@ Usage: tests/chaos/run.sh [--mode=all] [--messages=1000000] [--seed=…] [--work
                --seconds altogether, so that there is time for trouble
   --seed       decides every fault and every callback; printed, so that a run can be repeated
   --callbacks  all; throwing: none of them ends its process; calm: they only take their time
-  --nodes      of the cluster: 3 (replication 3, min.insync.replicas 2), or 1
+  --nodes      of the cluster: 3 (replication 3, min.insync.replicas 2), or 1, which is not killed in exactly-once: alone
+               it would skip the markers that end a transaction
 
 Exit code 1 where a promise was broken: its table says which, its notes and logs stay in build/chaos.
 TEXT

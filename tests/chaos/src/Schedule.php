@@ -32,17 +32,19 @@ final class Schedule
 
     /**
      * @param float $seconds faults happen so long
+     * @param int $nodes that may be killed; 0 for none
      */
     public function __construct(int $seed, float $seconds, int $workers, int $nodes)
     {
         mt_srand($seed + 1);
+        $weights = $nodes > 0 ? self::WEIGHTS : array_diff_key(self::WEIGHTS, [self::NODE => 0]);
         $bag = array_merge(...array_map(
             static fn (string $kind, int $weight): array => array_fill(0, $weight, $kind),
-            array_keys(self::WEIGHTS),
-            self::WEIGHTS
+            array_keys($weights),
+            $weights
         ));
         // Each kind once, then whatever comes.
-        $first = array_keys(self::WEIGHTS);
+        $first = array_keys($weights);
         for ($i = count($first) - 1; $i > 0; $i--) {
             $j = mt_rand(0, $i);
             [$first[$i], $first[$j]] = [$first[$j], $first[$i]];
