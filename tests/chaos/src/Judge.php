@@ -134,9 +134,10 @@ final class Judge
         $odd = [];
         foreach ($this->ledger->attempts as $number => $attempts) {
             $what = $this->behaviour->of($number);
-            // An attempt that a SIGKILL cut short is not counted by anybody.
-            $expected = $what === Behaviour::PERMANENT ? 1 : 4;
-            if ($this->behaviour->isDoomed($number) && $attempts !== $expected) {
+            // An attempt that a SIGKILL cut short is not counted by anybody. One that ended with the process counts for the
+            // whole list it was in, also for a record that was not begun.
+            $least = $what === Behaviour::PERMANENT ? 1 : 4;
+            if ($this->behaviour->isDoomed($number) && ($attempts < $least || $attempts > 4)) {
                 $odd[] = "$number ($what: $attempts)";
             }
         }
