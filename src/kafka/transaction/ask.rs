@@ -8,6 +8,7 @@
 //! Without a new epoch for each transaction (KIP-890, which this librdkafka does not speak) the second one counts for whatever
 //! is open by then: it commits half of the next transaction, or takes half of it back. So whoever has no answer goes on with
 //! another client, whose new epoch makes Kafka refuse what is still on its way.
+#![allow(unsafe_code)]
 
 use std::sync::mpsc::{sync_channel, RecvTimeoutError};
 use std::sync::Arc;
@@ -29,6 +30,14 @@ const LAST: Duration = Duration::from_secs(3);
 
 /// Asks the client, for so many milliseconds at most.
 pub(super) type Step = Box<dyn FnOnce(*mut sys::rd_kafka_t, i32) -> Option<Refusal> + Send>;
+
+/// A call that takes nothing but the client and its time.
+pub(super) fn plain(
+    call: unsafe extern "C" fn(*mut sys::rd_kafka_t, i32) -> *mut sys::rd_kafka_error_t,
+) -> Step {
+    // SAFETY: whoever asks keeps the client alive; the error is ours.
+    Box::new(move |client, wait| unsafe { Refusal::take(call(client, wait)) })
+}
 
 /// Asks until Kafka answers, the time is up or the process is asked to end.
 pub(super) fn ask(producer: &Arc<Producer>, until: Instant, step: Step) -> Result<(), Refusal> {

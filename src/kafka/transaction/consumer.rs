@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::ask::{ask, Step};
+use super::ask::{ask, plain, Step};
 use super::refusal::Refusal;
 use super::{open, Transaction, GLANCE, PATIENCE};
 use crate::clock;
@@ -201,10 +201,7 @@ impl Transactions for TransactionalConsumer<'_> {
             Ok(offsets) => offsets,
             Err(trouble) => return self.taken_back(&trouble),
         };
-        let step: Step = Box::new(|client, wait| {
-            // SAFETY: a live producer.
-            unsafe { Refusal::take(sys::bindings::rd_kafka_commit_transaction(client, wait)) }
-        });
+        let step = plain(sys::bindings::rd_kafka_commit_transaction);
         if let Err(refusal) = ask(&producer, until, step) {
             return self.taken_back(&Trouble::Refused(refusal));
         }

@@ -1,6 +1,5 @@
 //! What workers that were killed have left open. Readers of committed records stop there, also for what others commit behind it,
 //! until somebody takes the dead one's name or `transaction.timeout.ms` has passed.
-#![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -8,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::ask::{ask, Step};
-use super::refusal::Refusal;
+use super::ask::{ask, plain};
 use super::slot::Slot;
 use crate::clock;
 use crate::config::BrokerConfig;
@@ -33,10 +31,7 @@ pub(super) fn take_back(config: &Arc<BrokerConfig>, timeout_ms: u64) {
         else {
             continue;
         };
-        let step: Step = Box::new(|client, wait| {
-            // SAFETY: a live producer.
-            unsafe { Refusal::take(sys::bindings::rd_kafka_init_transactions(client, wait)) }
-        });
+        let step = plain(sys::bindings::rd_kafka_init_transactions);
         let outcome = ask(&producer, until, step);
         producer.aborting.store(true, Ordering::Release);
         producer.close(Instant::now());

@@ -19,7 +19,7 @@ use rdkafka_sys as sys;
 pub use self::consumer::TransactionalConsumer;
 pub use self::open::{forget, open_for, set_aside};
 
-use self::ask::{ask, Step};
+use self::ask::{ask, plain};
 use self::refusal::Refusal;
 use self::slot::Slot;
 use super::native;
@@ -34,7 +34,7 @@ use crate::process;
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 /// One question to Kafka; between two of them signals are looked at.
 const SLICE: Duration = Duration::from_millis(500);
-/// The same where only acknowledgements are waited for.
+/// The same where the wait is our own: for acknowledgements, or for a step that is asked on a thread of its own.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Taking back what is open; a client that has no answer then is replaced, which does the same.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -221,10 +221,7 @@ impl Transaction {
         producer.aborting.store(true, Ordering::Release);
         // The coordinator refuses to take back what it has not heard of yet: what was sent last brings it the news.
         producer.settle(Instant::now() + clock::bounded(SLICE));
-        let step: Step = Box::new(|client, wait| {
-            // SAFETY: a live producer.
-            unsafe { Refusal::take(sys::bindings::rd_kafka_abort_transaction(client, wait)) }
-        });
+        let step = plain(sys::bindings::rd_kafka_abort_transaction);
         ask(&producer, until, step)?;
         producer.settle(Instant::now() + clock::bounded(Duration::from_secs(2)));
         producer.failures.take();
