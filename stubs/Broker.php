@@ -36,13 +36,13 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      */
     public function __construct(array $config = [])
     {
-        Support\Twin::publisher('Broker');
+        Support\NativeStub::publisher('Broker');
     }
 
     /** {@inheritDoc} */
     public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string
     {
-        return Support\Twin::publisher('Broker::publish()')->publish($channel, $message, $key, $headers);
+        return Support\NativeStub::publisher('Broker::publish()')->publish($channel, $message, $key, $headers);
     }
 
     /**
@@ -56,13 +56,13 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      */
     public function repeats(string $channel, Message $message): bool
     {
-        return Support\Twin::repeats($channel, $message);
+        return Support\NativeStub::repeats($channel, $message);
     }
 
     /** {@inheritDoc} */
     public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
     {
-        return Support\Twin::publisher('Broker::publishBatch()')->publishBatch($messages, $flushTimeoutMs);
+        return Support\NativeStub::publisher('Broker::publishBatch()')->publishBatch($messages, $flushTimeoutMs);
     }
 
     /** {@inheritDoc} */
@@ -73,13 +73,13 @@ final class Broker implements Contract\Publisher, Contract\Consumer
         array $headers = [],
         ?int $partition = null
     ): string {
-        return Support\Twin::publisher('Broker::send()')->send($topic, $value, $key, $headers, $partition);
+        return Support\NativeStub::publisher('Broker::send()')->send($topic, $value, $key, $headers, $partition);
     }
 
     /** {@inheritDoc} */
     public function subscribe(string $channel, ?callable $callback = null): static
     {
-        Support\Twin::consumer('Broker::subscribe()')->subscribe($channel, $callback);
+        Support\NativeStub::consumer('Broker::subscribe()')->subscribe($channel, $callback);
 
         return $this;
     }
@@ -87,7 +87,7 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     /** {@inheritDoc} */
     public function subscribeBatch(string $channel, callable $callback): static
     {
-        Support\Twin::consumer('Broker::subscribeBatch()')->subscribeBatch($channel, $callback);
+        Support\NativeStub::consumer('Broker::subscribeBatch()')->subscribeBatch($channel, $callback);
 
         return $this;
     }
@@ -95,7 +95,7 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     /** {@inheritDoc} */
     public function subscribeTopic(string $topic, ?callable $callback = null): static
     {
-        Support\Twin::consumer('Broker::subscribeTopic()')->subscribeTopic($topic, $callback);
+        Support\NativeStub::consumer('Broker::subscribeTopic()')->subscribeTopic($topic, $callback);
 
         return $this;
     }
@@ -103,7 +103,7 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     /** {@inheritDoc} */
     public function unsubscribe(string $channel): static
     {
-        Support\Twin::consumer('Broker::unsubscribe()')->unsubscribe($channel);
+        Support\NativeStub::consumer('Broker::unsubscribe()')->unsubscribe($channel);
 
         return $this;
     }
@@ -115,14 +115,14 @@ final class Broker implements Contract\Publisher, Contract\Consumer
         int $maxMessages = 0,
         bool $stopWhenEmpty = false
     ): int {
-        return Support\Twin::consumer('Broker::consume()')
+        return Support\NativeStub::consumer('Broker::consume()')
             ->consume($timeoutMs, $batchSize, $maxMessages, $stopWhenEmpty);
     }
 
     /** {@inheritDoc} */
     public function stopConsuming(): void
     {
-        Support\Twin::consumer('Broker::stopConsuming()')->stopConsuming();
+        Support\NativeStub::consumer('Broker::stopConsuming()')->stopConsuming();
     }
 
     /**
@@ -222,19 +222,19 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     /** {@inheritDoc} */
     public function poll(int $timeoutMs = 1000): ?Message
     {
-        return Support\Twin::consumer('Broker::poll()')->poll($timeoutMs);
+        return Support\NativeStub::consumer('Broker::poll()')->poll($timeoutMs);
     }
 
     /** {@inheritDoc} */
     public function ack(Message $message): void
     {
-        Support\Twin::consumer('Broker::ack()')->ack($message);
+        Support\NativeStub::consumer('Broker::ack()')->ack($message);
     }
 
     /** {@inheritDoc} */
     public function nack(Message $message, ?Throwable $why = null): void
     {
-        Support\Twin::consumer('Broker::nack()')->nack($message, $why);
+        Support\NativeStub::consumer('Broker::nack()')->nack($message, $why);
     }
 
     /**
@@ -259,7 +259,7 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      */
     public function stats(): array
     {
-        return Support\Twin::consumerStats();
+        return Support\NativeStub::consumerStats();
     }
 
     /**

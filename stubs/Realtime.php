@@ -46,7 +46,7 @@ final class Realtime
     public static function configure(array $config): void
     {
         // Silent on purpose: an application configures itself before a test gets to call fake().
-        Support\Twin::configure($config);
+        Support\NativeStub::configure($config);
     }
 
     /**
@@ -80,7 +80,7 @@ final class Realtime
         array $headers = [],
         ?string $except = null
     ): string {
-        return Support\Twin::broadcast($channel, $event, $data, $key, $headers, $except);
+        return Support\NativeStub::broadcast($channel, $event, $data, $key, $headers, $except);
     }
 
     /**
@@ -120,7 +120,7 @@ final class Realtime
      */
     public static function stats(): array
     {
-        return Support\Twin::stats();
+        return Support\NativeStub::stats();
     }
 
     /**
@@ -136,7 +136,7 @@ final class Realtime
      */
     public static function log(string $level, string $message): void
     {
-        Support\Twin::log($level, $message);
+        Support\NativeStub::log($level, $message);
     }
 
     /**
@@ -152,7 +152,7 @@ final class Realtime
     public static function fake(?Contract\Publisher $fake = null): Testing\RealtimeFake
     {
         $fake = $fake instanceof Testing\RealtimeFake ? $fake : new Testing\RealtimeFake($fake);
-        Support\Twin::swap($fake);
+        Support\NativeStub::swap($fake);
 
         return $fake;
     }
@@ -162,7 +162,7 @@ final class Realtime
      */
     public static function swap(Contract\Publisher $publisher): void
     {
-        Support\Twin::swap($publisher);
+        Support\NativeStub::swap($publisher);
     }
 
     /**
@@ -170,6 +170,6 @@ final class Realtime
      */
     public static function restore(): void
     {
-        Support\Twin::swap(null);
+        Support\NativeStub::swap(null);
     }
 }

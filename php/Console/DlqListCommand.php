@@ -15,7 +15,7 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\Letters;
 use Toporia\Realtime\Dlq\LetterTable;
-use Toporia\Realtime\Dlq\Newest;
+use Toporia\Realtime\Dlq\NewestLetters;
 use Toporia\Realtime\Dlq\Selection;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
@@ -55,7 +55,7 @@ final class DlqListCommand extends DlqCommand
     {
         $names = $this->names($input);
         $selection = Selection::of($names, $input->getOptions(), [], time());
-        $newest = new Newest(OptionValue::int('--limit', $input->getOption('limit'), 0));
+        $newest = new NewestLetters(OptionValue::int('--limit', $input->getOption('limit'), 0));
         $all = (bool) $input->getOption('all');
 
         $list = function (Letters $letters) use ($input, $output, $selection, $newest, $all): int {
@@ -78,7 +78,7 @@ final class DlqListCommand extends DlqCommand
         return $this->letters($input, $output, $names, $list);
     }
 
-    private function table(OutputInterface $output, Newest $newest, int $hidden): void
+    private function table(OutputInterface $output, NewestLetters $newest, int $hidden): void
     {
         $shown = $newest->take();
         if ($shown !== []) {

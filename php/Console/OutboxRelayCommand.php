@@ -21,7 +21,7 @@ use Toporia\Realtime\Outbox\Settings;
 use Toporia\Realtime\Outbox\SignalReceived;
 use Toporia\Realtime\Outbox\TextRelayReporter;
 use Toporia\Realtime\Realtime;
-use Toporia\Realtime\Worker\Beat;
+use Toporia\Realtime\Worker\Heartbeat;
 use Toporia\Realtime\Worker\MaxMemory;
 use Toporia\Realtime\Worker\MaxTime;
 use Toporia\Realtime\Worker\MonitorOptions;
@@ -97,7 +97,7 @@ final class OutboxRelayCommand extends Command
             'shutdown_flush_ms' => 100,
         ]);
         $signal = new SignalReceived();
-        $conditions = [new Beat(), $signal, new RestartRequested(RestartSignal::of($config, $this->host->directory()))];
+        $conditions = [new Heartbeat(), $signal, new RestartRequested(RestartSignal::of($config, $this->host->directory()))];
         if ($options->maxTime > 0) {
             $conditions[] = new MaxTime($options->maxTime);
         }

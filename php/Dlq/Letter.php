@@ -27,9 +27,9 @@ final class Letter
     /**
      * Its place: `dlq.realtime_user_1/0/17`.
      */
-    public function handle(): Handle
+    public function handle(): LetterId
     {
-        return Handle::of($this->record);
+        return LetterId::of($this->record);
     }
 
     /**

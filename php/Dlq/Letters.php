@@ -15,7 +15,7 @@ use Toporia\Realtime\Exception\RealtimeException;
  */
 final class Letters
 {
-    private ?Marks $marks = null;
+    private ?ReplayMarkers $marks = null;
 
     public function __construct(private Cluster $cluster, private Names $names)
     {
@@ -41,9 +41,9 @@ final class Letters
      *
      * @throws RealtimeException
      */
-    public function marks(): Marks
+    public function marks(): ReplayMarkers
     {
-        return $this->marks ??= Marks::load($this->cluster, $this->names);
+        return $this->marks ??= ReplayMarkers::load($this->cluster, $this->names);
     }
 
     /**

@@ -19,7 +19,7 @@ final class PurgePlan
     public array $before = [];
     /** @var array<string, int> letters that are deleted, by topic */
     private array $deleted = [];
-    /** @var array<string, array<int, Handle>> the first letter that must stay, by topic and partition */
+    /** @var array<string, array<int, LetterId>> the first letter that must stay, by topic and partition */
     private array $staying = [];
     /** @var array<string, array<int, int>> letters that stay only because one before them must */
     private array $held = [];
@@ -29,7 +29,7 @@ final class PurgePlan
      *
      * @param bool $delete whether it is to be deleted
      */
-    public function add(Handle $letter, bool $delete): void
+    public function add(LetterId $letter, bool $delete): void
     {
         $topic = $letter->topic;
         $partition = $letter->partition;

@@ -40,7 +40,7 @@ final class ReplayDelivery
     /**
      * @param (Closure(int): void)|null $progress gets the number replayed, after each batch
      */
-    public function __construct(private Cluster $cluster, private Marks $marks, private ?Closure $progress = null)
+    public function __construct(private Cluster $cluster, private ReplayMarkers $marks, private ?Closure $progress = null)
     {
     }
 

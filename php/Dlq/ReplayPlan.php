@@ -28,7 +28,7 @@ final class ReplayPlan
     /** @var array<string, array<string, int>> by original topic and group */
     private array $counts = [];
 
-    public function __construct(private Newest $sample)
+    public function __construct(private NewestLetters $sample)
     {
     }
 
@@ -49,7 +49,7 @@ final class ReplayPlan
         $this->count++;
         $this->counts[$letter->originalTopic()][$group] ??= 0;
         $this->counts[$letter->originalTopic()][$group]++;
-        // The oldest of them: that is what Newest keeps of negative times.
+        // The oldest of them: that is what NewestLetters keeps of negative times.
         $this->sample->add(-$letter->failedAt(), $letter->toArray(null));
     }
 

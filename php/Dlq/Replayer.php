@@ -19,13 +19,13 @@ final class Replayer
 {
     private const SAMPLE = 20;
 
-    private Originals $originals;
+    private OriginalRecords $originals;
     /** @var array<string, int> partitions of every topic there is */
     private array $partitions = [];
 
     public function __construct(private Cluster $cluster, private Letters $letters)
     {
-        $this->originals = new Originals($cluster);
+        $this->originals = new OriginalRecords($cluster);
     }
 
     /**
@@ -37,7 +37,7 @@ final class Replayer
      */
     public function plan(Selection $selection, bool $again): ReplayPlan
     {
-        $plan = new ReplayPlan(new Newest(self::SAMPLE));
+        $plan = new ReplayPlan(new NewestLetters(self::SAMPLE));
         $without = [];
         $this->partitions = $this->cluster->topics('**');
         $sort = function (Letter $letter, ?int $replayedAt) use ($plan, $again, &$without): void {

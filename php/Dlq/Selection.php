@@ -42,7 +42,7 @@ final class Selection
         array $ids = []
     ) {
         foreach ($ids as $id) {
-            $handle = Handle::parse($id, $names);
+            $handle = LetterId::parse($id, $names);
             $this->missing[(string) ($handle ?? $id)] = $id;
             if ($handle === null) {
                 $this->messages[$id] = true;

@@ -70,14 +70,14 @@ final class Comparison
                 "kafka-acls.sh --add --allow-principal User:NAME --operation Describe --topic $wanted->topic"
             )];
         }
-        $twin = $this->twin($wanted->topic);
-        if ($twin !== null) {
+        $existing = $this->collidingTopic($wanted->topic);
+        if ($existing !== null) {
             return [new Difference(
                 Difference::WRONG,
                 'collision',
                 $wanted->topic,
-                "cannot be created: Kafka takes it and $twin for the same name (it does not tell . from _).",
-                "Use $twin in topic_mapping, or another name, or delete $twin."
+                "cannot be created: Kafka takes it and $existing for the same name (it does not tell . from _).",
+                "Use $existing in topic_mapping, or another name, or delete $existing."
             )];
         }
         $auto = $this->plan->createsTopics();
@@ -95,7 +95,7 @@ final class Comparison
     /**
      * Another topic, there or wanted, that Kafka takes for the same.
      */
-    private function twin(string $topic): ?string
+    private function collidingTopic(string $topic): ?string
     {
         $same = strtr($topic, '.', '_');
         foreach ([...array_keys($this->topics), ...array_keys($this->plan->wanted)] as $other) {

@@ -31,7 +31,7 @@ final class Relay
     private const CLEANER = -1;
 
     private RelayStats $stats;
-    private KafkaWatch $kafka;
+    private ConnectionMonitor $kafka;
     private Rows $rows;
     private ShardLock $lock;
     private float $cleanAt = 0.0;
@@ -51,7 +51,7 @@ final class Relay
         private float $patience = 30.0
     ) {
         $this->stats = new RelayStats();
-        $this->kafka = new KafkaWatch($reporter, $this->stats, $trouble ?? static fn (): ?string => null);
+        $this->kafka = new ConnectionMonitor($reporter, $this->stats, $trouble ?? static fn (): ?string => null);
     }
 
     /**

@@ -60,9 +60,9 @@ final class Sender
      * @param callable(float, string): bool $waiting called while acknowledgements are missing, with the seconds waited
      *        and the reason; false gives up
      */
-    public function send(array $rows, callable $waiting): Outcome
+    public function send(array $rows, callable $waiting): RelayResult
     {
-        $outcome = new Outcome();
+        $outcome = new RelayResult();
         $refused = [];
         $open = $this->publish(array_slice($rows, 0, self::MOST), $outcome, $refused);
         $this->await($open, $outcome, $refused, $waiting);
@@ -77,7 +77,7 @@ final class Sender
      *
      * @return array<string, Row> what is on its way, by message id
      */
-    private function publish(array $rows, Outcome $outcome, array &$refused): array
+    private function publish(array $rows, RelayResult $outcome, array &$refused): array
     {
         $open = [];
         $held = [];
@@ -113,7 +113,7 @@ final class Sender
      * @param array<int, array{Row, string}> $refused
      * @param callable(float, string): bool $waiting
      */
-    private function await(array $open, Outcome $outcome, array &$refused, callable $waiting): void
+    private function await(array $open, RelayResult $outcome, array &$refused, callable $waiting): void
     {
         $start = hrtime(true);
         $pause = 250;
@@ -145,7 +145,7 @@ final class Sender
      * @param array<string, Row> $open
      * @param array<int, array{Row, string}> $refused
      */
-    private function sort(DeliveryException $e, array &$open, Outcome $outcome, array &$refused): string
+    private function sort(DeliveryException $e, array &$open, RelayResult $outcome, array &$refused): string
     {
         $failed = $e->getFailed();
         $queued = [];
@@ -179,7 +179,7 @@ final class Sender
      *
      * @param array<int, array{Row, string}> $refused
      */
-    private function holdBack(array $refused, Outcome $outcome): void
+    private function holdBack(array $refused, RelayResult $outcome): void
     {
         ksort($refused);
         $held = [];

@@ -26,7 +26,7 @@ final class ShardWorker
     private const RENEW = 1.0;
 
     /** What Kafka has said and the database does not know yet. */
-    private ?Outcome $unmarked = null;
+    private ?RelayResult $unmarked = null;
     private bool $othersAreBusy = false;
 
     public function __construct(
@@ -37,7 +37,7 @@ final class ShardWorker
         private StopConditions $stop,
         private RelayReporter $reporter,
         private RelayStats $stats,
-        private KafkaWatch $kafka,
+        private ConnectionMonitor $kafka,
         private Backoff $backoff
     ) {
     }
@@ -235,7 +235,7 @@ final class ShardWorker
         }
     }
 
-    private function count(Outcome $outcome): void
+    private function count(RelayResult $outcome): void
     {
         $this->stats->sent += count($outcome->sent);
         $this->stats->retries += count($outcome->retry);

@@ -111,7 +111,7 @@ final class RealtimeFake implements Publisher, Consumer
      */
     public function assertBroadcast(string $channel, ?string $event = null, ?callable $where = null): void
     {
-        Verdict::that(
+        Assertion::that(
             $this->count($channel, $event, $where) > 0,
             'Expected ' . self::wanted($channel, $event, $where) . ', but it was not broadcast. ' . $this->instead()
         );
@@ -131,7 +131,7 @@ final class RealtimeFake implements Publisher, Consumer
         ?callable $where = null
     ): void {
         $count = $this->count($channel, $event, $where);
-        Verdict::that(
+        Assertion::that(
             $count === $times,
             'Expected ' . self::wanted($channel, $event, $where)
             . " $times time(s), but it was broadcast $count time(s). " . $this->instead()
@@ -148,7 +148,7 @@ final class RealtimeFake implements Publisher, Consumer
     public function assertNotBroadcast(string $channel, ?string $event = null, ?callable $where = null): void
     {
         $count = $this->count($channel, $event, $where);
-        Verdict::that(
+        Assertion::that(
             $count === 0,
             'Did not expect ' . self::wanted($channel, $event, $where) . ", but it was broadcast $count time(s). "
             . $this->instead()
@@ -169,7 +169,7 @@ final class RealtimeFake implements Publisher, Consumer
         ?callable $where = null
     ): void {
         $all = $channel === null && $event === null && $where === null;
-        Verdict::that(
+        Assertion::that(
             $all ? $this->sent === [] : $this->broadcasts($channel, $event, $where) === [],
             'Expected that nothing is broadcast' . ($all ? '' : ' as ' . self::wanted($channel ?? '**', $event, $where))
             . '. ' . $this->instead()

@@ -258,6 +258,6 @@ trait ReceivesMessages
     {
         $given = $this->answers[$message->getId()] ?? 'no answer';
         $id = $message->getId();
-        Verdict::that($given === $answer, "Expected $answer for message $id; it got $given.");
+        Assertion::that($given === $answer, "Expected $answer for message $id; it got $given.");
     }
 }

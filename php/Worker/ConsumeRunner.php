@@ -80,7 +80,7 @@ final class ConsumeRunner
     {
         $start = hrtime(true);
         $watch = new ConnectionWatch($this->reporter);
-        $twins = new TwinWatch($this->options->channels, $this->twins(...), $this->reporter);
+        $similar = new SimilarChannelWarning($this->options->channels, $this->similarChannels(...), $this->reporter);
         $seek = new SeekOnce($this->options->from, $this->reporter);
         $this->broker->onAssigned(function (array $partitions) use ($seek): void {
             $this->reporter->event('assigned', 'assigned: ' . Partitions::describe($partitions), [
@@ -102,11 +102,11 @@ final class ConsumeRunner
                 $this->handlers->givenUp($message, $why);
             }
         });
-        $this->broker->onTick(function (Broker $broker) use ($start, $watch, $twins, $seek): void {
+        $this->broker->onTick(function (Broker $broker) use ($start, $watch, $similar, $seek): void {
             $now = Snapshot::of($broker->stats(), (hrtime(true) - $start) / 1e9);
             $seek->remember($now->waitingFor);
             $watch->look($now);
-            $twins->look($now);
+            $similar->look($now);
             $this->reporter->progress($now);
             $this->sockets?->look();
             if ($this->stop->reason() !== null) {
@@ -122,13 +122,13 @@ final class ConsumeRunner
      *
      * @return array<string, string>
      */
-    private function twins(array $channels): array
+    private function similarChannels(array $channels): array
     {
         $stats = $this->broker->stats();
         $own = [...array_column($stats['assigned'] ?? [], 'topic'), ...($stats['waiting_for'] ?? [])];
         $admin = new Admin(['broker' => $this->options->broker]);
         try {
-            return TwinFinder::find($admin, $channels, array_values(array_unique($own)));
+            return SimilarChannelFinder::find($admin, $channels, array_values(array_unique($own)));
         } finally {
             $admin->close();
         }

@@ -22,13 +22,13 @@ final class EventPatterns
     private array $known = [];
 
     /**
-     * @param array<string, Handling> $entries by event name or pattern
+     * @param array<string, HandlerInvoker> $entries by event name or pattern
      */
     public function __construct(private array $entries)
     {
     }
 
-    public function for(string $event): ?Handling
+    public function for(string $event): ?HandlerInvoker
     {
         if (!array_key_exists($event, $this->known)) {
             if (count($this->known) >= self::REMEMBER) {

@@ -24,7 +24,7 @@ final class HandlerResolver
     private array $reported = [];
     private int $unhandled = 0;
     private MiddlewarePipeline $middleware;
-    /** @var (Closure(Message): ?Handling)|null who handles a message */
+    /** @var (Closure(Message): ?HandlerInvoker)|null who handles a message */
     private ?Closure $choice = null;
 
     /**
@@ -53,8 +53,8 @@ final class HandlerResolver
     {
         if ($class !== null) {
             try {
-                $handling = new Handling(ltrim($class, '\\'), $this->make, $this->middleware, '--handler');
-                $this->choice = static fn (): Handling => $handling;
+                $handling = new HandlerInvoker(ltrim($class, '\\'), $this->make, $this->middleware, '--handler');
+                $this->choice = static fn (): HandlerInvoker => $handling;
 
                 return $handling->prepare();
             } catch (ConfigurationException $e) {
@@ -112,10 +112,10 @@ final class HandlerResolver
     {
         $handlings = [];
         foreach ($this->list('handlers') as $event => $handler) {
-            $handlings[$event] = new Handling($handler, $this->make, $this->middleware, "realtime.handlers['$event']");
+            $handlings[$event] = new HandlerInvoker($handler, $this->make, $this->middleware, "realtime.handlers['$event']");
         }
         $choice = new EventPatterns($handlings);
-        $this->choice = static fn (Message $message): ?Handling => $choice->for((string) $message->getEvent());
+        $this->choice = static fn (Message $message): ?HandlerInvoker => $choice->for((string) $message->getEvent());
 
         return function (Message $message) use ($choice, $reporter): void {
             $handling = $choice->for((string) $message->getEvent());

@@ -88,7 +88,7 @@ final class TopicsTest extends OpsTestCase
         $few = $this->createTopic("$this->prefix.few");
         $many = $this->createTopic("$this->prefix.many", 3);
         $left = $this->createTopic("{$this->prefix}_user_1");
-        $twin = $this->createTopic("$this->prefix.a_b");
+        $existing = $this->createTopic("$this->prefix.a_b");
         $config = self::grouped([
             'few.*' => ['topic' => $few, 'partitions' => 2],
             'many.*' => ['topic' => $many, 'partitions' => 2],
@@ -106,7 +106,7 @@ final class TopicsTest extends OpsTestCase
             ['wrong', 'partitions', $many],
             ['wrong', 'collision', "$this->prefix.a.b"],
             ['note', 'superfluous', $left],
-            ['note', 'superfluous', $twin],
+            ['note', 'superfluous', $existing],
         ], $found);
         self::assertStringContainsString("$few --grow", $report['differences'][0]['remedy']);
         self::assertSame(1, $this->command('realtime:topics:compare', [], $config));

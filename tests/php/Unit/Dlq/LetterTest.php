@@ -9,14 +9,14 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Unit\Dlq;
 
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Dlq\Handle;
+use Toporia\Realtime\Dlq\LetterId;
 use Toporia\Realtime\Dlq\Headers;
 use Toporia\Realtime\Dlq\JsonText;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\LetterDetails;
 use Toporia\Realtime\Dlq\LetterTable;
 use Toporia\Realtime\Dlq\Names;
-use Toporia\Realtime\Dlq\Newest;
+use Toporia\Realtime\Dlq\NewestLetters;
 use Toporia\Realtime\Dlq\PointInTime;
 use Toporia\Realtime\Dlq\Record;
 use Toporia\Realtime\Worker\UsageError;
@@ -123,10 +123,10 @@ final class LetterTest extends TestCase
     {
         $names = new Names('dead');
         foreach (['dead.a.b/1/20', 'a.b/1/20'] as $text) {
-            self::assertSame('dead.a.b/1/20', (string) Handle::parse($text, $names));
+            self::assertSame('dead.a.b/1/20', (string) LetterId::parse($text, $names));
         }
         foreach (['019a-7', 'a/b/1', 'a/1', 'a/1/2/3', '/1/2', 'a/-1/2', "a/1/2\n"] as $text) {
-            self::assertNull(Handle::parse($text, $names), $text);
+            self::assertNull(LetterId::parse($text, $names), $text);
         }
     }
 
@@ -164,13 +164,13 @@ final class LetterTest extends TestCase
 
     public function testTheNewestAreKept(): void
     {
-        $newest = new Newest(3);
+        $newest = new NewestLetters(3);
         foreach ([5, 1, 9, 7, 9, 2] as $i => $time) {
             $newest->add($time, ['n' => $i]);
         }
         self::assertSame(6, $newest->count());
         self::assertSame([4, 2, 3], array_column($newest->take(), 'n'));
-        $all = new Newest(0);
+        $all = new NewestLetters(0);
         $all->add(1, ['n' => 1]);
         $all->add(2, ['n' => 2]);
         self::assertSame([2, 1], array_column($all->take(), 'n'));

@@ -15,7 +15,7 @@ use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Outbox\Backoff;
-use Toporia\Realtime\Outbox\Outcome;
+use Toporia\Realtime\Outbox\RelayResult;
 use Toporia\Realtime\Outbox\Row;
 use Toporia\Realtime\Outbox\Sender;
 use Toporia\Realtime\Testing\RealtimeFake;
@@ -76,7 +76,7 @@ final class SenderTest extends TestCase
     }
 
     /** @param list<Row> $rows */
-    private function send(Publisher $publisher, array $rows): Outcome
+    private function send(Publisher $publisher, array $rows): RelayResult
     {
         $sender = new Sender($publisher, static function (int $timeoutMs): void {
         });

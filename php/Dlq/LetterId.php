@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Dlq;
 /**
  * Written `dlq.orders/0/17`; read also as `orders/0/17`.
  */
-final class Handle
+final class LetterId
 {
     public function __construct(
         public readonly string $topic,

@@ -14,11 +14,11 @@ use Toporia\Realtime\Exception\RealtimeException;
 /**
  * Laravel's PrivateChannel('user.1') is the channel `private-user.1` in Kafka, which is easily overlooked.
  */
-final class TwinWatch
+final class SimilarChannelWarning
 {
     /** Seconds without a message before Kafka is asked, and before it is asked again. */
-    private const PATIENCE = 10.0;
-    private const AGAIN = 60.0;
+    private const FIRST_CHECK_SECONDS = 10.0;
+    private const CHECK_INTERVAL_SECONDS = 60.0;
 
     /** @var list<string> subscribed channels that could have a twin */
     private array $plain;
@@ -40,7 +40,7 @@ final class TwinWatch
             $channels,
             static fn (string $channel): bool => preg_match('/\A(private-|presence-|\*|#)/', $channel) !== 1
         ));
-        $this->next = $patience ?? self::PATIENCE;
+        $this->next = $patience ?? self::FIRST_CHECK_SECONDS;
     }
 
     public function look(Snapshot $now): void
@@ -48,28 +48,28 @@ final class TwinWatch
         if ($this->plain === [] || $now->seconds < $this->next) {
             return;
         }
-        $this->next = $now->seconds + self::AGAIN;
+        $this->next = $now->seconds + self::CHECK_INTERVAL_SECONDS;
         if ($now->handled > 0 || !$now->connected) {
             return;
         }
         try {
-            $twins = ($this->find)($this->plain);
+            $found = ($this->find)($this->plain);
         } catch (RealtimeException) {
             // Only a hint, and Kafka need not allow everybody to look: no reason to stop a worker.
             return;
         }
-        foreach ($twins as $twin => $channel) {
-            if (!in_array($twin, $this->channels, true)) {
+        foreach ($found as $similar => $channel) {
+            if (!in_array($similar, $this->channels, true)) {
                 $this->reporter->event(
-                    'twin',
-                    "nothing arrives on $channel, but " . Text::printable($twin) . " has messages: Laravel's "
+                    'similar_channel',
+                    "nothing arrives on $channel, but " . Text::printable($similar) . " has messages: Laravel's "
                     . 'PrivateChannel and PresenceChannel put a prefix before the name. Is it '
-                    . '--channels=' . preg_replace('/-.*/s', '-', $twin) . "$channel that you want?",
-                    ['channel' => $channel, 'twin' => $twin]
+                    . '--channels=' . preg_replace('/-.*/s', '-', $similar) . "$channel that you want?",
+                    ['channel' => $channel, 'similar_channel' => $similar]
                 );
             }
         }
-        if ($twins !== []) {
+        if ($found !== []) {
             $this->plain = [];
         }
     }

@@ -12,7 +12,7 @@ use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Tests\Support\ProcessResult;
 use Toporia\Realtime\Tests\Support\RunsPhp;
 
-final class TwinTest extends TestCase
+final class NativeStubTest extends TestCase
 {
     use RunsPhp;
 

@@ -14,7 +14,7 @@ use PHPUnit\Framework\Assert;
 /**
  * PHPUnit's assertions where it is loaded (they are counted, and a failure is a failure); else AssertionError.
  */
-final class Verdict
+final class Assertion
 {
     /**
      * @throws AssertionError without PHPUnit, which throws its own

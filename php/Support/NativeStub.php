@@ -19,7 +19,7 @@ use Toporia\Realtime\Tracing\Tracing;
 /**
  * Holds the publisher of Realtime::fake() and swap(). Never used while the extension is loaded.
  */
-final class Twin
+final class NativeStub
 {
     private static ?Publisher $publisher = null;
 

@@ -31,7 +31,7 @@ use Toporia\Realtime\Realtime;
  *
  * The object is made for the first message and kept; the class is looked at earlier, so that a mistake shows at once.
  */
-final class Handling
+final class HandlerInvoker
 {
     private ?object $object;
 

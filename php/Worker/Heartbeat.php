@@ -13,7 +13,7 @@ use Toporia\Realtime\Metrics;
 /**
  * Never stops anything itself.
  */
-final class Beat implements StopCondition
+final class Heartbeat implements StopCondition
 {
     public function reason(): ?string
     {

@@ -13,7 +13,7 @@ use Closure;
 /**
  * Told by whoever waits for acknowledgements.
  */
-final class KafkaWatch
+final class ConnectionMonitor
 {
     /** A first connection takes a moment: not worth a line before so many seconds. */
     private const PATIENCE = 2.0;

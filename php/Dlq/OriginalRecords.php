@@ -14,7 +14,7 @@ use Toporia\Realtime\Exception\RealtimeException;
  * A record too large for a letter leaves only its coordinates there; the record itself is in its topic until Kafka's
  * retention takes it.
  */
-final class Originals
+final class OriginalRecords
 {
     public function __construct(private Cluster $cluster)
     {

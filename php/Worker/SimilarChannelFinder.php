@@ -16,7 +16,7 @@ use Toporia\Realtime\Support\Pattern;
  * Looks at names of topics (a topic for each channel), and into the newest records of the worker's own topics (many
  * channels in a topic).
  */
-final class TwinFinder
+final class SimilarChannelFinder
 {
     private const PREFIXES = ['private-', 'presence-'];
     /** Records of each partition that are looked at, and the topics. */
@@ -31,12 +31,12 @@ final class TwinFinder
      */
     public static function find(Admin $admin, array $channels, array $own): array
     {
-        $twins = [];
+        $similar = [];
         foreach (array_slice($own, 0, self::TOPICS) as $topic) {
-            $twins += self::inRecords($admin, $topic, $channels);
+            $similar += self::inRecords($admin, $topic, $channels);
         }
 
-        return $twins !== [] ? $twins : self::inTopics($admin, $channels, $own);
+        return $similar !== [] ? $similar : self::inTopics($admin, $channels, $own);
     }
 
     /**
@@ -53,19 +53,19 @@ final class TwinFinder
             static fn (array $partition): int => max($partition['beginning'], $partition['end'] - self::RECORDS),
             $admin->offsets($topic)
         );
-        $twins = [];
-        $admin->read($topic, static function (Message $message) use ($channels, &$twins): void {
+        $similar = [];
+        $admin->read($topic, static function (Message $message) use ($channels, &$similar): void {
             $name = json_decode((string) $message->getPayload(), true, Text::DEPTH)['channel'] ?? null;
             foreach (is_string($name) ? self::PREFIXES : [] as $prefix) {
                 $plain = str_starts_with($name, $prefix) ? substr($name, strlen($prefix)) : null;
                 $channel = $plain === null ? null : Pattern::pick($channels, $plain);
                 if ($channel !== null) {
-                    $twins[$name] = $channel;
+                    $similar[$name] = $channel;
                 }
             }
         }, $from);
 
-        return $twins;
+        return $similar;
     }
 
     /**
@@ -76,20 +76,20 @@ final class TwinFinder
      */
     private static function inTopics(Admin $admin, array $channels, array $own): array
     {
-        $twins = [];
+        $similar = [];
         foreach ($channels as $channel) {
             $tail = (string) preg_replace('/[^A-Za-z0-9-]/', '_', $channel);
             foreach ($own as $topic) {
                 $prefix = str_ends_with($topic, "_$tail") ? substr($topic, 0, -strlen($tail)) : null;
                 foreach ($prefix === null ? [] : self::PREFIXES as $kind) {
                     if (self::hasRecords($admin, $prefix . $kind . $tail)) {
-                        $twins[$kind . $channel] = $channel;
+                        $similar[$kind . $channel] = $channel;
                     }
                 }
             }
         }
 
-        return $twins;
+        return $similar;
     }
 
     private static function hasRecords(Admin $admin, string $topic): bool

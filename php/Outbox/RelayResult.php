@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Outbox;
 /**
  * A row that is in none of the lists was not sent, or nobody knows: it stays as it is.
  */
-final class Outcome
+final class RelayResult
 {
     /** @var list<Row> acknowledged by Kafka */
     public array $sent = [];

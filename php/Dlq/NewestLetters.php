@@ -13,7 +13,7 @@ use SplMinHeap;
 /**
  * Keeps what is to be shown of a letter, as Letter::toArray() has it.
  */
-final class Newest
+final class NewestLetters
 {
     /** @var SplMinHeap<array{int, int, array<string, mixed>}> time, place in the order read, letter */
     private SplMinHeap $heap;

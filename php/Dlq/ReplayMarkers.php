@@ -15,7 +15,7 @@ use Toporia\Realtime\Exception\RealtimeException;
  *
  * The letters themselves stay as they are: nothing in Kafka can be changed, and other tools read them too.
  */
-final class Marks
+final class ReplayMarkers
 {
     /** @var array<string, array<int, array<int, int>>> Unix seconds by topic, partition and offset */
     private array $at = [];
@@ -117,7 +117,7 @@ final class Marks
 
     private function take(Record $record): void
     {
-        $handle = Handle::parse($record->key ?? '', $this->names);
+        $handle = LetterId::parse($record->key ?? '', $this->names);
         if ($handle === null) {
             return;
         }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * When a worker is told that it perhaps listens to the wrong channel.
+ * When a worker is warned that it may be subscribed to the wrong channel.
  */
 
 declare(strict_types=1);
@@ -12,9 +12,9 @@ use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\Snapshot;
-use Toporia\Realtime\Worker\TwinWatch;
+use Toporia\Realtime\Worker\SimilarChannelWarning;
 
-final class TwinWatchTest extends TestCase
+final class SimilarChannelWarningTest extends TestCase
 {
     private FakeTerminal $terminal;
     private int $asked = 0;
@@ -24,7 +24,7 @@ final class TwinWatchTest extends TestCase
         $this->terminal = new FakeTerminal();
     }
 
-    public function testItAsksAfterAWhileAndOnlyWhereNothingWasHandled(): void
+    public function testItAsksKafkaOnlyAfterTenIdleSecondsAndWarnsOnce(): void
     {
         $watch = $this->watch(['user.1'], ['private-user.1' => 'user.1']);
         $watch->look(self::after(9.9));
@@ -35,33 +35,33 @@ final class TwinWatchTest extends TestCase
         $watch->look(self::after(200.0));
         self::assertSame(1, $this->asked, 'Said once.');
         self::assertSame(
-            ['twin', 'user.1', 'private-user.1'],
-            [$this->told()['type'], $this->told()['channel'], $this->told()['twin']]
+            ['similar_channel', 'user.1', 'private-user.1'],
+            [$this->firstReport()['type'], $this->firstReport()['channel'], $this->firstReport()['similar_channel']]
         );
-        self::assertStringContainsString('--channels=private-user.1 that you want?', $this->told()['text']);
+        self::assertStringContainsString('--channels=private-user.1 that you want?', $this->firstReport()['text']);
     }
 
-    public function testAPatternKeepsItsForm(): void
+    public function testAPatternStaysAPatternInTheSuggestion(): void
     {
         $this->watch(['user.*'], ['presence-user.7' => 'user.*'])->look(self::after(10.0));
-        self::assertStringContainsString('--channels=presence-user.* that', $this->told()['text']);
+        self::assertStringContainsString('--channels=presence-user.* that', $this->firstReport()['text']);
     }
 
-    public function testATwinThatIsSubscribedTooIsFine(): void
+    public function testNoWarningWhenTheSimilarChannelIsSubscribedToo(): void
     {
         $this->watch(['user.1', 'private-user.1'], ['private-user.1' => 'user.1'])->look(self::after(10.0));
         self::assertSame([], $this->terminal->lines);
     }
 
-    public function testGuardedChannelsHaveNoTwin(): void
+    public function testPrivatePresenceAndCatchAllChannelsAreNotChecked(): void
     {
         $this->watch(['private-user.1', 'presence-shop', '**'], [])->look(self::after(10.0));
         self::assertSame(0, $this->asked);
     }
 
-    public function testAKafkaThatRefusesToTellStopsNobody(): void
+    public function testAKafkaErrorDuringTheCheckDoesNotStopTheWorker(): void
     {
-        $watch = new TwinWatch(
+        $watch = new SimilarChannelWarning(
             ['user.1'],
             static fn (): array => throw new ConnectionException('not authorized'),
             new JsonReporter($this->terminal)
@@ -72,19 +72,19 @@ final class TwinWatchTest extends TestCase
 
     /**
      * @param list<string> $channels
-     * @param array<string, string> $twins
+     * @param array<string, string> $similar
      */
-    private function watch(array $channels, array $twins): TwinWatch
+    private function watch(array $channels, array $similar): SimilarChannelWarning
     {
-        return new TwinWatch($channels, function () use ($twins): array {
+        return new SimilarChannelWarning($channels, function () use ($similar): array {
             $this->asked++;
 
-            return $twins;
+            return $similar;
         }, new JsonReporter($this->terminal));
     }
 
     /** @return array<string, mixed> */
-    private function told(): array
+    private function firstReport(): array
     {
         return json_decode($this->terminal->lines[0], true);
     }
