@@ -49,20 +49,20 @@ final class DoctorCommand extends Command
             )
             ->addOption('timeout', null, $value, 'Longest wait for each step on the way to a broker, in ms', '5000')
             ->addOption('write', null, InputOption::VALUE_NONE, 'Also send a record there and back, through a topic of its own')
-            ->addOption('strict', null, InputOption::VALUE_NONE, 'Exit with 1 for what is doubtful, too')
+            ->addOption('strict', null, InputOption::VALUE_NONE, 'Exit with 1 on warnings too')
             ->addOption('json', null, InputOption::VALUE_NONE, 'One JSON object a line, the last the summary')
             ->setHelp(
                 <<<'HELP'
-                Each line is <info>good</info>, <info>doubtful</info> (works, but look at it) or <info>bad</info>; what
-                is not good comes with its remedy. What cannot be looked at because of something bad is
-                <info>skipped</info>. Nothing is changed; only <info>--write</info> sends a record, to
+                Each line is <info>ok</info>, <info>warning</info> (it works, but look at it) or <info>error</info>; warnings
+                and errors come with their remedy. A check that an error makes impossible is <info>skipped</info>.
+                Nothing is changed; only <info>--write</info> sends a record, to
                 <info>(prefix).__doctor</info>.
 
-                Exit codes: 0 good or doubtful (with <info>--strict</info>: good only), 1 bad, 2 wrong usage.
+                Exit codes: 0 no errors (with <info>--strict</info>: no warnings either), 1 otherwise, 2 wrong usage.
 
                   <info>%command.full_name%</info>
                   <info>%command.full_name% --group=mailer --channels='order.*' --write</info>
-                  <info>%command.full_name% --json | jq -r 'select(.level=="bad") | .remedy'</info>
+                  <info>%command.full_name% --json | jq -r 'select(.level=="error") | .remedy'</info>
                 HELP
             );
     }

@@ -70,7 +70,7 @@ final class Acl
         }
         $hidden = array_values(array_intersect($without['describe'], $without['read'], $without['write']));
         if ($hidden !== []) {
-            yield Finding::bad(
+            yield Finding::error(
                 $this->where($hidden),
                 "$this->principal may do nothing with "
                 . (count($hidden) === 1 ? 'it' : 'them') . ': neither read nor write nor see',
@@ -89,14 +89,14 @@ final class Acl
             $text = "$this->principal may not $operation: " . (count($topics) === 1 ? $so : strtr($so, ['it' => 'them']));
             $remedy = $this->forTopics($topics, ucfirst($operation));
             yield $all && !($operation === 'read' && $consumed)
-                ? Finding::doubtful(
+                ? Finding::warning(
                     $this->where($topics),
                     $text . ($operation === 'read' ? ' (right for one that only publishes)'
                     : ' (right for one that only consumes)'),
                     $remedy,
                     ['topics' => $topics]
                 )
-                : Finding::bad($this->where($topics), $text, $remedy, ['topics' => $topics]);
+                : Finding::error($this->where($topics), $text, $remedy, ['topics' => $topics]);
         }
     }
 
@@ -114,7 +114,7 @@ final class Acl
             }
         }
         if ($refused !== []) {
-            yield Finding::bad(
+            yield Finding::error(
                 $this->where($refused),
                 "$this->principal may not write: a message that keeps failing cannot be put "
                     . 'there, and stops its worker',

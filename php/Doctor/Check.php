@@ -31,7 +31,7 @@ interface Check
     public function needs(): array;
 
     /**
-     * Looks. What it throws becomes a bad finding, and the others go on.
+     * Looks. What it throws becomes an error, and the others go on.
      *
      * @return iterable<Finding>
      */

@@ -25,15 +25,15 @@ final class Clock
         if ($off < self::DOUBTFUL) {
             $within = $exact ? 'to ' . max(1, (int) round($off * 1000)) . ' ms' : 'within a second or two';
 
-            return Finding::good('clock', "agrees with $whose ($within)", $facts);
+            return Finding::ok('clock', "agrees with $whose ($within)", $facts);
         }
         $text = 'this machine is ' . self::words($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . $whose;
         $remedy = '`date -u` on both machines says which one is wrong; there: `timedatectl set-ntp true` (chrony or '
             . 'systemd-timesyncd).';
 
         return $off < self::BAD
-            ? Finding::doubtful('clock', $text, $remedy, $facts)
-            : Finding::bad(
+            ? Finding::warning('clock', $text, $remedy, $facts)
+            : Finding::error(
                 'clock',
                 "$text: retention, --from times, signatures and certificates go wrong",
                 $remedy,

@@ -45,14 +45,14 @@ final class ConfigurationRules
             return $this->delivery() === 'exactly-once' ? $this->whereNobodyAsked(
                 "acks is $acks, which contradicts delivery 'exactly-once'",
                 'Take acks out, or set it to \'all\'.'
-            ) : Finding::doubtful(
+            ) : Finding::warning(
                 'acks',
                 "is $acks: after a broker fails, messages can be lost, doubled or out of order",
                 'Take acks out of the configuration, or set it to \'all\'.'
             );
         }
 
-        return $this->settings->flag('idempotence', true) ? null : Finding::doubtful(
+        return $this->settings->flag('idempotence', true) ? null : Finding::warning(
             'idempotence',
             'is off: a resent message can come twice or out of order',
             'Take idempotence (enable.idempotence) out of the configuration.'
@@ -71,7 +71,7 @@ final class ConfigurationRules
             }
         }
 
-        return $useless === [] ? null : Finding::doubtful(
+        return $useless === [] ? null : Finding::warning(
             'delivery',
             'is at-most-once, which neither retries nor writes dead letters: ' . implode(' and ', $useless)
                 . ' does nothing',
@@ -89,8 +89,8 @@ final class ConfigurationRules
         $text = "is 'embedded': a broker in this process's memory, which nobody else sees and which ends with it";
         $remedy = 'Set brokers (KAFKA_BROKERS) to the addresses of your Kafka: host:9092,host:9092';
 
-        return $production ? Finding::bad('brokers', "$text, and APP_ENV is production", $remedy)
-            : Finding::doubtful('brokers', $text, "Right for tests and for a first try; elsewhere: $remedy");
+        return $production ? Finding::error('brokers', "$text, and APP_ENV is production", $remedy)
+            : Finding::warning('brokers', $text, "Right for tests and for a first try; elsewhere: $remedy");
     }
 
     private function spool(): ?Finding
@@ -99,7 +99,7 @@ final class ConfigurationRules
             return null;
         }
 
-        return Finding::doubtful(
+        return Finding::warning(
             'spool',
             'is not set: what Kafka has not acknowledged when a process ends is lost, with a line in PHP\'s error '
                 . 'log',
@@ -112,7 +112,7 @@ final class ConfigurationRules
     {
         $mapping = $this->settings->get('topic_mapping');
 
-        return !is_array($mapping) || $mapping === [] || $this->context->topics->isGrouped() ? null : Finding::doubtful(
+        return !is_array($mapping) || $mapping === [] || $this->context->topics->isGrouped() ? null : Finding::warning(
             'topic_mapping',
             'has no effect: topic_strategy is \'' . $this->settings->text('topic_strategy', 'one-per-channel') . '\'',
             'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', or take topic_mapping out. Channels change '
@@ -124,7 +124,7 @@ final class ConfigurationRules
     {
         $id = $this->settings->text('transactional_id', '');
 
-        return $id === '' || $this->delivery() === 'exactly-once' ? null : Finding::doubtful(
+        return $id === '' || $this->delivery() === 'exactly-once' ? null : Finding::warning(
             'transactional_id',
             "is set, but delivery is {$this->delivery()}, which has no transactions",
             'Take transactional_id out, or set delivery to \'exactly-once\'.'
@@ -139,7 +139,7 @@ final class ConfigurationRules
             'a CA file' => !$security->usesTls() && $security->ca !== null,
         ]));
 
-        return $unused === [] ? null : Finding::doubtful(
+        return $unused === [] ? null : Finding::warning(
             'security.protocol',
             "is $security->protocol, so that " . implode(' and ', $unused) . ' that ' . (count($unused) === 1 ? 'is' : 'are')
                 . ' set ' . (count($unused) === 1 ? 'is' : 'are') . ' not used',
@@ -156,7 +156,7 @@ final class ConfigurationRules
             return null;
         }
         if ($security->usesSasl() && $security->mechanism === 'PLAIN') {
-            return Finding::doubtful(
+            return Finding::warning(
                 'security',
                 'sends the password of ' . $security->username . ' readable over the network (PLAIN without TLS)',
                 'Set security.protocol (KAFKA_SECURITY_PROTOCOL) to sasl_ssl, or security.mechanism to SCRAM-SHA-512.'
@@ -173,7 +173,7 @@ final class ConfigurationRules
             return null;
         }
 
-        return Finding::doubtful(
+        return Finding::warning(
             'security.verify',
             $security->verify ? 'the host name in the brokers\' certificates is not compared: any certificate of the same '
                 . 'authority passes for theirs' : 'is off: whoever stands between can read and change everything',
@@ -187,7 +187,7 @@ final class ConfigurationRules
         $consumer = $this->settings->get('consumer_config');
         $set = is_array($consumer) ? $consumer['enable.auto.commit'] ?? null : null;
 
-        return $set === null || !filter_var($set, FILTER_VALIDATE_BOOL) ? null : Finding::doubtful(
+        return $set === null || !filter_var($set, FILTER_VALIDATE_BOOL) ? null : Finding::warning(
             'consumer_config',
             'enable.auto.commit is ignored: offsets are committed after the callback has returned',
             'Take enable.auto.commit out of consumer_config.'
@@ -197,7 +197,7 @@ final class ConfigurationRules
     /** Where the extension is there, it says this itself. */
     private function whereNobodyAsked(string $text, string $remedy): ?Finding
     {
-        return $this->context->hasExtension() ? null : Finding::bad('settings', $text, $remedy);
+        return $this->context->hasExtension() ? null : Finding::error('settings', $text, $remedy);
     }
 
     private function delivery(): string

@@ -13,7 +13,7 @@ final class Finding
     /**
      * @param string $subject where: `broker kafka-1:9092`, `topic realtime.user`
      * @param string $text what was found there
-     * @param string|null $remedy what to do, as a command or a setting; never null for doubtful and bad ones
+     * @param string|null $remedy what to do, as a command or a setting; never null for warnings and errors
      * @param array<string, mixed> $facts the same for programs; null values are left out
      */
     public function __construct(
@@ -26,21 +26,21 @@ final class Finding
     }
 
     /** @param array<string, mixed> $facts */
-    public static function good(string $subject, string $text, array $facts = []): self
+    public static function ok(string $subject, string $text, array $facts = []): self
     {
-        return new self(Level::Good, $subject, $text, null, $facts);
+        return new self(Level::Ok, $subject, $text, null, $facts);
     }
 
     /** @param array<string, mixed> $facts */
-    public static function doubtful(string $subject, string $text, string $remedy, array $facts = []): self
+    public static function warning(string $subject, string $text, string $remedy, array $facts = []): self
     {
-        return new self(Level::Doubtful, $subject, $text, $remedy, $facts);
+        return new self(Level::Warning, $subject, $text, $remedy, $facts);
     }
 
     /** @param array<string, mixed> $facts */
-    public static function bad(string $subject, string $text, string $remedy, array $facts = []): self
+    public static function error(string $subject, string $text, string $remedy, array $facts = []): self
     {
-        return new self(Level::Bad, $subject, $text, $remedy, $facts);
+        return new self(Level::Error, $subject, $text, $remedy, $facts);
     }
 
     /**

@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Doctor;
 use Symfony\Component\Console\Output\OutputInterface;
 
 /**
- * `{"type":"finding","check":"brokers","level":"bad","subject":"…","text":"…","remedy":"…",…}`
+ * `{"type":"finding","check":"brokers","level":"error","subject":"…","text":"…","remedy":"…",…}`
  */
 final class JsonReport implements Report
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How bad a finding is.
+ * The severity of a finding.
  */
 
 declare(strict_types=1);
@@ -10,11 +10,11 @@ namespace Toporia\Realtime\Doctor;
 
 enum Level: string
 {
-    case Good = 'good';
-    /** Works, but somebody should look at it. */
-    case Doubtful = 'doubtful';
+    case Ok = 'ok';
+    /** Works, but needs attention. */
+    case Warning = 'warning';
     /** Does not work, or loses something. */
-    case Bad = 'bad';
-    /** Not looked at, and why. */
+    case Error = 'error';
+    /** Not checked; the text says why. */
     case Skipped = 'skipped';
 }

@@ -24,7 +24,7 @@ final class Members
         $members = $group['members'];
         $idle = array_filter($members, static fn (array $member): bool => array_sum(array_map('count', $member['assignment'])) === 0);
         if ($idle !== [] && count($idle) < count($members)) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 $where,
                 count($idle) . ' of ' . count($members) . ' members have no partition, and nothing to do',
                 'More partitions (topic_mapping and kafka-topics.sh --alter), or fewer workers.',
@@ -34,7 +34,7 @@ final class Members
         [$subscriptions, $notes] = $members === [] ? [[], []] : self::ask($context, $group);
         if (count(array_unique(array_map(static fn (array $topics): string => implode(',', $topics), $subscriptions))) > 1) {
             $each = array_map(static fn (array $topics): string => $topics === [] ? '(nothing)' : Names::short($topics), $subscriptions);
-            yield Finding::doubtful(
+            yield Finding::warning(
                 $where,
                 'its members subscribe different topics: ' . implode(' | ', array_unique($each)),
                 'Give every worker of a group the same --channels; other channels need another --group.',
@@ -45,7 +45,7 @@ final class Members
         }
         $hashes = self::hashes($notes);
         if (count($hashes) > 1) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 $where,
                 'its members read the same topics with ' . count($hashes) . ' different lists of channels: what '
                     . 'one does not subscribe it skips, and the others never see',

@@ -22,7 +22,7 @@ final class Options
      * @param list<string> $channels names and patterns that a worker consumes; empty: whatever there is
      * @param float $timeout seconds for each step on the way to a broker
      * @param bool $write whether a record may be sent there and back
-     * @param bool $strict doubtful findings count as bad for the exit code
+     * @param bool $strict warnings count as errors for the exit code
      */
     public function __construct(
         public readonly ?string $broker = null,

@@ -58,14 +58,14 @@ final class Runner
     private function failure(Check $check, Throwable $e): Finding
     {
         if ($e instanceof RealtimeException) {
-            return Finding::bad(
+            return Finding::error(
                 $check->name(),
                 $e->getMessage(),
                 'Run it again; if it stays, look at the log of the brokers.'
             );
         }
 
-        return Finding::bad(
+        return Finding::error(
             $check->name(),
             'could not be looked at: ' . $e::class . ': ' . $e->getMessage()
                 . ' (' . basename($e->getFile()) . ':' . $e->getLine() . ')',

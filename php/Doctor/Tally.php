@@ -11,14 +11,14 @@ namespace Toporia\Realtime\Doctor;
 final class Tally
 {
     /** @var array<string, int> */
-    private array $counts = ['good' => 0, 'doubtful' => 0, 'bad' => 0, 'skipped' => 0];
-    /** The first bad finding: what comes after it may be its consequence. */
+    private array $counts = ['ok' => 0, 'warning' => 0, 'error' => 0, 'skipped' => 0];
+    /** The first error: later ones may be its consequences. */
     public ?Finding $first = null;
 
     public function add(Finding $finding): void
     {
         $this->counts[$finding->level->value]++;
-        if ($finding->level === Level::Bad) {
+        if ($finding->level === Level::Error) {
             $this->first ??= $finding;
         }
     }
@@ -35,10 +35,10 @@ final class Tally
     }
 
     /**
-     * The exit code: 1 where something is bad, or with `strict` doubtful.
+     * The exit code: 1 if there is an error, or with `strict` a warning.
      */
     public function exitCode(bool $strict): int
     {
-        return $this->of(Level::Bad) > 0 || $strict && $this->of(Level::Doubtful) > 0 ? 1 : 0;
+        return $this->of(Level::Error) > 0 || $strict && $this->of(Level::Warning) > 0 ? 1 : 0;
     }
 }

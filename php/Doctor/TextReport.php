@@ -17,7 +17,7 @@ use Toporia\Realtime\Worker\Text;
  */
 final class TextReport implements Report
 {
-    private const STYLES = ['good' => 'fg=green', 'doubtful' => 'fg=yellow', 'bad' => 'fg=red;options=bold', 'skipped' => 'fg=gray'];
+    private const STYLES = ['ok' => 'fg=green', 'warning' => 'fg=yellow', 'error' => 'fg=red;options=bold', 'skipped' => 'fg=gray'];
     private const INDENT = '           ';
 
     private string $heading = '';
@@ -63,7 +63,7 @@ final class TextReport implements Report
             $this->line("\n" . Text::printable("Not looked at, because $because: " . implode(', ', $checks) . '.'));
         }
         $this->line('');
-        if ($tally->first !== null && $tally->of(Level::Bad) > 1) {
+        if ($tally->first !== null && $tally->of(Level::Error) > 1) {
             $this->line('Begin with: ' . Text::printable("{$tally->first->subject}: {$tally->first->text}"));
             $this->line('          → ' . Text::printable((string) $tally->first->remedy));
             $this->line('');
@@ -73,8 +73,8 @@ final class TextReport implements Report
             $counts[] = "$count $level";
         }
         $verdict = match (true) {
-            $tally->of(Level::Bad) > 0 => 'Something is wrong',
-            $tally->of(Level::Doubtful) > 0 => 'It works; something should be looked at',
+            $tally->of(Level::Error) > 0 => 'Something is wrong',
+            $tally->of(Level::Warning) > 0 => 'It works; something should be looked at',
             default => 'Healthy',
         };
         $this->line(sprintf('%s: %s, in %.1f s.', $verdict, implode(', ', $counts), $seconds));

@@ -62,34 +62,34 @@ final class TopicState
             $facts = ['topics' => $topics, 'fault' => $fault];
             $where = (count($topics) === 1 ? 'topic ' : 'topics ') . Names::short($topics);
             $findings[] = match ($fault) {
-                'leader' => Finding::bad(
+                'leader' => Finding::error(
                     $where,
                     'has partitions without a leader: nothing can be sent to them or read from them',
                     'Start the brokers that are down; `kafka-topics.sh --describe --unavailable-partitions` names '
                         . 'them.',
                     $facts
                 ),
-                'impossible' => Finding::bad(
+                'impossible' => Finding::error(
                     $where,
                     'has fewer copies than min.insync.replicas asks for: with acks=all nothing can ever be sent',
                     'Raise the copies with kafka-reassign-partitions.sh, or lower the setting: kafka-configs.sh --alter '
                         . '--entity-type topics --entity-name … --add-config min.insync.replicas=1',
                     $facts
                 ),
-                'refusing' => Finding::bad(
+                'refusing' => Finding::error(
                     $where,
                     'has fewer copies in sync than min.insync.replicas asks for: with acks=all nothing can be sent',
                     'Start the brokers that are down (`kafka-topics.sh --describe --under-min-isr-partitions`), or '
                         . 'lower min.insync.replicas below the number of copies.',
                     $facts
                 ),
-                'behind' => Finding::doubtful(
+                'behind' => Finding::warning(
                     $where,
                     'has copies that are not in sync: a broker is down or behind',
                     'Look at `kafka-topics.sh --describe --under-replicated-partitions`, and at that broker.',
                     $facts
                 ),
-                'single' => Finding::doubtful(
+                'single' => Finding::warning(
                     $where,
                     "has one copy only, though there are $this->brokers brokers: its messages are gone with "
                         . 'one disk, and wait while that broker is down',
@@ -97,7 +97,7 @@ final class TopicState
                         . 'topic_mapping, or default.replication.factor of the brokers.',
                     $facts
                 ),
-                default => Finding::doubtful(
+                default => Finding::warning(
                     $where,
                     'min.insync.replicas is 1: acks=all is content with one copy',
                     'kafka-configs.sh --alter --entity-type topics --entity-name … --add-config '
@@ -115,7 +115,7 @@ final class TopicState
         ['partitions' => $wanted, 'replication' => $replication] = $this->configured[$topic]
             ?? ['partitions' => null, 'replication' => null];
         if ($wanted !== null && $wanted !== $partitions) {
-            $this->own[] = Finding::doubtful(
+            $this->own[] = Finding::warning(
                 "topic $topic",
                 'has ' . Text::count($partitions, 'partition') . ", and topic_mapping says $wanted",
                 $wanted > $partitions
@@ -126,7 +126,7 @@ final class TopicState
             );
         }
         if ($replication !== null && $replication > $copies) {
-            $this->own[] = Finding::doubtful(
+            $this->own[] = Finding::warning(
                 "topic $topic",
                 "has $copies " . ($copies === 1 ? 'copy' : 'copies') . ", and topic_mapping says $replication",
                 'Raise it with kafka-reassign-partitions.sh: topic_mapping is for topics that are created.',

@@ -58,7 +58,7 @@ final class AclCheck implements Check
         }
         if ($faults === 0) {
             $count = count(array_intersect($asked, $existing));
-            yield Finding::good(
+            yield Finding::ok(
                 'access',
                 "$acl->principal may " . match ($count) {
                     0 => '',
@@ -102,7 +102,7 @@ final class AclCheck implements Check
         }
         if ($operations !== null && !Acl::has($operations, 'read')) {
             $context->block('group-access', "$acl->principal may not read as group $context->group");
-            yield Finding::bad(
+            yield Finding::error(
                 "group $context->group",
                 "$acl->principal may not read as this group: no worker of it gets anything",
                 $acl->command("--group $context->group", 'Read'),
@@ -127,7 +127,7 @@ final class AclCheck implements Check
             : [];
         $refused = $this->refused($context, array_values(array_diff($configured, $existing)));
         if ($refused !== []) {
-            yield Finding::bad(
+            yield Finding::error(
                 'topics of topic_mapping',
                 Names::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
                     . ' not there',
@@ -137,7 +137,7 @@ final class AclCheck implements Check
         }
         $refused = $this->refused($context, array_values(array_diff($letters, $existing)));
         if ($refused !== []) {
-            yield Finding::bad(
+            yield Finding::error(
                 'dead-letter topics',
                 Names::short($refused) . " cannot be created by $acl->principal: the first message that keeps failing stops "
                     . 'its worker',
@@ -180,7 +180,7 @@ final class AclCheck implements Check
         $id = $id === '' ? (gethostname() ?: 'localhost') . "-$context->group-0" : $id;
         $answer = $this->ask(static fn (): ?array => $context->client()?->coordinator($id, true));
         if (($answer['error'] ?? 0) === Acl::TRANSACTIONAL_ID_REFUSED) {
-            yield Finding::bad(
+            yield Finding::error(
                 "transactional id $id",
                 "$acl->principal may not use it: delivery exactly-once needs transactions",
                 $acl->command("--transactional-id $id", 'Write', 'Describe')

@@ -44,7 +44,7 @@ final class AdvertisedCheck implements Check
             $facts = ['address' => $address, 'id' => $broker['id'], 'step' => $probe->failure?->step];
             if ($probe->failure === null) {
                 if (!$known) {
-                    yield Finding::good(
+                    yield Finding::ok(
                         "broker {$broker['id']}",
                         "advertised as $address: " . implode(', ', $probe->passed),
                         $facts
@@ -54,7 +54,7 @@ final class AdvertisedCheck implements Check
             }
             $lost++;
             if ($known) {
-                yield Finding::bad(
+                yield Finding::error(
                     "broker {$broker['id']}",
                     "$address belongs to the cluster, and {$probe->failure->step} fails there (above): the partitions it leads "
                         . 'cannot be reached',
@@ -65,7 +65,7 @@ final class AdvertisedCheck implements Check
             }
             $asked = implode(', ', $context->settings->addresses());
             $network = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
-            yield Finding::bad(
+            yield Finding::error(
                 "broker {$broker['id']}",
                 "tells clients to come to $address (advertised.listeners), and from here {$probe->failure->step} "
                     . "fails there: " . $probe->failure->getMessage(),
@@ -82,7 +82,7 @@ final class AdvertisedCheck implements Check
         }
         if ($lost === 0) {
             $count = count($brokers);
-            yield Finding::good('cluster', ($count === 1 ? 'one broker, reached' : "$count brokers, all reached")
+            yield Finding::ok('cluster', ($count === 1 ? 'one broker, reached' : "$count brokers, all reached")
                 . ' where advertised.listeners says' . (($context->cluster['id'] ?? null) === null ? ''
                 : ", id {$context->cluster['id']}"), ['brokers' => $count, 'id' => $context->cluster['id'] ?? null]);
         }

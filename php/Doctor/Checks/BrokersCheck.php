@@ -41,7 +41,7 @@ final class BrokersCheck implements Check
         }
         $security = $context->settings->security();
         if ($security->usesTls() && !extension_loaded('openssl')) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'brokers',
                 'cannot be looked at one by one: this PHP has no openssl extension',
                 'Install PHP\'s openssl extension for the command line. The application itself does not need it.'
@@ -69,7 +69,7 @@ final class BrokersCheck implements Check
         $where = "broker $probe->address";
         $facts = ['address' => $probe->address, 'step' => $probe->failure?->step];
         if ($probe->failure === null) {
-            return Finding::good($where, implode(', ', $probe->passed) . ', answers', $facts);
+            return Finding::ok($where, implode(', ', $probe->passed) . ', answers', $facts);
         }
         $so = $probe->passed === [] ? '' : ' (' . implode(', ', $probe->passed) . ' worked)';
         $text = "{$probe->failure->step} fails: {$probe->failure->getMessage()}$so";
@@ -77,13 +77,13 @@ final class BrokersCheck implements Check
         $away = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
         // A client needs one address to find the cluster; a broker that is really needed is in the cluster's own list too.
         return $others && $away
-            ? Finding::doubtful(
+            ? Finding::warning(
                 $where,
                 "$text; others of the list answer, so that clients find the cluster all the same",
                 $remedy,
                 $facts
             )
-            : Finding::bad($where, $text, $remedy, $facts);
+            : Finding::error($where, $text, $remedy, $facts);
     }
 
     /**
@@ -98,7 +98,7 @@ final class BrokersCheck implements Check
             $ids[(string) ($probe->cluster['id'] ?? '')][] = $probe->address;
         }
         if (count($ids) > 1) {
-            yield Finding::bad(
+            yield Finding::error(
                 'brokers',
                 'the list names ' . count($ids) . ' different clusters: '
                     . implode(' and ', array_map(static fn (array $one): string => implode(', ', $one), $ids)),

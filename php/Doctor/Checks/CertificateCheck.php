@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How long are the brokers' certificates good for?
+ * When do the brokers' certificates expire?
  */
 
 declare(strict_types=1);
@@ -36,7 +36,7 @@ final class CertificateCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $good = $first = null;
+        $valid = $first = null;
         foreach ($context->probes as $probe) {
             $certificate = $probe->certificate;
             if ($certificate === null || !$probe->isReached()) {
@@ -47,11 +47,11 @@ final class CertificateCheck implements Check
             $facts = ['address' => $probe->address, 'until' => gmdate('Y-m-d\TH:i:s\Z', $certificate->until)];
             $remedy = 'Renew the certificate on that broker (its key store), and reload or restart it.';
             if ($left < 0) {
-                yield Finding::bad("certificate of $probe->address", "expired on $date; it is accepted only because "
+                yield Finding::error("certificate of $probe->address", "expired on $date; it is accepted only because "
                     . 'security.verify is off', $remedy, $facts);
             } elseif ($left < self::SOON) {
                 $days = intdiv($left, 86400);
-                yield Finding::doubtful(
+                yield Finding::warning(
                     "certificate of $probe->address",
                     'expires in ' . ($days === 1 ? 'one day' : "$days days")
                     . ", on $date: from then on no client connects there",
@@ -59,12 +59,12 @@ final class CertificateCheck implements Check
                     $facts
                 );
             } else {
-                $good = ($good ?? 0) + 1;
+                $valid = ($valid ?? 0) + 1;
                 $first = min($first ?? PHP_INT_MAX, $certificate->until);
             }
         }
-        if ($good !== null) {
-            yield Finding::good('certificates', ($good === 1 ? 'good until ' : "$good, the first ends on ")
+        if ($valid !== null) {
+            yield Finding::ok('certificates', ($valid === 1 ? 'valid until ' : "$valid, the first ends on ")
                 . gmdate('Y-m-d', (int) $first));
         }
     }

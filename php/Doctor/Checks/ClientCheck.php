@@ -38,7 +38,7 @@ final class ClientCheck implements Check
             $topics = count($context->topicNames());
         } catch (RealtimeException $e) {
             $context->block($this->name(), 'the extension does not reach the cluster');
-            yield Finding::bad(
+            yield Finding::error(
                 'client',
                 'the doctor reaches the brokers, the extension does not: ' . $e->getMessage(),
                 'Compare producer_config and consumer_config with `security`: what stands there is for the '
@@ -49,13 +49,13 @@ final class ClientCheck implements Check
         }
         if ($context->isMock()) {
             $context->block('admin', 'an embedded broker knows nothing of it');
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'client',
                 'this is an embedded development broker: it keeps everything in memory',
                 'Right for development; elsewhere set brokers (KAFKA_BROKERS) to the addresses of your Kafka.'
             );
         }
-        yield Finding::good('client', sprintf(
+        yield Finding::ok('client', sprintf(
             'the extension connects as the application does (%d ms) and sees %s',
             (hrtime(true) - $start) / 1e6,
             Text::count($topics, 'topic')

@@ -45,7 +45,7 @@ final class ClockCheck implements Check
         }
         foreach ($context->probes as $probe) {
             if (!$probe->hasController) {
-                yield Finding::bad(
+                yield Finding::error(
                     'controller',
                     'the cluster\'s controller does not answer: no topic can be created, and no partition changes its leader',
                     'Are most of the nodes with the controller role up? Start those that are down; `kafka-metadata-quorum.sh '

@@ -17,7 +17,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * What the extension refuses, all of it and not the first fault alone; then what it takes and is doubtful all the same.
+ * What the extension refuses, all of it and not the first fault alone; then what it accepts but is questionable.
  */
 final class ConfigurationCheck implements Check
 {
@@ -49,7 +49,7 @@ final class ConfigurationCheck implements Check
         }
         if ($context->unreadable !== null && !$this->isSaid($context->unreadable, $said)) {
             $faults++;
-            yield Finding::bad(
+            yield Finding::error(
                 'config/realtime.php',
                 $context->unreadable,
                 'Correct the file; `php config/realtime.php` shows what PHP says of it. What follows is looked at '
@@ -62,7 +62,7 @@ final class ConfigurationCheck implements Check
         }
         if ($faults === 0) {
             $file = "$context->directory/config/realtime.php";
-            yield Finding::good('configuration', 'accepted, and nothing in it contradicts (' . (is_file($file) ? $file
+            yield Finding::ok('configuration', 'accepted, and nothing in it contradicts (' . (is_file($file) ? $file
                 : 'the environment and defaults') . ')');
         }
     }
@@ -87,7 +87,7 @@ final class ConfigurationCheck implements Check
                 $without = $unknown ? self::without($config, $match['place'], stripslashes($match['key'])) : null;
                 if ($without === null) {
                     $context->block('configuration', 'the configuration is refused');
-                    yield Finding::bad(
+                    yield Finding::error(
                         'settings',
                         $e->getMessage(),
                         'Correct that setting. Until then every broadcast and every worker fails with this message.'
@@ -98,7 +98,7 @@ final class ConfigurationCheck implements Check
                 $config = $without;
                 $hint = ($match['hint'] ?? '') !== '' ? $match['hint'] . ' Rename it, or take it out.'
                     : 'Take it out; the settings are listed in README.md and config/realtime.php.';
-                yield Finding::bad(
+                yield Finding::error(
                     'settings',
                     "unknown setting '{$match['key']}' in {$match['place']}",
                     $hint . ' Until then the configuration is refused as a whole; what follows is looked at '

@@ -51,14 +51,14 @@ final class DeadLettersCheck implements Check
         arsort($letters);
         $total = array_sum($letters);
         if ($total === 0) {
-            yield Finding::good('dead letters', $context->settings->flag('dlq', true) ? 'none'
+            yield Finding::ok('dead letters', $context->settings->flag('dlq', true) ? 'none'
                 : 'none; dlq is off: a message that keeps failing stops its worker', ['count' => 0]);
 
             return;
         }
         $topic = (string) array_key_first($letters);
         $original = $context->deadLetters->original($topic);
-        yield Finding::doubtful(
+        yield Finding::warning(
             'dead letters',
             Text::count($total, 'message') . ' could not be handled (replayed ones included), in '
                 . Names::short(array_map('strval', array_keys($letters))),

@@ -53,9 +53,9 @@ final class DescriptorsCheck implements Check
         $sockets = (int) $gateway->text('max_connections', (string) self::CONNECTIONS);
         $remedy = 'LimitNOFILE=65536 in the systemd unit, `ulimit -n 65536` in a shell, --ulimit nofile=65536 for Docker.';
         if ($soft < self::LEAST) {
-            yield Finding::doubtful('open files', "a process may open $soft only", $remedy, $facts);
+            yield Finding::warning('open files', "a process may open $soft only", $remedy, $facts);
         } elseif ($gateway->isConfigured() && $hard < $sockets + self::RESERVE) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'open files',
                 'a process may open ' . Text::number($hard) . ', so that a gateway takes some '
                     . Text::number(max(0, $hard - self::RESERVE)) . ' browsers, not the ' . Text::number($sockets)
@@ -64,7 +64,7 @@ final class DescriptorsCheck implements Check
                 $facts
             );
         } else {
-            yield Finding::good(
+            yield Finding::ok(
                 'open files',
                 'a process may open ' . ($hard === PHP_INT_MAX ? 'any number' : Text::number($hard)),
                 $facts

@@ -38,11 +38,11 @@ final class ExtensionCheck implements Check
     {
         $php = 'PHP ' . PHP_VERSION . ' (' . PHP_SAPI . (PHP_ZTS ? ', ZTS' : ', NTS') . (PHP_DEBUG ? ', debug' : '') . ')';
         yield version_compare(PHP_VERSION, self::LEAST, '<')
-            ? Finding::bad('php', "$php is too old", 'Use PHP 8.1 or newer.')
-            : Finding::good('php', $php, ['version' => PHP_VERSION]);
+            ? Finding::error('php', "$php is too old", 'Use PHP 8.1 or newer.')
+            : Finding::ok('php', $php, ['version' => PHP_VERSION]);
         if (!$context->hasExtension()) {
             $context->block('extension', 'the extension is not loaded');
-            yield Finding::bad(
+            yield Finding::error(
                 'extension',
                 'is not loaded',
                 ExtensionMissing::here()->remedy(),
@@ -52,7 +52,7 @@ final class ExtensionCheck implements Check
             return;
         }
         $loaded = (string) phpversion(self::NAME);
-        yield Finding::good('extension', 'toporia_realtime ' . ($loaded ?: '(no version)') . ' is loaded', [
+        yield Finding::ok('extension', 'toporia_realtime ' . ($loaded ?: '(no version)') . ' is loaded', [
             'version' => $loaded,
         ]);
         yield from $this->fit($context, $loaded);
@@ -68,7 +68,7 @@ final class ExtensionCheck implements Check
             : 'Install the same version of both: `composer require toporia/realtime:' . ($loaded ?: '…') . '`, or `pie install '
                 . "toporia/realtime-ext:$layer`; then restart php-fpm and the workers (realtime:restart).";
         if (!Version::matches()) {
-            yield Finding::bad('extension', "is version $loaded, and the PHP layer is version $layer", $remedy, [
+            yield Finding::error('extension', "is version $loaded, and the PHP layer is version $layer", $remedy, [
                 'layer' => $layer,
             ]);
         }
@@ -78,7 +78,7 @@ final class ExtensionCheck implements Check
             if (preg_grep('/\AAdmin::/', $missing) !== []) {
                 $context->block('admin', 'the extension is older than the PHP layer');
             }
-            yield Finding::bad(
+            yield Finding::error(
                 'extension',
                 "is older than the PHP layer: it has no $shown",
                 $remedy,

@@ -49,7 +49,7 @@ final class GatewayCheck implements Check
         }
         if ($faults === 0) {
             $origins = count($settings->texts('allowed_origins'));
-            yield Finding::good(
+            yield Finding::ok(
                 'gateway',
                 'key and secret are fit to sign; listens on ' . $settings->host() . ':' . $settings->port()
                 . ', ' . ($origins === 0 ? 'any origin' : ($origins === 1 ? 'one origin' : "$origins origins")) . ', operations on '
@@ -63,7 +63,7 @@ final class GatewayCheck implements Check
     {
         $findings = [];
         if ($settings->texts('app_id') === []) {
-            $findings[] = Finding::bad(
+            $findings[] = Finding::error(
                 'gateway',
                 'has no app id',
                 'Set REALTIME_APP_ID (gateway.app_id) to letters and digits, such as the application\'s name; the '
@@ -75,7 +75,7 @@ final class GatewayCheck implements Check
                 // Signing is what keys are for: nobody ever has this socket id.
                 Gateway::authorize('1.1', 'private-realtime-doctor');
             } catch (RealtimeException $e) {
-                $findings[] = Finding::bad(
+                $findings[] = Finding::error(
                     'gateway',
                     $e->getMessage(),
                     str_contains($e->getMessage(), 'secret')
@@ -85,7 +85,7 @@ final class GatewayCheck implements Check
                 );
             }
         } elseif (strlen($settings->text('secrets', '')) < self::LEAST) {
-            $findings[] = Finding::bad(
+            $findings[] = Finding::error(
                 'gateway',
                 'its secret is shorter than 32 characters',
                 'Set REALTIME_APP_SECRET to the output of `openssl rand -hex 32`.'
@@ -102,7 +102,7 @@ final class GatewayCheck implements Check
         $origins = $settings->texts('allowed_origins');
         foreach ($origins as $origin) {
             if (preg_match('~\Ahttps?://[^/\s]+\z~i', $origin) !== 1) {
-                $findings[] = Finding::bad(
+                $findings[] = Finding::error(
                     'gateway',
                     "the allowed origin '$origin' fits no browser: an origin is scheme, host and port",
                     'Write it as browsers send it, without a path: https://'
@@ -112,7 +112,7 @@ final class GatewayCheck implements Check
         }
         $public = !GatewaySettings::isLoopback($settings->host());
         if ($public && $origins === []) {
-            $findings[] = Finding::doubtful(
+            $findings[] = Finding::warning(
                 'gateway',
                 "listens on {$settings->host()} and takes browsers from every web page",
                 'Set REALTIME_ALLOWED_ORIGINS (gateway.allowed_origins) to the origins of your pages: '
@@ -120,7 +120,7 @@ final class GatewayCheck implements Check
             );
         }
         if ($public && $settings->texts('trusted_proxies') === []) {
-            $findings[] = Finding::doubtful(
+            $findings[] = Finding::warning(
                 'gateway',
                 "listens on {$settings->host()} itself, and speaks no TLS: keys and messages of browsers that come "
                     . 'directly are readable on the way',
@@ -130,7 +130,7 @@ final class GatewayCheck implements Check
         }
         $ops = $settings->ops();
         if ($ops !== null && !GatewaySettings::isLoopback(substr($ops, 0, (int) strrpos($ops, ':')))) {
-            $findings[] = Finding::doubtful(
+            $findings[] = Finding::warning(
                 'gateway',
                 "its operations listener ($ops) is reached from outside: /metrics needs no password",
                 'Set REALTIME_OPS_LISTEN to 127.0.0.1:6002, or let a firewall admit Prometheus alone.'

@@ -43,9 +43,9 @@ final class GatewayRunningCheck implements Check
         $at = 'http://' . ($ops ?? $public) . ($ops === null ? '/up' : '/ready');
         $facts = ['address' => $ops ?? $public, 'status' => $status];
         if ($status === 200) {
-            yield Finding::good('running gateway', $ops === null ? "answers at $at" : "is ready ($at)", $facts);
+            yield Finding::ok('running gateway', $ops === null ? "answers at $at" : "is ready ($at)", $facts);
         } elseif ($status === 503) {
-            yield Finding::bad(
+            yield Finding::error(
                 'running gateway',
                 $body === '' ? 'is not ready' : $body,
                 'Load balancers send it nobody. Where Kafka is the reason, mend that first (the lines above); it '
@@ -53,7 +53,7 @@ final class GatewayRunningCheck implements Check
                 $facts
             );
         } elseif ($status !== null) {
-            yield Finding::bad(
+            yield Finding::error(
                 'running gateway',
                 "something else answers at $at (HTTP $status)",
                 'Give the gateway another address (REALTIME_GATEWAY_PORT, REALTIME_OPS_LISTEN), or end what took '
@@ -61,14 +61,14 @@ final class GatewayRunningCheck implements Check
                 $facts
             );
         } elseif ($ops !== null && Http::get($public, '/up', $context->options->timeout)[0] === 200) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'running gateway',
                 "serves $public, but its operations listener does not answer at $ops",
                 'Was it started with another REALTIME_OPS_LISTEN? Restart it with this configuration.',
                 $facts
             );
         } else {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'running gateway',
                 "none on this machine: nothing answers at $at",
                 'Where one should run: realtime:gateway, or look at why its supervisor does not keep it running. '

@@ -49,7 +49,7 @@ final class GroupCheck implements Check
             $group = $this->settled($context);
         } catch (RealtimeException $e) {
             $context->block($this->name(), "Kafka does not tell about group $context->group");
-            yield Finding::bad($where, $e->getMessage(), 'Is the coordinator of the group (a broker) up? '
+            yield Finding::error($where, $e->getMessage(), 'Is the coordinator of the group (a broker) up? '
                 . "`kafka-consumer-groups.sh --describe --group $context->group` asks the same.");
 
             return;
@@ -61,16 +61,16 @@ final class GroupCheck implements Check
         $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or look at why its supervisor "
             . 'does not keep it running.';
         if ($state === 'dead' || $state === 'unknown' && $members === 0) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 $where,
                 'does not exist: no worker has ever committed in it',
                 "$start Is the name right " . '(consumer_group, KAFKA_CONSUMER_GROUP, --group)?',
                 $facts
             );
         } elseif ($members === 0) {
-            yield Finding::doubtful($where, 'has no members: nobody consumes', $start, $facts);
+            yield Finding::warning($where, 'has no members: nobody consumes', $start, $facts);
         } elseif (str_contains($state, 'rebalanc') || in_array($state, ['assigning', 'reconciling'], true)) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 $where,
                 "is rebalancing, and was for {$this->patience()} s: " . Text::count($members, 'member')
                     . ' wait for each other',
@@ -79,7 +79,7 @@ final class GroupCheck implements Check
                 $facts
             );
         } else {
-            yield Finding::good($where, "{$group['state']}, " . Text::count($members, 'member') . ' on '
+            yield Finding::ok($where, "{$group['state']}, " . Text::count($members, 'member') . ' on '
                 . Text::count(count(array_unique(array_column($group['members'], 'host'))), 'host'), $facts);
         }
         yield from Members::findings($context, $group);

@@ -55,7 +55,7 @@ final class LagCheck implements Check
             return;
         }
         if ($waiting === 0) {
-            yield Finding::good(
+            yield Finding::ok(
                 $where,
                 'none: everything is handled, in ' . Text::count(count($lag), 'topic'),
                 ['lag' => 0]
@@ -72,23 +72,23 @@ final class LagCheck implements Check
         $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
         $more = 'realtime:lag shows the partitions and whether it grows. ';
         yield match (true) {
-            $context->hasMembers === false => Finding::bad($where, "$text, and nobody consumes", 'Start a worker: '
+            $context->hasMembers === false => Finding::error($where, "$text, and nobody consumes", 'Start a worker: '
                 . "realtime:kafka:consume --group=$context->group --channels=…", $facts),
-            ($age ?? 0) >= self::BAD => Finding::bad(
+            ($age ?? 0) >= self::BAD => Finding::error(
                 $where,
                 $text,
                 $more . 'Look at the workers\' logs and failures first; where they only are too slow: more workers '
                     . '(up to the number of partitions), then more partitions.',
                 $facts
             ),
-            ($age ?? 0) >= self::DOUBTFUL => Finding::doubtful(
+            ($age ?? 0) >= self::DOUBTFUL => Finding::warning(
                 $where,
                 $text,
                 $more . 'Where it grows: more workers, up to the number of partitions; a callback that waits for '
                     . 'something slow belongs in a queue.',
                 $facts
             ),
-            default => Finding::good($where, $text, $facts),
+            default => Finding::ok($where, $text, $facts),
         };
     }
 

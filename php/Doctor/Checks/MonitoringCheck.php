@@ -50,8 +50,8 @@ final class MonitoringCheck implements Check
         $directory = $context->settings->text('metrics_textfile', '');
         if ($directory !== '') {
             yield is_dir($directory) && is_writable($directory)
-                ? Finding::good('metrics_textfile', "$directory can be written")
-                : Finding::doubtful(
+                ? Finding::ok('metrics_textfile', "$directory can be written")
+                : Finding::warning(
                     'metrics_textfile',
                     "$directory " . (is_dir($directory) ? 'cannot be written by this user' : 'is no directory')
                         . ': Prometheus sees nothing of short-lived processes',
@@ -67,22 +67,22 @@ final class MonitoringCheck implements Check
         $facts = ['address' => $address, 'status' => $status];
 
         return match ($status) {
-            200 => Finding::good('worker', 'its loop comes round (http://' . Http::reachable($address) . '/live)', $facts),
-            503 => Finding::bad(
+            200 => Finding::ok('worker', 'its loop comes round (http://' . Http::reachable($address) . '/live)', $facts),
+            503 => Finding::error(
                 'worker',
                 $body === '' ? 'is stuck: its loop does not come round' : $body,
                 'Restart it (its supervisor, or SIGTERM, then SIGKILL); its last log lines and `cat /proc/PID/stack` say what '
                     . 'it waits for. A callback that takes longer than liveness_timeout_ms belongs in a queue.',
                 $facts
             ),
-            null => Finding::doubtful(
+            null => Finding::warning(
                 'worker',
                 "none answers at $address",
                 'Where one should run: realtime:kafka:consume, or look at why its supervisor does not keep it running. On a '
                     . 'machine without workers this is in order.',
                 $facts
             ),
-            default => Finding::bad(
+            default => Finding::error(
                 'worker',
                 "something else answers at $address (HTTP $status)",
                 'Give the workers another address (REALTIME_METRICS), or end what took it: `ss -ltnp` names it.',
@@ -95,7 +95,7 @@ final class MonitoringCheck implements Check
     {
         $directory = dirname($file);
         if (!is_dir($directory) || !is_writable(is_file($file) ? $file : $directory)) {
-            return Finding::bad(
+            return Finding::error(
                 'heartbeat_file',
                 "$file cannot be written by this user: a probe that reads it takes every worker for dead",
                 "mkdir -p $directory, and let the user that runs the workers write there, or set heartbeat_file "
@@ -105,8 +105,8 @@ final class MonitoringCheck implements Check
         $age = is_file($file) ? time() - (int) filemtime($file) : null;
 
         return $age === null || $age <= self::STALE
-            ? Finding::good('heartbeat_file', $age === null ? "$file: no worker has touched it yet" : "$file was touched $age s ago")
-            : Finding::doubtful(
+            ? Finding::ok('heartbeat_file', $age === null ? "$file: no worker has touched it yet" : "$file was touched $age s ago")
+            : Finding::warning(
                 'heartbeat_file',
                 "$file was last touched $age s ago: its worker is stuck, or gone",
                 'Is the worker running? If it is, restart it; its last log lines say what it waits for. If it was taken away, '

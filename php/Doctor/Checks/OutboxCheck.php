@@ -43,7 +43,7 @@ final class OutboxCheck implements Check
         try {
             $settings = Settings::of($context->config);
         } catch (ConfigurationException $e) {
-            yield Finding::bad('outbox', $e->getMessage(), 'Correct `outbox` in config/realtime.php.');
+            yield Finding::error('outbox', $e->getMessage(), 'Correct `outbox` in config/realtime.php.');
 
             return;
         }
@@ -58,7 +58,7 @@ final class OutboxCheck implements Check
             $rows->check();
             $backlog = $rows->backlog();
         } catch (Throwable $e) {
-            yield Finding::bad(
+            yield Finding::error(
                 'outbox',
                 $e->getMessage(),
                 "Is the database up, and the user right? Where the table $settings->table is missing: "
@@ -76,7 +76,7 @@ final class OutboxCheck implements Check
         $facts = ['pending' => $backlog->pending, 'retry' => $backlog->retry, 'failed' => $backlog->failed,
             'oldest_seconds' => round($backlog->age, 1)];
         if ($backlog->failed > 0) {
-            yield Finding::bad(
+            yield Finding::error(
                 "outbox $table",
                 self::number($backlog->failed) . ' rows can never be sent',
                 "SELECT id, last_error FROM $table " . 'WHERE state = \'failed\'; correct them and set their state '
@@ -91,9 +91,9 @@ final class OutboxCheck implements Check
         $remedy = 'Is a relay running? Start realtime:outbox:relay (one is enough; two share the shards). If it runs, its log says why it '
             . 'cannot send.';
         yield match (true) {
-            $backlog->age >= self::BAD => Finding::bad("outbox $table", $text, $remedy, $facts),
-            $backlog->age >= self::DOUBTFUL => Finding::doubtful("outbox $table", $text, $remedy, $facts),
-            default => Finding::good("outbox $table", $text, $facts),
+            $backlog->age >= self::BAD => Finding::error("outbox $table", $text, $remedy, $facts),
+            $backlog->age >= self::DOUBTFUL => Finding::warning("outbox $table", $text, $remedy, $facts),
+            default => Finding::ok("outbox $table", $text, $facts),
         };
     }
 

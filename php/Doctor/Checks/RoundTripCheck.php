@@ -67,7 +67,7 @@ final class RoundTripCheck implements Check
             $found = $this->find($admin, $topic, $offset, $probe);
         } catch (DeliveryException $e) {
             $why = implode('; ', array_unique(array_column($e->getFailed(), 'reason'))) ?: $e->getMessage();
-            yield Finding::bad(
+            yield Finding::error(
                 'round trip',
                 "a record could not be sent to $topic: $why",
                 'May this user write there? Are enough brokers up for acks=all?'
@@ -75,7 +75,7 @@ final class RoundTripCheck implements Check
 
             return;
         } catch (RealtimeException $e) {
-            yield Finding::bad(
+            yield Finding::error(
                 'round trip',
                 "through $topic failed: {$e->getMessage()}",
                 'May this user create, write and read that topic? It can be created by hand: '
@@ -85,7 +85,7 @@ final class RoundTripCheck implements Check
             return;
         }
         if ($found === null) {
-            yield Finding::bad(
+            yield Finding::error(
                 'round trip',
                 "the record was acknowledged and is not in $topic",
                 'Look at the log of the broker that leads partition 0 of that topic.'
@@ -94,7 +94,7 @@ final class RoundTripCheck implements Check
             return;
         }
         $back = microtime(true);
-        yield Finding::good(
+        yield Finding::ok(
             'round trip',
             sprintf('a record went to %s in %d ms and came back in %d ms', $topic, ($sent - $before) * 1000, ($back - $sent) * 1000),
             ['topic' => $topic, 'sent_ms' => (int) (($sent - $before) * 1000), 'read_ms' => (int) (($back - $sent) * 1000)]

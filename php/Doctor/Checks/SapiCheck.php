@@ -53,8 +53,8 @@ final class SapiCheck implements Check
             $file = self::enabledBy($directory);
             $service = sprintf($service, $version);
             yield $file !== null
-                ? Finding::good($sapi, "$file enables the extension")
-                : Finding::doubtful(
+                ? Finding::ok($sapi, "$file enables the extension")
+                : Finding::warning(
                     $sapi,
                     "nothing in $directory enables the extension: pages served by $service do not have it",
                     is_file("$this->debian/$version/mods-available/" . self::NAME . '.ini')

@@ -36,7 +36,7 @@ final class SecretFilesCheck implements Check
         foreach (['.env', 'config/realtime.php'] as $name) {
             $file = "$context->directory/$name";
             if (is_file($file) && $this->isOpen($file) && $context->secrets->areIn((string) @file_get_contents($file))) {
-                yield Finding::doubtful(
+                yield Finding::warning(
                     $name,
                     "has a password or secret in it, and every user of this machine may read it ($file)",
                     "chmod o-r $file (its group should be the one PHP runs as)"
@@ -60,21 +60,21 @@ final class SecretFilesCheck implements Check
         $user = function_exists('posix_geteuid') ? (posix_getpwuid(posix_geteuid())['name'] ?? '') : get_current_user();
         if (!file_exists($file) || !is_readable($file)) {
             $context->block('files', "security.$setting cannot be read");
-            yield Finding::bad(
+            yield Finding::error(
                 "security.$setting",
                 file_exists($file) ? "$file cannot be read by the user $user" : "there is no $file",
                 "Set security.$setting ($variable) to a PEM file" . (file_exists($file) ? " that $user may read: chmod o+r or "
                     . "chgrp $file" : ', or put it there.')
             );
         } elseif ($setting === 'key' && $this->isOpen($file)) {
-            yield Finding::bad(
+            yield Finding::error(
                 'security.key',
                 "every user of this machine may read the private key $file",
                 "chmod 640 $file (its group should be the one PHP runs as); who has read it can pass for this "
                     . "application: " . 'have it renewed.'
             );
         } else {
-            yield Finding::good("security.$setting", "$file is there");
+            yield Finding::ok("security.$setting", "$file is there");
         }
     }
 

@@ -41,7 +41,7 @@ final class SpoolCheck implements Check
         if ($directory === null) {
             // Where nobody has set it, the configuration's line says what that means.
             if ($context->settings->get('spool') !== null) {
-                yield Finding::good('spool', 'off, as it is set');
+                yield Finding::ok('spool', 'off, as it is set');
             }
 
             return;
@@ -49,7 +49,7 @@ final class SpoolCheck implements Check
         $facts = ['directory' => $directory];
         $unusable = $this->unusable($directory);
         if ($unusable !== null) {
-            yield Finding::bad(
+            yield Finding::error(
                 'spool',
                 "$directory $unusable: what Kafka does not take is lost",
                 "mkdir -p $directory && chown www-data $directory (the user that runs PHP), or set spool "
@@ -59,7 +59,7 @@ final class SpoolCheck implements Check
         }
         if (!is_dir($directory)) {
             if ($unusable === null) {
-                yield Finding::good('spool', "$directory will be made when the first message needs it", $facts);
+                yield Finding::ok('spool', "$directory will be made when the first message needs it", $facts);
             }
 
             return;
@@ -75,14 +75,14 @@ final class SpoolCheck implements Check
         $facts = ['messages' => $state->messages, 'bytes' => $state->bytes, 'oldest_seconds' => $state->age(), 'failed' => $state->failed,
             'damaged' => $state->damaged];
         if ($state->unreadable !== []) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'spool',
                 'what is in ' . implode(', ', $state->unreadable) . ' cannot be seen by this user',
                 'Run the doctor as the user that runs PHP (sudo -u www-data …), or as root.'
             );
         }
         if ($state->failed > 0) {
-            yield Finding::bad(
+            yield Finding::error(
                 'spool',
                 Text::count($state->failed, 'message') . ' can never be sent',
                 "Read the reasons in {$state->failedIn}/*.jsonl; " . 'send what is needed again '
@@ -91,7 +91,7 @@ final class SpoolCheck implements Check
             );
         }
         if ($state->damaged > 0) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'spool',
                 Text::count($state->damaged, 'damaged file') . ' set aside',
                 "Look at the notes in {$state->damagedIn}: was " . 'the disk full, or did the machine lose power? '
@@ -100,18 +100,18 @@ final class SpoolCheck implements Check
             );
         }
         if ($state->messages === 0) {
-            yield Finding::good('spool', "$state->directory is empty", $facts);
+            yield Finding::ok('spool', "$state->directory is empty", $facts);
 
             return;
         }
         $text = Text::count($state->messages, 'message') . ' wait' . ($state->messages === 1 ? 's' : '') . ' in ' . $state->directory
             . ($state->age() === null ? '' : ', the oldest for ' . $state->age() . ' s');
         if (($state->orphanAge() ?? 0) < self::LONG) {
-            yield Finding::good('spool', "$text; they are sent by the next process that reaches Kafka", $facts);
+            yield Finding::ok('spool', "$text; they are sent by the next process that reaches Kafka", $facts);
 
             return;
         }
-        yield Finding::doubtful(
+        yield Finding::warning(
             'spool',
             $text,
             $context->blocked('brokers') !== null
@@ -128,7 +128,7 @@ final class SpoolCheck implements Check
     {
         $max = (int) $context->settings->text('spool_max_bytes', (string) self::MAX_BYTES);
         if ($max > 0 && $state->bytes > $max * 0.8) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'spool',
                 sprintf('%s of %s are used: when it is full, messages are refused', Text::bytes($state->bytes), Text::bytes($max)),
                 'Mend the way to Kafka, or raise spool_max_bytes.'
@@ -140,14 +140,14 @@ final class SpoolCheck implements Check
         }
         $facts = ['free_bytes' => (int) $free];
         if ($free < 16 << 20) {
-            yield Finding::bad(
+            yield Finding::error(
                 'disk of the spool',
                 'is full: ' . Text::bytes((int) $free) . ' free',
                 "`df -h $state->directory`; delete something, or put " . 'spool (REALTIME_SPOOL) on another disk.',
                 $facts
             );
         } elseif ($free < $max) {
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'disk of the spool',
                 Text::bytes((int) $free) . ' free, less than spool_max_bytes (' . Text::bytes($max) . ')',
                 "`df -h $state->directory`; make room, or lower spool_max_bytes.",

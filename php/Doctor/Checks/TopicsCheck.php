@@ -63,7 +63,7 @@ final class TopicsCheck implements Check
         }
         if (!$context->topics->isGrouped() && count($there) > self::MANY) {
             $faults++;
-            yield Finding::doubtful(
+            yield Finding::warning(
                 'topics',
                 Text::number(count($there)) . ' topics, one for each channel: Kafka and every consumer slow down '
                     . 'with each one',
@@ -72,7 +72,7 @@ final class TopicsCheck implements Check
         }
         if ($there !== [] && $faults === 0) {
             $partitions = array_sum(array_map(static fn (string $topic): int => count($existing[$topic]['partitions']), $there));
-            yield Finding::good(
+            yield Finding::ok(
                 'topics',
                 Names::short($there) . ': ' . Text::count($partitions, 'partition') . ', every one with a leader '
                     . 'and all its copies',
@@ -80,7 +80,7 @@ final class TopicsCheck implements Check
             );
         }
         if ($topics === []) {
-            yield Finding::good(
+            yield Finding::ok(
                 'topics',
                 'none begins with ' . $context->settings->prefix() . '_ yet: a channel\'s topic appears with its '
                     . 'first message'
@@ -104,18 +104,18 @@ final class TopicsCheck implements Check
             $near = Names::nearest($topic, $context->topicNames());
             $create = "realtime:topics:create, or kafka-topics.sh --create --topic $topic";
             if (!$creates) {
-                yield Finding::bad(
+                yield Finding::error(
                     "topic $topic",
                     'does not exist, and auto_create_topics is off',
                     "Create it: $create."
                 );
             } elseif (isset($context->topics->configured()[$topic])) {
-                yield Finding::good(
+                yield Finding::ok(
                     "topic $topic",
                     'does not exist yet: the first message for it creates it, as topic_mapping says'
                 );
             } else {
-                yield Finding::doubtful(
+                yield Finding::warning(
                     "topic $topic",
                     'does not exist: nothing was ever sent to its channel'
                         . ($near === null ? '' : "; there is $near"),

@@ -23,19 +23,19 @@ final class SecureDoctorTest extends SecureTestCase
         Realtime::flush();
         $this->consumeAll($this->channelTopic('user.1'), 1);
         $report = $this->doctor('--write');
-        self::assertSame(0, $report->summary['bad'], $report->result->describe());
+        self::assertSame(0, $report->summary['error'], $report->result->describe());
         self::assertSame(0, $report->result->exitCode);
         $brokers = '/broker 127[\d.:]+: TCP \d+ ms, TLSv1\.3, its certificate trusted until [\d-]+, SCRAM-SHA-512 as shop, answers/';
-        $report->expect('good', 'brokers', $brokers);
-        $report->expect('good', 'advertised', '/one broker, reached where advertised\.listeners says/');
-        $report->expect('good', 'certificates', '/good until/');
-        $report->expect('good', 'client', '/connects as the application does/');
-        $report->expect('good', 'topics', "/{$this->channelTopic('user.1')}: \\d+ partitions, every one with a leader/");
-        $report->expect('good', 'acl', '/User:shop may read and write the topic/');
-        $report->expect('good', 'dead-letters', '/none/');
-        $report->expect('good', 'round-trip', "/a record went to $this->prefix\\.__doctor in \\d+ ms and came back/");
-        $report->expect('good', 'round-trip', '/clock: agrees with the broker that stamped the record/');
-        $report->expect('good', 'spool', '/will be made when the first message needs it/');
+        $report->expect('ok', 'brokers', $brokers);
+        $report->expect('ok', 'advertised', '/one broker, reached where advertised\.listeners says/');
+        $report->expect('ok', 'certificates', '/valid until/');
+        $report->expect('ok', 'client', '/connects as the application does/');
+        $report->expect('ok', 'topics', "/{$this->channelTopic('user.1')}: \\d+ partitions, every one with a leader/");
+        $report->expect('ok', 'acl', '/User:shop may read and write the topic/');
+        $report->expect('ok', 'dead-letters', '/none/');
+        $report->expect('ok', 'round-trip', "/a record went to $this->prefix\\.__doctor in \\d+ ms and came back/");
+        $report->expect('ok', 'round-trip', '/clock: agrees with the broker that stamped the record/');
+        $report->expect('ok', 'spool', '/will be made when the first message needs it/');
     }
 
     public function testTextForPeople(): void
@@ -45,14 +45,14 @@ final class SecureDoctorTest extends SecureTestCase
         self::assertMatchesRegularExpression('/SASL fails: the broker refuses the user shop with SCRAM-SHA-512: wrong user/', $text);
         self::assertStringContainsString('           → Check security.username and security.password (KAFKA_SASL_USERNAME', $text);
         self::assertMatchesRegularExpression('/^Not looked at, because the broker [\d.:]+ is not reached: .*acl, topics, group/m', $text);
-        self::assertMatchesRegularExpression('/^Something is wrong: \d+ good, .*1 bad, \d+ skipped, in [\d.]+ s\.$/m', $text);
+        self::assertMatchesRegularExpression('/^Something is wrong: \d+ ok, .*1 error, \d+ skipped, in [\d.]+ s\.$/m', $text);
         self::assertStringNotContainsString(self::WRONG, $text);
     }
 
     public function testStrictCountsDoubtfulToo(): void
     {
         $env = ['REALTIME_SPOOL' => null];
-        $this->doctor('', $env)->expect('doubtful', 'configuration', '/spool: is not set/', '/REALTIME_SPOOL/');
+        $this->doctor('', $env)->expect('warning', 'configuration', '/spool: is not set/', '/REALTIME_SPOOL/');
         self::assertSame(0, $this->ask('', $env)->exitCode);
         self::assertSame(1, $this->ask('--strict', $env)->exitCode);
         self::assertSame(2, $this->ask('--timeout=soon')->exitCode);
@@ -104,7 +104,7 @@ final class SecureDoctorTest extends SecureTestCase
         }
         $report = $this->doctor('', $env + $way);
         self::assertSame(1, $report->result->exitCode);
-        $finding = $report->expect('bad', 'brokers', $text, $remedy);
+        $finding = $report->expect('error', 'brokers', $text, $remedy);
         self::assertSame($step, $finding['step']);
         // The rest of it goes on, and what needs Kafka says why it could not.
         $report->expect('skipped', 'topics', '/not looked at: the broker .* is not reached/');
@@ -117,18 +117,18 @@ final class SecureDoctorTest extends SecureTestCase
     public function testOneOfTwoAddressesIsEnoughAndDoubtful(): void
     {
         $report = $this->doctor('', ['KAFKA_BROKERS' => '127.0.0.1:1,' . self::kafka()->of('sasl_ssl')]);
-        $report->expect('doubtful', 'brokers', '/127\.0\.0\.1:1: TCP fails: .*others of the list answer/');
+        $report->expect('warning', 'brokers', '/127\.0\.0\.1:1: TCP fails: .*others of the list answer/');
         self::assertSame(0, $report->result->exitCode, $report->result->describe());
-        self::assertContains('good', $report->levels('client'));
+        self::assertContains('ok', $report->levels('client'));
     }
 
     public function testAdvertisedListenersThatLeadNowhere(): void
     {
         $env = ['KAFKA_BROKERS' => self::kafka()->of('lost'), 'KAFKA_SECURITY_PROTOCOL' => null];
         $report = $this->doctor('', $env + array_fill_keys(array_keys(self::kafka()->environment()), null));
-        self::assertSame(['good'], $report->levels('brokers'));
+        self::assertSame(['ok'], $report->levels('brokers'));
         $report->expect(
-            'bad',
+            'error',
             'advertised',
             '/broker 1: tells clients to come to kafka-7\.invalid:\d+ \(advertised\.listeners\), and from here DNS fails/',
             '/Set advertised\.listeners of that broker/'
@@ -140,7 +140,7 @@ final class SecureDoctorTest extends SecureTestCase
     {
         $env = array_fill_keys(array_keys(self::kafka()->environment()), null);
         $report = $this->doctor('', self::kafka()->environment('ending') + $env);
-        $report->expect('doubtful', 'certificates', '/expires in [45] days, on 20/', '/Renew/');
+        $report->expect('warning', 'certificates', '/expires in [45] days, on 20/', '/Renew/');
         self::assertSame(0, $report->result->exitCode, $report->result->describe());
     }
 
@@ -152,22 +152,22 @@ final class SecureDoctorTest extends SecureTestCase
         // The child's wall clock alone: it stands for a machine whose clock is wrong.
         $fake = ['LD_PRELOAD' => $library, 'FAKETIME_DONT_FAKE_MONOTONIC' => '1'];
         $report = $this->doctor('', ['FAKETIME' => '+1h'] + $fake + $env);
-        $report->expect('bad', 'clock', '/this machine is 60 minutes ahead of the cluster/', '/timedatectl/');
+        $report->expect('error', 'clock', '/this machine is 60 minutes ahead of the cluster/', '/timedatectl/');
         $report = $this->doctor('', ['FAKETIME' => '-8s'] + $fake + $env);
-        $report->expect('doubtful', 'clock', '/this machine is [78]\.\d s behind the cluster/', '/date -u/');
+        $report->expect('warning', 'clock', '/this machine is [78]\.\d s behind the cluster/', '/date -u/');
         // Who may not ask the cluster learns it from a record.
         $report = $this->doctor('--write', ['FAKETIME' => '-8s'] + $fake);
         self::assertSame([], $report->of('clock'));
-        $report->expect('doubtful', 'round-trip', '/clock: this machine is [678]\.\d s behind the broker that stamped/');
-        $this->doctor('', $env)->expect('good', 'clock', '/agrees with the cluster\'s controller/');
+        $report->expect('warning', 'round-trip', '/clock: this machine is [678]\.\d s behind the broker that stamped/');
+        $this->doctor('', $env)->expect('ok', 'clock', '/agrees with the cluster\'s controller/');
     }
 
     public function testWithoutTheExtensionItSaysWhatToDo(): void
     {
         $report = $this->doctor('', [], ['extension' => false, 'ini' => ['toporia_realtime_rerun' => '1']]);
-        $report->expect('bad', 'extension', '/is not loaded/', '/make install|pie install|extension=/');
+        $report->expect('error', 'extension', '/is not loaded/', '/make install|pie install|extension=/');
         // What needs no extension is looked at all the same.
-        self::assertSame(['good'], $report->levels('brokers'));
+        self::assertSame(['ok'], $report->levels('brokers'));
         $report->expect('skipped', 'topics', '/the extension is not loaded/');
         self::assertSame(1, $report->result->exitCode);
     }

@@ -20,10 +20,10 @@ final class DoctorTest extends LaravelTestCase
     public function testItReadsLaravelsConfiguration(): void
     {
         $report = $this->doctor();
-        self::assertNotContains('bad', $report->levels('configuration'), $report->result->describe());
-        $report->expect('good', 'client', '/connects as the application does/');
-        $report->expect('good', 'gateway', '/key and secret are fit to sign/');
-        $report->expect('good', 'spool', "~storage/realtime~");
+        self::assertNotContains('error', $report->levels('configuration'), $report->result->describe());
+        $report->expect('ok', 'client', '/connects as the application does/');
+        $report->expect('ok', 'gateway', '/key and secret are fit to sign/');
+        $report->expect('ok', 'spool', "~storage/realtime~");
         self::assertStringNotContainsString(self::SECRET, $report->result->stdout);
     }
 
@@ -31,10 +31,10 @@ final class DoctorTest extends LaravelTestCase
     {
         $this->realtime("['brokers' => ['kafka' => ['consumer_grup' => 'x']], 'spol' => 'y']");
         $report = $this->doctor();
-        $report->expect('bad', 'configuration', "/unknown setting 'consumer_grup' in realtime\\.brokers\\.kafka/", "/'consumer_group'/");
-        $report->expect('bad', 'configuration', "/unknown setting 'spol'/", "/'spool'/");
+        $report->expect('error', 'configuration', "/unknown setting 'consumer_grup' in realtime\\.brokers\\.kafka/", "/'consumer_group'/");
+        $report->expect('error', 'configuration', "/unknown setting 'spol'/", "/'spool'/");
         self::assertSame(1, $report->result->exitCode);
-        self::assertContains('good', $report->levels('client'), 'The rest is looked at without them.');
+        self::assertContains('ok', $report->levels('client'), 'The rest is looked at without them.');
         // Wrong usage is 2 here, too, though Symfony says 1.
         $this->artisan('realtime:doctor --timeout=soon')->assertExit(2);
     }

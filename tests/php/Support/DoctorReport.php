@@ -33,7 +33,7 @@ final class DoctorReport
         Assert::assertSame($result->exitCode, $this->summary['exit_code']);
         foreach ($this->findings as $finding) {
             // Nobody is left alone with a fault.
-            $needed = in_array($finding['level'], ['bad', 'doubtful'], true);
+            $needed = in_array($finding['level'], ['error', 'warning'], true);
             Assert::assertSame($needed, ($finding['remedy'] ?? '') !== '', (string) json_encode($finding));
         }
     }

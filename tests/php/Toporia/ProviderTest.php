@@ -172,13 +172,13 @@ final class ProviderTest extends ToporiaTestCase
     public function testTheDoctorLooksAtTheFrameworksConfigurationAlsoWhereItIsRefused(string $generation): void
     {
         $report = new DoctorReport($this->console($generation, 'realtime:doctor --json', ''));
-        self::assertNotContains('bad', $report->levels('configuration'), $report->result->describe());
-        $report->expect('good', 'client', '/connects as the application does/');
+        self::assertNotContains('error', $report->levels('configuration'), $report->result->describe());
+        $report->expect('ok', 'client', '/connects as the application does/');
         $run = '$status = $console->run($_SERVER["argv"]); exit($status);';
         $options = ['args' => ['realtime:doctor', '--json']];
         $wrong = '$config["brokers"]["kafka"]["topic_prefx"] = "x";';
         $report = new DoctorReport($this->boot($generation, $run, $wrong, $options)->wait(40.0));
-        $report->expect('bad', 'configuration', "/unknown setting 'topic_prefx' in realtime\\.brokers\\.kafka/", "/'topic_prefix'/");
+        $report->expect('error', 'configuration', "/unknown setting 'topic_prefx' in realtime\\.brokers\\.kafka/", "/'topic_prefix'/");
         self::assertSame(1, $report->result->exitCode);
     }
 

@@ -83,36 +83,36 @@ final class RunnerTest extends TestCase
     {
         $checks = [
             self::check('first', [], static fn () => throw new RuntimeException('broken')),
-            self::check('second', ['first'], static fn () => [Finding::good('x', 'never')]),
-            self::check('third', ['second'], static fn () => [Finding::good('x', 'never')]),
-            self::check('fourth', [], static fn () => [Finding::good('x', 'yes'), Finding::doubtful('y', 'hm', 'do this')]),
+            self::check('second', ['first'], static fn () => [Finding::ok('x', 'never')]),
+            self::check('third', ['second'], static fn () => [Finding::ok('x', 'never')]),
+            self::check('fourth', [], static fn () => [Finding::ok('x', 'yes'), Finding::warning('y', 'hm', 'do this')]),
         ];
         [$text, $tally] = self::examine($checks);
-        self::assertSame(['good' => 1, 'doubtful' => 1, 'bad' => 1, 'skipped' => 2], $tally->toArray());
-        self::assertStringContainsString("First\nbad        first: could not be looked at: RuntimeException: broken", $text);
+        self::assertSame(['ok' => 1, 'warning' => 1, 'error' => 1, 'skipped' => 2], $tally->toArray());
+        self::assertStringContainsString("First\nerror      first: could not be looked at: RuntimeException: broken", $text);
         self::assertStringContainsString('Not looked at, because the check "first" failed: second, third.', $text);
-        self::assertStringContainsString("doubtful   y: hm\n           → do this\n", $text);
+        self::assertStringContainsString("warning   y: hm\n           → do this\n", $text);
         self::assertStringNotContainsString('never', $text);
-        self::assertStringContainsString('Something is wrong: 1 good, 1 doubtful, 1 bad, 2 skipped, in 0.1 s.', $text);
+        self::assertStringContainsString('Something is wrong: 1 ok, 1 warning, 1 error, 2 skipped, in 0.1 s.', $text);
     }
 
     public function testACheckThatBlocks(): void
     {
         $block = static function (Context $context): iterable {
             $context->block('a', 'it is night');
-            yield Finding::bad('a', 'dark', 'wait');
+            yield Finding::error('a', 'dark', 'wait');
         };
         [$json] = self::examine([self::check('a', [], $block), self::check('b', ['a'], static fn () => [])], true);
         $lines = array_map(static fn (string $line): array => json_decode($line, true), explode("\n", trim($json)));
         self::assertSame('not looked at: it is night', $lines[1]['text']);
-        self::assertSame(['type' => 'summary', 'good' => 0, 'doubtful' => 0, 'bad' => 1, 'skipped' => 1, 'seconds' => 0.1,
+        self::assertSame(['type' => 'summary', 'ok' => 0, 'warning' => 0, 'error' => 1, 'skipped' => 1, 'seconds' => 0.1,
             'exit_code' => 1], $lines[2]);
     }
 
     public function testExitCodes(): void
     {
         $codes = [];
-        foreach ([[Level::Good], [Level::Doubtful], [Level::Bad], [Level::Skipped]] as [$level]) {
+        foreach ([[Level::Ok], [Level::Warning], [Level::Error], [Level::Skipped]] as [$level]) {
             $tally = new Tally();
             $tally->add(new Finding($level, 'x', 'y', 'z'));
             $codes[] = [$tally->exitCode(false), $tally->exitCode(true)];
@@ -129,7 +129,7 @@ final class RunnerTest extends TestCase
         ];
         $all = ['pass-word', 'other-word', 'first-secret', 'second-secret', 'master-key', 'dsn-word', 'pdo-word'];
         $words = implode(' ', [...$all, base64_encode('pass-word')]);
-        $check = self::check('c', [], static fn () => [Finding::bad($words, $words, $words, ['deep' => ['er' => $words]])]);
+        $check = self::check('c', [], static fn () => [Finding::error($words, $words, $words, ['deep' => ['er' => $words]])]);
         foreach ([false, true] as $json) {
             [$text] = self::examine([$check], $json, $config);
             foreach ([...$all, base64_encode('pass-word')] as $secret) {
@@ -140,7 +140,7 @@ final class RunnerTest extends TestCase
 
     public function testControlCharactersOfOthersStayInvisible(): void
     {
-        [$text] = self::examine([self::check('c', [], static fn () => [Finding::bad('x', "a\e[31mb <info>c</>", 'd')])]);
+        [$text] = self::examine([self::check('c', [], static fn () => [Finding::error('x', "a\e[31mb <info>c</>", 'd')])]);
         self::assertStringNotContainsString("\e", $text);
         self::assertStringContainsString('<info>c</>', $text);
     }

@@ -60,13 +60,13 @@ final class StateTest extends TestCase
         $said = implode("\n", self::said($state->findings()));
         foreach (
             [
-                'bad topic b: has partitions without a leader',
-                'bad topic c: has fewer copies in sync than min.insync.replicas',
-                'bad topic g: has fewer copies than min.insync.replicas asks for',
-                'doubtful topic d: has copies that are not in sync',
-                'doubtful topics e, f: has one copy only, though there are 3 brokers',
-                'doubtful topic e: has 1 partition, and topic_mapping says 3',
-                'doubtful topic e: has 1 copy, and topic_mapping says 3',
+                'error topic b: has partitions without a leader',
+                'error topic c: has fewer copies in sync than min.insync.replicas',
+                'error topic g: has fewer copies than min.insync.replicas asks for',
+                'warning topic d: has copies that are not in sync',
+                'warning topics e, f: has one copy only, though there are 3 brokers',
+                'warning topic e: has 1 partition, and topic_mapping says 3',
+                'warning topic e: has 1 copy, and topic_mapping says 3',
             ] as $expected
         ) {
             self::assertStringContainsString($expected, $said);
@@ -82,12 +82,12 @@ final class StateTest extends TestCase
         $all = ['read', 'write', 'describe'];
         self::assertSame([], self::said($acl->topics(['a' => $all, 'b' => ['ALL']], true)));
         $one = self::said($acl->topics(['a' => $all, 'b' => ['write', 'describe'], 'c' => []], false));
-        self::assertSame(['bad topic c: User:x may do nothing with it: neither read nor write nor see',
-            'bad topic b: User:x may not read: workers get nothing of it'], $one);
+        self::assertSame(['error topic c: User:x may do nothing with it: neither read nor write nor see',
+            'error topic b: User:x may not read: workers get nothing of it'], $one);
         $publisher = ['a' => ['write', 'describe'], 'b' => ['write', 'describe']];
-        self::assertStringStartsWith('doubtful topics a, b: User:x may not read', self::said($acl->topics($publisher, false))[0]);
-        self::assertStringStartsWith('bad topics a, b: User:x may not read', self::said($acl->topics($publisher, true))[0]);
-        self::assertStringStartsWith('bad topic dlq.a: User:x may not write', self::said($acl->deadLetters(['dlq.a' => ['read']]))[0]);
+        self::assertStringStartsWith('warning topics a, b: User:x may not read', self::said($acl->topics($publisher, false))[0]);
+        self::assertStringStartsWith('error topics a, b: User:x may not read', self::said($acl->topics($publisher, true))[0]);
+        self::assertStringStartsWith('error topic dlq.a: User:x may not write', self::said($acl->deadLetters(['dlq.a' => ['read']]))[0]);
     }
 
     public function testClocks(): void
@@ -96,7 +96,7 @@ final class StateTest extends TestCase
         foreach ([0.0, 1.9, -2.5, 30.0, 299.0, -3600.0] as $behind) {
             $levels[] = Clock::finding($behind, 'the other')->level->value;
         }
-        self::assertSame(['good', 'good', 'doubtful', 'doubtful', 'doubtful', 'bad'], $levels);
+        self::assertSame(['ok', 'ok', 'warning', 'warning', 'warning', 'error'], $levels);
         self::assertStringContainsString('this machine is 60 minutes ahead of the other', Clock::finding(-3600.0, 'the other')->text);
     }
 
