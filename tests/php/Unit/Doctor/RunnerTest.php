@@ -91,7 +91,7 @@ final class RunnerTest extends TestCase
         self::assertSame(['ok' => 1, 'warning' => 1, 'error' => 1, 'skipped' => 2], $tally->toArray());
         self::assertStringContainsString("First\nerror      first: could not be looked at: RuntimeException: broken", $text);
         self::assertStringContainsString('Not looked at, because the check "first" failed: second, third.', $text);
-        self::assertStringContainsString("warning   y: hm\n           → do this\n", $text);
+        self::assertStringContainsString("warning    y: hm\n           → do this\n", $text);
         self::assertStringNotContainsString('never', $text);
         self::assertStringContainsString('Something is wrong: 1 ok, 1 warning, 1 error, 2 skipped, in 0.1 s.', $text);
     }
