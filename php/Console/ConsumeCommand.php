@@ -19,7 +19,7 @@ use Toporia\Realtime\Worker\HandlerResolver;
 use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\RestartSignal;
-use Toporia\Realtime\Worker\Sockets;
+use Toporia\Realtime\Worker\GatewayLifecycle;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
@@ -102,17 +102,17 @@ final class ConsumeCommand extends Command
         $handlers = new HandlerResolver($config, $this->host->make(...), $this->host->fallback());
         MonitorOptions::fromArray($input->getOptions())->report($reporter);
         $stop = StopConditions::for($options, RestartSignal::of($config, $this->host->directory()));
-        $sockets = $options->gateway === null
+        $gateway = $options->gateway === null
             ? null
-            : new Sockets(new Gateway($options->gateway->settings()), $options->gateway, $reporter);
-        if ($sockets !== null && ($options->channels === [] || !$handlers->hasHandlers($options->handler))) {
-            $options->refuseConsuming();
+            : new GatewayLifecycle(new Gateway($options->gateway->settings()), $options->gateway, $reporter);
+        if ($gateway !== null && ($options->channels === [] || !$handlers->hasHandlers($options->handler))) {
+            $options->rejectConsumerOptions();
 
-            return (new GatewayRunner($sockets, $stop, $reporter))->run();
+            return (new GatewayRunner($gateway, $stop, $reporter))->run();
         }
         $broker = $this->broker($options->broker, $options->settings());
         $failed = $this->host instanceof WatchesWorkers ? $this->host->failures($options) : null;
 
-        return (new ConsumeRunner($broker, $options, $handlers, $stop, $reporter, $sockets, $failed))->run();
+        return (new ConsumeRunner($broker, $options, $handlers, $stop, $reporter, $gateway, $failed))->run();
     }
 }

@@ -71,7 +71,7 @@ final class DevCommand extends Command
             "The embedded broker listens on $address. It keeps everything in memory. Ctrl-C stops it.",
             "  In another terminal: export KAFKA_BROKERS=$address",
         ], OutputInterface::OUTPUT_RAW);
-        MonitorOptions::fromArray($input->getOptions())->begin(static function (string $metrics) use ($output): void {
+        MonitorOptions::fromArray($input->getOptions())->start(static function (string $metrics) use ($output): void {
             $output->writeln("  metrics are served on http://$metrics/metrics", OutputInterface::OUTPUT_RAW);
         });
         $this->waitForSignal();

@@ -20,7 +20,7 @@ use Symfony\Component\Console\Terminal as SymfonyTerminal;
 use Toporia\Realtime\Dlq\AdminCluster;
 use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letters;
-use Toporia\Realtime\Dlq\Names;
+use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
@@ -70,9 +70,9 @@ abstract class DlqCommand extends Command
      *
      * @throws UsageError an empty --broker
      */
-    protected function names(InputInterface $input): Names
+    protected function names(InputInterface $input): TopicNames
     {
-        return Names::configured($this->host->config(), $this->brokerName($input));
+        return TopicNames::configured($this->host->config(), $this->brokerName($input));
     }
 
     /**
@@ -80,7 +80,7 @@ abstract class DlqCommand extends Command
      *
      * @param Closure(Letters, Cluster): int $work returns the exit code
      */
-    protected function letters(InputInterface $input, OutputInterface $output, Names $names, Closure $work): int
+    protected function letters(InputInterface $input, OutputInterface $output, TopicNames $names, Closure $work): int
     {
         $broker = $this->brokerName($input);
         $cluster = $this->connect === null ? new AdminCluster($broker) : ($this->connect)($broker);
@@ -166,8 +166,8 @@ abstract class DlqCommand extends Command
         }
         $errors = $this->errors($output);
         $this->write($errors, [$heading]);
-        foreach (array_slice($reasons, 0, 20) as $handle => $why) {
-            $this->write($errors, ['  ' . Text::printable("$handle: $why")]);
+        foreach (array_slice($reasons, 0, 20) as $letterId => $why) {
+            $this->write($errors, ['  ' . Text::printable("$letterId: $why")]);
         }
         if (count($reasons) > 20) {
             $this->write($errors, ['  … and ' . Text::number(count($reasons) - 20) . ' more']);

@@ -106,7 +106,7 @@ final class DlqPurgeCommand extends DlqCommand
                 'dry_run' => $dryRun,
                 'chosen' => $plan->count(),
                 'deleted' => $deleted,
-                'held_back' => $plan->held(),
+                'held_back' => $plan->blocked(),
             ]);
 
             return;

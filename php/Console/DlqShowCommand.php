@@ -91,10 +91,10 @@ final class DlqShowCommand extends DlqCommand
     /** @param list<Letter> $letters */
     private static function several(string $asked, array $letters): string
     {
-        $handles = array_map(static fn (Letter $letter): string => (string) $letter->handle(), $letters);
-        $more = count($handles) > self::MOST ? ', …' : '';
+        $letterIds = array_map(static fn (Letter $letter): string => (string) $letter->letterId(), $letters);
+        $more = count($letterIds) > self::MOST ? ', …' : '';
 
         return "Several dead letters have the id $asked (several groups, or replayed and failed again). Give the place "
-            . 'of one of them: ' . implode(', ', array_slice($handles, 0, self::MOST)) . $more;
+            . 'of one of them: ' . implode(', ', array_slice($letterIds, 0, self::MOST)) . $more;
     }
 }

@@ -17,7 +17,7 @@ use Toporia\Realtime\Worker\GatewayRunner;
 use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\RestartSignal;
-use Toporia\Realtime\Worker\Sockets;
+use Toporia\Realtime\Worker\GatewayLifecycle;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
@@ -72,7 +72,7 @@ final class GatewayCommand extends Command
         MonitorOptions::fromArray($raw)->report($reporter);
         $restart = RestartSignal::of($this->host->config(), $this->host->directory());
         $runner = new GatewayRunner(
-            new Sockets(new Gateway($options->settings()), $options, $reporter),
+            new GatewayLifecycle(new Gateway($options->settings()), $options, $reporter),
             StopConditions::limits($options->maxTime, $options->maxMemory, $restart),
             $reporter
         );

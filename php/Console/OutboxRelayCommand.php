@@ -81,7 +81,7 @@ final class OutboxRelayCommand extends Command
         $options = RelayOptions::fromArray($input->getOptions(), $settings);
         $terminal = new OutputTerminal($output);
         $reporter = $options->json ? new JsonRelayReporter($terminal) : new TextRelayReporter($terminal);
-        MonitorOptions::fromArray($input->getOptions())->begin(static function (string $address) use ($reporter): void {
+        MonitorOptions::fromArray($input->getOptions())->start(static function (string $address) use ($reporter): void {
             $reporter->event('metrics', "metrics are served on http://$address/metrics", ['address' => $address]);
         });
         $database = $settings->database();

@@ -82,23 +82,23 @@ final class PublishCommand extends Command
         $json = $input->getArgument('json');
         $lines = $json === null || $json === '-' ? $this->lines($input, $json === '-') : null;
         if ($lines === null) {
-            $id($publisher->one($json));
+            $id($publisher->send($json));
             Realtime::flush(self::FLUSH_MS);
 
             return self::DONE;
         }
         $errors = $this->errors($output);
-        $bad = $publisher->lines(
+        $invalid = $publisher->sendLines(
             $lines,
             $id,
             static fn (string $error) => $errors->writeln("Error: $error", OutputInterface::OUTPUT_RAW)
         );
         Realtime::flush(self::FLUSH_MS);
-        if ($publisher->sent() === 0 && $bad === 0) {
+        if ($publisher->sent() === 0 && $invalid === 0) {
             $errors->writeln('Nothing was sent: standard input was empty.', OutputInterface::OUTPUT_RAW);
         }
 
-        return $bad === 0 ? self::DONE : self::FAILED;
+        return $invalid === 0 ? self::DONE : self::FAILED;
     }
 
     /**

@@ -20,14 +20,14 @@ final class Letter
     /** @var array{id: string, channel: string|null, event: string|null}|false|null null: not looked yet */
     private array|false|null $envelope = null;
 
-    public function __construct(public readonly Record $record, private Names $names)
+    public function __construct(public readonly Record $record, private TopicNames $names)
     {
     }
 
     /**
      * Its place: `dlq.realtime_user_1/0/17`.
      */
-    public function handle(): LetterId
+    public function letterId(): LetterId
     {
         return LetterId::of($this->record);
     }
@@ -35,7 +35,7 @@ final class Letter
     /**
      * The id of the message: the envelope's, or `topic-partition-offset` of the original record.
      */
-    public function id(): string
+    public function messageId(): string
     {
         $envelope = $this->envelope();
         if ($envelope !== false) {
@@ -159,7 +159,7 @@ final class Letter
      * The bytes of a value that was too large for the letter, which then holds only the record's coordinates; null: the
      * letter holds the record.
      */
-    public function leftOutBytes(): ?int
+    public function omittedBytes(): ?int
     {
         return $this->record->value === null ? $this->number(Headers::ORIGINAL_SIZE) : null;
     }
@@ -172,8 +172,8 @@ final class Letter
     public function toArray(?int $replayedAt): array
     {
         return [
-            'letter' => (string) $this->handle(),
-            'id' => $this->id(),
+            'letter' => (string) $this->letterId(),
+            'id' => $this->messageId(),
             'topic' => $this->originalTopic(),
             'partition' => $this->originalPartition(),
             'offset' => $this->originalOffset(),

@@ -32,8 +32,8 @@ final class LetterDetails
         $attempts = $letter->attempts();
         $failed .= $attempts === null ? '' : ', after ' . Text::count($attempts, 'attempt');
         $rows = [
-            'Letter' => (string) $letter->handle(),
-            'Id' => $letter->id(),
+            'Letter' => (string) $letter->letterId(),
+            'Id' => $letter->messageId(),
             'Event' => $letter->event() === null ? '-' : $letter->event() . ' on ' . ($letter->channel() ?? '-'),
             'Failed' => $failed,
             'Group' => $letter->group() ?? '-',
@@ -78,12 +78,12 @@ final class LetterDetails
     {
         $payload = $this->letter->record->value;
         if ($payload === null) {
-            $bytes = $this->letter->leftOutBytes();
+            $bytes = $this->letter->omittedBytes();
 
             return ['Payload   ' . ($bytes === null ? '(none: a tombstone)' : '(left out: its '
                 . Text::count($bytes, 'byte') . ' were too large; a replay fetches the original while Kafka has it)')];
         }
-        $lines = JsonText::lines($payload) ?? explode("\n", $payload);
+        $lines = JsonFormatter::lines($payload) ?? explode("\n", $payload);
 
         return [
             'Payload   ' . Text::count(strlen($payload), 'byte'),

@@ -23,7 +23,7 @@ final class LetterId
     /**
      * Reads one; null where the text is none, such as a message id.
      */
-    public static function parse(string $text, Names $names): ?self
+    public static function parse(string $text, TopicNames $names): ?self
     {
         if (preg_match('~\A([A-Za-z0-9._-]{1,249})/(\d{1,9})/(\d{1,18})\z~', $text, $match) !== 1) {
             return null;

@@ -15,9 +15,9 @@ use Toporia\Realtime\Exception\RealtimeException;
  */
 final class Letters
 {
-    private ?ReplayMarkers $marks = null;
+    private ?ReplayMarkers $markers = null;
 
-    public function __construct(private Cluster $cluster, private Names $names)
+    public function __construct(private Cluster $cluster, private TopicNames $names)
     {
     }
 
@@ -41,9 +41,9 @@ final class Letters
      *
      * @throws RealtimeException
      */
-    public function marks(): ReplayMarkers
+    public function markers(): ReplayMarkers
     {
-        return $this->marks ??= ReplayMarkers::load($this->cluster, $this->names);
+        return $this->markers ??= ReplayMarkers::load($this->cluster, $this->names);
     }
 
     /**
@@ -55,16 +55,16 @@ final class Letters
      */
     public function each(Selection $selection, callable $callback): void
     {
-        $marks = $this->marks();
+        $markers = $this->markers();
         foreach ($selection->topics($this->topics()) as $topic) {
             $from = $selection->from($topic, $this->cluster->offsets($topic));
-            $goOn = true;
-            $this->read($topic, $from, static function (Letter $letter) use ($selection, $callback, $marks, &$goOn) {
-                $goOn = !$selection->matches($letter) || $callback($letter, $marks->replayedAt($letter)) !== false;
+            $continue = true;
+            $this->read($topic, $from, static function (Letter $letter) use ($selection, $callback, $markers, &$continue) {
+                $continue = !$selection->matches($letter) || $callback($letter, $markers->replayedAt($letter)) !== false;
 
-                return $goOn;
+                return $continue;
             });
-            if (!$goOn) {
+            if (!$continue) {
                 return;
             }
         }

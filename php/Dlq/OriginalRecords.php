@@ -50,13 +50,13 @@ final class OriginalRecords
             return $found === null ? null : false;
         }, $from);
 
-        return $found !== null && $found->offset === $offset && self::isAsOld($found, $letter) ? $found : null;
+        return $found !== null && $found->offset === $offset && self::hasSameTimestamp($found, $letter) ? $found : null;
     }
 
     /**
      * A topic that was deleted and made again counts its offsets from 0 again.
      */
-    private static function isAsOld(Record $record, Letter $letter): bool
+    private static function hasSameTimestamp(Record $record, Letter $letter): bool
     {
         $ms = $letter->originalTimestampMs();
 

@@ -20,9 +20,9 @@ final class PurgePlan
     /** @var array<string, int> letters that are deleted, by topic */
     private array $deleted = [];
     /** @var array<string, array<int, LetterId>> the first letter that must stay, by topic and partition */
-    private array $staying = [];
+    private array $kept = [];
     /** @var array<string, array<int, int>> letters that stay only because one before them must */
-    private array $held = [];
+    private array $blocked = [];
 
     /**
      * Takes the next letter of a partition in.
@@ -33,14 +33,14 @@ final class PurgePlan
     {
         $topic = $letter->topic;
         $partition = $letter->partition;
-        $stays = $this->staying[$topic][$partition] ?? null;
-        if ($stays === null && $delete) {
+        $firstKept = $this->kept[$topic][$partition] ?? null;
+        if ($firstKept === null && $delete) {
             $this->before[$topic][$partition] = $letter->offset + 1;
             $this->deleted[$topic] = ($this->deleted[$topic] ?? 0) + 1;
-        } elseif ($stays === null) {
-            $this->staying[$topic][$partition] = $letter;
+        } elseif ($firstKept === null) {
+            $this->kept[$topic][$partition] = $letter;
         } elseif ($delete) {
-            $this->held[$topic][$partition] = ($this->held[$topic][$partition] ?? 0) + 1;
+            $this->blocked[$topic][$partition] = ($this->blocked[$topic][$partition] ?? 0) + 1;
         }
     }
 
@@ -63,9 +63,9 @@ final class PurgePlan
     /**
      * How many letters fit and stay all the same.
      */
-    public function held(): int
+    public function blocked(): int
     {
-        return array_sum(array_map(array_sum(...), $this->held));
+        return array_sum(array_map(array_sum(...), $this->blocked));
     }
 
     /**
@@ -79,11 +79,11 @@ final class PurgePlan
         foreach ($this->deleted as $topic => $count) {
             $lines[] = '  ' . Text::count($count, 'letter') . " of $topic";
         }
-        foreach ($this->held as $topic => $partitions) {
+        foreach ($this->blocked as $topic => $partitions) {
             foreach ($partitions as $partition => $count) {
                 $stay = $count === 1 ? 'stays' : 'stay';
                 $lines[] = '  ' . Text::count($count, 'letter') . " of $topic $stay"
-                    . " behind {$this->staying[$topic][$partition]}, which has to stay: Kafka deletes the beginning "
+                    . " behind {$this->kept[$topic][$partition]}, which has to stay: Kafka deletes the beginning "
                     . 'of a partition only.';
             }
         }

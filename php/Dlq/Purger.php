@@ -30,16 +30,16 @@ final class Purger
     public function plan(Selection $selection, bool $replayedOnly): PurgePlan
     {
         $plan = new PurgePlan();
-        $marks = $this->letters->marks();
+        $markers = $this->letters->markers();
         foreach ($selection->topics($this->letters->topics()) as $topic) {
             $this->letters->read($topic, [], static function (Letter $letter) use (
                 $plan,
-                $marks,
+                $markers,
                 $selection,
                 $replayedOnly
             ): void {
-                $delete = $selection->matches($letter) && (!$replayedOnly || $marks->replayedAt($letter) !== null);
-                $plan->add($letter->handle(), $delete);
+                $delete = $selection->matches($letter) && (!$replayedOnly || $markers->replayedAt($letter) !== null);
+                $plan->add($letter->letterId(), $delete);
             });
         }
 
@@ -55,12 +55,12 @@ final class Purger
      */
     public function run(PurgePlan $plan): ?string
     {
-        $forgotten = 0;
+        $removed = 0;
         foreach ($plan->before as $topic => $before) {
             $this->cluster->deleteRecords($topic, $before);
-            $forgotten += $this->letters->marks()->forget($topic, $before);
+            $removed += $this->letters->markers()->remove($topic, $before);
         }
-        $failed = $forgotten === 0 ? [] : $this->cluster->flush();
+        $failed = $removed === 0 ? [] : $this->cluster->flush();
 
         return $failed === [] ? null : reset($failed);
     }

@@ -20,7 +20,7 @@ final class ReplayDelivery
     private const BATCH = 100;
     private const BATCH_BYTES = 4 << 20;
     /** So many batches in a row of which nothing arrived end the replay. */
-    private const FRUITLESS = 2;
+    private const MAX_FAILED_BATCHES = 2;
 
     /** Letters that are in their topics again. */
     public int $replayed = 0;
@@ -35,12 +35,12 @@ final class ReplayDelivery
     /** @var array<string, Letter> by what the flush calls them */
     private array $batch = [];
     private int $bytes = 0;
-    private int $fruitless = 0;
+    private int $failedBatches = 0;
 
     /**
      * @param (Closure(int): void)|null $progress gets the number replayed, after each batch
      */
-    public function __construct(private Cluster $cluster, private ReplayMarkers $marks, private ?Closure $progress = null)
+    public function __construct(private Cluster $cluster, private ReplayMarkers $markers, private ?Closure $progress = null)
     {
     }
 
@@ -73,7 +73,7 @@ final class ReplayDelivery
      */
     public function fail(Letter $letter, string $why): void
     {
-        $this->failed[(string) $letter->handle()] = $why;
+        $this->failed[(string) $letter->letterId()] = $why;
     }
 
     /**
@@ -85,7 +85,7 @@ final class ReplayDelivery
             return;
         }
         $failed = $this->cluster->flush();
-        $marks = [];
+        $markers = [];
         foreach ($this->batch as $id => $letter) {
             if (isset($failed[$id])) {
                 $this->fail($letter, $failed[$id]);
@@ -93,18 +93,18 @@ final class ReplayDelivery
             }
             $this->replayed++;
             try {
-                $marks[$this->marks->remember($letter, time())] = (string) $letter->handle();
+                $markers[$this->markers->markReplayed($letter, time())] = (string) $letter->letterId();
             } catch (RealtimeException $e) {
-                $this->unmarked[(string) $letter->handle()] = $e->getMessage();
+                $this->unmarked[(string) $letter->letterId()] = $e->getMessage();
             }
         }
-        $unmarked = $marks === [] ? [] : $this->cluster->flush();
-        foreach (array_intersect_key($marks, $unmarked) as $id => $handle) {
-            $this->unmarked[$handle] = $unmarked[$id];
+        $unmarked = $markers === [] ? [] : $this->cluster->flush();
+        foreach (array_intersect_key($markers, $unmarked) as $id => $letterId) {
+            $this->unmarked[$letterId] = $unmarked[$id];
         }
         // Where nothing arrives any more, or nothing can be remembered, the next batches will not do better.
-        $this->fruitless = $failed === [] || $marks !== [] || $this->unmarked !== [] ? 0 : $this->fruitless + 1;
-        $this->stopped = $this->stopped || $this->fruitless >= self::FRUITLESS || $this->unmarked !== [];
+        $this->failedBatches = $failed === [] || $markers !== [] || $this->unmarked !== [] ? 0 : $this->failedBatches + 1;
+        $this->stopped = $this->stopped || $this->failedBatches >= self::MAX_FAILED_BATCHES || $this->unmarked !== [];
         $this->batch = [];
         $this->bytes = 0;
         if ($this->progress !== null) {

@@ -21,7 +21,7 @@ final class ReplayMarkers
     private array $at = [];
     private bool $ready = false;
 
-    private function __construct(private Cluster $cluster, private Names $names)
+    private function __construct(private Cluster $cluster, private TopicNames $names)
     {
     }
 
@@ -30,15 +30,15 @@ final class ReplayMarkers
      *
      * @throws RealtimeException
      */
-    public static function load(Cluster $cluster, Names $names): self
+    public static function load(Cluster $cluster, TopicNames $names): self
     {
-        $marks = new self($cluster, $names);
+        $markers = new self($cluster, $names);
         if ($cluster->topics($names->replayed()) !== []) {
-            $marks->ready = true;
-            $cluster->read($names->replayed(), $marks->take(...));
+            $markers->ready = true;
+            $cluster->read($names->replayed(), $markers->apply(...));
         }
 
-        return $marks;
+        return $markers;
     }
 
     /**
@@ -59,7 +59,7 @@ final class ReplayMarkers
      *
      * @throws RealtimeException
      */
-    public function prepare(): void
+    public function ensureTopic(): void
     {
         if (!$this->ready) {
             $this->cluster->createCompacted($this->names->replayed());
@@ -76,18 +76,18 @@ final class ReplayMarkers
      *
      * @throws RealtimeException
      */
-    public function remember(Letter $letter, int $now): string
+    public function markReplayed(Letter $letter, int $now): string
     {
         $record = $letter->record;
         // A consumer's clock may be ahead of ours; see replayedAt().
         $at = max($now, $letter->failedAt());
         $this->at[$record->topic][$record->partition][$record->offset] = $at;
         $value = json_encode(
-            ['at' => $at, 'to' => $letter->originalTopic(), 'id' => $letter->id()],
+            ['at' => $at, 'to' => $letter->originalTopic(), 'id' => $letter->messageId()],
             JSON_THROW_ON_ERROR | JSON_INVALID_UTF8_SUBSTITUTE
         );
 
-        return $this->cluster->send($this->names->replayed(), $value, (string) $letter->handle());
+        return $this->cluster->send($this->names->replayed(), $value, (string) $letter->letterId());
     }
 
     /**
@@ -99,33 +99,33 @@ final class ReplayMarkers
      *
      * @throws RealtimeException
      */
-    public function forget(string $topic, array $before): int
+    public function remove(string $topic, array $before): int
     {
-        $forgotten = 0;
+        $removed = 0;
         foreach ($before as $partition => $end) {
             foreach (array_keys($this->at[$topic][$partition] ?? []) as $offset) {
                 if ($offset < $end) {
                     $this->cluster->send($this->names->replayed(), null, "$topic/$partition/$offset");
                     unset($this->at[$topic][$partition][$offset]);
-                    $forgotten++;
+                    $removed++;
                 }
             }
         }
 
-        return $forgotten;
+        return $removed;
     }
 
-    private function take(Record $record): void
+    private function apply(Record $record): void
     {
-        $handle = LetterId::parse($record->key ?? '', $this->names);
-        if ($handle === null) {
+        $letterId = LetterId::parse($record->key ?? '', $this->names);
+        if ($letterId === null) {
             return;
         }
         $mark = $record->value === null ? null : json_decode($record->value, true);
         if (is_array($mark) && is_int($mark['at'] ?? null)) {
-            $this->at[$handle->topic][$handle->partition][$handle->offset] = $mark['at'];
+            $this->at[$letterId->topic][$letterId->partition][$letterId->offset] = $mark['at'];
         } else {
-            unset($this->at[$handle->topic][$handle->partition][$handle->offset]);
+            unset($this->at[$letterId->topic][$letterId->partition][$letterId->offset]);
         }
     }
 }

@@ -17,7 +17,7 @@ use Toporia\Realtime\Worker\Text;
 final class ReplayPlan
 {
     /** @var array<string, array<int, array<int, true>>> topic, partition, offset */
-    public array $places = [];
+    public array $positions = [];
     /** @var list<Letter> those without a value, whose original is to be fetched */
     public array $fetched = [];
     /** @var array<string, string> why it cannot be replayed, by handle (or by what was asked for and is not there) */
@@ -44,7 +44,7 @@ final class ReplayPlan
         if ($fetch) {
             $this->fetched[] = $letter;
         } else {
-            $this->places[$record->topic][$record->partition][$record->offset] = true;
+            $this->positions[$record->topic][$record->partition][$record->offset] = true;
         }
         $this->count++;
         $this->counts[$letter->originalTopic()][$group] ??= 0;

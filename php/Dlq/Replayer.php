@@ -38,33 +38,33 @@ final class Replayer
     public function plan(Selection $selection, bool $again): ReplayPlan
     {
         $plan = new ReplayPlan(new NewestLetters(self::SAMPLE));
-        $without = [];
+        $withoutValue = [];
         $this->partitions = $this->cluster->topics('**');
-        $sort = function (Letter $letter, ?int $replayedAt) use ($plan, $again, &$without): void {
+        $classify = function (Letter $letter, ?int $replayedAt) use ($plan, $again, &$withoutValue): void {
             $group = $letter->group();
             $topic = $letter->originalTopic();
             if ($replayedAt !== null && !$again) {
                 $plan->replayedBefore++;
             } elseif ($group === null) {
-                $plan->refused[(string) $letter->handle()]
+                $plan->refused[(string) $letter->letterId()]
                     = 'it has no x-original-group header, so every group would take it. Who put it there?';
             } elseif (!isset($this->partitions[$topic])) {
-                $plan->refused[(string) $letter->handle()] = "its topic $topic does not exist any more.";
-            } elseif ($letter->leftOutBytes() !== null) {
-                $without[] = [$letter, $group];
+                $plan->refused[(string) $letter->letterId()] = "its topic $topic does not exist any more.";
+            } elseif ($letter->omittedBytes() !== null) {
+                $withoutValue[] = [$letter, $group];
             } else {
                 $plan->add($letter, $group, false);
             }
         };
-        $this->letters->each($selection, $sort);
+        $this->letters->each($selection, $classify);
         foreach ($selection->missing() as $name) {
             $plan->refused[$name] = "no dead letter has this place or id. A topic is chosen with --topic=$name";
         }
-        foreach ($without as [$letter, $group]) {
+        foreach ($withoutValue as [$letter, $group]) {
             if ($this->originals->find($letter) !== null) {
                 $plan->add($letter, $group, true);
             } else {
-                $plan->refused[(string) $letter->handle()] = 'it holds only the coordinates of a record that was too '
+                $plan->refused[(string) $letter->letterId()] = 'it holds only the coordinates of a record that was too '
                     . "large for a letter, and the record is no longer in {$letter->originalTopic()}.";
             }
         }
@@ -82,20 +82,20 @@ final class Replayer
      */
     public function run(ReplayPlan $plan, ?Closure $progress = null, ?Closure $stop = null): ReplayDelivery
     {
-        $this->letters->marks()->prepare();
-        $delivery = new ReplayDelivery($this->cluster, $this->letters->marks(), $progress);
-        $goOn = static function () use ($delivery, $stop): bool {
+        $this->letters->markers()->ensureTopic();
+        $delivery = new ReplayDelivery($this->cluster, $this->letters->markers(), $progress);
+        $continue = static function () use ($delivery, $stop): bool {
             $delivery->stopped = $delivery->stopped || $stop !== null && $stop();
 
             return !$delivery->stopped;
         };
-        foreach ($plan->places as $topic => $places) {
-            if ($goOn()) {
-                $this->runTopic($topic, $places, $delivery, $goOn);
+        foreach ($plan->positions as $topic => $positions) {
+            if ($continue()) {
+                $this->runTopic($topic, $positions, $delivery, $continue);
             }
         }
         foreach ($plan->fetched as $letter) {
-            if (!$goOn()) {
+            if (!$continue()) {
                 break;
             }
             $original = $this->originals->find($letter);
@@ -109,34 +109,34 @@ final class Replayer
     }
 
     /**
-     * @param array<int, array<int, true>> $places offsets by partition
-     * @param Closure(): bool $goOn
+     * @param array<int, array<int, true>> $positions offsets by partition
+     * @param Closure(): bool $continue
      */
-    private function runTopic(string $topic, array $places, ReplayDelivery $delivery, Closure $goOn): void
+    private function runTopic(string $topic, array $positions, ReplayDelivery $delivery, Closure $continue): void
     {
-        $left = 0;
+        $remaining = 0;
         $from = [];
         foreach ($this->cluster->offsets($topic) as $partition => ['end' => $end]) {
-            $offsets = $places[$partition] ?? [];
-            $left += count($offsets);
+            $offsets = $positions[$partition] ?? [];
+            $remaining += count($offsets);
             $from[$partition] = $offsets === [] ? $end : min(array_keys($offsets));
         }
-        $take = function (Letter $letter) use (&$left, $places, $delivery, $goOn): bool {
+        $take = function (Letter $letter) use (&$remaining, $positions, $delivery, $continue): bool {
             $record = $letter->record;
-            if (isset($places[$record->partition][$record->offset])) {
-                if (!$goOn()) {
+            if (isset($positions[$record->partition][$record->offset])) {
+                if (!$continue()) {
                     return false;
                 }
                 $delivery->add($letter, $this->partition($letter, $record), null);
-                $left--;
+                $remaining--;
             }
 
-            return $left > 0;
+            return $remaining > 0;
         };
-        if ($left > 0) {
+        if ($remaining > 0) {
             $this->letters->read($topic, $from, $take);
         }
-        $delivery->gone += $goOn() ? $left : 0;
+        $delivery->gone += $continue() ? $remaining : 0;
     }
 
     /**

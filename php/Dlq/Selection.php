@@ -20,7 +20,7 @@ final class Selection
     /** @var array<string, true> */
     private array $messages = [];
     /** @var array<string, array<int, array<int, true>>> topic, partition, offset */
-    private array $handles = [];
+    private array $letterIds = [];
     /** @var array<string, string> the places and ids that no letter had so far, by what was looked for */
     private array $missing = [];
 
@@ -33,7 +33,7 @@ final class Selection
      * @param list<string> $ids handles and message ids
      */
     public function __construct(
-        private Names $names,
+        private TopicNames $names,
         private ?string $topic = null,
         private ?string $class = null,
         private ?int $since = null,
@@ -42,12 +42,12 @@ final class Selection
         array $ids = []
     ) {
         foreach ($ids as $id) {
-            $handle = LetterId::parse($id, $names);
-            $this->missing[(string) ($handle ?? $id)] = $id;
-            if ($handle === null) {
+            $letterId = LetterId::parse($id, $names);
+            $this->missing[(string) ($letterId ?? $id)] = $id;
+            if ($letterId === null) {
                 $this->messages[$id] = true;
             } else {
-                $this->handles[$handle->topic][$handle->partition][$handle->offset] = true;
+                $this->letterIds[$letterId->topic][$letterId->partition][$letterId->offset] = true;
             }
         }
     }
@@ -60,7 +60,7 @@ final class Selection
      *
      * @throws UsageError a value that makes no sense
      */
-    public static function of(Names $names, array $options, array $ids, int $now): self
+    public static function of(TopicNames $names, array $options, array $ids, int $now): self
     {
         $given = [];
         foreach ($ids as $id) {
@@ -84,7 +84,7 @@ final class Selection
      */
     public function isEverything(): bool
     {
-        return $this->messages === [] && $this->handles === [] && $this->topic === null && $this->class === null
+        return $this->messages === [] && $this->letterIds === [] && $this->topic === null && $this->class === null
             && $this->since === null && $this->before === null && $this->group === null;
     }
 
@@ -97,11 +97,11 @@ final class Selection
      */
     public function topics(array $topics): array
     {
-        if ($this->handles !== [] && $this->messages === []) {
-            return array_values(array_intersect($topics, array_map('strval', array_keys($this->handles))));
+        if ($this->letterIds !== [] && $this->messages === []) {
+            return array_values(array_intersect($topics, array_map('strval', array_keys($this->letterIds))));
         }
         // A topic's exact name says it all; anything else may be a channel, which only the letters tell.
-        $exact = array_values(array_filter($topics, fn (string $topic): bool => $this->names($topic, exactly: true)));
+        $exact = array_values(array_filter($topics, fn (string $topic): bool => $this->coversTopic($topic, exactly: true)));
 
         return $exact === [] ? $topics : $exact;
     }
@@ -115,12 +115,12 @@ final class Selection
      */
     public function from(string $topic, array $offsets): array
     {
-        if ($this->handles === [] || $this->messages !== []) {
+        if ($this->letterIds === [] || $this->messages !== []) {
             return [];
         }
         $from = [];
         foreach ($offsets as $partition => ['beginning' => $beginning, 'end' => $end]) {
-            $wanted = array_keys($this->handles[$topic][$partition] ?? []);
+            $wanted = array_keys($this->letterIds[$topic][$partition] ?? []);
             $from[$partition] = $wanted === [] ? $end : min($end, max($beginning, min($wanted)));
         }
 
@@ -133,7 +133,7 @@ final class Selection
     public function matches(Letter $letter): bool
     {
         // First, so that missing() does not name a letter that is there and that another condition leaves out.
-        if (!$this->isNamed($letter)) {
+        if (!$this->isListed($letter)) {
             return false;
         }
         $failedAt = $letter->failedAt();
@@ -166,12 +166,12 @@ final class Selection
     private function isInTopic(Letter $letter): bool
     {
         return $this->topic === null
-            || $this->names($letter->record->topic)
+            || $this->coversTopic($letter->record->topic)
             || Pattern::matches($this->topic, $letter->originalTopic())
             || Pattern::matches($this->topic, $letter->channel() ?? '');
     }
 
-    private function names(string $deadLetters, bool $exactly = false): bool
+    private function coversTopic(string $deadLetters, bool $exactly = false): bool
     {
         if ($this->topic === null || $exactly && Pattern::isPattern($this->topic)) {
             return false;
@@ -181,21 +181,21 @@ final class Selection
             || Pattern::matches($this->topic, $this->names->original($deadLetters));
     }
 
-    private function isNamed(Letter $letter): bool
+    private function isListed(Letter $letter): bool
     {
-        if ($this->messages === [] && $this->handles === []) {
+        if ($this->messages === [] && $this->letterIds === []) {
             return true;
         }
         $record = $letter->record;
-        $byPlace = isset($this->handles[$record->topic][$record->partition][$record->offset]);
-        $byId = isset($this->messages[$letter->id()]);
-        if ($byPlace) {
-            unset($this->missing[(string) $letter->handle()]);
+        $byPosition = isset($this->letterIds[$record->topic][$record->partition][$record->offset]);
+        $byId = isset($this->messages[$letter->messageId()]);
+        if ($byPosition) {
+            unset($this->missing[(string) $letter->letterId()]);
         }
         if ($byId) {
-            unset($this->missing[$letter->id()]);
+            unset($this->missing[$letter->messageId()]);
         }
 
-        return $byPlace || $byId;
+        return $byPosition || $byId;
     }
 }

@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor;
 
 use Toporia\Realtime\Admin;
-use Toporia\Realtime\Dlq\Names;
+use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Doctor\Wire\Client;
 use Toporia\Realtime\Doctor\Wire\Probe;
 use Toporia\Realtime\Doctor\Wire\Prober;
@@ -18,7 +18,7 @@ final class Context
 {
     public readonly Settings $settings;
     public readonly Topics $topics;
-    public readonly Names $deadLetters;
+    public readonly TopicNames $deadLetters;
     public readonly string $group;
     /** @var array<string, Probe> by address; of the list and of the cluster's own answers */
     public array $probes = [];
@@ -51,7 +51,7 @@ final class Context
     ) {
         $this->settings = new Settings($config, $options->broker);
         $this->topics = new Topics($this->settings);
-        $this->deadLetters = new Names(rtrim($this->settings->text('dlq_prefix', 'dlq'), '.'));
+        $this->deadLetters = new TopicNames(rtrim($this->settings->text('dlq_prefix', 'dlq'), '.'));
         $this->group = $options->group ?? $this->settings->group();
     }
 

@@ -14,7 +14,7 @@ namespace Toporia\Realtime\Worker;
 final class ConnectionWatch
 {
     /** A first connection takes a moment: not worth a line before so many seconds, unless there is an error to tell. */
-    private const PATIENCE = 2.0;
+    private const GRACE_SECONDS = 2.0;
 
     private bool $down = false;
     private ?float $notConnectedSince = 0.0;
@@ -24,7 +24,7 @@ final class ConnectionWatch
     {
     }
 
-    public function look(Snapshot $now): void
+    public function update(Snapshot $now): void
     {
         $this->connection($now);
         $this->topics($now);
@@ -43,7 +43,7 @@ final class ConnectionWatch
         }
         $this->notConnectedSince ??= $now->seconds;
         $waited = $now->seconds - $this->notConnectedSince;
-        if ($this->down || ($now->lastError === null && $waited < self::PATIENCE)) {
+        if ($this->down || ($now->lastError === null && $waited < self::GRACE_SECONDS)) {
             return;
         }
         $this->down = true;

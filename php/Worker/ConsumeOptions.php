@@ -76,7 +76,7 @@ final class ConsumeOptions
      *
      * @throws UsageError an option that only means something to a consumer
      */
-    public function refuseConsuming(): void
+    public function rejectConsumerOptions(): void
     {
         $given = array_keys(array_filter([
             '--max-messages' => $this->maxMessages > 0,

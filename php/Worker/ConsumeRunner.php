@@ -36,7 +36,7 @@ final class ConsumeRunner
         private HandlerResolver $handlers,
         private StopConditions $stop,
         private Reporter $reporter,
-        private ?Sockets $sockets = null,
+        private ?GatewayLifecycle $gateway = null,
         private ?Closure $failed = null
     ) {
     }
@@ -56,7 +56,7 @@ final class ConsumeRunner
             $this->handlers->describe($this->options->handler)
         );
         $this->watch();
-        $this->sockets?->start();
+        $this->gateway?->start();
 
         return $this->consume();
     }
@@ -64,7 +64,7 @@ final class ConsumeRunner
     private function subscribe(callable $handler): void
     {
         $handle = function (Message $message) use ($handler): void {
-            $this->reporter->handling();
+            $this->reporter->beforeHandler();
             $handler($message);
         };
         foreach ($this->options->channels as $channel) {
@@ -99,16 +99,16 @@ final class ConsumeRunner
                 ($this->failed)($message, $why, $retryInMs);
             }
             if ($retryInMs === null) {
-                $this->handlers->givenUp($message, $why);
+                $this->handlers->failed($message, $why);
             }
         });
         $this->broker->onTick(function (Broker $broker) use ($start, $watch, $similar, $seek): void {
             $now = Snapshot::of($broker->stats(), (hrtime(true) - $start) / 1e9);
-            $seek->remember($now->waitingFor);
-            $watch->look($now);
-            $similar->look($now);
+            $seek->addMissingTopics($now->waitingFor);
+            $watch->update($now);
+            $similar->check($now);
             $this->reporter->progress($now);
-            $this->sockets?->look();
+            $this->gateway?->reportProgress();
             if ($this->stop->reason() !== null) {
                 $broker->stopConsuming();
             }
@@ -157,7 +157,7 @@ final class ConsumeRunner
             $failure ??= $e;
             $this->reporter->failure($e);
         }
-        $this->sockets?->stop();
+        $this->gateway?->stop();
         $code = $failure === null ? self::DONE : self::FAILED;
         $this->reporter->summary(new Summary(
             $handled ?? (int) ($stats['handled'] ?? 0),

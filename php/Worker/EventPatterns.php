@@ -16,10 +16,10 @@ use Toporia\Realtime\Support\Pattern;
 final class EventPatterns
 {
     /** Event names come from outside: what is remembered has to have an end. */
-    private const REMEMBER = 1000;
+    private const MAX_CACHED = 1000;
 
     /** @var array<string, string|null> pattern by event */
-    private array $known = [];
+    private array $cache = [];
 
     /**
      * @param array<string, HandlerInvoker> $entries by event name or pattern
@@ -30,14 +30,14 @@ final class EventPatterns
 
     public function for(string $event): ?HandlerInvoker
     {
-        if (!array_key_exists($event, $this->known)) {
-            if (count($this->known) >= self::REMEMBER) {
-                $this->known = [];
+        if (!array_key_exists($event, $this->cache)) {
+            if (count($this->cache) >= self::MAX_CACHED) {
+                $this->cache = [];
             }
             // Keys such as '42' have become int.
-            $this->known[$event] = Pattern::pick(array_map('strval', array_keys($this->entries)), $event);
+            $this->cache[$event] = Pattern::pick(array_map('strval', array_keys($this->entries)), $event);
         }
-        $pattern = $this->known[$event];
+        $pattern = $this->cache[$event];
 
         return $pattern === null ? null : $this->entries[$pattern];
     }

@@ -45,7 +45,7 @@ final class EventPublisher
      *
      * @throws UsageError no JSON
      */
-    public function one(?string $json): string
+    public function send(?string $json): string
     {
         try {
             return $this->publish($json === null ? null : self::decode($json));
@@ -64,13 +64,13 @@ final class EventPublisher
      *
      * @param resource $stream
      * @param callable(string): void $onSent gets the id
-     * @param callable(string): void $onBad gets what is wrong with which line
+     * @param callable(string): void $onInvalid gets what is wrong with which line
      *
      * @return int how many lines were bad
      */
-    public function lines(mixed $stream, callable $onSent, callable $onBad): int
+    public function sendLines(mixed $stream, callable $onSent, callable $onInvalid): int
     {
-        $bad = 0;
+        $invalid = 0;
         for ($number = 1; ($line = fgets($stream)) !== false; $number++) {
             $line = trim($line);
             if ($line === '') {
@@ -79,13 +79,13 @@ final class EventPublisher
             try {
                 $onSent($this->publish(self::decode($line)));
             } catch (JsonException | MessageTooLargeException $e) {
-                $bad++;
+                $invalid++;
                 $why = $e instanceof JsonException ? 'no JSON (' . $e->getMessage() . ')' : $e->getMessage();
-                $onBad("line $number was not sent: $why: " . Text::shorten(Text::printable($line), 100));
+                $onInvalid("line $number was not sent: $why: " . Text::shorten(Text::printable($line), 100));
             }
         }
 
-        return $bad;
+        return $invalid;
     }
 
     /**

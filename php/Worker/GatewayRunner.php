@@ -21,7 +21,7 @@ final class GatewayRunner
     /** How often stop conditions are asked, in ms. */
     private const TICK_MS = 200;
 
-    public function __construct(private Sockets $sockets, private StopConditions $stop, private Reporter $reporter)
+    public function __construct(private GatewayLifecycle $gateway, private StopConditions $stop, private Reporter $reporter)
     {
     }
 
@@ -31,15 +31,15 @@ final class GatewayRunner
     public function run(): int
     {
         $start = hrtime(true);
-        $this->sockets->start();
-        while (!$this->sockets->wait(self::TICK_MS) && $this->stop->reason() === null) {
-            $this->sockets->look();
-            $this->sockets->beat();
+        $this->gateway->start();
+        while (!$this->gateway->wait(self::TICK_MS) && $this->stop->reason() === null) {
+            $this->gateway->reportProgress();
+            $this->gateway->heartbeat();
         }
-        $failed = !$this->sockets->isRunning();
+        $failed = !$this->gateway->isRunning();
         // The end may take its time: that is no stuck loop, and nobody should send more work here.
         Metrics::stop();
-        $this->sockets->stop();
+        $this->gateway->stop();
         $reason = $failed ? 'error' : $this->stop->met() ?? 'signal';
         $code = $failed ? self::FAILED : self::DONE;
         $seconds = (hrtime(true) - $start) / 1e9;

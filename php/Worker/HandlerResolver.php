@@ -25,7 +25,7 @@ final class HandlerResolver
     private int $unhandled = 0;
     private MiddlewarePipeline $middleware;
     /** @var (Closure(Message): ?HandlerInvoker)|null who handles a message */
-    private ?Closure $choice = null;
+    private ?Closure $select = null;
 
     /**
      * @param array<string, mixed> $config the application's `realtime` configuration: `handlers`, `middleware`
@@ -53,10 +53,10 @@ final class HandlerResolver
     {
         if ($class !== null) {
             try {
-                $handling = new HandlerInvoker(ltrim($class, '\\'), $this->make, $this->middleware, '--handler');
-                $this->choice = static fn (): HandlerInvoker => $handling;
+                $invoker = new HandlerInvoker(ltrim($class, '\\'), $this->make, $this->middleware, '--handler');
+                $this->select = static fn (): HandlerInvoker => $invoker;
 
-                return $handling->prepare();
+                return $invoker->prepare();
             } catch (ConfigurationException $e) {
                 throw new UsageError($e->getMessage(), 0, $e);
             }
@@ -94,10 +94,10 @@ final class HandlerResolver
     /**
      * Tells the handler of a message that there is no other try for it.
      */
-    public function givenUp(Message $message, Throwable $why): void
+    public function failed(Message $message, Throwable $why): void
     {
-        $handling = $this->choice === null ? null : ($this->choice)($message);
-        $handling?->failed($message, $why);
+        $invoker = $this->select === null ? null : ($this->select)($message);
+        $invoker?->failed($message, $why);
     }
 
     /**
@@ -110,17 +110,17 @@ final class HandlerResolver
 
     private function byEvent(Reporter $reporter): Closure
     {
-        $handlings = [];
+        $invokers = [];
         foreach ($this->list('handlers') as $event => $handler) {
-            $handlings[$event] = new HandlerInvoker($handler, $this->make, $this->middleware, "realtime.handlers['$event']");
+            $invokers[$event] = new HandlerInvoker($handler, $this->make, $this->middleware, "realtime.handlers['$event']");
         }
-        $choice = new EventPatterns($handlings);
-        $this->choice = static fn (Message $message): ?HandlerInvoker => $choice->for((string) $message->getEvent());
+        $patterns = new EventPatterns($invokers);
+        $this->select = static fn (Message $message): ?HandlerInvoker => $patterns->for((string) $message->getEvent());
 
-        return function (Message $message) use ($choice, $reporter): void {
-            $handling = $choice->for((string) $message->getEvent());
-            if ($handling !== null) {
-                $handling($message);
+        return function (Message $message) use ($patterns, $reporter): void {
+            $invoker = $patterns->for((string) $message->getEvent());
+            if ($invoker !== null) {
+                $invoker($message);
 
                 return;
             }

@@ -25,13 +25,13 @@ final class JsonReporter implements Reporter
     {
     }
 
-    public function start(ConsumeOptions $options, string $group, string $handling): void
+    public function start(ConsumeOptions $options, string $group, string $handledBy): void
     {
         $this->write('start', [
             'broker' => $options->broker,
             'group' => $group,
             'channels' => $options->channels,
-            'messages' => $handling,
+            'messages' => $handledBy,
             'from' => $options->from->describe(),
             'pid' => getmypid(),
         ]);
@@ -42,7 +42,7 @@ final class JsonReporter implements Reporter
         $this->write($type, ['text' => $text] + $facts);
     }
 
-    public function handling(): void
+    public function beforeHandler(): void
     {
         // One object a line: there is no status to be in the way.
     }

@@ -56,17 +56,17 @@ final class MonitorOptions
     /**
      * Listens and touches from now on.
      *
-     * @param (Closure(string): void)|null $say told of the address that is listened on, where there is one
+     * @param (Closure(string): void)|null $onListening told of the address that is listened on, where there is one
      *
      * @throws ConfigurationException no address, or a file that cannot be
      * @throws ConnectionException the port of --metrics is taken
      */
-    public function begin(?Closure $say = null): void
+    public function start(?Closure $onListening = null): void
     {
         Metrics::heartbeat($this->heartbeat);
         $address = Metrics::serve($this->metrics);
-        if ($address !== null && $say !== null) {
-            $say($address);
+        if ($address !== null && $onListening !== null) {
+            $onListening($address);
         }
     }
 
@@ -78,7 +78,7 @@ final class MonitorOptions
      */
     public function report(Reporter $reporter): void
     {
-        $this->begin(static function (string $address) use ($reporter): void {
+        $this->start(static function (string $address) use ($reporter): void {
             $reporter->event('metrics', "metrics are served on http://$address/metrics", ['address' => $address]);
         });
     }

@@ -19,7 +19,7 @@ interface Reporter
     /**
      * Who this worker is, before it connects.
      */
-    public function start(ConsumeOptions $options, string $group, string $handling): void;
+    public function start(ConsumeOptions $options, string $group, string $handledBy): void;
 
     /**
      * Something worth a line: partitions assigned, a topic waited for, Kafka gone or back.
@@ -33,7 +33,7 @@ interface Reporter
     /**
      * A handler is about to run: what it prints itself must not land behind a status line.
      */
-    public function handling(): void;
+    public function beforeHandler(): void;
 
     /**
      * A message, where printing is all that is done with it.

@@ -18,7 +18,7 @@ final class SeekOnce
     /** @var array<string, true> */
     private array $done = [];
     /** @var array<string, true> topics that did not exist when we began */
-    private array $awaited = [];
+    private array $missingAtStart = [];
 
     public function __construct(private FromPosition $from, private Reporter $reporter)
     {
@@ -29,10 +29,10 @@ final class SeekOnce
      *
      * @param list<string> $topics
      */
-    public function remember(array $topics): void
+    public function addMissingTopics(array $topics): void
     {
         foreach ($topics as $topic) {
-            $this->awaited[$topic] = true;
+            $this->missingAtStart[$topic] = true;
         }
     }
 
@@ -44,24 +44,24 @@ final class SeekOnce
         if (!$this->from->seeks()) {
             return;
         }
-        $sought = [];
+        $seeked = [];
         foreach ($partitions as ['topic' => $topic, 'partition' => $partition]) {
             if (isset($this->done["$topic $partition"])) {
                 continue;
             }
             $this->done["$topic $partition"] = true;
-            if ($this->from->position() === 'end' && isset($this->awaited[$topic])) {
+            if ($this->from->position() === 'end' && isset($this->missingAtStart[$topic])) {
                 continue;
             }
             $broker->seek($topic, $partition, $this->from->position());
-            $sought[] = ['topic' => $topic, 'partition' => $partition];
+            $seeked[] = ['topic' => $topic, 'partition' => $partition];
         }
-        if ($sought !== []) {
+        if ($seeked !== []) {
             $to = $this->from->describe();
             $this->reporter->event(
                 'seek',
-                "reading from $to: " . Partitions::describe($sought) . ' (a restart with --from repeats this)',
-                ['partitions' => $sought, 'from' => $to]
+                "reading from $to: " . Partitions::describe($seeked) . ' (a restart with --from repeats this)',
+                ['partitions' => $seeked, 'from' => $to]
             );
         }
     }

@@ -28,22 +28,22 @@ final class SimilarChannelWarning
      * @param list<string> $channels what the worker subscribes to
      * @param Closure(list<string>): array<string, string> $find gives twins with traffic: what was subscribed, by the
      *        name of its twin
-     * @param float|null $patience seconds until the first look
+     * @param float|null $firstCheckSeconds seconds until the first look
      */
     public function __construct(
         private array $channels,
         private Closure $find,
         private Reporter $reporter,
-        ?float $patience = null
+        ?float $firstCheckSeconds = null
     ) {
         $this->plain = array_values(array_filter(
             $channels,
             static fn (string $channel): bool => preg_match('/\A(private-|presence-|\*|#)/', $channel) !== 1
         ));
-        $this->next = $patience ?? self::FIRST_CHECK_SECONDS;
+        $this->next = $firstCheckSeconds ?? self::FIRST_CHECK_SECONDS;
     }
 
-    public function look(Snapshot $now): void
+    public function check(Snapshot $now): void
     {
         if ($this->plain === [] || $now->seconds < $this->next) {
             return;

@@ -39,11 +39,11 @@ final class TextReporter implements Reporter
         $this->every = $every ?? ($out->isInteractive() ? 1.0 : 10.0);
     }
 
-    public function start(ConsumeOptions $options, string $group, string $handling): void
+    public function start(ConsumeOptions $options, string $group, string $handledBy): void
     {
         $this->out->line("Consuming from broker '$options->broker' as group '$group' (pid " . getmypid() . ')');
         $this->out->line('  channels  ' . Text::printable(implode(', ', $options->channels)));
-        $this->out->line('  messages  ' . $handling);
+        $this->out->line('  messages  ' . $handledBy);
         if ($options->from->seeks()) {
             $this->out->line(
                 '  from      ' . $options->from->describe()
@@ -58,7 +58,7 @@ final class TextReporter implements Reporter
         $this->out->line(date('H:i:s') . "  $text");
     }
 
-    public function handling(): void
+    public function beforeHandler(): void
     {
         if ($this->out->isInteractive()) {
             $this->out->status('');

@@ -16,8 +16,8 @@ final class PurgeTest extends DlqTestCase
         $dead = $this->createTopic($this->dead($topic));
         $this->send($topic, ['a', 'b', 'c', 'd']);
         $this->consumeAs('g', $topic, self::always());
-        $places = ["$dead/0/0", "$dead/0/1", "$dead/0/3"];
-        self::assertSame(0, $this->command('replay', ['letters' => $places, '--yes' => true]), $this->output);
+        $positions = ["$dead/0/0", "$dead/0/1", "$dead/0/3"];
+        self::assertSame(0, $this->command('replay', ['letters' => $positions, '--yes' => true]), $this->output);
         self::assertSame(0, $this->command('purge', ['--replayed' => true, '--dry-run' => true]));
         self::assertStringContainsString("1 letter of $dead stays behind $dead/0/2", $this->output);
         self::assertStringContainsString('Dry run: 2 letters would be deleted.', $this->output);
@@ -33,11 +33,11 @@ final class PurgeTest extends DlqTestCase
         self::assertSame(0, $code, $this->output);
         self::assertStringContainsString('2 letters deleted.', $this->output);
         self::assertSame(["$dead/0/3", "$dead/0/2"], array_column($this->listed(['--all' => true]), 'letter'));
-        $marks = [];
+        $markers = [];
         foreach ($this->consumeAll($this->dlqPrefix() . '-replayed', 5) as $mark) {
-            $marks[(string) $mark->getKey()] = $mark->getPayload();
+            $markers[(string) $mark->getKey()] = $mark->getPayload();
         }
-        self::assertSame(["$dead/0/3"], array_keys(array_filter($marks)), 'the marks of the others are gone');
+        self::assertSame(["$dead/0/3"], array_keys(array_filter($markers)), 'the marks of the others are gone');
         self::assertSame(1, $this->replayAll()['replayed']);
         self::assertSame(0, $this->command('purge', ['--replayed' => true, '--yes' => true]));
         self::assertSame([], $this->listed(['--all' => true]));

@@ -11,11 +11,11 @@ namespace Toporia\Realtime\Tests\Unit\Dlq;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Dlq\LetterId;
 use Toporia\Realtime\Dlq\Headers;
-use Toporia\Realtime\Dlq\JsonText;
+use Toporia\Realtime\Dlq\JsonFormatter;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\LetterDetails;
 use Toporia\Realtime\Dlq\LetterTable;
-use Toporia\Realtime\Dlq\Names;
+use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Dlq\NewestLetters;
 use Toporia\Realtime\Dlq\PointInTime;
 use Toporia\Realtime\Dlq\Record;
@@ -29,8 +29,8 @@ final class LetterTest extends TestCase
     public function testAnEventOfOurs(): void
     {
         $letter = $this->letter(self::ENVELOPE, ['x-replays' => '2']);
-        self::assertSame('dlq.orders/0/0', (string) $letter->handle());
-        self::assertSame(['019a', 'user.1', 'paid'], [$letter->id(), $letter->channel(), $letter->event()]);
+        self::assertSame('dlq.orders/0/0', (string) $letter->letterId());
+        self::assertSame(['019a', 'user.1', 'paid'], [$letter->messageId(), $letter->channel(), $letter->event()]);
         self::assertSame(['orders', 0, 3], [
             $letter->originalTopic(), $letter->originalPartition(), $letter->originalOffset(),
         ]);
@@ -46,7 +46,7 @@ final class LetterTest extends TestCase
     public function testWhatIsNoEnvelopeIsNamedByWhereItWas(?string $value): void
     {
         $letter = $this->letter($value);
-        self::assertSame('orders-0-3', $letter->id());
+        self::assertSame('orders-0-3', $letter->messageId());
         self::assertNull($letter->channel());
         self::assertNull($letter->event());
     }
@@ -68,9 +68,9 @@ final class LetterTest extends TestCase
 
     public function testARecordThatSomebodyElsePutThere(): void
     {
-        $letter = new Letter(new Record('dlq.orders', 1, 7, null, 'x', ['a' => null], 1763700000), new Names());
+        $letter = new Letter(new Record('dlq.orders', 1, 7, null, 'x', ['a' => null], 1763700000), new TopicNames());
         self::assertSame('orders', $letter->originalTopic());
-        self::assertSame('dlq.orders-1-7', $letter->id());
+        self::assertSame('dlq.orders-1-7', $letter->messageId());
         self::assertNull($letter->group());
         self::assertNull($letter->exceptionClass());
         self::assertNull($letter->shortClass());
@@ -82,9 +82,9 @@ final class LetterTest extends TestCase
     public function testATombstoneIsToldFromCoordinates(): void
     {
         $size = ['x-original-size' => '1048577'];
-        self::assertNull($this->letter(null, [], 'key')->leftOutBytes());
-        self::assertSame(1048577, $this->letter(null, $size, 'key')->leftOutBytes());
-        self::assertNull($this->letter('', $size, 'key')->leftOutBytes());
+        self::assertNull($this->letter(null, [], 'key')->omittedBytes());
+        self::assertSame(1048577, $this->letter(null, $size, 'key')->omittedBytes());
+        self::assertNull($this->letter('', $size, 'key')->omittedBytes());
         $details = static fn (Letter $letter): string => implode("\n", (new LetterDetails($letter, null))->lines(0));
         self::assertStringContainsString('(none: a tombstone)', $details($this->letter(null)));
         self::assertStringContainsString('(left out: its 1,048,577 bytes', $details($this->letter(null, $size)));
@@ -121,7 +121,7 @@ final class LetterTest extends TestCase
 
     public function testHandlesAreReadWithAndWithoutThePrefix(): void
     {
-        $names = new Names('dead');
+        $names = new TopicNames('dead');
         foreach (['dead.a.b/1/20', 'a.b/1/20'] as $text) {
             self::assertSame('dead.a.b/1/20', (string) LetterId::parse($text, $names));
         }
@@ -133,10 +133,10 @@ final class LetterTest extends TestCase
     public function testThePrefixIsTheConfiguredOne(): void
     {
         $config = ['dlq_prefix' => 'all.', 'brokers' => ['a' => ['dlq_topic_prefix' => 'own'], 'b' => 'x:9092']];
-        self::assertSame('own.**', Names::configured($config, 'a')->pattern());
-        self::assertSame('all.**', Names::configured($config, 'b')->pattern());
-        self::assertSame('all-replayed', Names::configured($config, 'c')->replayed());
-        self::assertSame('dlq.x', Names::configured(['brokers' => 'x:9092'], 'c')->deadLetters('x'));
+        self::assertSame('own.**', TopicNames::configured($config, 'a')->pattern());
+        self::assertSame('all.**', TopicNames::configured($config, 'b')->pattern());
+        self::assertSame('all-replayed', TopicNames::configured($config, 'c')->replayed());
+        self::assertSame('dlq.x', TopicNames::configured(['brokers' => 'x:9092'], 'c')->deadLetters('x'));
     }
 
     public function testTimes(): void
@@ -193,13 +193,13 @@ final class LetterTest extends TestCase
               ],
               "t": true
             }
-            TEXT, implode("\n", (array) JsonText::lines($json)));
-        self::assertSame(['7'], JsonText::lines('7'));
-        self::assertSame(['"x"'], JsonText::lines(' "x" '));
-        self::assertNull(JsonText::lines('{"a":'));
-        self::assertNull(JsonText::lines(''));
+            TEXT, implode("\n", (array) JsonFormatter::lines($json)));
+        self::assertSame(['7'], JsonFormatter::lines('7'));
+        self::assertSame(['"x"'], JsonFormatter::lines(' "x" '));
+        self::assertNull(JsonFormatter::lines('{"a":'));
+        self::assertNull(JsonFormatter::lines(''));
         $large = json_encode(['x' => str_repeat('ä"\\', 500_000)], JSON_THROW_ON_ERROR);
-        self::assertCount(3, (array) JsonText::lines($large));
+        self::assertCount(3, (array) JsonFormatter::lines($large));
     }
 
     public function testTheTableFitsTheTerminalAndShowsNoControlCharacters(): void
@@ -246,6 +246,6 @@ final class LetterTest extends TestCase
     /** @param array<string, string|null> $headers */
     private function letter(?string $value, array $headers = [], ?string $key = 'k'): Letter
     {
-        return new Letter((new MemoryCluster())->letter('orders', $value, $headers, $key), new Names());
+        return new Letter((new MemoryCluster())->letter('orders', $value, $headers, $key), new TopicNames());
     }
 }

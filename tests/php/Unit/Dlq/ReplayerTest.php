@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Tests\Unit\Dlq;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\Letters;
-use Toporia\Realtime\Dlq\Names;
+use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Dlq\Record;
 use Toporia\Realtime\Dlq\ReplayDelivery;
 use Toporia\Realtime\Dlq\Replayer;
@@ -47,7 +47,7 @@ final class ReplayerTest extends TestCase
         $value = json_decode((string) $mark->value, true);
         self::assertSame(['orders', 'orders-0-3'], [$value['to'], $value['id']]);
         self::assertEqualsWithDelta(time(), $value['at'], 2);
-        self::assertNotNull($this->letters()->marks()->replayedAt(new Letter($letter, new Names())));
+        self::assertNotNull($this->letters()->markers()->replayedAt(new Letter($letter, new TopicNames())));
 
         $plan = $this->replayer()->plan($this->select(), false);
         self::assertSame([0, 1], [$plan->count(), $plan->replayedBefore], 'hidden from now on');
@@ -288,11 +288,11 @@ final class ReplayerTest extends TestCase
 
     private function letters(): Letters
     {
-        return new Letters($this->cluster, new Names());
+        return new Letters($this->cluster, new TopicNames());
     }
 
     private function select(): Selection
     {
-        return new Selection(new Names());
+        return new Selection(new TopicNames());
     }
 }

@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Tests\Unit\Dlq;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\Letters;
-use Toporia\Realtime\Dlq\Names;
+use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Dlq\Selection;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -41,7 +41,7 @@ final class SelectionTest extends TestCase
     public function testItChooses(array $options, array $expected, int $ids = 0): void
     {
         $given = $ids === 0 ? [] : explode(' ', (string) $options['ids']);
-        $selection = Selection::of(new Names(), $options, $given, 10_000);
+        $selection = Selection::of(new TopicNames(), $options, $given, 10_000);
         self::assertSame($expected, $this->chosen($selection));
     }
 
@@ -82,19 +82,19 @@ final class SelectionTest extends TestCase
 
     public function testOfAPlaceOnlyWhatIsNeededIsRead(): void
     {
-        $this->chosen(Selection::of(new Names(), [], ['orders/0/1'], 0));
+        $this->chosen(Selection::of(new TopicNames(), [], ['orders/0/1'], 0));
         self::assertSame(['dlq.orders [1]'], $this->cluster->reads);
         $this->cluster->reads = [];
-        $this->chosen(Selection::of(new Names(), ['topic' => 'orders'], [], 0));
+        $this->chosen(Selection::of(new TopicNames(), ['topic' => 'orders'], [], 0));
         self::assertSame(['dlq.orders'], $this->cluster->reads);
     }
 
     public function testReadingEndsWhenItIsTold(): void
     {
         $seen = [];
-        $letters = new Letters($this->cluster, new Names());
-        $letters->each(new Selection(new Names()), static function (Letter $letter) use (&$seen): bool {
-            $seen[] = (string) $letter->handle();
+        $letters = new Letters($this->cluster, new TopicNames());
+        $letters->each(new Selection(new TopicNames()), static function (Letter $letter) use (&$seen): bool {
+            $seen[] = (string) $letter->letterId();
 
             return count($seen) < 3;
         });
@@ -104,19 +104,19 @@ final class SelectionTest extends TestCase
 
     public function testWhatIsEverything(): void
     {
-        self::assertTrue(Selection::of(new Names(), [], [], 0)->isEverything());
+        self::assertTrue(Selection::of(new TopicNames(), [], [], 0)->isEverything());
         foreach (['topic' => 'a', 'class' => 'a', 'since' => '1', 'before' => '1', 'group' => 'a'] as $name => $value) {
-            self::assertFalse(Selection::of(new Names(), [$name => $value], [], 0)->isEverything(), $name);
+            self::assertFalse(Selection::of(new TopicNames(), [$name => $value], [], 0)->isEverything(), $name);
         }
-        self::assertFalse(Selection::of(new Names(), [], ['a'], 0)->isEverything());
-        self::assertFalse(Selection::of(new Names(), [], ['a/0/1'], 0)->isEverything());
+        self::assertFalse(Selection::of(new TopicNames(), [], ['a'], 0)->isEverything());
+        self::assertFalse(Selection::of(new TopicNames(), [], ['a/0/1'], 0)->isEverything());
     }
 
     public function testEmptyValuesAreWrongUsage(): void
     {
         foreach (['topic', 'class', 'since', 'group'] as $name) {
             try {
-                Selection::of(new Names(), [$name => ''], [], 0);
+                Selection::of(new TopicNames(), [$name => ''], [], 0);
                 self::fail("An empty --$name was taken.");
             } catch (UsageError $e) {
                 self::assertStringContainsString("--$name", $e->getMessage());
@@ -128,10 +128,10 @@ final class SelectionTest extends TestCase
     private function chosen(Selection $selection): array
     {
         $chosen = [];
-        $letters = new Letters($this->cluster, new Names());
-        $letters->marks();
+        $letters = new Letters($this->cluster, new TopicNames());
+        $letters->markers();
         $letters->each($selection, static function (Letter $letter) use (&$chosen): void {
-            $chosen[] = (string) $letter->handle();
+            $chosen[] = (string) $letter->letterId();
         });
 
         return $chosen;

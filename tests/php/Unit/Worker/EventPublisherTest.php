@@ -28,7 +28,7 @@ final class EventPublisherTest extends TestCase
 
     public function testOne(): void
     {
-        $id = $this->publisher()->one('{"id":7,"o":{}}');
+        $id = $this->publisher()->send('{"id":7,"o":{}}');
         $sent = $this->fake->sent()[0];
         self::assertSame($id, $sent->message?->getId());
         self::assertSame(['user.1', 'paid', 'k', ['a' => 'b']], [
@@ -39,7 +39,7 @@ final class EventPublisherTest extends TestCase
 
     public function testOneWithoutData(): void
     {
-        $this->publisher()->one(null);
+        $this->publisher()->send(null);
         self::assertNull($this->fake->broadcasts()[0]->getData());
     }
 
@@ -47,14 +47,14 @@ final class EventPublisherTest extends TestCase
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage("The data is no JSON (Syntax error): {id:7\\u001b}");
-        $this->publisher()->one("{id:7\e}");
+        $this->publisher()->send("{id:7\e}");
     }
 
     public function testABadLineIsNamedAndTheOthersAreSent(): void
     {
         $publisher = $this->publisher();
         $ids = $errors = [];
-        $bad = $publisher->lines(
+        $invalid = $publisher->sendLines(
             $this->stream("{\"id\":1}\r\n\n{bad\n5\n\"\xff\"\n  [2] \n\"last\""),
             static function (string $id) use (&$ids): void {
                 $ids[] = $id;
@@ -63,7 +63,7 @@ final class EventPublisherTest extends TestCase
                 $errors[] = $error;
             }
         );
-        self::assertSame(2, $bad);
+        self::assertSame(2, $invalid);
         self::assertSame(4, $publisher->sent());
         self::assertSame(array_map(static fn (Message $m) => $m->getId(), $this->fake->broadcasts()), $ids);
         self::assertSame(
@@ -90,7 +90,7 @@ final class EventPublisherTest extends TestCase
             $this->flushed++;
             $full->full = false;
         });
-        $publisher->one('1');
+        $publisher->send('1');
         self::assertSame(1, $this->flushed);
         $this->fake->assertBroadcastTimes('user.1', 'paid', 1);
     }

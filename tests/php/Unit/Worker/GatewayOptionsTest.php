@@ -155,7 +155,7 @@ final class GatewayOptionsTest extends TestCase
         $options = ConsumeOptions::fromArray($raw + ['websocket' => null, 'channels' => 'a']);
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage("$option is for a consumer");
-        $options->refuseConsuming();
+        $options->rejectConsumerOptions();
     }
 
     /** @return list<array{array<string, mixed>, string}> */

@@ -125,8 +125,8 @@ final class HandlersTest extends TestCase
                 self::assertSame(SampleHandler::$throw, $e);
             }
             self::assertSame(['handle order.paid'], SampleHandler::$log, 'there are other tries');
-            $resolver->givenUp($this->message('order.paid'), $e);
-            $resolver->givenUp($this->message('other'), new RuntimeException('nobody handles it'));
+            $resolver->failed($this->message('order.paid'), $e);
+            $resolver->failed($this->message('other'), new RuntimeException('nobody handles it'));
             self::assertSame(
                 ['handle order.paid', 'failed order.paid: no stock'],
                 array_slice(SampleHandler::$log, 0, 2)
@@ -151,7 +151,7 @@ final class HandlersTest extends TestCase
         try {
             $resolver = $this->resolver(['handlers' => ['**' => $handler]]);
             $this->resolve($resolver);
-            $resolver->givenUp($this->message('a'), new RuntimeException('first'));
+            $resolver->failed($this->message('a'), new RuntimeException('first'));
             self::assertStringContainsString('second', (string) file_get_contents((string) ini_get('error_log')));
         } finally {
             unlink((string) ini_get('error_log'));

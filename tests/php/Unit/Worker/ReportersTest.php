@@ -66,9 +66,9 @@ final class ReportersTest extends TestCase
     public function testTheStatusMakesRoomForWhatAHandlerPrints(): void
     {
         $watched = new FakeTerminal(true);
-        (new TextReporter($watched))->handling();
+        (new TextReporter($watched))->beforeHandler();
         self::assertSame([''], $watched->statuses);
-        (new TextReporter($this->terminal))->handling();
+        (new TextReporter($this->terminal))->beforeHandler();
         self::assertSame([], $this->terminal->statuses);
         self::assertSame([], $this->terminal->lines);
     }
@@ -161,12 +161,12 @@ final class ReportersTest extends TestCase
     public function testKafkaGoneAndBackIsSaidOnceEach(): void
     {
         $watch = new ConnectionWatch(new TextReporter($this->terminal));
-        $watch->look(new Snapshot(0.2, 0, 0, -1, false, [], null));
+        $watch->update(new Snapshot(0.2, 0, 0, -1, false, [], null));
         self::assertSame([], $this->terminal->lines, 'a first connection takes a moment');
-        $watch->look(new Snapshot(0.4, 0, 0, -1, false, [], 'connection refused'));
-        $watch->look(new Snapshot(0.6, 0, 0, -1, false, [], 'connection refused'));
-        $watch->look(new Snapshot(5.0, 0, 0, 0, true, [], 'connection refused'));
-        $watch->look(new Snapshot(5.2, 0, 0, 0, true, [], 'connection refused'));
+        $watch->update(new Snapshot(0.4, 0, 0, -1, false, [], 'connection refused'));
+        $watch->update(new Snapshot(0.6, 0, 0, -1, false, [], 'connection refused'));
+        $watch->update(new Snapshot(5.0, 0, 0, 0, true, [], 'connection refused'));
+        $watch->update(new Snapshot(5.2, 0, 0, 0, true, [], 'connection refused'));
         self::assertCount(2, $this->terminal->lines);
         self::assertStringContainsString('waiting for Kafka: connection refused', $this->terminal->lines[0]);
         self::assertStringContainsString('Kafka is reachable again', $this->terminal->lines[1]);
@@ -176,7 +176,7 @@ final class ReportersTest extends TestCase
     {
         $watch = new ConnectionWatch(new TextReporter($this->terminal));
         foreach ([0.2, 1.0, 2.1, 2.3] as $seconds) {
-            $watch->look(new Snapshot($seconds, 0, 0, -1, false, [], null));
+            $watch->update(new Snapshot($seconds, 0, 0, -1, false, [], null));
         }
         self::assertCount(1, $this->terminal->lines);
         self::assertStringContainsString('waiting for Kafka: no answer yet', $this->terminal->lines[0]);
@@ -186,7 +186,7 @@ final class ReportersTest extends TestCase
     {
         $watch = new ConnectionWatch(new TextReporter($this->terminal));
         foreach ([['a'], ['a'], ['b', 'a'], ['a', 'b'], [], ['a']] as $i => $topics) {
-            $watch->look(new Snapshot((float) $i, 0, 0, 0, true, $topics, null));
+            $watch->update(new Snapshot((float) $i, 0, 0, 0, true, $topics, null));
         }
         self::assertCount(3, $this->terminal->lines);
         self::assertStringContainsString('waiting for topic a (', $this->terminal->lines[0]);

@@ -26,13 +26,13 @@ final class SimilarChannelWarningTest extends TestCase
 
     public function testItAsksKafkaOnlyAfterTenIdleSecondsAndWarnsOnce(): void
     {
-        $watch = $this->watch(['user.1'], ['private-user.1' => 'user.1']);
-        $watch->look(self::after(9.9));
-        $watch->look(self::after(10.0, 1));
-        $watch->look(self::after(20.0));
+        $warning = $this->warning(['user.1'], ['private-user.1' => 'user.1']);
+        $warning->check(self::after(9.9));
+        $warning->check(self::after(10.0, 1));
+        $warning->check(self::after(20.0));
         self::assertSame(0, $this->asked);
-        $watch->look(self::after(70.0));
-        $watch->look(self::after(200.0));
+        $warning->check(self::after(70.0));
+        $warning->check(self::after(200.0));
         self::assertSame(1, $this->asked, 'Said once.');
         self::assertSame(
             ['similar_channel', 'user.1', 'private-user.1'],
@@ -43,30 +43,30 @@ final class SimilarChannelWarningTest extends TestCase
 
     public function testAPatternStaysAPatternInTheSuggestion(): void
     {
-        $this->watch(['user.*'], ['presence-user.7' => 'user.*'])->look(self::after(10.0));
+        $this->warning(['user.*'], ['presence-user.7' => 'user.*'])->check(self::after(10.0));
         self::assertStringContainsString('--channels=presence-user.* that', $this->firstReport()['text']);
     }
 
     public function testNoWarningWhenTheSimilarChannelIsSubscribedToo(): void
     {
-        $this->watch(['user.1', 'private-user.1'], ['private-user.1' => 'user.1'])->look(self::after(10.0));
+        $this->warning(['user.1', 'private-user.1'], ['private-user.1' => 'user.1'])->check(self::after(10.0));
         self::assertSame([], $this->terminal->lines);
     }
 
     public function testPrivatePresenceAndCatchAllChannelsAreNotChecked(): void
     {
-        $this->watch(['private-user.1', 'presence-shop', '**'], [])->look(self::after(10.0));
+        $this->warning(['private-user.1', 'presence-shop', '**'], [])->check(self::after(10.0));
         self::assertSame(0, $this->asked);
     }
 
     public function testAKafkaErrorDuringTheCheckDoesNotStopTheWorker(): void
     {
-        $watch = new SimilarChannelWarning(
+        $warning = new SimilarChannelWarning(
             ['user.1'],
             static fn (): array => throw new ConnectionException('not authorized'),
             new JsonReporter($this->terminal)
         );
-        $watch->look(self::after(10.0));
+        $warning->check(self::after(10.0));
         self::assertSame([], $this->terminal->lines);
     }
 
@@ -74,7 +74,7 @@ final class SimilarChannelWarningTest extends TestCase
      * @param list<string> $channels
      * @param array<string, string> $similar
      */
-    private function watch(array $channels, array $similar): SimilarChannelWarning
+    private function warning(array $channels, array $similar): SimilarChannelWarning
     {
         return new SimilarChannelWarning($channels, function () use ($similar): array {
             $this->asked++;

@@ -14,9 +14,9 @@ use Toporia\Realtime\Metrics;
 /**
  * The gateway itself runs on its own threads; this only speaks about it.
  */
-final class Sockets
+final class GatewayLifecycle
 {
-    private float $said;
+    private float $lastReport;
     private int $delivered = 0;
     private ?bool $ready = null;
 
@@ -29,7 +29,7 @@ final class Sockets
         private Reporter $reporter,
         private float $every = 10.0
     ) {
-        $this->said = microtime(true);
+        $this->lastReport = microtime(true);
     }
 
     /**
@@ -52,7 +52,7 @@ final class Sockets
     /**
      * Says where it stands, at its own pace, and at once when Kafka comes or goes.
      */
-    public function look(): void
+    public function reportProgress(): void
     {
         $stats = $this->gateway->stats();
         $ready = (bool) ($stats['ready'] ?? false);
@@ -64,7 +64,7 @@ final class Sockets
             $this->ready = $ready;
         }
         $now = microtime(true);
-        $seconds = $now - $this->said;
+        $seconds = $now - $this->lastReport;
         if ($seconds < $this->every) {
             return;
         }
@@ -77,14 +77,14 @@ final class Sockets
             . Text::number(round(max(0, $delivered - $this->delivered) / $seconds)) . '/s)',
             ['stats' => $stats]
         );
-        $this->said = $now;
+        $this->lastReport = $now;
         $this->delivered = $delivered;
     }
 
     /**
      * Tells whoever watches the process that its loop comes round; the service has started once the gateway is ready.
      */
-    public function beat(): void
+    public function heartbeat(): void
     {
         Metrics::beat($this->ready ? 'the gateway is ready' : 'the gateway is not ready', (bool) $this->ready);
     }

@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Dlq;
 /**
  * Dead letters of `orders` are in `dlq.orders`; `dlq-replayed` remembers which were replayed.
  */
-final class Names
+final class TopicNames
 {
     /** What the configuration calls the prefix: ours, then Toporia's. */
     private const KEYS = ['dlq_prefix', 'dlq_topic_prefix'];

@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Dlq;
 /**
  * Numbers of any length, repeated names and `1.0` stay as they were sent; decoding and encoding would change them.
  */
-final class JsonText
+final class JsonFormatter
 {
     private const SPACE = " \t\n\r";
 
