@@ -40,7 +40,7 @@ abstract class Command extends SymfonyCommand
         try {
             return parent::run($input, $output);
         } catch (UsageError | ExceptionInterface $e) {
-            $this->complain($output, $e);
+            $this->printError($output, $e);
             $this->errors($output)->writeln(
                 "Usage: {$this->getName()} --help shows every option.",
                 OutputInterface::OUTPUT_RAW
@@ -48,11 +48,11 @@ abstract class Command extends SymfonyCommand
 
             return self::WRONG_USAGE;
         } catch (ConfigurationException | InvalidChannelException $e) {
-            $this->complain($output, $e);
+            $this->printError($output, $e);
 
             return self::WRONG_USAGE;
         } catch (RealtimeException $e) {
-            $this->complain($output, $e);
+            $this->printError($output, $e);
 
             return self::FAILED;
         }
@@ -78,7 +78,7 @@ abstract class Command extends SymfonyCommand
         return $output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output;
     }
 
-    private function complain(OutputInterface $output, Throwable $e): void
+    private function printError(OutputInterface $output, Throwable $e): void
     {
         $errors = $this->errors($output);
         $errors->writeln('Error: ' . Text::printable($e->getMessage()), OutputInterface::OUTPUT_RAW);

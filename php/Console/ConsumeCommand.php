@@ -111,7 +111,7 @@ final class ConsumeCommand extends Command
             return (new GatewayRunner($gateway, $stop, $reporter))->run();
         }
         $broker = $this->broker($options->broker, $options->settings());
-        $failed = $this->host instanceof WatchesWorkers ? $this->host->failures($options) : null;
+        $failed = $this->host instanceof ObservesWorkers ? $this->host->failureListener($options) : null;
 
         return (new ConsumeRunner($broker, $options, $handlers, $stop, $reporter, $gateway, $failed))->run();
     }

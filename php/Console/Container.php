@@ -26,13 +26,13 @@ final class Container
     /** @var array<string, mixed> a closure that makes it, the name of a class, or the object */
     private array $bindings = [];
     /** @var array<string, object> */
-    private array $made = [];
+    private array $instances = [];
     /** @var list<string> what is being made, to find circles */
-    private array $making = [];
+    private array $building = [];
 
     public function __construct()
     {
-        $this->made[self::class] = $this;
+        $this->instances[self::class] = $this;
     }
 
     /**
@@ -43,7 +43,7 @@ final class Container
      */
     public function bind(string $id, object|string $what): static
     {
-        unset($this->made[$id]);
+        unset($this->instances[$id]);
         $this->bindings[$id] = $what;
 
         return $this;
@@ -54,7 +54,7 @@ final class Container
      */
     public function has(string $id): bool
     {
-        return isset($this->made[$id]) || isset($this->bindings[$id])
+        return isset($this->instances[$id]) || isset($this->bindings[$id])
             || class_exists($id) && (new ReflectionClass($id))->isInstantiable();
     }
 
@@ -65,19 +65,19 @@ final class Container
      */
     public function get(string $id): object
     {
-        if (isset($this->made[$id])) {
-            return $this->made[$id];
+        if (isset($this->instances[$id])) {
+            return $this->instances[$id];
         }
-        if (in_array($id, $this->making, true)) {
+        if (in_array($id, $this->building, true)) {
             throw new ConfigurationException(
-                "Cannot make $id: it needs itself (" . implode(' → ', [...$this->making, $id]) . ').'
+                "Cannot make $id: it needs itself (" . implode(' → ', [...$this->building, $id]) . ').'
             );
         }
-        $this->making[] = $id;
+        $this->building[] = $id;
         try {
-            return $this->made[$id] = $this->make($id);
+            return $this->instances[$id] = $this->make($id);
         } finally {
-            array_pop($this->making);
+            array_pop($this->building);
         }
     }
 
@@ -85,14 +85,14 @@ final class Container
     {
         $bound = $this->bindings[$id] ?? null;
         if ($bound instanceof Closure) {
-            $made = $bound($this);
-            if (!is_object($made)) {
+            $instance = $bound($this);
+            if (!is_object($instance)) {
                 throw new ConfigurationException(
-                    "The binding of $id returned " . get_debug_type($made) . '; it has to return an object.'
+                    "The binding of $id returned " . get_debug_type($instance) . '; it has to return an object.'
                 );
             }
 
-            return $made;
+            return $instance;
         }
         if (is_object($bound)) {
             return $bound;

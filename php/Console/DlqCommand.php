@@ -80,7 +80,7 @@ abstract class DlqCommand extends Command
      *
      * @param Closure(Letters, Cluster): int $work returns the exit code
      */
-    protected function letters(InputInterface $input, OutputInterface $output, TopicNames $names, Closure $work): int
+    protected function withLetters(InputInterface $input, OutputInterface $output, TopicNames $names, Closure $work): int
     {
         $broker = $this->brokerName($input);
         $cluster = $this->connect === null ? new AdminCluster($broker) : ($this->connect)($broker);
@@ -106,7 +106,7 @@ abstract class DlqCommand extends Command
      *
      * @throws UsageError neither a terminal nor --yes nor --dry-run
      */
-    protected function needsAnswer(InputInterface $input): void
+    protected function requireConfirmation(InputInterface $input): void
     {
         if ($input->getOption('yes') || $input->getOption('dry-run')) {
             return;

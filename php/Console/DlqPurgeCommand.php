@@ -63,7 +63,7 @@ final class DlqPurgeCommand extends DlqCommand
         if ($narrowed === (bool) $input->getOption('all')) {
             throw new UsageError('Say what to delete: --before=<time>, --replayed or both, or --all alone.');
         }
-        $this->needsAnswer($input);
+        $this->requireConfirmation($input);
 
         $purge = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection, $replayed): int {
             $purger = new Purger($cluster, $letters);
@@ -71,7 +71,7 @@ final class DlqPurgeCommand extends DlqCommand
             return $this->purge($input, $output, $purger, $purger->plan($selection, $replayed));
         };
 
-        return $this->letters($input, $output, $names, $purge);
+        return $this->withLetters($input, $output, $names, $purge);
     }
 
     private function purge(InputInterface $input, OutputInterface $output, Purger $purger, PurgePlan $plan): int
@@ -87,10 +87,10 @@ final class DlqPurgeCommand extends DlqCommand
 
                 return self::DONE;
             }
-            $trouble = $purger->run($plan);
+            $markerError = $purger->run($plan);
             $deleted = $plan->count();
-            $this->write($this->errors($output), $trouble === null ? [] : [
-                'Marks of deleted letters could not be removed (' . Text::printable($trouble) . '). They do no harm.',
+            $this->write($this->errors($output), $markerError === null ? [] : [
+                'Marks of deleted letters could not be removed (' . Text::printable($markerError) . '). They do no harm.',
             ]);
         }
         $this->report($input, $output, $plan, $deleted);

@@ -72,7 +72,7 @@ final class DlqReplayCommand extends DlqCommand
         if ($input->getOption('all') && $input->getArgument('letters') !== []) {
             throw new UsageError('Give --all or single letters, not both.');
         }
-        $this->needsAnswer($input);
+        $this->requireConfirmation($input);
 
         $work = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection): int {
             $replayer = new Replayer($cluster, $letters);
@@ -81,12 +81,12 @@ final class DlqReplayCommand extends DlqCommand
             return $this->work($input, $output, $replayer, $plan);
         };
 
-        return $this->letters($input, $output, $names, $work);
+        return $this->withLetters($input, $output, $names, $work);
     }
 
     private function work(InputInterface $input, OutputInterface $output, Replayer $replayer, ReplayPlan $plan): int
     {
-        $this->announce($input, $output, $plan);
+        $this->showPlan($input, $output, $plan);
         $delivery = null;
         if ($plan->count() > 0 && !$input->getOption('dry-run')) {
             if (!$this->confirm($input, $output, 'Replay ' . Text::count($plan->count(), 'letter') . '?')) {
@@ -100,7 +100,7 @@ final class DlqReplayCommand extends DlqCommand
         return $this->report($input, $output, $plan, $delivery);
     }
 
-    private function announce(InputInterface $input, OutputInterface $output, ReplayPlan $plan): void
+    private function showPlan(InputInterface $input, OutputInterface $output, ReplayPlan $plan): void
     {
         if (!$input->getOption('json')) {
             $this->write($output, $plan->summary());

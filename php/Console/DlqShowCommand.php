@@ -26,7 +26,7 @@ use Toporia\Realtime\Worker\UsageError;
 final class DlqShowCommand extends DlqCommand
 {
     /** Letters of one message that are named before the list ends. */
-    private const MOST = 20;
+    private const MAX_SHOWN = 20;
 
     public function __construct(Host $host, ?Closure $connect = null)
     {
@@ -64,10 +64,10 @@ final class DlqShowCommand extends DlqCommand
             $letters->each($selection, static function (Letter $letter, ?int $at) use (&$found): bool {
                 $found[] = [$letter, $at];
 
-                return count($found) <= self::MOST;
+                return count($found) <= self::MAX_SHOWN;
             });
             if (count($found) > 1) {
-                throw new UsageError(self::several($asked, array_column($found, 0)));
+                throw new UsageError(self::ambiguous($asked, array_column($found, 0)));
             }
             if ($found === []) {
                 $this->write($this->errors($output), [
@@ -85,16 +85,16 @@ final class DlqShowCommand extends DlqCommand
             return self::DONE;
         };
 
-        return $this->letters($input, $output, $names, $show);
+        return $this->withLetters($input, $output, $names, $show);
     }
 
     /** @param list<Letter> $letters */
-    private static function several(string $asked, array $letters): string
+    private static function ambiguous(string $asked, array $letters): string
     {
         $letterIds = array_map(static fn (Letter $letter): string => (string) $letter->letterId(), $letters);
-        $more = count($letterIds) > self::MOST ? ', …' : '';
+        $more = count($letterIds) > self::MAX_SHOWN ? ', …' : '';
 
         return "Several dead letters have the id $asked (several groups, or replayed and failed again). Give the place "
-            . 'of one of them: ' . implode(', ', array_slice($letterIds, 0, self::MOST)) . $more;
+            . 'of one of them: ' . implode(', ', array_slice($letterIds, 0, self::MAX_SHOWN)) . $more;
     }
 }

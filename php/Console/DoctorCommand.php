@@ -70,13 +70,13 @@ final class DoctorCommand extends Command
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $options = Options::fromArray($input->getOptions());
-        [$config, $unreadable] = $this->configuration();
+        [$config, $loadError] = $this->configuration();
         $known = Settings::names($config) ?: ['kafka'];
         if ($options->broker !== null && !in_array($options->broker, $known, true)) {
             throw new UsageError("--broker=$options->broker is none of realtime.brokers: " . implode(', ', $known));
         }
         $secrets = new Secrets($config);
-        $context = new Context($config, $options, $this->host->directory(), $secrets, $unreadable);
+        $context = new Context($config, $options, $this->host->directory(), $secrets, $loadError);
         $report = $options->json ? new JsonReport($output) : new TextReport($output);
         $start = hrtime(true);
         $report->begin($context);
@@ -96,8 +96,8 @@ final class DoctorCommand extends Command
     /** @return array{array<string, mixed>, ?string} the configuration, and why there is none */
     private function configuration(): array
     {
-        if ($this->host instanceof Examinable) {
-            return [$this->host->examined(), $this->host->unreadable()];
+        if ($this->host instanceof InspectableConfiguration) {
+            return [$this->host->inspectedConfig(), $this->host->loadError()];
         }
         try {
             return [$this->host->config(), null];

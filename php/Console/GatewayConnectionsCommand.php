@@ -15,7 +15,7 @@ use Toporia\Realtime\Worker\Text;
 /**
  * One line a connection; the longest connected first.
  */
-final class GatewayConnectionsCommand extends GatewayOrderCommand
+final class GatewayConnectionsCommand extends GatewayAdminCommand
 {
     public function __construct()
     {

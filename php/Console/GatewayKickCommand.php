@@ -16,7 +16,7 @@ use Toporia\Realtime\Worker\UsageError;
 /**
  * By user, socket or channel; of several conditions each has to hold.
  */
-final class GatewayKickCommand extends GatewayOrderCommand
+final class GatewayKickCommand extends GatewayAdminCommand
 {
     public function __construct()
     {

@@ -18,7 +18,7 @@ use Toporia\Realtime\Worker\UsageError;
 /**
  * All of the channel, or those of a user, or one socket.
  */
-final class GatewayUnsubscribeCommand extends GatewayOrderCommand
+final class GatewayUnsubscribeCommand extends GatewayAdminCommand
 {
     public function __construct()
     {

@@ -13,7 +13,7 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConnectionException;
-use Toporia\Realtime\Ops\GroupLook;
+use Toporia\Realtime\Ops\GroupSnapshot;
 use Toporia\Realtime\Ops\GroupNames;
 use Toporia\Realtime\Ops\Interrupt;
 use Toporia\Realtime\Ops\LagJson;
@@ -107,11 +107,11 @@ final class LagCommand extends Command
         $before = [];
         $first = microtime(true);
         if ($options->sample > 0 && $groups !== []) {
-            $before = $reader->look($groups);
+            $before = $reader->read($groups);
             $first = microtime(true);
             usleep($options->sample * 1_000_000);
         }
-        $report = $this->report($admin, $options, $reader->look($groups), $before, $first);
+        $report = $this->report($admin, $options, $reader->read($groups), $before, $first);
         (new Screen($output))->write($this->lines($output, $options, $report));
 
         return self::code($options, $report);
@@ -131,17 +131,17 @@ final class LagCommand extends Command
         $seen = [];
         $last = 0.0;
         $code = self::DONE;
-        while (!$stop->came()) {
+        while (!$stop->isRequested()) {
             $start = microtime(true);
             try {
-                $looks = $stop->run(static fn (): array
-                    => $reader->look(GroupNames::of($options, $admin, $config)));
-                if ($looks === null) {
+                $snapshots = $stop->run(static fn (): array
+                    => $reader->read(GroupNames::of($options, $admin, $config)));
+                if ($snapshots === null) {
                     break;
                 }
-                $looks = self::since($looks, $seen);
-                $report = $this->report($admin, $options, $looks, $before, $last);
-                [$before, $last] = [$looks, $report->at];
+                $snapshots = self::withKnownTopics($snapshots, $seen);
+                $report = $this->report($admin, $options, $snapshots, $before, $last);
+                [$before, $last] = [$snapshots, $report->at];
                 $code = self::code($options, $report);
                 $lines = $this->lines($output, $options, $report);
             } catch (ConnectionException $e) {
@@ -171,32 +171,32 @@ final class LagCommand extends Command
     /**
      * Remembers each group's topics: of one that is deleted Kafka forgets the commits too.
      *
-     * @param array<string, GroupLook> $looks
+     * @param array<string, GroupSnapshot> $snapshots
      * @param array<string, list<string>> $seen by group
      *
-     * @return array<string, GroupLook>
+     * @return array<string, GroupSnapshot>
      */
-    private static function since(array $looks, array &$seen): array
+    private static function withKnownTopics(array $snapshots, array &$seen): array
     {
-        foreach ($looks as $group => $look) {
-            $looks[$group] = $look->since($seen[$group] ?? []);
-            $seen[$group] = $looks[$group]->topics();
+        foreach ($snapshots as $group => $snapshot) {
+            $snapshots[$group] = $snapshot->withSeenTopics($seen[$group] ?? []);
+            $seen[$group] = $snapshots[$group]->topics();
         }
 
-        return $looks;
+        return $snapshots;
     }
 
     /**
-     * @param array<string, GroupLook> $looks
-     * @param array<string, GroupLook> $before
+     * @param array<string, GroupSnapshot> $snapshots
+     * @param array<string, GroupSnapshot> $before
      * @param float $since when that was
      */
-    private function report(Admin $admin, LagOptions $options, array $looks, array $before, float $since): LagReport
+    private function report(Admin $admin, LagOptions $options, array $snapshots, array $before, float $since): LagReport
     {
         $now = microtime(true);
         $seconds = $before === [] ? 0.0 : $now - $since;
 
-        return new LagReport($admin->configuration()['brokers'], $looks, $before, $seconds, $now, $options);
+        return new LagReport($admin->configuration()['brokers'], $snapshots, $before, $seconds, $now, $options);
     }
 
     /** @return list<string> */

@@ -15,7 +15,7 @@ use Toporia\Realtime\Broker;
 use Toporia\Realtime\Contract;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Polyfill\RealtimeManager;
-use Toporia\Realtime\Polyfill\Settings;
+use Toporia\Realtime\Polyfill\ConfigFiles;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Toporia\Framework;
 
@@ -34,13 +34,13 @@ use Toporia\Realtime\Toporia\Framework;
  * A .env file is not read: the environment is what the shell, systemd or Docker made it. Who wants one loads it at the
  * top of config/realtime.php.
  */
-final class PlainHost implements Host, Examinable
+final class PlainHost implements Host, InspectableConfiguration
 {
     /** Keys that are for the commands alone: the extension has no use for them. */
     private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file'];
 
     private Container $container;
-    private ?string $unreadable = null;
+    private ?string $loadError = null;
     /** @var array<string, array<string, mixed>> what the files returned: one that defines something runs only once */
     private static array $read = [];
 
@@ -59,8 +59,8 @@ final class PlainHost implements Host, Examinable
         if (!Framework::isPresent()) {
             $this->container->bind(RealtimeManagerInterface::class, RealtimeManager::instance(...));
         }
-        Settings::in($directory);
-        Settings::put('realtime', $config);
+        ConfigFiles::useDirectory($directory);
+        ConfigFiles::set('realtime', $config);
         foreach ($this->list('bindings') as $id => $what) {
             if (!is_object($what) && !is_string($what)) {
                 throw new ConfigurationException("bindings['$id'] is " . get_debug_type($what) . '; it is a closure, '
@@ -87,11 +87,11 @@ final class PlainHost implements Host, Examinable
      * The host for realtime:doctor where in() failed: what the file returned is there to be looked at, nothing of it is
      * in use.
      */
-    public static function toExamine(string $directory, ConfigurationException $why): self
+    public static function forDoctor(string $directory, ConfigurationException $why): self
     {
         $host = new self([], $directory);
         $host->config = self::$read[$directory] ?? [];
-        $host->unreadable = $why->getMessage();
+        $host->loadError = $why->getMessage();
         unset($host->config['commands'], $host->config['bindings']);
 
         return $host;
@@ -126,14 +126,14 @@ final class PlainHost implements Host, Examinable
         return self::$read[$directory] = $config;
     }
 
-    public function examined(): array
+    public function inspectedConfig(): array
     {
         return array_diff_key($this->config, array_flip(self::OWN));
     }
 
-    public function unreadable(): ?string
+    public function loadError(): ?string
     {
-        return $this->unreadable;
+        return $this->loadError;
     }
 
     /**

@@ -30,7 +30,7 @@ use Toporia\Realtime\Worker\UsageError;
 abstract class TopicCommand extends Command
 {
     /** Asked for their offsets at once. */
-    private const AT_ONCE = 500;
+    private const BATCH_SIZE = 500;
 
     public function __construct(string $name, private Host $host)
     {
@@ -44,14 +44,14 @@ abstract class TopicCommand extends Command
             ->addOption('json', null, InputOption::VALUE_NONE, 'The answer as JSON');
     }
 
-    protected function addMostChannels(): static
+    protected function addMaxChannels(): static
     {
         return $this->addOption(
             'max-channels',
             null,
             InputOption::VALUE_REQUIRED,
             'Topics that one topic per channel is fine with',
-            (string) Comparison::MOST_CHANNELS
+            (string) Comparison::MAX_CHANNELS
         );
     }
 
@@ -130,7 +130,7 @@ abstract class TopicCommand extends Command
     protected static function spans(Admin $admin, array $topics): array
     {
         $spans = [];
-        foreach (array_chunk(array_column($topics, 'name'), self::AT_ONCE) as $some) {
+        foreach (array_chunk(array_column($topics, 'name'), self::BATCH_SIZE) as $some) {
             $spans += $admin->offsetsOfTopics($some);
         }
 

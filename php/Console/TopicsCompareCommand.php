@@ -31,7 +31,7 @@ final class TopicsCompareCommand extends TopicCommand
         $this
             ->setDescription('Compares the topics with the configuration: each difference with its remedy')
             ->addBroker()
-            ->addMostChannels()
+            ->addMaxChannels()
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name%</info>

@@ -110,7 +110,7 @@ final class TopicsCreateCommand extends TopicCommand
         $brokers = count($admin->cluster()['brokers']);
         $code = self::DONE;
         foreach ($wanted as $topic) {
-            [$result, $words] = $this->one($input, $admin, $topic, $topics[$topic->topic] ?? null, $brokers);
+            [$result, $description] = $this->createOne($input, $admin, $topic, $topics[$topic->topic] ?? null, $brokers);
             $code = $result === 'failed' ? self::FAILED : $code;
             if ($input->getOption('json')) {
                 $this->writeJson($output, [
@@ -119,11 +119,11 @@ final class TopicsCreateCommand extends TopicCommand
                     'partitions' => $topic->partitions ?? 1,
                     'replication' => $topic->replication,
                     'retention_ms' => $topic->retention,
-                    'words' => $words,
+                    'words' => $description,
                 ]);
             } else {
                 $to = $result === 'failed' ? $this->errors($output) : $output;
-                $this->write($to, [Text::printable("$topic->topic: $words")]);
+                $this->write($to, [Text::printable("$topic->topic: $description")]);
             }
         }
 
@@ -133,7 +133,7 @@ final class TopicsCreateCommand extends TopicCommand
     /**
      * @return array{'created'|'grown'|'exists'|'failed'|'dry run', string} what was done, and a sentence
      */
-    private function one(
+    private function createOne(
         InputInterface $input,
         Admin $admin,
         WantedTopic $topic,
@@ -149,14 +149,14 @@ final class TopicsCreateCommand extends TopicCommand
 
                 return ['exists', "exists, and stays as it is.$hint"];
             }
-            $words = "from $has to $topic->partitions partitions";
+            $description = "from $has to $topic->partitions partitions";
             if ($dry) {
-                return ['dry run', "would grow $words."];
+                return ['dry run', "would grow $description."];
             }
 
-            return self::tried(
+            return self::attempt(
                 'grown',
-                "grown $words.",
+                "grown $description.",
                 static fn () => $admin->createPartitions($topic->topic, (int) $topic->partitions)
             );
         }
@@ -165,11 +165,11 @@ final class TopicsCreateCommand extends TopicCommand
                 . ' there. Lower replication, or add brokers.'];
         }
         if ($dry) {
-            return ['dry run', "would be created: {$topic->words()}."];
+            return ['dry run', "would be created: {$topic->describe()}."];
         }
         $settings = $topic->retention === null ? [] : ['retention.ms' => $topic->retention];
 
-        return self::tried('created', "created: {$topic->words()}.", static fn () => $admin->createTopic(
+        return self::attempt('created', "created: {$topic->describe()}.", static fn () => $admin->createTopic(
             $topic->topic,
             $topic->partitions ?? 1,
             $topic->replication ?? -1,
@@ -186,7 +186,7 @@ final class TopicsCreateCommand extends TopicCommand
      *
      * @throws RealtimeException Kafka does not answer
      */
-    private static function tried(string $result, string $words, callable $do): array
+    private static function attempt(string $result, string $description, callable $do): array
     {
         try {
             $do();
@@ -194,7 +194,7 @@ final class TopicsCreateCommand extends TopicCommand
             return ['failed', $e->getMessage()];
         }
 
-        return [$result, $words];
+        return [$result, $description];
     }
 
     private static function number(string $option, InputInterface $input, int $max): ?int

@@ -106,13 +106,13 @@ final class TopicsDescribeCommand extends TopicCommand
         $copies = $topic->copies();
         $sum = Text::count(count($topic->partitions), 'partition') . ', ' . ($copies === 1 ? '1 copy' : "$copies copies")
             . ', ' . ($records === null ? 'records not known' : Text::count($records, 'record') . ' at most');
-        $trouble = $topic->trouble();
+        $problem = $topic->problem();
 
         return array_map(Text::printable(...), [
             "$topic->name: $sum",
             'What it is: ' . ($plan->kind($topic->name) ?? 'nothing of this configuration')
                 . ($channels === '' ? '' : " ($channels)"),
-            ...($trouble === null ? [] : ["Trouble: $trouble"]),
+            ...($problem === null ? [] : ["Trouble: $problem"]),
         ]);
     }
 

@@ -41,7 +41,7 @@ final class TopicsListCommand extends TopicCommand
             )
             ->addArgument('pattern', InputArgument::OPTIONAL, 'Only topics that fit: shop.user, shop.*, shop.**')
             ->addBroker()
-            ->addMostChannels()
+            ->addMaxChannels()
             ->addOption('all', null, InputOption::VALUE_NONE, 'Every topic of this Kafka but its own')
             ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Most topics shown (0: all) [default: 50; --json: 0]')
             ->setHelp(

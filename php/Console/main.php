@@ -64,7 +64,7 @@ return (static function (): int {
     } catch (ConfigurationException $e) {
         // The doctor is there to say what is wrong, with the configuration too.
         if (($_SERVER['argv'][1] ?? null) === DoctorCommand::NAME) {
-            return (new Application(PlainHost::toExamine($directory, $e)))->run();
+            return (new Application(PlainHost::forDoctor($directory, $e)))->run();
         }
         fwrite(STDERR, 'Error: ' . $e->getMessage() . "\n");
 

@@ -40,14 +40,14 @@ final class Context
     /**
      * @param array<string, mixed> $config the array that the extension is given
      * @param string $directory where the application lives
-     * @param string|null $unreadable why there is no configuration to look at
+     * @param string|null $loadError why there is no configuration to look at
      */
     public function __construct(
         public readonly array $config,
         public readonly Options $options,
         public readonly string $directory,
         public readonly Secrets $secrets,
-        public readonly ?string $unreadable = null
+        public readonly ?string $loadError = null
     ) {
         $this->settings = new Settings($config, $options->broker);
         $this->topics = new Topics($this->settings);

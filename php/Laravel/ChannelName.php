@@ -21,7 +21,7 @@ final class ChannelName
     /**
      * Whether a browser needs permission for it.
      */
-    public static function isGuarded(string $channel): bool
+    public static function requiresAuthorization(string $channel): bool
     {
         return str_starts_with($channel, 'private-') || self::isPresence($channel);
     }
@@ -39,7 +39,7 @@ final class ChannelName
      */
     public static function isPublic(string $channel): bool
     {
-        return !self::isGuarded($channel) && !str_starts_with($channel, '#');
+        return !self::requiresAuthorization($channel) && !str_starts_with($channel, '#');
     }
 
     /**

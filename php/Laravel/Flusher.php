@@ -17,14 +17,14 @@ use Toporia\Realtime\Realtime;
 final class Flusher
 {
     /** Where PHP itself ends each request, and the extension flushes after the response. */
-    private const ENDS_REQUESTS = ['fpm-fcgi', 'cgi-fcgi', 'apache2handler', 'litespeed', 'cli-server'];
+    private const REQUEST_SAPIS = ['fpm-fcgi', 'cgi-fcgi', 'apache2handler', 'litespeed', 'cli-server'];
 
-    private bool $gaveUp = false;
+    private bool $timedOut = false;
 
     /**
-     * @param int $boundMs the longest wait
+     * @param int $timeoutMs the longest wait
      */
-    public function __construct(private Log $log, private int $boundMs)
+    public function __construct(private Log $log, private int $timeoutMs)
     {
     }
 
@@ -33,7 +33,7 @@ final class Flusher
      */
     public function afterRequest(): void
     {
-        if (!in_array(PHP_SAPI, self::ENDS_REQUESTS, true)) {
+        if (!in_array(PHP_SAPI, self::REQUEST_SAPIS, true)) {
             $this->flush();
         }
     }
@@ -41,14 +41,14 @@ final class Flusher
     public function flush(): void
     {
         $stats = Realtime::stats();
-        if ($stats['queued'] > 0 && $this->gaveUp && !$stats['broker_reachable']) {
+        if ($stats['queued'] > 0 && $this->timedOut && !$stats['broker_reachable']) {
             return;
         }
-        $this->gaveUp = false;
+        $this->timedOut = false;
         try {
-            Realtime::flush($this->boundMs);
+            Realtime::flush($this->timeoutMs);
         } catch (DeliveryException $e) {
-            $this->gaveUp = Realtime::stats()['queued'] > 0;
+            $this->timedOut = Realtime::stats()['queued'] > 0;
             $this->log->undelivered($e);
         }
     }

@@ -16,7 +16,7 @@ use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 use Throwable;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Gateway;
-use Toporia\Realtime\Laravel\Queue\JobInHand;
+use Toporia\Realtime\Laravel\Queue\CurrentJob;
 
 /**
  * Publishes channel names as Laravel gives them (`private-user.1`) and signs what Echo asks permission for.
@@ -31,7 +31,7 @@ final class KafkaBroadcaster extends Broadcaster
     /** @var Closure|null set by Broadcast::resolveAuthenticatedUserUsing(), also where Laravel has none yet (8) */
     protected $authenticatedUserCallback = null;
 
-    public function __construct(private Connection $connection, private JobInHand $job)
+    public function __construct(private Connection $connection, private CurrentJob $job)
     {
     }
 
@@ -72,7 +72,7 @@ final class KafkaBroadcaster extends Broadcaster
     public function auth($request)
     {
         $channel = $request->input('channel_name');
-        if (!is_string($channel) || !ChannelName::isGuarded($channel)) {
+        if (!is_string($channel) || !ChannelName::requiresAuthorization($channel)) {
             throw new AccessDeniedHttpException();
         }
         $name = ChannelName::withoutPrefix($channel);
@@ -154,12 +154,12 @@ final class KafkaBroadcaster extends Broadcaster
      */
     private function send(array $channels, string $event, array $payload, ?string $except): array
     {
-        $public = $guarded = [];
+        $public = $private = [];
         foreach ($channels as $channel) {
-            ChannelName::isPublic($channel) ? $public[] = $channel : $guarded[] = $channel;
+            ChannelName::isPublic($channel) ? $public[] = $channel : $private[] = $channel;
         }
         $trace = $this->job->trace();
-        $ids = $guarded === [] ? [] : $this->connection->send($guarded, $event, $payload, $trace, $except);
+        $ids = $private === [] ? [] : $this->connection->send($private, $event, $payload, $trace, $except);
         if ($public !== []) {
             // A plain Channel is public by Laravel's convention; the gateway asks for the mark.
             $mark = ['x-realtime-public' => '1'] + $trace;

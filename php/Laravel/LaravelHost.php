@@ -13,9 +13,9 @@ use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Foundation\Application;
 use Illuminate\Contracts\Queue\ShouldQueue;
 use Throwable;
-use Toporia\Realtime\Console\Examinable;
+use Toporia\Realtime\Console\InspectableConfiguration;
 use Toporia\Realtime\Console\Host;
-use Toporia\Realtime\Console\WatchesWorkers;
+use Toporia\Realtime\Console\ObservesWorkers;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Laravel\Events\MessageConsumed;
 use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
@@ -27,7 +27,7 @@ use Toporia\Realtime\Worker\ConsumeOptions;
 /**
  * Handlers and middleware come from Laravel's container; a handler that implements ShouldQueue is queued.
  */
-final class LaravelHost implements Examinable, Host, WatchesWorkers
+final class LaravelHost implements InspectableConfiguration, Host, ObservesWorkers
 {
     public function __construct(private Application $app)
     {
@@ -46,12 +46,12 @@ final class LaravelHost implements Examinable, Host, WatchesWorkers
         return $config;
     }
 
-    public function examined(): array
+    public function inspectedConfig(): array
     {
         return Configuration::native((array) $this->app->make('config')->get('realtime', []));
     }
 
-    public function unreadable(): ?string
+    public function loadError(): ?string
     {
         return null;
     }
@@ -78,7 +78,7 @@ final class LaravelHost implements Examinable, Host, WatchesWorkers
         return null;
     }
 
-    public function failures(ConsumeOptions $options): Closure
+    public function failureListener(ConsumeOptions $options): Closure
     {
         $deadLetters = $options->deadLetters && $this->hasDeadLetters($options->broker);
 

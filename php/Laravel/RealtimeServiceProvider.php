@@ -29,7 +29,7 @@ use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Laravel\Console\Commands;
 use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
 use Toporia\Realtime\Laravel\Events\MessageFailed;
-use Toporia\Realtime\Laravel\Queue\JobInHand;
+use Toporia\Realtime\Laravel\Queue\CurrentJob;
 use Toporia\Realtime\Polyfill\RealtimeManager;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tracing\Tracing;
@@ -55,7 +55,7 @@ final class RealtimeServiceProvider extends ServiceProvider
             // Static: Laravel 13 binds what it is given to the manager.
             $manager->extend('kafka', static fn ($app, array $config): KafkaBroadcaster => new KafkaBroadcaster(
                 new Connection($config),
-                $app->make(JobInHand::class)
+                $app->make(CurrentJob::class)
             ));
         });
         // Now, and not in boot(): a command of the same name that another package adds later has to win.
@@ -75,7 +75,7 @@ final class RealtimeServiceProvider extends ServiceProvider
 
     private function bindServices(): void
     {
-        $this->app->singleton(JobInHand::class);
+        $this->app->singleton(CurrentJob::class);
         $this->app->singleton(Manager::class, fn ($app): Manager => new Manager($this->app));
         $this->app->singleton(Host::class, fn ($app): LaravelHost => new LaravelHost($this->app));
         $this->app->singleton(Log::class, function (): Log {
@@ -102,14 +102,14 @@ final class RealtimeServiceProvider extends ServiceProvider
 
             return $trace === [] ? [] : ['realtime_trace' => $trace];
         });
-        $job = fn (): JobInHand => $this->app->make(JobInHand::class);
-        $events->listen(JobProcessing::class, static fn (JobProcessing $event) => $job()->begins($event->job));
+        $job = fn (): CurrentJob => $this->app->make(CurrentJob::class);
+        $events->listen(JobProcessing::class, static fn (JobProcessing $event) => $job()->start($event->job));
         foreach ([JobProcessed::class, JobExceptionOccurred::class] as $end) {
-            $events->listen($end, static fn (object $event) => $job()->ends($event->job));
+            $events->listen($end, static fn (object $event) => $job()->finish($event->job));
         }
         // Between two jobs; nothing may be returned here: false would keep the worker from taking the next one.
         $events->listen(Looping::class, static function () use ($job): void {
-            $job()->none();
+            $job()->reset();
         });
 
         $flush = function (): void {

@@ -17,7 +17,7 @@ use Toporia\Realtime\Worker\Text;
 final class Comparison
 {
     /** Topics that one topic per channel is fine with; costs grow with every one of them. */
-    public const MOST_CHANNELS = 1000;
+    public const MAX_CHANNELS = 1000;
 
     /**
      * @param array<string, TopicState> $topics all of the cluster, by name
@@ -30,7 +30,7 @@ final class Comparison
         private array $topics,
         private Closure $settings,
         private int $brokers,
-        private int $mostChannels = self::MOST_CHANNELS,
+        private int $maxChannels = self::MAX_CHANNELS,
         private array $hidden = []
     ) {
     }
@@ -46,10 +46,10 @@ final class Comparison
             $found = [
                 ...$found,
                 ...($wanted->disputed ? [self::disputed($wanted)] : []),
-                ...($state === null ? $this->missing($wanted) : $this->differing($wanted, $state)),
+                ...($state === null ? $this->missing($wanted) : $this->differingSettings($wanted, $state)),
             ];
         }
-        $found = [...$found, ...$this->troubles(), ...$this->tooMany(), ...$this->superfluous()];
+        $found = [...$found, ...$this->brokerProblems(), ...$this->tooManyChannels(), ...$this->unusedTopics()];
         $level = static fn (string $level): array
             => array_filter($found, static fn (Difference $one): bool => $one->level === $level);
 
@@ -122,7 +122,7 @@ final class Comparison
     /**
      * @return list<Difference>
      */
-    private function differing(WantedTopic $wanted, TopicState $state): array
+    private function differingSettings(WantedTopic $wanted, TopicState $state): array
     {
         $found = [];
         $differs = static function (string $kind, string $what, string $remedy) use (&$found, $wanted): void {
@@ -172,17 +172,17 @@ final class Comparison
     /**
      * @return list<Difference>
      */
-    private function troubles(): array
+    private function brokerProblems(): array
     {
         $found = [];
         foreach ($this->topics as $topic => $state) {
-            $trouble = $this->plan->kind((string) $topic) === null ? null : $state->trouble();
-            if ($trouble !== null) {
+            $problem = $this->plan->kind((string) $topic) === null ? null : $state->problem();
+            if ($problem !== null) {
                 $found[] = new Difference(
                     Difference::WRONG,
                     'broker',
                     (string) $topic,
-                    "has $trouble.",
+                    "has $problem.",
                     'Is one of the brokers down? realtime:topics:describe ' . $topic . ' shows which.'
                 );
             }
@@ -194,10 +194,10 @@ final class Comparison
     /**
      * @return list<Difference>
      */
-    private function tooMany(): array
+    private function tooManyChannels(): array
     {
         $channels = count($this->named(TopicPlan::CHANNEL));
-        if ($channels <= $this->mostChannels) {
+        if ($channels <= $this->maxChannels) {
             return [];
         }
 
@@ -206,7 +206,7 @@ final class Comparison
             'channels',
             null,
             Text::number($channels) . " topics are channels ({$this->plan->prefix()}_…), one each: more than "
-            . Text::number($this->mostChannels) . ' slow Kafka, the producers and every start of a consumer.',
+            . Text::number($this->maxChannels) . ' slow Kafka, the producers and every start of a consumer.',
             "Set topic_strategy to 'grouped' and map channels to a few topics: 'topic_mapping' => ['user.*' => "
             . "['topic' => '{$this->plan->prefix()}.user', 'partitions' => 12]]. A channel keeps its order: it is the key."
         )];
@@ -215,7 +215,7 @@ final class Comparison
     /**
      * @return list<Difference>
      */
-    private function superfluous(): array
+    private function unusedTopics(): array
     {
         $found = [];
         $left = $this->named(TopicPlan::LEFT_OVER);

@@ -14,7 +14,7 @@ namespace Toporia\Realtime\Ops;
 final class GroupLag
 {
     /** What can be read in so many seconds is between two commits, no backlog. */
-    private const KEEPS_UP = 5.0;
+    private const MAX_NORMAL_SECONDS = 5.0;
 
     /** Records written a second, into all of its partitions. */
     public readonly ?float $produced;
@@ -25,10 +25,10 @@ final class GroupLag
     private array $rates = [];
 
     /**
-     * @param GroupLook|null $before null: there was no earlier look
+     * @param GroupSnapshot|null $before null: there was no earlier look
      * @param float $seconds between the two looks
      */
-    public function __construct(public readonly GroupLook $now, ?GroupLook $before = null, float $seconds = 0.0)
+    public function __construct(public readonly GroupSnapshot $now, ?GroupSnapshot $before = null, float $seconds = 0.0)
     {
         if ($before === null || $seconds <= 0.0 || $before->error !== null || $now->error !== null) {
             $this->produced = $this->consumed = null;
@@ -83,7 +83,7 @@ final class GroupLag
     public function catchesUp(): ?float
     {
         $behind = $this->behind();
-        if ($behind === null || $behind <= self::KEEPS_UP) {
+        if ($behind === null || $behind <= self::MAX_NORMAL_SECONDS) {
             return $behind;
         }
         $net = $this->consumed - $this->produced;
@@ -94,7 +94,7 @@ final class GroupLag
     /**
      * The same in words.
      */
-    public function outlook(): string
+    public function forecast(): string
     {
         $lag = $this->now->lag();
         $catchesUp = $this->catchesUp();
@@ -106,7 +106,7 @@ final class GroupLag
             $catchesUp === null => '',
             ($this->consumed ?? 0.0) <= 0.0 => 'never: stands still',
             $catchesUp === INF => 'never: falls behind',
-            ($this->behind() ?? 0.0) <= self::KEEPS_UP => 'keeps up',
+            ($this->behind() ?? 0.0) <= self::MAX_NORMAL_SECONDS => 'keeps up',
             default => Units::seconds($catchesUp),
         };
     }

@@ -32,7 +32,7 @@ final class GroupNames
         $names = array_diff($options->groups, $patterns);
         if ($options->all || $patterns !== []) {
             foreach (array_column($admin->groups(), 'group') as $group) {
-                if ($options->all || self::fits((string) $group, $patterns)) {
+                if ($options->all || self::matchesAny((string) $group, $patterns)) {
                     $names[] = (string) $group;
                 }
             }
@@ -68,7 +68,7 @@ final class GroupNames
     }
 
     /** @param array<int, string> $patterns `*` stands for anything */
-    private static function fits(string $group, array $patterns): bool
+    private static function matchesAny(string $group, array $patterns): bool
     {
         foreach ($patterns as $pattern) {
             $regex = strtr(preg_quote($pattern, '~'), ['\*' => '.*']);

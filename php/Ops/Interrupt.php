@@ -17,12 +17,12 @@ use Toporia\Realtime\Support\StopFlag;
 final class Interrupt
 {
     private StopFlag $flag;
-    private bool $asking = false;
+    private bool $interruptible = false;
 
     public function __construct()
     {
         $this->flag = new StopFlag(function (): void {
-            if ($this->asking) {
+            if ($this->interruptible) {
                 throw new Interrupted();
             }
         });
@@ -31,7 +31,7 @@ final class Interrupt
     /**
      * Whether a signal came.
      */
-    public function came(): bool
+    public function isRequested(): bool
     {
         return $this->flag->isSet();
     }
@@ -41,18 +41,18 @@ final class Interrupt
      *
      * @template T
      *
-     * @param Closure(): T $question
+     * @param Closure(): T $request
      *
      * @return T|null
      */
-    public function run(Closure $question): mixed
+    public function run(Closure $request): mixed
     {
-        $this->asking = true;
+        $this->interruptible = true;
         try {
             try {
-                return $question();
+                return $request();
             } finally {
-                $this->asking = false;
+                $this->interruptible = false;
             }
         } catch (Interrupted) {
             return null;
@@ -65,7 +65,7 @@ final class Interrupt
     public function sleep(float $seconds): void
     {
         $until = microtime(true) + $seconds;
-        while (!$this->came() && microtime(true) < $until) {
+        while (!$this->isRequested() && microtime(true) < $until) {
             usleep(50_000);
         }
     }

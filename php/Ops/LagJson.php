@@ -37,27 +37,27 @@ final class LagJson
      */
     private static function group(GroupLag $group): array
     {
-        $look = $group->now;
+        $snapshot = $group->now;
 
         return [
-            'group' => $look->group,
-            'error' => $look->error,
-            'state' => $look->state,
-            'members' => $look->members === null ? null : array_map(
+            'group' => $snapshot->group,
+            'error' => $snapshot->error,
+            'state' => $snapshot->state,
+            'members' => $snapshot->members === null ? null : array_map(
                 static fn (array $member): array => array_diff_key($member, ['assignment' => 0]),
-                $look->members
+                $snapshot->members
             ),
-            'lag' => $look->error === null ? $look->lag() : null,
+            'lag' => $snapshot->error === null ? $snapshot->lag() : null,
             'produced_per_second' => self::round($group->produced),
             'consumed_per_second' => self::round($group->consumed),
             'behind_seconds' => self::round($group->behind()),
             'catches_up_in_seconds' => self::round($group->catchesUp()),
-            'outlook' => $group->outlook(),
-            'notes' => LagReport::notes($look),
-            'deleted_topics' => $look->deleted,
+            'outlook' => $group->forecast(),
+            'notes' => LagReport::notes($snapshot),
+            'deleted_topics' => $snapshot->deleted,
             'partitions' => array_map(
                 static fn (PartitionLag $partition): array => self::partition($group, $partition),
-                $look->partitions
+                $snapshot->partitions
             ),
         ];
     }
@@ -76,7 +76,7 @@ final class LagJson
             'beginning' => $partition->beginning,
             'end' => $partition->end,
             'lag' => $partition->lag(),
-            'mark' => $partition->mark(),
+            'mark' => $partition->anomaly(),
             'produced_per_second' => self::round($rates[0] ?? null),
             'consumed_per_second' => self::round($rates[1] ?? null),
             'member' => $group->now->reader($partition)['id'] ?? null,

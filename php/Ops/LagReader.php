@@ -17,8 +17,8 @@ use Toporia\Realtime\Exception\RealtimeException;
  */
 final class LagReader
 {
-    private const GROUPS_AT_ONCE = 200;
-    private const TOPICS_AT_ONCE = 500;
+    private const GROUPS_BATCH_SIZE = 200;
+    private const TOPICS_BATCH_SIZE = 500;
 
     public function __construct(private Admin $admin)
     {
@@ -27,24 +27,24 @@ final class LagReader
     /**
      * @param list<string> $groups
      *
-     * @return array<string, GroupLook> by name
+     * @return array<string, GroupSnapshot> by name
      *
      * @throws RealtimeException Kafka does not answer, or refuses
      */
-    public function look(array $groups): array
+    public function read(array $groups): array
     {
         $commits = $described = [];
-        foreach (array_chunk($groups, self::GROUPS_AT_ONCE) as $some) {
+        foreach (array_chunk($groups, self::GROUPS_BATCH_SIZE) as $some) {
             $commits += $this->admin->offsetsOfGroups($some);
             $described += $this->described($some) ?? [];
         }
         $spans = $this->spans($commits, $described);
-        $looks = [];
+        $snapshots = [];
         foreach ($groups as $group) {
-            $looks[$group] = self::group($group, $commits[$group], $described[$group] ?? null, $spans);
+            $snapshots[$group] = self::group($group, $commits[$group], $described[$group] ?? null, $spans);
         }
 
-        return $looks;
+        return $snapshots;
     }
 
     /**
@@ -81,7 +81,7 @@ final class LagReader
             }
         }
         $spans = [];
-        foreach (array_chunk(array_map('strval', array_keys($topics)), self::TOPICS_AT_ONCE) as $some) {
+        foreach (array_chunk(array_map('strval', array_keys($topics)), self::TOPICS_BATCH_SIZE) as $some) {
             $spans += $this->admin->offsetsOfTopics($some);
         }
 
@@ -93,18 +93,18 @@ final class LagReader
      * @param array<string, mixed>|null $described
      * @param array<string, array{error: ?string, partitions: array<int, array{beginning: int, end: int}>}> $spans
      */
-    private static function group(string $group, array $commits, ?array $described, array $spans): GroupLook
+    private static function group(string $group, array $commits, ?array $described, array $spans): GroupSnapshot
     {
         $error = $commits['error'] ?? $described['error'] ?? null;
         if ($error !== null) {
-            return new GroupLook($group, $error);
+            return new GroupSnapshot($group, $error);
         }
         $topics = $commits['offsets'];
         foreach ($described['members'] ?? [] as $member) {
             $topics += array_fill_keys(array_keys($member['assignment']), []);
         }
         ksort($topics);
-        $partitions = $deleted = $troubles = [];
+        $partitions = $deleted = $errors = [];
         foreach ($topics as $topic => $committed) {
             $span = $spans[$topic] ?? null;
             if ($span === null) {
@@ -112,7 +112,7 @@ final class LagReader
                 continue;
             }
             if ($span['error'] !== null) {
-                $troubles[(string) $topic] = $span['error'];
+                $errors[(string) $topic] = $span['error'];
             }
             foreach ($span['partitions'] as $partition => ['beginning' => $beginning, 'end' => $end]) {
                 $offset = $committed[$partition] ?? null;
@@ -120,14 +120,14 @@ final class LagReader
             }
         }
 
-        return new GroupLook(
+        return new GroupSnapshot(
             $group,
             null,
             $described['state'] ?? null,
             $described['members'] ?? null,
             $partitions,
             $deleted,
-            $troubles
+            $errors
         );
     }
 }

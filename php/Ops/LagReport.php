@@ -24,22 +24,22 @@ final class LagReport
 
     /**
      * @param string $kafka its address
-     * @param array<string, GroupLook> $looks
-     * @param array<string, GroupLook> $before the look before; empty: there was none
+     * @param array<string, GroupSnapshot> $snapshots
+     * @param array<string, GroupSnapshot> $before the look before; empty: there was none
      * @param float $seconds between the two
      * @param float $at Unix seconds
      */
     public function __construct(
         public readonly string $kafka,
-        array $looks,
+        array $snapshots,
         array $before,
         public readonly float $seconds,
         public readonly float $at,
         LagOptions $options
     ) {
         $groups = [];
-        foreach ($looks as $name => $look) {
-            $groups[] = new GroupLag($look, $before[$name] ?? null, $seconds);
+        foreach ($snapshots as $name => $snapshot) {
+            $groups[] = new GroupLag($snapshot, $before[$name] ?? null, $seconds);
         }
         usort($groups, static fn (GroupLag $a, GroupLag $b): int =>
             [$a->now->error === null, -$a->now->lag(), $a->now->group]
@@ -68,21 +68,21 @@ final class LagReport
      *
      * @return list<string>
      */
-    public static function notes(GroupLook $look): array
+    public static function notes(GroupSnapshot $snapshot): array
     {
-        if ($look->isMissing()) {
+        if ($snapshot->isMissing()) {
             return [self::MISSING];
         }
         $notes = [];
         $without = 0;
-        foreach ($look->partitions as $partition) {
+        foreach ($snapshot->partitions as $partition) {
             $place = "$partition->topic/$partition->partition";
-            $without += (int) ($partition->mark() === PartitionLag::NO_COMMIT);
-            if ($partition->mark() === PartitionLag::OUT_OF_RANGE) {
+            $without += (int) ($partition->anomaly() === PartitionLag::NO_COMMIT);
+            if ($partition->anomaly() === PartitionLag::OUT_OF_RANGE) {
                 $notes[] = "$place is out of range: " . Text::count($partition->lost(), 'record')
                     . ' were deleted unread (committed ' . Text::number((int) $partition->committed) . ', begins at '
                     . Text::number($partition->beginning) . '). Read sooner, or keep records longer.';
-            } elseif ($partition->mark() === PartitionLag::AHEAD) {
+            } elseif ($partition->anomaly() === PartitionLag::AHEAD) {
                 $notes[] = "$place: the commit (" . Text::number((int) $partition->committed) . ') is past the end ('
                     . Text::number($partition->end) . '): the topic was made anew, or a transaction is open.';
             }
@@ -90,36 +90,36 @@ final class LagReport
         if ($without > 0) {
             $notes[] = Text::count($without, 'partition') . ' without a commit: the lag counts from the beginning.';
         }
-        foreach ($look->deleted as $topic) {
+        foreach ($snapshot->deleted as $topic) {
             $notes[] = "topic $topic is not there any more: it was deleted.";
         }
 
-        return [...$notes, ...array_values($look->troubles)];
+        return [...$notes, ...array_values($snapshot->errors)];
     }
 
     private static function failure(GroupLag $group, LagOptions $options): ?string
     {
-        $look = $group->now;
-        if ($look->error !== null) {
-            return $look->error;
+        $snapshot = $group->now;
+        if ($snapshot->error !== null) {
+            return $snapshot->error;
         }
         if (!$options->isCheck()) {
             return null;
         }
-        if ($look->isMissing()) {
+        if ($snapshot->isMissing()) {
             return self::MISSING;
         }
-        if ($look->troubles !== []) {
-            return (string) current($look->troubles);
+        if ($snapshot->errors !== []) {
+            return (string) current($snapshot->errors);
         }
-        if ($options->threshold !== null && $look->lag() > $options->threshold) {
-            return Text::count($look->lag(), 'record') . ' behind, ' . Text::number($options->threshold) . ' allowed';
+        if ($options->threshold !== null && $snapshot->lag() > $options->threshold) {
+            return Text::count($snapshot->lag(), 'record') . ' behind, ' . Text::number($options->threshold) . ' allowed';
         }
         $behind = $options->maxSeconds === null ? null : $group->behind();
         if ($behind !== null && $behind > $options->maxSeconds) {
             $takes = $behind === INF ? 'and nothing is consumed' : 'which take ' . Units::seconds($behind);
 
-            return Text::count($look->lag(), 'record') . " behind, $takes; "
+            return Text::count($snapshot->lag(), 'record') . " behind, $takes; "
                 . Units::seconds((float) $options->maxSeconds) . ' allowed';
         }
 

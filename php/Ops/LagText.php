@@ -20,12 +20,12 @@ final class LagText
         'CompletingRebalance' => 'rebalancing',
         'Dead' => 'no group',
     ];
-    private const MARKS = [
+    private const ANOMALIES = [
         PartitionLag::NO_COMMIT => 'no commit',
         PartitionLag::OUT_OF_RANGE => 'out of range',
         PartitionLag::AHEAD => 'past the end',
     ];
-    private const MOST_NOTES = 10;
+    private const MAX_NOTES = 10;
 
     /**
      * @param int $width longest line of a table, in characters; 0: any
@@ -75,16 +75,16 @@ final class LagText
     {
         $rows = [];
         foreach ($groups as $group) {
-            $look = $group->now;
+            $snapshot = $group->now;
             $rows[] = [
-                $look->group,
-                $look->error !== null ? 'unknown' : self::STATES[$look->state] ?? strtolower($look->state ?? ''),
-                $look->members === null ? '' : Text::number(count($look->members)),
-                Text::number(count($look->partitions)),
-                $look->error !== null ? '?' : Text::number($look->lag()),
+                $snapshot->group,
+                $snapshot->error !== null ? 'unknown' : self::STATES[$snapshot->state] ?? strtolower($snapshot->state ?? ''),
+                $snapshot->members === null ? '' : Text::number(count($snapshot->members)),
+                Text::number(count($snapshot->partitions)),
+                $snapshot->error !== null ? '?' : Text::number($snapshot->lag()),
                 $group->produced === null ? '' : Units::rate($group->produced),
                 $group->consumed === null ? '' : Units::rate($group->consumed),
-                $group->outlook(),
+                $group->forecast(),
             ];
         }
         $number = Table::NUMBER;
@@ -102,15 +102,15 @@ final class LagText
      */
     private function notes(array $groups): array
     {
-        $who = [];
+        $groupsByNote = [];
         foreach ($groups as $group) {
             $all = $group->now->error === null ? LagReport::notes($group->now) : [$group->now->error];
             foreach ($all as $note) {
-                $who[$note][] = $group->now->group;
+                $groupsByNote[$note][] = $group->now->group;
             }
         }
         $notes = [];
-        foreach ($who as $note => $names) {
+        foreach ($groupsByNote as $note => $names) {
             $more = count($names) > 2 ? ' and ' . Text::number(count($names) - 1) . ' more' : '';
             $names = $more === '' ? implode(', ', $names) : $names[0];
             $notes[] = Text::printable("  $names$more: $note");
@@ -118,8 +118,8 @@ final class LagText
         if ($notes === []) {
             return [];
         }
-        $more = count($notes) - self::MOST_NOTES;
-        $notes = array_slice($notes, 0, self::MOST_NOTES);
+        $more = count($notes) - self::MAX_NOTES;
+        $notes = array_slice($notes, 0, self::MAX_NOTES);
 
         return ['', ...$notes, ...($more > 0 ? ['  … and ' . Text::number($more) . ' more (--json has all)'] : [])];
     }
@@ -149,7 +149,7 @@ final class LagText
                 $rates === null ? '' : Units::rate($rates[0]),
                 $rates === null ? '' : Units::rate($rates[1]),
                 $member === null ? '' : ($member['instance'] ?? $member['client']) . '@' . $member['host'],
-                self::MARKS[$partition->mark()] ?? '',
+                self::ANOMALIES[$partition->anomaly()] ?? '',
             ];
         }
         $number = Table::NUMBER;

@@ -47,7 +47,7 @@ final class PartitionLag
      *
      * @return self::*|null
      */
-    public function mark(): ?string
+    public function anomaly(): ?string
     {
         return match (true) {
             $this->committed === null => $this->lag() > 0 ? self::NO_COMMIT : null,

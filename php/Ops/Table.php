@@ -21,7 +21,7 @@ final class Table
     public const NUMBER = 'number';
 
     private const GAP = '  ';
-    private const NARROWEST = 12;
+    private const MIN_WIDTH = 12;
 
     /**
      * @param array<string, self::*> $columns kind by heading
@@ -107,7 +107,7 @@ final class Table
         while ($over > 0) {
             $widest = null;
             foreach ($widths as $column => $wide) {
-                $gives = $kinds[$column] === self::TEXT && $wide > self::NARROWEST;
+                $gives = $kinds[$column] === self::TEXT && $wide > self::MIN_WIDTH;
                 if ($gives && ($widest === null || $wide > $widths[$widest])) {
                     $widest = $column;
                 }

@@ -51,7 +51,7 @@ final class TopicState
     /**
      * What is wrong with it now; null: nothing.
      */
-    public function trouble(): ?string
+    public function problem(): ?string
     {
         $leaderless = array_filter($this->partitions, static fn (array $partition): bool => $partition['leader'] < 0);
         if ($leaderless !== []) {

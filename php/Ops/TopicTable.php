@@ -39,7 +39,7 @@ final class TopicTable
                 Text::number(count($topic->partitions)),
                 Text::number($topic->copies()),
                 $records === null ? '?' : Text::number($records),
-                $topic->trouble() ?? implode(', ', $this->plan->wanted[$topic->name]->patterns ?? []),
+                $topic->problem() ?? implode(', ', $this->plan->wanted[$topic->name]->patterns ?? []),
             ];
         }
 
@@ -61,7 +61,7 @@ final class TopicTable
             'partitions' => count($topic->partitions),
             'copies' => $topic->copies(),
             'records' => $this->records($topic),
-            'trouble' => $topic->trouble(),
+            'trouble' => $topic->problem(),
         ];
     }
 

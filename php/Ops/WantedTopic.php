@@ -73,7 +73,7 @@ final class WantedTopic
     /**
      * `6 partitions, 3 copies, keeps 7 d`.
      */
-    public function words(): string
+    public function describe(): string
     {
         $words = [
             Text::count($this->partitions ?? 1, 'partition'),

@@ -105,7 +105,7 @@ final class Outbox
             $hash,
             $key === null ? null : Column::string($key),
             // The context of now: a relay sends it later, from a trace of its own.
-            Column::headers($headers + Hook::beside(Tracing::headers(), $headers)),
+            Column::headers($headers + Hook::withoutCallerHeaders(Tracing::headers(), $headers)),
             // Every byte of it is ASCII: it reaches any database through any connection as it is.
             $message->toJson(),
             (int) (microtime(true) * 1000),

@@ -11,9 +11,9 @@ declare(strict_types=1);
 
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Polyfill\ErrorLog;
-use Toporia\Realtime\Polyfill\LateLaravel;
+use Toporia\Realtime\Polyfill\LateLoadedLaravel;
 use Toporia\Realtime\Polyfill\RealtimeManager;
-use Toporia\Realtime\Polyfill\Settings;
+use Toporia\Realtime\Polyfill\ConfigFiles;
 use Toporia\Realtime\Realtime;
 
 if (!function_exists('realtime')) {
@@ -35,7 +35,7 @@ if (!function_exists('broadcast')) {
     function broadcast(string|object|null $channel = null, string $event = '', mixed $data = null): mixed
     {
         if (!is_string($channel)) {
-            return LateLaravel::isHere() ? LateLaravel::broadcast($channel) : throw new TypeError(
+            return LateLoadedLaravel::isLoaded() ? LateLoadedLaravel::broadcast($channel) : throw new TypeError(
                 'broadcast(): Argument #1 ($channel) must be of type string, ' . get_debug_type($channel) . ' given'
             );
         }
@@ -52,11 +52,11 @@ if (!function_exists('config')) {
      */
     function config(string|array|null $key = null, mixed $default = null): mixed
     {
-        if (LateLaravel::isHere()) {
-            return LateLaravel::config($key, $default);
+        if (LateLoadedLaravel::isLoaded()) {
+            return LateLoadedLaravel::config($key, $default);
         }
 
-        return is_string($key) ? Settings::get($key, $default) : throw new ConfigurationException(
+        return is_string($key) ? ConfigFiles::get($key, $default) : throw new ConfigurationException(
             "config() reads one value of config/*.php, by its name: config('realtime.default_broker')."
         );
     }
@@ -68,7 +68,7 @@ if (!function_exists('env')) {
      */
     function env(string $key, mixed $default = null): mixed
     {
-        return LateLaravel::isHere() ? LateLaravel::env($key, $default) : Settings::env($key, $default);
+        return LateLoadedLaravel::isLoaded() ? LateLoadedLaravel::env($key, $default) : ConfigFiles::env($key, $default);
     }
 }
 
@@ -82,8 +82,8 @@ if (!function_exists('logger')) {
      */
     function logger(mixed $message = null, array $context = []): mixed
     {
-        if (LateLaravel::isHere()) {
-            return LateLaravel::logger($message, $context);
+        if (LateLoadedLaravel::isLoaded()) {
+            return LateLoadedLaravel::logger($message, $context);
         }
         static $logger = null;
         $logger ??= new ErrorLog();

@@ -43,13 +43,13 @@ final class ExtensionMissing
      */
     public static function exception(string $what): ExtensionMissingException
     {
-        return new ExtensionMissingException(self::here()->explain($what));
+        return new ExtensionMissingException(self::current()->explain($what));
     }
 
     /**
      * For the PHP that is running.
      */
-    public static function here(): self
+    public static function current(): self
     {
         return new self(
             (string) ini_get('extension_dir'),
@@ -64,7 +64,7 @@ final class ExtensionMissing
     /**
      * The path of a build in this source checkout, null where there is none.
      */
-    public static function built(string $packageRoot): ?string
+    public static function builtLibrary(string $packageRoot): ?string
     {
         $library = $packageRoot . '/target/release/lib' . self::NAME . '.so';
 
@@ -95,10 +95,10 @@ final class ExtensionMissing
 
     private function advice(): string
     {
-        $enabledBy = $this->enabledBy();
+        $enablingIniFile = $this->enablingIniFile();
         $file = $this->extensionDir . '/' . self::NAME . '.so';
-        if ($enabledBy !== null) {
-            return $this->adviceWhereEnabled($enabledBy, $file);
+        if ($enablingIniFile !== null) {
+            return $this->adviceIfEnabled($enablingIniFile, $file);
         }
         if (is_file($file)) {
             $other = $this->otherBuild($file);
@@ -114,7 +114,7 @@ final class ExtensionMissing
     }
 
     /** It is in an ini file, and PHP could not load it: it has said so at its start, where nobody looked. */
-    private function adviceWhereEnabled(string $iniFile, string $file): string
+    private function adviceIfEnabled(string $iniFile, string $file): string
     {
         if (!is_file($file)) {
             return "$iniFile enables it, but $file is not there: " . $this->installCommand();
@@ -152,7 +152,7 @@ final class ExtensionMissing
 
     private function adviceToInstall(): string
     {
-        $library = self::built($this->packageRoot);
+        $library = self::builtLibrary($this->packageRoot);
         if ($library !== null) {
             $other = $this->otherBuild($library);
 
@@ -205,7 +205,7 @@ final class ExtensionMissing
     }
 
     /** The ini file that names the extension. */
-    private function enabledBy(): ?string
+    private function enablingIniFile(): ?string
     {
         $files = [(string) $this->iniFile, ...explode(',', $this->moreIni)];
         $line = '/^\s*extension\s*=\s*"?[^;"\n]*' . self::NAME . '/mi';

@@ -113,7 +113,7 @@ final class RealtimeFake implements Publisher, Consumer
     {
         Assertion::that(
             $this->count($channel, $event, $where) > 0,
-            'Expected ' . self::wanted($channel, $event, $where) . ', but it was not broadcast. ' . $this->instead()
+            'Expected ' . self::describeExpected($channel, $event, $where) . ', but it was not broadcast. ' . $this->describeSent()
         );
     }
 
@@ -133,8 +133,8 @@ final class RealtimeFake implements Publisher, Consumer
         $count = $this->count($channel, $event, $where);
         Assertion::that(
             $count === $times,
-            'Expected ' . self::wanted($channel, $event, $where)
-            . " $times time(s), but it was broadcast $count time(s). " . $this->instead()
+            'Expected ' . self::describeExpected($channel, $event, $where)
+            . " $times time(s), but it was broadcast $count time(s). " . $this->describeSent()
         );
     }
 
@@ -150,8 +150,8 @@ final class RealtimeFake implements Publisher, Consumer
         $count = $this->count($channel, $event, $where);
         Assertion::that(
             $count === 0,
-            'Did not expect ' . self::wanted($channel, $event, $where) . ", but it was broadcast $count time(s). "
-            . $this->instead()
+            'Did not expect ' . self::describeExpected($channel, $event, $where) . ", but it was broadcast $count time(s). "
+            . $this->describeSent()
         );
     }
 
@@ -171,8 +171,8 @@ final class RealtimeFake implements Publisher, Consumer
         $all = $channel === null && $event === null && $where === null;
         Assertion::that(
             $all ? $this->sent === [] : $this->broadcasts($channel, $event, $where) === [],
-            'Expected that nothing is broadcast' . ($all ? '' : ' as ' . self::wanted($channel ?? '**', $event, $where))
-            . '. ' . $this->instead()
+            'Expected that nothing is broadcast' . ($all ? '' : ' as ' . self::describeExpected($channel ?? '**', $event, $where))
+            . '. ' . $this->describeSent()
         );
     }
 
@@ -222,13 +222,13 @@ final class RealtimeFake implements Publisher, Consumer
         return [$entry[0], $entry[1]];
     }
 
-    private static function wanted(string $channel, ?string $event, ?callable $where): string
+    private static function describeExpected(string $channel, ?string $event, ?callable $where): string
     {
         return ($event === null ? 'any event' : "'$event'") . " on '$channel'"
             . ($where === null ? '' : ' for which the closure returns true');
     }
 
-    private function instead(): string
+    private function describeSent(): string
     {
         if ($this->sent === []) {
             return 'Nothing was broadcast.';

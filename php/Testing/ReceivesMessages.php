@@ -28,10 +28,10 @@ trait ReceivesMessages
     /** @var array<string, Message> not yet acknowledged, by id */
     private array $polled = [];
     /** @var array<string, string> 'ack' or 'nack', by id */
-    private array $answers = [];
+    private array $acknowledged = [];
     private bool $stopping = false;
     /** @var list<list<Message>> what the running callbacks were given; they can nest */
-    private array $inHand = [];
+    private array $running = [];
 
     /**
      * Puts a message where the next consume() or poll() finds it.
@@ -123,13 +123,13 @@ trait ReceivesMessages
     /** {@inheritDoc} */
     public function ack(Message $message): void
     {
-        $this->answer($message, 'ack');
+        $this->acknowledge($message, 'ack');
     }
 
     /** {@inheritDoc} */
     public function nack(Message $message, ?Throwable $why = null): void
     {
-        $this->answer($message, 'nack');
+        $this->acknowledge($message, 'nack');
     }
 
     /**
@@ -137,7 +137,7 @@ trait ReceivesMessages
      */
     public function assertAcked(Message $message): void
     {
-        $this->assertAnswer($message, 'ack');
+        $this->assertAcknowledged($message, 'ack');
     }
 
     /**
@@ -145,7 +145,7 @@ trait ReceivesMessages
      */
     public function assertNacked(Message $message): void
     {
-        $this->assertAnswer($message, 'nack');
+        $this->assertAcknowledged($message, 'nack');
     }
 
     /**
@@ -154,7 +154,7 @@ trait ReceivesMessages
      */
     public function repeats(string $channel, Message $message): bool
     {
-        foreach ($this->inHand[count($this->inHand) - 1] ?? [] as $held) {
+        foreach ($this->running[count($this->running) - 1] ?? [] as $held) {
             if (
                 $held->getChannel() === $channel
                 && $held->getEvent() === $message->getEvent()
@@ -214,14 +214,14 @@ trait ReceivesMessages
             }
             $list[] = $message;
         }
-        $this->inHand[] = $list;
+        $this->running[] = $list;
         try {
             $callback($batch ? $list : $list[0]);
         } catch (BatchException $e) {
             array_splice($this->waiting, 0, $batch ? $e->getIndex() : 0);
             throw $e;
         } finally {
-            array_pop($this->inHand);
+            array_pop($this->running);
         }
         array_splice($this->waiting, 0, count($list));
 
@@ -243,7 +243,7 @@ trait ReceivesMessages
         }
     }
 
-    private function answer(Message $message, string $answer): void
+    private function acknowledge(Message $message, string $answer): void
     {
         if (!isset($this->polled[$message->getId()])) {
             throw new ConfigurationException(
@@ -251,12 +251,12 @@ trait ReceivesMessages
             );
         }
         unset($this->polled[$message->getId()]);
-        $this->answers[$message->getId()] = $answer;
+        $this->acknowledged[$message->getId()] = $answer;
     }
 
-    private function assertAnswer(Message $message, string $answer): void
+    private function assertAcknowledged(Message $message, string $answer): void
     {
-        $given = $this->answers[$message->getId()] ?? 'no answer';
+        $given = $this->acknowledged[$message->getId()] ?? 'no answer';
         $id = $message->getId();
         Assertion::that($given === $answer, "Expected $answer for message $id; it got $given.");
     }

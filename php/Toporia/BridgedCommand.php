@@ -31,14 +31,14 @@ abstract class BridgedCommand extends Command
         // Called by another command: its output is where this one's belongs.
         $output = new BufferedOutput();
         try {
-            return $application->run($this->given(), $output);
+            return $application->run($this->typedInput(), $output);
         } finally {
             $this->write($output->fetch());
         }
     }
 
     /** The values of the framework's input as a command line again. */
-    private function given(): InputInterface
+    private function typedInput(): InputInterface
     {
         $line = ['console', $this->getName()];
         if ($this->input !== null) {

@@ -30,7 +30,7 @@ final class Configuration
      *
      * @return array<string, mixed>
      */
-    public static function whole(array $realtime): array
+    public static function application(array $realtime): array
     {
         $kafka = [];
         foreach ((array) ($realtime['brokers'] ?? []) as $name => $broker) {

@@ -31,6 +31,6 @@ final class DropIn
      */
     public static function broker(): string
     {
-        return Framework::isNewer() ? CheckedKafkaBroker::class : KafkaBroker::class;
+        return Framework::isNewer() ? HealthCheckableKafkaBroker::class : KafkaBroker::class;
     }
 }

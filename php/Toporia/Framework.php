@@ -50,7 +50,7 @@ final class Framework
      *
      * @param list<array<string, mixed>> $trace of debug_backtrace()
      */
-    public static function isLooping(array $trace): bool
+    public static function isCalledInLoop(array $trace): bool
     {
         return in_array(self::LOOPING_COMMAND, array_column($trace, 'class'), true);
     }

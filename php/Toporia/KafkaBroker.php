@@ -28,7 +28,7 @@ use Toporia\Realtime\Realtime;
 class KafkaBroker implements BrokerInterface
 {
     /** How often a cycle of a looping command looks whether it is over, in ms. */
-    private const LOOK_MS = 50;
+    private const CHECK_INTERVAL_MS = 50;
 
     private ?Broker $native = null;
     private bool $connected = true;
@@ -121,7 +121,7 @@ class KafkaBroker implements BrokerInterface
     {
         $this->expectConnected();
         $this->subscriptions[$channel] = $callback;
-        $this->attach($channel, $callback);
+        $this->subscribeNative($channel, $callback);
     }
 
     public function unsubscribe(string $channel): void
@@ -149,9 +149,9 @@ class KafkaBroker implements BrokerInterface
     public function consume(int $timeoutMs = 1000, int $batchSize = 100): void
     {
         $this->expectConnected();
-        $looping = Framework::isLooping(debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 2));
+        $looping = Framework::isCalledInLoop(debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 2));
         try {
-            $looping ? $this->round($timeoutMs, $batchSize) : $this->native()->consume($timeoutMs, $batchSize);
+            $looping ? $this->consumeOnce($timeoutMs, $batchSize) : $this->native()->consume($timeoutMs, $batchSize);
         } catch (RealtimeException $e) {
             throw Framework::exception('The kafka broker cannot consume', $e);
         }
@@ -174,7 +174,7 @@ class KafkaBroker implements BrokerInterface
         $this->native = null;
         $this->config['consumer_group'] = $consumerGroup;
         foreach ($this->subscriptions as $channel => $callback) {
-            $this->attach((string) $channel, $callback);
+            $this->subscribeNative((string) $channel, $callback);
         }
     }
 
@@ -233,7 +233,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /** One round of a loop that is not ours. */
-    private function round(int $timeoutMs, int $batchSize): void
+    private function consumeOnce(int $timeoutMs, int $batchSize): void
     {
         $native = $this->native();
         $end = hrtime(true) + $timeoutMs * 1_000_000;
@@ -244,11 +244,11 @@ class KafkaBroker implements BrokerInterface
                 $broker->stopConsuming();
             }
             $last = $handled;
-        }, self::LOOK_MS);
-        $native->consume(min($timeoutMs, self::LOOK_MS), $batchSize, $batchSize);
+        }, self::CHECK_INTERVAL_MS);
+        $native->consume(min($timeoutMs, self::CHECK_INTERVAL_MS), $batchSize, $batchSize);
     }
 
-    private function attach(string $channel, callable $callback): void
+    private function subscribeNative(string $channel, callable $callback): void
     {
         $this->native()->subscribe(
             $channel,

@@ -58,17 +58,17 @@ final class RealtimeServiceProvider extends ServiceProvider
     /** @param array<string, mixed> $realtime */
     private static function configure(array $realtime, ?object $logger): void
     {
-        $whole = Configuration::whole($realtime);
-        if ($whole === []) {
+        $config = Configuration::application($realtime);
+        if ($config === []) {
             return;
         }
-        $whole['logger'] ??= $logger;
+        $config['logger'] ??= $logger;
         try {
-            Realtime::configure($whole);
+            Realtime::configure($config);
         } catch (ConfigurationException $e) {
             // At the top of the file the framework has keys of its own, and may get more: one that we do not know
             // must not take every page down. In a Kafka broker's array it is a mistake.
-            Realtime::configure(array_intersect_key($whole, ['brokers' => true, 'default_broker' => true,
+            Realtime::configure(array_intersect_key($config, ['brokers' => true, 'default_broker' => true,
                 'logger' => true]));
             error_log("config/realtime.php: {$e->getMessage()} Only its brokers are used.");
         }

@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Toporia;
 use Closure;
 use Throwable;
 use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
-use Toporia\Realtime\Console\Examinable;
+use Toporia\Realtime\Console\InspectableConfiguration;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
@@ -20,7 +20,7 @@ use Toporia\Realtime\Message;
  * The application's container makes handlers; without one a message goes to the browsers of this server, through the
  * framework's own manager, as the guides have it.
  */
-final class ToporiaHost implements Examinable, Host
+final class ToporiaHost implements InspectableConfiguration, Host
 {
     private static ?self $current = null;
 
@@ -89,12 +89,12 @@ final class ToporiaHost implements Examinable, Host
         return null;
     }
 
-    public function examined(): array
+    public function inspectedConfig(): array
     {
-        return Configuration::whole($this->realtime());
+        return Configuration::application($this->realtime());
     }
 
-    public function unreadable(): ?string
+    public function loadError(): ?string
     {
         return null;
     }

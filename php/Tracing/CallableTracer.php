@@ -23,7 +23,7 @@ final class CallableTracer implements Tracer
 {
     private Closure $headers;
     /** @var list<Message|null> the messages in hand, the innermost last; null for a list of several */
-    private array $inHand = [];
+    private array $current = [];
 
     public function __construct(callable $headers)
     {
@@ -32,7 +32,7 @@ final class CallableTracer implements Tracer
 
     public function headers(): array
     {
-        return (array) ($this->headers)($this->inHand === [] ? null : $this->inHand[count($this->inHand) - 1]);
+        return (array) ($this->headers)($this->current === [] ? null : $this->current[count($this->current) - 1]);
     }
 
     public function sending(Outgoing $record): array
@@ -46,11 +46,11 @@ final class CallableTracer implements Tracer
 
     public function handling(array $messages, bool $isBatch, string $group): void
     {
-        $this->inHand[] = count($messages) === 1 ? $messages[0] : null;
+        $this->current[] = count($messages) === 1 ? $messages[0] : null;
     }
 
     public function handled(?Throwable $why): void
     {
-        array_pop($this->inHand);
+        array_pop($this->current);
     }
 }

@@ -47,7 +47,7 @@ final class Hook
             $this->sending = true;
         });
 
-        return self::checked(self::beside($headers, $own));
+        return self::checked(self::withoutCallerHeaders($headers, $own));
     }
 
     public function sent(?string $class, ?string $reason): void
@@ -97,7 +97,7 @@ final class Hook
      *
      * @return array<mixed>
      */
-    public static function beside(array $headers, array $own): array
+    public static function withoutCallerHeaders(array $headers, array $own): array
     {
         if (isset($own[W3c::TRACE_PARENT])) {
             unset($headers[W3c::TRACE_PARENT], $headers[W3c::TRACE_STATE]);
@@ -113,7 +113,7 @@ final class Hook
      */
     private static function checked(array $headers): array
     {
-        [$valid, $refused] = W3c::sift($headers);
+        [$valid, $refused] = W3c::filter($headers);
         foreach ($refused as $name) {
             $name = preg_replace('/[^\x20-\x7e]/', '?', substr($name, 0, 80));
             Realtime::log('warning', "The tracer's header \"$name\" is not sent: its value is not valid (W3C).");

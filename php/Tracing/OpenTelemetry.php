@@ -31,7 +31,7 @@ final class OpenTelemetry implements Tracer
     private const NAME = 'toporia/realtime';
     private const SCHEMA = 'https://opentelemetry.io/schemas/1.38.0';
     /** More links than this are not made: they cost memory in every exporter, and its own limit is 128. */
-    private const MOST_LINKS = 128;
+    private const MAX_LINKS = 128;
 
     private ?SpanInterface $send = null;
     /** @var list<array{SpanInterface, ScopeInterface}> the callbacks that run, the innermost last */
@@ -93,7 +93,7 @@ final class OpenTelemetry implements Tracer
         } else {
             $parent = $this->prepare($builder, $first, $parent);
         }
-        foreach (array_slice($messages, 0, self::MOST_LINKS) as $message) {
+        foreach (array_slice($messages, 0, self::MAX_LINKS) as $message) {
             $created = self::origin(self::carrier($message));
             if ($created !== null) {
                 $builder->addLink($created, $isBatch ? self::attributes($message) : []);

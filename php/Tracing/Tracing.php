@@ -22,7 +22,7 @@ final class Tracing
 {
     private static mixed $setting = null;
     private static ?Hook $hook = null;
-    private static bool $made = false;
+    private static bool $resolved = false;
 
     /**
      * The trace context that came with a message: `traceparent`, `tracestate` and `baggage`, those that are there and valid.
@@ -37,7 +37,7 @@ final class Tracing
             $context[$name] = $values === [] ? null : $values[count($values) - 1];
         }
 
-        return W3c::sift($context)[0];
+        return W3c::filter($context)[0];
     }
 
     /**
@@ -111,7 +111,7 @@ final class Tracing
         }
         self::$setting = $setting;
         self::$hook = null;
-        self::$made = false;
+        self::$resolved = false;
     }
 
     /**
@@ -121,10 +121,10 @@ final class Tracing
      */
     public static function hook(): ?Hook
     {
-        if (!self::$made) {
+        if (!self::$resolved) {
             $tracer = self::tracer();
             // OpenTelemetry may be set up later.
-            self::$made = $tracer !== null || self::$setting === false;
+            self::$resolved = $tracer !== null || self::$setting === false;
             self::$hook = $tracer === null ? null : new Hook($tracer);
         }
 

@@ -17,9 +17,9 @@ final class W3c
     public const HEADERS = [self::TRACE_PARENT, self::TRACE_STATE, self::BAGGAGE];
 
     /** The longest value of a header, in bytes. */
-    private const LONGEST = 8192;
-    private const MOST_STATES = 32;
-    private const MOST_BAGGAGE = 180;
+    private const MAX_LENGTH = 8192;
+    private const MAX_STATES = 32;
+    private const MAX_BAGGAGE = 180;
     private const STATE_KEY = '[a-z0-9][a-z0-9_\-*\/]{0,255}|[a-z0-9][a-z0-9_\-*\/]{0,240}@[a-z][a-z0-9_\-*\/]{0,13}';
     private const STATE_VALUE = '[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]';
     private const TOKEN = '[!#$%&\'*+\-.^_`|~0-9A-Za-z]+';
@@ -34,7 +34,7 @@ final class W3c
             self::TRACE_PARENT => self::isParent($value),
             self::TRACE_STATE => self::isState($value),
             self::BAGGAGE => self::isBaggage($value),
-            default => preg_match('/\A[\x20-\x7e]{1,' . self::LONGEST . '}\z/', $value) === 1
+            default => preg_match('/\A[\x20-\x7e]{1,' . self::MAX_LENGTH . '}\z/', $value) === 1
                 && preg_match('/\A' . self::TOKEN . '\z/', $name) === 1,
         };
     }
@@ -46,7 +46,7 @@ final class W3c
      *
      * @return array{array<string, string>, list<string>}
      */
-    public static function sift(array $headers): array
+    public static function filter(array $headers): array
     {
         $valid = [];
         $refused = [];
@@ -70,7 +70,7 @@ final class W3c
             return false;
         }
 
-        return strlen($value) <= self::LONGEST
+        return strlen($value) <= self::MAX_LENGTH
             && $parts[1] !== 'ff'
             && ($parts[1] !== '00' || !isset($parts[4]))
             && trim($parts[2], '0') !== ''
@@ -79,7 +79,7 @@ final class W3c
 
     private static function isState(string $value): bool
     {
-        $members = self::members($value, self::MOST_STATES);
+        $members = self::members($value, self::MAX_STATES);
         $keys = [];
         foreach ($members ?? [''] as $member) {
             if (preg_match('/\A(' . self::STATE_KEY . ')=' . self::STATE_VALUE . '\z/', $member, $parts) !== 1) {
@@ -95,7 +95,7 @@ final class W3c
     {
         $property = self::TOKEN . '(?:[ \t]*=[ \t]*' . self::BAGGAGE_VALUE . ')?';
         $member = self::TOKEN . '[ \t]*=[ \t]*' . self::BAGGAGE_VALUE . '(?:[ \t]*;[ \t]*' . $property . ')*';
-        foreach (self::members($value, self::MOST_BAGGAGE) ?? [''] as $one) {
+        foreach (self::members($value, self::MAX_BAGGAGE) ?? [''] as $one) {
             if (preg_match('/\A' . $member . '\z/', $one) !== 1) {
                 return false;
             }
@@ -107,7 +107,7 @@ final class W3c
     /** @return non-empty-list<string>|null null: none, too many, or too long */
     private static function members(string $value, int $most): ?array
     {
-        if (strlen($value) > self::LONGEST) {
+        if (strlen($value) > self::MAX_LENGTH) {
             return null;
         }
         $members = array_map(static fn (string $member): string => trim($member, " \t"), explode(',', $value));

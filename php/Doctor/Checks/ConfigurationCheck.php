@@ -47,11 +47,11 @@ final class ConfigurationCheck implements Check
             $said[] = $finding->text;
             yield $finding;
         }
-        if ($context->unreadable !== null && !$this->isSaid($context->unreadable, $said)) {
+        if ($context->loadError !== null && !$this->isSaid($context->loadError, $said)) {
             $faults++;
             yield Finding::error(
                 'config/realtime.php',
-                $context->unreadable,
+                $context->loadError,
                 'Correct the file; `php config/realtime.php` shows what PHP says of it. What follows is looked at '
                     . 'without it.'
             );

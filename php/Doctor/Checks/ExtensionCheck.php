@@ -45,7 +45,7 @@ final class ExtensionCheck implements Check
             yield Finding::error(
                 'extension',
                 'is not loaded',
-                ExtensionMissing::here()->remedy(),
+                ExtensionMissing::current()->remedy(),
                 ['version' => false]
             );
 

@@ -41,13 +41,13 @@ final class InstallCommand extends Command
     {
         $installer = new Installer($this->app);
         $installer->run();
-        foreach ($installer->done() as $step) {
+        foreach ($installer->completed() as $step) {
             $output->writeln("  added    $step", OutputInterface::OUTPUT_RAW);
         }
-        if ($installer->done() === []) {
+        if ($installer->completed() === []) {
             $output->writeln('  Everything was there already.', OutputInterface::OUTPUT_RAW);
         }
-        foreach ($installer->left() as $step) {
+        foreach ($installer->manualSteps() as $step) {
             $output->writeln("  to do    $step", OutputInterface::OUTPUT_RAW);
         }
         if (!extension_loaded('toporia_realtime')) {

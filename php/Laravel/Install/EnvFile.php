@@ -69,7 +69,7 @@ final class EnvFile
     /**
      * A line between two groups.
      */
-    public function gap(): void
+    public function addBlankLine(): void
     {
         if ($this->text !== '') {
             $this->text = rtrim($this->text, "\n") . "\n\n";

@@ -19,9 +19,9 @@ final class Installer
     private const STUBS = __DIR__ . '/../stubs';
 
     /** @var list<string> */
-    private array $done = [];
+    private array $completed = [];
     /** @var list<string> what the user has to do */
-    private array $left = [];
+    private array $manualSteps = [];
 
     public function __construct(private Application $app)
     {
@@ -41,21 +41,21 @@ final class Installer
     }
 
     /** @return list<string> */
-    public function done(): array
+    public function completed(): array
     {
-        return $this->done;
+        return $this->completed;
     }
 
     /** @return list<string> */
-    public function left(): array
+    public function manualSteps(): array
     {
-        return $this->left;
+        return $this->manualSteps;
     }
 
     private function environment(): void
     {
         $env = new EnvFile($this->app->basePath('.env'), $this->app->basePath('.env.example'));
-        $env->gap();
+        $env->addBlankLine();
         $bundler = $this->usesMix() ? 'MIX' : 'VITE';
         $variables = [
             'KAFKA_BROKERS' => 'localhost:9092',
@@ -76,10 +76,10 @@ final class Installer
         $this->broadcastDriver($env);
         $env->save();
         if ($added !== []) {
-            $this->done[] = '.env: ' . implode(', ', $added);
+            $this->completed[] = '.env: ' . implode(', ', $added);
         }
         if (method_exists($this->app, 'configurationIsCached') && $this->app->configurationIsCached()) {
-            $this->left[] = 'The configuration is cached: php artisan config:cache';
+            $this->manualSteps[] = 'The configuration is cached: php artisan config:cache';
         }
     }
 
@@ -96,9 +96,9 @@ final class Installer
         $now = $env->get($variable);
         if (in_array($now, [null, '', 'null', 'log'], true)) {
             $env->set($variable, 'kafka');
-            $this->done[] = ".env: $variable=kafka";
+            $this->completed[] = ".env: $variable=kafka";
         } elseif ($now !== 'kafka') {
-            $this->left[] = "Broadcasts still go to $now. To send them through Kafka: $variable=kafka in .env";
+            $this->manualSteps[] = "Broadcasts still go to $now. To send them through Kafka: $variable=kafka in .env";
         }
     }
 
@@ -119,7 +119,7 @@ final class Installer
                         $text
                     );
                 $this->write('bootstrap/app.php', $text);
-                $this->done[] = 'bootstrap/app.php: reads routes/channels.php';
+                $this->completed[] = 'bootstrap/app.php: reads routes/channels.php';
             }
 
             return;
@@ -130,9 +130,9 @@ final class Installer
         $commented = '// App\Providers\BroadcastServiceProvider::class';
         if (str_contains($config, $commented)) {
             $this->write('config/app.php', str_replace($commented, substr($commented, 3), $config));
-            $this->done[] = 'config/app.php: App\Providers\BroadcastServiceProvider';
+            $this->completed[] = 'config/app.php: App\Providers\BroadcastServiceProvider';
         } elseif (!$this->hasAuthRoute()) {
-            $this->left[] = "In a service provider's boot(): Broadcast::routes(); require base_path('routes/channels.php');";
+            $this->manualSteps[] = "In a service provider's boot(): Broadcast::routes(); require base_path('routes/channels.php');";
         }
     }
 
@@ -155,7 +155,7 @@ final class Installer
         }
         if (!is_file($this->app->resourcePath('js/echo.js'))) {
             $this->write('resources/js/echo.js', $stub);
-            $this->done[] = 'resources/js/echo.js';
+            $this->completed[] = 'resources/js/echo.js';
         }
         foreach (['bootstrap.js', 'app.js'] as $entry) {
             $file = $this->app->resourcePath("js/$entry");
@@ -163,12 +163,12 @@ final class Installer
                 $text = (string) file_get_contents($file);
                 if (preg_match('/^\s*(import|require).*echo/m', $text) !== 1) {
                     $this->write("resources/js/$entry", rtrim($text) . "\n\nimport './echo';\n");
-                    $this->done[] = "resources/js/$entry: imports echo.js";
+                    $this->completed[] = "resources/js/$entry: imports echo.js";
                 }
                 break;
             }
         }
-        $this->left[] = 'In the browser: npm install --save-dev laravel-echo pusher-js';
+        $this->manualSteps[] = 'In the browser: npm install --save-dev laravel-echo pusher-js';
     }
 
     private function usesMix(): bool
@@ -180,7 +180,7 @@ final class Installer
     {
         if (!is_file($this->app->basePath($to))) {
             $this->write($to, (string) file_get_contents($from));
-            $this->done[] = $to;
+            $this->completed[] = $to;
         }
     }
 

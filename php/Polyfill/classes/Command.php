@@ -125,17 +125,17 @@ abstract class Command
 
     protected function info(string $message): void
     {
-        $this->say('info', "<info>$message</info>", $message);
+        $this->writeStyled('info', "<info>$message</info>", $message);
     }
 
     protected function success(string $message): void
     {
-        $this->say('success', "<info>$message</info>", $message);
+        $this->writeStyled('success', "<info>$message</info>", $message);
     }
 
     protected function warn(string $message): void
     {
-        $this->say('warning', "<comment>$message</comment>", $message);
+        $this->writeStyled('warning', "<comment>$message</comment>", $message);
     }
 
     protected function error(string $message): void
@@ -145,7 +145,7 @@ abstract class Command
 
             return;
         }
-        $this->say('error', "<error>$message</error>", $message);
+        $this->writeStyled('error', "<error>$message</error>", $message);
     }
 
     /**
@@ -202,7 +202,7 @@ abstract class Command
     }
 
     /** Through the output's own method where it has one, as the framework's has; else with Symfony's markup. */
-    private function say(string $level, string $marked, string $message): void
+    private function writeStyled(string $level, string $marked, string $message): void
     {
         if ($this->output !== null && method_exists($this->output, $level)) {
             $this->output->$level($message);

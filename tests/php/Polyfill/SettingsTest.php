@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Tests\Polyfill;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Polyfill\CommandInput;
-use Toporia\Realtime\Polyfill\Settings;
+use Toporia\Realtime\Polyfill\ConfigFiles;
 use Toporia\Realtime\Polyfill\Signature;
 
 final class SettingsTest extends TestCase
@@ -23,12 +23,12 @@ final class SettingsTest extends TestCase
         $this->app = sys_get_temp_dir() . '/realtime-settings-' . bin2hex(random_bytes(4));
         mkdir("$this->app/config", 0700, true);
         file_put_contents("$this->app/config/shop.php", '<?php return ["vat" => ["de" => 19], "none" => null];');
-        Settings::in($this->app);
+        ConfigFiles::useDirectory($this->app);
     }
 
     protected function tearDown(): void
     {
-        Settings::in((string) getcwd());
+        ConfigFiles::useDirectory((string) getcwd());
         unlink("$this->app/config/shop.php");
         rmdir("$this->app/config");
         rmdir($this->app);
@@ -36,22 +36,22 @@ final class SettingsTest extends TestCase
 
     public function testConfigReadsTheFilesOfTheApplication(): void
     {
-        self::assertSame(19, Settings::get('shop.vat.de'));
-        self::assertSame(['de' => 19], Settings::get('shop.vat'));
-        self::assertSame('x', Settings::get('shop.vat.fr', 'x'));
-        self::assertSame('x', Settings::get('shop.none', 'x'));
-        self::assertSame('x', Settings::get('other.key', 'x'));
-        self::assertNull(Settings::get('../config/shop'));
+        self::assertSame(19, ConfigFiles::get('shop.vat.de'));
+        self::assertSame(['de' => 19], ConfigFiles::get('shop.vat'));
+        self::assertSame('x', ConfigFiles::get('shop.vat.fr', 'x'));
+        self::assertSame('x', ConfigFiles::get('shop.none', 'x'));
+        self::assertSame('x', ConfigFiles::get('other.key', 'x'));
+        self::assertNull(ConfigFiles::get('../config/shop'));
     }
 
     public function testEnvTurnsWordsIntoValues(): void
     {
         foreach (['true' => true, '(false)' => false, 'null' => null, 'empty' => '', '"two words"' => 'two words'] as $text => $value) {
             $_ENV['REALTIME_SETTING'] = $text;
-            self::assertSame($value, Settings::env('REALTIME_SETTING', 'default'));
+            self::assertSame($value, ConfigFiles::env('REALTIME_SETTING', 'default'));
         }
         unset($_ENV['REALTIME_SETTING']);
-        self::assertSame('default', Settings::env('REALTIME_SETTING', 'default'));
+        self::assertSame('default', ConfigFiles::env('REALTIME_SETTING', 'default'));
     }
 
     public function testSignatures(): void

@@ -39,7 +39,7 @@ final class ComparisonTest extends TestCase
         $plan = self::plan([['a.*', 'shop.a', 3, 2, 60_000], ['b.*', 'shop.a', 4, 2, 60_000]]);
         $wanted = $plan->wanted['shop.a'];
         self::assertSame([['a.*', 'b.*'], 3, true], [$wanted->patterns, $wanted->partitions, $wanted->disputed]);
-        self::assertSame('3 partitions, 2 copies, keeps records 1 min', $wanted->words());
+        self::assertSame('3 partitions, 2 copies, keeps records 1 min', $wanted->describe());
         $same = self::plan([['a.*', 'shop.a', 3, null, null], ['b.*', 'shop.a', 3, null, null]]);
         self::assertFalse($same->wanted['shop.a']->disputed);
     }

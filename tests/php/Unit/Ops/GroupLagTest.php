@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Unit\Ops;
 
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Ops\GroupLag;
-use Toporia\Realtime\Ops\GroupLook;
+use Toporia\Realtime\Ops\GroupSnapshot;
 use Toporia\Realtime\Ops\LagOptions;
 use Toporia\Realtime\Ops\LagReport;
 use Toporia\Realtime\Ops\PartitionLag;
@@ -21,7 +21,7 @@ final class GroupLagTest extends TestCase
     {
         $of = static fn (?int $committed, int $beginning, int $end): array => [
             ($partition = new PartitionLag('t', 0, $committed, $beginning, $end))->lag(),
-            $partition->mark(),
+            $partition->anomaly(),
             $partition->lost(),
         ];
         self::assertSame([3, null, 0], $of(7, 0, 10));
@@ -43,40 +43,40 @@ final class GroupLagTest extends TestCase
             'never: stands still' => [[5, 10], [5, 10]],
         ];
         foreach ($outlooks as $words => [$before, $now]) {
-            $lag = new GroupLag(self::look($now), self::look($before), 2.0);
-            self::assertSame($words, $lag->outlook());
+            $lag = new GroupLag(self::snapshot($now), self::snapshot($before), 2.0);
+            self::assertSame($words, $lag->forecast());
         }
-        $lag = new GroupLag(self::look([200, 1100]), self::look([0, 1000]), 2.0);
+        $lag = new GroupLag(self::snapshot([200, 1100]), self::snapshot([0, 1000]), 2.0);
         self::assertSame([50.0, 100.0, 9.0, 18.0], [$lag->produced, $lag->consumed, $lag->behind(), $lag->catchesUp()]);
         self::assertSame([50.0, 100.0], $lag->rates($lag->now->partitions[0]));
     }
 
     public function testWhatGoesBackIsNoRate(): void
     {
-        $lag = new GroupLag(self::look([0, 5]), self::look([90, 100]), 2.0);
+        $lag = new GroupLag(self::snapshot([0, 5]), self::snapshot([90, 100]), 2.0);
         self::assertSame([0.0, 0.0], [$lag->produced, $lag->consumed]);
-        $first = new GroupLag(self::look([0, 5]));
-        self::assertSame([null, null, null, ''], [$first->produced, $first->behind(), $first->catchesUp(), $first->outlook()]);
+        $first = new GroupLag(self::snapshot([0, 5]));
+        self::assertSame([null, null, null, ''], [$first->produced, $first->behind(), $first->catchesUp(), $first->forecast()]);
     }
 
     public function testNobodyReadsAGroupWithoutMembers(): void
     {
-        $look = new GroupLook('g', state: 'Empty', members: [], partitions: [new PartitionLag('t', 0, 1, 0, 2)]);
-        self::assertSame('never: nobody reads', (new GroupLag($look))->outlook());
-        self::assertNull($look->reader($look->partitions[0]));
+        $snapshot = new GroupSnapshot('g', state: 'Empty', members: [], partitions: [new PartitionLag('t', 0, 1, 0, 2)]);
+        self::assertSame('never: nobody reads', (new GroupLag($snapshot))->forecast());
+        self::assertNull($snapshot->reader($snapshot->partitions[0]));
     }
 
     public function testTheWorstComesFirstAndLimitsNameTheirReason(): void
     {
         $options = LagOptions::of(['broker' => 'kafka', 'sample' => '2', 'threshold' => '10', 'max-seconds' => '5']);
-        $looks = [
-            'fine' => self::look([9, 10], 'fine'),
-            'far' => self::look([0, 1000], 'far'),
-            'still' => self::look([2, 5], 'still'),
-            'odd' => new GroupLook('odd', 'Kafka does not tell.'),
+        $snapshots = [
+            'fine' => self::snapshot([9, 10], 'fine'),
+            'far' => self::snapshot([0, 1000], 'far'),
+            'still' => self::snapshot([2, 5], 'still'),
+            'odd' => new GroupSnapshot('odd', 'Kafka does not tell.'),
         ];
-        $before = ['fine' => self::look([1, 2], 'fine'), 'far' => $looks['far'], 'still' => $looks['still']];
-        $report = new LagReport('k:1', $looks, $before, 2.0, 0.0, $options);
+        $before = ['fine' => self::snapshot([1, 2], 'fine'), 'far' => $snapshots['far'], 'still' => $snapshots['still']];
+        $report = new LagReport('k:1', $snapshots, $before, 2.0, 0.0, $options);
         $names = array_map(static fn (GroupLag $group): string => $group->now->group, $report->groups);
         self::assertSame(['odd', 'far', 'still', 'fine'], $names);
         self::assertSame([
@@ -89,14 +89,14 @@ final class GroupLagTest extends TestCase
 
     public function testATopicThatIsGoneWithItsCommitsIsRemembered(): void
     {
-        $look = self::look([1, 2])->since(['t', 'gone']);
-        self::assertSame(['gone'], $look->deleted);
-        self::assertSame(['topic gone is not there any more: it was deleted.'], LagReport::notes($look));
+        $snapshot = self::snapshot([1, 2])->withSeenTopics(['t', 'gone']);
+        self::assertSame(['gone'], $snapshot->deleted);
+        self::assertSame(['topic gone is not there any more: it was deleted.'], LagReport::notes($snapshot));
     }
 
     /** @param array{int, int} $at committed, end */
-    private static function look(array $at, string $group = 'g'): GroupLook
+    private static function snapshot(array $at, string $group = 'g'): GroupSnapshot
     {
-        return new GroupLook($group, state: 'Stable', partitions: [new PartitionLag('t', 0, $at[0], 0, $at[1])]);
+        return new GroupSnapshot($group, state: 'Stable', partitions: [new PartitionLag('t', 0, $at[0], 0, $at[1])]);
     }
 }

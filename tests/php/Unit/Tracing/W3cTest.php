@@ -78,7 +78,7 @@ final class W3cTest extends TestCase
 
     public function testAStateWithoutItsParentIsLeftOut(): void
     {
-        self::assertSame([['baggage' => 'a=1'], ['traceparent']], W3c::sift([
+        self::assertSame([['baggage' => 'a=1'], ['traceparent']], W3c::filter([
             'traceparent' => 'nonsense', 'tracestate' => 'a=1', 'baggage' => 'a=1', 'b3' => null, 'x' => '',
         ]));
     }
@@ -95,7 +95,7 @@ final class W3cTest extends TestCase
     public function testWhatTheCallerHasSetStays(): void
     {
         $ours = ['traceparent' => 'p', 'tracestate' => 's', 'baggage' => 'b'];
-        self::assertSame(['baggage' => 'b'], Hook::beside($ours, ['traceparent' => 'own']));
-        self::assertSame(['traceparent' => 'p', 'tracestate' => 's'], Hook::beside($ours, ['baggage' => 'own']));
+        self::assertSame(['baggage' => 'b'], Hook::withoutCallerHeaders($ours, ['traceparent' => 'own']));
+        self::assertSame(['traceparent' => 'p', 'tracestate' => 's'], Hook::withoutCallerHeaders($ours, ['baggage' => 'own']));
     }
 }

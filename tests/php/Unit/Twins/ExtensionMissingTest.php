@@ -128,7 +128,7 @@ final class ExtensionMissingTest extends TestCase
 
     public function testThePhpThatIsRunningIsKnown(): void
     {
-        $text = ExtensionMissing::here()->explain('Realtime::broadcast()');
+        $text = ExtensionMissing::current()->explain('Realtime::broadcast()');
         self::assertStringContainsString('(PHP ' . PHP_VERSION . ', cli, ', $text);
         self::assertStringContainsString('In tests, Realtime::fake() does without it.', $text);
     }

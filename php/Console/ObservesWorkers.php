@@ -16,12 +16,12 @@ use Toporia\Realtime\Worker\ConsumeOptions;
 /**
  * Beside Host, for frameworks with events and logs of their own.
  */
-interface WatchesWorkers
+interface ObservesWorkers
 {
     /**
      * Who is told of each failed try of a worker that is about to start.
      *
      * @return Closure(Message, Throwable, ?int): void the last one: ms until the next try, null where there is none
      */
-    public function failures(ConsumeOptions $options): Closure;
+    public function failureListener(ConsumeOptions $options): Closure;
 }

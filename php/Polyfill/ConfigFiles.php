@@ -13,7 +13,7 @@ use Composer\InstalledVersions;
 /**
  * The arrays of config/*.php in the application's directory, by `file.key.key`.
  */
-final class Settings
+final class ConfigFiles
 {
     private static ?string $directory = null;
     /** @var array<string, mixed> */
@@ -22,7 +22,7 @@ final class Settings
     /**
      * Says where the application lives; without it that is the directory of the root package, or the working directory.
      */
-    public static function in(string $directory): void
+    public static function useDirectory(string $directory): void
     {
         self::$directory = $directory;
         self::$files = [];
@@ -31,7 +31,7 @@ final class Settings
     /**
      * Gives what a file would return, where it has been read already.
      */
-    public static function put(string $file, mixed $value): void
+    public static function set(string $file, mixed $value): void
     {
         self::$files[$file] = $value;
     }

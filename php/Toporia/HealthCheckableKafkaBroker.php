@@ -17,7 +17,7 @@ use Toporia\Realtime\Realtime;
 /**
  * For realtime:health, broker:metrics and whoever calls what the framework's own broker has.
  */
-final class CheckedKafkaBroker extends KafkaBroker implements HealthCheckableInterface
+final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthCheckableInterface
 {
     /**
      * Asks Kafka for its metadata.

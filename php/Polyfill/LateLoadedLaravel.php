@@ -17,12 +17,12 @@ use Illuminate\Support\Env;
  * of the latter (Debian's php-laravel-framework, an autoloader of one's own) is seen too late to step aside for. Its
  * helpers are guarded and find their names taken; what ours do is then what its own would do.
  */
-final class LateLaravel
+final class LateLoadedLaravel
 {
     /**
      * Whether an application was made in this process.
      */
-    public static function isHere(): bool
+    public static function isLoaded(): bool
     {
         return class_exists('Illuminate\Foundation\Application', false);
     }

@@ -19,7 +19,7 @@ use Toporia\Realtime\Worker\UsageError;
 /**
  * They ask one gateway through its HTTP API, and it asks all the others.
  */
-abstract class GatewayOrderCommand extends Command
+abstract class GatewayAdminCommand extends Command
 {
     private const DESCRIPTIONS = [
         'user' => 'Connections of this user: signed in, or member of a presence channel',

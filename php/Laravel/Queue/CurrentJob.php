@@ -16,13 +16,13 @@ use Toporia\Realtime\Tracing\W3c;
 /**
  * Jobs of the `sync` connection do not count: nobody tries those again, and a web request waits for them.
  */
-final class JobInHand
+final class CurrentJob
 {
     private bool $running = false;
     /** @var array<string, string> the trace context in which the job was queued */
     private array $trace = [];
 
-    public function begins(Job $job): void
+    public function start(Job $job): void
     {
         if (!$job instanceof SyncJob) {
             $this->running = true;
@@ -31,7 +31,7 @@ final class JobInHand
         }
     }
 
-    public function ends(Job $job): void
+    public function finish(Job $job): void
     {
         if (!$job instanceof SyncJob) {
             $this->running = false;
@@ -42,7 +42,7 @@ final class JobInHand
     /**
      * Between two jobs, whatever was missed.
      */
-    public function none(): void
+    public function reset(): void
     {
         $this->running = false;
         $this->trace = [];

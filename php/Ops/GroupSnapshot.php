@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Ops;
 /**
  * Members are unknown (null) on the embedded broker, which does not tell of them.
  */
-final class GroupLook
+final class GroupSnapshot
 {
     /**
      * @param string|null $error why nothing is known of it
@@ -20,7 +20,7 @@ final class GroupLook
      *     assignment: array<string, list<int>>}>|null $members
      * @param list<PartitionLag> $partitions
      * @param list<string> $deleted topics it has committed offsets of, which are not there
-     * @param array<string, string> $troubles why partitions are missing, by topic
+     * @param array<string, string> $errors why partitions are missing, by topic
      */
     public function __construct(
         public readonly string $group,
@@ -29,7 +29,7 @@ final class GroupLook
         public readonly ?array $members = null,
         public readonly array $partitions = [],
         public readonly array $deleted = [],
-        public readonly array $troubles = []
+        public readonly array $errors = []
     ) {
     }
 
@@ -58,7 +58,7 @@ final class GroupLook
      *
      * @param list<string> $seen
      */
-    public function since(array $seen): self
+    public function withSeenTopics(array $seen): self
     {
         return new self(
             $this->group,
@@ -67,7 +67,7 @@ final class GroupLook
             $this->members,
             $this->partitions,
             $this->error === null ? [...$this->deleted, ...array_diff($seen, $this->topics())] : [],
-            $this->troubles
+            $this->errors
         );
     }
 
