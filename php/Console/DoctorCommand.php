@@ -83,12 +83,12 @@ final class DoctorCommand extends Command
         // What a client logs is a finding already; PHP's error log would put it between the lines, or after the last.
         ini_set('error_log', '/dev/null');
         try {
-            $tally = (new Runner(Checks::all(), $report, $secrets))->run($context);
+            $counts = (new Runner(Checks::all(), $report, $secrets))->run($context);
         } finally {
             $context->close();
         }
-        $code = $tally->exitCode($options->strict);
-        $report->end($tally, (hrtime(true) - $start) / 1e9, $code);
+        $code = $counts->exitCode($options->strict);
+        $report->end($counts, (hrtime(true) - $start) / 1e9, $code);
 
         return $code;
     }

@@ -137,7 +137,7 @@ final class Acl
     /** @param list<string> $topics */
     private function where(array $topics): string
     {
-        return (count($topics) === 1 ? 'topic ' : 'topics ') . Names::short($topics);
+        return (count($topics) === 1 ? 'topic ' : 'topics ') . NameList::short($topics);
     }
 
     /**

@@ -42,7 +42,7 @@ final class ConfigurationRules
         $acks = strtolower($this->settings->text('acks', 'all'));
         if ($acks !== 'all' && $acks !== '-1') {
             // With exactly-once the extension refuses it.
-            return $this->delivery() === 'exactly-once' ? $this->whereNobodyAsked(
+            return $this->delivery() === 'exactly-once' ? $this->withoutExtension(
                 "acks is $acks, which contradicts delivery 'exactly-once'",
                 'Take acks out, or set it to \'all\'.'
             ) : Finding::warning(
@@ -152,7 +152,7 @@ final class ConfigurationRules
     private function clearPassword(): ?Finding
     {
         $security = $this->settings->security();
-        if ($security->usesTls() || $this->isNear()) {
+        if ($security->usesTls() || $this->isLocal()) {
             return null;
         }
         if ($security->usesSasl() && $security->mechanism === 'PLAIN') {
@@ -195,7 +195,7 @@ final class ConfigurationRules
     }
 
     /** Where the extension is there, it says this itself. */
-    private function whereNobodyAsked(string $text, string $remedy): ?Finding
+    private function withoutExtension(string $text, string $remedy): ?Finding
     {
         return $this->context->hasExtension() ? null : Finding::error('settings', $text, $remedy);
     }
@@ -206,7 +206,7 @@ final class ConfigurationRules
     }
 
     /** All brokers on this machine. */
-    private function isNear(): bool
+    private function isLocal(): bool
     {
         foreach ($this->settings->addresses() as $address) {
             if (preg_match('/\A(?:\w+:\/\/)?(?:localhost|127\.[\d.]+|\[::1\])(?::|\z)/', $address) !== 1) {

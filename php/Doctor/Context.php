@@ -10,14 +10,14 @@ namespace Toporia\Realtime\Doctor;
 
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Dlq\TopicNames;
-use Toporia\Realtime\Doctor\Wire\Client;
+use Toporia\Realtime\Doctor\Wire\ProtocolClient;
 use Toporia\Realtime\Doctor\Wire\Probe;
 use Toporia\Realtime\Doctor\Wire\Prober;
 
 final class Context
 {
     public readonly Settings $settings;
-    public readonly Topics $topics;
+    public readonly ApplicationTopics $topics;
     public readonly TopicNames $deadLetters;
     public readonly string $group;
     /** @var array<string, Probe> by address; of the list and of the cluster's own answers */
@@ -50,7 +50,7 @@ final class Context
         public readonly ?string $loadError = null
     ) {
         $this->settings = new Settings($config, $options->broker);
-        $this->topics = new Topics($this->settings);
+        $this->topics = new ApplicationTopics($this->settings);
         $this->deadLetters = new TopicNames(rtrim($this->settings->text('dlq_prefix', 'dlq'), '.'));
         $this->group = $options->group ?? $this->settings->group();
     }
@@ -94,7 +94,7 @@ final class Context
     /**
      * A broker that was reached, for further questions; null where none was.
      */
-    public function client(): ?Client
+    public function client(): ?ProtocolClient
     {
         foreach ($this->probes as $probe) {
             if ($probe->client !== null) {

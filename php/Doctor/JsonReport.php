@@ -43,9 +43,9 @@ final class JsonReport implements Report
         ] + $finding->facts, static fn (mixed $value): bool => $value !== null));
     }
 
-    public function end(Tally $tally, float $seconds, int $exitCode): void
+    public function end(FindingCounts $counts, float $seconds, int $exitCode): void
     {
-        $this->write(['type' => 'summary'] + $tally->toArray() + [
+        $this->write(['type' => 'summary'] + $counts->toArray() + [
             'seconds' => round($seconds, 3),
             'exit_code' => $exitCode,
         ]);

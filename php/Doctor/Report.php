@@ -14,5 +14,5 @@ interface Report
 
     public function finding(Check $check, Finding $finding): void;
 
-    public function end(Tally $tally, float $seconds, int $exitCode): void;
+    public function end(FindingCounts $counts, float $seconds, int $exitCode): void;
 }

@@ -20,22 +20,22 @@ final class Runner
     {
     }
 
-    public function run(Context $context): Tally
+    public function run(Context $context): FindingCounts
     {
-        $tally = new Tally();
+        $counts = new FindingCounts();
         foreach ($this->checks as $check) {
-            foreach ($this->look($check, $context) as $finding) {
-                $finding = $this->secrets->hideIn($finding);
-                $tally->add($finding);
+            foreach ($this->check($check, $context) as $finding) {
+                $finding = $this->secrets->redactFinding($finding);
+                $counts->add($finding);
                 $this->report->finding($check, $finding);
             }
         }
 
-        return $tally;
+        return $counts;
     }
 
     /** @return iterable<Finding> */
-    private function look(Check $check, Context $context): iterable
+    private function check(Check $check, Context $context): iterable
     {
         foreach ($check->needs() as $needed) {
             $why = $context->blocked($needed);

@@ -20,7 +20,7 @@ final class Secrets
         'REALTIME_OUTBOX_PASSWORD',
     ];
     /** A shorter one would blot out words that only look like it. */
-    private const SHORTEST = 4;
+    private const MIN_LENGTH = 4;
 
     /** @var list<string> the longest first */
     private array $values;
@@ -47,28 +47,28 @@ final class Secrets
                 array_push($all, $one, base64_encode($one), rawurlencode($one));
             }
         }
-        $all = array_unique(array_filter($all, static fn (string $one): bool => strlen($one) >= self::SHORTEST));
+        $all = array_unique(array_filter($all, static fn (string $one): bool => strlen($one) >= self::MIN_LENGTH));
         usort($all, static fn (string $a, string $b): int => strlen($b) <=> strlen($a));
         $this->values = $all;
     }
 
-    public function hide(string $text): string
+    public function redact(string $text): string
     {
         return str_replace($this->values, '***', $text);
     }
 
-    public function hideIn(Finding $finding): Finding
+    public function redactFinding(Finding $finding): Finding
     {
         $facts = $finding->facts;
         array_walk_recursive($facts, function (mixed &$value): void {
-            $value = is_string($value) ? $this->hide($value) : $value;
+            $value = is_string($value) ? $this->redact($value) : $value;
         });
 
         return new Finding(
             $finding->level,
-            $this->hide($finding->subject),
-            $this->hide($finding->text),
-            $finding->remedy === null ? null : $this->hide($finding->remedy),
+            $this->redact($finding->subject),
+            $this->redact($finding->text),
+            $finding->remedy === null ? null : $this->redact($finding->remedy),
             $facts
         );
     }
@@ -76,7 +76,7 @@ final class Secrets
     /**
      * Whether a file has one of them in it.
      */
-    public function areIn(string $content): bool
+    public function appearIn(string $content): bool
     {
         foreach ($this->values as $value) {
             if (str_contains($content, $value)) {

@@ -20,8 +20,8 @@ final class SpoolState
     public int $bytes = 0;
     public int $failed = 0;
     public int $damaged = 0;
-    public string $failedIn = '';
-    public string $damagedIn = '';
+    public string $failedDirectory = '';
+    public string $damagedDirectory = '';
     /** @var list<string> directories that this user may not look into */
     public array $unreadable = [];
     private ?int $oldest = null;
@@ -37,7 +37,7 @@ final class SpoolState
             foreach (glob("$place/*.spool") ?: [] as $file) {
                 $this->file($file);
             }
-            $this->aside($place);
+            $this->countSetAside($place);
         }
     }
 
@@ -77,17 +77,17 @@ final class SpoolState
         }
     }
 
-    private function aside(string $place): void
+    private function countSetAside(string $place): void
     {
         foreach (glob("$place/failed/*.jsonl") ?: [] as $file) {
             $lines = substr_count((string) @file_get_contents($file, length: 8 << 20), "\n");
             $this->failed += $lines;
-            $this->failedIn = "$place/failed";
+            $this->failedDirectory = "$place/failed";
         }
         foreach (glob("$place/damaged/*") ?: [] as $file) {
             if (!str_ends_with($file, '.txt')) {
                 $this->damaged++;
-                $this->damagedIn = "$place/damaged";
+                $this->damagedDirectory = "$place/damaged";
             }
         }
     }

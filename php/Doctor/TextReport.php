@@ -22,7 +22,7 @@ final class TextReport implements Report
 
     private string $heading = '';
     /** @var array<string, list<string>> titles of the checks that could not run, by the reason */
-    private array $unseen = [];
+    private array $skipped = [];
 
     public function __construct(private OutputInterface $output)
     {
@@ -40,7 +40,7 @@ final class TextReport implements Report
         $because = $finding->facts['because'] ?? null;
         if (is_string($because)) {
             // One fault can hide all the rest: said once, below.
-            $this->unseen[$because][] = $finding->subject;
+            $this->skipped[$because][] = $finding->subject;
 
             return;
         }
@@ -57,27 +57,27 @@ final class TextReport implements Report
         }
     }
 
-    public function end(Tally $tally, float $seconds, int $exitCode): void
+    public function end(FindingCounts $counts, float $seconds, int $exitCode): void
     {
-        foreach ($this->unseen as $because => $checks) {
+        foreach ($this->skipped as $because => $checks) {
             $this->line("\n" . Text::printable("Not looked at, because $because: " . implode(', ', $checks) . '.'));
         }
         $this->line('');
-        if ($tally->first !== null && $tally->of(Level::Error) > 1) {
-            $this->line('Begin with: ' . Text::printable("{$tally->first->subject}: {$tally->first->text}"));
-            $this->line('          → ' . Text::printable((string) $tally->first->remedy));
+        if ($counts->first !== null && $counts->of(Level::Error) > 1) {
+            $this->line('Begin with: ' . Text::printable("{$counts->first->subject}: {$counts->first->text}"));
+            $this->line('          → ' . Text::printable((string) $counts->first->remedy));
             $this->line('');
         }
-        $counts = [];
-        foreach (array_filter($tally->toArray()) as $level => $count) {
-            $counts[] = "$count $level";
+        $levels = [];
+        foreach (array_filter($counts->toArray()) as $level => $count) {
+            $levels[] = "$count $level";
         }
         $verdict = match (true) {
-            $tally->of(Level::Error) > 0 => 'Something is wrong',
-            $tally->of(Level::Warning) > 0 => 'It works; something should be looked at',
+            $counts->of(Level::Error) > 0 => 'Something is wrong',
+            $counts->of(Level::Warning) > 0 => 'It works; something should be looked at',
             default => 'Healthy',
         };
-        $this->line(sprintf('%s: %s, in %.1f s.', $verdict, implode(', ', $counts), $seconds));
+        $this->line(sprintf('%s: %s, in %.1f s.', $verdict, implode(', ', $levels), $seconds));
     }
 
     private function line(string $text): void

@@ -24,13 +24,13 @@ final class Batch
     /** @var array<string, string|null> keys, each once, with their records */
     private array $keys = [];
     /** @var array<string, int> where each key stands first in the broker's list */
-    private array $places = [];
+    private array $positions = [];
     /** @var list<string> the keys that the callback was last given */
     private array $fresh = [];
     /** @var int how many messages of the list have a key, from the first on */
     private int $keyed = 0;
     /** Why the next one has none. */
-    private ?Throwable $broken = null;
+    private ?Throwable $keyError = null;
 
     /**
      * @param list<Message> $messages
@@ -39,16 +39,16 @@ final class Batch
      */
     public function __construct(private array $messages, Closure $key, Closure $record)
     {
-        foreach ($messages as $place => $message) {
+        foreach ($messages as $position => $message) {
             try {
                 $name = $key($message);
             } catch (Throwable $e) {
-                $this->broken = $e;
+                $this->keyError = $e;
                 break;
             }
             $this->keyed++;
-            if (!isset($this->places[$name])) {
-                $this->places[$name] = $place;
+            if (!isset($this->positions[$name])) {
+                $this->positions[$name] = $position;
                 $this->keys[$name] = $record($message);
             }
         }
@@ -72,27 +72,27 @@ final class Batch
     public function run(Store $store, Closure $callback): int
     {
         try {
-            $ran = $this->keys === [] ? 0 : $this->through($store, $this->keys, $callback);
+            $ran = $this->keys === [] ? 0 : $this->runStore($store, $this->keys, $callback);
         } catch (BatchException $e) {
             throw $this->failure($store, $e, $callback);
         } catch (Throwable $e) {
-            throw $this->at($e);
+            throw $this->withIndex($e);
         }
-        if ($this->broken !== null) {
-            throw $this->keyed === 0 ? $this->broken : new BatchException($this->keyed, $this->broken);
+        if ($this->keyError !== null) {
+            throw $this->keyed === 0 ? $this->keyError : new BatchException($this->keyed, $this->keyError);
         }
 
         return $this->keyed - $ran;
     }
 
     /** @param non-empty-array<string, string|null> $keys */
-    private function through(Store $store, array $keys, Closure $callback): int
+    private function runStore(Store $store, array $keys, Closure $callback): int
     {
         $this->fresh = [];
 
         return $store->run($keys, function (array $fresh) use ($callback): void {
             $this->fresh = $fresh;
-            $callback(array_map(fn (string $key): Message => $this->messages[$this->places[$key]], $fresh));
+            $callback(array_map(fn (string $key): Message => $this->messages[$this->positions[$key]], $fresh));
         });
     }
 
@@ -107,25 +107,25 @@ final class Batch
         if ($failed > 0) {
             $before = array_flip(array_slice($given, 0, $failed));
             try {
-                $this->through($store, array_intersect_key($this->keys, $before), $callback);
+                $this->runStore($store, array_intersect_key($this->keys, $before), $callback);
             } catch (BatchException $e) {
                 return $this->failure($store, $e, $callback);
             } catch (Throwable $e) {
-                return $this->at($e);
+                return $this->withIndex($e);
             }
         }
 
-        return new BatchException($this->places[$given[$failed] ?? ''] ?? 0, $why->getPrevious() ?? $why);
+        return new BatchException($this->positions[$given[$failed] ?? ''] ?? 0, $why->getPrevious() ?? $why);
     }
 
     /**
      * The failure with its place in the broker's list: the key in the way, else the first the callback was given.
      */
-    private function at(Throwable $why): Throwable
+    private function withIndex(Throwable $why): Throwable
     {
         $key = $why instanceof InProgressException ? $why->getKey() : $this->fresh[0] ?? '';
-        $place = $this->places[$key] ?? 0;
+        $position = $this->positions[$key] ?? 0;
 
-        return $place === 0 ? $why : new BatchException($place, $why);
+        return $position === 0 ? $why : new BatchException($position, $why);
     }
 }

@@ -74,15 +74,15 @@ abstract class ClaimingStore implements Store
     final public function run(array $keys, Closure $effect): int
     {
         $token = bin2hex(random_bytes(8));
-        [$held, $busy] = $this->claimAll($keys, $token);
-        if ($held !== []) {
-            $this->runHeld($held, $token, $effect);
+        [$claimed, $busy] = $this->claimAll($keys, $token);
+        if ($claimed !== []) {
+            $this->runClaimed($claimed, $token, $effect);
         }
         if ($busy !== null) {
             throw new InProgressException($busy);
         }
 
-        return count($held);
+        return count($claimed);
     }
 
     /**
@@ -94,24 +94,24 @@ abstract class ClaimingStore implements Store
      */
     private function claimAll(array $keys, string $token): array
     {
-        $held = [];
+        $claimed = [];
         foreach ($keys as $key => $record) {
             try {
                 // Never wait while holding something: two workers with the same list turned round would wait for each other.
-                $claim = $this->claimWithin($held === [] ? $this->waitMs : 0, $key, $token, (string) $record);
+                $claim = $this->claimWithin($claimed === [] ? $this->waitMs : 0, $key, $token, (string) $record);
             } catch (Throwable $e) {
-                $this->releaseAll([...$held, $key], $token);
+                $this->releaseAll([...$claimed, $key], $token);
                 throw $e;
             }
             if ($claim === Claim::Busy) {
-                return [$held, $key];
+                return [$claimed, $key];
             }
             if ($claim === Claim::Granted) {
-                $held[] = $key;
+                $claimed[] = $key;
             }
         }
 
-        return [$held, null];
+        return [$claimed, null];
     }
 
     private function claimWithin(int $milliseconds, string $key, string $token, string $record): Claim
@@ -128,21 +128,21 @@ abstract class ClaimingStore implements Store
         }
     }
 
-    /** @param non-empty-list<string> $held */
-    private function runHeld(array $held, string $token, Closure $effect): void
+    /** @param non-empty-list<string> $claimed */
+    private function runClaimed(array $claimed, string $token, Closure $effect): void
     {
         try {
-            $effect($held);
+            $effect($claimed);
         } catch (BatchException $e) {
-            $done = $e->getIndex() > 0 && $e->getIndex() < count($held) ? $e->getIndex() : 0;
-            $this->confirmAll(array_slice($held, 0, $done));
-            $this->releaseAll(array_slice($held, $done), $token);
+            $done = $e->getIndex() > 0 && $e->getIndex() < count($claimed) ? $e->getIndex() : 0;
+            $this->confirmAll(array_slice($claimed, 0, $done));
+            $this->releaseAll(array_slice($claimed, $done), $token);
             throw $e;
         } catch (Throwable $e) {
-            $this->releaseAll($held, $token);
+            $this->releaseAll($claimed, $token);
             throw $e;
         }
-        $this->confirmAll($held);
+        $this->confirmAll($claimed);
     }
 
     /**

@@ -33,7 +33,7 @@ use Toporia\Realtime\Message;
 final class Idempotency
 {
     /** @var array<string, true> what is being handled in this process, by store class and key */
-    private static array $inHand = [];
+    private static array $running = [];
 
     private ?Closure $key;
     private int $skipped = 0;
@@ -106,8 +106,8 @@ final class Idempotency
     public function once(Message|string $key, callable $effect): bool
     {
         $record = $key instanceof Message ? self::record($key) : null;
-        $name = $key instanceof Message ? $this->keyOf($key) : $this->named($key, 'The key');
-        $ran = $this->holding([$name], fn (): int => $this->store->run([$name => $record], static function () use ($effect): void {
+        $name = $key instanceof Message ? $this->keyOf($key) : $this->makeKey($key, 'The key');
+        $ran = $this->guardReentry([$name], fn (): int => $this->store->run([$name => $record], static function () use ($effect): void {
             $effect();
         }));
         $this->skipped += $ran > 0 ? 0 : 1;
@@ -128,7 +128,7 @@ final class Idempotency
     {
         $batch = new Batch(array_values($messages), $this->keyOf(...), self::record(...));
         $callback = Closure::fromCallable($callback);
-        $this->skipped += $this->holding($batch->keys(), fn (): int => $batch->run($this->store, $callback));
+        $this->skipped += $this->guardReentry($batch->keys(), fn (): int => $batch->run($this->store, $callback));
     }
 
     /**
@@ -137,24 +137,24 @@ final class Idempotency
      * @param list<string> $keys
      * @param Closure(): int $work
      */
-    private function holding(array $keys, Closure $work): int
+    private function guardReentry(array $keys, Closure $work): int
     {
         $held = [];
         try {
             foreach ($keys as $key) {
                 $name = $this->store::class . "\0$key";
-                if (isset(self::$inHand[$name])) {
+                if (isset(self::$running[$name])) {
                     throw new ConfigurationException(
                         "'$key' is being handled further up in this very call: is the callback wrapped twice, by hand and "
                         . 'as middleware? Wrap it once, or give the two different scopes.'
                     );
                 }
-                self::$inHand[$name] = $held[$name] = true;
+                self::$running[$name] = $held[$name] = true;
             }
 
             return $work();
         } finally {
-            self::$inHand = array_diff_key(self::$inHand, $held);
+            self::$running = array_diff_key(self::$running, $held);
         }
     }
 
@@ -165,10 +165,10 @@ final class Idempotency
             $key = '';
         }
 
-        return $this->named((string) $key, "The key of message {$message->getId()}");
+        return $this->makeKey((string) $key, "The key of message {$message->getId()}");
     }
 
-    private function named(string $key, string $what): string
+    private function makeKey(string $key, string $what): string
     {
         if ($key === '') {
             throw new PermanentException(

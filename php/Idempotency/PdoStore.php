@@ -113,7 +113,7 @@ final class PdoStore implements Store
     {
         $count = 0;
         $work = function (PDO $pdo) use ($keys, $effect, &$count): void {
-            $fresh = $this->mark($pdo, array_keys($keys));
+            $fresh = $this->markNew($pdo, array_keys($keys));
             $count = count($fresh);
             if ($fresh !== []) {
                 $effect($fresh);
@@ -121,7 +121,7 @@ final class PdoStore implements Store
             }
         };
         if ($this->transaction !== null) {
-            ($this->transaction)(fn () => $work($this->begun()));
+            ($this->transaction)(fn () => $work($this->transactionConnection()));
         } else {
             $pdo = $this->connection();
             $pdo->inTransaction() ? $this->inSavepoint($pdo, $work) : self::inTransaction($pdo, $work);
@@ -174,7 +174,7 @@ final class PdoStore implements Store
      *
      * @return list<string> those, in the order they came
      */
-    private function mark(PDO $pdo, array $keys): array
+    private function markNew(PDO $pdo, array $keys): array
     {
         $now = $this->now();
         $values = ['expires' => $now + $this->ttl, 'now' => $now];
@@ -233,7 +233,7 @@ final class PdoStore implements Store
         }
     }
 
-    private function begun(): PDO
+    private function transactionConnection(): PDO
     {
         $pdo = $this->connection();
         if (!$pdo->inTransaction()) {

@@ -13,7 +13,7 @@ namespace Toporia\Realtime\Outbox;
  */
 final class Backlog
 {
-    public const MOST = 10000;
+    public const MAX_COUNT = 10000;
 
     /**
      * @param int $pending not tried yet

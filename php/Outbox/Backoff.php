@@ -13,7 +13,7 @@ namespace Toporia\Realtime\Outbox;
  */
 final class Backoff
 {
-    public function __construct(private int $firstMs = 500, private int $mostMs = 60_000)
+    public function __construct(private int $firstMs = 500, private int $maxMs = 60_000)
     {
     }
 
@@ -24,7 +24,7 @@ final class Backoff
      */
     public function delay(int $attempts): int
     {
-        $delay = min($this->mostMs, $this->firstMs * 2 ** min(20, max(0, $attempts - 1)));
+        $delay = min($this->maxMs, $this->firstMs * 2 ** min(20, max(0, $attempts - 1)));
 
         return (int) ($delay * random_int(800, 1200) / 1000);
     }

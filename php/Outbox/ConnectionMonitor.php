@@ -16,17 +16,17 @@ use Closure;
 final class ConnectionMonitor
 {
     /** A first connection takes a moment: not worth a line before so many seconds. */
-    private const PATIENCE = 2.0;
+    private const GRACE_SECONDS = 2.0;
 
     private bool $down = false;
 
     /**
-     * @param Closure(): ?string $trouble the last thing Kafka complained about
+     * @param Closure(): ?string $lastError the last thing Kafka complained about
      */
     public function __construct(
         private RelayReporter $reporter,
         private RelayStats $stats,
-        private Closure $trouble
+        private Closure $lastError
     ) {
     }
 
@@ -35,11 +35,11 @@ final class ConnectionMonitor
      */
     public function waiting(float $seconds): void
     {
-        if ($this->down || $seconds < self::PATIENCE) {
+        if ($this->down || $seconds < self::GRACE_SECONDS) {
             return;
         }
         $this->down = true;
-        $why = ($this->trouble)() ?? 'no answer yet';
+        $why = ($this->lastError)() ?? 'no answer yet';
         $this->stats->lastError = $why;
         $this->reporter->event('disconnected', "waiting for Kafka: $why. The rows stay in the outbox", ['error' => $why]);
     }

@@ -19,7 +19,7 @@ use PDOStatement;
 final class Database
 {
     /** SQLSTATEs and driver codes of statements that lost a race for a lock. */
-    private const RACES = ['40001', '40P01', '55P03', 5, 6, 1205, 1213];
+    private const LOCK_CONFLICTS = ['40001', '40P01', '55P03', 5, 6, 1205, 1213];
     private const TRIES = 5;
 
     private ?PDO $pdo = null;
@@ -73,7 +73,7 @@ final class Database
 
                 return $statement;
             } catch (PDOException $e) {
-                if (!self::lostRace($e) || $try === self::TRIES) {
+                if (!self::isLockConflict($e) || $try === self::TRIES) {
                     throw $this->explain($e);
                 }
                 usleep(20_000 * $try);
@@ -116,7 +116,7 @@ final class Database
      *
      * @param list<string|int|null> $values
      */
-    public function insertUnlessThere(string $sql, array $values): bool
+    public function insertIfAbsent(string $sql, array $values): bool
     {
         try {
             $this->run($sql, $values);
@@ -173,12 +173,12 @@ final class Database
             . $e->getMessage(), 0, $e);
     }
 
-    private static function lostRace(PDOException $e): bool
+    private static function isLockConflict(PDOException $e): bool
     {
         [$state, $code] = ($e->errorInfo ?? []) + [(string) $e->getCode(), null];
 
         // A driver's number alone says little: 5 and 6 are SQLite's busy and locked under its HY000, 7 is all PostgreSQL has.
-        return in_array((string) $state, self::RACES, true)
-            || $state === 'HY000' && in_array((int) $code, self::RACES, true);
+        return in_array((string) $state, self::LOCK_CONFLICTS, true)
+            || $state === 'HY000' && in_array((int) $code, self::LOCK_CONFLICTS, true);
     }
 }

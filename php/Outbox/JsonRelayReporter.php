@@ -19,7 +19,7 @@ use Toporia\Realtime\Worker\Text;
  */
 final class JsonRelayReporter implements RelayReporter
 {
-    private float $told = 0.0;
+    private float $lastReport = 0.0;
 
     /**
      * @param float $every seconds between two `progress` lines
@@ -49,10 +49,10 @@ final class JsonRelayReporter implements RelayReporter
     public function progress(RelayStats $stats, Closure $backlog): void
     {
         $now = $stats->seconds();
-        if ($now - $this->told < $this->every) {
+        if ($now - $this->lastReport < $this->every) {
             return;
         }
-        $this->told = $now;
+        $this->lastReport = $now;
         $this->write('progress', self::numbers($stats) + self::waiting($backlog()) + [
             'memory' => MaxMemory::resident(),
         ]);

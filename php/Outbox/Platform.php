@@ -69,7 +69,7 @@ abstract class Platform
      */
     public function quote(string $table): string
     {
-        $quote = $this->mark();
+        $quote = $this->identifierQuote();
 
         return $quote . str_replace('.', "$quote.$quote", $table) . $quote;
     }
@@ -92,7 +92,7 @@ abstract class Platform
     abstract public function advisoryLock(Database $database, string $table): ?ShardLock;
 
     /** What a name is put between. */
-    abstract protected function mark(): string;
+    abstract protected function identifierQuote(): string;
 
     /** The last part of a table's name: indexes live beside their table. */
     protected static function base(string $table): string

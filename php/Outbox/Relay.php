@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Outbox;
 use Closure;
 use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
-use Toporia\Realtime\Outbox\Lock\Lease;
+use Toporia\Realtime\Outbox\Lock\LeaseLock;
 use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Worker\StopConditions;
 
@@ -26,9 +26,9 @@ final class Relay
     public const FAILED = 1;
 
     /** How often sent rows are cleaned up, in seconds. */
-    private const CLEAN_EVERY = 60.0;
+    private const CLEAN_INTERVAL = 60.0;
     /** Cleaning up has a lock of its own. */
-    private const CLEANER = -1;
+    private const CLEANUP_LOCK = -1;
 
     private RelayStats $stats;
     private ConnectionMonitor $kafka;
@@ -37,8 +37,8 @@ final class Relay
     private float $cleanAt = 0.0;
 
     /**
-     * @param (Closure(): ?string)|null $trouble the last thing Kafka complained about, for messages
-     * @param float $patience how long a database that has gone away is tried again, in seconds
+     * @param (Closure(): ?string)|null $lastError the last thing Kafka complained about, for messages
+     * @param float $reconnectSeconds how long a database that has gone away is tried again, in seconds
      */
     public function __construct(
         private Database $database,
@@ -46,12 +46,12 @@ final class Relay
         private RelayOptions $options,
         private StopConditions $stop,
         private RelayReporter $reporter,
-        ?Closure $trouble = null,
+        ?Closure $lastError = null,
         private Backoff $backoff = new Backoff(),
-        private float $patience = 30.0
+        private float $reconnectSeconds = 30.0
     ) {
         $this->stats = new RelayStats();
-        $this->kafka = new ConnectionMonitor($reporter, $this->stats, $trouble ?? static fn (): ?string => null);
+        $this->kafka = new ConnectionMonitor($reporter, $this->stats, $lastError ?? static fn (): ?string => null);
     }
 
     /**
@@ -65,7 +65,7 @@ final class Relay
     {
         $failure = null;
         try {
-            $worker = $this->begin();
+            $worker = $this->start();
             $this->loop($worker);
         } catch (ConfigurationException $e) {
             throw $e;
@@ -83,7 +83,7 @@ final class Relay
         return $code;
     }
 
-    private function begin(): ShardWorker
+    private function start(): ShardWorker
     {
         $this->rows = new Rows($this->database, $this->options->table, $this->options->shards);
         $this->lock = $this->lock();
@@ -123,30 +123,30 @@ final class Relay
             );
         }
 
-        return $lock ?? new Lease($this->database, $this->options->table, $this->options->lease * 1000);
+        return $lock ?? new LeaseLock($this->database, $this->options->table, $this->options->lease * 1000);
     }
 
     private function loop(ShardWorker $worker): void
     {
         while ($this->stop->reason() === null) {
             try {
-                $worker->mark();
-                $moved = $worker->round();
+                $worker->recordResult();
+                $progressed = $worker->processShards();
                 $this->clean();
                 $this->reporter->progress($this->stats, $this->rows->backlog(...));
             } catch (ConnectionLost $e) {
                 $this->reconnect($e);
                 continue;
             }
-            if (!$moved) {
-                if ($this->options->stopWhenEmpty && !$worker->othersAreBusy()) {
+            if (!$progressed) {
+                if ($this->options->stopWhenEmpty && !$worker->hasContention()) {
                     return;
                 }
                 $this->pause($this->options->intervalMs / 1000);
             }
         }
         // Once more, where the database went away under the last batch.
-        $worker->mark();
+        $worker->recordResult();
     }
 
     /**
@@ -155,14 +155,14 @@ final class Relay
     private function clean(): void
     {
         $now = $this->stats->seconds();
-        if ($now < $this->cleanAt || !$this->lock->claim(self::CLEANER)) {
+        if ($now < $this->cleanAt || !$this->lock->claim(self::CLEANUP_LOCK)) {
             return;
         }
         $deleted = $this->rows->clean($this->options->retention * 1000);
         $this->stats->cleaned += $deleted;
-        $this->lock->release(self::CLEANER);
+        $this->lock->release(self::CLEANUP_LOCK);
         // A full hand: there is more, after the next round.
-        $this->cleanAt = $deleted < Rows::CHUNK ? $now + self::CLEAN_EVERY : $now;
+        $this->cleanAt = $deleted < Rows::CHUNK ? $now + self::CLEAN_INTERVAL : $now;
     }
 
     /**
@@ -174,8 +174,8 @@ final class Relay
     {
         $this->stats->lastError = $lost->getMessage();
         $this->reporter->event('database_lost', $lost->getMessage() . '. Trying again for '
-            . number_format($this->patience) . ' s', ['error' => $lost->getMessage()]);
-        $end = $this->stats->seconds() + $this->patience;
+            . number_format($this->reconnectSeconds) . ' s', ['error' => $lost->getMessage()]);
+        $end = $this->stats->seconds() + $this->reconnectSeconds;
         $wait = 0.1;
         while ($this->stop->reason() === null) {
             $this->pause($wait);

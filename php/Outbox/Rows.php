@@ -178,7 +178,7 @@ final class Rows
             // A bound, because a database counts by looking at each.
             $row = $this->database->row(
                 "SELECT COUNT(*) AS n, MIN(c.created_at) AS first, $this->now AS now FROM (SELECT t.created_at "
-                . "FROM $this->table t WHERE t.state = '$state' LIMIT " . (Backlog::MOST + 1) . ') c'
+                . "FROM $this->table t WHERE t.state = '$state' LIMIT " . (Backlog::MAX_COUNT + 1) . ') c'
             );
             $counts[$state] = (int) $row['n'];
             if ($state !== 'failed' && $row['first'] !== null) {

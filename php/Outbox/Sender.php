@@ -28,9 +28,9 @@ use Toporia\Realtime\Exception\UnknownTopicException;
 final class Sender
 {
     /** So many undelivered messages are named by one flush(); a batch has no more. */
-    public const MOST = 1000;
+    public const MAX_BATCH = 1000;
     /** The longest pause between two looks at what has been acknowledged, in µs. */
-    private const PAUSE = 50_000;
+    private const MAX_PAUSE_US = 50_000;
     /** Words of reasons for which the same record would be refused again for ever. */
     private const PERMANENT = [
         'size too large',
@@ -62,13 +62,13 @@ final class Sender
      */
     public function send(array $rows, callable $waiting): RelayResult
     {
-        $outcome = new RelayResult();
+        $result = new RelayResult();
         $refused = [];
-        $open = $this->publish(array_slice($rows, 0, self::MOST), $outcome, $refused);
-        $this->await($open, $outcome, $refused, $waiting);
-        $this->holdBack($refused, $outcome);
+        $open = $this->publish(array_slice($rows, 0, self::MAX_BATCH), $result, $refused);
+        $this->await($open, $result, $refused, $waiting);
+        $this->holdBack($refused, $result);
 
-        return $outcome;
+        return $result;
     }
 
     /**
@@ -77,28 +77,28 @@ final class Sender
      *
      * @return array<string, Row> what is on its way, by message id
      */
-    private function publish(array $rows, RelayResult $outcome, array &$refused): array
+    private function publish(array $rows, RelayResult $result, array &$refused): array
     {
         $open = [];
-        $held = [];
+        $heldBack = [];
         foreach ($rows as $row) {
-            if (isset($held[$row->hash])) {
+            if (isset($heldBack[$row->hash])) {
                 continue;
             }
             try {
                 $message = $row->message();
             } catch (RealtimeException $e) {
-                $outcome->failed[] = [$row, $e->getMessage()];
+                $result->failed[] = [$row, $e->getMessage()];
                 continue;
             }
             try {
                 $this->publisher->publish((string) $message->getChannel(), $message);
                 $open[$message->getId()] = $row;
             } catch (MessageTooLargeException | InvalidChannelException | EncodingException $e) {
-                $outcome->failed[] = [$row, $e->getMessage()];
+                $result->failed[] = [$row, $e->getMessage()];
             } catch (UnknownTopicException | ConnectionException | DeliveryException $e) {
                 $refused[$row->id] = [$row, $e->getMessage()];
-                $held[$row->hash] = true;
+                $heldBack[$row->hash] = true;
             } catch (QueueFullException) {
                 // What is queued comes first; the rest is for the next batch.
                 break;
@@ -113,7 +113,7 @@ final class Sender
      * @param array<int, array{Row, string}> $refused
      * @param callable(float, string): bool $waiting
      */
-    private function await(array $open, RelayResult $outcome, array &$refused, callable $waiting): void
+    private function await(array $open, RelayResult $result, array &$refused, callable $waiting): void
     {
         $start = hrtime(true);
         $pause = 250;
@@ -121,20 +121,20 @@ final class Sender
             try {
                 // Looks only; the waiting is done below, where PHP sees signals at once.
                 ($this->flush)(0);
-                array_push($outcome->sent, ...array_values($open));
+                array_push($result->sent, ...array_values($open));
 
                 return;
             } catch (DeliveryException $e) {
-                $reason = $this->sort($e, $open, $outcome, $refused);
+                $reason = $this->sort($e, $open, $result, $refused);
             }
             if ($open !== [] && !$waiting((hrtime(true) - $start) / 1e9, $reason)) {
-                $outcome->unknown = count($open);
+                $result->unknown = count($open);
 
                 return;
             }
             if ($open !== []) {
                 usleep($pause);
-                $pause = min(self::PAUSE, $pause * 2);
+                $pause = min(self::MAX_PAUSE_US, $pause * 2);
             }
         }
     }
@@ -145,7 +145,7 @@ final class Sender
      * @param array<string, Row> $open
      * @param array<int, array{Row, string}> $refused
      */
-    private function sort(DeliveryException $e, array &$open, RelayResult $outcome, array &$refused): string
+    private function sort(DeliveryException $e, array &$open, RelayResult $result, array &$refused): string
     {
         $failed = $e->getFailed();
         $queued = [];
@@ -160,14 +160,14 @@ final class Sender
             }
             unset($open[$id]);
             if (self::isPermanent($reason)) {
-                $outcome->failed[] = [$row, $reason];
+                $result->failed[] = [$row, $reason];
             } else {
                 $refused[$row->id] = [$row, $reason];
             }
         }
         // Those that are not named have arrived; unless somebody else's messages have used up the list.
-        if (count($failed) < self::MOST) {
-            array_push($outcome->sent, ...array_values(array_diff_key($open, $queued)));
+        if (count($failed) < self::MAX_BATCH) {
+            array_push($result->sent, ...array_values(array_diff_key($open, $queued)));
             $open = $queued;
         }
 
@@ -179,14 +179,14 @@ final class Sender
      *
      * @param array<int, array{Row, string}> $refused
      */
-    private function holdBack(array $refused, RelayResult $outcome): void
+    private function holdBack(array $refused, RelayResult $result): void
     {
         ksort($refused);
-        $held = [];
+        $heldBack = [];
         foreach ($refused as [$row, $reason]) {
-            if (!isset($held[$row->hash])) {
-                $held[$row->hash] = true;
-                $outcome->retry[] = [$row, $reason];
+            if (!isset($heldBack[$row->hash])) {
+                $heldBack[$row->hash] = true;
+                $result->retry[] = [$row, $reason];
             }
         }
     }

@@ -19,15 +19,15 @@ use Toporia\Realtime\Worker\Text;
 final class ShardWorker
 {
     /** How long a relay keeps shards that never run empty before others may have them, in seconds. */
-    private const TURN = 5.0;
+    private const MAX_HOLD_SECONDS = 5.0;
     /** How long acknowledgements are still waited for once the relay is to stop, in seconds. */
-    private const GRACE = 2.0;
+    private const STOP_GRACE_SECONDS = 2.0;
     /** How often a lock is looked after while acknowledgements are missing, in seconds. */
-    private const RENEW = 1.0;
+    private const RENEW_SECONDS = 1.0;
 
     /** What Kafka has said and the database does not know yet. */
-    private ?RelayResult $unmarked = null;
-    private bool $othersAreBusy = false;
+    private ?RelayResult $pendingResult = null;
+    private bool $hasContention = false;
 
     public function __construct(
         private Rows $rows,
@@ -49,37 +49,37 @@ final class ShardWorker
      *
      * @throws ConnectionLost
      */
-    public function round(): bool
+    public function processShards(): bool
     {
         $waiting = $this->rows->shards();
         // Not every relay should want the same one first.
         shuffle($waiting);
         // A quarter at a time: several relays find something to do, and one alone still has full batches.
         $most = max(1, min($this->options->batchSize, intdiv($this->options->shards + 3, 4)));
-        $this->othersAreBusy = false;
-        $moved = false;
+        $this->hasContention = false;
+        $progressed = false;
         while ($waiting !== [] && $this->stop->reason() === null) {
-            $mine = [];
-            while ($waiting !== [] && count($mine) < $most) {
+            $claimed = [];
+            while ($waiting !== [] && count($claimed) < $most) {
                 $shard = array_pop($waiting);
                 if ($this->lock->claim($shard)) {
-                    $mine[] = $shard;
+                    $claimed[] = $shard;
                 } else {
-                    $this->othersAreBusy = true;
+                    $this->hasContention = true;
                 }
             }
-            $moved = $this->turn($mine) || $moved;
+            $progressed = $this->drainShards($claimed) || $progressed;
         }
 
-        return $moved;
+        return $progressed;
     }
 
     /**
      * Whether in the last round another relay held a shard in which something waits.
      */
-    public function othersAreBusy(): bool
+    public function hasContention(): bool
     {
-        return $this->othersAreBusy;
+        return $this->hasContention;
     }
 
     /**
@@ -88,44 +88,44 @@ final class ShardWorker
      *
      * @throws ConnectionLost
      */
-    public function mark(): void
+    public function recordResult(): void
     {
-        if ($this->unmarked === null) {
+        if ($this->pendingResult === null) {
             return;
         }
-        $ids = array_map(static fn (Row $row): int => $row->id, $this->unmarked->sent);
+        $ids = array_map(static fn (Row $row): int => $row->id, $this->pendingResult->sent);
         $this->rows->sent($ids, $this->options->retention > 0);
-        foreach ($this->unmarked->failed as [$row, $why]) {
+        foreach ($this->pendingResult->failed as [$row, $why]) {
             $this->rows->failed($row->id, $why);
         }
-        foreach ($this->unmarked->retry as [$row, $why]) {
+        foreach ($this->pendingResult->retry as [$row, $why]) {
             $this->rows->retry($row->id, $why, $this->backoff->delay($row->attempts + 1));
         }
-        $this->unmarked = null;
+        $this->pendingResult = null;
     }
 
     /**
      * @param list<int> $shards ours
      */
-    private function turn(array $shards): bool
+    private function drainShards(array $shards): bool
     {
-        $end = $this->stats->seconds() + self::TURN;
-        $moved = false;
+        $end = $this->stats->seconds() + self::MAX_HOLD_SECONDS;
+        $progressed = false;
         try {
             while ($shards !== [] && $this->stop->reason() === null && $this->stats->seconds() < $end) {
                 $rows = $this->read($shards);
-                $rows = $this->stillOurs($rows, $shards);
+                $rows = $this->keepOwned($rows, $shards);
                 if ($rows === [] || !$this->deliver($rows, $shards)) {
                     break;
                 }
-                $moved = true;
+                $progressed = true;
                 $this->reporter->progress($this->stats, $this->rows->backlog(...));
             }
         } finally {
-            $this->letGo($shards);
+            $this->releaseShards($shards);
         }
 
-        return $moved;
+        return $progressed;
     }
 
     /**
@@ -148,7 +148,7 @@ final class ShardWorker
             }
         }
         $shards = array_values(array_diff($shards, $empty));
-        $this->letGo($empty);
+        $this->releaseShards($empty);
 
         return $rows;
     }
@@ -161,7 +161,7 @@ final class ShardWorker
      *
      * @return list<Row>
      */
-    private function stillOurs(array $rows, array &$shards): array
+    private function keepOwned(array $rows, array &$shards): array
     {
         $held = $this->lock->held($shards);
         $lost = array_values(array_diff($shards, $held));
@@ -183,26 +183,26 @@ final class ShardWorker
     {
         $stopping = null;
         $renewed = 0.0;
-        $outcome = $this->sender->send($rows, function (float $waited) use (&$stopping, &$renewed, $shards): bool {
+        $result = $this->sender->send($rows, function (float $waited) use (&$stopping, &$renewed, $shards): bool {
             $this->kafka->waiting($waited);
-            if ($waited - $renewed >= self::RENEW) {
+            if ($waited - $renewed >= self::RENEW_SECONDS) {
                 $renewed = $waited;
-                $this->keep($shards);
+                $this->renewLocks($shards);
             }
             if ($this->stop->reason() !== null) {
                 $stopping ??= $waited;
             }
 
-            return $stopping === null || $waited - $stopping < self::GRACE;
+            return $stopping === null || $waited - $stopping < self::STOP_GRACE_SECONDS;
         });
-        if ($outcome->unknown === 0) {
+        if ($result->unknown === 0) {
             $this->kafka->answered();
         }
-        $this->unmarked = $outcome;
-        $this->count($outcome);
-        $this->mark();
+        $this->pendingResult = $result;
+        $this->count($result);
+        $this->recordResult();
 
-        return $outcome->sent !== [] || $outcome->retry !== [] || $outcome->failed !== [];
+        return $result->sent !== [] || $result->retry !== [] || $result->failed !== [];
     }
 
     /**
@@ -211,7 +211,7 @@ final class ShardWorker
      *
      * @param list<int> $shards
      */
-    private function keep(array $shards): void
+    private function renewLocks(array $shards): void
     {
         try {
             $this->lock->held($shards);
@@ -224,7 +224,7 @@ final class ShardWorker
     /**
      * @param list<int> $shards
      */
-    private function letGo(array $shards): void
+    private function releaseShards(array $shards): void
     {
         try {
             foreach ($shards as $shard) {
@@ -235,17 +235,17 @@ final class ShardWorker
         }
     }
 
-    private function count(RelayResult $outcome): void
+    private function count(RelayResult $result): void
     {
-        $this->stats->sent += count($outcome->sent);
-        $this->stats->retries += count($outcome->retry);
-        $this->stats->failed += count($outcome->failed);
-        $this->stats->unknown += $outcome->unknown;
-        $told = [
-            ['refused', $outcome->retry, 'refused for now, tried again later'],
-            ['failed', $outcome->failed, 'can never be sent'],
+        $this->stats->sent += count($result->sent);
+        $this->stats->retries += count($result->retry);
+        $this->stats->failed += count($result->failed);
+        $this->stats->unknown += $result->unknown;
+        $events = [
+            ['refused', $result->retry, 'refused for now, tried again later'],
+            ['failed', $result->failed, 'can never be sent'],
         ];
-        foreach ($told as [$type, $rows, $what]) {
+        foreach ($events as [$type, $rows, $what]) {
             if ($rows === []) {
                 continue;
             }

@@ -28,8 +28,8 @@ final class TextRelayReporter implements RelayReporter
     ];
 
     private float $every;
-    private float $told = 0.0;
-    private int $sentThen = 0;
+    private float $lastReport = 0.0;
+    private int $sentAtLastReport = 0;
 
     /**
      * @param float|null $every seconds between two progress lines; null: 1 where somebody watches, else 10
@@ -64,12 +64,12 @@ final class TextRelayReporter implements RelayReporter
     public function progress(RelayStats $stats, Closure $backlog): void
     {
         $now = $stats->seconds();
-        if ($now - $this->told < $this->every) {
+        if ($now - $this->lastReport < $this->every) {
             return;
         }
-        $rate = ($stats->sent - $this->sentThen) / ($now - $this->told);
-        $this->told = $now;
-        $this->sentThen = $stats->sent;
+        $rate = ($stats->sent - $this->sentAtLastReport) / ($now - $this->lastReport);
+        $this->lastReport = $now;
+        $this->sentAtLastReport = $stats->sent;
         $line = Text::number($stats->sent) . ' sent, ' . Text::number(round($rate)) . '/s, ' . self::waiting($backlog());
         if ($stats->lastError !== null) {
             $line .= ', last error: ' . Text::printable($stats->lastError);
@@ -99,8 +99,8 @@ final class TextRelayReporter implements RelayReporter
 
     private static function waiting(Backlog $backlog): string
     {
-        $number = static fn (int $count): string => $count > Backlog::MOST
-            ? 'more than ' . Text::number(Backlog::MOST)
+        $number = static fn (int $count): string => $count > Backlog::MAX_COUNT
+            ? 'more than ' . Text::number(Backlog::MAX_COUNT)
             : Text::number($count);
         $text = $number($backlog->pending) . ' waiting';
         $text .= $backlog->retry > 0 ? ', ' . $number($backlog->retry) . ' to be tried again' : '';

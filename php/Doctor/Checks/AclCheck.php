@@ -13,8 +13,8 @@ use Toporia\Realtime\Doctor\Acl;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
-use Toporia\Realtime\Doctor\Names;
-use Toporia\Realtime\Doctor\Wire\NoAnswer;
+use Toporia\Realtime\Doctor\NameList;
+use Toporia\Realtime\Doctor\Wire\ConnectionClosed;
 use Toporia\Realtime\Doctor\Wire\WireException;
 use Toporia\Realtime\Exception\RealtimeException;
 
@@ -24,9 +24,9 @@ use Toporia\Realtime\Exception\RealtimeException;
 final class AclCheck implements Check
 {
     /** Of so many topics Kafka is asked. */
-    private const MOST = 500;
+    private const MAX_TOPICS = 500;
     /** Of so many missing topics Kafka is asked whether they could be created. */
-    private const CREATED = 10;
+    private const MAX_CREATE_CHECKS = 10;
 
     public function name(): string
     {
@@ -49,7 +49,7 @@ final class AclCheck implements Check
         $existing = $context->topicNames();
         $consumed = $context->consumed();
         // What may not be described is not listed either: of the topics that are named somewhere it is asked all the same.
-        $asked = array_slice(array_values(array_unique([...$consumed, ...$this->deadLetters($context, $existing)])), 0, self::MOST);
+        $asked = array_slice(array_values(array_unique([...$consumed, ...$this->deadLetters($context, $existing)])), 0, self::MAX_TOPICS);
         $context->operations = $asked === [] ? [] : $context->admin()->operations($asked);
         $faults = 0;
         foreach ($this->findings($context, $acl, $existing, $consumed) as $finding) {
@@ -129,7 +129,7 @@ final class AclCheck implements Check
         if ($refused !== []) {
             yield Finding::error(
                 'topics of topic_mapping',
-                Names::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
+                NameList::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
                     . ' not there',
                 'Create them as a user who may (realtime:topics:create, kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
                 ['topics' => $refused]
@@ -139,7 +139,7 @@ final class AclCheck implements Check
         if ($refused !== []) {
             yield Finding::error(
                 'dead-letter topics',
-                Names::short($refused) . " cannot be created by $acl->principal: the first message that keeps failing stops "
+                NameList::short($refused) . " cannot be created by $acl->principal: the first message that keeps failing stops "
                     . 'its worker',
                 'Create them as a user who may (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),
                 ['topics' => $refused]
@@ -157,7 +157,7 @@ final class AclCheck implements Check
     private function refused(Context $context, array $topics): array
     {
         $refused = [];
-        foreach (array_slice($topics, 0, self::CREATED) as $topic) {
+        foreach (array_slice($topics, 0, self::MAX_CREATE_CHECKS) as $topic) {
             // One that is hidden has had its line.
             $may = ($context->operations[$topic] ?? null) === [] ? null
                 : $this->ask(static fn (): ?bool => $context->client()?->mayCreate($topic));
@@ -193,7 +193,7 @@ final class AclCheck implements Check
     {
         try {
             return $question();
-        } catch (WireException | NoAnswer) {
+        } catch (WireException | ConnectionClosed) {
             return null;
         }
     }

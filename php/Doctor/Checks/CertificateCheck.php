@@ -17,7 +17,7 @@ use Toporia\Realtime\Doctor\Finding;
  */
 final class CertificateCheck implements Check
 {
-    private const SOON = 14 * 86400;
+    private const WARN_BEFORE = 14 * 86400;
 
     public function name(): string
     {
@@ -49,7 +49,7 @@ final class CertificateCheck implements Check
             if ($left < 0) {
                 yield Finding::error("certificate of $probe->address", "expired on $date; it is accepted only because "
                     . 'security.verify is off', $remedy, $facts);
-            } elseif ($left < self::SOON) {
+            } elseif ($left < self::WARN_BEFORE) {
                 $days = intdiv($left, 86400);
                 yield Finding::warning(
                     "certificate of $probe->address",

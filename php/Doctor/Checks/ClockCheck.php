@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor\Checks;
 
 use Toporia\Realtime\Doctor\Check;
-use Toporia\Realtime\Doctor\Clock;
+use Toporia\Realtime\Doctor\ClockSkew;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 
@@ -38,7 +38,7 @@ final class ClockCheck implements Check
         foreach ($context->probes as $probe) {
             if ($probe->behind !== null) {
                 $context->hasClock = true;
-                yield Clock::finding($probe->behind, 'the cluster\'s controller');
+                yield ClockSkew::finding($probe->behind, 'the cluster\'s controller');
 
                 return;
             }

@@ -41,13 +41,13 @@ final class ConfigurationCheck implements Check
     public function run(Context $context): iterable
     {
         $faults = 0;
-        $said = [];
+        $reported = [];
         foreach ($this->refused($context) as $finding) {
             $faults++;
-            $said[] = $finding->text;
+            $reported[] = $finding->text;
             yield $finding;
         }
-        if ($context->loadError !== null && !$this->isSaid($context->loadError, $said)) {
+        if ($context->loadError !== null && !$this->isReported($context->loadError, $reported)) {
             $faults++;
             yield Finding::error(
                 'config/realtime.php',
@@ -136,13 +136,13 @@ final class ConfigurationCheck implements Check
         return $config;
     }
 
-    /** @param list<string> $said */
-    private function isSaid(string $message, array $said): bool
+    /** @param list<string> $reported */
+    private function isReported(string $message, array $reported): bool
     {
-        if ($said !== [] && preg_match(self::UNKNOWN, $message) === 1) {
+        if ($reported !== [] && preg_match(self::UNKNOWN, $message) === 1) {
             return true;
         }
 
-        return in_array($message, $said, true);
+        return in_array($message, $reported, true);
     }
 }

@@ -11,12 +11,12 @@ namespace Toporia\Realtime\Doctor\Checks;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
-use Toporia\Realtime\Doctor\Names;
+use Toporia\Realtime\Doctor\NameList;
 use Toporia\Realtime\Worker\Text;
 
 final class DeadLettersCheck implements Check
 {
-    private const MOST = 200;
+    private const MAX_TOPICS = 200;
 
     public function name(): string
     {
@@ -39,7 +39,7 @@ final class DeadLettersCheck implements Check
         $wanted = array_map($context->deadLetters->deadLetters(...), $context->consumed());
         $topics = array_values(array_intersect($context->topicNames(), $wanted));
         $letters = [];
-        foreach (array_slice($topics, 0, self::MOST) as $topic) {
+        foreach (array_slice($topics, 0, self::MAX_TOPICS) as $topic) {
             $count = 0;
             foreach ($admin->offsets($topic) as ['beginning' => $beginning, 'end' => $end]) {
                 $count += $end - $beginning;
@@ -61,7 +61,7 @@ final class DeadLettersCheck implements Check
         yield Finding::warning(
             'dead letters',
             Text::count($total, 'message') . ' could not be handled (replayed ones included), in '
-                . Names::short(array_map('strval', array_keys($letters))),
+                . NameList::short(array_map('strval', array_keys($letters))),
             "realtime:dlq:list --topic=$original shows why; once that is mended: realtime:dlq:replay, or "
                 . "realtime:dlq:purge",
             ['count' => $total, 'topics' => $letters]

@@ -19,7 +19,7 @@ use Toporia\Realtime\Worker\Text;
  */
 final class DescriptorsCheck implements Check
 {
-    private const LEAST = 1024;
+    private const MINIMUM = 1024;
     private const CONNECTIONS = 20_000;
     private const RESERVE = 1024;
 
@@ -52,7 +52,7 @@ final class DescriptorsCheck implements Check
         $gateway = new GatewaySettings($context->config);
         $sockets = (int) $gateway->text('max_connections', (string) self::CONNECTIONS);
         $remedy = 'LimitNOFILE=65536 in the systemd unit, `ulimit -n 65536` in a shell, --ulimit nofile=65536 for Docker.';
-        if ($soft < self::LEAST) {
+        if ($soft < self::MINIMUM) {
             yield Finding::warning('open files', "a process may open $soft only", $remedy, $facts);
         } elseif ($gateway->isConfigured() && $hard < $sockets + self::RESERVE) {
             yield Finding::warning(

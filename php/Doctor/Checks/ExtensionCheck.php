@@ -17,7 +17,7 @@ use Toporia\Realtime\Support\Version;
 final class ExtensionCheck implements Check
 {
     private const NAME = 'toporia_realtime';
-    private const LEAST = '8.1.0';
+    private const MINIMUM = '8.1.0';
 
     public function name(): string
     {
@@ -37,7 +37,7 @@ final class ExtensionCheck implements Check
     public function run(Context $context): iterable
     {
         $php = 'PHP ' . PHP_VERSION . ' (' . PHP_SAPI . (PHP_ZTS ? ', ZTS' : ', NTS') . (PHP_DEBUG ? ', debug' : '') . ')';
-        yield version_compare(PHP_VERSION, self::LEAST, '<')
+        yield version_compare(PHP_VERSION, self::MINIMUM, '<')
             ? Finding::error('php', "$php is too old", 'Use PHP 8.1 or newer.')
             : Finding::ok('php', $php, ['version' => PHP_VERSION]);
         if (!$context->hasExtension()) {

@@ -17,7 +17,7 @@ use Toporia\Realtime\Gateway;
 
 final class GatewayCheck implements Check
 {
-    private const LEAST = 32;
+    private const MIN_SECRET_LENGTH = 32;
 
     public function name(): string
     {
@@ -43,7 +43,7 @@ final class GatewayCheck implements Check
             return;
         }
         $faults = 0;
-        foreach ([...$this->keys($context, $settings), ...$this->doors($settings)] as $finding) {
+        foreach ([...$this->keys($context, $settings), ...$this->listeners($settings)] as $finding) {
             $faults++;
             yield $finding;
         }
@@ -84,7 +84,7 @@ final class GatewayCheck implements Check
                     : 'Set REALTIME_APP_KEY (gateway.key), the same for the gateway, for pages and in the browser.'
                 );
             }
-        } elseif (strlen($settings->text('secrets', '')) < self::LEAST) {
+        } elseif (strlen($settings->text('secrets', '')) < self::MIN_SECRET_LENGTH) {
             $findings[] = Finding::error(
                 'gateway',
                 'its secret is shorter than 32 characters',
@@ -96,7 +96,7 @@ final class GatewayCheck implements Check
     }
 
     /** @return list<Finding> */
-    private function doors(GatewaySettings $settings): array
+    private function listeners(GatewaySettings $settings): array
     {
         $findings = [];
         $origins = $settings->texts('allowed_origins');

@@ -12,7 +12,7 @@ use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Doctor\GatewaySettings;
-use Toporia\Realtime\Doctor\Http;
+use Toporia\Realtime\Doctor\HttpProbe;
 
 final class GatewayRunningCheck implements Check
 {
@@ -37,9 +37,9 @@ final class GatewayRunningCheck implements Check
         if (!$settings->isConfigured()) {
             return;
         }
-        $public = Http::reachable($settings->host() . ':' . $settings->port());
-        $ops = $settings->ops() === null ? null : Http::reachable($settings->ops());
-        [$status, $body] = Http::get($ops ?? $public, $ops === null ? '/up' : '/ready', $context->options->timeout);
+        $public = HttpProbe::reachable($settings->host() . ':' . $settings->port());
+        $ops = $settings->ops() === null ? null : HttpProbe::reachable($settings->ops());
+        [$status, $body] = HttpProbe::get($ops ?? $public, $ops === null ? '/up' : '/ready', $context->options->timeout);
         $at = 'http://' . ($ops ?? $public) . ($ops === null ? '/up' : '/ready');
         $facts = ['address' => $ops ?? $public, 'status' => $status];
         if ($status === 200) {
@@ -60,7 +60,7 @@ final class GatewayRunningCheck implements Check
                     . 'it: `ss -ltnp` names it.',
                 $facts
             );
-        } elseif ($ops !== null && Http::get($public, '/up', $context->options->timeout)[0] === 200) {
+        } elseif ($ops !== null && HttpProbe::get($public, '/up', $context->options->timeout)[0] === 200) {
             yield Finding::warning(
                 'running gateway',
                 "serves $public, but its operations listener does not answer at $ops",

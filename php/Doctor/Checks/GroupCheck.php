@@ -11,14 +11,14 @@ namespace Toporia\Realtime\Doctor\Checks;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
-use Toporia\Realtime\Doctor\Members;
+use Toporia\Realtime\Doctor\GroupMembers;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
 final class GroupCheck implements Check
 {
     /** A group that is still rebalancing after so many looks, a second apart, has trouble. */
-    private const LOOKS = 4;
+    private const ATTEMPTS = 4;
 
     /**
      * @param int $pauseMs between two looks at a group that is rebalancing
@@ -72,7 +72,7 @@ final class GroupCheck implements Check
         } elseif (str_contains($state, 'rebalanc') || in_array($state, ['assigning', 'reconciling'], true)) {
             yield Finding::warning(
                 $where,
-                "is rebalancing, and was for {$this->patience()} s: " . Text::count($members, 'member')
+                "is rebalancing, and was for {$this->waitedSeconds()} s: " . Text::count($members, 'member')
                     . ' wait for each other',
                 'Members that come and go keep it from settling: look at the workers\' logs for restarts, and for '
                     . 'callbacks that take longer than max.poll.interval.ms.',
@@ -82,23 +82,23 @@ final class GroupCheck implements Check
             yield Finding::ok($where, "{$group['state']}, " . Text::count($members, 'member') . ' on '
                 . Text::count(count(array_unique(array_column($group['members'], 'host'))), 'host'), $facts);
         }
-        yield from Members::findings($context, $group);
+        yield from GroupMembers::findings($context, $group);
     }
 
     /** @return array<string, mixed> as Admin::group() gives it */
     private function settled(Context $context): array
     {
-        for ($look = 1;; $look++) {
+        for ($attempt = 1;; $attempt++) {
             $group = $context->admin()->group($context->group);
-            if ($look >= self::LOOKS || !str_contains(strtolower($group['state']), 'rebalanc')) {
+            if ($attempt >= self::ATTEMPTS || !str_contains(strtolower($group['state']), 'rebalanc')) {
                 return $group;
             }
             usleep($this->pauseMs * 1000);
         }
     }
 
-    private function patience(): string
+    private function waitedSeconds(): string
     {
-        return (string) round((self::LOOKS - 1) * $this->pauseMs / 1000, 1);
+        return (string) round((self::ATTEMPTS - 1) * $this->pauseMs / 1000, 1);
     }
 }

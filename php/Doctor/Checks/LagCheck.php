@@ -12,7 +12,7 @@ use Toporia\Realtime\Admin;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
-use Toporia\Realtime\Doctor\Names;
+use Toporia\Realtime\Doctor\NameList;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\Text;
@@ -22,10 +22,10 @@ use Toporia\Realtime\Worker\Text;
  */
 final class LagCheck implements Check
 {
-    private const DOUBTFUL = 60;
-    private const BAD = 900;
+    private const WARNING_SECONDS = 60;
+    private const ERROR_SECONDS = 900;
     /** Of so many topics the offsets are asked for. */
-    private const MOST = 200;
+    private const MAX_TOPICS = 200;
 
     public function name(): string
     {
@@ -67,21 +67,21 @@ final class LagCheck implements Check
         $age = $this->age($admin, $lag[0]);
         $topics = array_values(array_filter($lag, static fn (array $one): bool => $one['messages'] > 0));
         $text = Text::count($waiting, 'message') . ' wait' . ($waiting === 1 ? 's' : '') . ' in '
-            . Names::short(array_column($topics, 'topic'))
+            . NameList::short(array_column($topics, 'topic'))
             . ($age === null ? '' : ', the oldest for ' . self::duration($age));
         $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
         $more = 'realtime:lag shows the partitions and whether it grows. ';
         yield match (true) {
             $context->hasMembers === false => Finding::error($where, "$text, and nobody consumes", 'Start a worker: '
                 . "realtime:kafka:consume --group=$context->group --channels=…", $facts),
-            ($age ?? 0) >= self::BAD => Finding::error(
+            ($age ?? 0) >= self::ERROR_SECONDS => Finding::error(
                 $where,
                 $text,
                 $more . 'Look at the workers\' logs and failures first; where they only are too slow: more workers '
                     . '(up to the number of partitions), then more partitions.',
                 $facts
             ),
-            ($age ?? 0) >= self::DOUBTFUL => Finding::warning(
+            ($age ?? 0) >= self::WARNING_SECONDS => Finding::warning(
                 $where,
                 $text,
                 $more . 'Where it grows: more workers, up to the number of partitions; a callback that waits for '
@@ -103,7 +103,7 @@ final class LagCheck implements Check
         // Without --channels: what the group itself reads.
         $wanted = $context->options->channels !== [] ? $context->consumed() : array_map('strval', array_keys($committed));
         $lag = [];
-        foreach (array_slice(array_values(array_intersect($wanted, $existing)), 0, self::MOST) as $topic) {
+        foreach (array_slice(array_values(array_intersect($wanted, $existing)), 0, self::MAX_TOPICS) as $topic) {
             $one = ['topic' => $topic, 'messages' => 0, 'worst' => 0, 'partition' => 0, 'from' => []];
             foreach ($context->admin()->offsets($topic) as $partition => ['beginning' => $beginning, 'end' => $end]) {
                 $at = $committed[$topic][$partition] ?? -1;

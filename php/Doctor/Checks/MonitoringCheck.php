@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Doctor\Checks;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
-use Toporia\Realtime\Doctor\Http;
+use Toporia\Realtime\Doctor\HttpProbe;
 
 /**
  * Only what is configured: `metrics`, `heartbeat_file`, `metrics_textfile`.
@@ -63,11 +63,11 @@ final class MonitoringCheck implements Check
 
     private function live(string $address, float $timeout): Finding
     {
-        [$status, $body] = Http::get($address, '/live', $timeout);
+        [$status, $body] = HttpProbe::get($address, '/live', $timeout);
         $facts = ['address' => $address, 'status' => $status];
 
         return match ($status) {
-            200 => Finding::ok('worker', 'its loop comes round (http://' . Http::reachable($address) . '/live)', $facts),
+            200 => Finding::ok('worker', 'its loop comes round (http://' . HttpProbe::reachable($address) . '/live)', $facts),
             503 => Finding::error(
                 'worker',
                 $body === '' ? 'is stuck: its loop does not come round' : $body,

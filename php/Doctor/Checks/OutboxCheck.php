@@ -20,8 +20,8 @@ use Toporia\Realtime\Worker\Text;
 
 final class OutboxCheck implements Check
 {
-    private const DOUBTFUL = 60.0;
-    private const BAD = 900.0;
+    private const WARNING_SECONDS = 60.0;
+    private const ERROR_SECONDS = 900.0;
 
     public function name(): string
     {
@@ -67,11 +67,11 @@ final class OutboxCheck implements Check
 
             return;
         }
-        yield from $this->judge($backlog, $settings->table);
+        yield from $this->evaluate($backlog, $settings->table);
     }
 
     /** @return iterable<Finding> */
-    private function judge(Backlog $backlog, string $table): iterable
+    private function evaluate(Backlog $backlog, string $table): iterable
     {
         $facts = ['pending' => $backlog->pending, 'retry' => $backlog->retry, 'failed' => $backlog->failed,
             'oldest_seconds' => round($backlog->age, 1)];
@@ -91,14 +91,14 @@ final class OutboxCheck implements Check
         $remedy = 'Is a relay running? Start realtime:outbox:relay (one is enough; two share the shards). If it runs, its log says why it '
             . 'cannot send.';
         yield match (true) {
-            $backlog->age >= self::BAD => Finding::error("outbox $table", $text, $remedy, $facts),
-            $backlog->age >= self::DOUBTFUL => Finding::warning("outbox $table", $text, $remedy, $facts),
+            $backlog->age >= self::ERROR_SECONDS => Finding::error("outbox $table", $text, $remedy, $facts),
+            $backlog->age >= self::WARNING_SECONDS => Finding::warning("outbox $table", $text, $remedy, $facts),
             default => Finding::ok("outbox $table", $text, $facts),
         };
     }
 
     private static function number(int $count): string
     {
-        return $count > Backlog::MOST ? 'more than ' . Text::number(Backlog::MOST) : Text::number($count);
+        return $count > Backlog::MAX_COUNT ? 'more than ' . Text::number(Backlog::MAX_COUNT) : Text::number($count);
     }
 }

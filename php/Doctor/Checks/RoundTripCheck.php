@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Doctor\Checks;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Doctor\Check;
-use Toporia\Realtime\Doctor\Clock;
+use Toporia\Realtime\Doctor\ClockSkew;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Exception\DeliveryException;
@@ -107,14 +107,14 @@ final class RoundTripCheck implements Check
     private function find(Admin $admin, string $topic, int $offset, string $probe): ?Message
     {
         $found = null;
-        $look = static function (Message $message) use ($probe, &$found): ?bool {
+        $attempt = static function (Message $message) use ($probe, &$found): ?bool {
             $found = $message->getPayload() === $probe ? $message : null;
 
             return $found === null ? null : false;
         };
         for ($tries = self::TRIES;; $tries--) {
             try {
-                $admin->read($topic, $look, [0 => $offset]);
+                $admin->read($topic, $attempt, [0 => $offset]);
 
                 return $found;
             } catch (UnknownTopicException $e) {
@@ -157,6 +157,6 @@ final class RoundTripCheck implements Check
             default => 0.0,
         };
 
-        return Clock::finding($behind, 'the broker that stamped the record', false);
+        return ClockSkew::finding($behind, 'the broker that stamped the record', false);
     }
 }

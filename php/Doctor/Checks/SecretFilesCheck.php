@@ -14,7 +14,7 @@ use Toporia\Realtime\Doctor\Finding;
 
 final class SecretFilesCheck implements Check
 {
-    private const EVERYBODY = 0004;
+    private const WORLD_READABLE = 0004;
 
     public function name(): string
     {
@@ -35,7 +35,7 @@ final class SecretFilesCheck implements Check
     {
         foreach (['.env', 'config/realtime.php'] as $name) {
             $file = "$context->directory/$name";
-            if (is_file($file) && $this->isOpen($file) && $context->secrets->areIn((string) @file_get_contents($file))) {
+            if (is_file($file) && $this->isWorldReadable($file) && $context->secrets->appearIn((string) @file_get_contents($file))) {
                 yield Finding::warning(
                     $name,
                     "has a password or secret in it, and every user of this machine may read it ($file)",
@@ -48,12 +48,12 @@ final class SecretFilesCheck implements Check
             ? ['ca' => $security->ca, 'certificate' => $security->certificate, 'key' => $security->key]
             : [];
         foreach (array_filter($files) as $setting => $file) {
-            yield from $this->look($context, $setting, (string) $file);
+            yield from $this->check($context, $setting, (string) $file);
         }
     }
 
     /** @return iterable<Finding> */
-    private function look(Context $context, string $setting, string $file): iterable
+    private function check(Context $context, string $setting, string $file): iterable
     {
         $variable = ['ca' => 'KAFKA_SSL_CA_LOCATION', 'certificate' => 'KAFKA_SSL_CERTIFICATE_LOCATION',
             'key' => 'KAFKA_SSL_KEY_LOCATION'][$setting];
@@ -66,7 +66,7 @@ final class SecretFilesCheck implements Check
                 "Set security.$setting ($variable) to a PEM file" . (file_exists($file) ? " that $user may read: chmod o+r or "
                     . "chgrp $file" : ', or put it there.')
             );
-        } elseif ($setting === 'key' && $this->isOpen($file)) {
+        } elseif ($setting === 'key' && $this->isWorldReadable($file)) {
             yield Finding::error(
                 'security.key',
                 "every user of this machine may read the private key $file",
@@ -78,8 +78,8 @@ final class SecretFilesCheck implements Check
         }
     }
 
-    private function isOpen(string $file): bool
+    private function isWorldReadable(string $file): bool
     {
-        return ((int) @fileperms($file) & self::EVERYBODY) !== 0;
+        return ((int) @fileperms($file) & self::WORLD_READABLE) !== 0;
     }
 }

@@ -17,7 +17,7 @@ use Toporia\Realtime\Worker\Text;
 final class SpoolCheck implements Check
 {
     /** Messages that wait longer than this in a file that no living process holds are forgotten by everybody. */
-    private const LONG = 600;
+    private const MAX_WAIT_SECONDS = 600;
     private const MAX_BYTES = 256 << 20;
 
     public function name(): string
@@ -85,7 +85,7 @@ final class SpoolCheck implements Check
             yield Finding::error(
                 'spool',
                 Text::count($state->failed, 'message') . ' can never be sent',
-                "Read the reasons in {$state->failedIn}/*.jsonl; " . 'send what is needed again '
+                "Read the reasons in {$state->failedDirectory}/*.jsonl; " . 'send what is needed again '
                     . '(realtime:kafka:publish), then delete the files.',
                 $facts
             );
@@ -94,7 +94,7 @@ final class SpoolCheck implements Check
             yield Finding::warning(
                 'spool',
                 Text::count($state->damaged, 'damaged file') . ' set aside',
-                "Look at the notes in {$state->damagedIn}: was " . 'the disk full, or did the machine lose power? '
+                "Look at the notes in {$state->damagedDirectory}: was " . 'the disk full, or did the machine lose power? '
                     . 'Delete them when they are of no use.',
                 $facts
             );
@@ -106,7 +106,7 @@ final class SpoolCheck implements Check
         }
         $text = Text::count($state->messages, 'message') . ' wait' . ($state->messages === 1 ? 's' : '') . ' in ' . $state->directory
             . ($state->age() === null ? '' : ', the oldest for ' . $state->age() . ' s');
-        if (($state->orphanAge() ?? 0) < self::LONG) {
+        if (($state->orphanAge() ?? 0) < self::MAX_WAIT_SECONDS) {
             yield Finding::ok('spool', "$text; they are sent by the next process that reaches Kafka", $facts);
 
             return;

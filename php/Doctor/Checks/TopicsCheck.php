@@ -11,8 +11,8 @@ namespace Toporia\Realtime\Doctor\Checks;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
-use Toporia\Realtime\Doctor\Names;
-use Toporia\Realtime\Doctor\TopicState;
+use Toporia\Realtime\Doctor\NameList;
+use Toporia\Realtime\Doctor\TopicHealth;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
@@ -22,11 +22,11 @@ use Toporia\Realtime\Worker\Text;
 final class TopicsCheck implements Check
 {
     /** More topics of one application than this cost Kafka and every client dearly. */
-    private const MANY = 1000;
+    private const MAX_TOPICS = 1000;
     /** Of so many topics the settings are asked for. */
-    private const ASKED = 100;
+    private const MAX_CONFIGS_READ = 100;
     /** After so many refusals nothing more is asked. */
-    private const REFUSALS = 5;
+    private const MAX_REFUSALS = 5;
 
     private int $refusals = 0;
 
@@ -52,16 +52,16 @@ final class TopicsCheck implements Check
         $there = array_values(array_filter($topics, static fn (string $topic): bool => isset($existing[$topic])));
         yield from $this->missing($context, array_values(array_diff($topics, $there)));
         $faults = 0;
-        $state = new TopicState($context->topics->configured(), count($context->cluster['brokers'] ?? []));
+        $state = new TopicHealth($context->topics->configured(), count($context->cluster['brokers'] ?? []));
         foreach ($there as $i => $topic) {
-            $minimum = $i < self::ASKED ? $this->minimum($context, $topic) : null;
-            $state->look($topic, $existing[$topic]['partitions'], $minimum);
+            $minimum = $i < self::MAX_CONFIGS_READ ? $this->minimum($context, $topic) : null;
+            $state->check($topic, $existing[$topic]['partitions'], $minimum);
         }
         foreach ($state->findings() as $finding) {
             $faults++;
             yield $finding;
         }
-        if (!$context->topics->isGrouped() && count($there) > self::MANY) {
+        if (!$context->topics->isGrouped() && count($there) > self::MAX_TOPICS) {
             $faults++;
             yield Finding::warning(
                 'topics',
@@ -74,7 +74,7 @@ final class TopicsCheck implements Check
             $partitions = array_sum(array_map(static fn (string $topic): int => count($existing[$topic]['partitions']), $there));
             yield Finding::ok(
                 'topics',
-                Names::short($there) . ': ' . Text::count($partitions, 'partition') . ', every one with a leader '
+                NameList::short($there) . ': ' . Text::count($partitions, 'partition') . ', every one with a leader '
                     . 'and all its copies',
                 ['topics' => count($there), 'partitions' => $partitions]
             );
@@ -101,7 +101,7 @@ final class TopicsCheck implements Check
                 // Hidden from this user, so nobody knows; the access rights have said so.
                 continue;
             }
-            $near = Names::nearest($topic, $context->topicNames());
+            $near = NameList::nearest($topic, $context->topicNames());
             $create = "realtime:topics:create, or kafka-topics.sh --create --topic $topic";
             if (!$creates) {
                 yield Finding::error(
@@ -128,7 +128,7 @@ final class TopicsCheck implements Check
 
     private function minimum(Context $context, string $topic): ?int
     {
-        if ($context->blocked('admin') !== null || $this->refusals >= self::REFUSALS) {
+        if ($context->blocked('admin') !== null || $this->refusals >= self::MAX_REFUSALS) {
             return null;
         }
         $start = microtime(true);
@@ -136,7 +136,7 @@ final class TopicsCheck implements Check
             $value = $context->admin()->topicConfig($topic)['min.insync.replicas'] ?? null;
         } catch (RealtimeException) {
             // Who may read and write a topic need not be allowed to see its settings; and nobody waits for each of a hundred.
-            $this->refusals += microtime(true) - $start > 1.0 ? self::REFUSALS : 1;
+            $this->refusals += microtime(true) - $start > 1.0 ? self::MAX_REFUSALS : 1;
 
             return null;
         }

@@ -16,13 +16,13 @@ use OpenSSLCertificate;
 final class Connection
 {
     /** An answer of a broker to what we ask is far smaller. */
-    private const MOST = 16 << 20;
+    private const MAX_BYTES = 16 << 20;
 
     /** @var resource */
     private $stream;
     private int $number = 0;
     /** A connection that is closed without an answer means different things before and after the first one. */
-    private bool $answered = false;
+    private bool $hasResponded = false;
 
     private function __construct(private string $host, private int $port, private float $timeout)
     {
@@ -79,22 +79,22 @@ final class Connection
         $head = pack('nnN', $api, $version, $number) . Bytes::string('realtime-doctor') . ($flexible ? "\0" : '');
         $request = Bytes::blob($head . $body);
         if (@fwrite($this->stream, $request) !== strlen($request)) {
-            throw $this->silence('closed');
+            throw $this->noResponse('closed');
         }
         $length = unpack('N', $first = $this->receive(4))[1];
-        if ($length > self::MOST || $length < 4) {
-            throw $this->stranger($first);
+        if ($length > self::MAX_BYTES || $length < 4) {
+            throw $this->notKafka($first);
         }
-        $answer = new Bytes($this->receive($length));
-        if ($answer->int32() !== $number) {
+        $response = new Bytes($this->receive($length));
+        if ($response->int32() !== $number) {
             throw new WireException(WireException::API, 'it answers, but not as Kafka does');
         }
         if ($flexible) {
-            $answer->skipTags();
+            $response->skipTags();
         }
-        $this->answered = true;
+        $this->hasResponded = true;
 
-        return $answer;
+        return $response;
     }
 
     public function close(): void
@@ -165,9 +165,9 @@ final class Connection
         foreach ($security->streamOptions($this->host, $trust) as $name => $value) {
             stream_context_set_option($this->stream, 'ssl', $name, $value);
         }
-        $words = [];
-        set_error_handler(static function (int $level, string $message) use (&$words): bool {
-            $words[] = $message;
+        $warnings = [];
+        set_error_handler(static function (int $level, string $message) use (&$warnings): bool {
+            $warnings[] = $message;
 
             return true;
         });
@@ -177,20 +177,20 @@ final class Connection
             restore_error_handler();
         }
         if ($done !== true) {
-            $reason = self::reason($words);
-            throw str_contains($reason, 'timed out') ? $this->nobody(WireException::TLS)
+            $reason = self::reason($warnings);
+            throw str_contains($reason, 'timed out') ? $this->timedOut(WireException::TLS)
                 : new WireException(WireException::TLS, $reason);
         }
     }
 
-    /** @param list<string> $words PHP's warnings */
-    private static function reason(array $words): string
+    /** @param list<string> $warnings PHP's warnings */
+    private static function reason(array $warnings): string
     {
-        $all = implode(' ', $words);
+        $all = implode(' ', $warnings);
         if (preg_match('/error:[0-9A-F]+:(.+?)(?:\s*(?:Failed|stream_)|$)/s', $all, $match) === 1) {
             return trim(preg_replace('/\s+/', ' ', $match[1]) ?? '');
         }
-        $last = preg_replace('/^stream_socket_enable_crypto\(\):\s*/', '', trim((string) end($words)));
+        $last = preg_replace('/^stream_socket_enable_crypto\(\):\s*/', '', trim((string) end($warnings)));
 
         return $last === '' ? 'the broker ends the handshake' : (string) $last;
     }
@@ -201,7 +201,7 @@ final class Connection
         while (strlen($bytes) < $length) {
             $more = @fread($this->stream, $length - strlen($bytes));
             if ($more === false || $more === '') {
-                throw $this->silence(stream_get_meta_data($this->stream)['timed_out'] ? 'silent' : 'closed', $bytes);
+                throw $this->noResponse(stream_get_meta_data($this->stream)['timed_out'] ? 'silent' : 'closed', $bytes);
             }
             $bytes .= $more;
         }
@@ -209,18 +209,18 @@ final class Connection
         return $bytes;
     }
 
-    private function silence(string $how, string $soFar = ''): WireException|NoAnswer
+    private function noResponse(string $how, string $received = ''): WireException|ConnectionClosed
     {
-        if ($soFar !== '') {
-            return $this->stranger($soFar);
+        if ($received !== '') {
+            return $this->notKafka($received);
         }
 
         return $how === 'silent'
-            ? $this->nobody(WireException::API)
-            : new NoAnswer($this->answered);
+            ? $this->timedOut(WireException::API)
+            : new ConnectionClosed($this->hasResponded);
     }
 
-    private function nobody(string $step): WireException
+    private function timedOut(string $step): WireException
     {
         return new WireException(
             $step,
@@ -230,10 +230,10 @@ final class Connection
     }
 
     /** Something answers that is not Kafka, or speaks TLS to whoever does not. */
-    private function stranger(string $bytes): WireException|NoAnswer
+    private function notKafka(string $bytes): WireException|ConnectionClosed
     {
         if (str_starts_with($bytes, "\x15\x03")) {
-            return new NoAnswer($this->answered);
+            return new ConnectionClosed($this->hasResponded);
         }
 
         return new WireException(

@@ -21,7 +21,7 @@ final class Probe
     /** False where the broker answers, and the cluster's controller behind it does not. */
     public bool $hasController = true;
     /** Connected and known, for further questions; null after a failure. */
-    public ?Client $client = null;
+    public ?ProtocolClient $client = null;
 
     public function __construct(public readonly string $address)
     {

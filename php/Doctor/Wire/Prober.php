@@ -27,11 +27,11 @@ final class Prober
         $probe = new Probe($address);
         [$host, $port] = self::split($address);
         try {
-            $this->go($probe, $host, $port);
+            $this->connect($probe, $host, $port);
         } catch (WireException $e) {
             $probe->failure = $e;
-        } catch (NoAnswer $e) {
-            $probe->failure = $this->interpret($host, $port, $e);
+        } catch (ConnectionClosed $e) {
+            $probe->failure = $this->explainClosed($host, $port, $e);
         }
 
         return $probe;
@@ -52,7 +52,7 @@ final class Prober
         return [$match[1], (int) ($match[2] ?? 9092)];
     }
 
-    private function go(Probe $probe, string $host, int $port): void
+    private function connect(Probe $probe, string $host, int $port): void
     {
         $start = microtime(true);
         $connection = Connection::open($host, $port, $this->timeout);
@@ -61,7 +61,7 @@ final class Prober
             $probe->certificate = $this->certificate($host, $port);
             $probe->passed[] = $this->secure($connection, $probe->certificate, $host);
         }
-        $client = new Client($connection);
+        $client = new ProtocolClient($connection);
         $versions = $client->versions();
         if ($this->security->usesSasl()) {
             $client->authenticate($this->security);
@@ -70,20 +70,20 @@ final class Prober
         $probe->cluster = $client->cluster();
         $probe->client = $client;
         // A cluster of another kind, or an older one, would hang up.
-        if ($client->tellsTime($versions)) {
+        if ($client->supportsTime($versions)) {
             $this->clock($probe, $client);
         }
     }
 
     /** The best of three looks: the one that took the shortest time is off by half of that at most. */
-    private function clock(Probe $probe, Client $client): void
+    private function clock(Probe $probe, ProtocolClient $client): void
     {
         $best = INF;
         for ($i = 0; $i < 3; $i++) {
             $before = microtime(true);
             try {
                 $theirs = $client->time();
-            } catch (WireException | NoAnswer) {
+            } catch (WireException | ConnectionClosed) {
                 // The broker hands the question on; whoever leads the cluster does not answer it.
                 $probe->hasController = false;
                 $probe->client = null;
@@ -121,11 +121,11 @@ final class Prober
             return $connection->secure($this->security) . ', its certificate trusted until '
                 . gmdate('Y-m-d', $certificate->until);
         } catch (WireException $e) {
-            throw $this->distrust($certificate, $host) ?? $e;
+            throw $this->explainCertificate($certificate, $host) ?? $e;
         }
     }
 
-    private function distrust(Certificate $certificate, string $host): ?WireException
+    private function explainCertificate(Certificate $certificate, string $host): ?WireException
     {
         $now = time();
         $who = "the broker's certificate ($certificate->subject, issued by $certificate->issuer)";
@@ -163,9 +163,9 @@ final class Prober
     }
 
     /** What it means that the broker hung up. */
-    private function interpret(string $host, int $port, NoAnswer $end): WireException
+    private function explainClosed(string $host, int $port, ConnectionClosed $end): WireException
     {
-        if (!$this->security->usesTls() && !$end->later && $this->speaksTls($host, $port)) {
+        if (!$this->security->usesTls() && !$end->afterResponse && $this->speaksTls($host, $port)) {
             return new WireException(
                 WireException::API,
                 'this port speaks TLS, and ' . self::PROTOCOL . " is {$this->security->protocol}",
@@ -173,7 +173,7 @@ final class Prober
                     . ', and security.ca (KAFKA_SSL_CA_LOCATION) where the authority is a private one.'
             );
         }
-        if (!$this->security->usesSasl() && $end->later) {
+        if (!$this->security->usesSasl() && $end->afterResponse) {
             $wanted = $this->security->usesTls() ? 'sasl_ssl' : 'sasl_plaintext';
 
             return new WireException(
@@ -183,7 +183,7 @@ final class Prober
             );
         }
 
-        if ($this->security->usesTls() && !$end->later && $this->security->certificate === null) {
+        if ($this->security->usesTls() && !$end->afterResponse && $this->security->certificate === null) {
             return new WireException(
                 WireException::TLS,
                 'the broker hangs up right after the handshake: it seems to want a certificate of ours',
@@ -193,7 +193,7 @@ final class Prober
         }
 
         return new WireException(
-            $end->later && $this->security->usesSasl() ? WireException::SASL : WireException::API,
+            $end->afterResponse && $this->security->usesSasl() ? WireException::SASL : WireException::API,
             $end->getMessage() . ' without an answer',
             'Look at the broker\'s log; is this really the port of Kafka?'
         );
@@ -202,10 +202,10 @@ final class Prober
     private function speaksPlain(string $host, int $port): bool
     {
         try {
-            (new Client(Connection::open($host, $port, $this->timeout)))->versions();
+            (new ProtocolClient(Connection::open($host, $port, $this->timeout)))->versions();
 
             return true;
-        } catch (WireException | NoAnswer) {
+        } catch (WireException | ConnectionClosed) {
             return false;
         }
     }

@@ -16,16 +16,16 @@ use Toporia\Realtime\Outbox\Database;
 final class PostgreSqlLock implements ShardLock
 {
     /** The first half of the lock's key; PostgreSQL keeps databases apart, this keeps tables apart. */
-    private int $space;
+    private int $namespace;
 
     public function __construct(private Database $database, string $table)
     {
-        $this->space = crc32("toporia_realtime $table") & 0x7fffffff;
+        $this->namespace = crc32("toporia_realtime $table") & 0x7fffffff;
     }
 
     public function claim(int $shard): bool
     {
-        return (bool) $this->database->value("SELECT CAST(pg_try_advisory_lock($this->space, $shard) AS INT)");
+        return (bool) $this->database->value("SELECT CAST(pg_try_advisory_lock($this->namespace, $shard) AS INT)");
     }
 
     public function held(array $shards): array
@@ -33,7 +33,7 @@ final class PostgreSqlLock implements ShardLock
         // Asked of this very session: a connection that was silently replaced holds nothing.
         $held = $this->database->column(
             "SELECT CAST(objid AS BIGINT) FROM pg_locks WHERE locktype = 'advisory' AND granted "
-            . "AND pid = pg_backend_pid() AND objsubid = 2 AND CAST(classid AS BIGINT) = $this->space"
+            . "AND pid = pg_backend_pid() AND objsubid = 2 AND CAST(classid AS BIGINT) = $this->namespace"
         );
 
         return array_values(array_intersect($shards, array_map('intval', $held)));
@@ -41,7 +41,7 @@ final class PostgreSqlLock implements ShardLock
 
     public function release(int $shard): void
     {
-        $this->database->value("SELECT CAST(pg_advisory_unlock($this->space, $shard) AS INT)");
+        $this->database->value("SELECT CAST(pg_advisory_unlock($this->namespace, $shard) AS INT)");
     }
 
     public function describe(): string

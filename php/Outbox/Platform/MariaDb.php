@@ -65,7 +65,7 @@ final class MariaDb extends Platform
         return new MariaDbLock($database, $table);
     }
 
-    protected function mark(): string
+    protected function identifierQuote(): string
     {
         return '`';
     }

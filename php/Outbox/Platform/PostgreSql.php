@@ -66,7 +66,7 @@ final class PostgreSql extends Platform
         return new PostgreSqlLock($database, $table);
     }
 
-    protected function mark(): string
+    protected function identifierQuote(): string
     {
         return '"';
     }

@@ -67,7 +67,7 @@ final class Sqlite extends Platform
         return null;
     }
 
-    protected function mark(): string
+    protected function identifierQuote(): string
     {
         return '"';
     }

@@ -19,7 +19,7 @@ use Toporia\Realtime\Doctor\Level;
 use Toporia\Realtime\Doctor\Options;
 use Toporia\Realtime\Doctor\Runner;
 use Toporia\Realtime\Doctor\Secrets;
-use Toporia\Realtime\Doctor\Tally;
+use Toporia\Realtime\Doctor\FindingCounts;
 use Toporia\Realtime\Doctor\TextReport;
 
 final class RunnerTest extends TestCase
@@ -66,17 +66,17 @@ final class RunnerTest extends TestCase
      * @param list<Check> $checks
      * @param array<string, mixed> $config
      *
-     * @return array{string, Tally}
+     * @return array{string, FindingCounts}
      */
     private static function examine(array $checks, bool $json = false, array $config = []): array
     {
         $output = new BufferedOutput();
         $report = $json ? new JsonReport($output) : new TextReport($output);
         $secrets = new Secrets($config);
-        $tally = (new Runner($checks, $report, $secrets))->run(new Context($config, new Options(), '/nowhere', $secrets));
-        $report->end($tally, 0.1, $tally->exitCode(false));
+        $counts = (new Runner($checks, $report, $secrets))->run(new Context($config, new Options(), '/nowhere', $secrets));
+        $report->end($counts, 0.1, $counts->exitCode(false));
 
-        return [$output->fetch(), $tally];
+        return [$output->fetch(), $counts];
     }
 
     public function testItGoesOnAndSkipsWhatDepends(): void
@@ -87,8 +87,8 @@ final class RunnerTest extends TestCase
             self::check('third', ['second'], static fn () => [Finding::ok('x', 'never')]),
             self::check('fourth', [], static fn () => [Finding::ok('x', 'yes'), Finding::warning('y', 'hm', 'do this')]),
         ];
-        [$text, $tally] = self::examine($checks);
-        self::assertSame(['ok' => 1, 'warning' => 1, 'error' => 1, 'skipped' => 2], $tally->toArray());
+        [$text, $counts] = self::examine($checks);
+        self::assertSame(['ok' => 1, 'warning' => 1, 'error' => 1, 'skipped' => 2], $counts->toArray());
         self::assertStringContainsString("First\nerror      first: could not be looked at: RuntimeException: broken", $text);
         self::assertStringContainsString('Not looked at, because the check "first" failed: second, third.', $text);
         self::assertStringContainsString("warning    y: hm\n           → do this\n", $text);
@@ -113,9 +113,9 @@ final class RunnerTest extends TestCase
     {
         $codes = [];
         foreach ([[Level::Ok], [Level::Warning], [Level::Error], [Level::Skipped]] as [$level]) {
-            $tally = new Tally();
-            $tally->add(new Finding($level, 'x', 'y', 'z'));
-            $codes[] = [$tally->exitCode(false), $tally->exitCode(true)];
+            $counts = new FindingCounts();
+            $counts->add(new Finding($level, 'x', 'y', 'z'));
+            $codes[] = [$counts->exitCode(false), $counts->exitCode(true)];
         }
         self::assertSame([[0, 0], [0, 1], [1, 1], [0, 0]], $codes);
     }

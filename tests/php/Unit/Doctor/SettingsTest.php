@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Tests\Unit\Doctor;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Doctor\GatewaySettings;
 use Toporia\Realtime\Doctor\Settings;
-use Toporia\Realtime\Doctor\Topics;
+use Toporia\Realtime\Doctor\ApplicationTopics;
 
 final class SettingsTest extends TestCase
 {
@@ -62,13 +62,13 @@ final class SettingsTest extends TestCase
     public function testTopicsOfChannels(): void
     {
         $existing = ['realtime_user_1', 'realtime_user_22', 'realtime_user_1_x', 'realtime_order_1', 'other_user_1', 'realtimeX'];
-        $topics = new Topics(new Settings([]));
+        $topics = new ApplicationTopics(new Settings([]));
         self::assertSame(['realtime_user_1', 'realtime_a_b'], $topics->of(['user.1', 'a.b'], $existing));
         self::assertSame(['realtime_user_1', 'realtime_user_22', 'realtime_user_1_x'], $topics->of(['user.**'], $existing));
         self::assertSame(['realtime_user_1', 'realtime_user_22', 'realtime_user_1_x', 'realtime_order_1'], $topics->own($existing));
-        $dots = new Topics(new Settings(['topic_strategy' => 'one-per-channel-dots']));
+        $dots = new ApplicationTopics(new Settings(['topic_strategy' => 'one-per-channel-dots']));
         self::assertSame(['realtime_user.1'], $dots->of(['user.1'], []));
-        $grouped = new Topics(new Settings(['topic_strategy' => 'grouped', 'default_partitions' => 4, 'topic_mapping' => [
+        $grouped = new ApplicationTopics(new Settings(['topic_strategy' => 'grouped', 'default_partitions' => 4, 'topic_mapping' => [
             'user.*' => ['topic' => 'r.user', 'partitions' => 6, 'replication_factor' => 3],
             'order.**' => 'r.order',
         ]]));

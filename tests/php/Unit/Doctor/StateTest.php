@@ -10,10 +10,10 @@ namespace Toporia\Realtime\Tests\Unit\Doctor;
 
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Doctor\Acl;
-use Toporia\Realtime\Doctor\Clock;
+use Toporia\Realtime\Doctor\ClockSkew;
 use Toporia\Realtime\Doctor\Finding;
-use Toporia\Realtime\Doctor\Names;
-use Toporia\Realtime\Doctor\TopicState;
+use Toporia\Realtime\Doctor\NameList;
+use Toporia\Realtime\Doctor\TopicHealth;
 use Toporia\Realtime\Doctor\Wire\Certificate;
 use Toporia\Realtime\Doctor\Wire\Prober;
 use Toporia\Realtime\Doctor\Wire\Scram;
@@ -38,26 +38,26 @@ final class StateTest extends TestCase
      */
     private static function said(iterable $findings): array
     {
-        $said = [];
+        $reported = [];
         foreach ($findings as $finding) {
-            $said[] = "{$finding->level->value} $finding->subject: $finding->text";
+            $reported[] = "{$finding->level->value} $finding->subject: $finding->text";
         }
 
-        return $said;
+        return $reported;
     }
 
     public function testTopics(): void
     {
-        $state = new TopicState(['e' => ['partitions' => 3, 'replication' => 3]], 3);
-        $state->look('a', [self::partition([1, 2, 3], [1, 2, 3])], 2);
+        $state = new TopicHealth(['e' => ['partitions' => 3, 'replication' => 3]], 3);
+        $state->check('a', [self::partition([1, 2, 3], [1, 2, 3])], 2);
         self::assertSame([], $state->findings());
-        $state->look('b', [self::partition([1, 2, 3], [], -1)], 2);
-        $state->look('c', [self::partition([1, 2, 3], [1])], 2);
-        $state->look('d', [self::partition([1, 2, 3], [1, 2])], 2);
-        $state->look('e', [self::partition([1], [1])], 1);
-        $state->look('f', [self::partition([1], [1])], null);
-        $state->look('g', [self::partition([1, 2], [1, 2])], 3);
-        $said = implode("\n", self::said($state->findings()));
+        $state->check('b', [self::partition([1, 2, 3], [], -1)], 2);
+        $state->check('c', [self::partition([1, 2, 3], [1])], 2);
+        $state->check('d', [self::partition([1, 2, 3], [1, 2])], 2);
+        $state->check('e', [self::partition([1], [1])], 1);
+        $state->check('f', [self::partition([1], [1])], null);
+        $state->check('g', [self::partition([1, 2], [1, 2])], 3);
+        $reported = implode("\n", self::said($state->findings()));
         foreach (
             [
                 'error topic b: has partitions without a leader',
@@ -69,10 +69,10 @@ final class StateTest extends TestCase
                 'warning topic e: has 1 copy, and topic_mapping says 3',
             ] as $expected
         ) {
-            self::assertStringContainsString($expected, $said);
+            self::assertStringContainsString($expected, $reported);
         }
-        $alone = new TopicState([], 1);
-        $alone->look('a', [self::partition([1], [1])], 1);
+        $alone = new TopicHealth([], 1);
+        $alone->check('a', [self::partition([1], [1])], 1);
         self::assertSame([], $alone->findings(), 'One broker has room for one copy only.');
     }
 
@@ -94,10 +94,10 @@ final class StateTest extends TestCase
     {
         $levels = [];
         foreach ([0.0, 1.9, -2.5, 30.0, 299.0, -3600.0] as $behind) {
-            $levels[] = Clock::finding($behind, 'the other')->level->value;
+            $levels[] = ClockSkew::finding($behind, 'the other')->level->value;
         }
         self::assertSame(['ok', 'ok', 'warning', 'warning', 'warning', 'error'], $levels);
-        self::assertStringContainsString('this machine is 60 minutes ahead of the other', Clock::finding(-3600.0, 'the other')->text);
+        self::assertStringContainsString('this machine is 60 minutes ahead of the other', ClockSkew::finding(-3600.0, 'the other')->text);
     }
 
     public function testNamesOfCertificates(): void
@@ -117,9 +117,9 @@ final class StateTest extends TestCase
             Prober::split(...),
             ['a:1', 'a', '[::1]:7', 'SASL_SSL://a.b:2']
         ));
-        self::assertSame('a, b, c, d and 2 more', Names::short(['a', 'b', 'c', 'd', 'e', 'f']));
-        self::assertSame('realtime_user_1', Names::nearest('realtime_usr_1', ['realtime_user_1', 'realtime_order_1']));
-        self::assertNull(Names::nearest('realtime_usr_1', ['something_else']));
+        self::assertSame('a, b, c, d and 2 more', NameList::short(['a', 'b', 'c', 'd', 'e', 'f']));
+        self::assertSame('realtime_user_1', NameList::nearest('realtime_usr_1', ['realtime_user_1', 'realtime_order_1']));
+        self::assertNull(NameList::nearest('realtime_usr_1', ['something_else']));
     }
 
     public function testScramRefusesAServerThatDoesNotKnowThePassword(): void

@@ -8,9 +8,9 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
-final class Http
+final class HttpProbe
 {
-    private const MOST = 4096;
+    private const MAX_BYTES = 4096;
 
     /**
      * @param string $address `host:port`; where it listens on every address, this machine's own is asked
@@ -26,7 +26,7 @@ final class Http
             return [null, ''];
         }
         $head = stream_get_meta_data($stream)['wrapper_data'][0] ?? '';
-        $body = (string) stream_get_contents($stream, self::MOST);
+        $body = (string) stream_get_contents($stream, self::MAX_BYTES);
         fclose($stream);
         if (preg_match('~\AHTTP/\S+ (\d{3})~', (string) $head, $match) !== 1) {
             return [null, ''];

@@ -13,7 +13,7 @@ use Toporia\Realtime\Support\Pattern;
 /**
  * The rule from channels to topics, as `topic_strategy`, `topic_mapping` and the prefix give it.
  */
-final class Topics
+final class ApplicationTopics
 {
     private string $strategy;
     private string $prefix;

@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
-final class Tally
+final class FindingCounts
 {
     /** @var array<string, int> */
     private array $counts = ['ok' => 0, 'warning' => 0, 'error' => 0, 'skipped' => 0];

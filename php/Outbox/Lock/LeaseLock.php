@@ -15,7 +15,7 @@ use Toporia\Realtime\Outbox\Platform;
 /**
  * Measured by the database's clock. After a relay that was killed its shards are free once their lease has run out.
  */
-final class Lease implements ShardLock
+final class LeaseLock implements ShardLock
 {
     private string $table;
     private string $owner;
@@ -46,7 +46,7 @@ final class Lease implements ShardLock
             return false;
         }
 
-        return $this->database->insertUnlessThere(
+        return $this->database->insertIfAbsent(
             "INSERT INTO $this->table (shard, owner, expires_at) VALUES ($shard, ?, $this->now + $this->leaseMs)",
             [$this->owner]
         );

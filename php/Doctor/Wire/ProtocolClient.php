@@ -12,7 +12,7 @@ namespace Toporia\Realtime\Doctor\Wire;
  * Its own, because librdkafka says neither which step failed at which broker nor what a broker's clock shows; it asks a
  * handful of questions, changes nothing, and no data goes through it.
  */
-final class Client
+final class ProtocolClient
 {
     private const OFFSET_FETCH = 9;
     private const METADATA = 3;
@@ -38,10 +38,10 @@ final class Client
      */
     public function versions(): array
     {
-        $answer = $this->connection->request(self::API_VERSIONS, 0);
-        $answer->int16();
+        $response = $this->connection->request(self::API_VERSIONS, 0);
+        $response->int16();
         $versions = [];
-        $answer->each(static function (Bytes $bytes) use (&$versions): void {
+        $response->each(static function (Bytes $bytes) use (&$versions): void {
             $api = $bytes->int16();
             $bytes->int16();
             $versions[$api] = $bytes->int16();
@@ -55,9 +55,9 @@ final class Client
      */
     public function authenticate(Security $security): void
     {
-        $answer = $this->connection->request(self::SASL_HANDSHAKE, 1, Bytes::string($security->mechanism));
-        $error = $answer->int16();
-        $offered = $answer->each(static fn (Bytes $bytes): string => (string) $bytes->text());
+        $response = $this->connection->request(self::SASL_HANDSHAKE, 1, Bytes::string($security->mechanism));
+        $error = $response->int16();
+        $offered = $response->each(static fn (Bytes $bytes): string => (string) $bytes->text());
         if ($error !== 0) {
             $list = implode(', ', $offered);
             throw new WireException(
@@ -89,15 +89,15 @@ final class Client
      */
     public function cluster(): array
     {
-        $answer = $this->connection->request(self::METADATA, 2, Bytes::list([]));
-        $brokers = $answer->each(static fn (Bytes $bytes): array => [
+        $response = $this->connection->request(self::METADATA, 2, Bytes::list([]));
+        $brokers = $response->each(static fn (Bytes $bytes): array => [
             'id' => $bytes->int32(),
             'host' => (string) $bytes->text(),
             'port' => $bytes->int32(),
             'rack' => $bytes->text(),
         ]);
 
-        return ['id' => $answer->text(), 'controller' => $answer->int32(), 'brokers' => $brokers];
+        return ['id' => $response->text(), 'controller' => $response->int32(), 'brokers' => $brokers];
     }
 
     /**
@@ -108,13 +108,13 @@ final class Client
     public function coordinator(string $key, bool $ofTransaction = false): array
     {
         $body = Bytes::string($key) . chr($ofTransaction ? 1 : 0);
-        $answer = $this->connection->request(self::FIND_COORDINATOR, 1, $body);
-        $answer->int32();
-        $error = $answer->int16();
-        $answer->text();
-        $answer->int32();
+        $response = $this->connection->request(self::FIND_COORDINATOR, 1, $body);
+        $response->int32();
+        $error = $response->int16();
+        $response->text();
+        $response->int32();
 
-        return ['error' => $error, 'host' => (string) $answer->text(), 'port' => $answer->int32()];
+        return ['error' => $error, 'host' => (string) $response->text(), 'port' => $response->int32()];
     }
 
     /**
@@ -125,9 +125,9 @@ final class Client
     public function mayCreate(string $topic): ?bool
     {
         $one = Bytes::string($topic) . pack('Nn', 1, 1) . Bytes::list([]) . Bytes::list([]);
-        $answer = $this->connection->request(self::CREATE_TOPICS, 2, Bytes::list([$one]) . pack('N', 5000) . "\x01");
-        $answer->int32();
-        $errors = $answer->each(static function (Bytes $bytes): int {
+        $response = $this->connection->request(self::CREATE_TOPICS, 2, Bytes::list([$one]) . pack('N', 5000) . "\x01");
+        $response->int32();
+        $errors = $response->each(static function (Bytes $bytes): int {
             $bytes->text();
             $error = $bytes->int16();
             $bytes->text();
@@ -149,10 +149,10 @@ final class Client
      */
     public function subscriptions(string $group): array
     {
-        $answer = $this->connection->request(self::DESCRIBE_GROUPS, 1, Bytes::list([Bytes::string($group)]));
-        $answer->int32();
+        $response = $this->connection->request(self::DESCRIBE_GROUPS, 1, Bytes::list([Bytes::string($group)]));
+        $response->int32();
         $members = [];
-        $answer->each(static function (Bytes $bytes) use (&$members): void {
+        $response->each(static function (Bytes $bytes) use (&$members): void {
             $bytes->int16();
             foreach (range(1, 4) as $ignored) {
                 $bytes->text();
@@ -181,12 +181,12 @@ final class Client
      *
      * @return array<string, array<int, string>> by topic and partition
      */
-    public function notes(string $group): array
+    public function commitMetadata(string $group): array
     {
         $everything = pack('N', 0xffffffff);
-        $answer = $this->connection->request(self::OFFSET_FETCH, 2, Bytes::string($group) . $everything);
+        $response = $this->connection->request(self::OFFSET_FETCH, 2, Bytes::string($group) . $everything);
         $notes = [];
-        $answer->each(static function (Bytes $bytes) use (&$notes): void {
+        $response->each(static function (Bytes $bytes) use (&$notes): void {
             $topic = (string) $bytes->text();
             $bytes->each(static function (Bytes $bytes) use (&$notes, $topic): void {
                 $partition = $bytes->int32();
@@ -204,7 +204,7 @@ final class Client
      *
      * @param array<int, int> $versions as versions() gives them
      */
-    public function tellsTime(array $versions): bool
+    public function supportsTime(array $versions): bool
     {
         return ($versions[self::DESCRIBE_QUORUM] ?? 0) >= 1;
     }
@@ -217,12 +217,12 @@ final class Client
     public function time(): ?float
     {
         $topic = Bytes::compact('__cluster_metadata') . "\x02" . pack('N', 0) . "\0\0";
-        $answer = $this->connection->request(self::DESCRIBE_QUORUM, 1, "\x02$topic\0", true);
-        if ($answer->int16() !== 0) {
+        $response = $this->connection->request(self::DESCRIBE_QUORUM, 1, "\x02$topic\0", true);
+        if ($response->int16() !== 0) {
             return null;
         }
         $times = [];
-        $answer->eachCompact(static function (Bytes $bytes) use (&$times): void {
+        $response->eachCompact(static function (Bytes $bytes) use (&$times): void {
             $bytes->compactText();
             $bytes->eachCompact(static function (Bytes $bytes) use (&$times): void {
                 $bytes->int32();
@@ -257,10 +257,10 @@ final class Client
 
     private function token(string $token, Security $security): string
     {
-        $answer = $this->connection->request(self::SASL_AUTHENTICATE, 0, Bytes::blob($token));
-        $error = $answer->int16();
+        $response = $this->connection->request(self::SASL_AUTHENTICATE, 0, Bytes::blob($token));
+        $error = $response->int16();
         // The broker's words could have anything in them; its code says enough.
-        $answer->text();
+        $response->text();
         if ($error !== 0) {
             throw new WireException(
                 WireException::SASL,
@@ -272,6 +272,6 @@ final class Client
             );
         }
 
-        return $answer->binary();
+        return $response->binary();
     }
 }

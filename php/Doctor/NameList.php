@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
-final class Names
+final class NameList
 {
     private const SHOWN = 4;
 

@@ -8,10 +8,10 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
-use Toporia\Realtime\Doctor\Wire\NoAnswer;
+use Toporia\Realtime\Doctor\Wire\ConnectionClosed;
 use Toporia\Realtime\Doctor\Wire\WireException;
 
-final class Members
+final class GroupMembers
 {
     /**
      * @param array<string, mixed> $group as Admin::group() gives it
@@ -31,9 +31,9 @@ final class Members
                 ['idle' => count($idle)]
             );
         }
-        [$subscriptions, $notes] = $members === [] ? [[], []] : self::ask($context, $group);
+        [$subscriptions, $metadata] = $members === [] ? [[], []] : self::ask($context, $group);
         if (count(array_unique(array_map(static fn (array $topics): string => implode(',', $topics), $subscriptions))) > 1) {
-            $each = array_map(static fn (array $topics): string => $topics === [] ? '(nothing)' : Names::short($topics), $subscriptions);
+            $each = array_map(static fn (array $topics): string => $topics === [] ? '(nothing)' : NameList::short($topics), $subscriptions);
             yield Finding::warning(
                 $where,
                 'its members subscribe different topics: ' . implode(' | ', array_unique($each)),
@@ -43,7 +43,7 @@ final class Members
 
             return;
         }
-        $hashes = self::hashes($notes);
+        $hashes = self::hashes($metadata);
         if (count($hashes) > 1) {
             yield Finding::warning(
                 $where,
@@ -69,8 +69,8 @@ final class Members
         }
         $client = $context->probe("{$coordinator['host']}:{$coordinator['port']}")->client;
         try {
-            return $client === null ? [[], []] : [$client->subscriptions($context->group), $client->notes($context->group)];
-        } catch (WireException | NoAnswer) {
+            return $client === null ? [[], []] : [$client->subscriptions($context->group), $client->commitMetadata($context->group)];
+        } catch (WireException | ConnectionClosed) {
             // Groups of the new protocol are described otherwise; an older broker may not know the question.
             return [[], []];
         }
@@ -79,16 +79,16 @@ final class Members
     /**
      * The different hashes of subscriptions that workers wrote beside their offsets.
      *
-     * @param array<string, array<int, string>> $notes
+     * @param array<string, array<int, string>> $metadata
      *
      * @return list<string>
      */
-    private static function hashes(array $notes): array
+    private static function hashes(array $metadata): array
     {
         $hashes = [];
-        foreach ($notes as $partitions) {
-            foreach ($partitions as $note) {
-                $hash = json_decode($note, true)['s'] ?? null;
+        foreach ($metadata as $partitions) {
+            foreach ($partitions as $entry) {
+                $hash = json_decode($entry, true)['s'] ?? null;
                 if (is_string($hash) && $hash !== '') {
                     $hashes[$hash] = true;
                 }

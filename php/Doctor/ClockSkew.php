@@ -8,10 +8,10 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
-final class Clock
+final class ClockSkew
 {
-    private const DOUBTFUL = 2.0;
-    private const BAD = 300.0;
+    private const WARNING_SECONDS = 2.0;
+    private const ERROR_SECONDS = 300.0;
 
     /**
      * @param float $behind seconds that this machine is behind the other one; negative: ahead
@@ -22,7 +22,7 @@ final class Clock
     {
         $off = abs($behind);
         $facts = ['behind_seconds' => round($behind, 3)];
-        if ($off < self::DOUBTFUL) {
+        if ($off < self::WARNING_SECONDS) {
             $within = $exact ? 'to ' . max(1, (int) round($off * 1000)) . ' ms' : 'within a second or two';
 
             return Finding::ok('clock', "agrees with $whose ($within)", $facts);
@@ -31,7 +31,7 @@ final class Clock
         $remedy = '`date -u` on both machines says which one is wrong; there: `timedatectl set-ntp true` (chrony or '
             . 'systemd-timesyncd).';
 
-        return $off < self::BAD
+        return $off < self::ERROR_SECONDS
             ? Finding::warning('clock', $text, $remedy, $facts)
             : Finding::error(
                 'clock',

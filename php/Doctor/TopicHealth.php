@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Doctor;
 
 use Toporia\Realtime\Worker\Text;
 
-final class TopicState
+final class TopicHealth
 {
     /** @var array<string, list<string>> topics by fault */
     private array $faults = [];
@@ -29,7 +29,7 @@ final class TopicState
      * @param list<array<string, mixed>> $partitions as Admin::topics() has them
      * @param int|null $minimum min.insync.replicas; null: not known
      */
-    public function look(string $topic, array $partitions, ?int $minimum): void
+    public function check(string $topic, array $partitions, ?int $minimum): void
     {
         $copies = min([PHP_INT_MAX, ...array_map(static fn (array $one): int => count($one['replicas']), $partitions)]);
         $leaderless = array_filter($partitions, static fn (array $one): bool => $one['leader'] < 0);
@@ -60,7 +60,7 @@ final class TopicState
         $findings = [];
         foreach ($this->faults as $fault => $topics) {
             $facts = ['topics' => $topics, 'fault' => $fault];
-            $where = (count($topics) === 1 ? 'topic ' : 'topics ') . Names::short($topics);
+            $where = (count($topics) === 1 ? 'topic ' : 'topics ') . NameList::short($topics);
             $findings[] = match ($fault) {
                 'leader' => Finding::error(
                     $where,

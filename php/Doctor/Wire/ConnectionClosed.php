@@ -13,12 +13,12 @@ use RuntimeException;
 /**
  * What it means depends on what was tried: another protocol at this port, or one who has not said who he is.
  */
-final class NoAnswer extends RuntimeException
+final class ConnectionClosed extends RuntimeException
 {
     /**
-     * @param bool $later it had answered something before
+     * @param bool $afterResponse it had answered something before
      */
-    public function __construct(public readonly bool $later)
+    public function __construct(public readonly bool $afterResponse)
     {
         parent::__construct('the broker ended the connection');
     }
