@@ -13,7 +13,7 @@ final class LoopGuardTest extends ToporiaTestCase
     /** Sends two, consumes them with a callback that broadcasts each again, and says what was dropped. */
     private const AGAIN = '
         use Toporia\Realtime\Toporia\Configuration;
-        Realtime::configure(Configuration::whole($config));
+        Realtime::configure(Configuration::application($config));
         $manager->broadcast("user.1", "first", ["b" => 1.0, "a" => [1, 2]]);
         $manager->broadcast("user.1", "second", null);
         Realtime::flush();
