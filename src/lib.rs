@@ -18,6 +18,7 @@
 pub mod clock;
 pub mod config;
 pub mod dispatch;
+pub mod encryption;
 pub mod error;
 pub mod gateway;
 pub mod ids;
@@ -31,7 +32,6 @@ pub mod php;
 pub mod process;
 pub mod record;
 pub mod retry;
-pub mod sealed;
 pub mod spool;
 pub mod topic;
 pub mod worker;

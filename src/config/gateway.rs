@@ -8,7 +8,7 @@ use super::sources::{ArrayLayer, Origin, Sources};
 use super::value::{wrong, Value};
 use super::Layers;
 use crate::error::{Error, Result};
-use crate::gateway::protocol::encrypted::MasterKey;
+use crate::gateway::protocol::encryption::MasterKey;
 use crate::gateway::settings::Settings;
 use crate::topic::ChannelPattern;
 use std::time::Duration;

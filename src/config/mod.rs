@@ -106,7 +106,7 @@ pub struct BrokerConfig {
     /// From channels to topics.
     pub topics: Arc<TopicMap>,
     /// Encrypts what goes to encrypted channels; `None`: only what is encrypted already may go there.
-    pub encryption: Option<crate::gateway::protocol::encrypted::MasterKey>,
+    pub encryption: Option<crate::gateway::protocol::encryption::MasterKey>,
     /// `group.id`.
     pub consumer_group: String,
     /// `group.instance.id`, for static membership.

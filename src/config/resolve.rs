@@ -10,7 +10,7 @@ use super::sources::{ArrayLayer, Origin, Sources};
 use super::value::{wrong, Value};
 use super::{security, topics, Acks, BrokerConfig, Delivery, Layers};
 use crate::error::{Error, Result};
-use crate::gateway::protocol::encrypted::MasterKey;
+use crate::gateway::protocol::encryption::MasterKey;
 use crate::topic::validate_topic;
 use std::sync::Arc;
 

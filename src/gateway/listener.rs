@@ -10,13 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection::{refuse, serve, Socket};
-use super::doorstep::{Doorstep, Turn};
+use super::connection_limit::{take, take_anyway, take_for, Place, Table};
+use super::handshake_limit::{Doorstep, Turn};
 use super::http::proxy::{self, Network};
 use super::http::request::{self, Bad, Request};
 use super::http::respond::{respond, Response};
 use super::http::{api, handshake, ops};
 use super::hub::Hub;
-use super::places::{take, take_anyway, take_for, Place, Table};
 use super::protocol::{Close, SocketId};
 use super::sys;
 use crate::log::Level;

@@ -14,22 +14,22 @@
 //!  └ recovery       positions, the ring, replays
 //! ```
 
+pub mod admin_api;
+pub mod api_client;
 pub mod broadcast;
-pub mod client;
 pub mod cluster;
 pub mod connection;
+mod connection_limit;
 pub mod counters;
-mod doorstep;
 pub mod feed;
+mod handshake_limit;
 pub mod http;
 pub mod hub;
 pub mod listener;
 mod neighbours;
-mod places;
 mod ports;
 pub mod presence;
 pub mod protocol;
-pub mod question;
 pub mod recovery;
 mod run;
 pub mod seam;

@@ -11,13 +11,13 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::admin_api::{AdminRequest, AdminResponse};
 use super::broadcast::Broadcast;
 use super::counters::Counters;
 use super::hub::Hub;
 use super::listener::Doors;
 use super::ports::{check_addresses, ports, warn};
 use super::protocol::{frame, is_reserved_event, Close, SocketId};
-use super::question::{Answer, Question};
 use super::seam::{Alone, Cluster, Forgetful, History};
 use super::settings::Settings;
 use super::sys;
@@ -201,9 +201,9 @@ impl Gateway {
     }
 
     /// Asks all gateways, or orders them something. Waits for the answer, 5 s at most; not for the gateway's own threads.
-    pub fn ask(&self, question: Question) -> Answer {
+    pub fn ask(&self, question: AdminRequest) -> AdminResponse {
         let Some(asked) = self.hub.cluster().map(|cluster| cluster.ask(question)) else {
-            return Answer::default();
+            return AdminResponse::default();
         };
         let Some(handle) = self
             .running
@@ -211,7 +211,7 @@ impl Gateway {
             .as_ref()
             .map(|r| r.runtime.handle().clone())
         else {
-            return Answer::default();
+            return AdminResponse::default();
         };
         handle
             .block_on(async { tokio::time::timeout(ASK, asked).await })

@@ -8,11 +8,11 @@ use std::sync::{Arc, Weak};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
+use super::admin_api::{AdminRequest, AdminResponse};
 use super::broadcast::{Broadcast, Position};
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
-use super::question::{Answer, Question};
 
 /// A future without a name.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -45,7 +45,7 @@ pub trait Cluster: Send + Sync {
     /// Sends events of the HTTP API to all gateways. Ready once Kafka has acknowledged them; an error in words where it did not.
     fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<(), String>>;
     /// Asks all gateways; what does not answer in time is left out.
-    fn ask(&self, question: Question) -> BoxFuture<Answer>;
+    fn ask(&self, question: AdminRequest) -> BoxFuture<AdminResponse>;
     /// The gateway stops, and its first socket is about to be closed: members stay with the other gateways for a moment, so that they can
     /// come back there.
     fn drain(&self) {}
@@ -143,10 +143,10 @@ impl Cluster for Alone {
         })
     }
 
-    fn ask(&self, question: Question) -> BoxFuture<Answer> {
+    fn ask(&self, question: AdminRequest) -> BoxFuture<AdminResponse> {
         let answer = match self.hub.upgrade() {
-            Some(hub) => hub.answer(&question),
-            None => Answer::default(),
+            Some(hub) => hub.handle_admin_request(&question),
+            None => AdminResponse::default(),
         };
         Box::pin(async move { answer })
     }

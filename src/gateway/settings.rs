@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::protocol::encrypted::MasterKey;
+use super::protocol::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::ChannelPattern;
 

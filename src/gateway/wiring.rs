@@ -52,7 +52,7 @@ impl Sink for Outlet {
             hub.deliver(broadcast);
         } else {
             let age = unix_ms().saturating_sub(u64::try_from(timestamp_ms).unwrap_or(0));
-            hub.remember(broadcast, Duration::from_millis(age));
+            hub.cache_past_event(broadcast, Duration::from_millis(age));
         }
     }
 

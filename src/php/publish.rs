@@ -15,7 +15,7 @@ use crate::kafka::producer::Outgoing;
 use crate::kafka::transaction;
 use crate::message::headers;
 use crate::record::Message;
-use crate::{ids, loop_guard, process, sealed};
+use crate::{encryption, ids, loop_guard, process};
 
 /// `produce: sync` waits this long for an acknowledgement.
 const SYNC: Duration = Duration::from_secs(30);
@@ -158,10 +158,10 @@ pub fn broadcast(
         envelope.extend_from_slice(br#","data":"#);
         let start = envelope.len();
         let mut has_data = message::encode_data(data, envelope)?;
-        if sealed::is_encrypted(channel) {
+        if encryption::is_encrypted_channel(channel) {
             let plain = has_data.then(|| &envelope[start..]);
-            let sealed =
-                sealed::seal(sender.config.encryption.as_ref(), channel, plain)?.into_owned();
+            let sealed = encryption::encrypt(sender.config.encryption.as_ref(), channel, plain)?
+                .into_owned();
             envelope.truncate(start);
             envelope.extend_from_slice(&sealed);
             has_data = true;
@@ -198,10 +198,10 @@ pub fn broadcast_to_all(
         let data_of = channels
             .iter()
             .map(|channel| {
-                if !sealed::is_encrypted(channel) {
+                if !encryption::is_encrypted_channel(channel) {
                     return Ok(plain.map(Cow::Borrowed));
                 }
-                sealed::seal(sender.config.encryption.as_ref(), channel, plain).map(Some)
+                encryption::encrypt(sender.config.encryption.as_ref(), channel, plain).map(Some)
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let (id, millis) = ids::new_id_with_time();
@@ -297,8 +297,8 @@ pub fn publish(
     list.extend(more_headers);
     add_hops(sender, &mut list)?;
     let id = message.id().into_owned();
-    let value = if sealed::is_encrypted(channel) && message.kind() == "event" {
-        let data = sealed::seal(
+    let value = if encryption::is_encrypted_channel(channel) && message.kind() == "event" {
+        let data = encryption::encrypt(
             sender.config.encryption.as_ref(),
             channel,
             message.data_json(),

@@ -36,12 +36,12 @@ use tokio::sync::{oneshot, watch};
 
 use self::publish::Courier;
 pub use self::view::Timing;
+use super::admin_api::{AdminRequest, AdminResponse};
 use super::feed::positions::Positions;
 use super::feed::{Control, ControlTopics, Purpose};
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
-use super::question::{Answer, Question};
 use super::recovery::token::Keys;
 use super::seam::{ApiEvent, BoxFuture, Cluster};
 use crate::config::BrokerConfig;
@@ -81,8 +81,8 @@ enum Note {
         live: bool,
     },
     Ask {
-        question: Question,
-        reply: oneshot::Sender<Answer>,
+        question: AdminRequest,
+        reply: oneshot::Sender<AdminResponse>,
     },
     /// The gateway ends: say goodbye, tell nothing more.
     Drain,
@@ -240,14 +240,14 @@ impl Cluster for Gateways {
         })
     }
 
-    fn ask(&self, question: Question) -> BoxFuture<Answer> {
+    fn ask(&self, question: AdminRequest) -> BoxFuture<AdminResponse> {
         let (reply, answer) = oneshot::channel();
         self.note(Note::Ask { question, reply });
         Box::pin(async move {
             let bound = questions::BOUND + Duration::from_secs(1);
             match tokio::time::timeout(bound, answer).await {
                 Ok(Ok(answer)) => answer,
-                _ => Answer::default(),
+                _ => AdminResponse::default(),
             }
         })
     }

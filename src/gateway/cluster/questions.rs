@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::gateway::question::Answer;
+use crate::gateway::admin_api::AdminResponse;
 
 /// How long answers are waited for.
 pub(super) const BOUND: Duration = Duration::from_secs(2);
@@ -17,8 +17,8 @@ struct Open {
     id: u64,
     until: u64,
     missing: HashSet<String>,
-    answer: Answer,
-    reply: oneshot::Sender<Answer>,
+    answer: AdminResponse,
+    reply: oneshot::Sender<AdminResponse>,
 }
 
 /// All of them.
@@ -32,9 +32,9 @@ impl Questions {
     /// One more: its number. `own` is what this gateway answers, `others` who else is to.
     pub fn put(
         &mut self,
-        own: Answer,
+        own: AdminResponse,
         others: HashSet<String>,
-        reply: oneshot::Sender<Answer>,
+        reply: oneshot::Sender<AdminResponse>,
         now: u64,
     ) -> u64 {
         self.last += 1;
@@ -51,7 +51,7 @@ impl Questions {
     }
 
     /// Somebody answers.
-    pub fn answered(&mut self, from: &str, id: u64, last: bool, answer: Answer, now: u64) {
+    pub fn answered(&mut self, from: &str, id: u64, last: bool, answer: AdminResponse, now: u64) {
         let open = self.open.iter_mut().find(|open| open.id == id);
         if let Some(open) = open.filter(|open| open.missing.contains(from)) {
             open.answer = std::mem::take(&mut open.answer).merge(answer);
@@ -85,12 +85,12 @@ impl Questions {
 }
 
 /// An answer in parts that fit into records.
-pub(super) fn parts(mut answer: Answer) -> Vec<Answer> {
+pub(super) fn parts(mut answer: AdminResponse) -> Vec<AdminResponse> {
     let mut parts = Vec::new();
     let mut connections = std::mem::take(&mut answer.connections).into_iter();
     let mut channels = std::mem::take(&mut answer.channels).into_iter();
     loop {
-        let part = Answer {
+        let part = AdminResponse {
             channels: channels.by_ref().take(AT_ONCE).collect(),
             connections: connections.by_ref().take(AT_ONCE).collect(),
             count: 0,

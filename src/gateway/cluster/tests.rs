@@ -288,13 +288,13 @@ fn questions_are_put_to_all() {
             .build()
             .expect("a runtime");
         let began = Instant::now();
-        let question = Question::Channels {
+        let question = AdminRequest::Channels {
             prefix: String::new(),
         };
         let answer = runtime.block_on(a.kafka.cluster().ask(question));
         // Both answered, or it would have waited for the whole time.
         assert!(began.elapsed() < Duration::from_millis(1500));
-        assert_eq!(answer, Answer::default());
+        assert_eq!(answer, AdminResponse::default());
         b.kafka.stop();
         a.kafka.stop();
     }

@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::gateway::admin_api::{AdminRequest, AdminResponse};
 use crate::gateway::presence::Membership;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::question::{Answer, Question};
 use crate::gateway::recovery::token::Keys;
 
 /// A member of a presence channel, as a snapshot lists it.
@@ -86,7 +86,7 @@ pub enum Body {
         /// The asker's number for it.
         id: u64,
         /// What.
-        q: Question,
+        q: AdminRequest,
     },
     /// An answer, in parts.
     Answer {
@@ -97,7 +97,7 @@ pub enum Body {
         /// True for the last part.
         last: bool,
         /// What.
-        a: Answer,
+        a: AdminResponse,
     },
     /// A client event, on the topic for these.
     Client {
@@ -234,7 +234,7 @@ mod tests {
             Body::Bye,
             Body::Ask {
                 id: 1,
-                q: Question::Terminate {
+                q: AdminRequest::Terminate {
                     user: "7".to_owned(),
                 },
             },
@@ -242,7 +242,7 @@ mod tests {
                 id: 1,
                 to: "x".to_owned(),
                 last: true,
-                a: Answer::default(),
+                a: AdminResponse::default(),
             },
         ];
         for body in bodies {

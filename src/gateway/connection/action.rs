@@ -37,7 +37,7 @@ pub enum Action<'a> {
     /// Something that only the server may say, or nobody.
     Reserved,
     /// No message, or nothing known.
-    Nonsense(&'static str),
+    Invalid(&'static str),
 }
 
 /// Reads a text.
@@ -45,30 +45,28 @@ pub enum Action<'a> {
 pub fn action(text: &str, max_depth: usize) -> Action<'_> {
     let incoming = match frame::read(text, max_depth) {
         Ok(incoming) => incoming,
-        Err(Malformed::TooDeep) => return Action::Nonsense("The message is nested too deeply."),
+        Err(Malformed::TooDeep) => return Action::Invalid("The message is nested too deeply."),
         Err(Malformed::NotAMessage) => {
-            return Action::Nonsense(
-                "A message is a JSON object with an event, and no field twice.",
-            )
+            return Action::Invalid("A message is a JSON object with an event, and no field twice.")
         }
     };
     match incoming.event.as_ref() {
         "pusher:ping" => Action::Ping,
         "pusher:pong" => Action::Pong,
         "pusher:subscribe" => frame::data(&incoming).map_or(
-            Action::Nonsense("pusher:subscribe needs data with a channel, and no field twice."),
+            Action::Invalid("pusher:subscribe needs data with a channel, and no field twice."),
             Action::Subscribe,
         ),
         "pusher:unsubscribe" => frame::data::<Subscribe<'_>>(&incoming).map_or(
-            Action::Nonsense("pusher:unsubscribe needs data with a channel."),
+            Action::Invalid("pusher:unsubscribe needs data with a channel."),
             |data| Action::Unsubscribe(data.channel.into_owned()),
         ),
         "pusher:signin" => frame::data(&incoming).map_or(
-            Action::Nonsense("pusher:signin needs data with auth and user_data."),
+            Action::Invalid("pusher:signin needs data with auth and user_data."),
             Action::SignIn,
         ),
         "realtime:resume" => frame::resume(&incoming).map_or(
-            Action::Nonsense("realtime:resume needs data with a token for each channel."),
+            Action::Invalid("realtime:resume needs data with a token for each channel."),
             Action::Resume,
         ),
         event if is_client_event(event) => match incoming.channel {
@@ -77,10 +75,10 @@ pub fn action(text: &str, max_depth: usize) -> Action<'_> {
                 channel: channel.into_owned(),
                 data: incoming.data,
             },
-            None => Action::Nonsense("A client event needs a channel."),
+            None => Action::Invalid("A client event needs a channel."),
         },
         event if is_reserved_event(event) => Action::Reserved,
-        _ => Action::Nonsense("Clients may send events that begin with client- only."),
+        _ => Action::Invalid("Clients may send events that begin with client- only."),
     }
 }
 

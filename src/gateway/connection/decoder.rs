@@ -8,13 +8,13 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use crate::gateway::protocol::Close;
 
 /// Longest head of a frame: two bytes, eight of length, four of mask.
-const MAX_HEAD: usize = 14;
+const MAX_HEADER: usize = 14;
 /// Longest payload of a control frame.
-const MAX_CONTROL: u64 = 125;
+const MAX_CONTROL_PAYLOAD: u64 = 125;
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum DecodedFrame {
     /// A whole text message.
     Text(String),
     /// A ping, to be answered with the same bytes.
@@ -22,7 +22,7 @@ pub enum Heard {
     /// A pong.
     Pong,
     /// The first or a middle part of a message.
-    Part,
+    Fragment,
     /// A close with its code, if it had one.
     Close(Option<u16>),
 }
@@ -31,13 +31,13 @@ pub enum Heard {
 #[derive(Default)]
 pub struct Decoder {
     /// Bytes of a frame that is not whole yet.
-    rest: Vec<u8>,
+    partial_frame: Vec<u8>,
     /// Parts of a fragmented message.
-    message: Option<Vec<u8>>,
+    fragments: Option<Vec<u8>>,
 }
 
 impl Decoder {
-    /// Takes what was read and calls `heard` for each frame, in order, until one says to stop.
+    /// Takes what was read and calls `on_frame` for each frame, in order, until one says to stop.
     ///
     /// # Errors
     /// The close that ends the connection: broken frames, binary, too large, not UTF-8.
@@ -45,20 +45,20 @@ impl Decoder {
         &mut self,
         input: &mut [u8],
         max: usize,
-        mut heard: impl FnMut(Heard) -> Result<(), Close>,
+        mut on_frame: impl FnMut(DecodedFrame) -> Result<(), Close>,
     ) -> Result<(), Close> {
-        if self.rest.is_empty() {
-            let used = self.frames(input, max, &mut heard)?;
-            self.rest.extend_from_slice(&input[used..]);
+        if self.partial_frame.is_empty() {
+            let used = self.decode_frames(input, max, &mut on_frame)?;
+            self.partial_frame.extend_from_slice(&input[used..]);
         } else {
-            let mut all = std::mem::take(&mut self.rest);
+            let mut all = std::mem::take(&mut self.partial_frame);
             all.extend_from_slice(input);
-            let used = self.frames(&mut all, max, &mut heard)?;
+            let used = self.decode_frames(&mut all, max, &mut on_frame)?;
             if used > 0 {
                 all.drain(..used);
                 all.shrink_to_fit();
             }
-            self.rest = all;
+            self.partial_frame = all;
         }
         Ok(())
     }
@@ -66,52 +66,52 @@ impl Decoder {
     /// Whether a frame or a message has begun and not ended.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.rest.is_empty() && self.message.is_none()
+        self.partial_frame.is_empty() && self.fragments.is_none()
     }
 
-    fn frames(
+    fn decode_frames(
         &mut self,
         input: &mut [u8],
         max: usize,
-        heard: &mut impl FnMut(Heard) -> Result<(), Close>,
+        on_frame: &mut impl FnMut(DecodedFrame) -> Result<(), Close>,
     ) -> Result<usize, Close> {
         let mut used = 0;
         while used < input.len() {
             let mut cursor = Cursor::new(&input[used..]);
-            let Some((front, length)) =
+            let Some((header, length)) =
                 FrameHeader::parse(&mut cursor).map_err(|_| Close::ProtocolError)?
             else {
-                debug_assert!(input.len() - used < MAX_HEAD);
+                debug_assert!(input.len() - used < MAX_HEADER);
                 break;
             };
-            self.check(&front, length, max)?;
+            self.check_header(&header, length, max)?;
             let from = used + usize::try_from(cursor.position()).map_err(|_| Close::TooBig)?;
             let length = usize::try_from(length).map_err(|_| Close::TooBig)?;
             let Some(payload) = input.get_mut(from..from + length) else {
                 break;
             };
-            let mask = front.mask.ok_or(Close::ProtocolError)?;
+            let mask = header.mask.ok_or(Close::ProtocolError)?;
             for (i, byte) in payload.iter_mut().enumerate() {
                 *byte ^= mask[i & 3];
             }
             used = from + length;
-            heard(self.frame(&front, payload)?)?;
+            on_frame(self.decode_frame(&header, payload)?)?;
         }
         Ok(used)
     }
 
     /// Everything a head alone gives away: nothing of such a frame is read or kept.
-    fn check(&self, head: &FrameHeader, length: u64, max: usize) -> Result<(), Close> {
-        if head.rsv1 || head.rsv2 || head.rsv3 || head.mask.is_none() {
+    fn check_header(&self, header: &FrameHeader, length: u64, max: usize) -> Result<(), Close> {
+        if header.rsv1 || header.rsv2 || header.rsv3 || header.mask.is_none() {
             return Err(Close::ProtocolError);
         }
-        let before = self.message.as_ref().map_or(0, Vec::len);
-        match head.opcode {
-            OpCode::Control(_) if length > MAX_CONTROL || !head.is_final => {
+        let before = self.fragments.as_ref().map_or(0, Vec::len);
+        match header.opcode {
+            OpCode::Control(_) if length > MAX_CONTROL_PAYLOAD || !header.is_final => {
                 Err(Close::ProtocolError)
             }
             OpCode::Data(Data::Binary) => Err(Close::Unsupported),
-            OpCode::Data(kind) if (kind == Data::Continue) != self.message.is_some() => {
+            OpCode::Data(kind) if (kind == Data::Continue) != self.fragments.is_some() => {
                 Err(Close::ProtocolError)
             }
             OpCode::Data(_) if length.saturating_add(before as u64) > max as u64 => {
@@ -121,20 +121,24 @@ impl Decoder {
         }
     }
 
-    fn frame(&mut self, head: &FrameHeader, payload: &[u8]) -> Result<Heard, Close> {
-        match head.opcode {
-            OpCode::Control(Control::Ping) => Ok(Heard::Ping(payload.to_vec())),
-            OpCode::Control(Control::Pong) => Ok(Heard::Pong),
-            OpCode::Control(_) => closing(payload).map(Heard::Close),
+    fn decode_frame(
+        &mut self,
+        header: &FrameHeader,
+        payload: &[u8],
+    ) -> Result<DecodedFrame, Close> {
+        match header.opcode {
+            OpCode::Control(Control::Ping) => Ok(DecodedFrame::Ping(payload.to_vec())),
+            OpCode::Control(Control::Pong) => Ok(DecodedFrame::Pong),
+            OpCode::Control(_) => close_code(payload).map(DecodedFrame::Close),
             OpCode::Data(_) => {
-                let mut message = self.message.take().unwrap_or_default();
+                let mut message = self.fragments.take().unwrap_or_default();
                 message.extend_from_slice(payload);
-                if !head.is_final {
-                    self.message = Some(message);
-                    return Ok(Heard::Part);
+                if !header.is_final {
+                    self.fragments = Some(message);
+                    return Ok(DecodedFrame::Fragment);
                 }
                 String::from_utf8(message)
-                    .map(Heard::Text)
+                    .map(DecodedFrame::Text)
                     .map_err(|_| Close::BadData)
             }
         }
@@ -142,7 +146,7 @@ impl Decoder {
 }
 
 /// The code in a close frame's payload.
-fn closing(payload: &[u8]) -> Result<Option<u16>, Close> {
+fn close_code(payload: &[u8]) -> Result<Option<u16>, Close> {
     let Some((code, reason)) = payload.split_at_checked(2) else {
         // Nothing, or half a code.
         return if payload.is_empty() {

@@ -11,18 +11,18 @@
 //! socket      what the others see of it
 //! ```
 
-mod act;
 pub mod action;
 pub mod decoder;
 pub mod limits;
 mod recover;
 mod serve;
+mod session;
 mod socket;
 mod subscribe;
 mod writer;
 
 pub use serve::{refuse, serve};
-pub use socket::{Batch, Pushed, Socket, Waiting};
+pub use socket::{EnqueueResult, QueuedFrame, Socket, WriteBatch};
 
 use bytes::Bytes;
 

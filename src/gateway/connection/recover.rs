@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::act::Client;
+use super::session::Session;
 use crate::gateway::broadcast::Position;
 use crate::gateway::hub::Channel;
 use crate::gateway::seam::Replay;
 
 /// How often the positions of quiet channels are told anew: they may be ten minutes old at most.
-const REFRESH: Duration = Duration::from_secs(60);
+const POSITION_REFRESH: Duration = Duration::from_secs(60);
 /// What limits of replays are counted in.
 const MINUTE: Duration = Duration::from_secs(60);
 
-impl Client {
+impl Session {
     pub(super) fn resume(&mut self, tokens: BTreeMap<String, String>) {
         if !self.hub.settings().recovery {
             return;
         }
         let asks_first = !self.socket.wants_positions();
-        self.socket.ask_positions();
+        self.socket.enable_positions();
         let most = self.hub.settings().max_subscriptions;
         for (channel, token) in tokens {
             let fresh = self.socket.channel(&channel).is_none();
@@ -31,12 +31,12 @@ impl Client {
         }
         // Told once: from now on they are told when they change.
         if asks_first {
-            self.dirty = self.told_channels();
+            self.due_positions = self.live_channels();
         }
     }
 
     /// Subscribed channels whose positions may be told: not those that are still being recovered.
-    fn told_channels(&self) -> Vec<Arc<Channel>> {
+    fn live_channels(&self) -> Vec<Arc<Channel>> {
         let mut channels = self.socket.channels();
         channels.retain(|channel| {
             let waits = self.replays.iter().map(|(c, _)| c);
@@ -48,33 +48,37 @@ impl Client {
 
     /// Tells the positions of quiet channels anew from time to time.
     pub(super) fn refresh_positions(&mut self, now: Instant) {
-        if self.socket.wants_positions() && now.duration_since(self.refreshed) >= REFRESH {
-            self.refreshed = now;
-            self.dirty = self.told_channels();
+        if self.socket.wants_positions()
+            && now.duration_since(self.positions_refreshed) >= POSITION_REFRESH
+        {
+            self.positions_refreshed = now;
+            self.due_positions = self.live_channels();
         }
     }
 
-    pub(super) fn mark_dirty(&mut self, channel: &Arc<Channel>) {
-        if self.socket.wants_positions() && !self.dirty.iter().any(|c| Arc::ptr_eq(c, channel)) {
-            self.dirty.push(Arc::clone(channel));
+    pub(super) fn mark_position_due(&mut self, channel: &Arc<Channel>) {
+        if self.socket.wants_positions()
+            && !self.due_positions.iter().any(|c| Arc::ptr_eq(c, channel))
+        {
+            self.due_positions.push(Arc::clone(channel));
         }
     }
 
-    pub(super) fn owes_positions(&self) -> bool {
-        !self.dirty.is_empty()
+    pub(super) fn has_due_positions(&self) -> bool {
+        !self.due_positions.is_empty()
     }
 
-    /// Positions now of the channels that the next batch moves, or whose position is due.
+    /// Positions now of the channels that the next batch record_at, or whose position is due.
     pub(super) fn take_positions(&mut self) -> Vec<(Arc<Channel>, Position)> {
         let Some(history) = self.hub.history().cloned() else {
-            self.dirty.clear();
+            self.due_positions.clear();
             return Vec::new();
         };
-        let mut channels = std::mem::take(&mut self.dirty);
-        self.socket.peek(|waiting| {
-            if let Some(moved) = &waiting.moves {
-                if !channels.iter().any(|c| Arc::ptr_eq(c, &moved.0)) {
-                    channels.push(Arc::clone(&moved.0));
+        let mut channels = std::mem::take(&mut self.due_positions);
+        self.socket.peek(|queued| {
+            if let Some(record_at) = &queued.record_at {
+                if !channels.iter().any(|c| Arc::ptr_eq(c, &record_at.0)) {
+                    channels.push(Arc::clone(&record_at.0));
                 }
             }
         });
@@ -92,12 +96,12 @@ impl Client {
             .collect()
     }
 
-    /// Ready when a replay or a wait is over; [`Self::finish_work`] goes on from there.
+    /// Ready when a replay or a wait is over; [`Self::complete_work`] goes on from there.
     pub(super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(waiting) = &mut self.waiting {
+        if let Some(waiting) = &mut self.presence_wait {
             if waiting.as_mut().poll(cx).is_ready() {
-                self.waiting = None;
-                self.waited = true;
+                self.presence_wait = None;
+                self.presence_wait_over = true;
             }
         }
         if self.finished.is_none() {
@@ -107,7 +111,7 @@ impl Client {
                 }
             }
         }
-        if self.waited || self.finished.is_some() {
+        if self.presence_wait_over || self.finished.is_some() {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -115,64 +119,64 @@ impl Client {
     }
 
     /// Goes on with what a wait or a replay brought.
-    pub(super) fn finish_work(&mut self) {
-        if std::mem::take(&mut self.waited) {
-            self.join_waiting();
+    pub(super) fn complete_work(&mut self) {
+        if std::mem::take(&mut self.presence_wait_over) {
+            self.complete_pending_joins();
         }
         if let (Some(replay), Some((channel, _))) = (self.finished.take(), self.replaying.take()) {
             if replay.scanned {
-                self.scans.count(Instant::now());
+                self.kafka_replays.count(Instant::now());
             }
             self.hub.finish_replay(&channel, self.socket.id, &replay);
-            self.mark_dirty(&channel);
-            self.next_replay();
+            self.mark_position_due(&channel);
+            self.start_next_replay();
         }
     }
 
     /// Every channel once: that is what a client that came back needs. What it asks for again, also out of memory, is bounded.
-    fn may_replay(&mut self, channel: &Channel) -> bool {
+    fn allow_replay(&mut self, channel: &Channel) -> bool {
         let settings = self.hub.settings();
-        let is_first = self.replayed.len() < settings.max_subscriptions
-            && self.replayed.insert(channel.name().into());
+        let is_first = self.replayed_channels.len() < settings.max_subscriptions
+            && self.replayed_channels.insert(channel.name().into());
         if is_first {
             return true;
         }
         let now = Instant::now();
         let allowed = self
-            .repeated
+            .repeat_replays
             .allows(settings.replays_per_minute, MINUTE, now);
         if allowed {
-            self.repeated.count(now);
+            self.repeat_replays.count(now);
         }
         allowed
     }
 
     /// Gives up the recovery of a channel that is left. It counts as a look into Kafka: that goes on without us.
-    pub(super) fn forget_replay(&mut self, channel: &str) {
+    pub(super) fn cancel_replay(&mut self, channel: &str) {
         self.replays.retain(|(c, _)| c.name() != channel);
         let is_now = |(c, _): &(Arc<Channel>, _)| c.name() == channel;
         if self.replaying.as_ref().is_some_and(is_now) {
             self.replaying = None;
             self.finished = None;
-            self.scans.count(Instant::now());
+            self.kafka_replays.count(Instant::now());
         }
     }
 
     /// Starts the next recovery: one at a time.
-    pub(super) fn next_replay(&mut self) {
+    pub(super) fn start_next_replay(&mut self) {
         while self.replaying.is_none() {
             let Some((channel, token)) = self.replays.pop_front() else {
                 return;
             };
             let history = self.hub.history().cloned();
-            let Some(history) = history.filter(|_| self.may_replay(&channel)) else {
+            let Some(history) = history.filter(|_| self.allow_replay(&channel)) else {
                 self.hub
                     .finish_replay(&channel, self.socket.id, &Replay::default());
-                self.mark_dirty(&channel);
+                self.mark_position_due(&channel);
                 continue;
             };
             let limit = self.hub.settings().replays_per_minute;
-            let may_scan = self.scans.allows(limit, MINUTE, Instant::now());
+            let may_scan = self.kafka_replays.allows(limit, MINUTE, Instant::now());
             let user = self.socket.user().map(str::to_owned);
             let replay = history.replay(token, channel.name().to_owned(), user, may_scan);
             self.replaying = Some((channel, replay));

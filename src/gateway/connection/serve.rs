@@ -11,40 +11,40 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, Sleep};
 
-use super::act::Client;
-use super::decoder::{Decoder, Heard};
+use super::decoder::{DecodedFrame, Decoder};
+use super::session::Session;
 use super::socket::Socket;
 use super::writer::Writer;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::{frame, Close, SocketId};
 
 /// How long a close waits for what is queued to be written, and for the client to close as well.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes read at once; the memory is the thread's, not the connection's.
-const READ: usize = 16 << 10;
+const READ_BUFFER: usize = 16 << 10;
 
 thread_local! {
-    static SCRATCH: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ]);
+    static READ_SCRATCH: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_BUFFER]);
 }
 
 struct Connection {
     stream: TcpStream,
-    client: Client,
+    session: Session,
     writer: Writer,
     decoder: Decoder,
     timer: Pin<Box<Sleep>>,
-    last_heard: Instant,
+    last_received: Instant,
     /// When the server asked whether anybody is there.
-    pinged: Option<Instant>,
+    pinged_at: Option<Instant>,
     /// When a close was begun: the rest has to be through by then.
-    closing: Option<Instant>,
+    close_deadline: Option<Instant>,
 }
 
 /// What a wait ended with.
 // Any of these can be ready together with any other.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Default)]
-struct Ready {
+struct Readiness {
     read: bool,
     write: bool,
     timer: bool,
@@ -53,42 +53,42 @@ struct Ready {
     close: bool,
 }
 
-/// Serves a connection until it ends. `early` are bytes that came with the handshake.
-pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, mut early: Vec<u8>) {
-    hub.enter(&socket);
+/// Serves a connection until it ends. `leftover` are bytes that came with the handshake.
+pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, mut leftover: Vec<u8>) {
+    hub.register(&socket);
     hub.counters().connections.add_one();
     hub.counters().connections_accepted.add_one();
     let now = Instant::now();
     let settings = Arc::clone(hub.settings());
-    socket.push(established(socket.id, settings.activity_timeout));
+    socket.push(established_frame(socket.id, settings.activity_timeout));
     let mut connection = Box::new(Connection {
         stream,
         writer: Writer::default(),
         decoder: Decoder::default(),
         timer: Box::pin(sleep_until((now + settings.activity_timeout).into())),
-        last_heard: now,
-        pinged: None,
-        closing: None,
-        client: Client::new(Arc::clone(&hub), Arc::clone(&socket), now),
+        last_received: now,
+        pinged_at: None,
+        close_deadline: None,
+        session: Session::new(Arc::clone(&hub), Arc::clone(&socket), now),
     });
     // A panic must not leave the socket behind in the hub's tables.
-    let leave = Leave { hub, socket };
-    if !early.is_empty() {
-        connection.hear(&mut early);
+    let unregister = UnregisterOnDrop { hub, socket };
+    if !leftover.is_empty() {
+        connection.handle_input(&mut leftover);
     }
     connection.run().await;
-    drop(leave);
+    drop(unregister);
 }
 
-struct Leave {
+struct UnregisterOnDrop {
     hub: Arc<Hub>,
     socket: Arc<Socket>,
 }
 
-impl Drop for Leave {
+impl Drop for UnregisterOnDrop {
     fn drop(&mut self) {
         self.socket.shut();
-        self.hub.leave(&self.socket);
+        self.hub.unregister(&self.socket);
         self.hub.counters().connections.sub(1);
     }
 }
@@ -101,7 +101,7 @@ pub async fn refuse(mut stream: TcpStream, close: Close, reason: &str) {
     ]
     .concat();
     let mut rest = frames.as_slice();
-    let end = tokio::time::Instant::now() + FAREWELL;
+    let end = tokio::time::Instant::now() + CLOSE_TIMEOUT;
     while !rest.is_empty() {
         if tokio::time::timeout_at(end, stream.writable())
             .await
@@ -143,7 +143,7 @@ async fn linger(stream: &mut TcpStream, end: tokio::time::Instant) {
     }
 }
 
-fn established(id: SocketId, activity: Duration) -> bytes::Bytes {
+fn established_frame(id: SocketId, activity: Duration) -> bytes::Bytes {
     let data = format!(
         "{{\"socket_id\":\"{id}\",\"activity_timeout\":{}}}",
         activity.as_secs().max(1)
@@ -156,7 +156,7 @@ impl Connection {
         loop {
             let ready = std::future::poll_fn(|cx| self.poll(cx)).await;
             if ready.work {
-                self.client.finish_work();
+                self.session.complete_work();
             }
             if ready.read && !self.read() {
                 return;
@@ -164,14 +164,18 @@ impl Connection {
             if ready.close {
                 self.begin_closing(Instant::now());
             }
-            if ready.timer && !self.keep_time() {
+            if ready.timer && !self.check_liveness() {
                 return;
             }
             if ready.write {
-                match self.writer.write(&self.stream, &mut self.client) {
+                match self.writer.write(&self.stream, &mut self.session) {
                     Ok(done) => {
                         if done {
-                            linger(&mut self.stream, tokio::time::Instant::now() + FAREWELL).await;
+                            linger(
+                                &mut self.stream,
+                                tokio::time::Instant::now() + CLOSE_TIMEOUT,
+                            )
+                            .await;
                             return;
                         }
                     }
@@ -181,18 +185,19 @@ impl Connection {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ready> {
-        let mut ready = Ready::default();
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Readiness> {
+        let mut ready = Readiness::default();
         if self.writer.is_blocked() {
             ready.write = self.stream.poll_write_ready(cx).is_ready();
-            ready.close = self.closing.is_none() && self.client.socket.poll_closing(cx).is_ready();
+            ready.close =
+                self.close_deadline.is_none() && self.session.socket.poll_closing(cx).is_ready();
         } else {
             ready.write =
-                self.client.socket.poll_waiting(cx).is_ready() || self.client.owes_positions();
+                self.session.socket.poll_queued(cx).is_ready() || self.session.has_due_positions();
         }
         ready.read = self.stream.poll_read_ready(cx).is_ready();
         ready.timer = self.timer.as_mut().poll(cx).is_ready();
-        ready.work = self.client.poll_work(cx).is_ready();
+        ready.work = self.session.poll_work(cx).is_ready();
         if ready.read || ready.write || ready.timer || ready.work || ready.close {
             Poll::Ready(ready)
         } else {
@@ -202,77 +207,77 @@ impl Connection {
 
     /// Reads once; false where the connection is gone.
     fn read(&mut self) -> bool {
-        SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
+        READ_SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
             Ok(0) => false,
             Ok(n) => {
-                self.hear(&mut scratch[..n]);
+                self.handle_input(&mut scratch[..n]);
                 true
             }
             Err(e) => e.kind() == io::ErrorKind::WouldBlock,
         })
     }
 
-    fn hear(&mut self, bytes: &mut [u8]) {
-        if self.closing.is_some() {
+    fn handle_input(&mut self, bytes: &mut [u8]) {
+        if self.close_deadline.is_some() {
             // What a client says after that is not listened to.
             return;
         }
         let now = Instant::now();
-        self.last_heard = now;
-        self.pinged = None;
-        let client = &mut self.client;
-        let max = client.hub.settings().max_message;
-        let fed = self.decoder.feed(bytes, max, |heard| {
-            client.count_frame(now)?;
-            match heard {
-                Heard::Text(text) => client.act(&text, now),
-                Heard::Ping(payload) => client.pong(&payload),
-                Heard::Pong | Heard::Part => {}
-                Heard::Close(code) => {
-                    client.closed_by(code);
+        self.last_received = now;
+        self.pinged_at = None;
+        let session = &mut self.session;
+        let max = session.hub.settings().max_message;
+        let result = self.decoder.feed(bytes, max, |frame| {
+            session.count_frame(now)?;
+            match frame {
+                DecodedFrame::Text(text) => session.handle_message(&text, now),
+                DecodedFrame::Ping(payload) => session.pong(&payload),
+                DecodedFrame::Pong | DecodedFrame::Fragment => {}
+                DecodedFrame::Close(code) => {
+                    session.handle_close(code);
                     // Nothing after a close is read.
                     return Err(Close::Normal);
                 }
             }
             Ok(())
         });
-        if let Err(close) = fed {
+        if let Err(close) = result {
             if close != Close::Normal {
-                client.hub.counters().messages_refused.add_one();
-                client
+                session.hub.counters().messages_refused.add_one();
+                session
                     .socket
                     .push(frame::error(close.code(), close.reason()));
             }
-            client.socket.close(close, close.reason());
+            session.socket.close(close, close.reason());
             self.begin_closing(now);
         }
     }
 
     fn begin_closing(&mut self, now: Instant) {
-        if self.closing.is_none() {
-            let end = now + FAREWELL;
-            self.closing = Some(end);
+        if self.close_deadline.is_none() {
+            let end = now + CLOSE_TIMEOUT;
+            self.close_deadline = Some(end);
             self.timer.as_mut().reset(end.into());
         }
     }
 
     /// Asks a silent client whether it is there, and gives up on one that does not answer; false where the connection ends now.
-    fn keep_time(&mut self) -> bool {
+    fn check_liveness(&mut self) -> bool {
         let now = Instant::now();
-        if let Some(end) = self.closing {
+        if let Some(end) = self.close_deadline {
             // Whoever does not even read the close is cut off.
             return now < end;
         }
-        if self.client.socket.is_closing() {
+        if self.session.socket.is_closing() {
             self.begin_closing(now);
             return true;
         }
-        let settings = Arc::clone(self.client.hub.settings());
-        if let Some(pinged) = self.pinged {
-            let end = pinged + settings.pong_timeout;
+        let settings = Arc::clone(self.session.hub.settings());
+        if let Some(pinged_at) = self.pinged_at {
+            let end = pinged_at + settings.pong_timeout;
             if now >= end {
-                self.client.hub.counters().silent_clients.add_one();
-                self.client
+                self.session.hub.counters().silent_clients.add_one();
+                self.session
                     .socket
                     .close(Close::NoPong, Close::NoPong.reason());
                 self.begin_closing(now);
@@ -281,10 +286,10 @@ impl Connection {
             }
             return true;
         }
-        let due = self.last_heard + settings.activity_timeout;
+        let due = self.last_received + settings.activity_timeout;
         if now >= due {
-            self.pinged = Some(now);
-            self.client
+            self.pinged_at = Some(now);
+            self.session
                 .socket
                 .push(frame::connection_event("pusher:ping", b"{}"));
             self.timer
@@ -293,7 +298,7 @@ impl Connection {
         } else {
             self.timer.as_mut().reset(due.into());
         }
-        self.client.refresh_positions(now);
+        self.session.refresh_positions(now);
         true
     }
 }

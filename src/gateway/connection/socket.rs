@@ -16,17 +16,17 @@ use crate::gateway::hub::Channel;
 use crate::gateway::protocol::{Close, SocketId};
 
 /// A frame that waits.
-pub struct Waiting {
+pub struct QueuedFrame {
     /// The whole frame, shared by all sockets that get it.
     pub frame: Bytes,
-    /// For sockets that asked for positions: what it moves, and how far.
-    pub moves: Option<Box<(Arc<Channel>, At)>>,
+    /// For sockets that asked for positions: what it record_at, and how far.
+    pub record_at: Option<Box<(Arc<Channel>, At)>>,
 }
 
 /// What the writer takes from a queue at once.
-pub struct Batch {
+pub struct WriteBatch {
     /// The frames.
-    pub frames: VecDeque<Waiting>,
+    pub frames: VecDeque<QueuedFrame>,
     /// The close that comes after them: its code and words.
     pub close: Option<(u16, String)>,
     /// Frames were thrown away: no position may be told any more, it would cover them.
@@ -34,8 +34,8 @@ pub struct Batch {
 }
 
 #[derive(Default)]
-struct Outbox {
-    frames: VecDeque<Waiting>,
+struct SendQueue {
+    frames: VecDeque<QueuedFrame>,
     /// Bytes that wait here or in the writer's hand.
     bytes: usize,
     close: Option<(u16, String)>,
@@ -53,7 +53,7 @@ pub struct Socket {
     pub address: IpAddr,
     /// When it was opened.
     pub opened: Instant,
-    outbox: Mutex<Outbox>,
+    queue: Mutex<SendQueue>,
     waker: AtomicWaker,
     user: OnceLock<Box<str>>,
     /// Its channels, in the order they were subscribed; `None` once it has left.
@@ -64,7 +64,7 @@ pub struct Socket {
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
+pub enum EnqueueResult {
     /// It waits.
     Queued,
     /// The queue was full: the socket is being closed with 4100.
@@ -81,7 +81,7 @@ impl Socket {
             id,
             address,
             opened: Instant::now(),
-            outbox: Mutex::new(Outbox::default()),
+            queue: Mutex::new(SendQueue::default()),
             waker: AtomicWaker::new(),
             user: OnceLock::new(),
             channels: Mutex::new(Some(Vec::new())),
@@ -91,36 +91,40 @@ impl Socket {
     }
 
     /// Queues a frame and wakes the writer. Never blocks.
-    pub fn push(&self, frame: Bytes) -> Pushed {
-        self.push_moving(frame, None)
+    pub fn push(&self, frame: Bytes) -> EnqueueResult {
+        self.push_record(frame, None)
     }
 
-    /// As [`Self::push`], with the position that the frame moves.
-    pub fn push_moving(&self, frame: Bytes, moves: Option<Box<(Arc<Channel>, At)>>) -> Pushed {
-        let mut outbox = self.outbox.lock();
+    /// As [`Self::push`], with the position that the frame record_at.
+    pub fn push_record(
+        &self,
+        frame: Bytes,
+        record_at: Option<Box<(Arc<Channel>, At)>>,
+    ) -> EnqueueResult {
+        let mut queue = self.queue.lock();
         // A close that was ordered and not taken yet refuses nothing: a position that is told before it covers what comes now.
-        if outbox.shut || outbox.dropped {
-            return Pushed::Closed;
+        if queue.shut || queue.dropped {
+            return EnqueueResult::Closed;
         }
-        if outbox.bytes + frame.len() > self.max_queue {
+        if queue.bytes + frame.len() > self.max_queue {
             // What waits is not worth sending: the client comes back and begins anew.
-            outbox.frames = VecDeque::new();
-            outbox.dropped = true;
-            outbox.close.get_or_insert_with(|| {
+            queue.frames = VecDeque::new();
+            queue.dropped = true;
+            queue.close.get_or_insert_with(|| {
                 (Close::OverCapacity.code(), "Reading too slowly".to_owned())
             });
-            drop(outbox);
+            drop(queue);
             self.waker.wake();
-            return Pushed::Overflow;
+            return EnqueueResult::Overflow;
         }
-        outbox.bytes += frame.len();
-        let was_empty = outbox.frames.is_empty();
-        outbox.frames.push_back(Waiting { frame, moves });
-        drop(outbox);
+        queue.bytes += frame.len();
+        let was_empty = queue.frames.is_empty();
+        queue.frames.push_back(QueuedFrame { frame, record_at });
+        drop(queue);
         if was_empty {
             self.waker.wake();
         }
-        Pushed::Queued
+        EnqueueResult::Queued
     }
 
     /// Closes the connection once what waits is written; the first reason counts.
@@ -134,55 +138,55 @@ impl Socket {
     }
 
     fn close_with(&self, code: u16, reason: &str) {
-        let mut outbox = self.outbox.lock();
-        if !outbox.shut && outbox.close.is_none() {
-            outbox.close = Some((code, reason.to_owned()));
-            drop(outbox);
+        let mut queue = self.queue.lock();
+        if !queue.shut && queue.close.is_none() {
+            queue.close = Some((code, reason.to_owned()));
+            drop(queue);
             self.waker.wake();
         }
     }
 
     /// Ready when there is something to write. Only the connection's own task asks.
-    pub fn poll_waiting(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let ready = |outbox: &Outbox| !outbox.frames.is_empty() || outbox.close.is_some();
-        if ready(&self.outbox.lock()) {
+    pub fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = |queue: &SendQueue| !queue.frames.is_empty() || queue.close.is_some();
+        if ready(&self.queue.lock()) {
             return Poll::Ready(());
         }
         self.waker.register(cx.waker());
-        if ready(&self.outbox.lock()) {
+        if ready(&self.queue.lock()) {
             return Poll::Ready(());
         }
         Poll::Pending
     }
 
     /// Takes everything that waits; with a close nothing comes after it.
-    pub fn take(&self) -> Batch {
-        let mut outbox = self.outbox.lock();
-        outbox.shut |= outbox.close.is_some();
-        Batch {
-            dropped: outbox.dropped,
-            frames: std::mem::take(&mut outbox.frames),
-            close: outbox.close.clone(),
+    pub fn take(&self) -> WriteBatch {
+        let mut queue = self.queue.lock();
+        queue.shut |= queue.close.is_some();
+        WriteBatch {
+            dropped: queue.dropped,
+            frames: std::mem::take(&mut queue.frames),
+            close: queue.close.clone(),
         }
     }
 
     /// Calls `each` with what would be taken now.
-    pub fn peek(&self, mut each: impl FnMut(&Waiting)) {
-        self.outbox.lock().frames.iter().for_each(&mut each);
+    pub fn peek(&self, mut each: impl FnMut(&QueuedFrame)) {
+        self.queue.lock().frames.iter().for_each(&mut each);
     }
 
     /// That many bytes were written, or thrown away.
     pub fn written(&self, bytes: usize) {
-        let mut outbox = self.outbox.lock();
-        outbox.bytes = outbox.bytes.saturating_sub(bytes);
+        let mut queue = self.queue.lock();
+        queue.bytes = queue.bytes.saturating_sub(bytes);
     }
 
     /// Takes no more frames and forgets those that wait.
     pub fn shut(&self) {
-        let mut outbox = self.outbox.lock();
-        outbox.shut = true;
-        outbox.frames = VecDeque::new();
-        outbox.bytes = 0;
+        let mut queue = self.queue.lock();
+        queue.shut = true;
+        queue.frames = VecDeque::new();
+        queue.bytes = 0;
     }
 
     /// Ready once a close was ordered, whatever waits. Only the connection's own task asks.
@@ -198,13 +202,13 @@ impl Socket {
     /// Whether a close was ordered.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.outbox.lock().close.is_some()
+        self.queue.lock().close.is_some()
     }
 
     /// Bytes that wait.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.outbox.lock().bytes
+        self.queue.lock().bytes
     }
 
     /// The signed-in user.
@@ -225,7 +229,7 @@ impl Socket {
     }
 
     /// The client asked for positions.
-    pub(in crate::gateway) fn ask_positions(&self) {
+    pub(in crate::gateway) fn enable_positions(&self) {
         self.wants_positions.store(true, Ordering::Relaxed);
     }
 
@@ -253,7 +257,7 @@ impl Socket {
     }
 
     /// Notes a subscription; false where the socket has left.
-    pub(in crate::gateway) fn note(&self, channel: &Arc<Channel>) -> bool {
+    pub(in crate::gateway) fn track(&self, channel: &Arc<Channel>) -> bool {
         match &mut *self.channels.lock() {
             Some(channels) => {
                 channels.push(Arc::clone(channel));
@@ -264,7 +268,7 @@ impl Socket {
     }
 
     /// Forgets a subscription.
-    pub(in crate::gateway) fn unnote(&self, name: &str) -> Option<Arc<Channel>> {
+    pub(in crate::gateway) fn untrack(&self, name: &str) -> Option<Arc<Channel>> {
         let mut channels = self.channels.lock();
         let list = channels.as_mut()?;
         let at = list.iter().position(|c| c.name() == name)?;
@@ -272,7 +276,7 @@ impl Socket {
     }
 
     /// Forgets all subscriptions and takes no more.
-    pub(in crate::gateway) fn depart(&self) -> Vec<Arc<Channel>> {
+    pub(in crate::gateway) fn untrack_all(&self) -> Vec<Arc<Channel>> {
         self.channels.lock().take().unwrap_or_default()
     }
 

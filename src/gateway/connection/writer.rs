@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::act::Client;
-use super::socket::Waiting;
+use super::session::Session;
+use super::socket::QueuedFrame;
 use crate::gateway::broadcast::{advance, Position};
 use crate::gateway::hub::Channel;
 use crate::gateway::protocol::frame;
@@ -19,7 +19,7 @@ const SLICES: usize = 128;
 /// What is being written.
 #[derive(Default)]
 pub(super) struct Writer {
-    frames: VecDeque<Waiting>,
+    frames: VecDeque<QueuedFrame>,
     /// How much of the first frame is through.
     offset: usize,
     blocked: bool,
@@ -34,27 +34,27 @@ impl Writer {
     }
 
     /// Writes what waits until nothing does or the socket takes no more; true once a close is through.
-    pub fn write(&mut self, stream: &TcpStream, client: &mut Client) -> io::Result<bool> {
+    pub fn write(&mut self, stream: &TcpStream, session: &mut Session) -> io::Result<bool> {
         self.blocked = false;
         loop {
             if self.frames.is_empty() {
                 if self.closing {
                     return Ok(true);
                 }
-                if !self.refill(client) {
+                if !self.refill(session) {
                     return Ok(false);
                 }
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut count = 0;
-            for (slot, waiting) in slices.iter_mut().zip(&self.frames) {
+            for (slot, queued) in slices.iter_mut().zip(&self.frames) {
                 let from = if count == 0 { self.offset } else { 0 };
-                *slot = IoSlice::new(&waiting.frame[from..]);
+                *slot = IoSlice::new(&queued.frame[from..]);
                 count += 1;
             }
             match stream.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.advance(written, client),
+                Ok(written) => self.advance(written, session),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
                     return Ok(false);
@@ -64,8 +64,8 @@ impl Writer {
         }
     }
 
-    fn advance(&mut self, written: usize, client: &Client) {
-        let counters = client.hub.counters();
+    fn advance(&mut self, written: usize, session: &Session) {
+        let counters = session.hub.counters();
         counters.writes.add_one();
         counters.bytes_sent.add(written as u64);
         let mut rest = written + self.offset;
@@ -80,56 +80,60 @@ impl Writer {
         }
         self.offset = rest;
         counters.frames_sent.add(frames);
-        client.socket.written(written);
+        session.socket.written(written);
         if self.frames.is_empty() {
             self.frames = VecDeque::new();
         }
     }
 
     /// Takes what waits; false where nothing does.
-    fn refill(&mut self, client: &mut Client) -> bool {
-        let tracked = client.socket.wants_positions();
+    fn refill(&mut self, session: &mut Session) -> bool {
+        let tracked = session.socket.wants_positions();
         let mut positions = Vec::new();
         if tracked {
             // Before the queue is taken: everything below such a position waits in the queue already, or was sent.
-            positions = client.take_positions();
+            positions = session.take_positions();
         }
-        let batch = client.socket.take();
+        let batch = session.socket.take();
         self.frames = batch.frames;
         if tracked && !batch.dropped {
-            self.add_positions(client, positions);
+            self.add_positions(session, positions);
         }
         if let Some((code, reason)) = batch.close {
             self.closing = true;
-            self.frames.push_back(Waiting {
+            self.frames.push_back(QueuedFrame {
                 frame: frame::close(code, &reason),
-                moves: None,
+                record_at: None,
             });
         }
         !self.frames.is_empty()
     }
 
     /// Puts the positions after this batch behind it, each channel once.
-    fn add_positions(&mut self, client: &mut Client, mut positions: Vec<(Arc<Channel>, Position)>) {
-        for waiting in &mut self.frames {
-            let Some(moved) = waiting.moves.take() else {
+    fn add_positions(
+        &mut self,
+        session: &mut Session,
+        mut positions: Vec<(Arc<Channel>, Position)>,
+    ) {
+        for queued in &mut self.frames {
+            let Some(record_at) = queued.record_at.take() else {
                 continue;
             };
-            let (channel, at) = *moved;
+            let (channel, at) = *record_at;
             match positions.iter_mut().find(|(c, _)| Arc::ptr_eq(c, &channel)) {
                 Some((_, position)) => advance(position, at),
                 // Queued between the two looks: the next batch tells.
-                None => client.mark_dirty(&channel),
+                None => session.mark_position_due(&channel),
             }
         }
         let mut json = b"{".to_vec();
         for (channel, position) in positions {
             let holder = Holder {
                 channel: channel.name().to_owned(),
-                socket: client.socket.id,
-                user: client.socket.user().map(str::to_owned),
+                socket: session.socket.id,
+                user: session.socket.user().map(str::to_owned),
             };
-            let token = client
+            let token = session
                 .hub
                 .history()
                 .and_then(|h| h.token(&holder, &position));
@@ -143,9 +147,9 @@ impl Writer {
         }
         if json.len() > 1 {
             json.push(b'}');
-            self.frames.push_back(Waiting {
+            self.frames.push_back(QueuedFrame {
                 frame: frame::connection_event("realtime:position", &json),
-                moves: None,
+                record_at: None,
             });
         }
     }

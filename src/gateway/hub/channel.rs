@@ -7,35 +7,35 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::gateway::broadcast::{Broadcast, Position};
-use crate::gateway::connection::{Pushed, Socket};
-use crate::gateway::protocol::channel::{Guard, Name};
+use crate::gateway::connection::{EnqueueResult, Socket};
+use crate::gateway::protocol::channel::{ChannelKind, Name};
 use crate::gateway::protocol::{frame, SocketId};
 use crate::gateway::seam::Replay;
 
 /// A socket channel that somebody listens to.
 pub struct Channel {
     name: Box<str>,
-    guard: Guard,
-    pub(super) state: Mutex<State>,
+    kind: ChannelKind,
+    pub(super) state: Mutex<ChannelState>,
 }
 
 /// What changes on a channel; its lock keeps subscribing and delivering apart, so nothing comes before success.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct ChannelState {
     pub subscribers: HashMap<SocketId, Subscriber>,
     /// The last one left and the channel is out of the table: look it up again.
-    pub gone: bool,
+    pub removed: bool,
 }
 
 /// One subscription.
 pub(super) struct Subscriber {
     pub socket: Arc<Socket>,
     /// `None`: everything as it comes.
-    pub recovering: Option<Box<Recovering>>,
+    pub recovery: Option<Box<RecoveryState>>,
 }
 
 /// A subscription that is being recovered, or was a moment ago.
-pub(super) enum Recovering {
+pub(super) enum RecoveryState {
     /// Live events wait until the replay is through.
     Holding {
         events: Vec<Arc<Broadcast>>,
@@ -49,7 +49,7 @@ pub(super) enum Recovering {
 
 /// How a broadcast was received.
 #[derive(Default)]
-pub(super) struct Reached {
+pub(super) struct Delivery {
     pub sockets: usize,
     pub overflows: u64,
 }
@@ -58,7 +58,7 @@ impl Channel {
     pub(super) fn new(name: &Name<'_>) -> Self {
         Self {
             name: name.full.into(),
-            guard: name.guard,
+            kind: name.kind,
             state: Mutex::default(),
         }
     }
@@ -71,13 +71,13 @@ impl Channel {
 
     /// What guards it.
     #[must_use]
-    pub fn guard(&self) -> Guard {
-        self.guard
+    pub fn kind(&self) -> ChannelKind {
+        self.kind
     }
 
     /// Gives a broadcast to everybody who listens; the frame is encoded once.
-    pub(super) fn deliver(self: &Arc<Self>, broadcast: &Arc<Broadcast>) -> Reached {
-        let mut reached = Reached::default();
+    pub(super) fn deliver(self: &Arc<Self>, broadcast: &Arc<Broadcast>) -> Delivery {
+        let mut reached = Delivery::default();
         let mut state = self.state.lock();
         if state.subscribers.is_empty() {
             return reached;
@@ -87,14 +87,14 @@ impl Channel {
             if broadcast.except == Some(subscriber.socket.id) {
                 continue;
             }
-            if subscriber.recovering.is_some() && !subscriber.lets_pass(broadcast) {
+            if subscriber.recovery.is_some() && !subscriber.accept_live(broadcast) {
                 reached.sockets += 1;
                 continue;
             }
             match self.push(&subscriber.socket, frame.clone(), broadcast) {
-                Pushed::Queued => reached.sockets += 1,
-                Pushed::Overflow => reached.overflows += 1,
-                Pushed::Closed => {}
+                EnqueueResult::Queued => reached.sockets += 1,
+                EnqueueResult::Overflow => reached.overflows += 1,
+                EnqueueResult::Closed => {}
             }
         }
         reached
@@ -110,12 +110,12 @@ impl Channel {
         socket: &Socket,
         frame: Bytes,
         broadcast: &Broadcast,
-    ) -> Pushed {
-        let moves = match broadcast.at {
+    ) -> EnqueueResult {
+        let record_at = match broadcast.at {
             Some(at) if socket.wants_positions() => Some(Box::new((Arc::clone(self), at))),
             _ => None,
         };
-        socket.push_moving(frame, moves)
+        socket.push_record(frame, record_at)
     }
 
     /// Gives a frame to everybody but `except`; how many got it.
@@ -125,7 +125,7 @@ impl Channel {
             .subscribers
             .values()
             .filter(|s| Some(s.socket.id) != except)
-            .filter(|s| s.socket.push(frame.clone()) == Pushed::Queued)
+            .filter(|s| s.socket.push(frame.clone()) == EnqueueResult::Queued)
             .count()
     }
 
@@ -133,9 +133,9 @@ impl Channel {
     pub(super) fn finish_replay(self: &Arc<Self>, id: SocketId, replay: &Replay) -> Option<bool> {
         let mut state = self.state.lock();
         let subscriber = state.subscribers.get_mut(&id)?;
-        let Some(Recovering::Holding {
+        let Some(RecoveryState::Holding {
             events, overflow, ..
-        }) = subscriber.recovering.take().map(|boxed| *boxed)
+        }) = subscriber.recovery.take().map(|boxed| *boxed)
         else {
             return None;
         };
@@ -176,7 +176,7 @@ impl Channel {
             }
         }
         if recovered && !replay.up_to.is_empty() {
-            subscriber.recovering = Some(Box::new(Recovering::Skipping(replay.up_to.clone())));
+            subscriber.recovery = Some(Box::new(RecoveryState::Skipping(replay.up_to.clone())));
         }
         Some(recovered)
     }
@@ -184,11 +184,11 @@ impl Channel {
 
 impl Subscriber {
     /// Whether a live event goes out now; one that has to wait is kept.
-    fn lets_pass(&mut self, broadcast: &Arc<Broadcast>) -> bool {
+    fn accept_live(&mut self, broadcast: &Arc<Broadcast>) -> bool {
         let max = self.socket.max_queue();
-        match self.recovering.as_deref_mut() {
+        match self.recovery.as_deref_mut() {
             None => true,
-            Some(Recovering::Holding {
+            Some(RecoveryState::Holding {
                 events,
                 bytes,
                 overflow,
@@ -201,7 +201,7 @@ impl Subscriber {
                     // Nothing may be lost from what is live: this client reads, or rather replays, too slowly.
                     self.socket.close(
                         crate::gateway::protocol::Close::OverCapacity,
-                        "Recovering too slowly",
+                        "RecoveryState too slowly",
                     );
                     events.clear();
                 } else {
@@ -209,7 +209,7 @@ impl Subscriber {
                 }
                 false
             }
-            Some(Recovering::Skipping(position)) => {
+            Some(RecoveryState::Skipping(position)) => {
                 if broadcast.is_below(position) {
                     return false;
                 }
@@ -219,7 +219,7 @@ impl Subscriber {
                     });
                 }
                 if position.is_empty() {
-                    self.recovering = None;
+                    self.recovery = None;
                 }
                 true
             }

@@ -9,8 +9,8 @@ use super::Hub;
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::connection::Socket;
 use crate::gateway::counters::Count;
-use crate::gateway::protocol::channel::{is_guarded, reach, Guard};
-use crate::gateway::protocol::{encrypted, frame, is_reserved_event};
+use crate::gateway::protocol::channel::{requires_auth, target_channels, ChannelKind};
+use crate::gateway::protocol::{encryption, frame, is_reserved_event};
 
 impl Hub {
     /// Gives a broadcast to every socket it reaches; how many that are. Called in the order in which events are to arrive; never
@@ -18,13 +18,13 @@ impl Hub {
     pub fn deliver(&self, broadcast: &Arc<Broadcast>) -> usize {
         let counters = &self.counters;
         counters.broadcasts.add_one();
-        if let Some(refused) = self.refuses(broadcast) {
+        if let Some(refused) = self.rejection_counter(broadcast) {
             refused.add_one();
             return 0;
         }
-        self.keep(broadcast, Instant::now());
+        self.cache_event(broadcast, Instant::now());
         let (mut sockets, mut overflows) = (0, 0);
-        reach(
+        target_channels(
             &broadcast.channel,
             broadcast.exact,
             self.is_public(broadcast),
@@ -45,14 +45,14 @@ impl Hub {
     }
 
     /// A broadcast of so long before this gateway began: it reaches nobody, and may be the last of a cache channel.
-    pub fn remember(&self, broadcast: &Arc<Broadcast>, age: Duration) {
+    pub fn cache_past_event(&self, broadcast: &Arc<Broadcast>, age: Duration) {
         let since = Instant::now().checked_sub(age);
-        if let Some(since) = since.filter(|_| self.refuses(broadcast).is_none()) {
-            self.keep(broadcast, since);
+        if let Some(since) = since.filter(|_| self.rejection_counter(broadcast).is_none()) {
+            self.cache_event(broadcast, since);
         }
     }
 
-    fn keep(&self, broadcast: &Arc<Broadcast>, since: Instant) {
+    fn cache_event(&self, broadcast: &Arc<Broadcast>, since: Instant) {
         if self.settings.max_cache > 0 {
             let mut cache = self.cache.lock();
             let evicted = cache.put(broadcast, since);
@@ -62,7 +62,7 @@ impl Hub {
     }
 
     /// Why a broadcast reaches nobody: where that is counted.
-    fn refuses(&self, broadcast: &Broadcast) -> Option<&Count> {
+    fn rejection_counter(&self, broadcast: &Broadcast) -> Option<&Count> {
         let counters = &self.counters;
         if is_reserved_event(&broadcast.event) {
             return Some(&counters.reserved_events);
@@ -71,12 +71,13 @@ impl Hub {
             return Some(&counters.oversized_events);
         }
         let is_encrypted = broadcast.channel.starts_with("private-encrypted-");
-        (is_encrypted && !is_sealed(&broadcast.data)).then_some(&counters.plain_to_encrypted)
+        (is_encrypted && !is_encrypted_data(&broadcast.data))
+            .then_some(&counters.plain_to_encrypted)
     }
 
     /// Whether a broadcast reaches its plain name.
     pub(super) fn is_public(&self, broadcast: &Broadcast) -> bool {
-        !is_guarded(&broadcast.channel)
+        !requires_auth(&broadcast.channel)
             && (self.settings.is_public(&broadcast.channel)
                 || (broadcast.public && self.settings.public_by_mark))
     }
@@ -89,12 +90,12 @@ impl Hub {
         let now = Instant::now();
         let mut last: Option<(u64, Arc<Broadcast>)> = None;
         let cache = self.cache.lock();
-        let mut look = |source: &str, exact: bool| {
+        let mut consider = |source: &str, exact: bool| {
             let Some((number, broadcast)) = cache.get(source, exact, now) else {
                 return;
             };
             let mut reaches = false;
-            reach(
+            target_channels(
                 source,
                 broadcast.exact,
                 self.is_public(&broadcast),
@@ -106,8 +107,8 @@ impl Hub {
                 last = Some((number, broadcast));
             }
         };
-        look(name.full, true);
-        crate::gateway::protocol::channel::sources(name, |source| look(source, false));
+        consider(name.full, true);
+        crate::gateway::protocol::channel::source_channels(name, |source| consider(source, false));
         last.map(|(_, broadcast)| broadcast)
     }
 
@@ -119,7 +120,7 @@ impl Hub {
         event: &str,
         data: Option<&RawValue>,
     ) {
-        let user = (channel.guard() == Guard::Presence)
+        let user = (channel.kind() == ChannelKind::Presence)
             .then(|| self.presence.user_of(&self.node, channel.name(), sender.id))
             .flatten();
         let frame = frame::event(
@@ -153,7 +154,7 @@ impl Hub {
     }
 
     /// An event of a presence channel to its sockets here, one left out.
-    pub(in crate::gateway) fn tell_members(
+    pub(in crate::gateway) fn send_to_members(
         &self,
         channel: &str,
         event: &str,
@@ -169,6 +170,6 @@ impl Hub {
 }
 
 /// Whether the JSON string in `literal` holds what an encrypted channel takes.
-fn is_sealed(literal: &[u8]) -> bool {
-    serde_json::from_slice::<String>(literal).is_ok_and(|json| encrypted::is_sealed(&json))
+fn is_encrypted_data(literal: &[u8]) -> bool {
+    serde_json::from_slice::<String>(literal).is_ok_and(|json| encryption::is_encrypted_data(&json))
 }

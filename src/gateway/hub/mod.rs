@@ -1,13 +1,13 @@
 //! Who listens to what on this gateway: sockets, channels, presence, and the ways by which events reach them.
 
+mod admin;
 mod cache;
 mod channel;
 mod deliver;
-mod orders;
 mod subscribe;
 
 pub use channel::Channel;
-pub use subscribe::{Joined, Refused};
+pub use subscribe::{JoinError, Joined};
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -123,16 +123,16 @@ impl Hub {
     }
 
     /// A connection was established.
-    pub fn enter(&self, socket: &Arc<Socket>) {
+    pub fn register(&self, socket: &Arc<Socket>) {
         self.sockets.lock().insert(socket.id, Arc::clone(socket));
     }
 
     /// A connection is gone: its subscriptions, memberships and sign-in go with it.
-    pub fn leave(&self, socket: &Arc<Socket>) {
+    pub fn unregister(&self, socket: &Arc<Socket>) {
         if self.sockets.lock().remove(&socket.id).is_none() {
             return;
         }
-        for channel in socket.depart() {
+        for channel in socket.untrack_all() {
             self.remove_subscriber(&channel, socket.id);
         }
         if let Some(user) = socket.user() {
@@ -180,7 +180,7 @@ impl Hub {
     }
 
     /// The channel, made where it is new; `None` where there are too many.
-    fn find_or_make(&self, name: &Name<'_>) -> Option<Arc<Channel>> {
+    fn find_or_create(&self, name: &Name<'_>) -> Option<Arc<Channel>> {
         let mut shard = self.shard(name.full).lock();
         if let Some(channel) = shard.get(name.full) {
             return Some(Arc::clone(channel));
@@ -194,8 +194,8 @@ impl Hub {
         Some(channel)
     }
 
-    /// Takes an empty channel out of the table. Called with its state locked, `gone` set.
-    fn forget(&self, channel: &Arc<Channel>) {
+    /// Takes an empty channel out of the table. Called with its state locked, `removed` set.
+    fn remove_channel(&self, channel: &Arc<Channel>) {
         let mut shard = self.shard(channel.name()).lock();
         if shard
             .get(channel.name())

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::channel::{Channel, Recovering, State, Subscriber};
+use super::channel::{Channel, ChannelState, RecoveryState, Subscriber};
 use super::Hub;
 use crate::gateway::connection::Socket;
-use crate::gateway::protocol::channel::Guard;
+use crate::gateway::protocol::channel::ChannelKind;
 use crate::gateway::protocol::frame::{self, Member};
 use crate::gateway::protocol::{Name, SocketId};
 
@@ -17,31 +17,31 @@ pub struct Joined {
 
 /// Why a subscription was not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
+pub enum JoinError {
     /// The gateway has as many channels as it may.
     TooManyChannels,
     /// The presence channel has as many members as it may.
     TooManyMembers,
     /// The presence channel's member list is as large as it may be.
-    TooLarge,
+    MemberListTooLarge,
     /// The connection is gone.
-    Gone,
+    Closed,
 }
 
 impl Hub {
     /// Subscribes a socket to a channel that it may hear. `holding`: live events wait for a replay that follows.
     ///
     /// # Errors
-    /// [`Refused`]: nothing was changed.
+    /// [`JoinError`]: nothing was changed.
     pub fn subscribe(
         &self,
         socket: &Arc<Socket>,
         name: &Name<'_>,
         member: Option<&Member>,
         holding: bool,
-    ) -> Result<Joined, Refused> {
+    ) -> Result<Joined, JoinError> {
         match member {
-            Some(member) if name.guard == Guard::Presence => {
+            Some(member) if name.kind == ChannelKind::Presence => {
                 self.presence.join(self, socket, name, member, holding)
             }
             _ => self.add_subscriber(socket, name, b"\"{}\"", holding),
@@ -55,26 +55,28 @@ impl Hub {
         name: &Name<'_>,
         success: &[u8],
         holding: bool,
-    ) -> Result<Joined, Refused> {
+    ) -> Result<Joined, JoinError> {
         loop {
-            let channel = self.find_or_make(name).ok_or(Refused::TooManyChannels)?;
+            let channel = self
+                .find_or_create(name)
+                .ok_or(JoinError::TooManyChannels)?;
             let mut state = channel.state.lock();
-            if state.gone {
+            if state.removed {
                 continue;
             }
             if state.subscribers.contains_key(&socket.id) {
-                socket.push(succeeded(name.full, success));
+                socket.push(succeeded_frame(name.full, success));
                 drop(state);
                 return Ok(Joined { channel });
             }
-            if !socket.note(&channel) {
+            if !socket.track(&channel) {
                 // It left at this very moment.
-                self.tidy(&channel, &mut state);
-                return Err(Refused::Gone);
+                self.remove_if_empty(&channel, &mut state);
+                return Err(JoinError::Closed);
             }
-            socket.push(succeeded(name.full, success));
-            let recovering = holding.then(|| {
-                Box::new(Recovering::Holding {
+            socket.push(succeeded_frame(name.full, success));
+            let recovery = holding.then(|| {
+                Box::new(RecoveryState::Holding {
                     events: Vec::new(),
                     bytes: 0,
                     overflow: false,
@@ -84,7 +86,7 @@ impl Hub {
                 socket.id,
                 Subscriber {
                     socket: Arc::clone(socket),
-                    recovering,
+                    recovery,
                 },
             );
             self.counters.subscriptions.add_one();
@@ -133,7 +135,7 @@ impl Hub {
 
     /// Ends a subscription; false where there was none.
     pub fn unsubscribe_socket(&self, socket: &Arc<Socket>, name: &str) -> bool {
-        let Some(channel) = socket.unnote(name) else {
+        let Some(channel) = socket.untrack(name) else {
             return false;
         };
         self.remove_subscriber(&channel, socket.id);
@@ -141,7 +143,7 @@ impl Hub {
     }
 
     pub(super) fn remove_subscriber(&self, channel: &Arc<Channel>, id: SocketId) {
-        if channel.guard() == Guard::Presence {
+        if channel.kind() == ChannelKind::Presence {
             self.presence.leave(self, channel, id);
         } else {
             self.drop_subscriber(channel, id);
@@ -160,13 +162,13 @@ impl Hub {
                 cluster.occupied(channel.name(), 0);
             }
         }
-        self.tidy(channel, &mut state);
+        self.remove_if_empty(channel, &mut state);
     }
 
-    fn tidy(&self, channel: &Arc<Channel>, state: &mut State) {
+    fn remove_if_empty(&self, channel: &Arc<Channel>, state: &mut ChannelState) {
         if state.subscribers.is_empty() {
-            state.gone = true;
-            self.forget(channel);
+            state.removed = true;
+            self.remove_channel(channel);
         } else if state.subscribers.capacity() > 64
             && state.subscribers.len() * 4 < state.subscribers.capacity()
         {
@@ -175,7 +177,7 @@ impl Hub {
     }
 }
 
-fn succeeded(channel: &str, data: &[u8]) -> bytes::Bytes {
+fn succeeded_frame(channel: &str, data: &[u8]) -> bytes::Bytes {
     frame::event(
         "pusher_internal:subscription_succeeded",
         channel,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::room::{size, Key, Room};
 use super::{Change, Presence};
 use crate::gateway::connection::Socket;
-use crate::gateway::hub::{Channel, Hub, Joined, Refused};
+use crate::gateway::hub::{Channel, Hub, JoinError, Joined};
 use crate::gateway::protocol::frame::{quote_into, quoted, Member};
 use crate::gateway::protocol::{Name, SocketId};
 
@@ -19,7 +19,7 @@ impl Presence {
         name: &Name<'_>,
         member: &Member,
         holding: bool,
-    ) -> Result<Joined, Refused> {
+    ) -> Result<Joined, JoinError> {
         let mut rooms = self.rooms.lock();
         let key = (hub.node().clone(), socket.id);
         let room = rooms.entry(name.full.to_owned()).or_default();
@@ -27,9 +27,9 @@ impl Presence {
         let settings = hub.settings();
         let size = room.size() + size(&member.user_id, member.user_info.as_deref());
         let refused = if is_new && room.users.len() >= settings.max_members {
-            Some(Refused::TooManyMembers)
+            Some(JoinError::TooManyMembers)
         } else if is_new && size > settings.max_presence_bytes {
-            Some(Refused::TooLarge)
+            Some(JoinError::MemberListTooLarge)
         } else {
             None
         };
@@ -130,7 +130,7 @@ impl Presence {
         }
         data.push(b'}');
         let data = String::from_utf8_lossy(&data);
-        hub.tell_members(channel, "pusher_internal:member_added", &data, except);
+        hub.send_to_members(channel, "pusher_internal:member_added", &data, except);
     }
 
     fn tell_removed(&self, channel: &str, user_id: &str) {
@@ -139,7 +139,7 @@ impl Presence {
         };
         let data = [b"{\"user_id\":".as_slice(), &quoted(user_id), b"}"].concat();
         let data = String::from_utf8_lossy(&data);
-        hub.tell_members(channel, "pusher_internal:member_removed", &data, None);
+        hub.send_to_members(channel, "pusher_internal:member_removed", &data, None);
     }
 }
 

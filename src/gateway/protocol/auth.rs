@@ -4,7 +4,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::channel::{Guard, Name};
+use super::channel::{ChannelKind, Name};
 use super::socket_id::SocketId;
 use crate::error::{Error, Result};
 
@@ -89,14 +89,14 @@ pub fn authorize(
 ) -> Result<String> {
     let socket = socket(socket_id)?;
     let name = Name::parse(channel)
-        .filter(|name| !matches!(name.guard, Guard::Public | Guard::User))
+        .filter(|name| !matches!(name.kind, ChannelKind::Public | ChannelKind::User))
         .ok_or_else(|| {
             Error::channel(format!(
                 "Cannot sign a subscription to {:?}: only valid names that begin with private- or presence- are signed.",
                 shown(channel)
             ))
         })?;
-    if (name.guard == Guard::Presence) != channel_data.is_some() {
+    if (name.kind == ChannelKind::Presence) != channel_data.is_some() {
         return Err(Error::channel(if channel_data.is_some() {
             format!("Cannot sign member data for {channel}: only presence channels have members.")
         } else {

@@ -8,7 +8,7 @@ const USER: &str = "#server-to-user-";
 
 /// What it takes to subscribe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Guard {
+pub enum ChannelKind {
     /// A plain name: open, where the settings say that it is public.
     Public,
     /// `private-`: a signature.
@@ -27,7 +27,7 @@ pub struct Name<'a> {
     /// As the client wrote it.
     pub full: &'a str,
     /// What it takes to subscribe.
-    pub guard: Guard,
+    pub kind: ChannelKind,
     /// Whether the last event is kept for those who come later.
     pub cache: bool,
     /// The name without guard and cache prefix; for a user channel the user's id.
@@ -42,7 +42,7 @@ impl<'a> Name<'a> {
             let valid = is_user_id(base);
             return valid.then_some(Self {
                 full,
-                guard: Guard::User,
+                kind: ChannelKind::User,
                 cache: false,
                 base,
             });
@@ -50,14 +50,14 @@ impl<'a> Name<'a> {
         if full.len() > MAX_NAME || full.is_empty() || !full.bytes().all(is_name_byte) {
             return None;
         }
-        let (guard, rest) = split_guard(full);
+        let (kind, rest) = split_prefix(full);
         let (cache, base) = match rest.strip_prefix("cache-") {
             Some(base) => (true, base),
             None => (false, rest),
         };
         Some(Self {
             full,
-            guard,
+            kind,
             cache,
             base,
         })
@@ -66,21 +66,21 @@ impl<'a> Name<'a> {
     /// Whether clients may send events to each other here.
     #[must_use]
     pub const fn takes_client_events(&self) -> bool {
-        matches!(self.guard, Guard::Private | Guard::Presence)
+        matches!(self.kind, ChannelKind::Private | ChannelKind::Presence)
     }
 }
 
-fn split_guard(full: &str) -> (Guard, &str) {
-    for (prefix, guard) in [
-        ("private-encrypted-", Guard::Encrypted),
-        ("private-", Guard::Private),
-        ("presence-", Guard::Presence),
+fn split_prefix(full: &str) -> (ChannelKind, &str) {
+    for (prefix, kind) in [
+        ("private-encrypted-", ChannelKind::Encrypted),
+        ("private-", ChannelKind::Private),
+        ("presence-", ChannelKind::Presence),
     ] {
         if let Some(rest) = full.strip_prefix(prefix) {
-            return (guard, rest);
+            return (kind, rest);
         }
     }
-    (Guard::Public, full)
+    (ChannelKind::Public, full)
 }
 
 const fn is_name_byte(b: u8) -> bool {
@@ -95,7 +95,7 @@ pub fn is_user_id(id: &str) -> bool {
 
 /// Whether a broadcast to this name stays on the socket channel of the same name: `private-…`, `presence-…`, or a user's channel.
 #[must_use]
-pub fn is_guarded(channel: &str) -> bool {
+pub fn requires_auth(channel: &str) -> bool {
     channel.starts_with("private-") || channel.starts_with("presence-") || channel.starts_with(USER)
 }
 
@@ -106,12 +106,12 @@ pub fn is_guarded(channel: &str) -> bool {
 ///   those reach themselves whatever it says.
 ///
 /// ```text
-/// reach("user.1", …)           private-user.1  presence-user.1  private-cache-user.1  presence-cache-user.1
-/// reach("public.news", …)      these four, and  public.news  cache-public.news
-/// reach("presence-chat.1", …)  presence-chat.1
+/// target_channels("user.1", …)           private-user.1  presence-user.1  private-cache-user.1  presence-cache-user.1
+/// target_channels("public.news", …)      these four, and  public.news  cache-public.news
+/// target_channels("presence-chat.1", …)  presence-chat.1
 /// ```
-pub fn reach(channel: &str, exact: bool, public: bool, mut reached: impl FnMut(&str)) {
-    if exact || is_guarded(channel) {
+pub fn target_channels(channel: &str, exact: bool, public: bool, mut reached: impl FnMut(&str)) {
+    if exact || requires_auth(channel) {
         reached(channel);
         return;
     }
@@ -136,20 +136,20 @@ pub fn reach(channel: &str, exact: bool, public: bool, mut reached: impl FnMut(&
 }
 
 /// Calls `source` with each broadcast channel whose records can reach the socket channel `name`, its own name first: the inverse of
-/// [`reach`].
-pub fn sources(name: &Name<'_>, mut source: impl FnMut(&str)) {
+/// [`target_channels`].
+pub fn source_channels(name: &Name<'_>, mut source: impl FnMut(&str)) {
     source(name.full);
-    if matches!(name.guard, Guard::Encrypted | Guard::User) {
+    if matches!(name.kind, ChannelKind::Encrypted | ChannelKind::User) {
         return;
     }
-    let prefixes: &[&str] = match name.guard {
-        Guard::Private => &["private-", "private-cache-"],
-        Guard::Presence => &["presence-", "presence-cache-"],
+    let prefixes: &[&str] = match name.kind {
+        ChannelKind::Private => &["private-", "private-cache-"],
+        ChannelKind::Presence => &["presence-", "presence-cache-"],
         _ => &["cache-"],
     };
     for prefix in prefixes {
         match name.full.strip_prefix(prefix) {
-            Some(plain) if !plain.is_empty() && !is_guarded(plain) => source(plain),
+            Some(plain) if !plain.is_empty() && !requires_auth(plain) => source(plain),
             _ => {}
         }
     }
@@ -157,11 +157,11 @@ pub fn sources(name: &Name<'_>, mut source: impl FnMut(&str)) {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_guarded, reach, sources, Guard, Name, MAX_NAME};
+    use super::{requires_auth, source_channels, target_channels, ChannelKind, Name, MAX_NAME};
 
     fn reached(channel: &str, exact: bool, public: bool) -> Vec<String> {
         let mut all = Vec::new();
-        reach(channel, exact, public, |name| all.push(name.to_owned()));
+        target_channels(channel, exact, public, |name| all.push(name.to_owned()));
         all
     }
 
@@ -212,8 +212,11 @@ mod tests {
     fn no_plain_broadcast_reaches_an_encrypted_or_a_user_channel() {
         for x in ["user.1", "x", "cache-x"] {
             for name in reached(x, false, true) {
-                let guard = Name::parse(&name).unwrap().guard;
-                assert!(!matches!(guard, Guard::Encrypted | Guard::User), "{name}");
+                let kind = Name::parse(&name).unwrap().kind;
+                assert!(
+                    !matches!(kind, ChannelKind::Encrypted | ChannelKind::User),
+                    "{name}"
+                );
             }
         }
         let reaches = reached("encrypted-x", false, true);
@@ -226,22 +229,27 @@ mod tests {
     #[test]
     fn names_and_what_guards_them() {
         let table = [
-            ("news", Guard::Public, false, "news"),
-            ("cache-news", Guard::Public, true, "news"),
-            ("private-a", Guard::Private, false, "a"),
-            ("private-cache-a", Guard::Private, true, "a"),
-            ("private-encrypted-a", Guard::Encrypted, false, "a"),
-            ("private-encrypted-cache-a", Guard::Encrypted, true, "a"),
-            ("presence-a", Guard::Presence, false, "a"),
-            ("presence-cache-a", Guard::Presence, true, "a"),
-            ("#server-to-user-7", Guard::User, false, "7"),
-            ("A-z0_9=@,.;", Guard::Public, false, "A-z0_9=@,.;"),
+            ("news", ChannelKind::Public, false, "news"),
+            ("cache-news", ChannelKind::Public, true, "news"),
+            ("private-a", ChannelKind::Private, false, "a"),
+            ("private-cache-a", ChannelKind::Private, true, "a"),
+            ("private-encrypted-a", ChannelKind::Encrypted, false, "a"),
+            (
+                "private-encrypted-cache-a",
+                ChannelKind::Encrypted,
+                true,
+                "a",
+            ),
+            ("presence-a", ChannelKind::Presence, false, "a"),
+            ("presence-cache-a", ChannelKind::Presence, true, "a"),
+            ("#server-to-user-7", ChannelKind::User, false, "7"),
+            ("A-z0_9=@,.;", ChannelKind::Public, false, "A-z0_9=@,.;"),
         ];
-        for (full, guard, cache, base) in table {
+        for (full, kind, cache, base) in table {
             let name = Name::parse(full).unwrap();
             assert_eq!(
-                (name.guard, name.cache, name.base),
-                (guard, cache, base),
+                (name.kind, name.cache, name.base),
+                (kind, cache, base),
                 "{full}"
             );
         }
@@ -262,7 +270,9 @@ mod tests {
         }
         assert!(Name::parse(&"a".repeat(MAX_NAME)).is_some());
         assert!(Name::parse(&"a".repeat(MAX_NAME + 1)).is_none());
-        assert!(is_guarded("private-x") && is_guarded("presence-x") && !is_guarded("user.1"));
+        assert!(
+            requires_auth("private-x") && requires_auth("presence-x") && !requires_auth("user.1")
+        );
     }
 
     #[test]
@@ -280,7 +290,7 @@ mod tests {
         ];
         for (full, expected) in table {
             let mut all = Vec::new();
-            sources(&Name::parse(full).unwrap(), |x| all.push(x.to_owned()));
+            source_channels(&Name::parse(full).unwrap(), |x| all.push(x.to_owned()));
             assert_eq!(&all, expected, "{full}");
             for x in &all {
                 assert!(

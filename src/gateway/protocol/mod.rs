@@ -3,12 +3,12 @@
 pub mod auth;
 pub mod channel;
 pub mod close;
-pub mod encrypted;
+pub mod encryption;
 pub mod frame;
 pub mod incoming;
 pub mod socket_id;
 
-pub use channel::{reach, Guard, Name};
+pub use channel::{ChannelKind, Name};
 pub use close::Close;
 pub use socket_id::SocketId;
 

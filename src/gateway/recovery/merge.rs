@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::ring::Timed;
 use crate::gateway::broadcast::Broadcast;
-use crate::gateway::protocol::channel::{is_guarded, reach};
-use crate::gateway::protocol::encrypted;
+use crate::gateway::protocol::channel::{requires_auth, target_channels};
+use crate::gateway::protocol::encryption;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
 
@@ -33,14 +33,16 @@ impl Wanted<'_> {
         {
             return false;
         }
-        if broadcast.channel.starts_with("private-encrypted-") && !is_sealed(&broadcast.data) {
+        if broadcast.channel.starts_with("private-encrypted-")
+            && !is_encrypted_data(&broadcast.data)
+        {
             return false;
         }
-        let is_public = !is_guarded(&broadcast.channel)
+        let is_public = !requires_auth(&broadcast.channel)
             && (settings.is_public(&broadcast.channel)
                 || (broadcast.public && settings.public_by_mark));
         let mut reaches = false;
-        reach(&broadcast.channel, broadcast.exact, is_public, |name| {
+        target_channels(&broadcast.channel, broadcast.exact, is_public, |name| {
             reaches |= name == self.channel;
         });
         reaches
@@ -84,6 +86,6 @@ pub(super) fn merge(found: Vec<Timed>, wanted: &Wanted<'_>) -> Option<Vec<Arc<Br
 }
 
 /// Whether the JSON string in `literal` holds what an encrypted channel takes.
-fn is_sealed(literal: &[u8]) -> bool {
-    serde_json::from_slice::<String>(literal).is_ok_and(|json| encrypted::is_sealed(&json))
+fn is_encrypted_data(literal: &[u8]) -> bool {
+    serde_json::from_slice::<String>(literal).is_ok_and(|json| encryption::is_encrypted_data(&json))
 }

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use super::ring::{From, Lane};
 use super::token::{short_hash, Place};
 use crate::gateway::feed::positions::Topic;
-use crate::gateway::protocol::channel::{sources, Name};
+use crate::gateway::protocol::channel::{source_channels, Name};
 use crate::topic::TopicMap;
 
 /// A partition that no token knows: everything since so long before the token, ms.
@@ -67,7 +67,7 @@ impl Sources {
 pub(super) fn sources_of(channel: &str) -> Vec<String> {
     let mut all = Vec::new();
     if let Some(name) = Name::parse(channel) {
-        sources(&name, |source| all.push(source.to_owned()));
+        source_channels(&name, |source| all.push(source.to_owned()));
     }
     all
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::gateway::protocol::encrypted::MasterKey;
+use crate::gateway::protocol::encryption::MasterKey;
 use crate::topic::ChannelPattern;
 
 pub fn send(gateway: &Gateway, channel: &str, event: &str, data: &serde_json::Value) -> usize {
@@ -176,7 +176,9 @@ fn encrypted_channels_take_sealed_data_only() {
     assert_eq!(send(&gateway, "encrypted-a", "e", &json!({"plain": 1})), 0);
     assert_eq!(gateway.hub().counters().plain_to_encrypted.get(), 1);
     let key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
-    let sealed = key.seal("private-encrypted-a", b"{\"secret\":1}").unwrap();
+    let sealed = key
+        .encrypt("private-encrypted-a", b"{\"secret\":1}")
+        .unwrap();
     assert_eq!(
         gateway
             .broadcast_locally("private-encrypted-a", "e", sealed.as_bytes(), None)
@@ -185,7 +187,8 @@ fn encrypted_channels_take_sealed_data_only() {
     );
     let got = client.expect("e", "private-encrypted-a");
     assert_eq!(
-        key.open("private-encrypted-a", &got.to_string()).unwrap(),
+        key.decrypt("private-encrypted-a", &got.to_string())
+            .unwrap(),
         b"{\"secret\":1}"
     );
     client.client_event("client-x", "private-encrypted-a", &json!(1));

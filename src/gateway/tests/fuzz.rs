@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::gateway::connection::action::{action, Action};
-use crate::gateway::connection::decoder::{Decoder, Heard};
+use crate::gateway::connection::decoder::{DecodedFrame, Decoder};
 use crate::gateway::http::{request, signature};
 use crate::gateway::protocol::{frame, Close, Name};
 
@@ -145,7 +145,7 @@ fn frames(input: &[u8], random: &mut Random, refused: &mut u64) {
         let (now, later) = fed.split_at_mut(cut);
         let mut longest = 0;
         let result = decoder.feed(now, 4096, |heard| {
-            if let Heard::Text(text) = heard {
+            if let DecodedFrame::Text(text) = heard {
                 longest = longest.max(text.len());
             }
             Ok(())

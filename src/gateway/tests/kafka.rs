@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{json, Value};
 
-use super::client::{Client, Frame};
 use super::settings;
+use super::test_client::{Client, Frame};
 use crate::config::BrokerConfig;
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Sender};
 use crate::gateway::Gateway;

@@ -1,27 +1,27 @@
 //! The gateway as clients see it: real sockets, raw bytes where that is how one attacks.
 
 mod api;
+mod api_auth;
 mod attacks;
 mod channels;
-mod client;
-mod doors;
 mod frames;
 mod fuzz;
+mod handshake;
 mod kafka;
-mod life;
+mod lifecycle;
 mod nodes;
-mod queue;
+mod presence;
 mod recovery;
+mod send_queue;
 mod settings;
-mod trust;
-mod users;
+mod test_client;
 
 use std::time::{Duration, Instant};
 
 use super::settings::Settings;
 use super::Gateway;
 
-pub use client::{Client, Frame};
+pub use test_client::{Client, Frame};
 
 pub const KEY: &str = "app-key";
 pub const SECRET: &str = "4f9c1d7a20b86e35f1a7c9d2e4b60837";

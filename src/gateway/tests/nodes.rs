@@ -114,28 +114,29 @@ fn a_snapshot_replaces_and_tells_the_difference_only() {
 
 #[test]
 fn questions_are_merged() {
-    use crate::gateway::question::{Answer, Question, Target};
+    use crate::gateway::admin_api::{AdminRequest, AdminResponse, Target};
     let gateway = gateway(|_| {});
     let mut client = Client::connect(&gateway);
     client.subscribe("private-a", None);
-    let here = gateway.ask(Question::Channels {
+    let here = gateway.ask(AdminRequest::Channels {
         prefix: String::new(),
     });
     let text = serde_json::to_string(&here).unwrap();
-    let there: Answer = serde_json::from_str(&text).unwrap();
+    let there: AdminResponse = serde_json::from_str(&text).unwrap();
     assert_eq!(here.merge(there).channels["private-a"], 2);
-    let question = Question::Kick {
+    let question = AdminRequest::Kick {
         target: Target {
             socket: Some(client.id),
             ..Target::default()
         },
     };
-    let sent: Question = serde_json::from_str(&serde_json::to_string(&question).unwrap()).unwrap();
+    let sent: AdminRequest =
+        serde_json::from_str(&serde_json::to_string(&question).unwrap()).unwrap();
     assert_eq!(gateway.ask(sent).count, 1);
     assert_eq!(client.expect_close(), 4009);
     assert_eq!(
         gateway
-            .ask(Question::Kick {
+            .ask(AdminRequest::Kick {
                 target: Target::default()
             })
             .count,

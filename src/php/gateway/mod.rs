@@ -1,6 +1,6 @@
 //! `Toporia\Realtime\Gateway`.
 
-mod orders;
+mod methods;
 mod sign;
 
 use std::cell::{Cell, RefCell};
@@ -17,9 +17,9 @@ use super::{binary, json, lifecycle, signals, state, zend};
 use crate::config::{BrokerConfig, GatewayConfig, Value};
 use crate::error::{Error, Kind};
 use crate::gateway as core;
-use crate::gateway::client::host_port;
+use crate::gateway::admin_api::AdminRequest;
+use crate::gateway::api_client::host_port;
 use crate::gateway::protocol::channel::Name;
-use crate::gateway::question::Question;
 use crate::process;
 use crate::worker::StopSignal;
 
@@ -269,7 +269,7 @@ impl Gateway {
     /// Closes sockets for good, on all gateways.
     pub fn kick(&self, r#where: &Zval) -> PhpResult<i64> {
         finish(sign::target(r#where, "kick").and_then(|(target, body)| {
-            Ok(self.order("/kick", Question::Kick { target }, &body.into())?)
+            Ok(self.order("/kick", AdminRequest::Kick { target }, &body.into())?)
         }))
     }
 
@@ -290,7 +290,7 @@ impl Gateway {
                     .into());
                 }
                 body.insert("from".into(), channel.as_str().into());
-                let question = Question::Unsubscribe { target, channel };
+                let question = AdminRequest::Unsubscribe { target, channel };
                 Ok(self.order("/unsubscribe", question, &body.into())?)
             }),
         )

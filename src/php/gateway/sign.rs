@@ -4,10 +4,10 @@ use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
 use super::settings;
 use crate::error::{Error, Kind};
+use crate::gateway::admin_api::Target;
 use crate::gateway::protocol::auth;
 use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::question::Target;
 use crate::gateway::settings::Settings;
 use crate::message::write_php_string;
 use crate::php::arguments::{self, Trouble};
@@ -118,8 +118,8 @@ pub(super) fn authorize(
         pairs.push(("channel_data", data));
     }
     let shared = match &settings.encryption_master_key {
-        Some(key) if crate::sealed::is_encrypted(&channel) => key.shared_secret(&channel),
-        None if crate::sealed::is_encrypted(&channel) => {
+        Some(key) if crate::encryption::is_encrypted_channel(&channel) => key.shared_secret(&channel),
+        None if crate::encryption::is_encrypted_channel(&channel) => {
             return Err(Error::configuration(format!(
                 "The channel \"{channel}\" is encrypted, and there is no master key to tell its subscribers the channel's own. Set encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: openssl rand -base64 32"
             ))

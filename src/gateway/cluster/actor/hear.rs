@@ -8,10 +8,10 @@ use super::super::wire::{Body, Record, Seat};
 use super::super::Note;
 use super::Actor;
 use crate::clock::coarse_ms;
+use crate::gateway::admin_api::AdminRequest;
 use crate::gateway::feed::Purpose;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::question::Question;
 use crate::log::Level;
 use crate::process;
 
@@ -188,13 +188,13 @@ impl Actor {
 
     pub(super) fn ask(
         &mut self,
-        question: Question,
-        reply: tokio::sync::oneshot::Sender<crate::gateway::question::Answer>,
+        question: AdminRequest,
+        reply: tokio::sync::oneshot::Sender<crate::gateway::admin_api::AdminResponse>,
     ) {
         let Some(hub) = self.hub.upgrade() else {
             return;
         };
-        let own = hub.answer(&question);
+        let own = hub.handle_admin_request(&question);
         let others: HashSet<String> = self.view.others().into_iter().map(str::to_owned).collect();
         let is_alone = others.is_empty() || !self.greeted || self.view.is_isolated();
         let others = if is_alone { HashSet::new() } else { others };

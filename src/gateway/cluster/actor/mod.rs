@@ -165,7 +165,7 @@ impl Actor {
                     }
                 }
                 Effect::Asked { from, id, question } => {
-                    let mut answers = parts(hub.answer(&question)).into_iter().peekable();
+                    let mut answers = parts(hub.handle_admin_request(&question)).into_iter().peekable();
                     while let Some(a) = answers.next() {
                         let last = answers.peek().is_none();
                         let to = from.clone();

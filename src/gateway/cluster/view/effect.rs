@@ -2,8 +2,8 @@
 
 use super::super::totals::Happening;
 use super::super::wire::Seat;
+use crate::gateway::admin_api::{AdminRequest, AdminResponse};
 use crate::gateway::protocol::SocketId;
-use crate::gateway::question::{Answer, Question};
 use crate::gateway::settings::Settings;
 
 /// The numbers, in ms.
@@ -83,7 +83,7 @@ pub enum Effect {
         /// Its number.
         id: u64,
         /// What.
-        question: Question,
+        question: AdminRequest,
     },
     /// An answer to a question of this gateway.
     Answered {
@@ -94,7 +94,7 @@ pub enum Effect {
         /// True for the last part.
         last: bool,
         /// What.
-        answer: Answer,
+        answer: AdminResponse,
     },
     /// Nobody was heard for long: this is the one that is cut off.
     Isolated,

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::No;
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::channel::Guard;
-use crate::gateway::protocol::{encrypted, frame, is_reserved_event, Name, SocketId};
+use crate::gateway::protocol::channel::ChannelKind;
+use crate::gateway::protocol::{encryption, frame, is_reserved_event, Name, SocketId};
 use crate::gateway::seam::{ApiEvent, Cluster};
 
 /// Longest name of an event.
@@ -95,7 +95,7 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<(), No> {
                 "A channel's name has at most 164 of A-Z a-z 0-9 _ - = @ , . ;".into(),
             ));
         };
-        if name.guard == Guard::Encrypted && !encrypted::is_sealed(&event.data) {
+        if name.kind == ChannelKind::Encrypted && !encryption::is_encrypted_data(&event.data) {
             return Err((
                 400,
                 format!(

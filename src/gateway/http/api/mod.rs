@@ -11,10 +11,10 @@ mod read;
 use super::request::Request;
 use super::respond::Response;
 use super::signature;
+use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::frame;
-use crate::gateway::question::{Question, Target};
 use events::{events, Batch};
 use read::{channel, channels, connections, users};
 
@@ -125,7 +125,7 @@ async fn route(
         ("GET", ["channels", name, "users"]) => users(hub, name),
         ("POST", ["users", user, "terminate_connections"]) => {
             cluster
-                .ask(Question::Terminate {
+                .ask(AdminRequest::Terminate {
                     user: (*user).to_owned(),
                 })
                 .await;
@@ -143,7 +143,9 @@ async fn route(
         ("POST", ["kick"]) => {
             let order: Order = parse(body)?;
             let target = order.target_of_some()?;
-            Ok(count(cluster.ask(Question::Kick { target }).await.count))
+            Ok(count(
+                cluster.ask(AdminRequest::Kick { target }).await.count,
+            ))
         }
         ("POST", ["unsubscribe"]) => {
             let order: Order = parse(body)?;
@@ -154,7 +156,7 @@ async fn route(
             ))?;
             Ok(count(
                 cluster
-                    .ask(Question::Unsubscribe { target, channel })
+                    .ask(AdminRequest::Unsubscribe { target, channel })
                     .await
                     .count,
             ))

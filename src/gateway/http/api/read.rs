@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::No;
+use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::channel::Guard;
+use crate::gateway::protocol::channel::ChannelKind;
 use crate::gateway::protocol::{Name, SocketId};
-use crate::gateway::question::{Question, Target};
 use crate::gateway::seam::Cluster;
 
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ pub(super) async fn channels(
     if users && !prefix.starts_with("presence-") {
         return Err((400, "user_count needs filter_by_prefix=presence-.".into()));
     }
-    let answer = cluster.ask(Question::Channels { prefix }).await;
+    let answer = cluster.ask(AdminRequest::Channels { prefix }).await;
     let mut list = serde_json::Map::new();
     for (name, sockets) in answer.channels {
         let mut row = serde_json::Map::new();
@@ -84,11 +84,11 @@ pub(super) async fn channel(
 ) -> Result<Response, No> {
     let parsed = Name::parse(name).ok_or((400, "This is no channel name.".to_owned()))?;
     let (users, subscriptions) = wanted(info)?;
-    if users && parsed.guard != Guard::Presence {
+    if users && parsed.kind != ChannelKind::Presence {
         return Err((400, "user_count is for presence channels.".into()));
     }
     let answer = cluster
-        .ask(Question::Channel {
+        .ask(AdminRequest::Channel {
             name: name.to_owned(),
         })
         .await;
@@ -105,7 +105,7 @@ pub(super) async fn channel(
 }
 
 pub(super) fn users(hub: &Hub, name: &str) -> Result<Response, No> {
-    if Name::parse(name).map(|n| n.guard) != Some(Guard::Presence) {
+    if Name::parse(name).map(|n| n.kind) != Some(ChannelKind::Presence) {
         return Err((400, "Only presence channels have users.".into()));
     }
     let users: Vec<_> = hub
@@ -123,7 +123,7 @@ pub(super) async fn connections(
     cluster: &Arc<dyn Cluster>,
     target: Target,
 ) -> Result<Response, No> {
-    let answer = cluster.ask(Question::Connections { target }).await;
+    let answer = cluster.ask(AdminRequest::Connections { target }).await;
     let rows: Vec<Row> = answer
         .connections
         .into_iter()

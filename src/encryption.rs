@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
-use crate::gateway::protocol::encrypted::{is_sealed, MasterKey};
+use crate::gateway::protocol::encryption::{is_encrypted_data, MasterKey};
 
 /// How the names of encrypted channels begin.
 const PREFIX: &str = "private-encrypted-";
@@ -11,7 +11,7 @@ const PREFIX: &str = "private-encrypted-";
 /// Whether what goes to the channel has to be encrypted. Asked for every message: no more than a comparison.
 #[inline]
 #[must_use]
-pub fn is_encrypted(channel: &str) -> bool {
+pub fn is_encrypted_channel(channel: &str) -> bool {
     channel.starts_with(PREFIX)
 }
 
@@ -20,13 +20,13 @@ pub fn is_encrypted(channel: &str) -> bool {
 ///
 /// # Errors
 /// Configuration: no master key; InvalidChannel: a name that browsers cannot subscribe to.
-pub fn seal<'a>(
+pub fn encrypt<'a>(
     key: Option<&MasterKey>,
     channel: &str,
     data_json: Option<&'a [u8]>,
 ) -> Result<Cow<'a, [u8]>> {
     if let Some(json) = data_json {
-        if std::str::from_utf8(json).is_ok_and(is_sealed) {
+        if std::str::from_utf8(json).is_ok_and(is_encrypted_data) {
             return Ok(Cow::Borrowed(json));
         }
     }
@@ -36,7 +36,7 @@ pub fn seal<'a>(
             channel.escape_debug()
         )));
     };
-    let sealed = key.seal(channel, data_json.unwrap_or(b"null"))?;
+    let sealed = key.encrypt(channel, data_json.unwrap_or(b"null"))?;
     Ok(Cow::Owned(sealed.into_bytes()))
 }
 
@@ -50,24 +50,24 @@ mod tests {
         // 32 bytes.
         let key = MasterKey::from_base64("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
         let channel = "private-encrypted-order.1";
-        assert!(is_encrypted(channel) && !is_encrypted("private-order.1"));
-        let sealed = seal(Some(&key), channel, Some(b"{\"id\":7}")).unwrap();
+        assert!(is_encrypted_channel(channel) && !is_encrypted_channel("private-order.1"));
+        let sealed = encrypt(Some(&key), channel, Some(b"{\"id\":7}")).unwrap();
         let text = std::str::from_utf8(&sealed).unwrap();
-        assert_eq!(key.open(channel, text).unwrap(), b"{\"id\":7}");
-        assert_eq!(seal(None, channel, Some(&sealed)).unwrap(), sealed);
-        assert_eq!(seal(Some(&key), channel, Some(&sealed)).unwrap(), sealed);
-        let nothing = seal(Some(&key), channel, None).unwrap();
-        let nothing = key.open(channel, std::str::from_utf8(&nothing).unwrap());
+        assert_eq!(key.decrypt(channel, text).unwrap(), b"{\"id\":7}");
+        assert_eq!(encrypt(None, channel, Some(&sealed)).unwrap(), sealed);
+        assert_eq!(encrypt(Some(&key), channel, Some(&sealed)).unwrap(), sealed);
+        let nothing = encrypt(Some(&key), channel, None).unwrap();
+        let nothing = key.decrypt(channel, std::str::from_utf8(&nothing).unwrap());
         assert_eq!(nothing.unwrap(), b"null");
         for data in [None, Some(&b"{\"nonce\":\"x\",\"ciphertext\":\"y\"}"[..])] {
-            let error = seal(None, channel, data).unwrap_err();
+            let error = encrypt(None, channel, data).unwrap_err();
             assert_eq!(error.kind(), Kind::Configuration);
             assert!(
                 error.message().contains("REALTIME_ENCRYPTION_MASTER_KEY"),
                 "{error}"
             );
         }
-        let error = seal(Some(&key), "private-encrypted-a b", None).unwrap_err();
+        let error = encrypt(Some(&key), "private-encrypted-a b", None).unwrap_err();
         assert_eq!(error.kind(), Kind::InvalidChannel);
     }
 }

@@ -3,40 +3,40 @@
 use std::sync::Arc;
 
 use super::Hub;
+use crate::gateway::admin_api::{AdminRequest, AdminResponse, ConnectionInfo, Target};
 use crate::gateway::connection::Socket;
 use crate::gateway::protocol::Close;
-use crate::gateway::question::{Answer, Connection, Question, Target};
 
 impl Hub {
     /// This gateway's part of an answer; orders are carried out.
-    pub fn answer(&self, question: &Question) -> Answer {
-        let mut answer = Answer::default();
+    pub fn handle_admin_request(&self, question: &AdminRequest) -> AdminResponse {
+        let mut answer = AdminResponse::default();
         match question {
-            Question::Channels { prefix } => {
+            AdminRequest::Channels { prefix } => {
                 answer.channels = self
                     .occupancy()
                     .into_iter()
                     .filter(|(name, _)| name.starts_with(prefix.as_str()))
                     .collect();
             }
-            Question::Channel { name } => {
+            AdminRequest::Channel { name } => {
                 let sockets = self.find(name).map(|c| c.state.lock().subscribers.len());
                 if let Some(sockets) = sockets.filter(|n| *n > 0) {
                     answer.channels.insert(name.clone(), sockets);
                 }
             }
-            Question::Connections { target } => {
-                let everybody = target.is_empty();
+            AdminRequest::Connections { target } => {
+                let match_all = target.is_empty();
                 answer.connections = self
                     .sockets()
                     .iter()
-                    .filter(|socket| everybody || self.is_meant(socket, target))
+                    .filter(|socket| match_all || self.matches(socket, target))
                     .map(|socket| self.describe(socket))
                     .collect();
             }
-            Question::Terminate { user } => answer.count = self.terminate_user(user),
-            Question::Kick { target } => answer.count = self.kick(target),
-            Question::Unsubscribe { target, channel } => {
+            AdminRequest::Terminate { user } => answer.count = self.terminate_user(user),
+            AdminRequest::Kick { target } => answer.count = self.kick(target),
+            AdminRequest::Unsubscribe { target, channel } => {
                 answer.count = self.unsubscribe(target, channel);
             }
         }
@@ -54,7 +54,7 @@ impl Hub {
             ids.iter().filter_map(|id| all.get(id).cloned()).collect()
         };
         for socket in &sockets {
-            end(socket, "Terminated by the application");
+            disconnect(socket, "Terminated by the application");
         }
         sockets.len()
     }
@@ -62,8 +62,8 @@ impl Hub {
     /// Closes connections with 4009; how many. An empty target means nobody.
     pub fn kick(&self, target: &Target) -> usize {
         let mut count = 0;
-        for socket in self.meant(target) {
-            end(&socket, "Closed by an operator");
+        for socket in self.matching_sockets(target) {
+            disconnect(&socket, "Closed by an operator");
             count += 1;
         }
         count
@@ -72,7 +72,7 @@ impl Hub {
     /// Ends subscriptions to a channel; how many. The client is told with an error on the channel.
     pub fn unsubscribe(&self, target: &Target, channel: &str) -> usize {
         let mut count = 0;
-        for socket in self.meant(target) {
+        for socket in self.matching_sockets(target) {
             if self.unsubscribe_socket(&socket, channel) {
                 socket.push(crate::gateway::connection::subscription_error(
                     channel,
@@ -85,16 +85,16 @@ impl Hub {
         count
     }
 
-    fn meant(&self, target: &Target) -> Vec<Arc<Socket>> {
+    fn matching_sockets(&self, target: &Target) -> Vec<Arc<Socket>> {
         if target.is_empty() {
             return Vec::new();
         }
         let mut sockets = self.sockets();
-        sockets.retain(|socket| self.is_meant(socket, target));
+        sockets.retain(|socket| self.matches(socket, target));
         sockets
     }
 
-    fn is_meant(&self, socket: &Socket, target: &Target) -> bool {
+    fn matches(&self, socket: &Socket, target: &Target) -> bool {
         target.socket.is_none_or(|id| id == socket.id)
             && target
                 .user
@@ -116,8 +116,8 @@ impl Hub {
         })
     }
 
-    fn describe(&self, socket: &Socket) -> Connection {
-        Connection {
+    fn describe(&self, socket: &Socket) -> ConnectionInfo {
+        ConnectionInfo {
             socket: socket.id,
             node: self.node.to_string(),
             address: socket.address.to_string(),
@@ -133,7 +133,7 @@ impl Hub {
     }
 }
 
-fn end(socket: &Socket, why: &str) {
+fn disconnect(socket: &Socket, why: &str) {
     socket.push(crate::gateway::protocol::frame::error(
         Close::Unauthorized.code(),
         why,

@@ -117,7 +117,7 @@ fn a_socket_handed_over_by_systemd() {
         client.expect_close()
     });
     let status = Command::new("sh")
-        .args(["-c", "exec 3<&0; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --exact gateway::tests::life::a_socket_handed_over_by_systemd"])
+        .args(["-c", "exec 3<&0; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --exact gateway::tests::lifecycle::a_socket_handed_over_by_systemd"])
         .arg(std::env::current_exe().unwrap())
         .env(HANDED, address.to_string())
         .stdin(Stdio::from(OwnedFd::from(listener)))

@@ -28,7 +28,7 @@ impl Target {
 /// What is asked, or ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Question {
+pub enum AdminRequest {
     /// Occupied channels whose name begins with this.
     Channels {
         /// Empty for all.
@@ -65,7 +65,7 @@ pub enum Question {
 
 /// One open connection, for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connection {
+pub struct ConnectionInfo {
     /// Its id.
     pub socket: SocketId,
     /// The gateway it is on.
@@ -84,19 +84,19 @@ pub struct Connection {
 
 /// What one gateway answers, or all of them merged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct AdminResponse {
     /// Channels and their subscriptions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub channels: BTreeMap<String, usize>,
     /// Connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub connections: Vec<Connection>,
+    pub connections: Vec<ConnectionInfo>,
     /// Connections closed or subscriptions ended.
     #[serde(default)]
     pub count: usize,
 }
 
-impl Answer {
+impl AdminResponse {
     /// Both answers as one.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {

@@ -3,15 +3,15 @@
 use ext_php_rs::types::Zval;
 
 use super::{sign, Gateway};
+use crate::encryption;
 use crate::error::Error;
 use crate::gateway as core;
-use crate::gateway::client::Client;
+use crate::gateway::admin_api::{AdminRequest, ConnectionInfo};
+use crate::gateway::api_client::Client;
 use crate::gateway::protocol::channel::Name;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::question::{Connection, Question};
 use crate::php::arguments::{self, Trouble};
 use crate::php::json;
-use crate::sealed;
 
 impl Gateway {
     pub(super) fn deliver(
@@ -55,8 +55,8 @@ impl Gateway {
                 .encryption_master_key
                 .as_ref()
                 .or(self.broker.encryption.as_ref());
-            let sealed = if sealed::is_encrypted(&channel) {
-                Some(sealed::seal(key, &channel, plain)?)
+            let sealed = if encryption::is_encrypted_channel(&channel) {
+                Some(encryption::encrypt(key, &channel, plain)?)
             } else {
                 None
             };
@@ -75,7 +75,7 @@ impl Gateway {
     pub(super) fn order(
         &self,
         path: &str,
-        question: Question,
+        question: AdminRequest,
         body: &serde_json::Value,
     ) -> Result<i64, Error> {
         if let Some(gateway) = self.live()? {
@@ -96,7 +96,7 @@ impl Gateway {
             bytes.map_err(|error| Error::encoding(error.to_string()).into())
         };
         if let Some(gateway) = self.live()? {
-            let answer = gateway.ask(Question::Connections { target });
+            let answer = gateway.ask(AdminRequest::Connections { target });
             let rows: Vec<_> = answer.connections.iter().map(row).collect();
             return encoded(serde_json::to_vec(&rows));
         }
@@ -138,7 +138,7 @@ impl Gateway {
 }
 
 /// A connection as the HTTP API tells it.
-fn row(connection: &Connection) -> serde_json::Value {
+fn row(connection: &ConnectionInfo) -> serde_json::Value {
     serde_json::json!({
         "socket_id": connection.socket,
         "user": connection.user,

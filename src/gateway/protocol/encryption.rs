@@ -8,7 +8,7 @@ use crypto_secretbox::{Key, Nonce, XSalsa20Poly1305};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::channel::{Guard, Name};
+use super::channel::{ChannelKind, Name};
 use crate::error::{Error, Result};
 
 /// The master key of an application: 32 bytes.
@@ -24,7 +24,7 @@ impl std::fmt::Debug for MasterKey {
 /// What an encrypted event's data looks like.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sealed {
+pub struct EncryptedData {
     /// 24 random bytes in base64.
     pub nonce: String,
     /// The encrypted data in base64, 16 bytes longer than the plain ones.
@@ -60,8 +60,8 @@ impl MasterKey {
     /// # Errors
     /// [`crate::error::Kind::InvalidChannel`] for a channel that is not encrypted; [`crate::error::Kind::Encoding`] where the
     /// system has no randomness for the nonce.
-    pub fn seal(&self, channel: &str, json: &[u8]) -> Result<String> {
-        if Name::parse(channel).map(|n| n.guard) != Some(Guard::Encrypted) {
+    pub fn encrypt(&self, channel: &str, json: &[u8]) -> Result<String> {
+        if Name::parse(channel).map(|n| n.kind) != Some(ChannelKind::Encrypted) {
             return Err(Error::channel(format!(
                 "Cannot encrypt for {channel:?}: only channels that begin with private-encrypted- are encrypted."
             )));
@@ -80,17 +80,17 @@ impl MasterKey {
                     "Cannot encrypt for {channel}: the data is too long."
                 ))
             })?;
-        let sealed = Sealed {
+        let sealed = EncryptedData {
             nonce: STANDARD.encode(nonce),
             ciphertext: STANDARD.encode(ciphertext),
         };
         serde_json::to_string(&sealed).map_err(|e| Error::encoding(e.to_string()))
     }
 
-    /// Decrypts what [`Self::seal`] made; `None` where it is anything else.
+    /// Decrypts what [`Self::encrypt`] made; `None` where it is anything else.
     #[must_use]
-    pub fn open(&self, channel: &str, json: &str) -> Option<Vec<u8>> {
-        let sealed: Sealed = serde_json::from_str(json).ok()?;
+    pub fn decrypt(&self, channel: &str, json: &str) -> Option<Vec<u8>> {
+        let sealed: EncryptedData = serde_json::from_str(json).ok()?;
         let nonce: [u8; 24] = STANDARD.decode(sealed.nonce).ok()?.try_into().ok()?;
         let ciphertext = STANDARD.decode(sealed.ciphertext).ok()?;
         self.cipher(channel)
@@ -112,8 +112,8 @@ impl MasterKey {
 
 /// Whether data may go to an encrypted channel: exactly `{nonce, ciphertext}`, both base64 of the right size.
 #[must_use]
-pub fn is_sealed(json: &str) -> bool {
-    serde_json::from_str::<Sealed>(json).is_ok_and(|sealed| {
+pub fn is_encrypted_data(json: &str) -> bool {
+    serde_json::from_str::<EncryptedData>(json).is_ok_and(|sealed| {
         STANDARD.decode(sealed.nonce).is_ok_and(|n| n.len() == 24)
             && STANDARD
                 .decode(sealed.ciphertext)
@@ -133,17 +133,20 @@ mod tests {
     fn what_is_sealed_opens_with_the_channels_key_only() {
         let key = master();
         let json = br#"{"total":149.95}"#;
-        let sealed = key.seal("private-encrypted-order.1", json).unwrap();
-        assert!(is_sealed(&sealed) && !sealed.contains("149"));
+        let sealed = key.encrypt("private-encrypted-order.1", json).unwrap();
+        assert!(is_encrypted_data(&sealed) && !sealed.contains("149"));
         assert_eq!(
-            key.open("private-encrypted-order.1", &sealed).unwrap(),
+            key.decrypt("private-encrypted-order.1", &sealed).unwrap(),
             json
         );
-        assert_eq!(key.open("private-encrypted-order.2", &sealed), None);
+        assert_eq!(key.decrypt("private-encrypted-order.2", &sealed), None);
         let other = MasterKey::from_base64(&STANDARD.encode([8_u8; 32])).unwrap();
-        assert_eq!(other.open("private-encrypted-order.1", &sealed), None);
+        assert_eq!(other.decrypt("private-encrypted-order.1", &sealed), None);
         // A nonce of its own for each event.
-        assert_ne!(sealed, key.seal("private-encrypted-order.1", json).unwrap());
+        assert_ne!(
+            sealed,
+            key.encrypt("private-encrypted-order.1", json).unwrap()
+        );
     }
 
     #[test]
@@ -162,7 +165,7 @@ mod tests {
             r#"{"nonce":"AA==","ciphertext":"AA=="}"#,
             r#"{"nonce":1}"#,
         ] {
-            assert!(!is_sealed(json), "{json}");
+            assert!(!is_encrypted_data(json), "{json}");
         }
         for channel in [
             "private-a",
@@ -170,7 +173,7 @@ mod tests {
             "presence-a",
             "private-encrypted-a\n",
         ] {
-            assert!(master().seal(channel, b"{}").is_err(), "{channel}");
+            assert!(master().encrypt(channel, b"{}").is_err(), "{channel}");
         }
         assert!(MasterKey::from_base64("short").is_err());
         assert_eq!(format!("{:?}", master()), "MasterKey(…)");

@@ -15,54 +15,54 @@ use crate::gateway::protocol::{auth, Close, Name};
 use crate::gateway::seam::{BoxFuture, Replay};
 
 /// A connection's client: what it is allowed and what it waits for.
-pub(super) struct Client {
+pub(super) struct Session {
     pub hub: Arc<Hub>,
     pub socket: Arc<Socket>,
-    frames: Bucket,
-    told: Bucket,
-    pub joins: Window,
+    message_rate: Bucket,
+    client_event_rate: Bucket,
+    pub presence_joins: Window,
     /// Who it is on presence channels without data of their own.
-    pub signed_in: Option<Member>,
+    pub user_member: Option<Member>,
     /// Presence channels that wait for the other gateways to be heard.
-    pub waiting_joins: Vec<(String, Member)>,
-    pub waiting: Option<BoxFuture<()>>,
+    pub pending_joins: Vec<(String, Member)>,
+    pub presence_wait: Option<BoxFuture<()>>,
     /// Tokens that the client brought, until it subscribes.
     pub tokens: BTreeMap<String, String>,
     /// Recoveries that wait for their turn.
     pub replays: VecDeque<(Arc<Channel>, String)>,
     pub replaying: Option<(Arc<Channel>, BoxFuture<Replay>)>,
     pub finished: Option<Replay>,
-    pub waited: bool,
-    pub scans: Window,
+    pub presence_wait_over: bool,
+    pub kafka_replays: Window,
     /// Channels that were recovered on this connection, and how often one was again.
-    pub replayed: HashSet<Box<str>>,
-    pub repeated: Window,
+    pub replayed_channels: HashSet<Box<str>>,
+    pub repeat_replays: Window,
     /// Channels whose position the client has to be told.
-    pub dirty: Vec<Arc<Channel>>,
-    pub refreshed: Instant,
+    pub due_positions: Vec<Arc<Channel>>,
+    pub positions_refreshed: Instant,
 }
 
-impl Client {
+impl Session {
     pub fn new(hub: Arc<Hub>, socket: Arc<Socket>, now: Instant) -> Self {
         let settings = hub.settings();
         let events = settings.client_events_per_second;
         Self {
-            frames: Bucket::new(settings.messages_per_second, settings.message_burst, now),
-            told: Bucket::new(events, events, now),
-            joins: Window::default(),
-            signed_in: None,
-            waiting_joins: Vec::new(),
-            waiting: None,
+            message_rate: Bucket::new(settings.messages_per_second, settings.message_burst, now),
+            client_event_rate: Bucket::new(events, events, now),
+            presence_joins: Window::default(),
+            user_member: None,
+            pending_joins: Vec::new(),
+            presence_wait: None,
             tokens: BTreeMap::new(),
             replays: VecDeque::new(),
             replaying: None,
             finished: None,
-            waited: false,
-            scans: Window::default(),
-            replayed: HashSet::new(),
-            repeated: Window::default(),
-            dirty: Vec::new(),
-            refreshed: now,
+            presence_wait_over: false,
+            kafka_replays: Window::default(),
+            replayed_channels: HashSet::new(),
+            repeat_replays: Window::default(),
+            due_positions: Vec::new(),
+            positions_refreshed: now,
             hub,
             socket,
         }
@@ -71,7 +71,7 @@ impl Client {
     /// Counts a frame of the client.
     pub fn count_frame(&mut self, now: Instant) -> Result<(), Close> {
         self.hub.counters().messages_received.add_one();
-        if self.frames.take(now) {
+        if self.message_rate.take(now) {
             Ok(())
         } else {
             Err(Close::OverCapacity)
@@ -79,9 +79,9 @@ impl Client {
     }
 
     /// Does what a text asks for.
-    pub fn act(&mut self, text: &str, now: Instant) {
+    pub fn handle_message(&mut self, text: &str, now: Instant) {
         match action(text, self.hub.settings().max_depth) {
-            Action::Ping => self.tell(frame::connection_event("pusher:pong", b"{}")),
+            Action::Ping => self.send(frame::connection_event("pusher:pong", b"{}")),
             Action::Pong => {}
             Action::Subscribe(wanted) => self.subscribe(&wanted, now),
             Action::Unsubscribe(channel) => self.unsubscribe(&channel),
@@ -94,9 +94,9 @@ impl Client {
             } => self.client_event(&event, &channel, data, now),
             Action::Reserved => {
                 self.hub.counters().reserved_events.add_one();
-                self.complain(Close::Policy, "This event name is the server's.");
+                self.send_error(Close::Policy, "This event name is the server's.");
             }
-            Action::Nonsense(why) => self.complain(Close::Policy, why),
+            Action::Invalid(why) => self.send_error(Close::Policy, why),
         }
     }
 
@@ -105,47 +105,47 @@ impl Client {
         let mut pong = Vec::with_capacity(payload.len() + 2);
         frame::header(&mut pong, 0xA, payload.len());
         pong.extend_from_slice(payload);
-        self.tell(pong.into());
+        self.send(pong.into());
     }
 
     /// The client closes, with or without a code.
-    pub fn closed_by(&mut self, code: Option<u16>) {
+    pub fn handle_close(&mut self, code: Option<u16>) {
         self.socket.answer_close(code);
-        self.waiting_joins.clear();
+        self.pending_joins.clear();
         self.replays.clear();
     }
 
-    pub fn tell(&self, frame: bytes::Bytes) {
+    pub fn send(&self, frame: bytes::Bytes) {
         self.socket.push(frame);
     }
 
-    fn complain(&self, close: Close, why: &str) {
+    fn send_error(&self, close: Close, why: &str) {
         self.hub.counters().messages_refused.add_one();
-        self.tell(frame::error(close.code(), why));
+        self.send(frame::error(close.code(), why));
     }
 
     fn sign_in(&mut self, user: &SignIn<'_>) {
         let settings = Arc::clone(self.hub.settings());
         let text = auth::user_text(self.socket.id, &user.user_data);
         if !auth::is_authorized(&settings.key, &settings.secrets, &text, &user.auth) {
-            self.complain(
+            self.send_error(
                 Close::Unauthorized,
                 "The signature of the sign-in is wrong.",
             );
             return;
         }
         let Some(id) = frame::signed_in_user(&user.user_data) else {
-            self.complain(
+            self.send_error(
                 Close::Unauthorized,
                 "The user's data needs an id, a string that is not empty.",
             );
             return;
         };
         if !self.hub.sign_in(&self.socket, &id) {
-            self.complain(Close::Unauthorized, "This connection is signed in already.");
+            self.send_error(Close::Unauthorized, "This connection is signed in already.");
             return;
         }
-        self.signed_in = Some(Member {
+        self.user_member = Some(Member {
             user_info: frame::user_info(&user.user_data, settings.max_user_info),
             user_id: id,
         });
@@ -156,33 +156,33 @@ impl Client {
         ]
         .concat();
         let data = frame::quoted(&String::from_utf8_lossy(&data));
-        self.tell(frame::connection_event("pusher:signin_success", &data));
+        self.send(frame::connection_event("pusher:signin_success", &data));
     }
 
     fn client_event(&mut self, event: &str, channel: &str, data: Option<&RawValue>, now: Instant) {
         let refused = if !self.hub.settings().client_events {
             Some((
                 Close::ClientEventRate,
-                "Client events are switched off (realtime.gateway.client_events).",
+                "Session events are switched off (realtime.gateway.client_events).",
             ))
         } else if !Name::parse(channel).is_some_and(|name| name.takes_client_events()) {
             Some((
                 Close::ClientEventRate,
-                "Client events go to private and presence channels only.",
+                "Session events go to private and presence channels only.",
             ))
         } else if self.socket.channel(channel).is_none() {
             Some((
                 Close::ClientEventRate,
-                "Client events go to channels that are subscribed only.",
+                "Session events go to channels that are subscribed only.",
             ))
-        } else if !self.told.take(now) {
+        } else if !self.client_event_rate.take(now) {
             Some((Close::ClientEventRate, Close::ClientEventRate.reason()))
         } else {
             None
         };
         if let Some((close, why)) = refused {
             self.hub.counters().client_events_refused.add_one();
-            self.complain(close, why);
+            self.send_error(close, why);
             return;
         }
         if let Some(found) = self.socket.channel(channel) {
