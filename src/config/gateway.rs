@@ -14,7 +14,7 @@ use crate::topic::ChannelPattern;
 use std::time::Duration;
 
 /// Where the gateway's array stands in the configuration.
-const PLACE: &str = "realtime.gateway";
+const SECTION: &str = "realtime.gateway";
 
 /// The gateway's settings, and which broker it reads from.
 #[derive(Debug, Clone)]
@@ -122,7 +122,7 @@ fn read<'a>(reader: &mut Reader<'a>, all: &'a [(String, Value)]) -> Result<Setti
     let node_timeout = time(&g::NODE_TIMEOUT, d.node_timeout, 500)?;
     if node_timeout < heartbeat * 2 {
         return Err(Error::configuration(format!(
-            "{PLACE}.node_timeout_ms ({}) is less than two heartbeats ({} ms each): gateways would lose each other all the time. Raise it, or lower heartbeat_ms.",
+            "{SECTION}.node_timeout_ms ({}) is less than two heartbeats ({} ms each): gateways would lose each other all the time. Raise it, or lower heartbeat_ms.",
             node_timeout.as_millis(),
             heartbeat.as_millis()
         )));
@@ -299,7 +299,7 @@ fn patterns(reader: &Reader<'_>, setting: &Setting) -> Result<Option<Vec<Channel
     };
     let parse = |name: &String| {
         ChannelPattern::parse(name).map_err(|error| {
-            Error::configuration(format!("{PLACE}.{}: {}", setting.key, error.message()))
+            Error::configuration(format!("{SECTION}.{}: {}", setting.key, error.message()))
         })
     };
     names.iter().map(parse).collect::<Result<_>>().map(Some)

@@ -12,20 +12,20 @@ use super::settings::Settings;
 use crate::error::{Error, Result};
 
 /// Longest wait for the connection, and for each piece of the answer. Gateways ask each other, which takes them seconds at most.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer that is read.
-const MOST: u64 = 256 << 20;
+const MAX_RESPONSE: u64 = 256 << 20;
 
 /// A gateway's HTTP API, as seen from outside.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct ApiClient {
     address: String,
     app_id: String,
     key: String,
     secret: String,
 }
 
-impl Client {
+impl ApiClient {
     /// The gateway that these settings describe.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
@@ -34,7 +34,7 @@ impl Client {
             .clone()
             .unwrap_or_else(|| host_port(&settings.host, settings.port));
         Self {
-            address: reachable(&address),
+            address: connect_address(&address),
             app_id: settings.app_id.clone(),
             key: settings.key.clone(),
             secret: settings.secret().to_owned(),
@@ -46,7 +46,7 @@ impl Client {
     /// # Errors
     /// Connection: no gateway answers, or it refuses.
     pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
-        self.ask("GET", path, query, None)
+        self.request("GET", path, query, None)
     }
 
     /// `POST /apps/{id}{path}`; the body of the answer.
@@ -54,10 +54,10 @@ impl Client {
     /// # Errors
     /// Connection: no gateway answers, or it refuses.
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Vec<u8>> {
-        self.ask("POST", path, &[], Some(body))
+        self.request("POST", path, &[], Some(body))
     }
 
-    fn ask(
+    fn request(
         &self,
         method: &str,
         path: &str,
@@ -68,7 +68,7 @@ impl Client {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_secs());
-        let query = self.signed(method, &path, query, body, now);
+        let query = self.signed_query(method, &path, query, body, now);
         let mut request = format!(
             "{method} {path}?{query} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n",
             self.address
@@ -93,11 +93,11 @@ impl Client {
                 self.address
             ))
         })?;
-        self.body(&answer)
+        self.response_body(&answer)
     }
 
     /// The query with the signature: parameters in order of their names, signed as they are, sent percent-encoded.
-    fn signed(
+    fn signed_query(
         &self,
         method: &str,
         path: &str,
@@ -120,7 +120,7 @@ impl Client {
         let text = format!("{method}\n{path}\n{}", plain.join("&"));
         let mut sent: Vec<String> = all
             .iter()
-            .map(|(k, v)| format!("{k}={}", encoded(v)))
+            .map(|(k, v)| format!("{k}={}", percent_encoded(v)))
             .collect();
         sent.push(format!("auth_signature={}", signature(&self.secret, &text)));
         sent.join("&")
@@ -129,14 +129,14 @@ impl Client {
     fn exchange(&self, request: &[u8]) -> std::io::Result<Vec<u8>> {
         let mut last = None;
         for address in self.address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, PATIENCE) {
+            match TcpStream::connect_timeout(&address, TIMEOUT) {
                 Err(error) => last = Some(error),
                 Ok(mut stream) => {
-                    stream.set_read_timeout(Some(PATIENCE))?;
-                    stream.set_write_timeout(Some(PATIENCE))?;
+                    stream.set_read_timeout(Some(TIMEOUT))?;
+                    stream.set_write_timeout(Some(TIMEOUT))?;
                     stream.write_all(request)?;
                     let mut answer = Vec::new();
-                    stream.take(MOST).read_to_end(&mut answer)?;
+                    stream.take(MAX_RESPONSE).read_to_end(&mut answer)?;
                     return Ok(answer);
                 }
             }
@@ -144,8 +144,8 @@ impl Client {
         Err(last.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into()))
     }
 
-    fn body(&self, answer: &[u8]) -> Result<Vec<u8>> {
-        let Some((status, length, body)) = parse(answer) else {
+    fn response_body(&self, answer: &[u8]) -> Result<Vec<u8>> {
+        let Some((status, length, body)) = parse_response(answer) else {
             return Err(Error::connection(format!(
                 "What answers at {} is no gateway: its answer is no HTTP.",
                 self.address
@@ -185,7 +185,7 @@ pub fn host_port(host: &str, port: u16) -> String {
 }
 
 /// "Every address" is one to listen on and none to connect to.
-fn reachable(address: &str) -> String {
+fn connect_address(address: &str) -> String {
     match address.rsplit_once(':') {
         Some(("0.0.0.0" | "*" | "", port)) => format!("127.0.0.1:{port}"),
         Some(("[::]" | "::", port)) => format!("[::1]:{port}"),
@@ -193,7 +193,7 @@ fn reachable(address: &str) -> String {
     }
 }
 
-fn encoded(text: &str) -> String {
+fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
@@ -206,7 +206,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Status, Content-Length where it is told, and body.
-fn parse(answer: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
+fn parse_response(answer: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).ok()?;
     let mut lines = head.split("\r\n");
@@ -227,8 +227,8 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    fn client(address: &str) -> Client {
-        Client::new(&Settings {
+    fn client(address: &str) -> ApiClient {
+        ApiClient::new(&Settings {
             app_id: "3".into(),
             key: "278d425bdf160c739803".into(),
             secrets: vec!["7ad3773142a6692b25b8".into()],
@@ -240,7 +240,8 @@ mod tests {
     #[test]
     fn the_published_vector_of_a_signed_request() {
         let body = br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
-        let query = client("x:1").signed("POST", "/apps/3/events", &[], Some(body), 1_353_088_179);
+        let query =
+            client("x:1").signed_query("POST", "/apps/3/events", &[], Some(body), 1_353_088_179);
         assert_eq!(
             query,
             "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f&auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"

@@ -10,51 +10,55 @@ use parking_lot::Mutex;
 use super::http::proxy;
 
 /// Places taken by address.
-pub(super) type Table = Mutex<HashMap<IpAddr, u32>>;
+pub(super) type PerAddress = Mutex<HashMap<IpAddr, u32>>;
 
 /// A place that is given back when it is dropped.
-pub(super) struct Place(Box<dyn FnMut() + Send>);
+pub(super) struct ConnectionPermit(Box<dyn FnMut() + Send>);
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         (self.0)();
     }
 }
 
 /// A place, unless `most` are taken.
-pub(super) fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
-    if count.fetch_add(1, Ordering::Relaxed) >= most {
+pub(super) fn acquire(count: &Arc<AtomicUsize>, max: usize) -> Option<ConnectionPermit> {
+    if count.fetch_add(1, Ordering::Relaxed) >= max {
         count.fetch_sub(1, Ordering::Relaxed);
         return None;
     }
     let count = Arc::clone(count);
-    Some(Place(Box::new(move || {
+    Some(ConnectionPermit(Box::new(move || {
         count.fetch_sub(1, Ordering::Relaxed);
     })))
 }
 
 /// A place, however many are taken.
-pub(super) fn take_anyway(count: &Arc<AtomicUsize>) -> Place {
+pub(super) fn acquire_unbounded(count: &Arc<AtomicUsize>) -> ConnectionPermit {
     count.fetch_add(1, Ordering::Relaxed);
     let count = Arc::clone(count);
-    Place(Box::new(move || {
+    ConnectionPermit(Box::new(move || {
         count.fetch_sub(1, Ordering::Relaxed);
     }))
 }
 
 /// A place, unless `most` are taken.
-pub(super) fn take_for(table: &Arc<Table>, address: IpAddr, most: u32) -> Option<Place> {
-    let key = proxy::bucket(address);
+pub(super) fn acquire_for_address(
+    table: &Arc<PerAddress>,
+    address: IpAddr,
+    max: u32,
+) -> Option<ConnectionPermit> {
+    let key = proxy::limit_key(address);
     {
         let mut counts = table.lock();
         let count = counts.entry(key).or_default();
-        if *count >= most {
+        if *count >= max {
             return None;
         }
         *count += 1;
     }
     let table = Arc::clone(table);
-    Some(Place(Box::new(move || {
+    Some(ConnectionPermit(Box::new(move || {
         let mut counts = table.lock();
         if let Some(count) = counts.get_mut(&key) {
             *count -= 1;

@@ -11,82 +11,82 @@ use tokio::sync::oneshot;
 use super::http::proxy;
 
 /// All of them.
-pub(super) struct Doorstep {
-    most: usize,
-    most_of_address: usize,
-    crowd: Mutex<Crowd>,
+pub(super) struct PendingConnections {
+    max: usize,
+    max_per_address: usize,
+    table: Mutex<PendingTable>,
 }
 
 #[derive(Default)]
-struct Crowd {
-    last: u64,
+struct PendingTable {
+    last_id: u64,
     /// In the order they came. Whoever is taken out here is told by it.
-    all: BTreeMap<u64, (Option<IpAddr>, oneshot::Sender<()>)>,
+    by_age: BTreeMap<u64, (Option<IpAddr>, oneshot::Sender<()>)>,
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
 /// One of them, until it is dropped.
-pub(super) struct Turn {
-    doorstep: Arc<Doorstep>,
+pub(super) struct PendingGuard {
+    pending: Arc<PendingConnections>,
     id: u64,
-    stays: oneshot::Receiver<()>,
+    evicted: oneshot::Receiver<()>,
 }
 
-impl Doorstep {
+impl PendingConnections {
     /// Room for so many.
-    pub fn new(most: usize, most_of_address: usize) -> Arc<Self> {
+    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(Self {
-            most: most.max(1),
-            most_of_address: most_of_address.max(1),
-            crowd: Mutex::default(),
+            max: max.max(1),
+            max_per_address: max_per_address.max(1),
+            table: Mutex::default(),
         })
     }
 
     /// One more; without an address it counts among all only.
-    pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Turn {
-        let address = address.map(proxy::bucket);
-        let (stay, stays) = oneshot::channel();
-        let mut crowd = self.crowd.lock();
+    pub fn insert(self: &Arc<Self>, address: Option<IpAddr>) -> PendingGuard {
+        let address = address.map(proxy::limit_key);
+        let (evict_on_drop, evicted) = oneshot::channel();
+        let mut table = self.table.lock();
         if let Some(address) = address {
-            let own = crowd.by_address.get(&address);
+            let own = table.by_address.get(&address);
             let oldest = own
-                .filter(|own| own.len() >= self.most_of_address)
+                .filter(|own| own.len() >= self.max_per_address)
                 .and_then(|own| own.first().copied());
             if let Some(oldest) = oldest {
-                crowd.remove(oldest);
+                table.remove(oldest);
             }
         }
-        if crowd.all.len() >= self.most {
-            crowd.remove_oldest();
+        if table.by_age.len() >= self.max {
+            table.remove_oldest();
         }
-        crowd.last += 1;
-        let id = crowd.last;
+        table.last_id += 1;
+        let id = table.last_id;
         if let Some(address) = address {
-            crowd.by_address.entry(address).or_default().insert(id);
+            table.by_address.entry(address).or_default().insert(id);
         }
-        crowd.all.insert(id, (address, stay));
-        drop(crowd);
-        Turn {
-            doorstep: Arc::clone(self),
+        table.by_age.insert(id, (address, evict_on_drop));
+        drop(table);
+        PendingGuard {
+            pending: Arc::clone(self),
             id,
-            stays,
+            evicted,
         }
     }
 
     /// Makes room for something else: the one that waits longest goes. False where nobody waits.
-    pub fn send_one_away(&self) -> bool {
-        self.crowd.lock().remove_oldest()
+    pub fn drop_oldest(&self) -> bool {
+        self.table.lock().remove_oldest()
     }
 }
 
-impl Crowd {
+impl PendingTable {
     fn remove_oldest(&mut self) -> bool {
-        let oldest = self.all.keys().next().copied();
+        let oldest = self.by_age.keys().next().copied();
         oldest.is_some_and(|oldest| self.remove(oldest))
     }
 
     fn remove(&mut self, id: u64) -> bool {
-        let Some((address, _)) = self.all.remove(&id) else {
+        let Some((address, _)) = self.by_age.remove(&id) else {
             return false;
         };
         if let Some(address) = address {
@@ -101,20 +101,23 @@ impl Crowd {
     }
 }
 
-impl Turn {
-    /// What `waits` comes to; `None` where it has to go before that.
-    pub async fn wait<T>(&mut self, waits: impl std::future::Future<Output = T>) -> Option<T> {
+impl PendingGuard {
+    /// What `future` comes to; `None` where it has to go before that.
+    pub async fn run_until_evicted<T>(
+        &mut self,
+        future: impl std::future::Future<Output = T>,
+    ) -> Option<T> {
         tokio::select! {
             biased;
-            done = waits => Some(done),
-            _ = &mut self.stays => None,
+            done = future => Some(done),
+            _ = &mut self.evicted => None,
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for PendingGuard {
     fn drop(&mut self) {
-        self.doorstep.crowd.lock().remove(self.id);
+        self.pending.table.lock().remove(self.id);
     }
 }
 
@@ -122,41 +125,41 @@ impl Drop for Turn {
 mod tests {
     use super::*;
 
-    fn has_to_go(turn: &mut Turn) -> bool {
-        turn.stays.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    fn is_evicted(guard: &mut PendingGuard) -> bool {
+        guard.evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed)
     }
 
     #[test]
     fn the_one_that_waits_longest_goes() {
-        let doorstep = Doorstep::new(3, 2);
+        let pending = PendingConnections::new(3, 2);
         let (one, two): (IpAddr, IpAddr) = ("1.2.3.4".parse().unwrap(), "5.6.7.8".parse().unwrap());
-        let mut first = doorstep.enter(Some(one));
-        let mut second = doorstep.enter(Some(one));
-        let mut other = doorstep.enter(Some(two));
+        let mut first = pending.insert(Some(one));
+        let mut second = pending.insert(Some(one));
+        let mut other = pending.insert(Some(two));
         // A third of one address: its own oldest goes, nobody else's.
-        let mut third = doorstep.enter(Some(one));
-        assert!(has_to_go(&mut first));
+        let mut third = pending.insert(Some(one));
+        assert!(is_evicted(&mut first));
         assert!(![&mut second, &mut other, &mut third]
             .into_iter()
-            .any(has_to_go));
+            .any(is_evicted));
         // A fourth in all.
-        let mut fourth = doorstep.enter(None);
-        assert!(has_to_go(&mut second) && !has_to_go(&mut other) && !has_to_go(&mut third));
-        assert!(doorstep.send_one_away() && has_to_go(&mut other));
+        let mut fourth = pending.insert(None);
+        assert!(is_evicted(&mut second) && !is_evicted(&mut other) && !is_evicted(&mut third));
+        assert!(pending.drop_oldest() && is_evicted(&mut other));
         // Who is through makes room.
         drop(third);
-        let last = doorstep.enter(Some(one));
-        assert!(!has_to_go(&mut fourth));
+        let last = pending.insert(Some(one));
+        assert!(!is_evicted(&mut fourth));
         drop((first, second, other, fourth, last));
-        assert!(!doorstep.send_one_away());
-        assert!(doorstep.crowd.lock().by_address.is_empty());
+        assert!(!pending.drop_oldest());
+        assert!(pending.table.lock().by_address.is_empty());
     }
 
     #[test]
     fn customers_with_a_whole_network_are_one() {
-        let doorstep = Doorstep::new(10, 1);
-        let mut first = doorstep.enter("2001:db8::1".parse().ok());
-        let _second = doorstep.enter("2001:db8::2".parse().ok());
-        assert!(has_to_go(&mut first));
+        let pending = PendingConnections::new(10, 1);
+        let mut first = pending.insert("2001:db8::1".parse().ok());
+        let _second = pending.insert("2001:db8::2".parse().ok());
+        assert!(is_evicted(&mut first));
     }
 }

@@ -15,7 +15,7 @@ use super::admin_api::{AdminRequest, AdminResponse};
 use super::broadcast::Broadcast;
 use super::counters::Counters;
 use super::hub::Hub;
-use super::listener::Doors;
+use super::listener::Acceptor;
 use super::ports::{check_addresses, ports, warn};
 use super::protocol::{frame, is_reserved_event, Close, SocketId};
 use super::seam::{Alone, Cluster, Forgetful, History};
@@ -45,7 +45,7 @@ pub struct Gateway {
 
 struct Running {
     runtime: Runtime,
-    doors: Vec<JoinHandle<()>>,
+    accept_tasks: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     stop_parts: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -111,15 +111,15 @@ impl Gateway {
         };
         let parts = parts(&hub, runtime.handle())?;
         hub.attach(parts.cluster, parts.history);
-        let doors = Doors::new(Arc::clone(&hub), descriptors);
+        let acceptor = Acceptor::new(Arc::clone(&hub), descriptors);
         let address = bound
             .first()
             .map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |p| p.2);
         let stop = watch::Sender::new(false);
-        let doors = bound
+        let accept_tasks = bound
             .into_iter()
             .map(|(role, listener, _)| {
-                runtime.spawn(Arc::clone(&doors).accept(listener, role, stop.subscribe()))
+                runtime.spawn(Arc::clone(&acceptor).accept(listener, role, stop.subscribe()))
             })
             .collect();
         crate::process::current().metrics.gateways.join(&hub);
@@ -128,7 +128,7 @@ impl Gateway {
             address,
             running: Mutex::new(Some(Running {
                 runtime,
-                doors,
+                accept_tasks,
                 stop,
                 stop_parts: parts.stop,
             })),
@@ -254,9 +254,9 @@ impl Gateway {
             cluster.drain();
         }
         running.runtime.block_on(async {
-            for door in running.doors {
-                let abort = door.abort_handle();
-                if tokio::time::timeout(Duration::from_secs(1), door)
+            for task in running.accept_tasks {
+                let abort = task.abort_handle();
+                if tokio::time::timeout(Duration::from_secs(1), task)
                     .await
                     .is_err()
                 {

@@ -16,7 +16,7 @@ use tokio::sync::{watch, Semaphore};
 
 use super::answer::answer;
 use crate::error::{Error, Result};
-use crate::gateway::http::request::{self, Bad};
+use crate::gateway::http::request::{self, RequestError};
 use crate::gateway::http::respond::{respond, Response};
 use crate::process;
 
@@ -189,13 +189,13 @@ async fn serve(mut stream: TcpStream) {
         Ok(request) => answer(
             &request.method,
             &request.path,
-            request.field("accept"),
+            request.header("accept"),
             None,
         ),
-        Err(Bad::Status(status, why)) => Response::text(status, format!("{why}\n")),
-        Err(Bad::Slow) => Response::text(408, "The request took too long.\n"),
+        Err(RequestError::Status(status, why)) => Response::text(status, format!("{why}\n")),
+        Err(RequestError::Timeout) => Response::text(408, "The request took too long.\n"),
         // Nobody waits here for a turn; whoever is gone needs no answer.
-        Err(Bad::Gone | Bad::Crowded) => return,
+        Err(RequestError::Disconnected | RequestError::Evicted) => return,
     };
     respond(&mut stream, &response).await;
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 /// Tokens that come back with time: a steady rate with a burst.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     tokens: f64,
     per_second: f64,
     burst: f64,
     last: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket.
     #[must_use]
     pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
@@ -39,11 +39,11 @@ impl Bucket {
 
 /// At most so many within a window that slides.
 #[derive(Debug, Default)]
-pub struct Window {
+pub struct SlidingWindow {
     times: VecDeque<Instant>,
 }
 
-impl Window {
+impl SlidingWindow {
     /// Whether one more would be within the limit.
     pub fn allows(&mut self, most: u32, within: Duration, now: Instant) -> bool {
         while self
@@ -64,12 +64,12 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bucket, Duration, Instant, Window};
+    use super::{Duration, Instant, SlidingWindow, TokenBucket};
 
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(50, 200, start);
+        let mut bucket = TokenBucket::new(50, 200, start);
         assert_eq!((0..500).filter(|_| bucket.take(start)).count(), 200);
         let second = start + Duration::from_secs(1);
         assert_eq!((0..500).filter(|_| bucket.take(second)).count(), 50);
@@ -81,7 +81,7 @@ mod tests {
     fn a_window_slides() {
         let start = Instant::now();
         let ten = Duration::from_secs(10);
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         for i in 0..5 {
             let now = start + Duration::from_secs(i);
             assert!(window.allows(5, ten, now));

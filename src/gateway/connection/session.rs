@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::value::RawValue;
 
 use super::action::{action, Action};
-use super::limits::{Bucket, Window};
+use super::limits::{SlidingWindow, TokenBucket};
 use super::socket::Socket;
 use crate::gateway::hub::{Channel, Hub};
 use crate::gateway::protocol::frame::{self, Member, SignIn};
@@ -18,9 +18,9 @@ use crate::gateway::seam::{BoxFuture, Replay};
 pub(super) struct Session {
     pub hub: Arc<Hub>,
     pub socket: Arc<Socket>,
-    message_rate: Bucket,
-    client_event_rate: Bucket,
-    pub presence_joins: Window,
+    message_rate: TokenBucket,
+    client_event_rate: TokenBucket,
+    pub presence_joins: SlidingWindow,
     /// Who it is on presence channels without data of their own.
     pub user_member: Option<Member>,
     /// Presence channels that wait for the other gateways to be heard.
@@ -33,10 +33,10 @@ pub(super) struct Session {
     pub replaying: Option<(Arc<Channel>, BoxFuture<Replay>)>,
     pub finished: Option<Replay>,
     pub presence_wait_over: bool,
-    pub kafka_replays: Window,
+    pub kafka_replays: SlidingWindow,
     /// Channels that were recovered on this connection, and how often one was again.
     pub replayed_channels: HashSet<Box<str>>,
-    pub repeat_replays: Window,
+    pub repeat_replays: SlidingWindow,
     /// Channels whose position the client has to be told.
     pub due_positions: Vec<Arc<Channel>>,
     pub positions_refreshed: Instant,
@@ -47,9 +47,13 @@ impl Session {
         let settings = hub.settings();
         let events = settings.client_events_per_second;
         Self {
-            message_rate: Bucket::new(settings.messages_per_second, settings.message_burst, now),
-            client_event_rate: Bucket::new(events, events, now),
-            presence_joins: Window::default(),
+            message_rate: TokenBucket::new(
+                settings.messages_per_second,
+                settings.message_burst,
+                now,
+            ),
+            client_event_rate: TokenBucket::new(events, events, now),
+            presence_joins: SlidingWindow::default(),
             user_member: None,
             pending_joins: Vec::new(),
             presence_wait: None,
@@ -58,9 +62,9 @@ impl Session {
             replaying: None,
             finished: None,
             presence_wait_over: false,
-            kafka_replays: Window::default(),
+            kafka_replays: SlidingWindow::default(),
             replayed_channels: HashSet::new(),
-            repeat_replays: Window::default(),
+            repeat_replays: SlidingWindow::default(),
             due_positions: Vec::new(),
             positions_refreshed: now,
             hub,

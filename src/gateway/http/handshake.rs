@@ -21,16 +21,16 @@ pub fn accept_key(request: &Request) -> Result<String, (u16, &'static str)> {
     if request.method != "GET" {
         return Err((405, "A handshake is a GET."));
     }
-    if request.is_old {
+    if request.is_http_1_0 {
         return Err((
             400,
             "A handshake needs version 1.1 of HTTP. In nginx: proxy_http_version 1.1;",
         ));
     }
-    if request.field("sec-websocket-version") != Some("13") {
+    if request.header("sec-websocket-version") != Some("13") {
         return Err((426, "WebSocket version 13 is spoken here."));
     }
-    let key = request.field("sec-websocket-key").unwrap_or_default();
+    let key = request.header("sec-websocket-key").unwrap_or_default();
     if STANDARD.decode(key).map(|k| k.len()) != Ok(16) {
         return Err((400, "Sec-WebSocket-Key is not 16 bytes in base64."));
     }
@@ -72,7 +72,7 @@ pub fn check(settings: &Settings, request: &Request) -> Result<(), Close> {
         Ok(_) => return Err(Close::UnsupportedProtocol),
         Err(_) => return Err(Close::VersionFormat),
     }
-    if !origin::is_allowed(settings, request.field("origin")) {
+    if !origin::is_allowed(settings, request.header("origin")) {
         return Err(Close::Unauthorized);
     }
     Ok(())

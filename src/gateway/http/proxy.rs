@@ -21,69 +21,69 @@ impl Network {
             ),
             None => (text.parse::<IpAddr>().ok()?, None),
         };
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Self { address, bits })
+        let max_bits = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(max_bits);
+        (bits <= max_bits).then_some(Self { address, bits })
     }
 
     /// Whether an address belongs to it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => same(
+            (IpAddr::V4(a), IpAddr::V4(b)) => same_prefix(
                 u128::from(a.to_bits()) << 96,
                 u128::from(b.to_bits()) << 96,
                 self.bits,
             ),
-            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), self.bits),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.to_bits(), b.to_bits(), self.bits),
             _ => false,
         }
     }
 }
 
-fn same(a: u128, b: u128, bits: u8) -> bool {
+fn same_prefix(a: u128, b: u128, bits: u8) -> bool {
     bits == 0 || (a ^ b) >> (128 - u32::from(bits)) == 0
 }
 
 /// Who a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Client {
+pub struct ClientAddress {
     /// The client's address, as far as it is known.
     pub address: IpAddr,
     /// Whether that address is one that a limit per address can count: not loopback, and not a proxy that did not say for whom.
-    pub counts: bool,
+    pub is_limited: bool,
     /// A trusted proxy sent no X-Forwarded-For: worth a warning.
-    pub silent_proxy: bool,
+    pub missing_forwarded_for: bool,
 }
 
 /// The client of a connection from `peer`, whose `X-Forwarded-For` fields are `forwarded`, first to last.
 #[must_use]
-pub fn client<'a>(
+pub fn client_address<'a>(
     peer: IpAddr,
     trusted: &[Network],
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
-) -> Client {
+) -> ClientAddress {
     let peer = peer.to_canonical();
     let is_trusted = |address: IpAddr| trusted.iter().any(|n| n.contains(address));
-    let mut found = Client {
+    let mut found = ClientAddress {
         address: peer,
-        counts: !peer.is_loopback(),
-        silent_proxy: false,
+        is_limited: !peer.is_loopback(),
+        missing_forwarded_for: false,
     };
     if !is_trusted(peer) {
         return found;
     }
-    found.counts = false;
-    found.silent_proxy = true;
+    found.is_limited = false;
+    found.missing_forwarded_for = true;
     for hop in forwarded.rev().flat_map(|field| field.rsplit(',')) {
         let Some(address) = hop_address(hop.trim()) else {
             // Whoever wrote that is not to be believed about what stands further left either.
             return found;
         };
-        found = Client {
+        found = ClientAddress {
             address,
-            counts: !address.is_loopback(),
-            silent_proxy: false,
+            is_limited: !address.is_loopback(),
+            missing_forwarded_for: false,
         };
         if !is_trusted(address) {
             return found;
@@ -104,7 +104,7 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 
 /// What a limit per address counts: an IPv4 address, or the /64 that one IPv6 customer has.
 #[must_use]
-pub fn bucket(address: IpAddr) -> IpAddr {
+pub fn limit_key(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => IpAddr::V6(std::net::Ipv6Addr::from_bits(
@@ -115,7 +115,7 @@ pub fn bucket(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::{bucket, client, Network};
+    use super::{client_address, limit_key, Network};
 
     #[test]
     fn the_client_is_the_rightmost_hop_that_is_not_ours() {
@@ -124,10 +124,10 @@ mod tests {
             .map(|n| Network::parse(n).unwrap())
             .collect();
         let who = |peer: &str, forwarded: &[&str]| {
-            let c = client(peer.parse().unwrap(), &trusted, forwarded.iter().copied());
-            (c.address.to_string(), c.counts, c.silent_proxy)
+            let c = client_address(peer.parse().unwrap(), &trusted, forwarded.iter().copied());
+            (c.address.to_string(), c.is_limited, c.missing_forwarded_for)
         };
-        let is = |address: &str, counts, silent| (address.to_owned(), counts, silent);
+        let is = |address: &str, is_limited, silent| (address.to_owned(), is_limited, silent);
         assert_eq!(
             who("203.0.113.5", &["1.2.3.4"]),
             is("203.0.113.5", true, false)
@@ -149,12 +149,12 @@ mod tests {
             who("::ffff:203.0.113.5", &[]),
             is("203.0.113.5", true, false)
         );
-        let c = client("127.0.0.1".parse().unwrap(), &[], std::iter::empty());
-        assert!(!c.counts && !c.silent_proxy);
+        let c = client_address("127.0.0.1".parse().unwrap(), &[], std::iter::empty());
+        assert!(!c.is_limited && !c.missing_forwarded_for);
     }
 
     #[test]
-    fn networks_and_buckets() {
+    fn networks_and_limit_keys() {
         assert!(Network::parse("0.0.0.0/0")
             .unwrap()
             .contains("9.9.9.9".parse().unwrap()));
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(Network::parse(bad), None, "{bad}");
         }
         assert_eq!(
-            bucket("2001:db8:1:2:3:4:5:6".parse().unwrap()),
+            limit_key("2001:db8:1:2:3:4:5:6".parse().unwrap()),
             "2001:db8:1:2::".parse::<std::net::IpAddr>().unwrap()
         );
     }

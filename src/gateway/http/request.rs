@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout_at, Instant};
 
 /// Most header fields of a request.
-const MAX_FIELDS: usize = 64;
+const MAX_HEADERS: usize = 64;
 
 /// A request without its body.
 #[derive(Debug)]
@@ -20,48 +20,55 @@ pub struct Request {
     /// What follows the `?`, as it was sent.
     pub query: String,
     /// HTTP/1.0, which knows no handshake.
-    pub is_old: bool,
+    pub is_http_1_0: bool,
     /// Header fields, names in lower case.
-    fields: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
     /// Bytes of the body.
-    pub length: usize,
+    pub content_length: usize,
     /// What came behind the head.
-    pub rest: Vec<u8>,
+    pub remaining: Vec<u8>,
 }
 
 /// Why there is no request: the status to answer with, if any.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Bad {
+pub enum RequestError {
     /// Answer with this status and close.
     Status(u16, &'static str),
     /// It took too long.
-    Slow,
+    Timeout,
     /// Others needed the room, and it had waited longest.
-    Crowded,
+    Evicted,
     /// The connection is gone.
-    Gone,
+    Disconnected,
 }
 
 /// Reads a head.
 ///
 /// # Errors
-/// [`Bad`].
-pub async fn read_head(stream: &mut TcpStream, max: usize, end: Instant) -> Result<Request, Bad> {
+/// [`RequestError`].
+pub async fn read_head(
+    stream: &mut TcpStream,
+    max: usize,
+    end: Instant,
+) -> Result<Request, RequestError> {
     let mut buffer = Vec::with_capacity(1024);
     loop {
         if let Some(request) = parse(&buffer, max)? {
             return Ok(request);
         }
         if buffer.len() >= max {
-            return Err(Bad::Status(431, "The head of the request is too large."));
+            return Err(RequestError::Status(
+                431,
+                "The head of the request is too large.",
+            ));
         }
         let room = max - buffer.len();
         let mut chunk = [0_u8; 2048];
         let want = room.min(chunk.len());
         match timeout_at(end, stream.read(&mut chunk[..want])).await {
-            Err(_) => return Err(Bad::Slow),
+            Err(_) => return Err(RequestError::Timeout),
             Ok(Ok(n)) if n > 0 => buffer.extend_from_slice(&chunk[..n]),
-            Ok(_) => return Err(Bad::Gone),
+            Ok(_) => return Err(RequestError::Disconnected),
         }
     }
 }
@@ -69,22 +76,22 @@ pub async fn read_head(stream: &mut TcpStream, max: usize, end: Instant) -> Resu
 /// Reads the body of a request, whose length somebody has looked at.
 ///
 /// # Errors
-/// [`Bad`].
+/// [`RequestError`].
 pub async fn read_body(
     stream: &mut TcpStream,
     request: &mut Request,
     end: Instant,
-) -> Result<Vec<u8>, Bad> {
-    let mut body = std::mem::take(&mut request.rest);
+) -> Result<Vec<u8>, RequestError> {
+    let mut body = std::mem::take(&mut request.remaining);
     // A second request may stand behind the first: it is never answered, the connection closes.
-    body.truncate(request.length);
-    while body.len() < request.length {
+    body.truncate(request.content_length);
+    while body.len() < request.content_length {
         let mut chunk = [0_u8; 4096];
-        let want = (request.length - body.len()).min(chunk.len());
+        let want = (request.content_length - body.len()).min(chunk.len());
         match timeout_at(end, stream.read(&mut chunk[..want])).await {
-            Err(_) => return Err(Bad::Slow),
+            Err(_) => return Err(RequestError::Timeout),
             Ok(Ok(n)) if n > 0 => body.extend_from_slice(&chunk[..n]),
-            Ok(_) => return Err(Bad::Gone),
+            Ok(_) => return Err(RequestError::Disconnected),
         }
     }
     Ok(body)
@@ -99,39 +106,45 @@ pub fn deadline(timeout: Duration) -> Instant {
 /// Parses a head; `None` where it is not whole yet.
 ///
 /// # Errors
-/// [`Bad::Status`].
-pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, Bad> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+/// [`RequestError::Status`].
+pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, RequestError> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut raw = httparse::Request::new(&mut fields);
     let used = match raw.parse(buffer) {
         Ok(httparse::Status::Complete(used)) if used <= max => used,
         Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
-            return Err(Bad::Status(431, "The head of the request is too large."))
+            return Err(RequestError::Status(
+                431,
+                "The head of the request is too large.",
+            ))
         }
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(Bad::Status(400, "This is no HTTP request.")),
+        Err(_) => return Err(RequestError::Status(400, "This is no HTTP request.")),
     };
     let mut request = Request {
         method: raw.method.unwrap_or_default().to_owned(),
         path: String::new(),
         query: String::new(),
-        is_old: raw.version == Some(0),
-        fields: Vec::with_capacity(raw.headers.len()),
-        length: 0,
-        rest: buffer[used..].to_vec(),
+        is_http_1_0: raw.version == Some(0),
+        headers: Vec::with_capacity(raw.headers.len()),
+        content_length: 0,
+        remaining: buffer[used..].to_vec(),
     };
     let target = raw.path.unwrap_or_default();
     if !target.starts_with('/') || target.contains('#') {
-        return Err(Bad::Status(400, "The target of a request is a path."));
+        return Err(RequestError::Status(
+            400,
+            "The target of a request is a path.",
+        ));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     path.clone_into(&mut request.path);
     query.clone_into(&mut request.query);
     for field in raw.headers.iter() {
         let value = std::str::from_utf8(field.value)
-            .map_err(|_| Bad::Status(400, "A header field is not UTF-8."))?;
+            .map_err(|_| RequestError::Status(400, "A header field is not UTF-8."))?;
         request
-            .fields
+            .headers
             .push((field.name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     request.check()?;
@@ -141,16 +154,16 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, Bad> {
 impl Request {
     /// A header field; where it was sent more than once the first.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
             .iter()
             .find(|(n, _)| n == name)
             .map(|(_, value)| value.as_str())
     }
 
     /// Every value of a header field.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
-        self.fields
+    pub fn header_values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
+        self.headers
             .iter()
             .filter(move |(n, _)| n == name)
             .map(|(_, value)| value.as_str())
@@ -158,8 +171,8 @@ impl Request {
 
     /// Whether a header field that is a comma list contains a word.
     #[must_use]
-    pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name)
+    pub fn header_has_token(&self, name: &str, token: &str) -> bool {
+        self.header_values(name)
             .flat_map(|value| value.split(','))
             .any(|word| word.trim().eq_ignore_ascii_case(token))
     }
@@ -167,11 +180,12 @@ impl Request {
     /// Whether it asks for a WebSocket.
     #[must_use]
     pub fn is_upgrade(&self) -> bool {
-        self.has_token("upgrade", "websocket") && self.has_token("connection", "upgrade")
+        self.header_has_token("upgrade", "websocket")
+            && self.header_has_token("connection", "upgrade")
     }
 
     /// Where the request ends must be beyond doubt, and what counts may stand there once.
-    fn check(&mut self) -> Result<(), Bad> {
+    fn check(&mut self) -> Result<(), RequestError> {
         for name in [
             "host",
             "content-length",
@@ -180,28 +194,31 @@ impl Request {
             "sec-websocket-key",
             "sec-websocket-version",
         ] {
-            if self.all(name).count() > 1 {
-                return Err(Bad::Status(400, "A header field stands there twice."));
+            if self.header_values(name).count() > 1 {
+                return Err(RequestError::Status(
+                    400,
+                    "A header field stands there twice.",
+                ));
             }
         }
-        let length = self.field("content-length").map(str::to_owned);
-        if self.field("transfer-encoding").is_some() {
+        let length = self.header("content-length").map(str::to_owned);
+        if self.header("transfer-encoding").is_some() {
             return Err(if length.is_some() || self.is_upgrade() {
-                Bad::Status(400, "Transfer-Encoding is not welcome here.")
+                RequestError::Status(400, "Transfer-Encoding is not welcome here.")
             } else {
-                Bad::Status(411, "Send the body with Content-Length.")
+                RequestError::Status(411, "Send the body with Content-Length.")
             });
         }
         if let Some(length) = length {
             let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
-            self.length = length
+            self.content_length = length
                 .parse()
                 .ok()
                 .filter(|_| digits)
-                .ok_or(Bad::Status(400, "Content-Length is not a length."))?;
+                .ok_or(RequestError::Status(400, "Content-Length is not a length."))?;
         }
-        if self.length > 0 && self.is_upgrade() {
-            return Err(Bad::Status(400, "A handshake has no body."));
+        if self.content_length > 0 && self.is_upgrade() {
+            return Err(RequestError::Status(400, "A handshake has no body."));
         }
         Ok(())
     }
@@ -209,13 +226,13 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, Bad};
+    use super::{parse, RequestError};
 
     fn status(head: &str) -> u16 {
         match parse(head.as_bytes(), 8192) {
             Ok(Some(_)) => 200,
             Ok(None) => 0,
-            Err(Bad::Status(status, _)) => status,
+            Err(RequestError::Status(status, _)) => status,
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -259,7 +276,7 @@ mod tests {
             ("/app/key", "protocol=7&x=%20")
         );
         assert!(request.is_upgrade());
-        assert_eq!(request.rest, b"rest");
-        assert_eq!(request.field("host"), Some("a"));
+        assert_eq!(request.remaining, b"rest");
+        assert_eq!(request.header("host"), Some("a"));
     }
 }

@@ -2,19 +2,19 @@
 
 /// What pusher-js does after a close with this code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
+pub enum ClientReaction {
     /// Comes back at once, over TLS.
     ReconnectsOverTls,
     /// Never comes back.
     GivesUp,
     /// Comes back after a second.
-    WaitsASecond,
+    ReconnectsAfterDelay,
     /// Comes back at once and without jitter: such closes have to be spread, and never come before `connection_established`.
-    ReconnectsAtOnce,
+    ReconnectsImmediately,
     /// The code stands in a `pusher:error` frame only; the connection stays.
-    Stays,
+    KeepsConnection,
     /// A code of the WebSocket protocol itself: pusher-js treats it as a lost connection and comes back after a second.
-    TreatsAsLost,
+    TreatsAsConnectionLoss,
 }
 
 /// Why the server ends a connection, or refuses something on it.
@@ -123,14 +123,14 @@ impl Close {
 
     /// What pusher-js does with it.
     #[must_use]
-    pub const fn client(self) -> Client {
+    pub const fn client_reaction(self) -> ClientReaction {
         match self.code() {
-            4000 => Client::ReconnectsOverTls,
-            4301 => Client::Stays,
-            4001..=4099 | 4300..=4999 => Client::GivesUp,
-            4100..=4199 => Client::WaitsASecond,
-            4200..=4299 => Client::ReconnectsAtOnce,
-            _ => Client::TreatsAsLost,
+            4000 => ClientReaction::ReconnectsOverTls,
+            4301 => ClientReaction::KeepsConnection,
+            4001..=4099 | 4300..=4999 => ClientReaction::GivesUp,
+            4100..=4199 => ClientReaction::ReconnectsAfterDelay,
+            4200..=4299 => ClientReaction::ReconnectsImmediately,
+            _ => ClientReaction::TreatsAsConnectionLoss,
         }
     }
 
@@ -139,41 +139,44 @@ impl Close {
     #[must_use]
     pub const fn may_refuse(self) -> bool {
         !matches!(
-            self.client(),
-            Client::ReconnectsAtOnce | Client::ReconnectsOverTls
+            self.client_reaction(),
+            ClientReaction::ReconnectsImmediately | ClientReaction::ReconnectsOverTls
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Client, Close};
+    use super::{ClientReaction, Close};
 
     #[test]
     fn every_code_stands_in_the_table_once_and_says_what_the_client_does() {
         let expected = [
-            (1000, Client::TreatsAsLost),
-            (1002, Client::TreatsAsLost),
-            (1003, Client::TreatsAsLost),
-            (1007, Client::TreatsAsLost),
-            (1008, Client::TreatsAsLost),
-            (1009, Client::TreatsAsLost),
-            (4000, Client::ReconnectsOverTls),
-            (4001, Client::GivesUp),
-            (4003, Client::GivesUp),
-            (4004, Client::GivesUp),
-            (4005, Client::GivesUp),
-            (4006, Client::GivesUp),
-            (4007, Client::GivesUp),
-            (4008, Client::GivesUp),
-            (4009, Client::GivesUp),
-            (4100, Client::WaitsASecond),
-            (4200, Client::ReconnectsAtOnce),
-            (4201, Client::ReconnectsAtOnce),
-            (4202, Client::ReconnectsAtOnce),
-            (4301, Client::Stays),
+            (1000, ClientReaction::TreatsAsConnectionLoss),
+            (1002, ClientReaction::TreatsAsConnectionLoss),
+            (1003, ClientReaction::TreatsAsConnectionLoss),
+            (1007, ClientReaction::TreatsAsConnectionLoss),
+            (1008, ClientReaction::TreatsAsConnectionLoss),
+            (1009, ClientReaction::TreatsAsConnectionLoss),
+            (4000, ClientReaction::ReconnectsOverTls),
+            (4001, ClientReaction::GivesUp),
+            (4003, ClientReaction::GivesUp),
+            (4004, ClientReaction::GivesUp),
+            (4005, ClientReaction::GivesUp),
+            (4006, ClientReaction::GivesUp),
+            (4007, ClientReaction::GivesUp),
+            (4008, ClientReaction::GivesUp),
+            (4009, ClientReaction::GivesUp),
+            (4100, ClientReaction::ReconnectsAfterDelay),
+            (4200, ClientReaction::ReconnectsImmediately),
+            (4201, ClientReaction::ReconnectsImmediately),
+            (4202, ClientReaction::ReconnectsImmediately),
+            (4301, ClientReaction::KeepsConnection),
         ];
-        let table: Vec<(u16, Client)> = Close::ALL.iter().map(|c| (c.code(), c.client())).collect();
+        let table: Vec<(u16, ClientReaction)> = Close::ALL
+            .iter()
+            .map(|c| (c.code(), c.client_reaction()))
+            .collect();
         assert_eq!(table, expected);
     }
 

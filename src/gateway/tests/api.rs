@@ -7,14 +7,14 @@ use super::*;
 use crate::gateway::http::signature::signed_text;
 use crate::gateway::protocol::auth;
 
-/// A signed request, bent by `bend` before it is sent: parameters, then the body.
+/// A signed request, bent by `modify` before it is sent: parameters, then the body.
 pub fn call(
     gateway: &Gateway,
     method: &str,
     path: &str,
     parameters: &[(&str, &str)],
     body: &str,
-    bend: impl FnOnce(&mut Vec<(String, String)>, &mut String),
+    modify: impl FnOnce(&mut Vec<(String, String)>, &mut String),
 ) -> (u16, Value) {
     let now = (crate::ids::unix_ms() / 1000).to_string();
     let mut pairs: Vec<(String, String)> = parameters
@@ -34,7 +34,7 @@ pub fn call(
     }
     let signature = auth::signature(SECRET, &signed_text(method, path, &pairs));
     pairs.push(("auth_signature".into(), signature));
-    bend(&mut pairs, &mut body);
+    modify(&mut pairs, &mut body);
     let query: Vec<String> = pairs
         .iter()
         .map(|(n, v)| format!("{n}={}", v.replace('#', "%23").replace(',', "%2C")))
@@ -48,7 +48,7 @@ pub fn call(
 }
 
 pub fn send(gateway: &Gateway, method: &str, target: &str, body: &str) -> (u16, Value) {
-    let mut client = Client::raw(gateway.address());
+    let mut client = TestClient::raw(gateway.address());
     client.write(
         format!(
             "{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
@@ -56,7 +56,7 @@ pub fn send(gateway: &Gateway, method: &str, target: &str, body: &str) -> (u16, 
         )
         .as_bytes(),
     );
-    let answer = client.rest();
+    let answer = client.read_to_end();
     let status = answer[9..12].parse().unwrap();
     let text = answer.split_once("\r\n\r\n").unwrap().1;
     (
@@ -65,7 +65,7 @@ pub fn send(gateway: &Gateway, method: &str, target: &str, body: &str) -> (u16, 
     )
 }
 
-pub fn good(
+pub fn call_ok(
     gateway: &Gateway,
     method: &str,
     path: &str,
@@ -80,17 +80,17 @@ pub fn good(
 #[test]
 fn events_reach_the_very_channel_they_name() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     for channel in ["private-a", "public.a"] {
-        client.ask(channel, None);
+        client.send_subscribe(channel, None);
         client.expect("pusher_internal:subscription_succeeded", channel);
     }
     let body = json!({"name": "e", "channel": "a", "data": "{}"}).to_string();
-    good(&gateway, "POST", "/apps/app/events", &[], &body);
+    call_ok(&gateway, "POST", "/apps/app/events", &[], &body);
     client.expect_silence();
     let body = json!({"name": "e", "channels": ["private-a", "public.a"], "data": "{\"id\":7}"})
         .to_string();
-    good(&gateway, "POST", "/apps/app/events", &[], &body);
+    call_ok(&gateway, "POST", "/apps/app/events", &[], &body);
     assert_eq!(
         client.event(),
         json!({"event": "e", "channel": "private-a", "data": "{\"id\":7}"})
@@ -101,7 +101,7 @@ fn events_reach_the_very_channel_they_name() {
         {"name": "own", "channel": "private-a", "data": "x", "socket_id": client.id},
         {"name": "text", "channel": "private-a", "data": "hello \"you\""},
     ]});
-    good(
+    call_ok(
         &gateway,
         "POST",
         "/apps/app/batch_events",
@@ -169,17 +169,17 @@ fn what_an_event_may_not_be() {
 #[test]
 fn channels_users_and_connections() {
     let gateway = gateway(|_| {});
-    let (mut a, mut b) = (Client::connect(&gateway), Client::connect(&gateway));
+    let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     a.subscribe("private-a", None);
     b.subscribe("private-a", None);
     a.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
     b.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
-    let all = good(&gateway, "GET", "/apps/app/channels", &[], "");
+    let all = call_ok(&gateway, "GET", "/apps/app/channels", &[], "");
     assert_eq!(
         all,
         json!({"channels": {"private-a": {}, "presence-a": {}}})
     );
-    let some = good(
+    let some = call_ok(
         &gateway,
         "GET",
         "/apps/app/channels",
@@ -205,7 +205,7 @@ fn channels_users_and_connections() {
         .0,
         400
     );
-    let one = good(
+    let one = call_ok(
         &gateway,
         "GET",
         "/apps/app/channels/private-a",
@@ -214,11 +214,11 @@ fn channels_users_and_connections() {
     );
     assert_eq!(one, json!({"occupied": true, "subscription_count": 2}));
     assert_eq!(
-        good(&gateway, "GET", "/apps/app/channels/private-b", &[], ""),
+        call_ok(&gateway, "GET", "/apps/app/channels/private-b", &[], ""),
         json!({"occupied": false})
     );
     assert_eq!(
-        good(
+        call_ok(
             &gateway,
             "GET",
             "/apps/app/channels/presence-a/users",
@@ -244,12 +244,12 @@ fn channels_users_and_connections() {
 #[test]
 fn orders_by_user_socket_and_channel() {
     let gateway = gateway(|_| {});
-    let (mut a, mut b) = (Client::connect(&gateway), Client::connect(&gateway));
+    let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     for client in [&mut a, &mut b] {
         client.subscribe("private-a", None);
         client.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
     }
-    let rows = good(
+    let rows = call_ok(
         &gateway,
         "GET",
         "/apps/app/connections",
@@ -258,7 +258,7 @@ fn orders_by_user_socket_and_channel() {
     );
     assert_eq!(rows["connections"].as_array().unwrap().len(), 2);
     let socket = a.id.to_string();
-    let rows = good(
+    let rows = call_ok(
         &gateway,
         "GET",
         "/apps/app/connections",
@@ -273,7 +273,7 @@ fn orders_by_user_socket_and_channel() {
 
     let order = json!({"user": "x", "from": "private-a"}).to_string();
     assert_eq!(
-        good(&gateway, "POST", "/apps/app/unsubscribe", &[], &order),
+        call_ok(&gateway, "POST", "/apps/app/unsubscribe", &[], &order),
         json!({"sockets": 2})
     );
     for client in [&mut a, &mut b] {
@@ -295,12 +295,12 @@ fn orders_by_user_socket_and_channel() {
     );
     let order = json!({"socket": socket}).to_string();
     assert_eq!(
-        good(&gateway, "POST", "/apps/app/kick", &[], &order),
+        call_ok(&gateway, "POST", "/apps/app/kick", &[], &order),
         json!({"sockets": 1})
     );
     assert_eq!(a.expect_close(), 4009);
     b.sign_in(r#"{"id":"u 7"}"#);
-    good(
+    call_ok(
         &gateway,
         "POST",
         "/apps/app/users/u%207/terminate_connections",

@@ -1,6 +1,6 @@
 //! Whom the HTTP API believes.
 
-use super::api::{call, good, send};
+use super::api::{call, call_ok, send};
 use super::*;
 use crate::gateway::http::signature::signed_text;
 use crate::gateway::protocol::auth;
@@ -102,18 +102,18 @@ fn the_api_can_have_a_port_of_its_own() {
         call(&gateway, "GET", "/apps/app/channels", &[], "", |_, _| {}).0,
         404
     );
-    let mut client = Client::raw(api);
+    let mut client = TestClient::raw(api);
     client.write(b"GET /apps/app/channels HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(client.rest().starts_with("HTTP/1.1 401"));
-    let mut client = Client::raw(api);
+    assert!(client.read_to_end().starts_with("HTTP/1.1 401"));
+    let mut client = TestClient::raw(api);
     client.write(b"GET /app/app-key?protocol=7 HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
-    assert!(client.rest().starts_with("HTTP/1.1 426"));
+    assert!(client.read_to_end().starts_with("HTTP/1.1 426"));
 }
 
 #[test]
 fn a_secret_can_be_changed_without_an_outage() {
     let old = "9a8b7c6d5e4f30211203f4e5d6c7b8a9";
     let gateway = gateway(|s| s.secrets = vec![old.into(), SECRET.into()]);
-    Client::connect(&gateway).subscribe("private-a", None);
-    good(&gateway, "GET", "/apps/app/channels", &[], "");
+    TestClient::connect(&gateway).subscribe("private-a", None);
+    call_ok(&gateway, "GET", "/apps/app/channels", &[], "");
 }

@@ -11,7 +11,7 @@ fn text_frame(len: usize, fill: u8) -> Vec<u8> {
 #[test]
 fn nested_brackets_kill_nobody() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     // Within the size, far beyond the depth: refused before it is parsed, the connection stays.
     client.frame(0x81, &text_frame(16_000, b'['));
     assert!(client.expect("pusher:error", "")["message"]
@@ -35,7 +35,7 @@ fn nested_brackets_kill_nobody() {
 #[test]
 fn doubled_fields_are_refused() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     for text in [
         r#"{"event":"pusher:ping","event":"pusher:subscribe","data":{}}"#,
         r#"{"event":"client-x","channel":"private-a","channel":"private-b","data":1}"#,
@@ -59,8 +59,8 @@ fn doubled_fields_are_refused() {
 #[test]
 fn too_many_messages() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
-    let mut steady = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
+    let mut steady = TestClient::connect(&gateway);
     for _ in 0..190 {
         client.send("pusher:pong", &json!({}));
     }
@@ -80,21 +80,21 @@ fn too_many_subscriptions_channels_and_joins() {
         s.max_subscriptions = 10;
         s.max_channels = 15;
     });
-    let mut a = Client::connect(&gateway);
+    let mut a = TestClient::connect(&gateway);
     for i in 0..10 {
         a.subscribe(&format!("private-{i}"), None);
     }
-    a.ask("private-10", None);
+    a.send_subscribe("private-10", None);
     assert_eq!(
         a.expect("pusher:subscription_error", "private-10")["status"],
         429
     );
     a.subscribe("private-3", None);
-    let mut b = Client::connect(&gateway);
+    let mut b = TestClient::connect(&gateway);
     for i in 0..5 {
         b.subscribe(&format!("private-b{i}"), None);
     }
-    b.ask("private-b5", None);
+    b.send_subscribe("private-b5", None);
     assert_eq!(
         b.expect("pusher:subscription_error", "private-b5")["status"],
         429
@@ -105,13 +105,13 @@ fn too_many_subscriptions_channels_and_joins() {
         gateway.hub().counters().channels.get() == 5
     });
     b.subscribe("private-b5", None);
-    let mut c = Client::connect(&gateway);
+    let mut c = TestClient::connect(&gateway);
     for i in 0..5 {
         let channel = format!("presence-{}", i % 2);
         c.subscribe(&channel, Some(r#"{"user_id":1}"#));
         c.send("pusher:unsubscribe", &json!({"channel": channel}));
     }
-    c.ask("presence-0", Some(r#"{"user_id":1}"#));
+    c.send_subscribe("presence-0", Some(r#"{"user_id":1}"#));
     assert_eq!(
         c.expect("pusher:subscription_error", "presence-0")["status"],
         429
@@ -121,7 +121,7 @@ fn too_many_subscriptions_channels_and_joins() {
 #[test]
 fn names_that_are_none() {
     let gateway = gateway(|s| s.public_by_mark = true);
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     for name in [
         "",
         "a\n",
@@ -155,9 +155,9 @@ fn names_that_are_none() {
 #[test]
 fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
     let gateway = gateway(|s| s.max_queue = 256 << 10);
-    let mut good = Client::connect(&gateway);
+    let mut good = TestClient::connect(&gateway);
     good.subscribe("private-a", None);
-    let mut stuck = Client::connect(&gateway);
+    let mut stuck = TestClient::connect(&gateway);
     stuck.subscribe("private-a", None);
     let data = json!("x".repeat(50_000)).to_string();
     let mut slowest = Duration::ZERO;
@@ -177,10 +177,10 @@ fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
     eventually("it is cut off", || gateway.hub().sockets().len() == 1);
     assert!(slowest < Duration::from_millis(500), "{slowest:?}");
     // What it gets to read in the end is whole frames; where it reads far enough, the 4100.
-    let mut last = Frame::Nothing;
+    let mut last = Frame::Timeout;
     loop {
         match stuck.next(Duration::from_secs(5)) {
-            Frame::End | Frame::Nothing => break,
+            Frame::Disconnected | Frame::Timeout => break,
             frame => last = frame,
         }
     }
@@ -195,7 +195,7 @@ fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
 #[test]
 fn events_over_the_size_are_skipped_and_counted() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.subscribe("private-a", None);
     let large = json!("x".repeat(300 << 10)).to_string();
     assert!(gateway

@@ -15,7 +15,7 @@ pub fn send(gateway: &Gateway, channel: &str, event: &str, data: &serde_json::Va
 #[test]
 fn liveness_both_ways() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.send("pusher:ping", &json!({}));
     assert_eq!(client.event()["event"], "pusher:pong");
     client.frame(0x89, b"abc");
@@ -34,8 +34,8 @@ fn a_silent_client_is_asked_and_then_given_up() {
         s.activity_timeout = Duration::from_secs(1);
         s.pong_timeout = Duration::from_secs(1);
     });
-    let mut quiet = Client::connect(&gateway);
-    let mut alive = Client::connect(&gateway);
+    let mut quiet = TestClient::connect(&gateway);
+    let mut alive = TestClient::connect(&gateway);
     assert_eq!(quiet.event()["event"], "pusher:ping");
     assert_eq!(alive.event()["event"], "pusher:ping");
     alive.send("pusher:pong", &json!({}));
@@ -47,7 +47,7 @@ fn a_silent_client_is_asked_and_then_given_up() {
 #[test]
 fn private_public_and_what_is_neither() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.subscribe("private-user.1", None);
     client.send("pusher:subscribe", &json!({"channel": "public.news"}));
     client.expect("pusher_internal:subscription_succeeded", "public.news");
@@ -92,8 +92,8 @@ fn private_public_and_what_is_neither() {
 #[test]
 fn a_signature_for_another_socket_or_channel_opens_nothing() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
-    let other = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
+    let other = TestClient::connect(&gateway);
     let auth = |text: &str| {
         format!(
             "{KEY}:{}",
@@ -141,7 +141,7 @@ fn the_last_event_of_a_cache_channel() {
     let gateway = gateway(|_| {});
     send(&gateway, "user.1", "old", &json!(1));
     send(&gateway, "user.1", "new", &json!(2));
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.subscribe("private-cache-user.1", None);
     assert_eq!(client.expect("new", "private-cache-user.1"), json!(2));
     client.subscribe("presence-cache-user.1", Some(r#"{"user_id":1}"#));
@@ -159,7 +159,7 @@ fn the_last_event_of_a_cache_channel() {
         .unwrap();
     client.subscribe("private-cache-user.3", None);
     client.expect("pusher:cache_miss", "private-cache-user.3");
-    let mut other = Client::connect(&gateway);
+    let mut other = TestClient::connect(&gateway);
     other.subscribe("private-cache-user.3", None);
     other.expect("own", "private-cache-user.3");
 }
@@ -167,7 +167,7 @@ fn the_last_event_of_a_cache_channel() {
 #[test]
 fn encrypted_channels_take_sealed_data_only() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.subscribe("private-encrypted-a", None);
     assert_eq!(
         send(&gateway, "private-encrypted-a", "e", &json!({"plain": 1})),
@@ -201,7 +201,7 @@ fn the_socket_to_leave_out_and_the_marks() {
         s.public_by_mark = true;
         s.channels = vec![ChannelPattern::parse("order.*").unwrap()];
     });
-    let (mut a, mut b) = (Client::connect(&gateway), Client::connect(&gateway));
+    let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     for client in [&mut a, &mut b] {
         client.subscribe("private-order.1", None);
         client.send("pusher:subscribe", &json!({"channel": "order.1"}));
@@ -230,7 +230,7 @@ fn the_socket_to_leave_out_and_the_marks() {
     assert_eq!(gateway.hub().deliver(&broadcast.into()), 2);
     a.expect("e", "order.1");
     // Another channel is another gateway's.
-    a.ask("private-user.1", None);
+    a.send_subscribe("private-user.1", None);
     let error = a.expect("pusher:subscription_error", "private-user.1");
     assert_eq!(error["status"], 403);
     assert!(error["error"].as_str().unwrap().contains("ws-channels"));
@@ -239,7 +239,7 @@ fn the_socket_to_leave_out_and_the_marks() {
 #[test]
 fn reserved_names_are_refused_wherever_they_come_from() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.subscribe("private-a", None);
     for event in [
         "pusher:error",

@@ -11,19 +11,19 @@ fn text_frame(len: usize, fill: u8) -> Vec<u8> {
 #[test]
 fn fragments_do_not_add_up_beyond_the_limit() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.frame(0x01, &text_frame(10_000, b'x'));
     client.frame(0x00, &text_frame(6_000, b'x'));
     client.frame(0x00, &text_frame(1_000, b'x'));
     assert_eq!(client.expect_close(), 1009);
     // A head alone is enough: nothing of such a frame is waited for.
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.write(&[
         0x81, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4,
     ]);
     assert_eq!(client.expect_close(), 1009);
     // Empty fragments count as frames.
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.frame(0x01, b"");
     for _ in 0..300 {
         client.frame(0x00, b"");
@@ -80,7 +80,7 @@ fn frames_against_the_protocol() {
         ),
     ];
     for (what, bytes, code) in cases {
-        let mut client = Client::connect(&gateway);
+        let mut client = TestClient::connect(&gateway);
         client.write(bytes);
         assert_eq!(client.expect_close(), *code, "{what}");
     }
@@ -90,7 +90,7 @@ fn frames_against_the_protocol() {
 #[test]
 fn frames_that_are_unusual_and_right() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     let ping = json!({"event": "pusher:ping", "data": "é"}).to_string();
     let (a, b) = ping.as_bytes().split_at(ping.len() - 3);
     // Parts that split a character, a ping between them, an empty part.
@@ -133,7 +133,7 @@ fn a_close_is_answered_with_its_own_code() {
     for code in [
         1000_u16, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
     ] {
-        let mut client = Client::connect(&gateway);
+        let mut client = TestClient::connect(&gateway);
         client.frame(
             0x88,
             &[&code.to_be_bytes()[..], "bye é".as_bytes()].concat(),
@@ -145,19 +145,19 @@ fn a_close_is_answered_with_its_own_code() {
     for code in [
         0_u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
     ] {
-        let mut client = Client::connect(&gateway);
+        let mut client = TestClient::connect(&gateway);
         client.frame(0x88, &code.to_be_bytes());
         assert_eq!(client.expect_close(), 1002, "{code}");
     }
     // The longest reason there can be, and one byte more.
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.frame(0x88, &[&[0x03, 0xE8][..], &[b'x'; 123]].concat());
     assert_eq!(client.expect_close(), 1000);
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.frame(0x88, &[&[0x03, 0xE8][..], &[b'x'; 124]].concat());
     assert_eq!(client.expect_close(), 1002);
     // In the middle of a message.
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.frame(0x01, b"{\"event\"");
     client.frame(0x88, &[0x0B, 0xB8]);
     assert_eq!(client.expect_close(), 3000);

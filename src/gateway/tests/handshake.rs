@@ -29,7 +29,7 @@ fn a_refusal_is_a_101_an_error_and_a_close() {
         (APP, "Origin: null\r\n", 4009),
     ];
     for (path, headers, code) in cases {
-        let mut client = Client::open(gateway.address(), path, headers);
+        let mut client = TestClient::open(gateway.address(), path, headers);
         assert_eq!(client.expect_close(), code, "{path} {headers}");
     }
     assert_eq!(
@@ -37,7 +37,7 @@ fn a_refusal_is_a_101_an_error_and_a_close() {
         cases.len() as u64
     );
     for headers in ["", "Origin: HTTPS://shop.example:443\r\n"] {
-        Client::open(gateway.address(), APP, headers).establish();
+        TestClient::open(gateway.address(), APP, headers).establish();
     }
 }
 
@@ -93,11 +93,11 @@ fn http_that_does_not_say_where_it_ends() {
         ),
     ];
     for (request, status) in cases {
-        let mut client = Client::raw(gateway.address());
+        let mut client = TestClient::raw(gateway.address());
         client.write(request.as_bytes());
         // A second request behind it is never answered: the connection closes.
         client.write(b"GET /up HTTP/1.1\r\nHost: a\r\n\r\n");
-        let answer = client.rest();
+        let answer = client.read_to_end();
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{request:?}: {answer}"
@@ -110,8 +110,8 @@ fn http_that_does_not_say_where_it_ends() {
 #[test]
 fn a_handshake_has_its_time() {
     let gateway = gateway(|s| s.handshake_timeout = Duration::from_millis(300));
-    let mut silent = Client::raw(gateway.address());
-    let mut dripping = Client::raw(gateway.address());
+    let mut silent = TestClient::raw(gateway.address());
+    let mut dripping = TestClient::raw(gateway.address());
     let begun = Instant::now();
     for byte in b"GET /app/app-key?protocol=7 HTTP/1.1\r\nHost: " {
         if dripping.stream.write_all(&[*byte]).is_err() {
@@ -119,8 +119,8 @@ fn a_handshake_has_its_time() {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(silent.rest().starts_with("HTTP/1.1 408"));
-    assert!(!dripping.rest().contains("101"));
+    assert!(silent.read_to_end().starts_with("HTTP/1.1 408"));
+    assert!(!dripping.read_to_end().contains("101"));
     assert!(begun.elapsed() < Duration::from_secs(4));
     assert_eq!(gateway.hub().counters().handshake_timeouts.get(), 2);
 }
@@ -129,7 +129,7 @@ fn a_handshake_has_its_time() {
 fn no_compression_is_agreed_on() {
     let gateway = gateway(|_| {});
     // `open` asserts that the answer names no extension.
-    let mut client = Client::open(
+    let mut client = TestClient::open(
         gateway.address(),
         APP,
         "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
@@ -140,13 +140,13 @@ fn no_compression_is_agreed_on() {
 #[test]
 fn bytes_behind_the_handshake_are_read() {
     let gateway = gateway(|_| {});
-    let mut client = Client::raw(gateway.address());
+    let mut client = TestClient::raw(gateway.address());
     let ping = br#"{"event":"pusher:ping"}"#;
     let mut all = format!("GET {APP} HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").into_bytes();
     all.extend([0x81, 0x80 | u8::try_from(ping.len()).unwrap(), 0, 0, 0, 0]);
     all.extend(ping);
     client.write(&all);
-    assert!(client.head().starts_with("HTTP/1.1 101"));
+    assert!(client.read_head().starts_with("HTTP/1.1 101"));
     client.establish();
     assert_eq!(client.event()["event"], "pusher:pong");
 }
@@ -159,7 +159,7 @@ fn connections_are_limited_in_all_and_by_address() {
         s.trusted_proxies = vec!["127.0.0.1".into()];
     });
     let from = |address: &str| {
-        Client::open(
+        TestClient::open(
             gateway.address(),
             APP,
             &format!("X-Forwarded-For: 6.6.6.6, {address}\r\n"),
@@ -180,7 +180,7 @@ fn connections_are_limited_in_all_and_by_address() {
     }
     assert_eq!(from("2001:db8::3").expect_close(), 4100);
     // A proxy that does not say for whom is not limited itself.
-    let mut silent = Client::open(gateway.address(), APP, "");
+    let mut silent = TestClient::open(gateway.address(), APP, "");
     silent.establish();
     assert_eq!(from("9.9.9.9").expect_close(), 4100);
     drop(kept);
@@ -192,7 +192,7 @@ fn connections_are_limited_in_all_and_by_address() {
 fn no_forwarded_header_is_believed_from_anybody() {
     let gateway = gateway(|s| s.max_connections_per_address = 1);
     for _ in 0..3 {
-        let mut client = Client::open(gateway.address(), APP, "X-Forwarded-For: 1.2.3.4\r\n");
+        let mut client = TestClient::open(gateway.address(), APP, "X-Forwarded-For: 1.2.3.4\r\n");
         client.establish();
         let addresses: Vec<String> = gateway
             .hub()
@@ -213,7 +213,7 @@ fn half_open_connections_give_way_to_those_who_mean_it() {
     });
     let mut half = Vec::new();
     for i in 0..1200 {
-        let mut client = Client::raw(gateway.address());
+        let mut client = TestClient::raw(gateway.address());
         // The beginning of a handshake, and a body of the API that never comes.
         client.write(match i % 2 {
             0 => b"GET /app".as_slice(),
@@ -223,7 +223,7 @@ fn half_open_connections_give_way_to_those_who_mean_it() {
     }
     for _ in 0..20 {
         let begun = Instant::now();
-        let mut client = Client::connect(&gateway);
+        let mut client = TestClient::connect(&gateway);
         client.subscribe("private-a", None);
         assert!(begun.elapsed() < Duration::from_secs(2));
     }
@@ -234,25 +234,25 @@ fn half_open_connections_give_way_to_those_who_mean_it() {
 #[test]
 fn a_body_is_read_from_those_only_who_signed_for_it() {
     let gateway = gateway(|_| {});
-    let mut client = Client::raw(gateway.address());
+    let mut client = TestClient::raw(gateway.address());
     let begun = Instant::now();
     // The body never comes, and nobody waits for it.
     client.write(b"POST /apps/app/events?auth_key=app-key&auth_version=1.0&auth_timestamp=1 HTTP/1.1\r\nContent-Length: 200000\r\n\r\n");
-    assert!(client.head().starts_with("HTTP/1.1 401"));
+    assert!(client.read_head().starts_with("HTTP/1.1 401"));
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
 #[test]
 fn many_half_open_handshakes_do_not_keep_others_out() {
     let gateway = gateway(|s| s.handshake_timeout = Duration::from_millis(500));
-    let half: Vec<Client> = (0..300)
+    let half: Vec<TestClient> = (0..300)
         .map(|_| {
-            let mut client = Client::raw(gateway.address());
+            let mut client = TestClient::raw(gateway.address());
             client.write(b"GET /app");
             client
         })
         .collect();
-    Client::connect(&gateway);
+    TestClient::connect(&gateway);
     eventually("they are given up", || {
         gateway.hub().counters().handshake_timeouts.get() >= 300
     });

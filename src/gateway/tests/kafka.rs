@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{json, Value};
 
 use super::settings;
-use super::test_client::{Client, Frame};
+use super::test_client::{Frame, TestClient};
 use crate::config::BrokerConfig;
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Sender};
 use crate::gateway::Gateway;
@@ -29,9 +29,9 @@ fn a_broadcast_reaches_sockets_through_kafka() {
         sender.send("user.1", "before", "0");
         sender.flush();
         let gateway = start(&config);
-        let mut client = Client::connect(&gateway);
+        let mut client = TestClient::connect(&gateway);
         client.subscribe(CHANNEL, None);
-        let mut member = Client::connect(&gateway);
+        let mut member = TestClient::connect(&gateway);
         let joined = member.subscribe("presence-room", Some(r#"{"user_id":"7"}"#));
         assert_eq!(joined["presence"]["ids"], json!(["7"]));
         sender.send("user.1", "order.created", r#"{"id":7}"#);
@@ -52,13 +52,13 @@ fn a_broadcast_reaches_sockets_through_kafka() {
         client.expect("first", CHANNEL);
         client.expect("kept", CHANNEL);
         let other = start(&config);
-        let mut late = Client::connect(&other);
+        let mut late = TestClient::connect(&other);
         late.subscribe("private-cache-user.1", None);
         assert_eq!(late.expect("kept", "private-cache-user.1"), json!(2));
         late.subscribe("private-cache-user.2", None);
         late.expect("pusher:cache_miss", "private-cache-user.2");
         drop(late);
-        let mut second = Client::connect(&other);
+        let mut second = TestClient::connect(&other);
         let joined = second.subscribe("presence-room", Some(r#"{"user_id":"8"}"#));
         assert_eq!(joined["presence"]["ids"], json!(["7", "8"]));
         let added = member.expect("pusher_internal:member_added", "presence-room");
@@ -91,7 +91,7 @@ struct Reader {
 impl Reader {
     /// One connection, until it ends or everything is here.
     fn connection(&mut self, wanted: usize) {
-        let client = self.gateway.lock().as_ref().map(Client::connect);
+        let client = self.gateway.lock().as_ref().map(TestClient::connect);
         let Some(mut client) = client else {
             return;
         };
@@ -101,7 +101,7 @@ impl Reader {
         };
         let resumes = self.token.is_some();
         client.send("realtime:resume", &resume);
-        client.ask(CHANNEL, None);
+        client.send_subscribe(CHANNEL, None);
         let mut replaying = false;
         while self.got.len() < wanted {
             match client.next(Duration::from_secs(20)) {
@@ -146,8 +146,8 @@ impl Reader {
                     }
                 }
                 Frame::Ping | Frame::Pong(_) => {}
-                Frame::Close(..) | Frame::End => break,
-                Frame::Nothing => panic!("silence after {} of {wanted}", self.got.len()),
+                Frame::Close(..) | Frame::Disconnected => break,
+                Frame::Timeout => panic!("silence after {} of {wanted}", self.got.len()),
             }
         }
         self.reconnects += 1;
@@ -249,7 +249,7 @@ fn what_a_client_has_of_a_new_topic_does_not_come_again_from_a_gateway_that_find
         let mut slow = settings();
         slow.topic_refresh = Duration::from_secs(60);
         let slow = Gateway::start(slow, &config).expect("a gateway");
-        let mut client = Client::connect(&quick);
+        let mut client = TestClient::connect(&quick);
         client.send("realtime:resume", &json!({}));
         client.subscribe(CHANNEL, None);
         for n in 0..3 {
@@ -272,7 +272,7 @@ fn what_a_client_has_of_a_new_topic_does_not_come_again_from_a_gateway_that_find
         drop(client);
         sender.send("user.1", "e", "3");
         sender.flush();
-        let mut client = Client::connect(&slow);
+        let mut client = TestClient::connect(&slow);
         client.send("realtime:resume", &json!({ CHANNEL: token }));
         client.subscribe(CHANNEL, None);
         let mut came = Vec::new();

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn stopping_says_4200_to_everybody_and_the_successor_has_the_port() {
     let old = gateway(|_| {});
-    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(&old)).collect();
+    let mut clients: Vec<TestClient> = (0..20).map(|_| TestClient::connect(&old)).collect();
     for client in &mut clients {
         client.subscribe("private-a", None);
     }
@@ -28,7 +28,7 @@ fn stopping_says_4200_to_everybody_and_the_successor_has_the_port() {
     }
     // Every one that comes back meets the successor.
     for _ in 0..20 {
-        Client::connect(&successor).subscribe("private-a", None);
+        TestClient::connect(&successor).subscribe("private-a", None);
     }
     old.stop(Duration::from_secs(5));
     assert_eq!(
@@ -76,11 +76,11 @@ fn metrics_and_readiness_have_a_port_of_their_own() {
         .unwrap();
     let gateway = gateway(|s| s.ops_listen = Some(ops.to_string()));
     let ask = |path: &str| {
-        let mut client = Client::raw(ops);
+        let mut client = TestClient::raw(ops);
         client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
-        client.rest()
+        client.read_to_end()
     };
-    let _client = Client::connect(&gateway);
+    let _client = TestClient::connect(&gateway);
     assert!(ask("/ready").starts_with("HTTP/1.1 200"));
     let metrics = ask("/metrics");
     // Of all gateways in the process: other tests have theirs.
@@ -112,7 +112,7 @@ fn a_socket_handed_over_by_systemd() {
     let address = listener.local_addr().unwrap();
     // The client is there before the gateway is: it waits in the queue.
     let early = std::thread::spawn(move || {
-        let mut client = Client::open(address, "/app/app-key?protocol=7", "");
+        let mut client = TestClient::open(address, "/app/app-key?protocol=7", "");
         client.establish();
         client.expect_close()
     });
@@ -131,12 +131,12 @@ fn a_socket_handed_over_by_systemd() {
 #[test]
 fn file_descriptors_bound_the_connections() {
     let gateway = gateway(|s| s.max_connections = 1000);
-    let doors = |descriptors| {
-        crate::gateway::listener::Doors::new(std::sync::Arc::clone(gateway.hub()), descriptors)
-            .most()
+    let max_connections = |descriptors| {
+        crate::gateway::listener::Acceptor::new(std::sync::Arc::clone(gateway.hub()), descriptors)
+            .max_connections()
     };
-    assert_eq!(doors(100_000), 1000);
+    assert_eq!(max_connections(100_000), 1000);
     // 64 are left for everything else, a sixteenth of the rest for refusals.
-    assert_eq!(doors(224), 150);
-    assert_eq!(doors(10), 1);
+    assert_eq!(max_connections(224), 150);
+    assert_eq!(max_connections(10), 1);
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use super::settings::Settings;
 use super::Gateway;
 
-pub use test_client::{Client, Frame};
+pub use test_client::{Frame, TestClient};
 
 pub const KEY: &str = "app-key";
 pub const SECRET: &str = "4f9c1d7a20b86e35f1a7c9d2e4b60837";

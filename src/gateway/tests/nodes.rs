@@ -37,7 +37,7 @@ fn removed(user: &str) -> Change {
 #[test]
 fn members_of_other_gateways_come_and_go() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.subscribe("presence-a", Some(r#"{"user_id":"local"}"#));
     let presence = gateway.hub().presence();
     let (one, two) = (NodeId::from("one"), NodeId::from("two"));
@@ -116,7 +116,7 @@ fn a_snapshot_replaces_and_tells_the_difference_only() {
 fn questions_are_merged() {
     use crate::gateway::admin_api::{AdminRequest, AdminResponse, Target};
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.subscribe("private-a", None);
     let here = gateway.ask(AdminRequest::Channels {
         prefix: String::new(),

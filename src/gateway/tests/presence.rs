@@ -9,9 +9,9 @@ use super::*;
 fn presence_tells_of_users_not_of_sockets() {
     let gateway = gateway(|_| {});
     let (mut a, mut b, mut b2) = (
-        Client::connect(&gateway),
-        Client::connect(&gateway),
-        Client::connect(&gateway),
+        TestClient::connect(&gateway),
+        TestClient::connect(&gateway),
+        TestClient::connect(&gateway),
     );
     let first = a.subscribe(
         "presence-chat.1",
@@ -52,12 +52,12 @@ fn members_are_limited_in_number_and_size() {
         s.max_members = 2;
         s.presence_joins = 100;
     });
-    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(&gateway)).collect();
+    let mut clients: Vec<TestClient> = (0..3).map(|_| TestClient::connect(&gateway)).collect();
     for (i, client) in clients.iter_mut().take(2).enumerate() {
         client.subscribe("presence-a", Some(&format!("{{\"user_id\":{i}}}")));
     }
     let late = &mut clients[2];
-    late.ask("presence-a", Some(r#"{"user_id":"x"}"#));
+    late.send_subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
     assert_eq!(
         late.expect("pusher:subscription_error", "presence-a")["status"],
         429
@@ -65,12 +65,12 @@ fn members_are_limited_in_number_and_size() {
     // A user who is there already may come with another socket.
     late.subscribe("presence-a", Some(r#"{"user_id":1}"#));
     let info = format!("{{\"user_id\":7,\"user_info\":\"{}\"}}", "x".repeat(1100));
-    late.ask("presence-b", Some(&info));
+    late.send_subscribe("presence-b", Some(&info));
     assert_eq!(
         late.expect("pusher:subscription_error", "presence-b")["status"],
         401
     );
-    late.ask(
+    late.send_subscribe(
         "presence-b",
         Some(&format!("{{\"user_id\":\"{}\"}}", "x".repeat(129))),
     );
@@ -83,7 +83,7 @@ fn members_are_limited_in_number_and_size() {
 #[test]
 fn client_events_go_to_the_others() {
     let gateway = gateway(|_| {});
-    let (mut a, mut b) = (Client::connect(&gateway), Client::connect(&gateway));
+    let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     a.subscribe("presence-a", Some(r#"{"user_id":1}"#));
     b.subscribe("presence-a", Some(r#"{"user_id":2}"#));
     a.expect("pusher_internal:member_added", "presence-a");
@@ -120,7 +120,7 @@ fn client_events_go_to_the_others() {
 #[test]
 fn signing_in_and_the_users_channel() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.send("pusher:subscribe", &json!({"channel": "#server-to-user-7"}));
     assert_eq!(
         client.expect("pusher:subscription_error", "#server-to-user-7")["status"],

@@ -100,7 +100,7 @@ fn live(gateway: &Gateway, told: &Told, offset: i64, id: &str) {
 fn success_replay_recovered_live_and_nothing_twice() {
     let (gateway, told) = start();
     let replay = told.expect();
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "private-a@5"}));
     client.subscribe("private-a", None);
     eventually("the replay was asked for", || told.asked.lock().len() == 1);
@@ -147,7 +147,7 @@ fn success_replay_recovered_live_and_nothing_twice() {
 fn what_cannot_be_recovered_is_said_and_live_goes_on() {
     let (gateway, told) = start();
     let replay = told.expect();
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "old"}));
     client.subscribe("private-a", None);
     live(&gateway, &told, 3, "id3");
@@ -161,7 +161,7 @@ fn what_cannot_be_recovered_is_said_and_live_goes_on() {
     client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
     let mut next = client.event();
     while next["event"] == "realtime:position" {
-        client.ask("private-a", None);
+        client.send_subscribe("private-a", None);
         next = client.event();
     }
     assert_eq!(next["event"], "pusher_internal:subscription_succeeded");
@@ -171,7 +171,7 @@ fn what_cannot_be_recovered_is_said_and_live_goes_on() {
 #[test]
 fn a_recovery_by_somebody_without_the_right_is_none() {
     let (gateway, told) = start();
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "token"}));
     client.send(
         "pusher:subscribe",
@@ -185,7 +185,7 @@ fn a_recovery_by_somebody_without_the_right_is_none() {
 fn positions_go_to_those_who_asked_and_never_run_ahead() {
     let (gateway, told) = start();
     *told.next.lock() = 10;
-    let (mut asked, mut plain) = (Client::connect(&gateway), Client::connect(&gateway));
+    let (mut asked, mut plain) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     asked.send("realtime:resume", &json!({}));
     asked.subscribe("private-a", None);
     plain.subscribe("private-a", None);
@@ -242,7 +242,7 @@ fn replays_come_one_after_another_and_scans_are_limited() {
         .map(|i| (format!("private-{i}"), json!("t")))
         .collect();
     let answers: Vec<_> = (0..30).map(|_| told.expect()).collect();
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!(tokens));
     for i in 0..30 {
         client.subscribe(&format!("private-{i}"), None);
@@ -270,7 +270,7 @@ fn replays_come_one_after_another_and_scans_are_limited() {
 #[test]
 fn a_channel_that_is_recovered_again_and_again_is_bounded() {
     let (gateway, told) = start();
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     let mut verdicts = Vec::new();
     for _ in 0..13 {
         let answer = told.expect();
@@ -279,7 +279,7 @@ fn a_channel_that_is_recovered_again_and_again_is_bounded() {
             ..Replay::default()
         });
         client.send("realtime:resume", &json!({"private-a": "t"}));
-        client.ask("private-a", None);
+        client.send_subscribe("private-a", None);
         loop {
             let event = client.event();
             if event["event"] == "realtime:recovered" {
@@ -294,14 +294,14 @@ fn a_channel_that_is_recovered_again_and_again_is_bounded() {
     assert_eq!(told.asked.lock().len(), 11);
     // Another channel has its own.
     client.send("realtime:resume", &json!({"private-b": "t"}));
-    client.ask("private-b", None);
+    client.send_subscribe("private-b", None);
     eventually("it is asked for", || told.asked.lock().len() == 12);
 }
 
 #[test]
 fn leaving_a_channel_does_not_make_room_for_more_reads_of_kafka() {
     let (gateway, told) = start();
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     let mut open = Vec::new();
     for i in 0..12 {
         let channel = format!("private-{i}");
@@ -319,7 +319,7 @@ fn leaving_a_channel_does_not_make_room_for_more_reads_of_kafka() {
 #[test]
 fn asking_for_positions_again_and_again_tells_them_once() {
     let (gateway, _told) = start();
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     for i in 0..20 {
         client.subscribe(&format!("private-{i}"), None);
     }
@@ -335,7 +335,7 @@ fn asking_for_positions_again_and_again_tells_them_once() {
 #[test]
 fn without_a_history_nothing_is_promised() {
     let gateway = gateway(|_| {});
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "token"}));
     client.subscribe("private-a", None);
     assert_eq!(
@@ -352,7 +352,7 @@ fn without_a_history_nothing_is_promised() {
 fn more_than_a_queue_takes_is_no_recovery_and_no_loop() {
     let (gateway, told) = start();
     let replay = told.expect();
-    let mut client = Client::connect(&gateway);
+    let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "t"}));
     client.subscribe("private-a", None);
     let large = |offset: i64| {

@@ -19,19 +19,19 @@ pub enum Frame {
     Ping,
     Close(u16, String),
     /// The connection ended.
-    End,
+    Disconnected,
     /// Nothing came in time.
-    Nothing,
+    Timeout,
 }
 
 /// A connection.
-pub struct Client {
+pub struct TestClient {
     pub stream: TcpStream,
     buffer: Vec<u8>,
     pub id: SocketId,
 }
 
-impl Client {
+impl TestClient {
     /// Connects as pusher-js does and takes `connection_established`.
     pub fn connect(gateway: &Gateway) -> Self {
         let mut client = Self::open(
@@ -47,7 +47,7 @@ impl Client {
     pub fn open(address: SocketAddr, path: &str, headers: &str) -> Self {
         let mut client = Self::raw(address);
         client.write(format!("GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n").as_bytes());
-        let head = client.head();
+        let head = client.read_head();
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
         assert!(
@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// The head of an HTTP answer.
-    pub fn head(&mut self) -> String {
+    pub fn read_head(&mut self) -> String {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// Everything until the connection ends.
-    pub fn rest(&mut self) -> String {
+    pub fn read_to_end(&mut self) -> String {
         while self.fill(Duration::from_secs(5)) {}
         String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned()
     }
@@ -154,13 +154,13 @@ impl Client {
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Frame::Nothing;
+                return Frame::Timeout;
             }
             if !self.fill(left) {
                 return if Instant::now() >= end {
-                    Frame::Nothing
+                    Frame::Timeout
                 } else {
-                    Frame::End
+                    Frame::Disconnected
                 };
             }
         }
@@ -224,7 +224,7 @@ impl Client {
 
     /// Nothing comes for a moment.
     pub fn expect_silence(&mut self) {
-        assert_eq!(self.next(Duration::from_millis(150)), Frame::Nothing);
+        assert_eq!(self.next(Duration::from_millis(150)), Frame::Timeout);
     }
 
     /// Everything up to the close: an error with this code came before it. Returns the code.
@@ -242,7 +242,7 @@ impl Client {
                     if let Some(error) = error {
                         assert_eq!(error, u64::from(code));
                     }
-                    assert_eq!(self.next(Duration::from_secs(5)), Frame::End);
+                    assert_eq!(self.next(Duration::from_secs(5)), Frame::Disconnected);
                     return code;
                 }
                 other => panic!("a close was expected, not {other:?}"),
@@ -251,7 +251,7 @@ impl Client {
     }
 
     /// Sends a subscription with a right signature.
-    pub fn ask(&mut self, channel: &str, member: Option<&str>) {
+    pub fn send_subscribe(&mut self, channel: &str, member: Option<&str>) {
         let text = subscription_text(self.id, channel, member);
         let mut data =
             json!({"channel": channel, "auth": format!("{KEY}:{}", signature(SECRET, &text))});
@@ -263,7 +263,7 @@ impl Client {
 
     /// Subscribes and takes the success.
     pub fn subscribe(&mut self, channel: &str, member: Option<&str>) -> Value {
-        self.ask(channel, member);
+        self.send_subscribe(channel, member);
         self.expect("pusher_internal:subscription_succeeded", channel)
     }
 

@@ -7,7 +7,7 @@ use crate::encryption;
 use crate::error::Error;
 use crate::gateway as core;
 use crate::gateway::admin_api::{AdminRequest, ConnectionInfo};
-use crate::gateway::api_client::Client;
+use crate::gateway::api_client::ApiClient;
 use crate::gateway::protocol::channel::Name;
 use crate::gateway::protocol::SocketId;
 use crate::php::arguments::{self, Trouble};
@@ -61,7 +61,7 @@ impl Gateway {
                 None
             };
             let json = sealed.as_deref().or(plain).unwrap_or(b"null");
-            let gateway = self.live()?.ok_or_else(|| {
+            let gateway = self.current()?.ok_or_else(|| {
                 Error::connection(
                     "The gateway does not run: call start() before broadcastLocally().",
                 )
@@ -72,32 +72,33 @@ impl Gateway {
     }
 
     /// Asks all gateways: through the one that runs here, else through the HTTP API of one that runs elsewhere.
-    pub(super) fn order(
+    pub(super) fn admin_request(
         &self,
         path: &str,
-        question: AdminRequest,
+        request: AdminRequest,
         body: &serde_json::Value,
     ) -> Result<i64, Error> {
-        if let Some(gateway) = self.live()? {
-            let count = gateway.ask(question).count;
+        if let Some(gateway) = self.current()? {
+            let count = gateway.ask(request).count;
             return Ok(i64::try_from(count).unwrap_or(i64::MAX));
         }
         sign::check(&self.config.settings, true)?;
-        let answer = Client::new(&self.config.settings).post(path, body.to_string().as_bytes())?;
+        let answer =
+            ApiClient::new(&self.config.settings).post(path, body.to_string().as_bytes())?;
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-        answer["sockets"].as_i64().ok_or_else(strange)
+        answer["sockets"].as_i64().ok_or_else(unexpected_response)
     }
 
-    pub(super) fn connected(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn list_connections(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, Trouble> {
         let (target, body) =
             arguments::optional(r#where, |list| sign::target(list, "connections"))?
                 .unwrap_or_default();
         let encoded = |bytes: serde_json::Result<Vec<u8>>| {
             bytes.map_err(|error| Error::encoding(error.to_string()).into())
         };
-        if let Some(gateway) = self.live()? {
+        if let Some(gateway) = self.current()? {
             let answer = gateway.ask(AdminRequest::Connections { target });
-            let rows: Vec<_> = answer.connections.iter().map(row).collect();
+            let rows: Vec<_> = answer.connections.iter().map(connection_json).collect();
             return encoded(serde_json::to_vec(&rows));
         }
         sign::check(&self.config.settings, true)?;
@@ -105,23 +106,25 @@ impl Gateway {
             .iter()
             .filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)))
             .collect();
-        let answer = Client::new(&self.config.settings).get("/connections", &query)?;
+        let answer = ApiClient::new(&self.config.settings).get("/connections", &query)?;
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
         encoded(serde_json::to_vec(
-            answer["connections"].as_array().ok_or_else(strange)?,
+            answer["connections"]
+                .as_array()
+                .ok_or_else(unexpected_response)?,
         ))
     }
 
     /// What it is doing; where it does not run, the same with nothing in it.
-    pub(super) fn describe(&self) -> Result<serde_json::Value, Error> {
-        let gateway = self.live()?;
+    pub(super) fn stats_json(&self) -> Result<serde_json::Value, Error> {
+        let gateway = self.current()?;
         let running = gateway.as_ref().is_some_and(|gateway| gateway.is_running());
         let stats = match gateway {
             Some(gateway) => gateway.stats(),
             None => core::Stats {
                 ready: false,
                 not_ready: Some("the gateway does not run".to_owned()),
-                address: self.listens()?,
+                address: self.listen_address()?,
                 node: String::new(),
                 counters: core::counters::Counters::default()
                     .all()
@@ -138,7 +141,7 @@ impl Gateway {
 }
 
 /// A connection as the HTTP API tells it.
-fn row(connection: &ConnectionInfo) -> serde_json::Value {
+fn connection_json(connection: &ConnectionInfo) -> serde_json::Value {
     serde_json::json!({
         "socket_id": connection.socket,
         "user": connection.user,
@@ -150,7 +153,7 @@ fn row(connection: &ConnectionInfo) -> serde_json::Value {
     })
 }
 
-fn strange() -> Error {
+fn unexpected_response() -> Error {
     Error::connection(
         "The gateway's answer is not what one of this version says. Have both the same version?",
     )

@@ -24,15 +24,15 @@ use crate::process;
 use crate::worker::StopSignal;
 
 /// While it waits, signals and the log get their turn this often.
-const SLICE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// A process that ends without stop() sends its clients elsewhere for this long at most.
-const AT_THE_END: Duration = Duration::from_secs(1);
+const SHUTDOWN_DRAIN: Duration = Duration::from_secs(1);
 /// The longest drain, in ms.
-const LONGEST: i64 = 600_000;
+const MAX_DRAIN_MS: i64 = 600_000;
 
 thread_local! {
     /// Those that run, to be ended in order at the end of the request, also where a fatal error left their objects behind.
-    static OPEN: RefCell<Vec<*const Gateway>> = const { RefCell::new(Vec::new()) };
+    static RUNNING: RefCell<Vec<*const Gateway>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The WebSocket gateway: what was broadcast goes on to browsers. Its threads are native; PHP only starts and ends them.
@@ -58,7 +58,7 @@ pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, Tro
     Ok(state::gateway_config(given.as_ref())?)
 }
 
-fn elsewhere() -> Error {
+fn forked_error() -> Error {
     Error::connection(
         "This Gateway was started before the process forked, and goes on in the parent. Start gateways in the process that is to serve.",
     )
@@ -66,20 +66,20 @@ fn elsewhere() -> Error {
 
 impl Gateway {
     /// The one that runs, if it does.
-    fn live(&self) -> Result<Option<Arc<core::Gateway>>, Error> {
+    fn current(&self) -> Result<Option<Arc<core::Gateway>>, Error> {
         let running = self.running.borrow().clone();
         match running {
             Some(inherited) if self.generation.get() != process::generation() => {
                 // Its threads are not here: neither may they be waited for, nor their memory be given back.
                 std::mem::forget(inherited);
-                Err(elsewhere())
+                Err(forked_error())
             }
             other => Ok(other),
         }
     }
 
     fn open(&self) -> Result<(), Error> {
-        if self.live()?.is_some_and(|gateway| gateway.is_running()) {
+        if self.current()?.is_some_and(|gateway| gateway.is_running()) {
             return Ok(());
         }
         let gateway = process::without_signals(|| {
@@ -87,7 +87,7 @@ impl Gateway {
         })?;
         *self.running.borrow_mut() = Some(Arc::new(gateway));
         self.generation.set(process::generation());
-        OPEN.with(|open| {
+        RUNNING.with(|open| {
             let mut open = open.borrow_mut();
             let this = std::ptr::from_ref(self);
             if !open.contains(&this) {
@@ -98,9 +98,9 @@ impl Gateway {
     }
 
     /// Ends it; in a forked child it only lets go.
-    fn leave(&self, drain: Duration) {
+    fn shut_down(&self, drain: Duration) {
         let this = std::ptr::from_ref(self);
-        OPEN.with(|open| open.borrow_mut().retain(|known| *known != this));
+        RUNNING.with(|open| open.borrow_mut().retain(|known| *known != this));
         // A second signal ends the process at once: whoever sends it has no patience for the drain.
         self.handlers.borrow_mut().take();
         let gateway = self.running.borrow_mut().take();
@@ -113,8 +113,8 @@ impl Gateway {
         }
     }
 
-    fn listens(&self) -> Result<String, Error> {
-        Ok(match self.live()? {
+    fn listen_address(&self) -> Result<String, Error> {
+        Ok(match self.current()? {
             Some(gateway) => gateway.address().to_string(),
             None => host_port(&self.config.settings.host, self.config.settings.port),
         })
@@ -123,21 +123,21 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.leave(AT_THE_END);
+        self.shut_down(SHUTDOWN_DRAIN);
     }
 }
 
 /// The request ends, or the process does: what still runs ends in order.
 pub fn close_all() {
-    let open = OPEN.with(|open| std::mem::take(&mut *open.borrow_mut()));
+    let open = RUNNING.with(|open| std::mem::take(&mut *open.borrow_mut()));
     for gateway in open {
         // SAFETY: a Gateway takes itself off the list when it is dropped.
-        unsafe { (*gateway).leave(AT_THE_END) };
+        unsafe { (*gateway).shut_down(SHUTDOWN_DRAIN) };
     }
 }
 
 /// Signals, time limits and the log. A fatal error in a PHP handler goes on from here; nothing of ours is held.
-fn breathe() -> bool {
+fn poll_interrupts() -> bool {
     let served = try_catch(AssertUnwindSafe(|| {
         zend::serve_interrupt();
         signals::dispatch();
@@ -151,7 +151,7 @@ fn breathe() -> bool {
 }
 
 /// PHP's value of JSON that this crate wrote.
-fn value(json_bytes: &[u8]) -> Result<Zval, Trouble> {
+fn decode_json(json_bytes: &[u8]) -> Result<Zval, Trouble> {
     Ok(json::decode(json_bytes)?)
 }
 
@@ -186,15 +186,17 @@ impl Gateway {
     #[php(defaults(drainMs = 5000))]
     #[php(optional = drainMs)]
     pub fn stop(&self, drainMs: i64) -> PhpResult<()> {
-        let drain = u64::try_from(drainMs).ok().filter(|_| drainMs <= LONGEST);
+        let drain = u64::try_from(drainMs)
+            .ok()
+            .filter(|_| drainMs <= MAX_DRAIN_MS);
         let Some(drain) = drain else {
             return Err(Error::configuration(format!(
-                "Gateway::stop(): $drainMs must be from 0 to {LONGEST}, {drainMs} given."
+                "Gateway::stop(): $drainMs must be from 0 to {MAX_DRAIN_MS}, {drainMs} given."
             ))
             .into());
         };
-        self.live()?;
-        self.leave(Duration::from_millis(drain));
+        self.current()?;
+        self.shut_down(Duration::from_millis(drain));
         lifecycle::deliver_log();
         Ok(())
     }
@@ -204,18 +206,18 @@ impl Gateway {
     #[php(optional = timeoutMs)]
     pub fn wait(&self, timeoutMs: i64) -> PhpResult<bool> {
         let until = Instant::now() + Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
-        if self.handlers.borrow().is_none() && self.live()?.is_some() {
+        if self.handlers.borrow().is_none() && self.current()?.is_some() {
             if !signals::Handlers::are_there() {
                 StopSignal::default().reset();
             }
             *self.handlers.borrow_mut() = Some(signals::Handlers::install());
         }
         loop {
-            if !breathe() {
+            if !poll_interrupts() {
                 return Ok(true);
             }
             // stop() may have been called by a PHP handler.
-            let serves = self.live()?.is_some_and(|gateway| gateway.is_running());
+            let serves = self.current()?.is_some_and(|gateway| gateway.is_running());
             if !serves || StopSignal::is_signalled() {
                 return Ok(true);
             }
@@ -223,18 +225,18 @@ impl Gateway {
             if left.is_zero() {
                 return Ok(false);
             }
-            std::thread::sleep(left.min(SLICE));
+            std::thread::sleep(left.min(POLL_INTERVAL));
         }
     }
 
     /// Whether it serves.
     pub fn is_running(&self) -> bool {
-        matches!(self.live(), Ok(Some(gateway)) if gateway.is_running())
+        matches!(self.current(), Ok(Some(gateway)) if gateway.is_running())
     }
 
     /// Where it listens.
     pub fn address(&self) -> PhpResult<Zval> {
-        Ok(binary(self.listens()?.as_bytes()))
+        Ok(binary(self.listen_address()?.as_bytes()))
     }
 
     /// Delivers an event to the sockets of this gateway only.
@@ -252,15 +254,15 @@ impl Gateway {
     /// Who is connected, over all gateways.
     #[php(optional = r#where)]
     pub fn connections(&self, r#where: Option<&Zval>) -> PhpResult<Zval> {
-        let list = self.connected(r#where);
-        finish(list.and_then(|list| value(&list)).map(Some)).map(Option::unwrap_or_default)
+        let list = self.list_connections(r#where);
+        finish(list.and_then(|list| decode_json(&list)).map(Some)).map(Option::unwrap_or_default)
     }
 
     /// Counters and state of this gateway.
     pub fn stats(&self) -> PhpResult<Zval> {
-        let all = self.describe().map_err(Trouble::from);
+        let all = self.stats_json().map_err(Trouble::from);
         finish(
-            all.and_then(|all| value(all.to_string().as_bytes()))
+            all.and_then(|all| decode_json(all.to_string().as_bytes()))
                 .map(Some),
         )
         .map(Option::unwrap_or_default)
@@ -269,7 +271,7 @@ impl Gateway {
     /// Closes sockets for good, on all gateways.
     pub fn kick(&self, r#where: &Zval) -> PhpResult<i64> {
         finish(sign::target(r#where, "kick").and_then(|(target, body)| {
-            Ok(self.order("/kick", AdminRequest::Kick { target }, &body.into())?)
+            Ok(self.admin_request("/kick", AdminRequest::Kick { target }, &body.into())?)
         }))
     }
 
@@ -290,8 +292,8 @@ impl Gateway {
                     .into());
                 }
                 body.insert("from".into(), channel.as_str().into());
-                let question = AdminRequest::Unsubscribe { target, channel };
-                Ok(self.order("/unsubscribe", question, &body.into())?)
+                let request = AdminRequest::Unsubscribe { target, channel };
+                Ok(self.admin_request("/unsubscribe", request, &body.into())?)
             }),
         )
     }

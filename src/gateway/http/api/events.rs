@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::No;
+use super::ApiError;
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::channel::ChannelKind;
@@ -37,7 +37,7 @@ pub(super) async fn events(
     hub: &Hub,
     cluster: &Arc<dyn Cluster>,
     events: Vec<Event>,
-) -> Result<Response, No> {
+) -> Result<Response, ApiError> {
     let mut all = Vec::new();
     for event in events {
         expand(hub, event, &mut all)?;
@@ -48,7 +48,7 @@ pub(super) async fn events(
 }
 
 /// One event for each of its channels, checked.
-fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<(), No> {
+fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<(), ApiError> {
     let settings = hub.settings();
     let channels = match (event.channel, event.channels) {
         (Some(one), None) => vec![one],

@@ -22,10 +22,10 @@ use read::{channel, channels, connections, users};
 const MAX_DEPTH: usize = 16;
 
 /// An answer that is none: status and words.
-type No = (u16, String);
+type ApiError = (u16, String);
 
 #[derive(Deserialize)]
-struct Order {
+struct TargetParameters {
     #[serde(default)]
     user: Option<String>,
     #[serde(default)]
@@ -43,36 +43,41 @@ pub fn is_route(path: &str) -> bool {
 }
 
 /// A request whose head is signed by the application: its parameters.
-pub struct Signed(Vec<(String, String)>);
+pub struct SignedQuery(Vec<(String, String)>);
 
 /// Whether a request is answered at all, before its body is read.
 ///
 /// # Errors
 /// What it is answered with instead.
-pub fn enter(hub: &Hub, request: &Request) -> Result<Signed, Response> {
+pub fn authenticate(hub: &Hub, request: &Request) -> Result<SignedQuery, Response> {
     let now = crate::ids::unix_ms() / 1000;
     let checked = signature::query_pairs(&request.query)
         .map_err(|why| (400, format!("In the query, {why}.")))
         .and_then(|pairs| {
             signature::check(hub.settings(), request, &pairs, now)
                 .map_err(|why| (401, format!("Not authorized: {why}.")))?;
-            Ok(Signed(pairs))
+            Ok(SignedQuery(pairs))
         });
-    checked.map_err(|no| refused(hub, no))
+    checked.map_err(|error| error_response(hub, error))
 }
 
 /// Answers a request that was let in.
-pub async fn answer(hub: &Arc<Hub>, request: &Request, signed: &Signed, body: &[u8]) -> Response {
+pub async fn answer(
+    hub: &Arc<Hub>,
+    request: &Request,
+    signed: &SignedQuery,
+    body: &[u8],
+) -> Response {
     match route(hub, request, &signed.0, body).await {
         Ok(response) => {
             hub.counters().api_requests.add_one();
             response
         }
-        Err(no) => refused(hub, no),
+        Err(error) => error_response(hub, error),
     }
 }
 
-fn refused(hub: &Hub, (status, why): No) -> Response {
+fn error_response(hub: &Hub, (status, why): ApiError) -> Response {
     hub.counters().api_refused.add_one();
     Response::text(status, why)
 }
@@ -82,7 +87,7 @@ async fn route(
     request: &Request,
     pairs: &[(String, String)],
     body: &[u8],
-) -> Result<Response, No> {
+) -> Result<Response, ApiError> {
     let settings = hub.settings();
     signature::check_body(pairs, body).map_err(|why| (401, format!("Not authorized: {why}.")))?;
     let path = request
@@ -132,29 +137,29 @@ async fn route(
             Ok(Response::json("{}"))
         }
         ("GET", ["connections"]) => {
-            let order = Order {
+            let parameters = TargetParameters {
                 user: get("user").map(str::to_owned),
                 socket: get("socket").map(str::to_owned),
                 channel: get("channel").map(str::to_owned),
                 from: None,
             };
-            connections(cluster, order.target()?).await
+            connections(cluster, parameters.target()?).await
         }
         ("POST", ["kick"]) => {
-            let order: Order = parse(body)?;
-            let target = order.target_of_some()?;
-            Ok(count(
+            let parameters: TargetParameters = parse(body)?;
+            let target = parameters.required_target()?;
+            Ok(sockets_response(
                 cluster.ask(AdminRequest::Kick { target }).await.count,
             ))
         }
         ("POST", ["unsubscribe"]) => {
-            let order: Order = parse(body)?;
-            let target = order.target_of_some()?;
-            let channel = order.from.ok_or((
+            let parameters: TargetParameters = parse(body)?;
+            let target = parameters.required_target()?;
+            let channel = parameters.from.ok_or((
                 400,
                 "Say with `from` which channel to unsubscribe.".to_owned(),
             ))?;
-            Ok(count(
+            Ok(sockets_response(
                 cluster
                     .ask(AdminRequest::Unsubscribe { target, channel })
                     .await
@@ -168,7 +173,7 @@ async fn route(
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, No> {
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(body).map_err(|_| (400, "The body is not UTF-8.".to_owned()))?;
     if frame::depth(text) > MAX_DEPTH {
         return Err((400, "The body is nested too deeply.".into()));
@@ -177,12 +182,12 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, No> {
         .map_err(|e| (400, format!("The body is not what it should be: {e}.")))
 }
 
-fn count(sockets: usize) -> Response {
+fn sockets_response(sockets: usize) -> Response {
     Response::json(format!("{{\"sockets\":{sockets}}}"))
 }
 
-impl Order {
-    fn target(&self) -> Result<Target, No> {
+impl TargetParameters {
+    fn target(&self) -> Result<Target, ApiError> {
         let socket = match self.socket.as_deref() {
             None => None,
             Some(id) => Some(
@@ -201,7 +206,7 @@ impl Order {
     }
 
     /// An order that names nobody is a mistake, never everybody.
-    fn target_of_some(&self) -> Result<Target, No> {
+    fn required_target(&self) -> Result<Target, ApiError> {
         let target = self.target()?;
         if target.is_empty() {
             return Err((400, "Say whom: user, socket or channel.".into()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::No;
+use super::ApiError;
 use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
@@ -24,7 +24,7 @@ struct Row {
 }
 
 /// What `info` asks for: users, subscriptions.
-fn wanted(info: Option<&str>) -> Result<(bool, bool), No> {
+fn parse_info(info: Option<&str>) -> Result<(bool, bool), ApiError> {
     let (mut users, mut subscriptions) = (false, false);
     for word in info
         .unwrap_or_default()
@@ -53,9 +53,9 @@ pub(super) async fn channels(
     cluster: &Arc<dyn Cluster>,
     prefix: Option<&str>,
     info: Option<&str>,
-) -> Result<Response, No> {
+) -> Result<Response, ApiError> {
     let prefix = prefix.unwrap_or_default().to_owned();
-    let (users, subscriptions) = wanted(info)?;
+    let (users, subscriptions) = parse_info(info)?;
     if users && !prefix.starts_with("presence-") {
         return Err((400, "user_count needs filter_by_prefix=presence-.".into()));
     }
@@ -81,9 +81,9 @@ pub(super) async fn channel(
     cluster: &Arc<dyn Cluster>,
     name: &str,
     info: Option<&str>,
-) -> Result<Response, No> {
+) -> Result<Response, ApiError> {
     let parsed = Name::parse(name).ok_or((400, "This is no channel name.".to_owned()))?;
-    let (users, subscriptions) = wanted(info)?;
+    let (users, subscriptions) = parse_info(info)?;
     if users && parsed.kind != ChannelKind::Presence {
         return Err((400, "user_count is for presence channels.".into()));
     }
@@ -104,7 +104,7 @@ pub(super) async fn channel(
     Ok(Response::json(serde_json::Value::Object(row).to_string()))
 }
 
-pub(super) fn users(hub: &Hub, name: &str) -> Result<Response, No> {
+pub(super) fn users(hub: &Hub, name: &str) -> Result<Response, ApiError> {
     if Name::parse(name).map(|n| n.kind) != Some(ChannelKind::Presence) {
         return Err((400, "Only presence channels have users.".into()));
     }
@@ -122,7 +122,7 @@ pub(super) fn users(hub: &Hub, name: &str) -> Result<Response, No> {
 pub(super) async fn connections(
     cluster: &Arc<dyn Cluster>,
     target: Target,
-) -> Result<Response, No> {
+) -> Result<Response, ApiError> {
     let answer = cluster.ask(AdminRequest::Connections { target }).await;
     let rows: Vec<Row> = answer
         .connections
