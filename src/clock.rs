@@ -24,17 +24,17 @@ static DEADLINE: AtomicU64 = AtomicU64::new(0);
 
 /// What a signal leaves for everything after the callback that is running: commits, leaving the group, the last flush. Under the
 /// five seconds that are promised by what passes until somebody looks whether there was a signal, and by a busy machine.
-const FAREWELL: Duration = Duration::from_secs(4);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
 /// A signal asked the process to end: waits that come after this share what is left. The first call counts; whoever notices the
 /// signal after it gets no time of its own.
-pub fn hurry() {
-    let deadline = coarse_ms() + u64::try_from(FAREWELL.as_millis()).unwrap_or(0);
+pub fn begin_shutdown() {
+    let deadline = coarse_ms() + u64::try_from(SHUTDOWN_GRACE.as_millis()).unwrap_or(0);
     let _ = DEADLINE.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// Nothing asks the process to end any more.
-pub fn take_your_time() {
+pub fn cancel_shutdown() {
     DEADLINE.store(0, Ordering::Relaxed);
 }
 
@@ -49,23 +49,23 @@ pub fn bounded(wait: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{bounded, hurry, take_your_time, Duration, FAREWELL};
+    use super::{begin_shutdown, bounded, cancel_shutdown, Duration, SHUTDOWN_GRACE};
 
     #[test]
-    fn a_signal_bounds_every_wait_after_it() {
+    fn a_shutdown_deadline_bounds_every_later_wait() {
         let long = Duration::from_secs(60);
         assert_eq!(bounded(long), long);
-        hurry();
-        assert!(bounded(long) <= FAREWELL);
+        begin_shutdown();
+        assert!(bounded(long) <= SHUTDOWN_GRACE);
         std::thread::sleep(Duration::from_millis(60));
-        hurry();
-        let passed = FAREWELL.saturating_sub(bounded(long));
+        begin_shutdown();
+        let passed = SHUTDOWN_GRACE.saturating_sub(bounded(long));
         assert!(
             passed >= Duration::from_millis(40),
             "{passed:?} of it have passed"
         );
         assert_eq!(bounded(Duration::ZERO), Duration::ZERO);
-        take_your_time();
+        cancel_shutdown();
         assert_eq!(bounded(long), long);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
-use crate::kafka::producer::clients::Clients;
+use crate::kafka::producer::pool::ProducerPool;
 use crate::log::Log;
 use crate::metrics::Registry;
 
@@ -39,7 +39,7 @@ pub struct Counters {
 pub struct Process {
     generation: u32,
     /// Producer clients by configuration.
-    pub clients: Clients,
+    pub producers: ProducerPool,
     /// Lines waiting to be handed to the host's log.
     pub log: Log,
     /// Totals.
@@ -88,7 +88,7 @@ fn make(stale: *mut Process) -> &'static Process {
     install_fork_handler();
     let fresh = Box::into_raw(Box::new(Process {
         generation: generation(),
-        clients: Clients::default(),
+        producers: ProducerPool::default(),
         log: Log::default(),
         counters: Counters::default(),
         metrics: Registry::default(),

@@ -10,7 +10,7 @@ use super::wiring::Kafka;
 use crate::config::{testing, BrokerConfig, Value};
 use crate::kafka::embedded;
 use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::producer::{Producer, ProducerRecord};
 use crate::message::{write_end, write_event};
 
 /// The embedded broker, and a real Kafka where there is one.
@@ -80,7 +80,7 @@ impl Sender {
         write_end(&mut value, 1);
         let id = String::from_utf8_lossy(&id).into_owned();
         let topic = self.config.topics.topic_for(channel).expect("a topic");
-        let outgoing = Outgoing {
+        let outgoing = ProducerRecord {
             id: &id,
             topic: &topic,
             partition: None,
@@ -95,7 +95,7 @@ impl Sender {
 
     /// Sends bytes.
     pub(crate) fn raw(&self, topic: &str, value: &[u8]) {
-        let outgoing = Outgoing {
+        let outgoing = ProducerRecord {
             id: "raw",
             topic,
             partition: None,
@@ -110,7 +110,7 @@ impl Sender {
     pub(crate) fn flush(&self) {
         assert!(self
             .producer
-            .settle(Instant::now() + Duration::from_secs(20)));
+            .wait_for_delivery(Instant::now() + Duration::from_secs(20)));
     }
 }
 

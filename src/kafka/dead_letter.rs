@@ -6,7 +6,7 @@ use crate::kafka::producer::delivery::Header;
 use crate::message::headers;
 
 /// Exception messages are cut to this many bytes.
-const LONGEST_REASON: usize = 1024;
+const MAX_REASON_BYTES: usize = 1024;
 
 /// Where a record came from and why it failed.
 pub struct Failure<'a> {
@@ -67,7 +67,7 @@ pub fn headers(own: Vec<Header>, group: &str, failure: &Failure<'_>) -> Vec<Head
 }
 
 fn cut(reason: &str) -> &str {
-    let mut end = reason.len().min(LONGEST_REASON);
+    let mut end = reason.len().min(MAX_REASON_BYTES);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
@@ -76,7 +76,7 @@ fn cut(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, headers, Failure, LONGEST_REASON};
+    use super::{cut, headers, Failure, MAX_REASON_BYTES};
 
     fn failure() -> Failure<'static> {
         Failure {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_is_remembered_and_the_last_one_told() {
+    fn original_headers_are_kept_and_the_latest_failure_is_recorded() {
         let first = headers(vec![("own".into(), None)], "g", &failure());
         let again = headers(
             first,
@@ -124,10 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        let long = "ü".repeat(LONGEST_REASON);
-        assert_eq!(cut(&long).len(), LONGEST_REASON);
+    fn a_long_reason_is_truncated_at_a_character_boundary() {
+        let long = "ü".repeat(MAX_REASON_BYTES);
+        assert_eq!(cut(&long).len(), MAX_REASON_BYTES);
         let odd = format!("a{long}");
-        assert_eq!(cut(&odd).len(), LONGEST_REASON - 1);
+        assert_eq!(cut(&odd).len(), MAX_REASON_BYTES - 1);
     }
 }

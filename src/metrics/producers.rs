@@ -77,7 +77,7 @@ impl Counts {
             return (messages, bytes);
         }
         let mut spools: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
-        for client in process.clients.all() {
+        for client in process.producers.all() {
             if let Some(spool) = client.spool() {
                 spools
                     .entry(spool.directory().to_owned())
@@ -93,7 +93,7 @@ impl Counts {
 
 /// Everything into the snapshot.
 pub fn collect(process: &Process, into: &mut Snapshot) {
-    let clients = process.clients.all();
+    let clients = process.producers.all();
     let counters = &process.counters;
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (sent, bytes) = clients
@@ -116,9 +116,9 @@ pub fn collect(process: &Process, into: &mut Snapshot) {
     }
     let waiting = clients.iter().map(|client| client.waiting()).sum();
     into.gauge_of(&c::PRODUCER_QUEUE, Vec::new(), waiting);
-    let lost = clients.iter().any(|client| client.is_cut_off());
+    let lost = clients.iter().any(|client| client.is_unreachable());
     into.gauge_of(&c::PRODUCER_REACHABLE, Vec::new(), u64::from(!lost));
-    let count = process.clients.count() as u64;
+    let count = process.producers.count() as u64;
     into.gauge_of(&c::PRODUCER_CLIENTS, Vec::new(), count);
     let (messages, bytes) = counts.spooled(process);
     into.gauge_of(&c::SPOOL_MESSAGES, Vec::new(), messages);

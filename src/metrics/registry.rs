@@ -144,7 +144,7 @@ impl Registry {
     #[must_use]
     pub fn has_worked(&self) -> bool {
         let process = process::current();
-        process.clients.count() > 0
+        process.producers.count() > 0
             || process.counters.produced.load(Ordering::Relaxed) > 0
             || self.consumers.any()
             || self.gateways.any()
@@ -256,7 +256,7 @@ impl Registry {
         let versions = labels(&[
             ("version", env!("CARGO_PKG_VERSION")),
             ("php", HOST.get().map_or("", String::as_str)),
-            ("librdkafka", &crate::kafka::native::version()),
+            ("librdkafka", &crate::kafka::client::version()),
         ]);
         all.gauge(&c::BUILD_INFO, versions, 1.0);
         let live = u64::from(self.live().is_ok());

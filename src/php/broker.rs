@@ -19,7 +19,7 @@ use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::Subscriptions;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
-use crate::kafka::transaction::Transaction;
+use crate::kafka::transaction::TransactionalProducer;
 use crate::metrics::consumers::Series;
 use crate::process;
 use crate::worker::{StopSignal, Tally};
@@ -46,7 +46,7 @@ pub struct Broker {
     pub(super) told: Cell<u64>,
     pub(super) redelivery: RefCell<Redelivery>,
     pub(super) strategy: RefCell<Option<Zval>>,
-    pub(super) transaction: RefCell<Option<Rc<Transaction>>>,
+    pub(super) transaction: RefCell<Option<Rc<TransactionalProducer>>>,
     generation: u32,
     pub(super) consuming: Cell<bool>,
     pub(super) closing: Cell<bool>,
@@ -83,10 +83,10 @@ impl Broker {
     pub(super) fn sender(&self) -> Result<Sender> {
         self.check_fork()?;
         let known = self.sender.borrow().clone();
-        if let Some(sender) = known.filter(|sender| !sender.producer.is_given_up()) {
+        if let Some(sender) = known.filter(|sender| !sender.producer.needs_replacement()) {
             return Ok(sender);
         }
-        let producer = process::current().clients.get(&self.config)?;
+        let producer = process::current().producers.get(&self.config)?;
         let sender = Sender {
             config: Arc::clone(&self.config),
             producer,
@@ -107,13 +107,13 @@ impl Broker {
     }
 
     /// The transactional producer of an exactly-once consumer, made on first use.
-    pub(super) fn transaction(&self) -> Result<Option<Rc<Transaction>>> {
+    pub(super) fn transaction(&self) -> Result<Option<Rc<TransactionalProducer>>> {
         if self.config.delivery != Delivery::ExactlyOnce {
             return Ok(None);
         }
         let mut transaction = self.transaction.borrow_mut();
         if transaction.is_none() {
-            *transaction = Some(Rc::new(Transaction::start(&self.config)?));
+            *transaction = Some(Rc::new(TransactionalProducer::start(&self.config)?));
         }
         Ok(transaction.clone())
     }

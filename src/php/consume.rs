@@ -98,7 +98,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     super::lifecycle::remember_broker(broker);
     consumer.put_back_all();
     consumer.begin();
-    clock::take_your_time();
+    clock::cancel_shutdown();
     if signals::Handlers::are_there() {
         // A gateway has taken the signals: one that came before this began ends it at once.
         broker.stop.renew();
@@ -107,7 +107,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     }
     broker.stop_reason.set(None);
     broker.consuming.set(true);
-    let outer = transaction::set_aside();
+    let saved = transaction::save_current();
     let handlers = signals::Handlers::install();
     let php = PhpHandler { broker, this };
     let transactions = transaction
@@ -139,7 +139,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     broker.tally.timing.pulse.rests();
     super::metrics::tell_standing(broker, crate::process::current().metrics.is_watched());
     broker.consuming.set(false);
-    outer.restore();
+    saved.restore();
     super::lifecycle::deliver_log();
     let ended = match caught {
         Ok(ended) => ended,

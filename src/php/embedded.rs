@@ -8,14 +8,14 @@ use ext_php_rs::types::{ZendClassObject, Zval};
 use super::arguments::{self, finish};
 use super::binary;
 use crate::error::Error;
-use crate::kafka::embedded::{self, Embedded, Fault, Request};
+use crate::kafka::embedded::{self, EmbeddedCluster, Fault, RequestKind};
 
 /// A Kafka for tests and first tries: librdkafka's mock cluster, in memory, in this process, over the real protocol.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\EmbeddedBroker")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
 pub struct EmbeddedBroker {
-    inner: Arc<Embedded>,
+    inner: Arc<EmbeddedCluster>,
 }
 
 fn within(value: i64, least: i64, most: i64, name: &str) -> Result<i64, Error> {
@@ -47,7 +47,7 @@ impl EmbeddedBroker {
                     "EmbeddedBroker::start(): $port must be from 0 to 65535, {port} given."
                 ))
             })?;
-            let inner = Embedded::start(host.as_deref().unwrap_or("127.0.0.1"), port)?;
+            let inner = EmbeddedCluster::start(host.as_deref().unwrap_or("127.0.0.1"), port)?;
             Ok(Some(super::object(Self { inner })))
         };
         finish(start()).map(|object| object.unwrap_or_else(Zval::null))
@@ -105,7 +105,7 @@ impl EmbeddedBroker {
             let times = usize::try_from(times).unwrap_or(1);
             self_
                 .inner
-                .fail_next(Request::parse(&request)?, Fault::parse(&error)?, times)?;
+                .fail_next(RequestKind::parse(&request)?, Fault::parse(&error)?, times)?;
             Ok(())
         };
         finish(fail())?;

@@ -25,7 +25,7 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     loop_guard::forget();
     broker.stop_reason.set(Some("error"));
     // What it would have sent is not wanted any more, so that the letter it may become is not part of it.
-    transaction::forget();
+    transaction::clear();
     letter::last_words(broker, consumer);
     end_transaction(broker);
     let committed = if broker.config.delivery == Delivery::ExactlyOnce {
@@ -50,13 +50,13 @@ pub fn close(broker: &Broker) -> Result<(), Trouble> {
     }
     broker.leave();
     let config = &broker.config;
-    let clients = crate::process::current().clients.all();
+    let clients = crate::process::current().producers.all();
     let ours = clients
         .iter()
         .filter(|client| client.config().producer_key() == config.producer_key());
     let until = Instant::now() + Duration::from_millis(config.shutdown_flush_ms);
     for client in ours {
-        if !client.settle(until) {
+        if !client.wait_for_delivery(until) {
             let left = client.waiting();
             return Err(Error::new(
                 Kind::Delivery,

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::dead_letter::{self, Failure};
 use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::producer::{Producer, ProducerRecord};
 use crate::kafka::transaction;
 use crate::log::Level;
 use crate::message::headers;
@@ -49,7 +49,7 @@ pub fn write(
     let group = &broker.config.consumer_group;
     let headers = dead_letter::headers(own, group, failure);
     let id = crate::ids::new_id();
-    let letter = Outgoing {
+    let letter = ProducerRecord {
         id: &id,
         topic: &topic,
         partition: None,
@@ -65,11 +65,11 @@ pub fn write(
             failure.reason
         ),
     );
-    let producer = if let Some(producer) = transaction::open_for(&broker.config)? {
+    let producer = if let Some(producer) = transaction::current_for(&broker.config)? {
         producer
     } else {
         let producer = broker.sender()?.producer;
-        producer.owe();
+        producer.track_callback_sends();
         producer
     };
     match producer
@@ -82,7 +82,7 @@ pub fn write(
             let mut coordinates = dead_letter::headers(kept, group, failure);
             let size = value.map_or(0, <[u8]>::len).to_string();
             coordinates.push((headers::ORIGINAL_SIZE.to_owned(), Some(size.into_bytes())));
-            producer.send(&Outgoing {
+            producer.send(&ProducerRecord {
                 key: key.filter(|key| key.len() <= LONGEST_KEY),
                 value: None,
                 headers: &coordinates,
@@ -102,7 +102,7 @@ fn own_of_ours(list: &[Header]) -> Vec<Header> {
 }
 
 /// Waits for a large letter. Any trouble but its size is found where the offset is committed.
-fn arrives(producer: &Producer, letter: &Outgoing<'_>) -> Result<()> {
+fn arrives(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()> {
     let headers: usize = letter
         .headers
         .iter()
@@ -119,8 +119,8 @@ fn arrives(producer: &Producer, letter: &Outgoing<'_>) -> Result<()> {
     if size < LARGE.min(most / 2) {
         return Ok(());
     }
-    producer.settle(Instant::now() + crate::clock::bounded(PATIENCE));
-    match producer.forgive_too_large(letter.id) {
+    producer.wait_for_delivery(Instant::now() + crate::clock::bounded(PATIENCE));
+    match producer.take_too_large(letter.id) {
         Some(reason) => Err(Error::new(Kind::MessageTooLarge, reason)),
         None => Ok(()),
     }

@@ -148,7 +148,7 @@ fn watch_the_end() {
 
 /// The response is on its way before anybody waits for Kafka.
 fn flush_request() {
-    let clients = process::current().clients.all();
+    let clients = process::current().producers.all();
     if clients.iter().all(|client| client.waiting() == 0) {
         return;
     }
@@ -165,7 +165,7 @@ fn flush_request() {
 }
 
 fn close_clients() {
-    process::current().clients.close();
+    process::current().producers.close();
 }
 
 /// `MSHUTDOWN`: PHP-FPM recycles a worker, or the command line ends.

@@ -56,7 +56,7 @@ use ext_php_rs::types::{ZendClassObject, ZendObject, ZendStr, Zval};
 use ext_php_rs::zend::{IniEntryDef, IniEntryDefs, ModuleEntry};
 use ext_php_rs::{info_table_end, info_table_row, info_table_start};
 
-use crate::kafka::native;
+use crate::kafka::client;
 
 /// Defaults of an installation; an application's own configuration comes before them.
 static INI: IniEntryDefs<12> = IniEntryDefs::new([
@@ -148,8 +148,8 @@ unsafe extern "C" fn info(module: *mut ModuleEntry) {
     };
     info_table_start!();
     row("toporia_realtime", env!("CARGO_PKG_VERSION"));
-    row("librdkafka", &native::version());
-    row("librdkafka features", &native::features());
+    row("librdkafka", &client::version());
+    row("librdkafka features", &client::features());
     match config {
         Ok(config) => {
             row("brokers", &config.brokers);

@@ -13,7 +13,7 @@ const SLICE: Duration = Duration::from_millis(50);
 pub fn settle(producer: &Producer, until: Instant) -> bool {
     loop {
         let slice = Instant::now() + SLICE;
-        if producer.settle(slice.min(until)) {
+        if producer.wait_for_delivery(slice.min(until)) {
             return true;
         }
         zend::serve_interrupt();

@@ -11,7 +11,7 @@ use super::{json, message, patience, state, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
 use crate::error::{Error, Kind};
 use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::Outgoing;
+use crate::kafka::producer::ProducerRecord;
 use crate::kafka::transaction;
 use crate::message::headers;
 use crate::record::Message;
@@ -62,25 +62,25 @@ fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
     Ok(())
 }
 
-fn send(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
+fn send(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
     if tracing::is_on() {
         return tracing::around(message, false, |message| send_now(sender, message));
     }
     send_now(sender, message)
 }
 
-fn send_now(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
+fn send_now(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
     if loop_guard::is_handling() {
-        if let Some(producer) = transaction::open_for(&sender.config)? {
+        if let Some(producer) = transaction::current_for(&sender.config)? {
             return producer.send(message);
         }
-        sender.producer.owe();
+        sender.producer.track_callback_sends();
     }
     let mut outcome = sender.producer.send(message);
-    if outcome.is_err() && sender.producer.is_given_up() {
+    if outcome.is_err() && sender.producer.needs_replacement() {
         // Its successor takes over; at most once, so that two broken clients cannot keep us here.
         outcome = process::current()
-            .clients
+            .producers
             .get(&sender.config)
             .and_then(|producer| producer.send(message));
     }
@@ -92,7 +92,7 @@ fn send_now(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
 }
 
 /// Waits for the acknowledgement of what was just sent.
-fn confirm(sender: &Sender, message: &Outgoing<'_>) -> Result<(), Error> {
+fn confirm(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
     let until = Instant::now() + SYNC;
     patience::settle(&sender.producer, until);
     if zend::has_exception() {
@@ -264,7 +264,7 @@ fn send_envelope(
     state::with_topic(&sender.config, channel, |topic| {
         send(
             sender,
-            &Outgoing {
+            &ProducerRecord {
                 id: std::str::from_utf8(id).unwrap_or_default(),
                 topic,
                 partition: None,
@@ -312,7 +312,7 @@ pub fn publish(
     } else {
         message.key()
     };
-    let outgoing = Outgoing {
+    let outgoing = ProducerRecord {
         id: &id,
         topic: &topic,
         partition: None,
@@ -341,7 +341,7 @@ pub fn send_raw(
     crate::topic::validate_kafka_topic(topic)?;
     add_hops(sender, &mut list)?;
     let id = ids::new_id();
-    let message = Outgoing {
+    let message = ProducerRecord {
         id: &id,
         topic,
         partition,

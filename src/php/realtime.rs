@@ -187,7 +187,7 @@ fn fake(fake: Option<&Zval>) -> Result<Zval, Trouble> {
 fn stats() -> ext_php_rs::error::Result<Zval> {
     let process = process::current();
     let counters = &process.counters;
-    let clients = process.clients.all();
+    let clients = process.producers.all();
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let read = |counter: &std::sync::atomic::AtomicU64| number(counter.load(Ordering::Relaxed));
     let queued: u64 = clients.iter().map(|client| client.waiting()).sum();
@@ -227,7 +227,7 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
     all.insert("loop_dropped", read(&counters.loop_dropped))?;
     all.insert(
         "clients",
-        i64::try_from(process.clients.count()).unwrap_or(0),
+        i64::try_from(process.producers.count()).unwrap_or(0),
     )?;
     all.insert(
         "broker_reachable",
@@ -253,7 +253,7 @@ fn flush_all(timeout: Duration) -> Result<(), Trouble> {
     let until = Instant::now() + timeout;
     let mut failed = Vec::new();
     let mut first: Option<Error> = None;
-    for client in process::current().clients.all() {
+    for client in process::current().producers.all() {
         // In slices first: a handler cannot run once there is an exception to throw.
         patience::settle(&client, until);
         if zend::has_exception() {

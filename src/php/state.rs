@@ -190,10 +190,10 @@ pub fn with_sender<R, E: From<Error>>(
         (request.sender.take(), request.epoch)
     });
     let sender = match known {
-        Some(sender) if !sender.producer.is_given_up() => sender,
+        Some(sender) if !sender.producer.needs_replacement() => sender,
         _ => {
             let config = broker_config(None, None)?;
-            let producer = process::current().clients.get(&config)?;
+            let producer = process::current().producers.get(&config)?;
             Sender { config, producer }
         }
     };

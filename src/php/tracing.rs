@@ -12,7 +12,7 @@ use super::callback::Callback;
 use super::{binary, exceptions, state, zend};
 use crate::error::{Error, Result};
 use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::Outgoing;
+use crate::kafka::producer::ProducerRecord;
 use crate::message::headers;
 use crate::process;
 
@@ -249,9 +249,9 @@ fn text(value: Option<&[u8]>) -> Zval {
 /// # Errors
 /// What `send` answers; tracing has none.
 pub fn around(
-    message: &Outgoing<'_>,
+    message: &ProducerRecord<'_>,
     is_forwarded: bool,
-    send: impl FnOnce(&Outgoing<'_>) -> Result<()>,
+    send: impl FnOnce(&ProducerRecord<'_>) -> Result<()>,
 ) -> Result<()> {
     let Some(hook) = hook() else {
         return send(message);
@@ -287,7 +287,7 @@ pub fn around(
     };
     let mut list = message.headers.to_vec();
     add(&mut list, &answer, is_forwarded);
-    let outcome = send(&Outgoing {
+    let outcome = send(&ProducerRecord {
         id: message.id,
         topic: message.topic,
         partition: message.partition,

@@ -202,7 +202,7 @@ pub fn superglobal(name: &str) -> Option<&'static Zval> {
 
 /// A line in PHP's error log; on the command line without one, standard error.
 pub fn log(text: &str, severity: i32) {
-    let text = crate::kafka::native::c_string(text);
+    let text = crate::kafka::client::c_string(text);
     // SAFETY: a valid string; the function copies it.
     unsafe { php_log_err_with_severity(text.as_ptr(), severity) };
 }
@@ -213,7 +213,7 @@ pub fn ini(name: &str) -> Option<String> {
     // SAFETY: returns a string of the INI system, copied at once.
     let value = unsafe {
         let value = zend_ini_string_ex(name.as_ptr().cast(), name.len(), 0, &raw mut exists);
-        crate::kafka::native::text(value)
+        crate::kafka::client::text(value)
     };
     (!value.is_empty()).then_some(value)
 }

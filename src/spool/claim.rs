@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::aside::{self, Damage};
 use super::failed;
-use super::format::{self, Head, Progress};
-use super::reader::{Reader, Step};
+use super::format::{self, HeaderState, ReplayProgress};
+use super::frame_reader::{Frame, FrameReader};
+use super::quarantine::{self, DamagedFile};
 use super::record::SpoolRecord;
-use super::state::State;
-use super::sys::{LockedFile, Open};
+use super::state::SpoolState;
+use super::sys::{LockedFile, OpenMode};
 use crate::error::{Error, Kind, Result};
 
 /// A file nobody living holds, ours until dropped. Dropped without [`Claim::finish`] it stays, and the next claim goes
@@ -37,42 +37,42 @@ use crate::error::{Error, Kind, Result};
 pub struct Claim {
     locked: LockedFile,
     path: PathBuf,
-    reader: Reader,
+    reader: FrameReader,
     length: u64,
     /// Read ahead, so that a claim always has a record.
-    ahead: Option<(SpoolRecord, u64)>,
+    next_record: Option<(SpoolRecord, u64)>,
     position: u64,
     /// Where the records handed out and not yet done end.
     ends: VecDeque<u64>,
     /// What the file says is done, and how many of that in this claim.
-    done: Progress,
+    done: ReplayProgress,
     marked: u64,
     gaps: Vec<(u64, u64)>,
     header_readable: bool,
     failed: Option<File>,
-    state: Arc<State>,
+    state: Arc<SpoolState>,
 }
 
 impl Claim {
     /// Takes over the file. `None`: somebody has it, or it has nothing (more) to send and was cleared away.
-    pub(super) fn open(path: &Path, state: &Arc<State>) -> io::Result<Option<Self>> {
-        let Some(locked) = LockedFile::open(path, Open::Existing)? else {
+    pub(super) fn open(path: &Path, state: &Arc<SpoolState>) -> io::Result<Option<Self>> {
+        let Some(locked) = LockedFile::open(path, OpenMode::Existing)? else {
             return Ok(None);
         };
         let file = locked.file()?;
         let length = file.metadata()?.len();
         let head = match format::read_head(file, length) {
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => Head::Damaged,
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => HeaderState::Damaged,
             head => head?,
         };
         let nonce = match head {
-            Head::Readable(nonce) => Some(nonce),
-            Head::Damaged => None,
-            Head::Unfinished => {
+            HeaderState::Readable(nonce) => Some(nonce),
+            HeaderState::Damaged => None,
+            HeaderState::Unfinished => {
                 fs::remove_file(path)?;
                 return Ok(None);
             }
-            Head::Newer(version) => {
+            HeaderState::Newer(version) => {
                 state.notice_once(path, format!(
                     "The spool file {} has format {version}, written by a newer version of toporia_realtime: left for it.",
                     path.display()
@@ -82,9 +82,9 @@ impl Claim {
         };
         // A header that cannot be read is a gap like another, from byte 0 on.
         let start = nonce.map_or(0, |_| format::HEADER);
-        let done = format::read_progress(file, length).unwrap_or(Progress {
+        let done = format::read_progress(file, length).unwrap_or(ReplayProgress {
             offset: start,
-            ..Progress::default()
+            ..ReplayProgress::default()
         });
         let from = if nonce.is_none() && done.records == 0 {
             start
@@ -92,9 +92,9 @@ impl Claim {
             done.offset
         };
         let mut claim = Self {
-            reader: Reader::new(from, length, nonce),
+            reader: FrameReader::new(from, length, nonce),
             length,
-            ahead: None,
+            next_record: None,
             position: 0,
             ends: VecDeque::new(),
             done,
@@ -107,10 +107,10 @@ impl Claim {
             locked,
         };
         claim.read_ahead()?;
-        if claim.ahead.is_some() {
+        if claim.next_record.is_some() {
             return Ok(Some(claim));
         }
-        claim.clear_away()?;
+        claim.remove_or_quarantine()?;
         Ok(None)
     }
 
@@ -122,11 +122,11 @@ impl Claim {
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<SpoolRecord>> {
         self.locked.file().map_err(|e| self.error("read", &e))?;
-        let Some((record, end)) = self.ahead.take() else {
+        let Some((record, end)) = self.next_record.take() else {
             return Ok(None);
         };
         if let Err(error) = self.read_ahead() {
-            self.ahead = Some((record, end));
+            self.next_record = Some((record, end));
             return Err(self.error("read", &error));
         }
         self.ends.push_back(end);
@@ -203,7 +203,7 @@ impl Claim {
     /// # Errors
     /// Delivery, with nothing deleted, where [`Claim::next`] has not come to the end yet, or the disk refuses.
     pub fn finish(mut self) -> Result<()> {
-        if self.ahead.is_some() {
+        if self.next_record.is_some() {
             return Err(Error::new(
                 Kind::Delivery,
                 format!(
@@ -214,25 +214,26 @@ impl Claim {
             ));
         }
         self.mark_done(usize::MAX);
-        self.clear_away().map_err(|e| self.error("remove", &e))
+        self.remove_or_quarantine()
+            .map_err(|e| self.error("remove", &e))
     }
 
     fn read_ahead(&mut self) -> io::Result<()> {
         loop {
             match self.reader.next(self.locked.file()?)? {
-                Step::Record(record, end) => self.ahead = Some((record, end)),
-                Step::Gap(from, to) => {
+                Frame::Record(record, end) => self.next_record = Some((record, end)),
+                Frame::Gap(from, to) => {
                     self.gaps.push((from, to));
                     continue;
                 }
-                Step::End => {}
+                Frame::End => {}
             }
             return Ok(());
         }
     }
 
     /// Removes the file, or sets it aside where it is not whole. Done as well where somebody else has removed it.
-    fn clear_away(&mut self) -> io::Result<()> {
+    fn remove_or_quarantine(&mut self) -> io::Result<()> {
         let file = self.locked.file()?;
         if !self.locked.is_at(&self.path) {
             return Ok(());
@@ -241,7 +242,7 @@ impl Claim {
             return fs::remove_file(&self.path);
         }
         let at_end = matches!(self.gaps.as_slice(), [(_, to)] if *to == self.length);
-        let note = aside::set_aside(&Damage {
+        let note = quarantine::quarantine(&DamagedFile {
             file,
             path: &self.path,
             length: self.length,

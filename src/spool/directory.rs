@@ -19,7 +19,7 @@ pub(super) const DAMAGED: &str = "damaged";
 
 /// What a spool takes up on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct SpoolUsage {
     /// Files with waiting records, those of living processes included.
     pub files: usize,
     /// Their bytes.
@@ -30,7 +30,7 @@ pub struct Usage {
     pub damaged: u64,
 }
 
-impl Usage {
+impl SpoolUsage {
     /// Bytes that count against `spool_max_bytes`.
     #[must_use]
     pub const fn total(&self) -> u64 {
@@ -39,9 +39,9 @@ impl Usage {
 }
 
 /// Measures. What vanishes meanwhile counts as gone; a directory that is not there is empty.
-pub(super) fn usage(dir: &Path) -> io::Result<Usage> {
+pub(super) fn usage(dir: &Path) -> io::Result<SpoolUsage> {
     let waiting = list(dir)?;
-    Ok(Usage {
+    Ok(SpoolUsage {
         files: waiting.len(),
         waiting: waiting.iter().map(|path| size(path)).sum(),
         failed: entries(&dir.join(FAILED))?.iter().map(|p| size(p)).sum(),
@@ -74,15 +74,17 @@ pub(super) fn check(base: &Path, dir: &Path) -> Result<()> {
     // The base may be a link (deployments link storage directories); what we make ourselves below it may not.
     match dir.symlink_metadata() {
         Ok(about) if !about.is_dir() => Err(unusable(dir, "it is not a directory of its own")),
-        Ok(about) if sys::user() != 0 && about.uid() != sys::user() => Err(unusable(
-            dir,
-            format!(
-                "it belongs to user {}, and this process runs as user {}",
-                about.uid(),
-                sys::user()
-            ),
-        )),
-        Ok(_) => sys::may_use(dir).map_err(|error| unusable(dir, error)),
+        Ok(about) if sys::effective_user() != 0 && about.uid() != sys::effective_user() => {
+            Err(unusable(
+                dir,
+                format!(
+                    "it belongs to user {}, and this process runs as user {}",
+                    about.uid(),
+                    sys::effective_user()
+                ),
+            ))
+        }
+        Ok(_) => sys::check_access(dir).map_err(|error| unusable(dir, error)),
         Err(error) if is_missing(&error) => check_base(base),
         Err(error) => Err(unusable(base, error)),
     }
@@ -106,7 +108,7 @@ fn check_base(base: &Path) -> Result<()> {
                 ))
             }
             Ok(_) => {
-                return sys::may_use(place)
+                return sys::check_access(place)
                     .map_err(|error| unusable(base, format!("{}: {error}", place.display())))
             }
             Err(error) if !is_missing(&error) => return Err(unusable(base, error)),
@@ -147,7 +149,7 @@ pub(super) fn make(dir: &Path) -> io::Result<()> {
 
 /// Root writes for whoever owns the directory: a cron job of root must not leave files that PHP-FPM's user cannot replay.
 pub(super) fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
-    if sys::user() != 0 {
+    if sys::effective_user() != 0 {
         return Ok(());
     }
     let owner = fs::metadata(directory)?;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use super::directory::Usage;
+use super::directory::SpoolUsage;
 use super::record::SpoolRecord;
 use crate::error::{Error, FailedMessage, Kind};
 
@@ -21,7 +21,7 @@ pub(super) fn unusable(dir: &Path, why: impl Display) -> Error {
 pub(super) fn full(
     dir: &Path,
     max_bytes: u64,
-    usage: Usage,
+    usage: SpoolUsage,
     records: &[SpoolRecord],
     stored: usize,
 ) -> Error {

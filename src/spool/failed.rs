@@ -31,7 +31,7 @@ pub(super) fn open(dir: &Path, stem: &str) -> io::Result<File> {
 pub(super) fn append(mut file: &File, record: &SpoolRecord, reason: &str) -> io::Result<()> {
     let before = file.metadata()?.len();
     let line = line(record, reason);
-    sys::may_grow_to(before + line.len() as u64)?;
+    sys::check_file_size_limit(before + line.len() as u64)?;
     let written = file
         .write_all(line.as_bytes())
         .and_then(|()| file.sync_data());

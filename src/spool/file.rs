@@ -10,10 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::directory;
 use super::format;
 use super::record::SpoolRecord;
-use super::sys::{self, LockedFile, Open};
+use super::sys::{self, LockedFile, OpenMode};
 
 /// Names tried before a new file is given up; each failure means that somebody took or deleted it at that moment.
-const ATTEMPTS: usize = 100;
+const MAX_NAME_ATTEMPTS: usize = 100;
 
 /// A locked file with a valid header and whole records only.
 #[derive(Debug)]
@@ -34,21 +34,22 @@ pub(super) struct Appended {
 }
 
 /// The frames of a batch, and where each ends.
-pub(super) struct Batch {
+pub(super) struct FrameBatch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
-impl Batch {
-    /// How many of the frames fit into `room` bytes.
-    pub(super) fn fitting(&self, room: u64) -> usize {
-        self.ends.partition_point(|end| *end as u64 <= room)
+impl FrameBatch {
+    /// How many of the frames fit into `available_bytes`.
+    pub(super) fn fitting(&self, available_bytes: u64) -> usize {
+        self.ends
+            .partition_point(|end| *end as u64 <= available_bytes)
     }
 
-    /// Bytes of all frames, where all records have one and fit into `room`.
-    pub(super) fn fits(&self, room: u64) -> Option<u64> {
+    /// Bytes of all frames, where all records have one and fit into `available_bytes`.
+    pub(super) fn fits(&self, available_bytes: u64) -> Option<u64> {
         let size = *self.ends.last()? as u64;
-        (size <= room).then_some(size)
+        (size <= available_bytes).then_some(size)
     }
 
     /// Bytes of the first `count` frames.
@@ -60,9 +61,9 @@ impl Batch {
 impl OwnFile {
     /// Creates one in `dir`, which must exist.
     pub(super) fn create(dir: &Path) -> io::Result<Self> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_NAME_ATTEMPTS {
             let path = dir.join(new_name());
-            let locked = match LockedFile::open(&path, Open::New) {
+            let locked = match LockedFile::open(&path, OpenMode::New) {
                 Ok(Some(locked)) => locked,
                 Ok(None) => continue,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -105,13 +106,13 @@ impl OwnFile {
     }
 
     /// How far it may grow before the process is killed for it.
-    pub(super) fn room(&self) -> u64 {
+    pub(super) fn available_bytes(&self) -> u64 {
         sys::file_size_limit().saturating_sub(self.length)
     }
 
     /// The frames of `records`, for this file. Shorter than `records` where one is too large to be stored at all.
-    pub(super) fn batch(&self, records: &[SpoolRecord]) -> Batch {
-        let mut batch = Batch {
+    pub(super) fn batch(&self, records: &[SpoolRecord]) -> FrameBatch {
+        let mut batch = FrameBatch {
             bytes: Vec::new(),
             ends: Vec::with_capacity(records.len()),
         };
@@ -125,7 +126,7 @@ impl OwnFile {
     }
 
     /// Writes the first `count` frames without syncing. A disk that fills up leaves whole records only.
-    pub(super) fn write(&mut self, batch: &Batch, count: usize) -> Appended {
+    pub(super) fn write(&mut self, batch: &FrameBatch, count: usize) -> Appended {
         let (written, error) = match self.locked.file() {
             Ok(file) => write_out(file, &batch.bytes[..batch.length(count)], self.length),
             Err(error) => (0, Some(error)),
@@ -139,13 +140,13 @@ impl OwnFile {
     }
 
     /// Counts frames that [`OwnFile::write`] stored and nobody syncs.
-    pub(super) fn count(&mut self, batch: &Batch, stored: usize) {
+    pub(super) fn count(&mut self, batch: &FrameBatch, stored: usize) {
         self.length += batch.length(stored) as u64;
         self.records += stored as u64;
     }
 
     /// Cuts off what was counted last: the file ends at `end` again.
-    pub(super) fn take_back(&mut self, end: u64) -> io::Result<()> {
+    pub(super) fn truncate_last(&mut self, end: u64) -> io::Result<()> {
         self.locked.file()?.set_len(end)?;
         self.length = end;
         self.records -= 1;
@@ -153,12 +154,12 @@ impl OwnFile {
     }
 
     /// Notes in the header that the first `records` records, up to `offset`, need no replay.
-    pub(super) fn note(&self, offset: u64, records: u64) -> io::Result<()> {
+    pub(super) fn write_progress(&self, offset: u64, records: u64) -> io::Result<()> {
         let file = self.locked.file()?;
         format::write_records(file, self.records)?;
         format::write_progress(
             file,
-            format::Progress {
+            format::ReplayProgress {
                 offset,
                 records,
                 damaged: false,
@@ -177,7 +178,7 @@ impl OwnFile {
     }
 
     /// Brings what [`OwnFile::write`] stored to the disk. Fails: nothing of it counts as stored.
-    pub(super) fn sync(&mut self, batch: &Batch, stored: usize) -> io::Result<()> {
+    pub(super) fn sync(&mut self, batch: &FrameBatch, stored: usize) -> io::Result<()> {
         let result = self.sync_data(stored);
         match result {
             Ok(()) => {

@@ -36,7 +36,7 @@ const DAMAGED: u32 = 1;
 
 /// What the fixed part of a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Head {
+pub(super) enum HeaderState {
     /// Ours; the file's nonce.
     Readable(u32),
     /// Ours, of a version we do not know.
@@ -49,7 +49,7 @@ pub(super) enum Head {
 
 /// How far a replay has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct ReplayProgress {
     /// Where the first record that is not done begins.
     pub offset: u64,
     /// Records done so far.
@@ -79,9 +79,9 @@ pub(super) fn header(nonce: u32) -> [u8; HEADER_BYTES] {
     bytes[12..16].copy_from_slice(&nonce.to_le_bytes());
     let crc = crc32fast::hash(&bytes[..16]);
     bytes[16..20].copy_from_slice(&crc.to_le_bytes());
-    bytes[24..48].copy_from_slice(&progress(Progress {
+    bytes[24..48].copy_from_slice(&progress(ReplayProgress {
         offset: HEADER,
-        ..Progress::default()
+        ..ReplayProgress::default()
     }));
     bytes
 }
@@ -116,33 +116,33 @@ pub(super) fn checksum(nonce: u32, length: u32, bytes: &[u8]) -> u32 {
 }
 
 /// Reads the fixed part of the header of a file of `length` bytes.
-pub(super) fn read_head(file: &File, length: u64) -> io::Result<Head> {
+pub(super) fn read_head(file: &File, length: u64) -> io::Result<HeaderState> {
     let mut bytes = [0; 20];
     let have = usize::try_from(length).unwrap_or(20).min(20);
     file.read_exact_at(&mut bytes[..have], 0)?;
     let like = bytes[..have.min(8)] == MAGIC[..have.min(8)];
     if length < HEADER {
         return Ok(if like {
-            Head::Unfinished
+            HeaderState::Unfinished
         } else {
-            Head::Damaged
+            HeaderState::Damaged
         });
     }
     if !like || crc32fast::hash(&bytes[..16]) != u32_at(&bytes, 16) {
-        return Ok(Head::Damaged);
+        return Ok(HeaderState::Damaged);
     }
     Ok(match u32_at(&bytes, 8) {
-        VERSION => Head::Readable(u32_at(&bytes, 12)),
-        other => Head::Newer(other),
+        VERSION => HeaderState::Readable(u32_at(&bytes, 12)),
+        other => HeaderState::Newer(other),
     })
 }
 
 /// Where to go on in a file of `length` bytes: what [`write_progress`] wrote, or the beginning where that is unreadable
 /// (then records are sent twice, which is allowed; skipping some is not).
-pub(super) fn read_progress(file: &File, length: u64) -> Option<Progress> {
+pub(super) fn read_progress(file: &File, length: u64) -> Option<ReplayProgress> {
     let mut bytes = [0; 24];
     file.read_exact_at(&mut bytes, PROGRESS_AT).ok()?;
-    let found = Progress {
+    let found = ReplayProgress {
         offset: u64_at(&bytes, 0),
         records: u64_at(&bytes, 8),
         damaged: u32_at(&bytes, 16) & DAMAGED != 0,
@@ -153,11 +153,11 @@ pub(super) fn read_progress(file: &File, length: u64) -> Option<Progress> {
 }
 
 /// Keeps how far a replay has come. Not synced: a power failure may cost duplicates, a crash of the process does not.
-pub(super) fn write_progress(file: &File, to: Progress) -> io::Result<()> {
+pub(super) fn write_progress(file: &File, to: ReplayProgress) -> io::Result<()> {
     file.write_all_at(&progress(to), PROGRESS_AT)
 }
 
-fn progress(to: Progress) -> [u8; 24] {
+fn progress(to: ReplayProgress) -> [u8; 24] {
     let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&to.offset.to_le_bytes());
     bytes[8..16].copy_from_slice(&to.records.to_le_bytes());
@@ -174,7 +174,7 @@ pub(super) fn write_records(file: &File, records: u64) -> io::Result<()> {
 
 /// How many records of the file are not done, by its header; 0 where that is unreadable.
 pub(super) fn estimate(file: &File, length: u64) -> io::Result<u64> {
-    if !matches!(read_head(file, length)?, Head::Readable(_)) {
+    if !matches!(read_head(file, length)?, HeaderState::Readable(_)) {
         return Ok(0);
     }
     let mut bytes = [0; 8];

@@ -18,48 +18,48 @@ use super::{errors, Spool};
 use crate::error::Result;
 
 /// A file longer than this is followed by another, so that under steady load the oldest can go.
-const SEGMENT: u64 = 8 << 20;
+const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 /// Measured room that may be used before the directory is measured again; by so much each process may exceed the bound.
 const ALLOWANCE: u64 = 1 << 20;
 /// A file without anything under way is kept for this long: requests come one after the other.
-const QUIET: Duration = Duration::from_millis(200);
+const IDLE_TIME: Duration = Duration::from_millis(200);
 
 /// The messages a client has under way. Numbers are the client's own and ascend.
 #[derive(Debug, Default)]
 pub struct Journal {
-    inner: Mutex<Inner>,
+    inner: Mutex<JournalInner>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct JournalInner {
     /// The last one is written to, unless it is closed.
-    segments: VecDeque<Segment>,
+    segments: VecDeque<JournalSegment>,
     allowance: u64,
     wrote: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Segment {
+struct JournalSegment {
     file: OwnFile,
     /// From the first message that is not acknowledged on.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<JournalEntry>,
     /// Where that one begins, and how many are before it.
     done: (u64, u64),
     noted: u64,
-    /// How many entries are [`State::Waiting`].
+    /// How many entries are [`EntryState::Waiting`].
     waiting: usize,
     closed: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct JournalEntry {
     number: u64,
     end: u64,
-    state: State,
+    state: EntryState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum EntryState {
     Waiting,
     Done,
     /// Not delivered, and nowhere else: it is in this file until a replay sends it.
@@ -78,7 +78,7 @@ impl Journal {
         for fresh in [false, true] {
             let segment = inner.segment(spool, one, fresh)?;
             let batch = segment.file.batch(one);
-            let size = batch.fits(segment.file.room());
+            let size = batch.fits(segment.file.available_bytes());
             let Some(size) = size else {
                 if fresh {
                     let error = io::Error::from_raw_os_error(libc::EFBIG);
@@ -88,7 +88,7 @@ impl Journal {
                 continue;
             };
             if inner.allowance < size {
-                inner.allowance = spool.room(one, size)?.min(ALLOWANCE.max(size));
+                inner.allowance = spool.available_bytes(one, size)?.min(ALLOWANCE.max(size));
             }
             inner.allowance -= size;
             inner.wrote = Some(Instant::now());
@@ -103,10 +103,10 @@ impl Journal {
             }
             segment.file.count(&batch, stored);
             segment.waiting += 1;
-            segment.entries.push_back(Entry {
+            segment.entries.push_back(JournalEntry {
                 number,
                 end: segment.file.length(),
-                state: State::Waiting,
+                state: EntryState::Waiting,
             });
             return Ok(());
         }
@@ -126,7 +126,7 @@ impl Journal {
                 .entries
                 .back()
                 .map_or(segment.done.0, |before| before.end);
-            if segment.file.take_back(end).is_err() {
+            if segment.file.truncate_last(end).is_err() {
                 // Still in the file, it might be sent after a kill; more must not be written behind it.
                 segment.closed = true;
             }
@@ -135,12 +135,12 @@ impl Journal {
 
     /// The message is acknowledged, or somebody else's.
     pub fn done(&self, number: u64) {
-        self.inner.lock().settle(number, State::Done);
+        self.inner.lock().complete(number, EntryState::Done);
     }
 
     /// The message was not delivered and is nowhere else: its file is kept for a replay.
     pub fn keep(&self, number: u64) {
-        self.inner.lock().settle(number, State::Kept);
+        self.inner.lock().complete(number, EntryState::Kept);
     }
 
     /// True where something is under way, or a file is there that is not needed any more.
@@ -150,9 +150,9 @@ impl Journal {
 
     /// Notes what is acknowledged, and deletes what is not needed any more; with `now` also what was just written.
     /// Files deleted by others while in use are told of.
-    pub fn tidy(&self, spool: &Spool, now: bool) {
+    pub fn prune(&self, spool: &Spool, now: bool) {
         let mut inner = self.inner.lock();
-        let quiet = now || inner.wrote.is_none_or(|wrote| wrote.elapsed() >= QUIET);
+        let quiet = now || inner.wrote.is_none_or(|wrote| wrote.elapsed() >= IDLE_TIME);
         let last = inner.segments.len().saturating_sub(1);
         let mut place = 0;
         inner.segments.retain_mut(|segment| {
@@ -166,7 +166,7 @@ impl Journal {
                 ));
                 return false;
             }
-            segment.note();
+            segment.write_progress();
             if segment.waiting > 0 || (current && !quiet) {
                 return true;
             }
@@ -182,22 +182,29 @@ impl Journal {
     }
 
     /// The client is closed: whatever is not acknowledged is left to a replay.
-    pub fn release(&self, spool: &Spool) {
-        self.tidy(spool, true);
+    pub fn close(&self, spool: &Spool) {
+        self.prune(spool, true);
         self.inner.lock().segments.clear();
     }
 }
 
-impl Inner {
+impl JournalInner {
     /// The file to write to: the last one, or a new one.
-    fn segment(&mut self, spool: &Spool, one: &[SpoolRecord], fresh: bool) -> Result<&mut Segment> {
-        let usable = |segment: &Segment| !segment.closed && segment.file.length() < SEGMENT;
+    fn segment(
+        &mut self,
+        spool: &Spool,
+        one: &[SpoolRecord],
+        fresh: bool,
+    ) -> Result<&mut JournalSegment> {
+        let usable =
+            |segment: &JournalSegment| !segment.closed && segment.file.length() < MAX_SEGMENT_BYTES;
         if fresh || !self.segments.back().is_some_and(usable) {
             // Measured anew: a directory that was deleted meanwhile is made again.
-            self.allowance = (spool.room(one, format::HEADER)? - format::HEADER).min(ALLOWANCE);
+            self.allowance =
+                (spool.available_bytes(one, format::HEADER)? - format::HEADER).min(ALLOWANCE);
             let file = OwnFile::create(spool.directory())
                 .map_err(|error| errors::disk(spool.directory(), one, 0, &error))?;
-            self.segments.push_back(Segment {
+            self.segments.push_back(JournalSegment {
                 done: (file.length(), 0),
                 noted: file.length(),
                 file,
@@ -210,7 +217,7 @@ impl Inner {
         Ok(&mut self.segments[last])
     }
 
-    fn settle(&mut self, number: u64, state: State) {
+    fn complete(&mut self, number: u64, state: EntryState) {
         let holder = self.segments.iter_mut().find(|segment| {
             let first = segment.entries.front().map(|entry| entry.number);
             let last = segment.entries.back().map(|entry| entry.number);
@@ -219,25 +226,29 @@ impl Inner {
                 .is_some_and(|(a, z)| (a..=z).contains(&number))
         });
         if let Some(segment) = holder {
-            segment.settle(number, state);
+            segment.complete(number, state);
         }
     }
 }
 
-impl Segment {
-    fn settle(&mut self, number: u64, state: State) {
+impl JournalSegment {
+    fn complete(&mut self, number: u64, state: EntryState) {
         let place = self.entries.partition_point(|entry| entry.number < number);
         let Some(entry) = self.entries.get_mut(place) else {
             return;
         };
-        if entry.number != number || entry.state != State::Waiting {
+        if entry.number != number || entry.state != EntryState::Waiting {
             return;
         }
         entry.state = state;
         self.waiting -= 1;
         // Nothing is written behind what a replay shall send.
-        self.closed |= state == State::Kept;
-        while self.entries.front().is_some_and(|e| e.state == State::Done) {
+        self.closed |= state == EntryState::Kept;
+        while self
+            .entries
+            .front()
+            .is_some_and(|e| e.state == EntryState::Done)
+        {
             if let Some(entry) = self.entries.pop_front() {
                 self.done = (entry.end, self.done.1 + 1);
             }
@@ -245,9 +256,9 @@ impl Segment {
     }
 
     /// Brings the header up to date. Where that fails, a kill costs duplicates and nothing else.
-    fn note(&mut self) {
+    fn write_progress(&mut self) {
         let (offset, records) = self.done;
-        if self.noted != offset && self.file.note(offset, records).is_ok() {
+        if self.noted != offset && self.file.write_progress(offset, records).is_ok() {
             self.noted = offset;
         }
     }

@@ -16,19 +16,19 @@
 //! hook, a `Spool` used there starts a file of its own, a `Claim` made before the fork returns errors there.
 //!
 //! The map: [`record`](SpoolRecord) what is kept · `format` its bytes · `reader` reads them past damage · `file`
-//! appends · `journal` what is under way · `claim` replays · `aside` keeps what is unreadable · `failed` what can never be sent · `directory` the place · `errors` its words · `key` whose place · `state`
+//! appends · `journal` what is under way · `claim` replays · `quarantine` keeps what is unreadable · `failed` what can never be sent · `directory` the place · `errors` its words · `key` whose place · `state`
 //! memory, per fork generation · `sys` locks and the fork hook.
 
-mod aside;
 mod claim;
 mod directory;
 mod errors;
 mod failed;
 mod file;
 mod format;
+mod frame_reader;
 mod journal;
 mod key;
-mod reader;
+mod quarantine;
 mod record;
 mod state;
 mod sys;
@@ -40,11 +40,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use claim::Claim;
-pub use directory::Usage;
+pub use directory::SpoolUsage;
 pub use journal::Journal;
 pub use key::SpoolKey;
 pub use record::SpoolRecord;
-pub(crate) use sys::{LockedFile, Open};
+pub(crate) use sys::{LockedFile, OpenMode};
 
 use crate::error::Result;
 use file::{Appended, OwnFile};
@@ -52,7 +52,7 @@ use state::Generations;
 
 /// How long an append waits for others that measure the directory. Beyond it the bound may be exceeded by what they are
 /// writing: a stopped process must not cost messages.
-const PATIENCE: Duration = Duration::from_secs(1);
+const QUOTA_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The spool of one brokers, prefix and application. Share it between threads; in a forked child use it as it is.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Spool {
     /// # Errors
     /// Configuration, where `dir` is empty or cannot be made absolute.
     pub fn open(dir: &Path, key: &SpoolKey<'_>, max_bytes: u64) -> Result<Self> {
-        sys::watch_forks();
+        sys::install_fork_hook();
         // Absolute from now on: a later chdir() must not move the spool.
         let base = std::path::absolute(dir).map_err(|error| errors::unusable(dir, error))?;
         Ok(Self {
@@ -118,15 +118,15 @@ impl Spool {
     }
 
     /// Room for `needed` bytes and more, of all processes together; makes what is missing of the directory.
-    fn room(&self, records: &[SpoolRecord], needed: u64) -> Result<u64> {
+    fn available_bytes(&self, records: &[SpoolRecord], needed: u64) -> Result<u64> {
         self.prepare(records)?;
         let usage = directory::usage(&self.dir)
             .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
-        let room = self.max_bytes.saturating_sub(usage.total());
-        if room < needed {
+        let available_bytes = self.max_bytes.saturating_sub(usage.total());
+        if available_bytes < needed {
             return Err(errors::full(&self.dir, self.max_bytes, usage, records, 0));
         }
-        Ok(room)
+        Ok(available_bytes)
     }
 
     /// Stores what goes into one file; how many that was. Fewer than all: a fresh file may take the others.
@@ -141,7 +141,7 @@ impl Spool {
             ));
         }
         self.prepare(records)?;
-        let quota = LockedFile::wait(&self.dir.join(".lock"), PATIENCE)
+        let quota = LockedFile::wait(&self.dir.join(".lock"), QUOTA_LOCK_TIMEOUT)
             .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
         if let Some(lock) = quota.as_ref().and_then(|quota| quota.file().ok()) {
             let _ = directory::give_to_owner(lock, &self.dir);
@@ -149,8 +149,8 @@ impl Spool {
         let usage = directory::usage(&self.dir)
             .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
         let header = if own.is_some() { 0 } else { format::HEADER };
-        let room = self.max_bytes.saturating_sub(usage.total() + header);
-        if room == 0 {
+        let available_bytes = self.max_bytes.saturating_sub(usage.total() + header);
+        if available_bytes == 0 {
             return Err(errors::full(&self.dir, self.max_bytes, usage, records, 0));
         }
         if own.is_none() {
@@ -163,8 +163,8 @@ impl Spool {
             return Ok(0);
         };
         let batch = file.batch(records);
-        let fitting = batch.fitting(room);
-        let possible = batch.fitting(room.min(file.room()));
+        let fitting = batch.fitting(available_bytes);
+        let possible = batch.fitting(available_bytes.min(file.available_bytes()));
         let Appended { stored, error } = file.write(&batch, possible);
         // The size is visible to the others now; they need not wait for the disk.
         drop(quota);
@@ -242,7 +242,7 @@ impl Spool {
 
     /// What the spool takes up; zeros where it does not exist or cannot be read.
     #[must_use]
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self) -> SpoolUsage {
         directory::usage(&self.dir).unwrap_or_default()
     }
 

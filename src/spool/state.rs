@@ -11,22 +11,22 @@ use super::file::OwnFile;
 use super::sys;
 
 /// Notices kept until somebody asks; beyond that the oldest go.
-const NOTICES: usize = 100;
+const MAX_NOTICES: usize = 100;
 
 /// The open file of this process and what there is to tell.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct SpoolState {
     pub own: Mutex<Option<OwnFile>>,
     notices: Mutex<Vec<String>>,
     /// Files there is nothing new to tell about.
-    told: Mutex<HashSet<PathBuf>>,
+    notified: Mutex<HashSet<PathBuf>>,
 }
 
-impl State {
-    /// Something the administrator should know; taken by [`State::take_notices`].
+impl SpoolState {
+    /// Something the administrator should know; taken by [`SpoolState::take_notices`].
     pub(super) fn notice(&self, text: String) {
         let mut notices = self.notices.lock();
-        if notices.len() >= NOTICES {
+        if notices.len() >= MAX_NOTICES {
             notices.remove(0);
         }
         notices.push(text);
@@ -34,8 +34,8 @@ impl State {
 
     /// The same, but only once for each file: it is met again at every claim.
     pub(super) fn notice_once(&self, path: &Path, text: String) {
-        let mut told = self.told.lock();
-        if told.len() < NOTICES && told.insert(path.to_owned()) {
+        let mut notified = self.notified.lock();
+        if notified.len() < MAX_NOTICES && notified.insert(path.to_owned()) {
             self.notice(text);
         }
     }
@@ -58,7 +58,7 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Generations {
     number: u32,
-    state: Arc<State>,
+    state: Arc<SpoolState>,
     next: OnceBox<Self>,
 }
 
@@ -72,7 +72,7 @@ impl Generations {
     }
 
     /// The state of the running process.
-    pub(super) fn current(&self) -> &Arc<State> {
+    pub(super) fn current(&self) -> &Arc<SpoolState> {
         let now = sys::generation();
         let mut place = self;
         while place.number != now {

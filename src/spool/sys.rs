@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 /// More locked files than one process ever has (its own files, its claims, the quota lock). One beyond the table works
 /// as well; a child that is forked meanwhile then keeps it locked until the child ends.
-const TABLE: usize = 256;
+const MAX_LOCKED_FILES: usize = 256;
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
-static GATE: AtomicBool = AtomicBool::new(false);
-static WATCHING: AtomicBool = AtomicBool::new(false);
-static LOCKED: [AtomicI32; TABLE] = [const { AtomicI32::new(-1) }; TABLE];
+static FORK_LOCK: AtomicBool = AtomicBool::new(false);
+static HOOK_INSTALLED: AtomicBool = AtomicBool::new(false);
+static LOCKED: [AtomicI32; MAX_LOCKED_FILES] = [const { AtomicI32::new(-1) }; MAX_LOCKED_FILES];
 
 /// How many forks lie between the process that loaded us and this one. Differs in parent and child.
 pub(super) fn generation() -> u32 {
@@ -30,8 +30,8 @@ pub(super) fn generation() -> u32 {
 }
 
 /// Installs the fork hook, once a process. Cheap afterwards.
-pub(super) fn watch_forks() {
-    if !WATCHING.swap(true, Ordering::SeqCst) {
+pub(super) fn install_fork_hook() {
+    if !HOOK_INSTALLED.swap(true, Ordering::SeqCst) {
         // SAFETY: the hooks are plain functions that live as long as the library does.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
     }
@@ -39,29 +39,29 @@ pub(super) fn watch_forks() {
 
 /// No fork between opening a file and listing it, nor between unlisting and closing it: the child would keep it locked
 /// unseen. A spinning flag, since the child can release it; nothing but an `open` or a `close` happens under it.
-struct Gate;
+struct ForkGuard;
 
-impl Gate {
+impl ForkGuard {
     fn enter() -> Self {
-        while GATE.swap(true, Ordering::SeqCst) {
+        while FORK_LOCK.swap(true, Ordering::SeqCst) {
             std::thread::yield_now();
         }
         Self
     }
 }
 
-impl Drop for Gate {
+impl Drop for ForkGuard {
     fn drop(&mut self) {
-        GATE.store(false, Ordering::SeqCst);
+        FORK_LOCK.store(false, Ordering::SeqCst);
     }
 }
 
 extern "C" fn before_fork() {
-    std::mem::forget(Gate::enter());
+    std::mem::forget(ForkGuard::enter());
 }
 
 extern "C" fn in_parent() {
-    drop(Gate);
+    drop(ForkGuard);
 }
 
 /// Runs in the child, before `fork()` returns there: only atomics and `close`, both async-signal-safe.
@@ -74,7 +74,7 @@ extern "C" fn in_child() {
             unsafe { libc::close(fd) };
         }
     }
-    drop(Gate);
+    drop(ForkGuard);
 }
 
 /// A file this process holds exclusively, until it is dropped. Useless in a forked child (see [`LockedFile::file`]).
@@ -87,7 +87,7 @@ pub(crate) struct LockedFile {
 
 /// How [`LockedFile::open`] opens.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Open {
+pub(crate) enum OpenMode {
     /// It must be there.
     Existing,
     /// It must not be there.
@@ -99,13 +99,13 @@ pub(crate) enum Open {
 impl LockedFile {
     /// Opens and locks without waiting. `None`: somebody else holds it, or it was renamed or deleted between opening
     /// and locking, so that what we locked is not what the path names any more.
-    pub(crate) fn open(path: &Path, how: Open) -> io::Result<Option<Self>> {
-        let gate = Gate::enter();
+    pub(crate) fn open(path: &Path, how: OpenMode) -> io::Result<Option<Self>> {
+        let fork_guard = ForkGuard::enter();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(how == Open::Any)
-            .create_new(how == Open::New)
+            .create(how == OpenMode::Any)
+            .create_new(how == OpenMode::New)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)?;
@@ -120,7 +120,7 @@ impl LockedFile {
             slot,
             generation,
         };
-        drop(gate);
+        drop(fork_guard);
         if !locked.file()?.metadata()?.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -139,14 +139,14 @@ impl LockedFile {
         Ok(locked.is_at(path).then_some(locked))
     }
 
-    /// As [`LockedFile::open`] with [`Open::Any`], trying for at most `patience`.
-    pub(crate) fn wait(path: &Path, patience: Duration) -> io::Result<Option<Self>> {
+    /// As [`LockedFile::open`] with [`OpenMode::Any`], trying for at most `timeout`.
+    pub(crate) fn wait(path: &Path, timeout: Duration) -> io::Result<Option<Self>> {
         let since = Instant::now();
         loop {
-            if let Some(locked) = Self::open(path, Open::Any)? {
+            if let Some(locked) = Self::open(path, OpenMode::Any)? {
                 return Ok(Some(locked));
             }
-            if since.elapsed() >= patience {
+            if since.elapsed() >= timeout {
                 return Ok(None);
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -183,7 +183,7 @@ impl Drop for LockedFile {
     fn drop(&mut self) {
         match (self.is_ours(), self.slot) {
             (true, Some(slot)) => {
-                let _gate = Gate::enter();
+                let _fork_guard = ForkGuard::enter();
                 LOCKED[slot].store(-1, Ordering::SeqCst);
                 self.file = None;
             }
@@ -197,7 +197,7 @@ impl Drop for LockedFile {
 }
 
 /// Whether the effective user may read, write and enter the directory.
-pub(super) fn may_use(dir: &Path) -> io::Result<()> {
+pub(super) fn check_access(dir: &Path) -> io::Result<()> {
     let path = CString::new(dir.as_os_str().as_bytes())?;
     let mode = libc::R_OK | libc::W_OK | libc::X_OK;
     // SAFETY: a path that ends in NUL, and no pointer is kept.
@@ -208,13 +208,13 @@ pub(super) fn may_use(dir: &Path) -> io::Result<()> {
 }
 
 /// The effective user.
-pub(super) fn user() -> u32 {
+pub(super) fn effective_user() -> u32 {
     // SAFETY: always succeeds, touches no memory.
     unsafe { libc::geteuid() }
 }
 
 /// An error instead of the signal SIGXFSZ, which ends the process that writes a file beyond its limit.
-pub(super) fn may_grow_to(length: u64) -> io::Result<()> {
+pub(super) fn check_file_size_limit(length: u64) -> io::Result<()> {
     if length > file_size_limit() {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }

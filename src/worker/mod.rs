@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use host::{Handler, Item, Letter, Outcome, Source};
 pub use stop::{Limits, Reason, StopSignal};
-pub use transaction::{Ending, Graves, Transactions};
+pub use transaction::{Graves, TransactionOutcome, Transactions};
 
 use crate::clock::coarse_ms;
 use crate::dispatch::{Route, Style, Subscriptions};
@@ -93,7 +93,7 @@ pub enum Promise<'a> {
 /// While idle, the host's signal handlers get their turn this often.
 const SLICE: Duration = Duration::from_millis(100);
 /// What stopping may add to the callback that is running.
-const FAREWELL: Duration = Duration::from_secs(4);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
 /// The loop with everything it works on.
 pub struct Worker<'a, S: Source, H: Handler<S::Item>> {
@@ -136,9 +136,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         let mut handled = 0;
         let ended = self.run_until(&mut handled);
         if let Ok(Reason::Signal) = ended {
-            crate::clock::hurry();
+            crate::clock::begin_shutdown();
         }
-        let committed = self.source.commit_now(FAREWELL);
+        let committed = self.source.commit_now(SHUTDOWN_GRACE);
         let reason = ended?;
         committed.map_err(|error| self.handler.fail(error))?;
         Ok((handled, reason))

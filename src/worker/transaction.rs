@@ -11,7 +11,7 @@ use crate::process;
 
 /// How a transaction ended.
 #[derive(Debug)]
-pub enum Ending {
+pub enum TransactionOutcome {
     /// Kafka has all of it.
     Committed,
     /// Kafka has nothing of it, and the consumer reads on where it began.
@@ -34,7 +34,7 @@ pub trait Transactions {
     ///
     /// # Errors
     /// Kafka refuses for good.
-    fn commit(&self) -> Result<Ending>;
+    fn commit(&self) -> Result<TransactionOutcome>;
     /// Takes it back; the consumer goes back to where it began.
     ///
     /// # Errors
@@ -132,15 +132,16 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         let ending = transactions
             .commit()
             .map_err(|error| self.handler.fail(error))?;
-        self.graves.close(matches!(ending, Ending::Committed));
+        self.graves
+            .close(matches!(ending, TransactionOutcome::Committed));
         match ending {
-            Ending::Committed => {
+            TransactionOutcome::Committed => {
                 *handled += done;
                 add(&self.tally.handled, done);
                 count(&self.tally.transactions);
                 Ok(asked)
             }
-            Ending::Aborted(error) => {
+            TransactionOutcome::Aborted(error) => {
                 count(&self.tally.aborted);
                 process::current().log.say(
                     Level::Warning,

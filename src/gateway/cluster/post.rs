@@ -10,14 +10,14 @@ use sys::bindings::rd_kafka_type_t;
 
 use crate::config::BrokerConfig;
 use crate::error::Result;
+use crate::kafka::client::{metadata, Conf, TopicHandle};
 use crate::kafka::embedded;
-use crate::kafka::native::{metadata, Conf, Topic};
 use crate::process;
 
 /// The producer. Used by one thread.
 pub(super) struct Post {
     raw: *mut sys::rd_kafka_t,
-    handles: HashMap<String, Topic>,
+    handles: HashMap<String, TopicHandle>,
     generation: u32,
 }
 
@@ -55,7 +55,7 @@ impl Post {
     /// Queues a record; false where librdkafka does not take it.
     pub fn send(&mut self, topic: &str, key: &str, value: &[u8]) -> bool {
         if !self.handles.contains_key(topic) {
-            let Some(handle) = Topic::new(self.raw, topic) else {
+            let Some(handle) = TopicHandle::new(self.raw, topic) else {
                 return false;
             };
             self.handles.insert(topic.to_owned(), handle);
@@ -81,7 +81,7 @@ impl Post {
 
     /// Makes the broker aware of a topic: one that creates topics by itself does so now.
     pub fn touch(&self, topic: &str) {
-        if let Some(handle) = Topic::new(self.raw, topic) {
+        if let Some(handle) = TopicHandle::new(self.raw, topic) {
             // What it answers does not matter.
             let _ = metadata(self.raw, Some(&handle), Duration::from_secs(1));
         }

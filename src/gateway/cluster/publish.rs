@@ -19,7 +19,7 @@ use crate::gateway::feed::EXACT;
 use crate::gateway::seam::ApiEvent;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::producer::{Producer, ProducerRecord};
 use crate::log::Level;
 use crate::message::headers::SOCKET;
 use crate::message::{write_end, write_event};
@@ -104,7 +104,9 @@ fn run(config: &Arc<BrokerConfig>, orders: &Receiver<Order>) {
             count += next.events.len();
             all.push(next);
         }
-        let producer = client.take().filter(|producer| !producer.is_given_up());
+        let producer = client
+            .take()
+            .filter(|producer| !producer.needs_replacement());
         match producer.map_or_else(|| start(config), Ok) {
             Ok(producer) => {
                 deal(&producer, config, all);
@@ -208,7 +210,7 @@ fn send_all(
             headers.push((SOCKET.to_owned(), Some(socket.to_string().into_bytes())));
         }
         let id = String::from_utf8_lossy(&id).into_owned();
-        let message = Outgoing {
+        let message = ProducerRecord {
             id: &id,
             topic,
             partition: None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::gateway::tests_kafka::{brokers, config, unique, Node};
-use crate::kafka::native::cut;
+use crate::kafka::client::connectivity;
 
 const CHANNEL: &str = "presence-story";
 /// Silence, heartbeat, and some air for a busy machine.
@@ -126,7 +126,7 @@ fn one_gateway() {
     if brokers.is_empty() {
         return;
     }
-    cut::enable();
+    connectivity::enable();
     let config = config(&brokers, &read("REALTIME_STORY_PREFIX"));
     let node = Node::start(&config);
     let socket = format!("{}.{}", std::process::id(), 1);
@@ -134,8 +134,8 @@ fn one_gateway() {
     std::thread::spawn(|| {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             match line.as_str() {
-                "cut" => cut::off(),
-                "join" => cut::on(),
+                "cut" => connectivity::disconnect_all(),
+                "join" => connectivity::allow_connections(),
                 _ => std::process::exit(0),
             }
         }
@@ -162,7 +162,7 @@ fn told(what: &str, time: Duration) {
 }
 
 #[test]
-fn one_is_killed_one_is_stopped_and_one_is_cut_off() {
+fn one_is_killed_one_is_stopped_and_one_is_unreachable() {
     // The embedded broker has its own test of a node that leaves; here Kafka is real, where there is one.
     let brokers = brokers().pop().expect("one");
     let prefix = unique("story");

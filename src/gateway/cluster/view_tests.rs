@@ -231,7 +231,7 @@ fn a_silent_node_is_gone_after_ten_seconds_and_comes_back_by_a_snapshot() {
 }
 
 #[test]
-fn who_hears_nobody_is_the_one_that_is_cut_off() {
+fn who_hears_nobody_is_the_one_that_is_unreachable() {
     let mut stage = Stage::settled("b");
     stage.say("a", Body::Hello);
     stage.say("a", Body::Join(seat("presence-x", "1.1", "7")));

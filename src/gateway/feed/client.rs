@@ -11,8 +11,8 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::kafka::native::{self, Queue, Topic, TopicInfo};
-use crate::kafka::{embedded, groupless};
+use crate::kafka::client::{self, EventQueue, TopicHandle, TopicInfo};
+use crate::kafka::{embedded, standalone_consumer};
 use crate::process;
 
 /// A message of librdkafka's, given back once it has been looked at.
@@ -24,9 +24,9 @@ const BATCH: usize = 512;
 /// The client. Its functions may be called from any thread.
 pub(crate) struct Client {
     raw: *mut sys::rd_kafka_t,
-    queue: Option<Queue>,
-    complaints: Option<Queue>,
-    handles: Mutex<HashMap<String, Topic>>,
+    queue: Option<EventQueue>,
+    complaints: Option<EventQueue>,
+    handles: Mutex<HashMap<String, TopicHandle>>,
     committed: bool,
     generation: u32,
     brokers: String,
@@ -59,13 +59,13 @@ impl Client {
             // It does not wake a fetch that waits.
             ours.push(("fetch.wait.max.ms", "5"));
         }
-        let made = groupless::start(config, &ours)?;
+        let made = standalone_consumer::start(config, &ours)?;
         Ok(Self {
             raw: made.raw,
-            queue: Some(Queue::new(made.raw)),
-            complaints: Some(made.complaints),
+            queue: Some(EventQueue::new(made.raw)),
+            complaints: Some(made.error_queue),
             handles: Mutex::default(),
-            committed: made.committed,
+            committed: made.read_committed,
             generation: process::generation(),
             brokers: config.brokers.clone(),
         })
@@ -83,7 +83,7 @@ impl Client {
 
     /// True where the broker is an embedded one, of this process or another; `None` until a broker has answered.
     pub fn is_mock(&self, wait: Duration) -> Option<bool> {
-        native::cluster_id(self.raw, wait).map(|id| native::is_mock(&id))
+        client::cluster_id(self.raw, wait).map(|id| client::is_mock(&id))
     }
 
     /// Every topic of the cluster.
@@ -91,7 +91,7 @@ impl Client {
     /// # Errors
     /// The code, where Kafka does not answer in time.
     pub fn topics(&self, bound: Duration) -> std::result::Result<Vec<TopicInfo>, Code> {
-        native::metadata(self.raw, None, bound)
+        client::metadata(self.raw, None, bound)
     }
 
     /// What records of a topic name it by. Its handle is kept until the client ends.
@@ -100,7 +100,7 @@ impl Client {
         if let Some(handle) = handles.get(topic) {
             return Some(handle.raw() as usize);
         }
-        let handle = Topic::new(self.raw, topic)?;
+        let handle = TopicHandle::new(self.raw, topic)?;
         let name = handle.raw() as usize;
         handles.insert(topic.to_owned(), handle);
         Some(name)
@@ -128,7 +128,7 @@ impl Client {
             // SAFETY: reads this thread's last error.
             let code = unsafe { sys::bindings::rd_kafka_last_error() };
             let doing = format!("Partition {partition} of topic \"{topic}\" cannot be read");
-            return Err(native::to_error(code, &doing, "", &self.brokers));
+            return Err(client::to_error(code, &doing, "", &self.brokers));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::scout::{now_ms, Scout, BEFORE_MS};
 use super::{Key, Purpose, Shared};
-use crate::kafka::native::TopicInfo;
+use crate::kafka::client::TopicInfo;
 
 /// The ids of known topics are compared this often.
 const IDS: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use sys::bindings::{
 
 use super::client::Client;
 use super::positions::TopicId;
-use crate::kafka::native::{self, Options, Partitions, Queue};
+use crate::kafka::client::{self, AdminOptions, EventQueue, TopicPartitionList};
 
 /// Topics in one request for their ids.
 const AT_ONCE: usize = 500;
@@ -50,13 +50,14 @@ impl Client {
             Which::End => Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
             Which::Since(ms) => ms.max(0),
         };
-        let mut asked = Partitions::new();
+        let mut asked = TopicPartitionList::new();
         for (topic, partition) in partitions {
             asked.add(topic, *partition, spec);
         }
-        let queue = Queue::new(self.raw());
-        let options = Options::new(self.raw(), Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, bound)
-            .read_committed(self.reads_committed());
+        let queue = EventQueue::new(self.raw());
+        let options =
+            AdminOptions::new(self.raw(), Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, bound)
+                .read_committed(self.reads_committed());
         // SAFETY: live objects; the request copies what it needs.
         unsafe {
             sys::bindings::rd_kafka_ListOffsets(
@@ -83,7 +84,7 @@ impl Client {
                     *infos.add(place),
                 );
                 if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    let key = (native::topic_of(element), element.partition);
+                    let key = (client::topic_of(element), element.partition);
                     found.insert(key, element.offset);
                 }
             }
@@ -101,10 +102,10 @@ impl Client {
     }
 
     fn some_ids(&self, names: &[String], bound: Duration, found: &mut HashMap<String, TopicId>) {
-        let names: Vec<_> = names.iter().map(|name| native::c_string(name)).collect();
+        let names: Vec<_> = names.iter().map(|name| client::c_string(name)).collect();
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-        let queue = Queue::new(self.raw());
-        let options = Options::new(
+        let queue = EventQueue::new(self.raw());
+        let options = AdminOptions::new(
             self.raw(),
             Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
             bound,
@@ -138,7 +139,7 @@ impl Client {
                 if id.is_null() {
                     continue;
                 }
-                let name = native::text(sys::bindings::rd_kafka_TopicDescription_name(topic));
+                let name = client::text(sys::bindings::rd_kafka_TopicDescription_name(topic));
                 #[allow(clippy::cast_sign_loss)] // 64 bits are 64 bits
                 let half = |bits: i64| u128::from(bits as u64);
                 let id = half(sys::bindings::rd_kafka_Uuid_most_significant_bits(id)) << 64

@@ -15,7 +15,7 @@ use super::positions::Part;
 use super::record::{Marks, Skip};
 use super::{Control, Lane, Purpose, Shared};
 use crate::gateway::broadcast::{At, Broadcast};
-use crate::kafka::native;
+use crate::kafka::client;
 use crate::log::Level;
 use crate::process;
 
@@ -97,7 +97,7 @@ impl Reader<'_> {
                     "The gateway cannot read partition {} of topic \"{}\": {}.",
                     lane.part.number,
                     lane.part.name,
-                    native::describe(code)
+                    client::describe(code)
                 );
                 process::current().log.say(Level::Warning, text);
             }

@@ -8,7 +8,7 @@ use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::start::{first_start, late_starts, Start};
 use super::{Key, Lane, Purpose, Shared, Which};
-use crate::kafka::native::TopicInfo;
+use crate::kafka::client::TopicInfo;
 use crate::log::Level;
 use crate::process;
 

@@ -7,14 +7,17 @@ use sys::bindings::{
     rd_kafka_resp_err_t as Code,
 };
 
-use super::{is_missing, passes, Admin, Breathe, Call, Outcome, SLICE, TRY};
+use super::{
+    is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts,
+    METADATA_TIMEOUT, POLL_INTERVAL,
+};
 use crate::error::Error;
-use crate::kafka::native::{self, TopicInfo};
+use crate::kafka::client::{self, TopicInfo};
 use crate::topic::validate_kafka_topic;
 
 /// A broker, as others reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct BrokerNode {
     /// Its number in the cluster.
     pub id: i32,
     /// The name or address it tells clients to use.
@@ -27,34 +30,34 @@ pub struct Node {
 
 /// What the cluster says of itself.
 #[derive(Debug, Clone)]
-pub struct Cluster {
+pub struct ClusterDescription {
     /// Its id.
     pub id: Option<String>,
     /// The broker that changes topics; -1 where none is known.
     pub controller: i32,
     /// In the order of their ids.
-    pub brokers: Vec<Node>,
+    pub brokers: Vec<BrokerNode>,
     /// What whoever asks may do to the cluster; `None` where it does not say.
-    pub operations: Option<Vec<&'static str>>,
+    pub authorized_operations: Option<Vec<&'static str>>,
 }
 
 /// A topic, as far as whoever asks may see it.
-pub(super) struct Described {
+pub(super) struct TopicDescription {
     pub name: String,
     pub error: Code,
     /// The partitions in order, and whether each has a leader.
     pub partitions: Vec<(i32, bool)>,
-    pub operations: Option<Vec<&'static str>>,
+    pub authorized_operations: Option<Vec<&'static str>>,
 }
 
-impl From<TopicInfo> for Described {
+impl From<TopicInfo> for TopicDescription {
     fn from(topic: TopicInfo) -> Self {
         let partitions = topic.partitions.iter();
         Self {
             partitions: partitions.map(|one| (one.id, one.leader >= 0)).collect(),
             name: topic.name,
             error: topic.error,
-            operations: None,
+            authorized_operations: None,
         }
     }
 }
@@ -64,51 +67,51 @@ impl Admin {
     ///
     /// # Errors
     /// Connection: Kafka does not answer, or refuses.
-    pub fn cluster(&self, breathe: Breathe<'_>) -> Outcome<Cluster> {
-        let doing = "The cluster cannot be described";
-        let call = Call::new(breathe);
-        if native::is_mock(&self.reach(&call, doing)?) {
-            return self.mock(&call, doing);
+    pub fn cluster(&self, poll_interrupts: PollInterrupts<'_>) -> AdminResult<ClusterDescription> {
+        let action = "The cluster cannot be described";
+        let call = AdminCall::new(poll_interrupts);
+        if client::is_mock(&self.wait_for_cluster_id(&call, action)?) {
+            return self.describe_mock(&call, action);
         }
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER, &call);
         let options = options.with_operations();
         // SAFETY: live objects; the request copies what it needs.
-        let answer = self.request(&options, &call, doing, |client, options, queue| unsafe {
+        let response = self.request(&options, &call, action, |client, options, queue| unsafe {
             bindings::rd_kafka_DescribeCluster(client, options, queue);
         })?;
         // SAFETY: the result lives as long as its event.
         unsafe {
-            let result = bindings::rd_kafka_event_DescribeCluster_result(answer.raw());
+            let result = bindings::rd_kafka_event_DescribeCluster_result(response.raw());
             let mut count = 0usize;
             let nodes = bindings::rd_kafka_DescribeCluster_result_nodes(result, &raw mut count);
-            let mut brokers: Vec<Node> = (0..count)
+            let mut brokers: Vec<BrokerNode> = (0..count)
                 .filter_map(|place| node(*nodes.add(place)))
                 .collect();
             brokers.sort_unstable_by_key(|broker| broker.id);
             let controller = node(bindings::rd_kafka_DescribeCluster_result_controller(result));
-            let id = native::text(bindings::rd_kafka_DescribeCluster_result_cluster_id(result));
+            let id = client::text(bindings::rd_kafka_DescribeCluster_result_cluster_id(result));
             let mut count = 0usize;
             let list = bindings::rd_kafka_DescribeCluster_result_authorized_operations(
                 result,
                 &raw mut count,
             );
-            Ok(Cluster {
+            Ok(ClusterDescription {
                 id: (!id.is_empty()).then_some(id),
                 controller: controller.map_or(-1, |broker| broker.id),
                 brokers,
-                operations: operations(list, count),
+                authorized_operations: authorized_operations(list, count),
             })
         }
     }
 
     /// The mock cluster does not say what is allowed, and does not answer who asks.
-    fn mock(&self, call: &Call<'_>, doing: &str) -> Outcome<Cluster> {
+    fn describe_mock(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<ClusterDescription> {
         loop {
-            match native::brokers(self.client, call.left().min(TRY)) {
+            match client::brokers(self.client, call.remaining().min(METADATA_TIMEOUT)) {
                 Ok(brokers) => {
-                    let mut brokers: Vec<Node> = brokers
+                    let mut brokers: Vec<BrokerNode> = brokers
                         .into_iter()
-                        .map(|(id, host, port)| Node {
+                        .map(|(id, host, port)| BrokerNode {
                             id,
                             host,
                             port,
@@ -116,16 +119,16 @@ impl Admin {
                         })
                         .collect();
                     brokers.sort_unstable_by_key(|broker| broker.id);
-                    return Ok(Cluster {
-                        id: native::cluster_id(self.client, SLICE),
+                    return Ok(ClusterDescription {
+                        id: client::cluster_id(self.client, POLL_INTERVAL),
                         // It names none that exists.
                         controller: -1,
                         brokers,
-                        operations: None,
+                        authorized_operations: None,
                     });
                 }
-                Err(code) if passes(code) => self.wait(call, doing)?,
-                Err(code) => return Err(self.failed(code, doing, "").into()),
+                Err(code) if is_transient(code) => self.check_deadline(call, action)?,
+                Err(code) => return Err(self.error_for(code, action, "").into()),
             }
         }
     }
@@ -136,31 +139,31 @@ impl Admin {
     /// # Errors
     /// InvalidChannel: no name of a topic. Configuration: an embedded broker, or one too old to say. Connection: Kafka does not
     /// answer, or refuses.
-    pub fn operations(
+    pub fn authorized_operations(
         &self,
         topics: &[String],
-        breathe: Breathe<'_>,
-    ) -> Outcome<Vec<(String, Vec<&'static str>)>> {
-        let doing = "What is allowed cannot be looked up";
-        let call = Call::new(breathe);
-        self.refuse_mock(&call, doing)?;
+        poll_interrupts: PollInterrupts<'_>,
+    ) -> AdminResult<Vec<(String, Vec<&'static str>)>> {
+        let action = "What is allowed cannot be looked up";
+        let call = AdminCall::new(poll_interrupts);
+        self.refuse_mock(&call, action)?;
         let mut all = Vec::with_capacity(topics.len());
-        for topic in self.described(topics, &call, doing)? {
-            match (topic.error, topic.operations) {
+        for topic in self.describe_topics(topics, &call, action)? {
+            match (topic.error, topic.authorized_operations) {
                 (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, _) => {
                     all.push((topic.name, Vec::new()));
                 }
-                (code, _) if is_missing(code) => {}
+                (code, _) if is_unknown_topic(code) => {}
                 (Code::RD_KAFKA_RESP_ERR_NO_ERROR, Some(list)) => all.push((topic.name, list)),
                 (Code::RD_KAFKA_RESP_ERR_NO_ERROR, None) => {
                     return Err(Error::configuration(format!(
-                        "{doing}: this Kafka does not say it. It takes version 2.3 or newer."
+                        "{action}: this Kafka does not say it. It takes version 2.3 or newer."
                     ))
                     .into());
                 }
                 (code, _) => {
-                    let doing = format!("{doing} (topic \"{}\")", topic.name);
-                    return Err(self.failed(code, &doing, "").into());
+                    let action = format!("{action} (topic \"{}\")", topic.name);
+                    return Err(self.error_for(code, &action, "").into());
                 }
             }
         }
@@ -168,12 +171,12 @@ impl Admin {
     }
 
     /// What the cluster says of these topics, each once, in order of their names.
-    pub(super) fn described(
+    pub(super) fn describe_topics(
         &self,
         topics: &[String],
-        call: &Call<'_>,
-        doing: &str,
-    ) -> Outcome<Vec<Described>> {
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<Vec<TopicDescription>> {
         let mut names: Vec<&str> = topics.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
@@ -183,39 +186,40 @@ impl Admin {
         for name in &names {
             validate_kafka_topic(name)?;
         }
-        if native::is_mock(&self.reach(call, doing)?) {
-            let mut all = self.ask(None, call, doing)?;
+        if client::is_mock(&self.wait_for_cluster_id(call, action)?) {
+            let mut all = self.request_metadata(None, call, action)?;
             all.retain(|topic| names.contains(&topic.name.as_str()));
             all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            return Ok(all.into_iter().map(Described::from).collect());
+            return Ok(all.into_iter().map(TopicDescription::from).collect());
         }
-        let names: Vec<_> = names.iter().map(|name| native::c_string(name)).collect();
+        let names: Vec<_> = names.iter().map(|name| client::c_string(name)).collect();
         let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         loop {
             let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, call);
             let options = options.with_operations();
             // SAFETY: the collection copies the names, the request the collection.
-            let answer = self.request(&options, call, doing, |client, options, queue| unsafe {
-                let topics = bindings::rd_kafka_TopicCollection_of_topic_names(
-                    pointers.as_mut_ptr(),
-                    pointers.len(),
-                );
-                bindings::rd_kafka_DescribeTopics(client, topics, options, queue);
-                bindings::rd_kafka_TopicCollection_destroy(topics);
-            })?;
+            let response =
+                self.request(&options, call, action, |client, options, queue| unsafe {
+                    let topics = bindings::rd_kafka_TopicCollection_of_topic_names(
+                        pointers.as_mut_ptr(),
+                        pointers.len(),
+                    );
+                    bindings::rd_kafka_DescribeTopics(client, topics, options, queue);
+                    bindings::rd_kafka_TopicCollection_destroy(topics);
+                })?;
             // SAFETY: the event is alive.
-            let described = unsafe { read_topics(answer.raw()) };
+            let described = unsafe { read_topics(response.raw()) };
             // A topic that has just been made has no leaders yet.
-            if !described.iter().any(|topic| passes(topic.error)) {
+            if !described.iter().any(|topic| is_transient(topic.error)) {
                 return Ok(described);
             }
-            self.wait(call, doing)?;
-            std::thread::sleep(SLICE);
+            self.check_deadline(call, action)?;
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-unsafe fn read_topics(event: *mut sys::rd_kafka_event_t) -> Vec<Described> {
+unsafe fn read_topics(event: *mut sys::rd_kafka_event_t) -> Vec<TopicDescription> {
     let result = bindings::rd_kafka_event_DescribeTopics_result(event);
     let mut count = 0usize;
     let topics = bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
@@ -237,11 +241,11 @@ unsafe fn read_topics(event: *mut sys::rd_kafka_event_t) -> Vec<Described> {
         partitions.sort_unstable();
         let mut count = 0usize;
         let list = bindings::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
-        all.push(Described {
-            name: native::text(bindings::rd_kafka_TopicDescription_name(topic)),
+        all.push(TopicDescription {
+            name: client::text(bindings::rd_kafka_TopicDescription_name(topic)),
             error: code(bindings::rd_kafka_TopicDescription_error(topic)).0,
             partitions,
-            operations: operations(list, count),
+            authorized_operations: authorized_operations(list, count),
         });
     }
     all
@@ -257,20 +261,20 @@ pub(super) unsafe fn code(error: *const sys::bindings::rd_kafka_error_t) -> (Cod
     }
     (
         bindings::rd_kafka_error_code(error),
-        native::text(bindings::rd_kafka_error_string(error)),
+        client::text(bindings::rd_kafka_error_string(error)),
     )
 }
 
 /// # Safety
 /// `node` must be null or alive.
-pub(super) unsafe fn node(node: *const bindings::rd_kafka_Node_t) -> Option<Node> {
+pub(super) unsafe fn node(node: *const bindings::rd_kafka_Node_t) -> Option<BrokerNode> {
     if node.is_null() {
         return None;
     }
-    let rack = native::text(bindings::rd_kafka_Node_rack(node));
-    Some(Node {
+    let rack = client::text(bindings::rd_kafka_Node_rack(node));
+    Some(BrokerNode {
         id: bindings::rd_kafka_Node_id(node),
-        host: native::text(bindings::rd_kafka_Node_host(node)),
+        host: client::text(bindings::rd_kafka_Node_host(node)),
         port: bindings::rd_kafka_Node_port(node),
         rack: (!rack.is_empty()).then_some(rack),
     })
@@ -280,7 +284,10 @@ pub(super) unsafe fn node(node: *const bindings::rd_kafka_Node_t) -> Option<Node
 ///
 /// # Safety
 /// `list` must be null or point at `count` operations.
-pub(super) unsafe fn operations(list: *const Allowed, count: usize) -> Option<Vec<&'static str>> {
+pub(super) unsafe fn authorized_operations(
+    list: *const Allowed,
+    count: usize,
+) -> Option<Vec<&'static str>> {
     if list.is_null() {
         return None;
     }

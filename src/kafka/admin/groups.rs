@@ -6,17 +6,17 @@ use std::ffi::CStr;
 use rdkafka_sys as sys;
 use sys::bindings::{self, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
 
-use super::cluster::{code, node, operations, Node};
-use super::{passes, Admin, Breathe, Call, Outcome};
+use super::cluster::{authorized_operations, code, node, BrokerNode};
+use super::{is_transient, Admin, AdminCall, AdminResult, PollInterrupts};
 use crate::error::Error;
-use crate::kafka::native;
+use crate::kafka::client;
 
 /// Longest name of a group, in bytes: Kafka's protocol has 15 bits for it.
-const LONGEST: usize = 32_767;
+const MAX_GROUP_NAME_BYTES: usize = 32_767;
 
 /// A group in the list of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct GroupListing {
     /// Its name.
     pub group: String,
     /// `Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Dead` or `Unknown`.
@@ -29,7 +29,7 @@ pub struct Listing {
 
 /// A member of a group.
 #[derive(Debug, Clone)]
-pub struct Member {
+pub struct GroupMember {
     /// Given by Kafka.
     pub id: String,
     /// `group.instance.id`, where it has one.
@@ -44,23 +44,23 @@ pub struct Member {
 
 /// What is known of a group.
 #[derive(Debug, Clone)]
-pub struct Description {
+pub struct GroupDescription {
     /// Its name.
     pub group: String,
     /// Why nothing is known, if so.
     pub error: Option<Error>,
-    /// As in [`Listing`].
+    /// As in [`GroupListing`].
     pub state: String,
-    /// As in [`Listing`].
+    /// As in [`GroupListing`].
     pub kind: String,
     /// How partitions are shared; empty without members.
     pub assignor: String,
     /// The broker that looks after it.
-    pub coordinator: Option<Node>,
+    pub coordinator: Option<BrokerNode>,
     /// Its members, in the order of their ids.
-    pub members: Vec<Member>,
+    pub members: Vec<GroupMember>,
     /// What whoever asks may do with it; `None` where Kafka does not say.
-    pub operations: Option<Vec<&'static str>>,
+    pub authorized_operations: Option<Vec<&'static str>>,
 }
 
 impl Admin {
@@ -68,29 +68,29 @@ impl Admin {
     ///
     /// # Errors
     /// Configuration: an embedded broker. Connection: no broker answers, or one refuses.
-    pub fn groups(&self, breathe: Breathe<'_>) -> Outcome<Vec<Listing>> {
-        let doing = "The consumer groups cannot be listed";
-        let call = Call::new(breathe);
-        self.refuse_mock(&call, doing)?;
+    pub fn groups(&self, poll_interrupts: PollInterrupts<'_>) -> AdminResult<Vec<GroupListing>> {
+        let action = "The consumer groups cannot be listed";
+        let call = AdminCall::new(poll_interrupts);
+        self.refuse_mock(&call, action)?;
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, &call);
         // SAFETY: live objects; the request copies what it needs.
-        let answer = self.request(&options, &call, doing, |client, options, queue| unsafe {
+        let response = self.request(&options, &call, action, |client, options, queue| unsafe {
             bindings::rd_kafka_ListConsumerGroups(client, options, queue);
         })?;
         // SAFETY: the result lives as long as its event.
         unsafe {
-            let result = bindings::rd_kafka_event_ListConsumerGroups_result(answer.raw());
+            let result = bindings::rd_kafka_event_ListConsumerGroups_result(response.raw());
             let mut count = 0usize;
             let valid = bindings::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut count);
-            let mut groups: Vec<Listing> =
+            let mut groups: Vec<GroupListing> =
                 (0..count).map(|place| listing(*valid.add(place))).collect();
             let errors =
                 bindings::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut count);
             for place in 0..count {
-                let (code, words) = code(*errors.add(place));
+                let (code, detail) = code(*errors.add(place));
                 // A broker that is away looks after no group: the others took its groups over.
-                if !passes(code) || groups.is_empty() {
-                    return Err(self.refused(code, doing, &words).into());
+                if !is_transient(code) || groups.is_empty() {
+                    return Err(self.response_error(code, action, &detail).into());
                 }
             }
             groups.sort_unstable_by(|a, b| a.group.cmp(&b.group));
@@ -103,11 +103,15 @@ impl Admin {
     ///
     /// # Errors
     /// Configuration: an embedded broker, or no consumer group. Connection: Kafka does not answer, or refuses.
-    pub fn group(&self, group: &str, breathe: Breathe<'_>) -> Outcome<Description> {
-        let mut found = self.describe_groups(&[group.to_owned()], breathe)?;
+    pub fn group(
+        &self,
+        group: &str,
+        poll_interrupts: PollInterrupts<'_>,
+    ) -> AdminResult<GroupDescription> {
+        let mut found = self.describe_groups(&[group.to_owned()], poll_interrupts)?;
         let Some(description) = found.pop() else {
             return Err(self
-                .silence("The consumer group cannot be described")
+                .timeout_error("The consumer group cannot be described")
                 .into());
         };
         match description.error {
@@ -123,21 +127,21 @@ impl Admin {
     pub fn describe_groups(
         &self,
         groups: &[String],
-        breathe: Breathe<'_>,
-    ) -> Outcome<Vec<Description>> {
-        let doing = "The consumer groups cannot be described";
-        let call = Call::new(breathe);
-        let names = distinct(groups, doing)?;
-        self.refuse_mock(&call, doing)?;
+        poll_interrupts: PollInterrupts<'_>,
+    ) -> AdminResult<Vec<GroupDescription>> {
+        let action = "The consumer groups cannot be described";
+        let call = AdminCall::new(poll_interrupts);
+        let names = distinct(groups, action)?;
+        self.refuse_mock(&call, action)?;
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<_> = names.iter().map(|name| native::c_string(name)).collect();
+        let names: Vec<_> = names.iter().map(|name| client::c_string(name)).collect();
         let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, &call);
         let options = options.with_operations();
         // SAFETY: live objects; the request copies the names.
-        let answer = self.request(&options, &call, doing, |client, options, queue| unsafe {
+        let response = self.request(&options, &call, action, |client, options, queue| unsafe {
             bindings::rd_kafka_DescribeConsumerGroups(
                 client,
                 pointers.as_mut_ptr(),
@@ -148,7 +152,7 @@ impl Admin {
         })?;
         // SAFETY: the result lives as long as its event.
         unsafe {
-            let result = bindings::rd_kafka_event_DescribeConsumerGroups_result(answer.raw());
+            let result = bindings::rd_kafka_event_DescribeConsumerGroups_result(response.raw());
             let mut count = 0usize;
             let list =
                 bindings::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
@@ -161,20 +165,20 @@ impl Admin {
     unsafe fn description(
         &self,
         group: *const bindings::rd_kafka_ConsumerGroupDescription_t,
-    ) -> Description {
-        let name = native::text(bindings::rd_kafka_ConsumerGroupDescription_group_id(group));
-        let (code, words) = code(bindings::rd_kafka_ConsumerGroupDescription_error(group));
+    ) -> GroupDescription {
+        let name = client::text(bindings::rd_kafka_ConsumerGroupDescription_group_id(group));
+        let (code, detail) = code(bindings::rd_kafka_ConsumerGroupDescription_error(group));
         let missing = code == Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND;
         let error = (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR && !missing).then(|| {
-            let doing = format!("Consumer group \"{name}\" cannot be described");
-            self.refused(code, &doing, &words)
+            let action = format!("Consumer group \"{name}\" cannot be described");
+            self.response_error(code, &action, &detail)
         });
         let mut count = 0usize;
         let list = bindings::rd_kafka_ConsumerGroupDescription_authorized_operations(
             group,
             &raw mut count,
         );
-        let mut members: Vec<Member> = (0
+        let mut members: Vec<GroupMember> = (0
             ..bindings::rd_kafka_ConsumerGroupDescription_member_count(group))
             .map(|place| {
                 member(bindings::rd_kafka_ConsumerGroupDescription_member(
@@ -183,7 +187,7 @@ impl Admin {
             })
             .collect();
         members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        Description {
+        GroupDescription {
             group: name,
             error,
             state: if missing {
@@ -192,29 +196,30 @@ impl Admin {
                 state(bindings::rd_kafka_ConsumerGroupDescription_state(group))
             },
             kind: kind(bindings::rd_kafka_ConsumerGroupDescription_type(group)),
-            assignor: native::text(
+            assignor: client::text(
                 bindings::rd_kafka_ConsumerGroupDescription_partition_assignor(group),
             ),
             coordinator: node(bindings::rd_kafka_ConsumerGroupDescription_coordinator(
                 group,
             )),
             members,
-            operations: operations(list, count),
+            authorized_operations: authorized_operations(list, count),
         }
     }
 }
 
 /// Names of groups, each once and in order.
-pub(super) fn distinct<'a>(groups: &'a [String], doing: &str) -> Outcome<Vec<&'a str>> {
+pub(super) fn distinct<'a>(groups: &'a [String], action: &str) -> AdminResult<Vec<&'a str>> {
     let mut names: Vec<&str> = groups.iter().map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
     // A longer one would break the request, and the connection with it.
-    let cannot = |name: &&str| name.is_empty() || name.len() > LONGEST || name.contains('\0');
+    let cannot =
+        |name: &&str| name.is_empty() || name.len() > MAX_GROUP_NAME_BYTES || name.contains('\0');
     if let Some(name) = names.iter().copied().find(cannot) {
         let start: String = name.chars().take(40).collect();
         return Err(Error::configuration(format!(
-            "{doing}: \"{}\" is no name of a consumer group. It needs 1 to {LONGEST} bytes, none of them 0.",
+            "{action}: \"{}\" is no name of a consumer group. It needs 1 to {MAX_GROUP_NAME_BYTES} bytes, none of them 0.",
             start.escape_debug()
         ))
         .into());
@@ -222,17 +227,17 @@ pub(super) fn distinct<'a>(groups: &'a [String], doing: &str) -> Outcome<Vec<&'a
     Ok(names)
 }
 
-unsafe fn listing(group: *const bindings::rd_kafka_ConsumerGroupListing_t) -> Listing {
+unsafe fn listing(group: *const bindings::rd_kafka_ConsumerGroupListing_t) -> GroupListing {
     let simple = bindings::rd_kafka_ConsumerGroupListing_is_simple_consumer_group(group);
-    Listing {
-        group: native::text(bindings::rd_kafka_ConsumerGroupListing_group_id(group)),
+    GroupListing {
+        group: client::text(bindings::rd_kafka_ConsumerGroupListing_group_id(group)),
         state: state(bindings::rd_kafka_ConsumerGroupListing_state(group)),
         kind: kind(bindings::rd_kafka_ConsumerGroupListing_type(group)),
         protocol: if simple == 0 { "consumer" } else { "" },
     }
 }
 
-unsafe fn member(member: *const bindings::rd_kafka_MemberDescription_t) -> Member {
+unsafe fn member(member: *const bindings::rd_kafka_MemberDescription_t) -> GroupMember {
     let instance = bindings::rd_kafka_MemberDescription_group_instance_id(member);
     let assignment = bindings::rd_kafka_MemberDescription_assignment(member);
     let list = if assignment.is_null() {
@@ -241,15 +246,15 @@ unsafe fn member(member: *const bindings::rd_kafka_MemberDescription_t) -> Membe
         bindings::rd_kafka_MemberAssignment_partitions(assignment)
     };
     let mut assignment = Vec::new();
-    native::each_element(list, |element| {
-        assignment.push((native::topic_of(element), element.partition));
+    client::each_element(list, |element| {
+        assignment.push((client::topic_of(element), element.partition));
     });
     assignment.sort_unstable();
-    Member {
-        id: native::text(bindings::rd_kafka_MemberDescription_consumer_id(member)),
-        instance: (!instance.is_null()).then(|| native::text(instance)),
-        client: native::text(bindings::rd_kafka_MemberDescription_client_id(member)),
-        host: native::text(bindings::rd_kafka_MemberDescription_host(member))
+    GroupMember {
+        id: client::text(bindings::rd_kafka_MemberDescription_consumer_id(member)),
+        instance: (!instance.is_null()).then(|| client::text(instance)),
+        client: client::text(bindings::rd_kafka_MemberDescription_client_id(member)),
+        host: client::text(bindings::rd_kafka_MemberDescription_host(member))
             .trim_start_matches('/')
             .to_owned(),
         assignment,

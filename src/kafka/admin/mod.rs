@@ -5,26 +5,26 @@
 #![allow(unsafe_code)]
 
 mod cluster;
-mod commits;
-mod grouped;
+mod committed_offsets;
+mod errors;
+mod group_client;
 mod groups;
 mod offsets;
-mod reader;
-mod settings;
-mod spans;
 #[cfg(test)]
 mod tests;
+mod topic_config;
+mod topic_offsets;
+mod topic_reader;
 mod topics;
-mod trouble;
 
-pub use cluster::{Cluster, Node};
-pub use commits::{Commit, Commits};
-pub use groups::{Description, Listing, Member};
-pub use offsets::Span;
-pub use reader::{Reader, Step};
-pub use spans::Spans;
+pub use cluster::{BrokerNode, ClusterDescription};
+pub use committed_offsets::{CommittedOffset, GroupOffsets};
+use errors::{is_transient, is_unknown_topic};
+pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use offsets::OffsetRange;
+pub use topic_offsets::TopicOffsets;
+pub use topic_reader::{ReadStep, TopicReader};
 pub use topics::NewTopic;
-use trouble::{is_missing, passes};
 
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
@@ -33,65 +33,65 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
 
-use super::embedded::{self, Embedded};
-use super::groupless;
-use super::native::{self, Answer, Options, Queue, Topic, TopicInfo};
+use super::client::{self, AdminOptions, ClientEvent, EventQueue, TopicHandle, TopicInfo};
+use super::embedded::{self, EmbeddedCluster};
+use super::standalone_consumer;
 use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::process;
 
 /// The longest that any one call waits for Kafka.
-pub const BOUND: Duration = Duration::from_secs(10);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The host gets its turn this often.
-const SLICE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// One try of a request for metadata: a broker that is gone is not waited for until the end.
-const TRY: Duration = Duration::from_secs(2);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a call ended without an answer.
 #[derive(Debug)]
-pub enum Halt {
+pub enum AdminError {
     /// An error of ours.
     Error(Error),
     /// The host gave up: something is on its way there.
     Interrupted,
 }
 
-impl From<Error> for Halt {
+impl From<Error> for AdminError {
     fn from(error: Error) -> Self {
         Self::Error(error)
     }
 }
 
 /// Result of a call.
-pub type Outcome<T> = Result<T, Halt>;
+pub type AdminResult<T> = Result<T, AdminError>;
 
 /// Gives the host its turn; false to give up.
-pub type Breathe<'a> = &'a dyn Fn() -> bool;
+pub type PollInterrupts<'a> = &'a dyn Fn() -> bool;
 
 /// One call: how long it may take, and who else waits meanwhile.
 #[derive(Clone, Copy)]
-struct Call<'a> {
+struct AdminCall<'a> {
     until: Instant,
-    breathe: Breathe<'a>,
+    poll_interrupts: PollInterrupts<'a>,
 }
 
-impl<'a> Call<'a> {
-    fn new(breathe: Breathe<'a>) -> Self {
+impl<'a> AdminCall<'a> {
+    fn new(poll_interrupts: PollInterrupts<'a>) -> Self {
         Self {
-            until: Instant::now() + BOUND,
-            breathe,
+            until: Instant::now() + CALL_TIMEOUT,
+            poll_interrupts,
         }
     }
 
-    fn left(&self) -> Duration {
+    fn remaining(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    fn breathe(&self) -> Outcome<()> {
-        if (self.breathe)() {
+    fn poll_interrupts(&self) -> AdminResult<()> {
+        if (self.poll_interrupts)() {
             Ok(())
         } else {
-            Err(Halt::Interrupted)
+            Err(AdminError::Interrupted)
         }
     }
 }
@@ -99,14 +99,14 @@ impl<'a> Call<'a> {
 /// The client.
 pub struct Admin {
     client: *mut sys::rd_kafka_t,
-    complaints: Option<Queue>,
+    error_queue: Option<EventQueue>,
     config: Arc<BrokerConfig>,
     /// For the offsets of groups, once they are asked for.
-    grouped: OnceCell<grouped::Grouped>,
-    committed: bool,
+    group_client: OnceCell<group_client::GroupClient>,
+    read_committed: bool,
     generation: u32,
     /// What the client last complained about.
-    heard: RefCell<Option<String>>,
+    last_client_error: RefCell<Option<String>>,
 }
 
 impl Admin {
@@ -116,15 +116,15 @@ impl Admin {
     /// Configuration: properties librdkafka does not take.
     pub fn start(config: &Arc<BrokerConfig>) -> crate::error::Result<Self> {
         // Records that were deleted meanwhile are passed over.
-        let made = groupless::start(config, &[("auto.offset.reset", "earliest")])?;
+        let made = standalone_consumer::start(config, &[("auto.offset.reset", "earliest")])?;
         Ok(Self {
             client: made.raw,
-            complaints: Some(made.complaints),
-            grouped: OnceCell::new(),
+            error_queue: Some(made.error_queue),
+            group_client: OnceCell::new(),
             config: Arc::clone(config),
-            committed: made.committed,
+            read_committed: made.read_committed,
             generation: process::generation(),
-            heard: RefCell::default(),
+            last_client_error: RefCell::default(),
         })
     }
 
@@ -135,17 +135,17 @@ impl Admin {
     }
 
     /// The embedded broker behind it, where it lives in this process.
-    fn local(&self) -> Option<Arc<Embedded>> {
+    fn local_embedded(&self) -> Option<Arc<EmbeddedCluster>> {
         embedded::local(&self.config.brokers)
     }
 
     /// Notes what the client complains about. What will not pass by waiting ends the call.
-    fn listen(&self, doing: &str) -> Outcome<()> {
-        let Some(complaints) = &self.complaints else {
+    fn check_client_errors(&self, action: &str) -> AdminResult<()> {
+        let Some(error_queue) = &self.error_queue else {
             return Ok(());
         };
-        while let Some(complaint) = complaints.poll(Duration::ZERO) {
-            let Some((code, words)) = complaint.error() else {
+        while let Some(complaint) = error_queue.poll(Duration::ZERO) {
+            let Some((code, detail)) = complaint.error() else {
                 continue;
             };
             if matches!(
@@ -154,95 +154,105 @@ impl Admin {
                     | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
                     | Code::RD_KAFKA_RESP_ERR__SSL
             ) {
-                return Err(self.failed(code, doing, &words).into());
+                return Err(self.error_for(code, action, &detail).into());
             }
             if code != Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
-                let words = words.split(" (after ").next().unwrap_or_default();
-                *self.heard.borrow_mut() = Some(words.to_owned());
+                let detail = detail.split(" (after ").next().unwrap_or_default();
+                *self.last_client_error.borrow_mut() = Some(detail.to_owned());
             }
         }
         Ok(())
     }
 
     /// Between two looks: the client's complaints, the host's turn, and the end of our patience.
-    fn wait(&self, call: &Call<'_>, doing: &str) -> Outcome<()> {
-        self.listen(doing)?;
-        call.breathe()?;
-        if call.left().is_zero() {
-            return Err(self.silence(doing).into());
+    fn check_deadline(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<()> {
+        self.check_client_errors(action)?;
+        call.poll_interrupts()?;
+        if call.remaining().is_zero() {
+            return Err(self.timeout_error(action).into());
         }
         Ok(())
     }
 
     /// The id of the cluster: a broker has been reached.
-    fn reach(&self, call: &Call<'_>, doing: &str) -> Outcome<String> {
+    fn wait_for_cluster_id(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<String> {
         loop {
-            if let Some(id) = native::cluster_id(self.client, SLICE) {
+            if let Some(id) = client::cluster_id(self.client, POLL_INTERVAL) {
                 return Ok(id);
             }
-            self.wait(call, doing)?;
+            self.check_deadline(call, action)?;
         }
     }
 
     /// What the cluster says of one topic, or of all.
-    fn ask(&self, only: Option<&Topic>, call: &Call<'_>, doing: &str) -> Outcome<Vec<TopicInfo>> {
-        self.reach(call, doing)?;
+    fn request_metadata(
+        &self,
+        only: Option<&TopicHandle>,
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<Vec<TopicInfo>> {
+        self.wait_for_cluster_id(call, action)?;
         loop {
-            match native::metadata(self.client, only, call.left().min(TRY)) {
+            match client::metadata(self.client, only, call.remaining().min(METADATA_TIMEOUT)) {
                 Ok(topics) => return Ok(topics),
-                Err(code) if passes(code) => self.wait(call, doing)?,
-                Err(code) => return Err(self.failed(code, doing, "").into()),
+                Err(code) if is_transient(code) => self.check_deadline(call, action)?,
+                Err(code) => return Err(self.error_for(code, action, "").into()),
             }
         }
     }
 
     /// The options of a request that ends with the call.
-    fn options(&self, operation: Operation, call: &Call<'_>) -> Options {
-        Options::new(self.client, operation, call.left())
+    fn options(&self, operation: Operation, call: &AdminCall<'_>) -> AdminOptions {
+        AdminOptions::new(self.client, operation, call.remaining())
     }
 
     /// Sends a request of the admin API, and waits for its answer.
     fn request(
         &self,
-        options: &Options,
-        call: &Call<'_>,
-        doing: &str,
+        options: &AdminOptions,
+        call: &AdminCall<'_>,
+        action: &str,
         send: impl FnOnce(
             *mut sys::rd_kafka_t,
             *const sys::rd_kafka_AdminOptions_t,
             *mut sys::rd_kafka_queue_t,
         ),
-    ) -> Outcome<Answer> {
-        let queue = Queue::new(self.client);
+    ) -> AdminResult<ClientEvent> {
+        let queue = EventQueue::new(self.client);
         send(self.client, options.raw(), queue.raw());
-        self.answer(&queue, call, doing)
+        self.await_response(&queue, call, action)
     }
 
     /// The answer to a request of the admin API that is on its way.
-    fn answer(&self, queue: &Queue, call: &Call<'_>, doing: &str) -> Outcome<Answer> {
+    fn await_response(
+        &self,
+        queue: &EventQueue,
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<ClientEvent> {
         loop {
-            let answer = queue.poll(SLICE);
-            if let Some(answer) = answer {
-                return match answer.error() {
-                    None => Ok(answer),
-                    Some((code, _)) if passes(code) => Err(self.silence(doing).into()),
-                    Some((code, words)) => Err(self.failed(code, doing, &words).into()),
+            let response = queue.poll(POLL_INTERVAL);
+            if let Some(response) = response {
+                return match response.error() {
+                    None => Ok(response),
+                    Some((code, _)) if is_transient(code) => Err(self.timeout_error(action).into()),
+                    Some((code, detail)) => Err(self.error_for(code, action, &detail).into()),
                 };
             }
-            self.listen(doing)?;
-            call.breathe()?;
+            self.check_client_errors(action)?;
+            call.poll_interrupts()?;
             // The request has the same limit and says better why: a little longer.
             if Instant::now() > call.until + Duration::from_secs(1) {
-                return Err(self.silence(doing).into());
+                return Err(self.timeout_error(action).into());
             }
         }
     }
 
     /// What the mock cluster has no answer for.
-    fn refuse_mock(&self, call: &Call<'_>, doing: &str) -> Outcome<()> {
-        if native::is_mock(&self.reach(call, doing)?) {
+    fn refuse_mock(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<()> {
+        if client::is_mock(&self.wait_for_cluster_id(call, action)?) {
             return Err(Error::configuration(format!(
-                "{doing}: the embedded broker cannot do that, it has no admin API. Use a real Kafka."
+                "{action}: the embedded broker cannot do that, it has no admin API. Use a real Kafka."
             ))
             .into());
         }
@@ -252,13 +262,13 @@ impl Admin {
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        let complaints = self.complaints.take();
+        let error_queue = self.error_queue.take();
         if self.is_inherited() {
             // The parent's: its threads are not here, so it is left alone.
-            std::mem::forget(complaints);
+            std::mem::forget(error_queue);
             return;
         }
-        drop(complaints);
+        drop(error_queue);
         // SAFETY: ours; readers hold an Admin, so none is left.
         unsafe { sys::rd_kafka_destroy(self.client) };
     }

@@ -6,18 +6,20 @@ use sys::bindings::{
     rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code,
 };
 
-use super::{is_missing, passes, Admin, Breathe, Call, Outcome, SLICE};
+use super::{
+    is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts, POLL_INTERVAL,
+};
 use crate::error::Error;
-use crate::kafka::native::{self, Partitions};
+use crate::kafka::client::{self, TopicPartitionList};
 
 /// A partition and an offset in it.
-pub type Offset = (i32, i64);
+pub type PartitionOffset = (i32, i64);
 /// A partition, and its offset or why there is none.
-pub(super) type Answered = (String, i32, Result<i64, Code>);
+pub(super) type ListedOffset = (String, i32, Result<i64, Code>);
 
 /// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct OffsetRange {
     /// The partition.
     pub partition: i32,
     /// The first offset that is still there.
@@ -31,24 +33,33 @@ impl Admin {
     ///
     /// # Errors
     /// UnknownTopic; Connection: Kafka does not answer, or a partition has no leader.
-    pub fn offsets(&self, topic: &str, breathe: Breathe<'_>) -> Outcome<Vec<Span>> {
-        let doing = format!("The offsets of topic \"{topic}\" cannot be read");
-        self.spans(topic, &Call::new(breathe), &doing)
+    pub fn offsets(
+        &self,
+        topic: &str,
+        poll_interrupts: PollInterrupts<'_>,
+    ) -> AdminResult<Vec<OffsetRange>> {
+        let action = format!("The offsets of topic \"{topic}\" cannot be read");
+        self.offset_ranges(topic, &AdminCall::new(poll_interrupts), &action)
     }
 
-    pub(super) fn spans(&self, topic: &str, call: &Call<'_>, doing: &str) -> Outcome<Vec<Span>> {
+    pub(super) fn offset_ranges(
+        &self,
+        topic: &str,
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<Vec<OffsetRange>> {
         let partitions: Vec<i32> = self
-            .partitions(topic, call, doing)?
+            .partitions(topic, call, action)?
             .iter()
             .map(|partition| partition.id)
             .collect();
         let earliest = Spec::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64;
         let latest = Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
-        let beginnings = self.list(topic, &partitions, earliest, call, doing)?;
-        let ends = self.list(topic, &partitions, latest, call, doing)?;
-        let spans = beginnings.iter().zip(&ends);
-        Ok(spans
-            .map(|((partition, beginning), (_, end))| Span {
+        let beginnings = self.list_offsets(topic, &partitions, earliest, call, action)?;
+        let ends = self.list_offsets(topic, &partitions, latest, call, action)?;
+        let offset_ranges = beginnings.iter().zip(&ends);
+        Ok(offset_ranges
+            .map(|((partition, beginning), (_, end))| OffsetRange {
                 partition: *partition,
                 beginning: *beginning,
                 // Records that were deleted between the two questions.
@@ -61,77 +72,84 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::offsets`]; Configuration: an embedded broker, which keeps no times.
-    pub fn offsets_at(&self, topic: &str, ms: i64, breathe: Breathe<'_>) -> Outcome<Vec<Offset>> {
-        let doing = format!("The offsets of topic \"{topic}\" cannot be looked up by time");
-        let call = Call::new(breathe);
-        self.refuse_mock(&call, &doing)?;
-        let spans = self.spans(topic, &call, &doing)?;
-        let partitions: Vec<i32> = spans.iter().map(|span| span.partition).collect();
-        let found = self.list(topic, &partitions, ms.max(0), &call, &doing)?;
-        let found = spans.iter().zip(found);
+    pub fn offsets_at(
+        &self,
+        topic: &str,
+        ms: i64,
+        poll_interrupts: PollInterrupts<'_>,
+    ) -> AdminResult<Vec<PartitionOffset>> {
+        let action = format!("The offsets of topic \"{topic}\" cannot be looked up by time");
+        let call = AdminCall::new(poll_interrupts);
+        self.refuse_mock(&call, &action)?;
+        let offset_ranges = self.offset_ranges(topic, &call, &action)?;
+        let partitions: Vec<i32> = offset_ranges.iter().map(|range| range.partition).collect();
+        let found = self.list_offsets(topic, &partitions, ms.max(0), &call, &action)?;
+        let found = offset_ranges.iter().zip(found);
         Ok(found
-            .map(|(span, (partition, offset))| {
-                (partition, if offset < 0 { span.end } else { offset })
+            .map(|(range, (partition, offset))| {
+                (partition, if offset < 0 { range.end } else { offset })
             })
             .collect())
     }
 
     /// Asks the leaders of all partitions at once, again where one has just moved. The answers come in the order of `partitions`.
-    fn list(
+    fn list_offsets(
         &self,
         topic: &str,
         partitions: &[i32],
         what: i64,
-        call: &Call<'_>,
-        doing: &str,
-    ) -> Outcome<Vec<Offset>> {
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<Vec<PartitionOffset>> {
         let asked: Vec<(&str, i32)> = partitions.iter().map(|id| (topic, *id)).collect();
         loop {
             let mut found = Vec::with_capacity(asked.len());
             let mut moved = None;
-            for (_, partition, answer) in self.look(&asked, what, call, doing)? {
-                match answer {
+            for (_, partition, response) in self.list_offsets_once(&asked, what, call, action)? {
+                match response {
                     Ok(offset) => found.push((partition, offset)),
-                    Err(code) if is_missing(code) => return Err(self.unknown(topic, doing).into()),
-                    Err(code) if passes(code) => {
-                        moved = Some(format!("partition {partition}: {}", native::describe(code)));
+                    Err(code) if is_unknown_topic(code) => {
+                        return Err(self.unknown_topic(topic, action).into())
                     }
-                    Err(code) => return Err(self.failed(code, doing, "").into()),
+                    Err(code) if is_transient(code) => {
+                        moved = Some(format!("partition {partition}: {}", client::describe(code)));
+                    }
+                    Err(code) => return Err(self.error_for(code, action, "").into()),
                 }
             }
             if moved.is_none() && found.len() == partitions.len() {
                 found.sort_unstable_by_key(|(partition, _)| *partition);
                 return Ok(found);
             }
-            if let Some(words) = moved {
-                *self.heard.borrow_mut() = Some(words);
+            if let Some(detail) = moved {
+                *self.last_client_error.borrow_mut() = Some(detail);
             }
-            self.wait(call, doing)?;
-            std::thread::sleep(SLICE);
+            self.check_deadline(call, action)?;
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// One question for an offset of each of these partitions, of whatever topics. Partitions may be missing from the answer.
-    pub(super) fn look(
+    pub(super) fn list_offsets_once(
         &self,
         asked: &[(&str, i32)],
         what: i64,
-        call: &Call<'_>,
-        doing: &str,
-    ) -> Outcome<Vec<Answered>> {
-        let mut list = Partitions::new();
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<Vec<ListedOffset>> {
+        let mut list = TopicPartitionList::new();
         for (topic, partition) in asked {
             list.add(topic, *partition, what);
         }
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, call);
-        let options = options.read_committed(self.committed);
+        let options = options.read_committed(self.read_committed);
         // SAFETY: live objects; the request copies what it needs.
-        let answer = self.request(&options, call, doing, |client, options, queue| unsafe {
+        let response = self.request(&options, call, action, |client, options, queue| unsafe {
             sys::bindings::rd_kafka_ListOffsets(client, list.raw(), options, queue);
         })?;
         // SAFETY: the result lives as long as its event.
         unsafe {
-            let result = sys::bindings::rd_kafka_event_ListOffsets_result(answer.raw());
+            let result = sys::bindings::rd_kafka_event_ListOffsets_result(response.raw());
             let mut count = 0usize;
             let infos = sys::bindings::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
             let read = |place| {
@@ -141,7 +159,7 @@ impl Admin {
                     Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(element.offset),
                     code => Err(code),
                 };
-                (native::topic_of(element), element.partition, offset)
+                (client::topic_of(element), element.partition, offset)
             };
             Ok((0..count).map(read).collect())
         }
@@ -156,22 +174,22 @@ impl Admin {
         &self,
         topic: &str,
         before: &[(i32, i64)],
-        breathe: Breathe<'_>,
-    ) -> Outcome<()> {
-        let doing = format!("Records of topic \"{topic}\" cannot be deleted");
-        let call = Call::new(breathe);
-        self.refuse_mock(&call, &doing)?;
-        self.check(topic, before, &call, &doing)?;
+        poll_interrupts: PollInterrupts<'_>,
+    ) -> AdminResult<()> {
+        let action = format!("Records of topic \"{topic}\" cannot be deleted");
+        let call = AdminCall::new(poll_interrupts);
+        self.refuse_mock(&call, &action)?;
+        self.check(topic, before, &call, &action)?;
         if before.is_empty() {
             return Ok(());
         }
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         for (partition, offset) in before {
             list.add(topic, *partition, *offset);
         }
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DELETERECORDS, &call);
         // SAFETY: live objects; the request copies what it needs.
-        let answer = self.request(&options, &call, &doing, |client, options, queue| unsafe {
+        let response = self.request(&options, &call, &action, |client, options, queue| unsafe {
             let delete = sys::bindings::rd_kafka_DeleteRecords_new(list.raw());
             let mut all = [delete];
             sys::bindings::rd_kafka_DeleteRecords(client, all.as_mut_ptr(), 1, options, queue);
@@ -179,15 +197,15 @@ impl Admin {
         })?;
         // SAFETY: the result lives as long as its event; the copy is ours.
         let answered = unsafe {
-            let result = sys::bindings::rd_kafka_event_DeleteRecords_result(answer.raw());
-            Partitions::from_raw(sys::rd_kafka_topic_partition_list_copy(
+            let result = sys::bindings::rd_kafka_event_DeleteRecords_result(response.raw());
+            TopicPartitionList::from_raw(sys::rd_kafka_topic_partition_list_copy(
                 sys::bindings::rd_kafka_DeleteRecords_result_offsets(result),
             ))
         };
         for element in answered.elements() {
             if element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                let doing = format!("{doing} (partition {})", element.partition);
-                return Err(self.failed(element.err, &doing, "").into());
+                let action = format!("{action} (partition {})", element.partition);
+                return Err(self.error_for(element.err, &action, "").into());
             }
         }
         Ok(())
@@ -198,16 +216,16 @@ impl Admin {
         &self,
         topic: &str,
         before: &[(i32, i64)],
-        call: &Call<'_>,
-        doing: &str,
-    ) -> Outcome<()> {
-        let spans = self.spans(topic, call, doing)?;
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<()> {
+        let offset_ranges = self.offset_ranges(topic, call, action)?;
         for (partition, offset) in before {
-            let span = find(&spans, *partition, doing)?;
-            if *offset < 0 || *offset > span.end {
+            let range = range_of(&offset_ranges, *partition, action)?;
+            if *offset < 0 || *offset > range.end {
                 return Err(Error::configuration(format!(
-                    "{doing}: partition {partition} holds the offsets {} to {}, {offset} given.",
-                    span.beginning, span.end
+                    "{action}: partition {partition} holds the offsets {} to {}, {offset} given.",
+                    range.beginning, range.end
                 ))
                 .into());
             }
@@ -217,12 +235,18 @@ impl Admin {
 }
 
 /// The partition's span.
-pub(super) fn find<'a>(spans: &'a [Span], partition: i32, doing: &str) -> Result<&'a Span, Error> {
-    let found = spans.iter().find(|span| span.partition == partition);
+pub(super) fn range_of<'a>(
+    offset_ranges: &'a [OffsetRange],
+    partition: i32,
+    action: &str,
+) -> Result<&'a OffsetRange, Error> {
+    let found = offset_ranges
+        .iter()
+        .find(|range| range.partition == partition);
     found.ok_or_else(|| {
         Error::configuration(format!(
-            "{doing}: it has no partition {partition}, but {} of them, from 0.",
-            spans.len()
+            "{action}: it has no partition {partition}, but {} of them, from 0.",
+            offset_ranges.len()
         ))
     })
 }

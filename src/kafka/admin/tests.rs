@@ -7,8 +7,8 @@ use std::rc::Rc;
 use super::*;
 use crate::config::{testing, Value};
 use crate::error::Kind;
-use crate::kafka::embedded::{Fault, Request};
-use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::embedded::{Fault, RequestKind};
+use crate::kafka::producer::{Producer, ProducerRecord};
 
 fn config(brokers: &str) -> Arc<BrokerConfig> {
     testing::config(&[("brokers", Value::from(brokers))])
@@ -19,7 +19,7 @@ fn fill(config: &Arc<BrokerConfig>, topic: &str, partitions: i32, each: usize) {
     for partition in 0..partitions {
         for n in 0..each {
             let value = format!("{partition}-{n}");
-            let outgoing = Outgoing {
+            let outgoing = ProducerRecord {
                 id: &value,
                 topic,
                 partition: Some(partition),
@@ -31,23 +31,23 @@ fn fill(config: &Arc<BrokerConfig>, topic: &str, partitions: i32, each: usize) {
             producer.send(&outgoing).expect("accepted");
         }
     }
-    assert!(producer.settle(Instant::now() + Duration::from_secs(10)));
+    assert!(producer.wait_for_delivery(Instant::now() + Duration::from_secs(10)));
     producer.close(Instant::now() + Duration::from_secs(1));
 }
 
-fn go_on() -> bool {
+fn keep_waiting() -> bool {
     true
 }
 
 /// Values by partition, in order.
 fn read(admin: &Rc<Admin>, topic: &str, from: &[(i32, i64)]) -> BTreeMap<i32, Vec<String>> {
-    let mut reader = Reader::start(admin, topic, from, &go_on).expect("a reader");
+    let mut reader = TopicReader::start(admin, topic, from, &keep_waiting).expect("a reader");
     let mut all: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     loop {
-        match reader.next(SLICE).expect("a step") {
-            Step::End => return all,
-            Step::Waiting => {}
-            Step::Record(message) => {
+        match reader.next(POLL_INTERVAL).expect("a step") {
+            ReadStep::End => return all,
+            ReadStep::Waiting => {}
+            ReadStep::Record(message) => {
                 let value = String::from_utf8_lossy(message.value().unwrap_or_default());
                 let partition = message.origin.as_ref().expect("an origin").partition;
                 all.entry(partition).or_default().push(value.into_owned());
@@ -56,28 +56,28 @@ fn read(admin: &Rc<Admin>, topic: &str, from: &[(i32, i64)]) -> BTreeMap<i32, Ve
     }
 }
 
-fn message(halt: Halt) -> (Kind, String) {
-    match halt {
-        Halt::Error(error) => (error.kind(), error.message().to_owned()),
-        Halt::Interrupted => panic!("interrupted"),
+fn message(error: AdminError) -> (Kind, String) {
+    match error {
+        AdminError::Error(error) => (error.kind(), error.message().to_owned()),
+        AdminError::Interrupted => panic!("interrupted"),
     }
 }
 
 #[test]
 fn a_topic_is_read_from_its_beginning_to_its_end() {
-    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
     assert!(kafka.create_topic("three", 3).expect("a topic"));
     assert!(!kafka.create_topic("three", 3).expect("the same topic"));
     let config = config(kafka.address());
     fill(&config, "three", 2, 700);
     let admin = Rc::new(Admin::start(&config).expect("a client"));
-    let spans = admin.offsets("three", &go_on).expect("offsets");
-    let span = |partition, end| Span {
+    let offset_ranges = admin.offsets("three", &keep_waiting).expect("offsets");
+    let range = |partition, end| OffsetRange {
         partition,
         beginning: 0,
         end,
     };
-    assert_eq!(spans, [span(0, 700), span(1, 700), span(2, 0)]);
+    assert_eq!(offset_ranges, [range(0, 700), range(1, 700), range(2, 0)]);
     for _ in 0..2 {
         let all = read(&admin, "three", &[]);
         for partition in 0..2 {
@@ -95,26 +95,29 @@ fn a_topic_is_read_from_its_beginning_to_its_end() {
 }
 
 #[test]
-fn what_came_after_the_reading_began_is_left_out_and_a_reader_can_be_dropped_at_any_time() {
-    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+fn records_written_after_the_start_are_excluded_and_a_reader_can_be_dropped_at_any_time() {
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
     kafka.create_topic("one", 1).expect("a topic");
     let config = config(kafka.address());
     fill(&config, "one", 1, 500);
     let admin = Rc::new(Admin::start(&config).expect("a client"));
-    let mut reader = Reader::start(&admin, "one", &[], &go_on).expect("a reader");
+    let mut reader = TopicReader::start(&admin, "one", &[], &keep_waiting).expect("a reader");
     fill(&config, "one", 1, 100);
     let mut count = 0;
     loop {
-        match reader.next(SLICE).expect("a step") {
-            Step::End => break,
-            Step::Waiting => {}
-            Step::Record(_) => count += 1,
+        match reader.next(POLL_INTERVAL).expect("a step") {
+            ReadStep::End => break,
+            ReadStep::Waiting => {}
+            ReadStep::Record(_) => count += 1,
         }
     }
     assert_eq!(count, 500);
     drop(reader);
-    let mut reader = Reader::start(&admin, "one", &[], &go_on).expect("a reader");
-    while !matches!(reader.next(SLICE).expect("a step"), Step::Record(_)) {}
+    let mut reader = TopicReader::start(&admin, "one", &[], &keep_waiting).expect("a reader");
+    while !matches!(
+        reader.next(POLL_INTERVAL).expect("a step"),
+        ReadStep::Record(_)
+    ) {}
     drop(reader);
     // The client ends although records were in hand.
     drop(admin);
@@ -122,21 +125,21 @@ fn what_came_after_the_reading_began_is_left_out_and_a_reader_can_be_dropped_at_
 }
 
 #[test]
-fn topics_are_listed_by_pattern_and_looking_creates_none() {
-    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+fn topics_are_listed_by_pattern_without_creating_any() {
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
     for (topic, partitions) in [("user.1", 1), ("user.2", 2), ("order", 1)] {
         kafka.create_topic(topic, partitions).expect("a topic");
     }
     let admin = Admin::start(&config(kafka.address())).expect("a client");
     let names = |pattern| -> Vec<String> {
-        let topics = admin.topics(pattern, &go_on).expect("topics");
+        let topics = admin.topics(pattern, &keep_waiting).expect("topics");
         topics.into_iter().map(|topic| topic.name).collect()
     };
     assert_eq!(names(None), ["order", "user.1", "user.2"]);
     assert_eq!(names(Some("user.*")), ["user.1", "user.2"]);
     assert_eq!(names(Some("order")), ["order"]);
     assert!(names(Some("missing")).is_empty());
-    let (kind, text) = message(admin.offsets("missing", &go_on).unwrap_err());
+    let (kind, text) = message(admin.offsets("missing", &keep_waiting).unwrap_err());
     assert_eq!(kind, Kind::UnknownTopic);
     assert!(text.contains("\"missing\""), "{text}");
     assert_eq!(names(None).len(), 3, "nothing was created by asking");
@@ -145,18 +148,20 @@ fn topics_are_listed_by_pattern_and_looking_creates_none() {
 }
 
 #[test]
-fn what_the_embedded_broker_cannot_do_is_refused_and_passing_faults_are_waited_out() {
-    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+fn unsupported_operations_are_refused_and_transient_faults_are_retried() {
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
     kafka.create_topic("one", 1).expect("a topic");
     let config = config(kafka.address());
     fill(&config, "one", 1, 3);
     let admin = Rc::new(Admin::start(&config).expect("a client"));
-    for halt in [
-        admin.delete_topic("one", &go_on).unwrap_err(),
-        admin.offsets_at("one", 0, &go_on).unwrap_err(),
-        admin.delete_records("one", &[(0, 1)], &go_on).unwrap_err(),
+    for error in [
+        admin.delete_topic("one", &keep_waiting).unwrap_err(),
+        admin.offsets_at("one", 0, &keep_waiting).unwrap_err(),
+        admin
+            .delete_records("one", &[(0, 1)], &keep_waiting)
+            .unwrap_err(),
     ] {
-        let (kind, text) = message(halt);
+        let (kind, text) = message(error);
         assert_eq!(kind, Kind::Configuration, "{text}");
         assert!(text.contains("embedded broker"), "{text}");
     }
@@ -165,7 +170,7 @@ fn what_the_embedded_broker_cannot_do_is_refused_and_passing_faults_are_waited_o
         ("ListOffsets", "NOT_LEADER_FOR_PARTITION"),
         ("Fetch", "_TRANSPORT"),
     ] {
-        let request = Request::parse(request).expect("a request");
+        let request = RequestKind::parse(request).expect("a request");
         kafka
             .fail_next(request, Fault::parse(fault).expect("a fault"), 1)
             .expect("a broker that runs");
@@ -176,15 +181,15 @@ fn what_the_embedded_broker_cannot_do_is_refused_and_passing_faults_are_waited_o
 }
 
 #[test]
-fn the_host_can_give_up_and_an_unreachable_kafka_is_named() {
+fn a_call_can_be_interrupted_and_the_error_names_the_unreachable_broker() {
     let admin = Admin::start(&config("127.0.0.1:1")).expect("a client");
     let started = Instant::now();
     assert!(matches!(
         admin.topics(None, &|| started.elapsed() < Duration::from_millis(200)),
-        Err(Halt::Interrupted)
+        Err(AdminError::Interrupted)
     ));
     assert!(started.elapsed() < Duration::from_secs(2));
-    let (kind, text) = message(admin.topics(None, &go_on).unwrap_err());
+    let (kind, text) = message(admin.topics(None, &keep_waiting).unwrap_err());
     assert_eq!(kind, Kind::Connection);
     assert!(
         text.contains("127.0.0.1:1") && text.contains("refused"),
@@ -194,44 +199,56 @@ fn the_host_can_give_up_and_an_unreachable_kafka_is_named() {
 }
 
 #[test]
-fn the_cluster_many_topics_and_what_groups_have_committed_are_told_by_the_embedded_broker_too() {
-    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+fn the_embedded_broker_describes_cluster_topics_and_committed_offsets() {
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
     for (topic, partitions) in [("one", 1), ("two", 2)] {
         kafka.create_topic(topic, partitions).expect("a topic");
     }
     let config = config(kafka.address());
     fill(&config, "two", 2, 3);
     let admin = Admin::start(&config).expect("a client");
-    let cluster = admin.cluster(&go_on).expect("a cluster");
-    assert!(cluster.id.is_some_and(|id| native::is_mock(&id)));
+    let cluster = admin.cluster(&keep_waiting).expect("a cluster");
+    assert!(cluster.id.is_some_and(|id| client::is_mock(&id)));
     assert_eq!(cluster.brokers.len(), 1);
     assert!(kafka
         .address()
         .ends_with(&format!(":{}", cluster.brokers[0].port)));
     let names: Vec<String> = ["two", "missing", "one", "two"].map(str::to_owned).to_vec();
-    let found = admin.offsets_of(&names, &go_on).expect("offsets");
+    let found = admin.offsets_of(&names, &keep_waiting).expect("offsets");
     let found: Vec<_> = found
         .iter()
-        .map(|of| (of.topic.as_str(), of.error.is_none(), of.spans.len()))
+        .map(|of| {
+            (
+                of.topic.as_str(),
+                of.error.is_none(),
+                of.offset_ranges.len(),
+            )
+        })
         .collect();
     assert_eq!(found, [("one", true, 1), ("two", true, 2)]);
-    let none = admin.group_offsets("nobody", &go_on).expect("no offsets");
+    let none = admin
+        .group_offsets("nobody", &keep_waiting)
+        .expect("no offsets");
     assert!(none.is_empty());
     let several = admin
-        .offsets_of_groups(&["b".to_owned(), "a".to_owned()], &go_on)
+        .offsets_of_groups(&["b".to_owned(), "a".to_owned()], &keep_waiting)
         .expect("no offsets");
     let names: Vec<_> = several.iter().map(|of| of.group.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
-    let (kind, _) = message(admin.group_offsets("", &go_on).unwrap_err());
+    let (kind, _) = message(admin.group_offsets("", &keep_waiting).unwrap_err());
     assert_eq!(kind, Kind::Configuration);
-    for halt in [
-        admin.groups(&go_on).unwrap_err(),
-        admin.group("a", &go_on).unwrap_err(),
-        admin.topic_config("one", &go_on).unwrap_err(),
-        admin.create_partitions("one", 2, &go_on).unwrap_err(),
-        admin.operations(&["one".to_owned()], &go_on).unwrap_err(),
+    for error in [
+        admin.groups(&keep_waiting).unwrap_err(),
+        admin.group("a", &keep_waiting).unwrap_err(),
+        admin.topic_config("one", &keep_waiting).unwrap_err(),
+        admin
+            .create_partitions("one", 2, &keep_waiting)
+            .unwrap_err(),
+        admin
+            .authorized_operations(&["one".to_owned()], &keep_waiting)
+            .unwrap_err(),
     ] {
-        let (kind, text) = message(halt);
+        let (kind, text) = message(error);
         assert_eq!(kind, Kind::Configuration, "{text}");
         assert!(text.contains("embedded broker"), "{text}");
     }

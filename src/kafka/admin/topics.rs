@@ -7,13 +7,13 @@ use std::time::Duration;
 use rdkafka_sys as sys;
 use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
 
-use super::{is_missing, passes, Admin, Breathe, Call, Outcome};
+use super::{is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts};
 use crate::error::Error;
-use crate::kafka::native::{self, Answer, PartitionInfo, Topic, TopicInfo};
+use crate::kafka::client::{self, ClientEvent, PartitionInfo, TopicHandle, TopicInfo};
 use crate::topic::{validate_kafka_topic, ChannelPattern};
 
 /// Longest that a new topic is waited for, and one that was deleted: brokers learn of it one by one.
-const SETTLE: Duration = Duration::from_secs(5);
+const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a topic is made.
 #[derive(Debug, Clone)]
@@ -33,9 +33,13 @@ impl Admin {
     ///
     /// # Errors
     /// InvalidChannel: no topic name or pattern. Connection: Kafka does not answer.
-    pub fn topics(&self, pattern: Option<&str>, breathe: Breathe<'_>) -> Outcome<Vec<TopicInfo>> {
-        let doing = "The topics cannot be listed";
-        let call = Call::new(breathe);
+    pub fn topics(
+        &self,
+        pattern: Option<&str>,
+        poll_interrupts: PollInterrupts<'_>,
+    ) -> AdminResult<Vec<TopicInfo>> {
+        let action = "The topics cannot be listed";
+        let call = AdminCall::new(poll_interrupts);
         let pattern = pattern.map(ChannelPattern::parse_topic).transpose()?;
         let wanted = |name: &str| match &pattern {
             Some(pattern) if pattern.is_exact() => pattern.as_str() == name,
@@ -44,10 +48,12 @@ impl Admin {
         };
         let exact = pattern.as_ref().filter(|pattern| pattern.is_exact());
         let mut topics = match exact.map(ChannelPattern::as_str) {
-            Some(name) => self.ask(Some(&self.handle(name, doing)?), &call, doing)?,
-            None => self.ask(None, &call, doing)?,
+            Some(name) => {
+                self.request_metadata(Some(&self.handle(name, action)?), &call, action)?
+            }
+            None => self.request_metadata(None, &call, action)?,
         };
-        topics.retain(|topic| wanted(&topic.name) && !is_missing(topic.error));
+        topics.retain(|topic| wanted(&topic.name) && !is_unknown_topic(topic.error));
         topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
     }
@@ -56,31 +62,33 @@ impl Admin {
     pub(super) fn partitions(
         &self,
         name: &str,
-        call: &Call<'_>,
-        doing: &str,
-    ) -> Outcome<Vec<PartitionInfo>> {
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<Vec<PartitionInfo>> {
         validate_kafka_topic(name)?;
-        let handle = self.handle(name, doing)?;
+        let handle = self.handle(name, action)?;
         loop {
-            let topics = self.ask(Some(&handle), call, doing)?;
+            let topics = self.request_metadata(Some(&handle), call, action)?;
             let Some(topic) = topics.into_iter().find(|topic| topic.name == name) else {
-                return Err(self.unknown(name, doing).into());
+                return Err(self.unknown_topic(name, action).into());
             };
             match topic.error {
                 Code::RD_KAFKA_RESP_ERR_NO_ERROR => return Ok(topic.partitions),
-                code if is_missing(code) => return Err(self.unknown(name, doing).into()),
-                code if passes(code) => {
-                    self.wait(call, doing)?;
-                    std::thread::sleep(super::SLICE);
+                code if is_unknown_topic(code) => {
+                    return Err(self.unknown_topic(name, action).into())
                 }
-                code => return Err(self.failed(code, doing, "").into()),
+                code if is_transient(code) => {
+                    self.check_deadline(call, action)?;
+                    std::thread::sleep(super::POLL_INTERVAL);
+                }
+                code => return Err(self.error_for(code, action, "").into()),
             }
         }
     }
 
-    pub(super) fn handle(&self, name: &str, doing: &str) -> Outcome<Topic> {
-        Topic::new(self.client, name).ok_or_else(|| {
-            Error::channel(format!("{doing}: \"{name}\" is no name of a topic.")).into()
+    pub(super) fn handle(&self, name: &str, action: &str) -> AdminResult<TopicHandle> {
+        TopicHandle::new(self.client, name).ok_or_else(|| {
+            Error::channel(format!("{action}: \"{name}\" is no name of a topic.")).into()
         })
     }
 
@@ -89,20 +97,24 @@ impl Admin {
     /// # Errors
     /// InvalidChannel: no name of a topic, or one that differs from another only by `.` and `_`. Configuration: Kafka refuses its
     /// settings, or the broker is an embedded one of another process. Connection: Kafka does not answer.
-    pub fn create_topic(&self, new: &NewTopic, breathe: Breathe<'_>) -> Outcome<bool> {
+    pub fn create_topic(
+        &self,
+        new: &NewTopic,
+        poll_interrupts: PollInterrupts<'_>,
+    ) -> AdminResult<bool> {
         validate_kafka_topic(&new.name)?;
-        let doing = format!("Topic \"{}\" cannot be created", new.name);
-        let call = Call::new(breathe);
-        if let Some(embedded) = self.local() {
+        let action = format!("Topic \"{}\" cannot be created", new.name);
+        let call = AdminCall::new(poll_interrupts);
+        if let Some(embedded) = self.local_embedded() {
             return Ok(embedded.create_topic(&new.name, new.partitions)?);
         }
-        self.refuse_mock(&call, &doing)?;
-        let answer = self.request_creation(new, &call, &doing)?;
+        self.refuse_mock(&call, &action)?;
+        let response = self.request_creation(new, &call, &action)?;
         // SAFETY: the result lives as long as its event.
-        let (code, words) = unsafe {
-            let result = sys::rd_kafka_event_CreateTopics_result(answer.raw());
+        let (code, detail) = unsafe {
+            let result = sys::rd_kafka_event_CreateTopics_result(response.raw());
             let mut count = 0usize;
-            first(
+            first_topic_error(
                 sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count),
                 count,
             )
@@ -110,17 +122,22 @@ impl Admin {
         match code {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
             Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS => return Ok(false),
-            code => return Err(self.failed(code, &doing, &words).into()),
+            code => return Err(self.error_for(code, &action, &detail).into()),
         }
         let is_there = |partitions: Option<&[PartitionInfo]>| {
             partitions.is_some_and(|list| list.iter().all(|one| one.leader >= 0))
         };
-        self.settle(&new.name, &call, is_there)?;
+        self.wait_for_propagation(&new.name, &call, is_there)?;
         Ok(true)
     }
 
-    fn request_creation(&self, new: &NewTopic, call: &Call<'_>, doing: &str) -> Outcome<Answer> {
-        let name = native::c_string(&new.name);
+    fn request_creation(
+        &self,
+        new: &NewTopic,
+        call: &AdminCall<'_>,
+        action: &str,
+    ) -> AdminResult<ClientEvent> {
+        let name = client::c_string(&new.name);
         let mut reason = [0 as c_char; 256];
         // SAFETY: ours until the request, which copies it, is on its way.
         let topic = unsafe {
@@ -132,18 +149,18 @@ impl Admin {
                 reason.len(),
             );
             if topic.is_null() {
-                let reason = native::text(reason.as_ptr());
-                return Err(Error::configuration(format!("{doing}: {reason}.")).into());
+                let reason = client::text(reason.as_ptr());
+                return Err(Error::configuration(format!("{action}: {reason}.")).into());
             }
             for (key, value) in &new.config {
-                let (key, value) = (native::c_string(key), native::c_string(value));
+                let (key, value) = (client::c_string(key), client::c_string(value));
                 sys::rd_kafka_NewTopic_set_config(topic, key.as_ptr(), value.as_ptr());
             }
             topic
         };
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS, call);
         // SAFETY: live objects; the request copies the topic.
-        self.request(&options, call, doing, |client, options, queue| unsafe {
+        self.request(&options, call, action, |client, options, queue| unsafe {
             let mut list = [topic];
             sys::rd_kafka_CreateTopics(client, list.as_mut_ptr(), 1, options, queue);
             sys::rd_kafka_NewTopic_destroy(topic);
@@ -155,55 +172,57 @@ impl Admin {
     /// # Errors
     /// UnknownTopic: there is none. Configuration: the cluster does not allow it, or is an embedded broker. Connection: Kafka does
     /// not answer.
-    pub fn delete_topic(&self, name: &str, breathe: Breathe<'_>) -> Outcome<()> {
+    pub fn delete_topic(&self, name: &str, poll_interrupts: PollInterrupts<'_>) -> AdminResult<()> {
         validate_kafka_topic(name)?;
-        let doing = format!("Topic \"{name}\" cannot be deleted");
-        let call = Call::new(breathe);
-        self.refuse_mock(&call, &doing)?;
+        let action = format!("Topic \"{name}\" cannot be deleted");
+        let call = AdminCall::new(poll_interrupts);
+        self.refuse_mock(&call, &action)?;
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DELETETOPICS, &call);
-        let topic = native::c_string(name);
+        let topic = client::c_string(name);
         // SAFETY: live objects; the request copies the name.
-        let answer = self.request(&options, &call, &doing, |client, options, queue| unsafe {
+        let response = self.request(&options, &call, &action, |client, options, queue| unsafe {
             let delete = sys::rd_kafka_DeleteTopic_new(topic.as_ptr());
             let mut list = [delete];
             sys::rd_kafka_DeleteTopics(client, list.as_mut_ptr(), 1, options, queue);
             sys::rd_kafka_DeleteTopic_destroy(delete);
         })?;
         // SAFETY: the result lives as long as its event.
-        let (code, words) = unsafe {
-            let result = sys::rd_kafka_event_DeleteTopics_result(answer.raw());
+        let (code, detail) = unsafe {
+            let result = sys::rd_kafka_event_DeleteTopics_result(response.raw());
             let mut count = 0usize;
-            first(
+            first_topic_error(
                 sys::rd_kafka_DeleteTopics_result_topics(result, &raw mut count),
                 count,
             )
         };
         match code {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            code if is_missing(code) => return Err(self.unknown(name, &doing).into()),
-            code => return Err(self.failed(code, &doing, &words).into()),
+            code if is_unknown_topic(code) => return Err(self.unknown_topic(name, &action).into()),
+            code => return Err(self.error_for(code, &action, &detail).into()),
         }
-        self.settle(name, &call, |partitions| partitions.is_none())
+        self.wait_for_propagation(name, &call, |partitions| partitions.is_none())
     }
 
     /// Waits until the cluster knows what was just done; not knowing is no error, because it is done.
-    pub(super) fn settle(
+    pub(super) fn wait_for_propagation(
         &self,
         name: &str,
-        call: &Call<'_>,
-        is_so: impl Fn(Option<&[PartitionInfo]>) -> bool,
-    ) -> Outcome<()> {
-        let doing = "The topic cannot be looked up";
-        let handle = self.handle(name, doing)?;
-        let until = call.until.min(std::time::Instant::now() + SETTLE);
+        call: &AdminCall<'_>,
+        is_visible: impl Fn(Option<&[PartitionInfo]>) -> bool,
+    ) -> AdminResult<()> {
+        let action = "The topic cannot be looked up";
+        let handle = self.handle(name, action)?;
+        let until = call
+            .until
+            .min(std::time::Instant::now() + PROPAGATION_TIMEOUT);
         while std::time::Instant::now() < until {
-            call.breathe()?;
-            let topics = native::metadata(self.client, Some(&handle), super::TRY);
+            call.poll_interrupts()?;
+            let topics = client::metadata(self.client, Some(&handle), super::METADATA_TIMEOUT);
             if let Ok(topics) = topics {
                 let known = topics.iter().find(|topic| {
                     topic.name == name && topic.error == Code::RD_KAFKA_RESP_ERR_NO_ERROR
                 });
-                if is_so(known.map(|topic| topic.partitions.as_slice())) {
+                if is_visible(known.map(|topic| topic.partitions.as_slice())) {
                     return Ok(());
                 }
             }
@@ -214,7 +233,7 @@ impl Admin {
 }
 
 /// What the answer says of the one topic that was asked for.
-pub(super) unsafe fn first(
+pub(super) unsafe fn first_topic_error(
     topics: *mut *const sys::rd_kafka_topic_result_t,
     count: usize,
 ) -> (Code, String) {
@@ -223,6 +242,6 @@ pub(super) unsafe fn first(
     }
     (
         sys::rd_kafka_topic_result_error(*topics),
-        native::text(sys::rd_kafka_topic_result_error_string(*topics)),
+        client::text(sys::rd_kafka_topic_result_error_string(*topics)),
     )
 }

@@ -11,7 +11,7 @@ use super::rebalance::{self, Event};
 use super::state::State;
 use super::Consumer;
 use crate::error::Result;
-use crate::kafka::native::{self, Partitions};
+use crate::kafka::client::{self, TopicPartitionList};
 use crate::log::Level;
 use crate::process;
 
@@ -39,10 +39,10 @@ pub(super) const SOON: Duration = Duration::from_secs(1);
 /// Where a metadata answer or a committed offset may take its time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
-fn names(list: &Partitions) -> Vec<TopicPartition> {
+fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
     list.elements()
         .iter()
-        .map(|element| (native::topic_of(element), element.partition))
+        .map(|element| (client::topic_of(element), element.partition))
         .collect()
 }
 
@@ -64,7 +64,11 @@ impl Consumer {
         Ok(())
     }
 
-    fn assign<W: Watcher>(&self, mut list: Partitions, watcher: &W) -> Result<(), W::Abort> {
+    fn assign<W: Watcher>(
+        &self,
+        mut list: TopicPartitionList,
+        watcher: &W,
+    ) -> Result<(), W::Abort> {
         self.heard_from_kafka();
         self.stats.rebalances.add(1);
         let names = names(&list);
@@ -98,7 +102,7 @@ impl Consumer {
             let mut state = self.state.borrow_mut();
             state.assigning = false;
             for element in list.elements_mut() {
-                let key = (native::topic_of(element), element.partition);
+                let key = (client::topic_of(element), element.partition);
                 if let Some(&offset) = state.seeks.get(&key) {
                     element.offset = offset;
                 }
@@ -109,10 +113,10 @@ impl Consumer {
         let refused = unsafe {
             if rebalance::is_cooperative(self.client) {
                 let error = sys::bindings::rd_kafka_incremental_assign(self.client, list.raw());
-                native::take_error(error).map(|(_, reason)| reason)
+                client::take_error(error).map(|(_, reason)| reason)
             } else {
                 let code = sys::bindings::rd_kafka_assign(self.client, list.raw());
-                (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| native::describe(code))
+                (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| client::describe(code))
             }
         };
         self.note_refusal(refused);
@@ -123,7 +127,7 @@ impl Consumer {
         wish
     }
 
-    fn revoke<W: Watcher>(&self, list: &Partitions, watcher: &W) -> Result<(), W::Abort> {
+    fn revoke<W: Watcher>(&self, list: &TopicPartitionList, watcher: &W) -> Result<(), W::Abort> {
         self.stats.rebalances.add(1);
         let names = names(list);
         // SAFETY: a live client.
@@ -192,9 +196,9 @@ impl Consumer {
         partitions: &[TopicPartition],
         bound: Duration,
     ) -> Option<Vec<(i64, Metadata)>> {
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         for (topic, number) in partitions {
-            list.add(topic, *number, native::INVALID_OFFSET);
+            list.add(topic, *number, client::INVALID_OFFSET);
         }
         let bound = i32::try_from(crate::clock::bounded(bound).as_millis()).unwrap_or(3000);
         // SAFETY: a live client; the list is ours.

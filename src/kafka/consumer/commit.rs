@@ -13,7 +13,7 @@ use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::config::Delivery;
 use crate::error::{Error, Result};
-use crate::kafka::native::{self, Partitions};
+use crate::kafka::client::{self, TopicPartitionList};
 use crate::process;
 
 /// A periodic commit waits this long for acknowledgements, then leaves it to the next one.
@@ -81,17 +81,17 @@ impl Consumer {
     }
 
     /// What the group may be told within a transaction: everything handled since the last one.
-    pub fn offsets(&self) -> Partitions {
-        let mut list = Partitions::new();
+    pub fn offsets(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
         self.add_offsets(&mut list);
         list
     }
 
     /// The transaction with these offsets is committed.
-    pub fn committed_with(&self, offsets: &Partitions) {
+    pub fn committed_with(&self, offsets: &TopicPartitionList) {
         let mut state = self.state.borrow_mut();
         for element in offsets.elements() {
-            let topic = native::topic_of(element);
+            let topic = client::topic_of(element);
             if let Some(partition) = state.find(&topic, element.partition) {
                 partition.committed(element.offset);
             }
@@ -148,16 +148,16 @@ impl Consumer {
         ends
     }
 
-    fn list_of(&self, ends: &Ends) -> Partitions {
+    fn list_of(&self, ends: &Ends) -> TopicPartitionList {
         let metadata = Metadata {
             subscriptions: self.state.borrow().subscriptions.clone(),
             deaths: Vec::new(),
         }
         .bytes();
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         for ((topic, number), end) in ends {
             let element = list.add(topic, *number, *end);
-            Partitions::set_metadata(element, &metadata);
+            TopicPartitionList::set_metadata(element, &metadata);
         }
         list
     }
@@ -184,7 +184,7 @@ impl Consumer {
 
     /// Sends the request; false where there is nothing to commit, or acknowledgements are missing still.
     fn request(&self, until: Instant) -> Result<bool> {
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         self.add_offsets(&mut list);
         // With nothing to commit there is nothing to wait for.
         let until = if list.elements().is_empty() {
@@ -199,7 +199,7 @@ impl Consumer {
         Ok(self.ask(&list).is_some())
     }
 
-    fn add_offsets(&self, list: &mut Partitions) {
+    fn add_offsets(&self, list: &mut TopicPartitionList) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         for partition in state.partitions.iter_mut().flatten() {
@@ -209,14 +209,14 @@ impl Consumer {
                     deaths: partition.obituary(),
                 };
                 let element = list.add(&partition.topic, partition.number, offset);
-                Partitions::set_metadata(element, &metadata.bytes());
+                TopicPartitionList::set_metadata(element, &metadata.bytes());
                 partition.told();
             }
         }
     }
 
     /// Sends a commit; the number that its answer will carry.
-    fn ask(&self, list: &Partitions) -> Option<usize> {
+    fn ask(&self, list: &TopicPartitionList) -> Option<usize> {
         let number = self.state.borrow_mut().number_commit();
         // SAFETY: a live client and our own queue; the list is copied.
         let code = unsafe {
@@ -238,16 +238,19 @@ impl Consumer {
 
     /// Waits until everything that was sent for the records is acknowledged.
     fn deliveries_settled(&self, until: Instant) -> Result<bool> {
-        let clients = process::current().clients.all();
-        let owing: Vec<_> = clients.iter().filter(|client| client.owes()).collect();
+        let clients = process::current().producers.all();
+        let owing: Vec<_> = clients
+            .iter()
+            .filter(|client| client.tracks_callback_sends())
+            .collect();
         let mut settled = true;
         for client in &owing {
-            settled &= client.settle(until);
+            settled &= client.wait_for_delivery(until);
         }
-        if !owing.iter().any(|client| client.defaulted()) {
+        if !owing.iter().any(|client| client.has_failed()) {
             if settled {
                 for client in owing {
-                    client.acquit();
+                    client.clear_callback_sends();
                 }
             }
             return Ok(settled);
@@ -255,7 +258,7 @@ impl Consumer {
         let mut failed = Vec::new();
         for client in owing {
             failed.extend(client.failures.take().0);
-            client.acquit();
+            client.clear_callback_sends();
         }
         self.rewind();
         Err(Error::undelivered(
@@ -293,7 +296,7 @@ impl Consumer {
                 };
                 for n in 0..count {
                     let element = &*(*list).elems.add(n);
-                    let topic = native::topic_of(element);
+                    let topic = client::topic_of(element);
                     // The answer as a whole is an error only where all of its partitions are one.
                     if element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                         code = element.err;
@@ -307,7 +310,7 @@ impl Consumer {
                 self.stats.committed();
             } else {
                 self.stats.commit_failures.add(1);
-                state.last_error = Some(format!("commit: {}", native::describe(code)));
+                state.last_error = Some(format!("commit: {}", client::describe(code)));
             }
             state.answered(number, taken);
             sys::rd_kafka_event_destroy(event);

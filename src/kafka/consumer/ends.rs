@@ -9,7 +9,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::offsets::Partition;
 use super::Consumer;
-use crate::kafka::native;
+use crate::kafka::client;
 
 /// How often Kafka is asked for the ends.
 const EVERY: Duration = Duration::from_millis(200);
@@ -71,7 +71,7 @@ impl Consumer {
 
     /// The first offset of a partition and the one after its last record; `None` where Kafka does not say in time.
     fn ask_ends(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
-        let topic = native::c_string(topic);
+        let topic = client::c_string(topic);
         let bound = crate::clock::bounded(PATIENCE).as_millis();
         let (mut low, mut high) = (-1, -1);
         // SAFETY: a live client; the answers are written before it returns.

@@ -13,7 +13,7 @@ use super::offsets::Partition;
 use super::state::{Out, Raw, State};
 use super::Consumer;
 use crate::clock::coarse_ms;
-use crate::kafka::native;
+use crate::kafka::client;
 use crate::kafka::producer::delivery::{self, Header};
 
 /// A record in hand. Valid until it is done or put back.
@@ -199,7 +199,7 @@ impl Consumer {
             return None;
         }
         // SAFETY: a message's topic handle lives as long as the message.
-        let name = unsafe { native::text(sys::rd_kafka_topic_name(message.rkt)) };
+        let name = unsafe { client::text(sys::rd_kafka_topic_name(message.rkt)) };
         let slot = *state.index.get(&(Rc::from(name), message.partition))?;
         state.recent = Some((message.rkt, message.partition, slot));
         Some(slot)
@@ -313,7 +313,7 @@ impl Consumer {
             unsafe {
                 if (*raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                     records += 1;
-                    topics.insert(native::text(sys::rd_kafka_topic_name((*raw).rkt)));
+                    topics.insert(client::text(sys::rd_kafka_topic_name((*raw).rkt)));
                 }
                 sys::rd_kafka_message_destroy(raw);
             }

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use crate::kafka::native::{self, Conf, Partitions};
+use crate::kafka::client::{self, Conf, TopicPartitionList};
 
 use self::rebalance::{Event, Events};
 use self::state::State;
@@ -144,8 +144,8 @@ impl Consumer {
         let mut client = Self::client_with(&properties, &events)?;
         let may_be_embedded = !here && config.is_local();
         let is_embedded = may_be_embedded
-            && native::cluster_id_of_idle(client, ASKED_AT_HOME)
-                .is_some_and(|id| native::is_mock(&id));
+            && client::cluster_id_of_idle(client, ASKED_AT_HOME)
+                .is_some_and(|id| client::is_mock(&id));
         if is_embedded && soon_missed(config, &mut properties) {
             // SAFETY: nobody else has it, and it has joined nothing.
             unsafe { sys::rd_kafka_destroy(client) };
@@ -215,10 +215,10 @@ impl Consumer {
     /// # Errors
     /// Configuration: a topic name or pattern librdkafka does not take.
     pub fn subscribe(&self, filters: Vec<TopicFilter>, subscriptions: String) -> Result<()> {
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         for filter in &filters {
             let (TopicFilter::Exact(name) | TopicFilter::Regex(name)) = filter;
-            list.add(name, -1, native::INVALID_OFFSET);
+            list.add(name, -1, client::INVALID_OFFSET);
         }
         {
             let mut state = self.state.borrow_mut();
@@ -241,7 +241,7 @@ impl Consumer {
         if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
         }
-        Err(native::to_error(
+        Err(client::to_error(
             code,
             "Kafka's client cannot subscribe",
             "",
@@ -273,7 +273,7 @@ impl Consumer {
                 sys::rd_kafka_message_destroy(raw);
             }
             let farewell = sys::rd_kafka_queue_new(self.client);
-            native::take_error(sys::bindings::rd_kafka_consumer_close_queue(
+            client::take_error(sys::bindings::rd_kafka_consumer_close_queue(
                 self.client,
                 farewell,
             ));

@@ -11,7 +11,7 @@ use super::assignment::{TopicPartition, PATIENCE, SOON};
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
-use crate::kafka::native::{self, Partitions};
+use crate::kafka::client::{self, TopicPartitionList};
 use crate::log::Level;
 use crate::process;
 
@@ -99,7 +99,7 @@ impl Consumer {
         if places.is_empty() {
             return;
         }
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         for (topic, number, offset) in places {
             self.state.borrow_mut().drop_everything(topic, *number);
             list.add(topic, *number, *offset);
@@ -107,7 +107,7 @@ impl Consumer {
         let bound = crate::clock::bounded(Duration::from_secs(2)).as_millis();
         // SAFETY: a live client; the list is ours.
         unsafe {
-            native::take_error(sys::bindings::rd_kafka_seek_partitions(
+            client::take_error(sys::bindings::rd_kafka_seek_partitions(
                 self.client,
                 list.raw(),
                 i32::try_from(bound).unwrap_or(2000),
@@ -167,16 +167,16 @@ impl Consumer {
     ) -> Result<()> {
         let bound = crate::clock::bounded(Duration::from_secs(5)).as_millis();
         let bound = i32::try_from(bound).unwrap_or(5000);
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         list.add(topic, partition, offset);
         // SAFETY: a live client; the list is ours.
         let failed = unsafe {
             let error = sys::bindings::rd_kafka_seek_partitions(self.client, list.raw(), bound);
-            native::take_error(error)
+            client::take_error(error)
         };
         let code = failed.map_or_else(|| list.elements()[0].err, |(code, _)| code);
         if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(native::to_error(code, place, "", &self.config.brokers));
+            return Err(client::to_error(code, place, "", &self.config.brokers));
         }
         let mut state = self.state.borrow_mut();
         if let Some(partition) = state.find(topic, partition) {
@@ -186,14 +186,14 @@ impl Consumer {
     }
 
     fn offset_at(&self, topic: &str, partition: i32, time: i64, place: &str) -> Result<i64> {
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         list.add(topic, partition, time);
         let bound = i32::try_from(PATIENCE.as_millis()).unwrap_or(3000);
         // SAFETY: a live client; the list is ours.
         let code =
             unsafe { sys::bindings::rd_kafka_offsets_for_times(self.client, list.raw(), bound) };
         if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(native::to_error(code, place, "", &self.config.brokers));
+            return Err(client::to_error(code, place, "", &self.config.brokers));
         }
         Ok(list.elements()[0].offset)
     }
@@ -226,12 +226,12 @@ impl Consumer {
                 partition.held_back &= !paused;
             }
         }
-        let mut list = Partitions::new();
+        let mut list = TopicPartitionList::new();
         for (topic, number) in &chosen {
             let mut state = self.state.borrow_mut();
             let waits = state.find(topic, *number).is_some_and(|one| one.held_back);
             if !waits {
-                list.add(topic, *number, native::INVALID_OFFSET);
+                list.add(topic, *number, client::INVALID_OFFSET);
             }
         }
         // SAFETY: a live client; the list is ours.

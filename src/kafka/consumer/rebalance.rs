@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use crate::kafka::native::{self, Conf, Partitions};
+use crate::kafka::client::{self, Conf, TopicPartitionList};
 
 /// One thing that happened.
 pub enum Event {
     /// The group gives us these partitions; it waits until we have taken them.
-    Assign(Partitions),
+    Assign(TopicPartitionList),
     /// The group takes these partitions away; it waits until we have let go.
-    Revoke(Partitions),
+    Revoke(TopicPartitionList),
     /// A client-wide error, such as all brokers being down or a refused password.
     Error(Code, String),
 }
@@ -39,7 +39,7 @@ impl Events {
         unsafe {
             sys::bindings::rd_kafka_conf_set_rebalance_cb(conf.raw(), Some(on_rebalance));
             sys::bindings::rd_kafka_conf_set_error_cb(conf.raw(), Some(on_error));
-            sys::bindings::rd_kafka_conf_set_opaque(conf.raw(), native::opaque(self));
+            sys::bindings::rd_kafka_conf_set_opaque(conf.raw(), client::opaque(self));
         }
     }
 
@@ -62,7 +62,7 @@ impl Events {
 /// # Safety
 /// `client` must be a live consumer.
 pub(super) unsafe fn is_cooperative(client: *mut sys::rd_kafka_t) -> bool {
-    native::text(sys::bindings::rd_kafka_rebalance_protocol(client)) == "COOPERATIVE"
+    client::text(sys::bindings::rd_kafka_rebalance_protocol(client)) == "COOPERATIVE"
 }
 
 /// Lets go of partitions; all of them for a protocol that takes everything away at once.
@@ -75,10 +75,10 @@ pub(super) unsafe fn unassign(
 ) -> Option<String> {
     if is_cooperative(client) {
         let error = sys::bindings::rd_kafka_incremental_unassign(client, list);
-        return native::take_error(error).map(|(_, reason)| reason);
+        return client::take_error(error).map(|(_, reason)| reason);
     }
     let code = sys::bindings::rd_kafka_assign(client, std::ptr::null());
-    (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| native::describe(code))
+    (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| client::describe(code))
 }
 
 unsafe extern "C" fn on_rebalance(
@@ -92,7 +92,7 @@ unsafe extern "C" fn on_rebalance(
         unassign(client, list);
         return;
     }
-    let copy = Partitions::from_raw(sys::rd_kafka_topic_partition_list_copy(list));
+    let copy = TopicPartitionList::from_raw(sys::rd_kafka_topic_partition_list_copy(list));
     let event = if code == Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
         Event::Assign(copy)
     } else {
@@ -110,5 +110,5 @@ unsafe extern "C" fn on_error(
     let events = &*events.cast::<Events>();
     // librdkafka hands over its own enum as an int.
     let code = std::mem::transmute::<c_int, Code>(code);
-    events.note(client, Event::Error(code, native::text(reason)));
+    events.note(client, Event::Error(code, client::text(reason)));
 }

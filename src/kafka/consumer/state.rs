@@ -13,7 +13,7 @@ use super::hand::Record;
 use super::offsets::Partition;
 use super::parked::{Lane, Parked};
 use crate::error::Error;
-use crate::kafka::native;
+use crate::kafka::client;
 use crate::topic::TopicFilter;
 
 pub(super) type Raw = *mut sys::rd_kafka_message_t;
@@ -132,7 +132,7 @@ impl State {
                 unsafe {
                     let here = (*raw).partition == number
                         && !(*raw).rkt.is_null()
-                        && native::text(sys::rd_kafka_topic_name((*raw).rkt)) == topic;
+                        && client::text(sys::rd_kafka_topic_name((*raw).rkt)) == topic;
                     if here {
                         if (*raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR && first.is_none() {
                             first = Some((*raw).offset);

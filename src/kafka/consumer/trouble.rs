@@ -6,7 +6,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::state::{Raw, State};
 use super::Consumer;
-use crate::kafka::native;
+use crate::kafka::client;
 use crate::topic::TopicFilter;
 
 impl Consumer {
@@ -17,9 +17,9 @@ impl Consumer {
         let topic = if message.rkt.is_null() {
             String::new()
         } else {
-            native::text(sys::rd_kafka_topic_name(message.rkt))
+            client::text(sys::rd_kafka_topic_name(message.rkt))
         };
-        let reason = native::text(sys::rd_kafka_message_errstr(raw));
+        let reason = client::text(sys::rd_kafka_message_errstr(raw));
         match message.err {
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
                 self.heard_from_kafka();
@@ -59,7 +59,7 @@ impl Consumer {
                     "Kafka at {} refuses consumer group \"{}\"{place}",
                     self.config.brokers, self.config.consumer_group
                 );
-                state.refused = Some(native::to_error(code, &doing, reason, &self.config.brokers));
+                state.refused = Some(client::to_error(code, &doing, reason, &self.config.brokers));
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::offsets::Partition;
 use super::Consumer;
-use crate::kafka::native;
+use crate::kafka::client;
 use crate::metrics::consumers::Standing;
 use crate::topic::TopicFilter;
 
@@ -64,7 +64,7 @@ impl Consumer {
     }
 
     fn watermarks(&self, topic: &str, number: i32) -> (i64, i64) {
-        let topic = native::c_string(topic);
+        let topic = client::c_string(topic);
         let (mut low, mut high) = (-1, -1);
         // SAFETY: a live client; answers from memory, without asking Kafka.
         let code = unsafe {
@@ -123,7 +123,7 @@ impl Consumer {
     }
 
     fn topics(&self, bound: Duration) -> Option<HashSet<String>> {
-        native::topics(self.client, bound)
+        client::topics(self.client, bound)
     }
 
     /// True once a broker answered and not all have gone since.
@@ -178,7 +178,7 @@ impl Consumer {
         if self.state.borrow().waiting_for.is_empty() {
             return;
         }
-        if let Some(topics) = native::topics(self.client, Duration::from_secs(1)) {
+        if let Some(topics) = client::topics(self.client, Duration::from_secs(1)) {
             self.state
                 .borrow_mut()
                 .waiting_for

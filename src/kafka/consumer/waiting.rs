@@ -11,7 +11,7 @@ use super::parked::Lane;
 use super::state::{Raw, State};
 use super::Consumer;
 use crate::clock::coarse_ms;
-use crate::kafka::native::{self, Partitions};
+use crate::kafka::client::{self, TopicPartitionList};
 
 /// A consumer that hands records over for long still polls this often: otherwise the group gives its partitions away after
 /// `max.poll.interval.ms`, and a rebalance of others waits for it.
@@ -85,8 +85,8 @@ impl Consumer {
         };
         if !partition.held_back {
             partition.held_back = true;
-            let mut list = Partitions::new();
-            list.add(&partition.topic, partition.number, native::INVALID_OFFSET);
+            let mut list = TopicPartitionList::new();
+            list.add(&partition.topic, partition.number, client::INVALID_OFFSET);
             // SAFETY: a live client; the list is ours.
             unsafe { sys::bindings::rd_kafka_pause_partitions(self.client, list.raw()) };
         }
@@ -123,8 +123,8 @@ impl Consumer {
             }
             state.aside = rest;
             if !paused {
-                let mut list = Partitions::new();
-                list.add(&topic, number, native::INVALID_OFFSET);
+                let mut list = TopicPartitionList::new();
+                list.add(&topic, number, client::INVALID_OFFSET);
                 // SAFETY: a live client; the list is ours.
                 unsafe { sys::bindings::rd_kafka_resume_partitions(self.client, list.raw()) };
             }

@@ -5,10 +5,10 @@ use std::ffi::CStr;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::Embedded;
+use super::EmbeddedCluster;
 use crate::config::nearest;
 use crate::error::{Error, Result};
-use crate::kafka::native;
+use crate::kafka::client;
 
 /// What the mock cluster answers, by Kafka's names and numbers.
 const REQUESTS: &[(&str, i16)] = &[
@@ -52,9 +52,9 @@ pub const MAX_TIMES: i64 = 100_000;
 
 /// A kind of request, such as `Produce`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request(i16);
+pub struct RequestKind(i16);
 
-impl Request {
+impl RequestKind {
     /// Reads Kafka's name of a request, in any case.
     ///
     /// # Errors
@@ -132,19 +132,19 @@ fn errors() -> Vec<(&'static str, Code)> {
             .filter(|entry| !entry.name.is_null())
             .filter_map(|entry| {
                 let name = CStr::from_ptr(entry.name).to_str().ok()?;
-                let said = !name.starts_with('_') || name == "_TRANSPORT";
-                (said && name != "NO_ERROR").then_some((name, entry.code))
+                let sent_by_brokers = !name.starts_with('_') || name == "_TRANSPORT";
+                (sent_by_brokers && name != "NO_ERROR").then_some((name, entry.code))
             })
             .collect()
     }
 }
 
-impl Embedded {
+impl EmbeddedCluster {
     /// The next `times` requests of this kind are answered with the fault, after those that were asked for before.
     ///
     /// # Errors
     /// Connection: it is stopped, or belongs to a parent process.
-    pub fn fail_next(&self, request: Request, fault: Fault, times: usize) -> Result<()> {
+    pub fn fail_next(&self, request: RequestKind, fault: Fault, times: usize) -> Result<()> {
         self.check()?;
         let list = vec![fault.0; times];
         // SAFETY: a live cluster; the list is copied.
@@ -162,19 +162,19 @@ impl Embedded {
     /// Every answer waits for so long; 0 ends it.
     ///
     /// # Errors
-    /// Connection: see [`Embedded::fail_next`].
+    /// Connection: see [`EmbeddedCluster::fail_next`].
     pub fn set_latency(&self, ms: i32) -> Result<()> {
         self.check()?;
         // SAFETY: a live cluster; -1 is every broker of it.
         let code =
             unsafe { sys::bindings::rd_kafka_mock_broker_set_rtt(self.cluster, -1, ms.max(0)) };
-        self.judge(code, "be slow")
+        self.check_result(code, "be slow")
     }
 
     /// Cuts every connection and takes no more, until it is up again; what is in it stays.
     ///
     /// # Errors
-    /// Connection: see [`Embedded::fail_next`].
+    /// Connection: see [`EmbeddedCluster::fail_next`].
     pub fn set_up(&self, up: bool) -> Result<()> {
         self.check()?;
         // SAFETY: as above.
@@ -185,13 +185,13 @@ impl Embedded {
                 sys::bindings::rd_kafka_mock_broker_set_down(self.cluster, -1)
             }
         };
-        self.judge(code, "go up or down")
+        self.check_result(code, "go up or down")
     }
 
     /// Whoever asks for this topic is told that error, until it is `None`. The topic is made where it does not exist.
     ///
     /// # Errors
-    /// Connection: see [`Embedded::fail_next`]. InvalidChannel: no name of a topic.
+    /// Connection: see [`EmbeddedCluster::fail_next`]. InvalidChannel: no name of a topic.
     pub fn fail_topic(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
         crate::topic::validate_kafka_topic(topic)?;
         self.check()?;
@@ -207,7 +207,7 @@ impl Embedded {
     /// Ends every fault: it is up, quick, and answers everything.
     ///
     /// # Errors
-    /// Connection: see [`Embedded::fail_next`].
+    /// Connection: see [`EmbeddedCluster::fail_next`].
     pub fn clear_faults(&self) -> Result<()> {
         self.check()?;
         for (_, key) in REQUESTS {
@@ -222,7 +222,7 @@ impl Embedded {
     }
 
     fn set_topic_error(&self, topic: &str, fault: Option<Fault>) {
-        let name = native::c_string(topic);
+        let name = client::c_string(topic);
         let code = fault.map_or(Code::RD_KAFKA_RESP_ERR_NO_ERROR, |fault| fault.0);
         // SAFETY: a live cluster; the name is copied.
         unsafe {
@@ -230,14 +230,14 @@ impl Embedded {
         }
     }
 
-    fn judge(&self, code: Code, what: &str) -> Result<()> {
+    fn check_result(&self, code: Code, what: &str) -> Result<()> {
         if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
         }
         Err(Error::connection(format!(
             "The embedded broker at {} cannot {what}: {}.",
             self.address,
-            native::describe(code)
+            client::describe(code)
         )))
     }
 }

@@ -22,10 +22,10 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-pub use faults::{Fault, Request, MAX_LATENCY_MS, MAX_TIMES};
+pub use faults::{Fault, RequestKind, MAX_LATENCY_MS, MAX_TIMES};
 
 use self::forwarder::Forwarder;
-use super::native::{self, Conf};
+use super::client::{self, Conf};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process;
@@ -33,12 +33,12 @@ use crate::process;
 /// `brokers: embedded` in the configuration: one cluster for the process, made on first use.
 pub const NAME: &str = "embedded";
 
-static SHARED: Lazy<Mutex<Option<Arc<Embedded>>>> = Lazy::new(Mutex::default);
+static SHARED: Lazy<Mutex<Option<Arc<EmbeddedCluster>>>> = Lazy::new(Mutex::default);
 /// Every cluster of this process: they end with it, after the clients that may still have messages for them.
-static STARTED: Lazy<Mutex<Vec<Arc<Embedded>>>> = Lazy::new(Mutex::default);
+static STARTED: Lazy<Mutex<Vec<Arc<EmbeddedCluster>>>> = Lazy::new(Mutex::default);
 
 /// A running mock cluster of one broker.
-pub struct Embedded {
+pub struct EmbeddedCluster {
     client: *mut sys::rd_kafka_t,
     cluster: *mut sys::bindings::rd_kafka_mock_cluster_t,
     address: String,
@@ -50,10 +50,10 @@ pub struct Embedded {
 }
 
 // SAFETY: the mock cluster's functions take its own lock.
-unsafe impl Send for Embedded {}
-unsafe impl Sync for Embedded {}
+unsafe impl Send for EmbeddedCluster {}
+unsafe impl Sync for EmbeddedCluster {}
 
-impl Embedded {
+impl EmbeddedCluster {
     /// Starts a cluster. `port` 0 takes any free port.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Embedded {
         };
         if port != 0 || host != "127.0.0.1" {
             let forwarder = Forwarder::start(host, port, &inner)?;
-            let c_host = native::c_string(host);
+            let c_host = client::c_string(host);
             // SAFETY: a live cluster; broker ids begin at 1.
             unsafe {
                 sys::bindings::rd_kafka_mock_broker_set_host_port(
@@ -120,7 +120,7 @@ impl Embedded {
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<bool> {
         crate::topic::validate_kafka_topic(topic)?;
         self.check()?;
-        let name = native::c_string(topic);
+        let name = client::c_string(topic);
         // SAFETY: a live cluster.
         let code = unsafe {
             sys::bindings::rd_kafka_mock_topic_create(
@@ -135,7 +135,7 @@ impl Embedded {
             Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS => Ok(false),
             code => Err(Error::configuration(format!(
                 "The embedded broker cannot create topic \"{topic}\" with {partitions} partition(s): {}.",
-                native::describe(code)
+                client::describe(code)
             ))),
         }
     }
@@ -177,7 +177,7 @@ impl Embedded {
     }
 }
 
-impl Drop for Embedded {
+impl Drop for EmbeddedCluster {
     fn drop(&mut self) {
         self.stop();
     }
@@ -195,7 +195,7 @@ pub fn shared() -> Result<String> {
 ///
 /// # Errors
 /// Connection: it cannot be started.
-pub fn shared_cluster() -> Result<Arc<Embedded>> {
+pub fn shared_cluster() -> Result<Arc<EmbeddedCluster>> {
     let mut shared = SHARED.lock();
     if let Some(embedded) = shared.as_ref() {
         if !embedded.stopped.load(Ordering::Acquire) {
@@ -203,7 +203,7 @@ pub fn shared_cluster() -> Result<Arc<Embedded>> {
             return Ok(Arc::clone(embedded));
         }
     }
-    let embedded = Embedded::start("127.0.0.1", 0)?;
+    let embedded = EmbeddedCluster::start("127.0.0.1", 0)?;
     *shared = Some(Arc::clone(&embedded));
     Ok(embedded)
 }
@@ -219,7 +219,7 @@ pub fn stop_all() {
 
 /// The cluster of this process that answers at `address`, or the shared one for `embedded`.
 #[must_use]
-pub fn local(address: &str) -> Option<Arc<Embedded>> {
+pub fn local(address: &str) -> Option<Arc<EmbeddedCluster>> {
     if address == NAME {
         return SHARED
             .lock()

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::kafka::native::take_error;
+use crate::kafka::client::take_error;
 
 #[test]
-fn requests_and_errors_are_known_by_kafkas_names_in_any_case() {
+fn requests_and_errors_are_parsed_by_kafka_name_in_any_case() {
     assert_eq!(
-        Request::parse("produce").unwrap(),
-        Request::parse("Produce").unwrap()
+        RequestKind::parse("produce").unwrap(),
+        RequestKind::parse("Produce").unwrap()
     );
     for name in ["NOT_LEADER_FOR_PARTITION", "not_leader_or_follower"] {
         assert_eq!(
@@ -28,19 +28,19 @@ fn requests_and_errors_are_known_by_kafkas_names_in_any_case() {
 }
 
 #[test]
-fn an_unknown_name_names_the_nearest() {
-    let said = |error: Error| error.message().to_owned();
-    let message = said(Request::parse("OfsetCommit").unwrap_err());
+fn an_unknown_name_suggests_the_nearest() {
+    let message_of = |error: Error| error.message().to_owned();
+    let message = message_of(RequestKind::parse("OfsetCommit").unwrap_err());
     assert!(
         message.contains("Did you mean \"OffsetCommit\"?"),
         "{message}"
     );
-    let message = said(Fault::parse("NOT_LEADER_FOR_PARTITON").unwrap_err());
+    let message = message_of(Fault::parse("NOT_LEADER_FOR_PARTITON").unwrap_err());
     assert!(
         message.contains("Did you mean \"NOT_LEADER_FOR_PARTITION\"?"),
         "{message}"
     );
-    let message = said(Fault::parse("_TIMED_OUT").unwrap_err());
+    let message = message_of(Fault::parse("_TIMED_OUT").unwrap_err());
     assert!(message.contains("setLatency()"), "{message}");
     assert!(Fault::parse("NO_ERROR").is_err());
 }
@@ -74,7 +74,7 @@ impl Transactional {
     }
 
     fn send(&self, topic: &str, value: &str) {
-        let name = native::c_string(topic);
+        let name = client::c_string(topic);
         // SAFETY: live objects; the value is copied (flag 2), and the handle dropped.
         unsafe {
             let handle = sys::rd_kafka_topic_new(self.0, name.as_ptr(), std::ptr::null_mut());
@@ -103,11 +103,11 @@ impl Drop for Transactional {
 
 #[test]
 fn transactions_are_answered_and_survive_faults() {
-    let embedded = Embedded::start("127.0.0.1", 0).unwrap();
+    let embedded = EmbeddedCluster::start("127.0.0.1", 0).unwrap();
     embedded.create_topic("t", 1).unwrap();
     let fail = |request, fault| {
         let (request, fault) = (
-            Request::parse(request).unwrap(),
+            RequestKind::parse(request).unwrap(),
             Fault::parse(fault).unwrap(),
         );
         embedded.fail_next(request, fault, 1).unwrap();
@@ -130,8 +130,8 @@ fn transactions_are_answered_and_survive_faults() {
 }
 
 #[test]
-fn a_broker_that_is_down_keeps_its_port_and_comes_back() {
-    let embedded = Embedded::start("127.0.0.1", 0).unwrap();
+fn a_broker_keeps_its_port_while_down() {
+    let embedded = EmbeddedCluster::start("127.0.0.1", 0).unwrap();
     let reaches = || std::net::TcpStream::connect(embedded.address()).is_ok();
     assert!(reaches());
     embedded.set_up(false).unwrap();

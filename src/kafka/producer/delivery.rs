@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::flight::PINNED;
+use super::in_flight::PINNED;
 use crate::error::{FailedMessage, Kind};
-use crate::kafka::native;
+use crate::kafka::client;
 use crate::spool::SpoolRecord;
 
 /// So many failures keep their names until the next flush tells of them; beyond that they are counted.
-const MOST_NAMED: usize = 1000;
+const MAX_NAMED: usize = 1000;
 
 /// A header as Kafka has it: a name and bytes, or no bytes at all.
 pub type Header = (String, Option<Vec<u8>>);
@@ -38,7 +38,7 @@ pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Und
     let topic = if raw.rkt.is_null() {
         String::new()
     } else {
-        native::text(sys::rd_kafka_topic_name(raw.rkt))
+        client::text(sys::rd_kafka_topic_name(raw.rkt))
     };
     let explanation = sys::bindings::rd_kafka_message_produce_errstr(message);
     let opaque = raw._private as u64;
@@ -46,9 +46,9 @@ pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Und
         raw.err,
         Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
     );
-    let reason = match native::text(explanation) {
+    let reason = match client::text(explanation) {
         _ if purged => "no acknowledgement in time".to_owned(),
-        empty if empty.is_empty() => native::describe(raw.err),
+        empty if empty.is_empty() => client::describe(raw.err),
         reason => reason,
     };
     Undelivered {
@@ -59,7 +59,7 @@ pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Und
             key: bytes(raw.key.cast(), raw.key_len),
             value: bytes(raw.payload.cast(), raw.len),
             headers: headers(message),
-            timestamp_ms: made_at(message),
+            timestamp_ms: produced_at_ms(message),
             reason,
         },
         code: raw.err,
@@ -68,7 +68,7 @@ pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Und
 }
 
 /// When a message was produced, in ms. librdkafka does not give the timestamp of one that failed, but how long ago it was.
-unsafe fn made_at(message: *const sys::rd_kafka_message_t) -> i64 {
+unsafe fn produced_at_ms(message: *const sys::rd_kafka_message_t) -> i64 {
     let now = i64::try_from(crate::ids::unix_ms()).unwrap_or(0);
     let micros = sys::bindings::rd_kafka_message_latency(message);
     now - micros.max(0) / 1000
@@ -105,45 +105,45 @@ pub(crate) unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Vec<Hea
         &raw mut size,
     ) == Code::RD_KAFKA_RESP_ERR_NO_ERROR
     {
-        all.push((native::text(name), bytes(value.cast(), size)));
+        all.push((client::text(name), bytes(value.cast(), size)));
     }
     all
 }
 
 #[derive(Default)]
-struct Untold {
+struct Unreported {
     named: VecDeque<FailedMessage>,
     count: u64,
 }
 
 /// Failures that no flush has reported yet.
 #[derive(Default)]
-pub struct Failures {
-    untold: Mutex<Untold>,
+pub struct DeliveryFailures {
+    unreported: Mutex<Unreported>,
 }
 
-impl Failures {
+impl DeliveryFailures {
     /// Adds one.
     pub fn add(&self, failed: FailedMessage) {
-        let mut untold = self.untold.lock();
-        untold.count += 1;
-        if untold.named.len() < MOST_NAMED {
-            untold.named.push_back(failed);
+        let mut unreported = self.unreported.lock();
+        unreported.count += 1;
+        if unreported.named.len() < MAX_NAMED {
+            unreported.named.push_back(failed);
         }
     }
 
     /// Takes out the one with this id, where it was too large.
-    pub fn forgive_too_large(&self, id: &str) -> Option<String> {
-        let mut untold = self.untold.lock();
-        let mut named = untold.named.iter();
+    pub fn take_too_large(&self, id: &str) -> Option<String> {
+        let mut unreported = self.unreported.lock();
+        let mut named = unreported.named.iter();
         let place = named.position(|one| one.id == id && one.kind == Kind::MessageTooLarge)?;
-        untold.count -= 1;
-        untold.named.remove(place).map(|failed| failed.reason)
+        unreported.count -= 1;
+        unreported.named.remove(place).map(|failed| failed.reason)
     }
 
     /// Takes them: the named ones and how many there were in all.
     pub fn take(&self) -> (Vec<FailedMessage>, u64) {
-        let untold = std::mem::take(&mut *self.untold.lock());
-        (untold.named.into(), untold.count)
+        let unreported = std::mem::take(&mut *self.unreported.lock());
+        (unreported.named.into(), unreported.count)
     }
 }

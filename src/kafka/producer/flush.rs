@@ -12,7 +12,7 @@ use crate::process;
 
 impl Producer {
     /// Waits until everything queued is acknowledged or has failed; true if nothing is left.
-    pub fn settle(&self, until: Instant) -> bool {
+    pub fn wait_for_delivery(&self, until: Instant) -> bool {
         loop {
             if self.waiting() == 0 {
                 return true;
@@ -37,7 +37,7 @@ impl Producer {
         }
     }
 
-    /// Waits like [`Producer::settle`] and tells of everything that failed since the last time.
+    /// Waits like [`Producer::wait_for_delivery`] and tells of everything that failed since the last time.
     ///
     /// # Errors
     /// Delivery, naming each message that failed or is still on its way.
@@ -50,8 +50,8 @@ impl Producer {
     /// # Errors
     /// See [`Producer::flush`].
     pub fn flush_within(&self, rest: Duration, timeout: Duration) -> Result<()> {
-        let settled = self.settle(Instant::now() + rest);
-        self.tidy_journal(true);
+        let settled = self.wait_for_delivery(Instant::now() + rest);
+        self.prune_journal(true);
         let (mut failed, mut count) = self.failures.take();
         if !settled {
             let left = self.waiting();
@@ -62,8 +62,8 @@ impl Producer {
                 timeout.as_millis()
             );
             failed.extend(
-                self.flight
-                    .outstanding(1000)
+                self.in_flight
+                    .unacknowledged(1000)
                     .into_iter()
                     .map(|(id, topic)| FailedMessage {
                         id,
@@ -76,10 +76,10 @@ impl Producer {
         if count == 0 {
             return Ok(());
         }
-        let advice = match self.refusal.lock().as_deref() {
+        let advice = match self.auth_error.lock().as_deref() {
             _ if self.is_reachable() => String::new(),
-            Some(words) => format!(
-                " Kafka at {} and this client do not accept each other: {words}. Check the settings of `security`; \
+            Some(detail) => format!(
+                " Kafka at {} and this client do not accept each other: {detail}. Check the settings of `security`; \
                  realtime:doctor says which of them is wrong.",
                 self.config.brokers
             ),
@@ -95,7 +95,9 @@ impl Producer {
         if self.waiting() == 0 {
             return;
         }
-        if self.suspended.load(Ordering::Acquire) && self.flight.answered.load(Ordering::Acquire) {
+        if self.suspended.load(Ordering::Acquire)
+            && self.in_flight.broker_responded.load(Ordering::Acquire)
+        {
             self.suspended.store(false, Ordering::Release);
         }
         let bound = if self.suspended.load(Ordering::Acquire) {
@@ -103,15 +105,17 @@ impl Producer {
         } else {
             bound
         };
-        if self.settle(Instant::now() + bound) {
-            self.tidy_journal(false);
+        if self.wait_for_delivery(Instant::now() + bound) {
+            self.prune_journal(false);
             return;
         }
         if !self.suspended.swap(true, Ordering::AcqRel) {
-            self.flight.answered.store(false, Ordering::Release);
+            self.in_flight
+                .broker_responded
+                .store(false, Ordering::Release);
         }
         if self.spool.is_some() {
-            self.park(Duration::from_millis(500));
+            self.spool_queue(Duration::from_millis(500));
         }
     }
 
@@ -121,15 +125,15 @@ impl Producer {
     }
 
     /// Takes everything out of the queue and into the spool.
-    fn park(&self, bound: Duration) {
-        self.parking.store(true, Ordering::Release);
+    fn spool_queue(&self, bound: Duration) {
+        self.spooling_queue.store(true, Ordering::Release);
         self.purge();
         // Not by librdkafka's flush, which waits out its slices: the reports come within a millisecond or two.
         let until = Instant::now() + bound;
         while self.waiting() > 0 && Instant::now() < until {
             std::thread::sleep(Duration::from_micros(500));
         }
-        self.parking.store(false, Ordering::Release);
+        self.spooling_queue.store(false, Ordering::Release);
     }
 
     pub(super) fn purge(&self) {
@@ -140,7 +144,7 @@ impl Producer {
                 sys::bindings::RD_KAFKA_PURGE_F_QUEUE | sys::bindings::RD_KAFKA_PURGE_F_INFLIGHT,
             )
         };
-        self.room.lock().expel();
+        self.pending.lock().drain();
         poller::wake(self);
     }
 
@@ -154,7 +158,8 @@ impl Producer {
         let hopeless = Instant::now() + Duration::from_secs(2);
         loop {
             let now = Instant::now();
-            if self.settle((now + Duration::from_millis(50)).min(until)) || Instant::now() >= until
+            if self.wait_for_delivery((now + Duration::from_millis(50)).min(until))
+                || Instant::now() >= until
             {
                 break;
             }
@@ -173,6 +178,6 @@ impl Producer {
                 "The delivery thread ended with a panic; messages may not have been reported.",
             );
         }
-        self.release_journal();
+        self.close_journal();
     }
 }

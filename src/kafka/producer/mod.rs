@@ -1,22 +1,22 @@
 //! A producer client: queues messages, knows what is still on its way, flushes within bounds, and loses nothing when it closes.
 #![allow(unsafe_code)]
 
-mod admin;
-pub mod clients;
 pub mod delivery;
-mod fate;
-mod flight;
+mod delivery_failure;
 mod flush;
+mod in_flight;
+mod journal_write;
 mod poller;
-mod replay;
-mod send;
-mod topics;
-mod written;
+pub mod pool;
+mod record;
+mod spool_replay;
+mod topic_cache;
+mod topic_lookup;
 
 #[cfg(test)]
 mod tests;
 
-pub use send::Outgoing;
+pub use record::ProducerRecord;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -27,52 +27,52 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use self::flight::Flight;
-use self::send::produce;
-use crate::kafka::native::{self, Conf};
-use crate::kafka::producer::delivery::Failures;
+use self::in_flight::InFlight;
+use self::record::produce;
+use crate::kafka::client::{self, Conf};
+use crate::kafka::producer::delivery::DeliveryFailures;
 
-use self::topics::{Readiness, Room, Topics};
+use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process;
 use crate::spool::{Journal, Spool, SpoolKey};
 
 /// Messages that may wait for their topic to be looked up or created.
-const ROOM: usize = 100_000;
+const MAX_PENDING_MESSAGES: usize = 100_000;
 
 /// One librdkafka producer with its thread.
 pub struct Producer {
     pub(super) client: *mut sys::rd_kafka_t,
     pub(super) config: Arc<BrokerConfig>,
     generation: u32,
-    pub(super) topics: Mutex<Topics>,
-    pub(super) room: Mutex<Room>,
-    pub(super) flight: Box<Flight>,
-    pub(in crate::kafka) failures: Failures,
+    pub(super) topics: Mutex<TopicCache>,
+    pub(super) pending: Mutex<PendingTopicQueue>,
+    pub(super) in_flight: Box<InFlight>,
+    pub(in crate::kafka) failures: DeliveryFailures,
     pub(super) spool: Option<Spool>,
     /// librdkafka met a fatal error: another client takes over.
-    pub(super) given_up: AtomicBool,
+    pub(super) fatal: AtomicBool,
     pub(super) closing: AtomicBool,
     /// It gave way to another client: what is sent from now on goes through the next one of its configuration.
-    pub(super) retired: AtomicBool,
+    pub(super) evicted: AtomicBool,
     /// What is purged goes to the spool without counting as a failure of the next flush.
-    pub(super) parking: AtomicBool,
+    pub(super) spooling_queue: AtomicBool,
     /// A transaction is being taken back: what is purged was never meant to arrive.
     pub(in crate::kafka) aborting: AtomicBool,
     /// It sends in transactions: nothing is sent again on its behalf.
     pub(super) transactional: bool,
     /// All brokers were reported down since the last answer.
-    pub(super) down: AtomicBool,
+    pub(super) all_brokers_down: AtomicBool,
     /// A request's flush timed out: later requests do not wait until a broker answers.
     suspended: AtomicBool,
     pub(super) last_error: Mutex<Option<String>>,
     /// Why the brokers turn this client away (password, certificate), while they do.
-    pub(super) refusal: Mutex<Option<String>>,
+    pub(super) auth_error: Mutex<Option<String>>,
     /// Messages that failed for good.
     pub(super) failed: AtomicU64,
     /// Something was sent while records were being handled, and nothing is committed before it is acknowledged.
-    owed: AtomicBool,
+    tracking_callback_sends: AtomicBool,
     /// The failures there were when that began.
     failed_before: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -140,10 +140,10 @@ impl Producer {
             _ => None,
         };
         let journal = (spool.is_some() && config.spool_always).then(Journal::default);
-        let flight = Box::new(Flight::new(&process::current().counters, journal));
+        let in_flight = Box::new(InFlight::new(&process::current().counters, journal));
         let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
         // SAFETY: the client was just made, and the boxed flight log is dropped after it.
-        if !unsafe { flight.attach(client) } {
+        if !unsafe { in_flight.attach(client) } {
             // SAFETY: nobody else has it.
             unsafe { sys::rd_kafka_destroy(client) };
             return Err(Error::configuration(
@@ -152,25 +152,25 @@ impl Producer {
         }
         let producer = Arc::new(Self {
             client,
-            topics: Mutex::new(Topics::new(client, &config)),
+            topics: Mutex::new(TopicCache::new(client, &config)),
             config,
             generation: process::generation(),
-            room: Mutex::default(),
-            flight,
-            failures: Failures::default(),
+            pending: Mutex::default(),
+            in_flight,
+            failures: DeliveryFailures::default(),
             spool,
-            given_up: AtomicBool::new(false),
+            fatal: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            retired: AtomicBool::new(false),
-            parking: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
+            spooling_queue: AtomicBool::new(false),
             aborting: AtomicBool::new(false),
             transactional,
-            down: AtomicBool::new(false),
+            all_brokers_down: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             last_error: Mutex::new(None),
-            refusal: Mutex::new(None),
+            auth_error: Mutex::new(None),
             failed: AtomicU64::new(0),
-            owed: AtomicBool::new(false),
+            tracking_callback_sends: AtomicBool::new(false),
             failed_before: AtomicU64::new(0),
             thread: Mutex::new(None),
         });
@@ -196,12 +196,12 @@ impl Producer {
         self.generation != process::generation()
     }
 
-    /// True once librdkafka met a fatal error, or after a fork: ask [`clients::Clients`] for the next one.
+    /// True once librdkafka met a fatal error, or after a fork: ask [`pool::ProducerPool`] for the next one.
     #[inline]
     #[must_use]
-    pub fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Acquire)
-            || self.retired.load(Ordering::Acquire)
+    pub fn needs_replacement(&self) -> bool {
+        self.fatal.load(Ordering::Acquire)
+            || self.evicted.load(Ordering::Acquire)
             || self.generation != process::generation()
     }
 
@@ -211,47 +211,51 @@ impl Producer {
     /// QueueFull; MessageTooLarge; UnknownTopic and InvalidChannel where Kafka has said so before; Connection for a client
     /// that was given up (fetch another and send again).
     #[inline]
-    pub fn send(&self, message: &Outgoing<'_>) -> Result<()> {
+    pub fn send(&self, message: &ProducerRecord<'_>) -> Result<()> {
         let code = self.enqueue(message)?;
         if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            self.refused(message, code)?;
+            self.retry_or_fail(message, code)?;
         }
         Ok(())
     }
 
-    fn enqueue(&self, message: &Outgoing<'_>) -> Result<Code> {
+    fn enqueue(&self, message: &ProducerRecord<'_>) -> Result<Code> {
         let mut topics = self.topics.lock();
         let topic = topics.get(message.topic);
         match topic.readiness {
             Readiness::Ready => {
-                let sequence = self.flight.depart(message.id, topic.number);
-                self.write_down(message, sequence)?;
+                let sequence = self.in_flight.track(message.id, topic.number);
+                self.journal_write(message, sequence)?;
                 let handle = topics.handle(message.topic);
                 // SAFETY: the handle is alive while the table is locked.
                 let code = unsafe { produce(self.client, handle, message, sequence) };
                 if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    self.flight.accepted(message.size());
+                    self.in_flight.accepted(message.size());
                 } else {
-                    self.take_back(sequence);
+                    self.journal_cancel(sequence);
                 }
-                if !self.flight.answered.load(Ordering::Relaxed) {
+                if !self.in_flight.broker_responded.load(Ordering::Relaxed) {
                     poller::wake(self);
                 }
                 Ok(code)
             }
-            Readiness::Missing(since) if since.elapsed() < Topics::FORGET_MISSING => {
+            Readiness::Missing(since) if since.elapsed() < TopicCache::FORGET_MISSING => {
                 Ok(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
             }
             Readiness::Missing(_) | Readiness::Unknown => {
                 topic.readiness = Readiness::Unknown;
                 // The table stays locked, so that nobody finds the topic ready while this message is still entering.
-                let sequence = self.flight.depart(message.id, topic.number);
-                self.write_down(message, sequence)?;
-                if !self.room.lock().enter(message, sequence, ROOM) {
-                    self.take_back(sequence);
+                let sequence = self.in_flight.track(message.id, topic.number);
+                self.journal_write(message, sequence)?;
+                if !self
+                    .pending
+                    .lock()
+                    .push(message, sequence, MAX_PENDING_MESSAGES)
+                {
+                    self.journal_cancel(sequence);
                     return Ok(Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
                 }
-                self.flight.accepted(message.size());
+                self.in_flight.accepted(message.size());
                 poller::wake(self);
                 Ok(Code::RD_KAFKA_RESP_ERR_NO_ERROR)
             }
@@ -259,7 +263,7 @@ impl Producer {
     }
 
     #[cold]
-    fn refused(&self, message: &Outgoing<'_>, first: Code) -> Result<()> {
+    fn retry_or_fail(&self, message: &ProducerRecord<'_>, first: Code) -> Result<()> {
         let started = Instant::now();
         let bound = Duration::from_millis(self.config.queue_full_ms);
         let mut code = first;
@@ -271,14 +275,14 @@ impl Producer {
             return Ok(());
         }
         if code == Code::RD_KAFKA_RESP_ERR__FATAL {
-            self.given_up.store(true, Ordering::Release);
+            self.fatal.store(true, Ordering::Release);
             poller::wake(self);
         }
         if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
             let counts = &process::current().metrics.producers;
             counts.queue_full.fetch_add(1, Ordering::Relaxed);
         }
-        let doing = if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
+        let action = if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
             format!(
                 "The queue for {} stayed full for {} ms ({} messages wait); message {} was not sent",
                 self.config.brokers,
@@ -299,22 +303,22 @@ impl Producer {
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
         );
         if let Some(reason) = unknown
-            .then(|| fate::collision(self, message.topic))
+            .then(|| delivery_failure::name_collision(self, message.topic))
             .flatten()
         {
-            return Err(Error::channel(format!("{doing}: {reason}.")));
+            return Err(Error::channel(format!("{action}: {reason}.")));
         }
-        Err(native::to_error(code, &doing, "", &self.config.brokers))
+        Err(client::to_error(code, &action, "", &self.config.brokers))
     }
 
     /// Messages accepted so far, and their keys and values in bytes.
     #[must_use]
     pub fn sent(&self) -> (u64, u64) {
-        self.flight.sent()
+        self.in_flight.sent()
     }
 
     /// Adds what it sent to the totals of the process. For whoever takes it out of the table, which sums up those that are in it.
-    pub(super) fn hand_over_counts(&self) {
+    pub(super) fn add_counts_to_process(&self) {
         let (sent, bytes) = self.sent();
         let counters = &process::current().counters;
         counters.produced.fetch_add(sent, Ordering::Relaxed);
@@ -324,38 +328,38 @@ impl Producer {
     /// Messages accepted and neither acknowledged nor failed yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.flight.left()
+        self.in_flight.count()
     }
 
     /// What is sent now belongs to records that are being handled: they are not committed before it is acknowledged.
-    pub fn owe(&self) {
-        if !self.owed.load(Ordering::Relaxed) {
+    pub fn track_callback_sends(&self) {
+        if !self.tracking_callback_sends.load(Ordering::Relaxed) {
             self.failed_before
                 .store(self.failed.load(Ordering::Acquire), Ordering::Relaxed);
-            self.owed.store(true, Ordering::Relaxed);
+            self.tracking_callback_sends.store(true, Ordering::Relaxed);
         }
     }
 
-    /// True between [`Producer::owe`] and [`Producer::acquit`].
+    /// True between [`Producer::track_callback_sends`] and [`Producer::clear_callback_sends`].
     #[must_use]
-    pub fn owes(&self) -> bool {
-        self.owed.load(Ordering::Relaxed)
+    pub fn tracks_callback_sends(&self) -> bool {
+        self.tracking_callback_sends.load(Ordering::Relaxed)
     }
 
-    /// True where something failed since [`Producer::owe`].
+    /// True where something failed since [`Producer::track_callback_sends`].
     #[must_use]
-    pub fn defaulted(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire) != self.failed_before.load(Ordering::Relaxed)
     }
 
     /// Everything owed is acknowledged, or its records are taken back.
-    pub fn acquit(&self) {
-        self.owed.store(false, Ordering::Relaxed);
+    pub fn clear_callback_sends(&self) {
+        self.tracking_callback_sends.store(false, Ordering::Relaxed);
     }
 
     /// The failure of a message that was too large is dealt with otherwise: nobody hears of it. Its reason, if there was one.
-    pub fn forgive_too_large(&self, id: &str) -> Option<String> {
-        let reason = self.failures.forgive_too_large(id)?;
+    pub fn take_too_large(&self, id: &str) -> Option<String> {
+        let reason = self.failures.take_too_large(id)?;
         self.failed.fetch_sub(1, Ordering::Release);
         process::current()
             .counters
@@ -367,19 +371,20 @@ impl Producer {
     /// True where a broker has answered and not all have gone since.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        if self.flight.answered.load(Ordering::Acquire) {
+        if self.in_flight.broker_responded.load(Ordering::Acquire) {
             return true;
         }
-        if self.down.load(Ordering::Acquire) {
+        if self.all_brokers_down.load(Ordering::Acquire) {
             return false;
         }
-        native::cluster_id(self.client, Duration::ZERO).is_some()
+        client::cluster_id(self.client, Duration::ZERO).is_some()
     }
 
     /// True while no broker can be reached that is needed: all are reported down, or messages wait and none has answered yet.
     #[must_use]
-    pub fn is_cut_off(&self) -> bool {
-        (self.down.load(Ordering::Acquire) || self.waiting() > 0) && !self.is_reachable()
+    pub fn is_unreachable(&self) -> bool {
+        (self.all_brokers_down.load(Ordering::Acquire) || self.waiting() > 0)
+            && !self.is_reachable()
     }
 
     /// The last thing Kafka complained about.

@@ -2,8 +2,8 @@
 //! and sends the spool again once Kafka answers.
 #![allow(unsafe_code)]
 
-mod haste;
-mod room;
+mod pending;
+mod warm_up;
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::admin::Lookup;
-use super::fate::keep_or_report;
-use super::flight::REPLAY;
-use super::replay::Replay;
+use super::delivery_failure::spool_or_report;
+use super::in_flight::REPLAY;
+use super::spool_replay::SpoolReplay;
+use super::topic_lookup::TopicLookup;
 use super::Producer;
 use crate::error::Result;
-use crate::kafka::native;
+use crate::kafka::client;
 use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
 use crate::process;
 use crate::spool::SpoolRecord;
-pub(super) use room::outgoing;
+pub(super) use pending::outgoing;
 
 /// How long the thread sleeps with nothing to do, in ms. Failures and wakes interrupt it.
 const IDLE_MS: i32 = 250;
@@ -49,10 +49,10 @@ pub fn wake(producer: &Producer) {
 
 struct Poller<'a> {
     producer: &'a Arc<Producer>,
-    lookup: Option<Lookup>,
-    replay: Replay,
+    lookup: Option<TopicLookup>,
+    replay: SpoolReplay,
     /// Messages of a client that was given up, for its successor.
-    homeless: Vec<Undelivered>,
+    unsent: Vec<Undelivered>,
     started: Instant,
     probed: Option<Instant>,
 }
@@ -62,8 +62,8 @@ impl<'a> Poller<'a> {
         Self {
             producer,
             lookup: None,
-            replay: Replay::default(),
-            homeless: Vec::new(),
+            replay: SpoolReplay::default(),
+            unsent: Vec::new(),
             started: Instant::now(),
             probed: None,
         }
@@ -75,10 +75,10 @@ impl<'a> Poller<'a> {
         let mut purged = false;
         let mut quiet_since = Instant::now();
         loop {
-            let wait = match (self.hastens(), self.is_busy()) {
+            let wait = match (self.needs_warm_up(), self.is_busy()) {
                 (true, _) => 1,
                 (_, true) => BUSY_MS,
-                _ if self.producer.keeps_journal() => JOURNAL_MS,
+                _ if self.producer.is_journal_busy() => JOURNAL_MS,
                 _ => IDLE_MS,
             };
             // SAFETY: the queue and its events are used by this thread alone.
@@ -91,46 +91,46 @@ impl<'a> Poller<'a> {
                     sys::rd_kafka_event_destroy(event);
                 }
             }
-            self.expelled();
-            if self.producer.given_up.load(Ordering::Acquire) && !purged {
+            self.report_drained();
+            if self.producer.fatal.load(Ordering::Acquire) && !purged {
                 purged = true;
                 self.producer.purge();
             }
             let closing = self.producer.closing.load(Ordering::Acquire);
             if closing || purged {
-                self.replay.abandon();
+                self.replay.release_claim();
                 // SAFETY: a live client.
                 let empty = unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
                 let late = quiet_since.elapsed() > Duration::from_secs(2);
                 if event.is_null()
                     && (empty || late)
-                    && self.producer.room.lock().expelled.is_empty()
+                    && self.producer.pending.lock().drained.is_empty()
                 {
                     break;
                 }
                 continue;
             }
-            self.hasten();
+            self.warm_up();
             self.probe();
-            self.serve_room();
+            self.serve_pending();
             self.replay.step(self.producer);
-            if self.producer.keeps_journal() {
-                self.producer.tidy_journal(false);
+            if self.producer.is_journal_busy() {
+                self.producer.prune_journal(false);
             }
         }
         // SAFETY: got above.
         unsafe { sys::rd_kafka_queue_destroy(queue) };
-        if !self.homeless.is_empty() {
-            self.move_house();
+        if !self.unsent.is_empty() {
+            self.hand_over();
         }
     }
 
     fn is_busy(&self) -> bool {
-        self.hastens()
+        self.needs_warm_up()
             || self.lookup.is_some()
             || self.replay.is_under_way()
             || self.producer.closing.load(Ordering::Relaxed)
-            || self.producer.given_up.load(Ordering::Relaxed)
+            || self.producer.fatal.load(Ordering::Relaxed)
     }
 
     /// # Safety
@@ -152,7 +152,7 @@ impl<'a> Poller<'a> {
             }
             sys::bindings::RD_KAFKA_EVENT_ERROR => {
                 let code = sys::rd_kafka_event_error(event);
-                let reason = native::text(sys::rd_kafka_event_error_string(event));
+                let reason = client::text(sys::rd_kafka_event_error_string(event));
                 self.on_error(code, &reason);
             }
             _ => {}
@@ -162,8 +162,11 @@ impl<'a> Poller<'a> {
     fn on_error(&mut self, code: Code, reason: &str) {
         let producer = self.producer;
         if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
-            producer.down.store(true, Ordering::Release);
-            producer.flight.answered.store(false, Ordering::Release);
+            producer.all_brokers_down.store(true, Ordering::Release);
+            producer
+                .in_flight
+                .broker_responded
+                .store(false, Ordering::Release);
         }
         if code == Code::RD_KAFKA_RESP_ERR__FATAL {
             process::current().log.say(
@@ -182,7 +185,7 @@ impl<'a> Poller<'a> {
                     }
                 ),
             );
-            producer.given_up.store(true, Ordering::Release);
+            producer.fatal.store(true, Ordering::Release);
         }
         if matches!(
             code,
@@ -190,32 +193,32 @@ impl<'a> Poller<'a> {
                 | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
                 | Code::RD_KAFKA_RESP_ERR__SSL
         ) {
-            let words = reason.split(" (after ").next().unwrap_or_default();
-            *producer.refusal.lock() = Some(words.to_owned());
+            let detail = reason.split(" (after ").next().unwrap_or_default();
+            *producer.auth_error.lock() = Some(detail.to_owned());
         }
         *producer.last_error.lock() = Some(reason.to_owned());
     }
 
     /// Messages that waited for a topic when the client was closed.
-    fn expelled(&mut self) {
-        let guests = std::mem::take(&mut self.producer.room.lock().expelled);
-        if guests.is_empty() {
+    fn report_drained(&mut self) {
+        let messages = std::mem::take(&mut self.producer.pending.lock().drained);
+        if messages.is_empty() {
             return;
         }
-        let reports = guests.into_iter().map(|guest| Undelivered {
+        let reports = messages.into_iter().map(|message| Undelivered {
             record: SpoolRecord {
                 reason: "its topic could not be looked up or created in time".to_owned(),
-                ..guest.record
+                ..message.record
             },
             code: Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE,
-            opaque: guest.sequence,
+            opaque: message.sequence,
         });
         self.on_failures(reports.collect());
     }
 
     fn on_failures(&mut self, reports: Vec<Undelivered>) {
         let producer = self.producer;
-        let given_up = producer.given_up.load(Ordering::Acquire);
+        let fatal = producer.fatal.load(Ordering::Acquire);
         let mut lost = Vec::new();
         for mut report in reports {
             if report.opaque & REPLAY != 0 {
@@ -223,14 +226,14 @@ impl<'a> Poller<'a> {
                 continue;
             }
             if report.record.id.is_empty() {
-                report.record.id = producer.flight.id_of(report.opaque).unwrap_or_default();
+                report.record.id = producer.in_flight.id_of(report.opaque).unwrap_or_default();
             }
-            if given_up && !producer.transactional && !native::is_permanent(report.code) {
-                self.homeless.push(report);
+            if fatal && !producer.transactional && !client::is_permanent(report.code) {
+                self.unsent.push(report);
             } else {
                 lost.push(report);
             }
         }
-        keep_or_report(producer, lost);
+        spool_or_report(producer, lost);
     }
 }

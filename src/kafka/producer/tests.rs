@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::clients::Clients;
-use super::{Outgoing, Producer};
+use super::pool::ProducerPool;
+use super::{Producer, ProducerRecord};
 use crate::config::{testing, BrokerConfig, Value};
 use crate::error::Kind;
 use crate::kafka::consumer::Consumer;
-use crate::kafka::embedded::Embedded;
+use crate::kafka::embedded::EmbeddedCluster;
 use crate::process;
 use crate::topic::TopicFilter;
 
@@ -21,8 +21,8 @@ fn config(brokers: &str, more: &[(&str, Value)]) -> Arc<BrokerConfig> {
     testing::config(&settings)
 }
 
-fn message<'a>(id: &'a str, topic: &'a str, value: &'a [u8]) -> Outgoing<'a> {
-    Outgoing {
+fn message<'a>(id: &'a str, topic: &'a str, value: &'a [u8]) -> ProducerRecord<'a> {
+    ProducerRecord {
         id,
         topic,
         partition: None,
@@ -47,7 +47,7 @@ fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
     let mut all = Vec::new();
     while all.len() < expected && Instant::now() < until {
         consumer.fetch(Duration::from_millis(50), 1000);
-        let _ = consumer.serve_events(&Nobody);
+        let _ = consumer.serve_events(&NoopListener);
         while let Some(record) = consumer.next() {
             all.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
             consumer.done(&record);
@@ -56,9 +56,9 @@ fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
     all
 }
 
-struct Nobody;
+struct NoopListener;
 
-impl crate::kafka::consumer::assignment::Watcher for Nobody {
+impl crate::kafka::consumer::assignment::Watcher for NoopListener {
     type Abort = ();
 
     fn assigned(&self, _: &[(String, i32)]) -> Result<(), ()> {
@@ -71,12 +71,12 @@ impl crate::kafka::consumer::assignment::Watcher for Nobody {
 }
 
 #[test]
-fn a_client_librdkafka_gives_up_is_replaced_and_loses_nothing() {
-    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
+fn a_client_with_a_fatal_error_is_replaced_without_loss() {
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
     kafka.create_topic("fatal", 1).expect("a topic");
     let config = config(kafka.address(), &[]);
-    let clients = &process::current().clients;
-    let first = clients.get(&config).expect("a client");
+    let pool = &process::current().producers;
+    let first = pool.get(&config).expect("a client");
     let sent: Vec<String> = (0..200).map(|n| format!("{n}")).collect();
     for (n, value) in sent.iter().enumerate() {
         let id = format!("id-{n}");
@@ -91,31 +91,31 @@ fn a_client_librdkafka_gives_up_is_replaced_and_loses_nothing() {
             }
         }
         let outgoing = message(&id, "fatal", value.as_bytes());
-        let now = clients.get(&config).expect("a client");
+        let now = pool.get(&config).expect("a client");
         if now.send(&outgoing).is_err() {
-            let next = clients.get(&config).expect("its successor");
+            let next = pool.get(&config).expect("its successor");
             next.send(&outgoing).expect("accepted by the successor");
         }
     }
     let until = Instant::now() + Duration::from_secs(10);
-    while !first.is_given_up() && Instant::now() < until {
+    while !first.needs_replacement() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(first.is_given_up());
+    assert!(first.needs_replacement());
     let mut arrived = values(kafka.address(), "fatal", sent.len());
     arrived.sort_by_key(|value| value.parse::<u32>().unwrap_or(0));
     // At least once: what was on its way may have arrived before it was sent again.
     arrived.dedup();
     assert_eq!(arrived, sent);
-    let next = clients.get(&config).expect("its successor");
+    let next = pool.get(&config).expect("its successor");
     assert!(!Arc::ptr_eq(&first, &next));
     assert_eq!(next.flush(Duration::from_secs(5)), Ok(()));
 }
 
 #[test]
-fn at_most_eight_clients_and_the_least_used_goes_first() {
-    let kafka = Embedded::start("127.0.0.1", 0).expect("an embedded broker");
-    let clients = Clients::default();
+fn at_most_eight_clients_least_recently_used_evicted_first() {
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
+    let pool = ProducerPool::default();
     let with_linger = |n: i64| {
         config(
             kafka.address(),
@@ -125,38 +125,35 @@ fn at_most_eight_clients_and_the_least_used_goes_first() {
             )],
         )
     };
-    let first = clients.get(&with_linger(1)).expect("a client");
+    let first = pool.get(&with_linger(1)).expect("a client");
     first
         .send(&message("a", "eight", b"kept"))
         .expect("accepted");
     for n in 2..=8 {
-        clients.get(&with_linger(n)).expect("a client");
+        pool.get(&with_linger(n)).expect("a client");
     }
     assert!(Arc::ptr_eq(
         &first,
-        &clients.get(&with_linger(1)).expect("the same client")
+        &pool.get(&with_linger(1)).expect("the same client")
     ));
-    let second = clients.get(&with_linger(2)).expect("the same client");
-    assert!(!first.is_given_up());
-    let third_used_last = clients.get(&with_linger(9)).expect("a ninth");
+    let second = pool.get(&with_linger(2)).expect("the same client");
+    assert!(!first.needs_replacement());
+    let third_used_last = pool.get(&with_linger(9)).expect("a ninth");
     assert!(
-        (8..=9).contains(&clients.all().len()),
+        (8..=9).contains(&pool.all().len()),
         "eight, and the one that gives way"
     );
-    assert!(clients
+    assert!(pool
         .all()
         .iter()
         .any(|client| Arc::ptr_eq(client, &third_used_last)));
-    assert!(clients
-        .all()
-        .iter()
-        .any(|client| Arc::ptr_eq(client, &second)));
+    assert!(pool.all().iter().any(|client| Arc::ptr_eq(client, &second)));
     assert_eq!(values(kafka.address(), "eight", 1), ["kept"]);
-    clients.close();
+    pool.close();
 }
 
 #[test]
-fn a_flush_names_what_is_still_on_its_way() {
+fn a_flush_unacknowledged_messages_are_named() {
     let config = config("127.0.0.1:1", &[]);
     let producer = Producer::start(config).expect("a client");
     producer
@@ -187,7 +184,7 @@ fn a_flush_names_what_is_still_on_its_way() {
 }
 
 #[test]
-fn what_was_spooled_is_sent_by_the_next_client() {
+fn spooled_messages_are_sent_by_the_next_client() {
     let directory = std::env::temp_dir().join(format!("rt-spool-{}", crate::ids::new_id()));
     let spool = Value::from(directory.to_string_lossy().as_ref());
     // A port nobody listens on yet; the embedded broker is started there afterwards.
@@ -208,7 +205,7 @@ fn what_was_spooled_is_sent_by_the_next_client() {
         Some(50)
     );
     drop(away);
-    let kafka = Embedded::start("127.0.0.1", port).expect("an embedded broker");
+    let kafka = EmbeddedCluster::start("127.0.0.1", port).expect("an embedded broker");
     kafka.create_topic("later", 1).expect("a topic");
     let back = Producer::start(config).expect("a client");
     let expected: Vec<String> = (0..50).map(|n| format!("{n}")).collect();

@@ -6,35 +6,35 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::ask::{ask, plain, Step};
-use super::refusal::Refusal;
-use super::{open, Transaction, GLANCE, PATIENCE};
+use super::call::{call_with_timeout, simple_call, TransactionCall};
+use super::error::TransactionError;
+use super::{current, TransactionalProducer, ABORT_TIMEOUT, POLL_INTERVAL};
 use crate::clock;
 use crate::error::{Error, FailedMessage, Kind, Result};
+use crate::kafka::client;
 use crate::kafka::consumer::Consumer;
-use crate::kafka::native;
 use crate::kafka::producer::Producer;
-use crate::worker::{Ending, StopSignal, Transactions};
+use crate::worker::{StopSignal, TransactionOutcome, Transactions};
 
 /// The transactions of a consumer that is running.
 pub struct TransactionalConsumer<'a> {
     /// Reads.
     pub consumer: &'a Consumer,
     /// Writes.
-    pub transaction: &'a Transaction,
+    pub transaction: &'a TransactionalProducer,
 }
 
 /// Who a consumer is in its group.
-struct Membership(*mut sys::rd_kafka_consumer_group_metadata_t);
+struct GroupMetadata(*mut sys::rd_kafka_consumer_group_metadata_t);
 
 /// What a transaction takes with it, read only.
-struct Taken(native::Partitions, Membership);
+struct TransactionOffsets(client::TopicPartitionList, GroupMetadata);
 
 // SAFETY: both are plain data of librdkafka's that belong to nobody else and are not changed any more.
-unsafe impl Send for Taken {}
-unsafe impl Sync for Taken {}
+unsafe impl Send for TransactionOffsets {}
+unsafe impl Sync for TransactionOffsets {}
 
-impl Drop for Membership {
+impl Drop for GroupMetadata {
     fn drop(&mut self) {
         // SAFETY: ours.
         unsafe { sys::bindings::rd_kafka_consumer_group_metadata_destroy(self.0) };
@@ -42,24 +42,24 @@ impl Drop for Membership {
 }
 
 /// Why a transaction has to be taken back.
-enum Trouble {
-    Refused(Refusal),
+enum CommitError {
+    Refused(TransactionError),
     /// The consumer is no member of its group any more: what it handled is somebody else's by now.
-    NoMember,
+    NotAMember,
 }
 
 impl TransactionalConsumer<'_> {
     /// The consumer's membership, where it has one. Kafka takes offsets from somebody without a name as those of a program
     /// that is in no group, and checks nothing: a worker that was away too long has lost its name, and must not send them.
-    fn membership(&self) -> Option<Membership> {
+    fn membership(&self) -> Option<GroupMetadata> {
         let client = self.consumer.client();
         // SAFETY: a live consumer; the texts live as long as what they are part of.
         unsafe {
-            let member = Membership(sys::bindings::rd_kafka_consumer_group_metadata(client));
+            let member = GroupMetadata(sys::bindings::rd_kafka_consumer_group_metadata(client));
             if member.0.is_null() {
                 return None;
             }
-            let name = native::text(sys::bindings::rd_kafka_consumer_group_metadata_member_id(
+            let name = client::text(sys::bindings::rd_kafka_consumer_group_metadata_member_id(
                 member.0,
             ));
             let generation =
@@ -74,21 +74,21 @@ impl TransactionalConsumer<'_> {
         &self,
         producer: &Arc<Producer>,
         until: Instant,
-    ) -> std::result::Result<Option<Arc<Taken>>, Trouble> {
+    ) -> std::result::Result<Option<Arc<TransactionOffsets>>, CommitError> {
         let offsets = self.consumer.offsets();
         if offsets.elements().is_empty() {
             return Ok(None);
         }
         let Some(member) = self.membership() else {
-            return Err(Trouble::NoMember);
+            return Err(CommitError::NotAMember);
         };
-        let taken = Arc::new(Taken(offsets, member));
-        let own = Arc::clone(&taken);
-        let step: Step = Box::new(move |client, wait| {
-            let Taken(offsets, member) = &*own;
+        let sent = Arc::new(TransactionOffsets(offsets, member));
+        let own = Arc::clone(&sent);
+        let step: TransactionCall = Box::new(move |client, wait| {
+            let TransactionOffsets(offsets, member) = &*own;
             // SAFETY: a live producer; the list and the membership are copied.
             unsafe {
-                Refusal::take(sys::bindings::rd_kafka_send_offsets_to_transaction(
+                TransactionError::take(sys::bindings::rd_kafka_send_offsets_to_transaction(
                     client,
                     offsets.raw(),
                     member.0,
@@ -96,30 +96,30 @@ impl TransactionalConsumer<'_> {
                 ))
             }
         });
-        ask(producer, until, step).map_err(Trouble::Refused)?;
-        Ok(Some(taken))
+        call_with_timeout(producer, until, step).map_err(CommitError::Refused)?;
+        Ok(Some(sent))
     }
 
     /// Ends with nothing of it committed; another client takes over where this one is of no use any more.
-    fn taken_back(&self, trouble: &Trouble) -> Result<Ending> {
-        let reason = match trouble {
-            Trouble::NoMember => {
+    fn on_commit_error(&self, error: &CommitError) -> Result<TransactionOutcome> {
+        let reason = match error {
+            CommitError::NotAMember => {
                 self.abort()?;
                 "this worker was away for too long and is no member of its group at the moment"
             }
-            Trouble::Refused(refusal) if refusal.ends_the_client() => {
-                open::forget();
+            CommitError::Refused(error) if error.requires_new_client() => {
+                current::clear();
                 self.consumer.rewind();
                 self.transaction
-                    .replace("Kafka refuses to commit transaction", refusal)?;
-                &refusal.reason
+                    .abandon_client("Kafka refuses to commit transaction", error)?;
+                &error.reason
             }
-            Trouble::Refused(refusal) => {
+            CommitError::Refused(error) => {
                 self.abort()?;
-                &refusal.reason
+                &error.reason
             }
         };
-        Ok(Ending::Aborted(Error::new(
+        Ok(TransactionOutcome::Aborted(Error::new(
             Kind::Connection,
             format!("Kafka did not commit it: {reason}."),
         )))
@@ -144,11 +144,11 @@ impl Transactions for TransactionalConsumer<'_> {
             return Ok(false);
         }
         // What the client before was doing may have been committed or not. Now that this one has its name, the group knows.
-        if transaction.unsure.get() {
+        if transaction.commit_uncertain.get() {
             if !self.consumer.go_to_committed() {
                 return Ok(false);
             }
-            transaction.unsure.set(false);
+            transaction.commit_uncertain.set(false);
         }
         Ok(true)
     }
@@ -158,67 +158,73 @@ impl Transactions for TransactionalConsumer<'_> {
         if !self.prepare()? {
             return Ok(false);
         }
-        if transaction.to_abort.get() && !transaction.try_abort(Instant::now() + PATIENCE)? {
+        if transaction.abort_pending.get()
+            && !transaction.try_abort(Instant::now() + ABORT_TIMEOUT)?
+        {
             return Ok(false);
         }
         let producer = transaction.producer();
         // SAFETY: a live producer.
-        let refused =
-            unsafe { Refusal::take(sys::bindings::rd_kafka_begin_transaction(producer.client())) };
-        if let Some(refusal) = refused {
-            transaction.replace("Kafka's client cannot begin transaction", &refusal)?;
+        let refused = unsafe {
+            TransactionError::take(sys::bindings::rd_kafka_begin_transaction(producer.client()))
+        };
+        if let Some(error) = refused {
+            transaction.abandon_client("Kafka's client cannot begin transaction", &error)?;
             return Ok(false);
         }
-        transaction.to_abort.set(true);
-        open::begin(Arc::clone(self.consumer.config()), producer);
+        transaction.abort_pending.set(true);
+        current::begin(Arc::clone(self.consumer.config()), producer);
         Ok(true)
     }
 
-    fn commit(&self) -> Result<Ending> {
-        open::forget();
+    fn commit(&self) -> Result<TransactionOutcome> {
+        current::clear();
         let transaction = self.transaction;
         let until = Instant::now() + transaction.timeout;
         let producer = transaction.producer();
-        while !producer.settle(Instant::now() + GLANCE) {
+        while !producer.wait_for_delivery(Instant::now() + POLL_INTERVAL) {
             if StopSignal::is_signalled() || Instant::now() >= until {
                 self.abort()?;
                 let reason = "what the callbacks sent was not acknowledged in time.";
-                return Ok(Ending::Aborted(Error::new(Kind::Connection, reason)));
+                return Ok(TransactionOutcome::Aborted(Error::new(
+                    Kind::Connection,
+                    reason,
+                )));
             }
         }
-        if let Some(refusal) = Refusal::of(producer.client()) {
-            return self.taken_back(&Trouble::Refused(refusal));
+        if let Some(error) = TransactionError::of(producer.client()) {
+            return self.on_commit_error(&CommitError::Refused(error));
         }
         if let Some(error) = Self::undelivered(&producer) {
             self.abort()?;
             let may_help = |failed: &FailedMessage| failed.kind.is_retriable();
             if error.failed().iter().all(may_help) {
-                return Ok(Ending::Aborted(error));
+                return Ok(TransactionOutcome::Aborted(error));
             }
             return Err(error);
         }
         let offsets = match self.send_offsets(&producer, until) {
             Ok(offsets) => offsets,
-            Err(trouble) => return self.taken_back(&trouble),
+            Err(error) => return self.on_commit_error(&error),
         };
-        let step = plain(sys::bindings::rd_kafka_commit_transaction);
-        if let Err(refusal) = ask(&producer, until, step) {
-            return self.taken_back(&Trouble::Refused(refusal));
+        let step = simple_call(sys::bindings::rd_kafka_commit_transaction);
+        if let Err(error) = call_with_timeout(&producer, until, step) {
+            return self.on_commit_error(&CommitError::Refused(error));
         }
-        transaction.committed();
-        if let Some(taken) = offsets {
-            self.consumer.committed_with(&taken.0);
+        transaction.on_committed();
+        if let Some(sent) = offsets {
+            self.consumer.committed_with(&sent.0);
         }
-        Ok(Ending::Committed)
+        Ok(TransactionOutcome::Committed)
     }
 
     fn abort(&self) -> Result<()> {
-        open::forget();
+        current::clear();
         if StopSignal::is_signalled() {
-            clock::hurry();
+            clock::begin_shutdown();
         }
         self.consumer.rewind();
-        let until = Instant::now() + clock::bounded(PATIENCE);
+        let until = Instant::now() + clock::bounded(ABORT_TIMEOUT);
         self.transaction.try_abort(until).map(drop)
     }
 

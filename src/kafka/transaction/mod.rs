@@ -2,12 +2,12 @@
 //! at all. The worker's producer has a name of its own in Kafka; whoever takes the same name fences the one before.
 #![allow(unsafe_code)]
 
-mod ask;
+mod call;
 mod consumer;
-mod left;
-mod open;
-mod refusal;
-mod slot;
+mod current;
+mod error;
+mod orphans;
+mod transactional_id;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 
 pub use self::consumer::TransactionalConsumer;
-pub use self::open::{forget, open_for, set_aside};
+pub use self::current::{clear, current_for, save_current};
 
-use self::ask::{ask, plain};
-use self::refusal::Refusal;
-use self::slot::Slot;
-use super::native;
+use self::call::{call_with_timeout, simple_call};
+use self::error::TransactionError;
+use self::transactional_id::TransactionalIdLock;
+use super::client;
 use super::producer::Producer;
 use crate::clock;
 use crate::config::BrokerConfig;
@@ -33,46 +33,46 @@ use crate::process;
 /// What librdkafka takes where nothing is configured, in ms.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 /// One question to Kafka; between two of them signals are looked at.
-const SLICE: Duration = Duration::from_millis(500);
+const SHORT_WAIT: Duration = Duration::from_millis(500);
 /// The same where the wait is our own: for acknowledgements, or for a step that is asked on a thread of its own.
-const GLANCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Taking back what is open; a client that has no answer then is replaced, which does the same.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clients that end one after the other, with nothing committed in between, before the worker is given up.
-const MOST_CLIENTS: u32 = 10;
+const MAX_CLIENT_REPLACEMENTS: u32 = 10;
 
 /// The transactional producer of one worker.
-pub struct Transaction {
+pub struct TransactionalProducer {
     config: Arc<BrokerConfig>,
     producer: RefCell<Arc<Producer>>,
     /// Its name in Kafka.
     id: RefCell<String>,
     timeout: Duration,
     /// Held as long as the name made of it is used; `None` where the name was given to us.
-    slot: RefCell<Option<Slot>>,
+    id_lock: RefCell<Option<TransactionalIdLock>>,
     ready: Cell<bool>,
     /// What others have left open was looked for.
-    has_looked: Cell<bool>,
+    orphans_checked: Cell<bool>,
     /// Kafka has still to be told that the last one is taken back.
-    to_abort: Cell<bool>,
+    abort_pending: Cell<bool>,
     /// The client is of no use any more, and since the last commit so many were not.
-    ended: Cell<bool>,
-    replaced: Cell<u32>,
+    client_failed: Cell<bool>,
+    replacements: Cell<u32>,
     /// Whether the last commit counts is not known.
-    unsure: Cell<bool>,
+    commit_uncertain: Cell<bool>,
 }
 
-impl Transaction {
+impl TransactionalProducer {
     /// Makes the producer; connects when the first transaction begins.
     ///
     /// # Errors
     /// Configuration.
     pub fn start(config: &Arc<BrokerConfig>) -> Result<Self> {
-        let (id, slot) = if let Some(id) = &config.transactional_id {
+        let (id, id_lock) = if let Some(id) = &config.transactional_id {
             (id.clone(), None)
         } else {
-            let slot = Slot::take(config)?;
-            (slot.name(config), Some(slot))
+            let id_lock = TransactionalIdLock::acquire(config)?;
+            (id_lock.transactional_id(config), Some(id_lock))
         };
         let timeout = config
             .producer_overrides
@@ -85,13 +85,13 @@ impl Transaction {
             producer: RefCell::new(producer),
             id: RefCell::new(id),
             timeout: Duration::from_millis(timeout),
-            slot: RefCell::new(slot),
+            id_lock: RefCell::new(id_lock),
             ready: Cell::new(false),
-            has_looked: Cell::new(false),
-            to_abort: Cell::new(false),
-            ended: Cell::new(false),
-            replaced: Cell::new(0),
-            unsure: Cell::new(false),
+            orphans_checked: Cell::new(false),
+            abort_pending: Cell::new(false),
+            client_failed: Cell::new(false),
+            replacements: Cell::new(0),
+            commit_uncertain: Cell::new(false),
         })
     }
 
@@ -105,7 +105,7 @@ impl Transaction {
 
     /// True once Kafka knows the client by its name.
     fn is_ready(&self) -> bool {
-        self.ready.get() && !self.ended.get()
+        self.ready.get() && !self.client_failed.get()
     }
 
     /// The client is of no use any more: what it has open is taken back, and another one begins anew from the group's offsets.
@@ -114,34 +114,34 @@ impl Transaction {
     ///
     /// # Errors
     /// Kafka refuses for good.
-    fn replace(&self, doing: &str, refusal: &Refusal) -> Result<()> {
+    fn abandon_client(&self, action: &str, error: &TransactionError) -> Result<()> {
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
-        self.to_abort.set(false);
-        self.unsure.set(true);
-        self.ended.set(true);
-        self.replaced.set(self.replaced.get() + 1);
-        let is_ours = self.slot.borrow().is_some();
-        if (refusal.is_fenced() && !is_ours)
-            || native::is_permanent(refusal.code)
-            || self.replaced.get() > MOST_CLIENTS
+        self.abort_pending.set(false);
+        self.commit_uncertain.set(true);
+        self.client_failed.set(true);
+        self.replacements.set(self.replacements.get() + 1);
+        let is_ours = self.id_lock.borrow().is_some();
+        if (error.is_fenced() && !is_ours)
+            || client::is_permanent(error.code)
+            || self.replacements.get() > MAX_CLIENT_REPLACEMENTS
         {
-            return Err(self.fatal(doing, refusal));
+            return Err(self.fatal_error(action, error));
         }
-        if refusal.is_fenced() {
+        if error.is_fenced() {
             // Taken while the old one is held, so that it is another.
-            let next = Slot::take(&self.config)?;
-            *self.id.borrow_mut() = next.name(&self.config);
+            let next = TransactionalIdLock::acquire(&self.config)?;
+            *self.id.borrow_mut() = next.transactional_id(&self.config);
             // Whoever fenced it, a worker or Kafka's own timeout, has taken back what was open.
-            if let Some(old) = self.slot.replace(Some(next)) {
-                old.settle();
+            if let Some(old) = self.id_lock.replace(Some(next)) {
+                old.mark_clean();
             }
         }
         process::current().log.say(
             Level::Warning,
             format!(
-                "{doing} ({}). It is taken back, and this worker goes on as \"{}\" from the group's offsets.",
-                refusal.reason,
+                "{action} ({}). It is taken back, and this worker goes on as \"{}\" from the group's offsets.",
+                error.reason,
                 self.id.borrow()
             ),
         );
@@ -149,7 +149,7 @@ impl Transaction {
     }
 
     /// Another client in the place of one that has ended.
-    fn renew(&self) -> Result<()> {
+    fn start_new_client(&self) -> Result<()> {
         let id = self.id.borrow().clone();
         let config = Arc::clone(&self.config);
         let next = Producer::start_transactional(config, &id, self.timeout_ms())?;
@@ -158,103 +158,105 @@ impl Transaction {
         // Nothing of it is wanted any more, so nothing is waited for.
         old.close(Instant::now());
         self.ready.set(false);
-        self.ended.set(false);
+        self.client_failed.set(false);
         Ok(())
     }
 
     /// A transaction is committed.
-    fn committed(&self) {
-        self.to_abort.set(false);
-        self.replaced.set(0);
+    fn on_committed(&self) {
+        self.abort_pending.set(false);
+        self.replacements.set(0);
     }
 
     /// Takes back what is open and ends the client. Bounded by about three seconds.
     pub fn close(&self) {
-        if self.to_abort.get() {
+        if self.abort_pending.get() {
             // Without an answer Kafka takes it back itself, after the transaction's timeout.
-            drop(self.ask_abort(Instant::now() + clock::bounded(Duration::from_secs(1))));
+            drop(self.send_abort(Instant::now() + clock::bounded(Duration::from_secs(1))));
         }
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
         // Nothing comes from one that has ended.
-        let patience = if self.ended.get() { 0 } else { 2 };
+        let patience = if self.client_failed.get() { 0 } else { 2 };
         producer.close(Instant::now() + clock::bounded(Duration::from_secs(patience)));
-        if let Some(slot) = self.slot.borrow().as_ref() {
-            if !self.to_abort.get() && !self.ended.get() {
-                slot.settle();
+        if let Some(id_lock) = self.id_lock.borrow().as_ref() {
+            if !self.abort_pending.get() && !self.client_failed.get() {
+                id_lock.mark_clean();
             }
         }
     }
 
-    fn fatal(&self, doing: &str, refusal: &Refusal) -> Error {
+    fn fatal_error(&self, action: &str, error: &TransactionError) -> Error {
         let (brokers, id) = (&self.config.brokers, self.id.borrow());
-        if refusal.is_fenced() {
+        if error.is_fenced() {
             return Error::new(
                 Kind::Delivery,
                 format!(
-                    "{doing} \"{id}\": this worker is fenced, so nothing of the open transaction is delivered. Another one has taken its \
+                    "{action} \"{id}\": this worker is fenced, so nothing of the open transaction is delivered. Another one has taken its \
                      transactional_id, or it was away for longer than transaction.timeout.ms. Start it again; give each worker an id \
                      of its own, or leave transactional_id out."
                 ),
             );
         }
-        native::to_error(
-            refusal.code,
-            &format!("{doing} \"{id}\""),
-            &refusal.reason,
+        client::to_error(
+            error.code,
+            &format!("{action} \"{id}\""),
+            &error.reason,
             brokers,
         )
     }
 
     /// Tells Kafka that what is open is taken back; false where another client has to be made first, which does the same.
     fn try_abort(&self, until: Instant) -> Result<bool> {
-        match self.ask_abort(until) {
+        match self.send_abort(until) {
             Ok(()) => Ok(true),
-            Err(refusal) => self
-                .replace("Kafka refuses to take back transaction", &refusal)
+            Err(error) => self
+                .abandon_client("Kafka refuses to take back transaction", &error)
                 .map(|()| false),
         }
     }
 
-    fn ask_abort(&self, until: Instant) -> std::result::Result<(), Refusal> {
+    fn send_abort(&self, until: Instant) -> std::result::Result<(), TransactionError> {
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
         // The coordinator refuses to take back what it has not heard of yet: what was sent last brings it the news.
-        producer.settle(Instant::now() + clock::bounded(SLICE));
-        let step = plain(sys::bindings::rd_kafka_abort_transaction);
-        ask(&producer, until, step)?;
-        producer.settle(Instant::now() + clock::bounded(Duration::from_secs(2)));
+        producer.wait_for_delivery(Instant::now() + clock::bounded(SHORT_WAIT));
+        let step = simple_call(sys::bindings::rd_kafka_abort_transaction);
+        call_with_timeout(&producer, until, step)?;
+        producer.wait_for_delivery(Instant::now() + clock::bounded(Duration::from_secs(2)));
         producer.failures.take();
         producer.aborting.store(false, Ordering::Release);
-        self.to_abort.set(false);
+        self.abort_pending.set(false);
         Ok(())
     }
 
     fn init(&self) -> Result<bool> {
-        if self.ended.get() {
-            self.renew()?;
+        if self.client_failed.get() {
+            self.start_new_client()?;
         }
         let client = self.producer().client();
-        let wait = i32::try_from(SLICE.as_millis()).unwrap_or(500);
+        let wait = i32::try_from(SHORT_WAIT.as_millis()).unwrap_or(500);
         // SAFETY: a live producer.
-        match unsafe { Refusal::take(sys::bindings::rd_kafka_init_transactions(client, wait)) } {
+        match unsafe {
+            TransactionError::take(sys::bindings::rd_kafka_init_transactions(client, wait))
+        } {
             None => {
-                if self.slot.borrow().is_some() && !self.has_looked.replace(true) {
-                    left::take_back(&self.config, self.timeout_ms());
+                if self.id_lock.borrow().is_some() && !self.orphans_checked.replace(true) {
+                    orphans::abort_orphans(&self.config, self.timeout_ms());
                 }
                 self.ready.set(true);
                 Ok(true)
             }
-            Some(refusal) if refusal.waits() => Ok(false),
-            Some(refusal) if refusal.is_fenced() => self
-                .replace("Kafka refuses transactions as", &refusal)
+            Some(error) if error.is_retriable() => Ok(false),
+            Some(error) if error.is_fenced() => self
+                .abandon_client("Kafka refuses transactions as", &error)
                 .map(|()| false),
-            Some(refusal) => Err(self.fatal("Kafka refuses transactions as", &refusal)),
+            Some(error) => Err(self.fatal_error("Kafka refuses transactions as", &error)),
         }
     }
 }
 
-impl Drop for Transaction {
+impl Drop for TransactionalProducer {
     fn drop(&mut self) {
         if self.producer.borrow().is_inherited() {
             // The parent's; its threads are not here.

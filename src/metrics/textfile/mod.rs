@@ -26,7 +26,7 @@ use super::snapshot::Snapshot;
 use super::text::{text, Format};
 use crate::log::Level;
 use crate::process;
-use crate::spool::{LockedFile, Open};
+use crate::spool::{LockedFile, OpenMode};
 
 /// ms between two writes of a process that serves requests.
 const EVERY: u64 = 1000;
@@ -163,7 +163,7 @@ impl Textfile {
             .as_ref()
             .is_none_or(|alive| !alive.is_at(&self.lock_of(&self.id)))
         {
-            self.alive = LockedFile::open(&self.lock_of(&self.id), Open::Any)?;
+            self.alive = LockedFile::open(&self.lock_of(&self.id), OpenMode::Any)?;
             if let Some(lock) = &self.alive {
                 let _ = lock.file()?.set_permissions(Permissions::from_mode(0o666));
             }
@@ -248,7 +248,7 @@ impl Textfile {
 
     /// Its lock is held.
     fn lives(&self, id: &str) -> io::Result<bool> {
-        match LockedFile::open(&self.lock_of(id), Open::Existing) {
+        match LockedFile::open(&self.lock_of(id), OpenMode::Existing) {
             Ok(lock) => Ok(lock.is_none()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),

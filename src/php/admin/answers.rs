@@ -7,8 +7,11 @@ use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
 use crate::config::BrokerConfig;
 use crate::error::Error;
-use crate::kafka::admin::{Cluster, Commit, Commits, Description, Listing, Node, Span, Spans};
-use crate::kafka::native::TopicInfo;
+use crate::kafka::admin::{
+    BrokerNode, ClusterDescription, CommittedOffset, GroupDescription, GroupListing, GroupOffsets,
+    OffsetRange, TopicOffsets,
+};
+use crate::kafka::client::TopicInfo;
 
 type Table = ZBox<ZendHashTable>;
 
@@ -82,30 +85,30 @@ pub fn by_partition<T: IntoZval>(list: impl IntoIterator<Item = (i32, T)>) -> Re
 }
 
 /// Where partitions begin and end.
-pub fn spans(spans: &[Span]) -> Result<Table> {
-    let entries = spans.iter().map(|span| {
+pub fn offset_ranges(offset_ranges: &[OffsetRange]) -> Result<Table> {
+    let entries = offset_ranges.iter().map(|range| {
         let mut entry = ZendHashTable::new();
-        entry.insert("beginning", span.beginning)?;
-        entry.insert("end", span.end)?;
-        Ok((span.partition, entry))
+        entry.insert("beginning", range.beginning)?;
+        entry.insert("end", range.end)?;
+        Ok((range.partition, entry))
     });
     by_partition(entries.collect::<Result<Vec<_>>>()?)
 }
 
 /// The same of several topics, and what is wrong with one.
-pub fn all_spans(list: &[Spans]) -> Result<Table> {
+pub fn all_offset_ranges(list: &[TopicOffsets]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for topic in list {
         let mut entry = ZendHashTable::new();
         entry.insert("error", words(topic.error.as_ref()))?;
-        entry.insert("partitions", spans(&topic.spans)?)?;
+        entry.insert("partitions", offset_ranges(&topic.offset_ranges)?)?;
         all.insert(topic.topic.as_str(), entry)?;
     }
     Ok(all)
 }
 
 /// The cluster.
-pub fn cluster(cluster: &Cluster) -> Result<Table> {
+pub fn cluster(cluster: &ClusterDescription) -> Result<Table> {
     let mut brokers = ZendHashTable::new();
     for broker in &cluster.brokers {
         let mut entry = node(broker)?;
@@ -116,7 +119,7 @@ pub fn cluster(cluster: &Cluster) -> Result<Table> {
     all.insert("id", cluster.id.clone())?;
     all.insert("controller", i64::from(cluster.controller))?;
     all.insert("brokers", brokers)?;
-    all.insert("operations", cluster.operations.clone())?;
+    all.insert("operations", cluster.authorized_operations.clone())?;
     Ok(all)
 }
 
@@ -130,7 +133,7 @@ pub fn operations(list: &[(String, Vec<&'static str>)]) -> Result<Table> {
 }
 
 /// The list of groups.
-pub fn groups(list: &[Listing]) -> Result<Table> {
+pub fn groups(list: &[GroupListing]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for group in list {
         let mut entry = ZendHashTable::new();
@@ -144,7 +147,7 @@ pub fn groups(list: &[Listing]) -> Result<Table> {
 }
 
 /// One group.
-pub fn group(group: &Description) -> Result<Table> {
+pub fn group(group: &GroupDescription) -> Result<Table> {
     let mut members = ZendHashTable::new();
     for member in &group.members {
         let mut assignment = ZendHashTable::new();
@@ -170,12 +173,12 @@ pub fn group(group: &Description) -> Result<Table> {
         group.coordinator.as_ref().map(node).transpose()?,
     )?;
     all.insert("members", members)?;
-    all.insert("operations", group.operations.clone())?;
+    all.insert("operations", group.authorized_operations.clone())?;
     Ok(all)
 }
 
 /// Several groups by name, and what is wrong with one.
-pub fn all_groups(list: &[Description]) -> Result<Table> {
+pub fn all_groups(list: &[GroupDescription]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for one in list {
         let mut entry = group(one)?;
@@ -186,7 +189,7 @@ pub fn all_groups(list: &[Description]) -> Result<Table> {
 }
 
 /// Committed offsets by topic and partition.
-pub fn commits(list: &[Commit]) -> Result<Table> {
+pub fn commits(list: &[CommittedOffset]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for of_topic in list.chunk_by(|a, b| a.topic == b.topic) {
         let offsets = of_topic
@@ -198,7 +201,7 @@ pub fn commits(list: &[Commit]) -> Result<Table> {
 }
 
 /// The same of several groups, and what is wrong with one.
-pub fn all_commits(list: &[Commits]) -> Result<Table> {
+pub fn all_commits(list: &[GroupOffsets]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for group in list {
         let mut entry = ZendHashTable::new();
@@ -218,7 +221,7 @@ pub fn settings(list: &[(String, Option<String>)]) -> Result<Table> {
     Ok(all)
 }
 
-fn node(broker: &Node) -> Result<Table> {
+fn node(broker: &BrokerNode) -> Result<Table> {
     let mut entry = ZendHashTable::new();
     entry.insert("id", i64::from(broker.id))?;
     entry.insert("host", broker.host.as_str())?;

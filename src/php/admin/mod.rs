@@ -83,11 +83,11 @@ impl Admin {
     #[php(optional = pattern)]
     pub fn topics(&self, pattern: Option<&Zval>) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let pattern = arguments::optional(pattern, |pattern| {
                     arguments::text(pattern, "Admin::topics(): Argument #1 ($pattern)")
                 })?;
-                Ok(admin.topics(pattern.as_deref(), breathe))
+                Ok(admin.topics(pattern.as_deref(), poll_interrupts))
             },
             |topics| answers::topics(topics),
         )
@@ -96,7 +96,7 @@ impl Admin {
     /// The brokers, the controller and the id of the cluster.
     pub fn cluster(&self) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| Ok(admin.cluster(breathe)),
+            |admin, poll_interrupts| Ok(admin.cluster(poll_interrupts)),
             answers::cluster,
         )
     }
@@ -104,7 +104,7 @@ impl Admin {
     /// Every consumer group.
     pub fn groups(&self) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| Ok(admin.groups(breathe)),
+            |admin, poll_interrupts| Ok(admin.groups(poll_interrupts)),
             |groups| answers::groups(groups),
         )
     }
@@ -112,7 +112,9 @@ impl Admin {
     /// The state and the members of a consumer group.
     pub fn group(&self, group: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| Ok(admin.group(&given::group(group, "group")?, breathe)),
+            |admin, poll_interrupts| {
+                Ok(admin.group(&given::group(group, "group")?, poll_interrupts))
+            },
             answers::group,
         )
     }
@@ -120,9 +122,9 @@ impl Admin {
     /// The same of several, by name.
     pub fn describe_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let groups = given::names(groups, "describeGroups", "groups")?;
-                Ok(admin.describe_groups(&groups, breathe))
+                Ok(admin.describe_groups(&groups, poll_interrupts))
             },
             |groups| answers::all_groups(groups),
         )
@@ -131,9 +133,9 @@ impl Admin {
     /// What a consumer group has committed.
     pub fn group_offsets(&self, group: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let group = given::group(group, "groupOffsets")?;
-                Ok(admin.group_offsets(&group, breathe))
+                Ok(admin.group_offsets(&group, poll_interrupts))
             },
             |commits| answers::commits(commits),
         )
@@ -142,9 +144,9 @@ impl Admin {
     /// The same of several, by name.
     pub fn offsets_of_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let groups = given::names(groups, "offsetsOfGroups", "groups")?;
-                Ok(admin.offsets_of_groups(&groups, breathe))
+                Ok(admin.offsets_of_groups(&groups, poll_interrupts))
             },
             |commits| answers::all_commits(commits),
         )
@@ -153,9 +155,9 @@ impl Admin {
     /// The settings of a topic, as the brokers have them.
     pub fn topic_config(&self, topic: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let topic = given::topic(topic, "topicConfig")?;
-                Ok(admin.topic_config(&topic, breathe))
+                Ok(admin.topic_config(&topic, poll_interrupts))
             },
             |settings| answers::settings(settings),
         )
@@ -164,9 +166,9 @@ impl Admin {
     /// What whoever asks may do with topics.
     pub fn operations(&self, topics: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let topics = given::names(topics, "operations", "topics")?;
-                Ok(admin.operations(&topics, breathe))
+                Ok(admin.authorized_operations(&topics, poll_interrupts))
             },
             |operations| answers::operations(operations),
         )
@@ -195,7 +197,7 @@ impl Admin {
                 config: given::settings(config)?,
             };
             self.client()?
-                .create_topic(&new, &|| turn.breathe())
+                .create_topic(&new, &|| turn.poll_interrupts())
                 .map_err(Turn::trouble)
         })
     }
@@ -206,7 +208,7 @@ impl Admin {
             let topic = given::topic(topic, "createPartitions")?;
             let total = given::whole(total, 1, "createPartitions(): $total")?;
             self.client()?
-                .create_partitions(&topic, total, &|| turn.breathe())
+                .create_partitions(&topic, total, &|| turn.poll_interrupts())
                 .map_err(Turn::trouble)
         })
     }
@@ -216,7 +218,7 @@ impl Admin {
         self.run(|turn| {
             let topic = given::topic(topic, "deleteTopic")?;
             self.client()?
-                .delete_topic(&topic, &|| turn.breathe())
+                .delete_topic(&topic, &|| turn.poll_interrupts())
                 .map_err(Turn::trouble)
         })
     }
@@ -224,32 +226,32 @@ impl Admin {
     /// Where the partitions of a topic begin and end.
     pub fn offsets(&self, topic: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let topic = given::topic(topic, "offsets")?;
-                Ok(admin.offsets(&topic, breathe))
+                Ok(admin.offsets(&topic, poll_interrupts))
             },
-            |spans| answers::spans(spans),
+            |offset_ranges| answers::offset_ranges(offset_ranges),
         )
     }
 
     /// The same of several topics, by name.
     pub fn offsets_of_topics(&self, topics: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let topics = given::names(topics, "offsetsOfTopics", "topics")?;
-                Ok(admin.offsets_of(&topics, breathe))
+                Ok(admin.offsets_of(&topics, poll_interrupts))
             },
-            |topics| answers::all_spans(topics),
+            |topics| answers::all_offset_ranges(topics),
         )
     }
 
     /// The first offsets that are not older than a time.
     pub fn offsets_at(&self, topic: &Zval, time: &Zval) -> PhpResult<Zval> {
         self.ask(
-            |admin, breathe| {
+            |admin, poll_interrupts| {
                 let topic = given::topic(topic, "offsetsAt")?;
                 let ms = position::time(time, "Admin::offsetsAt(): Argument #2 ($time)")?;
-                Ok(admin.offsets_at(&topic, ms, breathe))
+                Ok(admin.offsets_at(&topic, ms, poll_interrupts))
             },
             |found| answers::by_partition(found.iter().copied()),
         )
@@ -284,7 +286,7 @@ impl Admin {
             arguments::array(before, place)?;
             let before = given::offsets(Some(before), place)?;
             self.client()?
-                .delete_records(&topic, &before, &|| turn.breathe())
+                .delete_records(&topic, &before, &|| turn.poll_interrupts())
                 .map_err(Turn::trouble)
         })
     }

@@ -11,7 +11,7 @@ use ext_php_rs::zend::bailout;
 use super::turn::Turn;
 use super::{answers, Admin, OPEN};
 use crate::error::{Error, Kind};
-use crate::kafka::admin::{self as core, Breathe, Outcome, Reader, Step};
+use crate::kafka::admin::{self as core, AdminResult, PollInterrupts, ReadStep, TopicReader};
 use crate::php::arguments::{finish, Trouble};
 use crate::php::callback::Callback;
 use crate::php::message::Message;
@@ -42,11 +42,11 @@ impl Admin {
     /// Asks the core, and makes an array of its answer.
     pub(super) fn ask<T>(
         &self,
-        question: impl FnOnce(&core::Admin, Breathe<'_>) -> Result<Outcome<T>, Trouble>,
+        question: impl FnOnce(&core::Admin, PollInterrupts<'_>) -> Result<AdminResult<T>, Trouble>,
         answer: impl FnOnce(&T) -> ext_php_rs::error::Result<ZBox<ZendHashTable>>,
     ) -> PhpResult<Zval> {
         self.run(|turn| {
-            let found = question(&*self.client()?, &|| turn.breathe())?;
+            let found = question(&*self.client()?, &|| turn.poll_interrupts())?;
             made(answer(&found.map_err(Turn::trouble)?))
         })
         .map(Option::unwrap_or_default)
@@ -89,18 +89,18 @@ impl Admin {
         callback: &Callback,
         from: &[(i32, i64)],
     ) -> Result<i64, Trouble> {
-        let breathe = || turn.breathe();
-        let mut reader =
-            Reader::start(&self.client()?, topic, from, &breathe).map_err(Turn::trouble)?;
+        let poll_interrupts = || turn.poll_interrupts();
+        let mut reader = TopicReader::start(&self.client()?, topic, from, &poll_interrupts)
+            .map_err(Turn::trouble)?;
         let mut count = 0;
         while !self.closing.get() {
-            if !turn.breathe() {
+            if !turn.poll_interrupts() {
                 return Err(Trouble::Pending);
             }
             match reader.next(SLICE).map_err(Turn::trouble)? {
-                Step::End => break,
-                Step::Waiting => {}
-                Step::Record(message) => {
+                ReadStep::End => break,
+                ReadStep::Waiting => {}
+                ReadStep::Record(message) => {
                     count += 1;
                     let message = Rc::from(message);
                     let answer = turn

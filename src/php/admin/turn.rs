@@ -7,7 +7,7 @@ use ext_php_rs::exception::PhpException;
 use ext_php_rs::zend::{ce, try_catch, CatchError};
 
 use crate::clock::coarse_ms;
-use crate::kafka::admin::Halt;
+use crate::kafka::admin::AdminError;
 use crate::php::arguments::Trouble;
 use crate::php::{lifecycle, signals, zend};
 
@@ -41,7 +41,7 @@ impl Turn {
     }
 
     /// Signals, time limits and the log; false where PHP wants to stop.
-    pub fn breathe(&self) -> bool {
+    pub fn poll_interrupts(&self) -> bool {
         let now = coarse_ms();
         let due = self
             .breathed
@@ -61,10 +61,10 @@ impl Turn {
     }
 
     /// What a method ends with where the core gave up.
-    pub fn trouble(halt: Halt) -> Trouble {
-        match halt {
-            Halt::Error(error) => error.into(),
-            Halt::Interrupted => Trouble::Pending,
+    pub fn trouble(error: AdminError) -> Trouble {
+        match error {
+            AdminError::Error(error) => error.into(),
+            AdminError::Interrupted => Trouble::Pending,
         }
     }
 }

@@ -4,8 +4,8 @@ use super::*;
 use crate::error::Kind;
 
 #[test]
-fn every_part_of_a_record_comes_back() {
-    let temp = Temp::new();
+fn a_record_round_trips_with_all_fields() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let mut odd = record("odd");
     odd.partition = Some(0);
@@ -38,8 +38,8 @@ fn every_part_of_a_record_comes_back() {
 }
 
 #[test]
-fn order_is_kept_over_batches_and_files() {
-    let temp = Temp::new();
+fn order_is_kept_across_batches_and_files() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     for start in (0..100).step_by(10) {
         spool.append(&records(start, start + 10)).unwrap();
@@ -53,8 +53,8 @@ fn order_is_kept_over_batches_and_files() {
 }
 
 #[test]
-fn nothing_is_touched_before_the_first_record() {
-    let temp = Temp::new();
+fn nothing_is_created_before_the_first_append() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     spool.check().unwrap();
     spool.append(&[]).unwrap();
@@ -67,8 +67,8 @@ fn nothing_is_touched_before_the_first_record() {
 }
 
 #[test]
-fn the_open_file_is_not_claimed_until_rotated() {
-    let temp = Temp::new();
+fn the_open_file_cannot_be_claimed_until_rotated() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     spool.append(&records(0, 1)).unwrap();
     assert!(spool.claim().unwrap().is_none());
@@ -81,8 +81,8 @@ fn the_open_file_is_not_claimed_until_rotated() {
 }
 
 #[test]
-fn the_bound_holds_for_all_and_names_what_was_not_stored() {
-    let temp = Temp::new();
+fn the_size_limit_covers_all_processes_and_the_error_names_records_not_stored() {
+    let temp = TempDir::new();
     let max = file_size(&records(0, 3)) + file_size(&records(0, 2)) + 10;
     let (one, two) = (temp.bounded(max), temp.bounded(max));
     one.append(&records(0, 3)).unwrap();
@@ -108,7 +108,7 @@ fn the_bound_holds_for_all_and_names_what_was_not_stored() {
 
 #[test]
 fn a_full_spool_leaves_no_empty_file() {
-    let temp = Temp::new();
+    let temp = TempDir::new();
     for max in [0, 10, 70] {
         let spool = temp.bounded(max);
         assert_eq!(spool.append(&records(0, 2)).unwrap_err().failed().len(), 2);
@@ -117,8 +117,8 @@ fn a_full_spool_leaves_no_empty_file() {
 }
 
 #[test]
-fn the_bound_holds_among_threads_that_append_at_once() {
-    let temp = Temp::new();
+fn the_size_limit_holds_for_concurrent_appends() {
+    let temp = TempDir::new();
     let max = 20_000;
     let stored = std::thread::scope(|scope| {
         let run = |n: usize| {
@@ -145,8 +145,8 @@ fn the_bound_holds_among_threads_that_append_at_once() {
 }
 
 #[test]
-fn one_spool_is_shared_by_threads() {
-    let temp = Temp::new();
+fn a_spool_can_be_shared_between_threads() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     std::thread::scope(|scope| {
         for n in 0..4 {
@@ -169,8 +169,8 @@ fn one_spool_is_shared_by_threads() {
 }
 
 #[test]
-fn a_file_deleted_in_use_is_noticed_and_replaced() {
-    let temp = Temp::new();
+fn a_file_deleted_while_open_is_reported_and_replaced() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     spool.append(&records(0, 2)).unwrap();
     fs::remove_dir_all(spool.directory()).unwrap();

@@ -4,7 +4,7 @@ use super::super::format::HEADER;
 use super::*;
 
 /// A closed file of `count` records: its path and bytes.
-fn written(temp: &Temp, spool: &Spool, count: usize) -> (PathBuf, Vec<u8>) {
+fn written(temp: &TempDir, spool: &Spool, count: usize) -> (PathBuf, Vec<u8>) {
     temp.spool().append(&records(0, count)).unwrap();
     let path = only_file(spool);
     let bytes = fs::read(&path).unwrap();
@@ -12,57 +12,57 @@ fn written(temp: &Temp, spool: &Spool, count: usize) -> (PathBuf, Vec<u8>) {
 }
 
 /// Where the frames of `records(0, count)` begin, and the end.
-fn borders(count: usize) -> Vec<usize> {
+fn frame_ends(count: usize) -> Vec<usize> {
     (0..=count)
         .map(|n| usize::try_from(file_size(&records(0, n))).unwrap())
         .collect()
 }
 
 #[test]
-fn a_file_torn_anywhere_gives_its_whole_records() {
-    let temp = Temp::new();
+fn a_truncated_file_yields_its_complete_records() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let (path, bytes) = written(&temp, &spool, 3);
-    let borders = borders(3);
-    assert_eq!(borders[3], bytes.len());
-    let aside = spool.directory().join("damaged");
+    let frame_ends = frame_ends(3);
+    assert_eq!(frame_ends[3], bytes.len());
+    let quarantine = spool.directory().join("damaged");
     for cut in 0..bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
-        let whole = borders[1..].iter().filter(|end| **end <= cut).count();
+        let whole = frame_ends[1..].iter().filter(|end| **end <= cut).count();
         assert_eq!(drain(&spool), ids(0, whole), "cut at {cut}");
         assert_eq!(spool.files(), 0);
-        let kept = names(&aside);
-        if cut <= borders[0] || borders.contains(&cut) {
+        let kept = names(&quarantine);
+        if cut <= frame_ends[0] || frame_ends.contains(&cut) {
             assert!(kept.is_empty(), "cut at {cut}: {kept:?}");
             continue;
         }
         let tail = kept.iter().find(|name| name.contains(".tail-")).unwrap();
         assert_eq!(
-            fs::read(aside.join(tail)).unwrap(),
-            &bytes[borders[whole]..cut]
+            fs::read(quarantine.join(tail)).unwrap(),
+            &bytes[frame_ends[whole]..cut]
         );
         let notices = spool.take_notices();
         assert!(
             notices.len() == 1 && notices[0].contains(&format!("The {whole} records")),
             "{notices:?}"
         );
-        fs::remove_dir_all(&aside).unwrap();
+        fs::remove_dir_all(&quarantine).unwrap();
     }
 }
 
 #[test]
-fn any_flipped_byte_costs_at_most_its_record() {
-    let temp = Temp::new();
+fn a_flipped_byte_loses_at_most_one_record() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let (path, bytes) = written(&temp, &spool, 3);
-    let borders = borders(3);
-    let aside = spool.directory().join("damaged");
+    let frame_ends = frame_ends(3);
+    let quarantine = spool.directory().join("damaged");
     for at in 0..bytes.len() {
         // The version is covered by a test of its own; a wrong one does not pass the header's checksum.
         let mut changed = bytes.clone();
         changed[at] ^= 0x41;
         fs::write(&path, &changed).unwrap();
-        let hit = (0..3).find(|n| (borders[*n]..borders[n + 1]).contains(&at));
+        let hit = (0..3).find(|n| (frame_ends[*n]..frame_ends[n + 1]).contains(&at));
         let expected: Vec<String> = ids(0, 3)
             .into_iter()
             .filter(|id| Some(id.parse::<usize>().unwrap()) != hit)
@@ -70,20 +70,20 @@ fn any_flipped_byte_costs_at_most_its_record() {
         assert_eq!(drain(&spool), expected, "byte {at}");
         assert_eq!(spool.files(), 0, "byte {at}");
         let harmless = (20..usize::try_from(HEADER).unwrap()).contains(&at);
-        assert_eq!(names(&aside).is_empty(), harmless, "byte {at}");
+        assert_eq!(names(&quarantine).is_empty(), harmless, "byte {at}");
         if !harmless {
-            fs::remove_dir_all(&aside).unwrap();
+            fs::remove_dir_all(&quarantine).unwrap();
         }
         let _ = spool.take_notices();
     }
 }
 
 #[test]
-fn damage_in_the_middle_is_remembered_over_an_interrupted_replay() {
-    let temp = Temp::new();
+fn damage_is_remembered_across_an_interrupted_replay() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let (path, mut bytes) = written(&temp, &spool, 5);
-    let place = borders(5)[1] + 20;
+    let place = frame_ends(5)[1] + 20;
     bytes[place..place + 9].fill(0);
     fs::write(&path, &bytes).unwrap();
     let mut claim = spool.claim().unwrap().unwrap();
@@ -92,21 +92,25 @@ fn damage_in_the_middle_is_remembered_over_an_interrupted_replay() {
     claim.mark_done(2);
     drop(claim);
     assert_eq!(drain(&spool), ids(3, 5));
-    let aside = spool.directory().join("damaged");
+    let quarantine = spool.directory().join("damaged");
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-    assert!(names(&aside).contains(&name), "{:?}", names(&aside));
+    assert!(
+        names(&quarantine).contains(&name),
+        "{:?}",
+        names(&quarantine)
+    );
     // Only the progress in the header differs from what was found.
-    assert_eq!(fs::read(aside.join(name)).unwrap()[64..], bytes[64..]);
+    assert_eq!(fs::read(quarantine.join(name)).unwrap()[64..], bytes[64..]);
     assert!(spool.take_notices()[0].contains("4 records"));
     assert_eq!(drain(&temp.spool()), ids(0, 0));
 }
 
 #[test]
-fn bytes_lost_or_added_in_the_middle_cost_one_record() {
-    let temp = Temp::new();
+fn bytes_removed_or_inserted_lose_one_record() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let (path, bytes) = written(&temp, &spool, 4);
-    let at = borders(4)[1] + 30;
+    let at = frame_ends(4)[1] + 30;
     let lost = [&bytes[..at], &bytes[at + 7..]].concat();
     let added = [&bytes[..at], &vec![0xFB; 9000], &bytes[at..]].concat();
     for changed in [lost, added] {
@@ -116,8 +120,8 @@ fn bytes_lost_or_added_in_the_middle_cost_one_record() {
 }
 
 #[test]
-fn a_frame_inside_a_message_is_not_taken_for_a_record() {
-    let temp = Temp::new();
+fn a_frame_inside_a_message_is_not_read_as_a_record() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let (path, inner) = written(&temp, &spool, 1);
     fs::remove_file(path).unwrap();
@@ -133,8 +137,8 @@ fn a_frame_inside_a_message_is_not_taken_for_a_record() {
 }
 
 #[test]
-fn what_is_no_spool_file_is_set_aside_at_once() {
-    let temp = Temp::new();
+fn foreign_files_are_quarantined() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     spool.append(&records(0, 1)).unwrap();
     spool.rotate_own();
@@ -156,8 +160,8 @@ fn what_is_no_spool_file_is_set_aside_at_once() {
 }
 
 #[test]
-fn a_file_of_a_newer_version_is_left_alone() {
-    let temp = Temp::new();
+fn a_file_of_a_newer_version_is_left_untouched() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let (path, mut bytes) = written(&temp, &spool, 1);
     bytes[8] = 2;

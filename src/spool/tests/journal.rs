@@ -14,69 +14,69 @@ fn written(spool: &Spool, numbers: std::ops::RangeInclusive<u64>) -> Journal {
 }
 
 #[test]
-fn acknowledged_in_any_order_it_goes() {
-    let temp = Temp::new();
+fn a_segment_acknowledged_in_any_order_is_deleted() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let journal = written(&spool, 1..=5);
     assert!(spool.bytes() > 0 && spool.claim().unwrap().is_none());
     for number in [3, 1, 5, 2] {
         journal.done(number);
     }
-    journal.tidy(&spool, true);
+    journal.prune(&spool, true);
     assert_eq!((spool.files(), spool.records_waiting()), (1, 2));
     journal.done(4);
-    journal.tidy(&spool, false);
+    journal.prune(&spool, false);
     assert!(journal.is_busy(), "requests come one after the other");
-    journal.tidy(&spool, true);
+    journal.prune(&spool, true);
     assert!(!journal.is_busy());
     assert_eq!(spool.files(), 0);
 }
 
 #[test]
-fn what_is_left_is_replayed_in_order() {
-    let temp = Temp::new();
+fn unacknowledged_entries_are_replayed_in_order() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let journal = written(&spool, 1..=5);
     for number in [1, 2, 4] {
         journal.done(number);
     }
-    journal.release(&spool);
+    journal.close(&spool);
     // 4 was acknowledged behind one that was not: it comes again.
     assert_eq!(drain(&spool), ["3", "4", "5"]);
 }
 
 #[test]
-fn what_could_not_be_moved_elsewhere_is_let_go_of_and_the_next_begins_another_file() {
-    let temp = Temp::new();
+fn a_segment_with_a_kept_entry_is_released_for_replay_and_writing_continues_in_a_new_file() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let journal = written(&spool, 1..=3);
     journal.done(1);
     journal.keep(2);
     journal.write(&spool, 4, &record("4")).expect("written");
     journal.done(3);
-    journal.tidy(&spool, false);
+    journal.prune(&spool, false);
     assert_eq!(drain(&spool), ["2", "3"]);
     assert_eq!(spool.files(), 1, "that of the fourth");
     journal.done(4);
-    journal.tidy(&spool, true);
+    journal.prune(&spool, true);
     assert_eq!(spool.files(), 0);
 }
 
 #[test]
-fn what_is_not_sent_after_all_is_taken_back() {
-    let temp = Temp::new();
+fn a_cancelled_entry_is_removed() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let journal = written(&spool, 1..=2);
     journal.cancel(2);
     journal.write(&spool, 3, &record("3")).expect("written");
     journal.cancel(1);
-    journal.release(&spool);
+    journal.close(&spool);
     assert_eq!(drain(&spool), ["1", "3"]);
 }
 
 #[test]
-fn its_bound_holds() {
-    let temp = Temp::new();
+fn the_size_limit_holds() {
+    let temp = TempDir::new();
     let spool = temp.bounded(4000);
     let journal = Journal::default();
     let refused = (1..100).find_map(|number| {

@@ -2,12 +2,12 @@
 #![allow(unsafe_code)] // fork, resource limits, mounts
 
 mod append;
+mod concurrency;
 mod damage;
-mod full;
+mod directory;
+mod disk_full;
 mod journal;
-mod place;
 mod process;
-mod race;
 mod replay;
 
 use std::fs;
@@ -23,9 +23,9 @@ const KEY: SpoolKey<'static> = SpoolKey {
 };
 
 /// A directory of the test's own, removed at its end.
-struct Temp(PathBuf);
+struct TempDir(PathBuf);
 
-impl Temp {
+impl TempDir {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
@@ -47,7 +47,7 @@ impl Temp {
     }
 }
 
-impl Drop for Temp {
+impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }

@@ -19,13 +19,13 @@ fn pipe() -> (fs::File, fs::File) {
 }
 
 #[test]
-fn the_files_of_the_living_are_theirs_those_of_the_dead_are_not() {
-    let temp = Temp::new();
-    let (mut ready, mut tell) = pipe();
+fn files_of_running_processes_cannot_be_claimed_files_of_dead_processes_can() {
+    let temp = TempDir::new();
+    let (mut ready, mut notify) = pipe();
     let other = Child::run(|| {
         let spool = temp.spool();
         spool.append(&records(0, 2)).unwrap();
-        tell.write_all(b"x").unwrap();
+        notify.write_all(b"x").unwrap();
         std::thread::sleep(Duration::from_secs(60));
     });
     ready.read_exact(&mut [0]).unwrap();
@@ -39,9 +39,9 @@ fn the_files_of_the_living_are_theirs_those_of_the_dead_are_not() {
 }
 
 #[test]
-fn a_child_has_a_file_of_its_own_and_keeps_nobody_elses_locked() {
-    let temp = Temp::new();
-    let (mut ready, mut tell) = pipe();
+fn a_forked_child_writes_its_own_file_and_holds_no_inherited_lock() {
+    let temp = TempDir::new();
+    let (mut ready, mut notify) = pipe();
     let (mut wait, mut go) = pipe();
     let (mut grandchild, mut report) = pipe();
     // The parent of the fork dies, its child lives on.
@@ -50,7 +50,7 @@ fn a_child_has_a_file_of_its_own_and_keeps_nobody_elses_locked() {
         spool.append(&records(0, 2)).unwrap();
         Child::run(|| {
             spool.append(&records(2, 3)).unwrap();
-            tell.write_all(b"x").unwrap();
+            notify.write_all(b"x").unwrap();
             wait.read_exact(&mut [0]).unwrap();
             report.write_all(b"x").unwrap();
         });
@@ -78,8 +78,8 @@ fn a_child_has_a_file_of_its_own_and_keeps_nobody_elses_locked() {
 }
 
 #[test]
-fn a_claim_is_of_no_use_in_a_child_and_unharmed_by_it() {
-    let temp = Temp::new();
+fn an_inherited_claim_fails_in_the_child_and_stays_valid_in_the_parent() {
+    let temp = TempDir::new();
     temp.spool().append(&records(0, 3)).unwrap();
     let mut spool = Some(temp.spool());
     let mut claim = spool.as_ref().unwrap().claim().unwrap();
@@ -113,8 +113,8 @@ fn a_claim_is_of_no_use_in_a_child_and_unharmed_by_it() {
 }
 
 #[test]
-fn a_fork_while_another_thread_appends_does_not_hang_the_child() {
-    let temp = Temp::new();
+fn a_fork_during_an_append_does_not_hang_the_child() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -143,18 +143,18 @@ fn a_fork_while_another_thread_appends_does_not_hang_the_child() {
 }
 
 #[test]
-fn what_append_acknowledged_survives_a_kill_at_any_moment() {
+fn appended_records_survive_sigkill_at_any_point() {
     for round in 0..12 {
-        let temp = Temp::new();
-        let (mut acknowledged, mut tell) = pipe();
+        let temp = TempDir::new();
+        let (mut acknowledged, mut notify) = pipe();
         let writer = Child::run(|| {
             let spool = temp.spool();
             for n in 0.. {
                 spool.append(&records(n * 5, n * 5 + 5)).unwrap();
-                tell.write_all(b"x").unwrap();
+                notify.write_all(b"x").unwrap();
             }
         });
-        drop(tell);
+        drop(notify);
         acknowledged.read_exact(&mut [0]).unwrap();
         std::thread::sleep(Duration::from_micros(1700 * round));
         writer.kill();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::Kind;
 
-fn stored(temp: &Temp, count: usize) -> Spool {
+fn stored(temp: &TempDir, count: usize) -> Spool {
     let spool = temp.spool();
     spool.append(&records(0, count)).unwrap();
     spool.rotate_own();
@@ -11,8 +11,8 @@ fn stored(temp: &Temp, count: usize) -> Spool {
 }
 
 #[test]
-fn a_dropped_claim_goes_on_behind_what_was_marked() {
-    let temp = Temp::new();
+fn a_dropped_claim_resumes_after_the_last_mark() {
+    let temp = TempDir::new();
     let spool = stored(&temp, 5);
     let mut claim = spool.claim().unwrap().unwrap();
     for _ in 0..4 {
@@ -33,8 +33,8 @@ fn a_dropped_claim_goes_on_behind_what_was_marked() {
 }
 
 #[test]
-fn a_file_marked_to_its_end_is_cleared_away() {
-    let temp = Temp::new();
+fn a_file_marked_to_the_end_is_removed() {
+    let temp = TempDir::new();
     let spool = stored(&temp, 2);
     let mut claim = spool.claim().unwrap().unwrap();
     while claim.next().unwrap().is_some() {}
@@ -47,7 +47,7 @@ fn a_file_marked_to_its_end_is_cleared_away() {
 
 #[test]
 fn finishing_before_the_end_deletes_nothing() {
-    let temp = Temp::new();
+    let temp = TempDir::new();
     let spool = stored(&temp, 3);
     let mut claim = spool.claim().unwrap().unwrap();
     claim.next().unwrap();
@@ -56,8 +56,8 @@ fn finishing_before_the_end_deletes_nothing() {
 }
 
 #[test]
-fn a_permanent_failure_at_the_head_blocks_nobody() {
-    let temp = Temp::new();
+fn a_permanent_failure_does_not_block_later_records() {
+    let temp = TempDir::new();
     let spool = temp.spool();
     let mut head = record("0");
     head.key = Some(vec![0xff, 0xfe, b'a', b'b']);
@@ -105,7 +105,7 @@ fn a_permanent_failure_at_the_head_blocks_nobody() {
 }
 
 #[test]
-fn base64_is_the_usual_one() {
+fn base64_matches_rfc_4648() {
     for (plain, coded) in [
         ("", ""),
         ("f", "Zg=="),
@@ -119,8 +119,8 @@ fn base64_is_the_usual_one() {
 }
 
 #[test]
-fn a_claim_excludes_others() {
-    let temp = Temp::new();
+fn a_claim_is_exclusive() {
+    let temp = TempDir::new();
     let spool = stored(&temp, 2);
     let claim = spool.claim().unwrap().unwrap();
     assert!(spool.claim().unwrap().is_none());
@@ -130,8 +130,8 @@ fn a_claim_excludes_others() {
 }
 
 #[test]
-fn a_claimed_file_deleted_by_somebody_is_finished_quietly() {
-    let temp = Temp::new();
+fn finishing_a_claim_whose_file_was_replaced_deletes_nothing() {
+    let temp = TempDir::new();
     let spool = stored(&temp, 2);
     let mut claim = spool.claim().unwrap().unwrap();
     fs::remove_file(claim.path()).unwrap();

@@ -152,7 +152,7 @@ fn one_that_fails_is_tried_again_and_the_others_go_on() {
 }
 
 #[test]
-fn one_that_is_given_up_counts_as_done() {
+fn one_that_needs_replacement_counts_as_done() {
     let tell = |number| match number {
         1 => Outcome::GivenUp(letter("no")),
         _ => Outcome::Handled,

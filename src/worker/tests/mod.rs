@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{
-    Ending, Graves, Handler, Item, Letter, Limits, Outcome, Promise, Reason, Source, StopSignal,
-    Tally, Transactions, Worker,
+    Graves, Handler, Item, Letter, Limits, Outcome, Promise, Reason, Source, StopSignal, Tally,
+    TransactionOutcome, Transactions, Worker,
 };
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::error::{Error, Result};

@@ -50,9 +50,9 @@ impl Transactions for Ledger {
         Ok(true)
     }
 
-    fn commit(&self) -> Result<Ending> {
+    fn commit(&self) -> Result<TransactionOutcome> {
         self.committed.set(self.committed.get() + 1);
-        Ok(Ending::Committed)
+        Ok(TransactionOutcome::Committed)
     }
 
     fn abort(&self) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::wire::{Body, Seat};
 use super::Actor;
 use crate::gateway::feed::positions::Part as Partition;
-use crate::kafka::admin::{Admin, Halt, NewTopic};
+use crate::kafka::admin::{Admin, AdminError, NewTopic};
 use crate::log::Level;
 use crate::process;
 
@@ -47,9 +47,9 @@ impl Actor {
             };
             match admin.create_topic(&topic, &go_on) {
                 Ok(_) => {}
-                Err(Halt::Interrupted) => return false,
-                Err(Halt::Error(error)) if error.is_retriable() && !go_on() => return false,
-                Err(Halt::Error(error)) => {
+                Err(AdminError::Interrupted) => return false,
+                Err(AdminError::Error(error)) if error.is_retriable() && !go_on() => return false,
+                Err(AdminError::Error(error)) => {
                     // It may be there already, or the broker makes it itself: an embedded one of another process does.
                     self.post.touch(name);
                     process::current().log.say(Level::Debug, error.message());

@@ -1,0 +1,189 @@
+//! An `rd_kafka_conf_t`: the properties of a client, checked as they are set.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_int};
+
+use rdkafka_sys as sys;
+
+use super::{c_string, text};
+use crate::config::nearest;
+use crate::error::{Error, Result};
+use crate::log::Level;
+
+/// Names librdkafka takes and does not list, for "did you mean".
+const ALIASES: [&str; 6] = [
+    "linger.ms",
+    "compression.type",
+    "max.in.flight",
+    "delivery.timeout.ms",
+    "bootstrap.servers",
+    "retries",
+];
+
+/// An `rd_kafka_conf_t` that is destroyed unless a client took it.
+pub struct Conf(*mut sys::rd_kafka_conf_t);
+
+impl Conf {
+    /// librdkafka's defaults, with its log lines sent to ours.
+    #[must_use]
+    pub fn empty() -> Self {
+        // SAFETY: plain constructor; the callback is a static function.
+        unsafe {
+            let conf = sys::rd_kafka_conf_new();
+            sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            super::resolve::set_resolve_callback(conf);
+            #[cfg(test)]
+            super::connectivity::set_connect_callback(conf);
+            Self(conf)
+        }
+    }
+
+    /// For a client that talks to nobody: it would only complain about that.
+    #[must_use]
+    pub(crate) fn silent() -> Self {
+        let mut conf = Self::empty();
+        // SAFETY: the conf is ours.
+        unsafe { sys::rd_kafka_conf_set_log_cb(conf.raw(), None) };
+        conf
+    }
+
+    /// Sets all `properties`; `what` (`producer_config`, `consumer_config`) says in an error where the name stands.
+    ///
+    /// # Errors
+    /// Configuration: an unknown property (with the nearest known one) or a value it does not take.
+    pub fn new(properties: &[(String, String)], what: &str) -> Result<Self> {
+        let mut conf = Self::empty();
+        for (name, value) in properties {
+            conf.set(name, value, what)?;
+        }
+        Ok(conf)
+    }
+
+    /// Sets one property.
+    ///
+    /// # Errors
+    /// See [`Conf::new`].
+    pub fn set(&mut self, name: &str, value: &str, what: &str) -> Result<()> {
+        if crate::config::is_secret(name) {
+            crate::process::current().log.hide(value);
+        }
+        let mut reason = [0 as c_char; 512];
+        let (c_name, c_value) = (c_string(name), c_string(value));
+        // SAFETY: valid pointers; `reason` is large enough for its stated size.
+        let result = unsafe {
+            sys::rd_kafka_conf_set(
+                self.0,
+                c_name.as_ptr(),
+                c_value.as_ptr(),
+                reason.as_mut_ptr(),
+                reason.len(),
+            )
+        };
+        match result {
+            sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => Ok(()),
+            sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => {
+                let names = self.names();
+                let names: Vec<&str> = names.iter().map(String::as_str).chain(ALIASES).collect();
+                let hint = nearest(name, &names)
+                    .map_or_else(String::new, |near| format!(" Did you mean \"{near}\"?"));
+                Err(Error::configuration(format!(
+                    "{what} has an unknown librdkafka property \"{name}\".{hint}"
+                )))
+            }
+            sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_INVALID => {
+                // SAFETY: librdkafka wrote a NUL-terminated text.
+                let reason = unsafe { text(reason.as_ptr()) };
+                Err(Error::configuration(format!(
+                    "{what}: \"{name}\" cannot be set: {reason}."
+                )))
+            }
+        }
+    }
+
+    /// The effective value of a property.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        let name = c_string(name);
+        let mut buffer = [0 as c_char; 1024];
+        let mut size = buffer.len();
+        // SAFETY: valid pointers and size.
+        let result = unsafe {
+            sys::rd_kafka_conf_get(self.0, name.as_ptr(), buffer.as_mut_ptr(), &raw mut size)
+        };
+        matches!(result, sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK)
+            // SAFETY: librdkafka wrote a NUL-terminated text.
+            .then(|| unsafe { text(buffer.as_ptr()) })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut count = 0usize;
+        // SAFETY: the dump is an array of `count` strings, name and value in turn, freed below.
+        unsafe {
+            let dump = sys::rd_kafka_conf_dump(self.0, &raw mut count);
+            let names = (0..count).step_by(2).map(|n| text(*dump.add(n))).collect();
+            sys::rd_kafka_conf_dump_free(dump, count);
+            names
+        }
+    }
+
+    /// The raw object, for callbacks.
+    pub(crate) fn raw(&mut self) -> *mut sys::rd_kafka_conf_t {
+        self.0
+    }
+
+    /// Makes the client.
+    ///
+    /// # Errors
+    /// Configuration: properties that contradict each other.
+    pub(crate) fn into_client(
+        mut self,
+        kind: sys::bindings::rd_kafka_type_t,
+    ) -> Result<*mut sys::rd_kafka_t> {
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: on success the client owns the conf, so it is taken out of `self`; on failure it stays ours.
+        unsafe {
+            let client = sys::rd_kafka_new(kind, self.0, reason.as_mut_ptr(), reason.len());
+            if client.is_null() {
+                return Err(Error::configuration(format!(
+                    "The Kafka client refuses its configuration: {}.",
+                    text(reason.as_ptr())
+                )));
+            }
+            self.0 = std::ptr::null_mut();
+            Ok(client)
+        }
+    }
+}
+
+impl Drop for Conf {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: still ours.
+            unsafe { sys::rd_kafka_conf_destroy(self.0) };
+        }
+    }
+}
+
+unsafe extern "C" fn on_log(
+    client: *const sys::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
+    let name = if client.is_null() {
+        String::new()
+    } else {
+        text(sys::rd_kafka_name(client))
+    };
+    let line = text(line);
+    // "(after 3ms in state CONNECT)" would make every repetition a new line.
+    let line = line.split(" (after ").next().unwrap_or_default();
+    // "[thrd:localhost:9092/1]: " names the thread, and the broker follows anyway.
+    let line = line.split_once("]: ").map_or(line, |(_, rest)| rest);
+    let facility = text(facility);
+    let text = format!("Kafka client: {line} ({facility})");
+    let context = vec![("client", name), ("facility", facility)];
+    crate::process::current()
+        .log
+        .say_of_client(Level::of_severity(level), &text, context);
+}

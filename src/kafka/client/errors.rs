@@ -1,0 +1,115 @@
+//! librdkafka's errors in our words: what failed, and what to try next.
+#![allow(unsafe_code)]
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::{describe, text};
+use crate::error::{Error, Kind};
+
+/// Turns an `rd_kafka_error_t*` into a code and words, and frees it; `None` for success.
+///
+/// # Safety
+/// `error` must be null or an error object nobody else frees.
+pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Code, String)> {
+    if error.is_null() {
+        return None;
+    }
+    let result = (
+        sys::rd_kafka_error_code(error),
+        text(sys::rd_kafka_error_string(error)),
+    );
+    sys::rd_kafka_error_destroy(error);
+    Some(result)
+}
+
+/// One of our errors for a librdkafka code. `action` says what failed, `reason` librdkafka's words where it gave some.
+#[must_use]
+pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error {
+    use Code::{
+        RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+        RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+        RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, RD_KAFKA_RESP_ERR__AUTHENTICATION,
+        RD_KAFKA_RESP_ERR__CONFLICT, RD_KAFKA_RESP_ERR__INVALID_ARG, RD_KAFKA_RESP_ERR__QUEUE_FULL,
+        RD_KAFKA_RESP_ERR__RESOLVE, RD_KAFKA_RESP_ERR__SSL, RD_KAFKA_RESP_ERR__TIMED_OUT,
+        RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+        RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__WAIT_COORD,
+    };
+    let detail = if reason.is_empty() {
+        describe(code)
+    } else {
+        reason.to_owned()
+    };
+    let (kind, advice) = match code {
+        RD_KAFKA_RESP_ERR__TRANSPORT
+        | Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
+        | Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE
+        | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+        | RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
+        | RD_KAFKA_RESP_ERR__RESOLVE
+        | RD_KAFKA_RESP_ERR__TIMED_OUT
+        | RD_KAFKA_RESP_ERR__WAIT_COORD
+        | RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE => (
+            Kind::Connection,
+            format!(" Is a broker running at {brokers}, and reachable from here?"),
+        ),
+        RD_KAFKA_RESP_ERR__AUTHENTICATION | RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED => (
+            Kind::Connection,
+            " Check security.mechanism, security.username and security.password.".to_owned(),
+        ),
+        RD_KAFKA_RESP_ERR__SSL => (
+            Kind::Connection,
+            " Check security.protocol and security.ca.".to_owned(),
+        ),
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+        | RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
+        | RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED => (
+            Kind::Connection,
+            " Kafka's ACLs do not allow it for this user.".to_owned(),
+        ),
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE | RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE => (
+            Kind::MessageTooLarge,
+            " Raise producer_config \"message.max.bytes\" and the topic's max.message.bytes, or send less.".to_owned(),
+        ),
+        RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+        | RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+        | RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => (
+            Kind::UnknownTopic,
+            " Create the topic, or allow its creation (auto_create_topics, and auto.create.topics.enable of the broker).".to_owned(),
+        ),
+        RD_KAFKA_RESP_ERR__QUEUE_FULL => (
+            Kind::QueueFull,
+            " Kafka takes messages more slowly than they are sent.".to_owned(),
+        ),
+        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => (Kind::InvalidChannel, String::new()),
+        RD_KAFKA_RESP_ERR__INVALID_ARG | RD_KAFKA_RESP_ERR__CONFLICT => (Kind::Configuration, String::new()),
+        _ => (Kind::Delivery, String::new()),
+    };
+    let detail = detail.trim_end_matches('.');
+    Error::new(kind, format!("{action}: {detail}.{advice}"))
+}
+
+/// True where sending the same record again can never succeed.
+#[must_use]
+pub fn is_permanent(code: Code) -> bool {
+    use Code::{
+        RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE, RD_KAFKA_RESP_ERR_INVALID_RECORD,
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        RD_KAFKA_RESP_ERR__BAD_MSG, RD_KAFKA_RESP_ERR__INVALID_ARG,
+    };
+    matches!(
+        code,
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+            | RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE
+            | RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
+            | RD_KAFKA_RESP_ERR_INVALID_RECORD
+            | RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE
+            | RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT
+            | RD_KAFKA_RESP_ERR__INVALID_ARG
+            | RD_KAFKA_RESP_ERR__BAD_MSG
+    )
+}

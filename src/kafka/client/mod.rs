@@ -1,0 +1,121 @@
+//! Thin wrappers around librdkafka's C API: configuration objects, lists, and its errors in our words.
+#![allow(unsafe_code)]
+
+mod conf;
+#[cfg(test)]
+pub(crate) mod connectivity;
+mod errors;
+mod metadata;
+mod partitions;
+mod request;
+mod resolve;
+
+use std::collections::HashSet;
+use std::ffi::{c_char, c_void, CStr, CString};
+use std::time::Duration;
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+pub use conf::Conf;
+pub(crate) use errors::take_error;
+pub use errors::{is_permanent, to_error};
+pub(crate) use metadata::{brokers, metadata, TopicHandle};
+pub use metadata::{PartitionInfo, TopicInfo};
+pub use partitions::TopicPartitionList;
+pub(crate) use partitions::{each_element, topic_of};
+pub(crate) use request::{AdminOptions, ClientEvent, EventQueue};
+
+/// librdkafka's version, such as `2.12.1`.
+#[must_use]
+pub fn version() -> String {
+    // SAFETY: returns a static string.
+    unsafe { CStr::from_ptr(sys::rd_kafka_version_str()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The features librdkafka was built with, comma separated (`ssl,zstd,sasl_scram,…`).
+#[must_use]
+pub fn features() -> String {
+    let built = Conf::empty().get("builtin.features").unwrap_or_default();
+    // It names Kerberos whether it was built with it or not; ours is not.
+    let real: Vec<&str> = built
+        .split(',')
+        .filter(|name| *name != "sasl_gssapi")
+        .collect();
+    real.join(",")
+}
+
+/// The words for an error code.
+#[must_use]
+pub fn describe(code: Code) -> String {
+    // SAFETY: returns a static string.
+    unsafe { CStr::from_ptr(sys::rd_kafka_err2str(code)) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// A name for C. Topic and property names come validated; an inner NUL is cut off rather than passed on.
+pub(crate) fn c_string(text: &str) -> CString {
+    CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
+}
+
+/// # Safety
+/// `pointer` must be null or a NUL-terminated string.
+pub(crate) unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    CStr::from_ptr(pointer).to_string_lossy().into_owned()
+}
+
+/// A pointer librdkafka hands back to a callback.
+pub(crate) fn opaque<T>(value: *const T) -> *mut c_void {
+    value.cast_mut().cast()
+}
+
+/// `RD_KAFKA_OFFSET_INVALID`: no offset.
+pub const INVALID_OFFSET: i64 = -1001;
+
+/// All topics of the cluster, or `None` where Kafka does not answer in time.
+pub(crate) fn topics(client: *mut sys::rd_kafka_t, bound: Duration) -> Option<HashSet<String>> {
+    let topics = metadata(client, None, bound).ok()?;
+    Some(topics.into_iter().map(|topic| topic.name).collect())
+}
+
+/// The cluster's id, once a broker has told it; asks for at most `wait`.
+pub(crate) fn cluster_id(client: *mut sys::rd_kafka_t, wait: Duration) -> Option<String> {
+    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: callers hold a live client; the text is ours to free.
+    unsafe {
+        let id = sys::bindings::rd_kafka_clusterid(client, wait);
+        if id.is_null() {
+            return None;
+        }
+        let found = text(id);
+        sys::bindings::rd_kafka_mem_free(client, id.cast());
+        Some(found)
+    }
+}
+
+/// The cluster's id, for a client that has nothing to do yet: it would not connect by itself, so it asks who the brokers are.
+pub(crate) fn cluster_id_of_idle(client: *mut sys::rd_kafka_t, wait: Duration) -> Option<String> {
+    let ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    let mut brokers = std::ptr::null();
+    // SAFETY: callers hold a live client; the answer is destroyed here.
+    unsafe {
+        let code =
+            sys::bindings::rd_kafka_metadata(client, 0, std::ptr::null_mut(), &raw mut brokers, ms);
+        if code != sys::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        sys::bindings::rd_kafka_metadata_destroy(brokers);
+    }
+    cluster_id(client, Duration::ZERO)
+}
+
+/// True for the id of an embedded broker, this process's or another's.
+pub(crate) fn is_mock(cluster_id: &str) -> bool {
+    cluster_id.starts_with("mockCluster")
+}

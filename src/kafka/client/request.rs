@@ -1,0 +1,164 @@
+//! A request of Kafka's admin API: its options, and the queue its answer comes on.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_void};
+use std::time::Duration;
+
+use rdkafka_sys as sys;
+use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+
+use super::{take_error, text};
+
+/// Options of one request. Ends before its client.
+pub(crate) struct AdminOptions(*mut sys::rd_kafka_AdminOptions_t);
+
+impl AdminOptions {
+    /// A request that is given up after `bound`.
+    pub fn new(client: *mut sys::rd_kafka_t, operation: Operation, bound: Duration) -> Self {
+        let mut reason = [0 as c_char; 256];
+        let bound = i32::try_from(bound.as_millis())
+            .unwrap_or(i32::MAX)
+            .clamp(1, 3_600_000);
+        // SAFETY: callers hold a live client; a refused value leaves the default, and these are within their bounds.
+        unsafe {
+            let raw = sys::rd_kafka_AdminOptions_new(client, operation);
+            let size = reason.len();
+            sys::rd_kafka_AdminOptions_set_request_timeout(raw, bound, reason.as_mut_ptr(), size);
+            if matches!(
+                operation,
+                Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS
+                    | Operation::RD_KAFKA_ADMIN_OP_DELETETOPICS
+                    | Operation::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS
+                    | Operation::RD_KAFKA_ADMIN_OP_DELETERECORDS
+            ) {
+                // The broker's own limit: it answers once the topic is there, or the records are gone.
+                sys::rd_kafka_AdminOptions_set_operation_timeout(
+                    raw,
+                    bound,
+                    reason.as_mut_ptr(),
+                    size,
+                );
+            }
+            Self(raw)
+        }
+    }
+
+    /// For offsets: whether the end lies before transactions that are still open.
+    pub fn read_committed(self, committed: bool) -> Self {
+        use sys::bindings::rd_kafka_IsolationLevel_t::{
+            RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        };
+        let level = if committed {
+            RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED
+        } else {
+            RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
+        };
+        // SAFETY: ours; the answer is an error object or null.
+        unsafe {
+            take_error(sys::bindings::rd_kafka_AdminOptions_set_isolation_level(
+                self.0, level,
+            ));
+        }
+        self
+    }
+
+    /// The answer also says what whoever asks may do.
+    pub fn with_operations(self) -> Self {
+        // SAFETY: ours; the answer is an error object or null.
+        unsafe {
+            take_error(
+                sys::bindings::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1),
+            );
+        }
+        self
+    }
+
+    /// A number that comes back with the answer, where several share a queue.
+    pub fn tagged(self, tag: usize) -> Self {
+        // SAFETY: ours; the pointer is only ever read as a number.
+        unsafe { sys::bindings::rd_kafka_AdminOptions_set_opaque(self.0, tag as *mut c_void) };
+        self
+    }
+
+    /// The raw object.
+    pub fn raw(&self) -> *const sys::rd_kafka_AdminOptions_t {
+        self.0
+    }
+}
+
+impl Drop for AdminOptions {
+    fn drop(&mut self) {
+        // SAFETY: ours.
+        unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) };
+    }
+}
+
+/// A queue of answers. Ends before its client.
+pub(crate) struct EventQueue(*mut sys::rd_kafka_queue_t);
+
+impl EventQueue {
+    /// A new one.
+    pub fn new(client: *mut sys::rd_kafka_t) -> Self {
+        // SAFETY: callers hold a live client.
+        Self(unsafe { sys::rd_kafka_queue_new(client) })
+    }
+
+    /// The client's own, where its errors arrive.
+    pub fn main(client: *mut sys::rd_kafka_t) -> Self {
+        // SAFETY: callers hold a live client; this is one reference more.
+        Self(unsafe { sys::bindings::rd_kafka_queue_get_main(client) })
+    }
+
+    /// The next answer within `wait`.
+    pub fn poll(&self, wait: Duration) -> Option<ClientEvent> {
+        let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: ours.
+        let event = unsafe { sys::rd_kafka_queue_poll(self.0, wait) };
+        (!event.is_null()).then_some(ClientEvent(event))
+    }
+
+    /// The raw queue.
+    pub fn raw(&self) -> *mut sys::rd_kafka_queue_t {
+        self.0
+    }
+}
+
+impl Drop for EventQueue {
+    fn drop(&mut self) {
+        // SAFETY: ours.
+        unsafe { sys::rd_kafka_queue_destroy(self.0) };
+    }
+}
+
+/// An answer, or a client's complaint.
+pub(crate) struct ClientEvent(*mut sys::rd_kafka_event_t);
+
+impl ClientEvent {
+    /// What went wrong with the request as a whole.
+    pub fn error(&self) -> Option<(Code, String)> {
+        // SAFETY: ours and alive.
+        unsafe {
+            let code = sys::rd_kafka_event_error(self.0);
+            (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR)
+                .then(|| (code, text(sys::rd_kafka_event_error_string(self.0))))
+        }
+    }
+
+    /// The number its request was tagged with.
+    pub fn tag(&self) -> usize {
+        // SAFETY: ours and alive.
+        unsafe { sys::bindings::rd_kafka_event_opaque(self.0) as usize }
+    }
+
+    /// The raw event, to read the result from.
+    pub fn raw(&self) -> *mut sys::rd_kafka_event_t {
+        self.0
+    }
+}
+
+impl Drop for ClientEvent {
+    fn drop(&mut self) {
+        // SAFETY: ours.
+        unsafe { sys::rd_kafka_event_destroy(self.0) };
+    }
+}

@@ -1,0 +1,87 @@
+//! Names of brokers are looked up under a lock that `fork` takes too.
+//!
+//! glibc's `getaddrinfo` holds a private lock that `fork` does not reset: a child made while one of librdkafka's threads was
+//! looking a name up would wait for it for ever. So look-ups go through here, one at a time, and a fork waits for the one that
+//! is under way. Addresses in digits, which need no look-up, never come near that lock.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+
+extern "C" {
+    fn rd_kafka_conf_set_resolve_cb(conf: *mut sys::rd_kafka_conf_t, resolve: Option<Resolve>);
+}
+
+type Resolve = unsafe extern "C" fn(
+    *const c_char,
+    *const c_char,
+    *const libc::addrinfo,
+    *mut *mut libc::addrinfo,
+    *mut c_void,
+) -> c_int;
+
+/// A lock that can be given back on the other side of a fork, which no library's lock allows.
+static RESOLVING: AtomicBool = AtomicBool::new(false);
+static AT_FORK: Once = Once::new();
+
+/// A fork waits this long for a look-up, which may itself wait for a name server that is away.
+const FORK_WAIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn lock(until: Option<Instant>) {
+    while RESOLVING
+        .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+        .is_err()
+    {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+extern "C" fn before_fork() {
+    lock(Some(Instant::now() + FORK_WAIT_TIMEOUT));
+}
+
+extern "C" fn after_fork() {
+    RESOLVING.store(false, Ordering::Release);
+}
+
+/// Sends the look-ups of a client through here.
+pub(super) fn set_resolve_callback(conf: *mut sys::rd_kafka_conf_t) {
+    AT_FORK.call_once(|| {
+        // SAFETY: the handlers touch an atomic and sleep. A failure (no memory) leaves the risk described above.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };
+    });
+    // SAFETY: the conf is alive and the callback static.
+    unsafe { rd_kafka_conf_set_resolve_cb(conf, Some(resolve)) };
+}
+
+/// `getaddrinfo` and, with neither name nor service, `freeaddrinfo`: librdkafka's contract for this callback.
+unsafe extern "C" fn resolve(
+    node: *const c_char,
+    service: *const c_char,
+    hints: *const libc::addrinfo,
+    result: *mut *mut libc::addrinfo,
+    _opaque: *mut c_void,
+) -> c_int {
+    if node.is_null() && service.is_null() {
+        libc::freeaddrinfo(*result);
+        return 0;
+    }
+    let mut digits: libc::addrinfo = hints
+        .as_ref()
+        .map_or_else(|| std::mem::zeroed(), |hints| *hints);
+    digits.ai_flags = (digits.ai_flags & !libc::AI_ADDRCONFIG) | libc::AI_NUMERICHOST;
+    if libc::getaddrinfo(node, service, &raw const digits, result) == 0 {
+        return 0;
+    }
+    lock(None);
+    let outcome = libc::getaddrinfo(node, service, hints, result);
+    RESOLVING.store(false, Ordering::Release);
+    outcome
+}

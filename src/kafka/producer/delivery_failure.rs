@@ -1,0 +1,152 @@
+//! What becomes of messages that were not delivered: kept in the spool, or reported; named by the next flush either way.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::delivery::Undelivered;
+use super::Producer;
+use crate::error::{FailedMessage, Kind};
+use crate::kafka::client;
+use crate::log::Level;
+use crate::process;
+use crate::spool::SpoolRecord;
+
+/// Writes undelivered messages to the spool where there is one; without, and where it fails, says so in the log. In both
+/// cases the next flush tells of them.
+pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
+    if reports.is_empty() {
+        return;
+    }
+    if producer.aborting.load(Ordering::Acquire) {
+        for report in reports {
+            producer.in_flight.complete(report.opaque);
+        }
+        return;
+    }
+    let process = process::current();
+    let spooling_queue = producer.spooling_queue.load(Ordering::Acquire);
+    let reports = name_collisions(producer, reports);
+    let dispositions = spool_undelivered(producer, &reports);
+    let kept = dispositions
+        .iter()
+        .filter(|disposition| matches!(disposition, Disposition::Spooled | Disposition::InJournal))
+        .count();
+    process
+        .counters
+        .spooled
+        .fetch_add(kept as u64, Ordering::Relaxed);
+    for (report, disposition) in reports.into_iter().zip(dispositions) {
+        let place = match &disposition {
+            Disposition::Spooled | Disposition::InJournal => "; kept in the spool",
+            Disposition::NoSpool => "",
+            Disposition::SpoolFailed(why) => why,
+        };
+        let failed = FailedMessage {
+            reason: format!("{}{place}", report.record.reason),
+            kind: kind_of(report.code),
+            id: report.record.id,
+            topic: report.record.topic,
+        };
+        if !matches!(disposition, Disposition::Spooled | Disposition::InJournal) {
+            process.log.say(
+                Level::Error,
+                format!(
+                    "Message {} for topic \"{}\" was not delivered to {}: {}",
+                    failed.id, failed.topic, producer.config.brokers, failed.reason
+                ),
+            );
+        }
+        if !spooling_queue {
+            process.counters.failed.fetch_add(1, Ordering::Relaxed);
+            process.metrics.producers.failed(failed.kind);
+            producer.failed.fetch_add(1, Ordering::Release);
+            *producer.last_error.lock() = Some(failed.reason.clone());
+            producer.failures.add(failed);
+        }
+        if matches!(disposition, Disposition::InJournal) {
+            producer.in_flight.keep_in_journal(report.opaque);
+        } else {
+            producer.in_flight.complete(report.opaque);
+        }
+    }
+}
+
+/// What became of an undelivered message.
+enum Disposition {
+    Spooled,
+    /// It was written down before it was sent, and stays there.
+    InJournal,
+    NoSpool,
+    SpoolFailed(String),
+}
+
+/// Writes undelivered messages to the spool, where there is one.
+fn spool_undelivered(producer: &Producer, reports: &[Undelivered]) -> Vec<Disposition> {
+    let Some(spool) = &producer.spool else {
+        return reports.iter().map(|_| Disposition::NoSpool).collect();
+    };
+    let records: Vec<SpoolRecord> = reports.iter().map(|report| report.record.clone()).collect();
+    let Err(error) = spool.append(&records) else {
+        return reports.iter().map(|_| Disposition::Spooled).collect();
+    };
+    // It keeps as many as it can from the first on, and names the rest; none where it could not be opened.
+    let lost = match error.failed().len() {
+        0 => reports.len(),
+        lost => lost,
+    };
+    let why = format!("; LOST, for the spool failed: {error}");
+    let kept = reports.len().saturating_sub(lost);
+    (0..reports.len())
+        .map(|place| {
+            if place < kept {
+                Disposition::Spooled
+            } else if producer.in_flight.journal.is_some() {
+                Disposition::InJournal
+            } else {
+                Disposition::SpoolFailed(why.clone())
+            }
+        })
+        .collect()
+}
+
+/// Kafka takes names that differ only by `.` and `_` for one: says which topic is there already.
+fn name_collisions(producer: &Producer, mut reports: Vec<Undelivered>) -> Vec<Undelivered> {
+    // A broker that fails to create a topic by itself only says that there is none.
+    let collided = |report: &&mut Undelivered| {
+        matches!(
+            report.code,
+            Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
+                | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+        )
+    };
+    let mut candidates = reports.iter_mut().filter(collided).peekable();
+    if candidates.peek().is_none() {
+        return reports;
+    }
+    for report in candidates {
+        if let Some(reason) = name_collision(producer, &report.record.topic) {
+            report.code = Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+            report.record.reason = reason;
+        }
+    }
+    reports
+}
+
+/// Which existing topic stands in the way of one that Kafka does not create, in words.
+pub fn name_collision(producer: &Producer, topic: &str) -> Option<String> {
+    let topics = client::topics(producer.client, Duration::from_secs(2))?;
+    let folded = topic.replace('.', "_");
+    let existing = topics
+        .iter()
+        .find(|other| *other != topic && other.replace('.', "_") == folded)?;
+    Some(format!(
+        "Kafka takes \"{topic}\" and the existing topic \"{existing}\" for the same name, as they differ only by \".\" and \"_\""
+    ))
+}
+
+fn kind_of(code: Code) -> Kind {
+    client::to_error(code, "", "", "").kind()
+}

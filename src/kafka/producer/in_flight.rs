@@ -1,0 +1,279 @@
+//! Which messages are still on their way: enough to name them when a flush runs out of time.
+//!
+//! librdkafka reports only failures to us (a report for each success would cost more than sending), so acknowledgements are
+//! seen by an interceptor in its own threads: one relaxed store a message. The last 4096 messages can be named.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use crate::process::Counters;
+use crate::spool::Journal;
+
+/// Power of two: so many of the latest messages are remembered by name.
+const TRACKED_MESSAGES: usize = 4096;
+/// Ids are cut to this many bytes; a UUID has 36.
+const ID_WORDS: usize = 5;
+
+/// Set in the opaque of messages that come from the spool: their acknowledgement belongs to the replay.
+pub const REPLAY: u64 = 1 << 63;
+/// Set in the opaque of messages whose partition the caller chose: sent again, they go there again.
+pub const PINNED: u64 = 1 << 62;
+/// The rest of the opaque is the message's number.
+const SEQUENCE: u64 = PINNED - 1;
+
+#[derive(Default)]
+struct InFlightSlot {
+    sequence: AtomicU64,
+    topic: AtomicU32,
+    id: [AtomicU64; ID_WORDS],
+}
+
+/// Written by the sending thread alone, under the lock of the topics: plain loads and stores, in a cache line of their own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Sent {
+    tracked: AtomicU64,
+    accepted: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Written by librdkafka's threads.
+#[repr(align(128))]
+#[derive(Default)]
+struct Acked {
+    completed: AtomicU64,
+}
+
+/// The flight log of one client. Shared with librdkafka's threads, so it lives in a stable place until the client is destroyed.
+pub struct InFlight {
+    sent: Sent,
+    acked: Acked,
+    slots: Box<[InFlightSlot]>,
+    /// The number of the last message of each slot that is settled. Apart from the slots, which the sending thread writes.
+    completed: Box<[AtomicU64]>,
+    /// Acknowledged messages of the running replay.
+    pub replayed: AtomicU64,
+    /// Set by every acknowledgement: a broker answers.
+    pub broker_responded: AtomicBool,
+    /// With `spool_when: always`: the messages on their way, on disk.
+    pub journal: Option<Journal>,
+    counters: &'static Counters,
+}
+
+impl InFlight {
+    pub fn new(counters: &'static Counters, journal: Option<Journal>) -> Self {
+        Self {
+            sent: Sent::default(),
+            acked: Acked::default(),
+            slots: (0..TRACKED_MESSAGES)
+                .map(|_| InFlightSlot::default())
+                .collect(),
+            completed: (0..TRACKED_MESSAGES).map(|_| AtomicU64::new(0)).collect(),
+            replayed: AtomicU64::new(0),
+            broker_responded: AtomicBool::new(false),
+            journal,
+            counters,
+        }
+    }
+
+    /// Notes a message about to be sent; the number goes along as its opaque. One thread at a time: whoever holds the
+    /// lock of the topics.
+    #[inline]
+    pub fn track(&self, id: &str, topic: u32) -> u64 {
+        let sent = &self.sent;
+        let sequence = sent.tracked.load(Ordering::Relaxed) + 1;
+        sent.tracked.store(sequence, Ordering::Release);
+        let slot = self.slot(sequence);
+        let mut words = [0u8; ID_WORDS * 8];
+        let length = id.len().min(words.len());
+        words[..length].copy_from_slice(&id.as_bytes()[..length]);
+        for (word, bytes) in slot.id.iter().zip(words.chunks_exact(8)) {
+            word.store(
+                u64::from_ne_bytes(bytes.try_into().unwrap_or_default()),
+                Ordering::Relaxed,
+            );
+        }
+        slot.topic.store(topic, Ordering::Relaxed);
+        slot.sequence.store(sequence, Ordering::Release);
+        sequence
+    }
+
+    /// The message just noted was accepted; its key and value have this size. The same thread, under the same lock.
+    #[inline]
+    pub fn accepted(&self, bytes: usize) {
+        let sent = &self.sent;
+        let count = sent.accepted.load(Ordering::Relaxed) + 1;
+        sent.accepted.store(count, Ordering::Relaxed);
+        let total = sent.bytes.load(Ordering::Relaxed) + bytes as u64;
+        sent.bytes.store(total, Ordering::Relaxed);
+    }
+
+    /// Messages accepted, and their keys and values in bytes.
+    pub fn sent(&self) -> (u64, u64) {
+        let sent = &self.sent;
+        (
+            sent.accepted.load(Ordering::Relaxed),
+            sent.bytes.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Messages sent and neither acknowledged nor reported as failed.
+    pub fn count(&self) -> u64 {
+        let completed = self.acked.completed.load(Ordering::Acquire);
+        self.sent
+            .tracked
+            .load(Ordering::Acquire)
+            .saturating_sub(completed)
+    }
+
+    /// Ends a journey: acknowledged, failed and reported, or not accepted at all.
+    pub fn complete(&self, opaque: u64) {
+        let sequence = opaque & SEQUENCE;
+        if let Some(journal) = &self.journal {
+            journal.done(sequence);
+        }
+        self.mark_completed(sequence);
+    }
+
+    /// Ends the journey of a message that was not delivered and is nowhere but in the journal.
+    pub fn keep_in_journal(&self, opaque: u64) {
+        let sequence = opaque & SEQUENCE;
+        if let Some(journal) = &self.journal {
+            journal.keep(sequence);
+        }
+        self.mark_completed(sequence);
+    }
+
+    fn mark_completed(&self, sequence: u64) {
+        self.completed[slot_index(sequence)].store(sequence, Ordering::Relaxed);
+        self.acked.completed.fetch_add(1, Ordering::Release);
+    }
+
+    fn slot(&self, sequence: u64) -> &InFlightSlot {
+        &self.slots[slot_index(sequence)]
+    }
+
+    /// The messages not acknowledged yet, oldest first, at most `limit`: (id, topic number).
+    pub fn unacknowledged(&self, limit: usize) -> Vec<(String, u32)> {
+        let last = self.sent.tracked.load(Ordering::Acquire);
+        let first = last.saturating_sub(TRACKED_MESSAGES as u64) + 1;
+        (first..=last)
+            .filter_map(|sequence| {
+                let slot = self.slot(sequence);
+                let here = slot.sequence.load(Ordering::Acquire) == sequence;
+                let open = self.completed[slot_index(sequence)].load(Ordering::Acquire) != sequence;
+                (here && open).then(|| (slot.id_text(), slot.topic.load(Ordering::Relaxed)))
+            })
+            .take(limit)
+            .collect()
+    }
+
+    /// The id sent under this opaque, where it is still remembered.
+    pub fn id_of(&self, opaque: u64) -> Option<String> {
+        let sequence = opaque & SEQUENCE;
+        let slot = self.slot(sequence);
+        (slot.sequence.load(Ordering::Acquire) == sequence).then(|| slot.id_text())
+    }
+
+    /// Hooks the acknowledgements of `client`.
+    ///
+    /// # Safety
+    /// `client` must be a live producer and `self` must outlive it at this address.
+    pub unsafe fn attach(&self, client: *mut sys::rd_kafka_t) -> bool {
+        let result = sys::bindings::rd_kafka_interceptor_add_on_acknowledgement(
+            client,
+            c"toporia_realtime".as_ptr(),
+            Some(on_acknowledgement),
+            crate::kafka::client::opaque(self),
+        );
+        result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+
+    #[inline]
+    fn on_acknowledged(&self, opaque: u64, failed: bool) {
+        if failed {
+            // Settled with its delivery report, which carries the message itself.
+            return;
+        }
+        if !self.broker_responded.load(Ordering::Relaxed) {
+            self.broker_responded.store(true, Ordering::Release);
+        }
+        self.counters.delivered.fetch_add(1, Ordering::Relaxed);
+        if opaque & REPLAY == 0 {
+            self.complete(opaque);
+        } else {
+            self.replayed.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // masked to the table's size
+fn slot_index(sequence: u64) -> usize {
+    (sequence as usize) & (TRACKED_MESSAGES - 1)
+}
+
+impl InFlightSlot {
+    fn id_text(&self) -> String {
+        let mut bytes = Vec::with_capacity(ID_WORDS * 8);
+        for word in &self.id {
+            bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        while bytes.last() == Some(&0) {
+            bytes.pop();
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+unsafe extern "C" fn on_acknowledgement(
+    _client: *mut sys::rd_kafka_t,
+    message: *mut sys::rd_kafka_message_t,
+    in_flight: *mut c_void,
+) -> Code {
+    let in_flight = &*in_flight.cast::<InFlight>();
+    let message = &*message;
+    let failed = message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+    in_flight.on_acknowledged(message._private as u64, failed);
+    Code::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counters, InFlight, TRACKED_MESSAGES};
+
+    fn in_flight() -> InFlight {
+        InFlight::new(Box::leak(Box::new(Counters::default())), None)
+    }
+
+    #[test]
+    fn unacknowledged_messages_are_named() {
+        let in_flight = in_flight();
+        let first = in_flight.track("a", 0);
+        in_flight.accepted(3);
+        in_flight.track("b", 1);
+        in_flight.accepted(4);
+        in_flight.on_acknowledged(first, false);
+        assert_eq!(in_flight.sent(), (2, 7));
+        assert_eq!(in_flight.unacknowledged(10), [("b".to_owned(), 1)]);
+        assert_eq!(
+            in_flight.counters.delivered.load(super::Ordering::Relaxed),
+            1
+        );
+    }
+
+    #[test]
+    fn only_the_latest_messages_can_be_named() {
+        let in_flight = in_flight();
+        for n in 0..=TRACKED_MESSAGES {
+            in_flight.track(&format!("{n}"), 0);
+        }
+        let open = in_flight.unacknowledged(usize::MAX);
+        assert_eq!(open.len(), TRACKED_MESSAGES);
+        assert_eq!(open[0].0, "1");
+        assert_eq!(in_flight.id_of(1), None);
+    }
+}

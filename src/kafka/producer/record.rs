@@ -1,0 +1,179 @@
+//! One message and the call that hands it to librdkafka.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::delivery::Header;
+use super::in_flight::PINNED;
+use crate::kafka::client::take_error;
+use crate::spool::SpoolRecord;
+
+/// A message to send. Everything is borrowed: librdkafka copies it into its queue.
+#[derive(Clone, Copy)]
+pub struct ProducerRecord<'a> {
+    /// Envelope id, or any id the caller can recognise in a failure.
+    pub id: &'a str,
+    /// Kafka topic.
+    pub topic: &'a str,
+    /// Partition; `None` leaves it to the partitioner.
+    pub partition: Option<i32>,
+    /// Record key; `None` for no key.
+    pub key: Option<&'a [u8]>,
+    /// Record value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Record headers in order.
+    pub headers: &'a [Header],
+    /// Milliseconds since 1970; 0 for now.
+    pub timestamp_ms: i64,
+}
+
+impl ProducerRecord<'_> {
+    /// As it is kept: whole, and its own.
+    pub(super) fn record(&self, reason: &str) -> SpoolRecord {
+        SpoolRecord {
+            id: self.id.to_owned(),
+            topic: self.topic.to_owned(),
+            partition: self.partition,
+            key: self.key.map(<[u8]>::to_vec),
+            value: self.value.map(<[u8]>::to_vec),
+            headers: self.headers.to_vec(),
+            timestamp_ms: self.timestamp_ms,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Key and value in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+    }
+}
+
+/// Hands one message to librdkafka.
+///
+/// # Safety
+/// `client` and `topic` must be alive.
+pub(super) unsafe fn produce(
+    client: *mut sys::rd_kafka_t,
+    topic: *mut sys::rd_kafka_topic_t,
+    message: &ProducerRecord<'_>,
+    opaque: u64,
+) -> Code {
+    let opaque = if message.partition.is_some() {
+        opaque | PINNED
+    } else {
+        opaque
+    };
+    let (key, key_size) = parts(message.key);
+    let (value, size) = parts(message.value);
+    if message.headers.is_empty() && message.timestamp_ms == 0 {
+        let result = sys::bindings::rd_kafka_produce(
+            topic,
+            message.partition.unwrap_or(-1),
+            sys::bindings::RD_KAFKA_MSG_F_COPY,
+            value.cast_mut().cast(),
+            size,
+            key.cast(),
+            key_size,
+            opaque as *mut std::ffi::c_void,
+        );
+        return if result == 0 {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        } else {
+            sys::bindings::rd_kafka_last_error()
+        };
+    }
+    produce_full(client, topic, message, opaque)
+}
+
+pub(super) fn parts(bytes: Option<&[u8]>) -> (*const u8, usize) {
+    bytes.map_or((std::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()))
+}
+
+/// `rd_kafka_produceva` with headers, partition and timestamp.
+///
+/// # Safety
+/// `client` and `topic` must be alive.
+unsafe fn produce_full(
+    client: *mut sys::rd_kafka_t,
+    topic: *mut sys::rd_kafka_topic_t,
+    message: &ProducerRecord<'_>,
+    opaque: u64,
+) -> Code {
+    use sys::bindings::{
+        rd_kafka_vtype_t as V, rd_kafka_vu_s as Vu, rd_kafka_vu_s__bindgen_ty_1 as U,
+    };
+    let headers = sys::rd_kafka_headers_new(message.headers.len());
+    for (name, value) in message.headers {
+        let (bytes, size) = parts(value.as_deref());
+        sys::rd_kafka_header_add(
+            headers,
+            name.as_ptr().cast(),
+            isize::try_from(name.len()).unwrap_or(0),
+            bytes.cast(),
+            isize::try_from(size).unwrap_or(0),
+        );
+    }
+    let mem = |bytes: Option<&[u8]>| {
+        let (ptr, size) = parts(bytes);
+        U {
+            mem: sys::bindings::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
+                ptr: ptr.cast_mut().cast(),
+                size,
+            },
+        }
+    };
+    let arguments = [
+        Vu {
+            vtype: V::RD_KAFKA_VTYPE_RKT,
+            u: U { rkt: topic },
+        },
+        Vu {
+            vtype: V::RD_KAFKA_VTYPE_PARTITION,
+            u: U {
+                i32_: message.partition.unwrap_or(-1),
+            },
+        },
+        Vu {
+            vtype: V::RD_KAFKA_VTYPE_MSGFLAGS,
+            u: U {
+                i: sys::bindings::RD_KAFKA_MSG_F_COPY,
+            },
+        },
+        Vu {
+            vtype: V::RD_KAFKA_VTYPE_KEY,
+            u: mem(message.key),
+        },
+        Vu {
+            vtype: V::RD_KAFKA_VTYPE_VALUE,
+            u: mem(message.value),
+        },
+        Vu {
+            vtype: V::RD_KAFKA_VTYPE_OPAQUE,
+            u: U {
+                ptr: opaque as *mut c_void,
+            },
+        },
+        Vu {
+            vtype: V::RD_KAFKA_VTYPE_TIMESTAMP,
+            u: U {
+                i64_: message.timestamp_ms,
+            },
+        },
+        Vu {
+            vtype: V::RD_KAFKA_VTYPE_HEADERS,
+            u: U { headers },
+        },
+    ];
+    let error = sys::bindings::rd_kafka_produceva(client, arguments.as_ptr(), arguments.len());
+    match take_error(error) {
+        None => Code::RD_KAFKA_RESP_ERR_NO_ERROR,
+        Some((code, _)) => {
+            // On failure the headers stay ours.
+            sys::rd_kafka_headers_destroy(headers);
+            code
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Topics looked up and created through Kafka's admin API, without blocking the thread that asks.
+#![allow(unsafe_code)]
+
+use std::ffi::c_char;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+
+use super::topic_cache::Readiness;
+use crate::config::BrokerConfig;
+use crate::kafka::client::{self, AdminOptions, ClientEvent, EventQueue};
+use crate::log::Level;
+use crate::process;
+
+/// One request takes this long at most before it is asked again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Until a broker has told its cluster's id there is nobody to ask.
+const CONNECT_WAIT: Duration = Duration::from_millis(20);
+
+/// A topic being looked up (creation off) or created (creation on).
+pub struct TopicLookup {
+    client: *mut sys::rd_kafka_t,
+    config: Arc<BrokerConfig>,
+    topic: String,
+    queue: EventQueue,
+    asked: Option<Instant>,
+}
+
+// SAFETY: used by the one thread that owns it.
+unsafe impl Send for TopicLookup {}
+
+impl TopicLookup {
+    /// Begins. `client` must outlive it.
+    pub fn start(client: *mut sys::rd_kafka_t, config: &Arc<BrokerConfig>, topic: String) -> Self {
+        Self {
+            client,
+            config: Arc::clone(config),
+            topic,
+            queue: EventQueue::new(client),
+            asked: None,
+        }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Goes one step on; `Some` once it is known.
+    pub fn poll(&mut self) -> Option<Readiness> {
+        let Some(asked) = self.asked else {
+            if let Some(embedded) = crate::kafka::embedded::local(&self.config.brokers) {
+                return Some(self.create_on_embedded(&embedded));
+            }
+            match client::cluster_id(self.client, CONNECT_WAIT) {
+                None => return None,
+                // Another process's embedded broker: no admin API, and no controller to wait for. It creates topics by itself.
+                Some(id) if client::is_mock(&id) => return Some(Readiness::Ready),
+                Some(_) => self.send_request(),
+            }
+            self.asked = Some(Instant::now());
+            return None;
+        };
+        let Some(answer) = self.queue.poll(Duration::ZERO) else {
+            if asked.elapsed() > REQUEST_TIMEOUT + Duration::from_secs(1) {
+                self.asked = None;
+            }
+            return None;
+        };
+        let known = self.read(&answer);
+        if known.is_none() {
+            // Kafka is away: ask again, once its client had time to find it.
+            self.asked = None;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        known
+    }
+
+    /// The mock cluster has no admin API, but it is in this process.
+    fn create_on_embedded(&self, embedded: &crate::kafka::embedded::EmbeddedCluster) -> Readiness {
+        if self.config.auto_create_topics {
+            let spec = self.config.topics.spec_for_topic(&self.topic);
+            let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(1);
+            if let Err(error) = embedded.create_topic(&self.topic, partitions) {
+                process::current().log.say(Level::Warning, error.message());
+            }
+        }
+        Readiness::Ready
+    }
+
+    fn send_request(&self) {
+        let name = client::c_string(&self.topic);
+        if self.config.auto_create_topics {
+            let kind = Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+            self.create(
+                &name,
+                &AdminOptions::new(self.client, kind, REQUEST_TIMEOUT),
+            );
+            return;
+        }
+        let kind = Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = AdminOptions::new(self.client, kind, REQUEST_TIMEOUT);
+        let mut names = [name.as_ptr()];
+        // SAFETY: the collection is ours; the request copies what it needs.
+        unsafe {
+            let topics =
+                sys::bindings::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+            sys::bindings::rd_kafka_DescribeTopics(
+                self.client,
+                topics,
+                options.raw(),
+                self.queue.raw(),
+            );
+            sys::bindings::rd_kafka_TopicCollection_destroy(topics);
+        }
+    }
+
+    fn create(&self, name: &std::ffi::CStr, options: &AdminOptions) {
+        let spec = self.config.topics.spec_for_topic(&self.topic);
+        // -1 leaves it to the broker's own defaults (Kafka 2.4 and later).
+        let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(-1);
+        let replication = spec.and_then(|spec| spec.replication).unwrap_or(-1);
+        let mut reason = [0 as c_char; 256];
+        // SAFETY: the topic is ours until it is destroyed; the request copies what it needs.
+        unsafe {
+            let new = sys::rd_kafka_NewTopic_new(
+                name.as_ptr(),
+                partitions,
+                replication,
+                reason.as_mut_ptr(),
+                reason.len(),
+            );
+            if new.is_null() {
+                process::current().log.say(
+                    Level::Error,
+                    format!(
+                        "Topic \"{}\" cannot be created: {}.",
+                        self.topic,
+                        client::text(reason.as_ptr())
+                    ),
+                );
+                return;
+            }
+            if let Some(retention) = spec.and_then(|spec| spec.retention_ms) {
+                let value = client::c_string(&retention.to_string());
+                sys::rd_kafka_NewTopic_set_config(new, c"retention.ms".as_ptr(), value.as_ptr());
+            }
+            let mut list = [new];
+            sys::rd_kafka_CreateTopics(
+                self.client,
+                list.as_mut_ptr(),
+                1,
+                options.raw(),
+                self.queue.raw(),
+            );
+            sys::rd_kafka_NewTopic_destroy(new);
+        }
+    }
+
+    /// What the answer says; `None` to ask again.
+    fn read(&self, answer: &ClientEvent) -> Option<Readiness> {
+        if let Some((code, reason)) = answer.error() {
+            return self.readiness_for(code, &reason);
+        }
+        let event = answer.raw();
+        let mut count = 0usize;
+        // SAFETY: what is read lives as long as the answer.
+        unsafe {
+            if self.config.auto_create_topics {
+                let result = sys::rd_kafka_event_CreateTopics_result(event);
+                let topics = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
+                if count == 0 {
+                    return Some(Readiness::Ready);
+                }
+                let code = sys::rd_kafka_topic_result_error(*topics);
+                self.readiness_for(
+                    code,
+                    &client::text(sys::rd_kafka_topic_result_error_string(*topics)),
+                )
+            } else {
+                let result = sys::bindings::rd_kafka_event_DescribeTopics_result(event);
+                let topics =
+                    sys::bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+                if count == 0 {
+                    return Some(Readiness::Missing(Instant::now()));
+                }
+                let error = sys::bindings::rd_kafka_TopicDescription_error(*topics);
+                if error.is_null() {
+                    return Some(Readiness::Ready);
+                }
+                let code = sys::rd_kafka_error_code(error);
+                self.readiness_for(code, &client::text(sys::rd_kafka_error_string(error)))
+            }
+        }
+    }
+
+    fn readiness_for(&self, code: Code, reason: &str) -> Option<Readiness> {
+        match code {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR
+            | Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS
+            // An old broker, or another process's embedded one: it creates topics by itself.
+            | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE => Some(Readiness::Ready),
+            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => Some(Readiness::Missing(Instant::now())),
+            Code::RD_KAFKA_RESP_ERR__TRANSPORT
+            | Code::RD_KAFKA_RESP_ERR__TIMED_OUT
+            | Code::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
+            | Code::RD_KAFKA_RESP_ERR_NOT_CONTROLLER
+            | Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
+            | Code::RD_KAFKA_RESP_ERR__DESTROY => None,
+            _ => {
+                process::current().log.say(
+                    Level::Warning,
+                    format!("Kafka does not let us create or see topic \"{}\": {reason}. Sending to it anyway.", self.topic),
+                );
+                Some(Readiness::Ready)
+            }
+        }
+    }
+}

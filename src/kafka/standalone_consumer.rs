@@ -1,0 +1,65 @@
+//! A client that reads without a group: what operators look with, and what feeds a gateway.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_type_t;
+
+use super::client::{Conf, EventQueue};
+use super::embedded;
+use crate::config::BrokerConfig;
+use crate::error::Result;
+
+/// What belongs to groups, or creates topics by asking for them.
+const EXCLUDED_PROPERTIES: &[&str] = &[
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "allow.auto.create.topics",
+];
+
+/// The client, its complaints, and whether it keeps back records of transactions that are still open.
+pub(crate) struct StandaloneConsumer {
+    /// Whoever holds it destroys it, after its queues.
+    pub raw: *mut sys::rd_kafka_t,
+    /// Where its errors arrive.
+    pub error_queue: EventQueue,
+    /// `isolation.level` is `read_committed`.
+    pub read_committed: bool,
+}
+
+/// Makes the client, which connects by itself. `overrides` comes before what the configuration says.
+///
+/// # Errors
+/// Configuration: properties librdkafka does not take.
+pub(crate) fn start(
+    config: &Arc<BrokerConfig>,
+    overrides: &[(&str, &str)],
+) -> Result<StandaloneConsumer> {
+    let mut properties = config.consumer_properties();
+    properties.retain(|(name, _)| !EXCLUDED_PROPERTIES.contains(&name.as_str()));
+    let fixed = [
+        // Looking creates nothing.
+        ("allow.auto.create.topics", "false"),
+        ("enable.partition.eof", "true"),
+    ];
+    for (name, value) in fixed.iter().chain(overrides) {
+        properties.retain(|(known, _)| known != name);
+        properties.push(((*name).to_owned(), (*value).to_owned()));
+    }
+    embedded::resolve(config, &mut properties)?;
+    let mut conf = Conf::new(&properties, "consumer_config")?;
+    let isolation = conf.get("isolation.level");
+    // SAFETY: the conf is ours.
+    unsafe {
+        sys::rd_kafka_conf_set_events(conf.raw(), sys::bindings::RD_KAFKA_EVENT_ERROR);
+    }
+    let raw = conf.into_client(rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
+    Ok(StandaloneConsumer {
+        raw,
+        error_queue: EventQueue::main(raw),
+        read_committed: isolation.as_deref() != Some("read_uncommitted"),
+    })
+}

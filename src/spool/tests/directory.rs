@@ -1,0 +1,184 @@
+//! The directory: who it is for, its modes, and the ones that cannot be used.
+
+use std::os::unix::fs::{symlink, PermissionsExt};
+
+use super::*;
+use crate::error::Kind;
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn assert_refused(spool: &Spool, part: &str) {
+    for error in [
+        spool.check().unwrap_err(),
+        spool.append(&records(0, 1)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), Kind::Configuration, "{error}");
+        assert!(error.message().contains(part), "{error}");
+        assert!(error.message().contains("The spool directory /"), "{error}");
+    }
+}
+
+#[test]
+fn each_key_has_its_own_readable_directory_without_credentials() {
+    let temp = TempDir::new();
+    let open = |brokers, prefix, application| {
+        let key = SpoolKey {
+            brokers,
+            prefix,
+            application,
+        };
+        Spool::open(&temp.0, &key, u64::MAX).unwrap()
+    };
+    let spool = open("me:secret@b:9092, a:9092", "realtime", "/var/www/shop");
+    let same = open("a:9092,other:password@b:9092,", "realtime", "/var/www/shop");
+    assert_eq!(spool.directory(), same.directory());
+    for other in [
+        open("a:9092", "realtime", "/var/www/shop"),
+        open("b:9092,a:9092", "realtime_staging", "/var/www/shop"),
+        open("b:9092,a:9092", "realtime", "/var/www_shop"),
+        open("b:9092,a:9092", "realtim", "e/var/www/shop"),
+    ] {
+        assert_ne!(spool.directory(), other.directory());
+    }
+    spool.append(&records(0, 1)).unwrap();
+    let name = spool.directory().file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("var_www_shop-realtime-a_9092-"), "{name}");
+    let about = fs::read_to_string(spool.directory().join("about.json")).unwrap();
+    let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+    assert_eq!(about["brokers"], serde_json::json!(["a:9092", "b:9092"]));
+    assert_eq!(about["prefix"], "realtime");
+    assert_eq!(about["application"], "/var/www/shop");
+    let long = open("a:9092", "p", &"ứng dụng/".repeat(100));
+    assert!(long.directory().file_name().unwrap().len() < 120);
+    long.append(&records(0, 1)).unwrap();
+}
+
+#[test]
+fn files_and_directories_are_private_to_the_owner() {
+    let temp = TempDir::new();
+    let key = KEY;
+    let spool = Spool::open(&temp.0.join("a/b/c"), &key, u64::MAX).unwrap();
+    spool.check().unwrap();
+    spool.append(&records(0, 2)).unwrap();
+    spool.rotate_own();
+    let mut claim = spool.claim().unwrap().unwrap();
+    let bad = claim.next().unwrap().unwrap();
+    claim.fail(&bad, "no").unwrap();
+    assert_eq!(mode(&temp.0.join("a")), 0o700);
+    assert_eq!(mode(&temp.0.join("a/b/c")), 0o700);
+    assert_eq!(mode(spool.directory()), 0o700);
+    assert_eq!(mode(&spool.directory().join("failed")), 0o700);
+    assert_eq!(mode(claim.path()), 0o600);
+    assert_eq!(mode(&spool.directory().join("about.json")), 0o600);
+    let failed = names(&spool.directory().join("failed"));
+    assert_eq!(
+        mode(&spool.directory().join("failed").join(&failed[0])),
+        0o600
+    );
+}
+
+#[test]
+fn a_file_in_place_of_a_directory_is_refused() {
+    let temp = TempDir::new();
+    fs::write(temp.0.join("spool"), "").unwrap();
+    assert_refused(&temp.spool(), "is not a directory");
+    let below = Spool::open(&temp.0.join("spool/deeper/still"), &KEY, u64::MAX).unwrap();
+    assert_refused(&below, "is not a directory");
+    assert_eq!(
+        Spool::open(Path::new(""), &KEY, 1).unwrap_err().kind(),
+        Kind::Configuration
+    );
+}
+
+#[test]
+fn a_symlinked_base_is_followed_but_a_symlinked_key_and_a_dangling_link_are_refused() {
+    let temp = TempDir::new();
+    fs::create_dir(temp.0.join("real")).unwrap();
+    symlink(temp.0.join("real"), temp.0.join("spool")).unwrap();
+    let spool = temp.spool();
+    spool.append(&records(0, 1)).unwrap();
+    spool.rotate_own();
+    assert_eq!(names(&temp.0.join("real")).len(), 1);
+    assert_eq!(drain(&spool), ids(0, 1));
+
+    fs::remove_dir_all(spool.directory()).unwrap();
+    fs::create_dir(temp.0.join("elsewhere")).unwrap();
+    symlink(temp.0.join("elsewhere"), spool.directory()).unwrap();
+    assert_refused(&spool, "not a directory of its own");
+    assert!(names(&temp.0.join("elsewhere")).is_empty());
+
+    fs::remove_file(temp.0.join("spool")).unwrap();
+    symlink(temp.0.join("nowhere"), temp.0.join("spool")).unwrap();
+    assert_refused(&temp.spool(), "is a link to nothing");
+}
+
+/// Root may write everywhere: such tests run as nobody.
+fn as_unprivileged_user(body: impl FnOnce()) {
+    let child = Child::run(|| {
+        // SAFETY: plain numbers, in a child.
+        unsafe {
+            if libc::geteuid() == 0 {
+                assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+                assert_eq!(libc::setgid(65534), 0);
+                assert_eq!(libc::setuid(65534), 0);
+            }
+        }
+        body();
+    });
+    assert_eq!(child.wait(), 0);
+}
+
+#[test]
+fn a_directory_without_write_permission_is_refused() {
+    let temp = TempDir::new();
+    let base = temp.0.join("spool");
+    fs::create_dir(&base).unwrap();
+    for (bits, part) in [(0o555, "Permission denied"), (0o000, "Permission denied")] {
+        fs::set_permissions(&base, fs::Permissions::from_mode(bits)).unwrap();
+        as_unprivileged_user(|| assert_refused(&temp.spool(), part));
+    }
+    assert!(names(&base).is_empty());
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn files_written_by_root_can_be_replayed_by_the_owner() {
+    // SAFETY: asks for a number.
+    let root = unsafe { libc::geteuid() } == 0;
+    let temp = TempDir::new();
+    let base = temp.0.join("spool");
+    fs::create_dir(&base).unwrap();
+    if root {
+        std::os::unix::fs::chown(&base, Some(65534), Some(65534)).unwrap();
+    }
+    let spool = temp.spool();
+    spool.append(&records(0, 3)).unwrap();
+    spool.rotate_own();
+    let mut claim = spool.claim().unwrap().unwrap();
+    let bad = claim.next().unwrap().unwrap();
+    claim.fail(&bad, "no").unwrap();
+    claim.mark_done(1);
+    drop(claim);
+    as_unprivileged_user(|| {
+        let spool = temp.spool();
+        assert_eq!(drain(&spool), ids(1, 3));
+        spool.append(&records(3, 4)).unwrap();
+    });
+    assert_eq!(drain(&spool), ids(3, 4));
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    spool.append(&records(0, 1)).unwrap();
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } == 0 {
+        for dir in [temp.0.join("spool").as_path(), spool.directory()] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        as_unprivileged_user(|| assert_refused(&temp.spool(), "it belongs to user 0"));
+    }
+}
