@@ -164,7 +164,7 @@ impl Broker {
                 std::mem::forget(consumer);
                 return;
             }
-            consumer.put_back_all();
+            consumer.requeue_all();
             if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
                 process::current()
                     .log

@@ -28,7 +28,7 @@ use crate::loop_guard;
 use crate::metrics::number::Single;
 use crate::record::{Message as Inner, Origin};
 use crate::retry::Strategy;
-use crate::worker::{Graves, Handler, Item, Limits, Promise, Source, Worker};
+use crate::worker::{DeliveryMode, Handler, Item, Limits, PendingDeadLetters, Source, Worker};
 
 /// While polling, signals get their turn this often.
 const SLICE: Duration = Duration::from_millis(100);
@@ -96,7 +96,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     let consumer = broker.consumer(limits.when_empty)?;
     let transaction = broker.transaction()?;
     super::lifecycle::remember_broker(broker);
-    consumer.put_back_all();
+    consumer.requeue_all();
     consumer.begin();
     clock::cancel_shutdown();
     if signals::Handlers::are_there() {
@@ -123,15 +123,15 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
             handler: &php,
             subscriptions: &broker.subscriptions,
             topics: &broker.config.topics,
-            promise: match (broker.config.delivery, &transactions) {
-                (Delivery::AtMostOnce, _) => Promise::AtMostOnce,
-                (_, Some(transactions)) => Promise::ExactlyOnce(transactions),
-                _ => Promise::AtLeastOnce,
+            delivery: match (broker.config.delivery, &transactions) {
+                (Delivery::AtMostOnce, _) => DeliveryMode::AtMostOnce,
+                (_, Some(transactions)) => DeliveryMode::ExactlyOnce(transactions),
+                _ => DeliveryMode::AtLeastOnce,
             },
             limits,
             stop: &broker.stop,
             tally: &broker.tally,
-            graves: Graves::default(),
+            pending_dead_letters: PendingDeadLetters::default(),
         }
         .run()
     }));
@@ -150,7 +150,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
         }
         Err(error) => {
             loop_guard::forget();
-            consumer.put_back_all();
+            consumer.requeue_all();
             return Err(PhpException::new(
                 format!("Rust panic while consuming: {error}"),
                 0,
@@ -163,7 +163,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
         // Begun anew by the next consume(), also where Kafka has refused this one for good. An exit counts as a try of its record.
         end_transaction(broker);
         if zend::is_exiting() {
-            drop(consumer.commit_deaths(Duration::from_secs(3)));
+            drop(consumer.commit_crash_counts(Duration::from_secs(3)));
         }
     }
     if broker.closing.get() {
@@ -259,8 +259,8 @@ fn take(
         Route::Unclaimed => count(&tally.skipped),
         Route::NotAnEnvelope(reason) => {
             count(&tally.failures);
-            if let Err(error) = php.bury(record, &php.not_an_envelope(&reason)) {
-                consumer.put_back(record, true);
+            if let Err(error) = php.dead_letter(record, &php.not_an_envelope(&reason)) {
+                consumer.requeue(record, true);
                 return Err(error.into());
             }
         }

@@ -26,10 +26,10 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     broker.stop_reason.set(Some("error"));
     // What it would have sent is not wanted any more, so that the letter it may become is not part of it.
     transaction::clear();
-    letter::last_words(broker, consumer);
+    letter::on_fatal_error(broker, consumer);
     end_transaction(broker);
     let committed = if broker.config.delivery == Delivery::ExactlyOnce {
-        consumer.commit_deaths(Duration::from_secs(3))
+        consumer.commit_crash_counts(Duration::from_secs(3))
     } else {
         consumer.commit_now(Duration::from_secs(3))
     };

@@ -13,13 +13,13 @@ use super::{letter, lifecycle, retry, signals, tracing, zend};
 use crate::config::Delivery;
 use crate::dispatch::Subscription;
 use crate::error::{Error, Kind, Result};
-use crate::kafka::consumer::assignment::{TopicPartition, Watcher};
+use crate::kafka::consumer::assignment::{RebalanceListener, TopicPartition};
 use crate::kafka::consumer::Record;
 use crate::kafka::producer::delivery::Header;
 use crate::loop_guard::InHand;
 use crate::message::{headers, Scanned};
 use crate::record::{Message as Inner, Origin};
-use crate::worker::{Handler, Letter, Outcome};
+use crate::worker::{DeadLetter, Handler, Outcome};
 
 /// Why PHP wants to stop.
 pub enum Abort {
@@ -111,7 +111,7 @@ impl PhpHandler<'_> {
                     item.attempt,
                     wait.as_millis()
                 ));
-                Outcome::Again(wait)
+                Outcome::Retry(wait)
             }
             None if config.delivery == Delivery::AtMostOnce => {
                 say("delivery is at-most-once: no other try");
@@ -121,7 +121,7 @@ impl PhpHandler<'_> {
                 zend::throw(why);
                 Outcome::Stop(Abort::Pending)
             }
-            None => Outcome::GivenUp(Letter {
+            None => Outcome::DeadLetter(DeadLetter {
                 class,
                 reason,
                 attempts: item.attempt,
@@ -155,9 +155,9 @@ impl PhpHandler<'_> {
         }
         let consumer = self.broker.consumer.borrow().clone();
         if let Some(consumer) = consumer {
-            letter::last_words(self.broker, &consumer);
+            letter::on_fatal_error(self.broker, &consumer);
         }
-        Outcome::Gone(Abort::Pending)
+        Outcome::Exiting(Abort::Pending)
     }
 
     /// Calls a callback, in the trace of its records where there is one.
@@ -200,7 +200,7 @@ impl PhpHandler<'_> {
     }
 }
 
-impl Watcher for PhpHandler<'_> {
+impl RebalanceListener for PhpHandler<'_> {
     type Abort = Abort;
 
     fn assigned(&self, list: &[TopicPartition]) -> Result<(), Abort> {
@@ -278,31 +278,31 @@ impl Handler<Record> for PhpHandler<'_> {
         !self.is_for_others(&item.headers())
     }
 
-    fn worn_out(&self, item: &Record) -> Option<Letter> {
+    fn retries_exhausted(&self, item: &Record) -> Option<DeadLetter> {
         let config = &self.broker.config;
-        if item.deaths == 0 || item.attempt - 1 <= config.max_retries || !config.dlq {
+        if item.crashes == 0 || item.attempt - 1 <= config.max_retries || !config.dlq {
             return None;
         }
-        Some(Letter {
+        Some(DeadLetter {
             class: letter::FATAL.to_owned(),
             reason: format!(
                 "its callback ended the process, by exit or a fatal error, in try {}",
-                item.deaths
+                item.crashes
             ),
             attempts: item.attempt - 1,
         })
     }
 
-    fn not_an_envelope(&self, reason: &Error) -> Letter {
-        Letter {
+    fn not_an_envelope(&self, reason: &Error) -> DeadLetter {
+        DeadLetter {
             class: "Toporia\\Realtime\\Exception\\EncodingException".to_owned(),
             reason: reason.message().to_owned(),
             attempts: 0,
         }
     }
 
-    fn bury(&self, item: &Record, letter: &Letter) -> Result<()> {
-        letter::bury(self.broker, item, letter)
+    fn dead_letter(&self, item: &Record, letter: &DeadLetter) -> Result<()> {
+        letter::write_for(self.broker, item, letter)
     }
 
     fn breathe(&self, now: u64) -> Result<(), Abort> {

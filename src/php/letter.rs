@@ -15,7 +15,7 @@ use crate::kafka::transaction;
 use crate::log::Level;
 use crate::message::headers;
 use crate::process;
-use crate::worker::Letter;
+use crate::worker::DeadLetter;
 
 /// What `exit` and fatal errors are called where an exception's class would be.
 pub const FATAL: &str = "FatalError";
@@ -127,7 +127,7 @@ fn arrives(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()> {
 }
 
 /// The dead letter of a record in hand.
-pub fn bury(broker: &Broker, item: &Record, letter: &Letter) -> Result<()> {
+pub fn write_for(broker: &Broker, item: &Record, letter: &DeadLetter) -> Result<()> {
     let failure = Failure {
         topic: &item.topic,
         partition: item.partition,
@@ -142,13 +142,13 @@ pub fn bury(broker: &Broker, item: &Record, letter: &Letter) -> Result<()> {
 
 /// The process ends in a callback, by `exit` or a fatal error: the try counts, and if it was the last one the record becomes a
 /// dead letter, so that it does not kill every worker after this one.
-pub fn last_words(broker: &Broker, consumer: &Rc<Consumer>) {
+pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
     if broker.config.delivery == Delivery::AtMostOnce {
         return;
     }
-    let in_hand = consumer.in_hand();
+    let in_hand = consumer.in_flight();
     for record in &in_hand {
-        consumer.died(record);
+        consumer.crashed(record);
     }
     // Of a list nobody knows which one it was; the next worker gets them one by one. And in a transaction everything before it is
     // taken back, so the letter has to wait for the next one.
@@ -160,13 +160,13 @@ pub fn last_words(broker: &Broker, consumer: &Rc<Consumer>) {
             && broker.config.dlq
             && !broker.is_dead_letter_topic(&record.topic)
         {
-            let letter = Letter {
+            let letter = DeadLetter {
                 class: FATAL.to_owned(),
                 reason: zend::fatal_error()
                     .unwrap_or_else(|| "the callback ended the process by exit".to_owned()),
                 attempts: record.attempt,
             };
-            match bury(broker, record, &letter) {
+            match write_for(broker, record, &letter) {
                 Ok(()) => {
                     let tally = &broker.tally;
                     tally.dead_lettered.add(1);
@@ -176,5 +176,5 @@ pub fn last_words(broker: &Broker, consumer: &Rc<Consumer>) {
             }
         }
     }
-    consumer.put_back_all();
+    consumer.requeue_all();
 }

@@ -3,29 +3,32 @@
 use std::time::Duration;
 
 use super::{add, Handler, Reason, Source, Step, Worker};
-use crate::kafka::consumer::Ahead;
+use crate::kafka::consumer::PreCommit;
 use crate::log::Level;
 use crate::process;
 
 /// How long to wait for the answer to a commit before looking at everything else again: who wants to stop, who gets which partition.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// Commits what is in hand and handles all of it, also where somebody asks to stop meanwhile: nobody else gets it any more.
-    pub(super) fn hand_at_most_once(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
+    pub(super) fn handle_at_most_once(
+        &self,
+        handled: &mut u64,
+    ) -> Result<Option<Reason>, H::Abort> {
         if !self.source.has_records() {
             return Ok(None);
         }
-        match self.source.commit_ahead(PATIENCE) {
-            Ahead::Committed => {}
-            Ahead::Refused => {
-                self.give_up("their offsets could not be committed");
+        match self.source.pre_commit(TIMEOUT) {
+            PreCommit::Committed => {}
+            PreCommit::Refused => {
+                self.drop_batch("their offsets could not be committed");
                 return Ok(None);
             }
-            Ahead::Unanswered => {
+            PreCommit::Unanswered => {
                 // Whether the group has the offsets is not known: what is in hand waits, and nothing else is fetched.
-                if self.asked(*handled).is_some() {
-                    self.give_up(
+                if self.stop_reason(*handled).is_some() {
+                    self.drop_batch(
                         "Kafka has not answered the commit of their offsets before the end",
                     );
                 }
@@ -43,8 +46,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         Ok(None)
     }
 
-    fn give_up(&self, why: &str) {
-        let (dropped, topics) = self.source.drop_hand();
+    fn drop_batch(&self, why: &str) {
+        let (dropped, topics) = self.source.discard_fetched();
         add(&self.tally.dropped, dropped);
         process::current().log.say(
             Level::Warning,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{add, count, Handler, Item, Outcome, Promise, Source, Step, Worker};
+use super::{add, count, DeliveryMode, Handler, Item, Outcome, Source, Step, Worker};
 use crate::dispatch::{Route, Subscription};
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
@@ -12,24 +12,22 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         &self,
         first: S::Item,
         subscription: &Rc<Subscription<H::Callback>>,
-        room: u64,
+        capacity: u64,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        let alone = first.deaths() > 0;
-        let most = usize::try_from(room).unwrap_or(usize::MAX).min(if alone {
-            1
-        } else {
-            self.limits.batch
-        });
+        let alone = first.crashes() > 0;
+        let most = usize::try_from(capacity)
+            .unwrap_or(usize::MAX)
+            .min(if alone { 1 } else { self.limits.batch });
         let mut list = vec![first];
         let mut others: Vec<S::Item> = Vec::new();
         while list.len() < most {
             let Some(item) = self.source.next() else {
                 break;
             };
-            // One whose callback died is handed over alone, so that it takes nobody along; one that is given up becomes a letter.
-            let blocked = item.deaths() > 0
-                || self.graves.has(&item)
-                || others.iter().any(|other| other.is_beside(&item));
+            // One whose callback crashed is handed over alone, so that it takes nobody along; one that is given up becomes a letter.
+            let blocked = item.crashes() > 0
+                || self.pending_dead_letters.has(&item)
+                || others.iter().any(|other| other.same_partition(&item));
             let ours = !blocked && {
                 let subscriptions = self.subscriptions.borrow();
                 let route = subscriptions.route(self.topics, item.topic(), item.value());
@@ -44,12 +42,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             }
         }
         for item in others.iter().rev() {
-            self.source.put_back(item, false);
+            self.source.requeue(item, false);
         }
         self.tally.timing.begins();
         let (done, outcome) = self.handler.handle_batch(subscription, &list);
         self.tally.timing.ends();
-        if let Outcome::Gone(abort) = outcome {
+        if let Outcome::Exiting(abort) = outcome {
             return Err(abort);
         }
         let done = match outcome {
@@ -62,7 +60,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         let Some((failed, rest)) = list[done..].split_first() else {
             return Ok(Step::Handled(done as u64));
         };
-        if let (Promise::AtMostOnce, Outcome::Dropped) = (&self.promise, &outcome) {
+        if let (DeliveryMode::AtMostOnce, Outcome::Dropped) = (&self.delivery, &outcome) {
             // The list had its one try.
             for item in rest {
                 count(&self.tally.dropped);
@@ -70,7 +68,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             }
         } else {
             for item in rest.iter().rev() {
-                self.source.put_back(item, false);
+                self.source.requeue(item, false);
             }
         }
         match self.settle(failed, outcome) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::dispatch::Subscription;
 use crate::error::{Error, Result};
-use crate::kafka::consumer::assignment::Watcher;
-use crate::kafka::consumer::Ahead;
+use crate::kafka::consumer::assignment::RebalanceListener;
+use crate::kafka::consumer::PreCommit;
 use crate::message::Scanned;
 
 /// One record of a source.
@@ -16,11 +16,11 @@ pub trait Item: Clone {
     /// Its value; `None` for a tombstone.
     fn value(&self) -> Option<&[u8]>;
     /// True where the two come from one partition.
-    fn is_beside(&self, other: &Self) -> bool;
+    fn same_partition(&self, other: &Self) -> bool;
     /// Topic, partition and offset.
     fn place(&self) -> (String, i32, i64);
-    /// How often its callback has died.
-    fn deaths(&self) -> u32;
+    /// How often its callback has crashed.
+    fn crashes(&self) -> u32;
 }
 
 /// Where records come from.
@@ -36,16 +36,16 @@ pub trait Source {
     /// It was handled, or nobody wants it.
     fn done(&self, item: &Self::Item);
     /// It was not handled and comes again, as another attempt where `failed`.
-    fn put_back(&self, item: &Self::Item, failed: bool);
+    fn requeue(&self, item: &Self::Item, failed: bool);
     /// It failed and comes again after `wait`, and what has its key after it.
     fn park(&self, item: &Self::Item, wait: Duration);
     /// Keeps the membership alive while there is much to hand over; cheap.
-    fn tend(&self);
-    /// Partitions that come and go.
+    fn keep_alive(&self);
+    /// TopicPartitionList that come and go.
     ///
     /// # Errors
     /// The watcher wants to stop.
-    fn serve_events<W: Watcher>(&self, watcher: &W) -> Result<(), W::Abort>;
+    fn serve_events<W: RebalanceListener>(&self, watcher: &W) -> Result<(), W::Abort>;
     /// Commits if it is time to; `now` is that of [`crate::clock::coarse_ms`].
     ///
     /// # Errors
@@ -58,20 +58,20 @@ pub trait Source {
     fn commit_now(&self, bound: Duration) -> Result<()>;
     /// Commits everything in hand before it is handled. Where there is no answer within `bound`, what is in hand waits for it:
     /// call it again.
-    fn commit_ahead(&self, bound: Duration) -> Ahead;
+    fn pre_commit(&self, bound: Duration) -> PreCommit;
     /// Gives up everything in hand: how many records that were, and of which topics.
-    fn drop_hand(&self) -> (u64, Vec<String>);
+    fn discard_fetched(&self) -> (u64, Vec<String>);
     /// What Kafka refuses for good.
     fn refused(&self) -> Option<Error>;
     /// Everything assigned is read to its end.
     fn is_at_end(&self) -> bool;
     /// Nothing is assigned, and nothing is going to be: the topics do not exist, or the group has dealt without us.
-    fn is_idle_for_good(&self) -> bool;
+    fn nothing_to_come(&self) -> bool;
 }
 
 /// Why a record becomes a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Class of the exception.
     pub class: String,
     /// Its message.
@@ -88,19 +88,19 @@ pub enum Outcome<A> {
     /// It was not for this group.
     Skipped,
     /// It failed: again after this time.
-    Again(Duration),
+    Retry(Duration),
     /// It failed, and another try would not help.
-    GivenUp(Letter),
+    DeadLetter(DeadLetter),
     /// It failed, and there are no other tries.
     Dropped,
     /// The host wants to stop; the record was not handled.
     Stop(A),
     /// The process is ending inside the callback; the host has seen to the record.
-    Gone(A),
+    Exiting(A),
 }
 
 /// The host's side.
-pub trait Handler<I>: Watcher {
+pub trait Handler<I>: RebalanceListener {
     /// What a subscription carries.
     type Callback;
     /// Handles one record.
@@ -118,15 +118,15 @@ pub trait Handler<I>: Watcher {
     ) -> (usize, Outcome<Self::Abort>);
     /// False for a record that another group asked to have again.
     fn wants(&self, item: &I) -> bool;
-    /// Why a record is given up before it is handed over: its callbacks have died too often.
-    fn worn_out(&self, item: &I) -> Option<Letter>;
+    /// Why a record is given up before it is handed over: its callbacks have crashed too often.
+    fn retries_exhausted(&self, item: &I) -> Option<DeadLetter>;
     /// Why a record of a channel topic that is not an envelope is given up.
-    fn not_an_envelope(&self, reason: &Error) -> Letter;
+    fn not_an_envelope(&self, reason: &Error) -> DeadLetter;
     /// Keeps a record as a dead letter.
     ///
     /// # Errors
     /// It could not be kept; the loop ends.
-    fn bury(&self, item: &I, letter: &Letter) -> Result<()>;
+    fn dead_letter(&self, item: &I, letter: &DeadLetter) -> Result<()>;
     /// Between records: lets the host run its signal handlers and its own regular work; `now` as above.
     ///
     /// # Errors

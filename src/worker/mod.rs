@@ -13,9 +13,9 @@ mod transaction;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-pub use host::{Handler, Item, Letter, Outcome, Source};
+pub use host::{DeadLetter, Handler, Item, Outcome, Source};
 pub use stop::{Limits, Reason, StopSignal};
-pub use transaction::{Graves, TransactionOutcome, Transactions};
+pub use transaction::{PendingDeadLetters, TransactionOutcome, Transactions};
 
 use crate::clock::coarse_ms;
 use crate::dispatch::{Route, Style, Subscriptions};
@@ -81,7 +81,7 @@ fn add(number: &Single, more: u64) {
 }
 
 /// What a consumer promises, with what it takes.
-pub enum Promise<'a> {
+pub enum DeliveryMode<'a> {
     /// Committed after it was handled.
     AtLeastOnce,
     /// Committed before it is handled.
@@ -106,7 +106,7 @@ pub struct Worker<'a, S: Source, H: Handler<S::Item>> {
     /// The rule from channels to topics.
     pub topics: &'a TopicMap,
     /// What happens to offsets, and when.
-    pub promise: Promise<'a>,
+    pub delivery: DeliveryMode<'a>,
     /// When to stop.
     pub limits: Limits,
     /// Asks it to stop from outside.
@@ -114,7 +114,7 @@ pub struct Worker<'a, S: Source, H: Handler<S::Item>> {
     /// Totals.
     pub tally: &'a Tally,
     /// Records given up in transactions that were taken back.
-    pub graves: Graves,
+    pub pending_dead_letters: PendingDeadLetters,
 }
 
 enum Step<I, A> {
@@ -149,35 +149,37 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             if let Some(reason) = self.pause_for_breath(*handled)? {
                 return Ok(reason);
             }
-            if let Promise::ExactlyOnce(transactions) = self.promise {
+            if let DeliveryMode::ExactlyOnce(transactions) = self.delivery {
                 if !transactions
                     .prepare()
                     .map_err(|error| self.handler.fail(error))?
                 {
                     // A member meanwhile, without looking at what it is given: that would ask for offsets.
-                    self.source.tend();
+                    self.source.keep_alive();
                     continue;
                 }
             }
             if self.source.has_records() {
-                self.tend()?;
+                self.keep_alive()?;
             } else {
                 if self.limits.when_empty
-                    && (self.source.is_at_end() || self.source.is_idle_for_good())
+                    && (self.source.is_at_end() || self.source.nothing_to_come())
                 {
                     return Ok(Reason::Empty);
                 }
                 let wait = self.limits.wait.min(SLICE);
-                let came = self.source.fetch(wait, self.room(*handled));
+                let came = self.source.fetch(wait, self.capacity(*handled));
                 if came > 0 {
                     self.tally.timing.batch_came(came);
                 }
                 self.source.serve_events(self.handler)?;
             }
-            let ended = match self.promise {
-                Promise::AtLeastOnce => self.hand(handled)?,
-                Promise::AtMostOnce => self.hand_at_most_once(handled)?,
-                Promise::ExactlyOnce(transactions) => self.transaction(transactions, handled)?,
+            let ended = match self.delivery {
+                DeliveryMode::AtLeastOnce => self.handle_fetched(handled)?,
+                DeliveryMode::AtMostOnce => self.handle_at_most_once(handled)?,
+                DeliveryMode::ExactlyOnce(transactions) => {
+                    self.transaction(transactions, handled)?
+                }
             };
             self.tally.timing.batch_done();
             if let Some(reason) = ended {
@@ -187,7 +189,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// What is in hand, one record after the other.
-    fn hand(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
+    fn handle_fetched(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
         self.tally.timing.interrupted();
         while let Some(item) = self.source.next() {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
@@ -196,15 +198,15 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 if let Some(reason) = self.pause_for_breath(*handled)? {
                     return Ok(Some(reason));
                 }
-                self.tend()?;
+                self.keep_alive()?;
             }
         }
         Ok(None)
     }
 
     /// Keeps the membership alive while records are being handled, and lets partitions go that others are waiting for.
-    fn tend(&self) -> Result<(), H::Abort> {
-        self.source.tend();
+    fn keep_alive(&self) -> Result<(), H::Abort> {
+        self.source.keep_alive();
         self.source.serve_events(self.handler)
     }
 
@@ -217,7 +219,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         self.source
             .commit_if_due(now)
             .map_err(|error| self.handler.fail(error))?;
-        Ok(self.asked(handled))
+        Ok(self.stop_reason(handled))
     }
 
     /// The host gets its turn, and whoever watches learns that the loop came round. The time it is.
@@ -229,7 +231,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// Why to stop now, if there is a reason.
-    fn asked(&self, handled: u64) -> Option<Reason> {
+    fn stop_reason(&self, handled: u64) -> Option<Reason> {
         let asked = self.stop.reason().or_else(|| self.limits.reached(handled));
         // A callback that unsubscribes the last channel has asked for the end, too.
         asked.or_else(|| {
@@ -241,23 +243,23 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// How many records to fetch. At-most-once commits all of them, so they may not be more than will be handled.
-    fn room(&self, handled: u64) -> usize {
-        let room = match self.promise {
-            Promise::AtMostOnce => self.limits.remaining(handled),
+    fn capacity(&self, handled: u64) -> usize {
+        let capacity = match self.delivery {
+            DeliveryMode::AtMostOnce => self.limits.remaining(handled),
             _ => u64::MAX,
         };
-        usize::try_from(room)
+        usize::try_from(capacity)
             .unwrap_or(usize::MAX)
             .min(self.limits.batch)
     }
 
-    fn step(&self, item: S::Item, room: u64) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+    fn step(&self, item: S::Item, capacity: u64) -> Result<Step<S::Item, H::Abort>, H::Abort> {
         if let Some(letter) = self
-            .graves
+            .pending_dead_letters
             .letter(&item)
-            .or_else(|| self.handler.worn_out(&item))
+            .or_else(|| self.handler.retries_exhausted(&item))
         {
-            return self.bury(&item, &letter);
+            return self.dead_letter(&item, &letter);
         }
         let copy = item.clone();
         let route = self
@@ -269,7 +271,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 if !self.handler.wants(&item) {
                     return self.settle(&item, Outcome::Skipped);
                 }
-                self.batch(item, &subscription, room)
+                self.batch(item, &subscription, capacity)
             }
             Route::To(subscription, envelope) => {
                 self.tally.timing.begins();
@@ -279,7 +281,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             }
             Route::Mismatch(envelope) => {
                 count(&self.tally.mismatched);
-                self.tell_mismatch(&item, &envelope);
+                self.log_mismatch(&item, &envelope);
                 self.source.done(&item);
                 Ok(Step::Passed)
             }
@@ -288,12 +290,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.source.done(&item);
                 Ok(Step::Passed)
             }
-            Route::NotAnEnvelope(_) if matches!(self.promise, Promise::AtMostOnce) => {
+            Route::NotAnEnvelope(_) if matches!(self.delivery, DeliveryMode::AtMostOnce) => {
                 self.settle(&item, Outcome::Dropped)
             }
             Route::NotAnEnvelope(reason) => {
                 count(&self.tally.failures);
-                self.bury(&item, &self.handler.not_an_envelope(&reason))
+                self.dead_letter(&item, &self.handler.not_an_envelope(&reason))
             }
         }
     }
@@ -314,38 +316,42 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.source.done(item);
                 return Ok(Step::Passed);
             }
-            Outcome::Gone(abort) => return Err(abort),
+            Outcome::Exiting(abort) => return Err(abort),
             _ => count(&self.tally.failures),
         }
         self.tally.timing.interrupted();
-        if let Promise::ExactlyOnce(_) = self.promise {
+        if let DeliveryMode::ExactlyOnce(_) = self.delivery {
             return Ok(Step::Failed(item.clone(), outcome));
         }
         match outcome {
-            Outcome::Again(wait) => {
+            Outcome::Retry(wait) => {
                 count(&self.tally.retries);
                 self.source.park(item, wait);
                 Ok(Step::Handled(0))
             }
-            Outcome::GivenUp(letter) => self.bury(item, &letter),
+            Outcome::DeadLetter(letter) => self.dead_letter(item, &letter),
             Outcome::Dropped => {
                 count(&self.tally.dropped);
                 self.source.done(item);
                 Ok(Step::Handled(0))
             }
             Outcome::Stop(abort) => {
-                self.source.put_back(item, true);
+                self.source.requeue(item, true);
                 Err(abort)
             }
-            Outcome::Handled | Outcome::Skipped | Outcome::Gone(_) => Ok(Step::Passed),
+            Outcome::Handled | Outcome::Skipped | Outcome::Exiting(_) => Ok(Step::Passed),
         }
     }
 
     /// Keeps a record as a dead letter; its offset moves on once Kafka has acknowledged that.
-    fn bury(&self, item: &S::Item, letter: &Letter) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+    fn dead_letter(
+        &self,
+        item: &S::Item,
+        letter: &DeadLetter,
+    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
         self.tally.timing.interrupted();
-        if let Err(error) = self.handler.bury(item, letter) {
-            self.source.put_back(item, true);
+        if let Err(error) = self.handler.dead_letter(item, letter) {
+            self.source.requeue(item, true);
             return Err(self.handler.fail(error));
         }
         count(&self.tally.dead_lettered);
@@ -353,7 +359,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         Ok(Step::Handled(1))
     }
 
-    fn tell_mismatch(&self, item: &S::Item, envelope: &Scanned<'_>) {
+    fn log_mismatch(&self, item: &S::Item, envelope: &Scanned<'_>) {
         let channel = envelope.channel.as_deref().unwrap_or_default();
         let right = self
             .topics
@@ -370,10 +376,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 }
 
 /// For a source: joined and given nothing for this long counts as nothing to come.
-pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// True where `since` is longer ago than [`JOIN_PATIENCE`].
+/// True where `since` is longer ago than [`JOIN_TIMEOUT`].
 #[must_use]
-pub fn waited_long(since: Option<Instant>) -> bool {
-    since.is_some_and(|since| since.elapsed() >= JOIN_PATIENCE)
+pub fn join_timed_out(since: Option<Instant>) -> bool {
+    since.is_some_and(|since| since.elapsed() >= JOIN_TIMEOUT)
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{add, count, Handler, Item, Letter, Outcome, Reason, Source, Step, Worker, SLICE};
+use super::{add, count, DeadLetter, Handler, Item, Outcome, Reason, Source, Step, Worker, SLICE};
 use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::process;
@@ -46,38 +46,38 @@ pub trait Transactions {
 
 /// Records that were given up in a transaction which had to be taken back: dead letters of the next one that is not.
 #[derive(Debug, Default)]
-pub struct Graves {
-    doomed: RefCell<HashMap<(String, i32, i64), Letter>>,
+pub struct PendingDeadLetters {
+    given_up: RefCell<HashMap<(String, i32, i64), DeadLetter>>,
     /// Those whose letter is in the transaction that is open.
     written: RefCell<Vec<(String, i32, i64)>>,
 }
 
-impl Graves {
-    /// The letter of a doomed record, which is handled with it.
-    pub(super) fn letter<I: Item>(&self, item: &I) -> Option<Letter> {
-        if self.doomed.borrow().is_empty() {
+impl PendingDeadLetters {
+    /// The letter of a given_up record, which is handled with it.
+    pub(super) fn letter<I: Item>(&self, item: &I) -> Option<DeadLetter> {
+        if self.given_up.borrow().is_empty() {
             return None;
         }
         let place = item.place();
-        let letter = self.doomed.borrow().get(&place).cloned()?;
+        let letter = self.given_up.borrow().get(&place).cloned()?;
         self.written.borrow_mut().push(place);
         Some(letter)
     }
 
-    /// True for a doomed record.
+    /// True for a given_up record.
     pub(super) fn has<I: Item>(&self, item: &I) -> bool {
-        let doomed = self.doomed.borrow();
-        !doomed.is_empty() && doomed.contains_key(&item.place())
+        let given_up = self.given_up.borrow();
+        !given_up.is_empty() && given_up.contains_key(&item.place())
     }
 
-    fn doom<I: Item>(&self, item: &I, letter: Letter) {
-        self.doomed.borrow_mut().insert(item.place(), letter);
+    fn give_up<I: Item>(&self, item: &I, letter: DeadLetter) {
+        self.given_up.borrow_mut().insert(item.place(), letter);
     }
 
     fn close(&self, committed: bool) {
         for place in self.written.borrow_mut().drain(..) {
             if committed {
-                self.doomed.borrow_mut().remove(&place);
+                self.given_up.borrow_mut().remove(&place);
             }
         }
     }
@@ -117,14 +117,14 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 Step::Handled(count) => done += count,
                 Step::Passed => {}
                 Step::Failed(item, outcome) => {
-                    return self.take_back(transactions, &item, outcome);
+                    return self.abort_transaction(transactions, &item, outcome);
                 }
             }
             self.breathe().inspect_err(|_| {
                 drop(transactions.abort());
                 count(&self.tally.aborted);
             })?;
-            asked = self.asked(*handled + done);
+            asked = self.stop_reason(*handled + done);
             if asked.is_some() || began.elapsed() >= transactions.bound() {
                 break;
             }
@@ -132,7 +132,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         let ending = transactions
             .commit()
             .map_err(|error| self.handler.fail(error))?;
-        self.graves
+        self.pending_dead_letters
             .close(matches!(ending, TransactionOutcome::Committed));
         match ending {
             TransactionOutcome::Committed => {
@@ -153,25 +153,25 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// A record failed: everything since the transaction began is taken back and comes again after a while.
-    fn take_back(
+    fn abort_transaction(
         &self,
         transactions: &dyn Transactions,
         item: &S::Item,
         outcome: Outcome<H::Abort>,
     ) -> Result<Option<Reason>, H::Abort> {
         count(&self.tally.aborted);
-        self.graves.close(false);
-        self.source.put_back(item, true);
+        self.pending_dead_letters.close(false);
+        self.source.requeue(item, true);
         let wait = match outcome {
-            Outcome::Again(wait) => {
+            Outcome::Retry(wait) => {
                 count(&self.tally.retries);
                 wait
             }
-            Outcome::GivenUp(letter) => {
-                self.graves.doom(item, letter);
+            Outcome::DeadLetter(letter) => {
+                self.pending_dead_letters.give_up(item, letter);
                 Duration::ZERO
             }
-            Outcome::Stop(abort) | Outcome::Gone(abort) => {
+            Outcome::Stop(abort) | Outcome::Exiting(abort) => {
                 drop(transactions.abort());
                 return Err(abort);
             }
@@ -196,7 +196,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 return Ok(None);
             }
             std::thread::sleep(left.min(SLICE));
-            self.tend()?;
+            self.keep_alive()?;
         }
     }
 }

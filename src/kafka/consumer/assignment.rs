@@ -1,4 +1,4 @@
-//! Partitions coming and going: what the consumer does when the group deals them anew, and seek, pause and resume.
+//! TopicPartitionList coming and going: what the consumer does when the group deals them anew, and seek, pause and resume.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -19,15 +19,15 @@ use crate::process;
 pub type TopicPartition = (String, i32);
 
 /// What the host may do while partitions come and go.
-pub trait Watcher {
+pub trait RebalanceListener {
     /// Why the host wants to stop.
     type Abort;
-    /// Partitions were given to us; reading has not begun, so this is the place to seek.
+    /// TopicPartitionList were given to us; reading has not begun, so this is the place to seek.
     ///
     /// # Errors
     /// The host wants to stop; the partitions are taken nevertheless.
     fn assigned(&self, partitions: &[TopicPartition]) -> Result<(), Self::Abort>;
-    /// Partitions are taken away. `lost`: they already belong to somebody else.
+    /// TopicPartitionList are taken away. `lost`: they already belong to somebody else.
     ///
     /// # Errors
     /// The host wants to stop; the partitions are let go nevertheless.
@@ -35,9 +35,9 @@ pub trait Watcher {
 }
 
 /// The same between two records.
-pub(super) const SOON: Duration = Duration::from_secs(1);
+pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where a metadata answer or a committed offset may take its time.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 
 fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
     list.elements()
@@ -51,30 +51,33 @@ impl Consumer {
     ///
     /// # Errors
     /// What the watcher answered.
-    pub fn serve_events<W: Watcher>(&self, watcher: &W) -> Result<(), W::Abort> {
+    pub fn serve_events<W: RebalanceListener>(&self, watcher: &W) -> Result<(), W::Abort> {
         while let Some(event) = self.next_event() {
             match event {
                 Event::Assign(list) => self.assign(list, watcher)?,
                 Event::Revoke(list) => self.revoke(&list, watcher)?,
                 Event::Error(code, reason) => {
-                    self.complain(&mut self.state.borrow_mut(), code, &reason, "");
+                    self.on_error(&mut self.state.borrow_mut(), code, &reason, "");
                 }
             }
         }
         Ok(())
     }
 
-    fn assign<W: Watcher>(
+    fn assign<W: RebalanceListener>(
         &self,
         mut list: TopicPartitionList,
         watcher: &W,
     ) -> Result<(), W::Abort> {
-        self.heard_from_kafka();
+        self.broker_answered();
         self.stats.rebalances.add(1);
         let names = names(&list);
-        let answer = self.ask_committed(&names, PATIENCE);
+        let answer = self.query_committed(&names, TIMEOUT);
         if answer.is_none() {
-            self.state.borrow_mut().unread.extend(names.iter().cloned());
+            self.state
+                .borrow_mut()
+                .metadata_unread
+                .extend(names.iter().cloned());
         }
         let unknown = || vec![(-1, Metadata::default()); names.len()];
         let committed = answer.unwrap_or_else(unknown);
@@ -85,10 +88,10 @@ impl Consumer {
             state.pauses.clear();
             for ((topic, number), (offset, metadata)) in names.iter().zip(&committed) {
                 state.waiting_for.remove(topic);
-                self.compare_subscriptions(&mut state, metadata);
+                self.check_subscriptions(&mut state, metadata);
                 state
                     .add(topic, *number, *offset)
-                    .remember(&metadata.deaths);
+                    .remember(&metadata.crashes);
                 if *offset < 0 && self.reads_from_end && state.is_late(topic) {
                     // It appeared after we subscribed: everything in it is news.
                     let beginning = i64::from(sys::bindings::RD_KAFKA_OFFSET_BEGINNING);
@@ -96,8 +99,8 @@ impl Consumer {
                 }
             }
         }
-        self.came.set(std::time::Instant::now());
-        let wish = watcher.assigned(&names);
+        self.last_fetch.set(std::time::Instant::now());
+        let outcome = watcher.assigned(&names);
         {
             let mut state = self.state.borrow_mut();
             state.assigning = false;
@@ -119,15 +122,19 @@ impl Consumer {
                 (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| client::describe(code))
             }
         };
-        self.note_refusal(refused);
+        self.on_assign_error(refused);
         let pauses = std::mem::take(&mut self.state.borrow_mut().pauses);
         for (topic, number) in pauses {
             self.set_paused(Some(&topic), Some(number), true);
         }
-        wish
+        outcome
     }
 
-    fn revoke<W: Watcher>(&self, list: &TopicPartitionList, watcher: &W) -> Result<(), W::Abort> {
+    fn revoke<W: RebalanceListener>(
+        &self,
+        list: &TopicPartitionList,
+        watcher: &W,
+    ) -> Result<(), W::Abort> {
         self.stats.rebalances.add(1);
         let names = names(list);
         // SAFETY: a live client.
@@ -136,7 +143,7 @@ impl Consumer {
             // What is not acknowledged in time comes again at the new owner.
             let _ = self.commit_now(Duration::from_secs(3));
         }
-        let wish = watcher.revoked(&names, is_lost);
+        let outcome = watcher.revoked(&names, is_lost);
         {
             let mut state = self.state.borrow_mut();
             for (topic, number) in &names {
@@ -149,11 +156,11 @@ impl Consumer {
         }
         // SAFETY: a live client and a valid list.
         let refused = unsafe { rebalance::unassign(self.client, list.raw()) };
-        self.note_refusal(refused);
-        wish
+        self.on_assign_error(refused);
+        outcome
     }
 
-    fn note_refusal(&self, refused: Option<String>) {
+    fn on_assign_error(&self, refused: Option<String>) {
         if let Some(reason) = refused {
             process::current().log.say(
                 Level::Warning,
@@ -167,31 +174,31 @@ impl Consumer {
     }
 
     /// Asks again what members before us wrote beside their offsets, where Kafka did not say when we were given the partitions.
-    pub(super) fn read_again(&self) {
-        let unread: Vec<TopicPartition> = {
+    pub(super) fn reread_metadata(&self) {
+        let metadata_unread: Vec<TopicPartition> = {
             let state = self.state.borrow();
             let ours = |(topic, number): &&TopicPartition| state.slot_of(topic, *number).is_some();
-            state.unread.iter().filter(ours).cloned().collect()
+            state.metadata_unread.iter().filter(ours).cloned().collect()
         };
-        if unread.is_empty() {
-            self.state.borrow_mut().unread.clear();
+        if metadata_unread.is_empty() {
+            self.state.borrow_mut().metadata_unread.clear();
             return;
         }
-        let Some(read) = self.ask_committed(&unread, SOON) else {
+        let Some(read) = self.query_committed(&metadata_unread, SHORT_TIMEOUT) else {
             return;
         };
         let mut state = self.state.borrow_mut();
-        state.unread.clear();
-        for ((topic, number), (_, metadata)) in unread.iter().zip(&read) {
-            self.compare_subscriptions(&mut state, metadata);
+        state.metadata_unread.clear();
+        for ((topic, number), (_, metadata)) in metadata_unread.iter().zip(&read) {
+            self.check_subscriptions(&mut state, metadata);
             if let Some(partition) = state.find(topic, *number) {
-                partition.remember(&metadata.deaths);
+                partition.remember(&metadata.crashes);
             }
         }
     }
 
     /// The group's offsets (-1 where it has none) and what is written beside them; `None` where Kafka does not say in time.
-    pub(super) fn ask_committed(
+    pub(super) fn query_committed(
         &self,
         partitions: &[TopicPartition],
         bound: Duration,
@@ -203,10 +210,10 @@ impl Consumer {
         let bound = i32::try_from(crate::clock::bounded(bound).as_millis()).unwrap_or(3000);
         // SAFETY: a live client; the list is ours.
         let code = unsafe { sys::bindings::rd_kafka_committed(self.client, list.raw(), bound) };
-        let unread = |element: &sys::rd_kafka_topic_partition_t| {
+        let metadata_unread = |element: &sys::rd_kafka_topic_partition_t| {
             element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR
         };
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || list.elements().iter().any(unread) {
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || list.elements().iter().any(metadata_unread) {
             return None;
         }
         let read = list
@@ -226,7 +233,7 @@ impl Consumer {
         Some(read)
     }
 
-    fn compare_subscriptions(&self, state: &mut State, theirs: &Metadata) {
+    fn check_subscriptions(&self, state: &mut State, theirs: &Metadata) {
         if theirs.subscriptions.is_empty()
             || theirs.subscriptions == state.subscriptions
             || state.conflict

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::ahead::{Ahead, AheadOf, Ends};
 use super::offsets::Metadata;
+use super::pre_commit::{Ends, PendingPreCommit, PreCommit};
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::config::Delivery;
@@ -17,7 +17,7 @@ use crate::kafka::client::{self, TopicPartitionList};
 use crate::process;
 
 /// A periodic commit waits this long for acknowledgements, then leaves it to the next one.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Consumer {
     /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer; `now` is that of [`coarse_ms`].
@@ -36,7 +36,7 @@ impl Consumer {
         if self.state.borrow().commit_under_way.is_some() {
             return Ok(());
         }
-        self.request(Instant::now() + PATIENCE).map(drop)
+        self.request(Instant::now() + TIMEOUT).map(drop)
     }
 
     /// Asks for a commit soon, as an acknowledgement by hand does.
@@ -49,7 +49,7 @@ impl Consumer {
             return Ok(());
         }
         self.last_commit.set(coarse_ms());
-        self.request(Instant::now() + PATIENCE).map(drop)
+        self.request(Instant::now() + TIMEOUT).map(drop)
     }
 
     /// Commits everything handled and waits for Kafka's answer, `bound` at most.
@@ -63,11 +63,11 @@ impl Consumer {
         self.commit(bound)
     }
 
-    /// Tells the group whose callback died, and nothing of what else was handled since the last transaction.
+    /// Tells the group whose callback crashed, and nothing of what else was handled since the last transaction.
     ///
     /// # Errors
     /// See [`Consumer::commit_now`].
-    pub fn commit_deaths(&self, bound: Duration) -> Result<()> {
+    pub fn commit_crash_counts(&self, bound: Duration) -> Result<()> {
         for partition in self.state.borrow_mut().partitions.iter_mut().flatten() {
             partition.forget_progress();
         }
@@ -102,13 +102,13 @@ impl Consumer {
     /// Commits the offsets after everything in hand, before any of it is handled, and waits for the answer for `bound`. Call it
     /// again where there was none yet: there is one such commit on its way at a time, as an earlier one that arrives later would
     /// take the group back to what was handled meanwhile.
-    pub fn commit_ahead(&self, bound: Duration) -> Ahead {
+    pub fn pre_commit(&self, bound: Duration) -> PreCommit {
         let until = Instant::now() + crate::clock::bounded(bound);
-        let ends = self.ends_of_hand();
+        let ends = self.ends_of_fetched();
         if ends.is_empty() {
-            return Ahead::Committed;
+            return PreCommit::Committed;
         }
-        self.await_ahead(until);
+        self.await_pre_commit(until);
         let last = self.state.borrow_mut().take_answered();
         match last {
             // What a rebalance took out of the hand meanwhile needs no commit any more.
@@ -117,19 +117,19 @@ impl Consumer {
             Some(_) | None => {}
         }
         if self.state.borrow().ahead.is_some() {
-            return Ahead::Unanswered;
+            return PreCommit::Unanswered;
         }
         let Some(number) = self.ask(&self.list_of(&ends)) else {
-            return Ahead::Refused;
+            return PreCommit::Refused;
         };
-        self.state.borrow_mut().ahead = Some(AheadOf::new(number, ends));
-        self.await_ahead(until);
+        self.state.borrow_mut().ahead = Some(PendingPreCommit::new(number, ends));
+        self.await_pre_commit(until);
         let answered = self.state.borrow_mut().take_answered();
-        answered.map_or(Ahead::Unanswered, |answer| answer.verdict())
+        answered.map_or(PreCommit::Unanswered, |answer| answer.verdict())
     }
 
     /// Where each partition would be committed if everything in hand were handled.
-    fn ends_of_hand(&self) -> Ends {
+    fn ends_of_fetched(&self) -> Ends {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let mut ends = Ends::new();
@@ -151,7 +151,7 @@ impl Consumer {
     fn list_of(&self, ends: &Ends) -> TopicPartitionList {
         let metadata = Metadata {
             subscriptions: self.state.borrow().subscriptions.clone(),
-            deaths: Vec::new(),
+            crashes: Vec::new(),
         }
         .bytes();
         let mut list = TopicPartitionList::new();
@@ -162,10 +162,13 @@ impl Consumer {
         list
     }
 
-    fn await_ahead(&self, until: Instant) {
+    fn await_pre_commit(&self, until: Instant) {
         let is_waiting = || {
             let state = self.state.borrow();
-            state.ahead.as_ref().is_some_and(AheadOf::is_unanswered)
+            state
+                .ahead
+                .as_ref()
+                .is_some_and(PendingPreCommit::is_unanswered)
         };
         while is_waiting() && Instant::now() < until {
             self.read_answers(until.saturating_duration_since(Instant::now()));
@@ -193,7 +196,7 @@ impl Consumer {
             until
         };
         // The list is made first: what is sent from here on belongs to records that are not in it.
-        if !self.deliveries_settled(until)? || list.elements().is_empty() {
+        if !self.deliveries_acknowledged(until)? || list.elements().is_empty() {
             return Ok(false);
         }
         Ok(self.ask(&list).is_some())
@@ -206,7 +209,7 @@ impl Consumer {
             if let Some(offset) = partition.committable() {
                 let metadata = Metadata {
                     subscriptions: state.subscriptions.clone(),
-                    deaths: partition.obituary(),
+                    crashes: partition.crash_counts(),
                 };
                 let element = list.add(&partition.topic, partition.number, offset);
                 TopicPartitionList::set_metadata(element, &metadata.bytes());
@@ -237,7 +240,7 @@ impl Consumer {
     }
 
     /// Waits until everything that was sent for the records is acknowledged.
-    fn deliveries_settled(&self, until: Instant) -> Result<bool> {
+    fn deliveries_acknowledged(&self, until: Instant) -> Result<bool> {
         let clients = process::current().producers.all();
         let owing: Vec<_> = clients
             .iter()
@@ -288,7 +291,7 @@ impl Consumer {
             let list = sys::bindings::rd_kafka_event_topic_partition_list(event);
             let mut state = self.state.borrow_mut();
             if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                self.heard_from_kafka();
+                self.broker_answered();
                 let count = if list.is_null() {
                     0
                 } else {

@@ -5,24 +5,24 @@
 //! for a client whose messages were not given back.
 #![allow(unsafe_code)]
 
-mod ahead;
 pub mod assignment;
+mod backpressure;
 mod commit;
-mod ends;
-mod hand;
+mod eof;
+mod errors;
+mod fetch;
 pub mod offsets;
-mod parked;
 mod position;
+mod pre_commit;
 mod rebalance;
+mod retry_queue;
 mod source;
 mod state;
-mod trouble;
-mod view;
-mod waiting;
+mod status;
 
-pub use ahead::Ahead;
-pub use hand::Record;
+pub use fetch::Record;
 pub use position::Position;
+pub use pre_commit::PreCommit;
 
 use std::cell::{Cell, RefCell};
 
@@ -44,11 +44,11 @@ use crate::process;
 use crate::topic::TopicFilter;
 
 /// How long a broker on this machine is waited for, to find out what it is.
-const ASKED_AT_HOME: Duration = Duration::from_secs(1);
+const LOCAL_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An embedded broker lets a group that starts again wait for the session of the member before, also where that has left: so
 /// sessions are short there, unless the application has said otherwise. False where it has.
-fn soon_missed(config: &BrokerConfig, properties: &mut Vec<(String, String)>) -> bool {
+fn shorten_session_timeout(config: &BrokerConfig, properties: &mut Vec<(String, String)>) -> bool {
     let mut changed = false;
     for (name, value) in [
         ("session.timeout.ms", "1500"),
@@ -101,14 +101,14 @@ pub struct Consumer {
     /// Totals.
     pub stats: Arc<Stats>,
     pub(super) reads_from_end: bool,
-    pub(super) sees_ends: bool,
+    pub(super) reports_eof: bool,
     pub(super) last_commit: Cell<u64>,
     refreshed: Cell<Instant>,
     /// When a partition was last rewound, or that was tried.
-    gone_back: Cell<u64>,
+    last_rewind: Cell<u64>,
     /// When something was last fetched or assigned, and when the ends were last asked for.
-    came: Cell<Instant>,
-    asked_ends: Cell<Instant>,
+    last_fetch: Cell<Instant>,
+    last_end_query: Cell<Instant>,
     polled: Cell<u64>,
     connected: Cell<bool>,
     asked: Cell<Option<Instant>>,
@@ -117,15 +117,15 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Makes the client. Connects when [`Consumer::subscribe`] is called. `patterns`: topics have to be looked for. `sees_ends`: the
+    /// Makes the client. Connects when [`Consumer::subscribe`] is called. `patterns`: topics have to be looked for. `reports_eof`: the
     /// ends of partitions are reported, so that somebody can stop there; it costs some speed.
     ///
     /// # Errors
     /// Configuration: properties librdkafka does not take.
-    pub fn start(config: &Arc<BrokerConfig>, patterns: bool, sees_ends: bool) -> Result<Self> {
+    pub fn start(config: &Arc<BrokerConfig>, patterns: bool, reports_eof: bool) -> Result<Self> {
         let mut properties = config.consumer_properties();
         properties.retain(|(name, _)| name != "enable.partition.eof");
-        properties.push(("enable.partition.eof".to_owned(), sees_ends.to_string()));
+        properties.push(("enable.partition.eof".to_owned(), reports_eof.to_string()));
         crate::kafka::embedded::resolve(config, &mut properties)?;
         let refresh = "topic.metadata.refresh.interval.ms";
         if !patterns && config.consumer_overrides.get(refresh).is_none() {
@@ -135,7 +135,7 @@ impl Consumer {
         }
         let here = super::embedded::local(&config.brokers).is_some();
         if here {
-            soon_missed(config, &mut properties);
+            shorten_session_timeout(config, &mut properties);
         }
         let reads_from_end = properties.iter().any(|(name, value)| {
             name == "auto.offset.reset" && matches!(value.as_str(), "latest" | "largest" | "end")
@@ -144,9 +144,9 @@ impl Consumer {
         let mut client = Self::client_with(&properties, &events)?;
         let may_be_embedded = !here && config.is_local();
         let is_embedded = may_be_embedded
-            && client::cluster_id_of_idle(client, ASKED_AT_HOME)
+            && client::cluster_id_of_idle(client, LOCAL_PROBE_TIMEOUT)
                 .is_some_and(|id| client::is_mock(&id));
-        if is_embedded && soon_missed(config, &mut properties) {
+        if is_embedded && shorten_session_timeout(config, &mut properties) {
             // SAFETY: nobody else has it, and it has joined nothing.
             unsafe { sys::rd_kafka_destroy(client) };
             client = Self::client_with(&properties, &events)?;
@@ -169,12 +169,12 @@ impl Consumer {
             state: RefCell::default(),
             stats: Arc::default(),
             reads_from_end,
-            sees_ends,
+            reports_eof,
             last_commit: Cell::new(crate::clock::coarse_ms()),
             refreshed: Cell::new(Instant::now()),
-            gone_back: Cell::new(0),
-            came: Cell::new(Instant::now()),
-            asked_ends: Cell::new(Instant::now()),
+            last_rewind: Cell::new(0),
+            last_fetch: Cell::new(Instant::now()),
+            last_end_query: Cell::new(Instant::now()),
             polled: Cell::new(0),
             connected: Cell::new(false),
             asked: Cell::new(Some(Instant::now())),
@@ -229,7 +229,7 @@ impl Consumer {
             state.waiting_for.clear();
             state.filters = filters;
         }
-        self.remember_topics();
+        self.snapshot_topics();
         // SAFETY: a live client; the list is copied.
         let code = unsafe {
             if list.elements().is_empty() {

@@ -22,13 +22,13 @@ pub struct Partition {
     /// The first record of this assignment; -1 before it.
     began: i64,
     /// Has to go back to this offset and could not yet: what comes meanwhile is from the wrong place.
-    back_to: Option<i64>,
-    /// Where the partition ended when its end was last reported; -1 where records came since.
+    rewind_to: Option<i64>,
+    /// Where the partition ended when its end was last reported; -1 where records last_fetch since.
     end: i64,
-    /// Records whose callbacks died, and how often they were tried until then.
-    deaths: BTreeMap<i64, u32>,
+    /// Records whose callbacks crashed, and how often they were tried until then.
+    crashes: BTreeMap<i64, u32>,
     /// Deaths that no commit has told of yet.
-    untold: bool,
+    unreported: bool,
     /// Paused by us, because it ran too far past what can be committed.
     pub held_back: bool,
     /// Paused by the application.
@@ -46,10 +46,10 @@ impl Partition {
             open: BTreeSet::new(),
             committed: committed.max(-1),
             began: -1,
-            back_to: None,
+            rewind_to: None,
             end: -1,
-            deaths: BTreeMap::new(),
-            untold: false,
+            crashes: BTreeMap::new(),
+            unreported: false,
             held_back: false,
             paused: false,
         }
@@ -110,13 +110,13 @@ impl Partition {
         usize::try_from(self.next - first).unwrap_or(0)
     }
 
-    /// The callback of a record died, by `exit` or a fatal error, in this try.
-    pub fn died(&mut self, offset: i64, tries: u32) {
+    /// The callback of a record crashed, by `exit` or a fatal error, in this try.
+    pub fn crashed(&mut self, offset: i64, tries: u32) {
         if self.began < 0 {
             self.began = offset;
         }
-        self.untold = true;
-        self.deaths.insert(offset, tries);
+        self.unreported = true;
+        self.crashes.insert(offset, tries);
     }
 
     /// True where a record before this one is still open, so that no commit can pass this one.
@@ -125,30 +125,30 @@ impl Partition {
         self.open.first().is_some_and(|first| *first < offset)
     }
 
-    /// How often a record was tried until its callback died; 0 where it did not.
+    /// How often a record was tried until its callback crashed; 0 where it did not.
     #[inline]
     #[must_use]
-    pub fn deaths(&self, offset: i64) -> u32 {
-        if self.deaths.is_empty() {
+    pub fn crashes(&self, offset: i64) -> u32 {
+        if self.crashes.is_empty() {
             return 0;
         }
-        self.deaths.get(&offset).copied().unwrap_or(0)
+        self.crashes.get(&offset).copied().unwrap_or(0)
     }
 
     /// What the member before us wrote beside its offset.
-    pub fn remember(&mut self, deaths: &[(i64, i64, u32)]) {
-        for (first, count, times) in deaths {
-            let last = first.saturating_add((*count).clamp(0, MOST_DEATHS));
-            self.deaths
+    pub fn remember(&mut self, crashes: &[(i64, i64, u32)]) {
+        for (first, count, times) in crashes {
+            let last = first.saturating_add((*count).clamp(0, MAX_CRASHES));
+            self.crashes
                 .extend((*first..last).map(|offset| (offset, *times)));
         }
     }
 
-    /// The same for the next commit: neighbours that died equally often as one entry.
+    /// The same for the next commit: neighbours that crashed equally often as one entry.
     #[must_use]
-    pub fn obituary(&self) -> Vec<(i64, i64, u32)> {
+    pub fn crash_counts(&self) -> Vec<(i64, i64, u32)> {
         let mut runs: Vec<(i64, i64, u32)> = Vec::new();
-        for (&offset, &times) in &self.deaths {
+        for (&offset, &times) in &self.crashes {
             match runs.last_mut() {
                 Some((first, count, same)) if *first + *count == offset && *same == times => {
                     *count += 1;
@@ -161,15 +161,15 @@ impl Partition {
     }
 
     /// It could not be rewound: nothing of it counts until it is.
-    pub fn must_go_back(&mut self, offset: i64) {
+    pub fn rewind_later(&mut self, offset: i64) {
         self.moved(-1);
-        self.back_to = Some(offset);
+        self.rewind_to = Some(offset);
     }
 
     /// Where it has still to go back to.
     #[must_use]
-    pub const fn back_to(&self) -> Option<i64> {
-        self.back_to
+    pub const fn rewind_to(&self) -> Option<i64> {
+        self.rewind_to
     }
 
     /// The position changed by a seek, or a record was put back.
@@ -177,7 +177,7 @@ impl Partition {
         self.next = next;
         self.open.clear();
         self.end = -1;
-        self.back_to = None;
+        self.rewind_to = None;
     }
 
     /// Nothing handled since the last commit counts: what comes next is read from there by somebody else.
@@ -188,7 +188,7 @@ impl Partition {
     /// A record comes into hand. One from before the end, put back and taken again, does not make the end unknown: librdkafka
     /// reports it once.
     #[inline]
-    pub fn came(&mut self, offset: i64) {
+    pub fn last_fetch(&mut self, offset: i64) {
         if offset >= self.end {
             self.end = -1;
         }
@@ -199,10 +199,10 @@ impl Partition {
         self.end = end;
     }
 
-    /// True where everything there is came into hand.
+    /// True where everything there is last_fetch into hand.
     #[must_use]
     pub const fn is_at_end(&self) -> bool {
-        self.end >= 0 && self.back_to.is_none()
+        self.end >= 0 && self.rewind_to.is_none()
     }
 
     /// The next offset to be read, negative where nothing was read yet.
@@ -216,12 +216,12 @@ impl Partition {
     #[must_use]
     pub fn committable(&self) -> Option<i64> {
         let reached = self.open.first().copied().unwrap_or(self.next);
-        let offset = if reached < 0 && self.untold {
+        let offset = if reached < 0 && self.unreported {
             self.certain()
         } else {
             reached
         };
-        (self.back_to.is_none() && offset >= 0 && (offset != self.committed || self.untold))
+        (self.rewind_to.is_none() && offset >= 0 && (offset != self.committed || self.unreported))
             .then_some(offset)
     }
 
@@ -234,14 +234,14 @@ impl Partition {
     /// The group's offset is now this.
     pub fn committed(&mut self, offset: i64) {
         self.committed = offset;
-        if !self.deaths.is_empty() {
-            self.deaths = self.deaths.split_off(&offset);
+        if !self.crashes.is_empty() {
+            self.crashes = self.crashes.split_off(&offset);
         }
     }
 
-    /// A commit that carries the deaths is on its way.
+    /// A commit that carries the crashes is on its way.
     pub fn told(&mut self) {
-        self.untold = false;
+        self.unreported = false;
     }
 
     /// What Kafka has from this group; -1 for nothing.
@@ -257,16 +257,16 @@ pub struct Metadata {
     /// A hash of the member's subscriptions: members of one group that read a shared topic should have the same.
     #[serde(rename = "s", default, skip_serializing_if = "String::is_empty")]
     pub subscriptions: String,
-    /// Records at or after the committed offset whose callbacks died by `exit` or a fatal error: first offset, how many in a row,
+    /// Records at or after the committed offset whose callbacks crashed by `exit` or a fatal error: first offset, how many in a row,
     /// how often they were tried.
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
-    pub deaths: Vec<(i64, i64, u32)>,
+    pub crashes: Vec<(i64, i64, u32)>,
 }
 
 /// Kafka takes 4096 bytes of metadata; with more than so many records dead the rest begins to count again.
 const MOST_RUNS: usize = 60;
 /// A run longer than any list of records was not written by us.
-const MOST_DEATHS: i64 = 100_000;
+const MAX_CRASHES: i64 = 100_000;
 
 impl Metadata {
     /// Reads what another member wrote; anything that is not ours counts as nothing.
@@ -325,48 +325,48 @@ mod tests {
         partition.moved(-1);
         assert_eq!(partition.committable(), None);
         partition.passed(4);
-        partition.must_go_back(4);
+        partition.rewind_later(4);
         assert_eq!(partition.committable(), None);
         partition.ended(9);
         assert!(!partition.is_at_end());
         partition.moved(-1);
-        assert_eq!(partition.back_to(), None);
+        assert_eq!(partition.rewind_to(), None);
     }
 
     #[test]
     fn an_end_stays_known_while_the_records_before_it_are_handled() {
         let mut partition = partition();
-        partition.came(0);
-        partition.came(1);
+        partition.last_fetch(0);
+        partition.last_fetch(1);
         partition.ended(2);
         partition.passed(0);
-        partition.came(1);
+        partition.last_fetch(1);
         partition.passed(1);
         assert!(partition.is_at_end());
-        partition.came(2);
+        partition.last_fetch(2);
         assert!(!partition.is_at_end());
     }
 
     #[test]
     fn a_death_is_told_even_where_nothing_else_is() {
         let mut partition = partition();
-        partition.died(4, 1);
+        partition.crashed(4, 1);
         assert_eq!(partition.committable(), Some(4));
         partition.told();
         partition.committed(4);
         assert_eq!(partition.committable(), None);
         let mut next = Partition::new("t".into(), 0, 4);
-        next.remember(&partition.obituary());
-        assert_eq!(next.deaths(4), 1);
-        next.died(4, 2);
-        next.died(5, 1);
-        next.died(6, 1);
-        assert_eq!(next.obituary(), [(4, 1, 2), (5, 2, 1)]);
+        next.remember(&partition.crash_counts());
+        assert_eq!(next.crashes(4), 1);
+        next.crashed(4, 2);
+        next.crashed(5, 1);
+        next.crashed(6, 1);
+        assert_eq!(next.crash_counts(), [(4, 1, 2), (5, 2, 1)]);
         assert_eq!(next.committable(), Some(4));
         next.passed(4);
         next.told();
         next.committed(5);
-        assert_eq!(next.obituary(), [(5, 2, 1)]);
+        assert_eq!(next.crash_counts(), [(5, 2, 1)]);
     }
 
     #[test]
@@ -392,7 +392,7 @@ mod tests {
     fn metadata_survives_strangers() {
         let ours = Metadata {
             subscriptions: "ab".into(),
-            deaths: vec![(7, 2, 1)],
+            crashes: vec![(7, 2, 1)],
         };
         assert_eq!(Metadata::read(&ours.bytes()), ours);
         assert_eq!(Metadata::read(b"rdkafka"), Metadata::default());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::assignment::{TopicPartition, PATIENCE, SOON};
+use super::assignment::{TopicPartition, SHORT_TIMEOUT, TIMEOUT};
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::log::Level;
 use crate::process;
 
 /// What could not be rewound is tried again this often.
-const BETWEEN_SEEKS_MS: u64 = 500;
+const SEEK_RETRY_MS: u64 = 500;
 
 /// Where to read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,8 @@ impl Consumer {
                 .filter_map(|one| Some((one.topic.to_string(), one.number, one.last_certain()?)))
                 .collect()
         };
-        self.go_back(&back);
-        self.gone_back.set(coarse_ms());
+        self.seek_back(&back);
+        self.last_rewind.set(coarse_ms());
     }
 
     /// Goes to where the group is, whatever was handled here: another member, or another life of this one, may have committed
@@ -56,7 +56,7 @@ impl Consumer {
                 .map(|one| (one.topic.to_string(), one.number))
                 .collect()
         };
-        let Some(committed) = self.ask_committed(&assigned, SOON) else {
+        let Some(committed) = self.query_committed(&assigned, SHORT_TIMEOUT) else {
             return assigned.is_empty();
         };
         let mut places = Vec::new();
@@ -71,31 +71,31 @@ impl Consumer {
                 }
             }
         }
-        self.go_back(&places);
+        self.seek_back(&places);
         true
     }
 
     /// Tries again what Kafka had no answer to: rewinding, reading what others wrote beside the offsets.
-    pub(super) fn try_again(&self) {
+    pub(super) fn retry_pending(&self) {
         let now = coarse_ms();
-        if now.saturating_sub(self.gone_back.get()) < BETWEEN_SEEKS_MS {
+        if now.saturating_sub(self.last_rewind.get()) < SEEK_RETRY_MS {
             return;
         }
-        self.gone_back.set(now);
-        if !self.state.borrow().unread.is_empty() {
-            self.read_again();
+        self.last_rewind.set(now);
+        if !self.state.borrow().metadata_unread.is_empty() {
+            self.reread_metadata();
         }
         let late: Vec<(String, i32, i64)> = {
             let state = self.state.borrow();
             let partitions = state.partitions.iter().flatten();
             partitions
-                .filter_map(|one| Some((one.topic.to_string(), one.number, one.back_to()?)))
+                .filter_map(|one| Some((one.topic.to_string(), one.number, one.rewind_to()?)))
                 .collect()
         };
-        self.go_back(&late);
+        self.seek_back(&late);
     }
 
-    fn go_back(&self, places: &[(String, i32, i64)]) {
+    fn seek_back(&self, places: &[(String, i32, i64)]) {
         if places.is_empty() {
             return;
         }
@@ -119,7 +119,7 @@ impl Consumer {
                 if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                     partition.moved(-1);
                 } else {
-                    partition.must_go_back(*offset);
+                    partition.rewind_later(*offset);
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Consumer {
     fn offset_at(&self, topic: &str, partition: i32, time: i64, place: &str) -> Result<i64> {
         let mut list = TopicPartitionList::new();
         list.add(topic, partition, time);
-        let bound = i32::try_from(PATIENCE.as_millis()).unwrap_or(3000);
+        let bound = i32::try_from(TIMEOUT.as_millis()).unwrap_or(3000);
         // SAFETY: a live client; the list is ours.
         let code =
             unsafe { sys::bindings::rd_kafka_offsets_for_times(self.client, list.raw(), bound) };
@@ -222,7 +222,7 @@ impl Consumer {
         for (topic, number) in &chosen {
             if let Some(partition) = self.state.borrow_mut().find(topic, *number) {
                 partition.paused = paused;
-                // What was set aside is fetched again after resume(), as everything else.
+                // What was set held_back is fetched again after resume(), as everything else.
                 partition.held_back &= !paused;
             }
         }

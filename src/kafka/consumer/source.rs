@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::assignment::Watcher;
-use super::{Ahead, Consumer, Record};
+use super::assignment::RebalanceListener;
+use super::{Consumer, PreCommit, Record};
 use crate::error::{Error, Result};
-use crate::worker::{waited_long, Item, Source};
+use crate::worker::{join_timed_out, Item, Source};
 
 impl Item for Record {
     fn topic(&self) -> &str {
@@ -16,7 +16,7 @@ impl Item for Record {
         Self::value(self)
     }
 
-    fn is_beside(&self, other: &Self) -> bool {
+    fn same_partition(&self, other: &Self) -> bool {
         self.slot == other.slot
     }
 
@@ -24,8 +24,8 @@ impl Item for Record {
         (self.topic.to_string(), self.partition, self.offset)
     }
 
-    fn deaths(&self) -> u32 {
-        self.deaths
+    fn crashes(&self) -> u32 {
+        self.crashes
     }
 }
 
@@ -48,19 +48,19 @@ impl Source for Consumer {
         Self::done(self, item);
     }
 
-    fn put_back(&self, item: &Record, failed: bool) {
-        Self::put_back(self, item, failed);
+    fn requeue(&self, item: &Record, failed: bool) {
+        Self::requeue(self, item, failed);
     }
 
     fn park(&self, item: &Record, wait: Duration) {
         Self::park(self, item, wait);
     }
 
-    fn tend(&self) {
-        Self::tend(self);
+    fn keep_alive(&self) {
+        Self::keep_alive(self);
     }
 
-    fn serve_events<W: Watcher>(&self, watcher: &W) -> Result<(), W::Abort> {
+    fn serve_events<W: RebalanceListener>(&self, watcher: &W) -> Result<(), W::Abort> {
         Self::serve_events(self, watcher)
     }
 
@@ -72,12 +72,12 @@ impl Source for Consumer {
         Self::commit_now(self, bound)
     }
 
-    fn commit_ahead(&self, bound: Duration) -> Ahead {
-        Self::commit_ahead(self, bound)
+    fn pre_commit(&self, bound: Duration) -> PreCommit {
+        Self::pre_commit(self, bound)
     }
 
-    fn drop_hand(&self) -> (u64, Vec<String>) {
-        Self::drop_hand(self)
+    fn discard_fetched(&self) -> (u64, Vec<String>) {
+        Self::discard_fetched(self)
     }
 
     fn refused(&self) -> Option<Error> {
@@ -88,7 +88,7 @@ impl Source for Consumer {
         Self::is_at_end(self)
     }
 
-    fn is_idle_for_good(&self) -> bool {
-        self.is_unassigned() && (self.waits_for_everything() || waited_long(self.connected_at()))
+    fn nothing_to_come(&self) -> bool {
+        self.is_unassigned() && (self.no_topic_exists() || join_timed_out(self.connected_at()))
     }
 }

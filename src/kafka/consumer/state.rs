@@ -8,10 +8,10 @@ use std::time::Instant;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::ahead::AheadOf;
-use super::hand::Record;
+use super::fetch::Record;
 use super::offsets::Partition;
-use super::parked::{Lane, Parked};
+use super::pre_commit::PendingPreCommit;
+use super::retry_queue::{KeyQueue, RetryQueue};
 use crate::error::Error;
 use crate::kafka::client;
 use crate::topic::TopicFilter;
@@ -19,11 +19,11 @@ use crate::topic::TopicFilter;
 pub(super) type Raw = *mut sys::rd_kafka_message_t;
 
 /// A record that somebody is handling.
-pub(super) struct Out {
+pub(super) struct InFlight {
     pub raw: Raw,
     pub slot: usize,
     /// Where it waited, if it failed before or had to wait for one that did.
-    pub lane: Option<Lane>,
+    pub lane: Option<KeyQueue>,
 }
 
 /// What changes while consuming. Borrowed for moments only, never while host code runs.
@@ -34,11 +34,11 @@ pub(super) struct State {
     /// Fetched, in order.
     pub hand: VecDeque<Raw>,
     /// Being handled.
-    pub current: Vec<Out>,
+    pub current: Vec<InFlight>,
     /// Failed, or behind one that did.
-    pub parked: Parked<Raw>,
+    pub parked: RetryQueue<Raw>,
     /// Of partitions that are held back.
-    pub aside: VecDeque<Raw>,
+    pub held_back: VecDeque<Raw>,
     pub recent: Option<(*mut sys::rd_kafka_topic_t, i32, usize)>,
     /// Failures of records that are still to be handled.
     pub attempts: HashMap<(usize, i64), u32>,
@@ -49,7 +49,7 @@ pub(super) struct State {
     pub waiting_for: BTreeSet<String>,
     pub late: HashSet<String>,
     /// What was written beside their offsets could not be read yet.
-    pub unread: Vec<(String, i32)>,
+    pub metadata_unread: Vec<(String, i32)>,
     pub known_topics: Option<HashSet<String>>,
     pub filters: Vec<TopicFilter>,
     pub last_error: Option<String>,
@@ -59,7 +59,7 @@ pub(super) struct State {
     /// How many commits were sent.
     pub commits: usize,
     /// The commit ahead of what is in hand.
-    pub ahead: Option<AheadOf>,
+    pub ahead: Option<PendingPreCommit>,
     pub subscriptions: String,
     pub conflict: bool,
 }
@@ -109,24 +109,24 @@ impl State {
 
     /// Keeps a record of a partition that is held back. One that was handed over and put back comes after later ones, and goes
     /// before them.
-    pub fn set_aside(&mut self, raw: Raw) {
-        // SAFETY: in hand or aside, so alive.
+    pub fn hold(&mut self, raw: Raw) {
+        // SAFETY: in hand or held_back, so alive.
         let place = |raw: Raw| unsafe { ((*raw).rkt, (*raw).partition, (*raw).offset) };
         let (topic, partition, offset) = place(raw);
-        let later = self.aside.iter().position(|&other| {
+        let later = self.held_back.iter().position(|&other| {
             let other = place(other);
             (other.0, other.1) == (topic, partition) && other.2 > offset
         });
         match later {
-            Some(later) => self.aside.insert(later, raw),
-            None => self.aside.push_back(raw),
+            Some(later) => self.held_back.insert(later, raw),
+            None => self.held_back.push_back(raw),
         }
     }
 
     /// Gives back the records of a partition that were fetched and never tried; the offset of the first.
     pub fn drop_from_hand(&mut self, topic: &str, number: i32) -> Option<i64> {
         let mut first = None;
-        for list in [&mut self.aside, &mut self.hand] {
+        for list in [&mut self.held_back, &mut self.hand] {
             list.retain(|&raw| {
                 // SAFETY: in hand, so alive; destroyed once, when it leaves.
                 unsafe {
@@ -166,7 +166,7 @@ impl State {
     pub fn take_all(&mut self) -> Vec<Raw> {
         let mut all: Vec<Raw> = self.current.drain(..).map(|out| out.raw).collect();
         all.extend(self.parked.remove(|_| true));
-        all.extend(self.aside.drain(..));
+        all.extend(self.held_back.drain(..));
         all.extend(self.hand.drain(..));
         all
     }
@@ -184,27 +184,27 @@ impl State {
         } else {
             self.attempts.get(&(slot, message.offset)).copied()
         };
-        let deaths = partition.deaths(message.offset);
+        let crashes = partition.crashes(message.offset);
         Some(Record {
             raw,
             slot,
             topic: Rc::clone(&partition.topic),
             partition: message.partition,
             offset: message.offset,
-            attempt: 1 + failures.unwrap_or(0) + deaths,
-            deaths,
+            attempt: 1 + failures.unwrap_or(0) + crashes,
+            crashes,
         })
     }
 
     /// Takes a record out of the hands of whoever handles it.
     #[inline]
-    pub fn take_out(&mut self, raw: Raw) -> Option<Out> {
+    pub fn take_out(&mut self, raw: Raw) -> Option<InFlight> {
         let place = self.current.iter().position(|out| out.raw == raw)?;
         Some(self.current.swap_remove(place))
     }
 
     /// A record that was not handled comes again next.
-    pub fn back(&mut self, out: Out) {
+    pub fn back(&mut self, out: InFlight) {
         match out.lane {
             Some(lane) => self.parked.park(lane, out.raw, Instant::now()),
             None => self.hand.push_front(out.raw),

@@ -58,7 +58,7 @@ fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
 
 struct NoopListener;
 
-impl crate::kafka::consumer::assignment::Watcher for NoopListener {
+impl crate::kafka::consumer::assignment::RebalanceListener for NoopListener {
     type Abort = ();
 
     fn assigned(&self, _: &[(String, i32)]) -> Result<(), ()> {

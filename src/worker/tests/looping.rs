@@ -137,7 +137,7 @@ fn one_that_fails_is_tried_again_and_the_others_go_on() {
     let tries = Cell::new(0);
     let tell = move |number| {
         if number == 1 && tries.replace(tries.get() + 1) < 2 {
-            return Outcome::Again(Duration::ZERO);
+            return Outcome::Retry(Duration::ZERO);
         }
         Outcome::Handled
     };
@@ -154,7 +154,7 @@ fn one_that_fails_is_tried_again_and_the_others_go_on() {
 #[test]
 fn one_that_needs_replacement_counts_as_done() {
     let tell = |number| match number {
-        1 => Outcome::GivenUp(letter("no")),
+        1 => Outcome::DeadLetter(letter("no")),
         _ => Outcome::Handled,
     };
     let scene = scene(Style::Batch, &["a"], Box::new(tell), &Rc::default());

@@ -1,7 +1,7 @@
 //! The loop without Kafka and without PHP: a source of numbers, and a handler that fails when told to.
 
+mod delivery_modes;
 mod looping;
-mod promises;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{
-    Graves, Handler, Item, Letter, Limits, Outcome, Promise, Reason, Source, StopSignal, Tally,
-    TransactionOutcome, Transactions, Worker,
+    DeadLetter, DeliveryMode, Handler, Item, Limits, Outcome, PendingDeadLetters, Reason, Source,
+    StopSignal, Tally, TransactionOutcome, Transactions, Worker,
 };
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::error::{Error, Result};
-use crate::kafka::consumer::assignment::Watcher;
-use crate::kafka::consumer::Ahead;
+use crate::kafka::consumer::assignment::RebalanceListener;
+use crate::kafka::consumer::PreCommit;
 use crate::message::Scanned;
 use crate::topic::TopicMap;
 
@@ -35,7 +35,7 @@ impl Item for Number {
         Some(&self.value)
     }
 
-    fn is_beside(&self, other: &Self) -> bool {
+    fn same_partition(&self, other: &Self) -> bool {
         self.topic == other.topic
     }
 
@@ -43,7 +43,7 @@ impl Item for Number {
         (self.topic.to_owned(), 0, i64::from(self.place))
     }
 
-    fn deaths(&self) -> u32 {
+    fn crashes(&self) -> u32 {
         0
     }
 }
@@ -82,7 +82,7 @@ impl Source for Numbers {
         self.done.borrow_mut().push(item.place);
     }
 
-    fn put_back(&self, item: &Number, failed: bool) {
+    fn requeue(&self, item: &Number, failed: bool) {
         self.failed.set(self.failed.get() + u32::from(failed));
         self.hand.borrow_mut().push_front(item.clone());
     }
@@ -92,26 +92,26 @@ impl Source for Numbers {
         self.ahead.borrow_mut().push_back(item.clone());
     }
 
-    fn tend(&self) {}
+    fn keep_alive(&self) {}
 
-    fn commit_ahead(&self, _: Duration) -> Ahead {
+    fn pre_commit(&self, _: Duration) -> PreCommit {
         if self.unanswered.get() > 0 {
             self.unanswered.set(self.unanswered.get() - 1);
-            return Ahead::Unanswered;
+            return PreCommit::Unanswered;
         }
         self.commits.set(self.commits.get() + 1);
         if self.undelivered.get() {
-            Ahead::Refused
+            PreCommit::Refused
         } else {
-            Ahead::Committed
+            PreCommit::Committed
         }
     }
 
-    fn drop_hand(&self) -> (u64, Vec<String>) {
+    fn discard_fetched(&self) -> (u64, Vec<String>) {
         (self.hand.borrow_mut().drain(..).count() as u64, Vec::new())
     }
 
-    fn serve_events<W: Watcher>(&self, _: &W) -> Result<(), W::Abort> {
+    fn serve_events<W: RebalanceListener>(&self, _: &W) -> Result<(), W::Abort> {
         Ok(())
     }
 
@@ -135,15 +135,15 @@ impl Source for Numbers {
         self.ahead.borrow().is_empty() && self.hand.borrow().is_empty()
     }
 
-    fn is_idle_for_good(&self) -> bool {
+    fn nothing_to_come(&self) -> bool {
         false
     }
 }
 
 type Told = Box<dyn Fn(u32) -> Outcome<String>>;
 
-fn letter(reason: &str) -> Letter {
-    Letter {
+fn letter(reason: &str) -> DeadLetter {
+    DeadLetter {
         class: "Boom".to_owned(),
         reason: reason.to_owned(),
         attempts: 1,
@@ -156,7 +156,7 @@ struct Script {
     lists: RefCell<Vec<Vec<u32>>>,
 }
 
-impl Watcher for Script {
+impl RebalanceListener for Script {
     type Abort = String;
 
     fn assigned(&self, _: &[(String, i32)]) -> Result<(), String> {
@@ -197,15 +197,15 @@ impl Handler<Number> for Script {
         true
     }
 
-    fn worn_out(&self, _: &Number) -> Option<Letter> {
+    fn retries_exhausted(&self, _: &Number) -> Option<DeadLetter> {
         None
     }
 
-    fn not_an_envelope(&self, reason: &Error) -> Letter {
+    fn not_an_envelope(&self, reason: &Error) -> DeadLetter {
         letter(reason.message())
     }
 
-    fn bury(&self, item: &Number, _: &Letter) -> Result<()> {
+    fn dead_letter(&self, item: &Number, _: &DeadLetter) -> Result<()> {
         self.buried.borrow_mut().push(item.place);
         Ok(())
     }
@@ -277,13 +277,17 @@ impl Scene {
     }
 
     fn run(&self, limits: Limits) -> Result<(u64, Reason), String> {
-        self.run_with(Promise::AtLeastOnce, limits)
+        self.run_with(DeliveryMode::AtLeastOnce, limits)
     }
 
-    fn run_with(&self, promise: Promise<'_>, limits: Limits) -> Result<(u64, Reason), String> {
+    fn run_with(
+        &self,
+        delivery: DeliveryMode<'_>,
+        limits: Limits,
+    ) -> Result<(u64, Reason), String> {
         Worker {
-            promise,
-            graves: Graves::default(),
+            delivery,
+            pending_dead_letters: PendingDeadLetters::default(),
             source: &self.source,
             handler: &self.handler,
             subscriptions: &self.subscriptions,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::hand::Record;
-use super::parked::Lane;
+use super::fetch::Record;
+use super::retry_queue::KeyQueue;
 use super::state::{Raw, State};
 use super::Consumer;
 use crate::clock::coarse_ms;
@@ -15,7 +15,7 @@ use crate::kafka::client::{self, TopicPartitionList};
 
 /// A consumer that hands records over for long still polls this often: otherwise the group gives its partitions away after
 /// `max.poll.interval.ms`, and a rebalance of others waits for it.
-const POLL_EVERY_MS: u64 = 1000;
+const POLL_INTERVAL_MS: u64 = 1000;
 
 impl Consumer {
     /// The record failed: it comes again after `wait`, and with it what comes after it with the same key.
@@ -29,14 +29,14 @@ impl Consumer {
             if let Some(partition) = state.partitions[record.slot].as_mut() {
                 partition.taken(record.offset);
             }
-            Lane::of(record.slot, record.key(), record.offset)
+            KeyQueue::of(record.slot, record.key(), record.offset)
         });
         state.parked.park(lane, record.raw, Instant::now() + wait);
     }
 
     /// A fetched record that cannot be handed over yet: behind a failed one of its key, or past the bounds.
-    pub(super) fn has_to_wait(&self, state: &mut State, raw: Raw, slot: usize) -> bool {
-        if state.parked.is_empty() && state.aside.is_empty() {
+    pub(super) fn must_wait(&self, state: &mut State, raw: Raw, slot: usize) -> bool {
+        if state.parked.is_empty() && state.held_back.is_empty() {
             return false;
         }
         let Some(partition) = state.partitions[slot].as_ref() else {
@@ -56,12 +56,12 @@ impl Consumer {
         let Some(key) = key else {
             return false;
         };
-        let lane = Lane::of(slot, Some(key), offset);
+        let lane = KeyQueue::of(slot, Some(key), offset);
         if !state.parked.has(&lane) {
             return false;
         }
         if let Some(partition) = state.partitions[slot].as_mut() {
-            partition.came(offset);
+            partition.last_fetch(offset);
             partition.taken(offset);
         }
         self.count_consumed(raw);
@@ -79,7 +79,7 @@ impl Consumer {
     }
 
     fn hold_back(&self, state: &mut State, raw: Raw, slot: usize) {
-        state.set_aside(raw);
+        state.hold(raw);
         let Some(partition) = state.partitions[slot].as_mut() else {
             return;
         };
@@ -92,8 +92,8 @@ impl Consumer {
         }
     }
 
-    /// Partitions that were held back and need not be any more go on.
-    pub(super) fn let_go_on(&self) {
+    /// TopicPartitionList that were held back and need not be any more go on.
+    pub(super) fn resume_partitions(&self) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let held = (0..state.partitions.len()).filter(|&slot| {
@@ -112,8 +112,8 @@ impl Consumer {
                 partition.paused,
             );
             let mut rest = std::collections::VecDeque::new();
-            for raw in std::mem::take(&mut state.aside).into_iter().rev() {
-                // SAFETY: aside, so alive.
+            for raw in std::mem::take(&mut state.held_back).into_iter().rev() {
+                // SAFETY: held_back, so alive.
                 let message = unsafe { &*raw };
                 if Self::slot(state, message) == Some(slot) {
                     state.hand.push_front(raw);
@@ -121,7 +121,7 @@ impl Consumer {
                     rest.push_front(raw);
                 }
             }
-            state.aside = rest;
+            state.held_back = rest;
             if !paused {
                 let mut list = TopicPartitionList::new();
                 list.add(&topic, number, client::INVALID_OFFSET);
@@ -141,16 +141,16 @@ impl Consumer {
     }
 
     /// Polls if it has not for a while, though there is enough to hand over.
-    pub fn tend(&self) {
+    pub fn keep_alive(&self) {
         let now = coarse_ms();
-        if now.saturating_sub(self.polled.get()) < POLL_EVERY_MS
+        if now.saturating_sub(self.polled.get()) < POLL_INTERVAL_MS
             // Nothing joins records whose commit is on its way.
             || self.state.borrow().ahead.is_some()
         {
             return;
         }
         self.polled.set(now);
-        self.try_again();
+        self.retry_pending();
         // SAFETY: a message handed out by librdkafka is ours until destroyed; callbacks run in here only note events.
         let next = unsafe { sys::rd_kafka_consumer_poll(self.client, 0) };
         if !next.is_null() {
@@ -172,7 +172,7 @@ impl Consumer {
         self.state.borrow().parked.waiting()
     }
 
-    /// Partitions paused because they ran too far ahead.
+    /// TopicPartitionList paused because they ran too far ahead.
     #[must_use]
     pub fn held_back(&self) -> usize {
         let state = self.state.borrow();

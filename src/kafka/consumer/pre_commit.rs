@@ -10,7 +10,7 @@ pub(super) type Ends = BTreeMap<(Rc<str>, i32), i64>;
 
 /// What became of a commit ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ahead {
+pub enum PreCommit {
     /// Kafka has it: what is in hand may be handled, and nobody else gets it.
     Committed,
     /// Kafka refused it, or part of it: whoever reads these partitions next may get the records.
@@ -21,13 +21,13 @@ pub enum Ahead {
 
 /// A commit ahead that was sent.
 #[derive(Debug)]
-pub(super) struct AheadOf {
+pub(super) struct PendingPreCommit {
     number: usize,
     ends: Ends,
     taken: Option<bool>,
 }
 
-impl AheadOf {
+impl PendingPreCommit {
     pub const fn new(number: usize, ends: Ends) -> Self {
         Self {
             number,
@@ -46,11 +46,11 @@ impl AheadOf {
             .all(|(place, end)| self.ends.get(place) == Some(end))
     }
 
-    pub const fn verdict(&self) -> Ahead {
+    pub const fn verdict(&self) -> PreCommit {
         match self.taken {
-            Some(true) => Ahead::Committed,
-            Some(false) => Ahead::Refused,
-            None => Ahead::Unanswered,
+            Some(true) => PreCommit::Committed,
+            Some(false) => PreCommit::Refused,
+            None => PreCommit::Unanswered,
         }
     }
 }
@@ -73,7 +73,7 @@ impl State {
     }
 
     /// The commit ahead, if its answer is here.
-    pub(super) fn take_answered(&mut self) -> Option<AheadOf> {
+    pub(super) fn take_answered(&mut self) -> Option<PendingPreCommit> {
         self.ahead.take_if(|ahead| !ahead.is_unanswered())
     }
 }
@@ -94,7 +94,7 @@ mod tests {
         state.commit_under_way = Some(first);
         let second = state.number_commit();
         state.commit_under_way = Some(second);
-        state.ahead = Some(AheadOf::new(second, ends(&[("t", 0, 7)])));
+        state.ahead = Some(PendingPreCommit::new(second, ends(&[("t", 0, 7)])));
 
         state.answered(first, true);
         assert_eq!(state.commit_under_way, Some(second));
@@ -103,13 +103,13 @@ mod tests {
         state.answered(second, false);
         assert_eq!(state.commit_under_way, None);
         let verdict = state.take_answered().map(|ahead| ahead.verdict());
-        assert_eq!(verdict, Some(Ahead::Refused));
+        assert_eq!(verdict, Some(PreCommit::Refused));
         assert!(state.ahead.is_none());
     }
 
     #[test]
     fn what_a_rebalance_took_away_needs_no_other_commit() {
-        let ahead = AheadOf::new(1, ends(&[("t", 0, 7), ("t", 1, 3)]));
+        let ahead = PendingPreCommit::new(1, ends(&[("t", 0, 7), ("t", 1, 3)]));
         assert!(ahead.covers(&ends(&[("t", 1, 3)])));
         assert!(!ahead.covers(&ends(&[("t", 1, 4)])));
         assert!(!ahead.covers(&ends(&[("t", 1, 3), ("u", 1, 3)])));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// Which records wait for each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Lane {
+pub struct KeyQueue {
     /// The partition's place in the assignment.
     pub slot: usize,
     name: Name,
@@ -19,7 +19,7 @@ enum Name {
     Alone(i64),
 }
 
-impl Lane {
+impl KeyQueue {
     /// The lane of a record.
     #[must_use]
     pub fn of(slot: usize, key: Option<&[u8]>, offset: i64) -> Self {
@@ -37,13 +37,13 @@ struct Queue<R> {
 
 /// All lanes of a consumer.
 #[derive(Debug)]
-pub struct Parked<R> {
-    lanes: HashMap<Lane, Queue<R>>,
+pub struct RetryQueue<R> {
+    lanes: HashMap<KeyQueue, Queue<R>>,
     waiting: usize,
     next_due: Option<Instant>,
 }
 
-impl<R> Default for Parked<R> {
+impl<R> Default for RetryQueue<R> {
     fn default() -> Self {
         Self {
             lanes: HashMap::new(),
@@ -53,7 +53,7 @@ impl<R> Default for Parked<R> {
     }
 }
 
-impl<R> Parked<R> {
+impl<R> RetryQueue<R> {
     /// True where no record waits and none of a lane is out.
     #[inline]
     #[must_use]
@@ -75,12 +75,12 @@ impl<R> Parked<R> {
 
     /// True where somebody has to wait in this lane.
     #[must_use]
-    pub fn has(&self, lane: &Lane) -> bool {
+    pub fn has(&self, lane: &KeyQueue) -> bool {
         self.lanes.contains_key(lane)
     }
 
     /// The first record of a lane, or one that was out, waits until `due`.
-    pub fn park(&mut self, lane: Lane, record: R, due: Instant) {
+    pub fn park(&mut self, lane: KeyQueue, record: R, due: Instant) {
         let queue = self.lanes.entry(lane).or_insert_with(|| Queue {
             waiting: VecDeque::new(),
             due: None,
@@ -92,15 +92,15 @@ impl<R> Parked<R> {
     }
 
     /// A later record of a lane waits behind the others.
-    pub fn follow(&mut self, lane: &Lane, record: R) {
+    pub fn follow(&mut self, lane: &KeyQueue, record: R) {
         if let Some(queue) = self.lanes.get_mut(lane) {
             queue.waiting.push_back(record);
             self.waiting += 1;
         }
     }
 
-    /// The record that has been due for longest, with its lane, which stays busy until [`Parked::advance`] or [`Parked::park`].
-    pub fn take_due(&mut self, now: Instant) -> Option<(Lane, R)> {
+    /// The record that has been due for longest, with its lane, which stays busy until [`RetryQueue::advance`] or [`RetryQueue::park`].
+    pub fn take_due(&mut self, now: Instant) -> Option<(KeyQueue, R)> {
         self.next_due.filter(|due| *due <= now)?;
         let due = self.lanes.iter().filter(|(_, queue)| queue.due.is_some());
         let (lane, _) = due.min_by_key(|(_, queue)| queue.due)?;
@@ -114,7 +114,7 @@ impl<R> Parked<R> {
     }
 
     /// The record that was out is done: the next one of its lane is due at once.
-    pub fn advance(&mut self, lane: &Lane, now: Instant) {
+    pub fn advance(&mut self, lane: &KeyQueue, now: Instant) {
         if let Some(queue) = self.lanes.get_mut(lane) {
             if queue.waiting.is_empty() {
                 self.lanes.remove(lane);
@@ -147,24 +147,24 @@ impl<R> Parked<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Instant, Lane, Parked};
+    use super::{Instant, KeyQueue, RetryQueue};
     use std::time::Duration;
 
-    fn lane(key: &str) -> Lane {
-        Lane::of(0, Some(key.as_bytes()), 0)
+    fn lane(key: &str) -> KeyQueue {
+        KeyQueue::of(0, Some(key.as_bytes()), 0)
     }
 
     #[test]
     fn a_lane_keeps_its_order_and_holds_nobody_else() {
         let now = Instant::now();
-        let mut parked = Parked::default();
+        let mut parked = RetryQueue::default();
         parked.park(lane("a"), 1, now + Duration::from_millis(100));
         parked.follow(&lane("a"), 2);
         assert!(parked.has(&lane("a")) && !parked.has(&lane("b")));
         assert_eq!(parked.take_due(now), None);
         let later = now + Duration::from_millis(100);
         assert_eq!(parked.take_due(later), Some((lane("a"), 1)));
-        // Out: the second one waits for it.
+        // InFlight: the second one waits for it.
         assert_eq!(parked.take_due(later), None);
         assert!(parked.has(&lane("a")));
         parked.advance(&lane("a"), later);
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn one_that_fails_again_stays_first() {
         let now = Instant::now();
-        let mut parked = Parked::default();
+        let mut parked = RetryQueue::default();
         parked.park(lane("a"), 1, now);
         parked.follow(&lane("a"), 2);
         let (back, record) = parked.take_due(now).expect("due");
@@ -187,17 +187,20 @@ mod tests {
 
     #[test]
     fn without_a_key_nobody_waits_for_anybody() {
-        assert_ne!(Lane::of(0, None, 1), Lane::of(0, None, 2));
-        assert_ne!(Lane::of(0, Some(b"k"), 1), Lane::of(1, Some(b"k"), 1));
-        assert_eq!(Lane::of(0, Some(b""), 1), Lane::of(0, Some(b""), 2));
+        assert_ne!(KeyQueue::of(0, None, 1), KeyQueue::of(0, None, 2));
+        assert_ne!(
+            KeyQueue::of(0, Some(b"k"), 1),
+            KeyQueue::of(1, Some(b"k"), 1)
+        );
+        assert_eq!(KeyQueue::of(0, Some(b""), 1), KeyQueue::of(0, Some(b""), 2));
     }
 
     #[test]
     fn a_partition_that_goes_takes_its_lanes_along() {
         let now = Instant::now();
-        let mut parked = Parked::default();
-        parked.park(Lane::of(0, None, 1), 1, now);
-        parked.park(Lane::of(1, None, 1), 2, now);
+        let mut parked = RetryQueue::default();
+        parked.park(KeyQueue::of(0, None, 1), 1, now);
+        parked.park(KeyQueue::of(1, None, 1), 2, now);
         assert_eq!(parked.remove(|slot| slot == 0), [1]);
         assert_eq!(parked.waiting(), 1);
         assert_eq!(parked.take_due(now).map(|(_, record)| record), Some(2));

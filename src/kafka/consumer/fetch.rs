@@ -10,7 +10,7 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::offsets::Partition;
-use super::state::{Out, Raw, State};
+use super::state::{InFlight, Raw, State};
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::kafka::client;
@@ -29,8 +29,8 @@ pub struct Record {
     pub offset: i64,
     /// 1 for the first try.
     pub attempt: u32,
-    /// The tries until its callback last died, by `exit` or a fatal error; 0 where it never did.
-    pub deaths: u32,
+    /// The tries until its callback last crashed, by `exit` or a fatal error; 0 where it never did.
+    pub crashes: u32,
 }
 
 impl Record {
@@ -70,12 +70,12 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
 }
 
 impl Consumer {
-    /// Fetches up to `most` records, waiting at most `wait` for the first; how many came. What is in hand already comes first.
+    /// Fetches up to `most` records, waiting at most `wait` for the first; how many last_fetch. What is in hand already comes first.
     pub fn fetch(&self, wait: Duration, most: usize) -> usize {
-        self.try_again();
+        self.retry_pending();
         self.refresh_missing();
-        self.look_for_kafka();
-        self.let_go_on();
+        self.probe_broker();
+        self.resume_partitions();
         if !self.state.borrow().hand.is_empty() {
             return 0;
         }
@@ -88,13 +88,13 @@ impl Consumer {
             if first.is_null() {
                 return 0;
             }
-            self.came.set(Instant::now());
+            self.last_fetch.set(Instant::now());
             let mut state = self.state.borrow_mut();
             state.hand.push_back(first);
-            if self.sees_ends {
-                self.take_one_by_one(&mut state, most);
+            if self.reports_eof {
+                self.fetch_one_by_one(&mut state, most);
             } else {
-                self.take_at_once(&mut state, most);
+                self.fetch_batch(&mut state, most);
             }
             let is_record = |raw: &&Raw| (***raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
             state.hand.iter().filter(is_record).count()
@@ -102,7 +102,7 @@ impl Consumer {
     }
 
     /// What is there already, by librdkafka's batch call: a third of the cost of asking for each.
-    unsafe fn take_at_once(&self, state: &mut State, most: usize) {
+    unsafe fn fetch_batch(&self, state: &mut State, most: usize) {
         let mut batch: [Raw; 256] = [std::ptr::null_mut(); 256];
         self.events.in_batch.store(true, Ordering::Release);
         while state.hand.len() < most {
@@ -124,7 +124,7 @@ impl Consumer {
 
     /// Where the ends of partitions are reported, the batch call counts such a report as a record, and after a pause or a
     /// rebalance it would go on one record too far.
-    unsafe fn take_one_by_one(&self, state: &mut State, most: usize) {
+    unsafe fn fetch_one_by_one(&self, state: &mut State, most: usize) {
         while state.hand.len() < most {
             let next = sys::rd_kafka_consumer_poll(self.client, 0);
             if next.is_null() {
@@ -160,10 +160,10 @@ impl Consumer {
                 }
                 continue;
             }
-            self.heard_from_kafka();
+            self.broker_answered();
             let is_wanted = |slot: &usize| {
                 let partition = state.partitions[*slot].as_ref();
-                partition.is_some_and(|one| one.back_to().is_none())
+                partition.is_some_and(|one| one.rewind_to().is_none())
             };
             let Some(slot) = slot.filter(is_wanted) else {
                 // Fetched before its partition was taken away, where its new owner handles it, or before it is rewound.
@@ -171,15 +171,15 @@ impl Consumer {
                 unsafe { sys::rd_kafka_message_destroy(raw) };
                 continue;
             };
-            if lane.is_none() && self.has_to_wait(state, raw, slot) {
+            if lane.is_none() && self.must_wait(state, raw, slot) {
                 continue;
             }
             let is_first = lane.is_none();
-            state.current.push(Out { raw, slot, lane });
+            state.current.push(InFlight { raw, slot, lane });
             let record = state.record(raw, slot)?;
             if is_first {
                 if let Some(partition) = state.partitions[slot].as_mut() {
-                    partition.came(message.offset);
+                    partition.last_fetch(message.offset);
                 }
                 self.count_consumed(raw);
             }
@@ -257,7 +257,7 @@ impl Consumer {
     }
 
     /// The record was not handled: it comes again next, as another attempt if `failed`.
-    pub fn put_back(&self, record: &Record, failed: bool) {
+    pub fn requeue(&self, record: &Record, failed: bool) {
         let mut state = self.state.borrow_mut();
         if let Some(out) = state.take_out(record.raw) {
             state.back(out);
@@ -268,7 +268,7 @@ impl Consumer {
     }
 
     /// Whatever is still out (a fatal error skipped the rest of the loop) counts as not handled.
-    pub fn put_back_all(&self) {
+    pub fn requeue_all(&self) {
         let mut state = self.state.borrow_mut();
         while let Some(out) = state.current.pop() {
             state.back(out);
@@ -276,10 +276,10 @@ impl Consumer {
     }
 
     /// The callback of this record is about to die, or has: it counts as a try, and the group is told with the next commit.
-    pub fn died(&self, record: &Record) {
+    pub fn crashed(&self, record: &Record) {
         let mut state = self.state.borrow_mut();
         if let Some(partition) = state.partitions[record.slot].as_mut() {
-            partition.died(record.offset, record.attempt);
+            partition.crashed(record.offset, record.attempt);
         }
         // They are among the tries that were just noted.
         state.attempts.remove(&(record.slot, record.offset));
@@ -295,7 +295,7 @@ impl Consumer {
 
     /// What is being handled at this moment.
     #[must_use]
-    pub fn in_hand(&self) -> Vec<Record> {
+    pub fn in_flight(&self) -> Vec<Record> {
         let state = self.state.borrow();
         let out = state.current.iter();
         out.filter_map(|out| state.record(out.raw, out.slot))
@@ -303,7 +303,7 @@ impl Consumer {
     }
 
     /// Gives up everything that was fetched and not handed over; how many records that were, and of which topics.
-    pub fn drop_hand(&self) -> (u64, Vec<String>) {
+    pub fn discard_fetched(&self) -> (u64, Vec<String>) {
         let mut state = self.state.borrow_mut();
         let hand = std::mem::take(&mut state.hand);
         let mut records = 0;

@@ -103,7 +103,7 @@ impl Consumer {
 
     /// True where nothing was subscribed but topics that do not exist.
     #[must_use]
-    pub fn waits_for_everything(&self) -> bool {
+    pub fn no_topic_exists(&self) -> bool {
         let state = self.state.borrow();
         !state.filters.is_empty()
             && state.filters.iter().all(|filter| match filter {
@@ -113,7 +113,7 @@ impl Consumer {
     }
 
     /// For a consumer that reads from the end: which topics there were before, so that later ones are read from their beginning.
-    pub(super) fn remember_topics(&self) {
+    pub(super) fn snapshot_topics(&self) {
         let patterns = |filter: &TopicFilter| matches!(filter, TopicFilter::Regex(_));
         let wanted = self.reads_from_end && self.state.borrow().filters.iter().any(patterns);
         if wanted {
@@ -132,7 +132,7 @@ impl Consumer {
         self.connected.get()
     }
 
-    pub(super) fn heard_from_kafka(&self) {
+    pub(super) fn broker_answered(&self) {
         if !self.connected.get() {
             self.connected.set(true);
         }
@@ -142,7 +142,7 @@ impl Consumer {
     }
 
     /// While no broker is known to answer, asks: nothing else tells that a group which has nothing to read can be reached.
-    pub(super) fn look_for_kafka(&self) {
+    pub(super) fn probe_broker(&self) {
         if self.connected.get()
             || self
                 .asked
@@ -164,14 +164,14 @@ impl Consumer {
             );
             if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 sys::bindings::rd_kafka_metadata_destroy(metadata);
-                self.heard_from_kafka();
+                self.broker_answered();
             }
         }
     }
 
     /// A new run begins: what was missing before may be there by now, and the time to be given something counts from here.
     pub fn begin(&self) {
-        self.came.set(Instant::now());
+        self.last_fetch.set(Instant::now());
         if self.connected_at.get().is_some() {
             self.connected_at.set(Some(Instant::now()));
         }

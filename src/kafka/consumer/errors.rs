@@ -22,24 +22,24 @@ impl Consumer {
         let reason = client::text(sys::rd_kafka_message_errstr(raw));
         match message.err {
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                self.heard_from_kafka();
+                self.broker_answered();
                 if let Some(partition) = slot.and_then(|slot| state.partitions[slot].as_mut()) {
                     partition.ended(message.offset);
                 }
             }
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
             | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC => {
-                self.heard_from_kafka();
+                self.broker_answered();
                 if state.filters.contains(&TopicFilter::Exact(topic.clone())) {
                     state.late.insert(topic.clone());
                     state.waiting_for.insert(topic);
                 }
             }
-            code => self.complain(state, code, &reason, &topic),
+            code => self.on_error(state, code, &reason, &topic),
         }
     }
 
-    pub(super) fn complain(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
+    pub(super) fn on_error(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
         state.last_error = Some(reason.to_owned());
         match code {
             Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => self.connected.set(false),

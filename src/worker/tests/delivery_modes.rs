@@ -7,7 +7,7 @@ fn at_most_once_commits_first_and_drops_what_it_cannot_commit() {
     let scene = scene(Style::Single, &["a"], Box::new(all_is_well), &Rc::default());
     scene.put(0..4, "t_a", "a");
     assert_eq!(
-        scene.run_with(Promise::AtMostOnce, limits()),
+        scene.run_with(DeliveryMode::AtMostOnce, limits()),
         Ok((4, Reason::Empty))
     );
     scene.source.undelivered.set(true);
@@ -17,7 +17,7 @@ fn at_most_once_commits_first_and_drops_what_it_cannot_commit() {
         batch: 1,
         ..limits()
     };
-    assert!(scene.run_with(Promise::AtMostOnce, dropped).is_err());
+    assert!(scene.run_with(DeliveryMode::AtMostOnce, dropped).is_err());
     assert_eq!(scene.source.done.borrow().len(), 4);
 }
 
@@ -27,7 +27,7 @@ fn at_most_once_keeps_what_it_has_until_its_commit_is_answered() {
     scene.put(0..4, "t_a", "a");
     scene.source.unanswered.set(3);
     assert_eq!(
-        scene.run_with(Promise::AtMostOnce, limits()),
+        scene.run_with(DeliveryMode::AtMostOnce, limits()),
         Ok((4, Reason::Empty))
     );
     assert_eq!(scene.tally.dropped.get(), 0);
@@ -68,7 +68,7 @@ impl Transactions for Ledger {
 #[test]
 fn a_failure_takes_the_transaction_back_and_the_letter_goes_into_the_next() {
     let tell = |number| match number {
-        1 => Outcome::GivenUp(letter("no")),
+        1 => Outcome::DeadLetter(letter("no")),
         _ => Outcome::Handled,
     };
     let scene = scene(Style::Single, &["a"], Box::new(tell), &Rc::default());
@@ -76,7 +76,7 @@ fn a_failure_takes_the_transaction_back_and_the_letter_goes_into_the_next() {
     let ledger = Ledger::default();
     // The source does not go back by itself: the one that failed is put back, those after it follow.
     assert_eq!(
-        scene.run_with(Promise::ExactlyOnce(&ledger), limits()),
+        scene.run_with(DeliveryMode::ExactlyOnce(&ledger), limits()),
         Ok((3, Reason::Empty))
     );
     assert_eq!(*scene.handler.buried.borrow(), [1]);

@@ -14,10 +14,10 @@ use crate::kafka::client;
 /// How often Kafka is asked for the ends.
 const EVERY: Duration = Duration::from_millis(200);
 /// One question.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// Before an end that never comes (the last offsets are the marks of transactions, or were compacted away) nothing comes for
 /// so long.
-const QUIET: Duration = Duration::from_secs(2);
+const END_GRACE: Duration = Duration::from_secs(2);
 
 impl Consumer {
     /// True where something is assigned and all of it is read to its end.
@@ -28,35 +28,35 @@ impl Consumer {
             let mut assigned = state.partitions.iter().flatten().peekable();
             let busy = !state.hand.is_empty()
                 || !state.parked.is_empty()
-                || !state.aside.is_empty()
+                || !state.held_back.is_empty()
                 || assigned.peek().is_none();
-            if busy || self.sees_ends {
+            if busy || self.reports_eof {
                 return !busy && assigned.all(Partition::is_at_end);
             }
         }
         // Begun by a consume() that does not stop at the end, and kept: a new one would have to be told what was handled.
-        if self.asked_ends.get().elapsed() < EVERY {
+        if self.last_end_query.get().elapsed() < EVERY {
             return false;
         }
-        self.asked_ends.set(Instant::now());
-        self.came.get().elapsed() >= EVERY && self.reached_ends()
+        self.last_end_query.set(Instant::now());
+        self.last_fetch.get().elapsed() >= EVERY && self.all_at_end()
     }
 
-    fn reached_ends(&self) -> bool {
-        let quiet = self.came.get().elapsed() >= QUIET;
+    fn all_at_end(&self) -> bool {
+        let quiet = self.last_fetch.get().elapsed() >= END_GRACE;
         let places: Vec<(Rc<str>, i32, i64, bool)> = {
             let state = self.state.borrow();
             let assigned = state.partitions.iter().flatten();
             assigned
                 .map(|one| {
                     let next = one.position().max(one.certain());
-                    let stands = one.paused || one.back_to().is_some();
+                    let stands = one.paused || one.rewind_to().is_some();
                     (Rc::clone(&one.topic), one.number, next, stands)
                 })
                 .collect()
         };
         places.into_iter().all(|(topic, number, next, stands)| {
-            let ends = self.ask_ends(&topic, number);
+            let ends = self.query_ends(&topic, number);
             !stands
                 && ends.is_some_and(|(low, high)| {
                     let next = match next {
@@ -70,9 +70,9 @@ impl Consumer {
     }
 
     /// The first offset of a partition and the one after its last record; `None` where Kafka does not say in time.
-    fn ask_ends(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
+    fn query_ends(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
         let topic = client::c_string(topic);
-        let bound = crate::clock::bounded(PATIENCE).as_millis();
+        let bound = crate::clock::bounded(TIMEOUT).as_millis();
         let (mut low, mut high) = (-1, -1);
         // SAFETY: a live client; the answers are written before it returns.
         let code = unsafe {
