@@ -21,29 +21,22 @@ $document = new DOMDocument();
 $document->load("$root/phpunit.xml");
 $xpath = new DOMXPath($document);
 
-/** @return list<string> the texts of what the expression finds */
-$texts = static fn (string $expression): array => array_map(
-    static fn (DOMNode $node): string => trim($node->textContent),
-    iterator_to_array($xpath->query($expression), false),
-);
 $files = [];
 foreach (explode(',', $suites) as $suite) {
-    $at = "//testsuite[@name='$suite']";
-    if ($xpath->query($at)->length !== 1) {
+    $directories = $xpath->query("//testsuite[@name='$suite']/directory");
+    if ($directories->length === 0) {
         fwrite(STDERR, "phpunit.xml has no suite '$suite'.\n$usage");
         exit(2);
     }
-    $excluded = array_map(static fn (string $path): string => "$root/$path", $texts("$at/exclude"));
-    $found = array_map(static fn (string $path): string => "$root/$path", $texts("$at/file"));
-    foreach ($texts("$at/directory") as $directory) {
-        foreach (new RecursiveIteratorIterator(new RecursiveDirectoryIterator("$root/$directory")) as $path => $_) {
-            $out = array_filter($excluded, static fn (string $no): bool => str_starts_with("$path/", "$no/"));
-            if (str_ends_with($path, 'Test.php') && $out === []) {
-                $found[] = $path;
+    foreach ($directories as $directory) {
+        assert($directory instanceof DOMElement);
+        $in = new RecursiveDirectoryIterator("$root/" . trim($directory->textContent));
+        foreach (new RecursiveIteratorIterator($in) as $path => $_) {
+            if (str_ends_with($path, $directory->getAttribute('suffix'))) {
+                $files[] = $path;
             }
         }
     }
-    $files = [...$files, ...$found];
 }
 $files = array_unique($files);
 sort($files);

@@ -65,7 +65,7 @@ case "$mode" in
         without_installed_copy
         if [ "$mode" = embedded ]; then
             export REALTIME_TEST_BROKERS=embedded
-            suites=unit,native,embedded,broker
+            suites=unit,embedded,broker
         else
             [ -n "${REALTIME_TEST_BROKERS:-}" ] || eval "$("$ROOT/tests/support/kafka.sh" env)"
             [ -n "${REALTIME_TEST_BROKERS:-}" ] || fail "no Kafka to test against: REALTIME_TEST_BROKERS is not set." \

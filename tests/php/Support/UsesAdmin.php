@@ -27,7 +27,7 @@ trait UsesAdmin
     }
 
     /**
-     * Through Admin itself: Kafka's own tool takes seconds for each, and AdminTest compares the two.
+     * Through Admin itself: Kafka's own tool takes seconds for each, and AdminKafkaTest compares the two.
      */
     protected function createTopic(string $topic, int $partitions = 1): string
     {

@@ -1,0 +1,107 @@
+<?php
+
+/**
+ * What both the embedded broker and a real Kafka tell Admin of themselves, of many topics, and of a group's offsets.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Admin;
+
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use TypeError;
+
+final class ClusterBrokerTest extends AdminTestCase
+{
+    public function testTheClusterAndItsBrokers(): void
+    {
+        $cluster = $this->admin->cluster();
+        self::assertSame(['id', 'controller', 'brokers', 'operations'], array_keys($cluster));
+        self::assertNotEmpty($cluster['id']);
+        self::assertSame(['id', 'host', 'port', 'rack'], array_keys($cluster['brokers'][0]));
+        $ids = array_column($cluster['brokers'], 'id');
+        self::assertContains($cluster['controller'], self::isReal() ? $ids : [-1], 'the embedded broker has none');
+        $ports = array_column($cluster['brokers'], 'port');
+        self::assertContains((int) substr((string) strrchr(self::address(), ':'), 1), $ports);
+        self::assertSame(self::isReal(), $cluster['operations'] !== null);
+        $this->admin->close();
+        self::thrown(ConfigurationException::class, fn () => $this->admin->cluster());
+    }
+
+    public function testManyTopicsAtOnce(): void
+    {
+        $one = $this->filled([2, 3], 'one');
+        $two = $this->filled([1], 'two');
+        $found = $this->admin->offsetsOfTopics([$two, $this->topic('missing'), $one, $two]);
+        self::assertSame([
+            $one => ['error' => null, 'partitions' => [
+                ['beginning' => 0, 'end' => 2],
+                ['beginning' => 0, 'end' => 3],
+            ]],
+            $two => ['error' => null, 'partitions' => [['beginning' => 0, 'end' => 1]]],
+        ], $found);
+        self::assertSame([], $this->admin->offsetsOfTopics([]));
+        self::assertSame([], $this->admin->topics($this->topic('missing')), 'asking created nothing');
+        self::thrown(InvalidChannelException::class, fn () => $this->admin->offsetsOfTopics(['a b']));
+        self::thrown(TypeError::class, fn () => $this->admin->offsetsOfTopics([['a']]));
+    }
+
+    public function testWhatAGroupHasCommitted(): void
+    {
+        $topic = $this->filled([3, 0, 1]);
+        self::assertSame([], $this->admin->groupOffsets($this->group));
+        $broker = $this->broker();
+        $broker->subscribeTopic($topic, static fn () => null);
+        $broker->consume(200, 100, 4);
+        $broker->close();
+        $committed = [$topic => [0 => 3, 2 => 1]];
+        self::assertSame($committed, array_map('array_filter', $this->admin->groupOffsets($this->group)));
+        $several = $this->admin->offsetsOfGroups(["$this->group-none", $this->group]);
+        self::assertSame([$this->group, "$this->group-none"], array_keys($several));
+        self::assertSame([null, null], array_column($several, 'error'));
+        self::assertSame($committed, array_map('array_filter', $several[$this->group]['offsets']));
+        self::assertSame([], $several["$this->group-none"]['offsets']);
+        foreach (['', "a\0b", str_repeat('x', 40_000)] as $name) {
+            self::thrown(ConfigurationException::class, fn () => $this->admin->groupOffsets($name));
+        }
+    }
+
+    public function testAGroupWhoseBrokerIsChangingIsAskedForAgain(): void
+    {
+        // In a process of its own: librdkafka crashes there in a client without a group.
+        $result = $this->runPhp(<<<'PHP'
+            $kafka = Toporia\Realtime\EmbeddedBroker::start();
+            $kafka->createTopic('t', 2);
+            $admin = new Toporia\Realtime\Admin(['brokers' => $kafka->address()]);
+            $kafka->failNext('OffsetFetch', 'NOT_COORDINATOR', 2);
+            echo json_encode($admin->groupOffsets('g'));
+            $kafka->failNext('OffsetFetch', 'COORDINATOR_NOT_AVAILABLE', 2);
+            echo json_encode($admin->offsetsOfGroups(['g', 'h']));
+            $admin->close();
+            PHP, ['timeout' => 30.0]);
+        $none = '{"error":null,"offsets":[]}';
+        self::assertSame('[]{"g":' . $none . ',"h":' . $none . '}', $result->assertExit()->stdout);
+    }
+
+    public function testWhatTheEmbeddedBrokerCannotDoIsSaid(): void
+    {
+        $topic = $this->createTopic($this->topic());
+        $asked = [
+            fn () => $this->admin->groups(),
+            fn () => $this->admin->group($this->group),
+            fn () => $this->admin->describeGroups([$this->group]),
+            fn () => $this->admin->topicConfig($topic),
+            fn () => $this->admin->operations([$topic]),
+            fn () => $this->admin->createPartitions($topic, 2),
+        ];
+        foreach ($asked as $ask) {
+            if (self::isReal()) {
+                self::assertTrue(is_array($ask() ?? []));
+                continue;
+            }
+            $e = self::thrown(ConfigurationException::class, $ask);
+            self::assertStringContainsString('embedded broker', $e->getMessage());
+        }
+    }
+}

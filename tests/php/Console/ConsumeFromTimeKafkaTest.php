@@ -1,0 +1,28 @@
+<?php
+
+/**
+ * realtime:kafka:consume --from=<a time>: on a real Kafka only, because the embedded broker has no index of times.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Console;
+
+final class ConsumeFromTimeKafkaTest extends ConsoleTestCase
+{
+    public function testFromATime(): void
+    {
+        $this->publish('user.1', 'before');
+        usleep(1_100_000);
+        $time = time();
+        usleep(300_000);
+        $this->publish('user.1', 'after');
+        $iso = gmdate('Y-m-d\TH:i:s\Z', $time);
+        foreach ([(string) $time, $iso] as $from) {
+            $report = $this->consume("--channels=user.1 --stop-when-empty --from=$from");
+            self::assertSame(['after'], $report->events(), $report->result->describe());
+        }
+        $future = $this->consume('--channels=user.1 --stop-when-empty --from=' . ($time + 3600));
+        self::assertSame([], $future->events());
+    }
+}

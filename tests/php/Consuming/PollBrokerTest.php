@@ -1,0 +1,275 @@
+<?php
+
+/**
+ * poll(), ack() and nack(): offsets move up to the lowest message that is still open, failures come again or are kept.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Consuming;
+
+use DomainException;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Exception\PermanentException;
+use Toporia\Realtime\Message;
+
+final class PollBrokerTest extends ConsumingTestCase
+{
+    public function testMessagesComeOneByOneAndThenNull(): void
+    {
+        $this->publish('user.1', [1, 2, 3]);
+        $broker = $this->broker()->subscribe('user.1');
+        $messages = $this->poll($broker, 3);
+        self::assertSame([1, 2, 3], self::data($messages));
+        self::assertSame('user.1', $messages[0]->getChannel());
+        self::assertSame(1, $messages[0]->getAttempt());
+        self::assertNull($broker->poll(100));
+    }
+
+    public function testPollWaitsAtMostItsTimeout(): void
+    {
+        $broker = $this->broker()->subscribe('user.1');
+        $broker->poll(500);
+        foreach ([0, 300] as $timeout) {
+            $start = microtime(true);
+            self::assertNull($broker->poll($timeout));
+            self::assertEqualsWithDelta($timeout / 1000, microtime(true) - $start, 0.2);
+        }
+    }
+
+    public function testWhatIsNotAcknowledgedComesAgainForANewMember(): void
+    {
+        $this->publish('user.1', range(1, 5));
+        $broker = $this->broker()->subscribe('user.1');
+        $messages = $this->poll($broker, 5);
+        $broker->ack($messages[0]);
+        $broker->ack($messages[1]);
+        self::assertSame(2, $broker->stats()['handled']);
+        $broker->close();
+        self::assertSame([3, 4, 5], $this->rest('user.1'));
+    }
+
+    public function testAGapHoldsTheOffsetBack(): void
+    {
+        $this->publish('user.1', range(1, 5));
+        $broker = $this->broker()->subscribe('user.1');
+        $messages = $this->poll($broker, 5);
+        foreach ([4, 1, 0, 3] as $i) {
+            $broker->ack($messages[$i]);
+        }
+        $broker->close();
+        self::assertSame([3, 4, 5], $this->rest('user.1'), 'up to the lowest open one, 3');
+    }
+
+    public function testInAnyOrderWhenAllAreAcknowledgedNothingIsLeft(): void
+    {
+        $this->publish('user.1', range(1, 5));
+        $broker = $this->broker()->subscribe('user.1');
+        foreach (array_reverse($this->poll($broker, 5)) as $message) {
+            $broker->ack($message);
+        }
+        $broker->close();
+        self::assertSame([], $this->rest('user.1'));
+    }
+
+    public function testAckTwiceIsHarmless(): void
+    {
+        $this->publish('user.1', [1, 2]);
+        $broker = $this->broker()->subscribe('user.1');
+        $messages = $this->poll($broker, 2);
+        $broker->ack($messages[0]);
+        $broker->ack($messages[0]);
+        self::assertSame(1, $broker->stats()['handled']);
+        $broker->close();
+        self::assertSame([2], $this->rest('user.1'));
+    }
+
+    public function testAcknowledgementsReachKafkaWithoutClosing(): void
+    {
+        $this->publish('user.1', [1, 2]);
+        $child = $this->startPhp(<<<'PHP'
+            $broker = new Broker();
+            $broker->subscribe('user.1');
+            $broker->ack($broker->poll(15000));
+            while (true) {
+                $broker->poll(50);
+                echo 'commits ', $broker->stats()['commits'], "\n";
+            }
+            PHP);
+        $child->waitForOutput('/^commits [1-9]/m');
+        $child->signal(9)->wait();
+        self::assertContains(1, $this->committed($this->channelTopic('user.1')));
+    }
+
+    public function testNackBringsItAgainAfterAWaitAsAnotherAttempt(): void
+    {
+        $this->publish('user.1', [1, 2]);
+        $broker = $this->broker(['retry_backoff_ms' => 300])->subscribe('user.1');
+        [$first, $second] = $this->poll($broker, 2);
+        $start = microtime(true);
+        $broker->nack($first, new DomainException('not now'));
+        $broker->ack($second);
+        $again = $broker->poll(5000);
+        self::assertNotNull($again);
+        self::assertSame(1, $again->getData());
+        self::assertSame(2, $again->getAttempt());
+        self::assertSame($first->getId(), $again->getId());
+        self::assertSame($first->getOffset(), $again->getOffset());
+        // Jitter may shorten the wait, by half at most.
+        self::assertGreaterThan(0.14, microtime(true) - $start);
+        self::assertSame(1, $broker->stats()['failures']);
+        $broker->ack($again);
+        $broker->close();
+        self::assertSame([], $this->rest('user.1'));
+    }
+
+    public function testUntilItIsAcknowledgedANackedMessageHoldsTheOffset(): void
+    {
+        $this->publish('user.1', [1, 2]);
+        $broker = $this->broker()->subscribe('user.1');
+        [$first, $second] = $this->poll($broker, 2);
+        $broker->nack($first);
+        $broker->ack($second);
+        $broker->close();
+        self::assertSame([1, 2], $this->rest('user.1'));
+    }
+
+    public function testAfterTheLastTryItBecomesADeadLetter(): void
+    {
+        $this->publish('user.1', [1, 2]);
+        $broker = $this->broker(['retry_backoff_ms' => 10, 'max_retries' => 2])->subscribe('user.1');
+        $attempts = [];
+        $other = 0;
+        $deadline = microtime(true) + 15.0;
+        while (count($attempts) < 3 && microtime(true) < $deadline) {
+            $message = $broker->poll(1000);
+            if ($message?->getData() === 1) {
+                $attempts[] = $message->getAttempt();
+                $broker->nack($message, new DomainException('try ' . count($attempts)));
+            } elseif ($message !== null) {
+                $other++;
+                $broker->ack($message);
+            }
+        }
+        self::assertSame([1, 2, 3], $attempts);
+        self::assertSame(1, $other);
+        self::assertNull($broker->poll(300));
+        $broker->close();
+        self::assertSame([], $this->rest('user.1'), 'its offset moved on');
+
+        $letters = $this->consumeAll('dlq.' . $this->channelTopic('user.1'), 1);
+        self::assertCount(1, $letters);
+        $headers = $letters[0]->getHeaders();
+        self::assertStringContainsString('"data":1', (string) $letters[0]->getPayload());
+        self::assertSame('user.1', $letters[0]->getKey());
+        self::assertSame($this->channelTopic('user.1'), $headers['x-original-topic']);
+        self::assertSame('0', $headers['x-original-offset']);
+        self::assertSame($this->group, $headers['x-original-group']);
+        self::assertSame(DomainException::class, $headers['x-exception-class']);
+        self::assertSame('try 3', $headers['x-exception-message']);
+        self::assertSame('3', $headers['x-attempts']);
+    }
+
+    public function testAPermanentFailureIsNotTriedAgain(): void
+    {
+        $this->publish('user.1', [1]);
+        $broker = $this->broker()->subscribe('user.1');
+        [$message] = $this->poll($broker, 1);
+        $broker->nack($message, new PermanentException('never'));
+        self::assertNull($broker->poll(300));
+        $broker->close();
+        $letters = $this->consumeAll('dlq.' . $this->channelTopic('user.1'), 1);
+        self::assertCount(1, $letters);
+        self::assertSame('1', $letters[0]->getHeaders()['x-attempts']);
+        self::assertSame(PermanentException::class, $letters[0]->getHeaders()['x-exception-class']);
+        self::assertSame([], $this->rest('user.1'));
+    }
+
+    public function testNackTwiceBringsItAgainOnce(): void
+    {
+        $this->publish('user.1', [1]);
+        $broker = $this->broker(['retry_backoff_ms' => 20])->subscribe('user.1');
+        [$message] = $this->poll($broker, 1);
+        $broker->nack($message);
+        $broker->nack($message);
+        self::assertSame(2, $broker->poll(2000)?->getAttempt());
+        self::assertNull($broker->poll(400));
+    }
+
+    public function testNackAfterAckIsTooLate(): void
+    {
+        $this->publish('user.1', [1]);
+        $broker = $this->broker(['retry_backoff_ms' => 20])->subscribe('user.1');
+        [$message] = $this->poll($broker, 1);
+        $broker->ack($message);
+        $broker->nack($message);
+        self::assertNull($broker->poll(400));
+        $broker->close();
+        self::assertSame([], $this->rest('user.1'));
+    }
+
+    public function testAckAfterNackTakesItBack(): void
+    {
+        $this->publish('user.1', [1]);
+        $broker = $this->broker(['retry_backoff_ms' => 20])->subscribe('user.1');
+        [$message] = $this->poll($broker, 1);
+        $broker->nack($message);
+        $broker->ack($message);
+        self::assertNull($broker->poll(400));
+        $broker->close();
+        self::assertSame([], $this->rest('user.1'));
+    }
+
+    public function testRawTopics(): void
+    {
+        $this->send($this->topic(), ['a', null]);
+        $broker = $this->broker()->subscribeTopic($this->topic());
+        $messages = $this->poll($broker, 2);
+        self::assertSame(['a', null], array_map(static fn (Message $message) => $message->getPayload(), $messages));
+        foreach ($messages as $message) {
+            $broker->ack($message);
+        }
+        $broker->close();
+        self::assertSame([2], array_values($this->committed($this->topic())));
+    }
+
+    public function testTheUsersPollLoopMayUnsubscribeAndSubscribe(): void
+    {
+        $this->publish('user.1', [1]);
+        $this->publish('user.2', [2]);
+        $broker = $this->broker()->subscribe('user.1');
+        self::assertSame([1], self::data($this->poll($broker, 1)));
+        $broker->unsubscribe('user.1')->subscribe('user.2');
+        self::assertSame([2], self::data($this->poll($broker, 1)));
+    }
+
+    /**
+     * Polls until there are so many.
+     *
+     * @return list<Message>
+     */
+    private function poll(Broker $broker, int $count): array
+    {
+        $messages = [];
+        $deadline = microtime(true) + 15.0;
+        while (count($messages) < $count && microtime(true) < $deadline) {
+            $message = $broker->poll(1000);
+            if ($message !== null) {
+                $messages[] = $message;
+            }
+        }
+        self::assertCount($count, $messages);
+
+        return $messages;
+    }
+
+    /**
+     * @param list<Message> $messages
+     *
+     * @return list<mixed>
+     */
+    private static function data(array $messages): array
+    {
+        return array_map(static fn (Message $message) => $message->getData(), $messages);
+    }
+}

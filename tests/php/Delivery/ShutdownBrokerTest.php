@@ -1,0 +1,148 @@
+<?php
+
+/**
+ * SIGTERM at bad moments: while a record waits, while the group moves partitions, while Kafka is away. Exit 0, and soon.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Delivery;
+
+use Toporia\Realtime\EmbeddedBroker;
+use Toporia\Realtime\Tests\Support\ChildProcess;
+
+final class ShutdownBrokerTest extends DeliveryTestCase
+{
+    /** What a stop may take, in seconds. */
+    private const BOUND = 5.0;
+    private const LONG = '["retry_backoff_ms" => 60000, "retry_backoff_max_ms" => 60000]';
+
+    public function testWhileARecordWaitsForItsNextTry(): void
+    {
+        $this->produce(['A1', 'B1']);
+        $child = $this->startPhp($this->script(
+            'if ($record === "A1") { throw new DomainException("no"); }',
+            self::LONG
+        ));
+        $this->waitFor('B1 done');
+        $this->assertEndsInTime($child);
+        self::assertSame(['A1', 'B1'], $this->left(), 'nothing is lost');
+        self::assertSame([], $this->letters());
+    }
+
+    public function testWhileATransactionWaitsForItsNextTry(): void
+    {
+        $this->produce(['A1', 'B1']);
+        $child = $this->startPhp($this->script(
+            'if ($record === "B1") { throw new DomainException("no"); }',
+            '["delivery" => "exactly-once"] + ' . self::LONG
+        ));
+        $this->waitFor('B1#1');
+        $this->assertEndsInTime($child);
+        self::assertContains('B1', $this->left());
+    }
+
+    public function testWhileTheGroupMovesPartitions(): void
+    {
+        $this->produce(['A1', 'B1']);
+        $first = $this->startPhp($this->script(''));
+        $this->waitFor('B1 done');
+        // The second asks to join: the group is in between until the first has answered.
+        $second = $this->startPhp(self::up($this->script('')));
+        $second->waitForOutput('/^up$/m');
+        usleep(120_000);
+        $this->assertEndsInTime($first);
+        $this->assertEndsInTime($second);
+        // The embedded broker takes no commit while a group is in between; a Kafka does.
+        self::assertSame([], array_diff($this->left(), self::isReal() ? [] : ['A1', 'B1']));
+    }
+
+    /**
+     * @dataProvider settings
+     */
+    public function testWithKafkaDown(string $config, string $code): void
+    {
+        [$kafka, $child] = $this->startOnItsOwn($config, $code);
+        $this->waitFor('B1#1');
+        $kafka->stop();
+        usleep(300_000);
+        $this->assertEndsInTime($child);
+    }
+
+    /** librdkafka's own call waits for a coordinator without an end. */
+    public function testWhileNobodyCoordinatesTheGroupOfATransaction(): void
+    {
+        $code = '$broker->send("results", $record); usleep(500_000);';
+        [$kafka, $child] = $this->startOnItsOwn('["delivery" => "exactly-once"]', $code);
+        $this->waitFor('A1 done');
+        $kafka->failNext('FindCoordinator', 'COORDINATOR_NOT_AVAILABLE', 10_000);
+        $this->waitFor('B1 done');
+        usleep(700_000);
+        $this->assertEndsInTime($child);
+    }
+
+    /** @return array<string, array{string, string}> */
+    public static function settings(): array
+    {
+        $throw = 'if ($record === "A1") { throw new DomainException("no"); }';
+
+        return [
+            'idle' => ['[]', ''],
+            'a record waits' => [self::LONG, $throw],
+            'a result is not delivered' => ['[]', '$broker->send("results", $record);'],
+            'a dead letter is not written' => [
+                '["max_retries" => 1, "retry_backoff_ms" => 150, "retry_backoff_max_ms" => 150]', $throw,
+            ],
+            'at-most-once' => ['["delivery" => "at-most-once"]', ''],
+            'exactly-once' => ['["delivery" => "exactly-once"]', '$broker->send("results", $record);'],
+        ];
+    }
+
+    public function testBeforeKafkaWasEverThere(): void
+    {
+        $config = '["brokers" => "127.0.0.1:1", "shutdown_flush_ms" => 500]';
+        $child = $this->startPhp(self::up($this->script('', $config)));
+        $child->waitForOutput('/^up$/m');
+        $this->assertEndsInTime($child);
+    }
+
+    /**
+     * A worker, and a broker that is nobody else's, with two records in it.
+     *
+     * @return array{EmbeddedBroker, ChildProcess}
+     */
+    private function startOnItsOwn(string $config, string $code): array
+    {
+        $kafka = EmbeddedBroker::start();
+        $sender = $this->broker(['brokers' => $kafka->address()]);
+        foreach (['A1', 'B1'] as $value) {
+            $sender->send($this->topic(), $value, $value[0], [], 0);
+        }
+        $sender->close();
+        $brokers = var_export(['brokers' => $kafka->address()], true);
+        $child = $this->startPhp($this->script($code, "$brokers + $config"));
+
+        return [$kafka, $child];
+    }
+
+    /** A script that says `up` once consume() has begun: before it, a signal does what PHP does with it. */
+    private static function up(string $script): string
+    {
+        $tick = "\$broker->onTick(static function (): void {\n    echo \"up\\n\";\n});\n";
+
+        return str_replace('$handled =', "$tick\$handled =", $script);
+    }
+
+    private function waitFor(string $line): void
+    {
+        self::eventually(fn (): bool => in_array($line, $this->noted(), true), $line, 15.0);
+    }
+
+    private function assertEndsInTime(ChildProcess $child): void
+    {
+        $start = microtime(true);
+        $result = $child->signal(SIGTERM)->wait(15.0)->assertExit();
+        self::assertLessThan(self::BOUND, microtime(true) - $start, $result->describe());
+        self::assertStringContainsString('signal', $result->stdout, 'consume() has returned');
+    }
+}

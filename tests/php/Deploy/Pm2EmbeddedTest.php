@@ -1,0 +1,48 @@
+<?php
+
+/**
+ * deploy/pm2: Node.js reads the file, and what PM2 would start is what the pages promise.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Deploy;
+
+final class Pm2EmbeddedTest extends DeployTestCase
+{
+    public function testWhatPm2WouldStart(): void
+    {
+        $script = 'process.stdout.write(JSON.stringify(require(process.argv[1]).apps))';
+        $environment = [
+            'PHP' => $this->php(),
+            'REALTIME_APP_DIRECTORY' => $this->app,
+            'KAFKA_BROKERS' => self::address(),
+            'REALTIME_PHP_OPTIONS' => '-d memory_limit=512M',
+        ];
+        $file = self::root() . '/deploy/pm2/ecosystem.config.cjs';
+        $apps = $this->execute([self::program('node'), '-e', $script, $file], $environment)->json();
+        self::assertCount(4, array_unique(array_column($apps, 'name')));
+        foreach ($apps as $app) {
+            self::assertSame($this->php(), $app['script']);
+            self::assertSame('none', $app['interpreter'], 'PHP is no program of Node.js');
+            self::assertTrue($app['autorestart']);
+            self::assertSame([2], $app['stop_exit_codes']);
+            self::assertSame(self::address(), $app['env']['KAFKA_BROKERS']);
+            self::assertSame(['-d', 'memory_limit=512M', 'vendor/bin/toporia-realtime'], array_slice($app['args'], 0, 3));
+            $bound = $app['args'][3] === 'realtime:gateway' ? 15_000 : 30_000;
+            self::assertGreaterThanOrEqual($bound, $app['kill_timeout'], 'ms until SIGKILL');
+        }
+
+        // As PM2 does it: program and arguments, no shell in between, and SIGINT at the end.
+        $this->orderHandler();
+        $free = '--metrics=127.0.0.1:' . self::freePort();
+        $arguments = preg_replace('/^--metrics=.*/', $free, $apps[0]['args']);
+        $worker = $this->start(
+            [$apps[0]['script'], ...$arguments],
+            $apps[0]['env'] + ['KAFKA_TOPIC_PREFIX' => $this->prefix]
+        );
+        $this->publish('order.1', 'a');
+        $this->waitForEvents(1);
+        $worker->signal(SIGINT)->wait(20.0)->assertExit();
+    }
+}

@@ -1,0 +1,280 @@
+<?php
+
+/**
+ * The four dead-letter commands on a Kafka in memory: what they print, ask and answer.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Dlq;
+
+use PHPUnit\Framework\TestCase;
+use Symfony\Component\Console\Tester\CommandTester;
+use Toporia\Realtime\Console\DlqListCommand;
+use Toporia\Realtime\Console\DlqPurgeCommand;
+use Toporia\Realtime\Console\DlqReplayCommand;
+use Toporia\Realtime\Console\DlqShowCommand;
+use Toporia\Realtime\Console\PlainHost;
+use Toporia\Realtime\Dlq\Cluster;
+use Toporia\Realtime\Realtime;
+
+final class CommandsUnitTest extends TestCase
+{
+    private const COMMANDS = [
+        'list' => DlqListCommand::class,
+        'show' => DlqShowCommand::class,
+        'replay' => DlqReplayCommand::class,
+        'purge' => DlqPurgeCommand::class,
+    ];
+
+    private MemoryCluster $cluster;
+    private string $output = '';
+    private string $broker = '';
+
+    protected function setUp(): void
+    {
+        $this->cluster = new MemoryCluster();
+    }
+
+    protected function tearDown(): void
+    {
+        Realtime::configure([]);
+    }
+
+    public function testWithoutDeadLetterTopicsEveryCommandSaysSo(): void
+    {
+        $inputs = [
+            'list' => [], 'show' => ['letter' => 'x'], 'replay' => ['--all' => true, '--yes' => true],
+            'purge' => ['--all' => true, '--yes' => true],
+        ];
+        foreach ($inputs as $command => $input) {
+            $this->cluster->closed = false;
+            self::assertSame(0, $this->execute($command, $input + ['--broker' => 'other']), $command);
+            self::assertStringContainsString('There are no dead letters: Kafka has no topic dlq.…', $this->output);
+            self::assertSame('other', $this->broker);
+            self::assertTrue($this->cluster->closed);
+        }
+    }
+
+    public function testListHidesWhatWasReplayed(): void
+    {
+        $this->letters(3);
+        $this->execute('replay', ['letters' => ['orders/0/1'], '--yes' => true]);
+        self::assertSame(0, $this->execute('list'));
+        self::assertStringContainsString('dlq.orders/0/0', $this->output);
+        self::assertStringNotContainsString('dlq.orders/0/1', $this->output);
+        self::assertStringContainsString('2 dead letters; 1 replayed hidden (--all shows them).', $this->output);
+        $this->execute('list', ['--all' => true]);
+        self::assertStringContainsString('dlq.orders/0/1', $this->output);
+        self::assertStringContainsString('REPLAYED', $this->output);
+        $this->execute('list', ['--limit' => '1']);
+        self::assertStringContainsString('dlq.orders/0/2', $this->output);
+        self::assertStringContainsString('2 dead letters, the newest 1 shown (--limit=0 shows all); 1', $this->output);
+        $this->execute('list', ['--class' => 'Nobody']);
+        self::assertSame("No dead letters.\n", $this->output);
+    }
+
+    public function testListAsJson(): void
+    {
+        $this->letters(2);
+        self::assertSame(0, $this->execute('list', ['--json' => true]));
+        $lines = explode("\n", trim($this->output));
+        self::assertCount(2, $lines);
+        $letter = json_decode($lines[0], true);
+        self::assertSame(['dlq.orders/0/1', 'orders-0-1', 'orders', 0, 1, 'app', 'App\OrderException', 4, 0, null], [
+            $letter['letter'], $letter['id'], $letter['topic'], $letter['partition'], $letter['offset'],
+            $letter['group'], $letter['class'], $letter['attempts'], $letter['replays'], $letter['replayed_at'],
+        ]);
+    }
+
+    public function testThePrefixIsTheConfiguredOne(): void
+    {
+        $this->cluster->put('dead.orders', 'x');
+        $this->letters(1);
+        $this->execute('list', [], ['dlq_prefix' => 'dead']);
+        self::assertStringContainsString('dead.orders/0/0', $this->output);
+        self::assertStringNotContainsString('dlq.orders', $this->output);
+    }
+
+    public function testShow(): void
+    {
+        $this->letters(2);
+        self::assertSame(0, $this->execute('show', ['letter' => 'orders/0/1']));
+        self::assertStringContainsString("Payload   7 bytes\n  {\n    \"n\": 1\n  }", $this->output);
+        self::assertSame(0, $this->execute('show', ['letter' => 'orders-0-1', '--json' => true]));
+        $letter = json_decode($this->output, true);
+        self::assertSame(['{"n":1}', 'k', 'app'], [
+            $letter['payload'], $letter['key'], $letter['headers']['x-original-group'],
+        ]);
+        self::assertSame(1, $this->execute('show', ['letter' => "no\e"]));
+        self::assertStringContainsString('there is no dead letter no\u001b', $this->output);
+        $this->cluster->letter('orders', '{}', ['x-original-offset' => '1', 'x-original-group' => 'b']);
+        self::assertSame(2, $this->execute('show', ['letter' => 'orders-0-1']));
+        self::assertStringContainsString('dlq.orders/0/1, dlq.orders/0/2', $this->output);
+    }
+
+    public function testReplayAsksAndOnlyYesIsYes(): void
+    {
+        $this->letters(2);
+        foreach (['n', '', 'maybe'] as $answer) {
+            self::assertSame(0, $this->execute('replay', ['--all' => true], [], [$answer]));
+            self::assertStringContainsString('Replay 2 letters? [y/N]', $this->output);
+            self::assertStringContainsString('Nothing was replayed.', $this->output);
+        }
+        self::assertSame([], $this->cluster->all('orders'));
+        self::assertSame(0, $this->execute('replay', ['--all' => true], [], ['y']));
+        self::assertStringContainsString('2 letters to orders for the group app', $this->output);
+        self::assertStringContainsString('2 letters replayed.', $this->output);
+        self::assertCount(2, $this->cluster->all('orders'));
+        self::assertSame(0, $this->execute('replay', ['--all' => true, '--yes' => true]));
+        self::assertStringContainsString('Nothing to replay; 2 replayed before left out', $this->output);
+        self::assertSame(0, $this->execute('replay', ['--all' => true, '--yes' => true, '--again' => true]));
+        self::assertCount(4, $this->cluster->all('orders'));
+    }
+
+    public function testALetterThatIsNotThereIsNamed(): void
+    {
+        $this->letters(2);
+        $asked = ['letters' => ['orders/0/1', 'orders/0/7', 'realtime_user_1'], '--yes' => true];
+        self::assertSame(1, $this->execute('replay', $asked));
+        self::assertStringContainsString('1 letter replayed.', $this->output);
+        self::assertStringContainsString('orders/0/7: no dead letter has this place or id', $this->output);
+        self::assertStringContainsString('--topic=realtime_user_1', $this->output);
+        self::assertStringNotContainsString('orders/0/1: no', $this->output);
+    }
+
+    public function testWithoutATerminalItRefusesToGuess(): void
+    {
+        $this->letters(1);
+        foreach (['replay', 'purge'] as $command) {
+            self::assertSame(2, $this->execute($command, ['--all' => true]));
+            self::assertStringContainsString('Give --yes', $this->output);
+        }
+        self::assertSame([], $this->cluster->reads, 'said before anything is read');
+    }
+
+    public function testADryRunChangesNothing(): void
+    {
+        $this->letters(25);
+        self::assertSame(0, $this->execute('replay', ['--all' => true, '--dry-run' => true]));
+        self::assertStringContainsString('dlq.orders/0/19', $this->output);
+        self::assertStringNotContainsString('dlq.orders/0/20', $this->output);
+        self::assertStringContainsString("… and 5 more\nDry run: 25 letters would be replayed.", $this->output);
+        self::assertSame(0, $this->execute('purge', ['--all' => true, '--dry-run' => true]));
+        self::assertStringContainsString('Dry run: 25 letters would be deleted.', $this->output);
+        self::assertSame([], $this->cluster->all('orders'));
+        self::assertSame([[], []], [$this->cluster->deleted, $this->cluster->compacted]);
+    }
+
+    public function testWhatCouldNotBeReplayedIsExitCode1(): void
+    {
+        $this->letters(1);
+        $this->cluster->letter('orders', null, ['x-original-size' => '2000000']);
+        self::assertSame(1, $this->execute('replay', ['--all' => true, '--yes' => true]));
+        self::assertStringContainsString("Cannot be replayed:\n  dlq.orders/0/1: it holds only", $this->output);
+        self::assertStringContainsString('1 letter replayed.', $this->output);
+        $this->cluster->failing = 'orders';
+        $this->letters(1);
+        self::assertSame(1, $this->execute('replay', ['letters' => ['orders/0/2'], '--yes' => true, '--json' => true]));
+        $first = strtok($this->output, "\n");
+        $result = json_decode((string) $first, true);
+        self::assertSame([1, 0, ['dlq.orders/0/2' => 'timed out']], [
+            $result['chosen'], $result['replayed'], $result['failed'],
+        ]);
+        self::assertStringContainsString('Not delivered, and still there', $this->output);
+    }
+
+    public function testPurgeDeletesUpToTheFirstThatStays(): void
+    {
+        $this->letters(5);
+        $this->execute('replay', ['letters' => ['orders/0/0', 'orders/0/1', 'orders/0/3'], '--yes' => true]);
+        self::assertSame(0, $this->execute('purge', ['--replayed' => true], [], ['yes']));
+        self::assertStringContainsString('2 letters of dlq.orders', $this->output);
+        self::assertStringContainsString('1 letter of dlq.orders stays behind dlq.orders/0/2', $this->output);
+        self::assertStringContainsString('Delete 2 letters for good? [y/N]', $this->output);
+        self::assertStringContainsString('2 letters deleted.', $this->output);
+        self::assertSame(['dlq.orders' => [0 => 2]], $this->cluster->deleted);
+        $tombstones = array_filter($this->cluster->all('dlq-replayed'), static fn ($mark) => $mark->value === null);
+        self::assertSame(['dlq.orders/0/0', 'dlq.orders/0/1'], array_column($tombstones, 'key'));
+        self::assertSame(0, $this->execute('purge', ['--replayed' => true, '--yes' => true]));
+        self::assertStringContainsString('Nothing to delete.', $this->output);
+    }
+
+    public function testPurgeByTimeAndTopic(): void
+    {
+        $this->cluster->letter('orders', '{}', ['x-failed-at' => '1000']);
+        $this->cluster->letter('users', '{}', ['x-failed-at' => '1000']);
+        $this->cluster->letter('users', '{}', ['x-failed-at' => '3000']);
+        $this->execute('purge', ['--before' => '2000', '--topic' => 'users', '--yes' => true, '--json' => true]);
+        self::assertSame(
+            ['dry_run' => false, 'chosen' => 1, 'deleted' => 1, 'held_back' => 0],
+            json_decode($this->output, true)
+        );
+        self::assertSame(['dlq.users' => [0 => 1]], $this->cluster->deleted);
+        $this->execute('purge', ['--all' => true, '--yes' => true]);
+        self::assertSame([['dlq.users' => [0 => 2], 'dlq.orders' => [0 => 1]]], [$this->cluster->deleted]);
+    }
+
+    /**
+     * @dataProvider wrongUsage
+     *
+     * @param array<string, mixed> $input
+     */
+    public function testWrongUsageIsExitCode2(string $command, array $input, string $text): void
+    {
+        $this->letters(1);
+        self::assertSame(2, $this->execute($command, $input), $this->output);
+        self::assertStringContainsString($text, $this->output);
+        self::assertSame([], $this->cluster->reads);
+    }
+
+    /** @return array<string, array{string, array<string, mixed>, string}> */
+    public static function wrongUsage(): array
+    {
+        $yes = ['--yes' => true];
+
+        return [
+            'unknown option' => ['list', ['--classes' => 'a'], '"--classes" option does not exist'],
+            'no limit' => ['list', ['--limit' => 'all'], '--limit'],
+            'no time' => ['list', ['--since' => 'yesterday'], '--since'],
+            'empty topic' => ['list', ['--topic' => ''], '--topic needs a value'],
+            'empty broker' => ['list', ['--broker' => ''], '--broker needs a value'],
+            'show nothing' => ['show', [], 'Not enough arguments'],
+            'show an empty name' => ['show', ['letter' => ' '], 'A letter needs a value'],
+            'replay nothing' => ['replay', $yes, 'Say what to replay'],
+            'replay all and one' => ['replay', $yes + ['--all' => true, 'letters' => ['a']], 'not both'],
+            'purge nothing' => ['purge', $yes, 'Say what to delete'],
+            'purge a topic without saying which' => ['purge', $yes + ['--topic' => 'a'], 'Say what to delete'],
+            'purge all and some' => ['purge', $yes + ['--all' => true, '--replayed' => true], 'Say what to delete'],
+        ];
+    }
+
+    private function letters(int $count): void
+    {
+        for ($i = 0; $i < $count; $i++) {
+            $headers = ['x-original-offset' => (string) $i, 'x-failed-at' => (string) (time() - 1000 + $i)];
+            $this->cluster->letter('orders', "{\"n\":$i}", $headers);
+        }
+    }
+
+    /**
+     * @param array<string, mixed> $input
+     * @param array<string, mixed> $config
+     * @param list<string> $answers typed on a terminal; none: there is no terminal
+     */
+    private function execute(string $command, array $input = [], array $config = [], array $answers = []): int
+    {
+        $class = self::COMMANDS[$command];
+        $connect = function (string $broker): Cluster {
+            $this->broker = $broker;
+
+            return $this->cluster;
+        };
+        $tester = new CommandTester(new $class(new PlainHost($config, '/srv/app'), $connect));
+        $tester->setInputs($answers);
+        $code = $tester->execute($input, $answers === [] ? ['interactive' => false] : []);
+        $this->output = $tester->getDisplay(true);
+
+        return $code;
+    }
+}

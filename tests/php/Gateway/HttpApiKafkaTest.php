@@ -1,0 +1,81 @@
+<?php
+
+/**
+ * The gateway's HTTP API on a real Kafka that freezes and comes back: 200 means that Kafka has it, 503 says why it may not.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Gateway;
+
+use Toporia\Realtime\Gateway;
+use Toporia\Realtime\Tests\Support\BrokerTestCase;
+use Toporia\Realtime\Tests\Support\KafkaNode;
+
+final class HttpApiKafkaTest extends BrokerTestCase
+{
+    use RunsGateways;
+
+    private KafkaNode $node;
+
+    protected function setUp(): void
+    {
+        parent::setUp();
+        $this->node = KafkaNode::start();
+    }
+
+    protected function tearDown(): void
+    {
+        $this->stopGateways();
+        $this->node->stop();
+        parent::tearDown();
+    }
+
+    public function testWhatKafkaDoesNotAcknowledgeIsA503ThatSaysSo(): void
+    {
+        $gateway = $this->gateway(['broker' => ['brokers' => $this->node->address] + $this->config()]);
+        $client = $this->client($gateway);
+        $client->subscribe('private-user.1');
+        self::assertSame([200, '{}'], $this->post($gateway, 'before'));
+        self::assertSame(['n' => 1], $client->event('before', 'private-user.1')['data']);
+
+        $this->node->pause();
+        $start = microtime(true);
+        [$status, $body] = $this->post($gateway, 'meanwhile');
+        $took = microtime(true) - $start;
+        self::assertSame(503, $status, $body);
+        self::assertStringContainsString('Not sent: Kafka at ' . $this->node->address, $body);
+        self::assertStringContainsString('did not acknowledge it for topic "' . $this->channelTopic('private-user.1') . '"', $body);
+        self::assertGreaterThan(3.0, $took, 'Kafka gets its time');
+        self::assertLessThan(12.0, $took, 'and the caller an answer');
+
+        $this->node->continue();
+        self::eventually(fn () => $this->post($gateway, 'after')[0] === 200, 'Kafka takes events again', 30);
+        // What was not acknowledged may have arrived all the same; what was, has.
+        self::assertSame(['n' => 1], $client->event('after', 'private-user.1')['data']);
+    }
+
+    /**
+     * Signed as Pusher's server libraries do (Pusher HTTP API, "Generating authentication signatures").
+     *
+     * @return array{int, string} status and body
+     */
+    private function post(Gateway $gateway, string $event): array
+    {
+        $body = (string) json_encode(['name' => $event, 'channels' => ['private-user.1'], 'data' => '{"n":1}']);
+        $query = 'auth_key=shop-key&auth_timestamp=' . time() . '&auth_version=1.0&body_md5=' . md5($body);
+        $signature = hash_hmac('sha256', "POST\n/apps/shop/events\n$query", $this->secret);
+        $context = stream_context_create(['http' => [
+            'method' => 'POST',
+            'header' => "Content-Type: application/json\r\nConnection: close",
+            'content' => $body,
+            'ignore_errors' => true,
+            'timeout' => 30,
+        ]]);
+        $url = "http://{$gateway->address()}/apps/shop/events?$query&auth_signature=$signature";
+        $answer = (string) file_get_contents($url, false, $context);
+        self::assertSame(1, preg_match('~\AHTTP/1\.1 (\d{3}) ~', $http_response_header[0] ?? '', $status));
+
+        return [(int) $status[1], $answer];
+    }
+}

@@ -1,0 +1,209 @@
+<?php
+
+/**
+ * What goes over the wire is byte for byte what json_encode() gives, and what comes back is what json_decode() gives,
+ * for thousands of generated values, bad ones among them.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Json;
+
+use Throwable;
+use Toporia\Realtime\Exception\EncodingException;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Tests\Support\BrokerTestCase;
+use Toporia\Realtime\Tests\Support\RandomValue;
+
+final class DifferentialBrokerTest extends BrokerTestCase
+{
+    private const THROUGH_KAFKA = 4000;
+    private const IN_MEMORY = 20_000;
+
+    public function testThroughKafkaByteForByte(): void
+    {
+        $this->createTopic($this->topic(), 8);
+        $broker = $this->broker();
+        $random = new RandomValue(20_261_121);
+        $expected = [];
+        $refused = 0;
+        for ($i = 0; $i < self::THROUGH_KAFKA; $i++) {
+            $value = $random->next();
+            $before = Realtime::stats()['messages_produced'];
+            if (RandomValue::isRefused($value)) {
+                $refused++;
+                self::assertRefused($value, static fn () => Realtime::broadcast('json', 'e', $value), "value $i");
+                self::assertSame($before, Realtime::stats()['messages_produced'], "value $i sent nothing");
+                continue;
+            }
+            $json = (string) json_encode($value);
+            $id = Realtime::broadcast('json', 'e', $value);
+            $expected[$id] = $json;
+            if (!is_string($value) && $value !== null) {
+                $broker->send($this->topic(), $value, "$i");
+                $raw["$i"] = $json;
+            }
+        }
+        Realtime::flush();
+        self::assertGreaterThan(100, $refused, 'bad values were among them');
+
+        foreach ($this->consumeAll($this->channelTopic('json'), count($expected), 30.0) as $record) {
+            $payload = (string) $record->getPayload();
+            $id = substr($payload, 7, 36);
+            $json = $expected[$id];
+            $data = $json === 'null' ? '' : ",\"data\":$json";
+            $start = "{\"id\":\"$id\",\"type\":\"event\",\"channel\":\"json\",\"event\":\"e\"$data,\"timestamp\":";
+            self::assertSame($start, substr($payload, 0, strlen($start)));
+            self::assertMatchesRegularExpression('/\A\d{10}}\z/', substr($payload, strlen($start)));
+            unset($expected[$id]);
+        }
+        self::assertSame([], $expected, 'all have arrived');
+        foreach ($this->consumeAll($this->topic(), count($raw), 30.0) as $record) {
+            self::assertSame($raw[$record->getKey()], $record->getPayload());
+            self::assertSameData($raw[$record->getKey()], static fn () => $record->getData(), true);
+            unset($raw[$record->getKey()]);
+        }
+        self::assertSame([], $raw);
+    }
+
+    /** @dataProvider seeds */
+    public function testMessagesByteForByteAndValueForValue(int $seed): void
+    {
+        self::compare($seed, self::IN_MEMORY);
+    }
+
+    /** @return list<array{int}> */
+    public function seeds(): array
+    {
+        return [[1], [7], [1763700000]];
+    }
+
+    public function testWithAnotherPrecision(): void
+    {
+        $code = <<<'PHP'
+            $random = new Toporia\Realtime\Tests\Support\RandomValue(99);
+            for ($i = 0; $i < 3000; $i++) {
+                // Many floats: the setting is about them.
+                $value = [$random->next(), $random->float(), $random->float()];
+                if (Toporia\Realtime\Tests\Support\RandomValue::isRefused($value)) {
+                    continue;
+                }
+                $message = Message::event('json', 'e', $value);
+                if (!str_contains($message->toJson(), ',"data":' . json_encode($value) . ',"timestamp":')) {
+                    exit("value $i: " . $message->toJson() . "\nnot " . json_encode($value));
+                }
+            }
+            echo ini_get('serialize_precision'), ' ', json_encode(0.1 + 0.2);
+            PHP;
+        $exact = '0.30000000000000004';
+        foreach (['17' => $exact, '14' => '0.3', '1' => '0.3', '-1' => $exact] as $n => $f) {
+            $result = $this->runPhp($code, ['ini' => ['serialize_precision' => (string) $n]])->assertExit();
+            self::assertSame("$n $f", $result->stdout, $result->stderr);
+        }
+    }
+
+    public function testWhatIsReceivedIsWhatJsonDecodeGives(): void
+    {
+        $documents = ['0', '-0', '-0.0', '1e2', '1E+2', '0.1e-7', '1e400', '-1e400', '9223372036854775807',
+            '9223372036854775808', '-9223372036854775809', '123456789012345678901234567890', '""', '"\u0000"',
+            '"\ud83d\ude00"', '[]', '{}', '{"":1}', '{"a":1,"a":2}', '{"0":1,"1":2}', '{"-1":1,"01":2}',
+            '[[[[1]]]]', ' [ 1 , 2 ] ', '{"a\u0000b":1}', '{"\u0000a":1}', 'true', 'false', '1.0', '1.10',
+            '0.30000000000000004', '5e-324', '2.5e-324', '1.7976931348623159e308', '"\/\b\f\n\r\t"',
+            str_repeat('[', 511) . str_repeat(']', 511)];
+        foreach ($documents as $json) {
+            $message = Message::fromJson("{\"id\":\"i\",\"type\":\"event\",\"data\":$json,\"timestamp\":1}");
+            self::assertSameData(trim($json), static fn () => $message->getData());
+        }
+        $random = mt_srand(5);
+        for ($i = 0; $i < 3000; $i++) {
+            // Valid JSON with a few bytes changed: sometimes still JSON, mostly not.
+            $json = (string) json_encode((new RandomValue($i, 0))->value(3), JSON_PARTIAL_OUTPUT_ON_ERROR);
+            for ($changes = mt_rand(1, 3); $changes > 0 && $json !== ''; $changes--) {
+                $json[mt_rand(0, strlen($json) - 1)] = '{}[]",:\\u0123456789.eE+-tfn '[mt_rand(0, 29)] ?? ' ';
+            }
+            $envelope = "{\"id\":\"i\",\"type\":\"event\",\"data\":$json,\"timestamp\":1}";
+            $php = json_decode($envelope, true);
+            $known = ['id', 'type', 'data', 'timestamp'];
+            if ($php === null) {
+                self::assertBroken($envelope);
+            } elseif (array_keys($php) === $known && $php['timestamp'] === 1 && $php['type'] === 'event') {
+                $ours = Message::fromJson($envelope)->getData();
+                self::assertSame(serialize($php['data']), serialize($ours), $envelope);
+            }
+        }
+    }
+
+    private static function compare(int $seed, int $count): void
+    {
+        $random = new RandomValue($seed);
+        for ($i = 0; $i < $count; $i++) {
+            $value = $random->next();
+            $what = "seed $seed, value $i";
+            if (RandomValue::isRefused($value)) {
+                self::assertRefused($value, static fn () => Message::event('json', 'e', $value), $what);
+                continue;
+            }
+            $json = (string) json_encode($value);
+            $message = Message::event('json', 'e', $value);
+            $data = $json === 'null' ? '' : ",\"data\":$json";
+            $expected = '{"id":"' . $message->getId() . '","type":"event","channel":"json","event":"e"' . $data
+                . ',"timestamp":' . $message->getTimestamp() . '}';
+            self::assertTrue($expected === $message->toJson(), "$what: " . $message->toJson() . "\nnot $expected");
+            self::assertSameData($json, static fn () => $message->getData());
+        }
+    }
+
+    /** What json_decode() makes of it, to the bit; where it refuses (depth), we do. */
+    private static function assertSameData(string $json, callable $data, bool $raw = false): void
+    {
+        $expected = json_decode($json, true);
+        if ($expected === null && $json !== 'null') {
+            // A raw record that is no JSON for PHP has no data; an envelope's data is refused.
+            try {
+                $decoded = $data();
+                self::assertTrue($raw && $decoded === null, "$json was decoded");
+            } catch (EncodingException) {
+                self::assertFalse($raw, "$json was refused");
+            }
+
+            return;
+        }
+        self::assertTrue(serialize($expected) === serialize($data()), "$json was decoded differently");
+    }
+
+    private static function assertBroken(string $envelope): void
+    {
+        try {
+            Message::fromJson($envelope)->getData();
+        } catch (EncodingException $e) {
+            self::assertNotSame('', $e->getMessage());
+
+            return;
+        }
+        self::fail("taken, though json_decode() refuses it: $envelope");
+    }
+
+    /** An EncodingException, or the very exception that jsonSerialize() threw. */
+    private static function assertRefused(mixed $value, callable $call, string $what): void
+    {
+        try {
+            $php = null;
+            json_encode($value);
+        } catch (Throwable $php) {
+        }
+        try {
+            $call();
+        } catch (Throwable $e) {
+            // Of several reasons, either may come first.
+            if ($php === null || $e instanceof EncodingException) {
+                self::assertSame(EncodingException::class, get_class($e), "$what: " . $e->getMessage());
+            } else {
+                self::assertSame([get_class($php), $php->getMessage()], [get_class($e), $e->getMessage()], $what);
+            }
+
+            return;
+        }
+        self::fail("$what was not refused");
+    }
+}

@@ -1,0 +1,41 @@
+<?php
+
+/**
+ * realtime:doctor in artisan: it looks at Laravel's configuration, also where the extension refuses it.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Laravel;
+
+use Toporia\Realtime\Tests\Support\DoctorReport;
+
+final class DoctorBrokerTest extends LaravelTestCase
+{
+    private function doctor(): DoctorReport
+    {
+        return new DoctorReport($this->artisan('realtime:doctor --json'));
+    }
+
+    public function testItReadsLaravelsConfiguration(): void
+    {
+        $report = $this->doctor();
+        self::assertNotContains('error', $report->levels('configuration'), $report->result->describe());
+        $report->expect('ok', 'client', '/connects as the application does/');
+        $report->expect('ok', 'gateway', '/key and secret are fit to sign/');
+        $report->expect('ok', 'spool', "~storage/realtime~");
+        self::assertStringNotContainsString(self::SECRET, $report->result->stdout);
+    }
+
+    public function testAConfigurationThatIsRefused(): void
+    {
+        $this->realtime("['brokers' => ['kafka' => ['consumer_grup' => 'x']], 'spol' => 'y']");
+        $report = $this->doctor();
+        $report->expect('error', 'configuration', "/unknown setting 'consumer_grup' in realtime\\.brokers\\.kafka/", "/'consumer_group'/");
+        $report->expect('error', 'configuration', "/unknown setting 'spol'/", "/'spool'/");
+        self::assertSame(1, $report->result->exitCode);
+        self::assertContains('ok', $report->levels('client'), 'The rest is looked at without them.');
+        // Wrong usage is 2 here, too, though Symfony says 1.
+        $this->artisan('realtime:doctor --timeout=soon')->assertExit(2);
+    }
+}

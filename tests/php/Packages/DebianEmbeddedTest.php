@@ -1,0 +1,123 @@
+<?php
+
+/**
+ * The Debian packages: what they say about themselves, what is in them, and their scripts.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Packages;
+
+final class DebianEmbeddedTest extends PackagesTestCase
+{
+    private static function extension(): string
+    {
+        return self::package('php' . self::phpVersion() . '-toporia-realtime_*.deb');
+    }
+
+    private static function layer(): string
+    {
+        return self::package('php-toporia-realtime_*_all.deb');
+    }
+
+    private static function field(string $package, string $name): string
+    {
+        return trim(self::execute(['dpkg-deb', '-f', $package, $name])[1]);
+    }
+
+    /** @return list<string> */
+    private static function files(string $package): array
+    {
+        preg_match_all('~^-\S+ root/root .* \./(.+)$~m', self::execute(['dpkg-deb', '-c', $package])[1], $match);
+
+        return $match[1];
+    }
+
+    public function testTheExtensionFitsOnePhpOnly(): void
+    {
+        $api = preg_match('/^PHP Extension => (\d+)$/m', self::execute([PHP_BINARY, '-n', '-i'])[1], $match) ? $match[1] : '';
+        $depends = self::field(self::extension(), 'Depends');
+        self::assertMatchesRegularExpression("/(^|, )phpapi-$api(,|$)/", $depends);
+        self::assertMatchesRegularExpression('/(^|, )libc6 \(>= 2\.[0-9]+\)/', $depends);
+        self::assertMatchesRegularExpression('/(^|, )libssl3\S* \(>= 3/', $depends);
+        $expected = [
+            'etc/php/' . self::phpVersion() . '/mods-available/toporia_realtime.ini',
+            "usr/lib/php/$api/toporia_realtime.so",
+        ];
+        self::assertSame([], array_diff($expected, self::files(self::extension())));
+    }
+
+    public function testBothHaveTheVersionOfCargoToml(): void
+    {
+        foreach ([self::extension(), self::layer()] as $package) {
+            self::assertSame(str_replace('-', '~', self::version()) . '-1', self::field($package, 'Version'));
+            [, $changelog] = self::execute([
+                'sh', '-c', 'dpkg-deb --fsys-tarfile "$1" | tar -xOf - --wildcards "*/changelog.Debian.gz" | zcat', 'sh', $package,
+            ]);
+            self::assertStringStartsWith(
+                'php-toporia-realtime',
+                str_replace('php' . self::phpVersion() . '-', 'php-', $changelog)
+            );
+            self::assertStringContainsString('(' . self::field($package, 'Version') . ')', $changelog);
+        }
+    }
+
+    public function testTheIniEnablesTheExtensionAndSurvivesAnUpgrade(): void
+    {
+        $path = 'etc/php/' . self::phpVersion() . '/mods-available/toporia_realtime.ini';
+        [, $ini] = self::execute(
+            ['sh', '-c', 'dpkg-deb --fsys-tarfile "$1" | tar -xOf - "./$2"', 'sh', self::extension(), $path]
+        );
+        self::assertSame(['extension' => 'toporia_realtime.so'], parse_ini_string($ini));
+        self::assertStringContainsString('; priority=20', $ini);
+        self::assertSame("/$path\n", self::execute(['dpkg-deb', '-I', self::extension(), 'conffiles'])[1]);
+    }
+
+    public function testItsScriptsAreValidAndForThisPhp(): void
+    {
+        foreach (['postinst' => 'enmod', 'prerm' => 'dismod', 'postrm' => 'rm -f'] as $name => $action) {
+            [, $script] = self::execute(['dpkg-deb', '-I', self::extension(), $name]);
+            self::assertStringContainsString($action, $script);
+            self::assertStringContainsString(self::phpVersion(), $script);
+            self::assertStringNotContainsString('@', $script);
+            [$status, , $errors] = self::execute(['sh', '-n'], [], $script);
+            self::assertSame(0, $status, "$name: $errors");
+        }
+    }
+
+    public function testTheLayerHasTheConsoleTheAutoloaderAndTheDocuments(): void
+    {
+        $wanted = [
+            'usr/share/php/Toporia/Realtime/autoload.php', 'usr/share/php/Toporia/Realtime/php/autoload.php',
+            'usr/share/php/Toporia/Realtime/stubs/Realtime.php', 'usr/share/php/Toporia/Realtime/bin/toporia-realtime',
+            'usr/share/man/man1/toporia-realtime.1.gz', 'usr/share/doc/php-toporia-realtime/README.md',
+            'usr/share/doc/php-toporia-realtime/copyright', 'usr/share/doc/php-toporia-realtime/docs/install.md',
+        ];
+        self::assertSame([], array_diff($wanted, self::files(self::layer())));
+        self::assertStringContainsString(
+            './usr/bin/toporia-realtime -> ../share/php/Toporia/Realtime/bin/toporia-realtime',
+            self::execute(['dpkg-deb', '-c', self::layer()])[1]
+        );
+    }
+
+    public function testTheLayerRunsFromWhereDebianPutsIt(): void
+    {
+        $root = self::packages() . '-debian';
+        self::execute(['dpkg-deb', '-x', self::layer(), $root]);
+        self::execute(['dpkg-deb', '-x', self::extension(), $root]);
+        $library = glob("$root/usr/lib/php/*/toporia_realtime.so")[0] ?? '';
+        try {
+            $console = [PHP_BINARY, '-d', "extension=$library", "$root/usr/bin/toporia-realtime", '--version'];
+            self::assertSame('Toporia Realtime ' . self::version(), trim(self::execute($console)[1]));
+            // Without the extension: the stand-ins are found too.
+            $code = 'require "Toporia/Realtime/autoload.php"; Toporia\Realtime\Realtime::fake();'
+                . ' echo get_class(Toporia\Realtime\Realtime::broker());';
+            [$status, $output, $errors] = self::execute(
+                [PHP_BINARY, '-n', '-d', "include_path=$root/usr/share/php:/usr/share/php", '-r', $code]
+            );
+            self::assertSame([0, 'Toporia\Realtime\Broker'], [$status, $output], $errors);
+        } finally {
+            self::execute(['rm', '-rf', $root]);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+<?php
+
+/**
+ * The licence notices name everything that is linked, with its text, and are not made where a text is missing.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Packages;
+
+use PharData;
+
+final class LicencesEmbeddedTest extends PackagesTestCase
+{
+    private static function notices(): string
+    {
+        return (new PharData(self::package('php_toporia_realtime-*.zip')))['THIRD-PARTY-LICENSES.txt']->getContent();
+    }
+
+    /** @return array<string, mixed> what cargo says about the crates */
+    private static function metadata(): array
+    {
+        $host = preg_match('/^host: (.+)$/m', self::execute(['rustc', '-vV'])[1], $match) ? $match[1] : '';
+        [$status, $output, $errors] = self::execute(
+            ['cargo', 'metadata', '--offline', '--locked', '--format-version', '1', '--filter-platform', $host],
+            [],
+            null,
+            self::root()
+        );
+        self::assertSame(0, $status, $errors);
+
+        return json_decode($output, true);
+    }
+
+    public function testEveryLinkedCrateIsNamedWithAText(): void
+    {
+        // Cargo's own answer to what is linked, by another way than that of the script.
+        [$status, $tree, $errors] = self::execute(
+            ['cargo', 'tree', '--offline', '--locked', '-e', 'normal,no-proc-macro', '--prefix', 'none', '--no-dedupe', '-f', '{p}'],
+            [],
+            null,
+            self::root()
+        );
+        self::assertSame(0, $status, $errors);
+        preg_match_all('/^(\S+) v(\S+)$/m', $tree, $crates, PREG_SET_ORDER);
+        $names = array_unique(array_map(static fn (array $crate): string => "$crate[1] $crate[2]", $crates));
+        self::assertGreaterThan(50, count($names));
+        $notices = self::notices();
+        foreach ($names as $name) {
+            // Once in the list, and once above its text.
+            self::assertGreaterThanOrEqual(2, substr_count($notices, "$name ("), $name);
+        }
+        preg_match_all('/^  (\S+ [0-9]\S*) \(/m', $notices, $listed);
+        self::assertSame([], array_values(array_diff($listed[1], $names)), 'named, though not linked');
+    }
+
+    public function testTheLibrariesInsideTheCratesAreNamedWithTheirTexts(): void
+    {
+        $notices = self::notices();
+        $texts = [
+            'librdkafka, inside rdkafka-sys' => 'Magnus Edenhill',
+            'zstd, inside zstd-sys' => 'Meta Platforms',
+            'zlib, inside libz-sys' => 'Jean-loup Gailly',
+            "Rust's standard library" => 'The',
+            'OpenSSL (Apache-2.0)' => '',
+        ];
+        foreach ($texts as $name => $text) {
+            self::assertStringContainsString($name, $notices);
+            self::assertStringContainsString($text, $notices);
+        }
+    }
+
+    public function testACrateWithoutATextStopsThePackage(): void
+    {
+        $metadata = self::metadata();
+        foreach ($metadata['packages'] as &$package) {
+            if ($package['name'] === 'tokio') {
+                $package['manifest_path'] = self::root() . '/packaging/try/Cargo.toml';
+                $package['repository'] = 'https://example.com/nobody-else';
+            }
+        }
+        [$status, , $errors] = self::execute(
+            [PHP_BINARY, '-n', self::root() . '/packaging/licences.php'],
+            [],
+            json_encode($metadata)
+        );
+        self::assertSame(1, $status);
+        self::assertMatchesRegularExpression('/the crate tokio \S+ \(MIT\) brings no licence text/', $errors);
+    }
+
+    public function testALibraryThatMovedStopsThePackage(): void
+    {
+        $metadata = self::metadata();
+        foreach ($metadata['packages'] as &$package) {
+            if ($package['name'] === 'zstd-sys') {
+                $package['manifest_path'] = self::root() . '/Cargo.toml';
+            }
+        }
+        [$status, , $errors] = self::execute(
+            [PHP_BINARY, '-n', self::root() . '/packaging/licences.php'],
+            [],
+            json_encode($metadata)
+        );
+        self::assertSame(1, $status);
+        self::assertStringContainsString('zstd, inside the crate zstd-sys', $errors);
+    }
+
+    public function testWhatIsNoMetadataIsRefused(): void
+    {
+        [$status, , $errors] = self::execute([PHP_BINARY, '-n', self::root() . '/packaging/licences.php'], [], '{}');
+        self::assertSame(1, $status);
+        self::assertStringContainsString('cargo metadata', $errors);
+    }
+}

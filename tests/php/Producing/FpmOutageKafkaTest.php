@@ -1,0 +1,131 @@
+<?php
+
+/**
+ * PHP-FPM that is reloaded under load, and whose Kafka goes away: nothing is lost or crashes, requests stay quick.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Producing;
+
+use Toporia\Realtime\Tests\Support\ChildProcess;
+use Toporia\Realtime\Tests\Support\KafkaNode;
+
+final class FpmOutageKafkaTest extends ProducingTestCase
+{
+    private ?FpmServer $server = null;
+    private ?KafkaNode $node = null;
+
+    protected function tearDown(): void
+    {
+        $this->server?->stop();
+        $this->node?->stop();
+        $this->server = $this->node = null;
+        parent::tearDown();
+    }
+
+    public function testReloadsUnderLoadLoseNothing(): void
+    {
+        KafkaNode::createTopic(self::address(), $this->channelTopic('web'), 3);
+        $directory = $this->directory();
+        $this->server = $this->serve($directory, ['KAFKA_BROKERS' => self::address()], 3);
+        $stop = "$directory/stop";
+        $clients = array_map(fn () => $this->client($directory, $stop), range(1, 3));
+        for ($reload = 0; $reload < 4; $reload++) {
+            usleep(700_000);
+            $this->server->signal(12);
+        }
+        usleep(700_000);
+        touch($stop);
+        $answered = [];
+        foreach ($clients as $client) {
+            array_push($answered, ...$client->wait()->assertExit()->lines());
+        }
+        $this->server->stop();
+        self::assertGreaterThan(200, count($answered), 'requests went on');
+        $delivered = array_column($this->envelopes('web', count($answered)), 'id');
+        self::assertSame([], array_values(array_diff($answered, $delivered)), 'answered and not delivered');
+        self::assertGreaterThanOrEqual(4, substr_count($this->server->log(), 'ready to handle connections') - 1);
+        self::assertStringNotContainsString('SIGSEGV', $this->server->log());
+        self::assertStringNotContainsString('SIGABRT', $this->server->log());
+    }
+
+    public function testWithKafkaStoppedRequestsStayQuickAndTheSpoolKeepsThem(): void
+    {
+        $this->node = KafkaNode::start();
+        KafkaNode::createTopic($this->node->address, $this->channelTopic('web'));
+        $directory = $this->directory();
+        mkdir("$directory/spool");
+        chmod("$directory/spool", 0777);
+        $this->server = $this->serve(
+            $directory,
+            ['KAFKA_BROKERS' => $this->node->address, 'REALTIME_SPOOL' => "$directory/spool"],
+            2
+        );
+        $ids = [];
+        $request = function () use (&$ids): float {
+            [$id, $seconds] = $this->server?->request() ?? ['', 99.0];
+            self::assertMatchesRegularExpression('/\A[0-9a-f-]{36}\z/', $id, (string) $this->server?->log());
+            $ids[] = $id;
+
+            return $seconds;
+        };
+        for ($i = 0; $i < 20; $i++) {
+            $request();
+        }
+        $this->node->kill();
+        $times = [];
+        for ($i = 0; $i < 200; $i++) {
+            $times[] = $request();
+        }
+        $first = array_splice($times, 0, 4);
+        self::assertLessThan(1.2, max($first), 'each worker waits for one flush, once');
+        sort($times);
+        self::assertLessThan(0.1, $times[(int) (count($times) * 0.95)], 'the 95th percentile, in seconds');
+        self::assertNotSame([], glob("$directory/spool/*/*.spool"), 'what is not acknowledged is on disk');
+
+        $this->node->restart();
+        $deadline = microtime(true) + 30.0;
+        do {
+            $request();
+            usleep(100_000);
+        } while ((glob("$directory/spool/*/*.spool") ?: []) !== [] && microtime(true) < $deadline);
+        self::assertSame([], glob("$directory/spool/*/*.spool"), 'the spool is sent: ' . $this->server->log());
+        $this->server->stop();
+
+        $found = [];
+        $broker = $this->broker(['brokers' => $this->node->address]);
+        $broker->subscribeTopic($this->channelTopic('web'), static function ($message) use (&$found): void {
+            $found[] = json_decode((string) $message->getPayload(), true)['id'];
+        });
+        $broker->consume(500, 1000, 0, true);
+        $broker->close();
+        self::assertSame([], array_values(array_diff($ids, $found)), 'lost');
+        self::assertStringNotContainsString('SIG', $this->server->log(), 'no worker crashed');
+    }
+
+    /** @param array<string, string> $environment */
+    private function serve(string $directory, array $environment, int $workers): FpmServer
+    {
+        $code = 'echo Realtime::broadcast("web", "e", str_repeat("x", 200));';
+        $environment += ['KAFKA_TOPIC_PREFIX' => $this->prefix];
+
+        return new FpmServer($directory, self::extension(), $code, $environment, [], $workers);
+    }
+
+    /** A process that asks again and again and prints each id it got, until that file is there. */
+    private function client(string $directory, string $stop): ChildProcess
+    {
+        return $this->startPhp(<<<'PHP'
+            $ask = [Toporia\Realtime\Tests\Producing\FpmServer::class, 'ask'];
+            while (!file_exists($argv[2])) {
+                $answer = $ask("$argv[1]/fpm.sock", "$argv[1]/index.php", '');
+                if ($answer !== null && strlen($answer[0]) === 36) {
+                    echo $answer[0], "\n";
+                }
+                usleep(2000);
+                clearstatcache();
+            }
+            PHP, ['args' => [$directory, $stop], 'extension' => false]);
+    }
+}

@@ -1,0 +1,216 @@
+<?php
+
+/**
+ * The framework's manager with broker kafka uses ours, in both generations: class, topics, bytes, callbacks, failures.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Toporia;
+
+final class ReplacementBrokerTest extends ToporiaTestCase
+{
+    /** @dataProvider generations */
+    public function testTheManagerMakesOursUnderItsOwnName(string $generation): void
+    {
+        $result = $this->startToporia($generation, '
+            $before = class_exists("Toporia\Framework\Realtime\Brokers\KafkaBroker", false);
+            $broker = $manager->broker("kafka");
+            echo json_encode([
+                $before,
+                $broker instanceof Toporia\Framework\Realtime\Brokers\KafkaBroker,
+                $broker instanceof Toporia\Realtime\Toporia\KafkaBroker,
+                $broker->getName(),
+                $broker->isConnected(),
+                $manager->broker("unknown"),
+            ]);
+        ')->wait();
+        self::assertSame([false, true, true, 'kafka', true, null], $result->json());
+    }
+
+    /** @dataProvider generations */
+    public function testTheBytesAreTheFrameworksAndTheTopicsStay(string $generation): void
+    {
+        $message = $this->startToporia($generation, '
+            $manager->broadcast("user.1", "order.created", ["id" => 7, "name" => "é/x"]);
+            $message = Toporia\Framework\Realtime\Message::event("anything.else", "other", 1.5);
+            $manager->broker()->publish("anything.else", $message);
+            echo json_encode($message->toJson());
+        ')->wait()->json();
+
+        [$record] = $this->consumeAll("$this->prefix.user", 1);
+        self::assertStringStartsWith('{"id":"msg_', (string) $record->getPayload());
+        self::assertStringContainsString('"data":{"id":7,"name":"\u00e9\/x"}', (string) $record->getPayload());
+        self::assertSame('user.1', $record->getKey());
+        [$other] = $this->consumeAll("$this->prefix.default", 1);
+        self::assertSame($message, $other->getPayload(), 'Not byte for byte what toJson() gives.');
+    }
+
+    public function testTheDefaultMappingIsAskedOfTheFramework(): void
+    {
+        $code = '$manager->broadcast("events.a.b", "x", 1); $manager->broadcast("user.1.orders", "y", 1);';
+        $this->startToporia('Newer', $code)->wait()->assertExit();
+        self::assertContains('events.a.b', array_column($this->envelopes('events.stream'), 'channel'));
+        // In the newer generation * is one segment, in the older one any number.
+        self::assertSame('user.1.orders', $this->envelopes("$this->prefix.default")[0]['channel']);
+        $this->startToporia('Older', $code)->wait()->assertExit();
+        self::assertSame('user.1.orders', $this->envelopes("$this->prefix.user")[0]['channel']);
+    }
+
+    /** @return array<string, array{0: string, 1: string, 2: string}> */
+    public static function strategies(): array
+    {
+        return [
+            'one-per-channel keeps dots, as theirs does' => ['Newer', 'one-per-channel', '_user.1'],
+            'in the older one, too' => ['Older', 'one-per-channel', '_user.1'],
+            'the guides\' topics by a setting' => ['Newer', 'one-per-channel-underscores', '_user_1'],
+        ];
+    }
+
+    /** @dataProvider strategies */
+    public function testOneTopicPerChannel(string $generation, string $strategy, string $topic): void
+    {
+        $this->startToporia(
+            $generation,
+            '$manager->broadcast("user.1", "order.created", 1);',
+            ['topic_strategy' => $strategy]
+        )->wait()->assertExit();
+        self::assertCount(1, $this->envelopes($this->prefix . $topic));
+    }
+
+    /** @dataProvider generations */
+    public function testCallbacksTypedToTheFrameworksMessageAndTheSameEventAgain(string $generation): void
+    {
+        $result = $this->startToporia($generation, '
+            use Toporia\Framework\Realtime\Message as TheirMessage;
+            $broker = $manager->broker("kafka");
+            $manager->broadcast("user.1", "first", ["b" => 1, "a" => [1, 2]]);
+            $manager->broadcast("user.1", "last", null);
+            $heard = [];
+            $broker->subscribe("user.1", function (TheirMessage $message) use ($manager, $broker, &$heard): void {
+                $heard[] = [$message->getEvent(), $message->getData(), substr($message->getId(), 0, 4)];
+                $manager->broadcast($message->getChannel(), $message->getEvent(), $message->getData());
+                if ($message->getEvent() === "last") {
+                    $broker->stopConsuming();
+                }
+            });
+            $subscribed = $broker->getSubscriberCount("user.1");
+            $broker->consume(1000, 100);
+            $broker->unsubscribe("user.1");
+            echo json_encode([$heard, count($manager->local), $subscribed, $broker->getSubscriberCount("user.1")]);
+        ')->wait();
+        self::assertSame(
+            [[['first', ['b' => 1, 'a' => [1, 2]], 'msg_'], ['last', null, 'msg_']], 4, 1, 0],
+            $result->json(),
+            $result->describe()
+        );
+        self::assertCount(2, $this->envelopes("$this->prefix.user", 2), 'What came from Kafka went there again.');
+    }
+
+    /** @dataProvider generations */
+    public function testKafkaDownCostsThePageNothing(string $generation): void
+    {
+        $result = $this->startToporia($generation, '
+            $start = microtime(true);
+            $manager->broadcast("user.1", "order.created", 1);
+            echo json_encode([$manager->local, microtime(true) - $start < 0.5]);
+        ', ['brokers' => ['127.0.0.1:1']], ['ini' => ['toporia_realtime.shutdown_flush_ms' => '100']])->wait();
+        self::assertSame([['user.1 order.created'], true], $result->json());
+    }
+
+    public function testFailuresAreTheOnesThatTheNewerManagerForgives(): void
+    {
+        $result = $this->startToporia('Newer', '
+            use Toporia\Framework\Realtime\Exceptions\BrokerException;
+            $answers = [];
+            $manager->broadcast("user.1", "too.large", str_repeat("x", 2_000_000));
+            $answers[] = $manager->local;
+            try {
+                $manager->broker()->publish("bad\nchannel", Toporia\Framework\Realtime\Message::event(null, "x", 1));
+            } catch (BrokerException $e) {
+                $answers[] = get_class($e->getPrevious());
+            }
+            $manager->broker()->disconnect();
+            try {
+                $manager->broker()->publish("user.1", Toporia\Framework\Realtime\Message::event("user.1", "x", 1));
+            } catch (BrokerException $e) {
+                $answers[] = $e->getMessage();
+            }
+            try {
+                $config["brokers"]["kafka"]["topic_prefx"] = "x";
+                (new RealtimeManager($config))->broker("kafka");
+            } catch (BrokerException $e) {
+                $answers[] = $e->getMessage();
+            }
+            echo json_encode($answers);
+        ')->wait();
+        [$local, $previous, $disconnected, $mistake] = $result->json();
+        self::assertSame(['user.1 too.large'], $local);
+        self::assertSame('Toporia\Realtime\Exception\InvalidChannelException', $previous);
+        self::assertStringContainsString('was disconnected', $disconnected);
+        self::assertStringContainsString("Unknown setting 'topic_prefx'", $mistake);
+        self::assertStringContainsString("Did you mean 'topic_prefix'?", $mistake);
+    }
+
+    public function testWhoWaitsForKafkaGetsTheFrameworksExceptionWhenItIsDown(): void
+    {
+        $result = $this->startToporia('Newer', '
+            use Toporia\Framework\Realtime\Exceptions\BrokerException;
+            $manager->broadcast("user.1", "forgiven", 1);
+            $answers = [count($manager->local)];
+            try {
+                $message = Toporia\Framework\Realtime\Message::event("user.1", "thrown", 1);
+                $manager->broker()->publish("user.1", $message);
+            } catch (BrokerException $e) {
+                $answers[] = get_class($e->getPrevious());
+                $answers[] = $e->getContext()["broker"];
+            }
+            echo json_encode($answers);
+        ', [
+            'brokers' => ['127.0.0.1:1'],
+            'topic_strategy' => 'one-per-channel',
+            'produce' => 'sync',
+            'producer_config' => ['message.timeout.ms' => '500'],
+        ], ['ini' => ['toporia_realtime.shutdown_flush_ms' => '100']])->wait(30.0);
+        self::assertSame([1, 'Toporia\Realtime\Exception\ConnectionException', 'kafka'], $result->json());
+        self::assertStringContainsString('Broker publish failed', $result->stderr);
+    }
+
+    public function testInTheOlderGenerationOurExceptionsAreThrownAsTheyAre(): void
+    {
+        $result = $this->startToporia('Older', '
+            try {
+                $manager->broadcast("bad\nchannel", "x", 1);
+            } catch (Toporia\Realtime\Exception\InvalidChannelException $e) {
+                echo json_encode($manager->local);
+            }
+        ')->wait();
+        self::assertCount(1, $result->json());
+    }
+
+    /** @dataProvider generations */
+    public function testWithoutTheExtensionOnlyUsingKafkaFails(string $generation): void
+    {
+        $result = $this->startToporia($generation, '
+            $manager->broker("kafka");
+            try {
+                $manager->broadcast("user.1", "x", 1);
+                $why = "forgiven";
+            } catch (Toporia\Realtime\Exception\ExtensionMissingException $e) {
+                $why = $e->getMessage();
+            }
+            $fake = Toporia\Realtime\Realtime::fake();
+            $manager->broadcast("user.1", "faked", ["a" => 1]);
+            $fake->assertBroadcast("user.1", "faked");
+            echo json_encode([$why, count($manager->local)]);
+        ', [], ['extension' => false])->wait();
+        [$why, $local] = $result->json();
+        self::assertSame(2, $local);
+        if ($generation === 'Newer') {
+            self::assertSame('forgiven', $why);
+            $why = $result->stderr;
+            self::assertStringContainsString('Broker publish failed', $why);
+        }
+        self::assertStringContainsString('needs the PHP extension toporia_realtime', $why);
+    }
+}

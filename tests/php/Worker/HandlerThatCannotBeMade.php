@@ -1,0 +1,22 @@
+<?php
+
+/**
+ * A handler whose constructor wants what a container cannot guess.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Worker;
+
+use Toporia\Realtime\Message;
+
+final class HandlerThatCannotBeMade
+{
+    public function __construct(public string $dsn)
+    {
+    }
+
+    public function handle(Message $message): void
+    {
+    }
+}
