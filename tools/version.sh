@@ -26,7 +26,7 @@ compare() {
         differs "${PLACES[i]}" "$found"
     done
     differs Cargo.lock "$(sed -n '/^name = "toporia_realtime"$/{n;s/^version = "\(.*\)"/\1/p}' Cargo.lock)"
-    differs "the newest heading of CHANGELOG.md" "$(sed -n 's/^## \[\(.*\)\].*/\1/p' CHANGELOG.md | head -n 1)"
+    differs "the newest release in CHANGELOG.md" "$(sed -n 's/^## \[\([0-9].*\)\].*/\1/p' CHANGELOG.md | head -n 1)"
     # Composer takes a package's version from its tag; a number in the file could only disagree.
     for file in composer.json packaging/pie/composer.json; do
         if grep -qE '^    "version"' "$file"; then wrong+=("  $file has one of its own: remove it"); fi

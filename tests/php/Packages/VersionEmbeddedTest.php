@@ -73,7 +73,7 @@ final class VersionEmbeddedTest extends PackagesTestCase
             'PHP layer' => ['php/Support/Version.php', "/NUMBER = '.*'/", "NUMBER = '9.9.9'", "Version.php has '9.9.9'"],
             'JavaScript' => ['clients/js/package.json', '/"version": ".*"/', '"version": "9.9.9"', "package.json has '9.9.9'"],
             'Cargo.lock' => ['Cargo.lock', '/(name = "toporia_realtime"\nversion = ").*"/', '${1}9.9.9"', "Cargo.lock has '9.9.9'"],
-            'changelog' => ['CHANGELOG.md', '/^## \[.*?\]/m', '## [9.9.9]', "CHANGELOG.md has '9.9.9'"],
+            'changelog' => ['CHANGELOG.md', '/^## \[\d.*?\]/m', '## [9.9.9]', "CHANGELOG.md has '9.9.9'"],
             'composer.json' => ['composer.json', '/^{\n/', "{\n    \"version\": \"9.9.9\",\n", 'composer.json has one of its own'],
             'PIE' => ['packaging/pie/composer.json', '/^{\n/', "{\n    \"version\": \"9.9.9\",\n", 'pie/composer.json has one of its own'],
         ];
@@ -84,7 +84,7 @@ final class VersionEmbeddedTest extends PackagesTestCase
         [$status, , $errors] = self::execute(["$this->copy/tools/version.sh", '9.8.7']);
         self::assertSame(1, $status, 'the changelog is a person\'s to write');
         self::assertSame(1, substr_count($errors, " has '"), $errors);
-        $this->change('CHANGELOG.md', '/^## \[.*?\]/m', '## [9.8.7]');
+        $this->change('CHANGELOG.md', '/^## \[\d.*?\]/m', '## [9.8.7]');
         [$status, $output, $errors] = self::execute(["$this->copy/tools/version.sh"]);
         self::assertSame([0, "9.8.7\n"], [$status, $output], $errors);
         foreach (['composer.json', 'packaging/pie/composer.json'] as $untouched) {
