@@ -7,9 +7,9 @@
 //!     └ dispatch    which callback gets a record
 //!        └ kafka        librdkafka: producer clients, the consumer, topics, the embedded broker
 //!           ├ spool         messages Kafka did not take, on disk
-//!           ├ record, loop_guard, sealed    a message with its bytes, the one in hand, what is encrypted
+//!           ├ message, loop_guard, sealed    a message with its bytes, the one in hand, what is encrypted
 //!           ├ metrics       what the process can be asked about, and who watches it
-//!           └ message, topic, ids, config, error, log, clock, process    what everything stands on
+//!           └ envelope, topic, ids, config, error, log, clock, process    what everything stands on
 //! ```
 //!
 //! Dependencies point down only. Everything outside `php` builds and tests without PHP (`--no-default-features`).
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod encryption;
+pub mod envelope;
 pub mod error;
 pub mod gateway;
 pub mod ids;
@@ -30,7 +31,6 @@ pub mod metrics;
 #[cfg(feature = "extension")]
 pub mod php;
 pub mod process;
-pub mod record;
 pub mod retry;
 pub mod spool;
 pub mod topic;

@@ -5,10 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use crate::envelope::{headers, same_json};
 use crate::error::{Error, Kind, Result};
-use crate::message::{headers, same_json};
+use crate::message::Message;
 use crate::process;
-use crate::record::Message;
 
 /// What one callback was given.
 enum Hand {

@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::envelope::{scan_envelope, Scanned};
 use crate::error::{Error, Result};
-use crate::message::{scan_envelope, Scanned};
 use crate::topic::{ChannelPattern, TopicFilter, TopicMap};
 
 /// How a subscription takes its records.

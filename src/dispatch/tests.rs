@@ -23,7 +23,7 @@ fn table(map: &TopicMap, names: &[&str]) -> Subscriptions<String> {
 
 fn envelope(channel: Option<&str>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    crate::message::write_envelope(&mut bytes, b"id", "event", channel, Some("e"), None, 1);
+    crate::envelope::write_envelope(&mut bytes, b"id", "event", channel, Some("e"), None, 1);
     bytes
 }
 

@@ -8,10 +8,10 @@ use super::protocol::frame::Member;
 use super::settings::Settings;
 use super::wiring::Kafka;
 use crate::config::{testing, BrokerConfig, Value};
+use crate::envelope::{write_end, write_event};
 use crate::kafka::embedded;
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::{Producer, ProducerRecord};
-use crate::message::{write_end, write_event};
 
 /// The embedded broker, and a real Kafka where there is one.
 pub(crate) fn brokers() -> Vec<String> {

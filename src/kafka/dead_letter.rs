@@ -1,9 +1,9 @@
 //! The dead-letter record of a message that could not be handled: the record as it was, with headers that say what happened.
 
 use crate::config::BrokerConfig;
+use crate::envelope::headers;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
-use crate::message::headers;
 
 /// Exception messages are cut to this many bytes.
 const MAX_REASON_BYTES: usize = 1024;

@@ -8,9 +8,9 @@ use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 use ext_php_rs::zend::ce;
 
 use crate::config::Value;
+use crate::envelope::headers;
 use crate::error::Error;
 use crate::kafka::producer::delivery::Header;
-use crate::message::headers;
 
 /// What a failed method returns with: our exception, or one that is on its way already.
 pub enum Trouble {

@@ -10,7 +10,7 @@ use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::{exceptions, json, patience, publish, zend};
 use crate::error::{Error, Kind};
-use crate::record::Message as Inner;
+use crate::message::Message as Inner;
 
 /// Sends all messages, then waits for their acknowledgement. An entry that cannot be sent ends it with a BatchException that says
 /// which and why; those before it are queued.

@@ -25,8 +25,8 @@ use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::dead_letter::Failure;
 use crate::kafka::transaction::{self, TransactionalConsumer};
 use crate::loop_guard;
+use crate::message::{Message as Inner, Origin};
 use crate::metrics::number::Single;
-use crate::record::{Message as Inner, Origin};
 use crate::retry::Strategy;
 use crate::worker::{DeliveryMode, Handler, Item, Limits, PendingDeadLetters, Source, Worker};
 
@@ -269,7 +269,7 @@ fn take(
     Ok(None)
 }
 
-fn origin_of<'a>(message: &'a Message, method: &str) -> Result<&'a crate::record::Origin, Error> {
+fn origin_of<'a>(message: &'a Message, method: &str) -> Result<&'a crate::message::Origin, Error> {
     message.inner.origin.as_ref().ok_or_else(|| {
         Error::configuration(format!("Broker::{method}(): this message was not received from Kafka; there is nothing to acknowledge."))
     })

@@ -12,13 +12,13 @@ use super::message::Message;
 use super::{letter, lifecycle, retry, signals, tracing, zend};
 use crate::config::Delivery;
 use crate::dispatch::Subscription;
+use crate::envelope::{headers, Scanned};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::assignment::{RebalanceListener, TopicPartition};
 use crate::kafka::consumer::Record;
 use crate::kafka::producer::delivery::Header;
 use crate::loop_guard::InHand;
-use crate::message::{headers, Scanned};
-use crate::record::{Message as Inner, Origin};
+use crate::message::{Message as Inner, Origin};
 use crate::worker::{DeadLetter, Handler, Outcome};
 
 /// Why PHP wants to stop.
@@ -253,7 +253,7 @@ impl Handler<Record> for PhpHandler<'_> {
             // Envelopes were scanned when the record was routed; a list is scanned again rather than kept borrowed.
             let envelope = item
                 .value()
-                .and_then(|value| crate::message::scan_envelope(value).ok());
+                .and_then(|value| crate::envelope::scan_envelope(value).ok());
             messages.push(message(item, envelope.as_ref()));
         }
         let mut list = ZendHashTable::with_capacity(u32::try_from(messages.len()).unwrap_or(0));

@@ -14,7 +14,7 @@ use super::message::Message;
 use super::{arguments, stand_in};
 use crate::error::{Error, Kind};
 use crate::kafka::consumer::assignment::TopicPartition;
-use crate::record::Message as Inner;
+use crate::message::Message as Inner;
 
 /// The callbacks that are not about records.
 #[derive(Default)]

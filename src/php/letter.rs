@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::broker::Broker;
 use super::zend;
 use crate::config::Delivery;
+use crate::envelope::headers;
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::dead_letter::{self, Failure};
@@ -13,7 +14,6 @@ use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::{Producer, ProducerRecord};
 use crate::kafka::transaction;
 use crate::log::Level;
-use crate::message::headers;
 use crate::process;
 use crate::worker::DeadLetter;
 

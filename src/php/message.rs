@@ -10,7 +10,7 @@ use ext_php_rs::zend::ClassEntry;
 use super::arguments::{self, finish, Trouble};
 use super::{binary, json, zend};
 use crate::error::Error;
-use crate::record::Message as Inner;
+use crate::message::Message as Inner;
 
 fn json_serializable() -> &'static ClassEntry {
     // SAFETY: a static of the json extension, which is always there and started before us.
@@ -159,7 +159,7 @@ fn of_array(a: &Zval) -> Result<Message, Trouble> {
         let has_data = encode_data(table.get("data"), data)?;
         let mut bytes = Vec::with_capacity(data.len() + 160);
         let (fresh, millis) = crate::ids::new_id_with_time();
-        crate::message::write_envelope(
+        crate::envelope::write_envelope(
             &mut bytes,
             id.as_ref().map_or(&fresh[..], |id| id.as_bytes()),
             kind.as_deref().unwrap_or("event"),

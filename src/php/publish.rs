@@ -9,12 +9,12 @@ use super::arguments::{self, Trouble};
 use super::state::Sender;
 use super::{json, message, patience, state, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
+use crate::envelope::headers;
 use crate::error::{Error, Kind};
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::ProducerRecord;
 use crate::kafka::transaction;
-use crate::message::headers;
-use crate::record::Message;
+use crate::message::Message;
 use crate::{encryption, ids, loop_guard, process};
 
 /// `produce: sync` waits this long for an acknowledgement.
@@ -153,7 +153,7 @@ pub fn broadcast(
 ) -> Result<Answer, Trouble> {
     json::with_buffer(|envelope| {
         let (id, millis) = ids::new_id_with_time();
-        crate::message::write_event(envelope, &id, channel, beside.event);
+        crate::envelope::write_event(envelope, &id, channel, beside.event);
         let end_of_head = envelope.len();
         envelope.extend_from_slice(br#","data":"#);
         let start = envelope.len();
@@ -173,7 +173,7 @@ pub fn broadcast(
         if let Some(held) = repeats(sender, channel, beside.event, data_json) {
             return Ok(Answer::Held(held));
         }
-        crate::message::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
+        crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
         let mut beside = beside;
         add_hops(sender, &mut beside.headers)?;
         send_envelope(sender, channel, &id, envelope, &beside)?;
@@ -219,12 +219,12 @@ pub fn broadcast_to_all(
                     hops_added = true;
                 }
                 envelope.clear();
-                crate::message::write_event(envelope, &id, channel, beside.event);
+                crate::envelope::write_event(envelope, &id, channel, beside.event);
                 if let Some(data_json) = data_json {
                     envelope.extend_from_slice(br#","data":"#);
                     envelope.extend_from_slice(data_json);
                 }
-                crate::message::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
+                crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
                 send_envelope(sender, channel, &id, envelope, &beside)?;
                 answer = Some(Answer::New(id));
             }

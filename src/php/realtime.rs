@@ -13,11 +13,11 @@ use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::Beside;
 use super::{binary, contract, json, logging, patience, publish, stand_in, state, tracing, zend};
+use crate::envelope::headers;
 use crate::error::Error;
-use crate::message::headers;
+use crate::message::Message as Inner;
 use crate::metrics::producers::kind_name;
 use crate::process;
-use crate::record::Message as Inner;
 
 /// What a controller calls: tells browsers and other services what happened.
 #[php_class]

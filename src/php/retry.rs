@@ -16,7 +16,7 @@ use super::handler::Abort;
 use super::message::Message;
 use super::{arguments, stand_in, zend};
 use crate::config::BrokerConfig;
-use crate::record::Message as Inner;
+use crate::message::Message as Inner;
 use crate::retry::{Exponential, Strategy};
 
 /// Its name below `Toporia\Realtime`.

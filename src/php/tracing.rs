@@ -10,10 +10,10 @@ use ext_php_rs::zend::ClassEntry;
 use super::arguments::Trouble;
 use super::callback::Callback;
 use super::{binary, exceptions, state, zend};
+use crate::envelope::headers;
 use crate::error::{Error, Result};
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::ProducerRecord;
-use crate::message::headers;
 use crate::process;
 
 /// The class of the PHP layer that is asked.

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::dispatch::Subscription;
+use crate::envelope::Scanned;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::assignment::RebalanceListener;
 use crate::kafka::consumer::PreCommit;
-use crate::message::Scanned;
 
 /// One record of a source.
 pub trait Item: Clone {

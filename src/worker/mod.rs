@@ -19,9 +19,9 @@ pub use transaction::{PendingDeadLetters, TransactionOutcome, Transactions};
 
 use crate::clock::coarse_ms;
 use crate::dispatch::{Route, Style, Subscriptions};
+use crate::envelope::Scanned;
 use crate::error::Result;
 use crate::log::Level;
-use crate::message::Scanned;
 use crate::metrics::number::Single;
 use crate::metrics::timing::Timing;
 use crate::process;

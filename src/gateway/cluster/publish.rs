@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::config::{Acks, BrokerConfig};
+use crate::envelope::headers::SOCKET;
+use crate::envelope::{write_end, write_event};
 use crate::error::{Error, FailedMessage};
 use crate::gateway::feed::EXACT;
 use crate::gateway::seam::ApiEvent;
@@ -21,8 +23,6 @@ use crate::ids;
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::{Producer, ProducerRecord};
 use crate::log::Level;
-use crate::message::headers::SOCKET;
-use crate::message::{write_end, write_event};
 use crate::process;
 
 /// A client that has never reached a broker gets so long to.

@@ -113,7 +113,7 @@ fn client_events_go_where_somebody_listens_and_webhooks_are_told_once() {
         let events: Vec<String> = of(Purpose::Events)
             .into_iter()
             .map(|text| {
-                let message = crate::record::Message::from_envelope(text.as_bytes());
+                let message = crate::message::Message::from_envelope(text.as_bytes());
                 let message = message.expect("an envelope");
                 let event = message.event().unwrap_or_default();
                 format!("{} {event}", message.channel().unwrap_or_default())

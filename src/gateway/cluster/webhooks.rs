@@ -8,8 +8,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::totals::{Happening, What};
+use crate::envelope::{write_envelope, Kind};
 use crate::ids::unix_ms;
-use crate::message::{write_envelope, Kind};
 
 /// What nobody wrote is kept for so long, ms; so is what was seen.
 const KEEP: u64 = 60_000;
@@ -128,7 +128,7 @@ impl Happening {
     pub(super) fn envelope(&self) -> Vec<u8> {
         let data = self.user.as_ref().map(|user| {
             let mut data = b"{\"user_id\":".to_vec();
-            crate::message::write_php_string(&mut data, user);
+            crate::envelope::write_php_string(&mut data, user);
             data.push(b'}');
             data
         });
@@ -153,7 +153,7 @@ impl Told {
         struct Data {
             user_id: String,
         }
-        let scanned = crate::message::scan_envelope(value).ok()?;
+        let scanned = crate::envelope::scan_envelope(value).ok()?;
         let user = match scanned.data {
             None => None,
             Some(data) => Some(serde_json::from_slice::<Data>(data).ok()?.user_id),

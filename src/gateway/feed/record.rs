@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
+use crate::envelope::{scan_envelope, Kind};
 use crate::gateway::broadcast::{At, Broadcast};
 use crate::gateway::protocol::frame::quoted;
 use crate::gateway::protocol::{is_reserved_event, SocketId};
-use crate::message::{scan_envelope, Kind};
 use crate::topic::TopicMap;
 
 /// Record header of the HTTP API: the channel is a socket channel by its exact name.
@@ -26,11 +26,11 @@ pub struct Marks {
 impl Marks {
     /// Takes one header into account; others than ours change nothing.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
-        if name == crate::message::headers::SOCKET.as_bytes() {
+        if name == crate::envelope::headers::SOCKET.as_bytes() {
             // What is no id leaves nobody out.
             let text = std::str::from_utf8(value).ok();
             self.except = text.and_then(|text| text.parse().ok());
-        } else if name == crate::message::headers::PUBLIC.as_bytes() {
+        } else if name == crate::envelope::headers::PUBLIC.as_bytes() {
             self.public = value == b"1";
         } else if name == EXACT.as_bytes() {
             self.exact = value == b"1";

@@ -18,7 +18,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, EventQueue, TopicHandle};
 use crate::kafka::producer::delivery;
-use crate::record::{Message, Origin};
+use crate::message::{Message, Origin};
 
 /// Records taken over from librdkafka at once.
 const BATCH: usize = 256;

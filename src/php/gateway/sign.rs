@@ -3,13 +3,13 @@
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
 use super::settings;
+use crate::envelope::write_php_string;
 use crate::error::{Error, Kind};
 use crate::gateway::admin_api::Target;
 use crate::gateway::protocol::auth;
 use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
-use crate::message::write_php_string;
 use crate::php::arguments::{self, Trouble};
 use crate::php::{binary, json};
 

@@ -13,10 +13,10 @@ use super::{
     StopSignal, Tally, TransactionOutcome, Transactions, Worker,
 };
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
+use crate::envelope::Scanned;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::assignment::RebalanceListener;
 use crate::kafka::consumer::PreCommit;
-use crate::message::Scanned;
 use crate::topic::TopicMap;
 
 #[derive(Clone)]
@@ -259,7 +259,7 @@ impl Scene {
     fn put(&self, numbers: std::ops::Range<u32>, topic: &'static str, channel: &str) {
         for number in numbers {
             let mut value = Vec::new();
-            crate::message::write_envelope(
+            crate::envelope::write_envelope(
                 &mut value,
                 b"i",
                 "event",

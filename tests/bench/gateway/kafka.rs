@@ -16,9 +16,9 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Message};
 use toporia_realtime::config::{BrokerConfig, Environment, Layers, Value};
+use toporia_realtime::envelope::{write_end, write_event};
 use toporia_realtime::gateway::Gateway;
 use toporia_realtime::ids;
-use toporia_realtime::message::{write_end, write_event};
 
 use crate::contenders::{settings, Contender, Raw};
 use crate::meter::{self, cpu, now_ns, sorted, Percentiles, Row};

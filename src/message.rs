@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use crate::envelope::{scan_envelope, write_envelope, Kind, Scanned};
 use crate::error::Result;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
-use crate::message::{scan_envelope, write_envelope, Kind, Scanned};
 
 /// Where a record came from.
 #[derive(Debug, Clone)]
