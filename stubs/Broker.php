@@ -46,7 +46,7 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Whether a callback is running that was given a message of the same channel, event and data: to publish this one
+     * True if a callback is running that was given a message of the same channel, event and data: to publish this one
      * would feed the consumer with its own message.
      *
      * publish() sends all the same; Realtime::broadcast() asks by itself. Counted as `loop_dropped` in

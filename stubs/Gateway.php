@@ -88,7 +88,7 @@ final class Gateway
     }
 
     /**
-     * Whether it was started by this object and serves.
+     * True if it was started by this object and serves.
      */
     public function isRunning(): bool
     {

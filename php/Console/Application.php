@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The console application of plain PHP.
+ * The console application for plain PHP.
  */
 
 declare(strict_types=1);
@@ -20,12 +20,12 @@ use Toporia\Realtime\Polyfill\ConsoleCommand;
 use Toporia\Realtime\Support\Version;
 
 /**
- * Our commands, and those that `commands` in config/realtime.php names.
+ * Has this package's commands, and those listed under `commands` in config/realtime.php.
  */
 final class Application extends SymfonyApplication
 {
     /**
-     * @throws ConfigurationException an entry of `commands` that is no command
+     * @throws ConfigurationException an entry of `commands` is not a command
      */
     public function __construct(Host $host)
     {
@@ -38,13 +38,13 @@ final class Application extends SymfonyApplication
         parent::__construct('Toporia Realtime', Version::NUMBER . $note);
         $this->setAutoExit(false);
         foreach ([...CommandList::of($host), ...$this->ownCommands($host)] as $command) {
-            // Symfony 8 has addCommand() alone, those before 7.4 add() alone.
+            // Symfony 8 only has addCommand(), versions before 7.4 only add().
             method_exists($this, 'addCommand') ? $this->addCommand($command) : $this->add($command);
         }
     }
 
     /**
-     * As Symfony's, but an unknown command is wrong usage: exit code 2.
+     * Like Symfony's, except that an unknown command is wrong usage: exit code 2.
      */
     public function doRun(InputInterface $input, OutputInterface $output): int
     {

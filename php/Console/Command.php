@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What all our commands share: exit codes, and errors that say what to do.
+ * Base class of this package's commands: exit codes and error output.
  */
 
 declare(strict_types=1);
@@ -24,7 +24,7 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * 0 done, 1 failed while running, 2 wrong usage or configuration, in whatever application the command runs.
+ * Exit codes are the same in every host: 0 done, 1 failed while running, 2 wrong usage or configuration.
  */
 abstract class Command extends SymfonyCommand
 {
@@ -33,7 +33,7 @@ abstract class Command extends SymfonyCommand
     public const WRONG_USAGE = 2;
 
     /**
-     * Runs the command; Symfony itself would answer 1 to wrong usage.
+     * Runs the command and maps exceptions to exit codes; Symfony would return 1 for wrong usage.
      */
     public function run(InputInterface $input, OutputInterface $output): int
     {
@@ -59,9 +59,9 @@ abstract class Command extends SymfonyCommand
     }
 
     /**
-     * The broker of that name, the same in every host.
+     * Returns the named broker; the same in every host.
      *
-     * @param array<string, mixed> $settings what differs from its configuration
+     * @param array<string, mixed> $settings overrides of its configuration
      *
      * @throws ConfigurationException an unknown name
      */
@@ -71,7 +71,7 @@ abstract class Command extends SymfonyCommand
     }
 
     /**
-     * Where errors go: standard error, where the output has one.
+     * The output for errors: standard error if available.
      */
     protected function errors(OutputInterface $output): OutputInterface
     {

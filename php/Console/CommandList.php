@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Every command that is the same in all hosts.
+ * The commands that every host offers.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Console;
 
 /**
- * Used by the console of plain PHP and by the frameworks' own.
+ * Used by the plain PHP console and by the integrations for frameworks.
  */
 final class CommandList
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:consume: the worker.
+ * realtime:kafka:consume: runs a worker.
  */
 
 declare(strict_types=1);
@@ -24,7 +24,7 @@ use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
 /**
- * Only reads the input and puts the parts together; what it does is in ConsumeRunner.
+ * Reads the input and assembles the parts; ConsumeRunner does the work.
  */
 final class ConsumeCommand extends Command
 {

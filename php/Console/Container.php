@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A small container for plain PHP: makes handlers, middleware and commands with what their constructors ask for.
+ * A small autowiring container for plain PHP: creates handlers, middleware and commands.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ use ReflectionParameter;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * get(), has() and bind() as other containers have them. Every object is made once and kept.
+ * get(), has() and bind() as in other containers. Every object is a singleton.
  *
  *     $container->bind(PDO::class, fn (Container $c) => new PDO(getenv('DB_DSN')));
  *     $container->bind(Orders::class, SqlOrders::class);
@@ -23,11 +23,11 @@ use Toporia\Realtime\Exception\ConfigurationException;
  */
 final class Container
 {
-    /** @var array<string, mixed> a closure that makes it, the name of a class, or the object */
+    /** @var array<string, mixed> a factory closure, the name of a class, or the object */
     private array $bindings = [];
     /** @var array<string, object> */
     private array $instances = [];
-    /** @var list<string> what is being made, to find circles */
+    /** @var list<string> the ids being built, to detect circular dependencies */
     private array $building = [];
 
     public function __construct()
@@ -36,10 +36,10 @@ final class Container
     }
 
     /**
-     * Says what stands for a name.
+     * Registers a binding.
      *
      * @param string $id a class or an interface
-     * @param Closure(Container): object|object|string $what makes it, is it, or names the class to make
+     * @param Closure(Container): object|object|string $what a factory, the object itself, or the name of a class
      */
     public function bind(string $id, object|string $what): static
     {
@@ -50,7 +50,7 @@ final class Container
     }
 
     /**
-     * Whether get() knows the name: bound, or a class that can be made.
+     * True if get() can resolve the id: it is bound, or a class that can be instantiated.
      */
     public function has(string $id): bool
     {
@@ -59,9 +59,9 @@ final class Container
     }
 
     /**
-     * The object for a class or an interface.
+     * Resolves a class or an interface.
      *
-     * @throws ConfigurationException it cannot be made; the message says which parameter of which class is in the way
+     * @throws ConfigurationException it cannot be created; the message names the class and the parameter
      */
     public function get(string $id): object
     {

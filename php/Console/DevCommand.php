@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:dev: a Kafka for development, in memory, without installing one.
+ * realtime:kafka:dev: runs an in-memory Kafka for development.
  */
 
 declare(strict_types=1);
@@ -82,7 +82,7 @@ final class DevCommand extends Command
     }
 
     /**
-     * Without pcntl a signal ends the process at once, which stops the broker as well.
+     * Without pcntl a signal ends the process immediately, which stops the broker as well.
      */
     private function waitForSignal(): void
     {
@@ -96,7 +96,7 @@ final class DevCommand extends Command
         }
         while (!$this->stop) {
             Metrics::beat();
-            // Short, because a signal between the check and the sleep would not wake it.
+            // Short, because a signal between the check and the sleep would not interrupt the sleep.
             usleep(200_000);
         }
     }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the four dead-letter commands share: the broker, its letters, and asking before something is done.
+ * Base class of the dead-letter commands: broker selection, access to the letters, confirmation.
  */
 
 declare(strict_types=1);
@@ -26,12 +26,12 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * A subclass reads its options first, then works on what letters() gives it.
+ * A subclass reads its options first, then works inside withLetters().
  */
 abstract class DlqCommand extends Command
 {
     /**
-     * @param (Closure(string): Cluster)|null $connect makes the Kafka of a broker name; null: the configured one
+     * @param (Closure(string): Cluster)|null $connect connects to the named broker; null: through the extension
      */
     public function __construct(string $name, private Host $host, private ?Closure $connect = null)
     {
@@ -39,7 +39,7 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * The options that choose letters, as far as a command has them.
+     * Adds the named selection options.
      */
     protected function addSelection(string ...$options): static
     {
@@ -66,7 +66,7 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * The names of the chosen broker's dead-letter topics.
+     * The dead-letter topic names of the chosen broker.
      *
      * @throws UsageError an empty --broker
      */
@@ -76,7 +76,8 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * Calls with the letters of the chosen broker, and closes the connection; says so where there are none at all.
+     * Calls the closure with the letters of the chosen broker, then closes the connection. Reports if there are no
+     * dead-letter topics.
      *
      * @param Closure(Letters, Cluster): int $work returns the exit code
      */
@@ -102,9 +103,9 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * Refuses to go on where nobody can be asked.
+     * Refuses to run if a confirmation is needed and cannot be asked for.
      *
-     * @throws UsageError neither a terminal nor --yes nor --dry-run
+     * @throws UsageError no terminal, and neither --yes nor --dry-run
      */
     protected function requireConfirmation(InputInterface $input): void
     {
@@ -121,7 +122,7 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * Asks; only an explicit yes counts.
+     * Asks for confirmation; only an explicit yes counts.
      */
     protected function confirm(InputInterface $input, OutputInterface $output, string $question): bool
     {
@@ -144,7 +145,7 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * One JSON object on a line.
+     * Writes one JSON object on a line.
      *
      * @param array<string, mixed> $object
      */
@@ -155,9 +156,9 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * The first reasons why something could not be done.
+     * Writes the first failures with their reasons.
      *
-     * @param array<string, string> $reasons by handle
+     * @param array<string, string> $reasons by letter id
      */
     protected function writeReasons(OutputInterface $output, string $heading, array $reasons): void
     {
@@ -175,7 +176,7 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * Characters of a line that a terminal shows without wrapping it; 0: nobody watches, so no limit.
+     * Width of the terminal in characters; 0 if the output is not a terminal: no limit.
      */
     protected function width(OutputInterface $output): int
     {

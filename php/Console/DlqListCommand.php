@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:dlq:list: the dead letters, the newest first.
+ * realtime:dlq:list: lists dead letters, newest first.
  */
 
 declare(strict_types=1);
@@ -21,7 +21,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * What was replayed is hidden unless it is asked for.
+ * Replayed letters are hidden unless --all is given.
  */
 final class DlqListCommand extends DlqCommand
 {

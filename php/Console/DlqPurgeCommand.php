@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:dlq:purge: deletes dead letters for good.
+ * realtime:dlq:purge: deletes dead letters permanently.
  */
 
 declare(strict_types=1);
@@ -21,7 +21,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Plans, asks, deletes; says what stays because Kafka can only delete the beginning of a partition.
+ * Plans, asks for confirmation, deletes; reports letters that stay because Kafka only deletes the beginning of a
+ * partition.
  */
 final class DlqPurgeCommand extends DlqCommand
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:dlq:replay: sends dead letters to their topics again, for the group that failed.
+ * realtime:dlq:replay: sends dead letters back to their topics, for the consumer group that failed.
  */
 
 declare(strict_types=1);
@@ -25,7 +25,7 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Plans, asks, replays, and says what could not be done.
+ * Plans, asks for confirmation, replays, and reports failures.
  */
 final class DlqReplayCommand extends DlqCommand
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:dlq:show: everything about one dead letter.
+ * realtime:dlq:show: shows one dead letter in full.
  */
 
 declare(strict_types=1);
@@ -21,11 +21,11 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Where it failed and why, its headers and its payload; replayed or not.
+ * Shows where and why it failed, its headers, its payload, and whether it was replayed.
  */
 final class DlqShowCommand extends DlqCommand
 {
-    /** Letters of one message that are named before the list ends. */
+    /** Maximum letters listed when several have the same message id. */
     private const MAX_SHOWN = 20;
 
     public function __construct(Host $host, ?Closure $connect = null)

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:doctor: what is wrong, where, and what to do about it.
+ * realtime:doctor: diagnoses the way from PHP to Kafka.
  */
 
 declare(strict_types=1);
@@ -23,7 +23,7 @@ use Toporia\Realtime\Doctor\TextReport;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Only reads the input and puts the parts together; what it looks at is in Doctor\Checks.
+ * Reads the input and assembles the parts; the checks are in Doctor\Checks.
  */
 final class DoctorCommand extends Command
 {
@@ -80,7 +80,7 @@ final class DoctorCommand extends Command
         $report = $options->json ? new JsonReport($output) : new TextReport($output);
         $start = hrtime(true);
         $report->begin($context);
-        // What a client logs is a finding already; PHP's error log would put it between the lines, or after the last.
+        // Client errors are already findings; PHP's error log would print them between the lines.
         ini_set('error_log', '/dev/null');
         try {
             $counts = (new Runner(Checks::all(), $report, $secrets))->run($context);
@@ -93,7 +93,7 @@ final class DoctorCommand extends Command
         return $code;
     }
 
-    /** @return array{array<string, mixed>, ?string} the configuration, and why there is none */
+    /** @return array{array<string, mixed>, ?string} the configuration, and the error if it could not be loaded */
     private function configuration(): array
     {
         if ($this->host instanceof InspectableConfiguration) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What realtime:gateway:connections, :kick and :unsubscribe share: where the gateway is, and whom they are about.
+ * Base class of realtime:gateway:connections, :kick and :unsubscribe: the gateway's address and the selection options.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ use Toporia\Realtime\Worker\SocketAddress;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * They ask one gateway through its HTTP API, and it asks all the others.
+ * They call the HTTP API of one gateway, which forwards the request to all others.
  */
 abstract class GatewayAdminCommand extends Command
 {
@@ -28,7 +28,7 @@ abstract class GatewayAdminCommand extends Command
     ];
 
     /**
-     * The options that choose connections, and those that every one of these commands has.
+     * Adds the given selection options, and the options common to these commands.
      *
      * @param 'user'|'socket'|'channel' ...$options
      */
@@ -49,7 +49,7 @@ abstract class GatewayAdminCommand extends Command
     }
 
     /**
-     * @return array<string, string> by option name; those that were given
+     * @return array<string, string> the given options, by name
      *
      * @throws UsageError an empty value
      */
@@ -73,9 +73,9 @@ abstract class GatewayAdminCommand extends Command
     }
 
     /**
-     * The gateway that answers.
+     * The gateway to call.
      *
-     * @throws UsageError --api is no address
+     * @throws UsageError --api is not an address
      */
     protected function gateway(InputInterface $input): Gateway
     {

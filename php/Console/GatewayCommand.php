@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:gateway: the WebSocket gateway alone.
+ * realtime:gateway: runs the WebSocket gateway on its own.
  */
 
 declare(strict_types=1);
@@ -22,7 +22,7 @@ use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
 /**
- * Only reads the input and puts the parts together; what it does is in GatewayRunner.
+ * Reads the input and assembles the parts; GatewayRunner does the work.
  */
 final class GatewayCommand extends Command
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:gateway:connections: who is connected, over all gateways.
+ * realtime:gateway:connections: lists connections, across all gateways.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * One line a connection; the longest connected first.
+ * One line per connection, longest connected first.
  */
 final class GatewayConnectionsCommand extends GatewayAdminCommand
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:gateway:kick: closes connections for good, on all gateways.
+ * realtime:gateway:kick: closes connections permanently (clients do not reconnect), on all gateways.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * By user, socket or channel; of several conditions each has to hold.
+ * Selects by user, socket or channel; several conditions must all match.
  */
 final class GatewayKickCommand extends GatewayAdminCommand
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:gateway:unsubscribe: takes connections off a channel, on all gateways.
+ * realtime:gateway:unsubscribe: unsubscribes connections from a channel, on all gateways.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * All of the channel, or those of a user, or one socket.
+ * All subscribers of the channel, those of one user, or one socket.
  */
 final class GatewayUnsubscribeCommand extends GatewayAdminCommand
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the commands need from the application they run in.
+ * The services that commands need from the application they run in.
  */
 
 declare(strict_types=1);
@@ -13,33 +13,33 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
- * One implementation for each host: PlainHost for ./console, others for frameworks.
+ * One implementation per host: PlainHost for ./console, others for the frameworks.
  */
 interface Host
 {
     /**
-     * The application's `realtime` configuration; an empty array where there is none.
+     * The application's `realtime` configuration; empty if there is none.
      *
      * @return array<string, mixed>
      */
     public function config(): array;
 
     /**
-     * Where the application lives; workers and realtime:restart find each other by it.
+     * The application's root directory; part of the default name of the restart file.
      */
     public function directory(): string;
 
     /**
-     * Makes an object of an application's class, with what its constructor asks for.
+     * Creates an object of an application class, with constructor injection.
      *
      * @param class-string $class
      *
-     * @throws ConfigurationException it cannot be made
+     * @throws ConfigurationException the object cannot be created
      */
     public function make(string $class): object;
 
     /**
-     * What this host does with a message that the application has no handler for; null: nothing of its own.
+     * The host's default for messages without a handler; null if it has none.
      *
      * @return (Closure(Message): void)|null
      */

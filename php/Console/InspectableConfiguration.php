@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A host whose configuration realtime:doctor can look at even where it is refused.
+ * A host whose configuration realtime:doctor can inspect even when it is rejected.
  */
 
 declare(strict_types=1);
@@ -9,19 +9,19 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Console;
 
 /**
- * A Host whose config() may throw has it, so that the doctor can say what is wrong instead of failing.
+ * Implemented by hosts whose config() may throw, so that the doctor reports the error instead of failing.
  */
 interface InspectableConfiguration
 {
     /**
-     * The array that Realtime::configure() is given in this host; throws nothing.
+     * The array passed to Realtime::configure() in this host; never throws.
      *
      * @return array<string, mixed>
      */
     public function inspectedConfig(): array;
 
     /**
-     * Why the configuration could not be read at all; null where it could.
+     * The reason why the configuration could not be loaded; null if it was loaded.
      */
     public function loadError(): ?string;
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:lag: how far consumer groups are behind, and whether they catch up.
+ * realtime:lag: shows the lag of consumer groups and whether they catch up.
  */
 
 declare(strict_types=1);
@@ -25,7 +25,7 @@ use Toporia\Realtime\Ops\Screen;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Two looks a moment apart make the rates; with --watch each look and the one before.
+ * Rates are computed from two snapshots; with --watch, from each snapshot and the previous one.
  */
 final class LagCommand extends Command
 {
@@ -145,7 +145,7 @@ final class LagCommand extends Command
                 $code = self::code($options, $report);
                 $lines = $this->lines($output, $options, $report);
             } catch (ConnectionException $e) {
-                // It may come back: that is what is watched.
+                // Keep watching: Kafka may come back.
                 $code = self::FAILED;
                 $lines = $options->json
                     ? [self::json(['at' => round(microtime(true), 3), 'ok' => false, 'error' => $e->getMessage()])]
@@ -159,7 +159,7 @@ final class LagCommand extends Command
     }
 
     /**
-     * A check that found nothing to look at is not fine.
+     * A check without any group to check counts as failed.
      */
     private static function code(LagOptions $options, LagReport $report): int
     {
@@ -169,10 +169,10 @@ final class LagCommand extends Command
     }
 
     /**
-     * Remembers each group's topics: of one that is deleted Kafka forgets the commits too.
+     * Remembers the topics of each group: Kafka forgets the commits of a deleted topic.
      *
      * @param array<string, GroupSnapshot> $snapshots
-     * @param array<string, list<string>> $seen by group
+     * @param array<string, list<string>> $seen topics by group
      *
      * @return array<string, GroupSnapshot>
      */
@@ -189,7 +189,7 @@ final class LagCommand extends Command
     /**
      * @param array<string, GroupSnapshot> $snapshots
      * @param array<string, GroupSnapshot> $before
-     * @param float $since when that was
+     * @param float $since when $before was taken
      */
     private function report(Admin $admin, LagOptions $options, array $snapshots, array $before, float $since): LagReport
     {

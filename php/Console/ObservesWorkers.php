@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A host that wants to know what its workers do.
+ * A host that wants to be notified about its workers.
  */
 
 declare(strict_types=1);
@@ -14,14 +14,14 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\ConsumeOptions;
 
 /**
- * Beside Host, for frameworks with events and logs of their own.
+ * Optional, for frameworks with events and logs of their own.
  */
 interface ObservesWorkers
 {
     /**
-     * Who is told of each failed try of a worker that is about to start.
+     * Returns a listener for failed attempts of a worker that is about to start.
      *
-     * @return Closure(Message, Throwable, ?int): void the last one: ms until the next try, null where there is none
+     * @return Closure(Message, Throwable, ?int): void third argument: ms until the next attempt; null: given up
      */
     public function failureListener(ConsumeOptions $options): Closure;
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:outbox:relay: sends what the application has written into its outbox.
+ * realtime:outbox:relay: sends the rows of the transactional outbox.
  */
 
 declare(strict_types=1);
@@ -30,7 +30,7 @@ use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\StopConditions;
 
 /**
- * Only reads the input and puts the parts together; what it does is in Relay.
+ * Reads the input and assembles the parts; Relay does the work.
  */
 final class OutboxRelayCommand extends Command
 {
@@ -87,12 +87,12 @@ final class OutboxRelayCommand extends Command
         $database = $settings->database();
         $broker = new Broker([
             'broker' => $options->broker,
-            // The table is what keeps them: nothing else may send them again later.
+            // The outbox table is the persistent queue; a spool would send the rows twice.
             'spool' => false,
             'produce' => 'async',
             'acks' => 'all',
             'delivery' => 'at-least-once',
-            // Nothing is given up by time: in one partition, what waits is sent before what comes after it.
+            // Messages never expire, so that a waiting message is sent before later ones in its partition.
             'producer_config' => ['message.timeout.ms' => 0],
             'shutdown_flush_ms' => 100,
         ]);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:outbox:table: makes the tables of the transactional outbox, or prints the SQL.
+ * realtime:outbox:table: creates the tables of the transactional outbox, or prints the SQL.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Harmless where the tables exist. An application with migrations prints the SQL and puts it into one.
+ * Existing tables are left unchanged. An application with migrations prints the SQL and adds it to one.
  */
 final class OutboxTableCommand extends Command
 {

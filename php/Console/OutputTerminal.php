@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A worker's terminal on Symfony's console output.
+ * Implements Terminal on Symfony's console output.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Writes everything raw: what was received must not be read as formatting.
+ * Writes raw text: received data must not be parsed as formatting.
  */
 final class OutputTerminal implements Terminal
 {
@@ -25,7 +25,7 @@ final class OutputTerminal implements Terminal
     private bool $interactive;
 
     /**
-     * @param bool|null $interactive null: find out
+     * @param bool|null $interactive null: detect
      */
     public function __construct(private OutputInterface $output, ?bool $interactive = null)
     {
@@ -35,7 +35,7 @@ final class OutputTerminal implements Terminal
 
     public function line(string $text): void
     {
-        // One write, so that a line of another process cannot come between.
+        // One write, so that a line of another process cannot get in between.
         $erase = $this->status === '' ? '' : self::ERASE_LINE;
         $this->output->write($erase . $text . PHP_EOL . $this->status, false, OutputInterface::OUTPUT_RAW);
     }
@@ -45,7 +45,7 @@ final class OutputTerminal implements Terminal
         if (!$this->interactive) {
             return;
         }
-        // A line that wraps cannot be erased.
+        // A line that wraps could not be erased.
         $text = Text::shorten($text, max(20, (new SymfonyTerminal())->getWidth() - 1));
         if ($text !== $this->status) {
             $this->output->write(self::ERASE_LINE . $text, false, OutputInterface::OUTPUT_RAW);

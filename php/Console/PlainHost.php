@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The host of ./console: config/realtime.php of the working directory, and a small container.
+ * The host of ./console: config/realtime.php in the working directory, and a small container.
  */
 
 declare(strict_types=1);
@@ -20,7 +20,7 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Toporia\Framework;
 
 /**
- * The file returns the array of Realtime::configure(); these keys in it are for the commands:
+ * The file returns the array for Realtime::configure(). These keys are for the commands:
  *
  *     return [
  *         'brokers' => ['kafka' => ['brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092']],
@@ -31,23 +31,25 @@ use Toporia\Realtime\Toporia\Framework;
  *         'restart_file' => '/run/shop/realtime.restart',
  *     ];
  *
- * A .env file is not read: the environment is what the shell, systemd or Docker made it. Who wants one loads it at the
- * top of config/realtime.php.
+ * A .env file is not read: the environment is that of the shell, systemd or Docker. Load a .env file at the top of
+ * config/realtime.php if needed.
  */
 final class PlainHost implements Host, InspectableConfiguration
 {
-    /** Keys that are for the commands alone: the extension has no use for them. */
+    /** Keys used only by the commands, not by the extension. */
     private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file'];
 
     private Container $container;
     private ?string $loadError = null;
-    /** @var array<string, array<string, mixed>> what the files returned: one that defines something runs only once */
+    /**
+     * @var array<string, array<string, mixed>> loaded configurations: a file that defines functions must run only once
+     */
     private static array $read = [];
 
     /**
      * @param array<string, mixed> $config
      *
-     * @throws ConfigurationException the extension refuses the configuration
+     * @throws ConfigurationException the extension rejects the configuration
      */
     public function __construct(private array $config, private string $directory)
     {
@@ -74,9 +76,9 @@ final class PlainHost implements Host, InspectableConfiguration
     }
 
     /**
-     * The host of a directory, configured by its config/realtime.php where there is one, else by the environment.
+     * The host of a directory, configured by its config/realtime.php if it exists, else by the environment.
      *
-     * @throws ConfigurationException the file fails or returns no array
+     * @throws ConfigurationException the file fails or does not return an array
      */
     public static function in(string $directory): self
     {
@@ -84,8 +86,7 @@ final class PlainHost implements Host, InspectableConfiguration
     }
 
     /**
-     * The host for realtime:doctor where in() failed: what the file returned is there to be looked at, nothing of it is
-     * in use.
+     * The host for realtime:doctor after in() failed: the configuration can be inspected, but is not applied.
      */
     public static function forDoctor(string $directory, ConfigurationException $why): self
     {
@@ -100,7 +101,7 @@ final class PlainHost implements Host, InspectableConfiguration
     /**
      * @return array<string, mixed>
      *
-     * @throws ConfigurationException the file fails or returns no array
+     * @throws ConfigurationException the file fails or does not return an array
      */
     private static function read(string $directory): array
     {
@@ -137,7 +138,7 @@ final class PlainHost implements Host, InspectableConfiguration
     }
 
     /**
-     * The classes named for `logger` and `tracing` are made, and a PSR-3 logger among the bindings is the logger.
+     * Instantiates the classes named under `logger` and `tracing`. A bound PSR-3 logger is the default logger.
      *
      * @param array<string, mixed> $config
      *
@@ -178,11 +179,11 @@ final class PlainHost implements Host, InspectableConfiguration
     }
 
     /**
-     * A list of the configuration, empty where it is not set.
+     * An array of the configuration; empty if not set.
      *
      * @return array<mixed>
      *
-     * @throws ConfigurationException it is no list
+     * @throws ConfigurationException it is not an array
      */
     public function list(string $key): array
     {

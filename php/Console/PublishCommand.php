@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:publish: sends events from a shell.
+ * realtime:kafka:publish: sends events from the shell.
  */
 
 declare(strict_types=1);
@@ -20,7 +20,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * One event with the JSON given as an argument, or one for each line of standard input.
+ * Sends one event with the JSON argument as data, or one event per line of standard input.
  */
 final class PublishCommand extends Command
 {
@@ -63,7 +63,7 @@ final class PublishCommand extends Command
 
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
-        // Everything is read before a broker is asked for: wrong usage is said first.
+        // Validate all input before connecting: wrong usage is reported first.
         $broker = (string) OptionValue::text('--broker', $input->getOption('broker'));
         $key = OptionValue::text('--key', $input->getOption('key'));
         $headers = HeaderList::parse($input->getOption('header'));
@@ -102,7 +102,7 @@ final class PublishCommand extends Command
     }
 
     /**
-     * The stream to read lines from; null where there is none and none is asked for.
+     * The stream to read lines from; null if standard input has none and it was not requested.
      *
      * @return resource|null
      */
@@ -116,7 +116,7 @@ final class PublishCommand extends Command
         if ($stream === false) {
             return null;
         }
-        // A pipe, a file or a socket: somebody put something there for us.
+        // A pipe, a file or a socket holds input for this command.
         $kind = (fstat($stream)['mode'] ?? 0) & 0170000;
 
         return $asked || in_array($kind, [0010000, 0100000, 0140000], true) ? $stream : null;

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:restart: lets running workers finish the record in hand and exit.
+ * realtime:restart: makes running workers finish the current record and exit.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\RestartSignal;
 
 /**
- * Whoever supervises the workers (systemd, Supervisor, Docker) starts them again, with the new code.
+ * The supervisor (systemd, Supervisor, Docker) then starts them again with the new code.
  */
 final class RestartCommand extends Command
 {

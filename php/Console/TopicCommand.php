@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the topic commands share: the Kafka of a broker, the plan of its configuration, comparing both.
+ * Base class of the topic commands: the cluster, the configured topics, and their comparison.
  */
 
 declare(strict_types=1);
@@ -29,7 +29,7 @@ use Toporia\Realtime\Worker\UsageError;
  */
 abstract class TopicCommand extends Command
 {
-    /** Asked for their offsets at once. */
+    /** Topics per request for offsets. */
     private const BATCH_SIZE = 500;
 
     public function __construct(string $name, private Host $host)
@@ -56,7 +56,7 @@ abstract class TopicCommand extends Command
     }
 
     /**
-     * Calls with the cluster and the plan, and closes the connection.
+     * Calls the closure with the cluster and the configured topics, then closes the connection.
      *
      * @param Closure(Admin, TopicPlan): int $work returns the exit code
      *
@@ -74,9 +74,9 @@ abstract class TopicCommand extends Command
     }
 
     /**
-     * What differs from the configuration.
+     * Compares the topics with the configuration.
      *
-     * @param array<string, TopicState> $topics all of the cluster
+     * @param array<string, TopicState> $topics all topics of the cluster
      *
      * @return list<Difference>
      */
@@ -87,7 +87,7 @@ abstract class TopicCommand extends Command
             try {
                 return $admin->topicConfig($topic);
             } catch (ConfigurationException | UnknownTopicException) {
-                // The embedded broker keeps no settings; or it was deleted just now.
+                // The embedded broker has no topic settings; or the topic was deleted just now.
                 return null;
             }
         };
@@ -99,7 +99,7 @@ abstract class TopicCommand extends Command
     }
 
     /**
-     * Those of the topics that this user may not even see; the others are not there.
+     * Topics hidden from this user by ACLs; all others do not exist.
      *
      * @param array<int, int|string> $topics
      *
@@ -113,7 +113,7 @@ abstract class TopicCommand extends Command
         try {
             $allowed = $admin->operations(array_map('strval', array_values($topics)));
         } catch (ConfigurationException) {
-            // The embedded broker hides nothing.
+            // The embedded broker has no ACLs.
             return [];
         }
 
@@ -121,7 +121,7 @@ abstract class TopicCommand extends Command
     }
 
     /**
-     * Where these topics begin and end.
+     * The offset ranges of topics.
      *
      * @param list<TopicState> $topics
      *
@@ -140,7 +140,7 @@ abstract class TopicCommand extends Command
     /**
      * @param list<Difference> $differences
      *
-     * @return list<string> two lines for each
+     * @return list<string> two lines per difference
      */
     protected static function differenceLines(array $differences): array
     {

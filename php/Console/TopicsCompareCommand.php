@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics:compare: what differs between the topics and the configuration, and what to do about it.
+ * realtime:topics:compare: lists the differences between the topics and the configuration, with remedies.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ use Toporia\Realtime\Ops\TopicState;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Its exit code makes it a check for a deployment.
+ * The exit code makes it usable as a check in deployments.
  */
 final class TopicsCompareCommand extends TopicCommand
 {

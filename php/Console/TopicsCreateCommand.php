@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics:create: makes the topics of the configuration that are missing, or those that are named.
+ * realtime:topics:create: creates missing topics of the configuration, or the named ones.
  */
 
 declare(strict_types=1);
@@ -25,7 +25,7 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * What exists stays as it is; with --grow it gets the partitions that it lacks.
+ * Existing topics are left unchanged; --grow adds missing partitions.
  */
 final class TopicsCreateCommand extends TopicCommand
 {
@@ -131,7 +131,7 @@ final class TopicsCreateCommand extends TopicCommand
     }
 
     /**
-     * @return array{'created'|'grown'|'exists'|'failed'|'dry run', string} what was done, and a sentence
+     * @return array{'created'|'grown'|'exists'|'failed'|'dry run', string} the result, and a sentence
      */
     private function createOne(
         InputInterface $input,
@@ -178,13 +178,13 @@ final class TopicsCreateCommand extends TopicCommand
     }
 
     /**
-     * One that Kafka refuses does not keep the others from being made.
+     * Runs one change; a rejected topic does not keep the others from being created.
      *
      * @param callable(): mixed $do
      *
      * @return array{'created'|'grown'|'failed', string}
      *
-     * @throws RealtimeException Kafka does not answer
+     * @throws RealtimeException Kafka does not respond
      */
     private static function attempt(string $result, string $description, callable $do): array
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics:describe: one topic in full.
+ * realtime:topics:describe: shows one topic in full.
  */
 
 declare(strict_types=1);
@@ -24,7 +24,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Partitions, leaders and copies, offsets, the settings that matter, and what whoever asks may do with it.
+ * Shows partitions, leaders, replicas, offsets, important settings, and the current user's permissions.
  */
 final class TopicsDescribeCommand extends TopicCommand
 {
@@ -74,7 +74,7 @@ final class TopicsDescribeCommand extends TopicCommand
                 $settings = $admin->topicConfig($name);
                 $allowed = $admin->operations([$name])[$name] ?? [];
             } catch (ConfigurationException) {
-                // The embedded broker keeps neither.
+                // The embedded broker has neither.
             }
             $offsets = $spans[$name]['partitions'] ?? [];
             if ($input->getOption('json')) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics:list: the topics of this application, or all of them.
+ * realtime:topics:list: lists the topics of this application, or all topics.
  */
 
 declare(strict_types=1);
@@ -23,7 +23,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Under the name realtime:topics it also says whether they are as the configuration wants them.
+ * As realtime:topics it also compares them with the configuration.
  */
 final class TopicsListCommand extends TopicCommand
 {

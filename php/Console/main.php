@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Starts the console of plain PHP: finds the autoloaders and the configuration, runs a command, returns its exit code.
+ * Entry point of the plain PHP console: loads autoloaders and configuration, runs a command, returns its exit code.
  */
 
 declare(strict_types=1);
@@ -15,13 +15,13 @@ return (static function (): int {
     $root = dirname(__DIR__, 2);
     $directory = getcwd() ?: $root;
 
-    // In a source checkout with a build that is not installed, PHP runs again with that build, so that ./console works
-    // right after `make build`. The setting tells the second run from the first: a build that this PHP cannot load ends
-    // in the message about the missing extension instead of a loop. An installed package never comes here.
+    // In a source checkout whose build is not installed, PHP is restarted with that build, so that ./console works
+    // right after `make build`. The INI setting marks the second run: if this PHP cannot load the build, the error
+    // about the missing extension is shown instead of looping. An installed package never gets here.
     $library = $root . '/target/release/libtoporia_realtime.so';
     $again = extension_loaded('toporia_realtime') || get_cfg_var('toporia_realtime_rerun') !== false;
     if (!$again && is_file($root . '/Cargo.toml') && is_file($library)) {
-        // The command line as the kernel has it also has the options given to PHP itself.
+        // The kernel's command line includes the options given to PHP itself.
         $line = @file_get_contents('/proc/self/cmdline');
         $arguments = $line === false || $line === ''
             ? $_SERVER['argv']
@@ -30,14 +30,14 @@ return (static function (): int {
         if (function_exists('pcntl_exec')) {
             pcntl_exec(PHP_BINARY, $arguments);
         }
-        // Without pcntl as a child; Ctrl-C reaches it too.
+        // Without pcntl, run it as a child process; Ctrl-C reaches the child too.
         $child = proc_open([PHP_BINARY, ...$arguments], [STDIN, STDOUT, STDERR], $pipes);
         if (is_resource($child)) {
             return proc_close($child);
         }
     }
 
-    // The application's own autoloader first, so that its versions win.
+    // Load the application's autoloader first, so that its versions win.
     $vendor = $GLOBALS['_composer_autoload_path'] ?? $directory . '/vendor/autoload.php';
     if (is_file($vendor)) {
         require_once $vendor;
@@ -50,7 +50,7 @@ return (static function (): int {
         return 1;
     }
 
-    // Without a terminal Symfony asks `stty` for its size all the same, twice: 30 ms of a worker's start.
+    // Without a terminal Symfony still calls `stty` twice for the size: 30 ms of a worker's start.
     if (!stream_isatty(STDOUT)) {
         foreach (['COLUMNS' => '120', 'LINES' => '50'] as $name => $size) {
             if (getenv($name) === false) {
@@ -62,7 +62,7 @@ return (static function (): int {
     try {
         return (new Application(PlainHost::in($directory)))->run();
     } catch (ConfigurationException $e) {
-        // The doctor is there to say what is wrong, with the configuration too.
+        // The doctor diagnoses a rejected configuration too.
         if (($_SERVER['argv'][1] ?? null) === DoctorCommand::NAME) {
             return (new Application(PlainHost::forDoctor($directory, $e)))->run();
         }

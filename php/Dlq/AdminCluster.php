@@ -110,7 +110,7 @@ final class AdminCluster implements Cluster
     }
 
     /**
-     * Whether it is an embedded broker, in whatever process: the only one that does not find records by time.
+     * True if it is an embedded broker, in whatever process: the only one that does not find records by time.
      */
     private function isEmbedded(string $topic): bool
     {

@@ -59,7 +59,7 @@ final class Headers
     }
 
     /**
-     * Whether a header says something about the failure or the way of the record, rather than being its own.
+     * True if a header says something about the failure or the way of the record, rather than being its own.
      */
     public static function isOurs(string $name): bool
     {

@@ -80,7 +80,7 @@ final class Selection
     }
 
     /**
-     * Whether nothing at all was asked for.
+     * True if nothing at all was asked for.
      */
     public function isEverything(): bool
     {
@@ -128,7 +128,7 @@ final class Selection
     }
 
     /**
-     * Whether a letter is chosen.
+     * True if a letter is chosen.
      */
     public function matches(Letter $letter): bool
     {

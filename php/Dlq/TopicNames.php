@@ -50,7 +50,7 @@ final class TopicNames
     }
 
     /**
-     * Whether a topic is a dead-letter topic by its name.
+     * True if a topic is a dead-letter topic by its name.
      */
     public function isDeadLetters(string $topic): bool
     {

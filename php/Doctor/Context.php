@@ -28,9 +28,9 @@ final class Context
     public ?array $existing = null;
     /** @var array<string, list<string>> what this user may do with each topic that was asked about */
     public array $operations = [];
-    /** Whether the cluster's clock has had its line. */
+    /** True if the cluster's clock has had its line. */
     public bool $hasClock = false;
-    /** Whether the group has members just now; null: nobody looked. */
+    /** True if the group has members just now; null: nobody looked. */
     public ?bool $hasMembers = null;
 
     private ?Admin $admin = null;
@@ -84,7 +84,7 @@ final class Context
     }
 
     /**
-     * Whether the cluster is an embedded development broker, of whatever process.
+     * True if the cluster is an embedded development broker, of whatever process.
      */
     public function isMock(): bool
     {

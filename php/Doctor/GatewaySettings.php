@@ -26,7 +26,7 @@ final class GatewaySettings
         $this->own = is_array($config['gateway'] ?? null) ? $config['gateway'] : [];
     }
 
-    /** Whether somebody wants a gateway, or signs for one. */
+    /** True if somebody wants a gateway, or signs for one. */
     public function isConfigured(): bool
     {
         foreach (['app_id', 'key', 'secrets'] as $key) {
@@ -87,7 +87,7 @@ final class GatewaySettings
     }
 
     /**
-     * Whether an address is reached from this machine alone.
+     * True if an address is reached from this machine alone.
      */
     public static function isLoopback(string $host): bool
     {

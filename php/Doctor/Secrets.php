@@ -74,7 +74,7 @@ final class Secrets
     }
 
     /**
-     * Whether a file has one of them in it.
+     * True if a file has one of them in it.
      */
     public function appearIn(string $content): bool
     {

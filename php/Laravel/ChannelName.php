@@ -19,7 +19,7 @@ final class ChannelName
     ];
 
     /**
-     * Whether a browser needs permission for it.
+     * True if a browser needs permission for it.
      */
     public static function requiresAuthorization(string $channel): bool
     {
@@ -27,7 +27,7 @@ final class ChannelName
     }
 
     /**
-     * Whether its listeners see each other.
+     * True if its listeners see each other.
      */
     public static function isPresence(string $channel): bool
     {
@@ -35,7 +35,7 @@ final class ChannelName
     }
 
     /**
-     * Whether it is public by Laravel's convention: neither guarded nor one of the protocol's own.
+     * True if it is public by Laravel's convention: neither guarded nor one of the protocol's own.
      */
     public static function isPublic(string $channel): bool
     {

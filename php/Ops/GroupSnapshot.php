@@ -72,7 +72,7 @@ final class GroupSnapshot
     }
 
     /**
-     * Whether there is no such group: it has no members, and has committed nothing that is known.
+     * True if there is no such group: it has no members, and has committed nothing that is known.
      */
     public function isMissing(): bool
     {

@@ -29,7 +29,7 @@ final class Interrupt
     }
 
     /**
-     * Whether a signal came.
+     * True if a signal came.
      */
     public function isRequested(): bool
     {

@@ -83,7 +83,7 @@ final class LagOptions
     }
 
     /**
-     * Whether the exit code says if the lag is fine.
+     * True if the exit code says if the lag is fine.
      */
     public function isCheck(): bool
     {

@@ -66,7 +66,7 @@ final class TopicPlan
     }
 
     /**
-     * Whether topics that are missing come by themselves when they are first needed.
+     * True if topics that are missing come by themselves when they are first needed.
      */
     public function createsTopics(): bool
     {

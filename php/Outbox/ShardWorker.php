@@ -75,7 +75,7 @@ final class ShardWorker
     }
 
     /**
-     * Whether in the last round another relay held a shard in which something waits.
+     * True if in the last round another relay held a shard in which something waits.
      */
     public function hasContention(): bool
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The values a command was given, by the names of its signature.
+ * The input of a command, by the names in its signature.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Polyfill;
 
 /**
- * What the polyfilled Command reads; made from any parser's options and arguments.
+ * Read by the polyfilled Command; created from the options and arguments of any parser.
  */
 final class CommandInput
 {
@@ -19,7 +19,7 @@ final class CommandInput
     private array $arguments = [];
 
     /**
-     * @param array<string, mixed> $options by name; those that are missing have the signature's default
+     * @param array<string, mixed> $options by name; missing ones get the signature's default
      * @param array<string, mixed> $arguments likewise
      */
     public function __construct(Signature $signature, array $options = [], array $arguments = [])
@@ -38,7 +38,7 @@ final class CommandInput
     }
 
     /**
-     * The defaults of a signature, for a command that nobody gave anything.
+     * Input with the defaults of a signature only.
      */
     public static function of(string $signature): self
     {

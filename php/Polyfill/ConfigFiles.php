@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What config() and env() know where no framework brings them.
+ * Backs config() and env() when no framework provides them.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Polyfill;
 use Composer\InstalledVersions;
 
 /**
- * The arrays of config/*.php in the application's directory, by `file.key.key`.
+ * The arrays returned by config/*.php in the application's directory, addressed as `file.key.key`.
  */
 final class ConfigFiles
 {
@@ -20,7 +20,7 @@ final class ConfigFiles
     private static array $files = [];
 
     /**
-     * Says where the application lives; without it that is the directory of the root package, or the working directory.
+     * Sets the application's directory. Default: the directory of the root package, else the working directory.
      */
     public static function useDirectory(string $directory): void
     {
@@ -29,7 +29,7 @@ final class ConfigFiles
     }
 
     /**
-     * Gives what a file would return, where it has been read already.
+     * Sets the content of a file that was already loaded.
      */
     public static function set(string $file, mixed $value): void
     {
@@ -54,7 +54,7 @@ final class ConfigFiles
     }
 
     /**
-     * A variable of the environment; `true`, `false`, `null` and `empty` are what they say.
+     * An environment variable; `true`, `false`, `null` and `empty` are converted.
      */
     public static function env(string $name, mixed $default = null): mixed
     {
@@ -79,7 +79,7 @@ final class ConfigFiles
     {
         if (!array_key_exists($name, self::$files)) {
             $file = self::directory() . "/config/$name.php";
-            // A file name, not a path: a key may come from elsewhere.
+            // Only file names, never paths: the key may come from outside.
             $known = preg_match('/\A[A-Za-z0-9_-]+\z/', $name) === 1 && is_file($file);
             self::$files[$name] = $known ? (static fn (): mixed => require $file)() : null;
         }

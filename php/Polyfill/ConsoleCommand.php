@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Runs a command that was written for Toporia in ./console.
+ * Runs a command written for Toporia in ./console.
  */
 
 declare(strict_types=1);
@@ -17,14 +17,14 @@ use Toporia\Framework\Console\Command as ToporiaCommand;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Symfony parses the command line, by the signature; the command sees its own methods.
+ * Symfony parses the command line by the signature; the command uses its own methods.
  */
 final class ConsoleCommand extends SymfonyCommand
 {
     private Signature $signature;
 
     /**
-     * @throws ConfigurationException a signature without a name
+     * @throws ConfigurationException the signature has no name
      */
     public function __construct(private ToporiaCommand $command)
     {

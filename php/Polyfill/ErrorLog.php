@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The logger that logger() returns where no framework brings one: PHP's error log.
+ * The logger returned by logger() when no framework provides one: writes to PHP's error log.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Stringable;
 use Throwable;
 
 /**
- * The methods of PSR-3, without needing its package. One line for each message, the context as JSON.
+ * Has the methods of PSR-3 without requiring the package. One line per message, the context as JSON.
  */
 final class ErrorLog
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Laravel, where it could not be autoloaded yet when our functions were defined: they hand over to it.
+ * Delegates our global functions to a Laravel that was loaded after they were defined.
  */
 
 declare(strict_types=1);
@@ -13,14 +13,14 @@ use Illuminate\Contracts\Broadcasting\Factory;
 use Illuminate\Support\Env;
 
 /**
- * Composer loads the files of packages before those of the application, so a framework that is only found through one
- * of the latter (Debian's php-laravel-framework, an autoloader of one's own) is seen too late to step aside for. Its
- * helpers are guarded and find their names taken; what ours do is then what its own would do.
+ * Composer loads the files of packages before those of the application. A Laravel that only the application's files
+ * make available (Debian's php-laravel-framework, a custom autoloader) is therefore detected too late. Its own helpers
+ * are guarded by function_exists() and skip the names we have taken, so our functions do what its helpers would do.
  */
 final class LateLoadedLaravel
 {
     /**
-     * Whether an application was made in this process.
+     * True if Laravel's Application class is loaded.
      */
     public static function isLoaded(): bool
     {
@@ -64,7 +64,7 @@ final class LateLoadedLaravel
     }
 
     /**
-     * Laravel's broadcast(): an event object, and nothing more.
+     * Laravel's broadcast(): takes an event object only.
      */
     public static function broadcast(mixed $event): mixed
     {

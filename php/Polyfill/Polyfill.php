@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Lets code written for Toporia run where Toporia is not, and steps aside where it is.
+ * Makes code written for Toporia run without Toporia, and steps aside where Toporia or another framework is present.
  */
 
 declare(strict_types=1);
@@ -11,15 +11,15 @@ namespace Toporia\Realtime\Polyfill;
 use Toporia\Realtime\Toporia\DropIn;
 
 /**
- * Classes come from an autoloader behind all others, so that a real one always wins. Functions cannot be loaded on
- * demand, and frameworks define theirs after Composer's files with `function_exists()` guards, so that ours would win
- * and bypass their containers: they are defined only where no framework can be autoloaded.
+ * Classes come from an autoloader registered last, so that a real class always wins. Functions cannot be autoloaded,
+ * and frameworks define theirs after Composer's files with `function_exists()` guards, so ours would win and bypass
+ * their containers. They are therefore only defined if no framework can be autoloaded.
  *
- * `REALTIME_POLYFILLS=off` in the environment keeps the functions away altogether.
+ * `REALTIME_POLYFILLS=off` in the environment disables the functions.
  */
 final class Polyfill
 {
-    /** Frameworks that bring config(), env() or logger() themselves, the likeliest first. */
+    /** Frameworks that define config(), env() or logger(), most likely first. */
     private const FRAMEWORKS = [
         'Toporia\Framework\Realtime\RealtimeManager',
         'Illuminate\Foundation\Application',
@@ -40,7 +40,7 @@ final class Polyfill
     private static bool $registered = false;
 
     /**
-     * Called once, by bootstrap.php.
+     * Called by bootstrap.php.
      */
     public static function register(): void
     {
@@ -56,7 +56,7 @@ final class Polyfill
     }
 
     /**
-     * The framework whose classes can be autoloaded here: the name of one of them, or null.
+     * A class of the framework that can be autoloaded here; null if there is none.
      */
     public static function framework(): ?string
     {

@@ -1,8 +1,7 @@
 <?php
 
 /**
- * The realtime manager of applications without Toporia: what `realtime()` returns and constructors of the guides ask
- * for.
+ * The realtime manager of applications without Toporia: returned by `realtime()`, and injected into constructors.
  */
 
 declare(strict_types=1);
@@ -18,7 +17,7 @@ use Toporia\Realtime\Toporia\DropIn;
 use Toporia\Realtime\Toporia\KafkaBroker;
 
 /**
- * Realtime::broadcast() and brokers with the framework's methods.
+ * Wraps Realtime::broadcast(), and brokers with the framework's methods.
  */
 final class RealtimeManager implements RealtimeManagerInterface
 {
@@ -27,7 +26,7 @@ final class RealtimeManager implements RealtimeManagerInterface
     private array $brokers = [];
 
     /**
-     * The manager of the process.
+     * The manager of this process.
      */
     public static function instance(): self
     {
@@ -35,7 +34,7 @@ final class RealtimeManager implements RealtimeManagerInterface
     }
 
     /**
-     * Realtime::broadcast(): with Kafka down it returns as fast, and the message waits.
+     * Like Realtime::broadcast(): never waits for Kafka; while Kafka is down, messages are queued.
      */
     public function broadcast(string $channel, string $event, mixed $data = null): void
     {
@@ -43,7 +42,7 @@ final class RealtimeManager implements RealtimeManagerInterface
     }
 
     /**
-     * @throws ConfigurationException a broker of that name whose settings are wrong
+     * @throws ConfigurationException invalid settings of that broker
      */
     public function broker(?string $name = null): ?BrokerInterface
     {
@@ -55,7 +54,7 @@ final class RealtimeManager implements RealtimeManagerInterface
             return null;
         }
 
-        // Code that checks `instanceof` the framework's class does not load it.
+        // An `instanceof` check does not autoload the framework's class.
         class_exists(DropIn::REPLACED);
 
         return $this->brokers[$key] = new KafkaBroker($name === null ? [] : ['broker' => $name], $this);
@@ -68,7 +67,7 @@ final class RealtimeManager implements RealtimeManagerInterface
 
             return true;
         } catch (ConfigurationException $e) {
-            // Only a name is answered with null, as the framework does; a setting that is wrong has to be seen.
+            // Only an unknown name returns null, as in the framework; invalid settings must be reported.
             if (preg_match('/\A(?:No broker is named|The broker .* is not a Kafka broker)/', $e->getMessage()) === 1) {
                 return false;
             }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads the signature of a command as Toporia and Laravel write it: `orders:import {file} {--dry} {--channels=*}`.
+ * Parses command signatures as Toporia and Laravel write them: `orders:import {file} {--dry} {--channels=*}`.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Polyfill;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Name, arguments and options of a command, in order.
+ * The name, arguments and options of a command, in order.
  */
 final class Signature
 {
@@ -27,7 +27,7 @@ final class Signature
     }
 
     /**
-     * @throws ConfigurationException a signature without a name
+     * @throws ConfigurationException the signature has no name
      */
     public static function parse(string $signature): self
     {

@@ -1,10 +1,11 @@
 <?php
 
 /**
- * The global functions of the guides, where no framework has them: realtime(), broadcast(), config(), env(), logger().
+ * Global functions for code written for Toporia, when no framework defines them: realtime(), broadcast(), config(),
+ * env(), logger().
  *
- * Loaded by Polyfill only after it has found no framework, and guarded besides: an application's own functions win. A
- * Laravel that turns up later gets what its own functions would have been called with.
+ * Loaded by Polyfill only if no framework is found, and guarded, so that an application's own functions win. If Laravel
+ * is loaded later, they delegate to it.
  */
 
 declare(strict_types=1);
@@ -30,7 +31,7 @@ if (!function_exists('broadcast')) {
     /**
      * Realtime::broadcast() as a function; returns the message id.
      *
-     * @param string|object|null $channel an object, or nothing, is for Laravel alone
+     * @param string|object|null $channel an object or null is only meant for Laravel
      */
     function broadcast(string|object|null $channel = null, string $event = '', mixed $data = null): mixed
     {
@@ -46,9 +47,9 @@ if (!function_exists('broadcast')) {
 
 if (!function_exists('config')) {
     /**
-     * A value of config/*.php: `config('realtime.brokers.kafka.topic_prefix', 'realtime')`.
+     * Reads a value of config/*.php: `config('realtime.brokers.kafka.topic_prefix', 'realtime')`.
      *
-     * @param string|array<string, mixed>|null $key an array, or nothing, is for Laravel alone
+     * @param string|array<string, mixed>|null $key an array or null is only meant for Laravel
      */
     function config(string|array|null $key = null, mixed $default = null): mixed
     {
@@ -64,7 +65,7 @@ if (!function_exists('config')) {
 
 if (!function_exists('env')) {
     /**
-     * A variable of the environment.
+     * Reads an environment variable.
      */
     function env(string $key, mixed $default = null): mixed
     {
@@ -74,11 +75,11 @@ if (!function_exists('env')) {
 
 if (!function_exists('logger')) {
     /**
-     * PHP's error log with the methods of PSR-3; with a message, writes it at once.
+     * A PSR-3 style logger that writes to PHP's error log; given a message, logs it at level debug.
      *
      * @param array<string, mixed> $context
      *
-     * @return ErrorLog|mixed what Laravel's own returns, where it is here
+     * @return ErrorLog|mixed Laravel's return value, if Laravel is loaded
      */
     function logger(mixed $message = null, array $context = []): mixed
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Checks channel names where the extension is not there to do it.
+ * Validates channel names when the extension is not loaded.
  */
 
 declare(strict_types=1);
@@ -11,17 +11,20 @@ namespace Toporia\Realtime\Support;
 use Toporia\Realtime\Exception\InvalidChannelException;
 
 /**
- * The rules a channel name has to meet, whatever the topic prefix is.
+ * Applies the rules that hold for any topic prefix.
  */
 final class Channel
 {
-    /** Kafka allows 249 bytes for a topic; four stay free for `dlq.`, two for the shortest prefix and its underscore. */
+    /**
+     * A Kafka topic has at most 249 bytes; this leaves four for `dlq.`, and two for the shortest prefix and its
+     * underscore.
+     */
     public const MAX_BYTES = 243;
 
     /**
-     * A name to send to.
+     * Validates a channel to publish to.
      *
-     * @throws InvalidChannelException empty, unprintable, no UTF-8, a pattern, or too long
+     * @throws InvalidChannelException empty, unprintable, not UTF-8, a pattern, or too long
      */
     public static function check(string $channel): void
     {
@@ -34,9 +37,9 @@ final class Channel
     }
 
     /**
-     * A name or a pattern to subscribe.
+     * Validates a channel or pattern to subscribe to.
      *
-     * @throws InvalidChannelException empty, unprintable, no UTF-8, or too long
+     * @throws InvalidChannelException empty, unprintable, not UTF-8, or too long
      */
     public static function checkPattern(string $channel): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The JSON envelope of a message in PHP: what the extension does natively, for where it is absent.
+ * The JSON envelope of a message in PHP: replaces the native implementation when the extension is not loaded.
  */
 
 declare(strict_types=1);
@@ -12,9 +12,9 @@ use JsonException;
 use Toporia\Realtime\Exception\EncodingException;
 
 /**
- * `{"id","type","channel","event","data","timestamp"}` in that order, keys that are null left out.
+ * `{"id","type","channel","event","data","timestamp"}` in this order, without null values.
  *
- * Data is kept as JSON text and decoded on first use. An envelope that was read keeps its bytes.
+ * Data is kept as JSON and decoded on first use. A parsed envelope keeps its original bytes.
  */
 final class Envelope
 {
@@ -37,9 +37,9 @@ final class Envelope
     }
 
     /**
-     * A new event, made now.
+     * Creates an event with a new id and the current time.
      *
-     * @throws EncodingException data that is no JSON
+     * @throws EncodingException the data cannot be encoded as JSON
      */
     public static function create(?string $channel, string $event, mixed $data): self
     {
@@ -47,9 +47,9 @@ final class Envelope
     }
 
     /**
-     * Reads the JSON of an envelope; data stays as it is until somebody asks for it.
+     * Parses an envelope; its data is not decoded until needed.
      *
-     * @throws EncodingException no JSON object, or a key of the wrong type
+     * @throws EncodingException not a JSON object, or a key of the wrong type
      */
     public static function parse(string $json): self
     {
@@ -80,11 +80,11 @@ final class Envelope
     }
 
     /**
-     * The same from an array with the envelope's keys.
+     * Creates an envelope from an array with its keys.
      *
      * @param array<string, mixed> $fields
      *
-     * @throws EncodingException a key of the wrong type, or data that is no JSON
+     * @throws EncodingException a key of the wrong type, or data that cannot be encoded
      */
     public static function fromArray(array $fields): self
     {
@@ -92,7 +92,7 @@ final class Envelope
     }
 
     /**
-     * The data, decoded as json_decode(…, true) does.
+     * The data, decoded like json_decode(…, true).
      *
      * @throws EncodingException it cannot be decoded
      */
@@ -107,7 +107,7 @@ final class Envelope
     }
 
     /**
-     * The envelope as JSON: the bytes it was read from, else built now and kept.
+     * The envelope as JSON: the original bytes if it was parsed, else built once.
      */
     public function json(): string
     {
@@ -127,7 +127,7 @@ final class Envelope
     }
 
     /**
-     * The envelope as an array, data decoded.
+     * The envelope as an array, with decoded data.
      *
      * @return array<string, mixed>
      *

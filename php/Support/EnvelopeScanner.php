@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Finds the parts of a JSON object without decoding them, so that data nobody reads is never decoded.
+ * Splits a JSON object into its members without decoding them, so that unused data is never decoded.
  */
 
 declare(strict_types=1);
@@ -11,9 +11,9 @@ namespace Toporia\Realtime\Support;
 use JsonException;
 
 /**
- * Splits the text of a JSON object into its top-level members, each still JSON text.
+ * Returns the top-level members of a JSON object, each as JSON text.
  *
- * It only finds where a value ends; whether a nested value is sound is found out by whoever decodes it.
+ * Only finds where a value ends; nested values are validated when they are decoded.
  */
 final class EnvelopeScanner
 {
@@ -26,11 +26,11 @@ final class EnvelopeScanner
     }
 
     /**
-     * The members of the object by name; of a repeated name the last, as json_decode() has it.
+     * The members by name; the last one wins if a name is repeated, as with json_decode().
      *
      * @return array<string, string> JSON text by name
      *
-     * @throws JsonException the text is no object, or ends before it is complete
+     * @throws JsonException not an object, or incomplete
      */
     public static function members(string $json): array
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Says why the extension is not there and which command fixes it.
+ * Diagnoses why the extension is not loaded, and names the command that fixes it.
  */
 
 declare(strict_types=1);
@@ -11,19 +11,19 @@ namespace Toporia\Realtime\Support;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 
 /**
- * Tells apart: not installed; installed for another PHP; installed but not enabled for this SAPI; enabled but built for
- * another PHP; built in this checkout but not loaded.
+ * Distinguishes: not installed; installed for another PHP; installed but not enabled for this SAPI; enabled but built
+ * for another PHP; built in this checkout but not loaded.
  */
 final class ExtensionMissing
 {
     private const NAME = 'toporia_realtime';
 
     /**
-     * @param string $extensionDir where this PHP looks for extensions
-     * @param string|null $iniFile the php.ini that was read
-     * @param string $moreIni the other ini files that were read, as php_ini_scanned_files() lists them
-     * @param string $build what this PHP was built as: `API20220829,NTS`; empty: unknown
-     * @param string $debian where Debian keeps the configuration of each PHP
+     * @param string $extensionDir PHP's extension_dir
+     * @param string|null $iniFile the loaded php.ini
+     * @param string $moreIni the additional ini files, as php_ini_scanned_files() lists them
+     * @param string $build build of this PHP: `API20220829,NTS`; empty: unknown
+     * @param string $debian Debian's configuration directory of all PHP versions
      */
     public function __construct(
         private string $extensionDir,
@@ -37,9 +37,9 @@ final class ExtensionMissing
     }
 
     /**
-     * The exception for something that needs the extension.
+     * The exception for a call that needs the extension.
      *
-     * @param string $what begins the sentence: `Broker::publish()`
+     * @param string $what subject of the message: `Broker::publish()`
      */
     public static function exception(string $what): ExtensionMissingException
     {
@@ -47,7 +47,7 @@ final class ExtensionMissing
     }
 
     /**
-     * For the PHP that is running.
+     * Diagnoses the running PHP.
      */
     public static function current(): self
     {
@@ -62,7 +62,7 @@ final class ExtensionMissing
     }
 
     /**
-     * The path of a build in this source checkout, null where there is none.
+     * The path of a build in this source checkout; null if there is none.
      */
     public static function builtLibrary(string $packageRoot): ?string
     {
@@ -113,7 +113,7 @@ final class ExtensionMissing
         return $this->adviceToInstall();
     }
 
-    /** It is in an ini file, and PHP could not load it: it has said so at its start, where nobody looked. */
+    /** An ini file enables it, but PHP failed to load it and reported so only at startup. */
     private function adviceIfEnabled(string $iniFile, string $file): string
     {
         if (!is_file($file)) {
@@ -175,7 +175,7 @@ final class ExtensionMissing
             : 'run `pie install toporia/realtime-ext`.';
     }
 
-    /** What is wrong with a library, and the command; null where it fits this PHP, or nothing can be told. */
+    /** Compares a library's build with this PHP; null if they match or the build is unknown. */
     private function otherBuild(string $file): ?string
     {
         $found = @preg_match('/API\d{8},N?TS(?:,debug)?/', (string) @file_get_contents($file), $match) === 1;
@@ -204,7 +204,7 @@ final class ExtensionMissing
         };
     }
 
-    /** The ini file that names the extension. */
+    /** The ini file that enables the extension. */
     private function enablingIniFile(): ?string
     {
         $files = [(string) $this->iniFile, ...explode(',', $this->moreIni)];
@@ -220,7 +220,7 @@ final class ExtensionMissing
 
     private static function runningBuild(): string
     {
-        // The only place where PHP tells it.
+        // phpinfo() is the only place where PHP reports its build.
         ob_start();
         phpinfo(INFO_GENERAL);
         $text = strip_tags((string) ob_get_clean());

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the stand-ins of the native classes share where the extension is absent: the fake, or a clear exception.
+ * Shared implementation of the stubs that replace the native classes when the extension is not loaded.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ use Toporia\Realtime\Testing\RealtimeFake;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
- * Holds the publisher of Realtime::fake() and swap(). Never used while the extension is loaded.
+ * Holds the publisher set by Realtime::fake() or swap(). Never used while the extension is loaded.
  */
 final class NativeStub
 {
@@ -29,11 +29,11 @@ final class NativeStub
     }
 
     /**
-     * Where to send.
+     * The publisher to send through.
      *
-     * @param string $what who asks, for the message
+     * @param string $what the calling method, for the message
      *
-     * @throws ExtensionMissingException nothing stands in for the extension
+     * @throws ExtensionMissingException no fake is set
      */
     public static function publisher(string $what): Publisher
     {
@@ -41,11 +41,11 @@ final class NativeStub
     }
 
     /**
-     * Where to receive from.
+     * The consumer to receive from.
      *
-     * @param string $what who asks, for the message
+     * @param string $what the calling method, for the message
      *
-     * @throws ExtensionMissingException nothing that can receive stands in for the extension
+     * @throws ExtensionMissingException no fake is set, or it cannot receive
      */
     public static function consumer(string $what): Consumer
     {
@@ -53,7 +53,7 @@ final class NativeStub
     }
 
     /**
-     * Realtime::broadcast() on whatever stands in.
+     * Realtime::broadcast() through the fake.
      *
      * @param string|array<int, string> $channel
      * @param array<string, string> $headers
@@ -81,7 +81,7 @@ final class NativeStub
             $headers['x-realtime-socket'] = $except;
         }
         $envelope = ['id' => Uuid::v7(), 'event' => $event, 'data' => $data, 'timestamp' => time()];
-        // All are made before the first is sent: data that is no JSON sends nothing.
+        // Build all messages first: if the data cannot be encoded, nothing is sent.
         $messages = array_map(
             static fn (string $name): Message => Message::fromArray(['channel' => $name] + $envelope),
             $channels
@@ -96,7 +96,7 @@ final class NativeStub
     }
 
     /**
-     * What Realtime::configure() does without the extension: what traces also works for the outbox.
+     * Realtime::configure() without the extension: only tracing applies, because the outbox uses it.
      *
      * @param array<string, mixed> $config
      */
@@ -106,7 +106,7 @@ final class NativeStub
     }
 
     /**
-     * Realtime::log() without the extension: PHP's error log.
+     * Realtime::log() without the extension: writes to PHP's error log.
      */
     public static function log(string $level, string $message): void
     {
@@ -114,9 +114,9 @@ final class NativeStub
     }
 
     /**
-     * Broker::repeats() on the fake.
+     * Broker::repeats() through the fake.
      *
-     * @throws ExtensionMissingException nothing stands in for the extension
+     * @throws ExtensionMissingException no fake is set
      */
     public static function repeats(string $channel, Message $message): bool
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Matches names with segments (channels, events) against patterns, as the extension does for subscriptions.
+ * Matches dotted names (channels, events) against patterns, by the rules of subscriptions.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Support;
 
 /**
- * `*` stands for one segment (no dot), `**` for any number of them.
+ * `*` matches one segment (no dot), `**` any number of segments.
  *
  *     Pattern::matches('user.*', 'user.1');        // true
  *     Pattern::matches('user.*', 'user.1.orders'); // false
@@ -18,7 +18,7 @@ namespace Toporia\Realtime\Support;
 final class Pattern
 {
     /**
-     * Whether the text has a wildcard at all.
+     * True if the text contains a wildcard.
      */
     public static function isPattern(string $pattern): bool
     {
@@ -26,7 +26,7 @@ final class Pattern
     }
 
     /**
-     * Whether the whole name fits the pattern. `*` needs at least one character, `**` none.
+     * True if the whole name matches. `*` needs at least one character, `**` may match none.
      */
     public static function matches(string $pattern, string $name): bool
     {
@@ -39,7 +39,7 @@ final class Pattern
     }
 
     /**
-     * Picks among patterns the one that gets a name: the exact one, else the first that fits.
+     * Selects the pattern for a name: an exact match, else the first pattern that matches.
      *
      * @param iterable<int|string, string> $patterns
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Lets a command end between two steps when it gets SIGINT or SIGTERM.
+ * Records SIGINT and SIGTERM, so that a command can stop between two steps.
  */
 
 declare(strict_types=1);
@@ -11,18 +11,18 @@ namespace Toporia\Realtime\Support;
 use Closure;
 
 /**
- * From its making to release(); a second signal does not end the process either. Without pcntl signals do what they
- * always do.
+ * Active from construction to release(); a second signal does not end the process either. Without pcntl, signals keep
+ * their default action.
  */
 final class StopFlag
 {
     private bool $set = false;
     private bool $async = false;
-    /** @var array<int, callable|int> what was there before, by signal */
+    /** @var array<int, callable|int> previous handlers, by signal */
     private array $before = [];
 
     /**
-     * @param (Closure(): void)|null $then called with each signal, after the flag is set; what it throws ends what runs
+     * @param (Closure(): void)|null $then called on each signal, after the flag is set; may throw to interrupt
      */
     public function __construct(?Closure $then = null)
     {
@@ -42,7 +42,7 @@ final class StopFlag
     }
 
     /**
-     * Whether a signal came.
+     * True once a signal was received.
      */
     public function isSet(): bool
     {
@@ -50,7 +50,7 @@ final class StopFlag
     }
 
     /**
-     * Puts back what was there before.
+     * Restores the previous handlers.
      */
     public function release(): void
     {

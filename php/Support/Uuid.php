@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Makes the ids of messages where the extension is not there to do it.
+ * Generates message ids when the extension is not loaded.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Support;
 
 /**
- * UUID version 7 (RFC 9562): unique, and in the order of their making, also within one millisecond of one process.
+ * UUID version 7 (RFC 9562): unique, and increasing within a process even in the same millisecond.
  */
 final class Uuid
 {
@@ -17,17 +17,17 @@ final class Uuid
     private static int $sequence = 0;
 
     /**
-     * The next id, such as `019aa5c0-3b1e-7000-8c3f-2a9d51f0c7b4`.
+     * Generates an id such as `019aa5c0-3b1e-7000-8c3f-2a9d51f0c7b4`.
      */
     public static function v7(): string
     {
         $ms = (int) (microtime(true) * 1000);
         if ($ms > self::$lastMs) {
             self::$lastMs = $ms;
-            // Starts low, so that the 12 bits have room to count up within this millisecond.
+            // Start low, so that the 12-bit counter has room within this millisecond.
             self::$sequence = random_int(0, 0x3ff);
         } elseif (++self::$sequence > 0xfff) {
-            // Full, or the clock went back: borrow from the next millisecond rather than go out of order.
+            // Counter exhausted, or the clock went back: borrow from the next millisecond to stay increasing.
             self::$lastMs++;
             self::$sequence = 0;
         }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The version of the PHP layer, beside that of the extension.
+ * The versions of the PHP layer and of the extension.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,8 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Support;
 
 /**
- * Both come from one release and belong together: the PHP layer through Composer or a package, the extension from another.
+ * Both come from one release, but are installed separately: Composer for the PHP layer, a package or PIE for the
+ * extension.
  */
 final class Version
 {
@@ -17,7 +18,7 @@ final class Version
     public const NUMBER = '0.1.0';
 
     /**
-     * The version of the extension that is loaded; null where none is.
+     * The version of the loaded extension; null if it is not loaded.
      */
     public static function ofExtension(): ?string
     {
@@ -27,7 +28,7 @@ final class Version
     }
 
     /**
-     * True where no extension is loaded, or one of this very version.
+     * True if the extension has the same version, or is not loaded.
      */
     public static function matches(): bool
     {

@@ -149,7 +149,7 @@ trait ReceivesMessages
     }
 
     /**
-     * Whether the callback that is running was given a message of the same channel, event and data: Realtime::broadcast()
+     * True if the running callback received a message with the same channel, event and data: Realtime::broadcast()
      * and the Toporia adapter do not send such a one again.
      */
     public function repeats(string $channel, Message $message): bool

@@ -34,7 +34,7 @@ final class Sent
     }
 
     /**
-     * Whether it is a broadcast to that channel, with that event, for which the closure is true. Nulls match anything.
+     * True if it is a broadcast to that channel, with that event, for which the closure is true. Nulls match anything.
      *
      * @param string|null $channel a channel or a pattern such as `user.*`
      * @param (callable(Message): bool)|null $where

@@ -21,7 +21,7 @@ final class Framework
     private const LOOPING_COMMAND = 'Toporia\Framework\Console\Commands\Realtime\BrokerHandlerConsumeCommand';
 
     /**
-     * Whether this is Toporia, not code written for it on a polyfill.
+     * True if this is Toporia, not code written for it on a polyfill.
      */
     public static function isPresent(): bool
     {
@@ -37,7 +37,7 @@ final class Framework
     }
 
     /**
-     * Whether its `one-per-channel` topics keep dots (`realtime_user.1`), as both generations with strategies have
+     * True if its `one-per-channel` topics keep dots (`realtime_user.1`), as both generations with strategies have
      * them.
      */
     public static function keepsDots(): bool
@@ -46,7 +46,7 @@ final class Framework
     }
 
     /**
-     * Whether consume() was called by a loop that waits for it to come back.
+     * True if consume() was called by a loop that waits for it to come back.
      *
      * @param list<array<string, mixed>> $trace of debug_backtrace()
      */

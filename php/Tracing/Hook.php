@@ -17,7 +17,7 @@ use Toporia\Realtime\Realtime;
 
 final class Hook
 {
-    /** Whether the tracer was told of a record that is being sent. */
+    /** True if the tracer was told of a record that is being sent. */
     private bool $sending = false;
 
     public function __construct(private Tracer $tracer)

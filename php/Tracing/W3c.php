@@ -26,7 +26,7 @@ final class W3c
     private const BAGGAGE_VALUE = '[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*';
 
     /**
-     * Whether a value may stand under a header of that name. Other headers than W3C's are visible text of up to 8 KB.
+     * True if a value may stand under a header of that name. Other headers than W3C's are visible text of up to 8 KB.
      */
     public static function isValid(string $name, string $value): bool
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads --channels and --ws-channels: a comma list, or the option repeated.
+ * Parses --channels and --ws-channels: a comma-separated list, or the option repeated.
  */
 
 declare(strict_types=1);
@@ -9,17 +9,17 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * `user.1,order.*` → ['user.1', 'order.*'], each once, in order.
+ * `user.1,order.*` → ['user.1', 'order.*']: each name once, in the given order.
  */
 final class ChannelList
 {
     /**
-     * @param mixed $value a string, a list of them, or null when the option was not given
-     * @param string $option with its dashes
+     * @param mixed $value a string, a list of strings, or null if the option is absent
+     * @param string $option the option's name, with dashes
      *
      * @return non-empty-list<string>
      *
-     * @throws UsageError nothing given, or an empty name in the list
+     * @throws UsageError no value, or an empty name in the list
      */
     public static function parse(mixed $value, string $option = '--channels'): array
     {

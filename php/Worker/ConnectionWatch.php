@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Says once when Kafka is gone, when it is back, and which topics are waited for.
+ * Reports connection changes and missing topics: Kafka lost, Kafka back, topics the worker waits for.
  */
 
 declare(strict_types=1);
@@ -9,11 +9,13 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Turns the state of every tick into lines at the moments it changes.
+ * Turns the state polled on every tick into one line per change.
  */
 final class ConnectionWatch
 {
-    /** A first connection takes a moment: not worth a line before so many seconds, unless there is an error to tell. */
+    /**
+     * Seconds before a missing connection is reported, unless there is an error to report: connecting takes a moment.
+     */
     private const GRACE_SECONDS = 2.0;
 
     private bool $down = false;

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The options of realtime:kafka:consume, read and checked once.
+ * The validated options of realtime:kafka:consume.
  */
 
 declare(strict_types=1);
@@ -9,17 +9,17 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Made from what any host's option parser gives; everything wrong is found here, before anything connects.
+ * Built from the raw options of any host's parser. Every mistake is reported here, before anything connects.
  */
 final class ConsumeOptions
 {
-    /** The longest poll, and longest run, that makes sense; also what fits into librdkafka's int. */
+    /** Upper limit of times in ms and s: librdkafka stores them in an int. */
     private const MAX_INT = 2147483647;
 
     /**
      * @param list<string> $channels names and patterns; empty only with a gateway
-     * @param int $batchSize most records at once
-     * @param int $timeoutMs longest poll, in ms
+     * @param int $batchSize maximum records per batch
+     * @param int $timeoutMs poll timeout, in ms
      * @param int $maxMessages 0: no limit
      * @param int $maxTime seconds; 0: no limit
      * @param int $maxMemory bytes; 0: no limit
@@ -43,9 +43,9 @@ final class ConsumeOptions
     }
 
     /**
-     * @param array<string, mixed> $raw by option name without dashes; one that is absent or null has its default
+     * @param array<string, mixed> $raw values by option name, without dashes; null or absent: the default
      *
-     * @throws UsageError naming the option
+     * @throws UsageError an invalid option; the message names it
      */
     public static function fromArray(array $raw): self
     {
@@ -72,9 +72,9 @@ final class ConsumeOptions
     }
 
     /**
-     * Where nothing is consumed: with --websocket and nothing that handles messages, the gateway is all there is.
+     * Rejects consumer options when nothing is consumed: with --websocket and no handler, only the gateway runs.
      *
-     * @throws UsageError an option that only means something to a consumer
+     * @throws UsageError a consumer option was given
      */
     public function rejectConsumerOptions(): void
     {
@@ -94,7 +94,7 @@ final class ConsumeOptions
     }
 
     /**
-     * What the options change in the broker's configuration.
+     * The settings of the broker that the options override.
      *
      * @return array<string, mixed>
      */

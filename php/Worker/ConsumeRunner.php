@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Runs a consumer from its subscriptions to its summary, in whatever host.
+ * Runs a consumer in any host, from subscribing to the summary.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 
 /**
- * Signals, offsets and retries are the extension's; this decides when to stop and says what happens.
+ * Signals, offsets and retries are handled by the extension; this class decides when to stop and reports progress.
  */
 final class ConsumeRunner
 {
@@ -24,11 +24,12 @@ final class ConsumeRunner
     public const FAILED = 1;
     public const WRONG_USAGE = 2;
 
-    /** How often stop conditions are asked and progress is offered, in ms. */
+    /** Interval of the stop conditions and of progress reports, in ms. */
     private const TICK_MS = 200;
 
     /**
-     * @param (Closure(Message, Throwable, ?int): void)|null $failed told of each failed try, as Broker::onFailed() has it
+     * @param (Closure(Message, Throwable, ?int): void)|null $failed called after each failed attempt, see
+     *        Broker::onFailed()
      */
     public function __construct(
         private Broker $broker,
@@ -44,7 +45,7 @@ final class ConsumeRunner
     /**
      * @return int the exit code
      *
-     * @throws UsageError a channel, or a handler, that cannot be; nothing has connected yet
+     * @throws UsageError an invalid channel or handler; nothing has connected yet
      */
     public function run(): int
     {
@@ -116,7 +117,7 @@ final class ConsumeRunner
     }
 
     /**
-     * Channels with traffic that were perhaps meant instead.
+     * Channels with traffic whose names differ only by Laravel's prefix.
      *
      * @param list<string> $channels
      *
@@ -153,7 +154,7 @@ final class ConsumeRunner
         try {
             $this->broker->close();
         } catch (Throwable $e) {
-            // What the callbacks sent could not be delivered on the way out: that is a failure of this run too.
+            // Messages sent by the callbacks could not be delivered before exit: the run has failed.
             $failure ??= $e;
             $this->reporter->failure($e);
         }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Finds the entry for an event among names and patterns, and remembers what it found.
+ * Looks up the handler of an event by name or pattern, and caches the result.
  */
 
 declare(strict_types=1);
@@ -11,11 +11,11 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * The exact name before a pattern, among patterns the first listed.
+ * An exact name wins over patterns; among patterns the first listed wins.
  */
 final class EventPatterns
 {
-    /** Event names come from outside: what is remembered has to have an end. */
+    /** Bounds the cache: event names come from outside. */
     private const MAX_CACHED = 1000;
 
     /** @var array<string, string|null> pattern by event */
@@ -34,7 +34,7 @@ final class EventPatterns
             if (count($this->cache) >= self::MAX_CACHED) {
                 $this->cache = [];
             }
-            // Keys such as '42' have become int.
+            // PHP has turned keys such as '42' into int.
             $this->cache[$event] = Pattern::pick(array_map('strval', array_keys($this->entries)), $event);
         }
         $pattern = $this->cache[$event];

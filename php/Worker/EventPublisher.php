@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Sends events whose data comes as JSON text: one, or one a line.
+ * Publishes events whose data is JSON text: a single one, or one per line.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Message;
 
 /**
- * A bad line costs itself only: it is reported with its number, the others are sent.
+ * An invalid line is reported with its number; the other lines are still sent.
  */
 final class EventPublisher
 {
@@ -24,7 +24,7 @@ final class EventPublisher
 
     /**
      * @param array<string, string> $headers
-     * @param Closure(): void $flush waits until Kafka has what was sent
+     * @param Closure(): void $flush waits until Kafka has acknowledged everything
      */
     public function __construct(
         private Publisher $publisher,
@@ -37,13 +37,11 @@ final class EventPublisher
     }
 
     /**
-     * Sends one event.
+     * @param string|null $json the data; null: no data
      *
-     * @param string|null $json its data; null: none
+     * @return string the message id
      *
-     * @return string its id
-     *
-     * @throws UsageError no JSON
+     * @throws UsageError invalid JSON
      */
     public function send(?string $json): string
     {
@@ -60,13 +58,13 @@ final class EventPublisher
     }
 
     /**
-     * Sends one event for each line that is not blank.
+     * Sends one event for each non-blank line.
      *
      * @param resource $stream
-     * @param callable(string): void $onSent gets the id
-     * @param callable(string): void $onInvalid gets what is wrong with which line
+     * @param callable(string): void $onSent receives the message id
+     * @param callable(string): void $onInvalid receives an error text with the line number
      *
-     * @return int how many lines were bad
+     * @return int number of invalid lines
      */
     public function sendLines(mixed $stream, callable $onSent, callable $onInvalid): int
     {
@@ -88,9 +86,6 @@ final class EventPublisher
         return $invalid;
     }
 
-    /**
-     * How many events were sent.
-     */
     public function sent(): int
     {
         return $this->sent;
@@ -102,7 +97,7 @@ final class EventPublisher
         try {
             $id = $this->publisher->publish($this->channel, $message, $this->key, $this->headers);
         } catch (QueueFullException) {
-            // A shell can wait: let Kafka take what is queued, then try again.
+            // A shell command can wait: flush, then try once more.
             ($this->flush)();
             $id = $this->publisher->publish($this->channel, $message, $this->key, $this->headers);
         }
@@ -112,7 +107,7 @@ final class EventPublisher
     }
 
     /**
-     * Objects stay objects, so that {} is not sent as [].
+     * Decodes objects as objects, so that {} is not sent as [].
      *
      * @throws JsonException
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads --from: where consuming begins.
+ * Parses --from: the position to start consuming at.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use DateTimeImmutable;
 use Exception;
 
 /**
- * `committed` (where the group left off), `beginning`, `end`, a time in ISO 8601, or Unix seconds.
+ * `committed` (the group's committed offsets), `beginning`, `end`, an ISO 8601 time, or Unix seconds.
  */
 final class FromPosition
 {
@@ -24,7 +24,7 @@ final class FromPosition
     }
 
     /**
-     * @throws UsageError neither one of the words nor a time that exists
+     * @throws UsageError neither a keyword nor a valid time
      */
     public static function parse(mixed $value): self
     {
@@ -39,7 +39,7 @@ final class FromPosition
             try {
                 return new self(new DateTimeImmutable($text));
             } catch (Exception) {
-                // An hour such as 25: said below.
+                // A time that does not exist, such as hour 25: rejected below.
             }
         }
         throw new UsageError(
@@ -48,16 +48,13 @@ final class FromPosition
         );
     }
 
-    /**
-     * Whether to seek at all.
-     */
     public function seeks(): bool
     {
         return $this->position !== 'committed';
     }
 
     /**
-     * What Broker::seek() takes.
+     * The argument for Broker::seek().
      */
     public function position(): string|DateTimeImmutable
     {
@@ -65,7 +62,7 @@ final class FromPosition
     }
 
     /**
-     * For people: `the beginning`, `2026-01-31T08:00:00+00:00`.
+     * A readable form: `the beginning`, `2026-01-31T08:00:00+00:00`.
      */
     public function describe(): string
     {

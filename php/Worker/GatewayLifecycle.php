@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The gateway of a command: started, watched and ended, with a line for each.
+ * Starts, monitors and stops the gateway of a command, and reports each step.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Metrics;
 
 /**
- * The gateway itself runs on its own threads; this only speaks about it.
+ * The gateway runs on its own native threads.
  */
 final class GatewayLifecycle
 {
@@ -21,7 +21,7 @@ final class GatewayLifecycle
     private ?bool $ready = null;
 
     /**
-     * @param float $every seconds between two lines of progress
+     * @param float $every seconds between two progress lines
      */
     public function __construct(
         private Gateway $gateway,
@@ -33,7 +33,7 @@ final class GatewayLifecycle
     }
 
     /**
-     * Opens the port. Signals are taken before anybody is told that it listens: one that comes right then drains, too.
+     * Opens the port. Signal handlers are installed before the address is reported, so that an early signal drains too.
      */
     public function start(): void
     {
@@ -50,7 +50,7 @@ final class GatewayLifecycle
     }
 
     /**
-     * Says where it stands, at its own pace, and at once when Kafka comes or goes.
+     * Reports progress at intervals, and readiness changes immediately.
      */
     public function reportProgress(): void
     {
@@ -82,7 +82,7 @@ final class GatewayLifecycle
     }
 
     /**
-     * Tells whoever watches the process that its loop comes round; the service has started once the gateway is ready.
+     * Feeds the liveness checks; systemd is notified once the gateway is ready.
      */
     public function heartbeat(): void
     {
@@ -90,7 +90,7 @@ final class GatewayLifecycle
     }
 
     /**
-     * Waits for a signal; true once it came, or the gateway has ended by itself.
+     * Waits for a signal. True: a signal was received, or the gateway has stopped.
      */
     public function wait(int $timeoutMs): bool
     {
@@ -103,7 +103,7 @@ final class GatewayLifecycle
     }
 
     /**
-     * Sends its clients elsewhere and ends.
+     * Drains the connected clients, then stops the gateway.
      */
     public function stop(): void
     {

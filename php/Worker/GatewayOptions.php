@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The options of the WebSocket gateway, of realtime:gateway and of realtime:kafka:consume --websocket.
+ * The validated options of the WebSocket gateway: realtime:gateway, and realtime:kafka:consume --websocket.
  */
 
 declare(strict_types=1);
@@ -9,11 +9,11 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Made from what any host's option parser gives; everything wrong is found here, before anything connects.
+ * Built from the raw options of any host's parser. Every mistake is reported here, before anything connects.
  */
 final class GatewayOptions
 {
-    /** The longest drain that makes sense: supervisors lose patience earlier. */
+    /** Maximum of --drain, in ms: supervisors kill a process earlier than this. */
     private const LONGEST_DRAIN = 600000;
     private const MAX_INT = 2147483647;
 
@@ -21,7 +21,7 @@ final class GatewayOptions
      * @param string|null $host null: as configured
      * @param int|null $port null: as configured; 0: any free one
      * @param list<string> $wsChannels empty: every topic of the prefix
-     * @param int $drainMs how long the end may take, in ms
+     * @param int $drainMs time to drain clients on shutdown, in ms
      * @param int $maxTime seconds; 0: no limit
      * @param int $maxMemory bytes; 0: no limit
      */
@@ -37,11 +37,11 @@ final class GatewayOptions
     }
 
     /**
-     * Of realtime:gateway.
+     * The options of realtime:gateway.
      *
-     * @param array<string, mixed> $raw by option name without dashes; one that is absent or null has its default
+     * @param array<string, mixed> $raw values by option name, without dashes; null or absent: the default
      *
-     * @throws UsageError naming the option
+     * @throws UsageError an invalid option; the message names it
      */
     public static function fromArray(array $raw): self
     {
@@ -57,11 +57,11 @@ final class GatewayOptions
     }
 
     /**
-     * Of realtime:kafka:consume; null without --websocket.
+     * The gateway options of realtime:kafka:consume; null without --websocket.
      *
      * @param array<string, mixed> $raw `websocket`: absent or false: not given; null or true: given without an address
      *
-     * @throws UsageError naming the option
+     * @throws UsageError an invalid option; the message names it
      */
     public static function fromConsume(array $raw): ?self
     {
@@ -88,7 +88,7 @@ final class GatewayOptions
     }
 
     /**
-     * What the options change in the configuration of the gateway.
+     * The settings of the gateway that the options override.
      *
      * @return array<string, mixed>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Runs the gateway alone, from its start to its summary, in whatever host.
+ * Runs the gateway on its own, in any host, from start to summary.
  */
 
 declare(strict_types=1);
@@ -11,14 +11,14 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Metrics;
 
 /**
- * Ends at a signal, at realtime:restart, at --max-time and --max-memory, and in order.
+ * Shuts down cleanly on a signal, realtime:restart, --max-time or --max-memory.
  */
 final class GatewayRunner
 {
     public const DONE = 0;
     public const FAILED = 1;
 
-    /** How often stop conditions are asked, in ms. */
+    /** Interval of the stop conditions, in ms. */
     private const TICK_MS = 200;
 
     public function __construct(private GatewayLifecycle $gateway, private StopConditions $stop, private Reporter $reporter)
@@ -37,7 +37,7 @@ final class GatewayRunner
             $this->gateway->heartbeat();
         }
         $failed = !$this->gateway->isRunning();
-        // The end may take its time: that is no stuck loop, and nobody should send more work here.
+        // Draining may exceed the liveness timeout, and the process must no longer report itself as ready.
         Metrics::stop();
         $this->gateway->stop();
         $reason = $failed ? 'error' : $this->stop->met() ?? 'signal';

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One handler of the application, ready to be called for a message.
+ * Calls one handler of the application, through the middleware.
  */
 
 declare(strict_types=1);
@@ -16,8 +16,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * A class with `handle(Message $message): void` and perhaps `failed(Message $message, Throwable $e): void`, which is told once,
- * when a message is given up: not after each try.
+ * A handler is a class with `handle(Message $message): void` and optionally `failed(Message $message, Throwable $e):
+ * void`, which is called once, when the message is given up: not after each attempt.
  *
  *     final class OrderHandler
  *     {
@@ -29,7 +29,8 @@ use Toporia\Realtime\Realtime;
  *         }
  *     }
  *
- * The object is made for the first message and kept; the class is looked at earlier, so that a mistake shows at once.
+ * The handler is instantiated for the first message and kept. Its class is checked earlier, so that mistakes surface at
+ * start.
  */
 final class HandlerInvoker
 {
@@ -37,10 +38,11 @@ final class HandlerInvoker
 
     /**
      * @param class-string|object $handler a class, an object, or a closure
-     * @param Closure(class-string): object $make makes the object of a class
-     * @param string $where where it was named, for errors: `--handler` or `realtime.handlers['order.*']`
+     * @param Closure(class-string): object $make instantiates a class
+     * @param string $where the setting or option that named it, for errors: `--handler` or
+     *        `realtime.handlers['order.*']`
      *
-     * @throws ConfigurationException no such class, or no handle() in it
+     * @throws ConfigurationException the class does not exist or has no handle()
      */
     public function __construct(
         private mixed $handler,
@@ -64,7 +66,7 @@ final class HandlerInvoker
     }
 
     /**
-     * Makes the object now, to find out early that it cannot be made.
+     * Instantiates the handler now, so that a failure shows at start.
      */
     public function prepare(): self
     {
@@ -74,9 +76,9 @@ final class HandlerInvoker
     }
 
     /**
-     * Hands it a message through the middleware.
+     * Passes a message through the middleware to the handler.
      *
-     * @throws Throwable what the handler or a middleware threw
+     * @throws Throwable thrown by the handler or a middleware
      */
     public function __invoke(Message $message): void
     {
@@ -86,7 +88,7 @@ final class HandlerInvoker
     }
 
     /**
-     * Tells its failed(), where it has one, that there is no other try for this message.
+     * Calls the handler's failed() method, if it has one: the message will not be retried.
      */
     public function failed(Message $message, Throwable $e): void
     {
@@ -97,7 +99,8 @@ final class HandlerInvoker
         try {
             $object->failed($message, $e);
         } catch (Throwable $second) {
-            // The first failure is the one to act on; this one must not hide it, nor vanish.
+            // Log it: the first failure is the one to act on and must not be hidden, but this one must not be lost
+            // either.
             Realtime::log('error', sprintf(
                 '%s::failed() threw %s itself: %s (for message %s)',
                 get_debug_type($object),
@@ -115,7 +118,7 @@ final class HandlerInvoker
 
     private static function hasHandle(string|object $handler): bool
     {
-        // is_callable() says no to an instance method named by its class.
+        // is_callable() returns false for an instance method given by class name.
         return method_exists($handler, 'handle') && (new ReflectionMethod($handler, 'handle'))->isPublic();
     }
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Decides what a worker does with a message: --handler, else `realtime.handlers`, else the host, else print.
+ * Selects what a worker does with a message: --handler, `realtime.handlers`, the host's default, or printing it.
  */
 
 declare(strict_types=1);
@@ -16,23 +16,24 @@ use Toporia\Realtime\Message;
 /**
  * `realtime.handlers` maps event names and patterns to classes: `['order.*' => OrderHandler::class]`.
  *
- * The exact event wins over patterns, among patterns the first one listed; `*` is one segment, `**` any number.
+ * An exact event name wins over patterns; among patterns the first listed wins. `*` matches one segment, `**` any
+ * number.
  */
 final class HandlerResolver
 {
-    /** @var array<string, true> events without a handler that were already reported */
+    /** @var array<string, true> events without a handler that have been reported */
     private array $reported = [];
     private int $unhandled = 0;
     private MiddlewarePipeline $middleware;
-    /** @var (Closure(Message): ?HandlerInvoker)|null who handles a message */
+    /** @var (Closure(Message): ?HandlerInvoker)|null selects the handler of a message */
     private ?Closure $select = null;
 
     /**
      * @param array<string, mixed> $config the application's `realtime` configuration: `handlers`, `middleware`
-     * @param Closure(class-string): object $make makes the object of a class
-     * @param (Closure(Message): void)|null $host what the host does with a message nobody handles
+     * @param Closure(class-string): object $make instantiates a class
+     * @param (Closure(Message): void)|null $host the host's default for messages without a handler
      *
-     * @throws ConfigurationException middleware that is none
+     * @throws ConfigurationException invalid middleware
      */
     public function __construct(private array $config, private Closure $make, private ?Closure $host = null)
     {
@@ -40,14 +41,14 @@ final class HandlerResolver
     }
 
     /**
-     * The callback for the broker.
+     * The callback to subscribe.
      *
      * @param string|null $class the --handler option
      *
      * @return callable(Message): void
      *
-     * @throws UsageError the --handler is none
-     * @throws ConfigurationException an entry of `realtime.handlers` is none
+     * @throws UsageError invalid --handler
+     * @throws ConfigurationException an invalid entry in `realtime.handlers`
      */
     public function resolve(?string $class, Reporter $reporter): callable
     {
@@ -70,7 +71,7 @@ final class HandlerResolver
     }
 
     /**
-     * Whether the application has something of its own for messages.
+     * True if the application configured any handler.
      */
     public function hasHandlers(?string $class): bool
     {
@@ -78,7 +79,7 @@ final class HandlerResolver
     }
 
     /**
-     * Says in words what resolve() decides.
+     * Describes the result of resolve().
      */
     public function describe(?string $class): string
     {
@@ -92,7 +93,7 @@ final class HandlerResolver
     }
 
     /**
-     * Tells the handler of a message that there is no other try for it.
+     * Tells the handler of a message that it will not be retried.
      */
     public function failed(Message $message, Throwable $why): void
     {
@@ -101,7 +102,7 @@ final class HandlerResolver
     }
 
     /**
-     * How many messages had an event that no entry of `realtime.handlers` takes.
+     * Number of messages whose event matches no entry of `realtime.handlers`.
      */
     public function unhandled(): int
     {
@@ -126,7 +127,7 @@ final class HandlerResolver
             }
             $this->unhandled++;
             $event = Text::shorten(Text::printable((string) $message->getEvent()), 80);
-            // Bounded: event names come from outside.
+            // Bounded, because event names come from outside.
             if (!isset($this->reported[$event]) && count($this->reported) < 100) {
                 $this->reported[$event] = true;
                 $reporter->event('unhandled', "no handler for event '$event'", ['event' => $event]);

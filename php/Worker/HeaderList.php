@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads --header of realtime:kafka:publish: name:value or name=value.
+ * Parses --header of realtime:kafka:publish: name:value or name=value.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * ['x-tenant: 7'] → ['x-tenant' => '7']; of a repeated name the last.
+ * ['x-tenant: 7'] → ['x-tenant' => '7']; the last value wins if a name is repeated.
  */
 final class HeaderList
 {

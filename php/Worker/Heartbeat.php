@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tells whoever watches the process that its loop comes round, each time the loop asks whether to stop.
+ * Reports liveness each time the loop evaluates its stop conditions.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Metrics;
 
 /**
- * Never stops anything itself.
+ * A stop condition that never stops the worker.
  */
 final class Heartbeat implements StopCondition
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tells what a worker does as JSON, one object a line: for programs that watch it.
+ * Reports a worker's progress as JSON, one object per line.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Every object has `type` and `time` (ISO 8601); the last one is the `summary`.
+ * Every object has `type` and `time` (ISO 8601); the last is the `summary`.
  */
 final class JsonReporter implements Reporter
 {
@@ -44,12 +44,12 @@ final class JsonReporter implements Reporter
 
     public function beforeHandler(): void
     {
-        // One object a line: there is no status to be in the way.
+        // JSON lines have no status line to clear.
     }
 
     public function message(Message $message): void
     {
-        // Decoded from the bytes, so that an empty object is shown as one.
+        // Decoded from the original bytes, so that an empty object stays an object.
         $content = json_decode($message->toJson(), false, Text::DEPTH)
             ?? ['id' => $message->getId(), 'broken' => json_last_error_msg()];
         $this->write('message', [

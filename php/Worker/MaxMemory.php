@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stops a worker that has grown beyond so many bytes.
+ * Stops a worker whose memory exceeds a limit.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Worker;
 use Closure;
 
 /**
- * Looks at what the process holds, native buffers included, because that is what the kernel and containers limit.
+ * Measures resident memory, native buffers included, because that is what the kernel and containers limit.
  */
 final class MaxMemory implements StopCondition
 {
@@ -19,7 +19,7 @@ final class MaxMemory implements StopCondition
     private Closure $usage;
 
     /**
-     * @param (Closure(): int)|null $usage in bytes; null: of this process
+     * @param (Closure(): int)|null $usage returns bytes; null: measures this process
      */
     public function __construct(private int $bytes, ?Closure $usage = null)
     {
@@ -32,7 +32,7 @@ final class MaxMemory implements StopCondition
     }
 
     /**
-     * The resident set of this process in bytes; where the system does not tell, what PHP itself has allocated.
+     * The resident set size in bytes; where /proc is not available, the memory allocated by PHP.
      */
     public static function resident(): int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stops a worker after so many seconds.
+ * Stops a worker after a number of seconds.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Counted from its making, on a clock that nobody sets.
+ * Counts from construction, on a monotonic clock.
  */
 final class MaxTime implements StopCondition
 {

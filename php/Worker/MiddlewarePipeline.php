@@ -13,7 +13,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
- * A middleware is a class with `handle(Message $message, callable $next): void`, or anything callable that way.
+ * A middleware is a class with `handle(Message $message, callable $next): void`, or a callable with that signature.
  *
  *     public function handle(Message $message, callable $next): void
  *     {
@@ -22,7 +22,7 @@ use Toporia\Realtime\Message;
  *         $this->metrics->timing($message->getEvent(), hrtime(true) - $start);
  *     }
  *
- * The first of the list is the outermost. One that does not call $next has handled the message itself.
+ * The first in the list is the outermost. A middleware that does not call $next has handled the message itself.
  */
 final class MiddlewarePipeline
 {
@@ -31,9 +31,9 @@ final class MiddlewarePipeline
 
     /**
      * @param array<mixed> $middleware classes, objects, callables
-     * @param Closure(class-string): object $make makes the object of a class
+     * @param Closure(class-string): object $make instantiates a class
      *
-     * @throws ConfigurationException an entry that is no middleware
+     * @throws ConfigurationException an invalid entry
      */
     public function __construct(private array $middleware, private Closure $make)
     {

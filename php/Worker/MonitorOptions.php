@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The options of every long-running command on who watches it: --metrics and --heartbeat.
+ * The monitoring options of every long-running command: --metrics and --heartbeat.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Metrics;
 
 /**
- * What is not given comes from the settings metrics and heartbeat_file.
+ * Defaults come from the settings `metrics` and `heartbeat_file`.
  */
 final class MonitorOptions
 {
@@ -25,7 +25,7 @@ final class MonitorOptions
     }
 
     /**
-     * Gives a command these options.
+     * Adds these options to a command.
      */
     public static function define(Command $command): void
     {
@@ -41,9 +41,9 @@ final class MonitorOptions
     }
 
     /**
-     * @param array<string, mixed> $raw by option name without dashes
+     * @param array<string, mixed> $raw values by option name, without dashes
      *
-     * @throws UsageError naming the option
+     * @throws UsageError an invalid option; the message names it
      */
     public static function fromArray(array $raw): self
     {
@@ -54,12 +54,12 @@ final class MonitorOptions
     }
 
     /**
-     * Listens and touches from now on.
+     * Starts serving metrics and touching the heartbeat file.
      *
-     * @param (Closure(string): void)|null $onListening told of the address that is listened on, where there is one
+     * @param (Closure(string): void)|null $onListening called with the address that metrics are served on
      *
-     * @throws ConfigurationException no address, or a file that cannot be
-     * @throws ConnectionException the port of --metrics is taken
+     * @throws ConfigurationException an invalid address or file
+     * @throws ConnectionException the port of --metrics is in use
      */
     public function start(?Closure $onListening = null): void
     {
@@ -71,10 +71,10 @@ final class MonitorOptions
     }
 
     /**
-     * The same, told to a reporter.
+     * Same as start(), reporting the address as an event.
      *
-     * @throws ConfigurationException no address, or a file that cannot be
-     * @throws ConnectionException the port of --metrics is taken
+     * @throws ConfigurationException an invalid address or file
+     * @throws ConnectionException the port of --metrics is in use
      */
     public function report(Reporter $reporter): void
     {

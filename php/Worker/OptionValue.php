@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads the values of command line options strictly, whatever host they come from.
+ * Validates option values strictly, whatever host they come from.
  */
 
 declare(strict_types=1);
@@ -9,16 +9,16 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Hosts give text, some turn digits into int; an empty value is never taken for "not given".
+ * Hosts pass strings, some convert digits to int; an empty value never counts as "not given".
  */
 final class OptionValue
 {
     /**
-     * A whole number, written in digits.
+     * A whole number in decimal digits.
      *
      * @param string $option with its dashes: `--timeout`
      *
-     * @throws UsageError no whole number, or out of range
+     * @throws UsageError not a whole number, or out of range
      */
     public static function int(string $option, mixed $value, int $min, int $max = PHP_INT_MAX): int
     {
@@ -39,7 +39,7 @@ final class OptionValue
     }
 
     /**
-     * A text that is not empty; null where the option was not given.
+     * A non-empty string; null if the option was not given.
      *
      * @throws UsageError an empty value
      */
@@ -57,9 +57,9 @@ final class OptionValue
     }
 
     /**
-     * An amount of memory in bytes: `128` and `128M` are 128 MB, `1G`, `65536K`.
+     * An amount of memory in bytes; `128` and `128M` are 128 MB, also `1G`, `65536K`.
      *
-     * @throws UsageError something else
+     * @throws UsageError not an amount of memory
      */
     public static function memory(string $option, mixed $value): int
     {
@@ -75,7 +75,7 @@ final class OptionValue
     }
 
     /**
-     * A value for an error message.
+     * Formats a value for an error message.
      */
     public static function shown(mixed $value): string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Lists of partitions for people.
+ * Formats lists of partitions.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How a worker tells what it does: for people or for programs.
+ * Reports a worker's progress, as text or as JSON.
  */
 
 declare(strict_types=1);
@@ -12,46 +12,46 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * One implementation for people (TextReporter), one that writes JSON lines (JsonReporter).
+ * Implemented by TextReporter (for a terminal or a log) and JsonReporter (JSON lines).
  */
 interface Reporter
 {
     /**
-     * Who this worker is, before it connects.
+     * Identifies this worker, before it connects.
      */
     public function start(ConsumeOptions $options, string $group, string $handledBy): void;
 
     /**
-     * Something worth a line: partitions assigned, a topic waited for, Kafka gone or back.
+     * An event worth its own line: partitions assigned, waiting for a topic, Kafka lost or back.
      *
-     * @param string $type a word for programs: `assigned`
-     * @param string $text the same for people
-     * @param array<string, mixed> $facts details for programs
+     * @param string $type machine-readable name: `assigned`
+     * @param string $text readable text
+     * @param array<string, mixed> $facts machine-readable details
      */
     public function event(string $type, string $text, array $facts = []): void;
 
     /**
-     * A handler is about to run: what it prints itself must not land behind a status line.
+     * Called before a handler runs, so that its own output does not follow a status line.
      */
     public function beforeHandler(): void;
 
     /**
-     * A message, where printing is all that is done with it.
+     * Prints a message, when no handler is configured.
      */
     public function message(Message $message): void;
 
     /**
-     * Where the worker stands; called a few times a second, told at the reporter's own pace.
+     * The current state; called several times per second, reported at the reporter's own interval.
      */
     public function progress(Snapshot $now): void;
 
     /**
-     * Why it failed.
+     * Reports the failure that ended the worker.
      */
     public function failure(Throwable $e): void;
 
     /**
-     * The last word.
+     * Reports the result of the run.
      */
     public function summary(Summary $summary): void;
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stops a worker when realtime:restart was called after it started.
+ * Stops a worker if realtime:restart was run after the worker started.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Compares the mark with the one found at the start, not with a clock: clocks of two machines differ.
+ * Compares file contents instead of times, because the clocks of two machines differ.
  */
 final class RestartRequested implements StopCondition
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The mark by which realtime:restart tells running workers to finish and exit.
+ * The file by which realtime:restart tells running workers to finish and exit.
  */
 
 declare(strict_types=1);
@@ -11,27 +11,27 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * A file whose content changes with every restart: the time, and something random.
+ * Its content changes with every restart: a time and a random value.
  *
- * By default it lies in the system's temporary directory, one for each user, application and working directory. Workers
- * that run as another user, on another machine or under systemd's PrivateTmp need `restart_file` in the configuration.
+ * The default is in the system's temporary directory, one per user, application and working directory. Workers that run
+ * as another user, on another machine or under systemd's PrivateTmp need `restart_file` in the configuration.
  */
 final class RestartSignal
 {
     /**
-     * @param bool $ownOnly a mark counts only if this user or root has set it: for a directory that everybody may write
+     * @param bool $ownOnly only trust a file owned by this user or root: for a world-writable directory
      */
     public function __construct(private string $file, private bool $ownOnly = false)
     {
     }
 
     /**
-     * The one of an application.
+     * The restart file of an application.
      *
-     * @param array<string, mixed> $config `restart_file` names the file; `application` goes into the default name
-     * @param string $directory where the application lives
+     * @param array<string, mixed> $config `restart_file` names the file; `application` is part of the default name
+     * @param string $directory root directory of the application
      *
-     * @throws ConfigurationException `restart_file` is no path
+     * @throws ConfigurationException `restart_file` is not a path
      */
     public static function of(array $config, string $directory): self
     {
@@ -57,7 +57,7 @@ final class RestartSignal
     }
 
     /**
-     * Sets the mark: every worker that reads this file and is running now will stop.
+     * Signals a restart: every running worker that watches this file will stop.
      *
      * @throws ConfigurationException the file cannot be written
      */
@@ -65,7 +65,7 @@ final class RestartSignal
     {
         $mark = sprintf("%.6f %s\n", microtime(true), bin2hex(random_bytes(8)));
         $temporary = $this->file . '.' . bin2hex(random_bytes(4));
-        // Renamed into place, so that no worker reads half a mark and no link that lies there is followed.
+        // Renamed into place, so that no worker reads a partial file and no existing link is followed.
         if (@file_put_contents($temporary, $mark) === false || !@rename($temporary, $this->file)) {
             $why = error_get_last()['message'] ?? 'unknown reason';
             @unlink($temporary);
@@ -74,12 +74,12 @@ final class RestartSignal
                 . 'that this user may write and the workers may read.'
             );
         }
-        // Workers may run as another user where restart_file is shared.
+        // Workers may run as another user if restart_file is shared.
         @chmod($this->file, 0644);
     }
 
     /**
-     * The mark as it is now; null: none was ever set.
+     * The current content; null if no restart was ever signalled.
      */
     public function current(): ?string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Does what --from says: seeks every partition the first time this process gets it.
+ * Applies --from: seeks each partition the first time it is assigned to this process.
  */
 
 declare(strict_types=1);
@@ -11,13 +11,13 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Broker;
 
 /**
- * A partition that comes back after a rebalance goes on where the group left off.
+ * A partition that is assigned again after a rebalance continues at its committed offset.
  */
 final class SeekOnce
 {
     /** @var array<string, true> */
     private array $done = [];
-    /** @var array<string, true> topics that did not exist when we began */
+    /** @var array<string, true> topics that did not exist at the start */
     private array $missingAtStart = [];
 
     public function __construct(private FromPosition $from, private Reporter $reporter)
@@ -25,7 +25,7 @@ final class SeekOnce
     }
 
     /**
-     * Notes topics that do not exist yet: the end of such a topic, seen from our start, is its beginning.
+     * Records topics that do not exist yet: for `--from=end`, such a topic is read from its beginning.
      *
      * @param list<string> $topics
      */
@@ -37,7 +37,7 @@ final class SeekOnce
     }
 
     /**
-     * @param array<int, array{topic: string, partition: int}> $partitions those just assigned
+     * @param array<int, array{topic: string, partition: int}> $partitions newly assigned partitions
      */
     public function apply(Broker $broker, array $partitions): void
     {

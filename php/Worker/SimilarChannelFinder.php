@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Finds channels that differ from a subscribed one by `private-` or `presence-` only, and have messages.
+ * Finds channels with messages that differ from a subscribed channel only by a `private-` or `presence-` prefix.
  */
 
 declare(strict_types=1);
@@ -13,13 +13,12 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * Looks at names of topics (a topic for each channel), and into the newest records of the worker's own topics (many
- * channels in a topic).
+ * Checks topic names (one topic per channel) and the newest records of the worker's own topics (grouped).
  */
 final class SimilarChannelFinder
 {
     private const PREFIXES = ['private-', 'presence-'];
-    /** Records of each partition that are looked at, and the topics. */
+    /** Newest records to read per partition, and topics to read. */
     private const RECORDS = 100;
     private const TOPICS = 5;
 
@@ -27,7 +26,7 @@ final class SimilarChannelFinder
      * @param list<string> $channels subscribed names and patterns
      * @param list<string> $own topics the worker reads
      *
-     * @return array<string, string> the subscribed channel by its twin
+     * @return array<string, string> subscribed channel by similar channel
      */
     public static function find(Admin $admin, array $channels, array $own): array
     {
@@ -70,7 +69,7 @@ final class SimilarChannelFinder
 
     /**
      * @param list<string> $channels
-     * @param list<string> $own `realtime_user_1`, from which the prefix of all topics is seen
+     * @param list<string> $own `realtime_user_1`, from which the topic prefix is derived
      *
      * @return array<string, string>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Warns a worker that hears nothing on `user.1` while `private-user.1` has traffic.
+ * Warns a worker that receives nothing on `user.1` while `private-user.1` has traffic.
  */
 
 declare(strict_types=1);
@@ -16,19 +16,19 @@ use Toporia\Realtime\Exception\RealtimeException;
  */
 final class SimilarChannelWarning
 {
-    /** Seconds without a message before Kafka is asked, and before it is asked again. */
+    /** Seconds without a message before the first check, and between two checks. */
     private const FIRST_CHECK_SECONDS = 10.0;
     private const CHECK_INTERVAL_SECONDS = 60.0;
 
-    /** @var list<string> subscribed channels that could have a twin */
+    /** @var list<string> subscribed channels that a prefix could be missing from */
     private array $plain;
     private float $next;
 
     /**
-     * @param list<string> $channels what the worker subscribes to
-     * @param Closure(list<string>): array<string, string> $find gives twins with traffic: what was subscribed, by the
-     *        name of its twin
-     * @param float|null $firstCheckSeconds seconds until the first look
+     * @param list<string> $channels the subscribed channels
+     * @param Closure(list<string>): array<string, string> $find returns similar channels with traffic: subscribed
+     *        channel by similar channel
+     * @param float|null $firstCheckSeconds seconds until the first check
      */
     public function __construct(
         private array $channels,
@@ -55,7 +55,7 @@ final class SimilarChannelWarning
         try {
             $found = ($this->find)($this->plain);
         } catch (RealtimeException) {
-            // Only a hint, and Kafka need not allow everybody to look: no reason to stop a worker.
+            // This is only a hint, and the user may lack the permission: never a reason to stop the worker.
             return;
         }
         foreach ($found as $similar => $channel) {

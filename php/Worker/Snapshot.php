@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where a worker stands at one moment.
+ * The state of a worker at one moment.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Numbers of Broker::stats() with the time they were taken.
+ * Values of Broker::stats(), with the time they were taken.
  */
 final class Snapshot
 {
@@ -46,7 +46,7 @@ final class Snapshot
     }
 
     /**
-     * Messages a second since an earlier snapshot.
+     * Messages per second since an earlier snapshot.
      */
     public function rateSince(?self $earlier): float
     {

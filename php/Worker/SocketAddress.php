@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads where to listen: `6001`, `:6001`, `0.0.0.0`, `0.0.0.0:6001`, `[::1]:6001`.
+ * Parses an address to listen on: `6001`, `:6001`, `0.0.0.0`, `0.0.0.0:6001`, `[::1]:6001`.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Either part may be missing: then it is what the configuration says.
+ * Either part may be missing; its default is the configured one.
  */
 final class SocketAddress
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One reason for a worker to stop by itself.
+ * A reason for a worker to stop by itself.
  */
 
 declare(strict_types=1);
@@ -9,12 +9,12 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Asked a few times a second, between two records; the record in hand is always finished.
+ * Evaluated several times per second, between two records; the current record is always finished.
  */
 interface StopCondition
 {
     /**
-     * A word for the summary (`max_time`), or null to go on.
+     * The reason as shown in the summary (`max_time`); null: continue.
      */
     public function reason(): ?string;
 }

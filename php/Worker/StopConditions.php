@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Several stop conditions as one: the first that is met.
+ * Combines several stop conditions; the first one reached wins.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Remembers what it found: a worker stops for one reason.
+ * Keeps the reason it found: a worker stops for one reason.
  */
 final class StopConditions implements StopCondition
 {
@@ -23,7 +23,7 @@ final class StopConditions implements StopCondition
     }
 
     /**
-     * Those that the options ask for, and the restart mark.
+     * The conditions that the options ask for, and the restart file.
      */
     public static function for(ConsumeOptions $options, RestartSignal $restart): self
     {
@@ -57,7 +57,7 @@ final class StopConditions implements StopCondition
     }
 
     /**
-     * What it found so far, without asking again.
+     * The reason found so far, without evaluating again.
      */
     public function met(): ?string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a worker did from its start to its end.
+ * The result of a worker's run.
  */
 
 declare(strict_types=1);
@@ -9,16 +9,16 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * The last line of realtime:kafka:consume, and its exit code.
+ * Printed as the last line of realtime:kafka:consume; also determines its exit code.
  */
 final class Summary
 {
     /**
-     * @param int $handled messages whose callback returned, and those that became dead letters
-     * @param int $unhandled those among them with no entry in `realtime.handlers`
+     * @param int $handled messages whose callback returned, and dead letters
+     * @param int $unhandled messages among them without an entry in `realtime.handlers`
      * @param string $reason why it stopped: `signal`, `max_messages`, `empty`, `stopped`, `error`, `max_time`,
      *        `max_memory` or `restart`
-     * @param array<string, mixed> $stats of Broker::stats(), taken at the end
+     * @param array<string, mixed> $stats of Broker::stats() at the end
      */
     public function __construct(
         public readonly int $handled,
@@ -36,7 +36,7 @@ final class Summary
     }
 
     /**
-     * A number of Broker::stats().
+     * A counter of Broker::stats().
      */
     public function stat(string $key): int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where a worker writes, as little of it as it needs.
+ * The output of a worker, reduced to the operations it needs.
  */
 
 declare(strict_types=1);
@@ -9,22 +9,22 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * Implemented on each host's own output.
+ * Implemented for each host's own output.
  */
 interface Terminal
 {
     /**
-     * Writes a line that stays.
+     * Writes a permanent line.
      */
     public function line(string $text): void;
 
     /**
-     * Writes the line that is rewritten in place; an empty one removes it. Ignored where nobody watches.
+     * Replaces the status line; an empty text removes it. Ignored if the output is not a terminal.
      */
     public function status(string $text): void;
 
     /**
-     * Whether somebody watches: a terminal, not a file or a pipe.
+     * True if the output is a terminal rather than a file or a pipe.
      */
     public function isInteractive(): bool;
 }

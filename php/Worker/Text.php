@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Text for people: printable, short, with readable numbers.
+ * Formats text for output: printable, short, with readable numbers.
  */
 
 declare(strict_types=1);
@@ -9,15 +9,15 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 /**
- * What came over the wire never reaches a terminal with its control characters.
+ * Received data never reaches a terminal with its control characters.
  */
 final class Text
 {
-    /** Nesting of JSON that is read and written: data may have 512 levels, the envelope and our own line come on top. */
+    /** Nesting depth for JSON: data may have 512 levels, plus the envelope and our own line. */
     public const DEPTH = 520;
 
     /**
-     * The text with control characters and broken UTF-8 made visible.
+     * Escapes control characters and invalid UTF-8.
      */
     public static function printable(string $text): string
     {
@@ -28,7 +28,7 @@ final class Text
     }
 
     /**
-     * The first so many characters, with an ellipsis where something was cut.
+     * Cuts a text to a number of characters, with an ellipsis.
      */
     public static function shorten(string $text, int $characters): string
     {
@@ -49,7 +49,7 @@ final class Text
     }
 
     /**
-     * `1 topic`, `2 topics`
+     * Formats a count with its noun: `1 topic`, `2 topics`.
      */
     public static function count(int $count, string $noun): string
     {
@@ -57,7 +57,7 @@ final class Text
     }
 
     /**
-     * `128.0 MB`
+     * Formats bytes in megabytes: `128.0 MB`.
      */
     public static function bytes(int $bytes): string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tells what a worker does to people: one line rewritten on a terminal, one line per interval elsewhere.
+ * Reports a worker's progress as text: a status line on a terminal, one line per interval elsewhere.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Everything that came over the wire is made printable first.
+ * Received data is made printable first.
  */
 final class TextReporter implements Reporter
 {
@@ -32,7 +32,7 @@ final class TextReporter implements Reporter
     private float $every;
 
     /**
-     * @param float|null $every seconds between two progress lines; null: 1 where somebody watches, else 10
+     * @param float|null $every seconds between two progress lines; null: 1 on a terminal, else 10
      */
     public function __construct(private Terminal $out, ?float $every = null)
     {
@@ -67,7 +67,7 @@ final class TextReporter implements Reporter
 
     public function message(Message $message): void
     {
-        // Decoded from the bytes, so that an empty object is shown as one.
+        // Decoded from the original bytes, so that an empty object stays an object.
         $envelope = json_decode($message->toJson(), false, Text::DEPTH);
         $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES;
         $text = match (true) {
@@ -81,7 +81,7 @@ final class TextReporter implements Reporter
             date('H:i:s'),
             Text::printable($where),
             Text::printable($message->getEvent() ?? $message->getType()),
-            // The JSON is escaped already, DEL and the C1 controls apart.
+            // The JSON is already escaped, except DEL and the C1 control characters.
             preg_replace('/[\x7f]|\xc2[\x80-\x9f]/', '?', $text)
         )));
     }
@@ -133,7 +133,7 @@ final class TextReporter implements Reporter
             $line .= ', ' . Text::number($count) . " $name";
         }
         $lag = (int) ($summary->stats['lag'] ?? -1);
-        // What moved must not stay behind as if it still did.
+        // Remove the status line: it would look as if the worker were still running.
         $this->out->status('');
         $this->out->line($line . ($lag < 0 ? '.' : ', lag ' . Text::number($lag) . '.'));
     }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads --topic of realtime:kafka:dev: name, or name:partitions.
+ * Parses --topic of realtime:kafka:dev: name, or name:partitions.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ final class TopicList
      *
      * @return array<string, int> partitions by topic
      *
-     * @throws UsageError a name that Kafka does not take, or no number of partitions
+     * @throws UsageError an invalid topic name or number of partitions
      */
     public static function parse(array $given): array
     {

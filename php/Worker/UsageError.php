@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Wrong usage of a command: an option that is missing or makes no sense. Exit code 2.
+ * Wrong usage of a command: a missing or invalid option. Exit code 2.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Worker;
 use InvalidArgumentException;
 
 /**
- * Its message names the option, what it was given and what it wants.
+ * The message names the option, the given value and the expected one.
  */
 final class UsageError extends InvalidArgumentException
 {

@@ -47,7 +47,7 @@ final class Certificate
     }
 
     /**
-     * Whether it is for that host; a `*` stands for the first label.
+     * True if it is for that host; a `*` stands for the first label.
      */
     public function isFor(string $host): bool
     {

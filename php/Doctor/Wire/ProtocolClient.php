@@ -118,7 +118,7 @@ final class ProtocolClient
     }
 
     /**
-     * Whether this user could create a topic; asks the broker to look at the request and not to do it.
+     * True if this user could create a topic; asks the broker to look at the request and not to do it.
      *
      * @return bool|null null: it does not tell
      */
@@ -200,7 +200,7 @@ final class ProtocolClient
     }
 
     /**
-     * Whether time() can be asked.
+     * True if time() can be asked.
      *
      * @param array<int, int> $versions as versions() gives them
      */

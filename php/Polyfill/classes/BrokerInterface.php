@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stands in for the framework's contract of a broker, for code that was written for Toporia and runs without it.
+ * Polyfill of the framework's broker contract, for code written for Toporia that runs without it.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Framework\Realtime\Contracts;
 
 /**
- * As Toporia's newer generation has it; what works with this works with the framework's own.
+ * Matches Toporia's newer generation; code that works with it also works with the framework.
  */
 interface BrokerInterface
 {
@@ -19,7 +19,7 @@ interface BrokerInterface
     public function publish(string $channel, MessageInterface $message): void;
 
     /**
-     * Calls back with each message of a channel, once consuming.
+     * Registers a callback for the messages of a channel.
      *
      * @param callable(MessageInterface): mixed $callback
      */
@@ -31,32 +31,32 @@ interface BrokerInterface
     public function unsubscribe(string $channel): void;
 
     /**
-     * 1 where this broker has subscribed the channel, else 0.
+     * 1 if this broker has subscribed to the channel, else 0.
      */
     public function getSubscriberCount(string $channel): int;
 
     /**
-     * Whether the broker can be used; false after disconnect().
+     * True until disconnect() is called.
      */
     public function isConnected(): bool;
 
     /**
-     * Delivers what is waiting and closes.
+     * Delivers queued messages and closes the connection.
      */
     public function disconnect(): void;
 
     /**
-     * `kafka`.
+     * The name of the broker type: `kafka`.
      */
     public function getName(): string;
 
     /**
-     * Sends many messages and waits for their acknowledgement.
+     * Sends several messages and waits for their acknowledgements.
      *
      * @param array<int, array{channel: string, message: MessageInterface}> $messages
-     * @param int $flushTimeoutMs longest wait, in ms
+     * @param int $flushTimeoutMs maximum wait, in ms
      *
-     * @return array<string, int|float> `queued`, `failed`, times in ms, `throughput` in messages a second
+     * @return array<string, int|float> `queued`, `failed`, times in ms, `throughput` in messages per second
      */
     public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array;
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stands in for the framework's console command, for commands that were written for Toporia and run without it.
+ * Polyfill of the framework's console command, for commands written for Toporia that run without it.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Toporia\Realtime\Polyfill\CommandInput;
 use Toporia\Realtime\Polyfill\Signature;
 
 /**
- * Runs in ./console, and by itself: `(new NotifyCommand(realtime()))->handle()` prints to the standard output.
+ * Runs in ./console, or on its own: `(new NotifyCommand(realtime()))->handle()` prints to standard output.
  *
  *     final class NotifyCommand extends Command
  *     {
@@ -40,7 +40,7 @@ abstract class Command
     protected ?object $output = null;
 
     /**
-     * Empty: commands may call parent::__construct(), and need not.
+     * Empty, so that commands may call parent::__construct(), but need not.
      */
     public function __construct()
     {
@@ -67,7 +67,7 @@ abstract class Command
     }
 
     /**
-     * @param object $input anything with getOption() and getArgument()
+     * @param object $input any object with getOption() and getArgument()
      */
     public function setInput(object $input): void
     {
@@ -75,7 +75,7 @@ abstract class Command
     }
 
     /**
-     * @param object $output anything with write() and writeln()
+     * @param object $output any object with write() and writeln()
      */
     public function setOutput(object $output): void
     {
@@ -83,7 +83,7 @@ abstract class Command
     }
 
     /**
-     * An argument by its name or position; the default where it was not given.
+     * An argument by name or position, or the default if it was not given.
      */
     protected function argument(string|int $key, mixed $default = null): mixed
     {
@@ -95,9 +95,9 @@ abstract class Command
     }
 
     /**
-     * An option by its name; the default where it was not given or is empty.
+     * An option by name, or the default if it was not given or is empty.
      *
-     * An option that the signature has as `{--x=*}` is always a list, with commas split.
+     * An option declared as `{--x=*}` is always a list; commas separate values.
      */
     protected function option(string $name, mixed $default = null): mixed
     {
@@ -149,7 +149,7 @@ abstract class Command
     }
 
     /**
-     * A line of text; with a length, as the framework's older generation has it, a rule of that character.
+     * A line of text; with a length, as in the framework's older generation, a rule of that character.
      */
     protected function line(string $message = '-', ?int $length = null): void
     {
@@ -178,7 +178,7 @@ abstract class Command
     }
 
     /**
-     * Where nobody can be asked, the default.
+     * Asks for confirmation; returns the default if standard input is not a terminal.
      */
     protected function confirm(string $question, bool $default = false): bool
     {
@@ -188,7 +188,7 @@ abstract class Command
     }
 
     /**
-     * Where nobody can be asked, the default.
+     * Asks a question; returns the default if standard input is not a terminal.
      */
     protected function ask(string $question, ?string $default = null): string
     {
@@ -201,7 +201,7 @@ abstract class Command
         return $answer === '' ? $default ?? '' : $answer;
     }
 
-    /** Through the output's own method where it has one, as the framework's has; else with Symfony's markup. */
+    /** Uses the output's own method if it has one, as the framework's does, else Symfony's markup. */
     private function writeStyled(string $level, string $marked, string $message): void
     {
         if ($this->output !== null && method_exists($this->output, $level)) {
@@ -212,7 +212,7 @@ abstract class Command
         $this->writeln($this->output === null ? $message : $marked);
     }
 
-    /** Without `<info>`, `<fg=green>` and the like, which only an output of a framework turns into colours. */
+    /** Removes `<info>`, `<fg=green>` and other tags, which only a framework's output turns into colours. */
     private static function plain(string $message): string
     {
         return (string) preg_replace('~</?(?:info|comment|question|error|fg=[^<>]*|bg=[^<>]*|options=[^<>]*)?>~', '', $message);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stands in for the framework's message, for code that was written for Toporia and runs without it.
+ * Polyfill of the framework's message, for code written for Toporia that runs without it.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Framework\Realtime\Contracts\MessageInterface;
 use Toporia\Realtime\Message as NativeMessage;
 
 /**
- * The framework's methods over a native message; data nobody asks for is not decoded.
+ * Wraps a native message; data is decoded on first use.
  *
  *     $broker->publish('orders.events', Message::event('orders.events', 'order.created', ['order_id' => 7]));
  */
@@ -25,7 +25,7 @@ final class Message implements MessageInterface, JsonSerializable
     /**
      * @param string $type event, subscribe, unsubscribe, error, ping or pong
      * @param mixed $data anything json_encode() takes
-     * @param string|null $id null: a new one
+     * @param string|null $id null: generate one
      * @param int|null $timestamp Unix seconds; null: now
      */
     public function __construct(
@@ -50,11 +50,11 @@ final class Message implements MessageInterface, JsonSerializable
     }
 
     /**
-     * The same message as the framework's code knows it.
+     * Wraps a native message.
      */
     public static function fromNative(NativeMessage $native): static
     {
-        // Cloned, because the constructor would make an id that nobody wants.
+        // Cloned, because the constructor would generate an id for nothing.
         $message = clone (self::$blank ??= new static('ping'));
         $message->native = $native;
 
@@ -62,7 +62,7 @@ final class Message implements MessageInterface, JsonSerializable
     }
 
     /**
-     * The message with what the framework's has no methods for: key, headers, topic, offset, attempt.
+     * The native message, with key, headers, topic, offset and attempt.
      */
     public function native(): NativeMessage
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stands in for the framework's contract of a message, for code that was written for Toporia and runs without it.
+ * Polyfill of the framework's message contract, for code written for Toporia that runs without it.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Framework\Realtime\Contracts;
 
 /**
- * The parts of an envelope.
+ * Read access to the parts of an envelope.
  */
 interface MessageInterface
 {
@@ -24,7 +24,7 @@ interface MessageInterface
     public function getData(): mixed;
 
     /**
-     * Unix seconds.
+     * The time in Unix seconds.
      */
     public function getTimestamp(): int;
 

@@ -1,8 +1,7 @@
 <?php
 
 /**
- * Stands in for the framework's contract of the realtime manager, for code that was written for Toporia and runs
- * without it.
+ * Polyfill of the framework's realtime manager contract, for code written for Toporia that runs without it.
  */
 
 declare(strict_types=1);
@@ -10,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Framework\Realtime\Contracts;
 
 /**
- * What services and commands of the guides ask for in their constructors.
+ * Services and commands written for Toporia request it in their constructors.
  */
 interface RealtimeManagerInterface
 {
@@ -20,9 +19,9 @@ interface RealtimeManagerInterface
     public function broadcast(string $channel, string $event, mixed $data): void;
 
     /**
-     * A broker by its name; null where the configuration has none of that name.
+     * Returns the named broker; null if the configuration has no such broker.
      *
-     * @param string|null $name null: the default one
+     * @param string|null $name null: the default broker
      */
     public function broker(?string $name = null): ?BrokerInterface;
 }
