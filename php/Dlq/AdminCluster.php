@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The Kafka of a configured broker, through the native Admin and Broker.
+ * Accesses a configured Kafka through the native Admin and Broker.
  */
 
 declare(strict_types=1);
@@ -18,8 +18,9 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Sends with acks=all and without a spool, whatever the broker is configured with: a replay counts as done when Kafka
- * has it, and what Kafka did not take must not come later by itself, because the letter is still there to be replayed.
+ * Sends with acks=all and without a spool, regardless of the configuration: a letter counts as replayed once Kafka has
+ * acknowledged it, and a record that Kafka did not accept must not be sent later by a spool, because its letter can
+ * still be replayed.
  */
 final class AdminCluster implements Cluster
 {
@@ -29,7 +30,7 @@ final class AdminCluster implements Cluster
     private ?Broker $broker = null;
 
     /**
-     * Connects nothing yet.
+     * Does not connect yet.
      *
      * @param string $name the broker's name in the configuration
      */
@@ -55,14 +56,14 @@ final class AdminCluster implements Cluster
 
     public function createCompacted(string $topic): void
     {
-        // Asked first: who may write to an existing topic need not be allowed to create any.
+        // Check first: a user who may write to an existing topic need not be allowed to create one.
         if ($this->topics($topic) !== []) {
             return;
         }
         try {
             $this->admin->createTopic($topic, 1, -1, ['cleanup.policy' => 'compact']);
         } catch (ConfigurationException $e) {
-            // There a topic appears when something is sent to it.
+            // The embedded broker creates topics when something is sent to them.
             if (!$this->isEmbedded($topic)) {
                 throw $e;
             }
@@ -85,7 +86,7 @@ final class AdminCluster implements Cluster
         try {
             return $this->broker->send($topic, $value, $key, $headers, $partition);
         } catch (QueueFullException) {
-            // A command can wait. What was not delivered is said by the caller's own flush().
+            // A command can wait. The caller's flush() reports what was not delivered.
             usleep(200_000);
 
             return $this->broker->send($topic, $value, $key, $headers, $partition);
@@ -110,7 +111,7 @@ final class AdminCluster implements Cluster
     }
 
     /**
-     * True if it is an embedded broker, in whatever process: the only one that does not find records by time.
+     * True for an embedded broker of any process: only an embedded broker cannot look up offsets by time.
      */
     private function isEmbedded(string $topic): bool
     {
@@ -119,7 +120,7 @@ final class AdminCluster implements Cluster
         } catch (ConfigurationException) {
             return true;
         } catch (RealtimeException) {
-            // No such topic, say: a real Kafka answered.
+            // For example an unknown topic: a real Kafka responded.
         }
 
         return false;

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the dead-letter commands ask of Kafka.
+ * The Kafka operations used by the dead-letter commands.
  */
 
 declare(strict_types=1);
@@ -11,14 +11,14 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Implemented on the native Admin and Broker by AdminCluster; in tests by a list in memory.
+ * Implemented by AdminCluster on the native Admin and Broker; in tests by a list in memory.
  *
- * Every method throws a RealtimeException when Kafka cannot be reached or refuses.
+ * Every method throws a RealtimeException if Kafka cannot be reached or rejects the request.
  */
 interface Cluster
 {
     /**
-     * The topics that fit a pattern (`*` one segment, `**` any), or the one of that name.
+     * The topics matching a name or a pattern (`*` one segment, `**` any number).
      *
      * @return array<string, int> number of partitions by topic
      *
@@ -27,7 +27,7 @@ interface Cluster
     public function topics(string $pattern): array;
 
     /**
-     * The offsets of the first record and of the one that will come next, by partition.
+     * The first offset and the end offset of each partition.
      *
      * @return array<int, array{beginning: int, end: int}>
      *
@@ -36,24 +36,24 @@ interface Cluster
     public function offsets(string $topic): array;
 
     /**
-     * Hands over every record up to the end as of now, in order within each partition. Commits nothing.
+     * Reads all records up to the current end, in order within each partition. Commits nothing.
      *
-     * @param callable(Record): (void|false) $callback false ends it
-     * @param array<int, int> $from where to begin by partition; partitions not named: at their beginning
+     * @param callable(Record): (void|false) $callback return false to stop
+     * @param array<int, int> $from start offset by partition; other partitions start at their beginning
      *
      * @throws RealtimeException
      */
     public function read(string $topic, callable $callback, array $from = []): void;
 
     /**
-     * Creates a compacted topic with one partition; one that exists stays as it is.
+     * Creates a compacted topic with one partition, unless it exists.
      *
      * @throws RealtimeException
      */
     public function createCompacted(string $topic): void;
 
     /**
-     * Deletes what lies before an offset, by partition.
+     * Deletes the records before an offset, by partition.
      *
      * @param array<int, int> $before
      *
@@ -62,14 +62,14 @@ interface Cluster
     public function deleteRecords(string $topic, array $before): void;
 
     /**
-     * Queues a record; flush() says whether it arrived.
+     * Queues a record; flush() reports if it was delivered.
      *
      * @param array<string, string|null|list<string|null>> $headers
-     * @param int|null $partition null: as the key says
+     * @param int|null $partition null: chosen by the key
      *
-     * @return string an id for flush()
+     * @return string id of the record, for flush()
      *
-     * @throws RealtimeException it cannot be sent at all
+     * @throws RealtimeException the record cannot be sent
      */
     public function send(
         string $topic,
@@ -80,9 +80,9 @@ interface Cluster
     ): string;
 
     /**
-     * Waits until what was sent is acknowledged.
+     * Waits until all queued records are acknowledged.
      *
-     * @return array<string, string> why not, by id; empty: everything is in Kafka
+     * @return array<string, string> reason by record id, for records that were not delivered
      */
     public function flush(): array;
 

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The record headers of dead letters, and those a replay is sent with.
+ * The record headers of dead letters and of replays.
  */
 
 declare(strict_types=1);
@@ -9,9 +9,8 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Dlq;
 
 /**
- * A replay is the record as it was, with three things beside it: `x-original-*`, so that another failure still tells
- * where the first one was; `x-replay-group`, so that only the group that failed takes it; `x-replays`, so that another
- * failure tells how often it has come.
+ * A replay keeps the record's own headers and adds three: `x-original-*`, so that another failure still refers to the
+ * first one; `x-replay-group`, so that only the group that failed handles it; `x-replays`, the number of replays.
  */
 final class Headers
 {
@@ -20,7 +19,7 @@ final class Headers
     public const ORIGINAL_OFFSET = 'x-original-offset';
     public const ORIGINAL_TIMESTAMP = 'x-original-timestamp';
     public const ORIGINAL_GROUP = 'x-original-group';
-    /** Bytes of a value that was too large for the letter; only letters without a value have it. */
+    /** Size in bytes of a value that was too large for the dead letter; only present if the letter has no value. */
     public const ORIGINAL_SIZE = 'x-original-size';
     public const EXCEPTION_CLASS = 'x-exception-class';
     public const EXCEPTION_MESSAGE = 'x-exception-message';
@@ -35,14 +34,15 @@ final class Headers
     ];
 
     /**
-     * Counted anew: a record that had reached its last hop would fail again on the first thing its callback sends.
+     * Reset by a replay: a record that had reached the hop limit would fail again on the first message its callback
+     * sends.
      */
     private const HOPS = 'x-realtime-hops';
 
     /**
-     * What a letter's record is sent again with.
+     * The headers to replay a letter with.
      *
-     * @param Record|null $original the record that failed, where the letter itself only holds its coordinates
+     * @param Record|null $original the failed record, if the letter only holds its coordinates
      *
      * @return array<string, string|null|list<string|null>>
      */
@@ -59,7 +59,7 @@ final class Headers
     }
 
     /**
-     * True if a header says something about the failure or the way of the record, rather than being its own.
+     * True for headers of this package that describe the failure or the route, rather than the record's own.
      */
     public static function isOurs(string $name): bool
     {

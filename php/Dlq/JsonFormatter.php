@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Lays JSON text out for people, token by token.
+ * Pretty-prints JSON text token by token.
  */
 
 declare(strict_types=1);
@@ -9,14 +9,14 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Dlq;
 
 /**
- * Numbers of any length, repeated names and `1.0` stay as they were sent; decoding and encoding would change them.
+ * Long numbers, repeated names and `1.0` are kept as they were sent; decoding and encoding would change them.
  */
 final class JsonFormatter
 {
     private const SPACE = " \t\n\r";
 
     /**
-     * The lines of the text; null where it is no JSON.
+     * The formatted lines; null if the text is not valid JSON.
      *
      * @return list<string>|null
      */
@@ -33,7 +33,7 @@ final class JsonFormatter
             $closes = $token === '}' || $token === ']';
             $depth -= $closes ? 1 : 0;
             $opened = $before === '{' || $before === '[';
-            // What is empty stays on one line.
+            // Empty arrays and objects stay on one line.
             if ($closes ? !$opened : $opened || $before === ',') {
                 $lines[] = $line;
                 $line = str_repeat('  ', $depth);
@@ -51,7 +51,7 @@ final class JsonFormatter
     }
 
     /**
-     * The tokens of sound JSON.
+     * The tokens of valid JSON.
      *
      * @return iterable<string>
      */
@@ -70,7 +70,7 @@ final class JsonFormatter
 
     private static function endOfString(string $json, int $at): int
     {
-        // A regular expression would run out of its stack on a long string with many escapes.
+        // A regular expression would exhaust its stack on a long string with many escapes.
         while ($json[$at += strcspn($json, '"\\', $at)] === '\\') {
             $at += 2;
         }
@@ -78,7 +78,7 @@ final class JsonFormatter
         return $at + 1;
     }
 
-    /** Letters instead of their escapes; control characters stay escaped. */
+    /** Replaces escaped letters by the letters; control characters stay escaped. */
     private static function readable(string $token): string
     {
         $text = json_encode(json_decode($token), JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES);

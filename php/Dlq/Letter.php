@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One dead letter: what failed, where, why and how often.
+ * A dead letter: the failed record, the location and reason of the failure, and the number of attempts.
  */
 
 declare(strict_types=1);
@@ -11,13 +11,17 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * A record of a dead-letter topic, read by its headers. What somebody else put there has few of them: those are null.
+ * A record of a dead-letter topic, interpreted by its headers. Records from other producers may lack some headers:
+ * those values are null.
  */
 final class Letter
 {
     private const ENVELOPE_TYPES = ['event', 'subscribe', 'unsubscribe', 'error', 'ping', 'pong'];
 
-    /** @var array{id: string, channel: string|null, event: string|null}|false|null null: not looked yet */
+    /**
+     * @var array{id: string, channel: string|null, event: string|null}|false|null null: not parsed yet; false: not an
+     *        envelope
+     */
     private array|false|null $envelope = null;
 
     public function __construct(public readonly Record $record, private TopicNames $names)
@@ -25,7 +29,7 @@ final class Letter
     }
 
     /**
-     * Its place: `dlq.realtime_user_1/0/17`.
+     * Its topic, partition and offset: `dlq.realtime_user_1/0/17`.
      */
     public function letterId(): LetterId
     {
@@ -33,7 +37,7 @@ final class Letter
     }
 
     /**
-     * The id of the message: the envelope's, or `topic-partition-offset` of the original record.
+     * The message id of the envelope, or `topic-partition-offset` of the original record.
      */
     public function messageId(): string
     {
@@ -50,7 +54,7 @@ final class Letter
     }
 
     /**
-     * The channel of the message; null where it is no event of ours.
+     * The channel of the message; null if the value is not an envelope.
      */
     public function channel(): ?string
     {
@@ -58,7 +62,7 @@ final class Letter
     }
 
     /**
-     * The event of the message; null where it is no event of ours.
+     * The event of the message; null if the value is not an envelope.
      */
     public function event(): ?string
     {
@@ -66,7 +70,7 @@ final class Letter
     }
 
     /**
-     * The topic in which it failed first.
+     * The topic of the first failure.
      */
     public function originalTopic(): string
     {
@@ -74,7 +78,7 @@ final class Letter
     }
 
     /**
-     * The partition in which it failed first.
+     * The partition of the first failure.
      */
     public function originalPartition(): ?int
     {
@@ -82,7 +86,7 @@ final class Letter
     }
 
     /**
-     * The offset at which it failed first.
+     * The offset of the first failure.
      */
     public function originalOffset(): ?int
     {
@@ -90,7 +94,7 @@ final class Letter
     }
 
     /**
-     * When the original record was sent, in Unix milliseconds.
+     * The timestamp of the original record, in Unix milliseconds.
      */
     public function originalTimestampMs(): ?int
     {
@@ -98,7 +102,7 @@ final class Letter
     }
 
     /**
-     * The consumer group that failed; null: nobody knows.
+     * The consumer group that failed; null if unknown.
      */
     public function group(): ?string
     {
@@ -114,7 +118,7 @@ final class Letter
     }
 
     /**
-     * The exception's message, the first 1 KB.
+     * The exception's message, up to 1 KB.
      */
     public function reason(): ?string
     {
@@ -122,7 +126,7 @@ final class Letter
     }
 
     /**
-     * How often it was tried; 0: nobody could read it.
+     * Number of attempts; 0: the value could not be parsed.
      */
     public function attempts(): ?int
     {
@@ -130,7 +134,7 @@ final class Letter
     }
 
     /**
-     * How often it had been replayed when it failed.
+     * Number of replays before this failure.
      */
     public function replays(): int
     {
@@ -138,7 +142,7 @@ final class Letter
     }
 
     /**
-     * When it failed, in Unix seconds.
+     * Time of the failure, in Unix seconds.
      */
     public function failedAt(): int
     {
@@ -146,7 +150,7 @@ final class Letter
     }
 
     /**
-     * The class of the exception by its last part, as people say it.
+     * The exception's class name without its namespace.
      */
     public function shortClass(): ?string
     {
@@ -156,8 +160,8 @@ final class Letter
     }
 
     /**
-     * The bytes of a value that was too large for the letter, which then holds only the record's coordinates; null: the
-     * letter holds the record.
+     * Size of a value that was too large for the dead letter, which then only holds the coordinates; null if the letter
+     * holds the record.
      */
     public function omittedBytes(): ?int
     {
@@ -165,7 +169,7 @@ final class Letter
     }
 
     /**
-     * What `--json` prints, without the payload.
+     * The fields printed by `--json`, without the payload.
      *
      * @return array<string, mixed>
      */
@@ -210,7 +214,7 @@ final class Letter
     }
 
     /**
-     * Strict on purpose: other people's JSON may well have an `id`.
+     * Deliberately strict: JSON from other producers may also have an `id`.
      *
      * @return array{id: string, channel: string|null, event: string|null}|false
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Everything about one letter, for people and as JSON.
+ * Shows one letter in full, as text or as JSON.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Where it failed and why, its headers, its payload.
+ * Location and reason of the failure, headers, payload.
  */
 final class LetterDetails
 {
@@ -59,7 +59,7 @@ final class LetterDetails
     }
 
     /**
-     * @return array<string, mixed> as Letter::toArray(), with key, headers and payload; what is not UTF-8 in base64
+     * @return array<string, mixed> Letter::toArray() with key, headers and payload; values that are not UTF-8 in base64
      */
     public function toArray(): array
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Which letter: topic, partition and offset.
+ * Identifies a letter by topic, partition and offset.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Dlq;
 
 /**
- * Written `dlq.orders/0/17`; read also as `orders/0/17`.
+ * Written as `dlq.orders/0/17`; also parsed from `orders/0/17`.
  */
 final class LetterId
 {
@@ -21,7 +21,7 @@ final class LetterId
     }
 
     /**
-     * Reads one; null where the text is none, such as a message id.
+     * Parses an id; null if the text is not one, such as a message id.
      */
     public static function parse(string $text, TopicNames $names): ?self
     {
@@ -33,7 +33,7 @@ final class LetterId
     }
 
     /**
-     * The handle of a record.
+     * The id of a record in a dead-letter topic.
      */
     public static function of(Record $record): self
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Letters as a table for people.
+ * Formats letters as a table.
  */
 
 declare(strict_types=1);
@@ -11,16 +11,16 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Two lines a letter: the columns, and below them the id and what the exception said.
+ * Two lines per letter: the columns, then the message id and the exception's message.
  */
 final class LetterTable
 {
     private const GAP = '  ';
 
     /**
-     * @param list<array<string, mixed>> $letters as Letter::toArray() has them
+     * @param list<array<string, mixed>> $letters results of Letter::toArray()
      * @param int $now Unix seconds
-     * @param int $width longest line, in characters; 0: any
+     * @param int $width maximum line length, in characters; 0: no limit
      *
      * @return list<string>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads the dead letters of a Kafka.
+ * Reads dead letters from Kafka.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * One letter at a time, however many there are.
+ * Streams letters one at a time, so that their number does not matter.
  */
 final class Letters
 {
@@ -22,7 +22,7 @@ final class Letters
     }
 
     /**
-     * Every dead-letter topic.
+     * All dead-letter topics.
      *
      * @return list<string>
      *
@@ -37,7 +37,7 @@ final class Letters
     }
 
     /**
-     * Which letters were replayed.
+     * The markers of replayed letters.
      *
      * @throws RealtimeException
      */
@@ -47,9 +47,9 @@ final class Letters
     }
 
     /**
-     * Hands over the chosen letters, in order within each partition, with the time of their last replay (Unix seconds).
+     * Reads the selected letters, in order within each partition, with the time of their last replay (Unix seconds).
      *
-     * @param callable(Letter, int|null): (void|false) $callback false ends it
+     * @param callable(Letter, int|null): (void|false) $callback return false to stop
      *
      * @throws RealtimeException
      */
@@ -71,10 +71,10 @@ final class Letters
     }
 
     /**
-     * Hands over every letter of a topic, in order within each partition.
+     * Reads all letters of a topic, in order within each partition.
      *
-     * @param array<int, int> $from where to begin, by partition
-     * @param callable(Letter): (void|bool) $callback false ends it
+     * @param array<int, int> $from start offset by partition
+     * @param callable(Letter): (void|bool) $callback return false to stop
      *
      * @throws RealtimeException
      */

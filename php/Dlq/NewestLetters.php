@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The newest of many letters, without keeping the others.
+ * Collects the newest letters up to a limit.
  */
 
 declare(strict_types=1);
@@ -11,16 +11,16 @@ namespace Toporia\Realtime\Dlq;
 use SplMinHeap;
 
 /**
- * Keeps what is to be shown of a letter, as Letter::toArray() has it.
+ * Only keeps the fields to show, as returned by Letter::toArray().
  */
 final class NewestLetters
 {
-    /** @var SplMinHeap<array{int, int, array<string, mixed>}> time, place in the order read, letter */
+    /** @var SplMinHeap<array{int, int, array<string, mixed>}> time, sequence number, letter */
     private SplMinHeap $heap;
     private int $count = 0;
 
     /**
-     * @param int $limit most letters kept; 0: all
+     * @param int $limit maximum number of letters kept; 0: no limit
      */
     public function __construct(private int $limit)
     {
@@ -39,7 +39,7 @@ final class NewestLetters
     }
 
     /**
-     * How many were added.
+     * Number of letters added.
      */
     public function count(): int
     {
@@ -47,7 +47,7 @@ final class NewestLetters
     }
 
     /**
-     * Those that are kept, the newest first. Afterwards none are.
+     * Returns the kept letters, newest first, and empties the collection.
      *
      * @return list<array<string, mixed>>
      */

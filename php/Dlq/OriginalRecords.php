@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Finds the record that failed, for letters that hold no value.
+ * Looks up the failed record of letters without a value.
  */
 
 declare(strict_types=1);
@@ -11,8 +11,8 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * A record too large for a letter leaves only its coordinates there; the record itself is in its topic until Kafka's
- * retention takes it.
+ * A record too large for a dead letter leaves only its coordinates there; the record stays in its topic until Kafka's
+ * retention removes it.
  */
 final class OriginalRecords
 {
@@ -21,7 +21,7 @@ final class OriginalRecords
     }
 
     /**
-     * The original record; null where it is gone, or where another one has its place.
+     * The original record; null if it is gone or another record has its offset.
      *
      * @throws RealtimeException
      */
@@ -38,11 +38,11 @@ final class OriginalRecords
         if ($offset < $beginning || $offset >= $end) {
             return null;
         }
-        // The other partitions from their end: nothing of them is read.
+        // Start the other partitions at their end, so that nothing is read from them.
         $from = [$partition => $offset] + array_map(static fn (array $of): int => $of['end'], $offsets);
         $found = null;
         $this->cluster->read($topic, static function (Record $record) use ($partition, &$found) {
-            // Another partition may have got a record since.
+            // Another partition may have received a record since.
             if ($record->partition === $partition) {
                 $found = $record;
             }
@@ -54,7 +54,7 @@ final class OriginalRecords
     }
 
     /**
-     * A topic that was deleted and made again counts its offsets from 0 again.
+     * Guards against a topic that was deleted and recreated: its offsets start at 0 again.
      */
     private static function hasSameTimestamp(Record $record, Letter $letter): bool
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads --since and --before: a time, or how long ago.
+ * Parses --since and --before: a time, or a duration ago.
  */
 
 declare(strict_types=1);
@@ -21,12 +21,12 @@ final class PointInTime
     private const SECONDS = ['s' => 1, 'm' => 60, 'h' => 3600, 'd' => 86400];
 
     /**
-     * Unix seconds; null where the option was not given.
+     * The time in Unix seconds; null if the option was not given.
      *
-     * @param string $option with its dashes: `--since`
+     * @param string $option the option's name, with dashes: `--since`
      * @param int $now Unix seconds
      *
-     * @throws UsageError no time
+     * @throws UsageError not a time
      */
     public static function parse(string $option, mixed $value, int $now): ?int
     {
@@ -52,7 +52,7 @@ final class PointInTime
     }
 
     /**
-     * How long ago, in one unit: `5s`, `3m`, `2h`, `4d`.
+     * The time elapsed, in a single unit: `5s`, `3m`, `2h`, `4d`.
      */
     public static function age(int $then, int $now): string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a purge is going to delete: shown before it is confirmed.
+ * The letters that a purge will delete, shown before it is confirmed.
  */
 
 declare(strict_types=1);
@@ -11,23 +11,23 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Kafka deletes the beginning of a partition only, so a letter that must stay keeps all those behind it.
+ * Kafka only deletes the beginning of a partition, so a letter that must stay keeps all later ones.
  */
 final class PurgePlan
 {
-    /** @var array<string, array<int, int>> the offset before which all is deleted, by topic and partition */
+    /** @var array<string, array<int, int>> offset up to which records are deleted, by topic and partition */
     public array $before = [];
-    /** @var array<string, int> letters that are deleted, by topic */
+    /** @var array<string, int> number of letters to delete, by topic */
     private array $deleted = [];
-    /** @var array<string, array<int, LetterId>> the first letter that must stay, by topic and partition */
+    /** @var array<string, array<int, LetterId>> first letter to keep, by topic and partition */
     private array $kept = [];
-    /** @var array<string, array<int, int>> letters that stay only because one before them must */
+    /** @var array<string, array<int, int>> letters kept only because an earlier one is kept, by topic and partition */
     private array $blocked = [];
 
     /**
-     * Takes the next letter of a partition in.
+     * Adds the next letter of a partition.
      *
-     * @param bool $delete whether it is to be deleted
+     * @param bool $delete true if the letter is selected for deletion
      */
     public function add(LetterId $letter, bool $delete): void
     {
@@ -45,7 +45,7 @@ final class PurgePlan
     }
 
     /**
-     * How many letters are to be deleted.
+     * Number of letters to delete.
      */
     public function count(): int
     {
@@ -53,7 +53,7 @@ final class PurgePlan
     }
 
     /**
-     * How many topics something is deleted from.
+     * Number of topics with letters to delete.
      */
     public function topics(): int
     {
@@ -61,7 +61,7 @@ final class PurgePlan
     }
 
     /**
-     * How many letters fit and stay all the same.
+     * Number of letters that are selected but must stay.
      */
     public function blocked(): int
     {
@@ -69,7 +69,7 @@ final class PurgePlan
     }
 
     /**
-     * One line for each topic, and one for each letter that others stay behind.
+     * One line per topic, and one per letter that blocks others.
      *
      * @return list<string>
      */

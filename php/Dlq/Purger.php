@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Deletes letters for good.
+ * Deletes letters permanently.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * First a plan, then what is in it. Needs Kafka's DeleteRecords, which the embedded broker does not have.
+ * Plans first, then executes the plan. Requires DeleteRecords, which the embedded broker lacks.
  */
 final class Purger
 {
@@ -20,10 +20,10 @@ final class Purger
     }
 
     /**
-     * Finds out what would be deleted.
+     * Determines the letters to delete.
      *
-     * @param Selection $selection only `topic` narrows what is read; a letter that does not fit the rest stays
-     * @param bool $replayedOnly letters that were not replayed stay
+     * @param Selection $selection only `topic` limits what is read; letters that do not match are kept
+     * @param bool $replayedOnly keep letters that were not replayed
      *
      * @throws RealtimeException
      */
@@ -47,11 +47,11 @@ final class Purger
     }
 
     /**
-     * Deletes what the plan says, and forgets what was remembered about it.
+     * Executes the plan, and removes the markers of deleted letters.
      *
-     * @return string|null why the marks of deleted letters could not be removed: they take room and do no harm
+     * @return string|null reason why markers could not be removed: they take space, but do no harm
      *
-     * @throws RealtimeException Kafka refuses
+     * @throws RealtimeException Kafka rejects the request
      */
     public function run(PurgePlan $plan): ?string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A Kafka record as the dead-letter commands need it.
+ * A Kafka record, as used by the dead-letter commands.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Message;
 
 /**
- * What was read, and from where; a plain value, so that everything built on it can be tested without a broker.
+ * A plain value object, so that the code based on it can be tested without a broker.
  */
 final class Record
 {
@@ -19,7 +19,7 @@ final class Record
      * @param string|null $value null: a tombstone, or a dead letter that only holds coordinates
      * @param array<string, string|null> $headers by name; null: a header without a value
      * @param int $timestamp Kafka's timestamp, in Unix seconds
-     * @param array<string, list<string|null>> $repeated all values of the headers whose name comes several times
+     * @param array<string, list<string|null>> $repeated all values of headers whose name occurs more than once
      */
     public function __construct(
         public readonly string $topic,
@@ -34,7 +34,7 @@ final class Record
     }
 
     /**
-     * The record behind a message of a raw topic.
+     * Creates a record from a message of a raw topic.
      */
     public static function of(Message $message): self
     {
@@ -60,7 +60,7 @@ final class Record
     }
 
     /**
-     * All headers, as Broker::send() takes them: a list of values where a name comes several times.
+     * All headers in the format of Broker::send(): a list of values if a name occurs more than once.
      *
      * @return array<string, string|null|list<string|null>>
      */
@@ -70,7 +70,7 @@ final class Record
     }
 
     /**
-     * Key, value and headers together, in bytes: what sending it again takes.
+     * Size of key, value and headers in bytes.
      */
     public function bytes(): int
     {

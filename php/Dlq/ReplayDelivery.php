@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Sends replays batch by batch, and marks what has arrived.
+ * Sends replays in batches and marks the delivered ones.
  */
 
 declare(strict_types=1);
@@ -12,42 +12,42 @@ use Closure;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * The counts of a replay, and what did not arrive.
+ * Also holds the result of a replay.
  */
 final class ReplayDelivery
 {
-    /** Letters, and bytes, sent before their acknowledgements are waited for. */
+    /** Letters, and bytes, per batch. */
     private const BATCH = 100;
     private const BATCH_BYTES = 4 << 20;
-    /** So many batches in a row of which nothing arrived end the replay. */
+    /** Number of consecutive batches without any delivery after which the replay stops. */
     private const MAX_FAILED_BATCHES = 2;
 
-    /** Letters that are in their topics again. */
+    /** Letters delivered to their topics. */
     public int $replayed = 0;
-    /** Letters that were deleted since the plan was made. */
+    /** Letters deleted since the plan was made. */
     public int $gone = 0;
-    /** True: ended early, by a signal or because nothing arrives or can be remembered any more. */
+    /** True if the replay stopped early: by a signal, or because deliveries or markers fail. */
     public bool $stopped = false;
-    /** @var array<string, string> why not, by handle */
+    /** @var array<string, string> reason by letter id, for letters that were not delivered */
     public array $failed = [];
-    /** @var array<string, string> why a letter that was replayed is not marked, by handle */
+    /** @var array<string, string> reason by letter id, for replayed letters that could not be marked */
     public array $unmarked = [];
-    /** @var array<string, Letter> by what the flush calls them */
+    /** @var array<string, Letter> by the record ids of the cluster */
     private array $batch = [];
     private int $bytes = 0;
     private int $failedBatches = 0;
 
     /**
-     * @param (Closure(int): void)|null $progress gets the number replayed, after each batch
+     * @param (Closure(int): void)|null $progress receives the number of replayed letters after each batch
      */
     public function __construct(private Cluster $cluster, private ReplayMarkers $markers, private ?Closure $progress = null)
     {
     }
 
     /**
-     * Sends a letter's record again.
+     * Sends the record of a letter again.
      *
-     * @param Record|null $original the record, where the letter only holds its coordinates
+     * @param Record|null $original the original record, if the letter only holds its coordinates
      */
     public function add(Letter $letter, ?int $partition, ?Record $original): void
     {
@@ -60,7 +60,7 @@ final class ReplayDelivery
 
             return;
         }
-        // What the batch keeps of a letter is not its payload's copy: PHP shares the string.
+        // Keeping the letter does not copy its payload: PHP shares the string.
         $this->batch[$id] = $letter;
         $this->bytes += $record->bytes();
         if (count($this->batch) >= self::BATCH || $this->bytes >= self::BATCH_BYTES) {
@@ -69,7 +69,7 @@ final class ReplayDelivery
     }
 
     /**
-     * Notes a letter that cannot be replayed.
+     * Records a letter that cannot be replayed.
      */
     public function fail(Letter $letter, string $why): void
     {
@@ -77,7 +77,7 @@ final class ReplayDelivery
     }
 
     /**
-     * Waits for what was sent, then marks what arrived.
+     * Waits for the acknowledgements of the batch, then marks the delivered letters.
      */
     public function finish(): void
     {
@@ -102,7 +102,7 @@ final class ReplayDelivery
         foreach (array_intersect_key($markers, $unmarked) as $id => $letterId) {
             $this->unmarked[$letterId] = $unmarked[$id];
         }
-        // Where nothing arrives any more, or nothing can be remembered, the next batches will not do better.
+        // If nothing is delivered any more, or markers cannot be written, further batches would fail too.
         $this->failedBatches = $failed === [] || $markers !== [] || $this->unmarked !== [] ? 0 : $this->failedBatches + 1;
         $this->stopped = $this->stopped || $this->failedBatches >= self::MAX_FAILED_BATCHES || $this->unmarked !== [];
         $this->batch = [];

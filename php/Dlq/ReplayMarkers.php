@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Remembers which letters were replayed, in a compacted topic beside the dead letters.
+ * Records which letters were replayed, in a compacted topic.
  */
 
 declare(strict_types=1);
@@ -11,9 +11,9 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Key: the letter's handle. Value: `{"at":1763700000,"to":"orders","id":"019a…"}`, null once the letter is gone.
+ * Key: the letter id. Value: `{"at":1763700000,"to":"orders","id":"019a…"}`; null once the letter is deleted.
  *
- * The letters themselves stay as they are: nothing in Kafka can be changed, and other tools read them too.
+ * The letters themselves cannot be changed in Kafka, and other tools read them too.
  */
 final class ReplayMarkers
 {
@@ -26,7 +26,7 @@ final class ReplayMarkers
     }
 
     /**
-     * Reads what is remembered.
+     * Loads all markers.
      *
      * @throws RealtimeException
      */
@@ -42,9 +42,9 @@ final class ReplayMarkers
     }
 
     /**
-     * When a letter was replayed last, in Unix seconds; null: never.
+     * Time of the last replay of a letter, in Unix seconds; null: never.
      *
-     * A mark older than the letter is one of another letter, which had the same place before the topic was deleted.
+     * A marker older than the letter belongs to a letter that had the same offset before the topic was recreated.
      */
     public function replayedAt(Letter $letter): ?int
     {
@@ -55,7 +55,7 @@ final class ReplayMarkers
     }
 
     /**
-     * Makes sure that there is a topic to remember in. Called before anything is replayed.
+     * Creates the marker topic if it is missing. Called before anything is replayed.
      *
      * @throws RealtimeException
      */
@@ -68,18 +68,18 @@ final class ReplayMarkers
     }
 
     /**
-     * Remembers that a letter was replayed; Cluster::flush() makes it last.
+     * Marks a letter as replayed; persisted by Cluster::flush().
      *
      * @param int $now Unix seconds
      *
-     * @return string the id of the mark for flush()
+     * @return string the record id of the marker, for flush()
      *
      * @throws RealtimeException
      */
     public function markReplayed(Letter $letter, int $now): string
     {
         $record = $letter->record;
-        // A consumer's clock may be ahead of ours; see replayedAt().
+        // The consumer's clock may be ahead of ours; see replayedAt().
         $at = max($now, $letter->failedAt());
         $this->at[$record->topic][$record->partition][$record->offset] = $at;
         $value = json_encode(
@@ -91,11 +91,11 @@ final class ReplayMarkers
     }
 
     /**
-     * Forgets the marks of letters that are gone: all those of a topic before an offset, by partition.
+     * Removes the markers of deleted letters: all those of a topic before an offset, by partition.
      *
      * @param array<int, int> $before
      *
-     * @return int how many
+     * @return int number of markers removed
      *
      * @throws RealtimeException
      */

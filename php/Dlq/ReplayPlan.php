@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a replay is going to do: shown before it is confirmed, and all that is done then.
+ * The letters that a replay will send: shown before it is confirmed, and then executed exactly.
  */
 
 declare(strict_types=1);
@@ -11,16 +11,19 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Letters are kept by their places alone, so that a million of them fit. What fails while the replay runs is not in it,
- * and so a message that keeps failing is replayed once, not for ever.
+ * Only keeps the positions of letters, so that a million of them fit into memory. Messages that fail during the replay
+ * are not part of the plan, so a message that keeps failing is replayed once, not endlessly.
  */
 final class ReplayPlan
 {
     /** @var array<string, array<int, array<int, true>>> topic, partition, offset */
     public array $positions = [];
-    /** @var list<Letter> those without a value, whose original is to be fetched */
+    /** @var list<Letter> letters without a value, whose original record must be fetched */
     public array $fetched = [];
-    /** @var array<string, string> why it cannot be replayed, by handle (or by what was asked for and is not there) */
+    /**
+     * @var array<string, string> reason by letter id (or by the requested id, if there is no such letter), for letters
+     *        that cannot be replayed
+     */
     public array $refused = [];
     /** Letters left out because they were replayed before. */
     public int $replayedBefore = 0;
@@ -33,10 +36,10 @@ final class ReplayPlan
     }
 
     /**
-     * Takes a letter in.
+     * Adds a letter.
      *
-     * @param string $group the group it is for
-     * @param bool $fetch its value has to be fetched from where the record failed
+     * @param string $group the consumer group it is replayed for
+     * @param bool $fetch the value must be fetched from the original topic
      */
     public function add(Letter $letter, string $group, bool $fetch): void
     {
@@ -49,12 +52,12 @@ final class ReplayPlan
         $this->count++;
         $this->counts[$letter->originalTopic()][$group] ??= 0;
         $this->counts[$letter->originalTopic()][$group]++;
-        // The oldest of them: that is what NewestLetters keeps of negative times.
+        // Negative times: NewestLetters then keeps the oldest letters.
         $this->sample->add(-$letter->failedAt(), $letter->toArray(null));
     }
 
     /**
-     * How many letters are to be replayed.
+     * Number of letters to replay.
      */
     public function count(): int
     {
@@ -62,7 +65,7 @@ final class ReplayPlan
     }
 
     /**
-     * One line for each topic and group: `12 letters to realtime_user_1 for the group app`.
+     * One line per topic and group: `12 letters to realtime_user_1 for the group app`.
      *
      * @return list<string>
      */
@@ -81,7 +84,7 @@ final class ReplayPlan
     }
 
     /**
-     * The first letters, the oldest first, as Letter::toArray() has them.
+     * The oldest letters, oldest first, as returned by Letter::toArray().
      *
      * @return list<array<string, mixed>>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Replays letters: to the topic they come from, for the group that failed.
+ * Replays letters to their original topic, for the consumer group that failed.
  */
 
 declare(strict_types=1);
@@ -12,15 +12,15 @@ use Closure;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * First a plan, then what is in it. At least once: a letter is marked as replayed after Kafka has acknowledged it, so a
- * process that is killed in between leaves at most one batch (100 letters) that a second replay sends again.
+ * Plans first, then executes the plan. At least once: a letter is marked after Kafka has acknowledged it, so a killed
+ * process leaves at most one batch (100 letters) that the next replay sends again.
  */
 final class Replayer
 {
     private const SAMPLE = 20;
 
     private OriginalRecords $originals;
-    /** @var array<string, int> partitions of every topic there is */
+    /** @var array<string, int> number of partitions of every topic */
     private array $partitions = [];
 
     public function __construct(private Cluster $cluster, private Letters $letters)
@@ -29,9 +29,9 @@ final class Replayer
     }
 
     /**
-     * Finds out what would be replayed, and what cannot be.
+     * Determines which letters will be replayed and which cannot be.
      *
-     * @param bool $again also what was replayed before
+     * @param bool $again include letters that were replayed before
      *
      * @throws RealtimeException
      */
@@ -73,12 +73,12 @@ final class Replayer
     }
 
     /**
-     * Does what the plan says.
+     * Executes the plan.
      *
-     * @param (Closure(int): void)|null $progress gets the number of letters done after each batch
-     * @param (Closure(): bool)|null $stop asked between two letters: true ends it after the batch in hand
+     * @param (Closure(int): void)|null $progress receives the number of replayed letters after each batch
+     * @param (Closure(): bool)|null $stop called between two letters; true stops after the current batch
      *
-     * @throws RealtimeException Kafka cannot be read, or nothing can be remembered (then nothing was replayed)
+     * @throws RealtimeException Kafka cannot be read, or the marker topic cannot be created (then nothing was replayed)
      */
     public function run(ReplayPlan $plan, ?Closure $progress = null, ?Closure $stop = null): ReplayDelivery
     {
@@ -140,8 +140,8 @@ final class Replayer
     }
 
     /**
-     * Where a record without a key goes: its original partition, which somebody may have chosen. One with a key goes
-     * where its key belongs, also after partitions were added.
+     * A record without a key goes to its original partition, which the application may have chosen. A record with a key
+     * goes where the key belongs now, even after partitions were added.
      */
     private function partition(Letter $letter, Record $record): ?int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Which letters a command is about.
+ * Selects letters by the options of a command.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * A letter is chosen when it fits everything that was asked for; where ids are given, when it is one of them.
+ * A letter is selected if it matches all conditions; if ids are given, it must be one of them.
  */
 final class Selection
 {
@@ -21,16 +21,16 @@ final class Selection
     private array $messages = [];
     /** @var array<string, array<int, array<int, true>>> topic, partition, offset */
     private array $letterIds = [];
-    /** @var array<string, string> the places and ids that no letter had so far, by what was looked for */
+    /** @var array<string, string> requested ids that no letter had so far, as given, by normalized id */
     private array $missing = [];
 
     /**
      * @param string|null $topic an original topic, a dead-letter topic, a channel, or a pattern of one of them
-     * @param string|null $class the exception's class, or the last part of its name
-     * @param int|null $since Unix seconds: failed then or later
-     * @param int|null $before Unix seconds: failed earlier
+     * @param string|null $class the exception's class, with or without its namespace
+     * @param int|null $since failed at or after this time, in Unix seconds
+     * @param int|null $before failed before this time, in Unix seconds
      * @param string|null $group the consumer group that failed
-     * @param list<string> $ids handles and message ids
+     * @param list<string> $ids letter ids and message ids
      */
     public function __construct(
         private TopicNames $names,
@@ -53,12 +53,12 @@ final class Selection
     }
 
     /**
-     * From the options of a command; those it does not have count as not given.
+     * Creates a selection from a command's options; absent options count as not given.
      *
      * @param array<string, mixed> $options
      * @param array<int, mixed> $ids
      *
-     * @throws UsageError a value that makes no sense
+     * @throws UsageError an invalid value
      */
     public static function of(TopicNames $names, array $options, array $ids, int $now): self
     {
@@ -80,7 +80,7 @@ final class Selection
     }
 
     /**
-     * True if nothing at all was asked for.
+     * True if no condition is set.
      */
     public function isEverything(): bool
     {
@@ -89,7 +89,7 @@ final class Selection
     }
 
     /**
-     * Among the dead-letter topics those that have to be read.
+     * The dead-letter topics that must be read.
      *
      * @param list<string> $topics
      *
@@ -100,14 +100,14 @@ final class Selection
         if ($this->letterIds !== [] && $this->messages === []) {
             return array_values(array_intersect($topics, array_map('strval', array_keys($this->letterIds))));
         }
-        // A topic's exact name says it all; anything else may be a channel, which only the letters tell.
+        // An exact topic name is sufficient; anything else may be a channel, which only the letters contain.
         $exact = array_values(array_filter($topics, fn (string $topic): bool => $this->coversTopic($topic, exactly: true)));
 
         return $exact === [] ? $topics : $exact;
     }
 
     /**
-     * The offsets to begin at, where only single places are asked for: everything before them need not be read.
+     * The start offsets, if only letter ids are given: earlier records need not be read.
      *
      * @param array<int, array{beginning: int, end: int}> $offsets of the topic
      *
@@ -132,7 +132,7 @@ final class Selection
      */
     public function matches(Letter $letter): bool
     {
-        // First, so that missing() does not name a letter that is there and that another condition leaves out.
+        // Check this first, so that missing() does not list a letter that exists but fails another condition.
         if (!$this->isListed($letter)) {
             return false;
         }
@@ -146,7 +146,7 @@ final class Selection
     }
 
     /**
-     * The places and ids that were asked for and that none of the letters seen by matches() has.
+     * The requested ids that none of the letters passed to matches() had.
      *
      * @return list<string> as they were given
      */
@@ -157,7 +157,7 @@ final class Selection
 
     private function isOfClass(Letter $letter): bool
     {
-        // PHP does not tell classes apart by case either.
+        // PHP class names are case-insensitive.
         return $this->class === null
             || strcasecmp($this->class, $letter->exceptionClass() ?? '') === 0
             || strcasecmp($this->class, $letter->shortClass() ?? '') === 0;

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The names of dead-letter topics.
+ * The naming rules of dead-letter topics.
  */
 
 declare(strict_types=1);
@@ -9,11 +9,11 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Dlq;
 
 /**
- * Dead letters of `orders` are in `dlq.orders`; `dlq-replayed` remembers which were replayed.
+ * Dead letters of `orders` are in `dlq.orders`; `dlq-replayed` holds the markers of replayed letters.
  */
 final class TopicNames
 {
-    /** What the configuration calls the prefix: ours, then Toporia's. */
+    /** The configuration keys of the prefix: this package's, then Toporia's. */
     private const KEYS = ['dlq_prefix', 'dlq_topic_prefix'];
 
     public function __construct(private string $prefix = 'dlq')
@@ -21,7 +21,7 @@ final class TopicNames
     }
 
     /**
-     * As configured for a broker: the broker's own entry, then the one for all brokers, then `dlq`.
+     * The names configured for a broker: the broker's own setting, then the global one, then `dlq`.
      *
      * @param array<string, mixed> $config the `realtime` configuration
      */
@@ -42,7 +42,7 @@ final class TopicNames
     }
 
     /**
-     * The pattern of every dead-letter topic: `dlq.**`.
+     * The pattern of all dead-letter topics: `dlq.**`.
      */
     public function pattern(): string
     {
@@ -50,7 +50,7 @@ final class TopicNames
     }
 
     /**
-     * True if a topic is a dead-letter topic by its name.
+     * True if the name is that of a dead-letter topic.
      */
     public function isDeadLetters(string $topic): bool
     {
@@ -58,7 +58,7 @@ final class TopicNames
     }
 
     /**
-     * Where the dead letters of a topic are; of a dead-letter topic, itself.
+     * The dead-letter topic of a topic; a dead-letter topic is returned unchanged.
      */
     public function deadLetters(string $topic): string
     {
@@ -66,7 +66,7 @@ final class TopicNames
     }
 
     /**
-     * The topic whose dead letters these are.
+     * The original topic of a dead-letter topic.
      */
     public function original(string $deadLetters): string
     {
@@ -74,7 +74,7 @@ final class TopicNames
     }
 
     /**
-     * The control topic that remembers what was replayed.
+     * The topic that holds the markers of replayed letters.
      */
     public function replayed(): string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The section "Realtime" of `php artisan about` (Laravel 9.21 and later).
+ * The "Realtime" section of `php artisan about` (Laravel 9.21 and later).
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Laravel;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * What is configured; connects nothing and shows no secret.
+ * Shows the configuration without connecting, and without secrets.
  */
 final class About
 {

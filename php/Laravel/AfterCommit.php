@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Broadcasts that wait for the commit of the database transaction in hand.
+ * Broadcasts that are deferred until the open database transaction commits.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Rolled back, it is forgotten.
+ * Discarded if the transaction is rolled back.
  */
 final class AfterCommit
 {
@@ -23,12 +23,12 @@ final class AfterCommit
     }
 
     /**
-     * As Realtime::broadcast(), after the commit. What is sent is the data as it is now.
+     * Like Realtime::broadcast(), after the commit. The data is encoded now.
      *
      * @param string|array<int, string> $channel
      * @param array<string, string> $headers
      *
-     * @throws RealtimeException a channel or data that cannot be sent is refused now, not after the commit
+     * @throws RealtimeException an invalid channel or data: rejected now, not after the commit
      */
     public function broadcast(
         string|array $channel,

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a channel's name says about who may listen to it, by Pusher's conventions.
+ * Interprets channel names by Pusher's conventions.
  */
 
 declare(strict_types=1);
@@ -9,17 +9,17 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Laravel;
 
 /**
- * `private-…` and `presence-…` are guarded; what routes/channels.php decides about is the name behind the prefix.
+ * `private-…` and `presence-…` require authorization; routes/channels.php authorizes the name without the prefix.
  */
 final class ChannelName
 {
-    /** The longer ones first. */
+    /** Longer prefixes first. */
     private const PREFIXES = [
         'private-encrypted-cache-', 'private-encrypted-', 'private-cache-', 'private-', 'presence-cache-', 'presence-',
     ];
 
     /**
-     * True if a browser needs permission for it.
+     * True for private and presence channels.
      */
     public static function requiresAuthorization(string $channel): bool
     {
@@ -27,7 +27,7 @@ final class ChannelName
     }
 
     /**
-     * True if its listeners see each other.
+     * True if members of the channel see each other.
      */
     public static function isPresence(string $channel): bool
     {
@@ -35,7 +35,7 @@ final class ChannelName
     }
 
     /**
-     * True if it is public by Laravel's convention: neither guarded nor one of the protocol's own.
+     * True for channels that are public by Laravel's convention: neither private, nor presence, nor internal (`#…`).
      */
     public static function isPublic(string $channel): bool
     {
@@ -43,7 +43,7 @@ final class ChannelName
     }
 
     /**
-     * The name that permission is asked for: one permission covers every prefix.
+     * The name passed to routes/channels.php: one authorization covers every prefix.
      */
     public static function withoutPrefix(string $channel): string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Hands config('realtime') to the extension.
+ * Passes config('realtime') to the extension.
  */
 
 declare(strict_types=1);
@@ -13,12 +13,12 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * Connects nothing. A configuration that the extension refuses must not take down pages that broadcast nothing, nor the
- * artisan command that shows it: then every broadcast throws what is wrong with it.
+ * Does not connect. A rejected configuration must not break pages that broadcast nothing, nor the artisan command that
+ * diagnoses it; instead, every broadcast throws the configuration error.
  */
 final class Configuration
 {
-    /** Keys that are for the PHP layer alone. */
+    /** Keys used only by the PHP layer. */
     private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file', 'log', 'raw'];
 
     private static bool $refused = false;
@@ -31,7 +31,7 @@ final class Configuration
         try {
             self::applyOrThrow($config);
             if (self::$refused) {
-                // An application was booted again in this process, as tests do it.
+                // The application was booted again in this process, as in tests.
                 self::$refused = false;
                 Realtime::restore();
             }
@@ -44,13 +44,13 @@ final class Configuration
     /**
      * @param array<string, mixed> $config
      *
-     * @throws ConfigurationException what is wrong with it
+     * @throws ConfigurationException the configuration is invalid
      */
     public static function applyOrThrow(array $config): void
     {
         $settings = self::native($config);
         foreach (['logger', 'tracing'] as $key) {
-            // A cached configuration has no objects in it: classes are named there.
+            // A cached configuration cannot contain objects, so classes are given by name.
             if (is_string($settings[$key] ?? null) && class_exists($settings[$key])) {
                 $settings[$key] = Container::getInstance()->make($settings[$key]);
             }
@@ -62,7 +62,7 @@ final class Configuration
     }
 
     /**
-     * Where the extension's own lines go: the channel of `realtime.log`, made when there is something to say.
+     * Writes the extension's own messages to the channel of `realtime.log`, created on first use.
      *
      * @param array<string, mixed> $context
      */
@@ -72,7 +72,7 @@ final class Configuration
     }
 
     /**
-     * What of it is for the extension.
+     * The part of the configuration that the extension reads.
      *
      * @param array<string, mixed> $config
      *

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The way of one `broadcasting.connections.*` entry to Kafka.
+ * Sends the broadcasts of one `broadcasting.connections.*` entry to Kafka.
  */
 
 declare(strict_types=1);
@@ -15,13 +15,13 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Without settings of its own it is the default broker of config/realtime.php:
+ * An entry without settings of its own uses the default broker of config/realtime.php:
  *
  *     'kafka' => ['driver' => 'kafka'],
  *     'reports' => ['driver' => 'kafka', 'brokers' => 'kafka-2:9092', 'topic_prefix' => 'reports'],
  *     'orders' => ['driver' => 'kafka', 'broker' => 'orders'],          // an entry of realtime.brokers
  *
- * `ack_timeout_ms` (10000) is how long a queue job waits for Kafka; `app_id`, `key` and `secret` stand for those of
+ * `ack_timeout_ms` (10000) limits how long a queue job waits for Kafka; `app_id`, `key` and `secret` override those of
  * `realtime.gateway`.
  */
 final class Connection
@@ -33,7 +33,7 @@ final class Connection
     private ?Broker $broker = null;
 
     /**
-     * @param array<string, mixed> $config the entry
+     * @param array<string, mixed> $config the connection's entry
      */
     public function __construct(private array $config)
     {
@@ -44,11 +44,11 @@ final class Connection
      *
      * @param non-empty-list<string> $channels
      * @param array<string, string> $headers
-     * @param string|null $except the socket to leave out
+     * @param string|null $except socket id to exclude
      *
-     * @return list<string> the ids of the messages
+     * @return list<string> the message ids
      *
-     * @throws RealtimeException as Realtime::broadcast() does
+     * @throws RealtimeException see Realtime::broadcast()
      */
     public function send(array $channels, string $event, mixed $data, array $headers, ?string $except): array
     {
@@ -60,7 +60,7 @@ final class Connection
         if ($except !== null) {
             $headers['x-realtime-socket'] = $except;
         }
-        // All are made before the first is sent: data that is no JSON sends nothing.
+        // Build all messages first: if the data cannot be encoded, nothing is sent.
         $messages = array_map(
             static fn (string $channel): Message => Message::event($channel, $event, $data),
             $channels
@@ -82,7 +82,7 @@ final class Connection
      *
      * @param list<string> $ids
      *
-     * @throws DeliveryException it has not, in time
+     * @throws DeliveryException not acknowledged within the timeout
      */
     public function confirm(array $ids): void
     {
@@ -90,7 +90,7 @@ final class Connection
             Realtime::flush((int) ($this->config['ack_timeout_ms'] ?? self::ACK_TIMEOUT_MS));
         } catch (DeliveryException $e) {
             $failed = array_column($e->getFailed(), 'id');
-            // Of what somebody else has sent, somebody else is told. Where the list is cut, ours may be behind it.
+            // Failures of other messages are reported to their own senders. A truncated list may hide ours.
             if (array_intersect($ids, $failed) !== [] || count($failed) >= 1000) {
                 throw $e;
             }
@@ -98,7 +98,7 @@ final class Connection
     }
 
     /**
-     * What the native authorizer signs with, where it differs from `realtime.gateway`.
+     * Credentials for signing, where they differ from `realtime.gateway`.
      *
      * @return array<string, mixed>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Waits for Kafka, bounded, where a job, a command or a request of a long-lived process ends.
+ * Waits for acknowledgements, for a bounded time, when a job, command or request of a long-lived process ends.
  */
 
 declare(strict_types=1);
@@ -12,24 +12,24 @@ use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Realtime;
 
 /**
- * What is not acknowledged in time stays queued, and is not waited for again until Kafka answers.
+ * Unacknowledged messages stay queued; later calls do not wait again until Kafka responds.
  */
 final class Flusher
 {
-    /** Where PHP itself ends each request, and the extension flushes after the response. */
+    /** SAPIs where PHP itself ends each request, and the extension flushes after the response. */
     private const REQUEST_SAPIS = ['fpm-fcgi', 'cgi-fcgi', 'apache2handler', 'litespeed', 'cli-server'];
 
     private bool $timedOut = false;
 
     /**
-     * @param int $timeoutMs the longest wait
+     * @param int $timeoutMs maximum wait, in ms
      */
     public function __construct(private Log $log, private int $timeoutMs)
     {
     }
 
     /**
-     * At the end of a request, where PHP does not end with it.
+     * Called at the end of a request, for SAPIs whose process outlives it.
      */
     public function afterRequest(): void
     {

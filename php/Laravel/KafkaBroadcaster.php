@@ -19,16 +19,16 @@ use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Laravel\Queue\CurrentJob;
 
 /**
- * Publishes channel names as Laravel gives them (`private-user.1`) and signs what Echo asks permission for.
+ * Publishes channel names as Laravel passes them (`private-user.1`) and signs Echo's authorization requests.
  *
- * broadcast() returns as soon as the message is queued in memory; in a queue job it waits until Kafka has it, and
- * throws, so that Laravel tries the job again. It throws BroadcastException only.
+ * broadcast() returns once the message is queued in memory; in a queue job it waits for Kafka's acknowledgement and
+ * throws if there is none, so that Laravel retries the job. It only throws BroadcastException.
  */
 final class KafkaBroadcaster extends Broadcaster
 {
     private const SOCKET_ID = '/\A\d+\.\d+\z/';
 
-    /** @var Closure|null set by Broadcast::resolveAuthenticatedUserUsing(), also where Laravel has none yet (8) */
+    /** @var Closure|null set by Broadcast::resolveAuthenticatedUserUsing(); Laravel 8 does not have it yet */
     protected $authenticatedUserCallback = null;
 
     public function __construct(private Connection $connection, private CurrentJob $job)
@@ -36,7 +36,7 @@ final class KafkaBroadcaster extends Broadcaster
     }
 
     /**
-     * @param array<mixed> $channels names, or channel objects
+     * @param array<mixed> $channels channel names or objects
      * @param string $event
      * @param array<mixed> $payload
      *
@@ -46,7 +46,7 @@ final class KafkaBroadcaster extends Broadcaster
     {
         $socket = $payload['socket'] ?? null;
         unset($payload['socket']);
-        // It comes from a request header: nonsense in it leaves nobody out, and must not keep the event from others.
+        // The socket id comes from a request header: an invalid one excludes no client and must not stop the broadcast.
         $except = is_string($socket) && preg_match(self::SOCKET_ID, $socket) === 1 ? $socket : null;
         try {
             $ids = $this->send($this->formatChannels($channels), (string) $event, $payload, $except);
@@ -61,7 +61,7 @@ final class KafkaBroadcaster extends Broadcaster
     }
 
     /**
-     * Answers `/broadcasting/auth`.
+     * Handles `/broadcasting/auth`.
      *
      * @param Request $request
      *
@@ -84,14 +84,14 @@ final class KafkaBroadcaster extends Broadcaster
     }
 
     /**
-     * The signature for a channel that routes/channels.php has allowed.
+     * Signs a channel that routes/channels.php has authorized.
      *
      * @param Request $request
-     * @param mixed $result what the callback of the channel returned
+     * @param mixed $result the return value of the channel's callback
      *
      * @return array<string, string>
      *
-     * @throws AccessDeniedHttpException a socket id or channel name that cannot be: nothing is signed
+     * @throws AccessDeniedHttpException an invalid socket id or channel name: nothing is signed
      */
     public function validAuthenticationResponse($request, $result)
     {
@@ -112,13 +112,13 @@ final class KafkaBroadcaster extends Broadcaster
     }
 
     /**
-     * Answers `/broadcasting/user-auth`: the signed user, or null where nobody is signed in.
+     * Handles `/broadcasting/user-auth`: returns the signed user, or null if no user is signed in.
      *
      * @param Request $request
      *
      * @return array<string, string>|null
      *
-     * @throws AccessDeniedHttpException a socket id that cannot be: nothing is signed
+     * @throws AccessDeniedHttpException an invalid socket id: nothing is signed
      */
     public function resolveAuthenticatedUser($request)
     {
@@ -137,7 +137,7 @@ final class KafkaBroadcaster extends Broadcaster
     }
 
     /**
-     * Says who the user of a request is, for `/broadcasting/user-auth`.
+     * Sets the callback that resolves the user for `/broadcasting/user-auth`.
      *
      * @param Closure(Request): (array<string, mixed>|null) $callback
      */
@@ -150,7 +150,7 @@ final class KafkaBroadcaster extends Broadcaster
      * @param list<string> $channels
      * @param array<mixed> $payload
      *
-     * @return list<string> the ids of the messages
+     * @return list<string> the message ids
      */
     private function send(array $channels, string $event, array $payload, ?string $except): array
     {
@@ -161,7 +161,7 @@ final class KafkaBroadcaster extends Broadcaster
         $trace = $this->job->trace();
         $ids = $private === [] ? [] : $this->connection->send($private, $event, $payload, $trace, $except);
         if ($public !== []) {
-            // A plain Channel is public by Laravel's convention; the gateway asks for the mark.
+            // A plain Channel is public by Laravel's convention; the gateway requires the header.
             $mark = ['x-realtime-public' => '1'] + $trace;
             array_push($ids, ...$this->connection->send($public, $event, $payload, $mark, $except));
         }

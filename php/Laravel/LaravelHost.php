@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The host of the commands in Laravel: its configuration, its container, its events.
+ * Connects the commands to Laravel: its configuration, container and events.
  */
 
 declare(strict_types=1);
@@ -25,7 +25,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\ConsumeOptions;
 
 /**
- * Handlers and middleware come from Laravel's container; a handler that implements ShouldQueue is queued.
+ * Handlers and middleware are resolved from Laravel's container; a handler that implements ShouldQueue is queued.
  */
 final class LaravelHost implements InspectableConfiguration, Host, ObservesWorkers
 {
@@ -34,13 +34,13 @@ final class LaravelHost implements InspectableConfiguration, Host, ObservesWorke
     }
 
     /**
-     * @throws ConfigurationException what is wrong with config/realtime.php: a command says it, and exits with 2
+     * @throws ConfigurationException config/realtime.php is invalid: the command prints it and exits with 2
      */
     public function config(): array
     {
         $config = (array) $this->app->make('config')->get('realtime', []);
         Configuration::applyOrThrow($config);
-        // The outermost, so that it sees what the application's own middleware throws.
+        // The outermost middleware, so that it sees exceptions of the application's own middleware.
         $config['middleware'] = [$this->announceConsumed(...), ...(array) ($config['middleware'] ?? [])];
 
         return $config;
@@ -97,7 +97,7 @@ final class LaravelHost implements InspectableConfiguration, Host, ObservesWorke
     }
 
     /**
-     * A listener that throws is reported: it must not fail a message that was handled, nor stop the worker.
+     * A listener that throws is reported: it must neither fail a handled message nor stop the worker.
      */
     private function announce(object $event): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the application's log is told.
+ * Writes to the application's log.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ use Toporia\Realtime\Laravel\Events\MessageFailed;
 use Toporia\Realtime\Message;
 
 /**
- * Goes to the channel of `realtime.log`; the logger is made when there is something to say.
+ * Uses the channel of `realtime.log`; the logger is created on first use.
  */
 final class Log
 {
@@ -29,7 +29,7 @@ final class Log
     }
 
     /**
-     * A try that failed and is made again, or after which the worker stops.
+     * Logs a failed attempt that will be retried, or after which the worker stops.
      */
     public function failed(MessageFailed $event): void
     {
@@ -79,7 +79,7 @@ final class Log
         try {
             ($this->logger)()->log($level, $text, $context);
         } catch (Throwable $e) {
-            // A log that cannot be written must not stop a worker, nor go unnoticed.
+            // A log that cannot be written must not stop a worker, but must not go unnoticed either.
             error_log("toporia_realtime: $text (and the log channel failed: {$e->getMessage()})");
         }
     }

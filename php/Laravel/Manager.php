@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the facade Realtime is made of; ask the container for it where you inject instead.
+ * The root object of the Realtime facade; inject it from the container where no facade is wanted.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Testing\RealtimeFake;
 
 /**
- * The native Realtime as an object, with afterCommit() and the assertions of the fake.
+ * Wraps the native Realtime class, and adds afterCommit() and the assertions of the fake.
  */
 final class Manager
 {
@@ -44,15 +44,15 @@ final class Manager
     }
 
     /**
-     * Waits with a broadcast until the database transactions in hand are committed: a rolled-back order is not announced.
+     * Defers a broadcast until the open database transactions are committed: a rolled-back order is not announced.
      *
      *     DB::transaction(function () use ($order) {
      *         $order->save();
      *         Realtime::afterCommit()->broadcast('user.1', 'order.created', $order);
      *     });
      *
-     * Without a transaction it is sent at once. A process that dies between commit and broadcast announces nothing: where
-     * that must not be, use the transactional outbox.
+     * Without a transaction it is sent immediately. If the process dies between commit and broadcast, nothing is sent:
+     * use the transactional outbox where that is not acceptable.
      */
     public function afterCommit(): AfterCommit
     {
@@ -60,7 +60,7 @@ final class Manager
     }
 
     /**
-     * The broker of that name; null: the default one.
+     * Returns the named broker; null: the default broker.
      */
     public function broker(?string $name = null): Broker
     {
@@ -68,7 +68,7 @@ final class Manager
     }
 
     /**
-     * Waits until Kafka has acknowledged everything this process sent.
+     * Waits until Kafka has acknowledged everything that this process sent.
      */
     public function flush(int $timeoutMs = 10000): void
     {
@@ -82,7 +82,7 @@ final class Manager
     }
 
     /**
-     * Records broadcasts instead of sending them: of this facade, the helpers and the broadcast driver alike.
+     * Records broadcasts instead of sending them, for this facade, the helpers and the broadcast driver.
      */
     public function fake(?Publisher $fake = null): RealtimeFake
     {
@@ -90,7 +90,7 @@ final class Manager
     }
 
     /**
-     * Ends fake().
+     * Stops faking.
      */
     public function restore(): void
     {
@@ -99,7 +99,7 @@ final class Manager
     }
 
     /**
-     * The assertions of the fake: Realtime::assertBroadcast('user.1', 'order.paid').
+     * Forwards assertions to the fake: Realtime::assertBroadcast('user.1', 'order.paid').
      *
      * @param array<int|string, mixed> $arguments
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Plugs the extension into Laravel: configuration, broadcast driver, facade, commands, events.
+ * Integrates the extension into Laravel: configuration, broadcast driver, facade, commands, events.
  */
 
 declare(strict_types=1);
@@ -35,7 +35,7 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
- * Found by Laravel's package discovery. Connects nothing, reads no environment, and has no routes.
+ * Found by package discovery. Does not connect, reads no environment variables, registers no routes.
  */
 final class RealtimeServiceProvider extends ServiceProvider
 {
@@ -50,15 +50,15 @@ final class RealtimeServiceProvider extends ServiceProvider
             $config->set('broadcasting.connections.kafka', ['driver' => 'kafka']);
         }
         $this->bindServices();
-        // Not Broadcast::extend(): that would make the manager, and with it everything it needs, in every request.
+        // Not Broadcast::extend(): that would instantiate the manager and its dependencies in every request.
         $this->callAfterResolving(BroadcastManager::class, static function (BroadcastManager $manager): void {
-            // Static: Laravel 13 binds what it is given to the manager.
+            // Static, because Laravel 13 binds the closure to the manager.
             $manager->extend('kafka', static fn ($app, array $config): KafkaBroadcaster => new KafkaBroadcaster(
                 new Connection($config),
                 $app->make(CurrentJob::class)
             ));
         });
-        // Now, and not in boot(): a command of the same name that another package adds later has to win.
+        // In register(), so that a command of the same name that another package adds later wins.
         Artisan::starting(fn (Artisan $artisan) => Commands::addRaw($artisan));
     }
 
@@ -87,7 +87,7 @@ final class RealtimeServiceProvider extends ServiceProvider
             $this->app->make(Log::class),
             (int) ($this->app->make('config')->get('realtime.request_flush_ms') ?? self::FLUSH_MS)
         ));
-        // What services of the guides ask for in their constructors.
+        // Contracts that application services request in their constructors.
         $this->app->singleton(RealtimeManagerInterface::class, static fn () => RealtimeManager::instance());
         foreach ([Broker::class, Publisher::class, Consumer::class] as $type) {
             $this->app->bind($type, static fn (): Broker => Realtime::broker());
@@ -96,7 +96,7 @@ final class RealtimeServiceProvider extends ServiceProvider
 
     private function listen(Dispatcher $events): void
     {
-        // A broadcast that is queued belongs to the trace that queued it.
+        // A queued broadcast belongs to the trace that queued it.
         Queue::createPayloadUsing(static function (): array {
             $trace = Tracing::headers();
 
@@ -107,7 +107,7 @@ final class RealtimeServiceProvider extends ServiceProvider
         foreach ([JobProcessed::class, JobExceptionOccurred::class] as $end) {
             $events->listen($end, static fn (object $event) => $job()->finish($event->job));
         }
-        // Between two jobs; nothing may be returned here: false would keep the worker from taking the next one.
+        // Between two jobs. Must not return anything: false would stop the worker from taking the next job.
         $events->listen(Looping::class, static function () use ($job): void {
             $job()->reset();
         });
@@ -116,7 +116,7 @@ final class RealtimeServiceProvider extends ServiceProvider
             $this->app->make(Flusher::class)->flush();
         };
         $ends = [JobProcessed::class, JobFailed::class, WorkerStopping::class, CommandFinished::class];
-        // Octane's processes outlive their requests: PHP's own end of a request comes with the last one.
+        // Octane's processes outlive their requests: PHP's own request shutdown only happens at the end.
         $octane = ['Laravel\Octane\Events\RequestTerminated', 'Laravel\Octane\Events\WorkerStopping'];
         foreach ([...$ends, ...$octane] as $end) {
             $events->listen($end, $flush);

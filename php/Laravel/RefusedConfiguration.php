@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stands for Kafka while config/realtime.php is wrong: every use says what is wrong with it.
+ * The publisher in use while config/realtime.php is invalid: every call throws the configuration error.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
- * Sends nothing: with other settings than those meant, it would reach the wrong Kafka.
+ * Sends nothing: with fallback settings, messages could reach the wrong Kafka.
  */
 final class RefusedConfiguration implements Publisher
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A command of ours as Toporia's console knows commands.
+ * Adapts one of this package's commands to Toporia's console.
  */
 
 declare(strict_types=1);
@@ -16,8 +16,8 @@ use Toporia\Framework\Console\Command;
 use Toporia\Realtime\Console\Application;
 
 /**
- * Takes the command line as it was typed: the framework's parser would keep the last of repeated options only, make
- * numbers of digits, and not know `--option value`.
+ * Uses the original command line: the framework's parser only keeps the last of repeated options, converts digits to
+ * numbers, and does not support `--option value`.
  */
 abstract class BridgedCommand extends Command
 {
@@ -28,7 +28,7 @@ abstract class BridgedCommand extends Command
         if (($argv[1] ?? null) === $this->getName()) {
             return $application->run(new ArgvInput($argv), new ConsoleOutput());
         }
-        // Called by another command: its output is where this one's belongs.
+        // Called by another command: write to that command's output.
         $output = new BufferedOutput();
         try {
             return $application->run($this->typedInput(), $output);
@@ -37,7 +37,7 @@ abstract class BridgedCommand extends Command
         }
     }
 
-    /** The values of the framework's input as a command line again. */
+    /** Rebuilds a command line from the framework's input. */
     private function typedInput(): InputInterface
     {
         $line = ['console', $this->getName()];

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Our commands in Toporia, by their names.
+ * This package's commands in Toporia, by name.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Toporia;
 
 /**
- * Each is a class, because the framework makes commands by their classes; what they do is the same in every host.
+ * One class per command, because the framework instantiates commands by class name. They behave the same in every host.
  */
 final class Commands
 {

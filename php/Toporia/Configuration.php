@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads Toporia's config/realtime.php as its own broker would, so that channels keep their topics.
+ * Interprets Toporia's config/realtime.php as its own broker would, so that channels keep their topics.
  */
 
 declare(strict_types=1);
@@ -12,19 +12,19 @@ use ReflectionMethod;
 use Throwable;
 
 /**
- * The framework groups channels unless told otherwise, has a default mapping, and keeps dots in `one-per-channel`.
- * For the topics of its guides (`realtime_user_1`) set `topic_strategy` to `one-per-channel-underscores`.
+ * The framework's defaults are grouped topics with a default mapping, and dots kept in `one-per-channel`. For the
+ * topics of its guides (`realtime_user_1`) set `topic_strategy` to `one-per-channel-underscores`.
  */
 final class Configuration
 {
     private const FACTORY = 'Toporia\Framework\Realtime\Brokers\Kafka\TopicStrategy\TopicStrategyFactory';
 
-    /** The framework's own mapping, where its class cannot be asked; prefix to be put before a dot. */
+    /** The framework's default mapping, used if its class is not available; topics without the prefix. */
     private const MAPPING = ['user.*' => ['user', 10], 'public.*' => ['public', 3], 'presence-*' => ['presence', 5],
         'chat.*' => ['chat', 10]];
 
     /**
-     * The whole array, as Realtime::configure() wants it.
+     * The complete array for Realtime::configure().
      *
      * @param array<string, mixed> $realtime
      *
@@ -41,7 +41,7 @@ final class Configuration
         if ($kafka === []) {
             return array_diff_key($realtime, ['brokers' => true, 'default_broker' => true]);
         }
-        // An application whose default is Redis may still send through Kafka by Realtime::broadcast().
+        // An application whose default broker is Redis may still use Kafka through Realtime::broadcast().
         $default = $realtime['default_broker'] ?? null;
         $default = is_string($default) && isset($kafka[$default]) ? $default : (string) array_key_first($kafka);
 
@@ -49,7 +49,7 @@ final class Configuration
     }
 
     /**
-     * One broker's array, as `new Broker()` wants it.
+     * The configuration of one broker for `new Broker()`.
      *
      * @param array<string, mixed> $config
      *
@@ -90,13 +90,14 @@ final class Configuration
     private static function defaultMapping(string $prefix): array
     {
         try {
-            // Asked, because it differs between releases, and a channel must not change its topic.
+            // Ask the framework, because its default mapping differs between releases, and a channel must keep its
+            // topic.
             $mapping = (new ReflectionMethod(self::FACTORY, 'getDefaultTopicMapping'))->invoke(null, $prefix);
             if (is_array($mapping)) {
                 return $mapping;
             }
         } catch (Throwable) {
-            // An older or newer framework; what all releases seen so far have in common is below.
+            // An older or newer framework: use the mapping that all known releases share.
         }
 
         return array_map(
@@ -106,7 +107,7 @@ final class Configuration
     }
 
     /**
-     * In the older generation `*` stands for any number of segments, which is our `**`.
+     * In the older generation `*` matches any number of segments, like our `**`.
      *
      * @param array<string, mixed> $mapping
      *

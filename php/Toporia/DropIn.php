@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Puts our broker in the place of the framework's, without touching the framework.
+ * Replaces the framework's broker class without changing the framework.
  */
 
 declare(strict_types=1);
@@ -9,9 +9,9 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Toporia;
 
 /**
- * The framework has no extension point for brokers: its manager is final and makes `Brokers\KafkaBroker` by that
- * name, and its commands check for that class. So this autoloader, which comes before Composer's, gives the name to
- * ours when the framework first asks for it. Nothing is loaded in a request that uses no Kafka.
+ * The framework has no extension point for brokers: its manager is final and instantiates `Brokers\KafkaBroker` by
+ * name, and its commands check for that class. This autoloader, registered before Composer's, aliases our class to that
+ * name when it is first used. Requests that do not use Kafka load nothing.
  */
 final class DropIn
 {
@@ -25,7 +25,7 @@ final class DropIn
     }
 
     /**
-     * Ours for the generation of the framework at hand.
+     * Our class for the detected generation of the framework.
      *
      * @return class-string<KafkaBroker>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What differs between the generations of Toporia, and having none.
+ * Detects the generation of Toporia, if any, and adapts to it.
  */
 
 declare(strict_types=1);
@@ -13,15 +13,15 @@ use Toporia\Framework\Realtime\Message as FrameworkMessage;
 use Toporia\Realtime\Message;
 
 /**
- * Answers by looking at the framework's classes: it has no version to ask for.
+ * Based on the framework's classes, because it exposes no version.
  */
 final class Framework
 {
-    /** The newer generation's command, which loops over consume() itself and so wants it to come back. */
+    /** The newer generation's command, which calls consume() in a loop and expects it to return. */
     private const LOOPING_COMMAND = 'Toporia\Framework\Console\Commands\Realtime\BrokerHandlerConsumeCommand';
 
     /**
-     * True if this is Toporia, not code written for it on a polyfill.
+     * True for the real Toporia, false for the polyfill.
      */
     public static function isPresent(): bool
     {
@@ -29,7 +29,7 @@ final class Framework
     }
 
     /**
-     * The generation with health checks, and with `*` for one segment in topic mappings.
+     * True for the generation with health checks, where `*` is one segment in topic mappings.
      */
     public static function isNewer(): bool
     {
@@ -37,8 +37,7 @@ final class Framework
     }
 
     /**
-     * True if its `one-per-channel` topics keep dots (`realtime_user.1`), as both generations with strategies have
-     * them.
+     * True if its `one-per-channel` topics keep dots (`realtime_user.1`), as in both generations with topic strategies.
      */
     public static function keepsDots(): bool
     {
@@ -46,7 +45,7 @@ final class Framework
     }
 
     /**
-     * True if consume() was called by a loop that waits for it to come back.
+     * True if consume() was called by a loop that expects it to return.
      *
      * @param list<array<string, mixed>> $trace of debug_backtrace()
      */
@@ -56,20 +55,20 @@ final class Framework
     }
 
     /**
-     * The framework's message, which callbacks may be typed to.
+     * The framework's message, which callbacks may type-hint.
      */
     public static function message(Message $message): FrameworkMessage
     {
-        // The polyfill wraps it: what nobody reads is not decoded.
+        // The polyfill wraps the native message, so that unused data is not decoded.
         return method_exists(FrameworkMessage::class, 'fromNative')
             ? FrameworkMessage::fromNative($message)
             : FrameworkMessage::fromArray($message->toArray());
     }
 
     /**
-     * The exception that the framework's manager expects; ours where the framework has none.
+     * The exception that the framework's manager expects; the original one if the framework has no such class.
      *
-     * @param string $what begins the sentence: `Failed to publish on channel 'user.1'`
+     * @param string $what beginning of the message: `Failed to publish on channel 'user.1'`
      */
     public static function exception(string $what, Throwable $e): Throwable
     {

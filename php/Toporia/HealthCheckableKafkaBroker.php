@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The broker for Toporia's newer generation, whose commands ask for its health and its numbers.
+ * The broker for Toporia's newer generation, whose commands query health and metrics.
  */
 
 declare(strict_types=1);
@@ -15,12 +15,12 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Realtime;
 
 /**
- * For realtime:health, broker:metrics and whoever calls what the framework's own broker has.
+ * Supports realtime:health, broker:metrics and other callers of the framework broker's methods.
  */
 final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthCheckableInterface
 {
     /**
-     * Asks Kafka for its metadata.
+     * Requests metadata from Kafka.
      */
     public function healthCheck(): HealthCheckResult
     {
@@ -45,7 +45,7 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
     }
 
     /**
-     * `native`: there is one way, without the framework's queues.
+     * `native`: there is one mode, without the framework's queues.
      */
     public function getPublishMode(): string
     {
@@ -53,11 +53,11 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
     }
 
     /**
-     * Waits until everything is acknowledged.
+     * Waits until all messages are acknowledged.
      *
-     * @param int $timeoutMs longest wait, in ms
+     * @param int $timeoutMs maximum wait, in ms
      *
-     * @return int what is still waiting
+     * @return int number of messages still unacknowledged
      */
     public function drain(int $timeoutMs = 30000): int
     {
@@ -65,7 +65,7 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
     }
 
     /**
-     * There is no queue in PHP to flush.
+     * Does nothing: there is no queue in PHP to flush.
      */
     public function flushAsyncQueue(bool $force = false): int
     {
@@ -73,7 +73,7 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
     }
 
     /**
-     * What was sent and consumed, as JSON.
+     * Producer and consumer statistics as JSON.
      */
     public function getJsonMetrics(): string
     {
@@ -81,7 +81,7 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
     }
 
     /**
-     * The same in Prometheus' text format.
+     * Producer and consumer statistics in Prometheus' text format.
      */
     public function getPrometheusMetrics(): string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The native broker with the methods that Toporia, its commands and its guides call.
+ * The native broker with the methods used by Toporia, its commands and its guides.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Known to the framework as `Toporia\Framework\Realtime\Brokers\KafkaBroker`; made by its manager, from its
+ * Aliased to `Toporia\Framework\Realtime\Brokers\KafkaBroker`; the framework's manager creates it from its
  * configuration.
  *
  *     $broker = realtime()->broker('kafka');
@@ -27,7 +27,7 @@ use Toporia\Realtime\Realtime;
  */
 class KafkaBroker implements BrokerInterface
 {
-    /** How often a cycle of a looping command looks whether it is over, in ms. */
+    /** Interval at which a call from a looping command checks if it is done, in ms. */
     private const CHECK_INTERVAL_MS = 50;
 
     private ?Broker $native = null;
@@ -36,17 +36,17 @@ class KafkaBroker implements BrokerInterface
     private array $subscriptions = [];
 
     /**
-     * Connects nothing.
+     * Does not connect.
      *
-     * @param array<string, mixed> $config the framework's array of this broker
-     * @param object|null $manager the framework's manager, which has no part in it
+     * @param array<string, mixed> $config the framework's configuration of this broker
+     * @param object|null $manager the framework's manager; unused
      *
-     * @throws \Throwable a setting that is unknown or wrong: the framework's BrokerException, ConfigurationException in the
-     *         older generation
+     * @throws \Throwable an unknown or invalid setting: the framework's BrokerException; ConfigurationException in the
+     *        older generation
      */
     public function __construct(private array $config = [], ?object $manager = null)
     {
-        // Without the extension only using it fails: an application that never does goes on.
+        // Without the extension only using the broker fails, so that an application that never uses it works.
         if (extension_loaded('toporia_realtime')) {
             try {
                 $this->native();
@@ -57,18 +57,18 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * Sends the message as it is. Never waits for Kafka, unless `produce` is `sync`.
+     * Publishes the message unchanged. Never waits for Kafka, unless `produce` is `sync`.
      *
-     * In a callback, of whichever broker, a message that says what the one in hand says is not sent again.
+     * Inside a callback of any broker, a message equal to the one being handled is not published again.
      *
-     * @throws \Throwable the framework's BrokerException, with ours as the previous one
+     * @throws \Throwable the framework's BrokerException, with ours as the previous exception
      */
     public function publish(string $channel, MessageInterface|Message $message): void
     {
         $this->expectConnected();
         $native = self::nativeMessage($message);
         try {
-            // Through Kafka it would feed the consumer with its own message for ever.
+            // Publishing it again would feed the consumer its own message forever.
             if (!$this->native()->repeats($channel, $native)) {
                 $this->native()->publish($channel, $native);
             }
@@ -78,15 +78,15 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * Sends many messages and waits for their acknowledgement.
+     * Publishes several messages and waits for their acknowledgements.
      *
      * @param array<int, array{channel: string, message: MessageInterface}> $messages
-     * @param int $flushTimeoutMs longest wait, in ms
+     * @param int $flushTimeoutMs maximum wait, in ms
      *
-     * @return array<string, int|float> `queued`, `failed`, `queue_time_ms`, `flush_time_ms`, `total_time_ms`, `throughput`
-     *         (messages a second)
+     * @return array<string, int|float> `queued`, `failed`, `queue_time_ms`, `flush_time_ms`, `total_time_ms`,
+     *        `throughput` (messages per second)
      *
-     * @throws \Throwable the framework's BrokerException: not one could be queued
+     * @throws \Throwable the framework's BrokerException: no message could be queued
      */
     public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
     {
@@ -111,9 +111,9 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * Calls back with each message of a channel, a pattern included, once consuming.
+     * Registers a callback for a channel or a pattern.
      *
-     * A callback that throws is tried again, then its message becomes a dead letter; see the guarantees in the README.
+     * A callback that throws is retried, then its message becomes a dead letter; see the guarantees in the README.
      *
      * @param callable(\Toporia\Framework\Realtime\Message): mixed $callback
      */
@@ -136,15 +136,15 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * Hands messages to the callbacks until stopConsuming() or a signal.
+     * Passes messages to the callbacks until stopConsuming() or a signal.
      *
-     * Called by the framework's broker:consume, which loops over it, it comes back after each round: when so many were
-     * handled, when no more are there, or after the timeout.
+     * Called in a loop by the framework's broker:consume, it returns after each round: after a full batch, when no more
+     * messages are available, or after the timeout.
      *
-     * @param int $timeoutMs longest poll, in ms
-     * @param int $batchSize most messages at once
+     * @param int $timeoutMs poll timeout, in ms
+     * @param int $batchSize maximum messages per batch
      *
-     * @throws \Throwable the framework's BrokerException; what a callback threw where `dlq` is off
+     * @throws \Throwable the framework's BrokerException; with `dlq` off, the exception of a callback
      */
     public function consume(int $timeoutMs = 1000, int $batchSize = 100): void
     {
@@ -158,7 +158,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * Lets consume() return after the message in hand.
+     * Makes consume() return after the current message.
      */
     public function stopConsuming(): void
     {
@@ -166,7 +166,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * Goes on as a member of another group, with the same subscriptions.
+     * Switches to another consumer group, keeping the subscriptions.
      */
     public function setConsumerGroup(string $consumerGroup): void
     {
@@ -184,7 +184,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * True until disconnect(): whether Kafka can be reached shows when it is used, and does not hinder it.
+     * True until disconnect() is called. Does not tell if Kafka can be reached.
      */
     public function isConnected(): bool
     {
@@ -192,7 +192,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * Delivers what is waiting, for 5 seconds at most, and leaves the group.
+     * Delivers queued messages, for up to 5 seconds, and leaves the group.
      */
     public function disconnect(): void
     {
@@ -215,7 +215,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * The broker underneath, with all that the framework's contract has no methods for.
+     * The underlying native broker, for features that the framework's contract lacks.
      */
     public function native(): Broker
     {
@@ -223,7 +223,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * What the native broker is configured with.
+     * The configuration of the native broker.
      *
      * @return array<string, mixed>
      */
@@ -232,7 +232,7 @@ class KafkaBroker implements BrokerInterface
         return Configuration::broker($this->config);
     }
 
-    /** One round of a loop that is not ours. */
+    /** One round of a loop run by the framework's command. */
     private function consumeOnce(int $timeoutMs, int $batchSize): void
     {
         $native = $this->native();
@@ -259,7 +259,7 @@ class KafkaBroker implements BrokerInterface
     /**
      * @param array<int, array{channel: string, message: MessageInterface}> $messages
      *
-     * @return array{0: int, 1: int} queued, refused
+     * @return array{0: int, 1: int} number of queued and of rejected messages
      */
     private function queue(array $messages): array
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What Toporia needs to know of this package: the configuration, the commands, and the helper functions it has none of.
+ * Registers this package in Toporia: configuration, commands, and missing helper functions.
  */
 
 declare(strict_types=1);
@@ -15,18 +15,19 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * The newer generation finds it by itself; in the older one it goes to the end of the list in bootstrap/app.php:
+ * Discovered automatically by the newer generation; in the older one, add it to the end of the list in
+ * bootstrap/app.php:
  *
  *     \Toporia\Realtime\Toporia\RealtimeServiceProvider::class,
  *
- * The broker needs no provider: see DropIn.
+ * The broker does not need the provider: see DropIn.
  */
 final class RealtimeServiceProvider extends ServiceProvider
 {
     /**
-     * Nothing to bind: the manager is the framework's own.
+     * Nothing to bind: the framework provides the manager.
      *
-     * @param object $container untyped, because the generations have its interface in different places
+     * @param object $container untyped, because its interface differs between the generations
      */
     public function register($container): void
     {
@@ -35,7 +36,7 @@ final class RealtimeServiceProvider extends ServiceProvider
     /**
      * @param object $container
      *
-     * @throws ConfigurationException a Kafka broker with a setting that is unknown or wrong
+     * @throws ConfigurationException a Kafka broker with an unknown or invalid setting
      */
     public function boot($container): void
     {
@@ -43,12 +44,12 @@ final class RealtimeServiceProvider extends ServiceProvider
         try {
             self::configure($host->realtime(), $host->logger());
         } catch (ConfigurationException $e) {
-            // The doctor says what is wrong with it, and what else.
+            // Continue: the doctor reports this error and others.
             if (($_SERVER['argv'][1] ?? null) !== 'realtime:doctor') {
                 throw $e;
             }
         }
-        // After the application's own helpers, so that nothing of the framework's is taken away.
+        // Loaded after the application's own helpers, so that those win.
         require_once __DIR__ . '/helpers.php';
         if (in_array(PHP_SAPI, ['cli', 'phpdbg'], true)) {
             self::registerCommands($container);
@@ -66,8 +67,8 @@ final class RealtimeServiceProvider extends ServiceProvider
         try {
             Realtime::configure($config);
         } catch (ConfigurationException $e) {
-            // At the top of the file the framework has keys of its own, and may get more: one that we do not know
-            // must not take every page down. In a Kafka broker's array it is a mistake.
+            // At the top level the framework has keys of its own, and may add more: an unknown one there must not break
+            // every page. Inside a Kafka broker's array it is a mistake.
             Realtime::configure(array_intersect_key($config, ['brokers' => true, 'default_broker' => true,
                 'logger' => true]));
             error_log("config/realtime.php: {$e->getMessage()} Only its brokers are used.");
@@ -79,12 +80,12 @@ final class RealtimeServiceProvider extends ServiceProvider
         try {
             $console = $container->get(ConsoleApplication::class);
         } catch (Throwable) {
-            // A process without the console: a queue worker of another make, a test.
+            // A process without the console, such as a queue worker or a test.
             return;
         }
         $loader = method_exists($console, 'getLoader') ? $console->getLoader() : null;
         foreach (Commands::ALL as $name => $class) {
-            // Later ones win: the older generation has a realtime:kafka:consume of its own.
+            // The last registration wins: the older generation has its own realtime:kafka:consume.
             $loader !== null && method_exists($loader, 'register')
                 ? $loader->register($name, $class)
                 : $console->register($class);

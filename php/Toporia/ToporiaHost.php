@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What our commands need from a Toporia application.
+ * Connects the commands to a Toporia application.
  */
 
 declare(strict_types=1);
@@ -17,22 +17,22 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
- * The application's container makes handlers; without one a message goes to the browsers of this server, through the
- * framework's own manager, as the guides have it.
+ * Handlers are resolved from the application's container. Messages without a handler are broadcast by the framework's
+ * own manager to the browsers connected to this server.
  */
 final class ToporiaHost implements InspectableConfiguration, Host
 {
     private static ?self $current = null;
 
     /**
-     * @param object $container anything with get() and has()
+     * @param object $container any object with get() and has()
      */
     public function __construct(private object $container)
     {
     }
 
     /**
-     * Makes it the one that commands run in.
+     * Sets the host that commands run in.
      */
     public static function use(self $host): self
     {
@@ -50,7 +50,7 @@ final class ToporiaHost implements InspectableConfiguration, Host
     }
 
     /**
-     * The array of config/realtime.php as it is.
+     * The unmodified array of config/realtime.php.
      *
      * @return array<string, mixed>
      */
@@ -70,7 +70,7 @@ final class ToporiaHost implements InspectableConfiguration, Host
     }
 
     /**
-     * The framework's logger, where it has one: the extension's own lines go there.
+     * The framework's logger, if it has one; used for the extension's own messages.
      */
     public function logger(): ?object
     {
@@ -78,7 +78,7 @@ final class ToporiaHost implements InspectableConfiguration, Host
             try {
                 $logger = $this->container->has($id) ? $this->container->get($id) : null;
             } catch (Throwable) {
-                // A log that cannot be made must not keep the application from starting.
+                // A logger that cannot be created must not keep the application from starting.
                 continue;
             }
             if (is_object($logger) && method_exists($logger, 'log')) {
@@ -112,7 +112,7 @@ final class ToporiaHost implements InspectableConfiguration, Host
                 }
             }
         } catch (Throwable) {
-            // An application that does not bind itself.
+            // The application is not bound in its own container.
         }
 
         return getcwd() ?: '.';
@@ -130,7 +130,7 @@ final class ToporiaHost implements InspectableConfiguration, Host
     }
 
     /**
-     * The manager, by which code of the guides broadcasts.
+     * The framework's manager.
      */
     public function manager(): RealtimeManagerInterface
     {
@@ -144,7 +144,7 @@ final class ToporiaHost implements InspectableConfiguration, Host
             $parts = [(string) $message->getChannel(), (string) $message->getEvent(), $message->getData()];
             method_exists($manager, 'broadcastLocal')
                 ? $manager->broadcastLocal(...$parts)
-                // It publishes to Kafka, too; the broker knows what is in hand and does not.
+                // It also publishes to Kafka; the broker recognizes the current message and does not send it again.
                 : $manager->broadcast(...$parts);
         };
     }

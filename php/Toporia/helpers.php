@@ -1,9 +1,9 @@
 <?php
 
 /**
- * realtime() and broadcast() of the guides in a Toporia application whose helpers do not have them.
+ * realtime() and broadcast() for Toporia applications whose helpers lack them.
  *
- * Loaded when the provider boots, which is after the framework's and the application's own helpers.
+ * Loaded when the provider boots, after the helpers of the framework and the application.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Toporia\ToporiaHost;
 
 if (!function_exists('realtime')) {
     /**
-     * The framework's realtime manager.
+     * Returns the framework's realtime manager.
      */
     function realtime(): RealtimeManagerInterface
     {
@@ -23,7 +23,7 @@ if (!function_exists('realtime')) {
 
 if (!function_exists('broadcast')) {
     /**
-     * `realtime()->broadcast()` as a function.
+     * Calls `realtime()->broadcast()`.
      */
     function broadcast(string $channel, string $event, mixed $data = null): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Our commands in artisan.
+ * Registers this package's commands in artisan.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Console\CommandList;
 use Toporia\Realtime\Console\Host;
 
 /**
- * The same classes as in ./console, and Laravel's own three.
+ * The commands of ./console, and three for Laravel only.
  */
 final class Commands
 {
@@ -21,17 +21,17 @@ final class Commands
     {
         $laravel = $artisan->getLaravel();
         foreach ([...CommandList::of($host), $laravel->make(InstallCommand::class)] as $command) {
-            // Symfony 8 has addCommand() alone, those before 7.4 add() alone.
+            // Symfony 8 only has addCommand(), versions before 7.4 only add().
             method_exists($artisan, 'addCommand') ? $artisan->addCommand($command) : $artisan->add($command);
         }
     }
 
     /**
-     * kafka:send and kafka:consume, unless somebody has the name, or takes it later.
+     * Registers kafka:send and kafka:consume, unless the names are taken now or later.
      */
     public static function addRaw(Artisan $artisan): void
     {
-        // Where Laravel loads commands lazily, has() knows of none of them yet.
+        // If Laravel loads commands lazily, has() does not know any of them yet.
         $lazy = (fn (): array => $this->commandMap ?? [])->call($artisan);
         foreach ([SendCommand::NAME => SendCommand::class, ReceiveCommand::NAME => ReceiveCommand::class] as $name => $class) {
             if (!$artisan->has($name) && !isset($lazy[$name])) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:install: makes an application ready, from its configuration to the browser's side.
+ * realtime:install: sets up an application, from configuration to browser code.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ use Toporia\Realtime\Console\Command;
 use Toporia\Realtime\Laravel\Install\Installer;
 
 /**
- * Adds what is missing and changes nothing that is there; harmless when run again.
+ * Only adds what is missing; running it again changes nothing.
  */
 final class InstallCommand extends Command
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The topic and the group of kafka:send and kafka:consume.
+ * Topic and group of kafka:send and kafka:consume.
  */
 
 declare(strict_types=1);
@@ -12,14 +12,14 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * `realtime.raw`, unless the command line says otherwise.
+ * Defaults to `realtime.raw`; the command line overrides it.
  */
 final class RawTopic
 {
     /**
      * @param array<string, mixed> $config
      *
-     * @throws UsageError there is none
+     * @throws UsageError no topic is configured
      */
     public static function topic(array $config, mixed $option): string
     {

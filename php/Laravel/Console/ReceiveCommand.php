@@ -1,7 +1,7 @@
 <?php
 
 /**
- * kafka:consume: prints what comes in the raw topic, acknowledging each record by hand.
+ * kafka:consume: prints the records of the raw topic, acknowledging each one explicitly.
  */
 
 declare(strict_types=1);
@@ -20,7 +20,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Stops on Ctrl-C and SIGTERM after the record in hand.
+ * Stops on Ctrl-C and SIGTERM after the current record.
  */
 #[AsCommand(name: self::NAME)]
 final class ReceiveCommand extends Command
@@ -63,7 +63,7 @@ final class ReceiveCommand extends Command
             }
         } finally {
             $signal->end();
-            // Commits what was acknowledged.
+            // Commits the acknowledged records.
             $broker->close();
         }
 

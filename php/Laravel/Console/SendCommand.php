@@ -19,7 +19,7 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Worker\OptionValue;
 
 /**
- * The bytes as they are, without channel and envelope: for topics that others read too.
+ * Sends the bytes unchanged, without channel and envelope: for topics that other consumers read too.
  */
 #[AsCommand(name: self::NAME)]
 final class SendCommand extends Command

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The event after a message was handled.
+ * Dispatched after a message was handled.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Laravel\Events;
 use Toporia\Realtime\Message;
 
 /**
- * Of a handler that implements ShouldQueue: it is in the queue.
+ * For a handler that implements ShouldQueue: after the job was queued.
  */
 final class MessageConsumed
 {

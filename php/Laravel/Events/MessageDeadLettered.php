@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The event when a message was given up and goes to its dead-letter topic.
+ * Dispatched when a message is given up and sent to its dead-letter topic.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * `php artisan realtime:dlq:list` shows it; `realtime:dlq:replay` sends it again.
+ * List dead letters with `php artisan realtime:dlq:list`; send them again with `realtime:dlq:replay`.
  */
 final class MessageDeadLettered
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The event after a try to handle a message failed.
+ * Dispatched after an attempt to handle a message failed.
  */
 
 declare(strict_types=1);
@@ -12,12 +12,12 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Comes for every try; after the last one MessageDeadLettered follows, where there is a dead-letter topic.
+ * Dispatched for every failed attempt; the last one is followed by MessageDeadLettered, if dead letters are enabled.
  */
 final class MessageFailed
 {
     /**
-     * @param int|null $retryInMs time until the next try, in ms; null: there is none
+     * @param int|null $retryInMs time until the next attempt, in ms; null: the message is given up
      */
     public function __construct(
         public readonly Message $message,

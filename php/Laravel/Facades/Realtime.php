@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The facade: `Realtime::broadcast(…)` without an import of the native class.
+ * The Realtime facade: `Realtime::broadcast(…)`.
  */
 
 declare(strict_types=1);
@@ -37,7 +37,7 @@ use Toporia\Realtime\Realtime as Native;
 final class Realtime extends Facade
 {
     /**
-     * Sends everything through that publisher; anything else replaces the object behind the facade, as in every facade.
+     * Routes all sending through a publisher; any other object replaces the facade's root, as in every facade.
      *
      * @param mixed $instance
      */

@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Laravel\Install;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * A variable that has a value keeps it, and every other line stays as it is.
+ * A variable with a value keeps it, and all other lines are left unchanged.
  */
 final class EnvFile
 {
@@ -19,7 +19,7 @@ final class EnvFile
     private bool $changed = false;
 
     /**
-     * @param string|null $example what a new file begins with
+     * @param string|null $example template for a new file
      */
     public function __construct(private string $file, ?string $example = null)
     {
@@ -28,7 +28,7 @@ final class EnvFile
     }
 
     /**
-     * The value as written, without quotes; null: the variable is not there.
+     * The value as written, without quotes; null: the variable is absent.
      */
     public function get(string $name): ?string
     {
@@ -38,9 +38,9 @@ final class EnvFile
     }
 
     /**
-     * Sets a variable that is absent or empty.
+     * Sets a variable if it is absent or empty.
      *
-     * @return bool whether it was
+     * @return bool true if it was set
      */
     public function add(string $name, string $value): bool
     {
@@ -60,14 +60,14 @@ final class EnvFile
             $this->text .= "$gap$line\n";
         } else {
             $pattern = '/^' . preg_quote($name, '/') . '=.*$/m';
-            // Not as a replacement text: "$" means something there.
+            // Not preg_replace(): "$" has a meaning in replacement texts.
             $this->text = (string) preg_replace_callback($pattern, static fn (): string => $line, $this->text, 1);
         }
         $this->changed = true;
     }
 
     /**
-     * A line between two groups.
+     * Adds an empty line between two groups.
      */
     public function addBlankLine(): void
     {
@@ -77,14 +77,14 @@ final class EnvFile
     }
 
     /**
-     * @throws ConfigurationException it cannot be written
+     * @throws ConfigurationException the file cannot be written
      */
     public function save(): void
     {
         if (!$this->changed) {
             return;
         }
-        // A link stays a link, and the file keeps its owner: written in place.
+        // Written in place, so that a link stays a link and the file keeps its owner.
         if (@file_put_contents($this->file, $this->text, LOCK_EX) === false) {
             throw new ConfigurationException("Cannot write $this->file. May this user write it?");
         }

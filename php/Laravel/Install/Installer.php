@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What realtime:install does, step by step; each step says what it did.
+ * The steps of realtime:install; each step reports its changes.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Illuminate\Contracts\Foundation\Application;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Run again, it changes nothing: what is there stays.
+ * Idempotent: existing files and values are left unchanged.
  */
 final class Installer
 {
@@ -20,7 +20,7 @@ final class Installer
 
     /** @var list<string> */
     private array $completed = [];
-    /** @var list<string> what the user has to do */
+    /** @var list<string> steps left to the user */
     private array $manualSteps = [];
 
     public function __construct(private Application $app)
@@ -84,7 +84,7 @@ final class Installer
     }
 
     /**
-     * Broadcasts go to Kafka, unless they go somewhere already.
+     * Selects Kafka as the broadcast driver, unless another one is in use.
      */
     private function broadcastDriver(EnvFile $env): void
     {
@@ -103,7 +103,7 @@ final class Installer
     }
 
     /**
-     * Laravel reads routes/channels.php, and answers /broadcasting/auth, only where it is told to.
+     * Laravel only reads routes/channels.php and registers /broadcasting/auth if configured to.
      */
     private function channelRoutes(): void
     {
@@ -124,7 +124,7 @@ final class Installer
 
             return;
         }
-        // Up to Laravel 10 a provider of the application does it; new applications have it commented out.
+        // Up to Laravel 10 this is done by an application provider, which new applications have commented out.
         $file = $this->app->configPath('app.php');
         $config = is_file($file) ? (string) file_get_contents($file) : '';
         $commented = '// App\Providers\BroadcastServiceProvider::class';

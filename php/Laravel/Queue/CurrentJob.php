@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Knows whether this process is in the middle of a queue job.
+ * Tracks the queue job that this process is running.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Tracing\Tracing;
 use Toporia\Realtime\Tracing\W3c;
 
 /**
- * Jobs of the `sync` connection do not count: nobody tries those again, and a web request waits for them.
+ * Jobs of the `sync` connection are ignored: they are not retried, and a web request waits for them.
  */
 final class CurrentJob
 {
@@ -40,7 +40,7 @@ final class CurrentJob
     }
 
     /**
-     * Between two jobs, whatever was missed.
+     * Resets between two jobs, in case an event was missed.
      */
     public function reset(): void
     {
@@ -49,7 +49,7 @@ final class CurrentJob
     }
 
     /**
-     * The trace context that a broadcast in this job belongs to, where nobody has made a newer one current.
+     * The trace context for a broadcast in this job, unless a newer one is current.
      *
      * @return array<string, string>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The queue job that hands a message to a handler that implements ShouldQueue.
+ * The queue job that passes a message to a handler that implements ShouldQueue.
  */
 
 declare(strict_types=1);
@@ -20,8 +20,9 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
- * `$tries`, `$maxExceptions`, `$backoff` or `backoff()`, `retryUntil()`, `$timeout`, `$afterCommit`, `middleware()` and
- * ShouldBeEncrypted are taken over from the handler. Its failed(Message, Throwable) is called after the last try.
+ * The handler's `$tries`, `$maxExceptions`, `$backoff` or `backoff()`, `retryUntil()`, `$timeout`, `$afterCommit`,
+ * `middleware()` and ShouldBeEncrypted apply to the job. Its failed(Message, Throwable) is called after the last
+ * attempt.
  */
 final class HandleMessage implements ShouldQueue
 {
@@ -43,7 +44,7 @@ final class HandleMessage implements ShouldQueue
     }
 
     /**
-     * @param object $handler an instance whose properties are read, nothing more
+     * @param object $handler an instance whose properties are read; none of its methods with side effects is called
      */
     public static function for(object $handler, Message $message): self
     {
@@ -79,7 +80,7 @@ final class HandleMessage implements ShouldQueue
     }
 
     /**
-     * What Horizon, and the queue's own output, call it.
+     * The name shown by Horizon and the queue's output.
      */
     public function displayName(): string
     {

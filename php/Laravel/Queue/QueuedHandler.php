@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stands for a handler that implements ShouldQueue: puts the message into Laravel's queue.
+ * Replaces a handler that implements ShouldQueue: pushes the message to Laravel's queue.
  */
 
 declare(strict_types=1);
@@ -13,8 +13,8 @@ use ReflectionClass;
 use Toporia\Realtime\Message;
 
 /**
- * Knows what queued listeners know: `$connection`, `$queue`, `$delay`, `viaConnection()`, `viaQueue()`, `shouldQueue()`,
- * and what the job takes over (see HandleMessage). The offset in Kafka moves on when the job is in the queue.
+ * Supports the options of queued listeners: `$connection`, `$queue`, `$delay`, `viaConnection()`, `viaQueue()`,
+ * `shouldQueue()`, and those applied to the job (see HandleMessage). The Kafka offset advances once the job is queued.
  */
 final class QueuedHandler
 {
@@ -33,7 +33,7 @@ final class QueuedHandler
         ) {
             return;
         }
-        // Only its properties are read: it is made where it runs.
+        // Only properties are read here; the handler is constructed where the job runs.
         $handler = (new ReflectionClass($this->handler))->newInstanceWithoutConstructor();
         $job = HandleMessage::for($handler, $message);
         $connection = $this->app->make('queue')->connection(

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A message as it waits in Laravel's queue.
+ * A message serialized for Laravel's queue.
  */
 
 declare(strict_types=1);
@@ -11,13 +11,13 @@ namespace Toporia\Realtime\Laravel\Queue;
 use Toporia\Realtime\Message;
 
 /**
- * Keeps id, content, key and headers. Topic, partition and offset stay behind: the queue is another place.
+ * Keeps id, content, key and headers, but not topic, partition and offset.
  */
 final class StoredMessage
 {
     /**
-     * @param string $envelope the JSON of the message, in base64 where it is no UTF-8, which queues cannot hold
-     * @param string $rest key and headers, which may hold any bytes
+     * @param string $envelope the JSON of the message; in base64 if it is not UTF-8, which queues cannot store
+     * @param string $rest key and headers, which may contain any bytes
      */
     private function __construct(private string $envelope, private bool $encoded, private string $rest)
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where broadcast events go: Kafka, the log, or nowhere.
+ * Where broadcast events are sent: Kafka, the log, or nowhere.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ return [
 
     'connections' => [
 
-        // Brokers and topics are those of config/realtime.php, unless this entry has its own.
+        // Uses the brokers and topics of config/realtime.php unless this entry has its own.
         'kafka' => [
             'driver' => 'kafka',
         ],

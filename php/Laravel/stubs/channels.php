@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who may listen to private and presence channels. The names are those without "private-" and "presence-".
+ * Authorization of private and presence channels. Names are written without "private-" and "presence-".
  */
 
 use Illuminate\Support\Facades\Broadcast;
