@@ -71,7 +71,7 @@ final class Application extends SymfonyApplication
             }
             if (!$command instanceof SymfonyCommand) {
                 throw new ConfigurationException(
-                    "commands[$i] is " . get_debug_type($command) . '; it has to be a class that extends '
+                    "commands[$i] is " . get_debug_type($command) . '; expected a class that extends '
                     . SymfonyCommand::class . ' or ' . ToporiaCommand::class . '.'
                 );
             }

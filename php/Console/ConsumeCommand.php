@@ -38,51 +38,51 @@ final class ConsumeCommand extends Command
         $value = InputOption::VALUE_REQUIRED;
         MonitorOptions::define($this);
         $this
-            ->setDescription('Consumes channels from Kafka and hands each message to its handler')
+            ->setDescription('Consume channels from Kafka and pass each message to its handler')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption(
                 'channels',
                 null,
                 $value | InputOption::VALUE_IS_ARRAY,
-                'What to consume: a comma list, or repeated; patterns such as user.* (one segment) and user.** allowed'
+                'Channels to consume, comma-separated or repeated; patterns such as user.* (one segment) and user.** allowed'
             )
-            ->addOption('batch-size', null, $value, 'Most records handed over at once', '100')
-            ->addOption('timeout', null, $value, 'Longest poll, in ms', '1000')
-            ->addOption('max-messages', null, $value, 'Stop after so many handled (0: no limit)', '0')
-            ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when everything has been read')
+            ->addOption('batch-size', null, $value, 'Maximum batch size, in records', '100')
+            ->addOption('timeout', null, $value, 'Poll timeout in ms', '1000')
+            ->addOption('max-messages', null, $value, 'Stop after N handled messages (0: no limit)', '0')
+            ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when all partitions have been read to their end')
             ->addOption('handler', null, $value, 'Class with handle(Message $message) for every message')
-            ->addOption('group', null, $value, 'Consumer group, instead of the configured one')
+            ->addOption('group', null, $value, 'Consumer group, overriding the configuration')
             ->addOption(
                 'from',
                 null,
                 $value,
-                'Where to begin: committed, beginning, end, an ISO 8601 time or Unix seconds. All but committed seek '
-                . 'once per partition and process: a restart repeats it',
+                'Start position: committed, beginning, end, an ISO 8601 time or Unix seconds. All but committed seek '
+                . 'once per partition and process: a restart seeks again',
                 'committed'
             )
-            ->addOption('max-time', null, $value, 'Stop after so many seconds (0: no limit)', '0')
-            ->addOption('max-memory', null, $value, 'Stop above so much memory: 128 (MB), 128M, 1G')
-            ->addOption('no-dlq', null, InputOption::VALUE_NONE, 'Stop at a message that keeps failing, without a dead letter')
+            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
+            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
+            ->addOption('no-dlq', null, InputOption::VALUE_NONE, 'Stop at a message that keeps failing instead of dead-lettering it')
             ->addOption(
                 'websocket',
                 null,
                 InputOption::VALUE_OPTIONAL,
-                'Also run the WebSocket gateway, in the same process: host:port, or as configured. Without a handler it '
-                . 'is all that runs',
+                'Also run the WebSocket gateway in this process, on host:port or as configured. Without a handler only '
+                . 'the gateway runs',
                 false
             )
             ->addOption(
                 'ws-channels',
                 null,
                 $value | InputOption::VALUE_IS_ARRAY,
-                'With --websocket: what sockets may subscribe to (default: every channel of the prefix)'
+                'With --websocket: channels that clients may subscribe to (default: all channels of the prefix)'
             )
-            ->addOption('drain', null, $value, 'With --websocket: longest time to send clients elsewhere, in ms', '5000')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Report one JSON object a line, the last the summary')
+            ->addOption('drain', null, $value, 'With --websocket: time to drain clients on shutdown, in ms', '5000')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is the summary')
             ->setHelp(
                 <<<'HELP'
-                What is done with a message: <info>--handler</info>, else the entry of <info>handlers</info> in
-                config/realtime.php for its event, else it is printed.
+                Messages are passed to <info>--handler</info>, else to the entry of <info>handlers</info> in
+                config/realtime.php for the event; without either they are printed.
 
                 Exit codes: 0 done or stopped by a signal, 1 failed while running, 2 wrong usage.
 

@@ -70,7 +70,7 @@ final class Container
         }
         if (in_array($id, $this->building, true)) {
             throw new ConfigurationException(
-                "Cannot make $id: it needs itself (" . implode(' → ', [...$this->building, $id]) . ').'
+                "Cannot create $id: circular dependency (" . implode(' → ', [...$this->building, $id]) . ').'
             );
         }
         $this->building[] = $id;
@@ -88,7 +88,7 @@ final class Container
             $instance = $bound($this);
             if (!is_object($instance)) {
                 throw new ConfigurationException(
-                    "The binding of $id returned " . get_debug_type($instance) . '; it has to return an object.'
+                    "The binding of $id returned " . get_debug_type($instance) . '; it must return an object.'
                 );
             }
 
@@ -109,14 +109,14 @@ final class Container
         if (!class_exists($id)) {
             throw new ConfigurationException(
                 interface_exists($id)
-                    ? "Cannot make $id: it is an interface. Name what stands for it in 'bindings' of "
+                    ? "Cannot create $id: it is an interface. Bind an implementation in 'bindings' of "
                         . 'config/realtime.php.'
-                    : "Cannot make $id: there is no such class. Can it be autoloaded?"
+                    : "Cannot create $id: class not found. Can it be autoloaded?"
             );
         }
         $class = new ReflectionClass($id);
         if (!$class->isInstantiable()) {
-            throw new ConfigurationException("Cannot make $id: it is abstract, or its constructor is not public.");
+            throw new ConfigurationException("Cannot create $id: it is abstract, or its constructor is not public.");
         }
         $arguments = [];
         foreach ($class->getConstructor()?->getParameters() ?? [] as $parameter) {
@@ -148,8 +148,8 @@ final class Container
             return null;
         }
         throw new ConfigurationException(
-            "Cannot make $id: the parameter \${$parameter->getName()}" . ($type === null ? '' : " ($type)")
-            . " of its constructor has no default. Say how to make it, in 'bindings' of config/realtime.php: "
+            "Cannot create $id: the parameter \${$parameter->getName()}" . ($type === null ? '' : " ($type)")
+            . " of its constructor has no default. Bind a factory in 'bindings' of config/realtime.php: "
             . "$id::class => fn (\$container) => new $id(…)"
         );
     }

@@ -34,20 +34,20 @@ final class DevCommand extends Command
         $value = InputOption::VALUE_REQUIRED;
         MonitorOptions::define($this);
         $this
-            ->setDescription('Runs the embedded development broker until Ctrl-C')
-            ->addOption('host', null, $value, 'Address to listen on, also the one told to clients', '127.0.0.1')
-            ->addOption('port', null, $value, 'Port to listen on (0: any free one)', '9092')
+            ->setDescription('Run the embedded development broker until Ctrl-C')
+            ->addOption('host', null, $value, 'Address to listen on and to advertise to clients', '127.0.0.1')
+            ->addOption('port', null, $value, 'Port to listen on (0: any free port)', '9092')
             ->addOption(
                 'topic',
                 null,
                 $value | InputOption::VALUE_IS_ARRAY,
-                'Create a topic: name or name:partitions. Others appear on first use'
+                'Create a topic: name or name:partitions. Other topics are created on first use'
             )
             ->setHelp(
                 <<<'HELP'
-                In memory: when it stops, everything is gone; a partition keeps its last 5 MB. It has no index of
-                times (--from=<a time> reads nothing old), and a consumer that comes back to a group waits until its
-                predecessor's session has ended: session.timeout.ms in consumer_config, 45 s by default. For
+                Keeps everything in memory, at most the last 5 MB per partition; all data is lost when it stops. It has no
+                time index (--from=<time> reads no old records), and a consumer that rejoins a group waits until its
+                previous session expires: session.timeout.ms in consumer_config, 45 s by default. For
                 development and tests only.
 
                   <info>%command.full_name% --topic=realtime_user_1:4</info>
@@ -68,7 +68,7 @@ final class DevCommand extends Command
         }
         $address = $broker->address();
         $output->writeln([
-            "The embedded broker listens on $address. It keeps everything in memory. Ctrl-C stops it.",
+            "The embedded broker listens on $address, in memory. Press Ctrl-C to stop.",
             "  In another terminal: export KAFKA_BROKERS=$address",
         ], OutputInterface::OUTPUT_RAW);
         MonitorOptions::fromArray($input->getOptions())->start(static function (string $metrics) use ($output): void {

@@ -44,11 +44,11 @@ abstract class DlqCommand extends Command
     protected function addSelection(string ...$options): static
     {
         $descriptions = [
-            'topic' => 'Only of this topic: the original or the dead-letter topic, a channel, or a pattern of one',
-            'class' => 'Only with this exception: its class, or the last part of its name',
-            'since' => 'Only what failed then or later: 15m, 2h, 7d (ago), an ISO 8601 time or Unix seconds',
-            'before' => 'Only what failed earlier: 15m, 2h, 7d (ago), an ISO 8601 time or Unix seconds',
-            'group' => 'Only what failed in this consumer group',
+            'topic' => 'Only this topic: original topic, dead-letter topic, channel, or a pattern',
+            'class' => 'Only this exception class, with or without namespace',
+            'since' => 'Only failures at or after this time: 15m, 2h, 7d (ago), an ISO 8601 time or Unix seconds',
+            'before' => 'Only failures before this time: 15m, 2h, 7d (ago), an ISO 8601 time or Unix seconds',
+            'group' => 'Only failures of this consumer group',
         ];
         $this->addOption('broker', null, InputOption::VALUE_REQUIRED, 'Broker name in the configuration', 'kafka');
         foreach ($options as $option) {
@@ -61,8 +61,8 @@ abstract class DlqCommand extends Command
     protected function addConfirmation(): static
     {
         return $this
-            ->addOption('dry-run', null, InputOption::VALUE_NONE, 'Only say what would be done')
-            ->addOption('yes', 'y', InputOption::VALUE_NONE, 'Do not ask');
+            ->addOption('dry-run', null, InputOption::VALUE_NONE, 'Only show what would be done')
+            ->addOption('yes', 'y', InputOption::VALUE_NONE, 'Skip the confirmation');
     }
 
     /**
@@ -89,7 +89,7 @@ abstract class DlqCommand extends Command
             $letters = new Letters($cluster, $names);
             if ($letters->topics() === []) {
                 $this->errors($output)->writeln(
-                    'There are no dead letters: Kafka has no topic ' . $names->deadLetters('…') . ' here.',
+                    'No dead letters: Kafka has no topic ' . $names->deadLetters('…') . ' here.',
                     OutputInterface::OUTPUT_RAW
                 );
 
@@ -115,8 +115,8 @@ abstract class DlqCommand extends Command
         $stream = $input instanceof StreamableInputInterface ? $input->getStream() : null;
         if (!$input->isInteractive() || $stream === null && !(defined('STDIN') && stream_isatty(STDIN))) {
             throw new UsageError(
-                'This asks before it does anything, and here is no terminal to ask on. Give --yes to do it without '
-                . 'asking, or --dry-run to see what it would do.'
+                'This command asks for confirmation, but there is no terminal. Use --yes to skip the confirmation, or '
+                . '--dry-run to see what it would do.'
             );
         }
     }

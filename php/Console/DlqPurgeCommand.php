@@ -34,22 +34,22 @@ final class DlqPurgeCommand extends DlqCommand
     protected function configure(): void
     {
         $this
-            ->setDescription('Deletes dead letters for good')
+            ->setDescription('Delete dead letters permanently')
             ->addSelection('topic', 'before')
-            ->addOption('replayed', null, InputOption::VALUE_NONE, 'Only what was replayed')
-            ->addOption('all', null, InputOption::VALUE_NONE, 'All of them, replayed or not')
+            ->addOption('replayed', null, InputOption::VALUE_NONE, 'Only replayed letters')
+            ->addOption('all', null, InputOption::VALUE_NONE, 'All letters, replayed or not')
             ->addConfirmation()
-            ->addOption('json', null, InputOption::VALUE_NONE, 'The result as one JSON object')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print the result as one JSON object')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% --replayed</info>
                   <info>%command.full_name% --replayed --before=7d --topic=realtime_user_1</info>
                   <info>%command.full_name% --all --yes</info>
 
-                Kafka deletes the beginning of a partition only: a letter that has to stay keeps those behind it, and
-                this says which. With --before and --replayed both have to hold. The embedded broker cannot do this.
+                Kafka only deletes the beginning of a partition: a letter that must stay keeps all later ones; the command
+                lists them. --before and --replayed can be combined; both must match. Not available on the embedded broker.
 
-                Exit codes: 0 done (or nothing to do), 1 Kafka cannot be reached or refuses, 2 wrong usage, or an
+                Exit codes: 0 done (or nothing to do), 1 Kafka is unreachable or rejected it, 2 wrong usage, or an
                 embedded broker.
                 HELP
             );
@@ -62,7 +62,7 @@ final class DlqPurgeCommand extends DlqCommand
         $replayed = (bool) $input->getOption('replayed');
         $narrowed = $replayed || $input->getOption('before') !== null;
         if ($narrowed === (bool) $input->getOption('all')) {
-            throw new UsageError('Say what to delete: --before=<time>, --replayed or both, or --all alone.');
+            throw new UsageError('One of these is required: --before=<time>, --replayed or both, or --all alone.');
         }
         $this->requireConfirmation($input);
 
@@ -82,7 +82,7 @@ final class DlqPurgeCommand extends DlqCommand
         }
         $deleted = 0;
         if ($plan->count() > 0 && !$input->getOption('dry-run')) {
-            $question = 'Delete ' . Text::count($plan->count(), 'letter') . ' for good?';
+            $question = 'Delete ' . Text::count($plan->count(), 'letter') . ' permanently?';
             if (!$this->confirm($input, $output, $question)) {
                 $this->write($output, ['Nothing was deleted.']);
 
@@ -91,7 +91,7 @@ final class DlqPurgeCommand extends DlqCommand
             $markerError = $purger->run($plan);
             $deleted = $plan->count();
             $this->write($this->errors($output), $markerError === null ? [] : [
-                'Marks of deleted letters could not be removed (' . Text::printable($markerError) . '). They do no harm.',
+                'Markers of deleted letters could not be removed (' . Text::printable($markerError) . '). They are harmless.',
             ]);
         }
         $this->report($input, $output, $plan, $deleted);

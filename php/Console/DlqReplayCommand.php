@@ -37,25 +37,25 @@ final class DlqReplayCommand extends DlqCommand
     protected function configure(): void
     {
         $this
-            ->setDescription('Sends dead letters to their topics again, for the group that failed')
-            ->addArgument('letters', InputArgument::IS_ARRAY, 'Places such as dlq.realtime_user_1/0/17, or message ids')
+            ->setDescription('Send dead letters back to their topics, for the consumer group that failed')
+            ->addArgument('letters', InputArgument::IS_ARRAY, 'Letter ids such as dlq.realtime_user_1/0/17, or message ids')
             ->addSelection('topic', 'class', 'since', 'group')
-            ->addOption('all', null, InputOption::VALUE_NONE, 'Everything that was not replayed yet')
-            ->addOption('again', null, InputOption::VALUE_NONE, 'Also what was replayed before')
+            ->addOption('all', null, InputOption::VALUE_NONE, 'Replay all letters that were not replayed yet')
+            ->addOption('again', null, InputOption::VALUE_NONE, 'Include letters that were replayed before')
             ->addConfirmation()
-            ->addOption('json', null, InputOption::VALUE_NONE, 'The result as one JSON object')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print the result as one JSON object')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% dlq.realtime_user_1/0/17</info>
                   <info>%command.full_name% --class=OrderException --since=2h --dry-run</info>
                   <info>%command.full_name% --all --yes</info>
 
-                A replay goes to the topic in which the message failed, and only the group that failed takes it. What
-                was replayed is remembered in Kafka and hidden. A letter counts as replayed when Kafka has
-                acknowledged it; a process that is killed just then leaves up to 100 letters that come once more with
-                the next replay. Ctrl-C ends it cleanly.
+                A replay is sent to the topic in which the message failed; only the consumer group that failed handles it.
+                Replayed letters are recorded in Kafka and hidden afterwards. A letter is marked once Kafka has
+                acknowledged it; if the process is killed just before, the next replay sends up to 100 letters again.
+                Ctrl-C stops cleanly.
 
-                Exit codes: 0 all replayed (or nothing to do), 1 some could not be, 2 wrong usage.
+                Exit codes: 0 all replayed (or nothing to do), 1 some letters failed, 2 wrong usage.
                 HELP
             );
     }
@@ -66,11 +66,11 @@ final class DlqReplayCommand extends DlqCommand
         $selection = Selection::of($names, $input->getOptions(), $input->getArgument('letters'), time());
         if ($selection->isEverything() && !$input->getOption('all')) {
             throw new UsageError(
-                'Say what to replay: places or ids of letters, --topic, --class, --since, --group, or --all.'
+                'One of these is required: letter ids or message ids, --topic, --class, --since, --group, or --all.'
             );
         }
         if ($input->getOption('all') && $input->getArgument('letters') !== []) {
-            throw new UsageError('Give --all or single letters, not both.');
+            throw new UsageError('--all cannot be combined with single letters.');
         }
         $this->requireConfirmation($input);
 
@@ -155,8 +155,8 @@ final class DlqReplayCommand extends DlqCommand
         } else {
             $this->write($output, [$this->sentence($input, $plan, $delivery)]);
         }
-        $this->writeReasons($output, 'Not delivered, and still there to be replayed:', $failed);
-        $this->writeReasons($output, 'Replayed, but not remembered, so the next replay takes them again:', $unmarked);
+        $this->writeReasons($output, 'Not delivered; these letters can be replayed again:', $failed);
+        $this->writeReasons($output, 'Replayed, but not marked, so the next replay sends them again:', $unmarked);
 
         return $failed === [] && $unmarked === [] && $plan->refused === [] ? self::DONE : self::FAILED;
     }
@@ -169,13 +169,13 @@ final class DlqReplayCommand extends DlqCommand
             default => Text::count($delivery->replayed, 'letter') . ' replayed',
         };
         if ($delivery !== null && $delivery->gone > 0) {
-            $text .= ', ' . Text::number($delivery->gone) . ' deleted meanwhile';
+            $text .= ', ' . Text::number($delivery->gone) . ' deleted since';
         }
         if ($delivery !== null && $delivery->stopped) {
-            $text .= ', stopped before the end';
+            $text .= ', stopped early';
         }
         if ($plan->replayedBefore > 0) {
-            $text .= '; ' . Text::number($plan->replayedBefore) . ' replayed before left out (--again takes them too)';
+            $text .= '; ' . Text::number($plan->replayedBefore) . ' already replayed and skipped (--again includes them)';
         }
 
         return "$text.";

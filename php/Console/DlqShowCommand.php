@@ -36,19 +36,19 @@ final class DlqShowCommand extends DlqCommand
     protected function configure(): void
     {
         $this
-            ->setDescription('Shows one dead letter: why it failed, its headers, its payload')
-            ->addArgument('letter', InputArgument::REQUIRED, 'Its place, such as dlq.realtime_user_1/0/17, or its id')
+            ->setDescription('Show one dead letter: why it failed, its headers, its payload')
+            ->addArgument('letter', InputArgument::REQUIRED, 'Letter id, such as dlq.realtime_user_1/0/17, or message id')
             ->addSelection()
-            ->addOption('json', null, InputOption::VALUE_NONE, 'As one JSON object')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% dlq.realtime_user_1/0/17</info>
                   <info>%command.full_name% realtime_user_1/0/17</info>
                   <info>%command.full_name% 019a8c7e-7b1e-7000-8000-0123456789ab</info>
 
-                A place is found at once; for an id all dead letters are read.
+                A letter id is found immediately; for a message id all dead letters are read.
 
-                Exit codes: 0 shown, 1 there is no such letter, 2 wrong usage, or an id that several letters have.
+                Exit codes: 0 shown, 1 no such letter, 2 wrong usage, or several letters have this message id.
                 HELP
             );
     }
@@ -71,8 +71,8 @@ final class DlqShowCommand extends DlqCommand
             }
             if ($found === []) {
                 $this->write($this->errors($output), [
-                    'Error: there is no dead letter ' . Text::printable($asked) . '. It may have been purged, or be '
-                    . 'older than its topic keeps; realtime:dlq:list --all shows those there are.',
+                    'Error: there is no dead letter ' . Text::printable($asked) . '. It may have been purged or removed '
+                    . 'by retention; realtime:dlq:list --all shows the existing letters.',
                 ]);
 
                 return self::FAILED;
@@ -94,7 +94,7 @@ final class DlqShowCommand extends DlqCommand
         $letterIds = array_map(static fn (Letter $letter): string => (string) $letter->letterId(), $letters);
         $more = count($letterIds) > self::MAX_SHOWN ? ', …' : '';
 
-        return "Several dead letters have the id $asked (several groups, or replayed and failed again). Give the place "
-            . 'of one of them: ' . implode(', ', array_slice($letterIds, 0, self::MAX_SHOWN)) . $more;
+        return "Several dead letters have the message id $asked (several groups, or replayed and failed again). Give one "
+            . 'letter id: ' . implode(', ', array_slice($letterIds, 0, self::MAX_SHOWN)) . $more;
     }
 }

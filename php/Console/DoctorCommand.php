@@ -38,19 +38,19 @@ final class DoctorCommand extends Command
     {
         $value = InputOption::VALUE_REQUIRED;
         $this
-            ->setDescription('Looks at everything between PHP and Kafka, and says what is wrong and what to do')
+            ->setDescription('Check everything between PHP and Kafka, and suggest remedies')
             ->addOption('broker', null, $value, 'Broker name in the configuration (default: the default broker)')
-            ->addOption('group', null, $value, 'Consumer group, instead of the configured one')
+            ->addOption('group', null, $value, 'Consumer group, overriding the configuration')
             ->addOption(
                 'channels',
                 null,
                 $value | InputOption::VALUE_IS_ARRAY,
-                'What a worker consumes: a comma list, or repeated (default: every topic of the application)'
+                'Channels of a worker, comma-separated or repeated (default: all topics of the application)'
             )
-            ->addOption('timeout', null, $value, 'Longest wait for each step on the way to a broker, in ms', '5000')
-            ->addOption('write', null, InputOption::VALUE_NONE, 'Also send a record there and back, through a topic of its own')
+            ->addOption('timeout', null, $value, 'Timeout for each step of connecting to a broker, in ms', '5000')
+            ->addOption('write', null, InputOption::VALUE_NONE, 'Also send a test record through a dedicated topic and read it back')
             ->addOption('strict', null, InputOption::VALUE_NONE, 'Exit with 1 on warnings too')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'One JSON object a line, the last the summary')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is the summary')
             ->setHelp(
                 <<<'HELP'
                 Each line is <info>ok</info>, <info>warning</info> (it works, but look at it) or <info>error</info>; warnings
@@ -73,7 +73,7 @@ final class DoctorCommand extends Command
         [$config, $loadError] = $this->configuration();
         $known = Settings::names($config) ?: ['kafka'];
         if ($options->broker !== null && !in_array($options->broker, $known, true)) {
-            throw new UsageError("--broker=$options->broker is none of realtime.brokers: " . implode(', ', $known));
+            throw new UsageError("--broker=$options->broker is not in realtime.brokers: " . implode(', ', $known));
         }
         $secrets = new Secrets($config);
         $context = new Context($config, $options, $this->host->directory(), $secrets, $loadError);

@@ -22,9 +22,9 @@ use Toporia\Realtime\Worker\UsageError;
 abstract class GatewayAdminCommand extends Command
 {
     private const DESCRIPTIONS = [
-        'user' => 'Connections of this user: signed in, or member of a presence channel',
+        'user' => 'Connections of this user id (signed in, or member of a presence channel)',
         'socket' => 'The connection with this socket id',
-        'channel' => 'Connections that are subscribed to this channel, such as private-order.7',
+        'channel' => 'Connections subscribed to this channel, such as private-order.7',
     ];
 
     /**
@@ -43,9 +43,9 @@ abstract class GatewayAdminCommand extends Command
                 'api',
                 null,
                 InputOption::VALUE_REQUIRED,
-                'Where the HTTP API of a gateway is: host:port, instead of what the configuration says'
+                'HTTP API of a gateway (host:port), overriding the configuration'
             )
-            ->addOption('json', null, InputOption::VALUE_NONE, 'The answer as one JSON object a line');
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line');
     }
 
     /**
@@ -64,8 +64,8 @@ abstract class GatewayAdminCommand extends Command
         }
         if (isset($selection['socket']) && preg_match('/\A\d+\.\d+\z/', $selection['socket']) !== 1) {
             throw new UsageError(
-                '--socket=' . OptionValue::shown($selection['socket']) . ' is no socket id: two numbers with a dot '
-                . 'between them, as realtime:gateway:connections shows them.'
+                '--socket=' . OptionValue::shown($selection['socket']) . ' is not a socket id. Expected two '
+                . 'numbers with a dot, as shown by realtime:gateway:connections.'
             );
         }
 

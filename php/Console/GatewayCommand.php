@@ -36,26 +36,26 @@ final class GatewayCommand extends Command
         $value = InputOption::VALUE_REQUIRED;
         MonitorOptions::define($this);
         $this
-            ->setDescription('Runs the WebSocket gateway: what is broadcast reaches browsers (pusher-js, laravel-echo)')
+            ->setDescription('Run the WebSocket gateway, which delivers broadcasts to browsers (pusher-js, laravel-echo)')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
-            ->addOption('host', null, $value, 'Address to listen on, instead of the configured one')
-            ->addOption('port', null, $value, 'Port to listen on, instead of the configured one (0: any free one)')
+            ->addOption('host', null, $value, 'Address to listen on, overriding the configuration')
+            ->addOption('port', null, $value, 'Port to listen on, overriding the configuration (0: any free port)')
             ->addOption(
                 'ws-channels',
                 null,
                 $value | InputOption::VALUE_IS_ARRAY,
-                'What sockets may subscribe to: a comma list, or repeated; patterns allowed (default: every channel)'
+                'Channels that clients may subscribe to, comma-separated or repeated; patterns allowed (default: all)'
             )
-            ->addOption('drain', null, $value, 'Longest time to send clients elsewhere at the end, in ms', '5000')
-            ->addOption('max-time', null, $value, 'Stop after so many seconds (0: no limit)', '0')
-            ->addOption('max-memory', null, $value, 'Stop above so much memory: 128 (MB), 128M, 1G')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Report one JSON object a line, the last the summary')
+            ->addOption('drain', null, $value, 'Time to drain clients on shutdown, in ms', '5000')
+            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
+            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is the summary')
             ->setHelp(
                 <<<'HELP'
                 Needs REALTIME_APP_ID, REALTIME_APP_KEY and REALTIME_APP_SECRET, or the same under <info>gateway</info>
-                in config/realtime.php. Listens on 127.0.0.1:6001 unless told otherwise; TLS is for nginx before it.
+                in config/realtime.php. Listens on 127.0.0.1:6001 by default; use nginx in front of it for TLS.
 
-                Ctrl-C or SIGTERM ends it in order: its clients are told to come back, and do so at its successor.
+                Ctrl-C or SIGTERM shuts it down cleanly: clients are told to reconnect, and do so at its successor.
 
                   <info>%command.full_name% --host=0.0.0.0 --port=6001</info>
                   <info>%command.full_name% --ws-channels=order.*,public.*</info>

@@ -25,14 +25,14 @@ final class GatewayConnectionsCommand extends GatewayAdminCommand
     protected function configure(): void
     {
         $this
-            ->setDescription('Lists the open WebSocket connections of all gateways')
+            ->setDescription('List the open WebSocket connections of all gateways')
             ->addSelection('user', 'socket', 'channel')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% --channel=presence-chat.1</info>
                   <info>%command.full_name% --user=7 --json</info>
 
-                Exit codes: 0 done, also where there are none, 1 no gateway answers, 2 wrong usage.
+                Exit codes: 0 done (even without connections), 1 no gateway responds, 2 wrong usage.
                 HELP
             );
     }

@@ -26,17 +26,17 @@ final class GatewayKickCommand extends GatewayAdminCommand
     protected function configure(): void
     {
         $this
-            ->setDescription('Closes the WebSocket connections of a user, a socket or a channel, on all gateways')
+            ->setDescription('Close the WebSocket connections of a user, a socket or a channel, on all gateways')
             ->addSelection('user', 'socket', 'channel')
             ->setHelp(
                 <<<'HELP'
-                Their clients do not come back by themselves (4009). They can as soon as the page is loaded again: what
-                keeps somebody out is the application's own authorization.
+                The clients do not reconnect by themselves (close code 4009), but can after the page is reloaded: to keep a
+                user out, the application must deny authorization.
 
                   <info>%command.full_name% --user=7</info>
                   <info>%command.full_name% --channel=private-order.7</info>
 
-                Exit codes: 0 done, also where nobody was connected, 1 no gateway answers, 2 wrong usage.
+                Exit codes: 0 done (even without connections), 1 no gateway responds, 2 wrong usage.
                 HELP
             );
     }
@@ -45,7 +45,7 @@ final class GatewayKickCommand extends GatewayAdminCommand
     {
         $selection = $this->selection($input);
         if ($selection === []) {
-            throw new UsageError('Say whom: --user, --socket or --channel. Nothing stands for everybody.');
+            throw new UsageError('One of --user, --socket or --channel is required.');
         }
         $count = $this->gateway($input)->kick($selection);
         $input->getOption('json')

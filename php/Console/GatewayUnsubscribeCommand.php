@@ -28,17 +28,17 @@ final class GatewayUnsubscribeCommand extends GatewayAdminCommand
     protected function configure(): void
     {
         $this
-            ->setDescription('Takes a user, a socket or everybody off a channel, on all gateways')
-            ->addArgument('from', InputArgument::REQUIRED, 'The channel they leave, such as private-order.7')
+            ->setDescription('Unsubscribe a user, a socket or all subscribers from a channel, on all gateways')
+            ->addArgument('from', InputArgument::REQUIRED, 'The channel to unsubscribe from, such as private-order.7')
             ->addSelection('user', 'socket')
             ->setHelp(
                 <<<'HELP'
-                The connection stays open, and the client is told by a subscription_error.
+                The connections stay open; clients receive a subscription_error.
 
                   <info>%command.full_name% private-order.7 --user=7</info>
-                  <info>%command.full_name% presence-chat.1</info>          everybody who is on it
+                  <info>%command.full_name% presence-chat.1</info>         all subscribers
 
-                Exit codes: 0 done, also where nobody was subscribed, 1 no gateway answers, 2 wrong usage.
+                Exit codes: 0 done (even without subscribers), 1 no gateway responds, 2 wrong usage.
                 HELP
             );
     }
@@ -46,7 +46,7 @@ final class GatewayUnsubscribeCommand extends GatewayAdminCommand
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $from = OptionValue::text('The channel', $input->getArgument('from'))
-            ?? throw new UsageError('Say which channel they leave.');
+            ?? throw new UsageError('The channel is required.');
         $selection = $this->selection($input);
         $count = $this->gateway($input)->unsubscribe($selection === [] ? ['channel' => $from] : $selection, $from);
         $input->getOption('json')

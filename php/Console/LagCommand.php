@@ -39,33 +39,33 @@ final class LagCommand extends Command
         $value = InputOption::VALUE_REQUIRED;
         $none = InputOption::VALUE_NONE;
         $this
-            ->setDescription('Shows how far consumer groups are behind, and whether they catch up')
+            ->setDescription('Show the lag of consumer groups, and whether they catch up')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption(
                 'group',
                 null,
                 $value | InputOption::VALUE_IS_ARRAY,
-                'Only this group, or those that fit a pattern (shop-*); repeatable [default: those of the configuration]'
+                'Only this group, or groups matching a pattern (shop-*); repeatable [default: the configured groups]'
             )
-            ->addOption('all', null, $none, 'Every group of this Kafka')
-            ->addOption('partitions', null, $none, 'Also the partitions; of a single group they are always shown')
-            ->addOption('limit', null, $value, 'Most lines of a table, those furthest behind; 0: all [default: 20; --json: all]')
-            ->addOption('sample', null, $value, 'Seconds between the two looks that rates come from (0: no rates)', '2')
+            ->addOption('all', null, $none, 'Show all groups of this Kafka')
+            ->addOption('partitions', null, $none, 'Show partitions too (always shown for a single group)')
+            ->addOption('limit', null, $value, 'Maximum lines per table, largest lag first; 0: all [default: 20; --json: all]')
+            ->addOption('sample', null, $value, 'Seconds between the two snapshots used for rates (0: no rates)', '2')
             ->addOption(
                 'watch',
                 null,
                 InputOption::VALUE_OPTIONAL,
-                'Look again every so many seconds (2), until Ctrl-C',
+                'Repeat every N seconds (default 2) until Ctrl-C',
                 false
             )
-            ->addOption('threshold', null, $value, 'Exit with 1 where a group is more than so many records behind')
+            ->addOption('threshold', null, $value, 'Exit with 1 if the lag of a group exceeds N records')
             ->addOption(
                 'max-seconds',
                 null,
                 $value,
-                'Exit with 1 where a group needs more than so many seconds for what it is behind'
+                'Exit with 1 if a group needs more than N seconds to consume its lag'
             )
-            ->addOption('json', null, $none, 'One JSON object for each look')
+            ->addOption('json', null, $none, 'Print one JSON object per snapshot')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name%</info>
@@ -73,12 +73,12 @@ final class LagCommand extends Command
                   <info>%command.full_name% --group='shop-*' --partitions</info>
                   <info>%command.full_name% --threshold=10000 --max-seconds=60</info>   as a check
 
-                LAG is what the group has not committed yet. IN/S and OUT/S are records written and committed a second
-                between the two looks; CAUGHT UP is how long it takes if both go on like this. A consumer commits every
-                second: where handlers are slow, give --sample more seconds than one of them takes.
+                LAG is the number of records not committed yet. IN/S and OUT/S are records written and committed per
+                second between two snapshots; CAUGHT UP is the time to catch up at these rates. Consumers commit once
+                per second: if handlers are slow, set --sample to more seconds than a handler takes.
 
-                Exit codes: 0 fine, 1 a group is over a limit, does not exist, or Kafka cannot be asked, 2 wrong usage.
-                Without --threshold and --max-seconds no lag is too much. After --watch the last look counts.
+                Exit codes: 0 ok, 1 a group exceeds a limit or does not exist, or Kafka is unreachable, 2 wrong usage.
+                Without --threshold and --max-seconds there is no limit. With --watch the last snapshot counts.
                 HELP
             );
     }

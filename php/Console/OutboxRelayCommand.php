@@ -44,27 +44,27 @@ final class OutboxRelayCommand extends Command
         $value = InputOption::VALUE_REQUIRED;
         MonitorOptions::define($this);
         $this
-            ->setDescription('Sends what the application wrote into its transactional outbox')
+            ->setDescription('Send the rows of the transactional outbox to Kafka')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
-            ->addOption('batch-size', null, $value, 'Most rows sent at once, 1000 at most', '500')
-            ->addOption('interval', null, $value, 'Pause when nothing waits, in ms', '500')
-            ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when nothing can be sent any more')
-            ->addOption('max-time', null, $value, 'Stop after so many seconds (0: no limit)', '0')
-            ->addOption('max-memory', null, $value, 'Stop above so much memory: 128 (MB), 128M, 1G')
-            ->addOption('retention', null, $value, 'Seconds that sent rows are kept (0: deleted at once) [default: 86400]')
-            ->addOption('shards', null, $value, 'Shards of the application\'s Outbox [default: 16]')
-            ->addOption('table', null, $value, 'The outbox table [default: realtime_outbox]')
-            ->addOption('lock', null, $value, 'What holds a shard: auto, advisory or lease [default: auto]')
-            ->addOption('lease', null, $value, 'Seconds a lease lasts [default: 15]')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Report one JSON object a line, the last the summary')
+            ->addOption('batch-size', null, $value, 'Maximum batch size, in rows (at most 1000)', '500')
+            ->addOption('interval', null, $value, 'Pause when the outbox is empty, in ms', '500')
+            ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when there is nothing left to send')
+            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
+            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
+            ->addOption('retention', null, $value, 'Keep sent rows for N seconds (0: delete immediately) [default: 86400]')
+            ->addOption('shards', null, $value, 'Number of shards, as in the application\'s Outbox [default: 16]')
+            ->addOption('table', null, $value, 'Outbox table [default: realtime_outbox]')
+            ->addOption('lock', null, $value, 'Lock type for shards: auto, advisory or lease [default: auto]')
+            ->addOption('lease', null, $value, 'Lease duration in seconds [default: 15]')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is the summary')
             ->setHelp(
                 <<<'HELP'
                 The database is <info>REALTIME_OUTBOX_DSN</info>, <info>_USERNAME</info> and <info>_PASSWORD</info>, or
-                <info>outbox</info> in config/realtime.php. Any number of relays may run beside each other.
+                <info>outbox</info> in config/realtime.php. Several relays may run at the same time.
 
-                A row is marked as sent after Kafka has acknowledged it: at least once, always with the same message id,
-                in order for each key. While Kafka is away the relay waits. A row that Kafka refuses is tried again and
-                holds back later rows of its key; one that can never be sent is marked as failed.
+                A row is marked as sent after Kafka has acknowledged it: at least once, with a stable message id, in order
+                per key. While Kafka is unreachable the relay waits. A row that Kafka rejects is retried and blocks later
+                rows of its key; a row that can never be sent is marked as failed.
 
                 Exit codes: 0 stopped by a signal or a limit, 1 failed while running, 2 wrong usage.
 

@@ -31,15 +31,15 @@ final class OutboxTableCommand extends Command
     {
         $value = InputOption::VALUE_REQUIRED;
         $this
-            ->setDescription('Makes the tables of the transactional outbox')
+            ->setDescription('Create the tables of the transactional outbox')
             ->addOption('print', null, InputOption::VALUE_NONE, 'Print the SQL instead of running it')
-            ->addOption('dry-run', null, InputOption::VALUE_NONE, 'The same as --print')
-            ->addOption('driver', null, $value, 'With --print: sqlite, pgsql or mysql, where no database is configured')
-            ->addOption('table', null, $value, 'Its name [default: realtime_outbox]')
+            ->addOption('dry-run', null, InputOption::VALUE_NONE, 'Same as --print')
+            ->addOption('driver', null, $value, 'With --print: sqlite, pgsql or mysql, if no database is configured')
+            ->addOption('table', null, $value, 'Table name [default: realtime_outbox]')
             ->setHelp(
                 <<<'HELP'
                 The database is <info>REALTIME_OUTBOX_DSN</info>, <info>_USERNAME</info> and <info>_PASSWORD</info>, or
-                <info>outbox</info> in config/realtime.php. It has to be the one of the application's transactions.
+                <info>outbox</info> in config/realtime.php. It must be the database of the application's transactions.
 
                   <info>%command.full_name%</info>
                   <info>%command.full_name% --print --driver=pgsql > migrations/outbox.sql</info>
@@ -54,7 +54,7 @@ final class OutboxTableCommand extends Command
         $driver = OptionValue::text('--driver', $input->getOption('driver'));
         $print = $input->getOption('print') || $input->getOption('dry-run');
         if ($driver !== null && (!$print || !in_array($driver, Platform::DRIVERS, true))) {
-            throw new UsageError('--driver is ' . implode(', ', Platform::DRIVERS) . ', and goes with --print.');
+            throw new UsageError('--driver must be one of ' . implode(', ', Platform::DRIVERS) . ', and requires --print.');
         }
         $database = null;
         $driver ??= $print ? $settings->driver() : null;
@@ -75,7 +75,7 @@ final class OutboxTableCommand extends Command
             $database->run($statement);
         }
         $output->writeln(
-            "The outbox table $table is there, and " . Platform::leases($table) . ' beside it ('
+            "The outbox tables $table and " . Platform::leases($table) . ' exist ('
             . $database->name() . ').',
             OutputInterface::OUTPUT_RAW
         );

@@ -65,7 +65,7 @@ final class PlainHost implements Host, InspectableConfiguration
         ConfigFiles::set('realtime', $config);
         foreach ($this->list('bindings') as $id => $what) {
             if (!is_object($what) && !is_string($what)) {
-                throw new ConfigurationException("bindings['$id'] is " . get_debug_type($what) . '; it is a closure, '
+                throw new ConfigurationException("bindings['$id'] is " . get_debug_type($what) . '; expected a closure, '
                     . 'an object or the name of a class.');
             }
             $this->container->bind((string) $id, $what);
@@ -120,7 +120,7 @@ final class PlainHost implements Host, InspectableConfiguration
         }
         if (!is_array($config)) {
             throw new ConfigurationException(
-                "$file returned " . get_debug_type($config) . '; it has to return an array.'
+                "$file returned " . get_debug_type($config) . '; it must return an array.'
             );
         }
 
@@ -189,7 +189,7 @@ final class PlainHost implements Host, InspectableConfiguration
     {
         $list = $this->config[$key] ?? [];
         if (!is_array($list)) {
-            throw new ConfigurationException("$key is " . get_debug_type($list) . '; it is an array.');
+            throw new ConfigurationException("$key is " . get_debug_type($list) . '; it must be an array.');
         }
 
         return $list;

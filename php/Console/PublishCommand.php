@@ -35,28 +35,28 @@ final class PublishCommand extends Command
     {
         $value = InputOption::VALUE_REQUIRED;
         $this
-            ->setDescription('Sends an event to a channel, or one for each line of standard input')
+            ->setDescription('Send an event to a channel, or one per line of standard input')
             ->addArgument('channel', InputArgument::REQUIRED, 'The channel, such as user.1')
             ->addArgument('event', InputArgument::REQUIRED, 'The event, such as order.created')
-            ->addArgument('json', InputArgument::OPTIONAL, 'Its data as JSON; - reads one a line from standard input')
+            ->addArgument('json', InputArgument::OPTIONAL, 'Data as JSON; - reads one JSON value per line from standard input')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
-            ->addOption('key', null, $value, 'Record key, instead of the channel')
+            ->addOption('key', null, $value, 'Record key (default: the channel)')
             ->addOption(
                 'header',
                 null,
                 $value | InputOption::VALUE_IS_ARRAY,
-                'Record header, name:value; may be repeated'
+                'Record header as name:value; repeatable'
             )
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% user.1 order.created '{"id":7}'</info>
                   <info>%command.full_name% user.1 order.created < orders.jsonl</info>
 
-                Without the JSON argument, lines are read where standard input is a file or a pipe; on a terminal (or
-                /dev/null) one event without data is sent. A line that is no JSON is reported with its number, and the
-                others are sent. Prints the id of each event; waits until Kafka has them all.
+                Without the JSON argument, lines are read if standard input is a file or a pipe; on a terminal (or
+                /dev/null) one event without data is sent. Invalid lines are reported with their number; the others are
+                sent. Prints the id of each event and waits until Kafka has acknowledged them all.
 
-                Exit codes: 0 all delivered, 1 something was not, 2 wrong usage.
+                Exit codes: 0 all delivered, 1 some events were not, 2 wrong usage.
                 HELP
             );
     }
@@ -68,7 +68,7 @@ final class PublishCommand extends Command
         $key = OptionValue::text('--key', $input->getOption('key'));
         $headers = HeaderList::parse($input->getOption('header'));
         if (trim((string) $input->getArgument('event')) === '') {
-            throw new UsageError('The event must have a name, such as order.created: browsers listen for it.');
+            throw new UsageError('The event name is required, such as order.created.');
         }
         $publisher = new EventPublisher(
             $this->broker($broker),

@@ -25,14 +25,14 @@ final class RestartCommand extends Command
     protected function configure(): void
     {
         $this
-            ->setDescription('Tells running workers to finish the record in hand and exit')
+            ->setDescription('Make running workers finish the current record and exit')
             ->setHelp(
                 <<<'HELP'
-                Workers look at a file; this writes it. By default it lies in the temporary directory and reaches the
-                workers of this user and this working directory. Workers that run as another user, in another directory
+                Changes a file that workers watch. The default file is in the temporary directory and reaches the workers of
+                this user and this working directory. Workers that run as another user, in another directory
                 or under systemd's PrivateTmp need <info>restart_file</info> in config/realtime.php.
 
-                Use it after a deployment. Something has to start the workers again.
+                Run it after a deployment. A supervisor must start the workers again.
                 HELP
             );
     }
@@ -42,7 +42,7 @@ final class RestartCommand extends Command
         $signal = RestartSignal::of($this->host->config(), $this->host->directory());
         $signal->set();
         $output->writeln(
-            'Workers that run now will finish the record in hand and exit with 0 (mark: ' . $signal->file() . ').',
+            'Running workers will finish the current record and exit with 0 (restart file: ' . $signal->file() . ').',
             OutputInterface::OUTPUT_RAW
         );
 

@@ -41,7 +41,7 @@ abstract class TopicCommand extends Command
     {
         return $this
             ->addOption('broker', null, InputOption::VALUE_REQUIRED, 'Broker name in the configuration', 'kafka')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'The answer as JSON');
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print JSON');
     }
 
     protected function addMaxChannels(): static
@@ -50,7 +50,7 @@ abstract class TopicCommand extends Command
             'max-channels',
             null,
             InputOption::VALUE_REQUIRED,
-            'Topics that one topic per channel is fine with',
+            'Warn if one topic per channel leads to more than N topics',
             (string) Comparison::MAX_CHANNELS
         );
     }

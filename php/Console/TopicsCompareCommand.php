@@ -29,18 +29,18 @@ final class TopicsCompareCommand extends TopicCommand
     protected function configure(): void
     {
         $this
-            ->setDescription('Compares the topics with the configuration: each difference with its remedy')
+            ->setDescription('Compare the topics with the configuration and show remedies')
             ->addBroker()
             ->addMaxChannels()
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name%</info>
 
-                Compares partitions, replication and retention of topic_mapping with what Kafka has; finds topics that
-                are missing, that nothing is written to any more, whose names Kafka takes for the same (. and _), that
-                have no leader or lack copies, and more channels than one topic each is good for.
+                Compares partitions, replication and retention of topic_mapping with Kafka. Finds topics that are missing,
+                unused, without a leader or under-replicated, whose names collide in Kafka (. and _), and too many
+                channels for one topic per channel.
 
-                Exit codes: 0 nothing wrong (warnings and notes do not count), 1 something is wrong or Kafka cannot be asked,
+                Exit codes: 0 ok (warnings and notes do not count), 1 something is wrong or Kafka is unreachable,
                 2 wrong usage.
                 HELP
             );
@@ -59,7 +59,7 @@ final class TopicsCompareCommand extends TopicCommand
                 ]);
             } else {
                 $this->write($output, [
-                    $found === [] ? 'All is as the configuration wants it.'
+                    $found === [] ? 'Topics match the configuration.'
                         : Text::count(count($found), 'difference') . " from the configuration, $wrong wrong:",
                     ...self::differenceLines($found),
                 ]);

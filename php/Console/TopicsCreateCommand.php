@@ -38,14 +38,14 @@ final class TopicsCreateCommand extends TopicCommand
     {
         $value = InputOption::VALUE_REQUIRED;
         $this
-            ->setDescription('Creates the topics of topic_mapping that are missing, or the named ones')
-            ->addArgument('topics', InputArgument::IS_ARRAY, 'Their names [default: those of topic_mapping, default_topic]')
+            ->setDescription('Create the missing topics of topic_mapping, or the named topics')
+            ->addArgument('topics', InputArgument::IS_ARRAY, 'Topic names [default: topic_mapping and default_topic]')
             ->addBroker()
-            ->addOption('partitions', null, $value, 'Partitions, instead of what topic_mapping says')
-            ->addOption('replication', null, $value, 'Copies of each partition, instead of what topic_mapping says')
-            ->addOption('retention', null, $value, 'How long records are kept (7d, 12h, -1: for ever), instead of it')
-            ->addOption('grow', null, InputOption::VALUE_NONE, 'Give topics that exist the partitions they lack')
-            ->addOption('dry-run', null, InputOption::VALUE_NONE, 'Only say what would be done')
+            ->addOption('partitions', null, $value, 'Number of partitions, overriding topic_mapping')
+            ->addOption('replication', null, $value, 'Replication factor, overriding topic_mapping')
+            ->addOption('retention', null, $value, 'Retention time (7d, 12h, -1: unlimited), overriding topic_mapping')
+            ->addOption('grow', null, InputOption::VALUE_NONE, 'Add missing partitions to existing topics')
+            ->addOption('dry-run', null, InputOption::VALUE_NONE, 'Only show what would be done')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% --dry-run</info>
@@ -53,10 +53,10 @@ final class TopicsCreateCommand extends TopicCommand
                   <info>%command.full_name% realtime.audit --partitions=3 --retention=30d</info>
                   <info>%command.full_name% realtime.user --grow</info>
 
-                What nothing says is left to the brokers; partitions are default_partitions, else 1. With more
-                partitions the records of a key may go to another one: grow a topic when it is read to its end.
+                Unset values use the brokers' defaults; partitions use default_partitions, else 1. Adding partitions
+                may move a key to another partition: grow a topic when its consumers have caught up.
 
-                Exit codes: 0 done (also what exists already), 1 Kafka refuses one or cannot be asked, 2 wrong usage.
+                Exit codes: 0 done (existing topics included), 1 Kafka rejected a topic or is unreachable, 2 wrong usage.
                 HELP
             );
     }
@@ -71,7 +71,7 @@ final class TopicsCreateCommand extends TopicCommand
         $replication = self::number('--replication', $input, 32_767);
         $retention = Retention::parse($input->getOption('retention'));
         if ($names === [] && ($partitions ?? $replication ?? $retention) !== null) {
-            throw new UsageError('--partitions, --replication and --retention are for named topics: name one.');
+            throw new UsageError('--partitions, --replication and --retention require topic names.');
         }
 
         return $this->withKafka($input, function (
@@ -92,8 +92,8 @@ final class TopicsCreateCommand extends TopicCommand
             }
             if ($wanted === []) {
                 $this->write($output, [
-                    "Nothing to create: with topic_strategy {$plan->strategy()} topics come with their channels. Name "
-                    . 'one to create it now.',
+                    "Nothing to create: with topic_strategy {$plan->strategy()}, topics are created with their channels. "
+                    . 'Name a topic to create it now.',
                 ]);
 
                 return self::DONE;
@@ -145,9 +145,9 @@ final class TopicsCreateCommand extends TopicCommand
             $has = count($state->partitions);
             $lacks = ($topic->partitions ?? $has) - $has;
             if ($lacks <= 0 || !$input->getOption('grow')) {
-                $hint = $lacks > 0 ? " It has $has of $topic->partitions partitions: --grow adds the others." : '';
+                $hint = $lacks > 0 ? " It has $hasof $topic->partitions partitions; --grow adds the missing ones." : '';
 
-                return ['exists', "exists, and stays as it is.$hint"];
+                return ['exists', "already exists; unchanged.$hint"];
             }
             $description = "from $has to $topic->partitions partitions";
             if ($dry) {
@@ -161,8 +161,8 @@ final class TopicsCreateCommand extends TopicCommand
             );
         }
         if ($topic->replication > $brokers) {
-            return ['failed', "cannot have $topic->replication copies: " . Text::count($brokers, 'broker')
-                . ' there. Lower replication, or add brokers.'];
+            return ['failed', "replication factor $topic->replication is not possible with " . Text::count($brokers, 'broker')
+                . '. Lower replication, or add brokers.'];
         }
         if ($dry) {
             return ['dry run', "would be created: {$topic->describe()}."];

@@ -41,16 +41,16 @@ final class TopicsDescribeCommand extends TopicCommand
     protected function configure(): void
     {
         $this
-            ->setDescription('Describes one topic: partitions, leaders, offsets, settings, permissions')
-            ->addArgument('topic', InputArgument::REQUIRED, 'Its name')
+            ->setDescription('Describe a topic: partitions, leaders, offsets, settings, permissions')
+            ->addArgument('topic', InputArgument::REQUIRED, 'Topic name')
             ->addBroker()
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% realtime.user</info>
 
-                --json has every setting. Who reads it, and how far behind, says realtime:lag.
+                --json includes all settings. For its consumer groups and their lag, see realtime:lag.
 
-                Exit codes: 0 done, 1 there is no such topic or Kafka cannot be asked, 2 wrong usage.
+                Exit codes: 0 done, 1 no such topic or Kafka is unreachable, 2 wrong usage.
                 HELP
             );
     }
@@ -63,8 +63,8 @@ final class TopicsDescribeCommand extends TopicCommand
             $topic = TopicState::all($admin->topics($name))[$name] ?? null;
             if ($topic === null) {
                 throw new UnknownTopicException(
-                    "Kafka at {$admin->configuration()['brokers']} has no topic \"$name\". realtime:topics:list "
-                    . '--all shows those that it has.'
+                    "Kafka at {$admin->configuration()['brokers']} has no topic \"$name\". List all topics with "
+                    . 'realtime:topics:list --all.'
                 );
             }
             $spans = self::spans($admin, [$topic]);
@@ -92,7 +92,7 @@ final class TopicsDescribeCommand extends TopicCommand
                 ...self::partitions($topic, $offsets, Screen::width($output)),
                 '',
                 ...self::settings($settings),
-                ...($allowed === null ? [] : ['You may: ' . ($allowed === [] ? 'nothing' : implode(', ', $allowed))]),
+                ...($allowed === null ? [] : ['Permissions: ' . ($allowed === [] ? 'none' : implode(', ', $allowed))]),
             ]);
 
             return self::DONE;
@@ -105,14 +105,14 @@ final class TopicsDescribeCommand extends TopicCommand
         $channels = implode(', ', $plan->wanted[$topic->name]->patterns ?? []);
         $copies = $topic->copies();
         $sum = Text::count(count($topic->partitions), 'partition') . ', ' . ($copies === 1 ? '1 copy' : "$copies copies")
-            . ', ' . ($records === null ? 'records not known' : Text::count($records, 'record') . ' at most');
+            . ', ' . ($records === null ? 'number of records unknown' : Text::count($records, 'record') . ' at most');
         $problem = $topic->problem();
 
         return array_map(Text::printable(...), [
             "$topic->name: $sum",
-            'What it is: ' . ($plan->kind($topic->name) ?? 'nothing of this configuration')
+            'Kind: ' . ($plan->kind($topic->name) ?? 'not part of this configuration')
                 . ($channels === '' ? '' : " ($channels)"),
-            ...($problem === null ? [] : ["Trouble: $problem"]),
+            ...($problem === null ? [] : ["Problem: $problem"]),
         ]);
     }
 
@@ -139,7 +139,7 @@ final class TopicsDescribeCommand extends TopicCommand
         }
 
         return Table::lines([
-            'PART' => Table::NUMBER, 'LEADER' => Table::NUMBER, 'COPIES' => Table::TEXT, 'OUT OF DATE' => Table::TEXT,
+            'PART' => Table::NUMBER, 'LEADER' => Table::NUMBER, 'REPLICAS' => Table::TEXT, 'OUT OF SYNC' => Table::TEXT,
             'BEGINNING' => Table::NUMBER, 'END' => Table::NUMBER, 'RECORDS' => Table::NUMBER,
         ], $rows, $width);
     }
@@ -152,9 +152,9 @@ final class TopicsDescribeCommand extends TopicCommand
     private static function settings(?array $settings): array
     {
         if ($settings === null) {
-            return ['Settings: the embedded broker has none.'];
+            return ['Settings: none (embedded broker).'];
         }
-        $lines = ['Settings (--json has all):'];
+        $lines = ['Settings (--json shows all):'];
         foreach (self::SETTINGS as $name) {
             $value = $settings[$name] ?? null;
             $words = $name === 'retention.ms' && $value !== null ? ' (' . Units::retention((int) $value) . ')' : '';

@@ -36,26 +36,26 @@ final class TopicsListCommand extends TopicCommand
     {
         $this
             ->setDescription(
-                $this->compares ? 'Lists the topics of this application, and what is not as the configuration wants it'
-                    : 'Lists the topics of this application'
+                $this->compares ? 'List the topics of this application, and differences from the configuration'
+                    : 'List the topics of this application'
             )
-            ->addArgument('pattern', InputArgument::OPTIONAL, 'Only topics that fit: shop.user, shop.*, shop.**')
+            ->addArgument('pattern', InputArgument::OPTIONAL, 'Only topics matching a name or pattern: shop.user, shop.*, shop.**')
             ->addBroker()
             ->addMaxChannels()
-            ->addOption('all', null, InputOption::VALUE_NONE, 'Every topic of this Kafka but its own')
-            ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Most topics shown (0: all) [default: 50; --json: 0]')
+            ->addOption('all', null, InputOption::VALUE_NONE, 'List all topics except Kafka\'s internal ones')
+            ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Maximum topics shown (0: all) [default: 50; --json: 0]')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name%</info>
                   <info>%command.full_name% --all</info>
                   <info>%command.full_name% 'dlq.**'</info>
 
-                Of this application are: the topics of topic_mapping and default_topic, those that begin with
-                topic_prefix, and their dead letters. RECORDS is what they hold now, at most.
+                Topics of this application are: topic_mapping and default_topic, topics that begin with topic_prefix, and
+                their dead-letter topics. RECORDS is the maximum number of records they hold now.
 
-                  realtime:topics:describe <topic>   one of them in full
-                  realtime:topics:compare            differences from the configuration, each with its remedy
-                  realtime:topics:create             makes those that are missing
+                  realtime:topics:describe <topic>   show one topic in full
+                  realtime:topics:compare            show differences from the configuration, with remedies
+                  realtime:topics:create             create missing topics
 
                 Exit codes: 0 done, 1 Kafka cannot be asked, 2 wrong usage.
                 HELP
@@ -133,7 +133,7 @@ final class TopicsListCommand extends TopicCommand
         }
         $this->write($output, [
             '',
-            $found === [] ? 'All is as the configuration wants it.' : Text::count(count($found), 'difference')
+            $found === [] ? 'Topics match the configuration.' : Text::count(count($found), 'difference')
                 . ' from the configuration:',
             ...self::differenceLines($found),
         ]);

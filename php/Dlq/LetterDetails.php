@@ -41,7 +41,7 @@ final class LetterDetails
             'Message' => $letter->reason() ?? '-',
             'Original' => $this->original($now),
             'Replays' => self::replays($letter->replays()),
-            'Replayed' => $this->replayedAt === null ? 'not since it failed' : self::time($this->replayedAt, $now),
+            'Replayed' => $this->replayedAt === null ? 'no' : self::time($this->replayedAt, $now),
             'Key' => $record->key ?? '(none)',
         ];
         $lines = [];
@@ -80,8 +80,8 @@ final class LetterDetails
         if ($payload === null) {
             $bytes = $this->letter->omittedBytes();
 
-            return ['Payload   ' . ($bytes === null ? '(none: a tombstone)' : '(left out: its '
-                . Text::count($bytes, 'byte') . ' were too large; a replay fetches the original while Kafka has it)')];
+            return ['Payload   ' . ($bytes === null ? '(none: a tombstone)' : '(omitted: its '
+                . Text::count($bytes, 'byte') . ' were too large; a replay fetches the original record if Kafka still has it)')];
         }
         $lines = JsonFormatter::lines($payload) ?? explode("\n", $payload);
 
@@ -105,7 +105,7 @@ final class LetterDetails
 
     private static function replays(int $replays): string
     {
-        return $replays === 0 ? 'none before it failed' : Text::count($replays, 'time') . ' before it failed';
+        return $replays === 0 ? 'none before this failure' : Text::count($replays, 'time') . ' before this failure';
     }
 
     private static function time(int $time, int $now): string

@@ -49,7 +49,7 @@ final class LetterTable
             $lines[] = self::cut(rtrim(self::row($row, $widths)), $width);
             if ($i > 0) {
                 $letter = $letters[$i - 1];
-                $below = $letter['id'] . self::GAP . ($letter['message'] ?? 'nobody said why');
+                $below = $letter['id'] . self::GAP . ($letter['message'] ?? 'no reason given');
                 $lines[] = self::cut(str_repeat(' ', $widths[0]) . self::GAP . Text::printable($below), $width);
             }
         }

@@ -83,8 +83,8 @@ final class PurgePlan
             foreach ($partitions as $partition => $count) {
                 $stay = $count === 1 ? 'stays' : 'stay';
                 $lines[] = '  ' . Text::count($count, 'letter') . " of $topic $stay"
-                    . " behind {$this->kept[$topic][$partition]}, which has to stay: Kafka deletes the beginning "
-                    . 'of a partition only.';
+                    . " behind {$this->kept[$topic][$partition]}, which must stay: Kafka only deletes the "
+                    . 'beginning of a partition.';
             }
         }
 

@@ -47,9 +47,9 @@ final class Replayer
                 $plan->replayedBefore++;
             } elseif ($group === null) {
                 $plan->refused[(string) $letter->letterId()]
-                    = 'it has no x-original-group header, so every group would take it. Who put it there?';
+                    = 'it has no x-original-group header, so every group would handle it.';
             } elseif (!isset($this->partitions[$topic])) {
-                $plan->refused[(string) $letter->letterId()] = "its topic $topic does not exist any more.";
+                $plan->refused[(string) $letter->letterId()] = "its topic $topic no longer exists.";
             } elseif ($letter->omittedBytes() !== null) {
                 $withoutValue[] = [$letter, $group];
             } else {
@@ -58,14 +58,14 @@ final class Replayer
         };
         $this->letters->each($selection, $classify);
         foreach ($selection->missing() as $name) {
-            $plan->refused[$name] = "no dead letter has this place or id. A topic is chosen with --topic=$name";
+            $plan->refused[$name] = "no dead letter has this id. To select a topic, use --topic=$name";
         }
         foreach ($withoutValue as [$letter, $group]) {
             if ($this->originals->find($letter) !== null) {
                 $plan->add($letter, $group, true);
             } else {
-                $plan->refused[(string) $letter->letterId()] = 'it holds only the coordinates of a record that was too '
-                    . "large for a letter, and the record is no longer in {$letter->originalTopic()}.";
+                $plan->refused[(string) $letter->letterId()] = 'it only holds the coordinates of a record that was too '
+                    . "large for a dead letter, and the record is no longer in {$letter->originalTopic()}.";
             }
         }
 
@@ -100,7 +100,7 @@ final class Replayer
             }
             $original = $this->originals->find($letter);
             $original === null
-                ? $delivery->fail($letter, 'its original is gone since the plan was made')
+                ? $delivery->fail($letter, 'its original record was removed after the plan was made')
                 : $delivery->add($letter, $this->partition($letter, $original), $original);
         }
         $delivery->finish();

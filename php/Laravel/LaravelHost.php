@@ -69,7 +69,7 @@ final class LaravelHost implements InspectableConfiguration, Host, ObservesWorke
         try {
             return $this->app->make($class);
         } catch (Throwable $e) {
-            throw new ConfigurationException("Laravel's container cannot make $class: {$e->getMessage()}", 0, $e);
+            throw new ConfigurationException("Laravel's container cannot create $class: {$e->getMessage()}", 0, $e);
         }
     }
 

@@ -39,7 +39,7 @@ final class ConnectionMonitor
             return;
         }
         $this->down = true;
-        $why = ($this->lastError)() ?? 'no answer yet';
+        $why = ($this->lastError)() ?? 'no response yet';
         $this->stats->lastError = $why;
         $this->reporter->event('disconnected', "waiting for Kafka: $why. The rows stay in the outbox", ['error' => $why]);
     }

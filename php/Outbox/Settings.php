@@ -62,7 +62,7 @@ final class Settings
     {
         $outbox = $config['outbox'] ?? [];
         if (!is_array($outbox)) {
-            throw new ConfigurationException('outbox is ' . get_debug_type($outbox) . '; it is an array.');
+            throw new ConfigurationException('outbox is ' . get_debug_type($outbox) . '; it must be an array.');
         }
         foreach (array_keys($outbox) as $key) {
             in_array($key, self::KEYS, true) || throw self::unknown((string) $key);

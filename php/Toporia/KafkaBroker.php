@@ -51,7 +51,7 @@ class KafkaBroker implements BrokerInterface
             try {
                 $this->native();
             } catch (ConfigurationException $e) {
-                throw Framework::exception('The kafka broker cannot be made', $e);
+                throw Framework::exception('Cannot create the kafka broker', $e);
             }
         }
     }
@@ -293,7 +293,7 @@ class KafkaBroker implements BrokerInterface
     {
         if (!$this->connected) {
             throw Framework::exception('The kafka broker', new ConnectionException(
-                'It was disconnected; ask the manager for another one.'
+                'It is disconnected. Request a new broker from the manager.'
             ));
         }
     }

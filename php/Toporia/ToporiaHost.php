@@ -45,7 +45,7 @@ final class ToporiaHost implements InspectableConfiguration, Host
     public static function current(): self
     {
         return self::$current ?? throw new ConfigurationException(
-            'The commands need the provider: add ' . RealtimeServiceProvider::class . '::class to bootstrap/app.php.'
+            'The commands require the service provider: add ' . RealtimeServiceProvider::class . '::class to bootstrap/app.php.'
         );
     }
 
@@ -125,7 +125,7 @@ final class ToporiaHost implements InspectableConfiguration, Host
         } catch (ConfigurationException $e) {
             throw $e;
         } catch (Throwable $e) {
-            throw new ConfigurationException("Cannot make $class: {$e->getMessage()}", 0, $e);
+            throw new ConfigurationException("Cannot create $class: {$e->getMessage()}", 0, $e);
         }
     }
 

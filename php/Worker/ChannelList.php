@@ -25,7 +25,7 @@ final class ChannelList
     {
         $given = is_array($value) ? $value : ($value === null ? [] : [$value]);
         if ($given === []) {
-            throw new UsageError("$option is missing. Say what to consume, such as $option=user.1,order.*");
+            throw new UsageError("$option is required, for example $option=user.1,order.*");
         }
         $channels = [];
         foreach ($given as $list) {

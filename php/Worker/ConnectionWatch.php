@@ -49,9 +49,9 @@ final class ConnectionWatch
             return;
         }
         $this->down = true;
-        $why = $now->lastError === null ? 'no answer yet' : Text::printable($now->lastError);
+        $why = $now->lastError === null ? 'no response yet' : Text::printable($now->lastError);
         if (str_contains($why, 'certificate verify failed')) {
-            $why .= ' (realtime:doctor says what is wrong with the certificate)';
+            $why .= ' (realtime:doctor checks the certificate)';
         }
         $this->reporter->event('disconnected', "waiting for Kafka: $why", ['error' => $now->lastError]);
     }
@@ -68,8 +68,8 @@ final class ConnectionWatch
         if ($topics !== []) {
             $this->reporter->event(
                 'waiting',
-                'waiting for topic' . (count($topics) === 1 ? '' : 's') . " $list (not there yet; read from the "
-                . 'beginning once it is)',
+                'waiting for topic' . (count($topics) === 1 ? '' : 's') . " $list (does not exist yet; will be read "
+                . 'from the beginning)',
                 ['topics' => $topics]
             );
         }

@@ -87,8 +87,8 @@ final class ConsumeOptions
         ]));
         if ($given !== []) {
             throw new UsageError(
-                "$given[0] is for a consumer, and there is none: with --websocket the gateway delivers the messages, and "
-                . 'nothing else handles them. Give it --channels with a --handler or realtime.handlers, or leave it out.'
+                "$given[0] requires a consumer, but with --websocket and no handler only the gateway runs. Add --channels "
+                . 'with a --handler or realtime.handlers, or remove the option.'
             );
         }
     }

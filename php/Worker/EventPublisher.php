@@ -49,7 +49,7 @@ final class EventPublisher
             return $this->publish($json === null ? null : self::decode($json));
         } catch (JsonException $e) {
             throw new UsageError(
-                'The data is no JSON (' . $e->getMessage() . '): ' . Text::shorten(Text::printable($json ?? ''), 200)
+                'The data is not valid JSON (' . $e->getMessage() . '): ' . Text::shorten(Text::printable($json ?? ''), 200)
                 . " — in a shell, quote it: '{\"id\":7}'",
                 0,
                 $e
@@ -78,7 +78,7 @@ final class EventPublisher
                 $onSent($this->publish(self::decode($line)));
             } catch (JsonException | MessageTooLargeException $e) {
                 $invalid++;
-                $why = $e instanceof JsonException ? 'no JSON (' . $e->getMessage() . ')' : $e->getMessage();
+                $why = $e instanceof JsonException ? 'invalid JSON (' . $e->getMessage() . ')' : $e->getMessage();
                 $onInvalid("line $number was not sent: $why: " . Text::shorten(Text::printable($line), 100));
             }
         }

@@ -43,7 +43,7 @@ final class FromPosition
             }
         }
         throw new UsageError(
-            '--from=' . OptionValue::shown($value) . ' is none of committed, beginning, end, an ISO 8601 time such as '
+            '--from=' . OptionValue::shown($value) . ' is not valid. Expected committed, beginning, end, an ISO 8601 time such as '
             . '2026-01-31T08:00:00Z, or Unix seconds.'
         );
     }
@@ -68,7 +68,7 @@ final class FromPosition
     {
         return match (true) {
             $this->position instanceof DateTimeImmutable => $this->position->format(DATE_ATOM),
-            $this->position === 'committed' => 'where the group left off',
+            $this->position === 'committed' => 'the committed offsets',
             default => 'the ' . $this->position,
         };
     }

@@ -43,7 +43,7 @@ final class GatewayLifecycle
         $this->reporter->event(
             'gateway',
             "the WebSocket gateway listens on $address, for " . ($channels === []
-                ? 'every channel of the prefix'
+                ? 'all channels of the prefix'
                 : 'the channels ' . Text::printable(implode(', ', $channels))),
             ['address' => $address, 'broker' => $this->options->broker, 'ws_channels' => $channels]
         );
@@ -112,8 +112,8 @@ final class GatewayLifecycle
         if ($sockets > 0 && $this->options->drainMs > 0) {
             $this->reporter->event(
                 'gateway_drain',
-                'sending ' . Text::count($sockets, 'socket') . ' elsewhere, for '
-                . number_format($this->options->drainMs / 1000, 1) . ' s at most',
+                'draining ' . Text::count($sockets, 'socket') . ' for up to '
+                . number_format($this->options->drainMs / 1000, 1) . ' s',
                 ['sockets' => $sockets, 'drain_ms' => $this->options->drainMs]
             );
         }

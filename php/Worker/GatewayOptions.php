@@ -69,7 +69,7 @@ final class GatewayOptions
         $drain = self::drain($raw);
         if ($given === false) {
             if (self::channels($raw) !== []) {
-                throw new UsageError('--ws-channels narrows what sockets may subscribe to: it needs --websocket.');
+                throw new UsageError('--ws-channels requires --websocket.');
             }
 
             return null;

@@ -52,8 +52,8 @@ final class HandlerInvoker
     ) {
         if (!is_object($handler) && !(is_string($handler) && class_exists($handler))) {
             throw new ConfigurationException(
-                "$where: there is no class " . OptionValue::shown($handler) . '. Is the name complete with its '
-                . 'namespace (quote the backslashes in a shell), and can it be autoloaded?'
+                "$where: class " . OptionValue::shown($handler) . ' not found. Is the name fully qualified '
+                . '(quote backslashes in a shell), and can it be autoloaded?'
             );
         }
         if (!$handler instanceof Closure && !self::hasHandle($handler)) {

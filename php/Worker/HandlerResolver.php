@@ -88,7 +88,7 @@ final class HandlerResolver
             $this->list('handlers') !== [] => 'handled by realtime.handlers ('
                 . implode(', ', array_keys($this->list('handlers'))) . ')',
             $this->host !== null => 'broadcast by the framework',
-            default => 'printed, because there is no --handler and no realtime.handlers',
+            default => 'printed (neither --handler nor realtime.handlers is set)',
         };
     }
 
@@ -140,7 +140,7 @@ final class HandlerResolver
     {
         $value = $this->config[$key] ?? [];
         if (!is_array($value)) {
-            throw new ConfigurationException("realtime.$key is a " . get_debug_type($value) . '; it is an array.');
+            throw new ConfigurationException("realtime.$key is a " . get_debug_type($value) . '; it must be an array.');
         }
 
         return $value;

@@ -45,7 +45,7 @@ final class MiddlewarePipeline
             if (!$known || !method_exists($entry, 'handle') && !method_exists($entry, '__invoke')) {
                 throw new ConfigurationException(
                     "realtime.middleware[$i]: " . (is_object($entry) ? $entry::class : OptionValue::shown($entry))
-                    . ($known ? ' has no method handle(Message $message, callable $next).' : ' is no class there is.')
+                    . ($known ? ' has no method handle(Message $message, callable $next).' : ' is not an existing class.')
                 );
             }
         }

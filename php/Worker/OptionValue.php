@@ -32,7 +32,7 @@ final class OptionValue
         $number = filter_var(preg_replace('/\A(-?)0+(?=\d)/', '$1', $text), FILTER_VALIDATE_INT);
         if ($number === false || $number < $min || $number > $max) {
             $range = $max === PHP_INT_MAX ? "at least $min" : "from $min to $max";
-            throw new UsageError("$option=$text is out of range: it has to be $range.");
+            throw new UsageError("$option=$text is out of range: it must be $range.");
         }
 
         return $number;
@@ -67,7 +67,7 @@ final class OptionValue
         $match = [];
         if (!is_string($text) || !preg_match('/\A0*([1-9]\d{0,8})([KMG]?)B?\z/i', $text, $match)) {
             throw new UsageError(
-                "$option=" . self::shown($value) . " is no amount of memory. Example: $option=128 (MB), $option=1G"
+                "$option=" . self::shown($value) . " is not an amount of memory. Example: $option=128 (MB), $option=1G"
             );
         }
 

@@ -31,7 +31,7 @@ final class Partitions
             $parts[] = 'and ' . Text::count(count($topics) - count($parts), 'more topic');
         }
 
-        return $parts === [] ? 'nothing (other members of the group have it all)' : implode(', ', $parts);
+        return $parts === [] ? 'nothing (all partitions are assigned to other members)' : implode(', ', $parts);
     }
 
     /** @param list<int> $numbers */

@@ -38,7 +38,7 @@ final class RestartSignal
         $file = $config['restart_file'] ?? '';
         if (!is_string($file)) {
             throw new ConfigurationException(
-                'restart_file is a ' . get_debug_type($file) . '; it is the path of a file.'
+                'restart_file is a ' . get_debug_type($file) . '; it must be the path of a file.'
             );
         }
         if ($file !== '') {
@@ -70,8 +70,8 @@ final class RestartSignal
             $why = error_get_last()['message'] ?? 'unknown reason';
             @unlink($temporary);
             throw new ConfigurationException(
-                "Cannot write the restart mark $this->file ($why). Set restart_file in config/realtime.php to a file "
-                . 'that this user may write and the workers may read.'
+                "Cannot write the restart file $this->file ($why). Set restart_file in config/realtime.php to a file "
+                . 'that this user can write and the workers can read.'
             );
         }
         // Workers may run as another user if restart_file is shared.

@@ -60,7 +60,7 @@ final class SeekOnce
             $to = $this->from->describe();
             $this->reporter->event(
                 'seek',
-                "reading from $to: " . Partitions::describe($seeked) . ' (a restart with --from repeats this)',
+                "reading from $to: " . Partitions::describe($seeked) . ' (a restart with --from seeks again)',
                 ['partitions' => $seeked, 'from' => $to]
             );
         }

@@ -62,9 +62,9 @@ final class SimilarChannelWarning
             if (!in_array($similar, $this->channels, true)) {
                 $this->reporter->event(
                     'similar_channel',
-                    "nothing arrives on $channel, but " . Text::printable($similar) . " has messages: Laravel's "
-                    . 'PrivateChannel and PresenceChannel put a prefix before the name. Is it '
-                    . '--channels=' . preg_replace('/-.*/s', '-', $similar) . "$channel that you want?",
+                    "$channel receives nothing, but " . Text::printable($similar) . " has messages: Laravel's "
+                    . 'PrivateChannel and PresenceChannel add a prefix to the name. Did you mean '
+                    . '--channels=' . preg_replace('/-.*/s', '-', $similar) . "$channel?",
                     ['channel' => $channel, 'similar_channel' => $similar]
                 );
             }

@@ -31,7 +31,7 @@ final class SocketAddress
         }
         if ($text === ':' || preg_match($pattern, $text, $match, PREG_UNMATCHED_AS_NULL) !== 1) {
             throw new UsageError(
-                "$option=" . OptionValue::shown($value) . " is no address. Example: $option=0.0.0.0:6001"
+                "$option=" . OptionValue::shown($value) . " is not an address. Example: $option=0.0.0.0:6001"
             );
         }
         $host = $match['v6'] ?? $match['host'] ?? null;

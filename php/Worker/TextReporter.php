@@ -22,7 +22,7 @@ final class TextReporter implements Reporter
         'max_messages' => 'Stopped at --max-messages',
         'max_time' => 'Stopped at --max-time',
         'max_memory' => 'Stopped at --max-memory',
-        'empty' => 'Nothing left to read',
+        'empty' => 'Reached the end of all partitions',
         'restart' => 'Stopped by realtime:restart',
         'stopped' => 'Stopped by stopConsuming()',
         'error' => 'Stopped by an error',
@@ -47,7 +47,7 @@ final class TextReporter implements Reporter
         if ($options->from->seeks()) {
             $this->out->line(
                 '  from      ' . $options->from->describe()
-                . ', once per partition; a restart with --from repeats it'
+                . ', once per partition; a restart with --from seeks again'
             );
         }
         $this->out->line('  stop      ' . implode(', ', self::limits($options)));
@@ -124,7 +124,7 @@ final class TextReporter implements Reporter
             Text::count($summary->stat('failures'), 'failure')
         );
         $others = [
-            'of them dead-lettered' => $summary->stat('dead_lettered'),
+            'dead-lettered' => $summary->stat('dead_lettered'),
             'unhandled' => $summary->unhandled,
             'skipped' => $summary->stat('skipped'),
             'from another topic' => $summary->stat('topic_mismatch'),

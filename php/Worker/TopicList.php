@@ -28,13 +28,13 @@ final class TopicList
             [$topic, $partitions] = explode(':', $text, 2) + [1 => '1'];
             if (preg_match('/\A[A-Za-z0-9._-]{1,249}\z/', $topic) !== 1 || $topic === '.' || $topic === '..') {
                 throw new UsageError(
-                    '--topic=' . OptionValue::shown($entry) . ' is no topic name: letters, digits, dots, dashes and '
+                    '--topic=' . OptionValue::shown($entry) . ' is not a topic name: letters, digits, dots, dashes and '
                     . 'underscores, at most 249. Example: --topic=realtime_user_1:4'
                 );
             }
             if (preg_match('/\A[1-9]\d{0,3}\z/', $partitions) !== 1) {
                 throw new UsageError(
-                    '--topic=' . OptionValue::shown($entry) . ' has no number of partitions from 1 to 9999 after the '
+                    '--topic=' . OptionValue::shown($entry) . ' needs a number of partitions from 1 to 9999 after the '
                     . 'colon. Example: --topic=realtime_user_1:4'
                 );
             }

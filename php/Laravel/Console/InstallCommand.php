@@ -27,12 +27,12 @@ final class InstallCommand extends Command
     protected function configure(): void
     {
         $this
-            ->setDescription('Adds configuration, keys, channel routes and an echo.js to this application')
+            ->setDescription('Add configuration, keys, channel routes and an echo.js to this application')
             ->setHelp(
                 <<<'HELP'
-                Files: config/realtime.php, config/broadcasting.php, routes/channels.php and resources/js/echo.js, each only
-                where it is missing. In .env: the broadcast driver, KAFKA_BROKERS, and a random app id, key and secret,
-                each only where it has no value.
+                Creates config/realtime.php, config/broadcasting.php, routes/channels.php and resources/js/echo.js if missing.
+                Sets the broadcast driver, KAFKA_BROKERS, and a random app id, key and secret in .env if they have no
+                value.
                 HELP
             );
     }
@@ -45,14 +45,14 @@ final class InstallCommand extends Command
             $output->writeln("  added    $step", OutputInterface::OUTPUT_RAW);
         }
         if ($installer->completed() === []) {
-            $output->writeln('  Everything was there already.', OutputInterface::OUTPUT_RAW);
+            $output->writeln('  Nothing to do: everything is in place.', OutputInterface::OUTPUT_RAW);
         }
         foreach ($installer->manualSteps() as $step) {
             $output->writeln("  to do    $step", OutputInterface::OUTPUT_RAW);
         }
         if (!extension_loaded('toporia_realtime')) {
             $output->writeln(
-                '  to do    The extension is missing here: without it only Realtime::fake() works.',
+                '  to do    Install the extension: without it only Realtime::fake() works.',
                 OutputInterface::OUTPUT_RAW
             );
         }

@@ -24,8 +24,8 @@ final class RawTopic
     public static function topic(array $config, mixed $option): string
     {
         return OptionValue::text('--topic', $option) ?? self::configured($config, 'topic') ?? throw new UsageError(
-            'Which topic? Set KAFKA_TOPIC in .env (realtime.raw.topic; after php artisan config:cache, cache again), or '
-            . 'give --topic=orders.'
+            'No topic is set. Set KAFKA_TOPIC in .env (realtime.raw.topic; re-run php artisan config:cache if cached), '
+            . 'or use --topic=orders.'
         );
     }
 

@@ -35,10 +35,10 @@ final class ReceiveCommand extends Command
     protected function configure(): void
     {
         $this
-            ->setDescription('Prints the messages of the topic KAFKA_TOPIC, in the group KAFKA_GROUP')
-            ->addOption('topic', null, InputOption::VALUE_REQUIRED, 'Another topic')
-            ->addOption('group', null, InputOption::VALUE_REQUIRED, 'Another consumer group')
-            ->addOption('max-messages', null, InputOption::VALUE_REQUIRED, 'Stop after so many (0: no limit)', '0');
+            ->setDescription('Print the messages of the topic KAFKA_TOPIC, in the group KAFKA_GROUP')
+            ->addOption('topic', null, InputOption::VALUE_REQUIRED, 'Topic (default: KAFKA_TOPIC)')
+            ->addOption('group', null, InputOption::VALUE_REQUIRED, 'Consumer group (default: KAFKA_GROUP)')
+            ->addOption('max-messages', null, InputOption::VALUE_REQUIRED, 'Stop after N messages (0: no limit)', '0');
     }
 
     protected function execute(InputInterface $input, OutputInterface $output): int

@@ -35,9 +35,9 @@ final class SendCommand extends Command
     protected function configure(): void
     {
         $this
-            ->setDescription('Sends a message to the topic KAFKA_TOPIC, as it is')
+            ->setDescription('Send a raw message to the topic KAFKA_TOPIC')
             ->addArgument('message', InputArgument::REQUIRED, 'The text to send')
-            ->addOption('topic', null, InputOption::VALUE_REQUIRED, 'Another topic')
+            ->addOption('topic', null, InputOption::VALUE_REQUIRED, 'Topic (default: KAFKA_TOPIC)')
             ->addOption('key', null, InputOption::VALUE_REQUIRED, 'Record key');
     }
 

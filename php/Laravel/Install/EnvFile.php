@@ -86,7 +86,7 @@ final class EnvFile
         }
         // Written in place, so that a link stays a link and the file keeps its owner.
         if (@file_put_contents($this->file, $this->text, LOCK_EX) === false) {
-            throw new ConfigurationException("Cannot write $this->file. May this user write it?");
+            throw new ConfigurationException("Cannot write $this->file. Check its permissions.");
         }
     }
 }

@@ -79,7 +79,7 @@ final class Installer
             $this->completed[] = '.env: ' . implode(', ', $added);
         }
         if (method_exists($this->app, 'configurationIsCached') && $this->app->configurationIsCached()) {
-            $this->manualSteps[] = 'The configuration is cached: php artisan config:cache';
+            $this->manualSteps[] = 'The configuration is cached. Run php artisan config:cache';
         }
     }
 
@@ -191,7 +191,7 @@ final class Installer
             @mkdir(dirname($path), 0755, true);
         }
         if (@file_put_contents($path, $text) === false) {
-            throw new ConfigurationException("Cannot write $path. May this user write it?");
+            throw new ConfigurationException("Cannot write $path. Check its permissions.");
         }
     }
 }

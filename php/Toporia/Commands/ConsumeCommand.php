@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:consume in Toporia: the worker.
+ * Toporia's realtime:kafka:consume command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:kafka:consume --help` shows its options.
+ * Its options are shown by `php console realtime:kafka:consume --help`.
  */
 final class ConsumeCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:kafka:consume';
-    protected string $description = 'Consumes channels from Kafka and hands each message to its handler';
+    protected string $description = 'Consume channels from Kafka and pass each message to its handler';
 }

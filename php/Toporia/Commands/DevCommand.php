@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:dev in Toporia: a broker for development.
+ * Toporia's realtime:kafka:dev command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:kafka:dev --help` shows its options.
+ * Its options are shown by `php console realtime:kafka:dev --help`.
  */
 final class DevCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:kafka:dev';
-    protected string $description = 'Runs a Kafka in this process until Ctrl-C, for trying things';
+    protected string $description = 'Run the embedded development broker until Ctrl-C';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:dlq:list in Toporia: dead letters.
+ * Toporia's realtime:dlq:list command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:dlq:list --help` shows its options.
+ * Its options are shown by `php console realtime:dlq:list --help`.
  */
 final class DlqListCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:dlq:list';
-    protected string $description = 'Lists dead letters';
+    protected string $description = 'List dead letters: messages that could not be handled';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:dlq:purge in Toporia: the end of dead letters.
+ * Toporia's realtime:dlq:purge command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:dlq:purge --help` shows its options.
+ * Its options are shown by `php console realtime:dlq:purge --help`.
  */
 final class DlqPurgeCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:dlq:purge';
-    protected string $description = 'Deletes dead letters';
+    protected string $description = 'Delete dead letters permanently';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:dlq:replay in Toporia: another try for dead letters.
+ * Toporia's realtime:dlq:replay command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:dlq:replay --help` shows its options.
+ * Its options are shown by `php console realtime:dlq:replay --help`.
  */
 final class DlqReplayCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:dlq:replay';
-    protected string $description = 'Sends dead letters again';
+    protected string $description = 'Send dead letters back to their topics, for the consumer group that failed';
 }

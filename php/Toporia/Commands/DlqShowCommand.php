@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:dlq:show in Toporia: one dead letter.
+ * Toporia's realtime:dlq:show command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:dlq:show --help` shows its options.
+ * Its options are shown by `php console realtime:dlq:show --help`.
  */
 final class DlqShowCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:dlq:show';
-    protected string $description = 'Shows a dead letter whole';
+    protected string $description = 'Show one dead letter: why it failed, its headers, its payload';
 }

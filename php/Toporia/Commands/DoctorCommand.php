@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:doctor in Toporia: what is wrong and what to do.
+ * Toporia's realtime:doctor command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:doctor --help` shows its options.
+ * Its options are shown by `php console realtime:doctor --help`.
  */
 final class DoctorCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:doctor';
-    protected string $description = 'Looks at everything between PHP and Kafka, and says what is wrong and what to do';
+    protected string $description = 'Check everything between PHP and Kafka, and suggest remedies';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:gateway in Toporia: the gateway alone.
+ * Toporia's realtime:gateway command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,11 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:gateway --help` shows its options.
+ * Its options are shown by `php console realtime:gateway --help`.
  */
 final class GatewayCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:gateway';
-    protected string $description = 'Runs the WebSocket gateway';
+    protected string $description =
+        'Run the WebSocket gateway, which delivers broadcasts to browsers (pusher-js, laravel-echo)';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:gateway:connections in Toporia: who is connected.
+ * Toporia's realtime:gateway:connections command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:gateway:connections --help` shows its options.
+ * Its options are shown by `php console realtime:gateway:connections --help`.
  */
 final class GatewayConnectionsCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:gateway:connections';
-    protected string $description = 'Lists who is connected';
+    protected string $description = 'List the open WebSocket connections of all gateways';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:gateway:kick in Toporia: disconnects.
+ * Toporia's realtime:gateway:kick command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,11 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:gateway:kick --help` shows its options.
+ * Its options are shown by `php console realtime:gateway:kick --help`.
  */
 final class GatewayKickCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:gateway:kick';
-    protected string $description = 'Disconnects a user or a socket';
+    protected string $description =
+        'Close the WebSocket connections of a user, a socket or a channel, on all gateways';
 }

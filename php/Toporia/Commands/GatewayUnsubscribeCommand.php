@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:gateway:unsubscribe in Toporia: takes off a channel.
+ * Toporia's realtime:gateway:unsubscribe command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:gateway:unsubscribe --help` shows its options.
+ * Its options are shown by `php console realtime:gateway:unsubscribe --help`.
  */
 final class GatewayUnsubscribeCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:gateway:unsubscribe';
-    protected string $description = 'Takes a user or a socket off a channel';
+    protected string $description = 'Unsubscribe a user, a socket or all subscribers from a channel, on all gateways';
 }

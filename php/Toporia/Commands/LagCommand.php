@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:lag in Toporia: consumer groups and how far they are behind.
+ * Toporia's realtime:lag command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:lag --help` shows its options.
+ * Its options are shown by `php console realtime:lag --help`.
  */
 final class LagCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:lag';
-    protected string $description = 'Consumer groups and how far they are behind';
+    protected string $description = 'Show the lag of consumer groups, and whether they catch up';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:outbox:relay in Toporia: the relay of the outbox.
+ * Toporia's realtime:outbox:relay command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:outbox:relay --help` shows its options.
+ * Its options are shown by `php console realtime:outbox:relay --help`.
  */
 final class OutboxRelayCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:outbox:relay';
-    protected string $description = 'Sends what is in the outbox table';
+    protected string $description = 'Send the rows of the transactional outbox to Kafka';
 }

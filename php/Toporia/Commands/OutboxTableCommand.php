@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:outbox:table in Toporia: the table of the outbox.
+ * Toporia's realtime:outbox:table command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:outbox:table --help` shows its options.
+ * Its options are shown by `php console realtime:outbox:table --help`.
  */
 final class OutboxTableCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:outbox:table';
-    protected string $description = 'Prints or creates the outbox table';
+    protected string $description = 'Create the tables of the transactional outbox';
 }

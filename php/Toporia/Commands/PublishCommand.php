@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:publish in Toporia: sends by hand.
+ * Toporia's realtime:kafka:publish command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:kafka:publish --help` shows its options.
+ * Its options are shown by `php console realtime:kafka:publish --help`.
  */
 final class PublishCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:kafka:publish';
-    protected string $description = 'Sends an event to a channel, or one a line from standard input';
+    protected string $description = 'Send an event to a channel, or one per line of standard input';
 }

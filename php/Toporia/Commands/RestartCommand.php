@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:restart in Toporia: for deployments.
+ * Toporia's realtime:restart command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:restart --help` shows its options.
+ * Its options are shown by `php console realtime:restart --help`.
  */
 final class RestartCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:restart';
-    protected string $description = 'Tells running workers to finish the record in hand and exit';
+    protected string $description = 'Make running workers finish the current record and exit';
 }

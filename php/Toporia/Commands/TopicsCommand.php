@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics in Toporia: topics, and what is not as configured.
+ * Toporia's realtime:topics command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:topics --help` shows its options.
+ * Its options are shown by `php console realtime:topics --help`.
  */
 final class TopicsCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:topics';
-    protected string $description = 'Topics, and what is not as configured';
+    protected string $description = 'List the topics of this application, and differences from the configuration';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics:compare in Toporia: compares topics with the configuration.
+ * Toporia's realtime:topics:compare command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:topics:compare --help` shows its options.
+ * Its options are shown by `php console realtime:topics:compare --help`.
  */
 final class TopicsCompareCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:topics:compare';
-    protected string $description = 'Compares topics with the configuration';
+    protected string $description = 'Compare the topics with the configuration and show remedies';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics:create in Toporia: creates topics of the configuration.
+ * Toporia's realtime:topics:create command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:topics:create --help` shows its options.
+ * Its options are shown by `php console realtime:topics:create --help`.
  */
 final class TopicsCreateCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:topics:create';
-    protected string $description = 'Creates topics of the configuration';
+    protected string $description = 'Create the missing topics of topic_mapping, or the named topics';
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics:describe in Toporia: one topic in full.
+ * Toporia's realtime:topics:describe command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:topics:describe --help` shows its options.
+ * Its options are shown by `php console realtime:topics:describe --help`.
  */
 final class TopicsDescribeCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:topics:describe';
-    protected string $description = 'One topic in full';
+    protected string $description = 'Describe a topic: partitions, leaders, offsets, settings, permissions';
 }

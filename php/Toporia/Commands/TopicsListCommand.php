@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics:list in Toporia: topics of this application.
+ * Toporia's realtime:topics:list command.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Toporia\Commands;
 use Toporia\Realtime\Toporia\BridgedCommand;
 
 /**
- * `php console realtime:topics:list --help` shows its options.
+ * Its options are shown by `php console realtime:topics:list --help`.
  */
 final class TopicsListCommand extends BridgedCommand
 {
     protected string $signature = 'realtime:topics:list';
-    protected string $description = 'Topics of this application';
+    protected string $description = 'List the topics of this application';
 }

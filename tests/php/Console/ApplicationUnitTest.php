@@ -65,12 +65,12 @@ final class ApplicationUnitTest extends TestCase
         return [
             'unknown command' => [['command' => 'realtime:nothing'], 'realtime:nothing'],
             'unknown option' => [$consume + ['--websockets' => true], '"--websockets" option does not exist'],
-            'no channels' => [$consume, '--channels is missing'],
+            'no channels' => [$consume, '--channels is required'],
             'channels without a value' => [$consume + ['--channels' => null], '--channels'],
             'empty channels' => [$consume + ['--channels' => ['']], "--channels='' has an empty name"],
             'a word' => [$consume + ['--channels' => ['a'], '--timeout' => 'x'], "--timeout='x' is not a whole number"],
             'negative' => [$consume + ['--channels' => ['a'], '--max-messages' => '-3'], '--max-messages=-3 is out of'],
-            'bad from' => [$consume + ['--channels' => ['a'], '--from' => 'never'], "--from='never' is none of"],
+            'bad from' => [$consume + ['--channels' => ['a'], '--from' => 'never'], "--from='never' is not valid"],
             'an argument too many' => [$consume + ['extra' => 'x'], 'extra'],
             'publish nothing' => [$publish, 'Not enough arguments'],
             'publish to a bad header' => [
@@ -79,7 +79,7 @@ final class ApplicationUnitTest extends TestCase
             ],
             'a port that is none' => [$dev + ['--port' => '70000'], '--port=70000 is out of range'],
             'an empty host' => [$dev + ['--host' => ''], '--host needs a value'],
-            'a topic that is none' => [$dev + ['--topic' => ['a:b']], "--topic='a:b' has no number of partitions"],
+            'a topic that is none' => [$dev + ['--topic' => ['a:b']], "--topic='a:b' needs a number of partitions"],
         ];
     }
 
@@ -97,7 +97,7 @@ final class ApplicationUnitTest extends TestCase
     public function testACommandThatIsNoneIsNamed(): void
     {
         $this->expectException(ConfigurationException::class);
-        $this->expectExceptionMessage('commands[0] is stdClass; it has to be a class that extends');
+        $this->expectExceptionMessage('commands[0] is stdClass; expected a class that extends');
         new Application(new PlainHost(['commands' => [stdClass::class]], '/srv/app'));
     }
 
@@ -115,7 +115,7 @@ final class ApplicationUnitTest extends TestCase
     {
         [$code, $output] = $this->execute(['command' => 'realtime:restart'], ['restart_file' => '/nowhere/mark']);
         self::assertSame(2, $code);
-        self::assertStringContainsString('Cannot write the restart mark /nowhere/mark', $output);
+        self::assertStringContainsString('Cannot write the restart file /nowhere/mark', $output);
     }
 
     /**

@@ -83,8 +83,8 @@ final class ConsoleScriptUnitTest extends TestCase
     public static function brokenConfigurations(): array
     {
         return [
-            'no array' => ['return 5;', 'returned int; it has to return an array'],
-            'nothing' => ['', 'it has to return an array'],
+            'no array' => ['return 5;', 'returned int; it must return an array'],
+            'nothing' => ['', 'it must return an array'],
             'a syntax error' => ['return [;', 'failed: syntax error'],
             'a throw' => ['throw new Exception("no secrets");', 'failed: no secrets (line 2'],
             'a missing function' => ['return [not_there("X")];', 'failed: Call to undefined function not_there()'],

@@ -136,7 +136,7 @@ final class ConsumeHandlersBrokerTest extends ConsoleTestCase
     {
         foreach (
             [
-                'Nobody' => "there is no class 'Nobody'",
+                'Nobody' => "class 'Nobody' not found",
                 'Log' => 'Log has no public method handle(Message $message): void',
             ] as $class => $text
         ) {

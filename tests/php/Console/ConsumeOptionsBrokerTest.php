@@ -122,7 +122,7 @@ final class ConsumeOptionsBrokerTest extends ConsoleTestCase
         for ($run = 1; $run <= 2; $run++) {
             $report = $this->consume('--channels=user.1 --stop-when-empty --from=beginning');
             self::assertSame(['a', 'b', 'c'], $report->events(), 'a restart repeats it');
-            self::assertStringContainsString('a restart with --from repeats this', $report->of('seek')[0]['text']);
+            self::assertStringContainsString('a restart with --from seeks again', $report->of('seek')[0]['text']);
         }
         self::assertSame([], $this->consume('--channels=user.1 --stop-when-empty --from=committed')->events());
     }
@@ -174,7 +174,7 @@ final class ConsumeOptionsBrokerTest extends ConsoleTestCase
         $topic = preg_quote($this->channelTopic('user.1'), '/');
         foreach (
             ["/broker 'kafka' as group '$this->group'/", '/channels  user\.1/', '/printed/', "/assigned: $topic \\[/",
-            '/ user\.1  a  \{"of":"user\.1"\}/', '/Nothing left to read\. 1 handled/'] as $regex
+            '/ user\.1  a  \{"of":"user\.1"\}/', '/Reached the end of all partitions\. 1 handled/'] as $regex
         ) {
             self::assertMatchesRegularExpression($regex, $result->stdout);
         }

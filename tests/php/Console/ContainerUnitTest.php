@@ -67,12 +67,12 @@ final class ContainerUnitTest extends TestCase
     public static function impossible(): array
     {
         return [
-            'no class' => ['App\Nothing', 'Cannot make App\Nothing: there is no such class'],
-            'an interface' => [Countable::class, 'Cannot make Countable: it is an interface'],
-            'deep inside' => [Sample\Service::class, 'Cannot make Countable: it is an interface'],
-            'a circle' => [Sample\Circle::class, 'it needs itself (' . Sample\Circle::class . ' → '],
+            'no class' => ['App\Nothing', 'Cannot create App\Nothing: class not found'],
+            'an interface' => [Countable::class, 'Cannot create Countable: it is an interface'],
+            'deep inside' => [Sample\Service::class, 'Cannot create Countable: it is an interface'],
+            'a circle' => [Sample\Circle::class, 'circular dependency (' . Sample\Circle::class . ' → '],
             'a scalar' => [Sample\Scalar::class, 'the parameter $dsn (string) of its constructor has no default'],
-            'an enum' => [Sample\Level::class, 'Cannot make ' . Sample\Level::class],
+            'an enum' => [Sample\Level::class, 'Cannot create ' . Sample\Level::class],
             'a binding that makes no object' => ['wrong', 'The binding of wrong returned int'],
         ];
     }

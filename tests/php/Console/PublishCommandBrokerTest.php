@@ -40,7 +40,7 @@ final class PublishCommandBrokerTest extends ConsoleTestCase
         $lines = implode("\n", array_map(static fn (int $i) => "{\"n\":$i}", range(1, 500)));
         $lines = str_replace('{"n":250}', '{n:250}', $lines);
         $result = $this->console('realtime:kafka:publish user.1 paid', ['stdin' => $lines])->assertExit(1);
-        self::assertStringContainsString('line 250 was not sent: no JSON', $result->stderr);
+        self::assertStringContainsString('line 250 was not sent: invalid JSON', $result->stderr);
         self::assertCount(499, $result->lines());
         $numbers = array_map(
             static fn (Message $m) => Message::fromJson((string) $m->getPayload())->getData()['n'],
@@ -60,12 +60,12 @@ final class PublishCommandBrokerTest extends ConsoleTestCase
     public function testWhatCannotBeSentIsWrongUsage(): void
     {
         $result = $this->console('realtime:kafka:publish user.1 paid {id:7}')->assertExit(2);
-        self::assertStringContainsString('The data is no JSON', $result->stderr);
+        self::assertStringContainsString('The data is not valid JSON', $result->stderr);
         $result = $this->console('realtime:kafka:publish user.* paid 1')->assertExit(2);
         self::assertStringContainsString('user.*', $result->stderr);
         self::assertSame('', $result->stdout);
         $result = $this->startConsole(['realtime:kafka:publish', 'user.1', ' ', '1'])->wait()->assertExit(2);
-        self::assertStringContainsString('The event must have a name', $result->stderr);
+        self::assertStringContainsString('The event name is required', $result->stderr);
     }
 
     public function testAKafkaThatIsNotThereIsAFailureThatNamesTheMessage(): void

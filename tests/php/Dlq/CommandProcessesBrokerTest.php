@@ -29,12 +29,12 @@ final class CommandProcessesBrokerTest extends DlqTestCase
         self::assertStringContainsString("x-original-group: $this->group-g", $show->stdout);
 
         $refused = $this->console('realtime:dlq:replay --all')->assertExit(2);
-        self::assertStringContainsString('Give --yes', $refused->stderr);
+        self::assertStringContainsString('Use --yes', $refused->stderr);
         $replay = $this->console('realtime:dlq:replay --all --yes')->assertExit();
         self::assertSame("  1 letter to $topic for the group $this->group-g\n1 letter replayed.\n", $replay->stdout);
         self::assertCount(1, $this->consumeAs('g', $topic));
         $hidden = $this->console('realtime:dlq:list')->assertExit();
-        self::assertSame("No dead letters; 1 replayed hidden (--all shows them).\n", $hidden->stdout);
+        self::assertSame("No dead letters; 1 replayed letter hidden (--all shows them).\n", $hidden->stdout);
     }
 
     public function testNoDeadLettersAndNoKafka(): void
@@ -75,7 +75,7 @@ final class CommandProcessesBrokerTest extends DlqTestCase
         self::eventually(fn (): bool => $this->topicEnd($topic) > 3300, 'some were replayed');
         $child->signal();
         $result = $child->wait()->assertExit();
-        self::assertStringContainsString('stopped before the end', $result->stdout);
+        self::assertStringContainsString('stopped early', $result->stdout);
         self::assertSame(1, preg_match('/^([\d,]+) letters? replayed/m', $result->stdout, $match), $result->describe());
         $first = (int) str_replace(',', '', $match[1]);
         self::assertSame(3000 - $first, $this->replayAll()['replayed']);

@@ -50,7 +50,7 @@ final class CommandsUnitTest extends TestCase
         foreach ($inputs as $command => $input) {
             $this->cluster->closed = false;
             self::assertSame(0, $this->execute($command, $input + ['--broker' => 'other']), $command);
-            self::assertStringContainsString('There are no dead letters: Kafka has no topic dlq.…', $this->output);
+            self::assertStringContainsString('No dead letters: Kafka has no topic dlq.…', $this->output);
             self::assertSame('other', $this->broker);
             self::assertTrue($this->cluster->closed);
         }
@@ -63,7 +63,7 @@ final class CommandsUnitTest extends TestCase
         self::assertSame(0, $this->execute('list'));
         self::assertStringContainsString('dlq.orders/0/0', $this->output);
         self::assertStringNotContainsString('dlq.orders/0/1', $this->output);
-        self::assertStringContainsString('2 dead letters; 1 replayed hidden (--all shows them).', $this->output);
+        self::assertStringContainsString('2 dead letters; 1 replayed letter hidden (--all shows them).', $this->output);
         $this->execute('list', ['--all' => true]);
         self::assertStringContainsString('dlq.orders/0/1', $this->output);
         self::assertStringContainsString('REPLAYED', $this->output);
@@ -127,7 +127,7 @@ final class CommandsUnitTest extends TestCase
         self::assertStringContainsString('2 letters replayed.', $this->output);
         self::assertCount(2, $this->cluster->all('orders'));
         self::assertSame(0, $this->execute('replay', ['--all' => true, '--yes' => true]));
-        self::assertStringContainsString('Nothing to replay; 2 replayed before left out', $this->output);
+        self::assertStringContainsString('Nothing to replay; 2 already replayed and skipped', $this->output);
         self::assertSame(0, $this->execute('replay', ['--all' => true, '--yes' => true, '--again' => true]));
         self::assertCount(4, $this->cluster->all('orders'));
     }
@@ -138,7 +138,7 @@ final class CommandsUnitTest extends TestCase
         $asked = ['letters' => ['orders/0/1', 'orders/0/7', 'realtime_user_1'], '--yes' => true];
         self::assertSame(1, $this->execute('replay', $asked));
         self::assertStringContainsString('1 letter replayed.', $this->output);
-        self::assertStringContainsString('orders/0/7: no dead letter has this place or id', $this->output);
+        self::assertStringContainsString('orders/0/7: no dead letter has this id', $this->output);
         self::assertStringContainsString('--topic=realtime_user_1', $this->output);
         self::assertStringNotContainsString('orders/0/1: no', $this->output);
     }
@@ -148,7 +148,7 @@ final class CommandsUnitTest extends TestCase
         $this->letters(1);
         foreach (['replay', 'purge'] as $command) {
             self::assertSame(2, $this->execute($command, ['--all' => true]));
-            self::assertStringContainsString('Give --yes', $this->output);
+            self::assertStringContainsString('Use --yes', $this->output);
         }
         self::assertSame([], $this->cluster->reads, 'said before anything is read');
     }
@@ -171,7 +171,7 @@ final class CommandsUnitTest extends TestCase
         $this->letters(1);
         $this->cluster->letter('orders', null, ['x-original-size' => '2000000']);
         self::assertSame(1, $this->execute('replay', ['--all' => true, '--yes' => true]));
-        self::assertStringContainsString("Cannot be replayed:\n  dlq.orders/0/1: it holds only", $this->output);
+        self::assertStringContainsString("Cannot be replayed:\n  dlq.orders/0/1: it only holds", $this->output);
         self::assertStringContainsString('1 letter replayed.', $this->output);
         $this->cluster->failing = 'orders';
         $this->letters(1);
@@ -181,7 +181,7 @@ final class CommandsUnitTest extends TestCase
         self::assertSame([1, 0, ['dlq.orders/0/2' => 'timed out']], [
             $result['chosen'], $result['replayed'], $result['failed'],
         ]);
-        self::assertStringContainsString('Not delivered, and still there', $this->output);
+        self::assertStringContainsString('Not delivered; these letters can be replayed again', $this->output);
     }
 
     public function testPurgeDeletesUpToTheFirstThatStays(): void
@@ -191,7 +191,7 @@ final class CommandsUnitTest extends TestCase
         self::assertSame(0, $this->execute('purge', ['--replayed' => true], [], ['yes']));
         self::assertStringContainsString('2 letters of dlq.orders', $this->output);
         self::assertStringContainsString('1 letter of dlq.orders stays behind dlq.orders/0/2', $this->output);
-        self::assertStringContainsString('Delete 2 letters for good? [y/N]', $this->output);
+        self::assertStringContainsString('Delete 2 letters permanently? [y/N]', $this->output);
         self::assertStringContainsString('2 letters deleted.', $this->output);
         self::assertSame(['dlq.orders' => [0 => 2]], $this->cluster->deleted);
         $tombstones = array_filter($this->cluster->all('dlq-replayed'), static fn ($mark) => $mark->value === null);
@@ -241,11 +241,11 @@ final class CommandsUnitTest extends TestCase
             'empty broker' => ['list', ['--broker' => ''], '--broker needs a value'],
             'show nothing' => ['show', [], 'Not enough arguments'],
             'show an empty name' => ['show', ['letter' => ' '], 'A letter needs a value'],
-            'replay nothing' => ['replay', $yes, 'Say what to replay'],
-            'replay all and one' => ['replay', $yes + ['--all' => true, 'letters' => ['a']], 'not both'],
-            'purge nothing' => ['purge', $yes, 'Say what to delete'],
-            'purge a topic without saying which' => ['purge', $yes + ['--topic' => 'a'], 'Say what to delete'],
-            'purge all and some' => ['purge', $yes + ['--all' => true, '--replayed' => true], 'Say what to delete'],
+            'replay nothing' => ['replay', $yes, 'letter ids or message ids, --topic'],
+            'replay all and one' => ['replay', $yes + ['--all' => true, 'letters' => ['a']], 'cannot be combined'],
+            'purge nothing' => ['purge', $yes, '--before=<time>, --replayed or both'],
+            'purge a topic without saying which' => ['purge', $yes + ['--topic' => 'a'], '--before=<time>, --replayed or both'],
+            'purge all and some' => ['purge', $yes + ['--all' => true, '--replayed' => true], '--before=<time>, --replayed or both'],
         ];
     }
 

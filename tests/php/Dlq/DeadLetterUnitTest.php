@@ -87,7 +87,7 @@ final class DeadLetterUnitTest extends TestCase
         self::assertNull($this->letter('', $size, 'key')->omittedBytes());
         $details = static fn (Letter $letter): string => implode("\n", (new LetterDetails($letter, null))->lines(0));
         self::assertStringContainsString('(none: a tombstone)', $details($this->letter(null)));
-        self::assertStringContainsString('(left out: its 1,048,577 bytes', $details($this->letter(null, $size)));
+        self::assertStringContainsString('(omitted: its 1,048,577 bytes', $details($this->letter(null, $size)));
         self::assertArrayNotHasKey('x-original-size', Headers::forReplay($this->letter(null, $size), 'app'));
     }
 
@@ -229,8 +229,8 @@ final class DeadLetterUnitTest extends TestCase
             'Letter    dlq.orders/0/0', 'Id        019a', 'Event     paid on user.1',
             'Failed    2025-11-21T04:41:40Z (1h ago), after 4 attempts', 'Group     app',
             'Class     App\OrderException', 'Message   no such order',
-            'Original  orders/0/3, sent 2025-11-21T04:40:00Z (1h ago)', 'Replays   1 time before it failed',
-            'Replayed  not since it failed', 'Key       k', '  x-original-group: app', '    "a": 1.0',
+            'Original  orders/0/3, sent 2025-11-21T04:40:00Z (1h ago)', 'Replays   1 time before this failure',
+            'Replayed  no', 'Key       k', '  x-original-group: app', '    "a": 1.0',
             ] as $line
         ) {
             self::assertStringContainsString("$line", $text);

@@ -193,7 +193,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertSame(0, $plan->count());
         self::assertStringContainsString('no x-original-group', $plan->refused['dlq.orders/0/0']);
         self::assertStringContainsString('no longer in orders', $plan->refused['dlq.orders/0/1']);
-        self::assertSame('its topic gone does not exist any more.', $plan->refused['dlq.gone/0/0']);
+        self::assertSame('its topic gone no longer exists.', $plan->refused['dlq.gone/0/0']);
     }
 
     public function testTheOriginalOfALetterWithoutAValueIsFetched(): void

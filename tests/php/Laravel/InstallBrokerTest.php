@@ -33,7 +33,7 @@ final class InstallBrokerTest extends LaravelTestCase
         $before = $this->contents();
         $second = $this->artisan('realtime:install')->assertExit();
         self::assertSame($before, $this->contents());
-        self::assertStringContainsString('Everything was there already.', $second->stdout);
+        self::assertStringContainsString('Nothing to do: everything is in place.', $second->stdout);
         // What it wrote is a configuration that works.
         self::assertSame(['mine', 'kafka'], $this->inApp(
             "return [config('realtime.gateway.app_id'), config('broadcasting.default')];"

@@ -42,9 +42,9 @@ final class TopicsBrokerTest extends OpsTestCase
         self::assertCount(3, $this->admin->offsets($user));
         self::assertCount(1, $this->admin->offsets("$this->prefix.rest"));
         self::assertSame(0, $this->command('realtime:topics:create', [], $config));
-        self::assertStringContainsString("$user: exists, and stays as it is.", $this->output);
+        self::assertStringContainsString("$user: already exists; unchanged.", $this->output);
         self::assertSame(0, $this->command('realtime:topics:compare', [], $config));
-        self::assertSame("All is as the configuration wants it.\n", $this->output);
+        self::assertSame("Topics match the configuration.\n", $this->output);
         self::assertSame(0, $this->command('realtime:topics', [], $config));
         self::assertMatchesRegularExpression("~^$user +mapped +3 +1 +0 +user\\.\\*$~m", $this->output);
     }
@@ -59,12 +59,12 @@ final class TopicsBrokerTest extends OpsTestCase
         self::assertCount(2, $this->admin->offsets($topic));
         $copies = ['topics' => [$this->topic('copies')], '--replication' => '7'];
         self::assertSame(1, $this->command('realtime:topics:create', $copies));
-        self::assertStringContainsString('1 broker there', $this->output);
+        self::assertStringContainsString('not possible with 1 broker', $this->output);
         foreach ([['--partitions' => '2'], ['topics' => [$topic], '--retention' => 'soon']] as $wrong) {
             self::assertSame(2, $this->command('realtime:topics:create', $wrong));
         }
         self::assertSame(0, $this->command('realtime:topics:create'), 'one topic per channel');
-        self::assertStringContainsString('come with their channels', $this->output);
+        self::assertStringContainsString('are created with their channels', $this->output);
     }
 
     public function testDescribe(): void
@@ -74,7 +74,7 @@ final class TopicsBrokerTest extends OpsTestCase
         self::assertStringContainsString("$topic: 2 partitions, 1 copy, 3 records at most", $this->output);
         self::assertMatchesRegularExpression('~^ +0 +1 +1 +0 +2 +2$~m', $this->output);
         self::assertStringContainsString(
-            self::isReal() ? 'You may: read, write' : 'the embedded broker has none',
+            self::isReal() ? 'You may: read, write' : 'none (embedded broker)',
             $this->output
         );
         self::assertSame(1, $this->command('realtime:topics:describe', ['topic' => $this->topic('missing')]));

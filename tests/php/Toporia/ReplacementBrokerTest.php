@@ -147,7 +147,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
         [$local, $previous, $disconnected, $mistake] = $result->json();
         self::assertSame(['user.1 too.large'], $local);
         self::assertSame('Toporia\Realtime\Exception\InvalidChannelException', $previous);
-        self::assertStringContainsString('was disconnected', $disconnected);
+        self::assertStringContainsString('is disconnected', $disconnected);
         self::assertStringContainsString("Unknown setting 'topic_prefx'", $mistake);
         self::assertStringContainsString("Did you mean 'topic_prefix'?", $mistake);
     }

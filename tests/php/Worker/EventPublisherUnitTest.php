@@ -46,7 +46,7 @@ final class EventPublisherUnitTest extends TestCase
     public function testOneThatIsNoJsonIsWrongUsage(): void
     {
         $this->expectException(UsageError::class);
-        $this->expectExceptionMessage("The data is no JSON (Syntax error): {id:7\\u001b}");
+        $this->expectExceptionMessage("The data is not valid JSON (Syntax error): {id:7\\u001b}");
         $this->publisher()->send("{id:7\e}");
     }
 
@@ -70,8 +70,8 @@ final class EventPublisherUnitTest extends TestCase
             [['id' => 1], 5, [2], 'last'],
             array_map(static fn (Message $m) => $m->getData(), $this->fake->broadcasts())
         );
-        self::assertSame('line 3 was not sent: no JSON (Syntax error): {bad', $errors[0]);
-        self::assertStringStartsWith('line 5 was not sent: no JSON (Malformed UTF-8', $errors[1]);
+        self::assertSame('line 3 was not sent: invalid JSON (Syntax error): {bad', $errors[0]);
+        self::assertStringStartsWith('line 5 was not sent: invalid JSON (Malformed UTF-8', $errors[1]);
     }
 
     public function testAFullQueueIsWaitedFor(): void

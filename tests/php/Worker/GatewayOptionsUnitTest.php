@@ -59,7 +59,7 @@ final class GatewayOptionsUnitTest extends TestCase
             'a negative drain' => [['drain' => '-1'], '--drain=-1 is out of range'],
             'a drain of hours' => [['drain' => '9000000'], '--drain=9000000 is out of range'],
             'an empty broker' => [['broker' => ' '], '--broker needs a value'],
-            'no memory' => [['max-memory' => 'x'], "--max-memory='x' is no amount of memory"],
+            'no memory' => [['max-memory' => 'x'], "--max-memory='x' is not an amount of memory"],
         ];
     }
 
@@ -127,7 +127,7 @@ final class GatewayOptionsUnitTest extends TestCase
     public function testWsChannelsWithoutAWebsocketIsWrongUsage(): void
     {
         $this->expectException(UsageError::class);
-        $this->expectExceptionMessage('it needs --websocket');
+        $this->expectExceptionMessage('requires --websocket');
         ConsumeOptions::fromArray(['channels' => 'a', 'ws-channels' => 'b']);
     }
 
@@ -141,7 +141,7 @@ final class GatewayOptionsUnitTest extends TestCase
     public function testAHandlerNeedsChannelsAlsoBesideTheGateway(): void
     {
         $this->expectException(UsageError::class);
-        $this->expectExceptionMessage('--channels is missing');
+        $this->expectExceptionMessage('--channels is required');
         ConsumeOptions::fromArray(['websocket' => null, 'handler' => 'H']);
     }
 
@@ -154,7 +154,7 @@ final class GatewayOptionsUnitTest extends TestCase
     {
         $options = ConsumeOptions::fromArray($raw + ['websocket' => null, 'channels' => 'a']);
         $this->expectException(UsageError::class);
-        $this->expectExceptionMessage("$option is for a consumer");
+        $this->expectExceptionMessage("$option requires a consumer");
         $options->rejectConsumerOptions();
     }
 

@@ -186,7 +186,7 @@ final class HandlersUnitTest extends TestCase
     {
         foreach (
             [
-                'App\NoSuchHandler' => "--handler: there is no class 'App\\NoSuchHandler'",
+                'App\NoSuchHandler' => "--handler: class 'App\\NoSuchHandler'",
                 stdClass::class => '--handler: stdClass has no public method handle(Message $message): void',
                 HandlerWithPrivateHandle::class => 'has no public method handle',
                 HandlerThatCannotBeMade::class => 'the parameter $dsn (string) of its constructor has no default',
@@ -217,10 +217,10 @@ final class HandlersUnitTest extends TestCase
     public static function wrongConfigurations(): array
     {
         return [
-            'no list of handlers' => [['handlers' => 'App\H'], 'realtime.handlers is a string; it is an array'],
-            'no such handler' => [['handlers' => ['a' => 'App\No']], "realtime.handlers['a']: there is no class"],
+            'no list of handlers' => [['handlers' => 'App\H'], 'realtime.handlers is a string; it must be an array'],
+            'no such handler' => [['handlers' => ['a' => 'App\No']], "realtime.handlers['a']: class"],
             'no handle()' => [['handlers' => ['a' => stdClass::class]], "realtime.handlers['a']: stdClass has no"],
-            'a number' => [['handlers' => ['a' => 5]], "realtime.handlers['a']: there is no class '5'"],
+            'a number' => [['handlers' => ['a' => 5]], "realtime.handlers['a']: class '5' not found"],
             'no list of middleware' => [['middleware' => 'x'], 'realtime.middleware is a string'],
             'no such middleware' => [['middleware' => ['App\No']], "realtime.middleware[0]: 'App\\No' is no class"],
             'middleware without handle()' => [['middleware' => [new stdClass()]], 'middleware[0]: stdClass has no'],

@@ -95,7 +95,7 @@ final class OptionsUnitTest extends TestCase
     public static function wrong(): array
     {
         return [
-            'no channels' => [['channels' => []], '--channels is missing'],
+            'no channels' => [['channels' => []], '--channels is required'],
             'empty channels' => [['channels' => ''], "--channels='' has an empty name"],
             'a hole in the list' => [['channels' => 'a,,b'], "--channels='a,,b' has an empty name"],
             'a word for a number' => [['timeout' => 'soon'], "--timeout='soon' is not a whole number"],
@@ -104,24 +104,24 @@ final class OptionsUnitTest extends TestCase
             'spaces' => [['timeout' => ' 5'], "--timeout=' 5' is not a whole number"],
             'hexadecimal' => [['timeout' => '0x10'], '--timeout'],
             'true' => [['timeout' => true], "--timeout='1' is not a whole number"],
-            'zero timeout' => [['timeout' => '0'], '--timeout=0 is out of range: it has to be from 1 to 2147483647'],
+            'zero timeout' => [['timeout' => '0'], '--timeout=0 is out of range: it must be from 1 to 2147483647'],
             'negative batch' => [['batch-size' => '-5'], '--batch-size=-5 is out of range'],
             'zero batch' => [['batch-size' => 0], '--batch-size=0 is out of range'],
             'huge batch' => [['batch-size' => '1000001'], '--batch-size=1000001 is out of range'],
-            'negative messages' => [['max-messages' => -1], '--max-messages=-1 is out of range: it has to be at least'],
+            'negative messages' => [['max-messages' => -1], '--max-messages=-1 is out of range: it must be at least'],
             'beyond 64 bits' => [['max-messages' => '99999999999999999999'], '--max-messages=99999999999999999999 is'],
             'negative time' => [['max-time' => '-1'], '--max-time=-1 is out of range'],
-            'memory in words' => [['max-memory' => 'much'], "--max-memory='much' is no amount of memory"],
-            'no memory' => [['max-memory' => '0'], "--max-memory='0' is no amount of memory"],
+            'memory in words' => [['max-memory' => 'much'], "--max-memory='much' is not an amount of memory"],
+            'no memory' => [['max-memory' => '0'], "--max-memory='0' is not an amount of memory"],
             'an empty handler' => [['handler' => ''], '--handler needs a value'],
             'an empty group' => [['group' => ' '], '--group needs a value'],
             'an empty broker' => [['broker' => ''], '--broker needs a value'],
             'an empty from' => [['from' => ''], '--from needs a value'],
-            'an unknown word' => [['from' => 'start'], "--from='start' is none of committed, beginning, end"],
-            'words PHP would take' => [['from' => 'yesterday'], "--from='yesterday' is none of"],
-            'a day that is none' => [['from' => '2026-02-30'], "--from='2026-02-30' is none of"],
-            'an hour that is none' => [['from' => '2026-02-03T25:00:00Z'], "--from='2026-02-03T25:00:00Z' is none of"],
-            'escape codes' => [['from' => "\e[31m"], "--from='\\u001b[31m' is none of"],
+            'an unknown word' => [['from' => 'start'], "--from='start' is not valid. Expected committed, beginning, end"],
+            'words PHP would take' => [['from' => 'yesterday'], "--from='yesterday' is not valid"],
+            'a day that is none' => [['from' => '2026-02-30'], "--from='2026-02-30' is not valid"],
+            'an hour that is none' => [['from' => '2026-02-03T25:00:00Z'], "--from='2026-02-03T25:00:00Z' is not valid"],
+            'escape codes' => [['from' => "\e[31m"], "--from='\\u001b[31m' is not valid"],
         ];
     }
 

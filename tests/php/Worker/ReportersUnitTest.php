@@ -41,7 +41,7 @@ final class ReportersUnitTest extends TestCase
         $text = $this->terminal->text();
         foreach (
             ["broker 'kafka' as group 'workers'", 'user.1, order.*', 'handled by H', 'the beginning, once per',
-            'a restart with --from repeats it', 'after 5 messages, after 1 second, above 64.0 MB, when empty'] as $part
+            'a restart with --from seeks again', 'after 5 messages, after 1 second, above 64.0 MB, when empty'] as $part
         ) {
             self::assertStringContainsString($part, $text);
         }
@@ -106,7 +106,7 @@ final class ReportersUnitTest extends TestCase
             ['failures' => 9, 'dead_lettered' => 2, 'skipped' => 7, 'topic_mismatch' => 2, 'lag' => 0]
         ));
         self::assertSame(
-            'Stopped by a signal. 1,234 handled in 2.0 s (617/s), 9 failures, 2 of them dead-lettered, 3 unhandled, 7 skipped, '
+            'Stopped by a signal. 1,234 handled in 2.0 s (617/s), 9 failures, 2 dead-lettered, 3 unhandled, 7 skipped, '
             . '2 from another topic, lag 0.',
             $this->terminal->text()
         );
@@ -179,7 +179,7 @@ final class ReportersUnitTest extends TestCase
             $watch->update(new Snapshot($seconds, 0, 0, -1, false, [], null));
         }
         self::assertCount(1, $this->terminal->lines);
-        self::assertStringContainsString('waiting for Kafka: no answer yet', $this->terminal->lines[0]);
+        self::assertStringContainsString('waiting for Kafka: no response yet', $this->terminal->lines[0]);
     }
 
     public function testMissingTopicsAreNamedWheneverTheyChange(): void

@@ -38,13 +38,13 @@ final class SimilarChannelWarningUnitTest extends TestCase
             ['similar_channel', 'user.1', 'private-user.1'],
             [$this->firstReport()['type'], $this->firstReport()['channel'], $this->firstReport()['similar_channel']]
         );
-        self::assertStringContainsString('--channels=private-user.1 that you want?', $this->firstReport()['text']);
+        self::assertStringContainsString('--channels=private-user.1?', $this->firstReport()['text']);
     }
 
     public function testAPatternStaysAPatternInTheSuggestion(): void
     {
         $this->warning(['user.*'], ['presence-user.7' => 'user.*'])->check(self::after(10.0));
-        self::assertStringContainsString('--channels=presence-user.* that', $this->firstReport()['text']);
+        self::assertStringContainsString('--channels=presence-user.*?', $this->firstReport()['text']);
     }
 
     public function testNoWarningWhenTheSimilarChannelIsSubscribedToo(): void

@@ -118,7 +118,7 @@ final class StopConditionsUnitTest extends TestCase
     public function testAFileThatCannotBeWrittenIsNamed(): void
     {
         $this->expectException(ConfigurationException::class);
-        $this->expectExceptionMessage('Cannot write the restart mark /nowhere/at/all');
+        $this->expectExceptionMessage('Cannot write the restart file /nowhere/at/all');
         (new RestartSignal('/nowhere/at/all'))->set();
     }
 
