@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::envelope::{scan_envelope, write_envelope, Kind, Scanned};
+use crate::envelope::{scan_envelope, write_envelope, EnvelopeKind, Scanned};
 use crate::error::Result;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
@@ -26,8 +26,8 @@ pub struct Origin {
 /// A piece of text: where it stands in the bytes, or on its own where it had to be unescaped.
 #[derive(Debug, Clone)]
 enum Text {
-    Within(Range<usize>),
-    Own(Box<str>),
+    Slice(Range<usize>),
+    Owned(Box<str>),
 }
 
 /// A message, immutable.
@@ -37,7 +37,7 @@ pub struct Message {
     /// Where the value ends in `bytes`; the record key stands behind it. `None` for a tombstone.
     value: Option<usize>,
     /// `None` for a raw record.
-    kind: Option<Kind>,
+    kind: Option<EnvelopeKind>,
     id: Option<Text>,
     channel: Option<Text>,
     event: Option<Text>,
@@ -52,17 +52,17 @@ pub struct Message {
 
 #[derive(Debug, Clone)]
 enum Key {
-    Within(Range<usize>),
-    Own(Box<[u8]>),
+    Slice(Range<usize>),
+    Owned(Box<[u8]>),
 }
 
-fn place(bytes: &[u8], part: &[u8]) -> Range<usize> {
+fn range_of(bytes: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
     start..start + part.len()
 }
 
 /// Both in one allocation.
-fn join(value: &[u8], key: &[u8]) -> Box<[u8]> {
+fn concat(value: &[u8], key: &[u8]) -> Box<[u8]> {
     let mut both = Vec::with_capacity(value.len() + key.len());
     both.extend_from_slice(value);
     both.extend_from_slice(key);
@@ -72,9 +72,9 @@ fn join(value: &[u8], key: &[u8]) -> Box<[u8]> {
 fn text(bytes: &[u8], found: std::borrow::Cow<'_, str>) -> Text {
     match found {
         std::borrow::Cow::Borrowed(part) if bytes.as_ptr_range().contains(&part.as_ptr()) => {
-            Text::Within(place(bytes, part.as_bytes()))
+            Text::Slice(range_of(bytes, part.as_bytes()))
         }
-        other => Text::Own(other.into()),
+        other => Text::Owned(other.into()),
     }
 }
 
@@ -90,7 +90,7 @@ impl Message {
         write_envelope(
             &mut bytes,
             &id,
-            Kind::Event.as_str(),
+            EnvelopeKind::Event.as_str(),
             channel,
             Some(event),
             data_json,
@@ -160,7 +160,7 @@ impl Message {
     fn from_parts(value: &[u8], key: Option<&[u8]>, scanned: Option<&Scanned<'_>>) -> Self {
         let bytes: Box<[u8]> = match key {
             None | Some([]) => value.into(),
-            Some(key) => join(value, key),
+            Some(key) => concat(value, key),
         };
         let field = |found: &Option<std::borrow::Cow<'_, str>>| {
             found.clone().map(|found| text(value, found))
@@ -173,9 +173,9 @@ impl Message {
             event: scanned.and_then(|scanned| field(&scanned.event)),
             data: scanned
                 .and_then(|scanned| scanned.data)
-                .map(|data| place(value, data)),
+                .map(|data| range_of(value, data)),
             timestamp: scanned.and_then(|scanned| scanned.timestamp),
-            key: key.map(|key| Key::Within(value.len()..value.len() + key.len())),
+            key: key.map(|key| Key::Slice(value.len()..value.len() + key.len())),
             headers: Vec::new(),
             origin: None,
             bytes,
@@ -185,8 +185,8 @@ impl Message {
     fn read<'a>(&'a self, field: Option<&'a Text>) -> Option<&'a str> {
         match field? {
             // The range was cut at character boundaries of checked UTF-8.
-            Text::Within(range) => std::str::from_utf8(&self.bytes[range.clone()]).ok(),
-            Text::Own(own) => Some(own),
+            Text::Slice(range) => std::str::from_utf8(&self.bytes[range.clone()]).ok(),
+            Text::Owned(own) => Some(own),
         }
     }
 
@@ -205,7 +205,7 @@ impl Message {
     /// Envelope type, or `raw`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        self.kind.map_or("raw", Kind::as_str)
+        self.kind.map_or("raw", EnvelopeKind::as_str)
     }
 
     /// True for a record of a raw topic.
@@ -254,8 +254,8 @@ impl Message {
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_ref().map(|key| match key {
-            Key::Within(range) => &self.bytes[range.clone()],
-            Key::Own(own) => own,
+            Key::Slice(range) => &self.bytes[range.clone()],
+            Key::Owned(own) => own,
         })
     }
 
@@ -263,7 +263,7 @@ impl Message {
     #[must_use]
     pub fn with_key(&self, key: Option<&[u8]>) -> Self {
         Self {
-            key: key.map(|key| Key::Own(key.into())),
+            key: key.map(|key| Key::Owned(key.into())),
             ..self.clone()
         }
     }

@@ -20,7 +20,7 @@ static AT_FORK: Once = Once::new();
 
 /// Counters that outlive any one client. All are totals since the process (or fork) began.
 #[derive(Default)]
-pub struct Counters {
+pub struct ProcessCounters {
     /// Messages handed to producers that are closed; a live one counts its own.
     pub produced: AtomicU64,
     /// Their keys and values, in bytes.
@@ -43,7 +43,7 @@ pub struct Process {
     /// Lines waiting to be handed to the host's log.
     pub log: Log,
     /// Totals.
-    pub counters: Counters,
+    pub counters: ProcessCounters,
     /// What can be asked about it.
     pub metrics: Registry,
 }
@@ -80,17 +80,17 @@ pub fn current() -> &'static Process {
             return process;
         }
     }
-    make(pointer)
+    create(pointer)
 }
 
 #[cold]
-fn make(stale: *mut Process) -> &'static Process {
+fn create(stale: *mut Process) -> &'static Process {
     install_fork_handler();
     let fresh = Box::into_raw(Box::new(Process {
         generation: generation(),
         producers: ProducerPool::default(),
         log: Log::default(),
-        counters: Counters::default(),
+        counters: ProcessCounters::default(),
         metrics: Registry::default(),
     }));
     let published = CURRENT.compare_exchange(stale, fresh, Ordering::AcqRel, Ordering::Acquire);

@@ -1,14 +1,14 @@
 //! `brokers`: the addresses of Kafka.
 
-use super::host::named_brokers;
+use super::application::named_brokers;
 use super::keys::BROKERS;
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::value::{wrong, Value};
 use super::EMBEDDED;
 use crate::error::{Error, Result};
 
 /// Addresses from text with commas or a list, each checked.
-pub(super) fn addresses(reader: &Reader<'_>) -> Result<String> {
+pub(super) fn addresses(reader: &SettingsReader<'_>) -> Result<String> {
     let Some(found) = reader.sources.find(&BROKERS) else {
         return Ok("localhost:9092".to_owned());
     };

@@ -1,10 +1,10 @@
 //! `realtime.gateway`: the settings of the WebSocket gateway.
 
+use super::application::top;
 use super::gateway_keys::{self as g, known};
-use super::host::top;
 use super::keys::{self, Setting};
-use super::reader::Reader;
-use super::sources::{ArrayLayer, Origin, Sources};
+use super::reader::SettingsReader;
+use super::sources::{ArrayLayer, LayerOrigin, Sources};
 use super::value::{wrong, Value};
 use super::Layers;
 use crate::error::{Error, Result};
@@ -48,22 +48,22 @@ impl GatewayConfig {
     /// [`crate::error::Kind::Configuration`] naming the setting, where it stands and what it may be.
     pub fn resolve(layers: &Layers<'_>) -> Result<Self> {
         let all = top(layers.configured)?;
-        super::host::check_top(all)?;
+        super::application::check_top(all)?;
         let mut arrays = Vec::new();
         if let Some(value) = layers.constructor.filter(|v| !matches!(v, Value::Null)) {
-            check(value, &Origin::GatewayConstructor.array())?;
+            check(value, &LayerOrigin::GatewayConstructor.array())?;
             arrays.push(ArrayLayer {
                 map: value.as_map().unwrap_or_default(),
-                origin: Origin::GatewayConstructor,
+                origin: LayerOrigin::GatewayConstructor,
             });
         }
         if let Some(map) = members(all) {
             arrays.push(ArrayLayer {
                 map,
-                origin: Origin::Gateway,
+                origin: LayerOrigin::Gateway,
             });
         }
-        let mut reader = Reader {
+        let mut reader = SettingsReader {
             sources: Sources {
                 arrays,
                 env: layers.env,
@@ -87,13 +87,13 @@ impl GatewayConfig {
 
 // One line for each setting.
 #[allow(clippy::too_many_lines)]
-fn read<'a>(reader: &mut Reader<'a>, all: &'a [(String, Value)]) -> Result<Settings> {
+fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Result<Settings> {
     const DAY: i64 = 86_400_000;
     let d = Settings::default();
     let encryption_master_key = {
         reader.sources.arrays.push(ArrayLayer {
             map: all,
-            origin: Origin::Top,
+            origin: LayerOrigin::Top,
         });
         let key = master_key(&reader.sources);
         reader.sources.arrays.pop();
@@ -223,7 +223,7 @@ pub(super) fn master_key(sources: &Sources<'_>) -> Result<Option<MasterKey>> {
 }
 
 /// The whole of what stands between brackets and a name without them is a host.
-fn host(reader: &Reader<'_>, default: &str) -> Result<String> {
+fn host(reader: &SettingsReader<'_>, default: &str) -> Result<String> {
     let (host, place) = reader.text_at(&g::HOST, default)?;
     let bare = host
         .strip_prefix('[')
@@ -245,7 +245,7 @@ fn host(reader: &Reader<'_>, default: &str) -> Result<String> {
 
 /// `host:port`, or off.
 fn listen(
-    reader: &Reader<'_>,
+    reader: &SettingsReader<'_>,
     setting: &Setting,
     default: Option<String>,
 ) -> Result<Option<String>> {
@@ -271,7 +271,7 @@ fn listen(
 }
 
 /// A list, or one text with commas; empty entries count as nothing.
-fn list(reader: &Reader<'_>, setting: &Setting) -> Result<Option<Vec<String>>> {
+fn list(reader: &SettingsReader<'_>, setting: &Setting) -> Result<Option<Vec<String>>> {
     let Some(found) = reader.sources.find(setting) else {
         return Ok(None);
     };
@@ -293,7 +293,7 @@ fn list(reader: &Reader<'_>, setting: &Setting) -> Result<Option<Vec<String>>> {
     ))
 }
 
-fn patterns(reader: &Reader<'_>, setting: &Setting) -> Result<Option<Vec<ChannelPattern>>> {
+fn patterns(reader: &SettingsReader<'_>, setting: &Setting) -> Result<Option<Vec<ChannelPattern>>> {
     let Some(names) = list(reader, setting)? else {
         return Ok(None);
     };

@@ -1,6 +1,6 @@
 //! The names that configurations may use, and the error for one they may not.
 
-use super::spelling::nearest;
+use super::suggestion::nearest;
 use super::value::Value;
 use crate::error::{Error, Result};
 

@@ -1,9 +1,9 @@
 //! What is written to the log, and how it looks.
 
-use super::host::top;
+use super::application::top;
 use super::keys::{with_env, Setting};
-use super::reader::Reader;
-use super::sources::{ArrayLayer, Origin, Sources};
+use super::reader::SettingsReader;
+use super::sources::{ArrayLayer, LayerOrigin, Sources};
 use super::{Environment, Value};
 use crate::error::Result;
 use crate::log::{Format, Level};
@@ -26,11 +26,11 @@ impl LogConfig {
     /// # Errors
     /// Configuration: no such level, no such format.
     pub fn resolve(configured: Option<&Value>, env: &dyn Environment) -> Result<Self> {
-        let reader = Reader {
+        let reader = SettingsReader {
             sources: Sources {
                 arrays: vec![ArrayLayer {
                     map: top(configured)?,
-                    origin: Origin::Top,
+                    origin: LayerOrigin::Top,
                 }],
                 env,
             },
@@ -52,10 +52,10 @@ impl LogConfig {
     /// Whether a line is written. Unless a level is set: what librdkafka says is written whole, because it speaks of details only
     /// where its own property `debug` asks for them; of ours everything but debugging.
     #[must_use]
-    pub fn takes(&self, level: Level, of_client: bool) -> bool {
+    pub fn takes(&self, level: Level, from_librdkafka: bool) -> bool {
         match self.level {
             Some(least) => level <= least,
-            None => of_client || level < Level::Debug,
+            None => from_librdkafka || level < Level::Debug,
         }
     }
 }

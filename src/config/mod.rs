@@ -5,10 +5,10 @@
 //! environment, the default. An empty string counts as unset everywhere.
 
 mod addresses;
+mod application;
 mod clients;
 mod gateway;
 mod gateway_keys;
-mod host;
 mod keys;
 mod logging;
 mod monitor;
@@ -17,8 +17,8 @@ mod reader;
 mod resolve;
 mod security;
 mod sources;
-mod spelling;
 mod spool;
+mod suggestion;
 mod topics;
 mod value;
 
@@ -27,12 +27,12 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use application::{application_config, ApplicationConfig};
 pub use gateway::GatewayConfig;
-pub use host::{host_config, HostConfig};
 pub use logging::{secrets_in, LogConfig};
 pub use monitor::MonitorConfig;
 pub use properties::{is_secret, Properties};
-pub(crate) use spelling::nearest;
+pub(crate) use suggestion::nearest;
 pub use value::Value;
 
 use crate::topic::TopicMap;

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::host::{check_top, top};
+use super::application::{check_top, top};
 use super::keys as k;
-use super::reader::Reader;
-use super::sources::{ArrayLayer, Origin, Sources};
+use super::reader::SettingsReader;
+use super::sources::{ArrayLayer, LayerOrigin, Sources};
 use super::value::Value;
 use super::Layers;
 use crate::error::{Error, Result};
-use crate::metrics::LIVENESS;
+use crate::metrics::DEFAULT_LIVENESS_TIMEOUT;
 
 /// The settings, resolved and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +36,11 @@ impl MonitorConfig {
         let sources = Sources {
             arrays: vec![ArrayLayer {
                 map,
-                origin: Origin::Top,
+                origin: LayerOrigin::Top,
             }],
             env: layers.env,
         };
-        let reader = Reader {
+        let reader = SettingsReader {
             sources,
             notes: Vec::new(),
             warnings: Vec::new(),
@@ -54,7 +54,7 @@ impl MonitorConfig {
                 "metrics_textfile (REALTIME_METRICS_TEXTFILE) must be an absolute path: a request and a command begin in different directories.",
             ));
         }
-        let ms = u64::try_from(LIVENESS.as_millis()).unwrap_or(u64::MAX);
+        let ms = u64::try_from(DEFAULT_LIVENESS_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         let ms = reader.count(&k::LIVENESS_TIMEOUT_MS, ms, (100, 86_400_000), "ms")?;
         Ok(Self {
             listen: listen(&reader),
@@ -66,7 +66,7 @@ impl MonitorConfig {
 }
 
 /// Toporia's own brokers have a flag, or an array, of this name: that is not an address.
-fn listen(reader: &Reader<'_>) -> Option<String> {
+fn listen(reader: &SettingsReader<'_>) -> Option<String> {
     let found = reader.sources.find(&k::METRICS)?;
     match found.value.as_ref() {
         Value::Str(text) if matches!(text.trim(), "off" | "false" | "0" | "true" | "1") => None,

@@ -79,7 +79,7 @@ pub fn is_secret(name: &str) -> bool {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Client {
+pub(super) enum ClientKind {
     Producer,
     Consumer,
 }
@@ -151,12 +151,12 @@ const JAVA_ONLY: &[(&str, &str)] = &[
 /// [`Setting`] stands for is left out: it is in the configuration already.
 pub(super) fn collect(
     sources: &Sources<'_>,
-    client: Client,
+    client: ClientKind,
     notes: &mut Vec<String>,
 ) -> Result<Properties> {
     let (setting, taken): (_, fn(&Setting) -> &'static [&'static str]) = match client {
-        Client::Producer => (&PRODUCER_CONFIG, |s| s.producer),
-        Client::Consumer => (&CONSUMER_CONFIG, |s| s.consumer),
+        ClientKind::Producer => (&PRODUCER_CONFIG, |s| s.producer),
+        ClientKind::Consumer => (&CONSUMER_CONFIG, |s| s.consumer),
     };
     let mut properties = Properties::default();
     for (given, found) in sources.merged(setting)? {
@@ -186,7 +186,7 @@ pub(super) fn collect(
 
 /// Values that differ between Java and librdkafka.
 fn translate<'a>(
-    client: Client,
+    client: ClientKind,
     given: &str,
     name: &'a str,
     value: String,
@@ -201,7 +201,7 @@ fn translate<'a>(
             })?;
             (name, (bytes / 1024).max(1).to_string())
         }
-        ("request.timeout.ms", _) if client == Client::Consumer => ("socket.timeout.ms", value),
+        ("request.timeout.ms", _) if client == ClientKind::Consumer => ("socket.timeout.ms", value),
         ("socket.send.buffer.bytes" | "socket.receive.buffer.bytes", "-1") => {
             (name, "0".to_owned())
         }

@@ -5,7 +5,7 @@ use super::sources::{Found, Sources};
 use super::value::wrong;
 use crate::error::Result;
 
-pub(super) struct Reader<'a> {
+pub(super) struct SettingsReader<'a> {
     pub sources: Sources<'a>,
     /// For whoever looks closely: what was ignored or renamed.
     pub notes: Vec<String>,
@@ -13,7 +13,7 @@ pub(super) struct Reader<'a> {
     pub warnings: Vec<String>,
 }
 
-impl Reader<'_> {
+impl SettingsReader<'_> {
     fn read<T>(
         &self,
         setting: &Setting,

@@ -1,12 +1,12 @@
 //! From the layers to a [`BrokerConfig`].
 
 use super::addresses::addresses;
+use super::application::{is_kafka_driver, select, top};
 use super::gateway;
-use super::host::{is_kafka_driver, select, top};
 use super::keys::{self as k, ignored};
-use super::properties::{collect, Client};
-use super::reader::Reader;
-use super::sources::{ArrayLayer, Origin, Sources};
+use super::properties::{collect, ClientKind};
+use super::reader::SettingsReader;
+use super::sources::{ArrayLayer, LayerOrigin, Sources};
 use super::value::{wrong, Value};
 use super::{security, topics, Acks, BrokerConfig, Delivery, Layers};
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ impl BrokerConfig {
             arrays,
             env: layers.env,
         };
-        let mut reader = Reader {
+        let mut reader = SettingsReader {
             notes: ignored_keys(&sources),
             sources,
             warnings: Vec::new(),
@@ -37,8 +37,8 @@ impl BrokerConfig {
         refuse_misplaced(&reader.sources)?;
         check_driver(&reader)?;
         let r = &mut reader;
-        let mut producer = collect(&r.sources, Client::Producer, &mut r.notes)?;
-        let mut consumer = collect(&r.sources, Client::Consumer, &mut r.notes)?;
+        let mut producer = collect(&r.sources, ClientKind::Producer, &mut r.notes)?;
+        let mut consumer = collect(&r.sources, ClientKind::Consumer, &mut r.notes)?;
         security::apply(&r.sources, &mut producer, &mut consumer, &mut r.warnings)?;
         let dlq_prefix = dlq_prefix(r)?;
         let topics = Arc::new(topics::resolve(r, &dlq_prefix)?);
@@ -121,7 +121,7 @@ fn refuse_misplaced(sources: &Sources<'_>) -> Result<()> {
         k::LIVENESS_TIMEOUT_MS,
     ];
     for layer in &sources.arrays {
-        if matches!(layer.origin, Origin::Top) {
+        if matches!(layer.origin, LayerOrigin::Top) {
             continue;
         }
         for (key, value) in layer.map {
@@ -139,7 +139,7 @@ fn refuse_misplaced(sources: &Sources<'_>) -> Result<()> {
     Ok(())
 }
 
-fn check_driver(reader: &Reader<'_>) -> Result<()> {
+fn check_driver(reader: &SettingsReader<'_>) -> Result<()> {
     match reader.sources.find(&k::DRIVER) {
         Some(found) if !is_kafka_driver(&found.value.text(&found.place)?) => {
             Err(wrong(&found.place, "'kafka'", &found.value))
@@ -149,11 +149,14 @@ fn check_driver(reader: &Reader<'_>) -> Result<()> {
 }
 
 /// The key may stand with the gateway's settings, where it belongs, or with the broker's.
-fn encryption<'a>(reader: &mut Reader<'a>, layers: &Layers<'a>) -> Result<Option<MasterKey>> {
+fn encryption<'a>(
+    reader: &mut SettingsReader<'a>,
+    layers: &Layers<'a>,
+) -> Result<Option<MasterKey>> {
     let gateway = gateway::members(top(layers.configured)?);
     reader.sources.arrays.extend(gateway.map(|map| ArrayLayer {
         map,
-        origin: Origin::Gateway,
+        origin: LayerOrigin::Gateway,
     }));
     let key = gateway::master_key(&reader.sources);
     if gateway.is_some() {
@@ -162,7 +165,7 @@ fn encryption<'a>(reader: &mut Reader<'a>, layers: &Layers<'a>) -> Result<Option
     key
 }
 
-fn group(reader: &Reader<'_>) -> Result<String> {
+fn group(reader: &SettingsReader<'_>) -> Result<String> {
     let (group, place) = reader.text_at(&k::CONSUMER_GROUP, "realtime-servers")?;
     if group.len() > 249 || group.chars().any(char::is_control) {
         return Err(Error::configuration(format!(
@@ -172,7 +175,7 @@ fn group(reader: &Reader<'_>) -> Result<String> {
     Ok(group)
 }
 
-fn dlq_prefix(reader: &Reader<'_>) -> Result<String> {
+fn dlq_prefix(reader: &SettingsReader<'_>) -> Result<String> {
     let (prefix, place) = reader.text_at(&k::DLQ_PREFIX, "dlq")?;
     let prefix = prefix.trim_end_matches('.').to_owned();
     validate_topic(&prefix)
@@ -187,7 +190,7 @@ fn dlq_prefix(reader: &Reader<'_>) -> Result<String> {
 }
 
 /// `acks` and idempotence, and what they rule out.
-fn acks(reader: &mut Reader<'_>, delivery: Delivery) -> Result<(Acks, bool)> {
+fn acks(reader: &mut SettingsReader<'_>, delivery: Delivery) -> Result<(Acks, bool)> {
     let choices = [
         ("all", Acks::All),
         ("-1", Acks::All),
@@ -244,7 +247,7 @@ fn in_flight(producer: &mut super::Properties, idempotent: bool, warnings: &mut 
     }
 }
 
-fn backoff(reader: &Reader<'_>) -> Result<(u64, u64)> {
+fn backoff(reader: &SettingsReader<'_>) -> Result<(u64, u64)> {
     let least = reader.count(&k::RETRY_BACKOFF_MS, 100, (0, HOUR), "ms")?;
     let most = reader.count(
         &k::RETRY_BACKOFF_MAX_MS,
@@ -261,7 +264,7 @@ fn backoff(reader: &Reader<'_>) -> Result<(u64, u64)> {
 }
 
 /// A list of class names, or one name with commas; a leading backslash means nothing.
-fn classes(reader: &Reader<'_>, setting: &super::keys::Setting) -> Result<Vec<String>> {
+fn classes(reader: &SettingsReader<'_>, setting: &super::keys::Setting) -> Result<Vec<String>> {
     let Some(found) = reader.sources.find(setting) else {
         return Ok(Vec::new());
     };

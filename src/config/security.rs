@@ -48,7 +48,7 @@ pub(super) fn apply(
     for (member, property, variable) in MEMBERS {
         let found = given.iter().find(|(name, _)| name == member);
         if let Some((_, found)) = found {
-            let value = normal(property, &found.value, &found.place)?;
+            let value = normalize(property, &found.value, &found.place)?;
             for (config, client) in [
                 ("producer_config", &*producer),
                 ("consumer_config", &*consumer),
@@ -72,7 +72,7 @@ pub(super) fn apply(
             let value = Value::Str(text);
             if !value.is_unset() {
                 let place = format!("the environment variable {}", variable.unwrap_or_default());
-                let value = normal(property, &value, &place)?;
+                let value = normalize(property, &value, &place)?;
                 for client in [&mut *producer, &mut *consumer] {
                     if client.get(property).is_none() {
                         client.set(property, value.as_str());
@@ -82,11 +82,11 @@ pub(super) fn apply(
         }
     }
     let in_array = |member: &str| given.iter().any(|(name, _)| *name == member);
-    settle(producer, "producer", in_array("username"), warnings)?;
-    settle(consumer, "consumer", in_array("username"), warnings)
+    finalize(producer, "producer", in_array("username"), warnings)?;
+    finalize(consumer, "consumer", in_array("username"), warnings)
 }
 
-fn normal(property: &str, value: &Value, place: &str) -> Result<String> {
+fn normalize(property: &str, value: &Value, place: &str) -> Result<String> {
     if property == "enable.ssl.certificate.verification" {
         return Ok(value.flag(place)?.to_string());
     }
@@ -111,7 +111,7 @@ fn normal(property: &str, value: &Value, place: &str) -> Result<String> {
 }
 
 /// The rules between protocol, mechanism and credentials.
-fn settle(
+fn finalize(
     client: &mut Properties,
     which: &str,
     named_in_array: bool,

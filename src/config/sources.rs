@@ -9,11 +9,11 @@ use std::borrow::Cow;
 /// One array of settings and how errors call its keys.
 pub(super) struct ArrayLayer<'a> {
     pub map: &'a [(String, Value)],
-    pub origin: Origin<'a>,
+    pub origin: LayerOrigin<'a>,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Origin<'a> {
+pub(super) enum LayerOrigin<'a> {
     Constructor,
     /// `realtime.brokers.<name>`
     Broker(&'a str),
@@ -25,7 +25,7 @@ pub(super) enum Origin<'a> {
     Gateway,
 }
 
-impl Origin<'_> {
+impl LayerOrigin<'_> {
     /// What errors call the array itself.
     pub fn array(self) -> String {
         match self {
@@ -96,8 +96,8 @@ impl<'a> Sources<'a> {
                 if let Some(value) = set_member(layer.map, key) {
                     let elsewhere = setting.key == BROKERS.key
                         && (no_addresses(value)
-                            || (matches!(layer.origin, Origin::Top)
-                                && super::host::named_brokers(value).is_some()));
+                            || (matches!(layer.origin, LayerOrigin::Top)
+                                && super::application::named_brokers(value).is_some()));
                     if !elsewhere {
                         return Some(found(value, layer.origin.key(key)));
                     }

@@ -1,7 +1,7 @@
 //! Where the spool is, and whether messages go there before they are sent.
 
 use super::keys as k;
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::sources::Found;
 use super::value::{wrong, Value};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 const WANTED: &str = "a directory, 'always', or false";
 
 /// What a value of `spool` means.
-enum Said {
+enum SpoolSetting {
     Off,
     /// The short spelling of `spool_when: always`.
     Always,
@@ -20,7 +20,7 @@ enum Said {
 
 /// The spool's directory and whether `spool_when` is `always`. Neither in tests, which would leave files behind and replay
 /// old ones.
-pub(super) fn resolve(reader: &mut Reader<'_>) -> Result<(Option<PathBuf>, bool)> {
+pub(super) fn resolve(reader: &mut SettingsReader<'_>) -> Result<(Option<PathBuf>, bool)> {
     let choices = [("undelivered", false), ("always", true)];
     let mut always = reader.choice(&k::SPOOL_WHEN, &choices, false)?;
     let when = reader.sources.find(&k::SPOOL_WHEN);
@@ -30,17 +30,17 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Result<(Option<PathBuf>, bool)
     let mut layer = when.map_or(usize::MAX, |found| found.layer);
     let mut next = reader.sources.find(&k::SPOOL);
     while let Some(found) = next {
-        match said(reader, &found)? {
-            Said::Directory(_) if is_test(reader) => {
+        match parse(reader, &found)? {
+            SpoolSetting::Directory(_) if is_test(reader) => {
                 let note = format!("{} is ignored while APP_ENV is 'testing'.", found.place);
                 reader.notes.push(note);
                 return Ok((None, false));
             }
-            Said::Directory(path) => return Ok((Some(path), always)),
+            SpoolSetting::Directory(path) => return Ok((Some(path), always)),
             // Whoever turns it off where nothing else is said means it: a setting for everybody does not stand against that.
-            Said::Off if !always || found.layer < layer => return Ok((None, false)),
-            Said::Off => break,
-            Said::Always => {
+            SpoolSetting::Off if !always || found.layer < layer => return Ok((None, false)),
+            SpoolSetting::Off => break,
+            SpoolSetting::Always => {
                 if !always && found.layer < layer {
                     (always, layer, place) = (true, found.layer, found.place);
                 }
@@ -57,21 +57,21 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Result<(Option<PathBuf>, bool)
     Ok((None, false))
 }
 
-fn is_test(reader: &Reader<'_>) -> bool {
+fn is_test(reader: &SettingsReader<'_>) -> bool {
     let env = reader.sources.env.var("APP_ENV");
     env.is_some_and(|name| name.trim() == "testing")
 }
 
-fn said(reader: &mut Reader<'_>, found: &Found<'_>) -> Result<Said> {
+fn parse(reader: &mut SettingsReader<'_>, found: &Found<'_>) -> Result<SpoolSetting> {
     let place = &found.place;
     let text = match found.value.as_ref() {
-        Value::Bool(false) => return Ok(Said::Off),
+        Value::Bool(false) => return Ok(SpoolSetting::Off),
         Value::Str(text) if !text.contains('\0') => text.trim(),
         other => return Err(wrong(place, WANTED, other)),
     };
     match text.to_ascii_lowercase().as_str() {
-        "off" | "false" => return Ok(Said::Off),
-        "always" => return Ok(Said::Always),
+        "off" | "false" => return Ok(SpoolSetting::Off),
+        "always" => return Ok(SpoolSetting::Always),
         _ => {}
     }
     let path = std::path::absolute(text).map_err(|e| {
@@ -83,5 +83,5 @@ fn said(reader: &mut Reader<'_>, found: &Found<'_>) -> Result<Said> {
         let path = path.display();
         reader.notes.push(format!("{place} is taken as '{path}'."));
     }
-    Ok(Said::Directory(path))
+    Ok(SpoolSetting::Directory(path))
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{BrokerConfig, Environment, Layers, Value};
 
-struct Nothing;
+struct EmptyEnvironment;
 
-impl Environment for Nothing {
+impl Environment for EmptyEnvironment {
     fn var(&self, _: &str) -> Option<String> {
         None
     }
@@ -29,7 +29,7 @@ pub fn config(settings: &[(&str, Value)]) -> Arc<BrokerConfig> {
     let layers = Layers {
         constructor: Some(&Value::Map(map)),
         configured: None,
-        env: &Nothing,
+        env: &EmptyEnvironment,
     };
     Arc::new(BrokerConfig::resolve(None, &layers).expect("a valid configuration"))
 }

@@ -4,7 +4,7 @@ use super::keys::{
     self, DEFAULT_PARTITIONS, DEFAULT_TOPIC, MAPPING_KEYS, TOPIC_MAPPING, TOPIC_PREFIX,
     TOPIC_STRATEGY,
 };
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::value::{wrong, Value};
 use crate::error::{Error, Result};
 use crate::topic::{
@@ -15,7 +15,7 @@ use crate::topic::{
 const DAY_MS: i64 = 86_400_000;
 
 /// Reads the topic settings. `dlq_prefix` decides how long a topic may be.
-pub(super) fn resolve(reader: &mut Reader<'_>, dlq_prefix: &str) -> Result<TopicMap> {
+pub(super) fn resolve(reader: &mut SettingsReader<'_>, dlq_prefix: &str) -> Result<TopicMap> {
     let (prefix, place) = reader.text_at(&TOPIC_PREFIX, "realtime")?;
     check_name(&prefix, &place)?;
     if prefix.len() > 200 {
@@ -70,7 +70,7 @@ fn parse_strategy(text: &str, place: &str) -> Result<TopicStrategy> {
     }
 }
 
-fn mapping(reader: &Reader<'_>, partitions: Option<i32>) -> Result<Vec<Mapping>> {
+fn mapping(reader: &SettingsReader<'_>, partitions: Option<i32>) -> Result<Vec<Mapping>> {
     let Some(found) = reader.sources.find(&TOPIC_MAPPING) else {
         return Ok(Vec::new());
     };
@@ -83,11 +83,16 @@ fn mapping(reader: &Reader<'_>, partitions: Option<i32>) -> Result<Vec<Mapping>>
     })?;
     entries
         .iter()
-        .map(|(pattern, entry)| one(pattern, entry, &found.place, partitions))
+        .map(|(pattern, entry)| parse_mapping(pattern, entry, &found.place, partitions))
         .collect()
 }
 
-fn one(pattern: &str, entry: &Value, place: &str, partitions: Option<i32>) -> Result<Mapping> {
+fn parse_mapping(
+    pattern: &str,
+    entry: &Value,
+    place: &str,
+    partitions: Option<i32>,
+) -> Result<Mapping> {
     let place = format!("'{}' in {place}", pattern.escape_debug());
     let pattern = ChannelPattern::parse(pattern)
         .map_err(|e| Error::configuration(format!("{place}: {}", e.message())))?;

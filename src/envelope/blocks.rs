@@ -147,7 +147,7 @@ mod tests {
     fn slowly(text: &str) -> Option<usize> {
         let bytes = text.as_bytes();
         let mut scanner = Scanner { text, bytes, at: 0 };
-        scanner.nested_slowly().ok().map(|()| scanner.at)
+        scanner.nested_bytewise().ok().map(|()| scanner.at)
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::bytes::end_of_run;
 use super::scan::{Scanned, Scanner};
-use super::Kind;
+use super::EnvelopeKind;
 use std::borrow::Cow;
 
 impl<'a> Scanner<'a> {
@@ -32,7 +32,7 @@ impl<'a> Scanner<'a> {
         self.literal(b"}")?;
         (self.at == self.bytes.len()).then_some(Scanned {
             id,
-            kind: Kind::Event,
+            kind: EnvelopeKind::Event,
             channel,
             event,
             data,

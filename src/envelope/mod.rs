@@ -19,7 +19,7 @@ pub const MAX_DEPTH: usize = 512;
 
 /// What an envelope is about. Everything that `broadcast()` sends is an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EnvelopeKind {
     /// Something happened on a channel.
     Event,
     /// A client joins a channel.
@@ -34,7 +34,7 @@ pub enum Kind {
     Pong,
 }
 
-impl Kind {
+impl EnvelopeKind {
     /// Every kind, for tables and tests.
     pub const ALL: [Self; 6] = [
         Self::Event,
@@ -71,7 +71,7 @@ pub struct Envelope<'a> {
     /// Unique, sortable by time.
     pub id: &'a str,
     /// What it is about.
-    pub kind: Kind,
+    pub kind: EnvelopeKind,
     /// Left out where `None`.
     pub channel: Option<&'a str>,
     /// Left out where `None`.

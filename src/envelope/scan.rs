@@ -7,7 +7,7 @@
 
 use super::blocks::end_of_nested;
 use super::bytes::{end_of_run, is_number, quote_or_backslash, quote_or_bracket};
-use super::{Kind, MAX_DEPTH};
+use super::{EnvelopeKind, MAX_DEPTH};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub struct Scanned<'a> {
     /// Empty where the envelope has none.
     pub id: Cow<'a, str>,
     /// What it is about; `event` where it does not say.
-    pub kind: Kind,
+    pub kind: EnvelopeKind,
     /// The channel.
     pub channel: Option<Cow<'a, str>>,
     /// The event's name.
@@ -58,7 +58,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn envelope(&mut self) -> Result<Scanned<'a>> {
         let mut scanned = Scanned {
             id: Cow::Borrowed(""),
-            kind: Kind::Event,
+            kind: EnvelopeKind::Event,
             channel: None,
             event: None,
             data: None,
@@ -104,8 +104,8 @@ impl<'a> Scanner<'a> {
             "id" => scanned.id = self.optional_string("id")?.unwrap_or_default(),
             "type" => {
                 scanned.kind = match self.optional_string("type")? {
-                    None => Kind::Event,
-                    Some(word) => Kind::parse(&word).ok_or_else(|| unknown_kind(&word))?,
+                    None => EnvelopeKind::Event,
+                    Some(word) => EnvelopeKind::parse(&word).ok_or_else(|| unknown_kind(&word))?,
                 }
             }
             "channel" => scanned.channel = self.optional_string("channel")?,
@@ -231,12 +231,12 @@ impl<'a> Scanner<'a> {
             self.at = end;
             return Ok(());
         }
-        self.nested_slowly()
+        self.nested_bytewise()
     }
 
     /// The same byte by byte: says what is wrong, and where.
     #[cold]
-    pub(super) fn nested_slowly(&mut self) -> Result<()> {
+    pub(super) fn nested_bytewise(&mut self) -> Result<()> {
         // One bit for each open bracket: set where it is a brace.
         let mut braces = [0_u64; MAX_DEPTH / 64];
         let mut depth = 0_usize;

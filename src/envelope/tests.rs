@@ -67,7 +67,7 @@ fn an_envelope_is_written_in_order_and_without_nulls() {
         let mut out = Vec::new();
         let envelope = Envelope {
             id: "x",
-            kind: Kind::Ping,
+            kind: EnvelopeKind::Ping,
             channel: None,
             event: None,
             data_json: data,
@@ -95,7 +95,7 @@ fn what_is_written_is_read() {
     );
     let scanned = scan_envelope(&out).unwrap();
     assert_eq!(scanned.id, "id/1");
-    assert_eq!(scanned.kind, Kind::Event);
+    assert_eq!(scanned.kind, EnvelopeKind::Event);
     assert_eq!(scanned.channel.as_deref(), Some("đ.1"));
     assert_eq!(scanned.event.as_deref(), Some("x"));
     assert_eq!(scanned.data, Some(&b"[1,{\"a\":\"]\"}]"[..]));
@@ -115,7 +115,7 @@ fn keys_in_any_order_unknown_ones_and_the_last_of_equal_ones() {
         " {\"timestamp\" : 1.9e1 ,\"x\":[{}],\"data\":1,\"data\":{\"a\":[1, 2]} , \"channel\":\"a\",\"channel\":null,\n\"\\u0069d\":\"z\",\"type\":\"pong\",\"y\":-1.5E+3,\"event\":\"\"}\t\r\n",
     );
     assert_eq!(scanned.id, "z");
-    assert_eq!(scanned.kind, Kind::Pong);
+    assert_eq!(scanned.kind, EnvelopeKind::Pong);
     assert_eq!(scanned.channel, None);
     assert_eq!(scanned.event.as_deref(), Some(""));
     assert_eq!(scanned.data, Some(&b"{\"a\":[1, 2]}"[..]));
@@ -124,7 +124,7 @@ fn keys_in_any_order_unknown_ones_and_the_last_of_equal_ones() {
     let empty = scan("{}");
     assert_eq!(
         (empty.id.as_ref(), empty.kind, empty.data),
-        ("", Kind::Event, None)
+        ("", EnvelopeKind::Event, None)
     );
     let nulls = scan(r#"{"id":null,"type":null,"data":null,"timestamp":null}"#);
     assert_eq!(nulls, empty);
@@ -132,7 +132,7 @@ fn keys_in_any_order_unknown_ones_and_the_last_of_equal_ones() {
         scan(r#"{"timestamp":"1763700000"}"#).timestamp,
         Some(1_763_700_000)
     );
-    for kind in Kind::ALL {
+    for kind in EnvelopeKind::ALL {
         assert_eq!(
             scan(&format!(r#"{{"type":"{}"}}"#, kind.as_str())).kind,
             kind

@@ -122,7 +122,7 @@ impl Gateway {
                 runtime.spawn(Arc::clone(&acceptor).accept(listener, role, stop.subscribe()))
             })
             .collect();
-        crate::process::current().metrics.gateways.join(&hub);
+        crate::process::current().metrics.gateways.register(&hub);
         Ok(Self {
             hub,
             address,
@@ -247,7 +247,10 @@ impl Gateway {
             return;
         };
         let end = Instant::now() + drain;
-        crate::process::current().metrics.gateways.leave(&self.hub);
+        crate::process::current()
+            .metrics
+            .gateways
+            .unregister(&self.hub);
         // First the port: whoever comes back at once has to meet the successor.
         let _ = running.stop.send(true);
         if let Some(cluster) = self.hub.cluster() {

@@ -130,7 +130,7 @@ mod tests {
                 ("facility", "FAIL".to_owned()),
                 ("client", "a b".to_owned()),
             ],
-            of_client: true,
+            from_librdkafka: true,
         };
         assert_eq!(
             line(&said, Format::Logfmt, 7),

@@ -27,33 +27,33 @@ pub struct Line {
     pub level: Level,
     /// What happened; without secrets.
     pub text: String,
-    /// When it was said.
+    /// When it was logged.
     pub at: SystemTime,
     /// More about it, by name.
     pub context: Vec<(&'static str, String)>,
-    /// Said by librdkafka.
-    pub of_client: bool,
+    /// Logged by librdkafka.
+    pub from_librdkafka: bool,
 }
 
 /// The most lines kept for a host that never comes; the oldest go first, and those for debugging before others.
-const MOST_LINES: usize = 500;
+const MAX_LINES: usize = 500;
 /// A line that was said is not said again for this long.
-const FOLD: Duration = Duration::from_secs(60);
+const FOLD_WINDOW: Duration = Duration::from_secs(60);
 /// So many different lines are remembered for folding.
-const REMEMBERED: usize = 64;
+const MAX_RECENT: usize = 64;
 /// The most lines that are said once; further ones are said each time.
-const MOST_ONCE: usize = 1000;
+const MAX_ONCE: usize = 1000;
 /// A longer line is cut, in bytes.
-const LONGEST: usize = 8192;
+const MAX_LINE_BYTES: usize = 8192;
 
 /// A line that was said, and is counted from then on.
-struct Said {
+struct RecentLine {
     line: Line,
     since: Instant,
     times: u64,
 }
 
-impl Said {
+impl RecentLine {
     /// How often it was repeated, as a line; counted anew.
     fn repeated(&mut self) -> Option<Line> {
         let times = std::mem::take(&mut self.times);
@@ -67,18 +67,18 @@ impl Said {
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     waiting: VecDeque<Line>,
     dropped: u64,
-    said: VecDeque<Said>,
+    recent: VecDeque<RecentLine>,
     once: HashSet<String>,
     secrets: Secrets,
 }
 
-impl State {
+impl LogState {
     fn push(&mut self, line: Line) {
         self.waiting.push_back(line);
-        if self.waiting.len() > MOST_LINES {
+        if self.waiting.len() > MAX_LINES {
             let place = self
                 .waiting
                 .iter()
@@ -92,7 +92,7 @@ impl State {
 /// The waiting lines of one process.
 #[derive(Default)]
 pub struct Log {
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// Something waits; read without the lock after every message.
     waiting: AtomicBool,
 }
@@ -104,16 +104,29 @@ impl Log {
     }
 
     /// Adds a line of librdkafka.
-    pub fn say_of_client(&self, level: Level, text: &str, context: Vec<(&'static str, String)>) {
+    pub fn say_from_librdkafka(
+        &self,
+        level: Level,
+        text: &str,
+        context: Vec<(&'static str, String)>,
+    ) {
         self.add(level, text, context, true);
     }
 
-    fn add(&self, level: Level, text: &str, context: Vec<(&'static str, String)>, of_client: bool) {
+    fn add(
+        &self,
+        level: Level,
+        text: &str,
+        context: Vec<(&'static str, String)>,
+        from_librdkafka: bool,
+    ) {
         let now = Instant::now();
         let mut state = self.state.lock();
         let mut text = state.secrets.clean(text).into_owned();
-        if text.len() > LONGEST {
-            let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end));
+        if text.len() > MAX_LINE_BYTES {
+            let end = (0..=MAX_LINE_BYTES)
+                .rev()
+                .find(|end| text.is_char_boundary(*end));
             text.truncate(end.unwrap_or(0));
             text.push('…');
         }
@@ -122,30 +135,33 @@ impl Log {
             text,
             at: SystemTime::now(),
             context,
-            of_client,
+            from_librdkafka,
         };
         let place = state
-            .said
+            .recent
             .iter()
-            .position(|said| said.line.text == line.text);
-        if let Some(said) = place.and_then(|place| state.said.get_mut(place)) {
-            if now.duration_since(said.since) < FOLD {
-                said.times += 1;
+            .position(|recent| recent.line.text == line.text);
+        if let Some(recent) = place.and_then(|place| state.recent.get_mut(place)) {
+            if now.duration_since(recent.since) < FOLD_WINDOW {
+                recent.times += 1;
                 return;
             }
-            // Said with the number of those that came before it, and then counted again.
-            let repeated = said.repeated();
-            said.since = now;
+            // Logged with the number of those that came before it, and then counted again.
+            let repeated = recent.repeated();
+            recent.since = now;
             state.push(repeated.unwrap_or(line));
         } else {
-            if state.said.len() == REMEMBERED {
+            if state.recent.len() == MAX_RECENT {
                 // What is forgotten is no longer counted: what was counted is said now.
-                let repeated = state.said.pop_front().and_then(|mut said| said.repeated());
+                let repeated = state
+                    .recent
+                    .pop_front()
+                    .and_then(|mut recent| recent.repeated());
                 if let Some(line) = repeated {
                     state.push(line);
                 }
             }
-            state.said.push_back(Said {
+            state.recent.push_back(RecentLine {
                 line: line.clone(),
                 since: now,
                 times: 0,
@@ -165,31 +181,31 @@ impl Log {
     /// True the first time it is asked about this text.
     pub fn is_first(&self, text: &str) -> bool {
         let mut state = self.state.lock();
-        state.once.len() >= MOST_ONCE || state.once.insert(text.to_owned())
+        state.once.len() >= MAX_ONCE || state.once.insert(text.to_owned())
     }
 
     /// Keeps a secret out of every line from now on.
-    pub fn hide(&self, secret: &str) {
+    pub fn add_secret(&self, secret: &str) {
         self.state.lock().secrets.remember(secret);
     }
 
     /// The text without secrets.
     #[must_use]
-    pub fn clean(&self, text: &str) -> String {
+    pub fn redact(&self, text: &str) -> String {
         self.state.lock().secrets.clean(text).into_owned()
     }
 
     /// Takes all waiting lines, oldest first, and says what was repeated in a minute that is over.
-    pub fn take(&self) -> Vec<Line> {
-        self.take_at(Instant::now(), false)
+    pub fn drain(&self) -> Vec<Line> {
+        self.drain_at(Instant::now(), false)
     }
 
     /// The same at the end of the process: what was repeated until now is said too.
-    pub fn take_last(&self) -> Vec<Line> {
-        self.take_at(Instant::now(), true)
+    pub fn drain_final(&self) -> Vec<Line> {
+        self.drain_at(Instant::now(), true)
     }
 
-    fn take_at(&self, now: Instant, is_last: bool) -> Vec<Line> {
+    fn drain_at(&self, now: Instant, is_last: bool) -> Vec<Line> {
         let mut state = self.state.lock();
         self.waiting.store(false, Ordering::Release);
         let mut lines: Vec<Line> = state.waiting.drain(..).collect();
@@ -200,18 +216,18 @@ impl Log {
                 Line {
                     level: Level::Warning,
                     text: format!(
-                        "{dropped} line(s) were dropped: more than {MOST_LINES} waited to be written."
+                        "{dropped} line(s) were dropped: more than {MAX_LINES} waited to be written."
                     ),
                     at: SystemTime::now(),
                     context: Vec::new(),
-                    of_client: false,
+                    from_librdkafka: false,
                 },
             );
         }
-        for said in &mut state.said {
-            if said.times > 0 && (is_last || now.duration_since(said.since) >= FOLD) {
-                said.since = now;
-                lines.extend(said.repeated());
+        for recent in &mut state.recent {
+            if recent.times > 0 && (is_last || now.duration_since(recent.since) >= FOLD_WINDOW) {
+                recent.since = now;
+                lines.extend(recent.repeated());
             }
         }
         lines
@@ -219,7 +235,7 @@ impl Log {
 
     /// True where lines wait; cheap enough to ask after every message.
     #[inline]
-    pub fn is_waiting(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)
     }
 }

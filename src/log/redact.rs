@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 /// What stands for it.
-const HIDDEN: &str = "***";
+const MASK: &str = "***";
 /// Names of settings whose value is a secret contain one of these.
-const NAMES: [&str; 12] = [
+const SECRET_NAMES: [&str; 12] = [
     "password",
     "passwd",
     "passphrase",
@@ -20,9 +20,9 @@ const NAMES: [&str; 12] = [
     ".pem",
 ];
 /// A shorter secret is not looked for by itself: it would be found in ordinary words.
-const SHORTEST: usize = 4;
+const MIN_SECRET_LENGTH: usize = 4;
 /// So many are remembered.
-const MOST: usize = 64;
+const MAX_SECRETS: usize = 64;
 
 /// The secrets of this process that are looked for wherever they stand.
 #[derive(Debug, Default)]
@@ -32,10 +32,10 @@ impl Secrets {
     /// From now on it is taken out of every line.
     pub fn remember(&mut self, secret: &str) {
         let secret = secret.trim();
-        if secret.len() < SHORTEST || self.0.iter().any(|known| known == secret) {
+        if secret.len() < MIN_SECRET_LENGTH || self.0.iter().any(|known| known == secret) {
             return;
         }
-        if self.0.len() == MOST {
+        if self.0.len() == MAX_SECRETS {
             self.0.remove(0);
         }
         self.0.push(secret.to_owned());
@@ -49,7 +49,7 @@ impl Secrets {
         let mut text = Cow::Borrowed(text);
         for secret in &self.0 {
             if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), HIDDEN).into();
+                text = text.replace(secret.as_str(), MASK).into();
             }
         }
         clean(text)
@@ -69,7 +69,7 @@ fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
         text
     };
     let lower = text.to_ascii_lowercase();
-    if NAMES.iter().any(|name| lower.contains(name)) {
+    if SECRET_NAMES.iter().any(|name| lower.contains(name)) {
         return settings(&text, &lower).into();
     }
     text
@@ -81,7 +81,7 @@ fn keys(text: &str) -> String {
     let mut rest = text;
     while let Some(start) = rest.find("-----BEGIN ") {
         clean.push_str(&rest[..start]);
-        clean.push_str(HIDDEN);
+        clean.push_str(MASK);
         let block = &rest[start..];
         rest = block
             .find("-----END ")
@@ -111,7 +111,7 @@ fn addresses(text: &str) -> String {
             .unwrap_or(after.len());
         // The last one: a password may have an @ in it.
         if let Some(at) = after[..end].rfind('@') {
-            clean.push_str(HIDDEN);
+            clean.push_str(MASK);
             rest = &after[at..];
         } else {
             rest = after;
@@ -132,7 +132,7 @@ fn settings(text: &str, lower: &str) -> String {
             continue;
         };
         clean.push_str(&text[done..start]);
-        clean.push_str(HIDDEN);
+        clean.push_str(MASK);
         done = end;
     }
     clean.push_str(&text[done..]);
@@ -141,7 +141,7 @@ fn settings(text: &str, lower: &str) -> String {
 
 /// The end of the next secret name, and where its value stands, if one follows.
 fn next_value(text: &str, lower: &str, from: usize) -> Option<(usize, Option<(usize, usize)>)> {
-    let place = NAMES
+    let place = SECRET_NAMES
         .iter()
         .filter_map(|name| lower[from..].find(name).map(|at| from + at + name.len()))
         .min()?;
@@ -289,6 +289,6 @@ mod tests {
         for n in 0..200 {
             secrets.remember(&format!("secret{n:04}"));
         }
-        assert!(secrets.0.len() <= super::MOST);
+        assert!(secrets.0.len() <= super::MAX_SECRETS);
     }
 }

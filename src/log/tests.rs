@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Level, Line, Log, FOLD, MOST_LINES};
+use super::{Level, Line, Log, FOLD_WINDOW, MAX_LINES};
 
 fn texts(lines: Vec<Line>) -> Vec<String> {
     lines.into_iter().map(|line| line.text).collect()
@@ -11,14 +11,14 @@ fn texts(lines: Vec<Line>) -> Vec<String> {
 #[test]
 fn the_same_line_is_said_once_a_minute() {
     let log = Log::default();
-    assert!(!log.is_waiting());
+    assert!(!log.has_pending());
     for _ in 0..3 {
         log.say(Level::Warning, "broker away");
     }
     log.say(Level::Error, "other");
-    assert!(log.is_waiting());
-    assert_eq!(texts(log.take()), ["broker away", "other"]);
-    assert!(!log.is_waiting());
+    assert!(log.has_pending());
+    assert_eq!(texts(log.drain()), ["broker away", "other"]);
+    assert!(!log.has_pending());
 }
 
 #[test]
@@ -27,13 +27,13 @@ fn how_often_it_was_repeated_is_said_when_the_minute_is_over() {
     for _ in 0..3 {
         log.say(Level::Warning, "broker away");
     }
-    assert_eq!(texts(log.take()), ["broker away"]);
-    let later = Instant::now() + FOLD + Duration::from_secs(1);
+    assert_eq!(texts(log.drain()), ["broker away"]);
+    let later = Instant::now() + FOLD_WINDOW + Duration::from_secs(1);
     assert_eq!(
-        texts(log.take_at(later, false)),
+        texts(log.drain_at(later, false)),
         ["broker away (and 2 more times since)"]
     );
-    assert!(texts(log.take_at(later, false)).is_empty());
+    assert!(texts(log.drain_at(later, false)).is_empty());
 }
 
 #[test]
@@ -41,12 +41,12 @@ fn how_often_it_was_repeated_is_said_at_the_end() {
     let log = Log::default();
     log.say(Level::Error, "broker away");
     log.say(Level::Error, "broker away");
-    log.take();
-    let last = log.take_last();
+    log.drain();
+    let last = log.drain_final();
     assert_eq!(last.len(), 1);
     assert_eq!(last[0].level, Level::Error);
     assert_eq!(last[0].text, "broker away (and 1 more times since)");
-    assert!(log.take_last().is_empty());
+    assert!(log.drain_final().is_empty());
 }
 
 #[test]
@@ -54,10 +54,10 @@ fn what_is_forgotten_for_others_is_said_before() {
     let log = Log::default();
     log.say(Level::Warning, "first");
     log.say(Level::Warning, "first");
-    for n in 0..super::REMEMBERED {
+    for n in 0..super::MAX_RECENT {
         log.say(Level::Warning, format!("line {n}"));
     }
-    let lines = texts(log.take());
+    let lines = texts(log.drain());
     assert!(lines.contains(&"first (and 1 more times since)".to_owned()));
 }
 
@@ -65,9 +65,9 @@ fn what_is_forgotten_for_others_is_said_before() {
 fn what_is_said_once_is_not_said_again() {
     let log = Log::default();
     log.say_once(Level::Warning, "acks");
-    assert_eq!(log.take().len(), 1);
+    assert_eq!(log.drain().len(), 1);
     log.say_once(Level::Warning, "acks");
-    assert!(log.take_last().is_empty());
+    assert!(log.drain_final().is_empty());
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn a_host_that_never_comes_costs_bounded_memory() {
     for n in 0..10_000 {
         log.say(Level::Warning, format!("line {n}"));
     }
-    let lines = texts(log.take());
-    assert_eq!(lines.len(), MOST_LINES + 1);
+    let lines = texts(log.drain());
+    assert_eq!(lines.len(), MAX_LINES + 1);
     assert_eq!(
         lines[0],
         "9500 line(s) were dropped: more than 500 waited to be written."
@@ -92,16 +92,16 @@ fn a_flood_of_debugging_drops_no_error() {
     for n in 0..10_000 {
         log.say(Level::Debug, format!("line {n}"));
     }
-    assert!(texts(log.take()).contains(&"lost".to_owned()));
+    assert!(texts(log.drain()).contains(&"lost".to_owned()));
 }
 
 #[test]
 fn no_line_has_a_secret_in_it_and_none_is_endless() {
     let log = Log::default();
-    log.hide("s3cret-of-ours");
+    log.add_secret("s3cret-of-ours");
     log.say(Level::Error, "refused s3cret-of-ours, sasl.password=other");
     log.say(Level::Error, "ü".repeat(10_000));
-    let lines = texts(log.take());
+    let lines = texts(log.drain());
     assert_eq!(lines[0], "refused ***, sasl.password=***");
-    assert!(lines[1].len() <= super::LONGEST + 3 && lines[1].ends_with('…'));
+    assert!(lines[1].len() <= super::MAX_LINE_BYTES + 3 && lines[1].ends_with('…'));
 }

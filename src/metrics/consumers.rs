@@ -10,18 +10,18 @@ use super::number::Distribution;
 use super::snapshot::{labels, Labels, Snapshot};
 use crate::clock::coarse_ms;
 use crate::kafka::consumer::Stats;
-use crate::worker::Tally;
+use crate::worker::WorkerCounters;
 
 /// Series of lag for each process; the partitions beyond are summed up.
-pub(super) const MOST_LAGS: usize = 500;
+pub(super) const MAX_LAG_SERIES: usize = 500;
 /// Groups that have series of their own; a process with more has something else in mind.
-pub(super) const MOST_GROUPS: usize = 100;
+pub(super) const MAX_GROUPS: usize = 100;
 /// What the rest is called.
 const OTHER: &str = "other";
 
 /// Where a consumer stands, told by its own loop now and then.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct GroupStats {
     /// Records that wait for another try.
     pub parked: u64,
     /// Partitions paused because they ran too far ahead.
@@ -38,37 +38,37 @@ pub struct Standing {
 
 /// One consumer.
 #[derive(Debug)]
-pub struct Series {
+pub struct ConsumerMetrics {
     group: String,
-    tally: Arc<Tally>,
+    counters: Arc<WorkerCounters>,
     stats: Arc<Stats>,
-    standing: Mutex<Standing>,
+    group_stats: Mutex<GroupStats>,
     /// Since when something has been uncommitted, by [`coarse_ms`]; 0 for nothing.
     uncommitted_since: Mutex<u64>,
 }
 
-impl Series {
+impl ConsumerMetrics {
     /// Its loop tells where it stands.
-    pub fn stands(&self, mut standing: Standing) {
+    pub fn update(&self, mut group_stats: GroupStats) {
         {
             let mut since = self.uncommitted_since.lock();
-            match (standing.uncommitted, *since) {
+            match (group_stats.uncommitted, *since) {
                 (false, _) => *since = 0,
                 (true, 0) => *since = coarse_ms(),
                 (true, _) => {}
             }
         }
-        let mut known = self.standing.lock();
-        if standing.lag.is_none() {
-            standing.lag = known.lag.take();
+        let mut known = self.group_stats.lock();
+        if group_stats.lag.is_none() {
+            group_stats.lag = known.lag.take();
         }
-        *known = standing;
+        *known = group_stats;
     }
 
     /// The totals of its loop.
     #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn counters(&self) -> &WorkerCounters {
+        &self.counters
     }
 
     /// ms since the last commit while something waits for one, else 0.
@@ -81,30 +81,33 @@ impl Series {
     }
 
     fn totals(&self) -> Totals {
-        let (tally, stats) = (&*self.tally, &*self.stats);
+        let (counters, stats) = (&*self.counters, &*self.stats);
         Totals {
             counts: vec![
                 (c::CONSUMER_MESSAGES.name, stats.consumed.get()),
                 (c::CONSUMER_BYTES.name, stats.bytes.get()),
-                (c::CONSUMER_HANDLED.name, tally.handled.get()),
-                (c::CONSUMER_FAILURES.name, tally.failures.get()),
-                (c::CONSUMER_RETRIES.name, tally.retries.get()),
-                (c::CONSUMER_DEAD_LETTERED.name, tally.dead_lettered.get()),
-                (c::CONSUMER_SKIPPED.name, tally.skipped.get()),
-                (c::CONSUMER_MISMATCH.name, tally.mismatched.get()),
-                (c::CONSUMER_DROPPED.name, tally.dropped.get()),
+                (c::CONSUMER_HANDLED.name, counters.handled.get()),
+                (c::CONSUMER_FAILURES.name, counters.failures.get()),
+                (c::CONSUMER_RETRIES.name, counters.retries.get()),
+                (c::CONSUMER_DEAD_LETTERED.name, counters.dead_lettered.get()),
+                (c::CONSUMER_SKIPPED.name, counters.skipped.get()),
+                (c::CONSUMER_MISMATCH.name, counters.mismatched.get()),
+                (c::CONSUMER_DROPPED.name, counters.dropped.get()),
                 (c::CONSUMER_COMMITS.name, stats.commits.get()),
                 (
                     c::CONSUMER_COMMIT_FAILURES.name,
                     stats.commit_failures.get(),
                 ),
                 (c::CONSUMER_REBALANCES.name, stats.rebalances.get()),
-                (c::CONSUMER_TRANSACTIONS.name, tally.transactions.get()),
-                (c::CONSUMER_TRANSACTIONS_ABORTED.name, tally.aborted.get()),
+                (c::CONSUMER_TRANSACTIONS.name, counters.transactions.get()),
+                (
+                    c::CONSUMER_TRANSACTIONS_ABORTED.name,
+                    counters.aborted.get(),
+                ),
             ],
-            callbacks: tally.timing.callbacks.read(),
-            batches: tally.timing.batches.read(),
-            sizes: tally.timing.sizes.read(),
+            callbacks: counters.timing.callbacks.read(),
+            batches: counters.timing.batches.read(),
+            sizes: counters.timing.sizes.read(),
         }
     }
 }
@@ -134,50 +137,55 @@ impl Totals {
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    living: Vec<Arc<Series>>,
+struct ConsumerTable {
+    active: Vec<Arc<ConsumerMetrics>>,
     ended: BTreeMap<String, Totals>,
 }
 
 /// All consumers of one process.
 #[derive(Debug, Default)]
 pub struct Consumers {
-    table: Mutex<Table>,
+    table: Mutex<ConsumerTable>,
 }
 
 impl Consumers {
     /// A consumer begins.
-    pub fn join(&self, group: &str, tally: Arc<Tally>, stats: Arc<Stats>) -> Arc<Series> {
+    pub fn register(
+        &self,
+        group: &str,
+        counters: Arc<WorkerCounters>,
+        stats: Arc<Stats>,
+    ) -> Arc<ConsumerMetrics> {
         let mut table = self.table.lock();
         let known = table.ended.contains_key(group)
-            || table.living.iter().any(|series| series.group == group);
-        let groups = table.ended.len() + table.living.len();
-        let series = Arc::new(Series {
-            group: if known || groups < MOST_GROUPS {
+            || table.active.iter().any(|consumer| consumer.group == group);
+        let groups = table.ended.len() + table.active.len();
+        let consumer = Arc::new(ConsumerMetrics {
+            group: if known || groups < MAX_GROUPS {
                 group.to_owned()
             } else {
                 OTHER.to_owned()
             },
-            tally,
+            counters,
             stats,
-            standing: Mutex::default(),
+            group_stats: Mutex::default(),
             uncommitted_since: Mutex::default(),
         });
-        table.living.push(Arc::clone(&series));
-        series
+        table.active.push(Arc::clone(&consumer));
+        consumer
     }
 
     /// It ended: what it has counted stays.
-    pub fn leave(&self, series: &Arc<Series>) {
-        series.tally.timing.pulse.rests();
+    pub fn unregister(&self, consumer: &Arc<ConsumerMetrics>) {
+        consumer.counters.timing.liveness.stop();
         let mut table = self.table.lock();
-        let before = table.living.len();
-        table.living.retain(|known| !Arc::ptr_eq(known, series));
-        if table.living.len() < before {
-            let totals = series.totals();
+        let before = table.active.len();
+        table.active.retain(|known| !Arc::ptr_eq(known, consumer));
+        if table.active.len() < before {
+            let totals = consumer.totals();
             table
                 .ended
-                .entry(series.group.clone())
+                .entry(consumer.group.clone())
                 .or_default()
                 .add(&totals);
         }
@@ -187,22 +195,22 @@ impl Consumers {
     #[must_use]
     pub fn any(&self) -> bool {
         let table = self.table.lock();
-        !table.living.is_empty() || !table.ended.is_empty()
+        !table.active.is_empty() || !table.ended.is_empty()
     }
 
     /// Those that live.
     #[must_use]
-    pub fn living(&self) -> Vec<Arc<Series>> {
-        self.table.lock().living.clone()
+    pub fn active(&self) -> Vec<Arc<ConsumerMetrics>> {
+        self.table.lock().active.clone()
     }
 
     /// Name and pulse of each loop that is stuck for longer than `bound`.
     #[must_use]
     pub fn stuck(&self, bound: std::time::Duration) -> Vec<String> {
-        let living = self.living();
-        let words = living.iter().filter_map(|series| {
-            let beat = series.tally.timing.pulse.read();
-            beat.stuck(&format!("consumer group \"{}\"", series.group), bound)
+        let active = self.active();
+        let words = active.iter().filter_map(|consumer| {
+            let beat = consumer.counters.timing.liveness.read();
+            beat.stuck(&format!("consumer group \"{}\"", consumer.group), bound)
         });
         words.collect()
     }
@@ -210,10 +218,10 @@ impl Consumers {
     /// Why not all of them are ready for work.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        let living = self.living();
-        let away = living
+        let active = self.active();
+        let away = active
             .iter()
-            .find(|series| !series.standing.lock().connected)?;
+            .find(|consumer| !consumer.group_stats.lock().connected)?;
         Some(format!(
             "consumer group \"{}\" has not reached Kafka",
             away.group
@@ -222,60 +230,60 @@ impl Consumers {
 
     /// Everything into the snapshot.
     pub fn collect(&self, into: &mut Snapshot) {
-        let (living, ended) = {
+        let (active, ended) = {
             let table = self.table.lock();
-            (table.living.clone(), table.ended.clone())
+            (table.active.clone(), table.ended.clone())
         };
         for (group, totals) in ended
             .into_iter()
-            .chain(living.iter().map(|one| (one.group.clone(), one.totals())))
+            .chain(active.iter().map(|one| (one.group.clone(), one.totals())))
         {
             let label = labels(&[("group", &group)]);
             for (name, count) in totals.counts {
                 into.count(name, label.clone(), count);
             }
-            into.spread(&c::CONSUMER_CALLBACK, label.clone(), totals.callbacks);
-            into.spread(&c::CONSUMER_BATCH, label.clone(), totals.batches);
-            into.spread(&c::CONSUMER_BATCH_MESSAGES, label, totals.sizes);
+            into.histogram(&c::CONSUMER_CALLBACK, label.clone(), totals.callbacks);
+            into.histogram(&c::CONSUMER_BATCH, label.clone(), totals.batches);
+            into.histogram(&c::CONSUMER_BATCH_MESSAGES, label, totals.sizes);
         }
-        let mut room = MOST_LAGS;
-        for series in &living {
-            collect_standing(series, into, &mut room);
+        let mut room = MAX_LAG_SERIES;
+        for consumer in &active {
+            collect_standing(consumer, into, &mut room);
         }
     }
 }
 
 #[allow(clippy::cast_precision_loss)] // ms of the life of a process
-fn collect_standing(series: &Series, into: &mut Snapshot, room: &mut usize) {
-    let label = || labels(&[("group", &series.group)]);
-    let standing = series.standing.lock().clone();
-    into.gauge_of(&c::CONSUMER_PARKED, label(), standing.parked);
-    into.gauge_of(&c::CONSUMER_HELD_BACK, label(), standing.held_back);
-    into.gauge_of(&c::CONSUMER_ASSIGNED, label(), standing.assigned);
+fn collect_standing(consumer: &ConsumerMetrics, into: &mut Snapshot, room: &mut usize) {
+    let label = || labels(&[("group", &consumer.group)]);
+    let group_stats = consumer.group_stats.lock().clone();
+    into.gauge_of(&c::CONSUMER_PARKED, label(), group_stats.parked);
+    into.gauge_of(&c::CONSUMER_HELD_BACK, label(), group_stats.held_back);
+    into.gauge_of(&c::CONSUMER_ASSIGNED, label(), group_stats.assigned);
     into.gauge_of(
         &c::CONSUMER_CONNECTED,
         label(),
-        u64::from(standing.connected),
+        u64::from(group_stats.connected),
     );
-    let commit = series.commit_age_ms() as f64 / 1000.0;
+    let commit = consumer.commit_age_ms() as f64 / 1000.0;
     into.gauge(&c::CONSUMER_COMMIT_AGE, label(), commit);
-    let beat = series.tally.timing.pulse.read();
-    let round = beat.since_round.as_secs_f64();
+    let beat = consumer.counters.timing.liveness.read();
+    let round = beat.since_tick.as_secs_f64();
     into.gauge(&c::CONSUMER_POLL_AGE, label(), round);
     let callback = beat.in_callback.as_secs_f64();
     into.gauge(&c::CONSUMER_CALLBACK_AGE, label(), callback);
-    for (topic, partition, lag) in standing.lag.into_iter().flatten() {
+    for (topic, partition, lag) in group_stats.lag.into_iter().flatten() {
         let label: Labels = if *room > 0 {
             *room -= 1;
             let number = partition.to_string();
             labels(&[
-                ("group", &series.group),
+                ("group", &consumer.group),
                 ("topic", &topic),
                 ("partition", &number),
             ])
         } else {
             labels(&[
-                ("group", &series.group),
+                ("group", &consumer.group),
                 ("topic", OTHER),
                 ("partition", "-1"),
             ])

@@ -1,7 +1,7 @@
 //! Tests of the consumers of a process: those that ended, and how many series there may be.
 
-use super::consumers::{Consumers, Standing, MOST_GROUPS, MOST_LAGS};
-use crate::metrics::snapshot::{Snapshot, Value};
+use super::consumers::{Consumers, GroupStats, MAX_GROUPS, MAX_LAG_SERIES};
+use crate::metrics::snapshot::{SampleValue, Snapshot};
 use std::sync::Arc;
 
 fn series(consumers: &Consumers, name: &str) -> usize {
@@ -15,53 +15,59 @@ fn series(consumers: &Consumers, name: &str) -> usize {
 fn a_consumer_that_ended_still_counts() {
     let consumers = Consumers::default();
     for _ in 0..2 {
-        let one = consumers.join("g", Arc::default(), Arc::default());
-        one.tally().handled.add(3);
-        consumers.leave(&one);
-        consumers.leave(&one);
+        let one = consumers.register("g", Arc::default(), Arc::default());
+        one.counters().handled.add(3);
+        consumers.unregister(&one);
+        consumers.unregister(&one);
     }
     let mut snapshot = Snapshot::default();
     consumers.collect(&mut snapshot);
     let mut families = snapshot.families();
     let handled = families.find(|f| f.metric.name == "realtime_consumer_handled");
     let value = handled.and_then(|family| family.samples.values().next().cloned());
-    assert_eq!(value, Some(Value::Count(6)));
+    assert_eq!(value, Some(SampleValue::Count(6)));
     assert_eq!(series(&consumers, "realtime_consumer_parked"), 0);
 }
 
 #[test]
 fn labels_are_bounded() {
     let consumers = Consumers::default();
-    let one = consumers.join("g", Arc::default(), Arc::default());
+    let one = consumers.register("g", Arc::default(), Arc::default());
     let lag = (0..2000).map(|n| (format!("t{n}"), 0, 1)).collect();
-    one.stands(Standing {
+    one.update(GroupStats {
         lag: Some(lag),
-        ..Standing::default()
+        ..GroupStats::default()
     });
-    assert_eq!(series(&consumers, "realtime_consumer_lag"), MOST_LAGS + 1);
-    one.stands(Standing::default());
-    assert_eq!(series(&consumers, "realtime_consumer_lag"), MOST_LAGS + 1);
+    assert_eq!(
+        series(&consumers, "realtime_consumer_lag"),
+        MAX_LAG_SERIES + 1
+    );
+    one.update(GroupStats::default());
+    assert_eq!(
+        series(&consumers, "realtime_consumer_lag"),
+        MAX_LAG_SERIES + 1
+    );
     for n in 0..1000 {
-        consumers.join(&format!("g{n}"), Arc::default(), Arc::default());
+        consumers.register(&format!("g{n}"), Arc::default(), Arc::default());
     }
     assert_eq!(
         series(&consumers, "realtime_consumer_handled"),
-        MOST_GROUPS + 1
+        MAX_GROUPS + 1
     );
 }
 
 #[test]
 fn the_commit_age_counts_only_while_something_waits() {
     let consumers = Consumers::default();
-    let one = consumers.join("g", Arc::default(), Arc::default());
+    let one = consumers.register("g", Arc::default(), Arc::default());
     assert_eq!(one.commit_age_ms(), 0);
-    let waits = |uncommitted| Standing {
+    let waits = |uncommitted| GroupStats {
         uncommitted,
-        ..Standing::default()
+        ..GroupStats::default()
     };
-    one.stands(waits(true));
+    one.update(waits(true));
     std::thread::sleep(std::time::Duration::from_millis(30));
     assert!(one.commit_age_ms() >= 20);
-    one.stands(waits(false));
+    one.update(waits(false));
     assert_eq!(one.commit_age_ms(), 0);
 }

@@ -10,15 +10,15 @@ use super::snapshot::Snapshot;
 use crate::gateway::hub::Hub;
 
 #[derive(Default)]
-struct Table {
-    living: Vec<Arc<Hub>>,
+struct GatewayTable {
+    active: Vec<Arc<Hub>>,
     ended: BTreeMap<&'static str, u64>,
 }
 
 /// All gateways of one process.
 #[derive(Default)]
 pub struct Gateways {
-    table: Mutex<Table>,
+    table: Mutex<GatewayTable>,
 }
 
 /// Whether a gateway can serve: Kafka is reached and presence is whole.
@@ -31,16 +31,16 @@ pub fn ready(hub: &Hub) -> Result<(), String> {
 
 impl Gateways {
     /// One was started.
-    pub fn join(&self, hub: &Arc<Hub>) {
-        self.table.lock().living.push(Arc::clone(hub));
+    pub fn register(&self, hub: &Arc<Hub>) {
+        self.table.lock().active.push(Arc::clone(hub));
     }
 
     /// It ended: what it has counted stays.
-    pub fn leave(&self, hub: &Arc<Hub>) {
+    pub fn unregister(&self, hub: &Arc<Hub>) {
         let mut table = self.table.lock();
-        let before = table.living.len();
-        table.living.retain(|known| !Arc::ptr_eq(known, hub));
-        if table.living.len() < before {
+        let before = table.active.len();
+        table.active.retain(|known| !Arc::ptr_eq(known, hub));
+        if table.active.len() < before {
             for (name, kind, _, value) in hub.counters().all() {
                 if kind == "counter" {
                     *table.ended.entry(name).or_default() += value;
@@ -53,13 +53,13 @@ impl Gateways {
     #[must_use]
     pub fn any(&self) -> bool {
         let table = self.table.lock();
-        !table.living.is_empty() || !table.ended.is_empty()
+        !table.active.is_empty() || !table.ended.is_empty()
     }
 
     /// Those that run.
     #[must_use]
-    pub fn living(&self) -> Vec<Arc<Hub>> {
-        self.table.lock().living.clone()
+    pub fn active(&self) -> Vec<Arc<Hub>> {
+        self.table.lock().active.clone()
     }
 
     /// Everything into the snapshot.
@@ -68,7 +68,7 @@ impl Gateways {
         for (name, value) in ended {
             into.count(gateway_name(name), Vec::new(), value);
         }
-        for hub in self.living() {
+        for hub in self.active() {
             collect(&hub, into);
         }
     }

@@ -13,7 +13,7 @@ use crate::log::Level;
 use crate::process;
 
 /// ms between two beats.
-const EVERY: u64 = 1000;
+const INTERVAL_MS: u64 = 1000;
 
 /// The file.
 #[derive(Debug)]
@@ -54,10 +54,10 @@ impl Heartbeat {
     }
 
     /// The loop came round; `now` in ms.
-    pub fn beat(&mut self, now: u64) {
+    pub fn loop_tick(&mut self, now: u64) {
         if self
             .last
-            .is_some_and(|last| now.saturating_sub(last) < EVERY)
+            .is_some_and(|last| now.saturating_sub(last) < INTERVAL_MS)
         {
             return;
         }
@@ -111,13 +111,13 @@ mod tests {
     fn it_is_touched_once_a_second_at_most() {
         let path = directory("often").join("beat");
         let mut heartbeat = Heartbeat::new(&path).expect("a heartbeat");
-        heartbeat.beat(1000);
+        heartbeat.loop_tick(1000);
         let text = fs::read_to_string(&path).expect("the file");
         assert!(text.ends_with(&format!(" {}\n", std::process::id())));
         fs::remove_file(&path).expect("gone");
-        heartbeat.beat(1999);
+        heartbeat.loop_tick(1999);
         assert!(!path.exists());
-        heartbeat.beat(2000);
+        heartbeat.loop_tick(2000);
         assert!(path.exists());
         let left = fs::read_dir(path.parent().expect("its directory")).expect("a list");
         assert_eq!(left.count(), 1);
@@ -133,7 +133,7 @@ mod tests {
         let mut heartbeat = Heartbeat::new(&path).expect("a heartbeat");
         // As a full disk does: the file to be written first cannot be made.
         fs::create_dir(&heartbeat.next).expect("in the way");
-        heartbeat.beat(5000);
+        heartbeat.loop_tick(5000);
         assert_eq!(fs::read_to_string(&path).expect("it"), "old\n");
         let touched = fs::metadata(&path).and_then(|about| about.modified());
         assert!(touched.expect("a time") > long_ago + Duration::from_secs(300));

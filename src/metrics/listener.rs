@@ -14,29 +14,29 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{watch, Semaphore};
 
-use super::answer::answer;
+use super::endpoints::handle_request;
 use crate::error::{Error, Result};
-use crate::gateway::http::request::{self, RequestError};
+use crate::gateway::http::request::{self as http_request, RequestError};
 use crate::gateway::http::respond::{respond, Response};
 use crate::process;
 
 /// Requests at the same time; more wait in the kernel's queue.
-const AT_ONCE: usize = 128;
+const MAX_CONCURRENT_REQUESTS: usize = 128;
 /// That queue.
-const QUEUE: u32 = 1024;
+const BACKLOG: u32 = 1024;
 /// Within this a request has to be there.
-const PATIENCE: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most bytes of a request's head.
-const MOST_HEAD: usize = 8 << 10;
+const MAX_HEAD_BYTES: usize = 8 << 10;
 /// Most ports of a range such as 9400-9409.
-const MOST_PORTS: u16 = 1000;
+const MAX_PORTS: u16 = 1000;
 
 /// The descriptor that a forked child has to close; -1 for none.
-static OPEN: AtomicI32 = AtomicI32::new(-1);
+static LISTENER_FD: AtomicI32 = AtomicI32::new(-1);
 
 /// Runs in a forked child, before `fork()` returns there: only an atomic and `close`, both async-signal-safe.
 pub fn after_fork_in_child() {
-    let fd = OPEN.swap(-1, Ordering::SeqCst);
+    let fd = LISTENER_FD.swap(-1, Ordering::SeqCst);
     if fd >= 0 {
         // SAFETY: listed only while it is open; what owns it in the parent is leaked in the child.
         unsafe { libc::close(fd) };
@@ -68,9 +68,9 @@ impl Listener {
             first_free(&candidates)
                 .and_then(|listener| Ok((listener.local_addr()?, listener)))
                 .map(|(bound, listener)| (listener, bound))
-                .map_err(|error| taken(address, &error))?
+                .map_err(|error| bind_error(address, &error))?
         };
-        OPEN.store(listener.as_raw_fd(), Ordering::SeqCst);
+        LISTENER_FD.store(listener.as_raw_fd(), Ordering::SeqCst);
         let (stop, stopped) = watch::channel(false);
         let thread = process::spawn("rt-metrics", move || {
             runtime.block_on(accept(listener, stopped));
@@ -107,7 +107,7 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
     let number = |text: &str| text.parse::<u16>().map_err(|_| refuse());
     let (first, last) = (number(first)?, number(last)?);
-    if host.is_empty() || first > last || last - first >= MOST_PORTS {
+    if host.is_empty() || first > last || last - first >= MAX_PORTS {
         return Err(refuse());
     }
     let mut resolved = format!("{host}:{first}")
@@ -121,14 +121,14 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
 
 /// Binds the first that is free.
 fn first_free(candidates: &[SocketAddr]) -> io::Result<TcpListener> {
-    let mut trouble = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in candidates {
         match bind(*address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => trouble = error,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last_error = error,
             other => return other,
         }
     }
-    Err(trouble)
+    Err(last_error)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -140,10 +140,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // After a restart, in spite of connections that linger; a port that somebody listens on is refused all the same.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(QUEUE)
+    socket.listen(BACKLOG)
 }
 
-fn taken(address: &str, error: &io::Error) -> Error {
+fn bind_error(address: &str, error: &io::Error) -> Error {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => " Another process has the port: each worker of a machine needs its own. Give it another one, or all of them a range such as 127.0.0.1:9400-9409.",
         io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one.",
@@ -156,7 +156,7 @@ fn taken(address: &str, error: &io::Error) -> Error {
 }
 
 async fn accept(listener: TcpListener, mut stopped: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let slots = Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             break;
@@ -178,15 +178,15 @@ async fn accept(listener: TcpListener, mut stopped: watch::Receiver<bool>) {
         }
     }
     // Unlisted before it is closed: the number may be somebody else's right after.
-    OPEN.store(-1, Ordering::SeqCst);
+    LISTENER_FD.store(-1, Ordering::SeqCst);
     drop(listener);
 }
 
 async fn serve(mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    let end = request::deadline(PATIENCE);
-    let response = match request::read_head(&mut stream, MOST_HEAD, end).await {
-        Ok(request) => answer(
+    let end = http_request::deadline(REQUEST_TIMEOUT);
+    let response = match http_request::read_head(&mut stream, MAX_HEAD_BYTES, end).await {
+        Ok(request) => handle_request(
             &request.method,
             &request.path,
             request.header("accept"),
@@ -208,7 +208,7 @@ mod tests {
     use std::net::TcpStream;
     use std::time::{Duration, Instant};
 
-    fn ask(listener: &Listener, request: &str) -> String {
+    fn request(listener: &Listener, request: &str) -> String {
         let mut stream = TcpStream::connect(listener.address()).expect("a connection");
         let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
         stream.write_all(request.as_bytes()).expect("sent");
@@ -247,14 +247,15 @@ mod tests {
         // One after the other: there is one table of what a child has to close.
         let listener = Listener::start("127.0.0.1:0").expect("a port");
         let address = listener.address();
+        assert!(request(&listener, "GET /up HTTP/1.1\r\nHost: a\r\n\r\n")
+            .starts_with("HTTP/1.1 200 OK"));
         assert!(
-            ask(&listener, "GET /up HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 200 OK")
+            request(&listener, "GET /live HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("\r\n\r\nlive\n")
         );
-        assert!(ask(&listener, "GET /live HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("\r\n\r\nlive\n"));
-        let metrics = ask(&listener, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+        let metrics = request(&listener, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
         assert!(metrics.contains("# TYPE realtime_producer_messages_total counter"));
-        let open = ask(
+        let open = request(
             &listener,
             "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text\r\n\r\n",
         );
@@ -262,17 +263,19 @@ mod tests {
             open.contains("application/openmetrics-text; version=1.0.0")
                 && open.ends_with("# EOF\n")
         );
-        assert!(ask(&listener, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 404"));
-        assert!(ask(
+        assert!(
+            request(&listener, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 404")
+        );
+        assert!(request(
             &listener,
             "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
         )
         .starts_with("HTTP/1.1 405"));
-        assert!(ask(&listener, "\u{1}\u{2}\r\n\r\n").starts_with("HTTP/1.1 400"));
+        assert!(request(&listener, "\u{1}\u{2}\r\n\r\n").starts_with("HTTP/1.1 400"));
         let endless = format!("GET /{} HTTP/1.1\r\n", "a".repeat(20_000));
-        assert!(ask(&listener, &endless).starts_with("HTTP/1.1 431"));
+        assert!(request(&listener, &endless).starts_with("HTTP/1.1 431"));
         let before = Instant::now();
-        assert!(ask(&listener, "GET /up HT").starts_with("HTTP/1.1 408"));
+        assert!(request(&listener, "GET /up HT").starts_with("HTTP/1.1 408"));
         assert!(before.elapsed() < Duration::from_secs(8));
         let second = Listener::start(&address.to_string()).expect_err("taken");
         assert_eq!(second.kind(), Kind::Connection);

@@ -11,25 +11,25 @@
 //! Nothing is added up on the hot path: a scrape reads what is counted anyway. One registry belongs to one process: a forked child
 //! begins a new one, and inherits neither the port nor the files.
 
-mod answer;
 pub mod catalog;
 pub mod consumers;
 #[cfg(test)]
 mod consumers_tests;
+mod endpoints;
+pub mod exposition;
 pub mod gateways;
 mod heartbeat;
 mod listener;
+pub mod liveness;
 mod notify;
 pub mod number;
 mod process;
 pub mod producers;
-pub mod pulse;
 mod registry;
 pub mod snapshot;
-pub mod text;
 mod textfile;
 pub mod timing;
 
-pub use answer::answer;
+pub use endpoints::handle_request;
 pub use listener::after_fork_in_child;
-pub use registry::{set_host, Registry, LIVENESS};
+pub use registry::{set_host_version, Registry, DEFAULT_LIVENESS_TIMEOUT};

@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 /// ms between two lines on how it is.
-const STATUS_EVERY: u64 = 5000;
+const STATUS_INTERVAL_MS: u64 = 5000;
 
 /// The connection to whoever started this service; does nothing where nobody waits for news.
 #[derive(Debug, Default)]
@@ -19,8 +19,8 @@ pub struct Notify {
     watchdog: Option<u64>,
     ready: bool,
     stopping: bool,
-    alive: Option<u64>,
-    told: Option<u64>,
+    watchdog_sent: Option<u64>,
+    status_sent: Option<u64>,
     status: String,
 }
 
@@ -81,7 +81,7 @@ impl Notify {
     }
 
     /// The loop came round; `now` in ms. `ready`: the service has started.
-    pub fn beat(&mut self, now: u64, ready: bool, status: &dyn Fn() -> String) {
+    pub fn loop_tick(&mut self, now: u64, ready: bool, status: &dyn Fn() -> String) {
         if self.socket.is_none() || self.stopping {
             return;
         }
@@ -93,12 +93,15 @@ impl Notify {
         let due = |last: Option<u64>, every: u64| {
             last.is_none_or(|last| now.saturating_sub(last) >= every)
         };
-        if self.watchdog.is_some_and(|every| due(self.alive, every)) {
-            self.alive = Some(now);
+        if self
+            .watchdog
+            .is_some_and(|every| due(self.watchdog_sent, every))
+        {
+            self.watchdog_sent = Some(now);
             lines.push_str("WATCHDOG=1\n");
         }
-        if due(self.told, STATUS_EVERY) {
-            self.told = Some(now);
+        if due(self.status_sent, STATUS_INTERVAL_MS) {
+            self.status_sent = Some(now);
             let status = status().replace(['\n', '\r'], " ");
             if status != self.status {
                 lines.push_str("STATUS=");
@@ -127,28 +130,28 @@ mod tests {
     use std::os::unix::net::{SocketAddr, UnixDatagram};
     use std::time::Duration;
 
-    fn heard(socket: &UnixDatagram) -> String {
+    fn received(socket: &UnixDatagram) -> String {
         let mut bytes = [0; 512];
         let _ = socket.set_read_timeout(Some(Duration::from_millis(50)));
         let count = socket.recv(&mut bytes).unwrap_or(0);
         String::from_utf8_lossy(&bytes[..count]).into_owned()
     }
 
-    fn life(socket: &UnixDatagram, name: &[u8]) {
+    fn notify_through_lifecycle(socket: &UnixDatagram, name: &[u8]) {
         let mut notify = Notify::new(Some(name), Some("2000000"), None);
-        notify.beat(10_000, true, &|| "one\ntwo".to_owned());
-        assert_eq!(heard(socket), "READY=1\nWATCHDOG=1\nSTATUS=one two\n");
-        notify.beat(10_999, true, &|| "three".to_owned());
-        assert_eq!(heard(socket), "");
-        notify.beat(11_000, true, &|| "three".to_owned());
-        assert_eq!(heard(socket), "WATCHDOG=1\n");
-        notify.beat(15_000, true, &|| "three".to_owned());
-        assert_eq!(heard(socket), "WATCHDOG=1\nSTATUS=three\n");
+        notify.loop_tick(10_000, true, &|| "one\ntwo".to_owned());
+        assert_eq!(received(socket), "READY=1\nWATCHDOG=1\nSTATUS=one two\n");
+        notify.loop_tick(10_999, true, &|| "three".to_owned());
+        assert_eq!(received(socket), "");
+        notify.loop_tick(11_000, true, &|| "three".to_owned());
+        assert_eq!(received(socket), "WATCHDOG=1\n");
+        notify.loop_tick(15_000, true, &|| "three".to_owned());
+        assert_eq!(received(socket), "WATCHDOG=1\nSTATUS=three\n");
         notify.stopping();
         notify.stopping();
-        assert_eq!(heard(socket), "STOPPING=1\n");
-        notify.beat(90_000, true, &String::new);
-        assert_eq!(heard(socket), "");
+        assert_eq!(received(socket), "STOPPING=1\n");
+        notify.loop_tick(90_000, true, &String::new);
+        assert_eq!(received(socket), "");
     }
 
     #[test]
@@ -156,7 +159,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("notify-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).expect("a socket");
-        life(&socket, path.as_os_str().as_encoded_bytes());
+        notify_through_lifecycle(&socket, path.as_os_str().as_encoded_bytes());
         let _ = std::fs::remove_file(&path);
     }
 
@@ -165,14 +168,14 @@ mod tests {
         let name = format!("realtime-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let socket = UnixDatagram::bind_addr(&address).expect("a socket");
-        life(&socket, format!("@{name}").as_bytes());
+        notify_through_lifecycle(&socket, format!("@{name}").as_bytes());
     }
 
     #[test]
     fn nobody_there_costs_nothing() {
         for name in [None, Some(&b"/nonexistent/socket"[..]), Some(b"vsock:1:2")] {
             let mut notify = Notify::new(name, Some("1000000"), None);
-            notify.beat(1, true, &String::new);
+            notify.loop_tick(1, true, &String::new);
             notify.stopping();
         }
     }

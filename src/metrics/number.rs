@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// A number with a single writer: no locked instruction, where a shared counter would need one.
 #[derive(Debug, Default)]
-pub struct Single(AtomicU64);
+pub struct SingleWriterCounter(AtomicU64);
 
-impl Single {
+impl SingleWriterCounter {
     /// What it is now.
     #[inline]
     #[must_use]
@@ -58,8 +58,8 @@ pub const SIZES: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [u64],
-    counts: [Single; BUCKETS],
-    sum: Single,
+    counts: [SingleWriterCounter; BUCKETS],
+    sum: SingleWriterCounter,
 }
 
 /// A histogram as it was at one moment, in its own unit (ns, records).
@@ -67,7 +67,7 @@ pub struct Histogram {
 pub struct Distribution {
     /// How many fell into each bucket, not added up; the last has no bound.
     pub counts: Vec<u64>,
-    /// All of them together.
+    /// Sum of all observed values.
     pub sum: u64,
 }
 
@@ -98,7 +98,7 @@ impl Histogram {
         Self {
             bounds,
             counts: Default::default(),
-            sum: Single::default(),
+            sum: SingleWriterCounter::default(),
         }
     }
 
@@ -116,7 +116,7 @@ impl Histogram {
         Distribution {
             counts: self.counts[..=self.bounds.len()]
                 .iter()
-                .map(Single::get)
+                .map(SingleWriterCounter::get)
                 .collect(),
             sum: self.sum.get(),
         }

@@ -11,11 +11,11 @@ pub fn collect(into: &mut Snapshot) {
     if let Some(bytes) = resident() {
         into.gauge_of(&c::RESIDENT, Vec::new(), bytes);
     }
-    if let Some(began) = began() {
+    if let Some(began) = start_time() {
         into.gauge(&c::START_TIME, Vec::new(), began);
     }
     if let Some(family) = into.family(c::CPU.name) {
-        let value = super::snapshot::Value::Number(processor_time());
+        let value = super::snapshot::SampleValue::Number(processor_time());
         family.samples.insert(Vec::new(), value);
     }
 }
@@ -34,7 +34,7 @@ fn resident() -> Option<u64> {
 
 /// Unix time, in seconds.
 #[allow(clippy::cast_precision_loss)]
-fn began() -> Option<f64> {
+fn start_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The name of the program stands in parentheses and may hold anything.
     let fields = stat.rsplit_once(") ")?.1;
@@ -68,7 +68,7 @@ mod tests {
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0.0, |now| now.as_secs_f64());
-        let began = super::began().unwrap_or(0.0);
+        let began = super::start_time().unwrap_or(0.0);
         assert!(began < now + 2.0 && began > now - 86_400.0, "{began} {now}");
         assert!(super::processor_time() >= 0.0);
     }

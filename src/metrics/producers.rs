@@ -13,11 +13,11 @@ use crate::error::Kind;
 use crate::process::Process;
 
 /// Reading a spool opens its files: it is asked no more often than this.
-const SPOOL_EVERY: Duration = Duration::from_secs(1);
+const SPOOL_READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Counts that nobody kept before.
+/// Delivery failures, refused messages and spool usage.
 #[derive(Default)]
-pub struct Counts {
+pub struct ProducerCounters {
     /// By the place of the kind in [`Kind::ALL`].
     failures: [AtomicU64; Kind::ALL.len()],
     /// Messages refused because the queue stayed full.
@@ -53,7 +53,7 @@ const DELIVERY_KINDS: &[Kind] = &[
     Kind::UnknownTopic,
 ];
 
-impl Counts {
+impl ProducerCounters {
     /// A message was not delivered.
     pub fn failed(&self, kind: Kind) {
         if let Some(place) = Kind::ALL.iter().position(|known| *known == kind) {
@@ -73,7 +73,9 @@ impl Counts {
     /// Messages and bytes in the spools of these clients.
     pub fn spooled(&self, process: &Process) -> (u64, u64) {
         let mut known = self.spool.lock();
-        if let Some((_, messages, bytes)) = known.filter(|(at, ..)| at.elapsed() < SPOOL_EVERY) {
+        if let Some((_, messages, bytes)) =
+            known.filter(|(at, ..)| at.elapsed() < SPOOL_READ_INTERVAL)
+        {
             return (messages, bytes);
         }
         let mut spools: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();

@@ -11,9 +11,9 @@ use super::consumers::Consumers;
 use super::gateways::{self, Gateways};
 use super::heartbeat::Heartbeat;
 use super::listener::Listener;
+use super::liveness::Liveness;
 use super::notify::Notify;
-use super::producers::{self, Counts};
-use super::pulse::Pulse;
+use super::producers::{self, ProducerCounters};
 use super::snapshot::{labels, Snapshot};
 use super::textfile::Textfile;
 use crate::config::MonitorConfig;
@@ -23,15 +23,15 @@ use crate::log::Level;
 use crate::process;
 
 /// The version of the language that the extension runs in.
-static HOST: OnceLock<String> = OnceLock::new();
+static HOST_VERSION: OnceLock<String> = OnceLock::new();
 
 /// Tells which version of its language the host has. Once.
-pub fn set_host(version: &str) {
-    let _ = HOST.set(version.to_owned());
+pub fn set_host_version(version: &str) {
+    let _ = HOST_VERSION.set(version.to_owned());
 }
 
 /// A loop that does not come round for so long is stuck, unless it was set otherwise.
-pub const LIVENESS: Duration = Duration::from_secs(60);
+pub const DEFAULT_LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Everything of one process and fork generation.
 #[derive(Default)]
@@ -41,15 +41,15 @@ pub struct Registry {
     /// Gateways.
     pub gateways: Gateways,
     /// Producers.
-    pub producers: Counts,
+    pub producers: ProducerCounters,
     /// The loop of a command that has no consumer.
-    pub main_loop: Pulse,
-    /// ms; 0 for [`LIVENESS`].
-    liveness: AtomicU64,
+    pub main_loop: Liveness,
+    /// ms; 0 for [`DEFAULT_LIVENESS_TIMEOUT`].
+    liveness_timeout_ms: AtomicU64,
     /// Somebody looks: a listener, a text file.
-    watched: AtomicBool,
-    /// When the settings were last looked at at the end of a request, in ms.
-    looked: AtomicU64,
+    exported: AtomicBool,
+    /// When the export settings were last checked at the end of a request, in ms.
+    last_export_check: AtomicU64,
     listener: Mutex<Option<Listener>>,
     heartbeat: Mutex<Option<Heartbeat>>,
     textfile: Mutex<Option<Textfile>>,
@@ -61,9 +61,9 @@ impl Registry {
     ///
     /// # Errors
     /// Configuration: an address or a file that cannot be. A port that is taken is only a warning.
-    pub fn watch(&self, config: &MonitorConfig) -> Result<()> {
+    pub fn start_monitoring(&self, config: &MonitorConfig) -> Result<()> {
         let ms = u64::try_from(config.liveness.as_millis()).unwrap_or(u64::MAX);
-        self.liveness.store(ms, Ordering::Relaxed);
+        self.liveness_timeout_ms.store(ms, Ordering::Relaxed);
         if let Some(address) = &config.listen {
             if self.listener.lock().is_none() {
                 match self.serve(address) {
@@ -81,7 +81,7 @@ impl Registry {
                 *heartbeat = Some(Heartbeat::new(path)?);
             }
         }
-        self.write_to(config);
+        self.enable_textfile(config);
         Ok(())
     }
 
@@ -98,13 +98,13 @@ impl Registry {
         let new = Listener::start(address)?;
         let bound = new.address().to_string();
         *listener = Some(new);
-        self.watched.store(true, Ordering::Relaxed);
+        self.exported.store(true, Ordering::Relaxed);
         Ok(bound)
     }
 
     /// Where it listens, if it does.
     #[must_use]
-    pub fn listens(&self) -> Option<String> {
+    pub fn listen_address(&self) -> Option<String> {
         let listener = self.listener.lock();
         listener.as_ref().map(|one| one.address().to_string())
     }
@@ -113,13 +113,13 @@ impl Registry {
     ///
     /// # Errors
     /// Configuration: a file that cannot be.
-    pub fn heartbeat(&self, path: &std::path::Path) -> Result<()> {
+    pub fn set_heartbeat_file(&self, path: &std::path::Path) -> Result<()> {
         *self.heartbeat.lock() = Some(Heartbeat::new(path)?);
         Ok(())
     }
 
     /// Writes text for the node exporter, where that is configured.
-    pub fn write_to(&self, config: &MonitorConfig) {
+    pub fn enable_textfile(&self, config: &MonitorConfig) {
         let Some(directory) = &config.textfile else {
             return;
         };
@@ -130,19 +130,19 @@ impl Registry {
         {
             *textfile = Some(Textfile::new(directory));
         }
-        self.watched.store(true, Ordering::Relaxed);
+        self.exported.store(true, Ordering::Relaxed);
     }
 
     /// True where somebody looks at the figures that have to be gathered beforehand.
     #[inline]
     #[must_use]
-    pub fn is_watched(&self) -> bool {
-        self.watched.load(Ordering::Relaxed)
+    pub fn is_exported(&self) -> bool {
+        self.exported.load(Ordering::Relaxed)
     }
 
     /// True where this process has done anything worth telling.
     #[must_use]
-    pub fn has_worked(&self) -> bool {
+    pub fn has_activity(&self) -> bool {
         let process = process::current();
         process.producers.count() > 0
             || process.counters.produced.load(Ordering::Relaxed) > 0
@@ -152,16 +152,16 @@ impl Registry {
 
     /// A loop of this process came round, on its own thread: whoever watches it from outside is told. For
     /// systemd: whether the service has started, and a line on how it is.
-    pub fn beat(&self, now: u64, ready: bool, status: &dyn Fn() -> String) {
+    pub fn loop_tick(&self, now: u64, ready: bool, status: &dyn Fn() -> String) {
         if let Some(heartbeat) = &mut *self.heartbeat.lock() {
-            heartbeat.beat(now);
+            heartbeat.loop_tick(now);
         }
         let mut notify = self.notify.lock();
         notify
             .get_or_insert_with(Notify::from_environment)
-            .beat(now, ready, status);
+            .loop_tick(now, ready, status);
         if let Some(textfile) = &mut *self.textfile.lock() {
-            textfile.beat(now, &|| self.snapshot(None));
+            textfile.loop_tick(now, &|| self.snapshot(None));
         }
     }
 
@@ -171,7 +171,7 @@ impl Registry {
         if let Some(listener) = listener {
             listener.stop();
         }
-        self.main_loop.rests();
+        self.main_loop.stop();
         if let Some(notify) = &mut *self.notify.lock() {
             notify.stopping();
         }
@@ -179,11 +179,11 @@ impl Registry {
 
     /// True once a second: a request shorter ago would not be written anyway.
     #[must_use]
-    pub fn looks_again(&self, now: u64) -> bool {
-        let last = self.looked.load(Ordering::Relaxed);
+    pub fn is_export_due(&self, now: u64) -> bool {
+        let last = self.last_export_check.load(Ordering::Relaxed);
         let due = last == 0 || now.saturating_sub(last) >= 1000;
         if due {
-            self.looked.store(now, Ordering::Relaxed);
+            self.last_export_check.store(now, Ordering::Relaxed);
         }
         due
     }
@@ -205,16 +205,16 @@ impl Registry {
 
     /// The bound beyond which a loop counts as stuck.
     #[must_use]
-    pub fn liveness(&self) -> Duration {
-        match self.liveness.load(Ordering::Relaxed) {
-            0 => LIVENESS,
+    pub fn liveness_timeout(&self) -> Duration {
+        match self.liveness_timeout_ms.load(Ordering::Relaxed) {
+            0 => DEFAULT_LIVENESS_TIMEOUT,
             ms => Duration::from_millis(ms),
         }
     }
 
     /// Whether every loop comes round; else which ones do not.
     pub fn live(&self) -> Result<(), String> {
-        let bound = self.liveness();
+        let bound = self.liveness_timeout();
         let mut stuck = self.consumers.stuck(bound);
         stuck.extend(self.main_loop.read().stuck("the command", bound));
         if stuck.is_empty() {
@@ -232,7 +232,7 @@ impl Registry {
         match hub {
             Some(hub) => gateways::ready(hub)?,
             None => {
-                for hub in self.gateways.living() {
+                for hub in self.gateways.active() {
                     gateways::ready(&hub)?;
                 }
             }
@@ -255,7 +255,7 @@ impl Registry {
         }
         let versions = labels(&[
             ("version", env!("CARGO_PKG_VERSION")),
-            ("php", HOST.get().map_or("", String::as_str)),
+            ("php", HOST_VERSION.get().map_or("", String::as_str)),
             ("librdkafka", &crate::kafka::client::version()),
         ]);
         all.gauge(&c::BUILD_INFO, versions, 1.0);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{self, Kind, Metric, Together};
+use super::catalog::{self, Aggregation, Metric, MetricKind};
 use super::number::Distribution;
 
 /// Names and values, in the order they are shown in.
@@ -12,7 +12,7 @@ pub type Labels = Vec<(String, String)>;
 
 /// One value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Value {
+pub enum SampleValue {
     /// Of a counter that counts things.
     Count(u64),
     /// Of a gauge, or of a counter that is not whole.
@@ -27,7 +27,7 @@ pub struct Family {
     /// Which one.
     pub metric: Metric,
     /// By their labels.
-    pub samples: BTreeMap<Labels, Value>,
+    pub samples: BTreeMap<Labels, SampleValue>,
 }
 
 /// The values at one moment.
@@ -65,11 +65,11 @@ pub fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 #[allow(clippy::cast_precision_loss)] // gauges are floats by definition
-fn number(value: &Value) -> f64 {
+fn number(value: &SampleValue) -> f64 {
     match value {
-        Value::Count(count) => *count as f64,
-        Value::Number(number) => *number,
-        Value::Distribution(distribution) => distribution.count() as f64,
+        SampleValue::Count(count) => *count as f64,
+        SampleValue::Number(number) => *number,
+        SampleValue::Distribution(distribution) => distribution.count() as f64,
     }
 }
 
@@ -89,12 +89,17 @@ impl Snapshot {
 
     /// Adds to a counter.
     pub fn count(&mut self, name: &str, labels: Labels, more: u64) {
-        self.join(name, labels, &Value::Count(more), Together::Sum);
+        self.join(name, labels, &SampleValue::Count(more), Aggregation::Sum);
     }
 
     /// Sets a gauge, or joins it with the one of the same labels.
     pub fn gauge(&mut self, metric: &Metric, labels: Labels, value: f64) {
-        self.join(metric.name, labels, &Value::Number(value), metric.together);
+        self.join(
+            metric.name,
+            labels,
+            &SampleValue::Number(value),
+            metric.aggregation,
+        );
     }
 
     /// A whole number as a gauge.
@@ -104,16 +109,16 @@ impl Snapshot {
     }
 
     /// Adds to a histogram.
-    pub fn spread(&mut self, metric: &Metric, labels: Labels, more: Distribution) {
+    pub fn histogram(&mut self, metric: &Metric, labels: Labels, more: Distribution) {
         self.join(
             metric.name,
             labels,
-            &Value::Distribution(more),
-            Together::Sum,
+            &SampleValue::Distribution(more),
+            Aggregation::Sum,
         );
     }
 
-    fn join(&mut self, name: &str, labels: Labels, value: &Value, together: Together) {
+    fn join(&mut self, name: &str, labels: Labels, value: &SampleValue, aggregation: Aggregation) {
         let Some(family) = self.family(name) else {
             debug_assert!(false, "{name} is not in the catalog");
             return;
@@ -121,7 +126,7 @@ impl Snapshot {
         family
             .samples
             .entry(labels)
-            .and_modify(|known| *known = joined(known, value, together))
+            .and_modify(|known| *known = joined(known, value, aggregation))
             .or_insert_with(|| value.clone());
     }
 
@@ -129,32 +134,32 @@ impl Snapshot {
     pub fn merge(&mut self, other: &Self, is_alive: bool) {
         for family in other.families() {
             let metric = family.metric;
-            let keeps = !matches!(metric.kind, Kind::Gauge) || is_alive;
-            if metric.together == Together::None || !keeps {
+            let keeps = !matches!(metric.kind, MetricKind::Gauge) || is_alive;
+            if metric.aggregation == Aggregation::None || !keeps {
                 continue;
             }
             for (labels, value) in &family.samples {
-                self.join(metric.name, labels.clone(), value, metric.together);
+                self.join(metric.name, labels.clone(), value, metric.aggregation);
             }
         }
     }
 }
 
-fn joined(known: &Value, more: &Value, together: Together) -> Value {
+fn joined(known: &SampleValue, more: &SampleValue, aggregation: Aggregation) -> SampleValue {
     match (known, more) {
-        (Value::Count(a), Value::Count(b)) => Value::Count(a + b),
-        (Value::Distribution(a), Value::Distribution(b)) => {
+        (SampleValue::Count(a), SampleValue::Count(b)) => SampleValue::Count(a + b),
+        (SampleValue::Distribution(a), SampleValue::Distribution(b)) => {
             let mut all = a.clone();
             all.add(b);
-            Value::Distribution(all)
+            SampleValue::Distribution(all)
         }
         (a, b) => {
             let (a, b) = (number(a), number(b));
-            Value::Number(match together {
-                Together::Sum => a + b,
-                Together::Most => a.max(b),
-                Together::Least => a.min(b),
-                Together::None => b,
+            SampleValue::Number(match aggregation {
+                Aggregation::Sum => a + b,
+                Aggregation::Max => a.max(b),
+                Aggregation::Min => a.min(b),
+                Aggregation::None => b,
             })
         }
     }
@@ -162,7 +167,7 @@ fn joined(known: &Value, more: &Value, together: Together) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{labels, Snapshot, Value};
+    use super::{labels, SampleValue, Snapshot};
     use crate::metrics::catalog;
     use crate::metrics::number::{Histogram, TIMES};
 
@@ -175,7 +180,7 @@ mod tests {
         snapshot.count(catalog::PRODUCER_MESSAGES.name, Vec::new(), sent);
         let times = Histogram::new(TIMES);
         times.observe(1000);
-        snapshot.spread(
+        snapshot.histogram(
             &catalog::CONSUMER_CALLBACK,
             labels(&[("group", "g")]),
             times.read(),
@@ -183,7 +188,7 @@ mod tests {
         snapshot
     }
 
-    fn value(snapshot: &Snapshot, name: &str) -> Option<Value> {
+    fn value(snapshot: &Snapshot, name: &str) -> Option<SampleValue> {
         let found = snapshot.families().find(|f| f.metric.name == name)?;
         found.samples.values().next().cloned()
     }
@@ -196,22 +201,23 @@ mod tests {
         all.merge(&one(9.0, 0.0, 5), false);
         assert_eq!(
             value(&all, "realtime_producer_queue_messages"),
-            Some(Value::Number(7.0))
+            Some(SampleValue::Number(7.0))
         );
         assert_eq!(
             value(&all, "realtime_process_live"),
-            Some(Value::Number(0.0))
+            Some(SampleValue::Number(0.0))
         );
         assert_eq!(
             value(&all, "realtime_spool_bytes"),
-            Some(Value::Number(4.0))
+            Some(SampleValue::Number(4.0))
         );
         assert_eq!(
             value(&all, "realtime_producer_messages"),
-            Some(Value::Count(35))
+            Some(SampleValue::Count(35))
         );
         assert_eq!(value(&all, "process_resident_memory_bytes"), None);
-        let Some(Value::Distribution(spread)) = value(&all, "realtime_consumer_callback_seconds")
+        let Some(SampleValue::Distribution(spread)) =
+            value(&all, "realtime_consumer_callback_seconds")
         else {
             panic!("no histogram");
         };

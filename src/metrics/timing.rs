@@ -6,15 +6,15 @@
 
 use std::time::Instant;
 
-use super::number::{Histogram, Single, SIZES, TIMES};
-use super::pulse::Pulse;
+use super::liveness::Liveness;
+use super::number::{Histogram, SingleWriterCounter, SIZES, TIMES};
 use crate::clock::coarse_ms;
 
 /// Times of callbacks and batches, and the pulse of the loop that makes them. One thread writes.
 #[derive(Debug)]
 pub struct Timing {
     /// Whether the loop comes round.
-    pub pulse: Pulse,
+    pub liveness: Liveness,
     /// Time of each callback, in ns.
     pub callbacks: Histogram,
     /// Time of each batch, in ns.
@@ -23,21 +23,21 @@ pub struct Timing {
     pub sizes: Histogram,
     epoch: Instant,
     /// When the callback in hand began, or the last one ended; 0 where something came between.
-    mark: Single,
+    mark: SingleWriterCounter,
     /// When the batch in hand came; 0 for none.
-    batch: Single,
+    batch: SingleWriterCounter,
 }
 
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            pulse: Pulse::default(),
+            liveness: Liveness::default(),
             callbacks: Histogram::new(TIMES),
             batches: Histogram::new(TIMES),
             sizes: Histogram::new(SIZES),
             epoch: Instant::now(),
-            mark: Single::default(),
-            batch: Single::default(),
+            mark: SingleWriterCounter::default(),
+            batch: SingleWriterCounter::default(),
         }
     }
 }
@@ -52,8 +52,8 @@ impl Timing {
 
     /// A callback begins.
     #[inline]
-    pub fn begins(&self) {
-        self.pulse.callback_begins();
+    pub fn callback_started(&self) {
+        self.liveness.callback_started();
         if self.mark.get() == 0 {
             self.mark.set(self.now());
         }
@@ -61,11 +61,11 @@ impl Timing {
 
     /// It ended, well or not.
     #[inline]
-    pub fn ends(&self) {
+    pub fn callback_finished(&self) {
         let now = self.now();
         self.callbacks.observe(now.saturating_sub(self.mark.get()));
         self.mark.set(now);
-        self.pulse.callback_ends();
+        self.liveness.callback_finished();
     }
 
     /// Something that takes its own time comes between two callbacks.
@@ -75,12 +75,12 @@ impl Timing {
     }
 
     /// A fetch brought records.
-    pub fn batch_came(&self, records: usize) {
+    pub fn batch_fetched(&self, records: usize) {
         self.batch_done();
         self.interrupted();
         self.sizes.observe(records as u64);
         self.batch.set(self.now());
-        self.pulse.came_round(coarse_ms());
+        self.liveness.loop_tick(coarse_ms());
     }
 
     /// What the last fetch brought was handed over.
@@ -95,7 +95,7 @@ impl Timing {
 
     /// From the beginning, in a forked child.
     pub fn reset(&self) {
-        self.pulse.rests();
+        self.liveness.stop();
         self.callbacks.reset();
         self.batches.reset();
         self.sizes.reset();
@@ -113,11 +113,11 @@ mod tests {
     #[test]
     fn every_callback_is_counted() {
         let timing = Timing::default();
-        timing.batch_came(100);
+        timing.batch_fetched(100);
         for _ in 0..100 {
-            timing.pulse.came_round(coarse_ms());
-            timing.begins();
-            timing.ends();
+            timing.liveness.loop_tick(coarse_ms());
+            timing.callback_started();
+            timing.callback_finished();
         }
         timing.batch_done();
         timing.batch_done();
@@ -129,12 +129,12 @@ mod tests {
     #[test]
     fn each_is_counted_where_it_belongs_after_a_quick_one_too() {
         let timing = Timing::default();
-        timing.batch_came(5);
+        timing.batch_fetched(5);
         for pause in [0, 2, 2, 30, 0] {
-            timing.pulse.came_round(coarse_ms());
-            timing.begins();
+            timing.liveness.loop_tick(coarse_ms());
+            timing.callback_started();
             std::thread::sleep(Duration::from_millis(pause));
-            timing.ends();
+            timing.callback_finished();
         }
         let read = timing.callbacks.read();
         assert_eq!(read.count(), 5);
@@ -149,10 +149,10 @@ mod tests {
         let timing = Timing::default();
         let begun = Instant::now();
         let mut between = Duration::ZERO;
-        timing.batch_came(2);
+        timing.batch_fetched(2);
         for _ in 0..2 {
-            timing.begins();
-            timing.ends();
+            timing.callback_started();
+            timing.callback_finished();
             let pause = Instant::now();
             std::thread::sleep(Duration::from_millis(30));
             between += pause.elapsed();

@@ -20,9 +20,9 @@ use crate::dispatch::Subscriptions;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::transaction::TransactionalProducer;
-use crate::metrics::consumers::Series;
+use crate::metrics::consumers::ConsumerMetrics;
 use crate::process;
-use crate::worker::{StopSignal, Tally};
+use crate::worker::{StopSignal, WorkerCounters};
 pub use methods::METHODS;
 
 /// A Kafka broker as an application sees it. Connects when it is used.
@@ -40,9 +40,9 @@ pub struct Broker {
     pub(super) consumer: RefCell<Option<Rc<Consumer>>>,
     pub(super) hooks: Hooks,
     pub(super) stop: StopSignal,
-    pub(super) tally: Arc<Tally>,
+    pub(super) counters: Arc<WorkerCounters>,
     /// What the process knows of its consumer, and when it is told next, in ms.
-    pub(super) series: RefCell<Option<Arc<Series>>>,
+    pub(super) series: RefCell<Option<Arc<ConsumerMetrics>>>,
     pub(super) told: Cell<u64>,
     pub(super) redelivery: RefCell<Redelivery>,
     pub(super) strategy: RefCell<Option<Zval>>,
@@ -65,7 +65,7 @@ impl Broker {
             consumer: RefCell::default(),
             hooks: Hooks::default(),
             stop: StopSignal::default(),
-            tally: Arc::default(),
+            counters: Arc::default(),
             series: RefCell::default(),
             told: Cell::new(0),
             redelivery: RefCell::default(),
@@ -137,7 +137,7 @@ impl Broker {
         if let Some(consumer) = known {
             if consumer.is_inherited() {
                 // The parent's: its threads are not here, so it is neither used nor ended.
-                self.tally.reset();
+                self.counters.reset();
                 self.series.borrow_mut().take();
                 std::mem::forget(self.consumer.borrow_mut().take());
                 std::mem::forget(consumer);
@@ -151,7 +151,7 @@ impl Broker {
             .has_patterns(&self.config.topics);
         let consumer = Rc::new(Consumer::start(&self.config, patterns, sees_ends)?);
         *self.consumer.borrow_mut() = Some(Rc::clone(&consumer));
-        metrics::join(self, &consumer);
+        metrics::register(self, &consumer);
         self.resubscribe()?;
         Ok(consumer)
     }
@@ -170,7 +170,7 @@ impl Broker {
                     .log
                     .say(crate::log::Level::Error, error.message());
             }
-            metrics::leave(self);
+            metrics::unregister(self);
             consumer.close();
         }
         let transaction = self.transaction.borrow_mut().take();

@@ -26,7 +26,7 @@ use crate::kafka::dead_letter::Failure;
 use crate::kafka::transaction::{self, TransactionalConsumer};
 use crate::loop_guard;
 use crate::message::{Message as Inner, Origin};
-use crate::metrics::number::Single;
+use crate::metrics::number::SingleWriterCounter;
 use crate::retry::Strategy;
 use crate::worker::{DeliveryMode, Handler, Item, Limits, PendingDeadLetters, Source, Worker};
 
@@ -92,7 +92,7 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
 /// `Broker::consume()`.
 pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble> {
     check(broker, false)?;
-    super::metrics::watch()?;
+    super::metrics::start_monitoring()?;
     let consumer = broker.consumer(limits.when_empty)?;
     let transaction = broker.transaction()?;
     super::lifecycle::remember_broker(broker);
@@ -130,14 +130,14 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
             },
             limits,
             stop: &broker.stop,
-            tally: &broker.tally,
+            counters: &broker.counters,
             pending_dead_letters: PendingDeadLetters::default(),
         }
         .run()
     }));
     drop(handlers);
-    broker.tally.timing.pulse.rests();
-    super::metrics::tell_standing(broker, crate::process::current().metrics.is_watched());
+    broker.counters.timing.liveness.stop();
+    super::metrics::update_group_stats(broker, crate::process::current().metrics.is_exported());
     broker.consuming.set(false);
     saved.restore();
     super::lifecycle::deliver_log();
@@ -186,7 +186,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
     check(broker, true)?;
     let first = broker.consumer.borrow().is_none();
     if first {
-        super::metrics::watch()?;
+        super::metrics::start_monitoring()?;
     }
     let consumer = broker.consumer(false)?;
     if first {
@@ -198,7 +198,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
     loop_guard::set_polled(true);
     loop {
         let round = clock::coarse_ms();
-        broker.tally.timing.pulse.came_round(round);
+        broker.counters.timing.liveness.loop_tick(round);
         php.breathe(round).map_err(abort)?;
         consumer.serve_events(&php).map_err(abort)?;
         if let Some(error) = consumer.refused() {
@@ -230,7 +230,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
             .max(Duration::from_millis(1));
         let came = Source::fetch(&*consumer, wait, 100);
         if came > 0 {
-            broker.tally.timing.sizes.observe(came as u64);
+            broker.counters.timing.sizes.observe(came as u64);
         }
     }
 }
@@ -242,8 +242,8 @@ fn take(
     record: &Record,
 ) -> Result<Option<Rc<Inner>>, Trouble> {
     let broker = php.broker;
-    let tally = &broker.tally;
-    let count = |total: &Single| total.add(1);
+    let counters = &broker.counters;
+    let count = |total: &SingleWriterCounter| total.add(1);
     let route =
         broker
             .subscriptions
@@ -255,10 +255,10 @@ fn take(
             consumer.taken(record);
             return Ok(Some(message));
         }
-        Route::Mismatch(_) => count(&tally.mismatched),
-        Route::Unclaimed => count(&tally.skipped),
+        Route::Mismatch(_) => count(&counters.mismatched),
+        Route::Unclaimed => count(&counters.skipped),
         Route::NotAnEnvelope(reason) => {
-            count(&tally.failures);
+            count(&counters.failures);
             if let Err(error) = php.dead_letter(record, &php.not_an_envelope(&reason)) {
                 consumer.requeue(record, true);
                 return Err(error.into());
@@ -292,7 +292,7 @@ pub fn ack(broker: &Broker, message: &Message) -> Result<(), Trouble> {
         .waiting
         .retain(|(_, waiting)| !same(waiting));
     if consumer.acknowledge(&origin.topic, origin.partition, origin.offset) {
-        broker.tally.handled.add(1);
+        broker.counters.handled.add(1);
         consumer.commit_soon()?;
     }
     Ok(())
@@ -322,7 +322,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         return Ok(());
     }
     let why = why.map(Zval::dereference).filter(|why| why.is_object());
-    broker.tally.failures.add(1);
+    broker.counters.failures.add(1);
     let config = &broker.config;
     let wait = match why {
         Some(why) => retry::wait(broker, &message.inner, why).map_err(abort)?,
@@ -335,7 +335,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         }
     }
     if let Some(wait) = wait.or_else(|| (!config.dlq).then_some(longest)) {
-        broker.tally.retries.add(1);
+        broker.counters.retries.add(1);
         let mut again = Inner::clone(&message.inner);
         if let Some(origin) = again.origin.as_mut() {
             origin.attempt += 1;
@@ -366,6 +366,6 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         inner.value(),
         inner.headers.clone(),
     )?;
-    broker.tally.dead_lettered.add(1);
+    broker.counters.dead_lettered.add(1);
     ack(broker, message)
 }

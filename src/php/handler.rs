@@ -204,13 +204,13 @@ impl RebalanceListener for PhpHandler<'_> {
     type Abort = Abort;
 
     fn assigned(&self, list: &[TopicPartition]) -> Result<(), Abort> {
-        self.broker.tally.timing.interrupted();
+        self.broker.counters.timing.interrupted();
         let hook = self.broker.hooks.assigned.borrow().clone();
         call_hook(hook, list, None)
     }
 
     fn revoked(&self, list: &[TopicPartition], is_lost: bool) -> Result<(), Abort> {
-        self.broker.tally.timing.interrupted();
+        self.broker.counters.timing.interrupted();
         let hook = self.broker.hooks.revoked.borrow().clone();
         call_hook(hook, list, Some(is_lost))
     }
@@ -314,10 +314,10 @@ impl Handler<Record> for PhpHandler<'_> {
             .is_none_or(|last| now.saturating_sub(last) >= BREATH_MS)
         {
             hooks.breathed.set(Some(now));
-            self.broker.tally.timing.interrupted();
+            self.broker.counters.timing.interrupted();
             signals::dispatch();
             lifecycle::deliver_log();
-            super::metrics::beat(self.broker, now);
+            super::metrics::loop_tick(self.broker, now);
             self.tick(now)?;
         }
         if zend::has_exception() {

@@ -168,8 +168,8 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
             };
             match write_for(broker, record, &letter) {
                 Ok(()) => {
-                    let tally = &broker.tally;
-                    tally.dead_lettered.add(1);
+                    let counters = &broker.counters;
+                    counters.dead_lettered.add(1);
                     consumer.done(record);
                 }
                 Err(error) => process::current().log.say(Level::Error, error.message()),

@@ -90,7 +90,7 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
             gc::install();
             debug::install();
             if let Some(version) = php_version() {
-                crate::metrics::set_host(&version);
+                crate::metrics::set_host_version(&version);
             }
         });
     });
@@ -137,11 +137,11 @@ fn watch_the_end() {
     if is_whole_process() {
         metrics.stop();
     }
-    if !metrics.has_worked() || !metrics.looks_again(crate::clock::coarse_ms()) {
+    if !metrics.has_activity() || !metrics.is_export_due(crate::clock::coarse_ms()) {
         return;
     }
     match state::monitor_config() {
-        Ok(config) => metrics.write_to(&config),
+        Ok(config) => metrics.enable_textfile(&config),
         Err(error) => process::current().log.say(Level::Warning, error.message()),
     }
 }

@@ -49,7 +49,7 @@ impl Logger {
     /// Hands it a line. False: it threw, and what it threw is gone.
     fn write(&self, line: &Line) -> bool {
         let mut context = ZendHashTable::new();
-        let source = if line.of_client {
+        let source = if line.from_librdkafka {
             "librdkafka"
         } else {
             "toporia_realtime"
@@ -86,10 +86,10 @@ impl Logger {
         if process::current().log.is_first(&said) {
             let line = Line {
                 level: Level::Error,
-                text: process::current().log.clean(&said),
+                text: process::current().log.redact(&said),
                 at: std::time::SystemTime::now(),
                 context: Vec::new(),
-                of_client: false,
+                from_librdkafka: false,
             };
             plain_as(&line, state::log_config());
         }
@@ -106,28 +106,32 @@ thread_local! {
 
 /// Hands out what waits. Only on PHP's own thread.
 pub fn deliver() {
-    write(log::Log::take);
+    write(log::Log::drain);
 }
 
 /// The same after every message: one look at a flag.
 #[inline]
 pub fn deliver_if_waiting() {
-    if process::current().log.is_waiting() {
+    if process::current().log.has_pending() {
         deliver();
     }
 }
 
 /// The end of the process: what was repeated until now is said too.
 pub fn deliver_last() {
-    write(log::Log::take_last);
+    write(log::Log::drain_final);
 }
 
 /// What was said after the application's objects are gone. `is_last`: the process ends.
 pub fn deliver_rest(is_last: bool) {
     let log = &process::current().log;
     let config = LAST.get().unwrap_or_default();
-    for line in if is_last { log.take_last() } else { log.take() } {
-        if config.takes(line.level, line.of_client) {
+    for line in if is_last {
+        log.drain_final()
+    } else {
+        log.drain()
+    } {
+        if config.takes(line.level, line.from_librdkafka) {
             plain_as(&line, config);
         }
     }
@@ -159,7 +163,7 @@ fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
             zend::clear_exception();
         }
         for line in lines {
-            if !config.takes(line.level, line.of_client) {
+            if !config.takes(line.level, line.from_librdkafka) {
                 continue;
             }
             let usable = !zend::has_exception() && zend::fatal_error().is_none();

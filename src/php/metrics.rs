@@ -12,7 +12,7 @@ use super::{binary, state};
 use crate::clock::coarse_ms;
 use crate::error::Result;
 use crate::kafka::consumer::Consumer;
-use crate::metrics::text::{text, Format};
+use crate::metrics::exposition::{text, ExpositionFormat};
 use crate::process;
 
 /// ms between two looks at where a consumer stands; with very many partitions it is done less often.
@@ -20,46 +20,48 @@ const STANDING_EVERY: u64 = 500;
 const MANY: u64 = 1000;
 
 /// What watches this process, as its configuration says: for loops that begin.
-pub fn watch() -> Result<()> {
-    process::current().metrics.watch(&state::monitor_config()?)
+pub fn start_monitoring() -> Result<()> {
+    process::current()
+        .metrics
+        .start_monitoring(&state::monitor_config()?)
 }
 
 /// A consumer of this broker begins: it is counted from now on.
-pub fn join(broker: &Broker, consumer: &Rc<Consumer>) {
-    let series = process::current().metrics.consumers.join(
+pub fn register(broker: &Broker, consumer: &Rc<Consumer>) {
+    let series = process::current().metrics.consumers.register(
         &broker.config.consumer_group,
-        broker.tally.clone(),
+        broker.counters.clone(),
         consumer.stats.clone(),
     );
     *broker.series.borrow_mut() = Some(series);
 }
 
 /// It ended.
-pub fn leave(broker: &Broker) {
+pub fn unregister(broker: &Broker) {
     let series = broker.series.borrow_mut().take();
     if let Some(series) = series {
-        process::current().metrics.consumers.leave(&series);
+        process::current().metrics.consumers.unregister(&series);
     }
 }
 
 /// Where the consumer stands now, for whoever asks before its loop comes round again.
-pub fn tell_standing(broker: &Broker, with_lag: bool) {
+pub fn update_group_stats(broker: &Broker, with_lag: bool) {
     let series = broker.series.borrow().clone();
     let consumer = broker.consumer.borrow().clone();
     if let (Some(series), Some(consumer)) = (series, consumer) {
         if !consumer.is_inherited() {
-            series.stands(consumer.standing(with_lag));
+            series.update(consumer.group_stats(with_lag));
         }
     }
 }
 
 /// The loop of a consumer came round; `now` in ms. Called every 50 ms or so.
-pub fn beat(broker: &Broker, now: u64) {
+pub fn loop_tick(broker: &Broker, now: u64) {
     let metrics = &process::current().metrics;
     let due = broker.told.get();
     if now >= due {
-        let with_lag = metrics.is_watched();
-        tell_standing(broker, with_lag);
+        let with_lag = metrics.is_exported();
+        update_group_stats(broker, with_lag);
         let partitions = broker
             .consumer
             .borrow()
@@ -70,7 +72,7 @@ pub fn beat(broker: &Broker, now: u64) {
             .told
             .set(now + STANDING_EVERY * (1 + partitions / MANY));
     }
-    metrics.beat(now, true, &|| status(broker));
+    metrics.loop_tick(now, true, &|| status(broker));
 }
 
 /// One line for systemd.
@@ -90,8 +92,8 @@ fn status(broker: &Broker) -> String {
     format!(
         "group {}: {state}, {} handled, {} failed",
         broker.config.consumer_group,
-        broker.tally.handled.get(),
-        broker.tally.failures.get()
+        broker.counters.handled.get(),
+        broker.counters.failures.get()
     )
 }
 
@@ -119,8 +121,8 @@ impl Metrics {
             if let Some(address) = address {
                 metrics.serve(&address)?;
             }
-            watch()?;
-            Ok(metrics.listens())
+            start_monitoring()?;
+            Ok(metrics.listen_address())
         };
         finish(serve().map(Some)).map(|listens| {
             listens
@@ -137,9 +139,11 @@ impl Metrics {
                 arguments::text(file, "Metrics::heartbeat(): Argument #1 ($file)")
             })?;
             if let Some(file) = file {
-                process::current().metrics.heartbeat(Path::new(&*file))?;
+                process::current()
+                    .metrics
+                    .set_heartbeat_file(Path::new(&*file))?;
             }
-            Ok(watch()?)
+            Ok(start_monitoring()?)
         };
         finish(heartbeat())
     }
@@ -154,8 +158,8 @@ impl Metrics {
             })?;
             let metrics = &process::current().metrics;
             let now = coarse_ms();
-            metrics.main_loop.came_round(now);
-            metrics.beat(now, ready, &|| {
+            metrics.main_loop.loop_tick(now);
+            metrics.loop_tick(now, ready, &|| {
                 status.as_deref().unwrap_or_default().to_owned()
             });
             Ok(())
@@ -176,9 +180,9 @@ impl Metrics {
     #[php(optional = openMetrics)]
     pub fn text(openMetrics: bool) -> Zval {
         let format = if openMetrics {
-            Format::OpenMetrics
+            ExpositionFormat::OpenMetrics
         } else {
-            Format::Classic
+            ExpositionFormat::Classic
         };
         binary(text(process::current().metrics.snapshot(None), format).as_bytes())
     }

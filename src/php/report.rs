@@ -12,7 +12,7 @@ fn text(value: Option<String>) -> Zval {
 /// The documented keys.
 pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let tally = &broker.tally;
+    let counters = &broker.counters;
     let consumer = broker
         .consumer
         .borrow()
@@ -47,11 +47,11 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     let mut all = ZendHashTable::new();
     all.insert("messages_consumed", read(|stats| stats.consumed.get()))?;
     all.insert("bytes_consumed", read(|stats| stats.bytes.get()))?;
-    all.insert("handled", number(tally.handled.get()))?;
+    all.insert("handled", number(counters.handled.get()))?;
     let failing = u64::from(broker.hooks.failing.get());
-    all.insert("failures", number(tally.failures.get() + failing))?;
-    all.insert("retries", number(tally.retries.get()))?;
-    all.insert("dead_lettered", number(tally.dead_lettered.get()))?;
+    all.insert("failures", number(counters.failures.get() + failing))?;
+    all.insert("retries", number(counters.retries.get()))?;
+    all.insert("dead_lettered", number(counters.dead_lettered.get()))?;
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     all.insert(
         "parked",
@@ -61,25 +61,25 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
         "held_back",
         count(consumer.as_ref().map_or(0, |consumer| consumer.held_back())),
     )?;
-    all.insert("dropped", number(tally.dropped.get()))?;
-    all.insert("transactions", number(tally.transactions.get()))?;
-    all.insert("transactions_aborted", number(tally.aborted.get()))?;
+    all.insert("dropped", number(counters.dropped.get()))?;
+    all.insert("transactions", number(counters.transactions.get()))?;
+    all.insert("transactions_aborted", number(counters.aborted.get()))?;
     all.insert("delivery", broker.config.delivery.as_str())?;
-    all.insert("skipped", number(tally.skipped.get()))?;
-    all.insert("topic_mismatch", number(tally.mismatched.get()))?;
+    all.insert("skipped", number(counters.skipped.get()))?;
+    all.insert("topic_mismatch", number(counters.mismatched.get()))?;
     all.insert("commits", read(|stats| stats.commits.get()))?;
     all.insert("commit_failures", read(|stats| stats.commit_failures.get()))?;
     all.insert("rebalances", read(|stats| stats.rebalances.get()))?;
-    let timing = &tally.timing;
+    let timing = &counters.timing;
     let callbacks = timing.callbacks.read();
     all.insert("callbacks", number(callbacks.count()))?;
     #[allow(clippy::cast_precision_loss)]
     all.insert("callback_seconds", callbacks.sum as f64 / 1e9)?;
     all.insert("batches", number(timing.sizes.read().count()))?;
     let ms = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let beat = timing.pulse.read();
-    all.insert("poll_age_ms", ms(beat.since_round))?;
-    all.insert("callback_age_ms", ms(beat.in_callback))?;
+    let age = timing.liveness.read();
+    all.insert("poll_age_ms", ms(age.since_tick))?;
+    all.insert("callback_age_ms", ms(age.in_callback))?;
     let series = broker.series.borrow().clone();
     let commit_age = series.map_or(0, |series| series.commit_age_ms());
     all.insert("commit_age_ms", number(commit_age))?;

@@ -80,7 +80,7 @@ thread_local! {
 /// # Errors
 /// Configuration.
 pub fn configure(value: Value, logger: Option<&Zval>) -> Result<()> {
-    config::host_config(Some(&value), &PhpEnvironment)?;
+    config::application_config(Some(&value), &PhpEnvironment)?;
     let log = LogConfig::resolve(Some(&value), &PhpEnvironment)?;
     let logger = logger.map(Logger::of).transpose()?.flatten().map(Rc::new);
     let old = REQUEST.with(|request| {
@@ -129,7 +129,7 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
     let log = &process::current().log;
     for array in [constructor, configured.as_ref()].into_iter().flatten() {
         for secret in config::secrets_in(array) {
-            log.hide(&secret);
+            log.add_secret(&secret);
         }
     }
     for warning in &config.warnings {

@@ -164,7 +164,7 @@ impl TopicMap {
         let mut topic = String::with_capacity(self.prefix.len() + 1 + channel.len());
         topic.push_str(&self.prefix);
         topic.push('_');
-        topic.extend(channel.bytes().map(|b| char::from(self.letter(b))));
+        topic.extend(channel.bytes().map(|b| char::from(self.topic_byte(b))));
         names::check_topic(&topic, self.longest)?;
         if is_control_topic(&topic) {
             return Err(names::control_topic_error(
@@ -192,7 +192,7 @@ impl TopicMap {
             && rest
                 .bytes()
                 .zip(channel.bytes())
-                .all(|(t, c)| t == self.letter(c))
+                .all(|(t, c)| t == self.topic_byte(c))
             && !is_control_topic(topic)
     }
 
@@ -230,7 +230,7 @@ impl TopicMap {
             }
         };
         for mapping in &self.mapping {
-            if mapping.pattern.meets(pattern) {
+            if mapping.pattern.overlaps(pattern) {
                 add(&mapping.topic);
             }
             if mapping.pattern.covers(pattern) {
@@ -271,7 +271,7 @@ impl TopicMap {
     }
 
     /// What a byte of a channel is in its topic.
-    const fn letter(&self, byte: u8) -> u8 {
+    const fn topic_byte(&self, byte: u8) -> u8 {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' => byte,
             b'.' if matches!(self.strategy, TopicStrategy::OnePerChannelDots) => byte,
@@ -299,7 +299,7 @@ impl TopicMap {
         }
         for token in pattern.tokens() {
             match token {
-                Token::Byte(byte) => literal(&mut regex, self.letter(byte)),
+                Token::Byte(byte) => literal(&mut regex, self.topic_byte(byte)),
                 Token::Segment => regex.push_str("[A-Za-z0-9_-]+"),
                 Token::Any => regex.push_str(any),
             }

@@ -92,7 +92,7 @@ impl ChannelPattern {
                 .strip_prefix(&self.text[..self.text.len() - 1])
                 .is_some_and(|rest| !rest.is_empty() && !rest.contains('.')),
             Shape::Rest => channel.starts_with(&self.text[..self.text.len() - 2]),
-            Shape::General => walk(self.text.as_bytes(), channel.as_bytes()),
+            Shape::General => matches_general(self.text.as_bytes(), channel.as_bytes()),
         }
     }
 
@@ -109,8 +109,8 @@ impl ChannelPattern {
     }
 
     /// Whether some channel falls under both.
-    pub(super) fn meets(&self, other: &Self) -> bool {
-        meet(&self.tokens(), &other.tokens())
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        overlap(&self.tokens(), &other.tokens())
     }
 
     /// Whether every channel under `other` certainly falls under this. May say no where it does.
@@ -135,7 +135,7 @@ fn token_at(pattern: &[u8], at: usize) -> (Token, usize) {
 
 /// Matches with two places to go back to: the last `*` of the segment and the last `**`. Going
 /// back further is never needed, because the later star takes up whatever the earlier one leaves.
-fn walk(pattern: &[u8], text: &[u8]) -> bool {
+fn matches_general(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut segment: Option<(usize, usize)> = None;
     let mut any: Option<(usize, usize)> = None;
@@ -185,7 +185,7 @@ fn walk(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// The automaton of a pattern: state `2 * i` is "before token i", `2 * i + 1` "inside it".
-fn meet(a: &[Token], b: &[Token]) -> bool {
+fn overlap(a: &[Token], b: &[Token]) -> bool {
     let (width, height) = (2 * a.len() + 1, 2 * b.len() + 1);
     let mut seen = vec![false; width * height];
     let mut open = vec![(0, 0)];
@@ -196,9 +196,9 @@ fn meet(a: &[Token], b: &[Token]) -> bool {
         if x == 2 * a.len() && y == 2 * b.len() {
             return true;
         }
-        open.extend(silent(a, x).map(|next| (next, y)));
-        open.extend(silent(b, y).map(|next| (x, next)));
-        if let (Some((eats_x, to_x)), Some((eats_y, to_y))) = (eating(a, x), eating(b, y)) {
+        open.extend(epsilon(a, x).map(|next| (next, y)));
+        open.extend(epsilon(b, y).map(|next| (x, next)));
+        if let (Some((eats_x, to_x)), Some((eats_y, to_y))) = (consuming(a, x), consuming(b, y)) {
             if eats_x.shares(eats_y) {
                 open.push((to_x, to_y));
             }
@@ -219,7 +219,7 @@ impl Token {
 }
 
 /// Where a state leads without taking a byte.
-fn silent(tokens: &[Token], state: usize) -> Option<usize> {
+fn epsilon(tokens: &[Token], state: usize) -> Option<usize> {
     let token = tokens.get(state / 2)?;
     // `**` may be skipped and left; `*` may be left once it has taken something.
     let leaves = *token == Token::Any || state % 2 == 1;
@@ -227,7 +227,7 @@ fn silent(tokens: &[Token], state: usize) -> Option<usize> {
 }
 
 /// What a state takes and where it then is.
-fn eating(tokens: &[Token], state: usize) -> Option<(Token, usize)> {
+fn consuming(tokens: &[Token], state: usize) -> Option<(Token, usize)> {
     let token = *tokens.get(state / 2)?;
     let next = match token {
         Token::Byte(_) => (state / 2 + 1) * 2,
@@ -240,11 +240,11 @@ fn eating(tokens: &[Token], state: usize) -> Option<(Token, usize)> {
 fn covers(outer: &[Token], inner: &[Token]) -> bool {
     let mut states = vec![false; 2 * outer.len() + 1];
     states[0] = true;
-    settle(outer, &mut states);
+    epsilon_closure(outer, &mut states);
     for &symbol in inner {
         let mut next = vec![false; states.len()];
         for state in (0..states.len()).filter(|&s| states[s]) {
-            if let Some((token, to)) = eating(outer, state) {
+            if let Some((token, to)) = consuming(outer, state) {
                 next[to] |= match (token, symbol) {
                     (Token::Any, _) => true,
                     (Token::Segment, Token::Byte(byte)) => byte != b'.',
@@ -253,16 +253,16 @@ fn covers(outer: &[Token], inner: &[Token]) -> bool {
                 };
             }
         }
-        settle(outer, &mut next);
+        epsilon_closure(outer, &mut next);
         states = next;
     }
     states[2 * outer.len()]
 }
 
-fn settle(tokens: &[Token], states: &mut [bool]) {
+fn epsilon_closure(tokens: &[Token], states: &mut [bool]) {
     for state in 0..states.len() {
         if states[state] {
-            if let Some(next) = silent(tokens, state) {
+            if let Some(next) = epsilon(tokens, state) {
                 states[next] = true;
             }
         }

@@ -35,11 +35,11 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 return Ok(None);
             }
         }
-        self.tally.timing.interrupted();
+        self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
                 *handled += count;
-                add(&self.tally.handled, count);
+                add(&self.counters.handled, count);
                 self.breathe()?;
             }
         }
@@ -48,7 +48,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     fn drop_batch(&self, why: &str) {
         let (dropped, topics) = self.source.discard_fetched();
-        add(&self.tally.dropped, dropped);
+        add(&self.counters.dropped, dropped);
         process::current().log.say(
             Level::Warning,
             format!(

@@ -44,9 +44,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         for item in others.iter().rev() {
             self.source.requeue(item, false);
         }
-        self.tally.timing.begins();
+        self.counters.timing.callback_started();
         let (done, outcome) = self.handler.handle_batch(subscription, &list);
-        self.tally.timing.ends();
+        self.counters.timing.callback_finished();
         if let Outcome::Exiting(abort) = outcome {
             return Err(abort);
         }
@@ -63,7 +63,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         if let (DeliveryMode::AtMostOnce, Outcome::Dropped) = (&self.delivery, &outcome) {
             // The list had its one try.
             for item in rest {
-                count(&self.tally.dropped);
+                count(&self.counters.dropped);
                 self.source.done(item);
             }
         } else {
@@ -74,7 +74,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         match self.settle(failed, outcome) {
             Ok(Step::Handled(more)) => Ok(Step::Handled(done as u64 + more)),
             Err(abort) => {
-                add(&self.tally.handled, done as u64);
+                add(&self.counters.handled, done as u64);
                 Err(abort)
             }
             other => other,

@@ -22,37 +22,37 @@ use crate::dispatch::{Route, Style, Subscriptions};
 use crate::envelope::Scanned;
 use crate::error::Result;
 use crate::log::Level;
-use crate::metrics::number::Single;
+use crate::metrics::number::SingleWriterCounter;
 use crate::metrics::timing::Timing;
 use crate::process;
 use crate::topic::TopicMap;
 
 /// Totals of the loop: its thread writes them, anybody may read them.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct WorkerCounters {
     /// Handed to a callback that returned, and dead-lettered.
-    pub handled: Single,
+    pub handled: SingleWriterCounter,
     /// Callbacks that failed.
-    pub failures: Single,
+    pub failures: SingleWriterCounter,
     /// Records nobody subscribed.
-    pub skipped: Single,
+    pub skipped: SingleWriterCounter,
     /// Records whose channel belongs to another topic.
-    pub mismatched: Single,
+    pub mismatched: SingleWriterCounter,
     /// Failed records that were, or will be, tried again.
-    pub retries: Single,
+    pub retries: SingleWriterCounter,
     /// Records given up and kept as dead letters.
-    pub dead_lettered: Single,
+    pub dead_lettered: SingleWriterCounter,
     /// Records that at-most-once gave up without handling them.
-    pub dropped: Single,
+    pub dropped: SingleWriterCounter,
     /// Transactions Kafka has committed.
-    pub transactions: Single,
+    pub transactions: SingleWriterCounter,
     /// Transactions that were taken back.
-    pub aborted: Single,
+    pub aborted: SingleWriterCounter,
     /// How long callbacks and batches take, and whether the loop comes round.
     pub timing: Timing,
 }
 
-impl Tally {
+impl WorkerCounters {
     /// From the beginning: in a forked child the totals are its own.
     pub fn reset(&self) {
         for total in [
@@ -72,11 +72,11 @@ impl Tally {
     }
 }
 
-fn count(number: &Single) {
+fn count(number: &SingleWriterCounter) {
     number.add(1);
 }
 
-fn add(number: &Single, more: u64) {
+fn add(number: &SingleWriterCounter, more: u64) {
     number.add(more);
 }
 
@@ -112,7 +112,7 @@ pub struct Worker<'a, S: Source, H: Handler<S::Item>> {
     /// Asks it to stop from outside.
     pub stop: &'a StopSignal,
     /// Totals.
-    pub tally: &'a Tally,
+    pub counters: &'a WorkerCounters,
     /// Records given up in transactions that were taken back.
     pub pending_dead_letters: PendingDeadLetters,
 }
@@ -170,7 +170,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 let wait = self.limits.wait.min(SLICE);
                 let came = self.source.fetch(wait, self.capacity(*handled));
                 if came > 0 {
-                    self.tally.timing.batch_came(came);
+                    self.counters.timing.batch_fetched(came);
                 }
                 self.source.serve_events(self.handler)?;
             }
@@ -181,7 +181,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                     self.transaction(transactions, handled)?
                 }
             };
-            self.tally.timing.batch_done();
+            self.counters.timing.batch_done();
             if let Some(reason) = ended {
                 return Ok(reason);
             }
@@ -190,11 +190,11 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     /// What is in hand, one record after the other.
     fn handle_fetched(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
-        self.tally.timing.interrupted();
+        self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
                 *handled += count;
-                add(&self.tally.handled, count);
+                add(&self.counters.handled, count);
                 if let Some(reason) = self.pause_for_breath(*handled)? {
                     return Ok(Some(reason));
                 }
@@ -225,7 +225,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// The host gets its turn, and whoever watches learns that the loop came round. The time it is.
     fn breathe(&self) -> Result<u64, H::Abort> {
         let now = coarse_ms();
-        self.tally.timing.pulse.came_round(now);
+        self.counters.timing.liveness.loop_tick(now);
         self.handler.breathe(now)?;
         Ok(now)
     }
@@ -274,19 +274,19 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.batch(item, &subscription, capacity)
             }
             Route::To(subscription, envelope) => {
-                self.tally.timing.begins();
+                self.counters.timing.callback_started();
                 let outcome = self.handler.handle(&subscription, &item, envelope.as_ref());
-                self.tally.timing.ends();
+                self.counters.timing.callback_finished();
                 self.settle(&item, outcome)
             }
             Route::Mismatch(envelope) => {
-                count(&self.tally.mismatched);
+                count(&self.counters.mismatched);
                 self.log_mismatch(&item, &envelope);
                 self.source.done(&item);
                 Ok(Step::Passed)
             }
             Route::Unclaimed => {
-                count(&self.tally.skipped);
+                count(&self.counters.skipped);
                 self.source.done(&item);
                 Ok(Step::Passed)
             }
@@ -294,7 +294,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.settle(&item, Outcome::Dropped)
             }
             Route::NotAnEnvelope(reason) => {
-                count(&self.tally.failures);
+                count(&self.counters.failures);
                 self.dead_letter(&item, &self.handler.not_an_envelope(&reason))
             }
         }
@@ -312,26 +312,26 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 return Ok(Step::Handled(1));
             }
             Outcome::Skipped => {
-                count(&self.tally.skipped);
+                count(&self.counters.skipped);
                 self.source.done(item);
                 return Ok(Step::Passed);
             }
             Outcome::Exiting(abort) => return Err(abort),
-            _ => count(&self.tally.failures),
+            _ => count(&self.counters.failures),
         }
-        self.tally.timing.interrupted();
+        self.counters.timing.interrupted();
         if let DeliveryMode::ExactlyOnce(_) = self.delivery {
             return Ok(Step::Failed(item.clone(), outcome));
         }
         match outcome {
             Outcome::Retry(wait) => {
-                count(&self.tally.retries);
+                count(&self.counters.retries);
                 self.source.park(item, wait);
                 Ok(Step::Handled(0))
             }
             Outcome::DeadLetter(letter) => self.dead_letter(item, &letter),
             Outcome::Dropped => {
-                count(&self.tally.dropped);
+                count(&self.counters.dropped);
                 self.source.done(item);
                 Ok(Step::Handled(0))
             }
@@ -349,12 +349,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         item: &S::Item,
         letter: &DeadLetter,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        self.tally.timing.interrupted();
+        self.counters.timing.interrupted();
         if let Err(error) = self.handler.dead_letter(item, letter) {
             self.source.requeue(item, true);
             return Err(self.handler.fail(error));
         }
-        count(&self.tally.dead_lettered);
+        count(&self.counters.dead_lettered);
         self.source.done(item);
         Ok(Step::Handled(1))
     }

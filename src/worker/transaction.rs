@@ -101,7 +101,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
         let (mut done, mut asked) = (0, None);
         let began = Instant::now();
-        self.tally.timing.interrupted();
+        self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
             let remaining = self.limits.remaining(*handled + done);
             let step = match self.step(item, remaining) {
@@ -109,7 +109,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 Err(abort) => {
                     // The first trouble is what the caller has to hear of.
                     drop(transactions.abort());
-                    count(&self.tally.aborted);
+                    count(&self.counters.aborted);
                     return Err(abort);
                 }
             };
@@ -122,7 +122,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             }
             self.breathe().inspect_err(|_| {
                 drop(transactions.abort());
-                count(&self.tally.aborted);
+                count(&self.counters.aborted);
             })?;
             asked = self.stop_reason(*handled + done);
             if asked.is_some() || began.elapsed() >= transactions.bound() {
@@ -137,12 +137,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         match ending {
             TransactionOutcome::Committed => {
                 *handled += done;
-                add(&self.tally.handled, done);
-                count(&self.tally.transactions);
+                add(&self.counters.handled, done);
+                count(&self.counters.transactions);
                 Ok(asked)
             }
             TransactionOutcome::Aborted(error) => {
-                count(&self.tally.aborted);
+                count(&self.counters.aborted);
                 process::current().log.say(
                     Level::Warning,
                     format!("Transaction taken back, its records come again: {error}"),
@@ -159,12 +159,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         item: &S::Item,
         outcome: Outcome<H::Abort>,
     ) -> Result<Option<Reason>, H::Abort> {
-        count(&self.tally.aborted);
+        count(&self.counters.aborted);
         self.pending_dead_letters.close(false);
         self.source.requeue(item, true);
         let wait = match outcome {
             Outcome::Retry(wait) => {
-                count(&self.tally.retries);
+                count(&self.counters.retries);
                 wait
             }
             Outcome::DeadLetter(letter) => {

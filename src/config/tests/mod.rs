@@ -1,7 +1,7 @@
 //! What the tests of the configuration share: an environment, arrays written as JSON.
 
+mod application;
 mod gateway;
-mod hosts;
 mod logging;
 mod monitor;
 mod properties;

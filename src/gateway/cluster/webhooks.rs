@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::totals::{Happening, What};
-use crate::envelope::{write_envelope, Kind};
+use crate::envelope::{write_envelope, EnvelopeKind};
 use crate::ids::unix_ms;
 
 /// What nobody wrote is kept for so long, ms; so is what was seen.
@@ -136,7 +136,7 @@ impl Happening {
         write_envelope(
             &mut value,
             self.id.as_bytes(),
-            Kind::Event.as_str(),
+            EnvelopeKind::Event.as_str(),
             Some(&self.channel),
             Some(self.what.as_str()),
             data.as_deref(),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use crate::envelope::{scan_envelope, Kind};
+use crate::envelope::{scan_envelope, EnvelopeKind};
 use crate::gateway::broadcast::{At, Broadcast};
 use crate::gateway::protocol::frame::quoted;
 use crate::gateway::protocol::{is_reserved_event, SocketId};
@@ -74,7 +74,7 @@ impl Broadcast {
             return Err(Skip::TooLarge);
         }
         let scanned = scan_envelope(value).map_err(|_| Skip::NotAnEnvelope)?;
-        if scanned.kind != Kind::Event {
+        if scanned.kind != EnvelopeKind::Event {
             return Err(Skip::Type);
         }
         let (Some(channel), Some(event)) = (scanned.channel, scanned.event) else {

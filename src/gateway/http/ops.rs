@@ -6,5 +6,5 @@ use crate::gateway::hub::Hub;
 /// Answers a path; `accept` is the header of that name.
 #[must_use]
 pub fn answer(hub: &Hub, method: &str, path: &str, accept: Option<&str>) -> Response {
-    crate::metrics::answer(method, path, accept, Some(hub))
+    crate::metrics::handle_request(method, path, accept, Some(hub))
 }

@@ -65,7 +65,7 @@ impl Conf {
     /// See [`Conf::new`].
     pub fn set(&mut self, name: &str, value: &str, what: &str) -> Result<()> {
         if crate::config::is_secret(name) {
-            crate::process::current().log.hide(value);
+            crate::process::current().log.add_secret(value);
         }
         let mut reason = [0 as c_char; 512];
         let (c_name, c_value) = (c_string(name), c_string(value));
@@ -185,5 +185,5 @@ unsafe extern "C" fn on_log(
     let context = vec![("client", name), ("facility", facility)];
     crate::process::current()
         .log
-        .say_of_client(Level::of_severity(level), &text, context);
+        .say_from_librdkafka(Level::of_severity(level), &text, context);
 }

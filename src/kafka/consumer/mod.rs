@@ -39,7 +39,7 @@ use self::rebalance::{Event, Events};
 use self::state::State;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::metrics::number::Single;
+use crate::metrics::number::SingleWriterCounter;
 use crate::process;
 use crate::topic::TopicFilter;
 
@@ -68,17 +68,17 @@ fn shorten_session_timeout(config: &BrokerConfig, properties: &mut Vec<(String, 
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Records fetched and handed out.
-    pub consumed: Single,
+    pub consumed: SingleWriterCounter,
     /// Their keys and values in bytes.
-    pub bytes: Single,
+    pub bytes: SingleWriterCounter,
     /// Commits Kafka accepted.
-    pub commits: Single,
+    pub commits: SingleWriterCounter,
     /// When the last of them was, by [`crate::clock::coarse_ms`]; 0 for none.
-    pub committed_at: Single,
+    pub committed_at: SingleWriterCounter,
     /// Commits it refused.
-    pub commit_failures: Single,
+    pub commit_failures: SingleWriterCounter,
     /// Times the group's partitions were dealt anew.
-    pub rebalances: Single,
+    pub rebalances: SingleWriterCounter,
 }
 
 impl Stats {

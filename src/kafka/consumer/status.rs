@@ -10,7 +10,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use super::offsets::Partition;
 use super::Consumer;
 use crate::kafka::client;
-use crate::metrics::consumers::Standing;
+use crate::metrics::consumers::GroupStats;
 use crate::topic::TopicFilter;
 
 impl Consumer {
@@ -40,13 +40,13 @@ impl Consumer {
 
     /// Where it stands, for the metrics. The lag of each partition takes a look-up each: only where it is asked for.
     #[must_use]
-    pub fn standing(&self, with_lag: bool) -> Standing {
+    pub fn group_stats(&self, with_lag: bool) -> GroupStats {
         let uncommitted = {
             let state = self.state.borrow();
             let mut assigned = state.partitions.iter().flatten();
             assigned.any(Partition::has_uncommitted)
         };
-        Standing {
+        GroupStats {
             parked: self.parked() as u64,
             held_back: self.held_back() as u64,
             assigned: self.partition_count() as u64,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use crate::process::Counters;
+use crate::process::ProcessCounters;
 use crate::spool::Journal;
 
 /// Power of two: so many of the latest messages are remembered by name.
@@ -61,11 +61,11 @@ pub struct InFlight {
     pub broker_responded: AtomicBool,
     /// With `spool_when: always`: the messages on their way, on disk.
     pub journal: Option<Journal>,
-    counters: &'static Counters,
+    counters: &'static ProcessCounters,
 }
 
 impl InFlight {
-    pub fn new(counters: &'static Counters, journal: Option<Journal>) -> Self {
+    pub fn new(counters: &'static ProcessCounters, journal: Option<Journal>) -> Self {
         Self {
             sent: Sent::default(),
             acked: Acked::default(),
@@ -243,10 +243,10 @@ unsafe extern "C" fn on_acknowledgement(
 
 #[cfg(test)]
 mod tests {
-    use super::{Counters, InFlight, TRACKED_MESSAGES};
+    use super::{InFlight, ProcessCounters, TRACKED_MESSAGES};
 
     fn in_flight() -> InFlight {
-        InFlight::new(Box::leak(Box::new(Counters::default())), None)
+        InFlight::new(Box::leak(Box::new(ProcessCounters::default())), None)
     }
 
     #[test]

@@ -20,24 +20,24 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use self::state::{Ended, State};
+use self::state::{EndedTotals, ProcessState};
 use super::catalog as c;
+use super::exposition::{text, ExpositionFormat};
 use super::snapshot::Snapshot;
-use super::text::{text, Format};
 use crate::log::Level;
 use crate::process;
 use crate::spool::{LockedFile, OpenMode};
 
 /// ms between two writes of a process that serves requests.
-const EVERY: u64 = 1000;
+const REQUEST_INTERVAL_MS: u64 = 1000;
 /// Of one that runs on.
-const EVERY_LONG: u64 = 5000;
+const LOOP_INTERVAL_MS: u64 = 5000;
 /// While a file was written so recently it is not written again for a request.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH_FOR: Duration = Duration::from_secs(1);
 /// How long the end of a process waits for others that add up.
-const PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 /// The file that the node exporter reads.
-const SHOWN: &str = "realtime.prom";
+const PROM_FILE: &str = "realtime.prom";
 
 /// What one process keeps in the directory.
 #[derive(Debug)]
@@ -72,25 +72,25 @@ impl Textfile {
     }
 
     /// A loop that runs on came round; `now` in ms.
-    pub fn beat(&mut self, now: u64, snapshot: &dyn Fn() -> Snapshot) {
-        if self.is_due(now, EVERY_LONG) {
+    pub fn loop_tick(&mut self, now: u64, snapshot: &dyn Fn() -> Snapshot) {
+        if self.is_due(now, LOOP_INTERVAL_MS) {
             let written = self
-                .keep(&snapshot())
-                .and_then(|()| self.add_up(None, Duration::ZERO));
-            self.tell(written);
+                .write_state(&snapshot())
+                .and_then(|()| self.aggregate(None, Duration::ZERO));
+            self.log_failure(written);
         }
     }
 
     /// A request ended in a process that serves others.
     pub fn request_ended(&mut self, now: u64, snapshot: &dyn Fn() -> Snapshot) {
-        if self.is_due(now, EVERY) {
-            let written = self.keep(&snapshot()).and_then(|()| {
+        if self.is_due(now, REQUEST_INTERVAL_MS) {
+            let written = self.write_state(&snapshot()).and_then(|()| {
                 if self.is_fresh() {
                     return Ok(());
                 }
-                self.add_up(None, Duration::ZERO)
+                self.aggregate(None, Duration::ZERO)
             });
-            self.tell(written);
+            self.log_failure(written);
         }
     }
 
@@ -98,8 +98,8 @@ impl Textfile {
     pub fn finish(mut self, last: &Snapshot) {
         let written = self
             .prepare()
-            .and_then(|()| self.add_up(Some(last), PATIENCE));
-        self.tell(written);
+            .and_then(|()| self.aggregate(Some(last), LOCK_TIMEOUT));
+        self.log_failure(written);
     }
 
     fn is_due(&mut self, now: u64, every: u64) -> bool {
@@ -112,7 +112,7 @@ impl Textfile {
         due
     }
 
-    fn tell(&self, written: io::Result<()>) {
+    fn log_failure(&self, written: io::Result<()>) {
         if let Err(error) = written {
             process::current().log.say(
                 Level::Warning,
@@ -126,11 +126,11 @@ impl Textfile {
 
     /// Somebody has added up a moment ago.
     fn is_fresh(&self) -> bool {
-        let about = fs::metadata(self.directory.join(SHOWN)).and_then(|about| about.modified());
+        let about = fs::metadata(self.directory.join(PROM_FILE)).and_then(|about| about.modified());
         about.is_ok_and(|at| {
             SystemTime::now()
                 .duration_since(at)
-                .is_ok_and(|age| age < FRESH)
+                .is_ok_and(|age| age < FRESH_FOR)
         })
     }
 
@@ -156,7 +156,7 @@ impl Textfile {
     }
 
     /// Writes this process's own state.
-    fn keep(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+    fn write_state(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         self.prepare()?;
         if self
             .alive
@@ -168,16 +168,19 @@ impl Textfile {
                 let _ = lock.file()?.set_permissions(Permissions::from_mode(0o666));
             }
         }
-        replace(&self.state_of(&self.id), &State::of(snapshot).bytes()?)
+        replace(
+            &self.state_of(&self.id),
+            &ProcessState::of(snapshot).bytes()?,
+        )
     }
 
     /// Adds up all processes into the file that is shown. `ending`: the last figures of this one, which is gone from now on.
-    fn add_up(&mut self, ending: Option<&Snapshot>, patience: Duration) -> io::Result<()> {
-        let Some(lock) = LockedFile::wait(&self.states.join("lock"), patience)? else {
+    fn aggregate(&mut self, ending: Option<&Snapshot>, timeout: Duration) -> io::Result<()> {
+        let Some(lock) = LockedFile::wait(&self.states.join("lock"), timeout)? else {
             // Somebody else does, or will: a process that ends leaves its state for that.
             return match ending {
                 Some(last) => {
-                    let kept = self.keep(last);
+                    let kept = self.write_state(last);
                     self.alive = None;
                     kept
                 }
@@ -185,21 +188,21 @@ impl Textfile {
             };
         };
         let _ = lock.file()?.set_permissions(Permissions::from_mode(0o666));
-        let mut ended = Ended::read(&self.states.join("ended.json"));
+        let mut ended = EndedTotals::read(&self.states.join("ended.json"));
         let mut all = Snapshot::default();
-        let mut living = 0;
+        let mut active = 0;
         let mut gone: Vec<String> = Vec::new();
-        for id in self.known()? {
+        for id in self.process_ids()? {
             let own = id == self.id;
             if ended.has(&id) || (own && ending.is_some()) {
                 gone.push(id);
                 continue;
             }
-            let alive = own || self.lives(&id)?;
-            match State::read(&self.state_of(&id)) {
+            let alive = own || self.is_running(&id)?;
+            match ProcessState::read(&self.state_of(&id)) {
                 Some(state) if alive => {
                     all.merge(&state.snapshot(), true);
-                    living += 1;
+                    active += 1;
                 }
                 Some(state) => {
                     ended.take(&id, &state.snapshot());
@@ -225,15 +228,15 @@ impl Textfile {
             self.alive = None;
         }
         all.merge(&ended.snapshot(), false);
-        all.gauge_of(&c::PROCESSES, Vec::new(), living);
+        all.gauge_of(&c::PROCESSES, Vec::new(), active);
         replace(
-            &self.directory.join(SHOWN),
-            text(all, Format::Classic).as_bytes(),
+            &self.directory.join(PROM_FILE),
+            text(all, ExpositionFormat::Classic).as_bytes(),
         )
     }
 
     /// The processes with a state.
-    fn known(&self) -> io::Result<Vec<String>> {
+    fn process_ids(&self) -> io::Result<Vec<String>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.states)? {
             let name = entry?.file_name();
@@ -247,7 +250,7 @@ impl Textfile {
     }
 
     /// Its lock is held.
-    fn lives(&self, id: &str) -> io::Result<bool> {
+    fn is_running(&self, id: &str) -> io::Result<bool> {
         match LockedFile::open(&self.lock_of(id), OpenMode::Existing) {
             Ok(lock) => Ok(lock.is_none()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

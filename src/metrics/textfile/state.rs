@@ -7,15 +7,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::snapshot::{Labels, Snapshot, Value};
+use crate::metrics::snapshot::{Labels, SampleValue, Snapshot};
 
 /// Every sample, by the name of its metric.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct State {
-    families: Vec<(String, Vec<(Labels, Value)>)>,
+pub struct ProcessState {
+    families: Vec<(String, Vec<(Labels, SampleValue)>)>,
 }
 
-impl State {
+impl ProcessState {
     /// What is in a snapshot.
     pub fn of(snapshot: &Snapshot) -> Self {
         let families = snapshot.families().map(|family| {
@@ -51,15 +51,15 @@ impl State {
 
 /// What processes have counted that are gone.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Ended {
-    state: State,
+pub struct EndedTotals {
+    state: ProcessState,
     /// Those whose state may be there still, and must not be counted again.
     gone: BTreeSet<String>,
     #[serde(skip)]
     changed: bool,
 }
 
-impl Ended {
+impl EndedTotals {
     /// Reads the file; nothing where it is missing or damaged.
     pub fn read(path: &Path) -> Self {
         let read = fs::read(path).ok();
@@ -82,7 +82,7 @@ impl Ended {
     pub fn take(&mut self, id: &str, last: &Snapshot) {
         let mut all = self.snapshot();
         all.merge(last, false);
-        self.state = State::of(&all);
+        self.state = ProcessState::of(&all);
         self.gone.insert(id.to_owned());
         self.changed = true;
     }

@@ -1,6 +1,6 @@
 //! Many processes in one directory: alive, ended, killed, damaged.
 
-use super::{Textfile, SHOWN};
+use super::{Textfile, PROM_FILE};
 use crate::metrics::catalog as c;
 use crate::metrics::snapshot::Snapshot;
 use std::fs;
@@ -22,7 +22,7 @@ fn sent(count: u64, queued: f64) -> Snapshot {
 }
 
 fn shown(directory: &Path, name: &str) -> Option<String> {
-    let text = fs::read_to_string(directory.join(SHOWN)).ok()?;
+    let text = fs::read_to_string(directory.join(PROM_FILE)).ok()?;
     let line = text.lines().find(|line| {
         line.strip_prefix(name)
             .is_some_and(|rest| rest.starts_with(' '))
@@ -37,8 +37,8 @@ fn processes_are_added_up_and_those_that_are_gone_still_count() {
     let queue = || shown(&place, "realtime_producer_queue_messages");
     let mut one = Textfile::new(&place);
     let mut two = Textfile::new(&place);
-    one.beat(10_000, &|| sent(3, 1.0));
-    two.beat(10_000, &|| sent(4, 2.0));
+    one.loop_tick(10_000, &|| sent(3, 1.0));
+    two.loop_tick(10_000, &|| sent(4, 2.0));
     assert_eq!(
         (total().as_deref(), queue().as_deref()),
         (Some("7"), Some("3.0"))
@@ -64,7 +64,7 @@ fn processes_are_added_up_and_those_that_are_gone_still_count() {
 fn one_killed_while_it_added_up_is_not_counted_twice() {
     let place = directory("twice");
     let mut one = Textfile::new(&place);
-    one.beat(10_000, &|| sent(3, 1.0));
+    one.loop_tick(10_000, &|| sent(3, 1.0));
     let state = one.state_of(&one.id);
     let bytes = fs::read(&state).expect("its state");
     one.alive = None;
@@ -124,10 +124,10 @@ fn a_missing_directory_is_only_a_warning() {
     let place = Path::new("/nonexistent/textfile");
     Textfile::new(place).finish(&sent(1, 0.0));
     let mut one = Textfile::new(place);
-    one.beat(1, &|| sent(1, 0.0));
+    one.loop_tick(1, &|| sent(1, 0.0));
     assert!(crate::process::current()
         .log
-        .take()
+        .drain()
         .iter()
         .any(|line| line.text.contains("metrics_textfile")));
 }

@@ -30,7 +30,7 @@ fn at_most_once_keeps_what_it_has_until_its_commit_is_answered() {
         scene.run_with(DeliveryMode::AtMostOnce, limits()),
         Ok((4, Reason::Empty))
     );
-    assert_eq!(scene.tally.dropped.get(), 0);
+    assert_eq!(scene.counters.dropped.get(), 0);
 }
 
 #[derive(Default)]
@@ -81,6 +81,6 @@ fn a_failure_takes_the_transaction_back_and_the_letter_goes_into_the_next() {
     );
     assert_eq!(*scene.handler.buried.borrow(), [1]);
     assert_eq!((ledger.began.get(), ledger.committed.get()), (2, 1));
-    assert_eq!((ledger.aborted.get(), scene.tally.aborted.get()), (1, 1));
-    assert_eq!(scene.tally.transactions.get(), 1);
+    assert_eq!((ledger.aborted.get(), scene.counters.aborted.get()), (1, 1));
+    assert_eq!(scene.counters.transactions.get(), 1);
 }

@@ -56,7 +56,7 @@ fn a_failed_record_is_put_back_as_another_attempt_and_those_before_it_are_commit
     assert_eq!(*scene.source.done.borrow(), [0, 1, 2, 3, 4]);
     assert_eq!(scene.source.failed.get(), 1);
     assert_eq!(scene.source.commits.get(), 1);
-    assert_eq!(scene.tally.failures.get(), 1);
+    assert_eq!(scene.counters.failures.get(), 1);
     assert_eq!(scene.source.next().map(|item| item.place), Some(5));
 }
 
@@ -76,7 +76,10 @@ fn skipped_records_pass_and_are_counted() {
     scene.put(4..5, "t_a", "a");
     assert_eq!(scene.run(limits()), Ok((1, Reason::Empty)));
     assert_eq!(
-        (scene.tally.skipped.get(), scene.tally.mismatched.get()),
+        (
+            scene.counters.skipped.get(),
+            scene.counters.mismatched.get()
+        ),
         (2, 2)
     );
     assert_eq!(scene.source.done.borrow().len(), 5);
@@ -146,7 +149,7 @@ fn one_that_fails_is_tried_again_and_the_others_go_on() {
     assert_eq!(scene.run(limits()), Ok((4, Reason::Empty)));
     assert_eq!(*scene.source.done.borrow(), [0, 2, 3, 1]);
     assert_eq!(
-        (scene.tally.failures.get(), scene.tally.retries.get()),
+        (scene.counters.failures.get(), scene.counters.retries.get()),
         (2, 2)
     );
 }
@@ -161,5 +164,5 @@ fn one_that_needs_replacement_counts_as_done() {
     scene.put(0..4, "t_a", "a");
     assert_eq!(scene.run(limits()), Ok((4, Reason::Empty)));
     assert_eq!(*scene.handler.buried.borrow(), [1]);
-    assert_eq!(scene.tally.dead_lettered.get(), 1);
+    assert_eq!(scene.counters.dead_lettered.get(), 1);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{
     DeadLetter, DeliveryMode, Handler, Item, Limits, Outcome, PendingDeadLetters, Reason, Source,
-    StopSignal, Tally, TransactionOutcome, Transactions, Worker,
+    StopSignal, TransactionOutcome, Transactions, Worker, WorkerCounters,
 };
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
@@ -225,7 +225,7 @@ struct Scene {
     subscriptions: RefCell<Subscriptions<()>>,
     topics: TopicMap,
     stop: Rc<StopSignal>,
-    tally: Tally,
+    counters: WorkerCounters,
 }
 
 fn scene(style: Style, channel_names: &[&str], tell: Told, stop: &Rc<StopSignal>) -> Scene {
@@ -251,7 +251,7 @@ fn scene(style: Style, channel_names: &[&str], tell: Told, stop: &Rc<StopSignal>
         subscriptions: RefCell::new(subscriptions),
         topics,
         stop: Rc::clone(stop),
-        tally: Tally::default(),
+        counters: WorkerCounters::default(),
     }
 }
 
@@ -294,7 +294,7 @@ impl Scene {
             topics: &self.topics,
             limits,
             stop: &self.stop,
-            tally: &self.tally,
+            counters: &self.counters,
         }
         .run()
     }

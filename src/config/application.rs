@@ -2,15 +2,15 @@
 
 use super::gateway;
 use super::keys::{self, TOP_LEVEL};
-use super::sources::{ArrayLayer, Origin};
-use super::spelling::nearest;
+use super::sources::{ArrayLayer, LayerOrigin};
+use super::suggestion::nearest;
 use super::value::{wrong, Value};
 use super::{Environment, Layers};
 use crate::error::{Error, Result};
 
 /// What holds for all brokers of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostConfig {
+pub struct ApplicationConfig {
     /// The broker that `broadcast()` uses.
     pub default_broker: String,
     /// Kafka brokers named in the configuration, in order; empty where it names none.
@@ -22,20 +22,23 @@ pub struct HostConfig {
 /// # Errors
 /// [`crate::error::Kind::Configuration`]: an unknown key at the top level, in `gateway`, or in a
 /// Kafka broker; a wrong type.
-pub fn host_config(configured: Option<&Value>, env: &dyn Environment) -> Result<HostConfig> {
+pub fn application_config(
+    configured: Option<&Value>,
+    env: &dyn Environment,
+) -> Result<ApplicationConfig> {
     let map = top(configured)?;
     check_top(map)?;
     let named = brokers_of(map);
     for (name, entry) in named {
         if is_kafka(name, entry) {
-            let place = Origin::Broker(name).array();
+            let place = LayerOrigin::Broker(name).array();
             let entry = entry
                 .as_map()
                 .ok_or_else(|| wrong(&place, "an array of settings", entry))?;
             keys::check_broker(entry, &place, &[])?;
         }
     }
-    Ok(HostConfig {
+    Ok(ApplicationConfig {
         default_broker: default_broker(map, env)?,
         brokers: named
             .iter()
@@ -131,7 +134,7 @@ pub(super) fn select<'a>(
     };
     let mut asked = name.map(str::to_owned);
     if let Some(map) = constructor {
-        let origin = Origin::Constructor;
+        let origin = LayerOrigin::Constructor;
         keys::check_broker(map, &origin.array(), &["broker"])?;
         let base = map.iter().find(|(k, v)| k == "broker" && !v.is_unset());
         if let (None, Some((_, value))) = (&asked, base) {
@@ -160,7 +163,7 @@ pub(super) fn select<'a>(
     };
     match entry(&wanted) {
         Some((name, entry)) if is_kafka(name, entry) => {
-            let origin = Origin::Broker(name);
+            let origin = LayerOrigin::Broker(name);
             let place = origin.array();
             let map = entry
                 .as_map()
@@ -174,7 +177,7 @@ pub(super) fn select<'a>(
     }
     arrays.push(ArrayLayer {
         map,
-        origin: Origin::Top,
+        origin: LayerOrigin::Top,
     });
     Ok((wanted, arrays))
 }

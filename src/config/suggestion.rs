@@ -1,19 +1,19 @@
 //! The known name nearest to a misspelt one.
 
-/// The known name that is the fewest slips away, if it is near enough to be meant.
+/// The known name that has the smallest edit distance, if it is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     let allowed = (word.chars().count() / 3).max(2);
     known
         .iter()
-        .map(|name| (slips(&word, name), *name))
-        .min_by_key(|(slips, _)| *slips)
-        .filter(|(slips, _)| *slips <= allowed)
+        .map(|name| (edit_distance(&word, name), *name))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= allowed)
         .map(|(_, name)| name)
 }
 
 /// Damerau-Levenshtein: letters left out, added, changed, or swapped with their neighbour.
-fn slips(a: &str, b: &str) -> usize {
+fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -1,13 +1,18 @@
 //! What operators read over HTTP: `/metrics` for Prometheus, `/live` and `/ready` for probes, `/up`.
 
-use super::text::{text, Format};
+use super::exposition::{text, ExpositionFormat};
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
 use crate::process;
 
 /// Answers a path. `accept`: the header of that name; `hub`: the gateway whose port it is, where it is one's.
 #[must_use]
-pub fn answer(method: &str, path: &str, accept: Option<&str>, hub: Option<&Hub>) -> Response {
+pub fn handle_request(
+    method: &str,
+    path: &str,
+    accept: Option<&str>,
+    hub: Option<&Hub>,
+) -> Response {
     let metrics = &process::current().metrics;
     let known = matches!(path, "/up" | "/live" | "/ready" | "/metrics");
     if known && method != "GET" {
@@ -24,7 +29,7 @@ pub fn answer(method: &str, path: &str, accept: Option<&str>, hub: Option<&Hub>)
             Err(why) => Response::text(503, format!("not ready: {why}\n")),
         },
         "/metrics" => {
-            let format = Format::accepted(accept);
+            let format = ExpositionFormat::accepted(accept);
             Response {
                 status: 200,
                 kind: format.media_type(),

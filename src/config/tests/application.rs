@@ -116,16 +116,16 @@ fn a_constructor_array_needs_no_default_broker() {
 #[test]
 fn the_host_configuration() {
     let none = env(&[]);
-    let host = host_config(Some(&json(TWO)), &none).unwrap();
+    let host = application_config(Some(&json(TWO)), &none).unwrap();
     assert_eq!(
         (host.default_broker.as_str(), host.brokers),
         ("kafka", vec!["kafka".to_owned(), "orders".to_owned()])
     );
-    let host = host_config(None, &env(&[("REALTIME_BROKER", " orders ")])).unwrap();
+    let host = application_config(None, &env(&[("REALTIME_BROKER", " orders ")])).unwrap();
     assert_eq!(host.default_broker, "orders");
     let ours = r#"{"default_broker":"kafka","brokers":{},"handlers":{"order.*":"H"},"middleware":[],"commands":[],
         "gateway":{"host":"127.0.0.1","port":6001,"secrets":["x"],"public_by_mark":true},"log":null,"spool":"/x"}"#;
-    assert!(host_config(Some(&json(ours)), &none).is_ok());
+    assert!(application_config(Some(&json(ours)), &none).is_ok());
     for (text, parts) in [
         (
             r#"{"default_brokr":"x"}"#,
@@ -149,7 +149,7 @@ fn the_host_configuration() {
         ),
         (r#"["x"]"#, &["must be an array of settings"]),
     ] {
-        let error = host_config(Some(&json(text)), &none).unwrap_err();
+        let error = application_config(Some(&json(text)), &none).unwrap_err();
         for part in parts {
             assert!(error.message().contains(part), "{text}: {error}");
         }

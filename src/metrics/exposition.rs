@@ -8,20 +8,20 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::catalog::Kind;
+use super::catalog::MetricKind;
 use super::number::Distribution;
-use super::snapshot::{Snapshot, Value};
+use super::snapshot::{SampleValue, Snapshot};
 
 /// How the text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ExpositionFormat {
     /// `application/openmetrics-text` 1.0.0.
     OpenMetrics,
     /// `text/plain` 0.0.4, which everything that knows Prometheus understands.
     Classic,
 }
 
-impl Format {
+impl ExpositionFormat {
     /// What an `Accept` header asks for; the classic format where it does not ask for OpenMetrics, or likes it less.
     #[must_use]
     pub fn accepted(header: Option<&str>) -> Self {
@@ -66,20 +66,20 @@ impl Format {
 
 /// The whole exposition.
 #[must_use]
-pub fn text(snapshot: Snapshot, format: Format) -> String {
+pub fn text(snapshot: Snapshot, format: ExpositionFormat) -> String {
     let counters: BTreeSet<&'static str> = snapshot
         .families()
-        .filter(|family| family.metric.kind == Kind::Counter)
+        .filter(|family| family.metric.kind == MetricKind::Counter)
         .map(|family| family.metric.name)
         .collect();
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Shown(snapshot)));
+    registry.register_collector(Box::new(SnapshotCollector(snapshot)));
     let mut open = String::with_capacity(16 << 10);
     // Writing to a String cannot fail.
     let _ = prometheus_client::encoding::text::encode(&mut open, &registry);
     match format {
-        Format::OpenMetrics => open,
-        Format::Classic => classic(&open, &counters),
+        ExpositionFormat::OpenMetrics => open,
+        ExpositionFormat::Classic => classic(&open, &counters),
     }
 }
 
@@ -102,16 +102,16 @@ fn classic(open: &str, counters: &BTreeSet<&'static str>) -> String {
 }
 
 #[derive(Debug)]
-struct Shown(Snapshot);
+struct SnapshotCollector(Snapshot);
 
-impl Collector for Shown {
+impl Collector for SnapshotCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         for family in self.0.families() {
             let metric = family.metric;
             let kind = match metric.kind {
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
-                Kind::Histogram(..) => MetricType::Histogram,
+                MetricKind::Counter => MetricType::Counter,
+                MetricKind::Gauge => MetricType::Gauge,
+                MetricKind::Histogram(..) => MetricType::Histogram,
             };
             let mut described = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
             for (labels, value) in &family.samples {
@@ -126,16 +126,16 @@ impl Collector for Shown {
     }
 }
 
-fn sample(kind: Kind, value: &Value, encoder: &mut MetricEncoder) -> fmt::Result {
+fn sample(kind: MetricKind, value: &SampleValue, encoder: &mut MetricEncoder) -> fmt::Result {
     match (kind, value) {
-        (Kind::Counter, Value::Count(count)) => {
+        (MetricKind::Counter, SampleValue::Count(count)) => {
             encoder.encode_counter::<NoLabelSet, _, u64>(count, None)
         }
-        (Kind::Counter, Value::Number(number)) => {
+        (MetricKind::Counter, SampleValue::Number(number)) => {
             encoder.encode_counter::<NoLabelSet, _, u64>(number, None)
         }
-        (Kind::Gauge, Value::Number(number)) => encoder.encode_gauge(number),
-        (Kind::Histogram(bounds, unit), Value::Distribution(spread)) => {
+        (MetricKind::Gauge, SampleValue::Number(number)) => encoder.encode_gauge(number),
+        (MetricKind::Histogram(bounds, unit), SampleValue::Distribution(spread)) => {
             let (sum, buckets) = scaled(spread, bounds, unit);
             encoder.encode_histogram::<NoLabelSet>(sum, spread.count(), &buckets, None)
         }
@@ -161,7 +161,7 @@ fn scaled(spread: &Distribution, bounds: &[u64], unit: u64) -> (f64, Vec<(f64, u
 
 #[cfg(test)]
 mod tests {
-    use super::{text, Format};
+    use super::{text, ExpositionFormat};
     use crate::metrics::catalog;
     use crate::metrics::number::{Histogram, TIMES};
     use crate::metrics::snapshot::{labels, Snapshot};
@@ -177,7 +177,7 @@ mod tests {
         let times = Histogram::new(TIMES);
         times.observe(400_000);
         times.observe(40_000_000_000);
-        snapshot.spread(
+        snapshot.histogram(
             &catalog::CONSUMER_CALLBACK,
             labels(&[("group", "g")]),
             times.read(),
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_classic_format_has_total_in_its_descriptions_and_no_end_mark() {
-        let text = text(snapshot(), Format::Classic);
+        let text = text(snapshot(), ExpositionFormat::Classic);
         assert!(text.contains("# TYPE realtime_producer_messages_total counter\nrealtime_producer_messages_total 3\n"), "{text}");
         assert!(text.contains("realtime_consumer_parked{group=\"say \\\"hi\\\"\\\\\\n\"} 2"));
         assert!(!text.contains("# EOF"));
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn openmetrics_ends_with_its_mark() {
-        let text = text(snapshot(), Format::OpenMetrics);
+        let text = text(snapshot(), ExpositionFormat::OpenMetrics);
         assert!(
             text.contains(
                 "# TYPE realtime_producer_messages counter\nrealtime_producer_messages_total 3\n"
@@ -217,7 +217,10 @@ mod tests {
     #[test]
     fn the_accept_header_decides() {
         let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-        assert_eq!(Format::accepted(Some(prometheus)), Format::OpenMetrics);
+        assert_eq!(
+            ExpositionFormat::accepted(Some(prometheus)),
+            ExpositionFormat::OpenMetrics
+        );
         for classic in [
             None,
             Some(""),
@@ -229,7 +232,11 @@ mod tests {
             Some("application/openmetrics-text;q=x"),
             Some(";;;=,,,"),
         ] {
-            assert_eq!(Format::accepted(classic), Format::Classic, "{classic:?}");
+            assert_eq!(
+                ExpositionFormat::accepted(classic),
+                ExpositionFormat::Classic,
+                "{classic:?}"
+            );
         }
     }
 }
