@@ -1,11 +1,11 @@
-//! A clock that costs a few nanoseconds, right to some milliseconds: enough to ask between two records what is due. And the moment
-//! at which the process has to be gone, once a signal has asked for it.
+//! A monotonic clock that costs a few nanoseconds at a resolution of some milliseconds, cheap enough to read between
+//! two records; and the shutdown deadline that a signal sets.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Milliseconds since some moment in the past; never goes back.
+/// Milliseconds since an arbitrary point in the past; monotonic.
 #[inline]
 #[must_use]
 pub fn coarse_ms() -> u64 {
@@ -13,32 +13,31 @@ pub fn coarse_ms() -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: plain call with local memory; this clock is in every Linux we support.
+    // SAFETY: plain call with local memory; all supported Linux versions have this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000
         + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
-/// When the process has to be gone: a signal asked for it. 0 for no such moment.
+/// Time at which the process must have ended, set by a signal. 0: none.
 static DEADLINE: AtomicU64 = AtomicU64::new(0);
 
-/// What a signal leaves for everything after the callback that is running: commits, leaving the group, the last flush. Under the
-/// five seconds that are promised by what passes until somebody looks whether there was a signal, and by a busy machine.
+/// Time for everything after the running callback: commits, leaving the group, the last flush. Below the promised five
+/// seconds, to leave room for noticing the signal late on a busy machine.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
-/// A signal asked the process to end: waits that come after this share what is left. The first call counts; whoever notices the
-/// signal after it gets no time of its own.
+/// Sets the deadline for all later waits, because a signal asked the process to end. The first call counts; later calls
+/// do not extend it.
 pub fn begin_shutdown() {
     let deadline = coarse_ms() + u64::try_from(SHUTDOWN_GRACE.as_millis()).unwrap_or(0);
     let _ = DEADLINE.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed);
 }
 
-/// Nothing asks the process to end any more.
 pub fn cancel_shutdown() {
     DEADLINE.store(0, Ordering::Relaxed);
 }
 
-/// A wait, cut to what is left where the process has to hurry.
+/// `wait`, cut to the time left before the shutdown deadline.
 #[must_use]
 pub fn bounded(wait: Duration) -> Duration {
     match DEADLINE.load(Ordering::Relaxed) {

@@ -1,38 +1,35 @@
-//! The dead-letter record of a message that could not be handled: the record as it was, with headers that say what happened.
+//! The dead-letter record of a message whose handling failed: the original record plus headers that describe the
+//! failure.
 
 use crate::config::BrokerConfig;
 use crate::envelope::headers;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
 
-/// Exception messages are cut to this many bytes.
+/// Longer exception messages are truncated.
 const MAX_REASON_BYTES: usize = 1024;
 
-/// Where a record came from and why it failed.
+/// Origin of the record and reason of the failure.
 pub struct Failure<'a> {
-    /// Topic of the record.
     pub topic: &'a str,
-    /// Partition of the record.
     pub partition: i32,
-    /// Offset of the record.
     pub offset: i64,
     /// Timestamp of the record in ms.
     pub timestamp_ms: i64,
-    /// Class of the exception, or a kind of ours.
+    /// Exception class, or one of our own failure kinds.
     pub class: &'a str,
-    /// Its message.
     pub reason: &'a str,
-    /// How often it was tried; 0 for a record no callback ever saw.
+    /// Number of attempts; 0 if no callback received the record.
     pub attempts: u32,
 }
 
-/// The topic failed records of `topic` go to.
+/// The dead-letter topic of `topic`.
 #[must_use]
 pub fn topic(config: &BrokerConfig, topic: &str) -> String {
     format!("{}.{topic}", config.dlq_prefix)
 }
 
-/// The record's own headers with ours behind them. The `x-original-*` of an earlier failure stay as they are.
+/// The record's own headers followed by ours. `x-original-*` headers of an earlier failure are kept.
 #[must_use]
 pub fn headers(own: Vec<Header>, group: &str, failure: &Failure<'_>) -> Vec<Header> {
     let ours = [
@@ -49,7 +46,7 @@ pub fn headers(own: Vec<Header>, group: &str, failure: &Failure<'_>) -> Vec<Head
         ("x-failed-at", (ids::unix_ms() / 1000).to_string()),
     ];
     let mut all = own;
-    // A replay was for one group; this letter is about that one's failure.
+    // The replay was addressed to one group; this dead letter is about the failure in that group.
     all.retain(|(name, _)| name != headers::REPLAY_GROUP);
     for (name, value) in ours {
         if !all.iter().any(|(known, _)| known == name) {

@@ -1,8 +1,8 @@
-//! Everything that speaks to Kafka through librdkafka.
+//! Everything that talks to Kafka through librdkafka.
 //!
-//! `producer` and `consumer` are the two kinds of client, `standalone_consumer` one without a group, `native` the wrappers
-//! around the C API they share, `embedded` the development broker, `dead_letter` the form of a record that could not be handled,
-//! `transaction` what makes a consumer and a producer one.
+//! `client` wraps the C API. `producer` and `consumer` are the two kinds of client, `standalone_consumer` is a consumer
+//! without a group, `transaction` combines a consumer and a producer, `admin` serves admin calls. `embedded` is the
+//! development broker, `dead_letter` builds dead-letter records.
 
 pub mod admin;
 pub mod client;

@@ -1,4 +1,4 @@
-//! A client that reads without a group: what operators look with, and what feeds a gateway.
+//! A consumer without a group, used by admin calls and by the gateway's feed.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::embedded;
 use crate::config::BrokerConfig;
 use crate::error::Result;
 
-/// What belongs to groups, or creates topics by asking for them.
+/// Properties of consumer groups, and those that create topics on metadata requests.
 const EXCLUDED_PROPERTIES: &[&str] = &[
     "group.id",
     "group.instance.id",
@@ -20,20 +20,20 @@ const EXCLUDED_PROPERTIES: &[&str] = &[
     "allow.auto.create.topics",
 ];
 
-/// The client, its complaints, and whether it keeps back records of transactions that are still open.
+/// The client, its error queue and its isolation level.
 pub(crate) struct StandaloneConsumer {
-    /// Whoever holds it destroys it, after its queues.
+    /// The owner destroys it, after its queues.
     pub raw: *mut sys::rd_kafka_t,
-    /// Where its errors arrive.
+    /// Receives the client's errors.
     pub error_queue: EventQueue,
-    /// `isolation.level` is `read_committed`.
+    /// True for `isolation.level=read_committed`.
     pub read_committed: bool,
 }
 
-/// Makes the client, which connects by itself. `overrides` comes before what the configuration says.
+/// Creates the client, which connects in the background. `overrides` take precedence over the configuration.
 ///
 /// # Errors
-/// Configuration: properties librdkafka does not take.
+/// Configuration: properties librdkafka rejects.
 pub(crate) fn start(
     config: &Arc<BrokerConfig>,
     overrides: &[(&str, &str)],
@@ -41,7 +41,7 @@ pub(crate) fn start(
     let mut properties = config.consumer_properties();
     properties.retain(|(name, _)| !EXCLUDED_PROPERTIES.contains(&name.as_str()));
     let fixed = [
-        // Looking creates nothing.
+        // Reading metadata must not create topics.
         ("allow.auto.create.topics", "false"),
         ("enable.partition.eof", "true"),
     ];

@@ -1,4 +1,4 @@
-//! A spool file taken over for replay: records in order, progress, permanent failures, deletion at the end.
+//! Exclusive replay of one spool file: records in order, progress, permanent failures, deletion after the last record.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -15,10 +15,10 @@ use super::state::SpoolState;
 use super::sys::{LockedFile, OpenMode};
 use crate::error::{Error, Kind, Result};
 
-/// A file nobody living holds, ours until dropped. Dropped without [`Claim::finish`] it stays, and the next claim goes
-/// on behind the last [`Claim::mark_done`].
+/// A spool file that no running process holds, locked until dropped. Dropped without [`Claim::finish`] it stays, and
+/// the next claim resumes after the last [`Claim::mark_done`].
 ///
-/// Records are counted from 0 in the order [`Claim::next`] gives them, in each claim anew.
+/// Records are counted from 0 in the order of [`Claim::next`], separately for each claim.
 ///
 /// ```text
 /// while let Some(mut claim) = spool.claim()? {
@@ -39,12 +39,12 @@ pub struct Claim {
     path: PathBuf,
     reader: FrameReader,
     length: u64,
-    /// Read ahead, so that a claim always has a record.
+    /// Read in advance, so that a claim always has a record.
     next_record: Option<(SpoolRecord, u64)>,
     position: u64,
-    /// Where the records handed out and not yet done end.
+    /// End offsets of the records returned and not yet done.
     ends: VecDeque<u64>,
-    /// What the file says is done, and how many of that in this claim.
+    /// Progress stored in the file; `marked` counts the records done in this claim.
     done: ReplayProgress,
     marked: u64,
     gaps: Vec<(u64, u64)>,
@@ -54,7 +54,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Takes over the file. `None`: somebody has it, or it has nothing (more) to send and was cleared away.
+    /// Claims the file. `None`: another process holds it, or it had nothing left to send and was removed.
     pub(super) fn open(path: &Path, state: &Arc<SpoolState>) -> io::Result<Option<Self>> {
         let Some(locked) = LockedFile::open(path, OpenMode::Existing)? else {
             return Ok(None);
@@ -74,13 +74,14 @@ impl Claim {
             }
             HeaderState::Newer(version) => {
                 state.notice_once(path, format!(
-                    "The spool file {} has format {version}, written by a newer version of toporia_realtime: left for it.",
+                    "The spool file {} has format {version}, written by a newer version of toporia_realtime, \
+                     and is left to that version.",
                     path.display()
                 ));
                 return Ok(None);
             }
         };
-        // A header that cannot be read is a gap like another, from byte 0 on.
+        // An unreadable header is treated as a gap that starts at byte 0.
         let start = nonce.map_or(0, |_| format::HEADER);
         let done = format::read_progress(file, length).unwrap_or(ReplayProgress {
             offset: start,
@@ -117,7 +118,7 @@ impl Claim {
     /// The next record that is not done; `None` at the end.
     ///
     /// # Errors
-    /// Delivery, where the file cannot be read now or belongs to the parent of this process: drop the claim.
+    /// Delivery: the file cannot be read at the moment, or belongs to the parent of this process. Drop the claim.
     // Not an Iterator: reading can fail, and the claim is used between two records.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<SpoolRecord>> {
@@ -134,21 +135,20 @@ impl Claim {
         Ok(Some(record))
     }
 
-    /// How many records [`Claim::next`] has given so far: the index of the one it gives next.
+    /// The number of records [`Claim::next`] has returned so far.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The records before `up_to_index` are acknowledged or in `failed/` (`mark_done(1)`: the first one;
-    /// `mark_done(position)`: all so far). A later claim does not give them again. Less than before changes nothing;
-    /// so does a failure to write it down, which is noted: it costs duplicates, never a record.
+    /// Marks the records before `up_to_index` as acknowledged or moved to `failed/` (`mark_done(1)`: the first record;
+    /// `mark_done(position)`: all so far). Later claims skip them. A smaller index than before has no effect. A failure
+    /// to store the progress is reported as a notice: it may cause duplicates, never a loss.
     pub fn mark_done(&mut self, up_to_index: usize) {
         if !self.locked.is_ours() {
             return;
@@ -162,7 +162,7 @@ impl Claim {
         }
         let Some(offset) = offset else { return };
         self.done.offset = offset;
-        // Gaps before it are not met again, so the file must remember that it had some.
+        // A later claim starts after these gaps, so the file must record that it had some.
         self.done.damaged |=
             !self.header_readable || self.gaps.iter().any(|(from, _)| *from < offset);
         let written = self
@@ -173,18 +173,18 @@ impl Claim {
             self.state.notice_once(
                 &self.path,
                 format!(
-                    "The progress of {} cannot be kept ({error}): its records may be sent twice.",
+                    "The progress of {} cannot be stored ({error}); its records may be sent twice.",
                     self.path.display()
                 ),
             );
         }
     }
 
-    /// Moves one record aside for good: to `failed/<name of the file>.jsonl`, with the reason. On disk when it returns;
-    /// it may then be counted as done. Those behind it go on.
+    /// Moves a record that can never be sent to `failed/<name of the file>.jsonl`, with the reason, and syncs. The
+    /// record may be marked as done afterwards.
     ///
     /// # Errors
-    /// Delivery, where `failed/` cannot be written: do not mark the record as done.
+    /// Delivery: `failed/` cannot be written. Do not mark the record as done.
     pub fn fail(&mut self, record: &SpoolRecord, reason: &str) -> Result<()> {
         let result = self.locked.file().map(|_| ()).and_then(|()| {
             if self.failed.is_none() {
@@ -197,11 +197,11 @@ impl Claim {
         result.map_err(|error| self.error("move a failed message out of", &error))
     }
 
-    /// Every record is acknowledged or in `failed/`: deletes the file. One with damage goes to `damaged/` instead, of
-    /// one with a torn end that end.
+    /// Deletes the file after every record was acknowledged or moved to `failed/`. A damaged file is moved to
+    /// `damaged/`; if only its end is torn, the end is.
     ///
     /// # Errors
-    /// Delivery, with nothing deleted, where [`Claim::next`] has not come to the end yet, or the disk refuses.
+    /// Delivery: there are records left to read, or the disk refuses; nothing is deleted.
     pub fn finish(mut self) -> Result<()> {
         if self.next_record.is_some() {
             return Err(Error::new(
@@ -232,7 +232,7 @@ impl Claim {
         }
     }
 
-    /// Removes the file, or sets it aside where it is not whole. Done as well where somebody else has removed it.
+    /// Removes the file, or quarantines it if damaged. Succeeds if it is already gone.
     fn remove_or_quarantine(&mut self) -> io::Result<()> {
         let file = self.locked.file()?;
         if !self.locked.is_at(&self.path) {
@@ -268,7 +268,7 @@ impl Claim {
         Error::new(
             Kind::Delivery,
             format!(
-                "Cannot {doing} the spool file {}: {error}. It stays there and is tried again later.",
+                "Cannot {doing} the spool file {}: {error}. The file is kept and tried again later.",
                 self.path.display()
             ),
         )

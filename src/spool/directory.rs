@@ -1,4 +1,4 @@
-//! The spool's directory: making it, judging whether it can be used, listing and measuring what is in it.
+//! The spool directory: creating it, checking access, listing and measuring files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,23 +10,21 @@ use super::errors::unusable;
 use super::sys;
 use crate::error::Result;
 
-/// How the files with waiting records end.
+/// Extension of files with waiting records.
 pub(super) const EXTENSION: &str = "spool";
-/// Sub-directory of records that can never be sent.
+/// Sub-directory for records that can never be sent.
 pub(super) const FAILED: &str = "failed";
-/// Sub-directory of files, and torn ends of files, that could not be read.
+/// Sub-directory for unreadable files, and torn ends of files.
 pub(super) const DAMAGED: &str = "damaged";
 
-/// What a spool takes up on disk.
+/// Disk usage of a spool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpoolUsage {
-    /// Files with waiting records, those of living processes included.
+    /// Files with waiting records, including those of running processes.
     pub files: usize,
-    /// Their bytes.
+    /// Bytes of these files.
     pub waiting: u64,
-    /// Bytes in `failed/`.
     pub failed: u64,
-    /// Bytes in `damaged/`.
     pub damaged: u64,
 }
 
@@ -38,7 +36,7 @@ impl SpoolUsage {
     }
 }
 
-/// Measures. What vanishes meanwhile counts as gone; a directory that is not there is empty.
+/// Measures the disk usage. Files that vanish during the measurement are skipped; a missing directory is empty.
 pub(super) fn usage(dir: &Path) -> io::Result<SpoolUsage> {
     let waiting = list(dir)?;
     Ok(SpoolUsage {
@@ -49,7 +47,7 @@ pub(super) fn usage(dir: &Path) -> io::Result<SpoolUsage> {
     })
 }
 
-/// The files with waiting records, oldest first: names begin with the time.
+/// Files with waiting records, oldest first: names start with the time.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = entries(dir)?;
     files.retain(|path| path.extension().is_some_and(|end| end == EXTENSION));
@@ -69,11 +67,13 @@ fn size(path: &Path) -> u64 {
     path.symlink_metadata().map_or(0, |about| about.len())
 }
 
-/// Whether the key's directory `dir` below `base` exists and can be written, or could be made. Writes nothing.
+/// Checks that the key's directory `dir` below `base` exists and is writable, or can be created. Writes nothing.
 pub(super) fn check(base: &Path, dir: &Path) -> Result<()> {
-    // The base may be a link (deployments link storage directories); what we make ourselves below it may not.
+    // The base may be a symlink (deployments link storage directories); the directory of the key may not.
     match dir.symlink_metadata() {
-        Ok(about) if !about.is_dir() => Err(unusable(dir, "it is not a directory of its own")),
+        Ok(about) if !about.is_dir() => {
+            Err(unusable(dir, "it is a file or a symlink, not a directory"))
+        }
         Ok(about) if sys::effective_user() != 0 && about.uid() != sys::effective_user() => {
             Err(unusable(
                 dir,
@@ -90,7 +90,7 @@ pub(super) fn check(base: &Path, dir: &Path) -> Result<()> {
     }
 }
 
-/// Not there, or below something that is no directory.
+/// True if the path, or a parent of it, does not exist.
 fn is_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -112,11 +112,11 @@ fn check_base(base: &Path) -> Result<()> {
                     .map_err(|error| unusable(base, format!("{}: {error}", place.display())))
             }
             Err(error) if !is_missing(&error) => return Err(unusable(base, error)),
-            // Not there, and yet a link. (Anything else there was made by another process just now.)
+            // A dangling symlink. (Anything else was created by another process in the meantime.)
             Err(_) if place.is_symlink() => {
                 return Err(unusable(
                     base,
-                    format!("{} is a link to nothing", place.display()),
+                    format!("{} is a dangling symlink", place.display()),
                 ))
             }
             Err(_) => {}
@@ -125,7 +125,7 @@ fn check_base(base: &Path) -> Result<()> {
     Err(unusable(base, "no such directory"))
 }
 
-/// Makes a directory with mode 0700, those above it where missing too, so that it survives a power failure.
+/// Creates a directory with mode 0700, and missing parents, and syncs it against a power failure.
 pub(super) fn make(dir: &Path) -> io::Result<()> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     let mut made = DirBuilder::new().mode(0o700).create(dir);
@@ -147,7 +147,8 @@ pub(super) fn make(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Root writes for whoever owns the directory: a cron job of root must not leave files that PHP-FPM's user cannot replay.
+/// As root, gives the file to the owner of the directory: PHP-FPM's user must be able to replay what a cron job of root
+/// wrote.
 pub(super) fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
     if sys::effective_user() != 0 {
         return Ok(());
@@ -159,12 +160,12 @@ pub(super) fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
     fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
-/// Makes what a directory lists survive a power failure.
+/// Syncs the entries of a directory against a power failure.
 pub(super) fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Writes a small private file of `dir` whole or not at all. Processes that do it at once write the same.
+/// Writes a small private file atomically. Processes that write it concurrently write the same content.
 pub(super) fn write_note(dir: &Path, name: &str, content: &str) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -181,7 +182,7 @@ pub(super) fn write_note(dir: &Path, name: &str, content: &str) -> io::Result<()
     written
 }
 
-/// A private file that was not there before, or takes the place of what was.
+/// Creates or truncates a private file.
 pub(super) fn new_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
@@ -192,7 +193,7 @@ pub(super) fn new_private(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// For a look at a file that somebody else may hold. A link or a pipe of that name is neither followed nor waited for.
+/// Opens a file for reading that another process may hold. Neither follows a symlink nor blocks on a pipe.
 pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

@@ -1,4 +1,4 @@
-//! The spool's errors: what was not stored, where, why, and what to do about it.
+//! Errors of the spool: what was not stored, where, why, and what to do.
 
 use std::fmt::Display;
 use std::io;
@@ -8,7 +8,7 @@ use super::directory::SpoolUsage;
 use super::record::SpoolRecord;
 use crate::error::{Error, FailedMessage, Kind};
 
-/// A directory that cannot hold a spool.
+/// The directory cannot be used for a spool.
 pub(super) fn unusable(dir: &Path, why: impl Display) -> Error {
     Error::configuration(format!(
         "The spool directory {} cannot be used: {why}. Let the user that runs PHP write there, or set `spool` to \
@@ -17,7 +17,7 @@ pub(super) fn unusable(dir: &Path, why: impl Display) -> Error {
     ))
 }
 
-/// `spool_max_bytes` left no room for the records behind the first `stored`.
+/// `spool_max_bytes` leaves no space for the records after the first `stored`.
 pub(super) fn full(
     dir: &Path,
     max_bytes: u64,
@@ -35,11 +35,11 @@ pub(super) fn full(
         usage.damaged
     );
     let advice =
-        "Bring Kafka back so that they are sent, raise spool_max_bytes, or clear failed/ and damaged/.";
+        "Start Kafka so that waiting messages are sent, raise spool_max_bytes, or clear failed/ and damaged/.";
     not_stored(records, stored, &reason, advice)
 }
 
-/// The system refused to store the records behind the first `stored`.
+/// The system failed to store the records after the first `stored`.
 pub(super) fn disk(
     dir: &Path,
     records: &[SpoolRecord],
@@ -55,7 +55,8 @@ pub(super) fn disk(
 pub(super) fn unlisted(dir: &Path, error: &io::Error) -> Error {
     Error::delivery(
         format!(
-            "Cannot list the spool {}: {error}. Its messages are not sent until the user that runs PHP may.",
+            "Cannot list the spool {}: {error}. \
+             Its messages are not sent until the user that runs PHP can read the directory.",
             dir.display()
         ),
         Vec::new(),

@@ -1,4 +1,4 @@
-//! Records that can never be sent, kept for people: one JSON object a line in `failed/`.
+//! Records that can never be sent, readable: one JSON object per line in `failed/`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use super::directory;
 use super::record::SpoolRecord;
 use super::sys;
 
-/// Opens the file of one claim in `failed/`. Only the claim's holder writes it, so that lines never mix.
+/// Opens the file of a claim in `failed/`. Only the holder of the claim writes to it, so lines never interleave.
 pub(super) fn open(dir: &Path, stem: &str) -> io::Result<File> {
     let failed = dir.join(directory::FAILED);
     directory::make(&failed)?;
@@ -27,7 +27,7 @@ pub(super) fn open(dir: &Path, stem: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Appends one record and syncs. What a full disk cut short is taken away again.
+/// Appends one record and syncs. A line cut short by a full disk is truncated.
 pub(super) fn append(mut file: &File, record: &SpoolRecord, reason: &str) -> io::Result<()> {
     let before = file.metadata()?.len();
     let line = line(record, reason);
@@ -77,7 +77,7 @@ fn text(text: &str) -> String {
     to_string(text).unwrap_or_default()
 }
 
-/// `{"text": …}` where the bytes are UTF-8, else `{"base64": …}`; null for none.
+/// `{"text": …}` if the bytes are UTF-8, otherwise `{"base64": …}`; null for none.
 fn bytes(bytes: Option<&[u8]>) -> String {
     match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
         None => "null".to_owned(),

@@ -1,4 +1,4 @@
-//! The file a process appends its own records to, locked as long as it is open.
+//! The file to which a process appends its own records, locked while it is open.
 
 use std::fs;
 use std::io;
@@ -12,10 +12,10 @@ use super::format;
 use super::record::SpoolRecord;
 use super::sys::{self, LockedFile, OpenMode};
 
-/// Names tried before a new file is given up; each failure means that somebody took or deleted it at that moment.
+/// Attempts to create a new file; each failure means that another process took or deleted it at that moment.
 const MAX_NAME_ATTEMPTS: usize = 100;
 
-/// A locked file with a valid header and whole records only.
+/// A locked file with a valid header and complete records.
 #[derive(Debug)]
 pub(super) struct OwnFile {
     locked: LockedFile,
@@ -23,43 +23,42 @@ pub(super) struct OwnFile {
     nonce: u32,
     length: u64,
     records: u64,
-    /// Whether the directory's entry is on disk, too.
+    /// The directory entry is synced.
     listed: bool,
 }
 
-/// What became of a batch: `stored` records from its beginning are on disk, the others are not.
+/// Result of writing a batch: the first `stored` records are on disk, the others are not.
 pub(super) struct Appended {
     pub stored: usize,
     pub error: Option<io::Error>,
 }
 
-/// The frames of a batch, and where each ends.
+/// The frames of a batch, and their end positions.
 pub(super) struct FrameBatch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl FrameBatch {
-    /// How many of the frames fit into `available_bytes`.
+    /// The number of leading frames that fit into `available_bytes`.
     pub(super) fn fitting(&self, available_bytes: u64) -> usize {
         self.ends
             .partition_point(|end| *end as u64 <= available_bytes)
     }
 
-    /// Bytes of all frames, where all records have one and fit into `available_bytes`.
+    /// The size of all frames, if each record has one and all fit into `available_bytes`.
     pub(super) fn fits(&self, available_bytes: u64) -> Option<u64> {
         let size = *self.ends.last()? as u64;
         (size <= available_bytes).then_some(size)
     }
 
-    /// Bytes of the first `count` frames.
     fn length(&self, count: usize) -> usize {
         count.checked_sub(1).map_or(0, |last| self.ends[last])
     }
 }
 
 impl OwnFile {
-    /// Creates one in `dir`, which must exist.
+    /// Creates a file in `dir`, which must exist.
     pub(super) fn create(dir: &Path) -> io::Result<Self> {
         for _ in 0..MAX_NAME_ATTEMPTS {
             let path = dir.join(new_name());
@@ -87,30 +86,30 @@ impl OwnFile {
                 listed: false,
             });
         }
-        Err(io::Error::other("no new file could be kept locked there"))
+        Err(io::Error::other(
+            "no new file could be created and locked there",
+        ))
     }
 
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many records it has.
     pub(super) fn records(&self) -> u64 {
         self.records
     }
 
-    /// False once somebody deleted or moved it: what is written then is written to nowhere.
+    /// False if the file was deleted or moved: further writes would be lost.
     pub(super) fn is_there(&self) -> bool {
         self.locked.is_at(&self.path)
     }
 
-    /// How far it may grow before the process is killed for it.
+    /// Bytes left before the file size limit, beyond which the process would be killed.
     pub(super) fn available_bytes(&self) -> u64 {
         sys::file_size_limit().saturating_sub(self.length)
     }
 
-    /// The frames of `records`, for this file. Shorter than `records` where one is too large to be stored at all.
+    /// Encodes `records` for this file; stops at a record that is too large to be stored at all.
     pub(super) fn batch(&self, records: &[SpoolRecord]) -> FrameBatch {
         let mut batch = FrameBatch {
             bytes: Vec::new(),
@@ -125,7 +124,7 @@ impl OwnFile {
         batch
     }
 
-    /// Writes the first `count` frames without syncing. A disk that fills up leaves whole records only.
+    /// Writes the first `count` frames without syncing. Truncates a partial frame on a full disk.
     pub(super) fn write(&mut self, batch: &FrameBatch, count: usize) -> Appended {
         let (written, error) = match self.locked.file() {
             Ok(file) => write_out(file, &batch.bytes[..batch.length(count)], self.length),
@@ -133,19 +132,19 @@ impl OwnFile {
         };
         let stored = batch.fitting(written as u64).min(count);
         if error.is_some() {
-            // A tail that cannot be cut off is recognised when the file is replayed.
+            // A partial frame that cannot be truncated is detected on replay.
             let _ = self.cut_to(batch.length(stored));
         }
         Appended { stored, error }
     }
 
-    /// Counts frames that [`OwnFile::write`] stored and nobody syncs.
+    /// Counts frames stored by [`OwnFile::write`] that are not synced.
     pub(super) fn count(&mut self, batch: &FrameBatch, stored: usize) {
         self.length += batch.length(stored) as u64;
         self.records += stored as u64;
     }
 
-    /// Cuts off what was counted last: the file ends at `end` again.
+    /// Truncates the file to `end`, before the last record.
     pub(super) fn truncate_last(&mut self, end: u64) -> io::Result<()> {
         self.locked.file()?.set_len(end)?;
         self.length = end;
@@ -153,7 +152,7 @@ impl OwnFile {
         Ok(())
     }
 
-    /// Notes in the header that the first `records` records, up to `offset`, need no replay.
+    /// Stores in the header that the first `records` records, up to `offset`, need no replay.
     pub(super) fn write_progress(&self, offset: u64, records: u64) -> io::Result<()> {
         let file = self.locked.file()?;
         format::write_records(file, self.records)?;
@@ -167,17 +166,16 @@ impl OwnFile {
         )
     }
 
-    /// Marks it as needed no more: it is deleted when dropped.
+    /// Deletes the file when it is dropped.
     pub(super) fn delete(&mut self) {
         self.records = 0;
     }
 
-    /// How long it is, bytes.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Brings what [`OwnFile::write`] stored to the disk. Fails: nothing of it counts as stored.
+    /// Syncs the frames stored by [`OwnFile::write`]. On an error none of them counts as stored.
     pub(super) fn sync(&mut self, batch: &FrameBatch, stored: usize) -> io::Result<()> {
         let result = self.sync_data(stored);
         match result {
@@ -201,7 +199,7 @@ impl OwnFile {
         Ok(())
     }
 
-    /// Keeps `extra` bytes beyond what the file had.
+    /// Truncates the file to `extra` bytes after the last counted frame.
     fn cut_to(&self, extra: usize) -> io::Result<()> {
         self.locked.file()?.set_len(self.length + extra as u64)
     }
@@ -215,7 +213,7 @@ impl Drop for OwnFile {
     }
 }
 
-/// Writes as much as it can; how much that was, and why not all.
+/// Writes as much as possible; returns the number of bytes and the error, if any.
 fn write_out(file: &fs::File, bytes: &[u8], at: u64) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while written < bytes.len() {
@@ -229,7 +227,7 @@ fn write_out(file: &fs::File, bytes: &[u8], at: u64) -> (usize, Option<io::Error
     (written, None)
 }
 
-/// A name that sorts by time, also within one process whose clock is set back.
+/// A name that sorts by time, even if the clock of the process is set back.
 fn new_name() -> String {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now()

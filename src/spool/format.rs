@@ -7,9 +7,9 @@
 //! frame     0 marker   4 nonce u32   8 length u32   12 crc32 of nonce, length and bytes   16 bytes of the record
 //! ```
 //!
-//! The marker lets a reader find the next frame behind a damaged one. The nonce, drawn for each file, keeps it from
-//! taking a frame inside a message (a message may carry a spool file) for one of the file's own. Progress is kept in
-//! place because a sidecar could not be created on a full disk.
+//! The marker lets a reader find the next frame after a damaged one. The nonce, random per file, prevents it from
+//! accepting a frame inside a message, which may itself contain a spool file. Progress is stored in the file because a
+//! separate file could not be created on a full disk.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -20,12 +20,12 @@ use super::record::SpoolRecord;
 
 /// First bytes of every spool file.
 pub(super) const MAGIC: &[u8; 8] = b"TRSPOOL1";
-/// Version written; a file with a higher one is left to whoever wrote it.
+/// Version written. Files of a higher version are left to newer releases.
 pub(super) const VERSION: u32 = 1;
 /// Length of the header, bytes.
 pub(super) const HEADER: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 64;
-/// Length of what stands before a record's bytes.
+/// Length of a frame's header.
 pub(super) const FRAME_HEAD: usize = 16;
 /// First bytes of every frame. 0xFB and 0xFF never occur in UTF-8.
 pub(super) const MARKER: [u8; 4] = [0xFB, b'T', b'R', 0xFF];
@@ -34,31 +34,31 @@ const PROGRESS_AT: u64 = 24;
 const RECORDS_AT: u64 = 48;
 const DAMAGED: u32 = 1;
 
-/// What the fixed part of a header says.
+/// State of a file's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeaderState {
-    /// Ours; the file's nonce.
+    /// Valid; contains the nonce of the file.
     Readable(u32),
-    /// Ours, of a version we do not know.
+    /// Valid, with an unknown version.
     Newer(u32),
-    /// Too short to hold a record and so far like a header: its writer died before anything was stored.
+    /// Too short to hold a record but starts like a header: the writer died before it stored anything.
     Unfinished,
-    /// Not a spool file, or not any more.
+    /// Not a spool file, or corrupted.
     Damaged,
 }
 
-/// How far a replay has come.
+/// Progress of a replay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ReplayProgress {
-    /// Where the first record that is not done begins.
+    /// Offset of the first record that is not done.
     pub offset: u64,
     /// Records done so far.
     pub records: u64,
-    /// Whether bytes before `offset` could not be read.
+    /// Bytes before `offset` were unreadable.
     pub damaged: bool,
 }
 
-/// A number that differs from file to file.
+/// A random number per file.
 pub(super) fn nonce() -> u32 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
@@ -71,7 +71,6 @@ pub(super) fn nonce() -> u32 {
     )
 }
 
-/// The header of a new file.
 pub(super) fn header(nonce: u32) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
@@ -86,7 +85,7 @@ pub(super) fn header(nonce: u32) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Appends one frame. `None`, and `out` as it was, where the record is too large for one (4 GiB).
+/// Appends a frame. Returns `None` and leaves `out` unchanged if the record is too large (4 GiB).
 pub(super) fn frame(out: &mut Vec<u8>, nonce: u32, record: &SpoolRecord) -> Option<()> {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_HEAD]);
@@ -106,7 +105,6 @@ pub(super) fn frame(out: &mut Vec<u8>, nonce: u32, record: &SpoolRecord) -> Opti
     Some(())
 }
 
-/// The checksum of a frame.
 pub(super) fn checksum(nonce: u32, length: u32, bytes: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&nonce.to_le_bytes());
@@ -137,8 +135,8 @@ pub(super) fn read_head(file: &File, length: u64) -> io::Result<HeaderState> {
     })
 }
 
-/// Where to go on in a file of `length` bytes: what [`write_progress`] wrote, or the beginning where that is unreadable
-/// (then records are sent twice, which is allowed; skipping some is not).
+/// Reads the progress of a file of `length` bytes stored by [`write_progress`]; `None` if it is unreadable. The replay
+/// then starts at the beginning: duplicates are allowed, skipped records are not.
 pub(super) fn read_progress(file: &File, length: u64) -> Option<ReplayProgress> {
     let mut bytes = [0; 24];
     file.read_exact_at(&mut bytes, PROGRESS_AT).ok()?;
@@ -152,7 +150,7 @@ pub(super) fn read_progress(file: &File, length: u64) -> Option<ReplayProgress> 
     valid.then_some(found)
 }
 
-/// Keeps how far a replay has come. Not synced: a power failure may cost duplicates, a crash of the process does not.
+/// Stores the progress of a replay. Not synced: a power failure may cause duplicates, a crash of the process does not.
 pub(super) fn write_progress(file: &File, to: ReplayProgress) -> io::Result<()> {
     file.write_all_at(&progress(to), PROGRESS_AT)
 }
@@ -167,12 +165,12 @@ fn progress(to: ReplayProgress) -> [u8; 24] {
     bytes
 }
 
-/// Keeps how many records the file has, for statistics.
+/// Stores the number of records, for statistics.
 pub(super) fn write_records(file: &File, records: u64) -> io::Result<()> {
     file.write_all_at(&records.to_le_bytes(), RECORDS_AT)
 }
 
-/// How many records of the file are not done, by its header; 0 where that is unreadable.
+/// Number of records that are not done, according to the header; 0 if it is unreadable.
 pub(super) fn estimate(file: &File, length: u64) -> io::Result<u64> {
     if !matches!(read_head(file, length)?, HeaderState::Readable(_)) {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! Reads the records of a spool file in order and steps over what is damaged.
+//! Reads the records of a spool file in order and skips damaged parts.
 
 use std::fs::File;
 use std::io;
@@ -7,26 +7,26 @@ use std::os::unix::fs::FileExt;
 use super::format::{checksum, u32_at, FRAME_HEAD, MARKER};
 use super::record::SpoolRecord;
 
-/// What a damaged stretch is searched in; also what one unreadable place of the disk costs.
+/// Block size when searching for the next frame; an unreadable disk block costs this much.
 const BLOCK: usize = 4096;
 
-/// One step through the file.
+/// Result of a read.
 #[derive(Debug)]
 pub(super) enum Frame {
-    /// A record, and where it ends.
+    /// A record, and the offset of its end.
     Record(SpoolRecord, u64),
-    /// Bytes from..to that hold no readable record. Up to the end of the file: a torn tail.
+    /// Bytes from..to without a readable record. If it extends to the end of the file: a torn end.
     Gap(u64, u64),
-    /// Nothing more.
+    /// The end of the file.
     End,
 }
 
-/// The place in the file.
+/// Position in the file.
 #[derive(Debug)]
 pub(super) struct FrameReader {
     position: u64,
     end: u64,
-    /// `None` while the header could not tell: the first readable frame does.
+    /// `None` if the header was unreadable; set by the first readable frame.
     nonce: Option<u32>,
 }
 
@@ -40,7 +40,7 @@ impl FrameReader {
         }
     }
 
-    /// The next record or gap. Gaps are whole: after one comes a record or the end.
+    /// The next record or gap. Gaps are maximal: a record or the end follows.
     pub(super) fn next(&mut self, file: &File) -> io::Result<Frame> {
         if self.position >= self.end {
             return Ok(Frame::End);
@@ -54,7 +54,7 @@ impl FrameReader {
         Ok(Frame::Gap(from, self.position))
     }
 
-    /// The record of the frame at `at`, and where it ends.
+    /// The record of the frame at `at`, and the offset of its end.
     fn frame_at(&mut self, file: &File, at: u64) -> io::Result<Option<(SpoolRecord, u64)>> {
         let mut head = [0; FRAME_HEAD];
         if self.end - at < FRAME_HEAD as u64 || !read(file, &mut head, at)? {
@@ -79,7 +79,7 @@ impl FrameReader {
         Ok(record.map(|record| (record, body + u64::from(length))))
     }
 
-    /// Where the next readable frame begins, from `at` on; the end where there is none.
+    /// The offset of the next readable frame from `at` on; the end if there is none.
     fn find_frame(&mut self, file: &File, mut at: u64) -> io::Result<u64> {
         let mut block = [0; BLOCK + MARKER.len() - 1];
         while at < self.end {
@@ -98,7 +98,7 @@ impl FrameReader {
     }
 }
 
-/// Where the marker stands.
+/// Positions of the marker.
 fn positions(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     bytes
         .windows(MARKER.len())
@@ -107,8 +107,8 @@ fn positions(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
         .map(|(at, _)| at)
 }
 
-/// Reads exactly; false where the disk cannot (a bad sector, a file cut meanwhile), which is damage like any other.
-/// Other errors may pass by, so they are not taken for damage.
+/// Reads exactly; false if the bytes cannot be read (bad sector, truncated file), which is treated as damage. Other
+/// errors may be temporary and are returned.
 fn read(file: &File, into: &mut [u8], at: u64) -> io::Result<bool> {
     match file.read_exact_at(into, at) {
         Ok(()) => Ok(true),

@@ -1,9 +1,9 @@
-//! Messages on disk before they are sent (`spool_when: always`): what a killed process had under way is in its files.
+//! Writes messages to disk before they are sent (`spool_when: always`), so that they survive a killed process.
 //!
-//! A journal writes spool files like any other, with `write(2)` and without syncing: that outlives the process, not the
-//! machine. What is acknowledged is noted in the file's header up to the first message that is not, so whoever replays the
-//! file after a kill sends at least what was missing. A file whose messages are all settled is deleted; one with a message that
-//! was given up but could not be moved elsewhere is let go of, for a replay.
+//! A journal consists of spool files, written with `write(2)` and without syncing: they survive the process, but not a
+//! crash of the machine. The header stores the position of the first unacknowledged message, from which a replay starts
+//! after a kill. A file is deleted once all its messages are acknowledged. If an undelivered message could not be moved
+//! to the spool, its file is released for a replay.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,14 +17,14 @@ use super::record::SpoolRecord;
 use super::{errors, Spool};
 use crate::error::Result;
 
-/// A file longer than this is followed by another, so that under steady load the oldest can go.
+/// A longer file is followed by a new one, so that old files can be deleted under steady load.
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
-/// Measured room that may be used before the directory is measured again; by so much each process may exceed the bound.
+/// Bytes that may be written before the directory is measured again; each process may exceed the limit by this much.
 const ALLOWANCE: u64 = 1 << 20;
-/// A file without anything under way is kept for this long: requests come one after the other.
+/// An idle file is kept for this long, because requests follow each other.
 const IDLE_TIME: Duration = Duration::from_millis(200);
 
-/// The messages a client has under way. Numbers are the client's own and ascend.
+/// The unacknowledged messages of a client. Numbers are assigned by the client and ascend.
 #[derive(Debug, Default)]
 pub struct Journal {
     inner: Mutex<JournalInner>,
@@ -32,7 +32,7 @@ pub struct Journal {
 
 #[derive(Debug, Default)]
 struct JournalInner {
-    /// The last one is written to, unless it is closed.
+    /// Messages are written to the last segment, unless it is closed.
     segments: VecDeque<JournalSegment>,
     allowance: u64,
     wrote: Option<Instant>,
@@ -41,12 +41,12 @@ struct JournalInner {
 #[derive(Debug)]
 struct JournalSegment {
     file: OwnFile,
-    /// From the first message that is not acknowledged on.
+    /// Starts with the first unacknowledged message.
     entries: VecDeque<JournalEntry>,
-    /// Where that one begins, and how many are before it.
+    /// Offset of the first entry, and the number of messages before it.
     done: (u64, u64),
     noted: u64,
-    /// How many entries are [`EntryState::Waiting`].
+    /// Number of entries in [`EntryState::Waiting`].
     waiting: usize,
     closed: bool,
 }
@@ -62,16 +62,16 @@ struct JournalEntry {
 enum EntryState {
     Waiting,
     Done,
-    /// Not delivered, and nowhere else: it is in this file until a replay sends it.
+    /// Not delivered and stored nowhere else: kept until a replay sends it.
     Kept,
 }
 
 impl Journal {
-    /// Writes one message down, before it is sent; numbers ascend from call to call.
+    /// Writes a message before it is sent; numbers ascend from call to call.
     ///
     /// # Errors
-    /// Delivery: the spool or the disk is full, or the disk fails. Configuration: the directory cannot be used. The message is
-    /// not in the journal then.
+    /// Delivery: the spool or the disk is full, or the disk fails. Configuration: the directory cannot be used. The
+    /// message is not in the journal then.
     pub fn write(&self, spool: &Spool, number: u64, record: &SpoolRecord) -> Result<()> {
         let one = std::slice::from_ref(record);
         let mut inner = self.inner.lock();
@@ -97,7 +97,7 @@ impl Journal {
             };
             let Appended { stored, error } = segment.file.write(&batch, 1);
             if let Some(error) = error {
-                // What a disk that failed once says about this file later is not trusted.
+                // After a failed write, the file is not trusted any more.
                 segment.closed = true;
                 return Err(errors::disk(spool.directory(), one, 0, &error));
             }
@@ -113,7 +113,7 @@ impl Journal {
         Ok(())
     }
 
-    /// The message just written is not sent after all: takes it out again.
+    /// Removes the message written last, because it is not sent after all.
     pub fn cancel(&self, number: u64) {
         let mut inner = self.inner.lock();
         let Some(segment) = inner.segments.back_mut() else {
@@ -127,29 +127,29 @@ impl Journal {
                 .back()
                 .map_or(segment.done.0, |before| before.end);
             if segment.file.truncate_last(end).is_err() {
-                // Still in the file, it might be sent after a kill; more must not be written behind it.
+                // It remains in the file and may be sent after a kill; nothing may be written after it.
                 segment.closed = true;
             }
         }
     }
 
-    /// The message is acknowledged, or somebody else's.
+    /// The message is acknowledged, or stored elsewhere.
     pub fn done(&self, number: u64) {
         self.inner.lock().complete(number, EntryState::Done);
     }
 
-    /// The message was not delivered and is nowhere else: its file is kept for a replay.
+    /// The message was not delivered and is stored nowhere else: keeps its file for a replay.
     pub fn keep(&self, number: u64) {
         self.inner.lock().complete(number, EntryState::Kept);
     }
 
-    /// True where something is under way, or a file is there that is not needed any more.
+    /// True if there are unacknowledged messages, or files to delete.
     pub fn is_busy(&self) -> bool {
         !self.inner.lock().segments.is_empty()
     }
 
-    /// Notes what is acknowledged, and deletes what is not needed any more; with `now` also what was just written.
-    /// Files deleted by others while in use are told of.
+    /// Stores the progress, and deletes files that are no longer needed; with `now` also recently written ones. Reports
+    /// files that were deleted while in use.
     pub fn prune(&self, spool: &Spool, now: bool) {
         let mut inner = self.inner.lock();
         let quiet = now || inner.wrote.is_none_or(|wrote| wrote.elapsed() >= IDLE_TIME);
@@ -160,7 +160,8 @@ impl Journal {
             place += 1;
             if !segment.file.is_there() {
                 spool.generations.current().notice(format!(
-                    "The spool file {} with {} messages under way was deleted or moved while in use: a new one is written.",
+                    "The spool file {} with {} unacknowledged messages was deleted or moved while in use; \
+                     a new file is written.",
                     segment.file.path().display(),
                     segment.waiting
                 ));
@@ -173,7 +174,7 @@ impl Journal {
             if segment.entries.is_empty() {
                 segment.file.delete();
             }
-            // Dropped: what is kept in it can be replayed, by this process as by others.
+            // Released: its kept messages can be replayed by any process.
             false
         });
         if inner.segments.is_empty() {
@@ -181,7 +182,7 @@ impl Journal {
         }
     }
 
-    /// The client is closed: whatever is not acknowledged is left to a replay.
+    /// Leaves all unacknowledged messages to a replay, because the client is closed.
     pub fn close(&self, spool: &Spool) {
         self.prune(spool, true);
         self.inner.lock().segments.clear();
@@ -189,7 +190,7 @@ impl Journal {
 }
 
 impl JournalInner {
-    /// The file to write to: the last one, or a new one.
+    /// The segment to write to: the last one, or a new one.
     fn segment(
         &mut self,
         spool: &Spool,
@@ -199,7 +200,7 @@ impl JournalInner {
         let usable =
             |segment: &JournalSegment| !segment.closed && segment.file.length() < MAX_SEGMENT_BYTES;
         if fresh || !self.segments.back().is_some_and(usable) {
-            // Measured anew: a directory that was deleted meanwhile is made again.
+            // Measured again, which also recreates a directory that was deleted.
             self.allowance =
                 (spool.available_bytes(one, format::HEADER)? - format::HEADER).min(ALLOWANCE);
             let file = OwnFile::create(spool.directory())
@@ -242,7 +243,7 @@ impl JournalSegment {
         }
         entry.state = state;
         self.waiting -= 1;
-        // Nothing is written behind what a replay shall send.
+        // No message is appended to a file that awaits a replay.
         self.closed |= state == EntryState::Kept;
         while self
             .entries
@@ -255,7 +256,7 @@ impl JournalSegment {
         }
     }
 
-    /// Brings the header up to date. Where that fails, a kill costs duplicates and nothing else.
+    /// Updates the header. If that fails, a kill causes duplicates only.
     fn write_progress(&mut self) {
         let (offset, records) = self.done;
         if self.noted != offset && self.file.write_progress(offset, records).is_ok() {

@@ -1,20 +1,19 @@
-//! Whose messages a spool directory holds: the sub-directory's name and its `about.json`.
+//! Identifies the owner of a spool directory: the name of the sub-directory and `about.json`.
 
 use serde_json::to_string;
 
-/// What a spool is for. Messages never go to another cluster, environment or application than they were meant for.
+/// Owner of a spool. Messages are never sent to another cluster, environment or application.
 #[derive(Debug, Clone, Copy)]
 pub struct SpoolKey<'a> {
-    /// Bootstrap servers, comma separated; order and spaces do not matter, credentials are left out.
+    /// Bootstrap servers, comma separated. Order and spaces do not matter; credentials are removed.
     pub brokers: &'a str,
-    /// Topic prefix.
     pub prefix: &'a str,
-    /// Application: name, path or whatever tells two of them apart.
+    /// Application: a name or path that distinguishes it from others.
     pub application: &'a str,
 }
 
 impl SpoolKey<'_> {
-    /// The sub-directory: a readable part for people, and 16 digits of a hash of everything.
+    /// Name of the sub-directory: a readable part, and 16 hex digits of a hash over all parts.
     pub(super) fn directory(&self) -> String {
         let brokers = self.hosts();
         let first = brokers.first().map_or("", String::as_str);
@@ -29,19 +28,18 @@ impl SpoolKey<'_> {
                 }
             })
             .collect();
-        // The end tells more than the beginning: an application may be a long path.
+        // Keeps the end, which is more specific: an application may be a long path.
         let cut = readable.len().saturating_sub(80);
         readable.drain(..cut);
         let hash = fnv64(&[&brokers.join(","), self.prefix, self.application]);
         format!("{}-{hash:016x}", readable.trim_matches('_'))
     }
 
-    /// The content of `about.json`.
     pub(super) fn about(&self) -> String {
         let text = |s: &str| to_string(s).unwrap_or_default();
         let brokers: Vec<String> = self.hosts().iter().map(|host| text(host)).collect();
         format!(
-            "{{\n  \"what\": \"Messages of toporia_realtime that Kafka has not acknowledged; they are sent by its next process\",\n  \
+            "{{\n  \"what\": \"Messages of toporia_realtime not acknowledged by Kafka; the next process sends them\",\n  \
              \"format\": 1,\n  \"brokers\": [{}],\n  \"prefix\": {},\n  \"application\": {}\n}}\n",
             brokers.join(", "),
             text(self.prefix),
@@ -49,7 +47,7 @@ impl SpoolKey<'_> {
         )
     }
 
-    /// The hosts, sorted, without what stands before an `@`.
+    /// Hosts, sorted, without the part before an `@`.
     fn hosts(&self) -> Vec<String> {
         let mut hosts: Vec<String> = self
             .brokers
@@ -63,8 +61,8 @@ impl SpoolKey<'_> {
     }
 }
 
-/// FNV-1a over the parts and their lengths. Not the standard library's hash: that may change, and the messages of the
-/// version before would be forgotten.
+/// FNV-1a over the parts and their lengths. The standard library's hash may change between versions, which would orphan
+/// existing spools.
 fn fnv64(parts: &[&str]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {

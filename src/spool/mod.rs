@@ -1,4 +1,4 @@
-//! The spool: messages Kafka did not acknowledge wait on disk until some process sends them again.
+//! The spool: messages Kafka did not acknowledge wait on disk until a process sends them again.
 //!
 //! ```text
 //! <spool>/<application-prefix-broker-hash>/     0700, one for each brokers + prefix + application
@@ -8,16 +8,17 @@
 //!     damaged/                                   files, or torn ends of files, that could not be read
 //! ```
 //!
-//! Each [`Spool`] appends to a file of its own and keeps it locked (`flock`). A file whose lock can be had belongs to
-//! nobody living: exactly one replayer gets it as a [`Claim`], and deletes it after its last record. So messages are
-//! sent at least once, with their original ids, in order within one file.
+//! Each [`Spool`] appends to its own file and holds a lock on it (`flock`). A file whose lock can be acquired belongs
+//! to no running process: exactly one process gets it as a [`Claim`], and deletes it after its last record. Messages
+//! are therefore sent at least once, with their original ids, in order within one file.
 //!
-//! Fork: a child never uses, unlocks or deletes its parent's file. Locked descriptors are closed in the child by a fork
-//! hook, a `Spool` used there starts a file of its own, a `Claim` made before the fork returns errors there.
+//! Fork: a child never uses, unlocks or deletes its parent's file. A fork hook closes locked descriptors in the child;
+//! a `Spool` used there starts its own file, a `Claim` created before the fork returns errors.
 //!
-//! The map: [`record`](SpoolRecord) what is kept · `format` its bytes · `reader` reads them past damage · `file`
-//! appends · `journal` what is under way · `claim` replays · `quarantine` keeps what is unreadable · `failed` what can never be sent · `directory` the place · `errors` its words · `key` whose place · `state`
-//! memory, per fork generation · `sys` locks and the fork hook.
+//! Modules: `record` a spooled message · `format` file format · `frame_reader` reads past damage · `file` appends ·
+//! `journal` writes before sending · `claim` replays · `quarantine` keeps damaged files · `failed` permanent
+//! failures · `directory` directories and disk usage · `errors` · `key` the owner of a directory · `state` per fork
+//! generation · `sys` locks and the fork hook.
 
 mod claim;
 mod directory;
@@ -50,11 +51,11 @@ use crate::error::Result;
 use file::{Appended, OwnFile};
 use state::Generations;
 
-/// How long an append waits for others that measure the directory. Beyond it the bound may be exceeded by what they are
-/// writing: a stopped process must not cost messages.
+/// How long an append waits for other processes that measure the directory. After that the limit may be exceeded by
+/// what they are writing: a stopped process must not cause a loss of messages.
 const QUOTA_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The spool of one brokers, prefix and application. Share it between threads; in a forked child use it as it is.
+/// The spool of one set of brokers, prefix and application. Can be shared between threads and used after a fork.
 #[derive(Debug)]
 pub struct Spool {
     base: PathBuf,
@@ -65,14 +66,15 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// The spool of `key` below `dir`, of at most `max_bytes` for all processes together (waiting, failed and damaged).
-    /// Touches nothing on disk: [`Spool::check`] does the judging, the first [`Spool::append`] the making.
+    /// Opens the spool of `key` below `dir`, with a limit of `max_bytes` for all processes together (waiting, failed
+    /// and damaged). Does not access the disk: [`Spool::check`] checks the directory, the first [`Spool::append`]
+    /// creates it.
     ///
     /// # Errors
-    /// Configuration, where `dir` is empty or cannot be made absolute.
+    /// Configuration: `dir` is empty or cannot be made absolute.
     pub fn open(dir: &Path, key: &SpoolKey<'_>, max_bytes: u64) -> Result<Self> {
         sys::install_fork_hook();
-        // Absolute from now on: a later chdir() must not move the spool.
+        // Made absolute, so that a later chdir() does not move the spool.
         let base = std::path::absolute(dir).map_err(|error| errors::unusable(dir, error))?;
         Ok(Self {
             dir: base.join(key.directory()),
@@ -83,26 +85,25 @@ impl Spool {
         })
     }
 
-    /// The directory of this key.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether the directory can be used, or made. Writes nothing.
+    /// Checks that the directory can be used or created. Writes nothing.
     ///
     /// # Errors
-    /// Configuration: what is wrong with which directory.
+    /// Configuration: the directory and what is wrong with it.
     pub fn check(&self) -> Result<()> {
         directory::check(&self.base, &self.dir)
     }
 
-    /// Stores the records in their order; on disk (synced) when it returns.
+    /// Stores the records in order; synced to disk when it returns.
     ///
     /// # Errors
-    /// Delivery: the spool or the disk is full, or the disk fails. As many records as possible, from the first one on,
-    /// are stored nevertheless; `failed()` lists exactly the others. Configuration: the directory cannot be used, and
-    /// nothing is stored.
+    /// Delivery: the spool or the disk is full, or the disk fails. As many records as possible are stored, from the
+    /// first on; `failed()` lists exactly the others. Configuration: the directory cannot be used, and nothing is
+    /// stored.
     pub fn append(&self, records: &[SpoolRecord]) -> Result<()> {
         let mut done = 0;
         while done < records.len() {
@@ -117,7 +118,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Room for `needed` bytes and more, of all processes together; makes what is missing of the directory.
+    /// Bytes available to all processes together, at least `needed`; creates the directory.
     fn available_bytes(&self, records: &[SpoolRecord], needed: u64) -> Result<u64> {
         self.prepare(records)?;
         let usage = directory::usage(&self.dir)
@@ -129,13 +130,14 @@ impl Spool {
         Ok(available_bytes)
     }
 
-    /// Stores what goes into one file; how many that was. Fewer than all: a fresh file may take the others.
+    /// Stores as many records as fit into one file and returns their number; the caller continues with a new file.
     fn append_to_file(&self, records: &[SpoolRecord]) -> Result<usize> {
         let state = self.generations.current();
         let mut own = state.own.lock();
         if let Some(gone) = own.take_if(|file| !file.is_there()) {
             state.notice(format!(
-                "The spool file {} with {} messages was deleted or moved while in use: a new one is written.",
+                "The spool file {} with {} messages was deleted or moved while in use; \
+                 a new file is written.",
                 gone.path().display(),
                 gone.records()
             ));
@@ -166,13 +168,12 @@ impl Spool {
         let fitting = batch.fitting(available_bytes);
         let possible = batch.fitting(available_bytes.min(file.available_bytes()));
         let Appended { stored, error } = file.write(&batch, possible);
-        // The size is visible to the others now; they need not wait for the disk.
+        // The new size is visible to other processes now; they need not wait for the sync.
         drop(quota);
         let synced = file.sync(&batch, stored);
         let used = file.records() > 0;
         if error.is_some() || synced.is_err() || possible < fitting || !used {
-            // What a disk that failed once says about this file later is not trusted; one at the limit of file sizes
-            // is closed for a fresh one; an empty one is no use.
+            // Not reused: a file after a failed write, a file at the file size limit, and an empty file.
             *own = None;
         }
         match (synced, error) {
@@ -193,12 +194,13 @@ impl Spool {
         }
     }
 
-    /// The oldest file that nobody living holds and that has records to send; `None` where there is none. Never the one
-    /// this spool is writing (see [`Spool::rotate_own`]). A claim dropped unfinished is given again: wait in between.
-    /// What is empty or unreadable is cleared away, what cannot be opened is noted ([`Spool::take_notices`]) and passed.
+    /// Claims the oldest file with records to send that no running process holds; `None` if there is none. Never claims
+    /// the file this spool is writing (see [`Spool::rotate_own`]). An unfinished claim that was dropped is returned
+    /// again, so wait between calls. Removes empty files, quarantines unreadable ones, and skips files that cannot be
+    /// opened with a notice ([`Spool::take_notices`]).
     ///
     /// # Errors
-    /// Delivery, where the directory cannot be listed.
+    /// Delivery: the directory cannot be listed.
     pub fn claim(&self) -> Result<Option<Claim>> {
         let state = self.generations.current();
         let files =
@@ -217,12 +219,12 @@ impl Spool {
         Ok(None)
     }
 
-    /// Closes the file this spool is writing, so that it can be claimed, by this process as by others.
+    /// Closes the file this spool is writing, so that any process can claim it.
     pub fn rotate_own(&self) {
         *self.generations.current().own.lock() = None;
     }
 
-    /// What was set aside, deleted by others or could not be opened since the last call: for the error log.
+    /// Notices for the error log since the last call: quarantined, deleted and inaccessible files.
     #[must_use]
     pub fn take_notices(&self) -> Vec<String> {
         self.generations.current().take_notices()
@@ -240,13 +242,13 @@ impl Spool {
         self.usage().files
     }
 
-    /// What the spool takes up; zeros where it does not exist or cannot be read.
+    /// Disk usage; zeros if the directory does not exist or cannot be read.
     #[must_use]
     pub fn usage(&self) -> SpoolUsage {
         directory::usage(&self.dir).unwrap_or_default()
     }
 
-    /// How many records wait, by the files' headers: an estimate after a crash, exact otherwise.
+    /// Number of waiting records according to the file headers: an estimate after a crash, otherwise exact.
     #[must_use]
     pub fn records_waiting(&self) -> u64 {
         let files = directory::list(&self.dir).unwrap_or_default();
@@ -257,7 +259,7 @@ impl Spool {
         files.iter().filter_map(|path| waiting(path).ok()).sum()
     }
 
-    /// Makes what is missing of the directory.
+    /// Creates missing parts of the directory.
     fn prepare(&self, records: &[SpoolRecord]) -> Result<()> {
         self.check()?;
         directory::make(&self.dir)

@@ -1,4 +1,4 @@
-//! Keeps what cannot be read of a spool file: the whole file in `damaged/`, or only its torn end.
+//! Keeps damaged spool files in `damaged/`: the whole file, or only its torn end.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,22 +8,20 @@ use std::path::{Path, PathBuf};
 use super::directory::{self, DAMAGED};
 use super::sys;
 
-/// What a replay found out about a file that is not whole.
+/// A damaged file, as found by a replay.
 pub(super) struct DamagedFile<'a> {
     /// The file, locked by us, and its path.
     pub file: &'a File,
     pub path: &'a Path,
-    /// Its length, bytes.
     pub length: u64,
-    /// Unreadable stretches met by this replay; an earlier one may have met others.
+    /// Unreadable ranges found by this replay; an earlier replay may have found others.
     pub gaps: &'a [(u64, u64)],
-    /// True where nothing but the end is unreadable: a process died while writing it.
+    /// True if only the end is unreadable: a process died while writing it.
     pub torn: bool,
-    /// Records replayed.
     pub records: u64,
 }
 
-/// Takes the file out of the way for good, and tells what was done in a note beside it and as the result.
+/// Removes the file from the spool. Describes what was done in a note beside it, and returns that text.
 pub(super) fn quarantine(damaged: &DamagedFile<'_>) -> io::Result<String> {
     let directory = damaged.path.parent().unwrap_or(Path::new("/"));
     let stem = damaged.path.file_stem().unwrap_or_default();
@@ -31,7 +29,7 @@ pub(super) fn quarantine(damaged: &DamagedFile<'_>) -> io::Result<String> {
     let quarantine = directory.join(DAMAGED);
     directory::make(&quarantine)?;
     let from = damaged.gaps.first().map_or(0, |(from, _)| *from);
-    // Where even the torn end finds no room the whole file is moved: that needs none.
+    // If there is no space for the torn end, the whole file is moved, which needs none.
     let tail = quarantine.join(format!("{stem}.tail-{from}"));
     let what = if damaged.torn && save_tail(damaged, from, &tail).is_ok() {
         fs::remove_file(damaged.path)?;

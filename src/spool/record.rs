@@ -1,20 +1,18 @@
-//! One spooled record: everything needed to send it again as it was, and its form in bytes.
+//! A spooled record: everything needed to send it again unchanged, and its encoding.
 
-/// Stands for an absent key, value or header value where a length would be.
+/// Length that encodes an absent key, value or header value.
 const ABSENT: u32 = u32::MAX;
 
-/// A message Kafka did not acknowledge, whole: sent again it has the same id, topic, key, value and headers.
+/// A message Kafka did not acknowledge. It is sent again with the same id, topic, key, value and headers.
 ///
-/// The envelope's id and the hop count are in `value` and `headers`; `id` repeats the former for logs and errors.
+/// `value` and `headers` contain the envelope's id and the hop count; `id` repeats the id for logs and errors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpoolRecord {
     /// Message id; empty for a raw record.
     pub id: String,
-    /// Kafka topic, prefix included.
     pub topic: String,
-    /// The partition the caller asked for; `None`: the partitioner decides.
+    /// The partition requested by the caller; `None`: chosen by the partitioner.
     pub partition: Option<i32>,
-    /// Record key.
     pub key: Option<Vec<u8>>,
     /// Record value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
@@ -22,12 +20,12 @@ pub struct SpoolRecord {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Record timestamp, ms since 1970.
     pub timestamp_ms: i64,
-    /// Why it was not acknowledged, in words.
+    /// Why it was not acknowledged.
     pub reason: String,
 }
 
 impl SpoolRecord {
-    /// Appends the record's bytes to `out`. `None`, and `out` as it was, where a part is 4 GiB or more.
+    /// Appends the encoded record to `out`. Returns `None` and leaves `out` unchanged if a part has 4 GiB or more.
     pub(super) fn encode(&self, out: &mut Vec<u8>) -> Option<()> {
         let start = out.len();
         let done = self.encode_parts(out);
@@ -53,7 +51,7 @@ impl SpoolRecord {
         put(out, Some(self.reason.as_bytes()))
     }
 
-    /// The record of these bytes; `None` where they are not exactly one.
+    /// Decodes a record; `None` if the bytes are not exactly one.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let id = text(&mut rest)?;
@@ -62,7 +60,7 @@ impl SpoolRecord {
         let partition = i32::from_le_bytes(take(&mut rest)?);
         let key = get(&mut rest)?;
         let value = get(&mut rest)?;
-        // Not reserved by the count: a header takes at least 8 bytes, so a wrong count ends the loop.
+        // The count is not used to reserve memory: each header takes at least 8 bytes, so a wrong count ends the loop.
         let mut headers = Vec::new();
         for _ in 0..u32::from_le_bytes(take(&mut rest)?) {
             headers.push((text(&mut rest)?, get(&mut rest)?));
@@ -99,7 +97,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
-#[allow(clippy::option_option)] // the outer is "readable", the inner is the record's own null
+#[allow(clippy::option_option)] // the outer is "readable", the inner is the record's null
 fn get(rest: &mut &[u8]) -> Option<Option<Vec<u8>>> {
     let length = u32::from_le_bytes(take(rest)?);
     if length == ABSENT {

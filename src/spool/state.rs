@@ -1,4 +1,4 @@
-//! What a spool keeps in memory, once for each fork generation.
+//! In-memory state of a spool, one per fork generation.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use parking_lot::Mutex;
 use super::file::OwnFile;
 use super::sys;
 
-/// Notices kept until somebody asks; beyond that the oldest go.
+/// Maximum number of notices kept; the oldest are dropped.
 const MAX_NOTICES: usize = 100;
 
-/// The open file of this process and what there is to tell.
+/// The open file of this process, and pending notices.
 #[derive(Debug, Default)]
 pub(super) struct SpoolState {
     pub own: Mutex<Option<OwnFile>>,
     notices: Mutex<Vec<String>>,
-    /// Files there is nothing new to tell about.
+    /// Files for which a notice exists already.
     notified: Mutex<HashSet<PathBuf>>,
 }
 
 impl SpoolState {
-    /// Something the administrator should know; taken by [`SpoolState::take_notices`].
+    /// Adds a message for the administrator; see [`SpoolState::take_notices`].
     pub(super) fn notice(&self, text: String) {
         let mut notices = self.notices.lock();
         if notices.len() >= MAX_NOTICES {
@@ -32,7 +32,7 @@ impl SpoolState {
         notices.push(text);
     }
 
-    /// The same, but only once for each file: it is met again at every claim.
+    /// Adds a notice once per file, because each claim finds the file again.
     pub(super) fn notice_once(&self, path: &Path, text: String) {
         let mut notified = self.notified.lock();
         if notified.len() < MAX_NOTICES && notified.insert(path.to_owned()) {
@@ -44,8 +44,8 @@ impl SpoolState {
         std::mem::take(&mut *self.notices.lock())
     }
 
-    /// Called before a reference is dropped. In a child (`ours` is false) the state is the parent's, perhaps caught in
-    /// mid-change by the fork: it is leaked on purpose rather than taken apart.
+    /// Called before a reference is dropped. In a child (`ours` is false) the state belongs to the parent and may have
+    /// been inconsistent at the fork: it is leaked on purpose.
     pub(super) fn keep_in_child(self: &Arc<Self>, ours: bool) {
         if !ours {
             std::mem::forget(Arc::clone(self));
@@ -53,8 +53,8 @@ impl SpoolState {
     }
 }
 
-/// The state of this generation, and those of the ones before, which are never touched again: another thread of the
-/// parent may have held their locks when it forked.
+/// The state of this generation and of earlier ones. The latter are never touched again: another thread of the parent
+/// may have held their locks at the fork.
 #[derive(Debug)]
 pub(super) struct Generations {
     number: u32,
@@ -71,7 +71,7 @@ impl Generations {
         }
     }
 
-    /// The state of the running process.
+    /// State of the running process.
     pub(super) fn current(&self) -> &Arc<SpoolState> {
         let now = sys::generation();
         let mut place = self;

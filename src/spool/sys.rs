@@ -1,8 +1,8 @@
-//! The system calls behind the spool: file locks, the fork hook, effective access, the file size limit.
+//! System calls of the spool: file locks, the fork hook, access checks, the file size limit.
 //!
 //! `flock` belongs to the open file description, so a forked child that inherits the descriptor keeps its parent's file
-//! locked after the parent died. Every locked descriptor is therefore listed in a table that needs no lock, and the
-//! child closes all of them before anything else runs in it. (It must not unlock: that would unlock the parent's, too.)
+//! locked after the parent died. Locked descriptors are therefore listed in a lock-free table, and the child closes all
+//! of them before anything else runs in it. (It must not unlock them: that would also release the parent's lock.)
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// More locked files than one process ever has (its own files, its claims, the quota lock). One beyond the table works
-/// as well; a child that is forked meanwhile then keeps it locked until the child ends.
+/// Maximum number of listed files (own files, claims, the quota lock). A file beyond this works as well, but stays
+/// locked by a child forked while it is open until the child ends.
 const MAX_LOCKED_FILES: usize = 256;
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -24,12 +24,12 @@ static FORK_LOCK: AtomicBool = AtomicBool::new(false);
 static HOOK_INSTALLED: AtomicBool = AtomicBool::new(false);
 static LOCKED: [AtomicI32; MAX_LOCKED_FILES] = [const { AtomicI32::new(-1) }; MAX_LOCKED_FILES];
 
-/// How many forks lie between the process that loaded us and this one. Differs in parent and child.
+/// Number of forks between the process that loaded the library and this one.
 pub(super) fn generation() -> u32 {
     GENERATION.load(Ordering::SeqCst)
 }
 
-/// Installs the fork hook, once a process. Cheap afterwards.
+/// Installs the fork hook once per process.
 pub(super) fn install_fork_hook() {
     if !HOOK_INSTALLED.swap(true, Ordering::SeqCst) {
         // SAFETY: the hooks are plain functions that live as long as the library does.
@@ -37,8 +37,8 @@ pub(super) fn install_fork_hook() {
     }
 }
 
-/// No fork between opening a file and listing it, nor between unlisting and closing it: the child would keep it locked
-/// unseen. A spinning flag, since the child can release it; nothing but an `open` or a `close` happens under it.
+/// Prevents a fork between opening a file and listing it, and between unlisting and closing it: the child would keep
+/// the file locked. A spin lock, because the child can release it; it covers a single `open` or `close`.
 struct ForkGuard;
 
 impl ForkGuard {
@@ -64,20 +64,20 @@ extern "C" fn in_parent() {
     drop(ForkGuard);
 }
 
-/// Runs in the child, before `fork()` returns there: only atomics and `close`, both async-signal-safe.
+/// Runs in the child before `fork()` returns: only atomics and `close`, both async-signal-safe.
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::SeqCst);
     for slot in &LOCKED {
         let fd = slot.swap(-1, Ordering::SeqCst);
         if fd >= 0 {
-            // SAFETY: the table lists only descriptors that are open; their owners leave them alone from here on.
+            // SAFETY: the table lists only open descriptors; their owners do not use them in the child.
             unsafe { libc::close(fd) };
         }
     }
     drop(ForkGuard);
 }
 
-/// A file this process holds exclusively, until it is dropped. Useless in a forked child (see [`LockedFile::file`]).
+/// A file locked by this process until dropped. Unusable in a forked child (see [`LockedFile::file`]).
 #[derive(Debug)]
 pub(crate) struct LockedFile {
     file: Option<File>,
@@ -85,20 +85,20 @@ pub(crate) struct LockedFile {
     generation: u32,
 }
 
-/// How [`LockedFile::open`] opens.
+/// How [`LockedFile::open`] opens the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpenMode {
-    /// It must be there.
+    /// The file must exist.
     Existing,
-    /// It must not be there.
+    /// The file must not exist.
     New,
-    /// Either way.
+    /// Creates the file if it does not exist.
     Any,
 }
 
 impl LockedFile {
-    /// Opens and locks without waiting. `None`: somebody else holds it, or it was renamed or deleted between opening
-    /// and locking, so that what we locked is not what the path names any more.
+    /// Opens and locks without waiting. `None`: another process holds the lock, or the file was renamed or deleted
+    /// between opening and locking, so that the lock is not on the file at `path`.
     pub(crate) fn open(path: &Path, how: OpenMode) -> io::Result<Option<Self>> {
         let fork_guard = ForkGuard::enter();
         let file = OpenOptions::new()
@@ -139,7 +139,7 @@ impl LockedFile {
         Ok(locked.is_at(path).then_some(locked))
     }
 
-    /// As [`LockedFile::open`] with [`OpenMode::Any`], trying for at most `timeout`.
+    /// As [`LockedFile::open`] with [`OpenMode::Any`], retrying until `timeout`.
     pub(crate) fn wait(path: &Path, timeout: Duration) -> io::Result<Option<Self>> {
         let since = Instant::now();
         loop {
@@ -153,8 +153,7 @@ impl LockedFile {
         }
     }
 
-    /// The file, unless the process has forked since and this is the child, where the descriptor is closed and its
-    /// number may by now be somebody else's.
+    /// The file, except in a forked child: there the descriptor is closed and its number may be in use by another file.
     pub(crate) fn file(&self) -> io::Result<&File> {
         match &self.file {
             Some(file) if self.is_ours() => Ok(file),
@@ -164,12 +163,12 @@ impl LockedFile {
         }
     }
 
-    /// True in the process that opened it.
+    /// True in the process that opened the file.
     pub(super) fn is_ours(&self) -> bool {
         self.generation == generation()
     }
 
-    /// True while `path` names this very file.
+    /// True while `path` refers to this file.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         let Ok(Ok(ours)) = self.file().map(File::metadata) else {
             return false;
@@ -187,7 +186,7 @@ impl Drop for LockedFile {
                 LOCKED[slot].store(-1, Ordering::SeqCst);
                 self.file = None;
             }
-            // The hook has closed it already.
+            // The fork hook has closed the descriptor.
             (false, Some(_)) => {
                 let _ = self.file.take().map(IntoRawFd::into_raw_fd);
             }
@@ -196,7 +195,7 @@ impl Drop for LockedFile {
     }
 }
 
-/// Whether the effective user may read, write and enter the directory.
+/// Checks that the effective user may read, write and enter the directory.
 pub(super) fn check_access(dir: &Path) -> io::Result<()> {
     let path = CString::new(dir.as_os_str().as_bytes())?;
     let mode = libc::R_OK | libc::W_OK | libc::X_OK;
@@ -207,13 +206,12 @@ pub(super) fn check_access(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// The effective user.
 pub(super) fn effective_user() -> u32 {
     // SAFETY: always succeeds, touches no memory.
     unsafe { libc::geteuid() }
 }
 
-/// An error instead of the signal SIGXFSZ, which ends the process that writes a file beyond its limit.
+/// Returns an error if writing up to `length` would raise SIGXFSZ, which ends the process.
 pub(super) fn check_file_size_limit(length: u64) -> io::Result<()> {
     if length > file_size_limit() {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
@@ -221,7 +219,7 @@ pub(super) fn check_file_size_limit(length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The largest file the process may write, in bytes.
+/// File size limit of the process, in bytes.
 pub(super) fn file_size_limit() -> u64 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

@@ -1,4 +1,4 @@
-//! The cluster itself, and what whoever asks may do: brokers, controller, allowed operations.
+//! Describes the cluster (brokers, controller) and the caller's authorized operations.
 #![allow(unsafe_code)]
 
 use rdkafka_sys as sys;
@@ -15,37 +15,31 @@ use crate::error::Error;
 use crate::kafka::client::{self, TopicInfo};
 use crate::topic::validate_kafka_topic;
 
-/// A broker, as others reach it.
+/// A broker's advertised address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerNode {
-    /// Its number in the cluster.
     pub id: i32,
-    /// The name or address it tells clients to use.
     pub host: String,
-    /// Its port.
     pub port: u16,
-    /// Where it stands, if it says so.
     pub rack: Option<String>,
 }
 
-/// What the cluster says of itself.
 #[derive(Debug, Clone)]
 pub struct ClusterDescription {
-    /// Its id.
     pub id: Option<String>,
-    /// The broker that changes topics; -1 where none is known.
+    /// Node id of the controller; -1 if unknown.
     pub controller: i32,
-    /// In the order of their ids.
+    /// Sorted by node id.
     pub brokers: Vec<BrokerNode>,
-    /// What whoever asks may do to the cluster; `None` where it does not say.
+    /// The caller's authorized operations on the cluster; `None` if the broker does not report them.
     pub authorized_operations: Option<Vec<&'static str>>,
 }
 
-/// A topic, as far as whoever asks may see it.
+/// Result of DescribeTopics for one topic.
 pub(super) struct TopicDescription {
     pub name: String,
     pub error: Code,
-    /// The partitions in order, and whether each has a leader.
+    /// Partition numbers in order, and whether each has a leader.
     pub partitions: Vec<(i32, bool)>,
     pub authorized_operations: Option<Vec<&'static str>>,
 }
@@ -63,10 +57,10 @@ impl From<TopicInfo> for TopicDescription {
 }
 
 impl Admin {
-    /// The brokers, the controller and the id of the cluster.
+    /// Describes the brokers, the controller and the id of the cluster.
     ///
     /// # Errors
-    /// Connection: Kafka does not answer, or refuses.
+    /// Connection: Kafka does not respond, or refuses.
     pub fn cluster(&self, poll_interrupts: PollInterrupts<'_>) -> AdminResult<ClusterDescription> {
         let action = "The cluster cannot be described";
         let call = AdminCall::new(poll_interrupts);
@@ -104,7 +98,7 @@ impl Admin {
         }
     }
 
-    /// The mock cluster does not say what is allowed, and does not answer who asks.
+    /// The mock cluster has no DescribeCluster; its brokers are in the metadata.
     fn describe_mock(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<ClusterDescription> {
         loop {
             match client::brokers(self.client, call.remaining().min(METADATA_TIMEOUT)) {
@@ -121,7 +115,7 @@ impl Admin {
                     brokers.sort_unstable_by_key(|broker| broker.id);
                     return Ok(ClusterDescription {
                         id: client::cluster_id(self.client, POLL_INTERVAL),
-                        // It names none that exists.
+                        // The controller id it reports does not exist.
                         controller: -1,
                         brokers,
                         authorized_operations: None,
@@ -133,18 +127,18 @@ impl Admin {
         }
     }
 
-    /// What whoever asks may do with each of these topics: nothing with one that it may not even see. Topics that are not there
-    /// are left out.
+    /// The caller's authorized operations on each of these topics; an empty list for a topic the caller may not
+    /// describe. Unknown topics are left out.
     ///
     /// # Errors
-    /// InvalidChannel: no name of a topic. Configuration: an embedded broker, or one too old to say. Connection: Kafka does not
-    /// answer, or refuses.
+    /// InvalidChannel: not a valid topic name. Configuration: an embedded broker, or a version that does not report
+    /// operations. Connection: Kafka does not respond, or refuses.
     pub fn authorized_operations(
         &self,
         topics: &[String],
         poll_interrupts: PollInterrupts<'_>,
     ) -> AdminResult<Vec<(String, Vec<&'static str>)>> {
-        let action = "What is allowed cannot be looked up";
+        let action = "The authorized operations cannot be read";
         let call = AdminCall::new(poll_interrupts);
         self.refuse_mock(&call, action)?;
         let mut all = Vec::with_capacity(topics.len());
@@ -157,7 +151,7 @@ impl Admin {
                 (Code::RD_KAFKA_RESP_ERR_NO_ERROR, Some(list)) => all.push((topic.name, list)),
                 (Code::RD_KAFKA_RESP_ERR_NO_ERROR, None) => {
                     return Err(Error::configuration(format!(
-                        "{action}: this Kafka does not say it. It takes version 2.3 or newer."
+                        "{action}: this broker does not report them. Kafka 2.3 or newer is required."
                     ))
                     .into());
                 }
@@ -170,7 +164,7 @@ impl Admin {
         Ok(all)
     }
 
-    /// What the cluster says of these topics, each once, in order of their names.
+    /// Describes these topics, without duplicates, sorted by name.
     pub(super) fn describe_topics(
         &self,
         topics: &[String],
@@ -209,7 +203,7 @@ impl Admin {
                 })?;
             // SAFETY: the event is alive.
             let described = unsafe { read_topics(response.raw()) };
-            // A topic that has just been made has no leaders yet.
+            // A new topic has no leaders yet.
             if !described.iter().any(|topic| is_transient(topic.error)) {
                 return Ok(described);
             }
@@ -251,7 +245,7 @@ unsafe fn read_topics(event: *mut sys::rd_kafka_event_t) -> Vec<TopicDescription
     all
 }
 
-/// The code and the words of an error that stays librdkafka's.
+/// Code and text of an error object that librdkafka owns.
 ///
 /// # Safety
 /// `error` must be null or alive.
@@ -280,7 +274,7 @@ pub(super) unsafe fn node(node: *const bindings::rd_kafka_Node_t) -> Option<Brok
     })
 }
 
-/// `None` where Kafka did not say.
+/// `None` if the broker did not report them.
 ///
 /// # Safety
 /// `list` must be null or point at `count` operations.

@@ -1,4 +1,4 @@
-//! What consumer groups have committed: of one, or of many at once.
+//! Committed offsets of one or many consumer groups.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -13,36 +13,32 @@ use super::{is_transient, Admin, AdminCall, AdminResult, PollInterrupts, POLL_IN
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, AdminOptions, ClientEvent, EventQueue, TopicPartitionList};
 
-/// Requests on their way at once: the brokers serve other clients too.
+/// Concurrent requests: the brokers serve other clients too.
 const MAX_IN_FLIGHT: usize = 32;
 
-/// An offset that a group has committed: the next record that it wants.
+/// A committed offset: the next record the group will read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CommittedOffset {
-    /// The topic.
     pub topic: String,
-    /// The partition.
     pub partition: i32,
-    /// The offset.
     pub offset: i64,
 }
 
-/// What one group has committed.
+/// Committed offsets of one group.
 #[derive(Debug, Clone)]
 pub struct GroupOffsets {
-    /// The group.
     pub group: String,
-    /// Why it is not known, if so.
+    /// Set if the offsets could not be read.
     pub error: Option<Error>,
     /// In order; empty for a group that has committed nothing, or does not exist.
     pub commits: Vec<CommittedOffset>,
 }
 
 impl Admin {
-    /// What a group has committed.
+    /// Committed offsets of a group.
     ///
     /// # Errors
-    /// Configuration: an empty name. Connection: Kafka does not answer, or refuses.
+    /// Configuration: an empty name. Connection: Kafka does not respond, or refuses.
     pub fn group_offsets(
         &self,
         group: &str,
@@ -58,11 +54,11 @@ impl Admin {
         }
     }
 
-    /// What several groups have committed, in order of their names, a few of them asked for at once. What is wrong with one is
-    /// said there.
+    /// Committed offsets of several groups, sorted by name; several requests run concurrently. An error of one group is
+    /// stored in its result.
     ///
     /// # Errors
-    /// Configuration: an empty name. Connection: Kafka does not answer.
+    /// Configuration: an empty name. Connection: Kafka does not respond.
     pub fn offsets_of_groups(
         &self,
         groups: &[String],
@@ -113,14 +109,14 @@ impl Admin {
                 }
             }
         }
-        // One broker that is away is said of its groups; with none there is nothing else to say.
+        // If only some brokers are down, their groups carry the error; if every request timed out, the call fails.
         if timed_out > 0 && timed_out == names.len() {
             return Err(self.timeout_error(action).into());
         }
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// The mock cluster does not tell of all partitions: it has to be asked for each.
+    /// The mock cluster does not support a request for all partitions, so they are listed.
     fn every_partition(
         &self,
         call: &AdminCall<'_>,
@@ -188,7 +184,7 @@ impl Admin {
     }
 }
 
-/// Asks for one group; `every` for the partitions where the broker does not tell them by itself.
+/// Sends the request for one group; `every` lists the partitions for brokers that require it.
 fn request_metadata(
     client: *mut sys::rd_kafka_t,
     group: &str,
@@ -213,7 +209,7 @@ fn request_metadata(
     }
 }
 
-/// True where the group's broker is changing: asking again finds it.
+/// True while the group's coordinator is moving: a retry finds the new one.
 fn is_coordinator_moving(code: Code) -> bool {
     is_transient(code)
         || matches!(

@@ -1,4 +1,4 @@
-//! What can go wrong with a question to the cluster, in our words.
+//! Errors of admin calls.
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
@@ -8,7 +8,7 @@ use crate::error::{Error, Kind};
 use crate::kafka::client;
 
 impl Admin {
-    /// One of our errors for a code.
+    /// The error for a code.
     pub(super) fn error_for(&self, code: Code, action: &str, detail: &str) -> Error {
         let error = client::to_error(code, action, detail, &self.config.brokers);
         let kind = match code {
@@ -21,7 +21,7 @@ impl Admin {
             | Code::RD_KAFKA_RESP_ERR_TOPIC_DELETION_DISABLED
             | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION
             | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE => Kind::Configuration,
-            // Nothing is delivered here.
+            // No delivery takes place here.
             _ if error.kind() == Kind::Delivery => Kind::Connection,
             _ => return error,
         };
@@ -34,7 +34,8 @@ impl Admin {
             .as_ref()
             .map_or_else(String::new, |detail| format!(" ({detail})"));
         Error::connection(format!(
-            "{action}: Kafka at {} did not answer within {} s{detail}. Is a broker running there, and reachable from here?",
+            "{action}: Kafka at {} did not respond within {} s{detail}. Is a broker running there, and reachable from \
+             here?",
             self.config.brokers,
             CALL_TIMEOUT.as_secs()
         ))
@@ -44,13 +45,14 @@ impl Admin {
         Error::new(
             Kind::UnknownTopic,
             format!(
-                "{action}: Kafka at {} has no topic \"{topic}\". Create it with Admin::createTopic(), or check the name with Admin::topics().",
+                "{action}: Kafka at {} has no topic \"{topic}\". \
+                 Create it with Admin::createTopic(), or check the name with Admin::topics().",
                 self.config.brokers
             ),
         )
     }
 
-    /// The error for a group or topic that may not be seen, or whatever else Kafka says of it.
+    /// The error for a response about a group or topic, including missing permissions.
     pub(super) fn response_error(&self, code: Code, action: &str, detail: &str) -> Error {
         match code {
             Code::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID => Error::new(
@@ -58,7 +60,7 @@ impl Admin {
                 format!("{action}: {}.", client::describe(code)),
             ),
             code if is_transient(code) => self.timeout_error(action),
-            // The words name the request, which helps nobody.
+            // librdkafka's text only repeats the name of the request.
             Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
             | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
                 self.error_for(code, action, "")
@@ -68,7 +70,7 @@ impl Admin {
     }
 }
 
-/// True where waiting helps.
+/// True for errors that a retry may resolve.
 pub(super) fn is_transient(code: Code) -> bool {
     matches!(
         code,
@@ -91,7 +93,7 @@ pub(super) fn is_transient(code: Code) -> bool {
     )
 }
 
-/// True where the topic is not there.
+/// True if the topic does not exist.
 pub(super) fn is_unknown_topic(code: Code) -> bool {
     matches!(
         code,

@@ -1,7 +1,7 @@
-//! A second client, of a group that it never joins, for the offsets of groups.
+//! A second client with a group id, which it never joins, for reading the offsets of groups.
 //!
-//! librdkafka (2.12) answers a `ListConsumerGroupOffsets` that met a moving coordinator by asking for its own group's, and a
-//! client without a group has none: it follows a null pointer (`rd_kafka_handle_OffsetFetch`).
+//! When the coordinator moves, librdkafka 2.12 continues a `ListConsumerGroupOffsets` request with the client's own
+//! group, and dereferences a null pointer if the client has none (`rd_kafka_handle_OffsetFetch`).
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use crate::kafka::consumer::NO_CONSUMER_CLOSE;
 use crate::kafka::standalone_consumer::{self, StandaloneConsumer};
 use crate::process;
 
-/// The client.
 pub(super) struct GroupClient {
     client: *mut sys::rd_kafka_t,
     error_queue: Option<EventQueue>,
@@ -23,10 +22,11 @@ pub(super) struct GroupClient {
 }
 
 impl GroupClient {
-    /// Makes the client, which connects by itself. Its group is the application's: for that one it has the rights.
+    /// Creates the client, which connects in the background. It uses the application's group, for which it has
+    /// permissions.
     ///
     /// # Errors
-    /// Configuration: properties librdkafka does not take.
+    /// Configuration: properties librdkafka rejects.
     pub fn start(config: &Arc<BrokerConfig>) -> Result<Self> {
         let group = Some(config.consumer_group.as_str()).filter(|name| !name.is_empty());
         let ours = [("group.id", group.unwrap_or("toporia-realtime"))];
@@ -40,7 +40,6 @@ impl GroupClient {
         })
     }
 
-    /// The raw client.
     pub const fn raw(&self) -> *mut sys::rd_kafka_t {
         self.client
     }
@@ -50,7 +49,7 @@ impl Drop for GroupClient {
     fn drop(&mut self) {
         let error_queue = self.error_queue.take();
         if self.generation != process::generation() {
-            // The parent's: its threads are not here, so it is left alone.
+            // The parent's client: its threads do not exist here, so it is leaked.
             std::mem::forget(error_queue);
             return;
         }

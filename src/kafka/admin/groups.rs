@@ -1,4 +1,4 @@
-//! Consumer groups: which there are, their state, their members and what each of these reads.
+//! Lists and describes consumer groups: state, members and their assignments.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -11,63 +11,57 @@ use super::{is_transient, Admin, AdminCall, AdminResult, PollInterrupts};
 use crate::error::Error;
 use crate::kafka::client;
 
-/// Longest name of a group, in bytes: Kafka's protocol has 15 bits for it.
+/// Maximum length of a group name: Kafka's protocol uses 15 bits.
 const MAX_GROUP_NAME_BYTES: usize = 32_767;
 
-/// A group in the list of all.
+/// An entry of ListConsumerGroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupListing {
-    /// Its name.
     pub group: String,
     /// `Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Dead` or `Unknown`.
     pub state: String,
-    /// `Classic`, `Consumer` (the newer protocol) or `Unknown`.
+    /// `Classic`, `Consumer` (the KIP-848 protocol) or `Unknown`.
     pub kind: String,
-    /// `consumer`; empty where offsets were committed without ever joining.
+    /// `consumer`; empty if offsets were committed without joining.
     pub protocol: &'static str,
 }
 
-/// A member of a group.
+/// A member of a consumer group.
 #[derive(Debug, Clone)]
 pub struct GroupMember {
-    /// Given by Kafka.
+    /// Member id, assigned by Kafka.
     pub id: String,
-    /// `group.instance.id`, where it has one.
+    /// `group.instance.id`, for static members.
     pub instance: Option<String>,
-    /// `client.id`.
     pub client: String,
-    /// Where it connects from.
+    /// Host the member connects from.
     pub host: String,
-    /// What it reads: topic and partition, in order.
+    /// Assigned topics and partitions, in order.
     pub assignment: Vec<(String, i32)>,
 }
 
-/// What is known of a group.
+/// Result of DescribeConsumerGroups for one group.
 #[derive(Debug, Clone)]
 pub struct GroupDescription {
-    /// Its name.
     pub group: String,
-    /// Why nothing is known, if so.
+    /// Set if the group could not be described.
     pub error: Option<Error>,
-    /// As in [`GroupListing`].
     pub state: String,
-    /// As in [`GroupListing`].
     pub kind: String,
-    /// How partitions are shared; empty without members.
+    /// Partition assignor; empty without members.
     pub assignor: String,
-    /// The broker that looks after it.
     pub coordinator: Option<BrokerNode>,
-    /// Its members, in the order of their ids.
+    /// Sorted by member id.
     pub members: Vec<GroupMember>,
-    /// What whoever asks may do with it; `None` where Kafka does not say.
+    /// The caller's authorized operations on the group; `None` if the broker does not report them.
     pub authorized_operations: Option<Vec<&'static str>>,
 }
 
 impl Admin {
-    /// Every consumer group that whoever asks may see, in order of the names.
+    /// Lists the consumer groups visible to the caller, sorted by name.
     ///
     /// # Errors
-    /// Configuration: an embedded broker. Connection: no broker answers, or one refuses.
+    /// Configuration: an embedded broker. Connection: no broker responds, or one refuses.
     pub fn groups(&self, poll_interrupts: PollInterrupts<'_>) -> AdminResult<Vec<GroupListing>> {
         let action = "The consumer groups cannot be listed";
         let call = AdminCall::new(poll_interrupts);
@@ -88,7 +82,7 @@ impl Admin {
                 bindings::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut count);
             for place in 0..count {
                 let (code, detail) = code(*errors.add(place));
-                // A broker that is away looks after no group: the others took its groups over.
+                // A broker that is down coordinates no groups: others have taken them over.
                 if !is_transient(code) || groups.is_empty() {
                     return Err(self.response_error(code, action, &detail).into());
                 }
@@ -99,10 +93,10 @@ impl Admin {
         }
     }
 
-    /// What is known of one group. One that does not exist is `Dead`, without members.
+    /// Describes one group. A group that does not exist is `Dead`, without members.
     ///
     /// # Errors
-    /// Configuration: an embedded broker, or no consumer group. Connection: Kafka does not answer, or refuses.
+    /// Configuration: an embedded broker, or not a consumer group. Connection: Kafka does not respond, or refuses.
     pub fn group(
         &self,
         group: &str,
@@ -120,10 +114,10 @@ impl Admin {
         }
     }
 
-    /// The same for several, in order of the names, asked for at once. What is wrong with one is said there.
+    /// Describes several groups with one request, sorted by name. An error of one group is stored in its result.
     ///
     /// # Errors
-    /// Configuration: an embedded broker, or an empty name. Connection: Kafka does not answer.
+    /// Configuration: an embedded broker, or an empty name. Connection: Kafka does not respond.
     pub fn describe_groups(
         &self,
         groups: &[String],
@@ -208,18 +202,19 @@ impl Admin {
     }
 }
 
-/// Names of groups, each once and in order.
+/// Group names, sorted and without duplicates.
 pub(super) fn distinct<'a>(groups: &'a [String], action: &str) -> AdminResult<Vec<&'a str>> {
     let mut names: Vec<&str> = groups.iter().map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
-    // A longer one would break the request, and the connection with it.
+    // A longer name would corrupt the request and break the connection.
     let cannot =
         |name: &&str| name.is_empty() || name.len() > MAX_GROUP_NAME_BYTES || name.contains('\0');
     if let Some(name) = names.iter().copied().find(cannot) {
         let start: String = name.chars().take(40).collect();
         return Err(Error::configuration(format!(
-            "{action}: \"{}\" is no name of a consumer group. It needs 1 to {MAX_GROUP_NAME_BYTES} bytes, none of them 0.",
+            "{action}: \"{}\" is not a valid consumer group name. \
+             A name has 1 to {MAX_GROUP_NAME_BYTES} bytes and no NUL.",
             start.escape_debug()
         ))
         .into());

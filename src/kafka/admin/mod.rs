@@ -1,7 +1,7 @@
-//! What operators ask of a cluster: its brokers, groups and topics, their offsets, every record of a topic; creating and deleting.
+//! Admin calls: describe clusters, groups and topics, read offsets and records, create and delete topics.
 //!
-//! One client without a group: it joins nothing and commits nothing. Everything is bounded, and while it waits it lets the host
-//! breathe, which may want to give up.
+//! Uses a client without a group, which joins nothing and commits nothing. Every call has a time limit, and polls the
+//! host for interrupts while it waits.
 #![allow(unsafe_code)]
 
 mod cluster;
@@ -40,19 +40,18 @@ use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::process;
 
-/// The longest that any one call waits for Kafka.
+/// Time limit of a call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The host gets its turn this often.
+/// Interval at which interrupts are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// One try of a request for metadata: a broker that is gone is not waited for until the end.
+/// Timeout of one metadata request, so that a broker that is down does not use up the time of the whole call.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a call ended without an answer.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum AdminError {
-    /// An error of ours.
     Error(Error),
-    /// The host gave up: something is on its way there.
+    /// The host interrupted the call, for example because an exception is pending.
     Interrupted,
 }
 
@@ -62,13 +61,12 @@ impl From<Error> for AdminError {
     }
 }
 
-/// Result of a call.
 pub type AdminResult<T> = Result<T, AdminError>;
 
-/// Gives the host its turn; false to give up.
+/// Polls the host for interrupts; false aborts the call.
 pub type PollInterrupts<'a> = &'a dyn Fn() -> bool;
 
-/// One call: how long it may take, and who else waits meanwhile.
+/// Deadline and interrupt callback of one call.
 #[derive(Clone, Copy)]
 struct AdminCall<'a> {
     until: Instant,
@@ -96,26 +94,25 @@ impl<'a> AdminCall<'a> {
     }
 }
 
-/// The client.
 pub struct Admin {
     client: *mut sys::rd_kafka_t,
     error_queue: Option<EventQueue>,
     config: Arc<BrokerConfig>,
-    /// For the offsets of groups, once they are asked for.
+    /// Created on first use, for the offsets of groups.
     group_client: OnceCell<group_client::GroupClient>,
     read_committed: bool,
     generation: u32,
-    /// What the client last complained about.
+    /// The last error reported by the client.
     last_client_error: RefCell<Option<String>>,
 }
 
 impl Admin {
-    /// Makes the client, which connects by itself.
+    /// Creates the client, which connects in the background.
     ///
     /// # Errors
-    /// Configuration: properties librdkafka does not take.
+    /// Configuration: properties librdkafka rejects.
     pub fn start(config: &Arc<BrokerConfig>) -> crate::error::Result<Self> {
-        // Records that were deleted meanwhile are passed over.
+        // Skips records that are deleted while a topic is read.
         let made = standalone_consumer::start(config, &[("auto.offset.reset", "earliest")])?;
         Ok(Self {
             client: made.raw,
@@ -134,12 +131,12 @@ impl Admin {
         self.generation != process::generation()
     }
 
-    /// The embedded broker behind it, where it lives in this process.
+    /// The embedded broker, if it runs in this process.
     fn local_embedded(&self) -> Option<Arc<EmbeddedCluster>> {
         embedded::local(&self.config.brokers)
     }
 
-    /// Notes what the client complains about. What will not pass by waiting ends the call.
+    /// Stores errors reported by the client. Errors that a retry cannot resolve end the call.
     fn check_client_errors(&self, action: &str) -> AdminResult<()> {
         let Some(error_queue) = &self.error_queue else {
             return Ok(());
@@ -164,7 +161,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Between two looks: the client's complaints, the host's turn, and the end of our patience.
+    /// Checks for client errors, interrupts and the deadline; called in every wait loop.
     fn check_deadline(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<()> {
         self.check_client_errors(action)?;
         call.poll_interrupts()?;
@@ -174,7 +171,7 @@ impl Admin {
         Ok(())
     }
 
-    /// The id of the cluster: a broker has been reached.
+    /// Waits until a broker has reported the cluster id.
     fn wait_for_cluster_id(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<String> {
         loop {
             if let Some(id) = client::cluster_id(self.client, POLL_INTERVAL) {
@@ -184,7 +181,7 @@ impl Admin {
         }
     }
 
-    /// What the cluster says of one topic, or of all.
+    /// Metadata of one topic, or of all.
     fn request_metadata(
         &self,
         only: Option<&TopicHandle>,
@@ -201,12 +198,12 @@ impl Admin {
         }
     }
 
-    /// The options of a request that ends with the call.
+    /// Options whose request timeout is the time left.
     fn options(&self, operation: Operation, call: &AdminCall<'_>) -> AdminOptions {
         AdminOptions::new(self.client, operation, call.remaining())
     }
 
-    /// Sends a request of the admin API, and waits for its answer.
+    /// Sends an admin request and waits for the response.
     fn request(
         &self,
         options: &AdminOptions,
@@ -223,7 +220,7 @@ impl Admin {
         self.await_response(&queue, call, action)
     }
 
-    /// The answer to a request of the admin API that is on its way.
+    /// Waits for the response to an admin request.
     fn await_response(
         &self,
         queue: &EventQueue,
@@ -241,18 +238,18 @@ impl Admin {
             }
             self.check_client_errors(action)?;
             call.poll_interrupts()?;
-            // The request has the same limit and says better why: a little longer.
+            // The request has the same time limit and its error explains more, so it is waited for slightly longer.
             if Instant::now() > call.until + Duration::from_secs(1) {
                 return Err(self.timeout_error(action).into());
             }
         }
     }
 
-    /// What the mock cluster has no answer for.
+    /// The error for requests that the mock cluster does not implement.
     fn refuse_mock(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<()> {
         if client::is_mock(&self.wait_for_cluster_id(call, action)?) {
             return Err(Error::configuration(format!(
-                "{action}: the embedded broker cannot do that, it has no admin API. Use a real Kafka."
+                "{action}: the embedded broker has no admin API. Use a real Kafka."
             ))
             .into());
         }
@@ -264,7 +261,7 @@ impl Drop for Admin {
     fn drop(&mut self) {
         let error_queue = self.error_queue.take();
         if self.is_inherited() {
-            // The parent's: its threads are not here, so it is left alone.
+            // The parent's client: its threads do not exist here, so it is leaked.
             std::mem::forget(error_queue);
             return;
         }

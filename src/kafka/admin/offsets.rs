@@ -1,4 +1,4 @@
-//! Offsets of a topic: where its partitions begin and end, what was written since a time, and deleting what lies before one.
+//! Offsets of a topic: first and last, by timestamp, and deletion of records.
 #![allow(unsafe_code)]
 
 use rdkafka_sys as sys;
@@ -12,27 +12,24 @@ use super::{
 use crate::error::Error;
 use crate::kafka::client::{self, TopicPartitionList};
 
-/// A partition and an offset in it.
 pub type PartitionOffset = (i32, i64);
-/// A partition, and its offset or why there is none.
+/// Topic, partition, and the offset or error.
 pub(super) type ListedOffset = (String, i32, Result<i64, Code>);
 
-/// Where a partition begins and ends.
+/// First and end offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffsetRange {
-    /// The partition.
     pub partition: i32,
-    /// The first offset that is still there.
     pub beginning: i64,
-    /// The offset after the last; with `read_committed` that of the first transaction that is still open.
+    /// High watermark; with `read_committed` the last stable offset.
     pub end: i64,
 }
 
 impl Admin {
-    /// Where every partition of a topic begins and ends.
+    /// First and end offset of every partition of a topic.
     ///
     /// # Errors
-    /// UnknownTopic; Connection: Kafka does not answer, or a partition has no leader.
+    /// UnknownTopic; Connection: Kafka does not respond, or a partition has no leader.
     pub fn offsets(
         &self,
         topic: &str,
@@ -62,16 +59,16 @@ impl Admin {
             .map(|((partition, beginning), (_, end))| OffsetRange {
                 partition: *partition,
                 beginning: *beginning,
-                // Records that were deleted between the two questions.
+                // Records may be deleted between the two requests.
                 end: *end.max(beginning),
             })
             .collect())
     }
 
-    /// The first offset of every partition whose record is not older than `ms`; the end where all are.
+    /// The first offset of each partition with a timestamp of `ms` or later; the end offset if there is none.
     ///
     /// # Errors
-    /// As [`Admin::offsets`]; Configuration: an embedded broker, which keeps no times.
+    /// As [`Admin::offsets`]; Configuration: an embedded broker, which stores no timestamps.
     pub fn offsets_at(
         &self,
         topic: &str,
@@ -92,7 +89,8 @@ impl Admin {
             .collect())
     }
 
-    /// Asks the leaders of all partitions at once, again where one has just moved. The answers come in the order of `partitions`.
+    /// Requests an offset of all partitions and retries while a leader is moving. The result is in the order of
+    /// `partitions`.
     fn list_offsets(
         &self,
         topic: &str,
@@ -129,7 +127,7 @@ impl Admin {
         }
     }
 
-    /// One question for an offset of each of these partitions, of whatever topics. Partitions may be missing from the answer.
+    /// One ListOffsets request for partitions of any topics. Partitions may be missing from the result.
     pub(super) fn list_offsets_once(
         &self,
         asked: &[(&str, i32)],
@@ -165,11 +163,11 @@ impl Admin {
         }
     }
 
-    /// Deletes the records before these offsets; what lies behind keeps its offsets.
+    /// Deletes the records before these offsets; the remaining records keep their offsets.
     ///
     /// # Errors
-    /// UnknownTopic; Configuration: no such partition, an offset behind its end, a topic that is only compacted, an embedded broker.
-    /// Connection: Kafka does not answer; what it was told before may be gone all the same.
+    /// UnknownTopic; Configuration: unknown partition, an offset after the end, a topic that is only compacted, an
+    /// embedded broker. Connection: Kafka does not respond; records may have been deleted nevertheless.
     pub fn delete_records(
         &self,
         topic: &str,
@@ -211,7 +209,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Before anything is deleted: all of it can be.
+    /// Validates all offsets before anything is deleted.
     fn check(
         &self,
         topic: &str,
@@ -234,7 +232,6 @@ impl Admin {
     }
 }
 
-/// The partition's span.
 pub(super) fn range_of<'a>(
     offset_ranges: &'a [OffsetRange],
     partition: i32,
@@ -245,7 +242,7 @@ pub(super) fn range_of<'a>(
         .find(|range| range.partition == partition);
     found.ok_or_else(|| {
         Error::configuration(format!(
-            "{action}: it has no partition {partition}, but {} of them, from 0.",
+            "{action}: there is no partition {partition}; the topic has {}, numbered from 0.",
             offset_ranges.len()
         ))
     })

@@ -1,4 +1,4 @@
-//! Against the mock cluster: topics, offsets and whole topics are read, and what it cannot do is refused.
+//! Admin calls against the mock cluster.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +119,7 @@ fn records_written_after_the_start_are_excluded_and_a_reader_can_be_dropped_at_a
         ReadStep::Record(_)
     ) {}
     drop(reader);
-    // The client ends although records were in hand.
+    // The client closes although fetched records are left.
     drop(admin);
     kafka.stop();
 }

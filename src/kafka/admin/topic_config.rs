@@ -1,4 +1,4 @@
-//! A topic's settings as the brokers have them, and more partitions for it.
+//! Configuration of a topic, and adding partitions.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -16,17 +16,17 @@ use crate::kafka::client::{self, PartitionInfo};
 use crate::topic::validate_kafka_topic;
 
 impl Admin {
-    /// Every setting of a topic in order, defaults too; `None` for what Kafka keeps secret.
+    /// All settings of a topic, sorted, including defaults; `None` for sensitive values.
     ///
     /// # Errors
-    /// UnknownTopic; Configuration: an embedded broker. Connection: Kafka does not answer, or refuses.
+    /// UnknownTopic; Configuration: an embedded broker. Connection: Kafka does not respond, or refuses.
     pub fn topic_config(
         &self,
         topic: &str,
         poll_interrupts: PollInterrupts<'_>,
     ) -> AdminResult<Vec<(String, Option<String>)>> {
         validate_kafka_topic(topic)?;
-        let action = format!("The settings of topic \"{topic}\" cannot be read");
+        let action = format!("The configuration of topic \"{topic}\" cannot be read");
         let call = AdminCall::new(poll_interrupts);
         self.refuse_mock(&call, &action)?;
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, &call);
@@ -61,10 +61,11 @@ impl Admin {
         }
     }
 
-    /// Gives a topic more partitions, `total` in all, and waits until they can be used.
+    /// Increases the number of partitions to `total`, and waits until they are available.
     ///
     /// # Errors
-    /// UnknownTopic; Configuration: it has as many or more, or an embedded broker. Connection: Kafka does not answer, or refuses.
+    /// UnknownTopic; Configuration: the topic has as many or more, or an embedded broker. Connection: Kafka does not
+    /// respond, or refuses.
     pub fn create_partitions(
         &self,
         topic: &str,
@@ -79,7 +80,7 @@ impl Admin {
         let wanted = usize::try_from(total).unwrap_or(0);
         if wanted <= has {
             return Err(Error::configuration(format!(
-                "{action}: it has {has}, and Kafka can only add some."
+                "{action}: it has {has}, and partitions can only be added."
             ))
             .into());
         }
@@ -119,7 +120,7 @@ impl Admin {
             Code::RD_KAFKA_RESP_ERR_REASSIGNMENT_IN_PROGRESS => {
                 return Err(Error::new(
                     Kind::Connection,
-                    format!("{action}: Kafka is moving its partitions. Try again when it is done."),
+                    format!("{action}: a partition reassignment is in progress. Try again when it has completed."),
                 )
                 .into());
             }

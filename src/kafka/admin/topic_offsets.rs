@@ -1,4 +1,4 @@
-//! Where the partitions of many topics begin and end, in a few questions.
+//! First and end offsets of many topics, in a few requests.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,29 +13,28 @@ use super::{
 use crate::error::Error;
 use crate::kafka::client;
 
-/// What has just moved is asked for again for this long: one topic in trouble must not hide the others.
+/// Time limit for retries while leaders move: one affected topic must not delay the others.
 const RETRY_TIME: Duration = Duration::from_secs(2);
 
-/// A topic and where its partitions begin and end.
+/// First and end offsets of a topic's partitions.
 #[derive(Debug, Clone)]
 pub struct TopicOffsets {
-    /// The topic.
     pub topic: String,
-    /// Why some are not known, if so.
+    /// Set if some are not known.
     pub error: Option<Error>,
-    /// The partitions that are known, in order.
+    /// The known partitions, in order.
     pub offset_ranges: Vec<OffsetRange>,
 }
 
-/// Offsets by topic and partition, and why one is not known.
+/// Offset or error by topic and partition.
 type Found = HashMap<(String, i32), Result<i64, Code>>;
 
 impl Admin {
-    /// Where every partition of these topics begins and ends, in order of their names. Topics that are not there are left out; what
-    /// is wrong with one is said there, such as a partition without a leader.
+    /// First and end offsets of all partitions of these topics, sorted by name. Unknown topics are left out; an error
+    /// of one topic, such as a partition without a leader, is stored in its result.
     ///
     /// # Errors
-    /// InvalidChannel: no name of a topic. Connection: Kafka does not answer.
+    /// InvalidChannel: not a valid topic name. Connection: Kafka does not respond.
     pub fn offsets_of(
         &self,
         topics: &[String],
@@ -77,7 +76,7 @@ impl Admin {
                     (true, Ok(beginning), Ok(end)) => offset_ranges.push(OffsetRange {
                         partition: *partition,
                         beginning,
-                        // Records that were deleted between the two questions.
+                        // Records may be deleted between the two requests.
                         end: end.max(beginning),
                     }),
                     (_, Err(code), _) | (_, _, Err(code)) if is_unknown_topic(code) => gone = true,
@@ -97,7 +96,7 @@ impl Admin {
                     }
                 }
             }
-            // Deleted between the questions.
+            // Deleted between the requests.
             if !gone {
                 all.push(TopicOffsets {
                     topic: topic.name.clone(),
@@ -109,7 +108,7 @@ impl Admin {
         Ok(all)
     }
 
-    /// Asks for all, and again for what has just moved.
+    /// Requests all offsets, and retries those whose leader is moving.
     fn list_offsets_of_all(
         &self,
         asked: &[(&str, i32)],

@@ -1,7 +1,7 @@
-//! Every record of a topic, from where its partitions begin to where they ended when the reading began.
+//! Reads a topic from the first offsets to the end offsets at the start of the read.
 //!
-//! Records that were fetched stay in here, never on the stack of whoever reads: librdkafka waits for ever for a client whose
-//! messages were not given back.
+//! Fetched messages are stored in the reader, never on the caller's stack: librdkafka blocks forever when a client is
+//! destroyed while messages are outstanding.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -20,40 +20,38 @@ use crate::kafka::client::{self, EventQueue, TopicHandle};
 use crate::kafka::producer::delivery;
 use crate::message::{Message, Origin};
 
-/// Records taken over from librdkafka at once.
+/// Messages taken from librdkafka's queue per call.
 const BATCH: usize = 256;
 
 type Raw = *mut sys::rd_kafka_message_t;
 
-/// What came.
 #[derive(Debug)]
 pub enum ReadStep {
-    /// The next record, raw.
     Record(Box<Message>),
-    /// Nothing yet.
+    /// No record within the wait.
     Waiting,
-    /// That was all.
+    /// The end offsets have been reached.
     End,
 }
 
-/// A partition that is being read.
+/// A partition being read.
 struct PartitionCursor {
     id: i32,
-    /// What lies from here on came after the reading began.
+    /// Records from this offset on were written after the start.
     end: i64,
-    /// The offset to come next at the earliest.
+    /// Lowest offset expected next.
     next: i64,
     open: bool,
 }
 
-/// Reads a topic. One at a time for each Admin.
+/// Reads a topic. One reader at a time per [`Admin`].
 pub struct TopicReader {
     fetched: VecDeque<Raw>,
     cursors: Vec<PartitionCursor>,
     open: usize,
     name: Rc<str>,
     action: String,
-    /// Since when nothing has come.
+    /// When the last record was received, if none is available.
     idle: Option<Instant>,
     topic: Option<TopicHandle>,
     queue: Option<EventQueue>,
@@ -61,10 +59,10 @@ pub struct TopicReader {
 }
 
 impl TopicReader {
-    /// Looks up where the topic begins and ends now, and begins to fetch; `from`: partitions that begin elsewhere.
+    /// Looks up the offset ranges and starts fetching; `from` overrides the start offset of some partitions.
     ///
     /// # Errors
-    /// UnknownTopic; Configuration: no such partition, or an offset below 0. Connection: Kafka does not answer.
+    /// UnknownTopic; Configuration: unknown partition, or a negative offset. Connection: Kafka does not respond.
     pub fn start(
         admin: &Rc<Admin>,
         topic: &str,
@@ -79,13 +77,13 @@ impl TopicReader {
             let range = range_of(&offset_ranges, *partition, &action)?;
             if *offset < 0 {
                 return Err(Error::configuration(format!(
-                    "{action}: the offset to begin with must be 0 or more, {offset} given for partition {partition}."
+                    "{action}: start offsets must be 0 or more, {offset} given for partition {partition}."
                 ))
                 .into());
             }
             let place = offset_ranges.iter().position(|one| one == range);
             if let Some(start) = place.and_then(|place| starts.get_mut(place)) {
-                // What was deleted cannot be read any more: the first that is left.
+                // Deleted records cannot be read: starts at the first available one.
                 *start = (*offset).max(range.beginning);
             }
         }
@@ -134,12 +132,12 @@ impl TopicReader {
     /// The next record, waiting for at most `wait`.
     ///
     /// # Errors
-    /// Connection: nothing came for 10 s, or Kafka refuses to be read. UnknownTopic: it was deleted meanwhile. Configuration: in a
-    /// forked child.
+    /// Connection: no record for 10 s, or Kafka refuses. UnknownTopic: the topic was deleted. Configuration: called in
+    /// a forked child.
     pub fn next(&mut self, wait: Duration) -> AdminResult<ReadStep> {
         if self.admin.is_inherited() {
             return Err(Error::configuration(format!(
-                "{}: a forked child cannot go on with its parent's reading. Make an Admin in the child.",
+                "{}: a forked child cannot use its parent's reader. Create an Admin in the child.",
                 self.action
             ))
             .into());
@@ -149,9 +147,9 @@ impl TopicReader {
                 return Ok(ReadStep::End);
             }
             while let Some(raw) = self.fetched.pop_front() {
-                // SAFETY: taken out of the hand, and given back below whatever it says.
+                // SAFETY: removed from the queue, and destroyed below whatever the result.
                 let found = unsafe { self.read_message(raw) };
-                // SAFETY: nothing refers to it any more: a message is a copy.
+                // SAFETY: no reference is left: the message was copied.
                 unsafe { sys::rd_kafka_message_destroy(raw) };
                 if let Some(message) = found? {
                     return Ok(ReadStep::Record(Box::new(message)));
@@ -163,7 +161,7 @@ impl TopicReader {
         }
     }
 
-    /// True where something came.
+    /// True if a message was fetched.
     fn fetch(&mut self, wait: Duration) -> bool {
         let Some(queue) = &self.queue else {
             return false;
@@ -172,7 +170,8 @@ impl TopicReader {
         let mut batch: [Raw; BATCH] = [std::ptr::null_mut(); BATCH];
         // SAFETY: a live queue; messages are ours until destroyed.
         unsafe {
-            // The batch call would wait until it is full: wait for one, then take what is there.
+            // The batch call would wait until the batch is full: waits for one message, then takes those already
+            // available.
             let first = sys::bindings::rd_kafka_consume_queue(queue.raw(), wait);
             if first.is_null() {
                 return false;
@@ -191,7 +190,7 @@ impl TopicReader {
         true
     }
 
-    /// Nothing came: that is fine for a while.
+    /// Tolerates a time without records, up to the time limit of a call.
     fn on_no_records(&mut self) -> AdminResult<ReadStep> {
         self.admin.check_client_errors(&self.action)?;
         let since = *self.idle.get_or_insert_with(Instant::now);
@@ -208,7 +207,7 @@ impl TopicReader {
         Err(self.admin.timeout_error(&action).into())
     }
 
-    /// The record, where it is one to hand over.
+    /// Converts the message into a record; `None` for events and records after the end.
     ///
     /// # Safety
     /// `raw` must be alive.
@@ -221,7 +220,7 @@ impl TopicReader {
         match message.err {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                // Behind the last record there may be markers of transactions, and before the end one that is still open.
+                // The last offsets may be control records, and before the end there may be an open transaction.
                 if let Some(place) = place {
                     self.close(place);
                 }
@@ -284,11 +283,11 @@ impl TopicReader {
 impl Drop for TopicReader {
     fn drop(&mut self) {
         if self.admin.is_inherited() {
-            // The parent's, with threads that are not here.
+            // The parent's objects: their threads do not exist here.
             std::mem::forget((self.topic.take(), self.queue.take()));
             return;
         }
-        // Messages first: a partition that is stopped waits for nothing then.
+        // Messages are destroyed first: stopping a partition would wait for them.
         for raw in self.fetched.drain(..) {
             // SAFETY: each once.
             unsafe { sys::rd_kafka_message_destroy(raw) };

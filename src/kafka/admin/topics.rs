@@ -1,4 +1,4 @@
-//! Topics of a cluster: which there are, making one, deleting one.
+//! Lists, creates and deletes topics.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -12,27 +12,26 @@ use crate::error::Error;
 use crate::kafka::client::{self, ClientEvent, PartitionInfo, TopicHandle, TopicInfo};
 use crate::topic::{validate_kafka_topic, ChannelPattern};
 
-/// Longest that a new topic is waited for, and one that was deleted: brokers learn of it one by one.
+/// Longest wait until brokers have learned of a created or deleted topic.
 const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a topic is made.
+/// Specification of a topic to create.
 #[derive(Debug, Clone)]
 pub struct NewTopic {
-    /// Its name.
     pub name: String,
-    /// At least 1.
+    /// Number of partitions, at least 1.
     pub partitions: i32,
-    /// Copies of each partition; -1 leaves it to the broker.
+    /// Replication factor; -1 selects the broker's default.
     pub replication: i32,
-    /// The topic's own settings, such as `retention.ms`.
+    /// Topic configuration, such as `retention.ms`.
     pub config: Vec<(String, String)>,
 }
 
 impl Admin {
-    /// The topics whose names the pattern matches, in order; all but Kafka's own (`__…`) without one.
+    /// Topics that match the pattern, sorted by name; without a pattern all except internal ones (`__…`).
     ///
     /// # Errors
-    /// InvalidChannel: no topic name or pattern. Connection: Kafka does not answer.
+    /// InvalidChannel: not a valid topic name or pattern. Connection: Kafka does not respond.
     pub fn topics(
         &self,
         pattern: Option<&str>,
@@ -58,7 +57,6 @@ impl Admin {
         Ok(topics)
     }
 
-    /// The partitions of a topic.
     pub(super) fn partitions(
         &self,
         name: &str,
@@ -88,15 +86,16 @@ impl Admin {
 
     pub(super) fn handle(&self, name: &str, action: &str) -> AdminResult<TopicHandle> {
         TopicHandle::new(self.client, name).ok_or_else(|| {
-            Error::channel(format!("{action}: \"{name}\" is no name of a topic.")).into()
+            Error::channel(format!("{action}: \"{name}\" is not a valid topic name.")).into()
         })
     }
 
-    /// Makes a topic and waits until it can be used; false where it exists.
+    /// Creates a topic and waits until it is available; false if it exists.
     ///
     /// # Errors
-    /// InvalidChannel: no name of a topic, or one that differs from another only by `.` and `_`. Configuration: Kafka refuses its
-    /// settings, or the broker is an embedded one of another process. Connection: Kafka does not answer.
+    /// InvalidChannel: not a valid topic name, or it differs from an existing one only by `.` and `_`. Configuration:
+    /// Kafka rejects the configuration, or the broker is an embedded one of another process. Connection: Kafka does not
+    /// respond.
     pub fn create_topic(
         &self,
         new: &NewTopic,
@@ -170,8 +169,8 @@ impl Admin {
     /// Deletes a topic with all its records, and waits until it is gone.
     ///
     /// # Errors
-    /// UnknownTopic: there is none. Configuration: the cluster does not allow it, or is an embedded broker. Connection: Kafka does
-    /// not answer.
+    /// UnknownTopic: it does not exist. Configuration: the cluster does not allow it, or is an embedded broker.
+    /// Connection: Kafka does not respond.
     pub fn delete_topic(&self, name: &str, poll_interrupts: PollInterrupts<'_>) -> AdminResult<()> {
         validate_kafka_topic(name)?;
         let action = format!("Topic \"{name}\" cannot be deleted");
@@ -203,7 +202,7 @@ impl Admin {
         self.wait_for_propagation(name, &call, |partitions| partitions.is_none())
     }
 
-    /// Waits until the cluster knows what was just done; not knowing is no error, because it is done.
+    /// Waits until the brokers know of the change; a timeout is not an error, since the change was made.
     pub(super) fn wait_for_propagation(
         &self,
         name: &str,
@@ -232,7 +231,7 @@ impl Admin {
     }
 }
 
-/// What the answer says of the one topic that was asked for.
+/// Error of the only topic in the result.
 pub(super) unsafe fn first_topic_error(
     topics: *mut *const sys::rd_kafka_topic_result_t,
     count: usize,

@@ -10,7 +10,7 @@ use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::log::Level;
 
-/// Names librdkafka takes and does not list, for "did you mean".
+/// Property names librdkafka accepts but does not list; used for "did you mean".
 const ALIASES: [&str; 6] = [
     "linger.ms",
     "compression.type",
@@ -20,11 +20,11 @@ const ALIASES: [&str; 6] = [
     "retries",
 ];
 
-/// An `rd_kafka_conf_t` that is destroyed unless a client took it.
+/// An `rd_kafka_conf_t`, destroyed unless a client took ownership of it.
 pub struct Conf(*mut sys::rd_kafka_conf_t);
 
 impl Conf {
-    /// librdkafka's defaults, with its log lines sent to ours.
+    /// librdkafka's defaults, with log lines redirected to our log.
     #[must_use]
     pub fn empty() -> Self {
         // SAFETY: plain constructor; the callback is a static function.
@@ -38,7 +38,7 @@ impl Conf {
         }
     }
 
-    /// For a client that talks to nobody: it would only complain about that.
+    /// Without logging, for a client that has no brokers and would only log that.
     #[must_use]
     pub(crate) fn silent() -> Self {
         let mut conf = Self::empty();
@@ -47,10 +47,10 @@ impl Conf {
         conf
     }
 
-    /// Sets all `properties`; `what` (`producer_config`, `consumer_config`) says in an error where the name stands.
+    /// Sets all `properties`. `what` (`producer_config`, `consumer_config`) names the configuration key in errors.
     ///
     /// # Errors
-    /// Configuration: an unknown property (with the nearest known one) or a value it does not take.
+    /// Configuration: an unknown property (the error suggests the nearest known one) or an invalid value.
     pub fn new(properties: &[(String, String)], what: &str) -> Result<Self> {
         let mut conf = Self::empty();
         for (name, value) in properties {
@@ -126,12 +126,12 @@ impl Conf {
         }
     }
 
-    /// The raw object, for callbacks.
+    /// The raw object, for setting callbacks.
     pub(crate) fn raw(&mut self) -> *mut sys::rd_kafka_conf_t {
         self.0
     }
 
-    /// Makes the client.
+    /// Creates the client.
     ///
     /// # Errors
     /// Configuration: properties that contradict each other.
@@ -145,7 +145,7 @@ impl Conf {
             let client = sys::rd_kafka_new(kind, self.0, reason.as_mut_ptr(), reason.len());
             if client.is_null() {
                 return Err(Error::configuration(format!(
-                    "The Kafka client refuses its configuration: {}.",
+                    "The Kafka client rejects its configuration: {}.",
                     text(reason.as_ptr())
                 )));
             }

@@ -1,4 +1,4 @@
-//! For tests: cuts every client of this process off from its brokers, and lets it connect again.
+//! For tests: disconnects every client of this process from its brokers, and lets them reconnect.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -18,12 +18,11 @@ static ENABLED: AtomicBool = AtomicBool::new(false);
 static DISCONNECTED: AtomicBool = AtomicBool::new(false);
 static SOCKETS: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
 
-/// From now on the connections of new clients can be cut.
+/// Must be called before the clients are created whose connections are to be controlled.
 pub(crate) fn enable() {
     ENABLED.store(true, Ordering::Release);
 }
 
-/// Cuts them all.
 pub(crate) fn disconnect_all() {
     DISCONNECTED.store(true, Ordering::Release);
     for socket in SOCKETS.lock().drain(..) {
@@ -32,12 +31,11 @@ pub(crate) fn disconnect_all() {
     }
 }
 
-/// Lets them connect again.
 pub(crate) fn allow_connections() {
     DISCONNECTED.store(false, Ordering::Release);
 }
 
-/// Sends the connections of a client through here.
+/// Installs the connect callback.
 pub(super) fn set_connect_callback(conf: *mut sys::rd_kafka_conf_t) {
     if ENABLED.load(Ordering::Acquire) {
         // SAFETY: the conf is alive and the callback static.
@@ -61,7 +59,7 @@ unsafe extern "C" fn connect(
         return 0;
     }
     match std::io::Error::last_os_error().raw_os_error() {
-        // It goes on by itself.
+        // The connection is being established in the background.
         Some(libc::EINPROGRESS) => 0,
         code => code.unwrap_or(libc::EIO),
     }

@@ -1,4 +1,4 @@
-//! librdkafka's errors in our words: what failed, and what to try next.
+//! Converts librdkafka's error codes into our errors: what failed, and what to try next.
 #![allow(unsafe_code)]
 
 use rdkafka_sys as sys;
@@ -7,10 +7,10 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use super::{describe, text};
 use crate::error::{Error, Kind};
 
-/// Turns an `rd_kafka_error_t*` into a code and words, and frees it; `None` for success.
+/// Converts an `rd_kafka_error_t*` into its code and text, and frees it; `None` for success.
 ///
 /// # Safety
-/// `error` must be null or an error object nobody else frees.
+/// `error` must be null or an error object owned by the caller.
 pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Code, String)> {
     if error.is_null() {
         return None;
@@ -23,7 +23,7 @@ pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Co
     Some(result)
 }
 
-/// One of our errors for a librdkafka code. `action` says what failed, `reason` librdkafka's words where it gave some.
+/// The error for a librdkafka code. `action` says what failed; `reason` is librdkafka's text, if it gave one.
 #[must_use]
 pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error {
     use Code::{
@@ -68,7 +68,7 @@ pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error 
         | RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
         | RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED => (
             Kind::Connection,
-            " Kafka's ACLs do not allow it for this user.".to_owned(),
+            " The ACLs of the cluster do not allow it for this user.".to_owned(),
         ),
         RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE | RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE => (
             Kind::MessageTooLarge,
@@ -78,11 +78,12 @@ pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error 
         | RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
         | RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => (
             Kind::UnknownTopic,
-            " Create the topic, or allow its creation (auto_create_topics, and auto.create.topics.enable of the broker).".to_owned(),
+            " Create the topic, or allow its creation \
+             (auto_create_topics, and auto.create.topics.enable of the broker).".to_owned(),
         ),
         RD_KAFKA_RESP_ERR__QUEUE_FULL => (
             Kind::QueueFull,
-            " Kafka takes messages more slowly than they are sent.".to_owned(),
+            " Messages are produced faster than Kafka accepts them.".to_owned(),
         ),
         RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => (Kind::InvalidChannel, String::new()),
         RD_KAFKA_RESP_ERR__INVALID_ARG | RD_KAFKA_RESP_ERR__CONFLICT => (Kind::Configuration, String::new()),
@@ -92,7 +93,7 @@ pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error 
     Error::new(kind, format!("{action}: {detail}.{advice}"))
 }
 
-/// True where sending the same record again can never succeed.
+/// True if sending the same record again can never succeed.
 #[must_use]
 pub fn is_permanent(code: Code) -> bool {
     use Code::{

@@ -1,4 +1,4 @@
-//! What a cluster says of its topics: partitions, leaders and copies.
+//! Metadata of a cluster: topics with their partitions, leaders and replicas.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -8,19 +8,18 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::{c_string, text};
 
-/// A topic as a client knows it. Ends before its client.
+/// A topic handle. Must be dropped before its client.
 pub(crate) struct TopicHandle(*mut sys::rd_kafka_topic_t);
 
 impl TopicHandle {
-    /// `client` must outlive it. `None`: a name librdkafka does not take.
+    /// `client` must outlive the handle. `None`: librdkafka rejects the name.
     pub fn new(client: *mut sys::rd_kafka_t, name: &str) -> Option<Self> {
         let name = c_string(name);
-        // SAFETY: callers hold a live client; no configuration of its own.
+        // SAFETY: the caller guarantees a live client; no topic configuration is passed.
         let raw = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), std::ptr::null_mut()) };
         (!raw.is_null()).then_some(Self(raw))
     }
 
-    /// The raw handle.
     pub fn raw(&self) -> *mut sys::rd_kafka_topic_t {
         self.0
     }
@@ -33,34 +32,32 @@ impl Drop for TopicHandle {
     }
 }
 
-/// One topic of the cluster.
+/// A topic of the cluster.
 #[derive(Debug, Clone)]
 pub struct TopicInfo {
-    /// Its name.
     pub name: String,
-    /// Why nothing is known of it, if so.
+    /// `NO_ERROR`, or the reason why nothing else is known.
     pub error: Code,
-    /// In order.
+    /// The partitions, sorted by their id.
     pub partitions: Vec<PartitionInfo>,
 }
 
-/// One partition of it.
+/// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionInfo {
-    /// Its number.
     pub id: i32,
-    /// The broker that leads it; -1 for none.
+    /// Node id of the leader; -1 for none.
     pub leader: i32,
-    /// The brokers that have a copy.
+    /// Node ids of all replicas.
     pub replicas: Vec<i32>,
-    /// Those of them that are up to date.
+    /// Node ids of the in-sync replicas.
     pub isr: Vec<i32>,
 }
 
-/// Asks for one topic, or for all, and reads the answer.
+/// Requests the metadata of one topic, or of all.
 ///
 /// # Errors
-/// The code, where Kafka does not answer within `bound`.
+/// The error code if Kafka does not respond within `bound`.
 pub(crate) fn metadata(
     client: *mut sys::rd_kafka_t,
     only: Option<&TopicHandle>,
@@ -68,7 +65,7 @@ pub(crate) fn metadata(
 ) -> Result<Vec<TopicInfo>, Code> {
     let mut metadata = std::ptr::null();
     let bound = i32::try_from(bound.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: callers hold a live client; the answer is read and destroyed here.
+    // SAFETY: the caller guarantees a live client; the response is read and destroyed here.
     unsafe {
         let code = sys::bindings::rd_kafka_metadata(
             client,
@@ -106,17 +103,17 @@ pub(crate) fn metadata(
     }
 }
 
-/// Every broker that the cluster knows: its id, and the host and port it names itself by.
+/// All brokers of the cluster: node id, advertised host and port.
 ///
 /// # Errors
-/// The code, where Kafka does not answer within `bound`.
+/// The error code if Kafka does not respond within `bound`.
 pub(crate) fn brokers(
     client: *mut sys::rd_kafka_t,
     bound: Duration,
 ) -> Result<Vec<(i32, String, u16)>, Code> {
     let mut metadata = std::ptr::null();
     let bound = i32::try_from(bound.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: callers hold a live client; the answer is read and destroyed here.
+    // SAFETY: the caller guarantees a live client; the response is read and destroyed here.
     unsafe {
         let none = std::ptr::null_mut();
         let code = sys::bindings::rd_kafka_metadata(client, 0, none, &raw mut metadata, bound);
@@ -136,7 +133,7 @@ pub(crate) fn brokers(
 }
 
 /// # Safety
-/// `pointer` must be null or point at `count` values that live as long as the answer is used.
+/// `pointer` must be null or point at `count` values that live as long as the response is used.
 unsafe fn list<'a, T>(pointer: *const T, count: i32) -> &'a [T] {
     match usize::try_from(count) {
         Ok(count) if !pointer.is_null() => std::slice::from_raw_parts(pointer, count),

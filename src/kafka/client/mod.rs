@@ -1,4 +1,5 @@
-//! Thin wrappers around librdkafka's C API: configuration objects, lists, and its errors in our words.
+//! Thin wrappers around librdkafka's C API: configuration, topic handles, partition lists, admin requests, metadata,
+//! errors.
 #![allow(unsafe_code)]
 
 mod conf;
@@ -39,7 +40,7 @@ pub fn version() -> String {
 #[must_use]
 pub fn features() -> String {
     let built = Conf::empty().get("builtin.features").unwrap_or_default();
-    // It names Kerberos whether it was built with it or not; ours is not.
+    // It lists Kerberos whether built in or not; our build has none.
     let real: Vec<&str> = built
         .split(',')
         .filter(|name| *name != "sasl_gssapi")
@@ -47,7 +48,7 @@ pub fn features() -> String {
     real.join(",")
 }
 
-/// The words for an error code.
+/// librdkafka's description of an error code.
 #[must_use]
 pub fn describe(code: Code) -> String {
     // SAFETY: returns a static string.
@@ -56,7 +57,7 @@ pub fn describe(code: Code) -> String {
         .into_owned()
 }
 
-/// A name for C. Topic and property names come validated; an inner NUL is cut off rather than passed on.
+/// A C string. Topic and property names are validated beforehand; anything after an inner NUL is dropped.
 pub(crate) fn c_string(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
@@ -70,7 +71,7 @@ pub(crate) unsafe fn text(pointer: *const c_char) -> String {
     CStr::from_ptr(pointer).to_string_lossy().into_owned()
 }
 
-/// A pointer librdkafka hands back to a callback.
+/// A pointer that librdkafka passes back to a callback.
 pub(crate) fn opaque<T>(value: *const T) -> *mut c_void {
     value.cast_mut().cast()
 }
@@ -78,16 +79,16 @@ pub(crate) fn opaque<T>(value: *const T) -> *mut c_void {
 /// `RD_KAFKA_OFFSET_INVALID`: no offset.
 pub const INVALID_OFFSET: i64 = -1001;
 
-/// All topics of the cluster, or `None` where Kafka does not answer in time.
+/// The names of all topics in the cluster; `None` if Kafka does not respond in time.
 pub(crate) fn topics(client: *mut sys::rd_kafka_t, bound: Duration) -> Option<HashSet<String>> {
     let topics = metadata(client, None, bound).ok()?;
     Some(topics.into_iter().map(|topic| topic.name).collect())
 }
 
-/// The cluster's id, once a broker has told it; asks for at most `wait`.
+/// The cluster id, once a broker has reported it; waits at most `wait`.
 pub(crate) fn cluster_id(client: *mut sys::rd_kafka_t, wait: Duration) -> Option<String> {
     let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: callers hold a live client; the text is ours to free.
+    // SAFETY: the caller guarantees a live client; the string is ours to free.
     unsafe {
         let id = sys::bindings::rd_kafka_clusterid(client, wait);
         if id.is_null() {
@@ -99,11 +100,11 @@ pub(crate) fn cluster_id(client: *mut sys::rd_kafka_t, wait: Duration) -> Option
     }
 }
 
-/// The cluster's id, for a client that has nothing to do yet: it would not connect by itself, so it asks who the brokers are.
+/// The cluster id for an idle client. Such a client does not connect by itself, so this requests metadata first.
 pub(crate) fn cluster_id_of_idle(client: *mut sys::rd_kafka_t, wait: Duration) -> Option<String> {
     let ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     let mut brokers = std::ptr::null();
-    // SAFETY: callers hold a live client; the answer is destroyed here.
+    // SAFETY: the caller guarantees a live client; the response is destroyed here.
     unsafe {
         let code =
             sys::bindings::rd_kafka_metadata(client, 0, std::ptr::null_mut(), &raw mut brokers, ms);
@@ -115,7 +116,7 @@ pub(crate) fn cluster_id_of_idle(client: *mut sys::rd_kafka_t, wait: Duration) -
     cluster_id(client, Duration::ZERO)
 }
 
-/// True for the id of an embedded broker, this process's or another's.
+/// True for the cluster id of an embedded broker, in this process or another.
 pub(crate) fn is_mock(cluster_id: &str) -> bool {
     cluster_id.starts_with("mockCluster")
 }

@@ -5,21 +5,20 @@ use rdkafka_sys as sys;
 
 use super::{c_string, text};
 
-/// A list of topic partitions that is destroyed with its owner.
+/// An owned `rd_kafka_topic_partition_list_t`.
 pub struct TopicPartitionList(*mut sys::rd_kafka_topic_partition_list_t);
 
 impl TopicPartitionList {
-    /// An empty list.
     #[must_use]
     pub fn new() -> Self {
         // SAFETY: plain constructor.
         Self(unsafe { sys::rd_kafka_topic_partition_list_new(8) })
     }
 
-    /// Takes over a list librdkafka handed out for us to destroy.
+    /// Takes ownership of a list that librdkafka returned to the caller.
     ///
     /// # Safety
-    /// `raw` must be a list nobody else destroys.
+    /// `raw` must be a list that the caller owns.
     pub(crate) unsafe fn from_raw(raw: *mut sys::rd_kafka_topic_partition_list_t) -> Self {
         Self(raw)
     }
@@ -41,7 +40,7 @@ impl TopicPartitionList {
         }
     }
 
-    /// Puts bytes into the metadata of an element; they are copied and freed with the list.
+    /// Copies bytes into the metadata of an element; freed with the list.
     pub fn set_metadata(element: &mut sys::rd_kafka_topic_partition_t, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -57,7 +56,6 @@ impl TopicPartitionList {
         }
     }
 
-    /// The elements.
     #[must_use]
     pub fn elements(&self) -> &[sys::rd_kafka_topic_partition_t] {
         // SAFETY: `elems` points at `cnt` elements.
@@ -70,7 +68,6 @@ impl TopicPartitionList {
         }
     }
 
-    /// The elements, to change in place.
     pub fn elements_mut(&mut self) -> &mut [sys::rd_kafka_topic_partition_t] {
         // SAFETY: as above, and the list is ours alone.
         unsafe {
@@ -82,7 +79,6 @@ impl TopicPartitionList {
         }
     }
 
-    /// The raw list.
     #[must_use]
     pub(crate) fn raw(&self) -> *mut sys::rd_kafka_topic_partition_list_t {
         self.0
@@ -108,7 +104,7 @@ pub(crate) fn topic_of(element: &sys::rd_kafka_topic_partition_t) -> String {
     unsafe { text(element.topic) }
 }
 
-/// Looks at every element of a list that stays librdkafka's.
+/// Visits every element of a list owned by librdkafka.
 ///
 /// # Safety
 /// `list` must be null or alive.

@@ -1,4 +1,4 @@
-//! A request of Kafka's admin API: its options, and the queue its answer comes on.
+//! Requests of Kafka's admin API: options, the queue for the response, and the response event.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
@@ -9,17 +9,18 @@ use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Cod
 
 use super::{take_error, text};
 
-/// Options of one request. Ends before its client.
+/// Options of one admin request. Must be dropped before its client.
 pub(crate) struct AdminOptions(*mut sys::rd_kafka_AdminOptions_t);
 
 impl AdminOptions {
-    /// A request that is given up after `bound`.
+    /// Options with a request timeout of `bound`.
     pub fn new(client: *mut sys::rd_kafka_t, operation: Operation, bound: Duration) -> Self {
         let mut reason = [0 as c_char; 256];
         let bound = i32::try_from(bound.as_millis())
             .unwrap_or(i32::MAX)
             .clamp(1, 3_600_000);
-        // SAFETY: callers hold a live client; a refused value leaves the default, and these are within their bounds.
+        // SAFETY: the caller guarantees a live client; a rejected value leaves the default, and these are within their
+        // limits.
         unsafe {
             let raw = sys::rd_kafka_AdminOptions_new(client, operation);
             let size = reason.len();
@@ -31,7 +32,7 @@ impl AdminOptions {
                     | Operation::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS
                     | Operation::RD_KAFKA_ADMIN_OP_DELETERECORDS
             ) {
-                // The broker's own limit: it answers once the topic is there, or the records are gone.
+                // The broker's own limit: it responds once the topic exists, or the records are deleted.
                 sys::rd_kafka_AdminOptions_set_operation_timeout(
                     raw,
                     bound,
@@ -43,7 +44,7 @@ impl AdminOptions {
         }
     }
 
-    /// For offsets: whether the end lies before transactions that are still open.
+    /// For ListOffsets: whether the end offset is the last stable offset.
     pub fn read_committed(self, committed: bool) -> Self {
         use sys::bindings::rd_kafka_IsolationLevel_t::{
             RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
@@ -53,7 +54,7 @@ impl AdminOptions {
         } else {
             RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
         };
-        // SAFETY: ours; the answer is an error object or null.
+        // SAFETY: ours; the result is an error object or null.
         unsafe {
             take_error(sys::bindings::rd_kafka_AdminOptions_set_isolation_level(
                 self.0, level,
@@ -62,9 +63,9 @@ impl AdminOptions {
         self
     }
 
-    /// The answer also says what whoever asks may do.
+    /// Asks the broker to include the authorized operations in its response.
     pub fn with_operations(self) -> Self {
-        // SAFETY: ours; the answer is an error object or null.
+        // SAFETY: ours; the result is an error object or null.
         unsafe {
             take_error(
                 sys::bindings::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1),
@@ -73,14 +74,13 @@ impl AdminOptions {
         self
     }
 
-    /// A number that comes back with the answer, where several share a queue.
+    /// Sets a number that is returned with the response, for several requests on one queue.
     pub fn tagged(self, tag: usize) -> Self {
         // SAFETY: ours; the pointer is only ever read as a number.
         unsafe { sys::bindings::rd_kafka_AdminOptions_set_opaque(self.0, tag as *mut c_void) };
         self
     }
 
-    /// The raw object.
     pub fn raw(&self) -> *const sys::rd_kafka_AdminOptions_t {
         self.0
     }
@@ -93,23 +93,22 @@ impl Drop for AdminOptions {
     }
 }
 
-/// A queue of answers. Ends before its client.
+/// A librdkafka event queue. Must be dropped before its client.
 pub(crate) struct EventQueue(*mut sys::rd_kafka_queue_t);
 
 impl EventQueue {
-    /// A new one.
     pub fn new(client: *mut sys::rd_kafka_t) -> Self {
-        // SAFETY: callers hold a live client.
+        // SAFETY: the caller guarantees a live client.
         Self(unsafe { sys::rd_kafka_queue_new(client) })
     }
 
-    /// The client's own, where its errors arrive.
+    /// The client's main queue, which receives its errors.
     pub fn main(client: *mut sys::rd_kafka_t) -> Self {
-        // SAFETY: callers hold a live client; this is one reference more.
+        // SAFETY: the caller guarantees a live client; this adds a reference.
         Self(unsafe { sys::bindings::rd_kafka_queue_get_main(client) })
     }
 
-    /// The next answer within `wait`.
+    /// Waits at most `wait` for the next event.
     pub fn poll(&self, wait: Duration) -> Option<ClientEvent> {
         let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: ours.
@@ -117,7 +116,6 @@ impl EventQueue {
         (!event.is_null()).then_some(ClientEvent(event))
     }
 
-    /// The raw queue.
     pub fn raw(&self) -> *mut sys::rd_kafka_queue_t {
         self.0
     }
@@ -130,11 +128,11 @@ impl Drop for EventQueue {
     }
 }
 
-/// An answer, or a client's complaint.
+/// A response to a request, or an error reported by the client.
 pub(crate) struct ClientEvent(*mut sys::rd_kafka_event_t);
 
 impl ClientEvent {
-    /// What went wrong with the request as a whole.
+    /// The error of the request as a whole.
     pub fn error(&self) -> Option<(Code, String)> {
         // SAFETY: ours and alive.
         unsafe {
@@ -144,13 +142,13 @@ impl ClientEvent {
         }
     }
 
-    /// The number its request was tagged with.
+    /// The tag of the request.
     pub fn tag(&self) -> usize {
         // SAFETY: ours and alive.
         unsafe { sys::bindings::rd_kafka_event_opaque(self.0) as usize }
     }
 
-    /// The raw event, to read the result from.
+    /// The raw event, for reading the result.
     pub fn raw(&self) -> *mut sys::rd_kafka_event_t {
         self.0
     }

@@ -1,8 +1,8 @@
-//! Names of brokers are looked up under a lock that `fork` takes too.
+//! Resolves broker host names under a lock that `fork` takes as well.
 //!
-//! glibc's `getaddrinfo` holds a private lock that `fork` does not reset: a child made while one of librdkafka's threads was
-//! looking a name up would wait for it for ever. So look-ups go through here, one at a time, and a fork waits for the one that
-//! is under way. Addresses in digits, which need no look-up, never come near that lock.
+//! glibc's `getaddrinfo` holds a private lock that `fork` does not reset: in a child forked while one of librdkafka's
+//! threads was resolving a name, the next lookup would block forever. All lookups therefore go through this module, one
+//! at a time, and a fork waits for the lookup in progress. Numeric addresses need no lookup and never take the lock.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -24,11 +24,11 @@ type Resolve = unsafe extern "C" fn(
     *mut c_void,
 ) -> c_int;
 
-/// A lock that can be given back on the other side of a fork, which no library's lock allows.
+/// A lock that can be released on the other side of a fork, which no library lock allows.
 static RESOLVING: AtomicBool = AtomicBool::new(false);
 static AT_FORK: Once = Once::new();
 
-/// A fork waits this long for a look-up, which may itself wait for a name server that is away.
+/// Longest wait of a fork for a lookup, which may itself wait for an unreachable name server.
 const FORK_WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn lock(until: Option<Instant>) {
@@ -51,7 +51,7 @@ extern "C" fn after_fork() {
     RESOLVING.store(false, Ordering::Release);
 }
 
-/// Sends the look-ups of a client through here.
+/// Installs the resolve callback.
 pub(super) fn set_resolve_callback(conf: *mut sys::rd_kafka_conf_t) {
     AT_FORK.call_once(|| {
         // SAFETY: the handlers touch an atomic and sleep. A failure (no memory) leaves the risk described above.
@@ -61,7 +61,7 @@ pub(super) fn set_resolve_callback(conf: *mut sys::rd_kafka_conf_t) {
     unsafe { rd_kafka_conf_set_resolve_cb(conf, Some(resolve)) };
 }
 
-/// `getaddrinfo` and, with neither name nor service, `freeaddrinfo`: librdkafka's contract for this callback.
+/// `getaddrinfo`, or `freeaddrinfo` if both node and service are null: librdkafka's contract for this callback.
 unsafe extern "C" fn resolve(
     node: *const c_char,
     service: *const c_char,

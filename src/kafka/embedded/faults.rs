@@ -1,4 +1,4 @@
-//! Faults on purpose: an answer that is an error, a connection that is cut, a slow broker, one that is away, a refused topic.
+//! Fault injection: error responses, dropped connections, latency, an unavailable broker, failing topics.
 
 use std::ffi::CStr;
 
@@ -10,7 +10,7 @@ use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::kafka::client;
 
-/// What the mock cluster answers, by Kafka's names and numbers.
+/// The requests the mock cluster implements, with Kafka's names and API keys.
 const REQUESTS: &[(&str, i16)] = &[
     ("Produce", 0),
     ("Fetch", 1),
@@ -33,7 +33,7 @@ const REQUESTS: &[(&str, i16)] = &[
     ("ConsumerGroupHeartbeat", 68),
 ];
 
-/// Kafka's present names for what librdkafka knows by an older one.
+/// Kafka's current names for errors that librdkafka lists under an older name.
 const ALIASES: &[(&str, &str)] = &[
     ("CORRUPT_MESSAGE", "INVALID_MSG"),
     ("INVALID_FETCH_SIZE", "INVALID_MSG_SIZE"),
@@ -45,20 +45,20 @@ const ALIASES: &[(&str, &str)] = &[
     ("UNKNOWN_TOPIC_OR_PARTITION", "UNKNOWN_TOPIC_OR_PART"),
 ];
 
-/// Longest latency: a client has given up on the request long before.
+/// Upper limit of the latency; clients time out long before.
 pub const MAX_LATENCY_MS: i64 = 600_000;
-/// Most faults of one call.
+/// Upper limit of faults per call.
 pub const MAX_TIMES: i64 = 100_000;
 
-/// A kind of request, such as `Produce`.
+/// A request type, such as `Produce`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestKind(i16);
 
 impl RequestKind {
-    /// Reads Kafka's name of a request, in any case.
+    /// Parses Kafka's name of a request, in any case.
     ///
     /// # Errors
-    /// Configuration: the mock cluster has no such request; names the nearest that it has.
+    /// Configuration: the mock cluster does not implement the request; the error suggests the nearest name.
     pub fn parse(name: &str) -> Result<Self> {
         let found = REQUESTS
             .iter()
@@ -66,7 +66,7 @@ impl RequestKind {
         found.map(|(_, key)| Self(*key)).ok_or_else(|| {
             let names: Vec<&str> = REQUESTS.iter().map(|(known, _)| *known).collect();
             Error::configuration(format!(
-                "The embedded broker answers no request \"{name}\".{} It answers {}.",
+                "The embedded broker does not implement the request \"{name}\".{} It implements {}.",
                 hint(name, &names),
                 names.join(", ")
             ))
@@ -74,15 +74,15 @@ impl RequestKind {
     }
 }
 
-/// An answer that is an error, or a cut connection.
+/// An error response, or a dropped connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault(Code);
 
 impl Fault {
-    /// Reads Kafka's or librdkafka's name of an error, in any case; `_TRANSPORT` cuts the connection.
+    /// Parses Kafka's or librdkafka's name of an error, in any case; `_TRANSPORT` drops the connection.
     ///
     /// # Errors
-    /// Configuration: unknown (names the nearest), or nothing that a broker says.
+    /// Configuration: unknown (the error suggests the nearest name), or not an error that brokers return.
     pub fn parse(name: &str) -> Result<Self> {
         let given = name.trim().to_ascii_uppercase();
         let given = given
@@ -98,8 +98,8 @@ impl Fault {
         }
         if given.starts_with('_') {
             return Err(Error::configuration(format!(
-                "\"{name}\" is said by clients, not by brokers: of those the embedded broker knows _TRANSPORT, which cuts the \
-                 connection. For time-outs use setLatency() or down()."
+                "\"{name}\" is a client-side error. Of these, the embedded broker supports only _TRANSPORT, which drops \
+                 the connection. For timeouts use setLatency() or down()."
             )));
         }
         let names: Vec<&str> = known.iter().map(|(known, _)| *known).collect();
@@ -120,7 +120,7 @@ fn hint(word: &str, known: &[&str]) -> String {
     near.map_or_else(String::new, |near| format!(" Did you mean \"{near}\"?"))
 }
 
-/// What a broker can say, and `_TRANSPORT`, as librdkafka names them.
+/// The errors a broker can return, plus `_TRANSPORT`, under librdkafka's names.
 fn errors() -> Vec<(&'static str, Code)> {
     let mut table = std::ptr::null();
     let mut count = 0usize;
@@ -140,10 +140,10 @@ fn errors() -> Vec<(&'static str, Code)> {
 }
 
 impl EmbeddedCluster {
-    /// The next `times` requests of this kind are answered with the fault, after those that were asked for before.
+    /// The next `times` requests of this type fail with `fault`, after faults queued earlier.
     ///
     /// # Errors
-    /// Connection: it is stopped, or belongs to a parent process.
+    /// Connection: the broker is stopped, or belongs to a parent process.
     pub fn fail_next(&self, request: RequestKind, fault: Fault, times: usize) -> Result<()> {
         self.check()?;
         let list = vec![fault.0; times];
@@ -159,19 +159,19 @@ impl EmbeddedCluster {
         Ok(())
     }
 
-    /// Every answer waits for so long; 0 ends it.
+    /// Delays every response by `ms`; 0 ends the delay.
     ///
     /// # Errors
     /// Connection: see [`EmbeddedCluster::fail_next`].
     pub fn set_latency(&self, ms: i32) -> Result<()> {
         self.check()?;
-        // SAFETY: a live cluster; -1 is every broker of it.
+        // SAFETY: a live cluster; -1 stands for all its brokers.
         let code =
             unsafe { sys::bindings::rd_kafka_mock_broker_set_rtt(self.cluster, -1, ms.max(0)) };
-        self.check_result(code, "be slow")
+        self.check_result(code, "set the latency")
     }
 
-    /// Cuts every connection and takes no more, until it is up again; what is in it stays.
+    /// `false` drops every connection and accepts none until it is set to `true`; the data is kept.
     ///
     /// # Errors
     /// Connection: see [`EmbeddedCluster::fail_next`].
@@ -185,13 +185,13 @@ impl EmbeddedCluster {
                 sys::bindings::rd_kafka_mock_broker_set_down(self.cluster, -1)
             }
         };
-        self.check_result(code, "go up or down")
+        self.check_result(code, "change its availability")
     }
 
-    /// Whoever asks for this topic is told that error, until it is `None`. The topic is made where it does not exist.
+    /// Every request for the topic fails with this error until it is `None`. Creates the topic if it does not exist.
     ///
     /// # Errors
-    /// Connection: see [`EmbeddedCluster::fail_next`]. InvalidChannel: no name of a topic.
+    /// Connection: see [`EmbeddedCluster::fail_next`]. InvalidChannel: not a valid topic name.
     pub fn fail_topic(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
         crate::topic::validate_kafka_topic(topic)?;
         self.check()?;
@@ -204,7 +204,7 @@ impl EmbeddedCluster {
         Ok(())
     }
 
-    /// Ends every fault: it is up, quick, and answers everything.
+    /// Removes all faults: the broker is up, without latency, and serves all requests.
     ///
     /// # Errors
     /// Connection: see [`EmbeddedCluster::fail_next`].
@@ -230,12 +230,12 @@ impl EmbeddedCluster {
         }
     }
 
-    fn check_result(&self, code: Code, what: &str) -> Result<()> {
+    fn check_result(&self, code: Code, action: &str) -> Result<()> {
         if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
         }
         Err(Error::connection(format!(
-            "The embedded broker at {} cannot {what}: {}.",
+            "The embedded broker at {} cannot {action}: {}.",
             self.address,
             client::describe(code)
         )))

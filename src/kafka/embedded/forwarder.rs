@@ -1,4 +1,4 @@
-//! A port of the user's choice in front of the mock broker's own.
+//! Forwards a port chosen by the user to the port of the mock broker.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::process;
 
-/// Passes the bytes of a public port to the mock broker's own.
 pub(super) struct Forwarder {
     pub(super) port: u16,
     local: SocketAddr,
@@ -61,17 +60,17 @@ impl Forwarder {
 
     pub(super) fn stop(&self) {
         self.open.store(false, Ordering::Release);
-        // Wakes the accept call; a failure means it is gone already.
+        // Wakes the accept call; on an error the listener is gone already.
         drop(TcpStream::connect(self.local));
     }
 }
 
-/// Connects one client to the mock broker, both ways.
+/// Connects a client to the mock broker, in both directions.
 fn join(client: TcpStream, target: SocketAddr) {
     let Ok(server) = TcpStream::connect(target) else {
         return;
     };
-    // Nagle would add 40 ms to small requests; where it cannot be turned off it is only slower.
+    // Nagle's algorithm would delay small requests by 40 ms; if it cannot be disabled, the connection is only slower.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     if let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) {
         pump(from_client, server);
@@ -80,7 +79,7 @@ fn join(client: TcpStream, target: SocketAddr) {
 }
 
 fn pump(mut from: TcpStream, mut to: TcpStream) {
-    // A thread that cannot be started closes the connection, and the client reconnects.
+    // If the thread cannot be started, the connection closes and the client reconnects.
     let _ = process::spawn("rt-embedded", move || {
         let _ = io::copy(&mut from, &mut to);
         let _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));

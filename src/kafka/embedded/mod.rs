@@ -1,11 +1,11 @@
-//! The embedded development broker: librdkafka's mock cluster, in memory, spoken to over loopback like any other Kafka.
+//! The embedded development broker: librdkafka's mock cluster, in memory, reached over loopback like any Kafka.
 //!
-//! It keeps the last 5 MB or 100,000 messages of a partition, has no admin API, and ends with its process. Mock brokers bind a
-//! port of their own; for a port of the user's choice a small forwarder stands in front, and the mock is told to advertise it.
-//! `faults` makes it fail on purpose, for the tests of applications.
+//! It keeps the last 5 MB or 100,000 messages of a partition, has no admin API, and ends with its process. Mock brokers
+//! bind a random port; for a port chosen by the user, a forwarder listens there and the mock broker advertises it.
+//! `faults` injects faults for the tests of applications.
 //!
-//! Its transactions are answered as Kafka answers them, and that is all: what a transaction wrote is in the topic at once and stays
-//! there when it is aborted, because the mock writes no markers that a reader could skip it by.
+//! Transactional requests succeed as on Kafka, but records of a transaction are visible immediately and remain after an
+//! abort: the mock cluster writes no control records that a consumer could use to skip them.
 #![allow(unsafe_code)]
 
 mod faults;
@@ -30,11 +30,11 @@ use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process;
 
-/// `brokers: embedded` in the configuration: one cluster for the process, made on first use.
+/// `brokers: embedded` in the configuration: one cluster per process, started on first use.
 pub const NAME: &str = "embedded";
 
 static SHARED: Lazy<Mutex<Option<Arc<EmbeddedCluster>>>> = Lazy::new(Mutex::default);
-/// Every cluster of this process: they end with it, after the clients that may still have messages for them.
+/// All clusters of this process. They are stopped at its end, after the clients that may still send to them.
 static STARTED: Lazy<Mutex<Vec<Arc<EmbeddedCluster>>>> = Lazy::new(Mutex::default);
 
 /// A running mock cluster of one broker.
@@ -45,7 +45,7 @@ pub struct EmbeddedCluster {
     forwarder: Option<Forwarder>,
     generation: u32,
     stopped: AtomicBool,
-    /// For `clear_faults`: the mock has no list of them.
+    /// Needed by `clear_faults`: the mock cluster has no list of them.
     failing_topics: Mutex<Vec<String>>,
 }
 
@@ -54,10 +54,10 @@ unsafe impl Send for EmbeddedCluster {}
 unsafe impl Sync for EmbeddedCluster {}
 
 impl EmbeddedCluster {
-    /// Starts a cluster. `port` 0 takes any free port.
+    /// Starts a cluster. `port` 0 selects a free port.
     ///
     /// # Errors
-    /// Connection: the port is taken, or the address is not one of this machine.
+    /// Connection: the port is in use, or the address does not belong to this machine.
     pub fn start(host: &str, port: u16) -> Result<Arc<Self>> {
         let client =
             Conf::silent().into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
@@ -70,7 +70,7 @@ impl EmbeddedCluster {
                 "librdkafka could not start its mock cluster.",
             ));
         }
-        // SAFETY: valid until the cluster is destroyed; the first join of a group would wait 3 s otherwise.
+        // SAFETY: valid until the cluster is destroyed. By default the first join of a group would wait 3 s.
         let inner = unsafe {
             sys::bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
             CStr::from_ptr(sys::bindings::rd_kafka_mock_cluster_bootstraps(cluster))
@@ -107,16 +107,16 @@ impl EmbeddedCluster {
         Ok(embedded)
     }
 
-    /// `host:port` for `brokers`.
+    /// `host:port`, for `brokers`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Creates a topic; false where it exists.
+    /// Creates a topic; returns false if it exists.
     ///
     /// # Errors
-    /// Configuration: the mock cluster refuses it. Connection: it is stopped.
+    /// Configuration: the mock cluster rejects it. Connection: the cluster is stopped.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<bool> {
         crate::topic::validate_kafka_topic(topic)?;
         self.check()?;
@@ -140,17 +140,19 @@ impl EmbeddedCluster {
         }
     }
 
-    /// What has to hold before the mock cluster may be told anything: its thread answers, and only in the process that started it.
+    /// The mock cluster can be changed only while it runs, and only in the process that started it: a fork has no copy
+    /// of its thread.
     fn check(&self) -> Result<()> {
         if self.generation != process::generation() {
             return Err(Error::connection(format!(
-                "The embedded broker at {} belongs to the process that was forked: only that one can change it. Producing and consuming work here.",
+                "The embedded broker at {} belongs to the parent process, which alone can change it. \
+                 Producing and consuming work here.",
                 self.address
             )));
         }
         if self.stopped.load(Ordering::Acquire) {
             return Err(Error::connection(format!(
-                "The embedded broker at {} is stopped. Start another: EmbeddedBroker::start().",
+                "The embedded broker at {} is stopped. Start another one with EmbeddedBroker::start().",
                 self.address
             )));
         }
@@ -161,7 +163,7 @@ impl EmbeddedCluster {
         self.stopped.load(Ordering::Acquire) || self.generation != process::generation()
     }
 
-    /// Ends the cluster and everything in it. Idempotent; does nothing in a forked child.
+    /// Stops the cluster and discards its data. Idempotent; does nothing in a forked child.
     pub fn stop(&self) {
         if self.generation != process::generation() || self.stopped.swap(true, Ordering::AcqRel) {
             return;
@@ -183,7 +185,7 @@ impl Drop for EmbeddedCluster {
     }
 }
 
-/// The address behind `brokers: embedded`, starting the process's own cluster where needed.
+/// The address behind `brokers: embedded`; starts the shared cluster if necessary.
 ///
 /// # Errors
 /// Connection: it cannot be started.
@@ -191,7 +193,7 @@ pub fn shared() -> Result<String> {
     shared_cluster().map(|embedded| embedded.address.clone())
 }
 
-/// The cluster behind `brokers: embedded` itself.
+/// The cluster behind `brokers: embedded`; starts it if necessary.
 ///
 /// # Errors
 /// Connection: it cannot be started.
@@ -199,7 +201,7 @@ pub fn shared_cluster() -> Result<Arc<EmbeddedCluster>> {
     let mut shared = SHARED.lock();
     if let Some(embedded) = shared.as_ref() {
         if !embedded.stopped.load(Ordering::Acquire) {
-            // A forked child goes on with its parent's cluster, over loopback.
+            // A forked child keeps using its parent's cluster, over loopback.
             return Ok(Arc::clone(embedded));
         }
     }
@@ -208,7 +210,7 @@ pub fn shared_cluster() -> Result<Arc<EmbeddedCluster>> {
     Ok(embedded)
 }
 
-/// Stops every cluster: the process ends.
+/// Stops all clusters at the end of the process.
 pub fn stop_all() {
     drop(SHARED.lock().take());
     let all = std::mem::take(&mut *STARTED.lock());
@@ -217,7 +219,7 @@ pub fn stop_all() {
     }
 }
 
-/// The cluster of this process that answers at `address`, or the shared one for `embedded`.
+/// The cluster of this process that listens at `address`, or the shared one for `embedded`.
 #[must_use]
 pub fn local(address: &str) -> Option<Arc<EmbeddedCluster>> {
     if address == NAME {
@@ -233,7 +235,7 @@ pub fn local(address: &str) -> Option<Arc<EmbeddedCluster>> {
         .cloned()
 }
 
-/// Replaces `bootstrap.servers=embedded` by the real address.
+/// Replaces `bootstrap.servers=embedded` by the address of the shared cluster.
 ///
 /// # Errors
 /// Connection: the cluster cannot be started.

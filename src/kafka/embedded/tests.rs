@@ -1,4 +1,4 @@
-//! Names of requests and errors, and a transaction on the mock cluster, in which exactly-once has to work.
+//! Parsing of request and error names, and a transaction on the mock cluster, which exactly-once depends on.
 #![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ fn an_unknown_name_suggests_the_nearest() {
     assert!(Fault::parse("NO_ERROR").is_err());
 }
 
-/// A transactional producer of the C API; destroyed at the end.
+/// A transactional producer on the C API.
 struct Transactional(*mut sys::rd_kafka_t);
 
 impl Transactional {
@@ -68,7 +68,7 @@ impl Transactional {
     }
 
     fn expect(&self, error: *mut sys::rd_kafka_error_t) {
-        // SAFETY: nobody else frees it.
+        // SAFETY: the error is owned here.
         let error = unsafe { take_error(error) };
         assert!(error.is_none(), "{error:?} of {:?}", self.0);
     }

@@ -1,4 +1,4 @@
-//! What became of messages: the records behind librdkafka's failed delivery reports, and the failures nobody has been told of yet.
+//! Delivery reports: copies of messages that failed, and the failures not yet reported by a flush.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -13,26 +13,25 @@ use crate::error::{FailedMessage, Kind};
 use crate::kafka::client;
 use crate::spool::SpoolRecord;
 
-/// So many failures keep their names until the next flush tells of them; beyond that they are counted.
+/// Failures kept with their ids until the next flush; further ones are only counted.
 const MAX_NAMED: usize = 1000;
 
-/// A header as Kafka has it: a name and bytes, or no bytes at all.
+/// A record header: a name and a value, which may be null.
 pub type Header = (String, Option<Vec<u8>>);
 
-/// A message that was not delivered, whole, with the reason.
+/// A message that was not delivered, complete, with the reason.
 pub struct Undelivered {
-    /// Everything needed to send it again.
     pub record: SpoolRecord,
-    /// Kafka's code.
+    /// librdkafka's error code.
     pub code: Code,
-    /// What was sent along as the opaque.
+    /// The opaque passed to librdkafka.
     pub opaque: u64,
 }
 
 /// Copies a failed message out of a delivery report.
 ///
 /// # Safety
-/// `message` must be a message of a delivery report event that is still alive.
+/// `message` must belong to a delivery report event that is still alive.
 pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Undelivered {
     let raw = &*message;
     let topic = if raw.rkt.is_null() {
@@ -67,7 +66,7 @@ pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Und
     }
 }
 
-/// When a message was produced, in ms. librdkafka does not give the timestamp of one that failed, but how long ago it was.
+/// Time of production in ms. librdkafka does not report the timestamp of a failed message, only its age.
 unsafe fn produced_at_ms(message: *const sys::rd_kafka_message_t) -> i64 {
     let now = i64::try_from(crate::ids::unix_ms()).unwrap_or(0);
     let micros = sys::bindings::rd_kafka_message_latency(message);
@@ -123,7 +122,6 @@ pub struct DeliveryFailures {
 }
 
 impl DeliveryFailures {
-    /// Adds one.
     pub fn add(&self, failed: FailedMessage) {
         let mut unreported = self.unreported.lock();
         unreported.count += 1;
@@ -132,7 +130,7 @@ impl DeliveryFailures {
         }
     }
 
-    /// Takes out the one with this id, where it was too large.
+    /// Removes the failure with this id if the message was too large; returns its reason.
     pub fn take_too_large(&self, id: &str) -> Option<String> {
         let mut unreported = self.unreported.lock();
         let mut named = unreported.named.iter();
@@ -141,7 +139,7 @@ impl DeliveryFailures {
         unreported.named.remove(place).map(|failed| failed.reason)
     }
 
-    /// Takes them: the named ones and how many there were in all.
+    /// Takes all failures: those with ids, and the total number.
     pub fn take(&self) -> (Vec<FailedMessage>, u64) {
         let unreported = std::mem::take(&mut *self.unreported.lock());
         (unreported.named.into(), unreported.count)

@@ -1,4 +1,4 @@
-//! What becomes of messages that were not delivered: kept in the spool, or reported; named by the next flush either way.
+//! Handles messages that were not delivered: spools or logs them, and records them for the next flush.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::log::Level;
 use crate::process;
 use crate::spool::SpoolRecord;
 
-/// Writes undelivered messages to the spool where there is one; without, and where it fails, says so in the log. In both
-/// cases the next flush tells of them.
+/// Writes undelivered messages to the spool. Without a spool, or if that fails, they are logged. The next flush reports
+/// them in either case.
 pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
     if reports.is_empty() {
         return;
@@ -73,16 +73,15 @@ pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
     }
 }
 
-/// What became of an undelivered message.
+/// Storage of an undelivered message.
 enum Disposition {
     Spooled,
-    /// It was written down before it was sent, and stays there.
+    /// It was written to the journal before it was sent, and stays there.
     InJournal,
     NoSpool,
     SpoolFailed(String),
 }
 
-/// Writes undelivered messages to the spool, where there is one.
 fn spool_undelivered(producer: &Producer, reports: &[Undelivered]) -> Vec<Disposition> {
     let Some(spool) = &producer.spool else {
         return reports.iter().map(|_| Disposition::NoSpool).collect();
@@ -91,12 +90,12 @@ fn spool_undelivered(producer: &Producer, reports: &[Undelivered]) -> Vec<Dispos
     let Err(error) = spool.append(&records) else {
         return reports.iter().map(|_| Disposition::Spooled).collect();
     };
-    // It keeps as many as it can from the first on, and names the rest; none where it could not be opened.
+    // The spool stores as many as possible, in order, and names the others; it stores none if it could not be opened.
     let lost = match error.failed().len() {
         0 => reports.len(),
         lost => lost,
     };
-    let why = format!("; LOST, for the spool failed: {error}");
+    let why = format!("; LOST, because the spool failed: {error}");
     let kept = reports.len().saturating_sub(lost);
     (0..reports.len())
         .map(|place| {
@@ -111,9 +110,10 @@ fn spool_undelivered(producer: &Producer, reports: &[Undelivered]) -> Vec<Dispos
         .collect()
 }
 
-/// Kafka takes names that differ only by `.` and `_` for one: says which topic is there already.
+/// Kafka rejects a topic name that differs from an existing one only by `.` and `_`: adds the existing name to the
+/// reason.
 fn name_collisions(producer: &Producer, mut reports: Vec<Undelivered>) -> Vec<Undelivered> {
-    // A broker that fails to create a topic by itself only says that there is none.
+    // If auto-creation fails for this reason, the broker only reports an unknown topic.
     let collided = |report: &&mut Undelivered| {
         matches!(
             report.code,
@@ -135,7 +135,7 @@ fn name_collisions(producer: &Producer, mut reports: Vec<Undelivered>) -> Vec<Un
     reports
 }
 
-/// Which existing topic stands in the way of one that Kafka does not create, in words.
+/// Names the existing topic that prevents Kafka from creating this one.
 pub fn name_collision(producer: &Producer, topic: &str) -> Option<String> {
     let topics = client::topics(producer.client, Duration::from_secs(2))?;
     let folded = topic.replace('.', "_");
@@ -143,7 +143,8 @@ pub fn name_collision(producer: &Producer, topic: &str) -> Option<String> {
         .iter()
         .find(|other| *other != topic && other.replace('.', "_") == folded)?;
     Some(format!(
-        "Kafka takes \"{topic}\" and the existing topic \"{existing}\" for the same name, as they differ only by \".\" and \"_\""
+        "Kafka takes \"{topic}\" and the existing topic \"{existing}\" for the same name, \
+         because they differ only by \".\" and \"_\""
     ))
 }
 

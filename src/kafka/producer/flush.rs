@@ -1,4 +1,4 @@
-//! Waiting for acknowledgements, within bounds: on demand, at the end of a request, at the end of the process.
+//! Waits for acknowledgements with a time limit: on demand, at the end of a request, at the end of the process.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ impl Producer {
             if remaining.is_zero() {
                 return false;
             }
-            // In slices: messages that still wait for their topic are not in librdkafka's count.
+            // In slices: messages that wait for their topic are not in librdkafka's queue.
             let slice = remaining.min(Duration::from_millis(50));
             let before = Instant::now();
             // SAFETY: a live client.
@@ -37,15 +37,15 @@ impl Producer {
         }
     }
 
-    /// Waits like [`Producer::wait_for_delivery`] and tells of everything that failed since the last time.
+    /// Waits like [`Producer::wait_for_delivery`] and reports all failures since the last flush.
     ///
     /// # Errors
-    /// Delivery, naming each message that failed or is still on its way.
+    /// Delivery, naming each message that failed or is still in flight.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         self.flush_within(timeout, timeout)
     }
 
-    /// The same with the rest of a time that the caller has begun to wait.
+    /// As [`Producer::flush`], with `rest` left of a `timeout` that the caller has already used in part.
     ///
     /// # Errors
     /// See [`Producer::flush`].
@@ -89,8 +89,9 @@ impl Producer {
         Err(Error::undelivered(&sentence, failed).and(&advice))
     }
 
-    /// The flush at the end of a request: bounded, and skipped after one that timed out until a broker answers again. With a
-    /// spool, what is left is written there, because a worker may be killed between requests.
+    /// The flush at the end of a request. It has a time limit, and is skipped after one that timed out until a broker
+    /// responds again. With a spool, the remaining messages are spooled, because the process may be killed between
+    /// requests.
     pub fn end_request(&self, bound: Duration) {
         if self.waiting() == 0 {
             return;
@@ -124,11 +125,11 @@ impl Producer {
         self.suspended.load(Ordering::Acquire)
     }
 
-    /// Takes everything out of the queue and into the spool.
+    /// Moves all queued messages to the spool.
     fn spool_queue(&self, bound: Duration) {
         self.spooling_queue.store(true, Ordering::Release);
         self.purge();
-        // Not by librdkafka's flush, which waits out its slices: the reports come within a millisecond or two.
+        // Not with librdkafka's flush, which waits in slices: the reports arrive within a millisecond or two.
         let until = Instant::now() + bound;
         while self.waiting() > 0 && Instant::now() < until {
             std::thread::sleep(Duration::from_micros(500));
@@ -148,8 +149,8 @@ impl Producer {
         poller::wake(self);
     }
 
-    /// The end of the process: waits for acknowledgements (2 s at most while no broker is known to be reachable), then
-    /// spools or reports what is left, and ends the thread. Idempotent.
+    /// Closes the client at the end of the process: waits for acknowledgements (at most 2 s while no broker is known to
+    /// be reachable), spools or reports the remaining messages, and ends the thread. Idempotent.
     pub fn close(&self, until: Instant) {
         let Some(thread) = self.thread.lock().take() else {
             return;
@@ -175,7 +176,7 @@ impl Producer {
         if thread.join().is_err() {
             process::current().log.say(
                 crate::log::Level::Error,
-                "The delivery thread ended with a panic; messages may not have been reported.",
+                "The delivery thread panicked; messages may not have been reported.",
             );
         }
         self.close_journal();

@@ -1,7 +1,8 @@
-//! Which messages are still on their way: enough to name them when a flush runs out of time.
+//! Tracks messages in flight, so that a flush that times out can name them.
 //!
-//! librdkafka reports only failures to us (a report for each success would cost more than sending), so acknowledgements are
-//! seen by an interceptor in its own threads: one relaxed store a message. The last 4096 messages can be named.
+//! Delivery reports are enabled for failures only, because a report per success would cost more than sending. An
+//! interceptor sees the acknowledgements in librdkafka's threads, at the cost of one relaxed store per message. The
+//! last 4096 messages can be named.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -13,16 +14,16 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use crate::process::ProcessCounters;
 use crate::spool::Journal;
 
-/// Power of two: so many of the latest messages are remembered by name.
+/// Power of two: the number of recent messages whose ids are stored.
 const TRACKED_MESSAGES: usize = 4096;
-/// Ids are cut to this many bytes; a UUID has 36.
+/// Ids are truncated to this many 8-byte words; a UUID has 36 bytes.
 const ID_WORDS: usize = 5;
 
-/// Set in the opaque of messages that come from the spool: their acknowledgement belongs to the replay.
+/// Set in the opaque of messages from the spool: their acknowledgement belongs to the replay.
 pub const REPLAY: u64 = 1 << 63;
-/// Set in the opaque of messages whose partition the caller chose: sent again, they go there again.
+/// Set in the opaque of messages with an explicit partition, which is kept when they are sent again.
 pub const PINNED: u64 = 1 << 62;
-/// The rest of the opaque is the message's number.
+/// The remaining bits of the opaque are the sequence number.
 const SEQUENCE: u64 = PINNED - 1;
 
 #[derive(Default)]
@@ -32,7 +33,8 @@ struct InFlightSlot {
     id: [AtomicU64; ID_WORDS],
 }
 
-/// Written by the sending thread alone, under the lock of the topics: plain loads and stores, in a cache line of their own.
+/// Written by the sending thread alone, under the lock of the topic cache: plain loads and stores, in a cache line of
+/// their own.
 #[repr(align(128))]
 #[derive(Default)]
 struct Sent {
@@ -48,18 +50,19 @@ struct Acked {
     completed: AtomicU64,
 }
 
-/// The flight log of one client. Shared with librdkafka's threads, so it lives in a stable place until the client is destroyed.
+/// Tracks the messages of one client. Shared with librdkafka's threads, so its address is stable until the client is
+/// destroyed.
 pub struct InFlight {
     sent: Sent,
     acked: Acked,
     slots: Box<[InFlightSlot]>,
-    /// The number of the last message of each slot that is settled. Apart from the slots, which the sending thread writes.
+    /// The last completed sequence number of each slot. Separate from the slots, which the sending thread writes.
     completed: Box<[AtomicU64]>,
-    /// Acknowledged messages of the running replay.
+    /// Acknowledged messages of the current replay.
     pub replayed: AtomicU64,
-    /// Set by every acknowledgement: a broker answers.
+    /// Set by every acknowledgement.
     pub broker_responded: AtomicBool,
-    /// With `spool_when: always`: the messages on their way, on disk.
+    /// With `spool_when: always`: the unacknowledged messages, on disk.
     pub journal: Option<Journal>,
     counters: &'static ProcessCounters,
 }
@@ -80,8 +83,7 @@ impl InFlight {
         }
     }
 
-    /// Notes a message about to be sent; the number goes along as its opaque. One thread at a time: whoever holds the
-    /// lock of the topics.
+    /// Registers a message about to be sent; the result is its opaque. The caller holds the lock of the topic cache.
     #[inline]
     pub fn track(&self, id: &str, topic: u32) -> u64 {
         let sent = &self.sent;
@@ -102,7 +104,7 @@ impl InFlight {
         sequence
     }
 
-    /// The message just noted was accepted; its key and value have this size. The same thread, under the same lock.
+    /// The registered message was accepted; `bytes` is the size of key and value. The caller still holds the same lock.
     #[inline]
     pub fn accepted(&self, bytes: usize) {
         let sent = &self.sent;
@@ -112,7 +114,7 @@ impl InFlight {
         sent.bytes.store(total, Ordering::Relaxed);
     }
 
-    /// Messages accepted, and their keys and values in bytes.
+    /// Number of accepted messages, and the bytes of their keys and values.
     pub fn sent(&self) -> (u64, u64) {
         let sent = &self.sent;
         (
@@ -121,7 +123,7 @@ impl InFlight {
         )
     }
 
-    /// Messages sent and neither acknowledged nor reported as failed.
+    /// Number of messages neither acknowledged nor reported as failed.
     pub fn count(&self) -> u64 {
         let completed = self.acked.completed.load(Ordering::Acquire);
         self.sent
@@ -130,7 +132,7 @@ impl InFlight {
             .saturating_sub(completed)
     }
 
-    /// Ends a journey: acknowledged, failed and reported, or not accepted at all.
+    /// Completes a message: acknowledged, failed and reported, or rejected by librdkafka.
     pub fn complete(&self, opaque: u64) {
         let sequence = opaque & SEQUENCE;
         if let Some(journal) = &self.journal {
@@ -139,7 +141,7 @@ impl InFlight {
         self.mark_completed(sequence);
     }
 
-    /// Ends the journey of a message that was not delivered and is nowhere but in the journal.
+    /// Completes a message that was not delivered and is stored only in the journal.
     pub fn keep_in_journal(&self, opaque: u64) {
         let sequence = opaque & SEQUENCE;
         if let Some(journal) = &self.journal {
@@ -157,7 +159,7 @@ impl InFlight {
         &self.slots[slot_index(sequence)]
     }
 
-    /// The messages not acknowledged yet, oldest first, at most `limit`: (id, topic number).
+    /// Unacknowledged messages, oldest first, at most `limit`: (id, topic number).
     pub fn unacknowledged(&self, limit: usize) -> Vec<(String, u32)> {
         let last = self.sent.tracked.load(Ordering::Acquire);
         let first = last.saturating_sub(TRACKED_MESSAGES as u64) + 1;
@@ -172,14 +174,14 @@ impl InFlight {
             .collect()
     }
 
-    /// The id sent under this opaque, where it is still remembered.
+    /// The id of the message with this opaque, if it is still stored.
     pub fn id_of(&self, opaque: u64) -> Option<String> {
         let sequence = opaque & SEQUENCE;
         let slot = self.slot(sequence);
         (slot.sequence.load(Ordering::Acquire) == sequence).then(|| slot.id_text())
     }
 
-    /// Hooks the acknowledgements of `client`.
+    /// Registers for the acknowledgements of `client`.
     ///
     /// # Safety
     /// `client` must be a live producer and `self` must outlive it at this address.
@@ -196,7 +198,7 @@ impl InFlight {
     #[inline]
     fn on_acknowledged(&self, opaque: u64, failed: bool) {
         if failed {
-            // Settled with its delivery report, which carries the message itself.
+            // Completed with its delivery report, which carries the message itself.
             return;
         }
         if !self.broker_responded.load(Ordering::Relaxed) {

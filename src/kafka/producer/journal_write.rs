@@ -1,4 +1,4 @@
-//! `spool_when: always`: each message is on disk before it is sent, and goes from there once it is acknowledged.
+//! `spool_when: always`: each message is written to disk before it is sent, and removed after its acknowledgement.
 
 use super::record::ProducerRecord;
 use super::Producer;
@@ -11,7 +11,7 @@ impl Producer {
         self.in_flight.journal.as_ref().zip(self.spool.as_ref())
     }
 
-    /// Writes the message down before it is sent.
+    /// Writes the message to the journal before it is sent.
     #[inline]
     pub(super) fn journal_write(&self, message: &ProducerRecord<'_>, sequence: u64) -> Result<()> {
         let Some((journal, spool)) = self.journal() else {
@@ -24,7 +24,7 @@ impl Producer {
         written
     }
 
-    /// It was not accepted after all.
+    /// Removes a message that librdkafka did not accept.
     #[cold]
     pub(super) fn journal_cancel(&self, sequence: u64) {
         if let Some((journal, _)) = self.journal() {
@@ -33,21 +33,20 @@ impl Producer {
         self.in_flight.complete(sequence);
     }
 
-    /// Notes what is acknowledged; with `now` files that are not needed go at once.
+    /// Records acknowledgements; `now` also deletes files that were written recently.
     pub(super) fn prune_journal(&self, now: bool) {
         if let Some((journal, spool)) = self.journal() {
             journal.prune(spool, now);
         }
     }
 
-    /// The client is closed: a replay has the rest.
+    /// Leaves the remaining messages to a replay, because the client is closed.
     pub(super) fn close_journal(&self) {
         if let Some((journal, spool)) = self.journal() {
             journal.close(spool);
         }
     }
 
-    /// True while there is something to note.
     pub(super) fn is_journal_busy(&self) -> bool {
         self.journal().is_some_and(|(journal, _)| journal.is_busy())
     }

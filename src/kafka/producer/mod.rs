@@ -1,4 +1,5 @@
-//! A producer client: queues messages, knows what is still on its way, flushes within bounds, and loses nothing when it closes.
+//! A producer client: queues messages, tracks those in flight, flushes with a time limit, and spools or reports the
+//! rest on close.
 #![allow(unsafe_code)]
 
 pub mod delivery;
@@ -38,10 +39,10 @@ use crate::error::{Error, Result};
 use crate::process;
 use crate::spool::{Journal, Spool, SpoolKey};
 
-/// Messages that may wait for their topic to be looked up or created.
+/// Limit of messages whose topic is being looked up or created.
 const MAX_PENDING_MESSAGES: usize = 100_000;
 
-/// One librdkafka producer with its thread.
+/// A librdkafka producer and its polling thread.
 pub struct Producer {
     pub(super) client: *mut sys::rd_kafka_t,
     pub(super) config: Arc<BrokerConfig>,
@@ -51,29 +52,29 @@ pub struct Producer {
     pub(super) in_flight: Box<InFlight>,
     pub(in crate::kafka) failures: DeliveryFailures,
     pub(super) spool: Option<Spool>,
-    /// librdkafka met a fatal error: another client takes over.
+    /// librdkafka reported a fatal error: another client takes over.
     pub(super) fatal: AtomicBool,
     pub(super) closing: AtomicBool,
-    /// It gave way to another client: what is sent from now on goes through the next one of its configuration.
+    /// Evicted from the pool: messages sent from now on need the next client for this configuration.
     pub(super) evicted: AtomicBool,
-    /// What is purged goes to the spool without counting as a failure of the next flush.
+    /// Purged messages are spooled without counting as failures of the next flush.
     pub(super) spooling_queue: AtomicBool,
-    /// A transaction is being taken back: what is purged was never meant to arrive.
+    /// A transaction is being aborted: purged messages are discarded.
     pub(in crate::kafka) aborting: AtomicBool,
-    /// It sends in transactions: nothing is sent again on its behalf.
+    /// Sends in transactions: its messages are never sent again by another client.
     pub(super) transactional: bool,
-    /// All brokers were reported down since the last answer.
+    /// librdkafka reported all brokers as down since the last acknowledgement.
     pub(super) all_brokers_down: AtomicBool,
-    /// A request's flush timed out: later requests do not wait until a broker answers.
+    /// The flush of a request timed out: later requests do not wait until a broker responds.
     suspended: AtomicBool,
     pub(super) last_error: Mutex<Option<String>>,
-    /// Why the brokers turn this client away (password, certificate), while they do.
+    /// Why authentication fails (credentials, certificate), while it does.
     pub(super) auth_error: Mutex<Option<String>>,
-    /// Messages that failed for good.
+    /// Number of messages that failed permanently.
     pub(super) failed: AtomicU64,
-    /// Something was sent while records were being handled, and nothing is committed before it is acknowledged.
+    /// Messages were sent by callbacks: offsets are not committed before these are acknowledged.
     tracking_callback_sends: AtomicBool,
-    /// The failures there were when that began.
+    /// Value of `failed` at the first of these messages.
     failed_before: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -83,16 +84,17 @@ unsafe impl Send for Producer {}
 unsafe impl Sync for Producer {}
 
 impl Producer {
-    /// Makes the client and starts its thread. Connects nothing: librdkafka does when there is something to send.
+    /// Creates the client and starts its thread. librdkafka connects when there is something to send.
     ///
     /// # Errors
-    /// Configuration: properties librdkafka does not take, or a spool directory that cannot be used.
+    /// Configuration: properties librdkafka rejects, or a spool directory that cannot be used.
     pub fn start(config: Arc<BrokerConfig>) -> Result<Arc<Self>> {
         let properties = config.producer_properties();
         Self::start_with(config, properties, false)
     }
 
-    /// One that sends in transactions, under this name. What does not become part of one is nobody's: there is no spool for it.
+    /// Creates a transactional client. It has no spool: messages that do not become part of a transaction are
+    /// discarded.
     ///
     /// # Errors
     /// Configuration.
@@ -106,7 +108,7 @@ impl Producer {
         for (name, value) in [
             ("transactional.id", id),
             ("transaction.timeout.ms", &timeout),
-            // librdkafka refuses one that outlives the transaction.
+            // librdkafka rejects a larger value than the transaction timeout.
             ("message.timeout.ms", &timeout),
         ] {
             properties.retain(|(known, _)| known != name);
@@ -142,12 +144,12 @@ impl Producer {
         let journal = (spool.is_some() && config.spool_always).then(Journal::default);
         let in_flight = Box::new(InFlight::new(&process::current().counters, journal));
         let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
-        // SAFETY: the client was just made, and the boxed flight log is dropped after it.
+        // SAFETY: the client was just created, and the boxed tracker is dropped after it.
         if !unsafe { in_flight.attach(client) } {
-            // SAFETY: nobody else has it.
+            // SAFETY: not shared yet.
             unsafe { sys::rd_kafka_destroy(client) };
             return Err(Error::configuration(
-                "librdkafka does not report acknowledgements to this extension; its version does not fit.",
+                "librdkafka does not report acknowledgements to this extension; its version is not compatible.",
             ));
         }
         let producer = Arc::new(Self {
@@ -179,13 +181,12 @@ impl Producer {
         Ok(producer)
     }
 
-    /// The configuration it was made for.
     #[must_use]
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
     }
 
-    /// The client, for what only transactions need.
+    /// The raw client, for transactional calls.
     pub(in crate::kafka) fn client(&self) -> *mut sys::rd_kafka_t {
         self.client
     }
@@ -196,7 +197,7 @@ impl Producer {
         self.generation != process::generation()
     }
 
-    /// True once librdkafka met a fatal error, or after a fork: ask [`pool::ProducerPool`] for the next one.
+    /// True after a fatal error, an eviction or a fork: get another client from [`pool::ProducerPool`].
     #[inline]
     #[must_use]
     pub fn needs_replacement(&self) -> bool {
@@ -205,11 +206,11 @@ impl Producer {
             || self.generation != process::generation()
     }
 
-    /// Queues a message and returns. A full queue is waited for, `queue_full_ms` at most.
+    /// Queues a message and returns. Waits at most `queue_full_ms` for a full queue.
     ///
     /// # Errors
-    /// QueueFull; MessageTooLarge; UnknownTopic and InvalidChannel where Kafka has said so before; Connection for a client
-    /// that was given up (fetch another and send again).
+    /// QueueFull; MessageTooLarge; UnknownTopic and InvalidChannel if Kafka has said so before; Connection if the
+    /// client must be replaced (get another one and send again).
     #[inline]
     pub fn send(&self, message: &ProducerRecord<'_>) -> Result<()> {
         let code = self.enqueue(message)?;
@@ -227,7 +228,7 @@ impl Producer {
                 let sequence = self.in_flight.track(message.id, topic.number);
                 self.journal_write(message, sequence)?;
                 let handle = topics.handle(message.topic);
-                // SAFETY: the handle is alive while the table is locked.
+                // SAFETY: the handle is alive while the cache is locked.
                 let code = unsafe { produce(self.client, handle, message, sequence) };
                 if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                     self.in_flight.accepted(message.size());
@@ -244,7 +245,8 @@ impl Producer {
             }
             Readiness::Missing(_) | Readiness::Unknown => {
                 topic.readiness = Readiness::Unknown;
-                // The table stays locked, so that nobody finds the topic ready while this message is still entering.
+                // The cache stays locked, so that no other thread finds the topic ready while this message is being
+                // queued.
                 let sequence = self.in_flight.track(message.id, topic.number);
                 self.journal_write(message, sequence)?;
                 if !self
@@ -311,13 +313,14 @@ impl Producer {
         Err(client::to_error(code, &action, "", &self.config.brokers))
     }
 
-    /// Messages accepted so far, and their keys and values in bytes.
+    /// Number of accepted messages, and the bytes of their keys and values.
     #[must_use]
     pub fn sent(&self) -> (u64, u64) {
         self.in_flight.sent()
     }
 
-    /// Adds what it sent to the totals of the process. For whoever takes it out of the table, which sums up those that are in it.
+    /// Adds this client's counts to those of the process; called when it leaves the pool, whose clients are summed up
+    /// separately.
     pub(super) fn add_counts_to_process(&self) {
         let (sent, bytes) = self.sent();
         let counters = &process::current().counters;
@@ -331,7 +334,8 @@ impl Producer {
         self.in_flight.count()
     }
 
-    /// What is sent now belongs to records that are being handled: they are not committed before it is acknowledged.
+    /// Messages sent from now on belong to records being handled, whose offsets are not committed before these are
+    /// acknowledged.
     pub fn track_callback_sends(&self) {
         if !self.tracking_callback_sends.load(Ordering::Relaxed) {
             self.failed_before
@@ -346,18 +350,18 @@ impl Producer {
         self.tracking_callback_sends.load(Ordering::Relaxed)
     }
 
-    /// True where something failed since [`Producer::track_callback_sends`].
+    /// True if a message failed since [`Producer::track_callback_sends`].
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire) != self.failed_before.load(Ordering::Relaxed)
     }
 
-    /// Everything owed is acknowledged, or its records are taken back.
+    /// The messages are acknowledged, or their records are rewound.
     pub fn clear_callback_sends(&self) {
         self.tracking_callback_sends.store(false, Ordering::Relaxed);
     }
 
-    /// The failure of a message that was too large is dealt with otherwise: nobody hears of it. Its reason, if there was one.
+    /// Removes the failure of a message that was too large, because the caller handles it; returns its reason.
     pub fn take_too_large(&self, id: &str) -> Option<String> {
         let reason = self.failures.take_too_large(id)?;
         self.failed.fetch_sub(1, Ordering::Release);
@@ -368,7 +372,7 @@ impl Producer {
         Some(reason)
     }
 
-    /// True where a broker has answered and not all have gone since.
+    /// True if a broker has responded and not all have been reported down since.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
         if self.in_flight.broker_responded.load(Ordering::Acquire) {
@@ -380,20 +384,20 @@ impl Producer {
         client::cluster_id(self.client, Duration::ZERO).is_some()
     }
 
-    /// True while no broker can be reached that is needed: all are reported down, or messages wait and none has answered yet.
+    /// True if all brokers are reported down, or messages wait and no broker has responded yet.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         (self.all_brokers_down.load(Ordering::Acquire) || self.waiting() > 0)
             && !self.is_reachable()
     }
 
-    /// The last thing Kafka complained about.
+    /// The last error reported by Kafka or librdkafka.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().clone()
     }
 
-    /// The spool, where one is configured.
+    /// The spool, if configured.
     #[must_use]
     pub fn spool(&self) -> Option<&Spool> {
         self.spool.as_ref()
@@ -403,7 +407,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         if self.generation != process::generation() {
-            // Made before a fork: its threads live in the parent only. Leaked on purpose.
+            // Created before a fork: its threads exist only in the parent. Leaked on purpose.
             return;
         }
         self.topics.lock().clear();

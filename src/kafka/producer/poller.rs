@@ -1,5 +1,5 @@
-//! The thread of a producer client: takes delivery failures, keeps or reports them, lets messages in whose topic was missing,
-//! and sends the spool again once Kafka answers.
+//! The thread of a producer client: handles delivery failures, sends messages whose topic had to be looked up, and
+//! replays the spool once Kafka responds.
 #![allow(unsafe_code)]
 
 mod pending;
@@ -26,20 +26,19 @@ use crate::process;
 use crate::spool::SpoolRecord;
 pub(super) use pending::outgoing;
 
-/// How long the thread sleeps with nothing to do, in ms. Failures and wakes interrupt it.
+/// Poll timeout when idle, in ms. Events and [`wake`] interrupt it.
 const IDLE_MS: i32 = 250;
-/// And while a lookup or a replay is under way.
+/// While a lookup or a replay is in progress.
 const BUSY_MS: i32 = 5;
-/// While messages are written down before they are sent: what is acknowledged is noted this often.
+/// With a journal: acknowledgements are recorded at this interval.
 const JOURNAL_MS: i32 = 50;
-/// Starts the thread. It holds the client alive until [`Producer::close`].
+/// Starts the thread. It keeps the client alive until [`Producer::close`].
 pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
     process::spawn("rt-producer", move || Poller::new(&producer).run())
 }
 
-/// Interrupts the thread's sleep.
 pub fn wake(producer: &Producer) {
-    // SAFETY: a live client; the queue reference is returned at once.
+    // SAFETY: a live client; the queue reference is released immediately.
     unsafe {
         let queue = sys::rd_kafka_queue_get_main(producer.client);
         sys::bindings::rd_kafka_queue_yield(queue);
@@ -51,7 +50,7 @@ struct Poller<'a> {
     producer: &'a Arc<Producer>,
     lookup: Option<TopicLookup>,
     replay: SpoolReplay,
-    /// Messages of a client that was given up, for its successor.
+    /// Messages of a client with a fatal error, for the client that replaces it.
     unsent: Vec<Undelivered>,
     started: Instant,
     probed: Option<Instant>,
@@ -70,7 +69,7 @@ impl<'a> Poller<'a> {
     }
 
     fn run(mut self) {
-        // SAFETY: a live client; the reference is returned below.
+        // SAFETY: a live client; the reference is released below.
         let queue = unsafe { sys::rd_kafka_queue_get_main(self.producer.client) };
         let mut purged = false;
         let mut quiet_since = Instant::now();
@@ -118,7 +117,7 @@ impl<'a> Poller<'a> {
                 self.producer.prune_journal(false);
             }
         }
-        // SAFETY: got above.
+        // SAFETY: obtained above.
         unsafe { sys::rd_kafka_queue_destroy(queue) };
         if !self.unsent.is_empty() {
             self.hand_over();
@@ -172,11 +171,11 @@ impl<'a> Poller<'a> {
             process::current().log.say(
                 Level::Error,
                 format!(
-                    "Kafka client given up{}: {reason}.{}",
+                    "Fatal error of the Kafka client{}: {reason}.{}",
                     if producer.transactional {
                         ""
                     } else {
-                        " and replaced"
+                        ", which is replaced"
                     },
                     if producer.transactional {
                         ""
@@ -199,7 +198,7 @@ impl<'a> Poller<'a> {
         *producer.last_error.lock() = Some(reason.to_owned());
     }
 
-    /// Messages that waited for a topic when the client was closed.
+    /// Reports messages that were still waiting for their topic when the client was closed.
     fn report_drained(&mut self) {
         let messages = std::mem::take(&mut self.producer.pending.lock().drained);
         if messages.is_empty() {

@@ -1,4 +1,4 @@
-//! The producer clients of one process: one for each configuration, at most eight, replaced when librdkafka gives one up.
+//! The producer clients of a process: one per configuration, at most eight, replaced after a fatal error.
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::log::Level;
 use crate::process;
 
-/// Two applications in one FPM pool never share a client; more than this many configurations take turns.
+/// Applications that share an FPM pool never share a client; with more configurations than this, the least recently
+/// used is evicted.
 const MAX_PRODUCERS: usize = 8;
 
 struct PoolEntry {
@@ -25,22 +26,21 @@ struct PoolEntry {
 #[derive(Default)]
 struct PoolState {
     entries: Vec<PoolEntry>,
-    /// Clients that gave way, until their threads have closed them.
+    /// Evicted and replaced clients, until their threads have closed them.
     closing: Vec<(Arc<Producer>, JoinHandle<()>)>,
     clock: u64,
 }
 
-/// The table of clients.
 #[derive(Default)]
 pub struct ProducerPool {
     state: Mutex<PoolState>,
 }
 
 impl ProducerPool {
-    /// The client for `config`, made on first use. Connects nothing by itself.
+    /// The client for `config`, created on first use. Does not connect by itself.
     ///
     /// # Errors
-    /// Configuration: properties librdkafka does not take.
+    /// Configuration: properties librdkafka rejects.
     pub fn get(&self, config: &Arc<BrokerConfig>) -> Result<Arc<Producer>> {
         let key = config.producer_key();
         let mut state = self.state.lock();
@@ -53,7 +53,7 @@ impl ProducerPool {
             }
             let next = Producer::start(Arc::clone(config))?;
             let old = std::mem::replace(&mut entry.producer, Arc::clone(&next));
-            // Until its messages have moved on to the next one somebody may still have to wait for them.
+            // Listed until its messages have been handed over, because a flush may have to wait for them.
             state.close_in_background(old)?;
             return Ok(next);
         }
@@ -69,7 +69,7 @@ impl ProducerPool {
         Ok(producer)
     }
 
-    /// All clients there are now, also those that are giving way.
+    /// All clients, including those being closed.
     pub fn all(&self) -> Vec<Arc<Producer>> {
         let mut state = self.state.lock();
         state.remove_closed();
@@ -78,15 +78,15 @@ impl ProducerPool {
         entries.chain(closing).map(Arc::clone).collect()
     }
 
-    /// How many there are, not counting those that are giving way.
+    /// The number of clients, without those being closed.
     pub fn count(&self) -> usize {
         self.state.lock().entries.len()
     }
 
-    /// Closes them all: each has its own `shutdown_flush_ms`, counted from now.
+    /// Closes all clients; each has its own `shutdown_flush_ms`, counted from the start of this call.
     pub fn close(&self) {
         let started = Instant::now();
-        // One that is given up meanwhile makes another for what it could not send.
+        // A client with a fatal error creates another one for its unsent messages.
         while self.close_current(started) {}
     }
 
@@ -108,7 +108,7 @@ impl ProducerPool {
             if thread.join().is_err() {
                 process::current().log.say(
                     Level::Error,
-                    "A client that gave way to another ended with a panic.",
+                    "The thread closing a replaced Kafka client panicked; messages may not have been reported.",
                 );
             }
             producer.add_counts_to_process();
@@ -118,7 +118,6 @@ impl ProducerPool {
 }
 
 impl PoolState {
-    /// Clients that have given way are gone once their threads are.
     fn remove_closed(&mut self) {
         self.closing.retain(|(producer, thread)| {
             let gone = thread.is_finished();
@@ -129,7 +128,8 @@ impl PoolState {
         });
     }
 
-    /// The least used client gives way. Its messages get their usual time, but not this request's.
+    /// Evicts the least recently used client. Its messages keep their time limit, but the request does not wait for
+    /// them.
     fn evict_least_recently_used(&mut self) -> Result<()> {
         let Some(oldest) = (0..self.entries.len()).min_by_key(|&n| self.entries[n].used) else {
             return Ok(());
@@ -139,7 +139,7 @@ impl PoolState {
         self.close_in_background(producer)
     }
 
-    /// Closes a client that gave way, in a thread of its own; one made before a fork is the parent's.
+    /// Closes a client in a thread of its own; a client created before a fork belongs to the parent.
     fn close_in_background(&mut self, producer: Arc<Producer>) -> Result<()> {
         if producer.is_inherited() {
             producer.add_counts_to_process();

@@ -1,4 +1,4 @@
-//! One message and the call that hands it to librdkafka.
+//! A message to send, and the call that passes it to librdkafka.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -11,12 +11,11 @@ use super::in_flight::PINNED;
 use crate::kafka::client::take_error;
 use crate::spool::SpoolRecord;
 
-/// A message to send. Everything is borrowed: librdkafka copies it into its queue.
+/// A message to send. All parts are borrowed: librdkafka copies them.
 #[derive(Clone, Copy)]
 pub struct ProducerRecord<'a> {
-    /// Envelope id, or any id the caller can recognise in a failure.
+    /// Envelope id, or another id that identifies the message in a failure.
     pub id: &'a str,
-    /// Kafka topic.
     pub topic: &'a str,
     /// Partition; `None` leaves it to the partitioner.
     pub partition: Option<i32>,
@@ -26,12 +25,11 @@ pub struct ProducerRecord<'a> {
     pub value: Option<&'a [u8]>,
     /// Record headers in order.
     pub headers: &'a [Header],
-    /// Milliseconds since 1970; 0 for now.
+    /// Milliseconds since 1970; 0 for the current time.
     pub timestamp_ms: i64,
 }
 
 impl ProducerRecord<'_> {
-    /// As it is kept: whole, and its own.
     pub(super) fn record(&self, reason: &str) -> SpoolRecord {
         SpoolRecord {
             id: self.id.to_owned(),
@@ -45,13 +43,13 @@ impl ProducerRecord<'_> {
         }
     }
 
-    /// Key and value in bytes.
+    /// Bytes of key and value.
     pub(super) fn size(&self) -> usize {
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
     }
 }
 
-/// Hands one message to librdkafka.
+/// Passes a message to librdkafka.
 ///
 /// # Safety
 /// `client` and `topic` must be alive.
@@ -171,7 +169,7 @@ unsafe fn produce_full(
     match take_error(error) {
         None => Code::RD_KAFKA_RESP_ERR_NO_ERROR,
         Some((code, _)) => {
-            // On failure the headers stay ours.
+            // On failure the headers remain ours.
             sys::rd_kafka_headers_destroy(headers);
             code
         }

@@ -1,4 +1,4 @@
-//! Sends what earlier processes left in the spool, in file order, once a broker answers.
+//! Sends what earlier processes left in the spool, in file order, once a broker responds.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,17 +16,17 @@ use crate::log::Level;
 use crate::process;
 use crate::spool::{Claim, Spool, SpoolRecord};
 
-/// Records sent before their acknowledgements are waited for.
+/// Records sent before their acknowledgements are awaited.
 const BATCH_SIZE: usize = 500;
-/// The spool is looked at this often.
+/// Interval at which the spool is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A file of the spool on its way to Kafka.
+/// The spool file being replayed.
 #[derive(Default)]
 pub struct SpoolReplay {
     claim: Option<Claim>,
     batch: Vec<SpoolRecord>,
-    /// Acknowledgements counted before this chunk.
+    /// Value of the acknowledgement counter before this batch.
     base: u64,
     failed: u64,
     aborted: bool,
@@ -34,19 +34,19 @@ pub struct SpoolReplay {
 }
 
 impl SpoolReplay {
-    /// True while acknowledgements are waited for.
+    /// True while a file is being replayed.
     pub fn is_under_way(&self) -> bool {
         self.claim.is_some()
     }
 
-    /// Lets go of the file; what was acknowledged and not marked yet is sent again by the next one.
+    /// Releases the file; records acknowledged but not yet marked are sent again by the next replay.
     pub fn release_claim(&mut self) {
         self.claim = None;
         self.batch.clear();
         self.next = Some(Instant::now() + POLL_INTERVAL);
     }
 
-    /// A record of the chunk was not delivered.
+    /// Handles the failure of a record of the batch.
     pub fn failed(&mut self, producer: &Producer, report: &Undelivered) {
         self.failed += 1;
         if !is_undeliverable(report.code) {
@@ -60,7 +60,8 @@ impl SpoolReplay {
         let record = self.batch.get(place).unwrap_or(&report.record);
         let said = match claim.fail(record, &report.record.reason) {
             Ok(()) => format!(
-                "Spooled message {} for topic \"{}\" can never be delivered ({}); it is in the spool's folder failed/.",
+                "Spooled message {} for topic \"{}\" can never be delivered ({}); \
+                 it was moved to failed/ in the spool.",
                 record.id, record.topic, report.record.reason
             ),
             Err(error) => {
@@ -72,7 +73,7 @@ impl SpoolReplay {
         *producer.last_error.lock() = Some(report.record.reason.clone());
     }
 
-    /// Goes one step on.
+    /// Starts or continues a replay; never blocks for long.
     pub fn step(&mut self, producer: &Producer) {
         let Some(spool) = producer.spool.as_ref() else {
             return;
@@ -83,12 +84,13 @@ impl SpoolReplay {
             }
             self.next = Some(Instant::now() + POLL_INTERVAL);
             if producer.is_suspended() {
-                // Whatever is in the queue is thrown out at the end of each request; the poller finds out when Kafka is back.
+                // The queue is purged at the end of each request; the poller detects when Kafka is back.
                 return;
             }
             self.claim = claim(spool);
             if self.claim.is_none() && spool.files() > 0 {
-                // Only our own is left: closed, it can be sent, and its first record finds out whether Kafka is back.
+                // Only the file of this process is left: once closed it can be sent, and its first record probes the
+                // broker.
                 spool.rotate_own();
                 self.claim = claim(spool);
             }
@@ -106,7 +108,7 @@ impl SpoolReplay {
         }
     }
 
-    /// Sends the next chunk; a single record while no broker has answered, to find out.
+    /// Sends the next batch; a single record as a probe until a broker has responded.
     fn send(&mut self, producer: &Producer) {
         let most = if producer.in_flight.broker_responded.load(Ordering::Acquire) {
             BATCH_SIZE
@@ -158,7 +160,7 @@ impl SpoolReplay {
         }
     }
 
-    /// Looks whether the chunk is settled.
+    /// Marks the batch as done once all its records are completed.
     fn check(&mut self, producer: &Producer) {
         let acknowledged = producer.in_flight.replayed.load(Ordering::Acquire) - self.base;
         if acknowledged + self.failed < self.batch.len() as u64 {
@@ -183,8 +185,8 @@ fn claim(spool: &Spool) -> Option<Claim> {
     })
 }
 
-/// A record nobody waits for any more must not hold up those behind it: a topic or partition that a living Kafka does not have
-/// counts, too.
+/// A record that cannot be delivered must not block those after it; this includes a topic or partition that a reachable
+/// Kafka does not have.
 fn is_undeliverable(code: Code) -> bool {
     client::is_permanent(code)
         || matches!(
@@ -200,10 +202,11 @@ fn enqueue(producer: &Producer, record: &SpoolRecord, opaque: u64) -> Code {
     let mut topics = producer.topics.lock();
     let handle = topics.handle(&record.topic);
     let topic = topics.get(&record.topic);
-    // A topic that has to be created first is created by its first live message; until then the broker's own way must do.
+    // A topic that must be created first is created by its first new message; until then the broker's auto-creation
+    // applies.
     if matches!(topic.readiness, Readiness::Missing(_)) {
         topic.readiness = Readiness::Unknown;
     }
-    // SAFETY: the handle is alive while the table is locked.
+    // SAFETY: the handle is alive while the cache is locked.
     unsafe { produce(producer.client, handle, &outgoing(record), opaque) }
 }

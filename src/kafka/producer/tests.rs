@@ -1,4 +1,4 @@
-//! Producer clients against the embedded broker: what happens when librdkafka gives one up, when there are many, when Kafka is away.
+//! Producer clients against the embedded broker: fatal errors, many clients, an unreachable broker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn message<'a>(id: &'a str, topic: &'a str, value: &'a [u8]) -> ProducerRecord<'
     }
 }
 
-/// The values in a topic, in the order of their one partition.
+/// The values in a topic with one partition, in order.
 fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
     let config = config(
         address,
@@ -81,7 +81,7 @@ fn a_client_with_a_fatal_error_is_replaced_without_loss() {
     for (n, value) in sent.iter().enumerate() {
         let id = format!("id-{n}");
         if n == 100 {
-            // SAFETY: a live client; this is librdkafka's own way to try its applications.
+            // SAFETY: a live client; librdkafka provides this call for tests.
             unsafe {
                 sys::bindings::rd_kafka_test_fatal_error(
                     first.client,
@@ -104,7 +104,7 @@ fn a_client_with_a_fatal_error_is_replaced_without_loss() {
     assert!(first.needs_replacement());
     let mut arrived = values(kafka.address(), "fatal", sent.len());
     arrived.sort_by_key(|value| value.parse::<u32>().unwrap_or(0));
-    // At least once: what was on its way may have arrived before it was sent again.
+    // At least once: messages in flight may have been stored before they were sent again.
     arrived.dedup();
     assert_eq!(arrived, sent);
     let next = pool.get(&config).expect("its successor");
@@ -187,7 +187,7 @@ fn a_flush_unacknowledged_messages_are_named() {
 fn spooled_messages_are_sent_by_the_next_client() {
     let directory = std::env::temp_dir().join(format!("rt-spool-{}", crate::ids::new_id()));
     let spool = Value::from(directory.to_string_lossy().as_ref());
-    // A port nobody listens on yet; the embedded broker is started there afterwards.
+    // A port without a listener; the embedded broker is started there later.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port")

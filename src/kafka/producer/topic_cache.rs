@@ -1,7 +1,8 @@
-//! The topic handles of a producer, and the room where messages wait until their topic exists.
+//! The topic handles of a producer, and the queue of messages whose topic is being looked up or created.
 //!
-//! A topic of `topic_mapping` has to be created by us before librdkafka asks for it, because asking makes the broker create it
-//! with its own number of partitions. Until then its messages wait here, in order; `broadcast()` does not.
+//! A topic of `topic_mapping` must be created before librdkafka requests its metadata, because that makes the broker
+//! create it with its own number of partitions. Until then its messages wait in the queue, in order; `broadcast()` does
+//! not wait.
 #![allow(unsafe_code)]
 
 use std::collections::{HashMap, VecDeque};
@@ -15,21 +16,19 @@ use crate::config::BrokerConfig;
 use crate::kafka::client;
 use crate::spool::SpoolRecord;
 
-/// Handles kept at most; about 10 KB each in librdkafka, the least recently used goes first.
+/// Maximum number of handles; each takes about 10 KB in librdkafka. The least recently used is dropped.
 const MAX_HANDLES: usize = 1000;
 
-/// Whether messages may be handed to librdkafka yet.
+/// State of a topic: can its messages be passed to librdkafka?
 #[derive(Clone, Copy)]
 pub enum Readiness {
-    /// Yes.
     Ready,
-    /// It has to be looked up or created first.
+    /// Must be looked up or created first.
     Unknown,
-    /// It was looked for at this time, does not exist and may not be created.
+    /// Found missing at this time, and may not be created.
     Missing(Instant),
 }
 
-/// One topic handle.
 pub struct CachedTopic {
     handle: *mut sys::rd_kafka_topic_t,
     name: Box<str>,
@@ -47,7 +46,7 @@ impl CachedTopic {
     }
 }
 
-/// All handles of one client.
+/// All topics of one client.
 pub struct TopicCache {
     client: *mut sys::rd_kafka_t,
     config: Arc<BrokerConfig>,
@@ -60,7 +59,7 @@ pub struct TopicCache {
 }
 
 impl TopicCache {
-    /// A topic that was found missing is looked for again after this time.
+    /// A missing topic is looked up again after this time.
     pub const FORGET_MISSING: Duration = Duration::from_secs(5);
 
     pub fn new(client: *mut sys::rd_kafka_t, config: &Arc<BrokerConfig>) -> Self {
@@ -76,7 +75,7 @@ impl TopicCache {
         }
     }
 
-    /// The handle of a topic, made on first use.
+    /// The entry of a topic, created on first use.
     #[inline]
     pub fn get(&mut self, name: &str) -> &mut CachedTopic {
         self.clock += 1;
@@ -142,7 +141,7 @@ impl TopicCache {
         }
     }
 
-    /// Topics of `topic_mapping` and dead letters; others the broker creates by itself.
+    /// Topics of `topic_mapping` and dead-letter topics; others are left to the broker's auto-creation.
     fn is_ours_to_create(&self, name: &str) -> bool {
         self.config.topics.spec_for_topic(name).is_some()
             || name
@@ -150,21 +149,21 @@ impl TopicCache {
                 .is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// A topic librdkafka knows of already: asking for it creates nothing that would not be created anyway.
+    /// A topic librdkafka already knows, so that requesting its metadata creates nothing new.
     pub fn any_ready(&self) -> Option<&str> {
         let ready = self.handles.iter().find(|topic| !topic.handle.is_null());
         ready.map(|topic| &*topic.name)
     }
 
-    /// The name behind a number.
+    /// The name of a topic number.
     pub fn name(&self, number: u32) -> String {
         self.names
             .get(number as usize)
             .map_or_else(String::new, ToString::to_string)
     }
 
-    /// librdkafka's handle. Made only once the topic is ready: with it librdkafka begins to ask the brokers for the topic, and
-    /// they create it as they like.
+    /// librdkafka's handle. Created only once the topic is ready: with a handle, librdkafka requests metadata, and
+    /// brokers auto-create the topic.
     #[inline]
     pub fn handle(&mut self, name: &str) -> *mut sys::rd_kafka_topic_t {
         let client = self.client;
@@ -179,12 +178,10 @@ impl TopicCache {
         topic.handle
     }
 
-    /// Notes what was found out about a topic.
     pub fn set_readiness(&mut self, name: &str, readiness: Readiness) {
         self.get(name).readiness = readiness;
     }
 
-    /// Drops all handles.
     pub fn clear(&mut self) {
         self.index.clear();
         self.last = 0;
@@ -194,7 +191,7 @@ impl TopicCache {
     }
 }
 
-/// A message that waits for its topic.
+/// A message whose topic is being looked up or created.
 pub struct PendingMessage {
     pub record: SpoolRecord,
     pub sequence: u64,
@@ -205,12 +202,12 @@ pub struct PendingMessage {
 pub struct PendingTopicQueue {
     messages: HashMap<String, VecDeque<PendingMessage>>,
     count: usize,
-    /// Those that have to leave undelivered: the client closes.
+    /// Messages to report as undelivered, because the client is closing.
     pub drained: Vec<PendingMessage>,
 }
 
 impl PendingTopicQueue {
-    /// Lets a message in; false where the room is full.
+    /// Adds a message; false if the queue is full.
     pub fn push(&mut self, message: &ProducerRecord<'_>, sequence: u64, limit: usize) -> bool {
         if self.count >= limit {
             return false;
@@ -224,19 +221,19 @@ impl PendingTopicQueue {
         true
     }
 
-    /// Some topic that is waited for.
+    /// Any topic with waiting messages.
     pub fn next_topic(&self) -> Option<String> {
         self.messages.keys().next().cloned()
     }
 
-    /// All guests of a topic, in order.
+    /// Removes all messages of a topic, in order.
     pub fn take(&mut self, topic: &str) -> VecDeque<PendingMessage> {
         let messages = self.messages.remove(topic).unwrap_or_default();
         self.count -= messages.len();
         messages
     }
 
-    /// Moves everybody to `drained`.
+    /// Moves all messages to `drained`.
     pub fn drain(&mut self) {
         for (_, messages) in self.messages.drain() {
             self.drained.extend(messages);

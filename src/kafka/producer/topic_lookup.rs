@@ -1,4 +1,4 @@
-//! Topics looked up and created through Kafka's admin API, without blocking the thread that asks.
+//! Looks up and creates topics through the admin API without blocking the calling thread.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -14,13 +14,13 @@ use crate::kafka::client::{self, AdminOptions, ClientEvent, EventQueue};
 use crate::log::Level;
 use crate::process;
 
-/// One request takes this long at most before it is asked again.
+/// Timeout of a request before it is sent again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Until a broker has told its cluster's id there is nobody to ask.
+/// Wait for the cluster id; until a broker has reported it, no request can be sent.
 const CONNECT_WAIT: Duration = Duration::from_millis(20);
 
-/// A topic being looked up (creation off) or created (creation on).
+/// A topic being looked up (auto_create_topics off) or created (on).
 pub struct TopicLookup {
     client: *mut sys::rd_kafka_t,
     config: Arc<BrokerConfig>,
@@ -33,7 +33,7 @@ pub struct TopicLookup {
 unsafe impl Send for TopicLookup {}
 
 impl TopicLookup {
-    /// Begins. `client` must outlive it.
+    /// `client` must outlive the lookup.
     pub fn start(client: *mut sys::rd_kafka_t, config: &Arc<BrokerConfig>, topic: String) -> Self {
         Self {
             client,
@@ -44,12 +44,11 @@ impl TopicLookup {
         }
     }
 
-    /// The topic.
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Goes one step on; `Some` once it is known.
+    /// Makes progress without blocking for long; `Some` once the lookup has completed.
     pub fn poll(&mut self) -> Option<Readiness> {
         let Some(asked) = self.asked else {
             if let Some(embedded) = crate::kafka::embedded::local(&self.config.brokers) {
@@ -57,7 +56,7 @@ impl TopicLookup {
             }
             match client::cluster_id(self.client, CONNECT_WAIT) {
                 None => return None,
-                // Another process's embedded broker: no admin API, and no controller to wait for. It creates topics by itself.
+                // An embedded broker of another process: no admin API and no controller. It creates topics by itself.
                 Some(id) if client::is_mock(&id) => return Some(Readiness::Ready),
                 Some(_) => self.send_request(),
             }
@@ -72,14 +71,14 @@ impl TopicLookup {
         };
         let known = self.read(&answer);
         if known.is_none() {
-            // Kafka is away: ask again, once its client had time to find it.
+            // Kafka is unreachable: the request is sent again after a pause.
             self.asked = None;
             std::thread::sleep(Duration::from_millis(20));
         }
         known
     }
 
-    /// The mock cluster has no admin API, but it is in this process.
+    /// The mock cluster has no admin API, but it runs in this process.
     fn create_on_embedded(&self, embedded: &crate::kafka::embedded::EmbeddedCluster) -> Readiness {
         if self.config.auto_create_topics {
             let spec = self.config.topics.spec_for_topic(&self.topic);
@@ -120,7 +119,7 @@ impl TopicLookup {
 
     fn create(&self, name: &std::ffi::CStr, options: &AdminOptions) {
         let spec = self.config.topics.spec_for_topic(&self.topic);
-        // -1 leaves it to the broker's own defaults (Kafka 2.4 and later).
+        // -1 selects the broker's default (Kafka 2.4 and later).
         let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(-1);
         let replication = spec.and_then(|spec| spec.replication).unwrap_or(-1);
         let mut reason = [0 as c_char; 256];
@@ -160,14 +159,14 @@ impl TopicLookup {
         }
     }
 
-    /// What the answer says; `None` to ask again.
+    /// Interprets the response; `None` to send the request again.
     fn read(&self, answer: &ClientEvent) -> Option<Readiness> {
         if let Some((code, reason)) = answer.error() {
             return self.readiness_for(code, &reason);
         }
         let event = answer.raw();
         let mut count = 0usize;
-        // SAFETY: what is read lives as long as the answer.
+        // SAFETY: the result lives as long as the response.
         unsafe {
             if self.config.auto_create_topics {
                 let result = sys::rd_kafka_event_CreateTopics_result(event);
@@ -201,7 +200,7 @@ impl TopicLookup {
         match code {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR
             | Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS
-            // An old broker, or another process's embedded one: it creates topics by itself.
+            // An old broker, or an embedded one of another process: it creates topics by itself.
             | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE => Some(Readiness::Ready),
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => Some(Readiness::Missing(Instant::now())),
             Code::RD_KAFKA_RESP_ERR__TRANSPORT
@@ -213,7 +212,9 @@ impl TopicLookup {
             _ => {
                 process::current().log.say(
                     Level::Warning,
-                    format!("Kafka does not let us create or see topic \"{}\": {reason}. Sending to it anyway.", self.topic),
+                    format!("Topic \"{}\" can be neither created nor described: {reason}. \
+                     Messages are sent to it nevertheless.",
+                    self.topic),
                 );
                 Some(Readiness::Ready)
             }

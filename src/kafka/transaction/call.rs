@@ -1,13 +1,15 @@
-//! One step of a transaction, asked of Kafka once and never waited for longer than there is time.
+//! Runs one transactional call of librdkafka with a reliable timeout.
 //!
-//! On a thread of its own, because librdkafka's calls take a timeout and do not keep to it: while no broker is up,
-//! `send_offsets_to_transaction` waits for the group's coordinator without an end (its coordinator requests note their timeout
-//! and never look at it). A call that does not come back keeps its client alive, and ends when Kafka is there again.
+//! Each call runs in a thread of its own, because librdkafka's calls do not always respect their timeout: while no
+//! broker is up, `send_offsets_to_transaction` waits indefinitely for the group coordinator (its coordinator requests
+//! store their timeout but never check it). A call that does not return keeps its client alive, and ends when Kafka is
+//! reachable again.
 //!
-//! Once, and with all the time there is, because a request that is given up early and sent again may reach a busy Kafka twice.
-//! Without a new epoch for each transaction (KIP-890, which this librdkafka does not speak) the second one counts for whatever
-//! is open by then: it commits half of the next transaction, or takes half of it back. So whoever has no answer goes on with
-//! another client, whose new epoch makes Kafka refuse what is still on its way.
+//! Each call is made once, with all the time that is left, because a request that is abandoned early and sent again may
+//! reach a busy Kafka twice. Without a new epoch per transaction (KIP-890, not supported by this librdkafka) the second
+//! request applies to the transaction that is open by then and commits or aborts part of it. Without a response, the
+//! caller therefore continues with another client, whose new epoch makes Kafka reject requests that are still in
+//! flight.
 #![allow(unsafe_code)]
 
 use std::sync::mpsc::{sync_channel, RecvTimeoutError};
@@ -23,24 +25,24 @@ use crate::kafka::producer::Producer;
 use crate::process;
 use crate::worker::StopSignal;
 
-/// A call whose time is up has so long to say so itself.
+/// Extra time for librdkafka to report the timeout itself.
 const GRACE: Duration = Duration::from_millis(200);
-/// A process that was asked to end waits so long for Kafka.
+/// Longest wait for Kafka once the process was asked to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks the client, for so many milliseconds at most.
+/// Runs the call on the client with a timeout in milliseconds.
 pub(super) type TransactionCall =
     Box<dyn FnOnce(*mut sys::rd_kafka_t, i32) -> Option<TransactionError> + Send>;
 
-/// A call that takes nothing but the client and its time.
+/// A call whose only arguments are client and timeout.
 pub(super) fn simple_call(
     call: unsafe extern "C" fn(*mut sys::rd_kafka_t, i32) -> *mut sys::rd_kafka_error_t,
 ) -> TransactionCall {
-    // SAFETY: whoever asks keeps the client alive; the error is ours.
+    // SAFETY: `call_with_timeout` keeps the client alive; the error is ours.
     Box::new(move |client, wait| unsafe { TransactionError::take(call(client, wait)) })
 }
 
-/// Asks until Kafka answers, the time is up or the process is asked to end.
+/// Waits until the call returns, `until` is reached, or the shutdown deadline has passed.
 pub(super) fn call_with_timeout(
     producer: &Arc<Producer>,
     until: Instant,
@@ -54,7 +56,7 @@ pub(super) fn call_with_timeout(
     let own = Arc::clone(producer);
     let thread = process::spawn("rt-transaction", move || {
         let error = step(own.client(), wait);
-        // The client first: whoever has the answer may want it to be the last one.
+        // Released before the result is sent: the receiver may expect to hold the last reference.
         drop(own);
         let _ = answers.send(error);
     });
@@ -73,11 +75,13 @@ pub(super) fn call_with_timeout(
             }
             Err(RecvTimeoutError::Disconnected) => {}
         }
-        return Err(TransactionError::no_response("Kafka does not answer"));
+        return Err(TransactionError::no_response(
+            "Kafka did not respond in time",
+        ));
     }
 }
 
-/// Cuts the time where a signal has asked the process to end.
+/// Cuts the time if a signal has asked the process to end.
 fn apply_shutdown_deadline(until: &mut Instant) {
     if StopSignal::is_signalled() {
         clock::begin_shutdown();

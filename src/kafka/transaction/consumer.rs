@@ -1,4 +1,4 @@
-//! A consumer whose offsets are part of its producer's transactions: begun, committed, taken back.
+//! A consumer whose offsets are committed in its producer's transactions.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -16,21 +16,18 @@ use crate::kafka::consumer::Consumer;
 use crate::kafka::producer::Producer;
 use crate::worker::{StopSignal, TransactionOutcome, Transactions};
 
-/// The transactions of a consumer that is running.
 pub struct TransactionalConsumer<'a> {
-    /// Reads.
     pub consumer: &'a Consumer,
-    /// Writes.
     pub transaction: &'a TransactionalProducer,
 }
 
-/// Who a consumer is in its group.
+/// Owned `rd_kafka_consumer_group_metadata_t`.
 struct GroupMetadata(*mut sys::rd_kafka_consumer_group_metadata_t);
 
-/// What a transaction takes with it, read only.
+/// Offsets and group metadata that a transaction commits; read only.
 struct TransactionOffsets(client::TopicPartitionList, GroupMetadata);
 
-// SAFETY: both are plain data of librdkafka's that belong to nobody else and are not changed any more.
+// SAFETY: both are plain data of librdkafka with a single owner, and are not changed any more.
 unsafe impl Send for TransactionOffsets {}
 unsafe impl Sync for TransactionOffsets {}
 
@@ -41,19 +38,20 @@ impl Drop for GroupMetadata {
     }
 }
 
-/// Why a transaction has to be taken back.
+/// Why a transaction must be aborted.
 enum CommitError {
     Refused(TransactionError),
-    /// The consumer is no member of its group any more: what it handled is somebody else's by now.
+    /// The consumer has left its group: its partitions may be assigned to another member by now.
     NotAMember,
 }
 
 impl TransactionalConsumer<'_> {
-    /// The consumer's membership, where it has one. Kafka takes offsets from somebody without a name as those of a program
-    /// that is in no group, and checks nothing: a worker that was away too long has lost its name, and must not send them.
+    /// The group metadata, or `None` if the consumer is not a member. Kafka accepts offsets with an empty member id as
+    /// those of a client outside the group, without any check: a worker that was evicted has lost its member id, and
+    /// must not send them.
     fn membership(&self) -> Option<GroupMetadata> {
         let client = self.consumer.client();
-        // SAFETY: a live consumer; the texts live as long as what they are part of.
+        // SAFETY: a live consumer; the strings live as long as the metadata.
         unsafe {
             let member = GroupMetadata(sys::bindings::rd_kafka_consumer_group_metadata(client));
             if member.0.is_null() {
@@ -64,7 +62,7 @@ impl TransactionalConsumer<'_> {
             ));
             let generation =
                 sys::bindings::rd_kafka_consumer_group_metadata_generation_id(member.0);
-            // Asked last: what is lost after this carries a generation that Kafka refuses.
+            // Checked last: if the assignment is lost after this, the generation is stale and Kafka rejects it.
             let lost = sys::bindings::rd_kafka_assignment_lost(client) != 0;
             (!name.is_empty() && generation >= 0 && !lost).then_some(member)
         }
@@ -86,7 +84,7 @@ impl TransactionalConsumer<'_> {
         let own = Arc::clone(&sent);
         let step: TransactionCall = Box::new(move |client, wait| {
             let TransactionOffsets(offsets, member) = &*own;
-            // SAFETY: a live producer; the list and the membership are copied.
+            // SAFETY: a live producer; the list and the metadata are copied.
             unsafe {
                 TransactionError::take(sys::bindings::rd_kafka_send_offsets_to_transaction(
                     client,
@@ -100,18 +98,18 @@ impl TransactionalConsumer<'_> {
         Ok(Some(sent))
     }
 
-    /// Ends with nothing of it committed; another client takes over where this one is of no use any more.
+    /// Aborts the transaction, or replaces a client that has become unusable, which has the same effect.
     fn on_commit_error(&self, error: &CommitError) -> Result<TransactionOutcome> {
         let reason = match error {
             CommitError::NotAMember => {
                 self.abort()?;
-                "this worker was away for too long and is no member of its group at the moment"
+                "this worker did not poll for too long and is not a member of its group any more"
             }
             CommitError::Refused(error) if error.requires_new_client() => {
                 current::clear();
                 self.consumer.rewind();
                 self.transaction
-                    .abandon_client("Kafka refuses to commit transaction", error)?;
+                    .abandon_client("Kafka did not commit transaction", error)?;
                 &error.reason
             }
             CommitError::Refused(error) => {
@@ -125,12 +123,12 @@ impl TransactionalConsumer<'_> {
         )))
     }
 
-    /// What the callbacks sent and Kafka did not take, where the client itself is sound.
+    /// The error for messages sent by the callbacks that Kafka did not accept, while the client itself is usable.
     fn undelivered(producer: &Producer) -> Option<Error> {
         let (failed, count) = producer.failures.take();
         (count > 0).then(|| {
             Error::undelivered(
-                "What a callback sent was not delivered, so its transaction is taken back.",
+                "Messages sent by a callback were not delivered, so its transaction is aborted.",
                 failed,
             )
         })
@@ -143,7 +141,8 @@ impl Transactions for TransactionalConsumer<'_> {
         if !transaction.is_ready() && !transaction.init()? {
             return Ok(false);
         }
-        // What the client before was doing may have been committed or not. Now that this one has its name, the group knows.
+        // The previous client's last transaction may or may not have been committed. Since this client has taken over
+        // the id, the committed offsets of the group are final and tell which.
         if transaction.commit_uncertain.get() {
             if !self.consumer.go_to_committed() {
                 return Ok(false);
@@ -169,7 +168,7 @@ impl Transactions for TransactionalConsumer<'_> {
             TransactionError::take(sys::bindings::rd_kafka_begin_transaction(producer.client()))
         };
         if let Some(error) = refused {
-            transaction.abandon_client("Kafka's client cannot begin transaction", &error)?;
+            transaction.abandon_client("The Kafka client cannot begin transaction", &error)?;
             return Ok(false);
         }
         transaction.abort_pending.set(true);
@@ -185,7 +184,7 @@ impl Transactions for TransactionalConsumer<'_> {
         while !producer.wait_for_delivery(Instant::now() + POLL_INTERVAL) {
             if StopSignal::is_signalled() || Instant::now() >= until {
                 self.abort()?;
-                let reason = "what the callbacks sent was not acknowledged in time.";
+                let reason = "the messages sent by the callbacks were not acknowledged in time.";
                 return Ok(TransactionOutcome::Aborted(Error::new(
                     Kind::Connection,
                     reason,

@@ -1,4 +1,4 @@
-//! Which transaction is open on this thread: whatever a callback sends becomes part of it.
+//! The open transaction of this thread: messages sent by a callback become part of it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ thread_local! {
     static CURRENT: RefCell<Current> = const { RefCell::new(None) };
 }
 
-/// The producer of the open transaction, for whatever a callback sends.
+/// The producer of the open transaction, if there is one.
 ///
 /// # Errors
-/// Configuration: it would go to another Kafka, which the transaction cannot reach.
+/// Configuration: the message would go to another cluster, which the transaction does not cover.
 pub fn current_for(config: &BrokerConfig) -> Result<Option<Arc<Producer>>> {
     CURRENT.with(|open| {
         let open = open.borrow();
@@ -25,8 +25,8 @@ pub fn current_for(config: &BrokerConfig) -> Result<Option<Arc<Producer>>> {
         };
         if addresses(&ours.brokers) != addresses(&config.brokers) {
             return Err(Error::configuration(format!(
-                "A callback of an exactly-once consumer of {} cannot send to {}: the transaction would not cover it. Send \
-                 within the same Kafka, or consume with delivery at-least-once.",
+                "A callback of an exactly-once consumer of {} cannot send to {}: the transaction would not cover it. \
+                 Send to the same cluster, or consume with delivery at-least-once.",
                 ours.brokers, config.brokers
             )));
         }
@@ -34,27 +34,28 @@ pub fn current_for(config: &BrokerConfig) -> Result<Option<Arc<Producer>>> {
     })
 }
 
-/// From now on it is this one.
+/// Sets the open transaction.
 pub(super) fn begin(config: Arc<BrokerConfig>, producer: Arc<Producer>) {
     CURRENT.with(|open| *open.borrow_mut() = Some((config, producer)));
 }
 
-/// No transaction is open: it has ended, or a fatal error ended the callback that had one.
+/// Called when the transaction ends, or when a fatal error ended its callback.
 pub fn clear() {
     CURRENT.with(|open| open.borrow_mut().take());
 }
 
-/// What was open around a consumer that runs inside a callback of another: its own callbacks follow its own promise.
+/// The open transaction of an outer consumer whose callback runs another consumer: the inner one has its own delivery
+/// mode.
 #[must_use]
 pub struct SavedTransaction(Current);
 
-/// Sets aside what is open, until [`SavedTransaction::restore`].
+/// Removes the open transaction until [`SavedTransaction::restore`].
 pub fn save_current() -> SavedTransaction {
     SavedTransaction(CURRENT.with(|open| open.borrow_mut().take()))
 }
 
 impl SavedTransaction {
-    /// The callback around goes on in its own transaction.
+    /// The outer callback continues in its own transaction.
     pub fn restore(self) {
         CURRENT.with(|open| *open.borrow_mut() = self.0);
     }

@@ -1,4 +1,4 @@
-//! What Kafka answered where a step of a transaction went wrong.
+//! Errors of transactional calls.
 #![allow(unsafe_code)]
 
 use rdkafka_sys as sys;
@@ -6,20 +6,20 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::kafka::client;
 
-/// What Kafka answered where something went wrong.
+/// The error of a transactional call.
 pub(super) struct TransactionError {
     pub code: Code,
     pub reason: String,
-    /// The client is of no use any more.
+    /// The client is unusable.
     pub is_fatal: bool,
     retriable: bool,
 }
 
 impl TransactionError {
-    /// What the error says, which is given back; `None` where there is none.
+    /// Takes ownership of the error object; `None` for null.
     ///
     /// # Safety
-    /// `error` must be null or an error object that nobody else gives back.
+    /// `error` must be null or an error object owned by the caller.
     pub unsafe fn take(error: *mut sys::rd_kafka_error_t) -> Option<Self> {
         if error.is_null() {
             return None;
@@ -35,7 +35,7 @@ impl TransactionError {
         })
     }
 
-    /// What ended the client, where something has.
+    /// The fatal error of the client, if it has one.
     pub fn of(client: *mut sys::rd_kafka_t) -> Option<Self> {
         let mut text = [0; 512];
         // SAFETY: a live client; the buffer is ours and ends in NUL.
@@ -50,7 +50,7 @@ impl TransactionError {
         }
     }
 
-    /// NoopListener knows what became of it, and nothing more can be asked of the client.
+    /// The outcome of the call is unknown, and the client cannot be used any more.
     pub fn no_response(reason: &str) -> Self {
         Self {
             code: Code::RD_KAFKA_RESP_ERR__TIMED_OUT,
@@ -60,18 +60,18 @@ impl TransactionError {
         }
     }
 
-    /// Asking again may help.
+    /// True if the same call may succeed later.
     pub fn is_retriable(&self) -> bool {
         !self.is_fatal && (self.retriable || self.code == Code::RD_KAFKA_RESP_ERR__TIMED_OUT)
     }
 
-    /// Another client has to take over. Where Kafka did not answer a commit in time, only one that takes the name anew makes
-    /// sure of what became of it.
+    /// True if another client must take over. If Kafka did not respond to a commit in time, only a client that
+    /// initializes the same transactional.id again can determine the outcome.
     pub fn requires_new_client(&self) -> bool {
         self.is_fatal || self.is_retriable()
     }
 
-    /// Somebody else has the name, or Kafka has given this one up.
+    /// True if another client has taken over the transactional.id, or Kafka has expired this one.
     pub fn is_fenced(&self) -> bool {
         matches!(
             self.code,

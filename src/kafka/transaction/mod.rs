@@ -1,5 +1,6 @@
-//! Transactions: what the callbacks of a worker send, and the offsets of the records they handled, become visible together or not
-//! at all. The worker's producer has a name of its own in Kafka; whoever takes the same name fences the one before.
+//! Transactions: messages sent by a worker's callbacks and the offsets of the handled records become visible together
+//! or not at all. The worker's producer has a transactional.id; a client that initializes the same id fences the
+//! previous one.
 #![allow(unsafe_code)]
 
 mod call;
@@ -30,40 +31,39 @@ use crate::error::{Error, Kind, Result};
 use crate::log::Level;
 use crate::process;
 
-/// What librdkafka takes where nothing is configured, in ms.
+/// librdkafka's default, in ms.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
-/// One question to Kafka; between two of them signals are looked at.
+/// Timeout of one `init_transactions` call; signals are checked between calls.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
-/// The same where the wait is our own: for acknowledgements, or for a step that is asked on a thread of its own.
+/// Interval for checking acknowledgements and calls that run in a thread of their own.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Taking back what is open; a client that has no answer then is replaced, which does the same.
+/// Time limit of an abort. Without a response the client is replaced, which also aborts.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Clients that end one after the other, with nothing committed in between, before the worker is given up.
+/// Consecutive client replacements without a commit before the worker fails.
 const MAX_CLIENT_REPLACEMENTS: u32 = 10;
 
 /// The transactional producer of one worker.
 pub struct TransactionalProducer {
     config: Arc<BrokerConfig>,
     producer: RefCell<Arc<Producer>>,
-    /// Its name in Kafka.
     id: RefCell<String>,
     timeout: Duration,
-    /// Held as long as the name made of it is used; `None` where the name was given to us.
+    /// Held as long as `id` is used; `None` if the id was configured.
     id_lock: RefCell<Option<TransactionalIdLock>>,
     ready: Cell<bool>,
-    /// What others have left open was looked for.
+    /// Transactions left open by killed workers have been aborted.
     orphans_checked: Cell<bool>,
-    /// Kafka has still to be told that the last one is taken back.
+    /// A transaction is open that Kafka has to be told to abort.
     abort_pending: Cell<bool>,
-    /// The client is of no use any more, and since the last commit so many were not.
+    /// The client is unusable and must be replaced; `replacements` counts these since the last commit.
     client_failed: Cell<bool>,
     replacements: Cell<u32>,
-    /// Whether the last commit counts is not known.
+    /// It is not known whether the last commit succeeded.
     commit_uncertain: Cell<bool>,
 }
 
 impl TransactionalProducer {
-    /// Makes the producer; connects when the first transaction begins.
+    /// Creates the producer; it connects when the first transaction begins.
     ///
     /// # Errors
     /// Configuration.
@@ -103,17 +103,17 @@ impl TransactionalProducer {
         u64::try_from(self.timeout.as_millis()).unwrap_or(DEFAULT_TIMEOUT_MS)
     }
 
-    /// True once Kafka knows the client by its name.
+    /// True once `init_transactions` has succeeded for the current client.
     fn is_ready(&self) -> bool {
         self.ready.get() && !self.client_failed.get()
     }
 
-    /// The client is of no use any more: what it has open is taken back, and another one begins anew from the group's offsets.
-    /// Fenced under a name of our own, the worker was away for longer than its transaction may take, and goes on under the
-    /// next free name. One whose name was given to it must not: another worker may be using it.
+    /// Marks the client as unusable: Kafka aborts its open transaction, and the next client starts from the committed
+    /// offsets. If it was fenced under an id of our own, the worker was away for longer than the transaction timeout,
+    /// and continues under the next free id. Under a configured id it must not: another worker may be using it.
     ///
     /// # Errors
-    /// Kafka refuses for good.
+    /// The error is permanent, the configured id is fenced, or too many clients failed in a row.
     fn abandon_client(&self, action: &str, error: &TransactionError) -> Result<()> {
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
@@ -129,10 +129,10 @@ impl TransactionalProducer {
             return Err(self.fatal_error(action, error));
         }
         if error.is_fenced() {
-            // Taken while the old one is held, so that it is another.
+            // Acquired while the old lock is held, so that it is a different id.
             let next = TransactionalIdLock::acquire(&self.config)?;
             *self.id.borrow_mut() = next.transactional_id(&self.config);
-            // Whoever fenced it, a worker or Kafka's own timeout, has taken back what was open.
+            // The open transaction was aborted by whatever fenced it: another worker, or Kafka's timeout.
             if let Some(old) = self.id_lock.replace(Some(next)) {
                 old.mark_clean();
             }
@@ -140,7 +140,7 @@ impl TransactionalProducer {
         process::current().log.say(
             Level::Warning,
             format!(
-                "{action} ({}). It is taken back, and this worker goes on as \"{}\" from the group's offsets.",
+                "{action} ({}). It is aborted, and this worker continues as \"{}\" from the committed offsets.",
                 error.reason,
                 self.id.borrow()
             ),
@@ -148,35 +148,34 @@ impl TransactionalProducer {
         Ok(())
     }
 
-    /// Another client in the place of one that has ended.
+    /// Replaces a client that has become unusable.
     fn start_new_client(&self) -> Result<()> {
         let id = self.id.borrow().clone();
         let config = Arc::clone(&self.config);
         let next = Producer::start_transactional(config, &id, self.timeout_ms())?;
         let old = self.producer.replace(next);
         old.aborting.store(true, Ordering::Release);
-        // Nothing of it is wanted any more, so nothing is waited for.
+        // Its messages are discarded, so there is nothing to wait for.
         old.close(Instant::now());
         self.ready.set(false);
         self.client_failed.set(false);
         Ok(())
     }
 
-    /// A transaction is committed.
     fn on_committed(&self) {
         self.abort_pending.set(false);
         self.replacements.set(0);
     }
 
-    /// Takes back what is open and ends the client. Bounded by about three seconds.
+    /// Aborts the open transaction and closes the client. Takes about three seconds at most.
     pub fn close(&self) {
         if self.abort_pending.get() {
-            // Without an answer Kafka takes it back itself, after the transaction's timeout.
+            // Without a response, Kafka aborts the transaction itself after its timeout.
             drop(self.send_abort(Instant::now() + clock::bounded(Duration::from_secs(1))));
         }
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
-        // Nothing comes from one that has ended.
+        // An unusable client will not deliver anything.
         let patience = if self.client_failed.get() { 0 } else { 2 };
         producer.close(Instant::now() + clock::bounded(Duration::from_secs(patience)));
         if let Some(id_lock) = self.id_lock.borrow().as_ref() {
@@ -192,9 +191,9 @@ impl TransactionalProducer {
             return Error::new(
                 Kind::Delivery,
                 format!(
-                    "{action} \"{id}\": this worker is fenced, so nothing of the open transaction is delivered. Another one has taken its \
-                     transactional_id, or it was away for longer than transaction.timeout.ms. Start it again; give each worker an id \
-                     of its own, or leave transactional_id out."
+                    "{action} \"{id}\": this worker is fenced, and its open transaction was aborted. Another worker uses the \
+                     same transactional_id, or this one was inactive for longer than transaction.timeout.ms. Restart it; \
+                     give each worker a different id, or omit transactional_id."
                 ),
             );
         }
@@ -206,12 +205,12 @@ impl TransactionalProducer {
         )
     }
 
-    /// Tells Kafka that what is open is taken back; false where another client has to be made first, which does the same.
+    /// Aborts the open transaction; false if the client must be replaced first, which aborts it as well.
     fn try_abort(&self, until: Instant) -> Result<bool> {
         match self.send_abort(until) {
             Ok(()) => Ok(true),
             Err(error) => self
-                .abandon_client("Kafka refuses to take back transaction", &error)
+                .abandon_client("Kafka did not abort transaction", &error)
                 .map(|()| false),
         }
     }
@@ -219,7 +218,8 @@ impl TransactionalProducer {
     fn send_abort(&self, until: Instant) -> std::result::Result<(), TransactionError> {
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
-        // The coordinator refuses to take back what it has not heard of yet: what was sent last brings it the news.
+        // The coordinator rejects an abort of partitions it does not know yet; waiting for the last produce requests
+        // adds them.
         producer.wait_for_delivery(Instant::now() + clock::bounded(SHORT_WAIT));
         let step = simple_call(sys::bindings::rd_kafka_abort_transaction);
         call_with_timeout(&producer, until, step)?;
@@ -249,9 +249,11 @@ impl TransactionalProducer {
             }
             Some(error) if error.is_retriable() => Ok(false),
             Some(error) if error.is_fenced() => self
-                .abandon_client("Kafka refuses transactions as", &error)
+                .abandon_client("Kafka did not initialize transactional.id", &error)
                 .map(|()| false),
-            Some(error) => Err(self.fatal_error("Kafka refuses transactions as", &error)),
+            Some(error) => {
+                Err(self.fatal_error("Kafka did not initialize transactional.id", &error))
+            }
         }
     }
 }
@@ -259,7 +261,7 @@ impl TransactionalProducer {
 impl Drop for TransactionalProducer {
     fn drop(&mut self) {
         if self.producer.borrow().is_inherited() {
-            // The parent's; its threads are not here.
+            // The parent's client: its threads do not exist here.
             return;
         }
         self.close();

@@ -1,5 +1,6 @@
-//! What workers that were killed have left open. Readers of committed records stop there, also for what others commit behind it,
-//! until somebody takes the dead one's name or `transaction.timeout.ms` has passed.
+//! Aborts transactions left open by killed workers. Consumers with `read_committed` cannot read past an open
+//! transaction, not even records that others commit after it, until its transactional.id is initialized again or
+//! `transaction.timeout.ms` has passed.
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::process;
 
-/// The worker's own records wait for this meanwhile.
+/// The worker's own records wait during this time.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
 
-/// Takes back what is open under the names of this group's workers that died on this machine, apart from the one whose name is in
-/// use again. What Kafka does not answer in time is left to the next worker, and to the timeout.
+/// Aborts open transactions of this group's workers that were killed on this machine, except for the id that this
+/// worker has taken over. If Kafka does not respond in time, the next worker or the timeout does it.
 pub(super) fn abort_orphans(config: &Arc<BrokerConfig>, timeout_ms: u64) {
     let until = Instant::now() + clock::bounded(TIME_LIMIT);
     for lock in TransactionalIdLock::orphaned(config) {
@@ -40,7 +41,7 @@ pub(super) fn abort_orphans(config: &Arc<BrokerConfig>, timeout_ms: u64) {
             process::current().log.say(
                 Level::Warning,
                 format!(
-                    "A worker was killed; what it may have left open as \"{id}\" is taken back."
+                    "A worker was killed; the transaction it may have left open as \"{id}\" was aborted."
                 ),
             );
         }

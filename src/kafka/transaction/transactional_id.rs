@@ -1,8 +1,8 @@
-//! A number that no other worker of this machine has at the same time: it makes the transactional id of each worker its own, and
-//! the same again after a restart, so that Kafka can fence the one before.
+//! Assigns each worker of a machine a transactional.id of its own that is stable across restarts, so that Kafka can
+//! fence the previous process.
 //!
-//! A worker that is killed leaves its transaction open: readers of what it sent, and of what others sent behind that, wait until
-//! somebody takes its id or `transaction.timeout.ms` has passed. So its number is taken again before any other.
+//! A killed worker leaves its transaction open: consumers of its records, and of records written after them, wait until
+//! its id is initialized again or `transaction.timeout.ms` has passed. Its number is therefore reused before any other.
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -14,25 +14,26 @@ use std::path::{Path, PathBuf};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 
-/// More workers of one group on one machine than this are not expected.
+/// Upper limit of workers per group and machine.
 const MAX_WORKERS: u32 = 1024;
 
-/// A slot, held by a lock on a file as long as the process lives. The file has bytes in it until [`Self::mark_clean`].
+/// A worker number, held by a file lock for the life of the process. The file is not empty until [`Self::mark_clean`].
 pub struct TransactionalIdLock {
     file: File,
     number: u32,
 }
 
 impl TransactionalIdLock {
-    /// Takes the lowest one whose worker ended without settling it; else the lowest free one.
+    /// Acquires the lowest number whose worker ended without [`Self::mark_clean`], otherwise the lowest free one.
     ///
     /// # Errors
-    /// Configuration: the directory of the lock files cannot be used, or every slot is taken.
+    /// Configuration: the directory of the lock files cannot be used, or all numbers are taken.
     pub fn acquire(config: &BrokerConfig) -> Result<Self> {
         let (directory, prefix) = lock_file_location(config);
         let cannot_lock = |error: io::Error| {
             Error::configuration(format!(
-                "No lock file for exactly-once can be made in {}: {error}. Set transactional_id, or make the directory writable.",
+                "The lock file for exactly-once cannot be created in {}: {error}. \
+                 Set transactional_id, or make the directory writable.",
                 directory.display()
             ))
         };
@@ -43,7 +44,7 @@ impl TransactionalIdLock {
             .map_err(cannot_lock)?;
         for number in unclean_numbers(&directory, &prefix) {
             if let Ok(Some(lock)) = Self::try_lock(&directory, &prefix, number) {
-                // Whoever had it meanwhile may have settled it; then it is as good as any.
+                // Another worker may have marked it clean since; then it is as good as any.
                 return Ok(lock.mark_in_use());
             }
         }
@@ -53,13 +54,14 @@ impl TransactionalIdLock {
             }
         }
         Err(Error::configuration(format!(
-            "{MAX_WORKERS} workers of group \"{}\" run on this machine already. Set transactional_id for more.",
+            "{MAX_WORKERS} workers of group \"{}\" are already running on this machine. \
+             Set transactional_id to run more.",
             config.consumer_group
         )))
     }
 
-    /// Those of workers that ended without settling them, and that nobody has taken since. To be settled by whoever sees to what
-    /// they left open.
+    /// Numbers of workers that ended without [`Self::mark_clean`] and are not held by another worker. The caller aborts
+    /// their transactions and marks them clean.
     #[must_use]
     pub fn orphaned(config: &BrokerConfig) -> Vec<Self> {
         let (directory, prefix) = lock_file_location(config);
@@ -68,7 +70,7 @@ impl TransactionalIdLock {
         numbers.filter_map(try_lock).collect()
     }
 
-    /// `None` where another process has it.
+    /// `None` if another process holds the lock.
     fn try_lock(directory: &Path, prefix: &str, number: u32) -> io::Result<Option<Self>> {
         let file = OpenOptions::new()
             .create(true)
@@ -76,39 +78,39 @@ impl TransactionalIdLock {
             .write(true)
             .mode(0o600)
             .open(directory.join(format!("{prefix}{number}.lock")))?;
-        // SAFETY: plain call on a file of ours.
+        // SAFETY: plain call on an open file.
         let is_ours = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
         Ok(is_ours.then_some(Self { file, number }))
     }
 
-    /// From now on it is unsettled. On a full disk it is not, and the next worker takes the lowest.
+    /// On a full disk the mark is missing, and the next worker takes the lowest number instead.
     fn mark_in_use(self) -> Self {
         let _ = self.file.set_len(0);
         let _ = (&self.file).write_all(b"open\n");
         self
     }
 
-    /// Nothing is open under this number any more.
+    /// Records that no transaction is open under this id.
     pub fn mark_clean(&self) {
-        // Where this fails it is taken before others, which does no harm.
+        // On failure the number is merely reused before others.
         let _ = self.file.set_len(0);
     }
 
-    /// The transactional id of this worker: host, group and slot.
+    /// The transactional.id of this worker: host, group and number.
     #[must_use]
     pub fn transactional_id(&self, config: &BrokerConfig) -> String {
         format!("{}-{}-{}", host_name(), config.consumer_group, self.number)
     }
 }
 
-/// The directory of the lock files, and how those of a group on a cluster begin.
+/// The directory of the lock files, and the prefix of their names for a group on a cluster.
 fn lock_file_location(config: &BrokerConfig) -> (PathBuf, String) {
     let group = format!("{}\n{}", config.brokers, config.consumer_group);
     let group = crc32fast::hash(group.as_bytes());
     (directory(config), format!("worker-{group:08x}-"))
 }
 
-/// The numbers that were not settled, whether somebody has them or not; none where the directory does not tell.
+/// Numbers that are not marked clean, held or not; empty if the directory cannot be listed.
 fn unclean_numbers(directory: &Path, prefix: &str) -> Vec<u32> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -120,7 +122,7 @@ fn unclean_numbers(directory: &Path, prefix: &str) -> Vec<u32> {
         let Some(number) = number.filter(|number| *number < MAX_WORKERS) else {
             continue;
         };
-        // One that goes away meanwhile is nobody's.
+        // The file may be deleted in the meantime.
         if entry.metadata().is_ok_and(|about| about.len() > 0) {
             numbers.push(number);
         }
@@ -129,7 +131,7 @@ fn unclean_numbers(directory: &Path, prefix: &str) -> Vec<u32> {
     numbers
 }
 
-/// Beside the spool where there is one; else in the system's directory for temporary files, one for each user.
+/// The spool directory if there is one, otherwise a directory per user below the system's temporary directory.
 fn directory(config: &BrokerConfig) -> PathBuf {
     config.spool.clone().unwrap_or_else(|| {
         // SAFETY: cannot fail.
@@ -194,14 +196,14 @@ mod tests {
         for number in [0, 2] {
             locks[number].mark_clean();
         }
-        // The kernel takes the locks of a killed process away, too.
+        // The kernel releases the locks of a killed process as well.
         drop(locks);
         let acquired: Vec<TransactionalIdLock> = (0..4)
             .map(|_| TransactionalIdLock::acquire(&config).expect("a slot"))
             .collect();
         let numbers: Vec<u32> = acquired.iter().map(|lock| lock.number).collect();
         assert_eq!(numbers, [1, 3, 0, 2]);
-        // All are held; of those that end unsettled again, the one that is held is nobody else's.
+        // All numbers are held by this process, so none is orphaned.
         assert!(TransactionalIdLock::orphaned(&config).is_empty());
         acquired[3].mark_clean();
         let held = acquired.into_iter().next().expect("the first");

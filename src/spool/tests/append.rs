@@ -1,4 +1,4 @@
-//! What is stored comes back as it was, in order, within the bound.
+//! Records round-trip unchanged, in order, within the size limit.
 
 use super::*;
 use crate::error::Kind;

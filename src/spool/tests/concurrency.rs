@@ -1,4 +1,4 @@
-//! Races for the same files: replayers among themselves, against writers, against kills.
+//! Concurrent replays, appends and kills.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::sys::{LockedFile, OpenMode};
 use super::*;
 
-/// Files of three records each, of processes that are gone.
+/// Creates files of three records each, whose processes have ended.
 fn leave_files(temp: &TempDir, count: usize) {
     for n in 0..count {
         temp.spool().append(&records(n * 3, n * 3 + 3)).unwrap();
@@ -22,7 +22,7 @@ fn counted(ids: impl IntoIterator<Item = String>) -> HashMap<String, usize> {
     counts
 }
 
-/// Eight at once over fifty files; each writes the ids it replayed to `out`.
+/// Replays everything and writes the ids to `out`.
 fn replay_to(temp: &TempDir, out: &Path) {
     let replayed = drain(&temp.spool());
     fs::write(out, replayed.join("\n")).unwrap();
@@ -131,7 +131,7 @@ fn replayers_killed_mid_file_lose_nothing() {
     let rest = drain(&temp.spool());
     let all = counted(sent.lines().map(str::to_owned).chain(rest.iter().cloned()));
     assert_eq!(all.len(), 30);
-    // At most the record in hand is sent again for each kill.
+    // Each kill repeats at most one record.
     assert!(before + rest.len() <= 38, "{before} + {}", rest.len());
 }
 

@@ -1,4 +1,4 @@
-//! Torn ends, flipped bytes, foreign files: what is readable is replayed once, the rest is kept, nothing loops.
+//! Torn ends, flipped bytes, foreign files: readable records are replayed once, the rest is quarantined, nothing loops.
 
 use super::super::format::HEADER;
 use super::*;
@@ -11,7 +11,7 @@ fn written(temp: &TempDir, spool: &Spool, count: usize) -> (PathBuf, Vec<u8>) {
     (path, bytes)
 }
 
-/// Where the frames of `records(0, count)` begin, and the end.
+/// Start offsets of the frames of `records(0, count)`, and the end.
 fn frame_ends(count: usize) -> Vec<usize> {
     (0..=count)
         .map(|n| usize::try_from(file_size(&records(0, n))).unwrap())
@@ -58,7 +58,7 @@ fn a_flipped_byte_loses_at_most_one_record() {
     let frame_ends = frame_ends(3);
     let quarantine = spool.directory().join("damaged");
     for at in 0..bytes.len() {
-        // The version is covered by a test of its own; a wrong one does not pass the header's checksum.
+        // Another test covers the version; here a wrong one does not pass the header's checksum.
         let mut changed = bytes.clone();
         changed[at] ^= 0x41;
         fs::write(&path, &changed).unwrap();
@@ -99,7 +99,7 @@ fn damage_is_remembered_across_an_interrupted_replay() {
         "{:?}",
         names(&quarantine)
     );
-    // Only the progress in the header differs from what was found.
+    // Only the progress in the header has changed.
     assert_eq!(fs::read(quarantine.join(name)).unwrap()[64..], bytes[64..]);
     assert!(spool.take_notices()[0].contains("4 records"));
     assert_eq!(drain(&temp.spool()), ids(0, 0));

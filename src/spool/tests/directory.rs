@@ -1,4 +1,4 @@
-//! The directory: who it is for, its modes, and the ones that cannot be used.
+//! The directory: key, modes, ownership, and directories that cannot be used.
 
 use std::os::unix::fs::{symlink, PermissionsExt};
 
@@ -106,15 +106,15 @@ fn a_symlinked_base_is_followed_but_a_symlinked_key_and_a_dangling_link_are_refu
     fs::remove_dir_all(spool.directory()).unwrap();
     fs::create_dir(temp.0.join("elsewhere")).unwrap();
     symlink(temp.0.join("elsewhere"), spool.directory()).unwrap();
-    assert_refused(&spool, "not a directory of its own");
+    assert_refused(&spool, "not a directory");
     assert!(names(&temp.0.join("elsewhere")).is_empty());
 
     fs::remove_file(temp.0.join("spool")).unwrap();
     symlink(temp.0.join("nowhere"), temp.0.join("spool")).unwrap();
-    assert_refused(&temp.spool(), "is a link to nothing");
+    assert_refused(&temp.spool(), "is a dangling symlink");
 }
 
-/// Root may write everywhere: such tests run as nobody.
+/// Root may write everywhere, so such tests run as an unprivileged user.
 fn as_unprivileged_user(body: impl FnOnce()) {
     let child = Child::run(|| {
         // SAFETY: plain numbers, in a child.
@@ -145,7 +145,7 @@ fn a_directory_without_write_permission_is_refused() {
 
 #[test]
 fn files_written_by_root_can_be_replayed_by_the_owner() {
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     let root = unsafe { libc::geteuid() } == 0;
     let temp = TempDir::new();
     let base = temp.0.join("spool");
@@ -174,7 +174,7 @@ fn a_directory_of_another_user_is_refused() {
     let temp = TempDir::new();
     let spool = temp.spool();
     spool.append(&records(0, 1)).unwrap();
-    // SAFETY: asks for a number.
+    // SAFETY: returns a number.
     if unsafe { libc::geteuid() } == 0 {
         for dir in [temp.0.join("spool").as_path(), spool.directory()] {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();

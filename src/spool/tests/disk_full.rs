@@ -1,4 +1,4 @@
-//! A disk that fills up, a limit on file sizes, a read-only file system.
+//! A full disk, a file size limit, a read-only file system.
 
 use std::ffi::CString;
 use std::io::ErrorKind;
@@ -19,7 +19,8 @@ fn limit_files_to(bytes: u64) {
     );
 }
 
-/// A file system of `bytes` on `dir`, seen by this (forked) process only. False where it may not mount (not root).
+/// Mounts a file system of `bytes` on `dir`, visible to this (forked) process only. False without the privilege to
+/// mount.
 fn mount_small(dir: &Path, bytes: u64) -> bool {
     let path = CString::new(dir.to_str().unwrap()).unwrap();
     let options = CString::new(format!("size={bytes}")).unwrap();
@@ -60,7 +61,8 @@ fn remount_read_only(dir: &Path) {
     assert_eq!(result, 0);
 }
 
-/// Appends until the disk is full, then checks that exactly what was acknowledged is there, and that it goes on.
+/// Appends until the disk is full, then checks that exactly the acknowledged records are stored, and that appending
+/// works again.
 fn fill_and_drain(temp: &TempDir) {
     let spool = temp.spool();
     let mut stored = 0;
@@ -70,7 +72,7 @@ fn fill_and_drain(temp: &TempDir) {
             record.value = Some(vec![b'x'; 700]);
         }
         if stored == 100 {
-            // Larger than the small disk, and than the limit where nothing can be mounted.
+            // Larger than the small disk, and than the limit used if nothing can be mounted.
             batch[20].value = Some(vec![b'x'; 400_000]);
         }
         match spool.append(&batch) {
@@ -175,7 +177,7 @@ fn a_short_write_leaves_no_partial_record() {
     let temp = TempDir::new();
     let dir = temp.0.clone();
     let child = Child::run(|| {
-        // SAFETY: the limit is then an error of write(), in the middle of a record.
+        // SAFETY: makes the limit an error of write(), in the middle of a record.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
         let limit = file_size(&records(0, 3)) + 20;
         limit_files_to(limit);

@@ -1,4 +1,4 @@
-//! What is under way, on disk: settled in any order, kept, taken back, replayed after the process is gone.
+//! The journal: acknowledgement in any order, kept and cancelled messages, replay after the process has ended.
 
 use super::super::Journal;
 use super::*;
@@ -41,7 +41,7 @@ fn unacknowledged_entries_are_replayed_in_order() {
         journal.done(number);
     }
     journal.close(&spool);
-    // 4 was acknowledged behind one that was not: it comes again.
+    // 4 was acknowledged after an unacknowledged message, so it is repeated.
     assert_eq!(drain(&spool), ["3", "4", "5"]);
 }
 

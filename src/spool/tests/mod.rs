@@ -1,4 +1,4 @@
-//! Tests of the spool: what it stores, gives back, survives and refuses.
+//! Tests of the spool.
 #![allow(unsafe_code)] // fork, resource limits, mounts
 
 mod append;
@@ -22,7 +22,7 @@ const KEY: SpoolKey<'static> = SpoolKey {
     application: "shop",
 };
 
-/// A directory of the test's own, removed at its end.
+/// A temporary directory, removed when dropped.
 struct TempDir(PathBuf);
 
 impl TempDir {
@@ -70,7 +70,7 @@ fn records(from: usize, to: usize) -> Vec<SpoolRecord> {
     (from..to).map(|i| record(&i.to_string())).collect()
 }
 
-/// Bytes of a file with these records.
+/// Size of a file with these records.
 fn file_size(records: &[SpoolRecord]) -> u64 {
     let mut bytes = Vec::new();
     for record in records {
@@ -79,7 +79,7 @@ fn file_size(records: &[SpoolRecord]) -> u64 {
     super::format::HEADER + bytes.len() as u64
 }
 
-/// Replays everything that can be claimed; the ids in their order.
+/// Replays everything that can be claimed; returns the ids in order.
 fn drain(spool: &Spool) -> Vec<String> {
     let mut ids = Vec::new();
     while let Some(mut claim) = spool.claim().unwrap() {
@@ -96,7 +96,7 @@ fn ids(from: usize, to: usize) -> Vec<String> {
     (from..to).map(|i| i.to_string()).collect()
 }
 
-/// The files of a directory by name; empty where it does not exist.
+/// File names in a directory, sorted; empty if it does not exist.
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .map(|entries| {
@@ -116,7 +116,7 @@ fn only_file(spool: &Spool) -> PathBuf {
     files[0].clone()
 }
 
-/// A forked process that runs `body` and ends without any destructor: 0 where it returned, 101 where it panicked.
+/// A forked process that runs `body` and exits without destructors: 0 if it returned, 101 if it panicked.
 struct Child(libc::pid_t);
 
 impl Child {
@@ -137,11 +137,11 @@ impl Child {
     }
 
     fn kill(&self) {
-        // SAFETY: a child of ours that nobody has waited for yet.
+        // SAFETY: our child, not waited for yet.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
     }
 
-    /// Its exit code; minus the signal that ended it.
+    /// Exit code, or the negated number of the signal that ended it.
     fn wait(self) -> i32 {
         let mut status = 0;
         // SAFETY: fills the integer it is given.

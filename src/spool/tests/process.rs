@@ -44,7 +44,7 @@ fn a_forked_child_writes_its_own_file_and_holds_no_inherited_lock() {
     let (mut ready, mut notify) = pipe();
     let (mut wait, mut go) = pipe();
     let (mut grandchild, mut report) = pipe();
-    // The parent of the fork dies, its child lives on.
+    // The parent of the fork exits while its child continues.
     let parent = Child::run(|| {
         let spool = temp.spool();
         spool.append(&records(0, 2)).unwrap();
@@ -68,7 +68,7 @@ fn a_forked_child_writes_its_own_file_and_holds_no_inherited_lock() {
     assert_eq!(spool.files(), 1, "the child's");
     go.write_all(b"x").unwrap();
     grandchild.read_exact(&mut [0]).unwrap();
-    // Its lock goes with it.
+    // The child's lock is released when it exits.
     let since = std::time::Instant::now();
     let mut rest = Vec::new();
     while rest.is_empty() && since.elapsed() < Duration::from_secs(10) {
@@ -91,7 +91,7 @@ fn an_inherited_claim_fails_in_the_child_and_stays_valid_in_the_parent() {
         claim.mark_done(1);
         assert!(claim.fail(&first, "no").is_err());
         assert!(claim.finish().is_err());
-        // Descriptors of the child's own, with the numbers the parent's had.
+        // The child's own descriptors, with the same numbers as the parent's.
         let files: Vec<_> = (0..20)
             .map(|_| fs::File::open("/dev/null").unwrap())
             .collect();

@@ -135,7 +135,7 @@ fn finishing_a_claim_whose_file_was_replaced_deletes_nothing() {
     let spool = stored(&temp, 2);
     let mut claim = spool.claim().unwrap().unwrap();
     fs::remove_file(claim.path()).unwrap();
-    // Another file takes the name: it is not the claim's to delete.
+    // The new file of this name does not belong to the claim and must not be deleted.
     fs::write(claim.path(), "other").unwrap();
     while claim.next().unwrap().is_some() {}
     let path = claim.path().to_owned();

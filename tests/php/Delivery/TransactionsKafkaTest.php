@@ -166,7 +166,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         usleep(max(13_000, (int) ($this->sessionMs * 1.5)) * 1000);
         $away->signal(SIGCONT);
         $result = $away->wait(90.0)->assertExit();
-        self::assertStringContainsString('goes on as', $result->stderr . $result->stdout);
+        self::assertStringContainsString('continues as', $result->stderr . $result->stdout);
         self::assertSame(array_map('strval', range(1, 200)), $this->results(), 'each once');
         self::assertSame([], $this->left());
     }

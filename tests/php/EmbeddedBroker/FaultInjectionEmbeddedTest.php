@@ -250,7 +250,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
     {
         return [
             'request' => [static fn ($k) => $k->failNext('Producee', 'REQUEST_TIMED_OUT'), '"Produce"?'],
-            'admin request' => [static fn ($k) => $k->failNext('CreateTopics', '_TRANSPORT'), 'answers no request'],
+            'admin request' => [static fn ($k) => $k->failNext('CreateTopics', '_TRANSPORT'), 'does not implement the request'],
             'error' => [static fn ($k) => $k->failNext('Produce', 'PRODUCER_FENCD'), '"PRODUCER_FENCED"?'],
             'local error' => [static fn ($k) => $k->failNext('Produce', '_TIMED_OUT'), 'setLatency()'],
             'times' => [static fn ($k) => $k->failNext('Produce', '_TRANSPORT', 0), '$times must be from 1'],

@@ -74,6 +74,6 @@ final class SharedBrokerEmbeddedTest extends TestCase
             PHP)->assertExit();
         self::assertSame('', $result->stderr);
         self::assertSame(['x', 'y', 'bool(true)'], array_slice($result->lines(), 0, 3));
-        self::assertStringContainsString('belongs to the process that was forked', $result->lines()[3]);
+        self::assertStringContainsString('belongs to the parent process', $result->lines()[3]);
     }
 }

@@ -40,7 +40,7 @@ final class OpsKafkaTest extends SecureTestCase
     {
         [$code, $report] = $this->ask('realtime:lag', self::kafka()->settings(user: 'guest'), ['--sample' => '0']);
         self::assertSame(1, $code);
-        self::assertStringContainsString("Kafka's ACLs do not allow it", $report['failures'][$this->group]);
+        self::assertStringContainsString('The ACLs of the cluster do not allow it', $report['failures'][$this->group]);
         self::assertNull($report['groups'][0]['lag']);
     }
 

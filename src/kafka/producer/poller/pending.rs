@@ -1,4 +1,4 @@
-//! Messages that wait: for their topic, or for the client that takes over from one that was given up.
+//! Sends messages that waited for their topic, or for the client that replaces one with a fatal error.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::process;
 use crate::spool::SpoolRecord;
 
 impl Poller<'_> {
-    /// Lets messages go on whose topic is known by now.
+    /// Sends messages whose topic lookup has completed.
     pub(super) fn serve_pending(&mut self) {
         let producer = self.producer;
         if self.lookup.is_none() {
@@ -37,7 +37,7 @@ impl Poller<'_> {
         self.lookup = None;
         let mut failed = Vec::new();
         {
-            // The order matters: the table stays locked until everybody is out, so nobody overtakes them.
+            // The cache stays locked until all of them are sent, so that later messages cannot overtake them.
             let mut topics = producer.topics.lock();
             let messages = producer.pending.lock().take(&topic);
             topics.set_readiness(&topic, readiness);
@@ -49,7 +49,7 @@ impl Poller<'_> {
             for message in messages {
                 let code = match readiness {
                     Readiness::Ready => {
-                        // SAFETY: the handle is alive while the table is locked.
+                        // SAFETY: the handle is alive while the cache is locked.
                         unsafe { send_record(producer, handle, &message.record, message.sequence) }
                     }
                     _ => Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
@@ -70,8 +70,8 @@ impl Poller<'_> {
         spool_or_report(producer, failed);
     }
 
-    /// Hands the messages of a given-up client to its successor, or to the spool. Until then they count as on their way: nobody
-    /// who waits for them may be told that they have arrived.
+    /// Hands the messages of a client with a fatal error to its replacement, or to the spool. Until then they count as
+    /// in flight, so that no flush reports them as delivered.
     pub(super) fn hand_over(&mut self) {
         let producer = self.producer;
         let next = process::current().producers.get(&producer.config);
@@ -94,7 +94,7 @@ impl Poller<'_> {
     }
 }
 
-/// A stored record, ready to be sent.
+/// A stored record as a message to send.
 pub(in crate::kafka::producer) fn outgoing(record: &SpoolRecord) -> ProducerRecord<'_> {
     ProducerRecord {
         id: &record.id,
@@ -107,7 +107,7 @@ pub(in crate::kafka::producer) fn outgoing(record: &SpoolRecord) -> ProducerReco
     }
 }
 
-/// Sends a stored record; a full queue is waited for as long as the client lives.
+/// Sends a stored record; waits for a full queue until the client is closed.
 ///
 /// # Safety
 /// `handle` must be alive.

@@ -1,4 +1,5 @@
-//! What the thread asks Kafka for by itself: the first acknowledgement of a new client, and whether a Kafka that was away is back.
+//! Requests made by the thread itself: to speed up the first acknowledgement of a new client, and to detect that Kafka
+//! is back.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -10,13 +11,13 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use super::Poller;
 use crate::kafka::client;
 
-/// For this long a new client is helped to its first acknowledgement.
+/// Time limit for speeding up the first acknowledgement.
 const WARM_UP_TIME: Duration = Duration::from_secs(2);
-/// How often a Kafka that is away is asked for.
+/// Interval at which an unreachable Kafka is probed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Poller<'_> {
-    /// True while the first acknowledgement of an idempotent client is waited for.
+    /// True while an idempotent client waits for its first acknowledgement.
     pub(super) fn needs_warm_up(&self) -> bool {
         self.producer.config.idempotent
             && !self
@@ -28,9 +29,9 @@ impl Poller<'_> {
             && self.started.elapsed() < WARM_UP_TIME
     }
 
-    /// An idempotent client needs an id from a broker before it may send. librdkafka asks for one when it learns of the brokers,
-    /// which is before it is connected to any, and then only half a second later. A question to the leader of the first topic
-    /// makes it connect there at once, and an answer about metadata makes it ask for the id again.
+    /// An idempotent client needs a producer id from a broker before it may send. librdkafka requests one when it
+    /// learns of the brokers, before it is connected to any, and retries only after half a second. A request to the
+    /// leader of the first topic makes it connect immediately, and a metadata response makes it request the id again.
     pub(super) fn warm_up(&self) {
         if !self.needs_warm_up() {
             return;
@@ -43,7 +44,7 @@ impl Poller<'_> {
             .map(client::c_string);
         if let Some(topic) = topic {
             let (mut low, mut high) = (0, 0);
-            // SAFETY: a live client; the answer does not matter.
+            // SAFETY: a live client; the result is not used.
             unsafe {
                 sys::bindings::rd_kafka_query_watermark_offsets(
                     self.producer.client,
@@ -58,10 +59,10 @@ impl Poller<'_> {
         self.ask_for_metadata();
     }
 
-    /// Asks a broker about the topics in use; true where one answers.
+    /// Requests metadata of the topics in use; true if a broker responds.
     pub(super) fn ask_for_metadata(&self) -> bool {
         let mut metadata = std::ptr::null();
-        // SAFETY: a live client; the answer is destroyed at once, it is the asking that counts.
+        // SAFETY: a live client; the response is destroyed here, only the request matters.
         unsafe {
             let code = sys::bindings::rd_kafka_metadata(
                 self.producer.client,
@@ -77,7 +78,7 @@ impl Poller<'_> {
         }
     }
 
-    /// While requests do not wait for Kafka and leave nothing in the queue, somebody has to find out when it is back.
+    /// While requests do not wait for Kafka and leave the queue empty, only a probe detects that it is back.
     pub(super) fn probe(&mut self) {
         let due = self
             .probed
