@@ -51,7 +51,6 @@ foreach ($mine as $file) {
 }
 $name = 'phpunit-' . strtr($suites, ',', '-') . "-$numbers[1]-of-$numbers[2]";
 $document->documentElement->setAttribute('bootstrap', "$root/tests/php/bootstrap.php");
-$document->documentElement->setAttribute('cacheResultFile', "$root/build/$name.cache");
 is_dir("$root/build") || mkdir("$root/build", 0777, true);
 $document->save("$root/build/$name.xml");
 echo "$root/build/$name.xml\n";

@@ -8,15 +8,15 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Admin;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 final class AdminEmbeddedTest extends AdminTestCase
 {
-    /**
-     * @dataProvider calls
-     */
+    /** @dataProvider calls */
+    #[DataProvider('calls')]
     public function testWhatItCannotDo(callable $call): void
     {
         $topic = $this->filled([1]);

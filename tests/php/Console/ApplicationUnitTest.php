@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Console;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use stdClass;
 use Symfony\Component\Console\Tester\ApplicationTester;
@@ -48,6 +49,7 @@ final class ApplicationUnitTest extends TestCase
      *
      * @param array<string, mixed> $input
      */
+    #[DataProvider('wrongUsage')]
     public function testWrongUsageIsExitCode2AndNamesTheOption(array $input, string $text): void
     {
         [$code, $output] = $this->execute($input);

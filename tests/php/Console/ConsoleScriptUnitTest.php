@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Console;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Tests\Support\ProcessResult;
 use Toporia\Realtime\Tests\Support\RunsPhp;
@@ -68,9 +69,8 @@ final class ConsoleScriptUnitTest extends TestCase
         self::assertStringContainsString('app:own', $this->console(['list', '--raw'])->assertExit()->stdout);
     }
 
-    /**
-     * @dataProvider brokenConfigurations
-     */
+    /** @dataProvider brokenConfigurations */
+    #[DataProvider('brokenConfigurations')]
     public function testABrokenConfigurationIsNamed(string $code, string $text): void
     {
         file_put_contents($this->directory . '/config/realtime.php', "<?php\n" . $code);

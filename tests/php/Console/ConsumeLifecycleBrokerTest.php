@@ -8,13 +8,13 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Console;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class ConsumeLifecycleBrokerTest extends ConsoleTestCase
 {
-    /**
-     * @dataProvider signals
-     */
+    /** @dataProvider signals */
+    #[DataProvider('signals')]
     public function testASignalEndsItInOrder(int $signal): void
     {
         $this->publish('user.1', 'a');

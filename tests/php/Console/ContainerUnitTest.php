@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Tests\Console;
 
 use ArrayObject;
 use Countable;
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use stdClass;
 use Toporia\Realtime\Console\Container;
@@ -52,9 +53,8 @@ final class ContainerUnitTest extends TestCase
         self::assertFalse($this->container->has('nothing'));
     }
 
-    /**
-     * @dataProvider impossible
-     */
+    /** @dataProvider impossible */
+    #[DataProvider('impossible')]
     public function testWhatCannotBeMadeIsExplained(string $id, string $text): void
     {
         $this->container->bind('wrong', static fn () => 5);

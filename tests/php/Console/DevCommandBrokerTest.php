@@ -8,13 +8,13 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Console;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class DevCommandBrokerTest extends ConsoleTestCase
 {
-    /**
-     * @dataProvider signals
-     */
+    /** @dataProvider signals */
+    #[DataProvider('signals')]
     public function testOtherProcessesSendAndReceiveThroughItUntilASignal(int $signal): void
     {
         [$dev, $address] = $this->dev("--port=0 --topic={$this->channelTopic('user.1')}:3");

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Consuming;
 
 use DomainException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Message;
@@ -167,9 +168,8 @@ final class BatchBrokerTest extends ConsumingTestCase
         self::assertSame(range((int) $first, 20), $this->rest('user.1'));
     }
 
-    /**
-     * @dataProvider indexes
-     */
+    /** @dataProvider indexes */
+    #[DataProvider('indexes')]
     public function testAnIndexThatIsNotInTheListLosesNothing(int $index): void
     {
         $this->publish('user.1', range(1, 5));

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Consuming;
 
+use PHPUnit\Framework\Attributes\After;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
@@ -206,6 +207,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /** @after */
+    #[After]
     protected function removeNotes(): void
     {
         if (is_file($this->notes())) {

@@ -8,11 +8,12 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Consuming;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class ExitBrokerTest extends ConsumingTestCase
 {
-    /**
-     * @dataProvider codes
-     */
+    /** @dataProvider codes */
+    #[DataProvider('codes')]
     public function testExitInACallback(string $exit, int $code, string $printed): void
     {
         $this->publish('user.1', range(1, 5));
@@ -34,9 +35,8 @@ final class ExitBrokerTest extends ConsumingTestCase
         ];
     }
 
-    /**
-     * @dataProvider fatals
-     */
+    /** @dataProvider fatals */
+    #[DataProvider('fatals')]
     public function testAFatalErrorInACallback(string $code, string $message): void
     {
         $this->publish('user.1', range(1, 5));

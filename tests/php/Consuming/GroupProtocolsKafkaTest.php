@@ -9,6 +9,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Consuming;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Delivery\DeliveryTestCase;
 use Toporia\Realtime\Tests\Support\ChildProcess;
@@ -33,9 +34,8 @@ final class GroupProtocolsKafkaTest extends DeliveryTestCase
         unlink($this->notes);
     }
 
-    /**
-     * @dataProvider protocols
-     */
+    /** @dataProvider protocols */
+    #[DataProvider('protocols')]
     public function testMembersThatComeAndGoHandleEverythingOnce(string $protocol): void
     {
         $this->fill(self::RECORDS);
@@ -65,9 +65,8 @@ final class GroupProtocolsKafkaTest extends DeliveryTestCase
         return ['classic' => ['classic'], 'consumer' => ['consumer']];
     }
 
-    /**
-     * @dataProvider protocols
-     */
+    /** @dataProvider protocols */
+    #[DataProvider('protocols')]
     public function testAStaticMemberThatRestartsGetsItsPartitionsBackAndTheOthersAreLeftAlone(string $protocol): void
     {
         $this->fill(self::RECORDS);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Consuming;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Message;
@@ -15,9 +16,8 @@ use Toporia\Realtime\Realtime;
 
 final class InvalidEnvelopeBrokerTest extends ConsumingTestCase
 {
-    /**
-     * @dataProvider strangers
-     */
+    /** @dataProvider strangers */
+    #[DataProvider('strangers')]
     public function testItIsKeptAsItWasAndTheOthersAreHandled(?string $value): void
     {
         $topic = $this->channelTopic('user.1');

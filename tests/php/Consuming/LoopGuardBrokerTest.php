@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Consuming;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\HopLimitException;
 use Toporia\Realtime\Exception\Permanent;
@@ -43,9 +44,8 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         self::assertSame($dropped + 2, Realtime::stats()['loop_dropped']);
     }
 
-    /**
-     * @dataProvider others
-     */
+    /** @dataProvider others */
+    #[DataProvider('others')]
     public function testAnythingElseIsPublishedWithAHop(string $channel, string $event, mixed $data): void
     {
         $dropped = Realtime::stats()['loop_dropped'];

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Consuming;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\RealtimeException;
@@ -111,9 +112,8 @@ final class MisuseBrokerTest extends ConsumingTestCase
         self::assertSame('a', $seen);
     }
 
-    /**
-     * @dataProvider deliveries
-     */
+    /** @dataProvider deliveries */
+    #[DataProvider('deliveries')]
     public function testPollWaitsForAckSoOtherDeliveriesAreRefused(string $delivery): void
     {
         $this->expectException(ConfigurationException::class);
@@ -139,6 +139,7 @@ final class MisuseBrokerTest extends ConsumingTestCase
      *
      * @param array<string, int> $arguments
      */
+    #[DataProvider('badArguments')]
     public function testBadArgumentsNameTheParameter(array $arguments): void
     {
         $this->expectException(ConfigurationException::class);

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Consuming;
 
 use DateTimeImmutable;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
@@ -62,6 +63,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
      *
      * @param list<int> $expected
      */
+    #[DataProvider('positions')]
     public function testSeekInsideOnAssigned(int|string $position, array $expected): void
     {
         $topic = $this->topic();
@@ -138,9 +140,8 @@ final class PartitionsBrokerTest extends ConsumingTestCase
         self::assertSame([0, 1, 2, 8, 9], array_column($this->got, 1));
     }
 
-    /**
-     * @dataProvider badSeeks
-     */
+    /** @dataProvider badSeeks */
+    #[DataProvider('badSeeks')]
     public function testBadSeeksAreErrors(int $partition, int|string $position, string $message): void
     {
         $topic = $this->topic();

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Consuming;
 
 use Closure;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
@@ -125,9 +126,8 @@ final class RawTopicBrokerTest extends ConsumingTestCase
         self::assertSame(sha1($bytes), sha1((string) $this->got[0]->getPayload()));
     }
 
-    /**
-     * @dataProvider badTopics
-     */
+    /** @dataProvider badTopics */
+    #[DataProvider('badTopics')]
     public function testBadTopicsAreRefused(string $topic): void
     {
         $this->expectException(InvalidChannelException::class);

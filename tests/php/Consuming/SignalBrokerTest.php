@@ -8,11 +8,12 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Consuming;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class SignalBrokerTest extends ConsumingTestCase
 {
-    /**
-     * @dataProvider signals
-     */
+    /** @dataProvider signals */
+    #[DataProvider('signals')]
     public function testWhileIdle(int $signal): void
     {
         $child = $this->startPhp($this->worker('', <<<'PHP'
@@ -26,9 +27,8 @@ final class SignalBrokerTest extends ConsumingTestCase
         self::assertLessThan(5.0, microtime(true) - $start);
     }
 
-    /**
-     * @dataProvider signals
-     */
+    /** @dataProvider signals */
+    #[DataProvider('signals')]
     public function testInMidBatchAndDuringASlowCallback(int $signal): void
     {
         $this->publish('user.1', range(1, 20));
@@ -58,9 +58,8 @@ final class SignalBrokerTest extends ConsumingTestCase
         return ['SIGTERM' => [SIGTERM], 'SIGINT' => [SIGINT]];
     }
 
-    /**
-     * @dataProvider handlers
-     */
+    /** @dataProvider handlers */
+    #[DataProvider('handlers')]
     public function testTheApplicationsHandlersRunInsteadOfOurs(string $setup): void
     {
         $child = $this->startPhp($this->worker('', <<<'PHP'

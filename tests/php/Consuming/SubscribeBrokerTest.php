@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Consuming;
 
 use Closure;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
@@ -193,9 +194,8 @@ final class SubscribeBrokerTest extends ConsumingTestCase
         self::assertLessThan(1.5, microtime(true) - $start);
     }
 
-    /**
-     * @dataProvider badChannels
-     */
+    /** @dataProvider badChannels */
+    #[DataProvider('badChannels')]
     public function testBadNamesAreRefused(string $channel): void
     {
         $this->expectException(InvalidChannelException::class);

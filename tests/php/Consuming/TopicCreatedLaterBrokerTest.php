@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Consuming;
 
 use Closure;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Message;
 
@@ -34,9 +35,8 @@ final class TopicCreatedLaterBrokerTest extends ConsumingTestCase
         self::assertSame([4], $seen);
     }
 
-    /**
-     * @dataProvider resets
-     */
+    /** @dataProvider resets */
+    #[DataProvider('resets')]
     public function testATopicThatAppearsAfterSubscribingIsReadFromItsBeginning(
         string $reset,
         string $channel,

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Delivery;
 
 use DomainException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Message;
@@ -123,9 +124,8 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertCount(5, $this->letters(5, $this->channelTopic('user.1')));
     }
 
-    /**
-     * @dataProvider indexes
-     */
+    /** @dataProvider indexes */
+    #[DataProvider('indexes')]
     public function testAnIndexThatIsNotInTheListLosesNothing(int $index): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3]);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Delivery;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Support\ProcessResult;
@@ -17,9 +18,8 @@ final class CrashCountBrokerTest extends DeliveryTestCase
     /** What the scripts consume with: their last run ends by itself. */
     private const TO_THE_END = 'stopWhenEmpty: true';
 
-    /**
-     * @dataProvider deaths
-     */
+    /** @dataProvider deaths */
+    #[DataProvider('deaths')]
     public function testAfterItsLastDeathItIsADeadLetter(string $death, int $code, string $stderr): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1']);

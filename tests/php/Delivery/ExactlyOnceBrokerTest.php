@@ -10,6 +10,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Delivery;
 
 use DomainException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Throwable;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\BatchException;
@@ -152,6 +153,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
      *
      * @param array<string, mixed> $config
      */
+    #[DataProvider('contradictions')]
     public function testSettingsThatContradictItAreRefused(array $config): void
     {
         $this->expectException(ConfigurationException::class);

@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Tests\Delivery;
 use Closure;
 use DomainException;
 use LogicException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Throwable;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\BatchException;
@@ -104,9 +105,8 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertSame(['no A1'], $this->rest('alerts'));
     }
 
-    /**
-     * @dataProvider ways
-     */
+    /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testItMayEndTheConsumer(string $way): void
     {
         $this->produce(['A1', 'B1']);

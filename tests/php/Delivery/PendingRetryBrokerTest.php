@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Delivery;
 
 use DomainException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Throwable;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Message;
@@ -217,9 +218,8 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertEqualsCanonicalizing(['A1', 'B1', 'C1', 'D1'], $this->done);
     }
 
-    /**
-     * @dataProvider ways
-     */
+    /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testFromItsOwnCallbackBeforeItFails(string $way): void
     {
         $this->produce(['A1', 'B1']);

@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Tests\Delivery;
 use DomainException;
 use InvalidArgumentException;
 use LogicException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use RuntimeException;
 use Throwable;
 use Toporia\Realtime\Exception\BatchException;
@@ -142,9 +143,8 @@ final class PermanentExceptionsBrokerTest extends DeliveryTestCase
         );
     }
 
-    /**
-     * @dataProvider settings
-     */
+    /** @dataProvider settings */
+    #[DataProvider('settings')]
     public function testSettingsThatAreNoListsOfClassesAreRefused(string $setting, mixed $value): void
     {
         $this->expectException(ConfigurationException::class);

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Delivery;
 
 use DomainException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Throwable;
 use Toporia\Realtime\Message;
 
@@ -56,6 +57,7 @@ final class RetryBrokerTest extends DeliveryTestCase
      *
      * @param list<string> $tries
      */
+    #[DataProvider('retries')]
     public function testHowOftenIsASetting(int $retries, array $tries): void
     {
         $this->produce(['A1']);

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Delivery;
 
 use DomainException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Throwable;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Message;
@@ -80,9 +81,8 @@ final class RetryLimitsBrokerTest extends DeliveryTestCase
         self::assertSame(['A1#1', 'A1#2', 'A1#3', 'A2#1'], array_slice($this->tries, 0, 4));
     }
 
-    /**
-     * @dataProvider waits
-     */
+    /** @dataProvider waits */
+    #[DataProvider('waits')]
     public function testALongWaitDoesNotCostTheMembership(string $record, array $config): void
     {
         $this->produce(['A1', 'A2', '-1']);

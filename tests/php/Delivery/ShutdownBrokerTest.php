@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Delivery;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 
@@ -57,9 +58,8 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         self::assertSame([], array_diff($this->left(), self::isReal() ? [] : ['A1', 'B1']));
     }
 
-    /**
-     * @dataProvider settings
-     */
+    /** @dataProvider settings */
+    #[DataProvider('settings')]
     public function testWithKafkaDown(string $config, string $code): void
     {
         [$kafka, $child] = $this->startOnItsOwn($config, $code);

@@ -31,7 +31,7 @@ final class AlertsEmbeddedTest extends DeployTestCase
     public function testEachRuleFiresWhereItHasToAndNowhereElse(): void
     {
         $files = (array) glob(self::root() . '/deploy/prometheus/tests/*.yml');
-        self::assertCount(count(self::groups()), $files, 'a file of tests for each group');
+        self::assertCount(count(self::alertGroups()), $files, 'a file of tests for each group');
         $this->execute([self::program('promtool'), 'test', 'rules', ...array_map('strval', $files)], [], 300.0)->assertExit();
         $fires = $quiet = [];
         foreach ($files as $file) {
@@ -59,7 +59,7 @@ final class AlertsEmbeddedTest extends DeployTestCase
     }
 
     /** @return list<array<string, mixed>> */
-    private static function groups(): array
+    private static function alertGroups(): array
     {
         return Yaml::parseFile(self::root() . '/deploy/prometheus/alerts.yml')['groups'];
     }
@@ -67,6 +67,6 @@ final class AlertsEmbeddedTest extends DeployTestCase
     /** @return array<string, array<string, mixed>> */
     private static function alerts(): array
     {
-        return array_column(array_merge(...array_column(self::groups(), 'rules')), null, 'alert');
+        return array_column(array_merge(...array_column(self::alertGroups(), 'rules')), null, 'alert');
     }
 }

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Deploy;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Tests\Support\RunsPhp;
 
@@ -18,9 +19,8 @@ final class CommandsEmbeddedTest extends TestCase
     /** @var array<string, list<string>> options by command */
     private static array $commands = [];
 
-    /**
-     * @dataProvider files
-     */
+    /** @dataProvider files */
+    #[DataProvider('files')]
     public function testCommandsAndOptionsExist(string $file): void
     {
         $lines = self::commandLines((string) file_get_contents(self::root() . "/$file"));

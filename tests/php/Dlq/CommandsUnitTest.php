@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Dlq;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Symfony\Component\Console\Tester\CommandTester;
 use Toporia\Realtime\Console\DlqListCommand;
@@ -220,6 +221,7 @@ final class CommandsUnitTest extends TestCase
      *
      * @param array<string, mixed> $input
      */
+    #[DataProvider('wrongUsage')]
     public function testWrongUsageIsExitCode2(string $command, array $input, string $text): void
     {
         $this->letters(1);

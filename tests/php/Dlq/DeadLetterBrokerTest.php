@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Dlq;
 
 use DomainException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use RuntimeException;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Exception\RealtimeException;
@@ -23,6 +24,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
      *
      * @param array<string, string|null> $headers
      */
+    #[DataProvider('records')]
     public function testKeyValueAndHeadersAreUnchanged(?string $key, ?string $value, array $headers): void
     {
         $topic = $this->topic();
@@ -81,9 +83,8 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         self::assertSame($value, $letter->getPayload());
     }
 
-    /**
-     * @dataProvider messages
-     */
+    /** @dataProvider messages */
+    #[DataProvider('messages')]
     public function testTheMessageOfTheException(string $message, string $expected): void
     {
         $this->produce(['A1']);
@@ -177,9 +178,8 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters());
     }
 
-    /**
-     * @dataProvider ways
-     */
+    /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testAThrowWhileConsumingDeadLettersEndsConsumeAtOnce(string $prefix, string $way): void
     {
         $topic = "$prefix.{$this->topic()}";

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Dlq;
 
 use DomainException;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Delivery\DeliveryTestCase;
 use Toporia\Realtime\Tests\Support\ChildProcess;
@@ -20,6 +21,7 @@ final class DeadLetterSizeBrokerTest extends DeliveryTestCase
      *
      * @param array<string, string> $headers
      */
+    #[DataProvider('records')]
     public function testOnlyTheCoordinatesAreKept(?string $key, string $value, array $headers): void
     {
         $this->broker()->send($this->topic(), $value, $key, $headers, 2);

@@ -8,17 +8,18 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Dlq;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Dlq\LetterId;
 use Toporia\Realtime\Dlq\Headers;
 use Toporia\Realtime\Dlq\JsonFormatter;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\LetterDetails;
+use Toporia\Realtime\Dlq\LetterId;
 use Toporia\Realtime\Dlq\LetterTable;
-use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Dlq\NewestLetters;
 use Toporia\Realtime\Dlq\PointInTime;
 use Toporia\Realtime\Dlq\Record;
+use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Worker\UsageError;
 
 final class DeadLetterUnitTest extends TestCase
@@ -40,9 +41,8 @@ final class DeadLetterUnitTest extends TestCase
         ]);
     }
 
-    /**
-     * @dataProvider strangers
-     */
+    /** @dataProvider strangers */
+    #[DataProvider('strangers')]
     public function testWhatIsNoEnvelopeIsNamedByWhereItWas(?string $value): void
     {
         $letter = $this->letter($value);

@@ -8,11 +8,12 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Dlq;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\Letters;
-use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Dlq\Selection;
+use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Worker\UsageError;
 
 final class SelectionUnitTest extends TestCase
@@ -38,6 +39,7 @@ final class SelectionUnitTest extends TestCase
      * @param array<string, mixed> $options
      * @param list<string> $expected
      */
+    #[DataProvider('selections')]
     public function testItChooses(array $options, array $expected, int $ids = 0): void
     {
         $given = $ids === 0 ? [] : explode(' ', (string) $options['ids']);

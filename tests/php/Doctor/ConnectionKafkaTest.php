@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Doctor;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Security\SecureTestCase;
 use Toporia\Realtime\Tests\Support\RunsDoctor;
@@ -97,6 +98,7 @@ final class ConnectionKafkaTest extends SecureTestCase
      *
      * @param array<string, string> $env
      */
+    #[DataProvider('brokenWays')]
     public function testAStepThatFailsIsNamed(string $listener, array $env, string $step, string $text, string $remedy): void
     {
         $way = $listener === '' ? [] : self::kafka()->environment($listener);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\EmbeddedBroker;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Exception\ConfigurationException;
@@ -43,9 +44,8 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         ini_set('error_log', $this->errorLog);
     }
 
-    /**
-     * @dataProvider faultsThatPass
-     */
+    /** @dataProvider faultsThatPass */
+    #[DataProvider('faultsThatPass')]
     public function testAProduceThatFailsIsTriedAgainAndArrivesOnce(string $error): void
     {
         $this->kafka->failNext('Produce', $error, 2);
@@ -235,9 +235,8 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         self::assertSame(['well'], $this->payloads($this->orders, 1));
     }
 
-    /**
-     * @dataProvider mistakes
-     */
+    /** @dataProvider mistakes */
+    #[DataProvider('mistakes')]
     public function testAMistakeNamesWhatIsMeant(callable $mistake, string $meant): void
     {
         $this->expectException(ConfigurationException::class);

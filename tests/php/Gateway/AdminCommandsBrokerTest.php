@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Gateway;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Exception\InvalidChannelException;
@@ -167,9 +168,8 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
         self::assertSame(['0 connections.'], $this->console('realtime:gateway:connections')->assertExit()->lines());
     }
 
-    /**
-     * @dataProvider wrong
-     */
+    /** @dataProvider wrong */
+    #[DataProvider('wrong')]
     public function testWrongUsageIsExitCode2AndNoGatewayIs1(string $arguments, int $code, string $says): void
     {
         $result = $this->console("realtime:gateway:$arguments")->assertExit($code);

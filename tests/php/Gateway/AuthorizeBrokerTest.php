@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Gateway;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
@@ -65,6 +66,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
      *
      * @param array<string, mixed>|null $presence
      */
+    #[DataProvider('oracles')]
     public function testNothingElseIsSigned(string $socket, string $channel, ?array $presence = null): void
     {
         $this->expectException(InvalidChannelException::class);
@@ -101,6 +103,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
      *
      * @param array<string, mixed> $presence
      */
+    #[DataProvider('members')]
     public function testMembersThatCannotBe(array $presence, string $says): void
     {
         $this->expectException(EncodingException::class);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Gateway;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
@@ -82,6 +83,7 @@ final class DeliveryBrokerTest extends GatewayTestCase
      *
      * @dataProvider values
      */
+    #[DataProvider('values')]
     public function testEveryKindOfDataArrivesAsItWas(mixed $data): void
     {
         $client = $this->client($this->gateway());

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Gateway;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Tests\Console\ConsoleTestCase;
 use Toporia\Realtime\Tests\Console\Report;
@@ -143,6 +144,7 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
      *
      * @param array<string, string|null> $env
      */
+    #[DataProvider('wrong')]
     public function testWrongUsageIsExitCode2(string $arguments, string $says, array $env = []): void
     {
         $result = $this->console($arguments, ['env' => $env])->assertExit(2);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Gateway;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Gateway;
@@ -87,6 +88,7 @@ final class LifecycleBrokerTest extends GatewayTestCase
      *
      * @param array<string, mixed> $over
      */
+    #[DataProvider('wrong')]
     public function testWhatIsWrongIsNamedBeforeAnythingOpens(array $over, string ...$says): void
     {
         try {

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Gateway;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Tests\Support\PusherClient;
 
@@ -58,9 +59,8 @@ final class ProcessBrokerTest extends GatewayTestCase
         $child->wait()->assertExit();
     }
 
-    /**
-     * @dataProvider ends
-     */
+    /** @dataProvider ends */
+    #[DataProvider('ends')]
     public function testHoweverThePhpEndsTheClientsAreToldToComeBack(string $code, int $exit): void
     {
         [$child, $client] = $this->child("usleep(300_000); $code");

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Gateway;
 
+use PHPUnit\Framework\Attributes\After;
+use PHPUnit\Framework\Attributes\Before;
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Support\PusherClient;
@@ -22,17 +24,15 @@ trait RunsGateways
     /** @var list<Gateway> */
     private array $gateways = [];
 
-    /**
-     * @before
-     */
+    /** @before */
+    #[Before]
     protected function makeSecret(): void
     {
         $this->secret = bin2hex(random_bytes(16));
     }
 
-    /**
-     * @after
-     */
+    /** @after */
+    #[After]
     protected function stopGateways(): void
     {
         foreach ($this->gateways as $gateway) {

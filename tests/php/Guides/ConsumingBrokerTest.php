@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Guides;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Guides\App\EchoingConsumer;
@@ -19,6 +20,7 @@ use Toporia\Realtime\Tests\Guides\App\SwitchingConsumer;
 final class ConsumingBrokerTest extends GuidesTestCase
 {
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testSeveralChannelsWithClosuresOverThis(string $way): void
     {
         $this->send('user.1', 'notification', ['title' => 'one']);
@@ -35,6 +37,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
     }
 
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testAnInstanceofCheckAnOptionAndASwitchOnTheEvent(string $way): void
     {
         $this->send('user.1', 'order.created', ['order_id' => 7]);
@@ -56,6 +59,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
     }
 
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testTheSameEventAgainFromItsOwnCallbackFeedsNobody(string $way): void
     {
         $this->send('test', 'first', ['price' => 9.5, 'list' => [1, 2]]);
@@ -71,6 +75,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
     }
 
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testRetriesAndIdsAfterConsumeCameBack(string $way): void
     {
         $this->send('test', 'easy', ['n' => 1]);
@@ -87,6 +92,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
     }
 
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testLoggingWithToArray(string $way): void
     {
         $this->send('test', 'order.created', ['order_id' => 7, 'parts' => 0]);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Guides;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Tests\Guides\App\CarefulCommand;
 use Toporia\Realtime\Tests\Guides\App\HelpersCommand;
 use Toporia\Realtime\Tests\Guides\App\NotifyCommand;
@@ -16,6 +17,7 @@ use Toporia\Realtime\Tests\Guides\App\PublishCommand;
 final class ProducingBrokerTest extends GuidesTestCase
 {
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testAServiceBroadcastsWithNamedArguments(string $way): void
     {
         $result = $this->start($way, NotifyCommand::class)->wait()->assertExit();
@@ -30,6 +32,7 @@ final class ProducingBrokerTest extends GuidesTestCase
     }
 
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testMessagesOfTheFrameworksClassArePublished(string $way): void
     {
         $this->start($way, PublishCommand::class, '[]', ['--count=2'])->wait()->assertExit();
@@ -40,6 +43,7 @@ final class ProducingBrokerTest extends GuidesTestCase
     }
 
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testTheHelperFunctions(string $way): void
     {
         $result = $this->start($way, HelpersCommand::class)->wait()->assertExit();
@@ -51,6 +55,7 @@ final class ProducingBrokerTest extends GuidesTestCase
     }
 
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testTheRequestGoesOnWhileKafkaIsDown(string $way): void
     {
         $result = $this->start($way, CarefulCommand::class, "['brokers' => '127.0.0.1:1']", [], [

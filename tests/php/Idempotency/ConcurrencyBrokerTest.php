@@ -8,8 +8,11 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Idempotency;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+use PHPUnit\Framework\Attributes\DataProviderExternal;
 use Toporia\Realtime\Idempotency\InProgressException;
 use Toporia\Realtime\Tests\Support\ChildProcess;
+use Toporia\Realtime\Tests\Support\Databases;
 
 final class ConcurrencyBrokerTest extends StoreTestCase
 {
@@ -17,6 +20,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
     private const KEYS = 60;
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provideShared */
+    #[DataProviderExternal(Stores::class, 'provideShared')]
     public function testWorkersRaceForTheSameKeys(string $name): void
     {
         $stores = $this->open($name);
@@ -53,6 +57,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provideShared */
+    #[DataProviderExternal(Stores::class, 'provideShared')]
     public function testTheSecondWaitsForTheFirstAndSkips(string $name): void
     {
         $stores = $this->open($name);
@@ -68,6 +73,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provideShared */
+    #[DataProviderExternal(Stores::class, 'provideShared')]
     public function testTheSecondGoesOnWhereTheFirstFails(string $name): void
     {
         $stores = $this->open($name);
@@ -88,6 +94,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider clients */
+    #[DataProvider('clients')]
     public function testWithRedisTheWaitIsBounded(string $name): void
     {
         $stores = $this->open($name, ['waitMs' => 200]);
@@ -107,6 +114,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider clients */
+    #[DataProvider('clients')]
     public function testAListDoesNotWaitWhileItHoldsKeys(string $name): void
     {
         $stores = $this->open($name, ['waitMs' => 5000]);
@@ -137,6 +145,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testListsInOppositeOrderDoNotBlockEachOther(string $driver): void
     {
         $stores = $this->open($driver);

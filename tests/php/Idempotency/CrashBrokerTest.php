@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Idempotency;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+use PHPUnit\Framework\Attributes\DataProviderExternal;
 use Toporia\Realtime\Idempotency\InProgressException;
 use Toporia\Realtime\Tests\Support\Databases;
 
@@ -20,6 +22,7 @@ final class CrashBrokerTest extends StoreTestCase
     ';
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testInADatabaseEffectAndMarkAreOne(string $name): void
     {
         $stores = $this->open($name);
@@ -30,6 +33,7 @@ final class CrashBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testKilledAfterTheCommitItIsDone(string $name): void
     {
         $stores = $this->open($name);
@@ -43,6 +47,7 @@ final class CrashBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider clients */
+    #[DataProvider('clients')]
     public function testWithRedisTheEffectIsRepeated(string $name): void
     {
         $stores = $this->open($name);
@@ -55,6 +60,7 @@ final class CrashBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider clients */
+    #[DataProvider('clients')]
     public function testWithRedisAnotherRecordWaitsForTheLease(string $name): void
     {
         $stores = $this->open($name, ['lease' => 1, 'waitMs' => 0]);
@@ -78,6 +84,7 @@ final class CrashBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provideShared */
+    #[DataProviderExternal(Stores::class, 'provideShared')]
     public function testExitInTheEffectIsLikeAKill(string $name): void
     {
         $stores = $this->open($name);
@@ -90,6 +97,7 @@ final class CrashBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provideServers */
+    #[DataProviderExternal(Databases::class, 'provideServers')]
     public function testADatabaseThatCrashesBeforeTheCommit(string $driver): void
     {
         $dsn = Databases::startOwn($driver, 'crash');

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Idempotency;
 
 use Closure;
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use RuntimeException;
 use Throwable;
@@ -49,6 +50,7 @@ final class IdempotencyBatchUnitTest extends TestCase
     }
 
     /** @dataProvider stores */
+    #[DataProvider('stores')]
     public function testABatchExceptionKeepsThoseBeforeIt(Closure $store): void
     {
         $idempotency = new Idempotency($store(), 'stock');

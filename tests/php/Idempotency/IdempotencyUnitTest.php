@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Idempotency;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use RuntimeException;
 use Toporia\Realtime\Console\Container;
@@ -59,6 +60,7 @@ final class IdempotencyUnitTest extends TestCase
     }
 
     /** @dataProvider noKeys */
+    #[DataProvider('noKeys')]
     public function testAMessageWithoutAKeyIsAPermanentFailure(mixed $key): void
     {
         $callback = (new Idempotency(new MemoryStore(), 'payments', static fn (): mixed => $key))->wrap($this->handler());

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Idempotency;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Idempotency\Key;
@@ -45,6 +46,7 @@ final class KeyUnitTest extends TestCase
     }
 
     /** @dataProvider badScopes */
+    #[DataProvider('badScopes')]
     public function testAScopeIsAPlainWord(string $scope): void
     {
         $this->expectException(ConfigurationException::class);

@@ -9,6 +9,8 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Idempotency;
 
 use PDO;
+use PHPUnit\Framework\Attributes\DataProvider;
+use PHPUnit\Framework\Attributes\DataProviderExternal;
 use stdClass;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Idempotency\PdoStore;
@@ -18,6 +20,7 @@ use Toporia\Realtime\Tests\Support\Databases;
 final class PdoTableBrokerTest extends StoreTestCase
 {
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testCreatingItAgainChangesNothing(string $driver): void
     {
         $stores = $this->open($driver);
@@ -28,6 +31,7 @@ final class PdoTableBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testTheSqlForAMigrationMakesTheSameTable(string $driver): void
     {
         $stores = $this->open($driver);
@@ -39,6 +43,7 @@ final class PdoTableBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testAMissingTableSaysWhatToDo(string $driver): void
     {
         $stores = $this->open($driver);
@@ -55,6 +60,7 @@ final class PdoTableBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testPurgeRemovesWhatIsOver(string $driver): void
     {
         $now = 1000;
@@ -93,6 +99,7 @@ final class PdoTableBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider attributes */
+    #[DataProvider('attributes')]
     public function testConnectionsWithOddAttributes(string $driver, int $attribute, mixed $value): void
     {
         $stores = $this->open($driver, ['ttl' => 1000]);
@@ -123,6 +130,7 @@ final class PdoTableBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testAClosureIsAskedForEachMessage(string $driver): void
     {
         $stores = $this->open($driver);
@@ -140,6 +148,7 @@ final class PdoTableBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider badTables */
+    #[DataProvider('badTables')]
     public function testATableNameIsAPlainOne(string $table): void
     {
         $this->expectException(ConfigurationException::class);

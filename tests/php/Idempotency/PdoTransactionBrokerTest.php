@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Tests\Idempotency;
 use Closure;
 use PDO;
 use PDOException;
+use PHPUnit\Framework\Attributes\DataProviderExternal;
 use RuntimeException;
 use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
@@ -22,6 +23,7 @@ use Toporia\Realtime\Tests\Support\Databases;
 final class PdoTransactionBrokerTest extends StoreTestCase
 {
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testTheMarkIsInvisibleUntilTheEffectIsCommitted(string $driver): void
     {
         $stores = $this->open($driver);
@@ -36,6 +38,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testACallersTransactionTakesBothWithIt(string $driver): void
     {
         $stores = $this->open($driver);
@@ -57,6 +60,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testAThrowInACallersTransactionTakesBackOnlyItsOwn(string $driver): void
     {
         $stores = $this->open($driver);
@@ -78,6 +82,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testAFailedStatementInACallersTransactionLeavesItUsable(string $driver): void
     {
         $stores = $this->open($driver);
@@ -95,6 +100,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testAFrameworksOwnTransaction(string $driver): void
     {
         $levels = 0;
@@ -132,6 +138,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testATransactionOnAnotherConnectionIsRefused(string $driver): void
     {
         $other = Databases::connect($driver);
@@ -149,6 +156,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testACallbackThatEndsTheTransactionIsTold(string $driver): void
     {
         foreach (['commit', 'rollBack'] as $end) {
@@ -210,6 +218,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testAConnectionThatHidesErrorsIsRefused(string $driver): void
     {
         $pdo = Databases::connect($driver, [PDO::ATTR_ERRMODE => PDO::ERRMODE_SILENT]);

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Idempotency;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+use PHPUnit\Framework\Attributes\DataProviderExternal;
 use Redis;
 use stdClass;
 use Toporia\Realtime\Exception\ConfigurationException;
@@ -19,6 +21,7 @@ use Toporia\Realtime\Tests\Support\Databases;
 final class RedisStoreBrokerTest extends StoreTestCase
 {
     /** @dataProvider options */
+    #[DataProvider('options')]
     public function testOptionsOfTheClientDoNotMatter(int $option, mixed $value): void
     {
         $redis = Databases::phpredis();
@@ -39,6 +42,7 @@ final class RedisStoreBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
+    #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
     public function testKeysLiveAsLongAsTheyShould(string $name): void
     {
         $stores = $this->open($name, ['ttl' => 1000, 'lease' => 100]);
@@ -53,6 +57,7 @@ final class RedisStoreBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
+    #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
     public function testAClaimThatWasTakenOverIsNotReleased(string $name): void
     {
         $stores = $this->open($name);
@@ -70,6 +75,7 @@ final class RedisStoreBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
+    #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
     public function testARedisThatGoesAway(string $name): void
     {
         $socket = Databases::startOwn('redis', 'away');
@@ -124,6 +130,7 @@ final class RedisStoreBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
+    #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
     public function testAForeignValueUnderTheKeyIsAnErrorThatSaysSo(string $name): void
     {
         $stores = $this->open($name);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Idempotency;
 
+use PHPUnit\Framework\Attributes\DataProviderExternal;
 use RuntimeException;
 use Throwable;
 use Toporia\Realtime\Exception\BatchException;
@@ -19,6 +20,7 @@ use Toporia\Realtime\Message;
 final class StoreContractBrokerTest extends StoreTestCase
 {
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testTheEffectRunsOnce(string $name): void
     {
         $stores = $this->open($name);
@@ -30,6 +32,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testAfterAThrowItRunsAgain(string $name): void
     {
         $stores = $this->open($name);
@@ -50,6 +53,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testKeysAreComparedByteForByte(string $name): void
     {
         $stores = $this->open($name);
@@ -63,6 +67,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testAKeyAtItsLongest(string $name): void
     {
         $stores = $this->open($name);
@@ -72,6 +77,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testSeveralKeysAtOnce(string $name): void
     {
         $stores = $this->open($name);
@@ -86,6 +92,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testAKeyIsForgottenAfterItsTime(string $name): void
     {
         $now = time();
@@ -103,6 +110,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testAListWithAFailureInIt(string $name): void
     {
         $stores = $this->open($name);
@@ -130,6 +138,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provideShared */
+    #[DataProviderExternal(Stores::class, 'provideShared')]
     public function testAnotherProcessSeesTheMark(string $name): void
     {
         $stores = $this->open($name);
@@ -143,6 +152,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testTimesThatMakeNoSense(string $name): void
     {
         $this->expectException(ConfigurationException::class);
@@ -151,6 +161,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testAnErrorOfPhpLeavesNoMark(string $name): void
     {
         $stores = $this->open($name);

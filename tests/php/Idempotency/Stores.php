@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Tests\Idempotency;
 use Closure;
 use InvalidArgumentException;
 use PDO;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Idempotency\MemoryStore;
 use Toporia\Realtime\Idempotency\PdoStore;
 use Toporia\Realtime\Idempotency\RedisStore;
@@ -50,6 +51,7 @@ final class Stores
      *
      * @return array<string, array{string}>
      */
+    #[DataProvider('')]
     public static function provide(): array
     {
         return ['memory' => ['memory']] + self::provideShared();
@@ -60,6 +62,7 @@ final class Stores
      *
      * @return array<string, array{string}>
      */
+    #[DataProvider('')]
     public static function provideShared(): array
     {
         return ['phpredis' => ['phpredis'], 'Predis' => ['predis']] + Databases::provide();

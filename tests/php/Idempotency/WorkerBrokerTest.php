@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Idempotency;
 
+use PHPUnit\Framework\Attributes\DataProviderExternal;
 use RuntimeException;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Idempotency\Idempotency;
@@ -15,6 +16,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Consuming\ConsumingTestCase;
 use Toporia\Realtime\Tests\Support\ChildProcess;
+use Toporia\Realtime\Tests\Support\Databases;
 
 final class WorkerBrokerTest extends ConsumingTestCase
 {
@@ -28,6 +30,7 @@ final class WorkerBrokerTest extends ConsumingTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testAMessageThatWasSentTwiceIsHandledOnce(string $name): void
     {
         $stores = $this->stores = Stores::fresh($name);
@@ -43,6 +46,7 @@ final class WorkerBrokerTest extends ConsumingTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testListsWithDuplicatesAndAFailure(string $name): void
     {
         $stores = $this->stores = Stores::fresh($name);
@@ -64,6 +68,7 @@ final class WorkerBrokerTest extends ConsumingTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
+    #[DataProviderExternal(Stores::class, 'provide')]
     public function testACallbackThatThrowsIsTriedAgainAndThenDone(string $name): void
     {
         $stores = $this->stores = Stores::fresh($name);
@@ -98,6 +103,7 @@ final class WorkerBrokerTest extends ConsumingTestCase
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provideServers */
+    #[DataProviderExternal(Databases::class, 'provideServers')]
     public function testTwoWorkersWithTheSameMessagesAtTheSameTime(string $name): void
     {
         $stores = $this->stores = Stores::fresh($name);

@@ -9,6 +9,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Json;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Throwable;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Message;
@@ -68,13 +69,14 @@ final class DifferentialBrokerTest extends BrokerTestCase
     }
 
     /** @dataProvider seeds */
+    #[DataProvider('seeds')]
     public function testMessagesByteForByteAndValueForValue(int $seed): void
     {
         self::compare($seed, self::IN_MEMORY);
     }
 
     /** @return list<array{int}> */
-    public function seeds(): array
+    public static function seeds(): array
     {
         return [[1], [7], [1763700000]];
     }

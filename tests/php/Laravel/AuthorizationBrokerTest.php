@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class AuthorizationBrokerTest extends LaravelTestCase
 {
     protected function setUp(): void
@@ -16,9 +18,8 @@ final class AuthorizationBrokerTest extends LaravelTestCase
         $this->migrate();
     }
 
-    /**
-     * @dataProvider prefixes
-     */
+    /** @dataProvider prefixes */
+    #[DataProvider('prefixes')]
     public function testOnePermissionCoversEveryPrefix(string $channel): void
     {
         self::assertSame(
@@ -58,6 +59,7 @@ final class AuthorizationBrokerTest extends LaravelTestCase
      *
      * @dataProvider refusals
      */
+    #[DataProvider('refusals')]
     public function testWhatIsNotAllowedIsNotSigned(array $input, ?int $user = 1): void
     {
         [$status, $answer] = $this->auth($input, $user);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Console\CommandList;
 use Toporia\Realtime\Console\PlainHost;
 
@@ -50,9 +51,8 @@ final class CommandsBrokerTest extends LaravelTestCase
         self::assertStringContainsString('Set KAFKA_TOPIC in .env', $said->stderr);
     }
 
-    /**
-     * @dataProvider owners
-     */
+    /** @dataProvider owners */
+    #[DataProvider('owners')]
     public function testTheNamesAreLeftToWhoeverHasThem(string $where, string $code): void
     {
         $this->write($where, $code);

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class FacadeBrokerTest extends LaravelTestCase
 {
     public function testAfterCommitARolledBackOrderIsNotAnnounced(): void
@@ -59,9 +61,8 @@ final class FacadeBrokerTest extends LaravelTestCase
             PHP));
     }
 
-    /**
-     * @dataProvider withAndWithoutTheExtension
-     */
+    /** @dataProvider withAndWithoutTheExtension */
+    #[DataProvider('withAndWithoutTheExtension')]
     public function testTheFakeRecordsDriverFacadeAndHelpers(bool $extension): void
     {
         $this->addEnv(['KAFKA_BROKERS' => '127.0.0.1:1']);

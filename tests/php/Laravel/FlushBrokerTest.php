@@ -8,11 +8,12 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class FlushBrokerTest extends LaravelTestCase
 {
-    /**
-     * @dataProvider ends
-     */
+    /** @dataProvider ends */
+    #[DataProvider('ends')]
     public function testWhatWasSentIsWithKafkaThen(string $end): void
     {
         $this->realtime("['brokers' => ['kafka' => ['producer_config' => ['linger.ms' => 250]]]]");

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Logging;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use RuntimeException;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\ConfigurationException;
@@ -184,9 +185,8 @@ final class LoggerBrokerTest extends ConsumingTestCase
         }
     }
 
-    /**
-     * @dataProvider formats
-     */
+    /** @dataProvider formats */
+    #[DataProvider('formats')]
     public function testOnTheCommandLineALineIsOneLineOnStandardError(?string $format, string $pattern): void
     {
         $result = $this->runPhp('Realtime::log("warning", "two\nlines");', ['env' => ['REALTIME_LOG_FORMAT' => $format]]);

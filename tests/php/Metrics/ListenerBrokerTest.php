@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Metrics;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Metrics;
@@ -111,16 +112,15 @@ final class ListenerBrokerTest extends MetricsTestCase
     /**
      * @return iterable<string, array{string}>
      */
-    public function wrongAddresses(): iterable
+    public static function wrongAddresses(): iterable
     {
         foreach (['9400', ':9400', 'nohost.invalid:80', '127.0.0.1:70000', '127.0.0.1:9-8', 'a b:1'] as $address) {
             yield $address => [$address];
         }
     }
 
-    /**
-     * @dataProvider wrongAddresses
-     */
+    /** @dataProvider wrongAddresses */
+    #[DataProvider('wrongAddresses')]
     public function testAnAddressThatIsNoneIsWrongUsage(string $address): void
     {
         $this->expectException(ConfigurationException::class);
@@ -145,8 +145,7 @@ final class ListenerBrokerTest extends MetricsTestCase
     public function testAForkedChildInheritsNoPort(): void
     {
         $result = $this->runPhp(<<<'PHP'
-            use Toporia\Realtime\Metrics;
-            $address = Metrics::serve('127.0.0.1:0');
+                        $address = Metrics::serve('127.0.0.1:0');
             $pid = pcntl_fork();
             if ($pid === 0) {
                 // The child lives on after its parent's port is closed, and has an own one.

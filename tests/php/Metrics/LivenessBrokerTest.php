@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Metrics;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Socket;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Metrics;
@@ -74,15 +75,14 @@ final class LivenessBrokerTest extends MetricsTestCase
     /**
      * @return iterable<string, array{bool}>
      */
-    public function sockets(): iterable
+    public static function sockets(): iterable
     {
         yield 'a path' => [false];
         yield 'an abstract name' => [true];
     }
 
-    /**
-     * @dataProvider sockets
-     */
+    /** @dataProvider sockets */
+    #[DataProvider('sockets')]
     public function testSystemdIsToldOfALife(bool $abstract): void
     {
         $this->handler('sleep(2);');
@@ -134,8 +134,7 @@ final class LivenessBrokerTest extends MetricsTestCase
     public function testALoopOfTheApplication(): void
     {
         $code = <<<'PHP'
-            use Toporia\Realtime\Metrics;
-            $beat = $argv[1];
+                        $beat = $argv[1];
             Metrics::heartbeat($beat);
             Metrics::beat('busy');
             $seen = [is_file($beat), Metrics::stuck()];

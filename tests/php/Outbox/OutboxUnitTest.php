@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Outbox;
 
 use PDO;
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
@@ -84,6 +85,7 @@ final class OutboxUnitTest extends TestCase
      *
      * @param callable(PDO): mixed $make
      */
+    #[DataProvider('impossible')]
     public function testWhatCannotBeIsAConfigurationError(callable $make): void
     {
         $this->expectException(ConfigurationException::class);

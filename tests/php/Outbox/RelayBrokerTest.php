@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Outbox;
 
 use PDO;
+use PHPUnit\Framework\Attributes\DataProviderExternal;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Outbox\OutboxException;
@@ -16,9 +17,8 @@ use Toporia\Realtime\Tests\Support\Databases;
 
 final class RelayBrokerTest extends OutboxTestCase
 {
-    /**
-     * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide
-     */
+    /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testWhatIsRolledBackIsNotAnnouncedAndWhatIsCommittedIsWithItsBytes(string $driver): void
     {
         $pdo = $this->database($driver);
@@ -49,6 +49,7 @@ final class RelayBrokerTest extends OutboxTestCase
      *
      * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provideServers
      */
+    #[DataProviderExternal(Databases::class, 'provideServers')]
     public function testALateCommitWithALowerIdIsStillSent(string $driver): void
     {
         $first = $this->database($driver);
@@ -66,9 +67,8 @@ final class RelayBrokerTest extends OutboxTestCase
         self::assertSame([$late, $early], array_keys($this->states($first)), 'the late one has the lower id');
     }
 
-    /**
-     * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide
-     */
+    /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testARowThatCanNeverBeSentIsMarkedAndHoldsNothingBack(string $driver): void
     {
         $pdo = $this->database($driver);
@@ -84,9 +84,8 @@ final class RelayBrokerTest extends OutboxTestCase
         self::assertStringContainsString('1 row(s) of the table have failed for good', $again->stdout);
     }
 
-    /**
-     * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide
-     */
+    /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testSentRowsAreKeptForTheRetention(string $driver): void
     {
         $pdo = $this->database($driver);
@@ -103,9 +102,8 @@ final class RelayBrokerTest extends OutboxTestCase
         self::assertNotSame($old, $new);
     }
 
-    /**
-     * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide
-     */
+    /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testASignalEndsItInOrder(string $driver): void
     {
         $pdo = $this->database($driver);
@@ -149,9 +147,8 @@ final class RelayBrokerTest extends OutboxTestCase
         $broker->stop();
     }
 
-    /**
-     * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provideServers
-     */
+    /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provideServers */
+    #[DataProviderExternal(Databases::class, 'provideServers')]
     public function testADatabaseThatComesBackIsFoundAgain(string $driver): void
     {
         $pdo = $this->database($driver);
@@ -170,9 +167,8 @@ final class RelayBrokerTest extends OutboxTestCase
         }
     }
 
-    /**
-     * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide
-     */
+    /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testTheTableIsMadeByACommand(string $driver): void
     {
         $env = ['env' => ['REALTIME_OUTBOX_DSN' => Databases::dsn($driver), 'REALTIME_OUTBOX_TABLE' => $this->table]];

@@ -8,14 +8,15 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Outbox;
 
+use PHPUnit\Framework\Attributes\DataProviderExternal;
+
 final class SeveralRelaysBrokerTest extends OutboxTestCase
 {
     private const ROWS = 3000;
     private const KEYS = 20;
 
-    /**
-     * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide
-     */
+    /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
+    #[DataProviderExternal(Databases::class, 'provide')]
     public function testThreeRelaysOfWhichOneIsKilled(string $driver): void
     {
         $this->createTopic($this->channelTopic('user.1'), 4);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Packages;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Support\Version;
 
 final class VersionEmbeddedTest extends PackagesTestCase
@@ -58,6 +59,7 @@ final class VersionEmbeddedTest extends PackagesTestCase
     }
 
     /** @dataProvider differences */
+    #[DataProvider('differences')]
     public function testAnotherNumberAnywhereIsFound(string $path, string $pattern, string $replacement, string $said): void
     {
         $this->change($path, $pattern, $replacement);
@@ -67,7 +69,7 @@ final class VersionEmbeddedTest extends PackagesTestCase
     }
 
     /** @return array<string, array{string, string, string, string}> */
-    public function differences(): array
+    public static function differences(): array
     {
         return [
             'PHP layer' => ['php/Support/Version.php', "/NUMBER = '.*'/", "NUMBER = '9.9.9'", "Version.php has '9.9.9'"],

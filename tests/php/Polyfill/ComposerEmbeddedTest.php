@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Polyfill;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Tests\Support\LaravelApplication;
@@ -46,6 +47,7 @@ final class ComposerEmbeddedTest extends TestCase
      *
      * @param list<string> $options
      */
+    #[DataProvider('modes')]
     public function testAnApplicationInPlainPhp(array $options): void
     {
         mkdir("$this->app/config", 0700, true);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Polyfill;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Tests\Support\RunsPhp;
 
@@ -38,6 +39,7 @@ final class FrameworkHelpersEmbeddedTest extends TestCase
     }
 
     /** @dataProvider frameworks */
+    #[DataProvider('frameworks')]
     public function testTheFrameworksFunctionsAreTheOnesThatAreCalled(string $class, string $when): void
     {
         $functions = $this->functions(

@@ -8,14 +8,14 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Polyfill;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Support\Pattern;
 
 final class PatternUnitTest extends TestCase
 {
-    /**
-     * @dataProvider cases
-     */
+    /** @dataProvider cases */
+    #[DataProvider('cases')]
     public function testMatches(string $pattern, string $name, bool $expected): void
     {
         self::assertSame($expected, Pattern::matches($pattern, $name));

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
@@ -48,6 +49,7 @@ final class AcknowledgementBrokerTest extends ProducingTestCase
     }
 
     /** @dataProvider weakAcks */
+    #[DataProvider('weakAcks')]
     public function testFewerAcknowledgementsSayOnceWhatTheyCost(array $config, string $number): void
     {
         $config = var_export(['brokers' => ['kafka' => $config]], true);
@@ -63,7 +65,7 @@ final class AcknowledgementBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{array<string, mixed>, string}> */
-    public function weakAcks(): array
+    public static function weakAcks(): array
     {
         return [
             'acks 1, as the Laravel guide has it' => [['producer_config' => ['acks' => '1']], '1'],

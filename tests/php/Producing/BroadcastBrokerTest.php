@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Producing;
 
 use ArgumentCountError;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
@@ -173,6 +174,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
     }
 
     /** @dataProvider refusedHeaders */
+    #[DataProvider('refusedHeaders')]
     public function testHeadersOfOursCannotBeForged(array $headers): void
     {
         $message = self::thrown(
@@ -183,7 +185,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{array<string, string>}> */
-    public function refusedHeaders(): array
+    public static function refusedHeaders(): array
     {
         return [
             'hops' => [['x-realtime-hops' => '0']],
@@ -195,6 +197,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
     }
 
     /** @dataProvider badSocketIds */
+    #[DataProvider('badSocketIds')]
     public function testASocketIdThatIsNoneIsRefused(string $id): void
     {
         $before = Realtime::stats()['messages_produced'];
@@ -207,7 +210,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{string}> */
-    public function badSocketIds(): array
+    public static function badSocketIds(): array
     {
         return [
             'empty' => [''],

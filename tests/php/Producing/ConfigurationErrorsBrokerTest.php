@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
@@ -21,6 +22,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
      *
      * @param array<string, mixed> $config
      */
+    #[DataProvider('refusedByTheConstructor')]
     public function testTheConstructorRefuses(array $config, string ...$said): void
     {
         $message = self::thrown(ConfigurationException::class, static fn () => new Broker($config));
@@ -30,7 +32,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array<int, mixed>> */
-    public function refusedByTheConstructor(): array
+    public static function refusedByTheConstructor(): array
     {
         $here = 'in the array given to the Broker';
 
@@ -87,6 +89,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
      *
      * @param array<string, mixed> $config
      */
+    #[DataProvider('refusedByConfigure')]
     public function testConfigureRefusesAtOnce(array $config, string ...$said): void
     {
         $message = self::thrown(ConfigurationException::class, static fn () => Realtime::configure($config));
@@ -96,7 +99,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array<int, mixed>> */
-    public function refusedByConfigure(): array
+    public static function refusedByConfigure(): array
     {
         return [
             'an unknown key' => [['defalut_broker' => 'kafka'], "'defalut_broker'", "'default_broker'?"],
@@ -128,6 +131,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
      *
      * @param array<string, mixed> $properties
      */
+    #[DataProvider('refusedProperties')]
     public function testPropertiesOfLibrdkafkaAreRefusedOnFirstUse(array $properties, string ...$said): void
     {
         $broker = $this->broker(['producer_config' => $properties]);
@@ -141,7 +145,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array<int, mixed>> */
-    public function refusedProperties(): array
+    public static function refusedProperties(): array
     {
         return [
             'unknown' => [['lnger.ms' => 5], '"lnger.ms"', '"linger.ms"?'],

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
@@ -83,9 +84,8 @@ final class FunctionsUnitTest extends TestCase
         self::assertFalse(Realtime::stats()['fake']);
     }
 
-    /**
-     * @dataProvider badChannels
-     */
+    /** @dataProvider badChannels */
+    #[DataProvider('badChannels')]
     public function testAChannelThatCannotBeIsRefusedWhileFakedToo(string|array $channel): void
     {
         $fake = Realtime::fake();

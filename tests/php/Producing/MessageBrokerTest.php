@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Producing;
 
 use Error;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
@@ -117,6 +118,7 @@ final class MessageBrokerTest extends ProducingTestCase
     }
 
     /** @dataProvider notEnvelopes */
+    #[DataProvider('notEnvelopes')]
     public function testWhatIsNoEnvelopeSaysSo(string $json): void
     {
         $message = self::thrown(EncodingException::class, static fn () => Message::fromJson($json));
@@ -125,7 +127,7 @@ final class MessageBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{string}> */
-    public function notEnvelopes(): array
+    public static function notEnvelopes(): array
     {
         return [
             'nothing' => [''],

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use stdClass;
 use Toporia\Realtime\Exception\EncodingException;
@@ -135,9 +136,8 @@ final class MessageUnitTest extends TestCase
         self::assertSame($message->toArray(), json_decode((string) json_encode($message), true));
     }
 
-    /**
-     * @dataProvider notJson
-     */
+    /** @dataProvider notJson */
+    #[DataProvider('notJson')]
     public function testDataThatIsNoJsonIsRefusedAtOnce(mixed $data): void
     {
         $this->expectException(EncodingException::class);
@@ -173,9 +173,8 @@ final class MessageUnitTest extends TestCase
         self::assertSame($deep, Message::fromJson(Message::event('a', 'b', $deep)->toJson())->getData());
     }
 
-    /**
-     * @dataProvider notAnEnvelope
-     */
+    /** @dataProvider notAnEnvelope */
+    #[DataProvider('notAnEnvelope')]
     public function testWhatIsNoEnvelopeIsRefused(string $json): void
     {
         $this->expectException(EncodingException::class);

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Throwable;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\BatchException;
@@ -74,6 +75,7 @@ final class PublishBatchBrokerTest extends ProducingTestCase
      *
      * @param class-string<Throwable> $why
      */
+    #[DataProvider('badEntries')]
     public function testABadEntryIsNamedAndTheCauseGiven(mixed $bad, string $why): void
     {
         $broker = $this->broker();
@@ -85,7 +87,7 @@ final class PublishBatchBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{mixed, class-string<Throwable>}> */
-    public function badEntries(): array
+    public static function badEntries(): array
     {
         return [
             'no entry' => ['user.1', Throwable::class],

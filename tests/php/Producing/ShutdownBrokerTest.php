@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class ShutdownBrokerTest extends ProducingTestCase
 {
     public function testAScriptThatSimplyEndsLosesNothing(): void
@@ -24,6 +26,7 @@ final class ShutdownBrokerTest extends ProducingTestCase
     }
 
     /** @dataProvider endings */
+    #[DataProvider('endings')]
     public function testHoweverItEnds(string $ending, int $code): void
     {
         $result = $this->runPhp("for (\$i = 0; \$i < 300; \$i++) { Realtime::broadcast('c', 'e', \$i); } $ending");
@@ -32,7 +35,7 @@ final class ShutdownBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{string, int}> */
-    public function endings(): array
+    public static function endings(): array
     {
         return [
             'exit' => ['exit(3);', 3],

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
@@ -73,6 +74,7 @@ final class TopicNamesBrokerTest extends ProducingTestCase
     }
 
     /** @dataProvider refused */
+    #[DataProvider('refused')]
     public function testNamesThatCannotBe(string $channel, string $why): void
     {
         $before = Realtime::stats()['messages_produced'];
@@ -91,7 +93,7 @@ final class TopicNamesBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{string, string}> */
-    public function refused(): array
+    public static function refused(): array
     {
         return [
             'empty' => ['', 'empty'],
@@ -119,6 +121,7 @@ final class TopicNamesBrokerTest extends ProducingTestCase
     }
 
     /** @dataProvider refusedTopics */
+    #[DataProvider('refusedTopics')]
     public function testRawTopicsThatCannotBe(string $topic, string $why): void
     {
         $broker = $this->broker();
@@ -129,7 +132,7 @@ final class TopicNamesBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{string, string}> */
-    public function refusedTopics(): array
+    public static function refusedTopics(): array
     {
         return [
             'empty' => ['', 'empty'],

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Exception\DeliveryException;
@@ -155,6 +156,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
     }
 
     /** @dataProvider rubbish */
+    #[DataProvider('rubbish')]
     public function testABrokerThatAnswersRubbish(string $kind): void
     {
         $server = $this->startPhp(<<<'PHP'
@@ -191,7 +193,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
     }
 
     /** @return array<string, array{string}> */
-    public function rubbish(): array
+    public static function rubbish(): array
     {
         $kinds = ['random', 'huge length', 'negative length', 'zero length', 'http', 'hangs up'];
 

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Readme;
 
+use PHPUnit\Framework\Attributes\After;
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Tests\Support\ChildProcess;
@@ -21,7 +23,7 @@ final class ReadmeEmbeddedTest extends TestCase
     private string $project = '';
 
     /** @return iterable<string, array{string}> */
-    public function readmes(): iterable
+    public static function readmes(): iterable
     {
         foreach (['README.md'] as $name) {
             yield $name => [self::root() . '/' . $name];
@@ -29,6 +31,7 @@ final class ReadmeEmbeddedTest extends TestCase
     }
 
     /** @dataProvider readmes */
+    #[DataProvider('readmes')]
     public function testEveryBlockParses(string $readme): void
     {
         $blocks = CodeBlock::in($readme);
@@ -44,6 +47,7 @@ final class ReadmeEmbeddedTest extends TestCase
      *
      * @dataProvider readmes
      */
+    #[DataProvider('readmes')]
     public function testTheMarkedBlocksRun(string $readme): void
     {
         $kafka = EmbeddedBroker::start();
@@ -76,6 +80,7 @@ final class ReadmeEmbeddedTest extends TestCase
     }
 
     /** @after */
+    #[After]
     protected function removeProject(): void
     {
         if ($this->project !== '') {

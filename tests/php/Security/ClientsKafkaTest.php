@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Security;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Exception\DeliveryException;
@@ -34,6 +35,7 @@ final class ClientsKafkaTest extends SecureTestCase
     }
 
     /** @dataProvider ways */
+    #[DataProvider('ways')]
     public function testProducerConsumerAndAdminGetThrough(string $listener, string $mechanism): void
     {
         $settings = self::kafka()->settings($listener, $mechanism);
@@ -59,6 +61,7 @@ final class ClientsKafkaTest extends SecureTestCase
     }
 
     /** @dataProvider someWays */
+    #[DataProvider('someWays')]
     public function testTheEnvironmentAloneIsEnough(string $listener, string $mechanism): void
     {
         $env = self::kafka()->environment($listener, $mechanism);
@@ -90,6 +93,7 @@ final class ClientsKafkaTest extends SecureTestCase
     }
 
     /** @dataProvider mechanisms */
+    #[DataProvider('mechanisms')]
     public function testAWrongPasswordEndsTheWorkerWithClearWords(string $mechanism): void
     {
         $env = ['KAFKA_SASL_PASSWORD' => self::WRONG, 'KAFKA_SASL_MECHANISM' => $mechanism];
@@ -135,6 +139,7 @@ final class ClientsKafkaTest extends SecureTestCase
      *
      * @param array<string, string> $other
      */
+    #[DataProvider('untrusted')]
     public function testAnUntrustedBrokerGetsNothing(string $listener, array $other): void
     {
         // Without the user of the other tests, whom TLS alone does not want.

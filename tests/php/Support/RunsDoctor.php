@@ -8,6 +8,9 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Support;
 
+use PHPUnit\Framework\Attributes\After;
+use PHPUnit\Framework\Attributes\Before;
+
 /**
  * Used by test cases with RunsPhp.
  */
@@ -16,18 +19,16 @@ trait RunsDoctor
     /** The application's directory. */
     protected string $app = '';
 
-    /**
-     * @before
-     */
+    /** @before */
+    #[Before]
     protected function makeApplication(): void
     {
         $this->app = sys_get_temp_dir() . '/realtime-doctor-' . bin2hex(random_bytes(5));
         mkdir("$this->app/config", 0755, true);
     }
 
-    /**
-     * @after
-     */
+    /** @after */
+    #[After]
     protected function removeApplication(): void
     {
         LaravelApplication::remove($this->app);

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Support;
 
+use PHPUnit\Framework\Attributes\After;
+
 trait RunsPhp
 {
     /** @var list<ChildProcess> */
@@ -107,6 +109,7 @@ trait RunsPhp
      *
      * @after
      */
+    #[After]
     protected function endChildren(): void
     {
         foreach ($this->children as $child) {

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Testing;
 
 use PHPUnit\Framework\AssertionFailedError;
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use RuntimeException;
 use Toporia\Realtime\Exception\BatchException;
@@ -113,9 +114,8 @@ final class RealtimeFakeUnitTest extends TestCase
         self::assertSame(['a' => 'b'], $this->fake->sent()[0]->headers);
     }
 
-    /**
-     * @dataProvider badEntries
-     */
+    /** @dataProvider badEntries */
+    #[DataProvider('badEntries')]
     public function testABadEntryOfABatchIsNamed(mixed $entry): void
     {
         try {

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Testing;
 
 use PHPUnit\Framework\AssertionFailedError;
+use PHPUnit\Framework\Attributes\Depends;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
@@ -27,6 +28,7 @@ final class ResetsRealtimeUnitTest extends TestCase
     }
 
     /** @depends testAFakeOfOneTest */
+    #[Depends('testAFakeOfOneTest')]
     public function testIsGoneInTheNext(): void
     {
         self::assertFalse(Realtime::stats()['fake']);

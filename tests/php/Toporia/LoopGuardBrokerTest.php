@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Toporia;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class LoopGuardBrokerTest extends ToporiaTestCase
 {
     /** Sends two, consumes them with a callback that broadcasts each again, and says what was dropped. */
@@ -50,6 +52,7 @@ final class LoopGuardBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider callbacks */
+    #[DataProvider('callbacks')]
     public function testTheSameAgainIsNotPublished(string $generation, string $consume): void
     {
         $result = $this->startToporia($generation, sprintf(self::AGAIN, $consume))->wait();

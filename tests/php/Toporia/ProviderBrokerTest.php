@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Toporia;
 
 use PHPUnit\Framework\Assert;
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Tests\Support\DoctorReport;
 use Toporia\Realtime\Tests\Support\ProcessResult;
@@ -41,6 +42,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
         ';
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testRealtimeAndTheHelpersUseTheFrameworksConfiguration(string $generation): void
     {
         $this->boot($generation, '
@@ -56,6 +58,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testTheWorkerBroadcastsToThisServersClientsAndNotToKafkaAgain(string $generation): void
     {
         $result = $this->console($generation, 'realtime:kafka:consume --channels=user.1 --channels user.2 --stop-when-empty', '
@@ -70,6 +73,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testAHandlerIsMadeByTheContainerAndWhatItBroadcastsAgainStaysHere(string $generation): void
     {
         $result = $this->console(
@@ -94,6 +98,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testWrongUsageIsExitCodeTwo(string $generation): void
     {
         $result = $this->console($generation, 'realtime:kafka:consume', '');
@@ -169,6 +174,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testTheDoctorLooksAtTheFrameworksConfigurationAlsoWhereItIsRefused(string $generation): void
     {
         $report = new DoctorReport($this->console($generation, 'realtime:doctor --json', ''));

@@ -8,9 +8,12 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Toporia;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class ReplacementBrokerTest extends ToporiaTestCase
 {
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testTheManagerMakesOursUnderItsOwnName(string $generation): void
     {
         $result = $this->startToporia($generation, '
@@ -29,6 +32,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testTheBytesAreTheFrameworksAndTheTopicsStay(string $generation): void
     {
         $message = $this->startToporia($generation, '
@@ -68,6 +72,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider strategies */
+    #[DataProvider('strategies')]
     public function testOneTopicPerChannel(string $generation, string $strategy, string $topic): void
     {
         $this->startToporia(
@@ -79,6 +84,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testCallbacksTypedToTheFrameworksMessageAndTheSameEventAgain(string $generation): void
     {
         $result = $this->startToporia($generation, '
@@ -108,6 +114,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testKafkaDownCostsThePageNothing(string $generation): void
     {
         $result = $this->startToporia($generation, '
@@ -189,6 +196,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
     }
 
     /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testWithoutTheExtensionOnlyUsingKafkaFails(string $generation): void
     {
         $result = $this->startToporia($generation, '

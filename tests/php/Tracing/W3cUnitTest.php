@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Tracing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Tracing\Hook;
@@ -18,9 +19,8 @@ final class W3cUnitTest extends TestCase
 {
     private const PARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 
-    /**
-     * @dataProvider values
-     */
+    /** @dataProvider values */
+    #[DataProvider('values')]
     public function testTheGrammar(string $name, string $value, bool $valid): void
     {
         self::assertSame($valid, W3c::isValid($name, $value));

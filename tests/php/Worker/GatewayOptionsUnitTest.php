@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Worker;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Worker\ConsumeOptions;
 use Toporia\Realtime\Worker\GatewayOptions;
@@ -41,6 +42,7 @@ final class GatewayOptionsUnitTest extends TestCase
      *
      * @param array<string, mixed> $raw
      */
+    #[DataProvider('wrong')]
     public function testWhatCannotBeIsNamed(array $raw, string $message): void
     {
         $this->expectException(UsageError::class);
@@ -68,6 +70,7 @@ final class GatewayOptionsUnitTest extends TestCase
      *
      * @param array<string, mixed> $expected
      */
+    #[DataProvider('addresses')]
     public function testAddresses(mixed $given, array $expected): void
     {
         self::assertSame($expected, SocketAddress::parse('--websocket', $given));
@@ -88,9 +91,8 @@ final class GatewayOptionsUnitTest extends TestCase
         ];
     }
 
-    /**
-     * @dataProvider noAddresses
-     */
+    /** @dataProvider noAddresses */
+    #[DataProvider('noAddresses')]
     public function testWhatIsNoAddress(string $given): void
     {
         $this->expectException(UsageError::class);
@@ -150,6 +152,7 @@ final class GatewayOptionsUnitTest extends TestCase
      *
      * @param array<string, mixed> $raw
      */
+    #[DataProvider('forConsumers')]
     public function testOptionsOfAConsumerWithoutOneAreWrongUsage(array $raw, string $option): void
     {
         $options = ConsumeOptions::fromArray($raw + ['websocket' => null, 'channels' => 'a']);

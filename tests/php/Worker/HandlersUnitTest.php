@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Worker;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use RuntimeException;
 use stdClass;
@@ -206,6 +207,7 @@ final class HandlersUnitTest extends TestCase
      *
      * @param array<string, mixed> $config
      */
+    #[DataProvider('wrongConfigurations')]
     public function testConfigurationThatCannotBeIsNamed(array $config, string $text): void
     {
         $this->expectException(ConfigurationException::class);

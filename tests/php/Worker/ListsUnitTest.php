@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Worker;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Worker\HeaderList;
 use Toporia\Realtime\Worker\Partitions;
@@ -23,9 +24,8 @@ final class ListsUnitTest extends TestCase
         self::assertSame([], TopicList::parse([]));
     }
 
-    /**
-     * @dataProvider wrongTopics
-     */
+    /** @dataProvider wrongTopics */
+    #[DataProvider('wrongTopics')]
     public function testTopicsThatCannotBe(mixed $given): void
     {
         $this->expectException(UsageError::class);
@@ -49,9 +49,8 @@ final class ListsUnitTest extends TestCase
         );
     }
 
-    /**
-     * @dataProvider wrongHeaders
-     */
+    /** @dataProvider wrongHeaders */
+    #[DataProvider('wrongHeaders')]
     public function testHeadersThatCannotBe(string $given): void
     {
         $this->expectException(UsageError::class);

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Worker;
 
 use DateTimeImmutable;
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Worker\ConsumeOptions;
 use Toporia\Realtime\Worker\FromPosition;
@@ -62,6 +63,7 @@ final class OptionsUnitTest extends TestCase
      *
      * @param list<string> $expected
      */
+    #[DataProvider('channels')]
     public function testChannelsAreACommaListOrRepeated(mixed $given, array $expected): void
     {
         self::assertSame($expected, ConsumeOptions::fromArray(['channels' => $given])->channels);
@@ -84,6 +86,7 @@ final class OptionsUnitTest extends TestCase
      *
      * @param array<string, mixed> $raw
      */
+    #[DataProvider('wrong')]
     public function testWhatCannotBeIsNamed(array $raw, string $message): void
     {
         $this->expectException(UsageError::class);
@@ -125,9 +128,8 @@ final class OptionsUnitTest extends TestCase
         ];
     }
 
-    /**
-     * @dataProvider positions
-     */
+    /** @dataProvider positions */
+    #[DataProvider('positions')]
     public function testPositions(mixed $given, string|int $expected): void
     {
         $position = FromPosition::parse($given)->position();
@@ -157,9 +159,8 @@ final class OptionsUnitTest extends TestCase
         ];
     }
 
-    /**
-     * @dataProvider amounts
-     */
+    /** @dataProvider amounts */
+    #[DataProvider('amounts')]
     public function testMemory(mixed $given, int $bytes): void
     {
         self::assertSame($bytes, ConsumeOptions::fromArray(['channels' => 'a', 'max-memory' => $given])->maxMemory);
