@@ -15,6 +15,16 @@ impl TopicPartitionList {
         Self(unsafe { sys::rd_kafka_topic_partition_list_new(8) })
     }
 
+    /// A list of partitions, without offsets.
+    #[must_use]
+    pub fn of(partitions: &[(impl AsRef<str>, i32)]) -> Self {
+        let mut list = Self::new();
+        for (topic, partition) in partitions {
+            list.add(topic.as_ref(), *partition, super::INVALID_OFFSET);
+        }
+        list
+    }
+
     /// Takes ownership of a list that librdkafka returned to the caller.
     ///
     /// # Safety

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::offsets::Metadata;
+use super::metadata::CommitMetadata;
 use super::rebalance::{self, Event};
 use super::state::State;
 use super::Consumer;
@@ -79,7 +79,7 @@ impl Consumer {
                 .metadata_unread
                 .extend(names.iter().cloned());
         }
-        let unknown = || vec![(-1, Metadata::default()); names.len()];
+        let unknown = || vec![(-1, CommitMetadata::default()); names.len()];
         let committed = answer.unwrap_or_else(unknown);
         {
             let mut state = self.state.borrow_mut();
@@ -90,8 +90,9 @@ impl Consumer {
                 state.waiting_for.remove(topic);
                 self.check_subscriptions(&mut state, metadata);
                 state
+                    .records
                     .add(topic, *number, *offset)
-                    .remember(&metadata.crashes);
+                    .restore_crash_counts(&metadata.crashes);
                 if *offset < 0 && self.reads_from_end && state.is_late(topic) {
                     // It appeared after we subscribed: everything in it is news.
                     let beginning = i64::from(sys::bindings::RD_KAFKA_OFFSET_BEGINNING);
@@ -147,7 +148,7 @@ impl Consumer {
         {
             let mut state = self.state.borrow_mut();
             for (topic, number) in &names {
-                state.remove(topic, *number);
+                state.records.remove(topic, *number);
             }
         }
         if self.connected_at.get().is_some() {
@@ -177,7 +178,8 @@ impl Consumer {
     pub(super) fn reread_metadata(&self) {
         let metadata_unread: Vec<TopicPartition> = {
             let state = self.state.borrow();
-            let ours = |(topic, number): &&TopicPartition| state.slot_of(topic, *number).is_some();
+            let ours =
+                |(topic, number): &&TopicPartition| state.records.slot_of(topic, *number).is_some();
             state.metadata_unread.iter().filter(ours).cloned().collect()
         };
         if metadata_unread.is_empty() {
@@ -191,8 +193,8 @@ impl Consumer {
         state.metadata_unread.clear();
         for ((topic, number), (_, metadata)) in metadata_unread.iter().zip(&read) {
             self.check_subscriptions(&mut state, metadata);
-            if let Some(partition) = state.find(topic, *number) {
-                partition.remember(&metadata.crashes);
+            if let Some(partition) = state.records.find(topic, *number) {
+                partition.restore_crash_counts(&metadata.crashes);
             }
         }
     }
@@ -202,7 +204,7 @@ impl Consumer {
         &self,
         partitions: &[TopicPartition],
         bound: Duration,
-    ) -> Option<Vec<(i64, Metadata)>> {
+    ) -> Option<Vec<(i64, CommitMetadata)>> {
         let mut list = TopicPartitionList::new();
         for (topic, number) in partitions {
             list.add(topic, *number, client::INVALID_OFFSET);
@@ -221,19 +223,19 @@ impl Consumer {
             .iter()
             .map(|element| {
                 if element.metadata.is_null() {
-                    return (element.offset.max(-1), Metadata::default());
+                    return (element.offset.max(-1), CommitMetadata::default());
                 }
                 // SAFETY: librdkafka gives pointer and size of the metadata, alive with the list.
                 let bytes = unsafe {
                     std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size)
                 };
-                (element.offset.max(-1), Metadata::read(bytes))
+                (element.offset.max(-1), CommitMetadata::read(bytes))
             })
             .collect();
         Some(read)
     }
 
-    fn check_subscriptions(&self, state: &mut State, theirs: &Metadata) {
+    fn check_subscriptions(&self, state: &mut State, theirs: &CommitMetadata) {
         if theirs.subscriptions.is_empty()
             || theirs.subscriptions == state.subscriptions
             || state.conflict

@@ -1,14 +1,14 @@
 //! Commits: what was handled is told to Kafka, but only once everything the callbacks sent is acknowledged.
 #![allow(unsafe_code)]
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::offsets::Metadata;
-use super::pre_commit::{Ends, PendingPreCommit, PreCommit};
+use super::metadata::CommitMetadata;
+use super::pre_commit::{PendingPreCommit, PreCommit};
+use super::records::Ends;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::config::Delivery;
@@ -33,7 +33,7 @@ impl Consumer {
         }
         self.last_commit.set(now);
         self.read_answers(Duration::ZERO);
-        if self.state.borrow().commit_under_way.is_some() {
+        if self.state.borrow().pending_commit.is_some() {
             return Ok(());
         }
         self.request(Instant::now() + TIMEOUT).map(drop)
@@ -45,7 +45,7 @@ impl Consumer {
     /// See [`Consumer::commit_if_due`].
     pub fn commit_soon(&self) -> Result<()> {
         self.read_answers(Duration::ZERO);
-        if self.state.borrow().commit_under_way.is_some() {
+        if self.state.borrow().pending_commit.is_some() {
             return Ok(());
         }
         self.last_commit.set(coarse_ms());
@@ -68,8 +68,12 @@ impl Consumer {
     /// # Errors
     /// See [`Consumer::commit_now`].
     pub fn commit_crash_counts(&self, bound: Duration) -> Result<()> {
-        for partition in self.state.borrow_mut().partitions.iter_mut().flatten() {
-            partition.forget_progress();
+        {
+            let mut state = self.state.borrow_mut();
+            for (topic, number, offset) in state.records.restart_offsets() {
+                state.records.discard(&topic, number, offset);
+                state.records.sought_back(&topic, number, offset, true);
+            }
         }
         self.commit(bound)
     }
@@ -90,11 +94,12 @@ impl Consumer {
     /// The transaction with these offsets is committed.
     pub fn committed_with(&self, offsets: &TopicPartitionList) {
         let mut state = self.state.borrow_mut();
+        let number = state.records.next_commit();
         for element in offsets.elements() {
             let topic = client::topic_of(element);
-            if let Some(partition) = state.find(&topic, element.partition) {
-                partition.committed(element.offset);
-            }
+            state
+                .records
+                .committed(&topic, element.partition, element.offset, number);
         }
         self.stats.committed();
     }
@@ -104,7 +109,7 @@ impl Consumer {
     /// take the group back to what was handled meanwhile.
     pub fn pre_commit(&self, bound: Duration) -> PreCommit {
         let until = Instant::now() + crate::clock::bounded(bound);
-        let ends = self.ends_of_fetched();
+        let ends = self.state.borrow_mut().records.ends_of_fetched();
         if ends.is_empty() {
             return PreCommit::Committed;
         }
@@ -116,40 +121,20 @@ impl Consumer {
             // It was for a hand that is gone.
             Some(_) | None => {}
         }
-        if self.state.borrow().ahead.is_some() {
+        if self.state.borrow().pre_commit.is_some() {
             return PreCommit::Unanswered;
         }
         let Some(number) = self.ask(&self.list_of(&ends)) else {
             return PreCommit::Refused;
         };
-        self.state.borrow_mut().ahead = Some(PendingPreCommit::new(number, ends));
+        self.state.borrow_mut().pre_commit = Some(PendingPreCommit::new(number, ends));
         self.await_pre_commit(until);
         let answered = self.state.borrow_mut().take_answered();
         answered.map_or(PreCommit::Unanswered, |answer| answer.verdict())
     }
 
-    /// Where each partition would be committed if everything in hand were handled.
-    fn ends_of_fetched(&self) -> Ends {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        let mut ends = Ends::new();
-        for raw in state.hand.clone() {
-            // SAFETY: in hand, so alive.
-            let message = unsafe { &*raw };
-            if message.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                if let Some(partition) =
-                    Self::slot(state, message).and_then(|slot| state.partitions[slot].as_ref())
-                {
-                    let place = (Rc::clone(&partition.topic), partition.number);
-                    ends.insert(place, message.offset + 1);
-                }
-            }
-        }
-        ends
-    }
-
     fn list_of(&self, ends: &Ends) -> TopicPartitionList {
-        let metadata = Metadata {
+        let metadata = CommitMetadata {
             subscriptions: self.state.borrow().subscriptions.clone(),
             crashes: Vec::new(),
         }
@@ -166,7 +151,7 @@ impl Consumer {
         let is_waiting = || {
             let state = self.state.borrow();
             state
-                .ahead
+                .pre_commit
                 .as_ref()
                 .is_some_and(PendingPreCommit::is_unanswered)
         };
@@ -181,7 +166,7 @@ impl Consumer {
         if self.request(until)? {
             self.await_answer(until);
         }
-        self.state.borrow_mut().commit_under_way = None;
+        self.state.borrow_mut().pending_commit = None;
         Ok(())
     }
 
@@ -203,24 +188,20 @@ impl Consumer {
     }
 
     fn add_offsets(&self, list: &mut TopicPartitionList) {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        for partition in state.partitions.iter_mut().flatten() {
-            if let Some(offset) = partition.committable() {
-                let metadata = Metadata {
-                    subscriptions: state.subscriptions.clone(),
-                    crashes: partition.crash_counts(),
-                };
-                let element = list.add(&partition.topic, partition.number, offset);
-                TopicPartitionList::set_metadata(element, &metadata.bytes());
-                partition.told();
-            }
+        let state = self.state.borrow();
+        for commit in state.records.committable() {
+            let metadata = CommitMetadata {
+                subscriptions: state.subscriptions.clone(),
+                crashes: commit.crashes,
+            };
+            let element = list.add(&commit.topic, commit.partition, commit.offset);
+            TopicPartitionList::set_metadata(element, &metadata.bytes());
         }
     }
 
     /// Sends a commit; the number that its answer will carry.
     fn ask(&self, list: &TopicPartitionList) -> Option<usize> {
-        let number = self.state.borrow_mut().number_commit();
+        let number = self.state.borrow_mut().records.next_commit();
         // SAFETY: a live client and our own queue; the list is copied.
         let code = unsafe {
             sys::bindings::rd_kafka_commit_queue(
@@ -235,7 +216,7 @@ impl Consumer {
         if sent.is_none() {
             self.stats.commit_failures.add(1);
         }
-        self.state.borrow_mut().commit_under_way = sent;
+        self.state.borrow_mut().pending_commit = sent;
         sent
     }
 
@@ -272,7 +253,7 @@ impl Consumer {
 
     /// Waits for the answer to the commit that is under way, if there is one.
     fn await_answer(&self, until: Instant) {
-        while self.state.borrow().commit_under_way.is_some() && Instant::now() < until {
+        while self.state.borrow().pending_commit.is_some() && Instant::now() < until {
             self.read_answers(until.saturating_duration_since(Instant::now()));
         }
     }
@@ -301,10 +282,12 @@ impl Consumer {
                     let element = &*(*list).elems.add(n);
                     let topic = client::topic_of(element);
                     // The answer as a whole is an error only where all of its partitions are one.
-                    if element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                        state
+                            .records
+                            .committed(&topic, element.partition, element.offset, number);
+                    } else {
                         code = element.err;
-                    } else if let Some(partition) = state.find(&topic, element.partition) {
-                        partition.committed(element.offset);
                     }
                 }
             }

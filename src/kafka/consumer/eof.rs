@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::offsets::Partition;
+use super::partition::Partition;
 use super::Consumer;
 use crate::kafka::client;
 
@@ -25,11 +25,8 @@ impl Consumer {
     pub fn is_at_end(&self) -> bool {
         {
             let state = self.state.borrow();
-            let mut assigned = state.partitions.iter().flatten().peekable();
-            let busy = !state.hand.is_empty()
-                || !state.parked.is_empty()
-                || !state.held_back.is_empty()
-                || assigned.peek().is_none();
+            let mut assigned = state.records.partitions().peekable();
+            let busy = !state.records.is_drained() || assigned.peek().is_none();
             if busy || self.reports_eof {
                 return !busy && assigned.all(Partition::is_at_end);
             }
@@ -44,12 +41,12 @@ impl Consumer {
 
     fn all_at_end(&self) -> bool {
         let quiet = self.last_fetch.get().elapsed() >= END_GRACE;
-        let places: Vec<(Rc<str>, i32, i64, bool)> = {
+        let places: Vec<(Rc<str>, i32, Option<i64>, bool)> = {
             let state = self.state.borrow();
-            let assigned = state.partitions.iter().flatten();
+            let assigned = state.records.partitions();
             assigned
                 .map(|one| {
-                    let next = one.position().max(one.certain());
+                    let next = one.next_offset();
                     let stands = one.paused || one.rewind_to().is_some();
                     (Rc::clone(&one.topic), one.number, next, stands)
                 })
@@ -60,9 +57,9 @@ impl Consumer {
             !stands
                 && ends.is_some_and(|(low, high)| {
                     let next = match next {
-                        next if next >= 0 => next,
-                        _ if self.reads_from_end => high,
-                        _ => low,
+                        Some(next) => next,
+                        None if self.reads_from_end => high,
+                        None => low,
                     };
                     next >= high || quiet
                 })

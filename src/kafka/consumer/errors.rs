@@ -4,27 +4,30 @@
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::state::{Raw, State};
+use super::message::FetchedMessage;
+use super::records::Fetched;
+use super::state::State;
 use super::Consumer;
 use crate::kafka::client;
 use crate::topic::TopicFilter;
 
 impl Consumer {
-    /// # Safety
-    /// `raw` must be alive.
-    pub(super) unsafe fn on_message_error(&self, state: &mut State, raw: Raw, slot: Option<usize>) {
-        let message = &*raw;
-        let topic = if message.rkt.is_null() {
-            String::new()
-        } else {
-            client::text(sys::rd_kafka_topic_name(message.rkt))
-        };
-        let reason = client::text(sys::rd_kafka_message_errstr(raw));
+    /// An error or the end of a partition, delivered as a message.
+    pub(super) fn on_message_error(
+        &self,
+        state: &mut State,
+        fetched: &FetchedMessage,
+        slot: Option<usize>,
+    ) {
+        let message = fetched.message();
+        let topic = fetched.topic();
+        // SAFETY: a live message; the text is copied.
+        let reason = unsafe { client::text(sys::rd_kafka_message_errstr(fetched.raw())) };
         match message.err {
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
                 self.broker_answered();
-                if let Some(partition) = slot.and_then(|slot| state.partitions[slot].as_mut()) {
-                    partition.ended(message.offset);
+                if let Some(partition) = slot.and_then(|slot| state.records.at(slot)) {
+                    partition.reached_end(message.offset);
                 }
             }
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART

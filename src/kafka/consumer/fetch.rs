@@ -1,36 +1,50 @@
-//! The records in hand: fetched in batches, handed  one by one, given back when they are handled.
+//! Fetching records in batches and handing them out one by one.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::offsets::Partition;
-use super::state::{InFlight, Raw, State};
+use super::message::{FetchedMessage, RawMessage};
+use super::records::{Handle, Next, RetryBounds};
+use super::state::State;
 use super::Consumer;
 use crate::clock::coarse_ms;
-use crate::kafka::client;
+use crate::kafka::client::TopicPartitionList;
 use crate::kafka::producer::delivery::{self, Header};
 
-/// A record in hand. Valid until it is done or put back.
+/// A record in flight. Valid until it is completed, requeued or scheduled for a retry.
 #[derive(Clone)]
 pub struct Record {
-    pub(super) raw: Raw,
+    pub(super) raw: RawMessage,
     pub(super) slot: usize,
-    /// Its topic.
+    /// Topic name.
     pub topic: Rc<str>,
-    /// Its partition.
+    /// Partition number.
     pub partition: i32,
-    /// Its offset.
+    /// Offset.
     pub offset: i64,
-    /// 1 for the first try.
+    /// 1 for the first attempt.
     pub attempt: u32,
-    /// The tries until its callback last crashed, by `exit` or a fatal error; 0 where it never did.
+    /// Attempts until its callback last ended the process, by `exit` or a fatal error; 0 where it never did.
     pub crashes: u32,
+}
+
+impl From<Handle<RawMessage>> for Record {
+    #[inline]
+    fn from(handle: Handle<RawMessage>) -> Self {
+        Self {
+            raw: handle.id,
+            slot: handle.slot,
+            topic: handle.topic,
+            partition: handle.partition,
+            offset: handle.offset,
+            attempt: handle.attempt,
+            crashes: handle.crashes,
+        }
+    }
 }
 
 impl Record {
@@ -38,7 +52,7 @@ impl Record {
     #[inline]
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
-        // SAFETY: the message is alive while the record is in hand.
+        // SAFETY: the message is alive while the record is in flight.
         unsafe { slice((*self.raw).payload.cast(), (*self.raw).len) }
     }
 
@@ -70,52 +84,65 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
 }
 
 impl Consumer {
-    /// Fetches up to `most` records, waiting at most `wait` for the first; how many last_fetch. What is in hand already comes first.
-    pub fn fetch(&self, wait: Duration, most: usize) -> usize {
+    /// Fetches up to `max` records, waiting at most `wait` for the first; the number of records fetched. Fetches nothing while
+    /// earlier records have not been handed out.
+    pub fn fetch(&self, wait: Duration, max: usize) -> usize {
         self.retry_pending();
         self.refresh_missing();
         self.probe_broker();
         self.resume_partitions();
-        if !self.state.borrow().hand.is_empty() {
+        if self.state.borrow().records.fetched_count() > 0 {
             return 0;
         }
         self.polled.set(coarse_ms());
         let wait = self.until_due(wait);
-        // SAFETY: messages handed out by librdkafka are ours until destroyed; callbacks run in here only note events.
+        // Waiting for a whole batch would cost latency: wait for one record, then take what is there.
+        let Some(first) = self.poll_message(wait) else {
+            return 0;
+        };
+        self.last_fetch.set(Instant::now());
+        let mut state = self.state.borrow_mut();
+        state.records.push_fetched(first);
+        if self.reports_eof {
+            self.fetch_one_by_one(&mut state, max);
+        } else {
+            self.fetch_batch(&mut state, max);
+        }
+        state.records.fetched_records()
+    }
+
+    /// The next message of librdkafka; waits at most `wait_ms`.
+    pub(super) fn poll_message(&self, wait_ms: i32) -> Option<FetchedMessage> {
+        // SAFETY: a live client. A message is ours until destroyed; callbacks that run in here only note events.
         unsafe {
-            // Waiting for a whole batch would cost latency: wait for one, then take what is there.
-            let first = sys::rd_kafka_consumer_poll(self.client, wait);
-            if first.is_null() {
-                return 0;
-            }
-            self.last_fetch.set(Instant::now());
-            let mut state = self.state.borrow_mut();
-            state.hand.push_back(first);
-            if self.reports_eof {
-                self.fetch_one_by_one(&mut state, most);
-            } else {
-                self.fetch_batch(&mut state, most);
-            }
-            let is_record = |raw: &&Raw| (***raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-            state.hand.iter().filter(is_record).count()
+            let raw = sys::rd_kafka_consumer_poll(self.client, wait_ms);
+            (!raw.is_null()).then(|| FetchedMessage::from_raw(raw))
         }
     }
 
-    /// What is there already, by librdkafka's batch call: a third of the cost of asking for each.
-    unsafe fn fetch_batch(&self, state: &mut State, most: usize) {
-        let mut batch: [Raw; 256] = [std::ptr::null_mut(); 256];
+    /// Messages that are there already, by librdkafka's batch call: a third of the cost of asking for each.
+    fn fetch_batch(&self, state: &mut State, max: usize) {
+        let mut batch: [RawMessage; 256] = [std::ptr::null_mut(); 256];
         self.events.in_batch.store(true, Ordering::Release);
-        while state.hand.len() < most {
-            let room = (most - state.hand.len()).min(batch.len());
-            let count = sys::bindings::rd_kafka_consume_batch_queue(
-                self.queue,
-                0,
-                batch.as_mut_ptr(),
-                room,
-            );
+        while state.records.fetched_count() < max {
+            let capacity = (max - state.records.fetched_count()).min(batch.len());
+            // SAFETY: a live queue and room for `capacity` messages, each of which is ours from here on.
+            let count = unsafe {
+                sys::bindings::rd_kafka_consume_batch_queue(
+                    self.queue,
+                    0,
+                    batch.as_mut_ptr(),
+                    capacity,
+                )
+            };
             let count = usize::try_from(count).unwrap_or(0);
-            state.hand.extend(&batch[..count]);
-            if count < room {
+            for &raw in &batch[..count] {
+                // SAFETY: as above.
+                state
+                    .records
+                    .push_fetched(unsafe { FetchedMessage::from_raw(raw) });
+            }
+            if count < capacity {
                 break;
             }
         }
@@ -124,208 +151,115 @@ impl Consumer {
 
     /// Where the ends of partitions are reported, the batch call counts such a report as a record, and after a pause or a
     /// rebalance it would go on one record too far.
-    unsafe fn fetch_one_by_one(&self, state: &mut State, most: usize) {
-        while state.hand.len() < most {
-            let next = sys::rd_kafka_consumer_poll(self.client, 0);
-            if next.is_null() {
+    fn fetch_one_by_one(&self, state: &mut State, max: usize) {
+        while state.records.fetched_count() < max {
+            let Some(next) = self.poll_message(0) else {
                 break;
-            }
-            state.hand.push_back(next);
+            };
+            state.records.push_fetched(next);
         }
     }
 
-    /// Takes the next record: one that waits for another try first, where it is due. Errors and ends of partitions are dealt with
-    /// on the way.
+    /// Hands out the next record: a due retry first. Errors and ends of partitions are processed on the way.
     pub fn next(&self) -> Option<Record> {
         loop {
             let mut state = self.state.borrow_mut();
-            let state = &mut *state;
-            let due = if state.parked.is_empty() {
-                None
-            } else {
-                state.parked.take_due(Instant::now())
-            };
-            let (raw, lane) = match due {
-                Some((lane, raw)) => (raw, Some(lane)),
-                None => (state.hand.pop_front()?, None),
-            };
-            // SAFETY: in hand, so alive.
-            let message = unsafe { &*raw };
-            let slot = Self::slot(state, message);
-            if message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                // SAFETY: destroyed once, here.
-                unsafe {
-                    self.on_message_error(state, raw, slot);
-                    sys::rd_kafka_message_destroy(raw);
+            let next = state.records.next(self.retry_bounds(), Instant::now);
+            let pauses = state.records.take_pauses();
+            if !pauses.is_empty() {
+                let list = TopicPartitionList::of(&pauses);
+                // SAFETY: a live client; the list is ours.
+                unsafe { sys::bindings::rd_kafka_pause_partitions(self.client, list.raw()) };
+            }
+            match next {
+                Next::Empty => return None,
+                Next::Event(message, slot) => self.on_message_error(&mut state, &message, slot),
+                Next::Record(handle) => {
+                    self.broker_answered();
+                    self.stats.consumed.set(state.records.consumed);
+                    self.stats.bytes.set(state.records.consumed_bytes);
+                    return Some(handle.into());
                 }
-                continue;
             }
-            self.broker_answered();
-            let is_wanted = |slot: &usize| {
-                let partition = state.partitions[*slot].as_ref();
-                partition.is_some_and(|one| one.rewind_to().is_none())
-            };
-            let Some(slot) = slot.filter(is_wanted) else {
-                // Fetched before its partition was taken away, where its new owner handles it, or before it is rewound.
-                // SAFETY: destroyed once, here.
-                unsafe { sys::rd_kafka_message_destroy(raw) };
-                continue;
-            };
-            if lane.is_none() && self.must_wait(state, raw, slot) {
-                continue;
-            }
-            let is_first = lane.is_none();
-            state.current.push(InFlight { raw, slot, lane });
-            let record = state.record(raw, slot)?;
-            if is_first {
-                if let Some(partition) = state.partitions[slot].as_mut() {
-                    partition.last_fetch(message.offset);
-                }
-                self.count_consumed(raw);
-            }
-            return Some(record);
         }
     }
 
-    /// The slot of a message's partition, where it is assigned to us.
-    #[inline]
-    pub(super) fn slot(state: &mut State, message: &sys::rd_kafka_message_t) -> Option<usize> {
-        if let Some((topic, partition, slot)) = state.recent {
-            if topic == message.rkt && partition == message.partition {
-                return Some(slot);
-            }
+    /// How far a partition may run past a record that waits for its retry.
+    pub(super) fn retry_bounds(&self) -> RetryBounds {
+        RetryBounds {
+            queued: self.config.retry_max_parked,
+            ahead: self.config.retry_max_ahead,
         }
-        if message.rkt.is_null() {
-            return None;
-        }
-        // SAFETY: a message's topic handle lives as long as the message.
-        let name = unsafe { client::text(sys::rd_kafka_topic_name(message.rkt)) };
-        let slot = *state.index.get(&(Rc::from(name), message.partition))?;
-        state.recent = Some((message.rkt, message.partition, slot));
-        Some(slot)
     }
 
-    /// The record was handled, or nobody wants it: its offset may be committed.
+    /// The record has its result, or is skipped: its offset may be committed.
     #[inline]
     pub fn done(&self, record: &Record) {
-        self.give_back(record, |partition| {
-            partition.passed(record.offset);
-        });
+        let mut state = self.state.borrow_mut();
+        state.records.complete(record.raw, Instant::now);
     }
 
-    /// The record was handed to somebody who acknowledges it later.
+    /// The record was returned by `poll()`: it is complete when the application acknowledges it.
     pub fn taken(&self, record: &Record) {
-        self.give_back(record, |partition| partition.taken(record.offset));
+        self.state.borrow_mut().records.await_ack(record.raw);
     }
 
-    /// The record was acknowledged by hand; false where it is not open (any more).
+    /// The application acknowledged a record; false where it is not in progress.
     pub fn acknowledge(&self, topic: &str, number: i32, offset: i64) -> bool {
         let mut state = self.state.borrow_mut();
-        let slot = state.index.get(&(Rc::from(topic), number)).copied();
-        slot.and_then(|slot| state.partitions[slot].as_mut())
-            .is_some_and(|partition| partition.handled(offset))
+        let partition = state.records.find(topic, number);
+        partition.is_some_and(|partition| partition.complete(offset))
     }
 
-    /// True while the record was handed out and not acknowledged.
+    /// True while a record was handed out and has no result.
     pub fn is_open(&self, topic: &str, number: i32, offset: i64) -> bool {
         let mut state = self.state.borrow_mut();
-        state
-            .find(topic, number)
-            .is_some_and(|partition| partition.is_open(offset))
+        let partition = state.records.find(topic, number);
+        partition.is_some_and(|partition| partition.is_in_progress(offset))
     }
 
-    fn give_back(&self, record: &Record, note: impl FnOnce(&mut Partition)) {
-        let mut state = self.state.borrow_mut();
-        let Some(out) = state.take_out(record.raw) else {
-            return;
-        };
-        // SAFETY: it was in hand, and is not any more.
-        unsafe { sys::rd_kafka_message_destroy(record.raw) };
-        if let Some(partition) = state.partitions[record.slot].as_mut() {
-            if out.lane.is_some() {
-                partition.handled(record.offset);
-            } else {
-                note(partition);
-            }
-        }
-        if let Some(lane) = out.lane {
-            state.parked.advance(&lane, Instant::now());
-        }
-        if !state.attempts.is_empty() {
-            state.attempts.remove(&(record.slot, record.offset));
-        }
-    }
-
-    /// The record was not handled: it comes again next, as another attempt if `failed`.
+    /// The record was not handled: it is handed out again next, as another attempt if `failed`.
     pub fn requeue(&self, record: &Record, failed: bool) {
         let mut state = self.state.borrow_mut();
-        if let Some(out) = state.take_out(record.raw) {
-            state.back(out);
-            if failed {
-                state.failed(record.slot, record.offset);
-            }
-        }
+        state.records.requeue(record.raw, failed, Instant::now());
     }
 
-    /// Whatever is still out (a fatal error skipped the rest of the loop) counts as not handled.
+    /// Every record in flight was not handled: a fatal error skipped the rest of the loop.
     pub fn requeue_all(&self) {
-        let mut state = self.state.borrow_mut();
-        while let Some(out) = state.current.pop() {
-            state.back(out);
-        }
+        self.state.borrow_mut().records.requeue_all(Instant::now());
     }
 
-    /// The callback of this record is about to die, or has: it counts as a try, and the group is told with the next commit.
+    /// The process ends in the callback of this record: the attempt counts, and the next commit reports it.
     pub fn crashed(&self, record: &Record) {
         let mut state = self.state.borrow_mut();
-        if let Some(partition) = state.partitions[record.slot].as_mut() {
-            partition.crashed(record.offset, record.attempt);
-        }
-        // They are among the tries that were just noted.
-        state.attempts.remove(&(record.slot, record.offset));
+        state
+            .records
+            .crashed(record.slot, record.offset, record.attempt);
     }
 
-    /// True where something before this record waits for another try: a commit cannot pass it.
+    /// True where an earlier record has no result: a commit cannot pass it.
     #[must_use]
     pub fn is_blocked(&self, record: &Record) -> bool {
-        let state = self.state.borrow();
-        let partition = state.partitions[record.slot].as_ref();
+        let mut state = self.state.borrow_mut();
+        let partition = state.records.at(record.slot);
         partition.is_some_and(|partition| partition.waits_before(record.offset))
     }
 
-    /// What is being handled at this moment.
+    /// The records in flight.
     #[must_use]
     pub fn in_flight(&self) -> Vec<Record> {
-        let state = self.state.borrow();
-        let out = state.current.iter();
-        out.filter_map(|out| state.record(out.raw, out.slot))
-            .collect()
+        let records = self.state.borrow().records.in_flight();
+        records.into_iter().map(Record::from).collect()
     }
 
-    /// Gives up everything that was fetched and not handed over; how many records that were, and of which topics.
+    /// Drops everything that is fetched and was not handed out: how many records, and of which topics.
     pub fn discard_fetched(&self) -> (u64, Vec<String>) {
-        let mut state = self.state.borrow_mut();
-        let hand = std::mem::take(&mut state.hand);
-        let mut records = 0;
-        let mut topics = BTreeSet::new();
-        for raw in hand {
-            // SAFETY: in hand, so alive; destroyed once, here.
-            unsafe {
-                if (*raw).err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    records += 1;
-                    topics.insert(client::text(sys::rd_kafka_topic_name((*raw).rkt)));
-                }
-                sys::rd_kafka_message_destroy(raw);
-            }
-        }
-        (records, topics.into_iter().collect())
+        self.state.borrow_mut().records.discard_fetched()
     }
 
-    /// True where there is something to hand over.
+    /// True where a record can be handed out.
     #[must_use]
     pub fn has_records(&self) -> bool {
-        let state = self.state.borrow();
-        let is_due = |due| due <= Instant::now();
-        !state.hand.is_empty() || state.parked.next_due().is_some_and(is_due)
+        self.state.borrow().records.has_records(Instant::now)
     }
 }

@@ -11,10 +11,13 @@ mod commit;
 mod eof;
 mod errors;
 mod fetch;
-pub mod offsets;
+mod message;
+mod metadata;
+mod partition;
 mod position;
 mod pre_commit;
 mod rebalance;
+mod records;
 mod retry_queue;
 mod source;
 mod state;
@@ -266,12 +269,10 @@ impl Consumer {
             return;
         }
         self.events.closing.store(true, Ordering::Release);
-        let given_back = self.state.borrow_mut().take_all();
-        // SAFETY: messages first, then the group, then the queues, then the client; each once.
+        // librdkafka waits for a client whose messages were not destroyed.
+        self.state.borrow_mut().records.clear();
+        // SAFETY: first the group, then the queues, then the client; each once.
         unsafe {
-            for raw in given_back {
-                sys::rd_kafka_message_destroy(raw);
-            }
             let farewell = sys::rd_kafka_queue_new(self.client);
             client::take_error(sys::bindings::rd_kafka_consumer_close_queue(
                 self.client,
@@ -315,6 +316,10 @@ const IMMEDIATE: i32 = 4;
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        if self.is_inherited() {
+            // The messages belong to the parent's client: a child must not touch them.
+            std::mem::forget(std::mem::take(&mut self.state.get_mut().records));
+        }
         self.close();
     }
 }

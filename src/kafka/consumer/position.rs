@@ -1,19 +1,17 @@
 //! Where a consumer reads on: seek, pause and resume.
 #![allow(unsafe_code)]
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::assignment::{TopicPartition, SHORT_TIMEOUT, TIMEOUT};
+use super::partition::SeekTarget;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, TopicPartitionList};
-use crate::log::Level;
-use crate::process;
 
 /// What could not be rewound is tried again this often.
 const SEEK_RETRY_MS: u64 = 500;
@@ -35,13 +33,7 @@ impl Consumer {
     /// Takes back everything handled since the last commit: it comes again. Nothing beyond can be committed, also where the
     /// partition cannot be rewound yet: what it gives until then is thrown away.
     pub(in crate::kafka) fn rewind(&self) {
-        let back: Vec<(String, i32, i64)> = {
-            let state = self.state.borrow();
-            let partitions = state.partitions.iter().flatten();
-            partitions
-                .filter_map(|one| Some((one.topic.to_string(), one.number, one.last_certain()?)))
-                .collect()
-        };
+        let back = self.state.borrow().records.restart_offsets();
         self.seek_back(&back);
         self.last_rewind.set(coarse_ms());
     }
@@ -51,7 +43,7 @@ impl Consumer {
     pub(in crate::kafka) fn go_to_committed(&self) -> bool {
         let assigned: Vec<TopicPartition> = {
             let state = self.state.borrow();
-            let partitions = state.partitions.iter().flatten();
+            let partitions = state.records.partitions();
             partitions
                 .map(|one| (one.topic.to_string(), one.number))
                 .collect()
@@ -61,12 +53,11 @@ impl Consumer {
         };
         let mut places = Vec::new();
         for ((topic, number), (offset, _)) in assigned.into_iter().zip(committed) {
-            if let Some(partition) = self.state.borrow_mut().find(&topic, number) {
+            if let Some(partition) = self.state.borrow_mut().records.find(&topic, number) {
                 if offset >= 0 {
-                    partition.committed(offset);
+                    partition.restart_at(offset);
                 }
-                let offset = partition.certain();
-                if offset >= 0 {
+                if let Some(offset) = partition.restart_offset() {
                     places.push((topic, number, offset));
                 }
             }
@@ -85,13 +76,7 @@ impl Consumer {
         if !self.state.borrow().metadata_unread.is_empty() {
             self.reread_metadata();
         }
-        let late: Vec<(String, i32, i64)> = {
-            let state = self.state.borrow();
-            let partitions = state.partitions.iter().flatten();
-            partitions
-                .filter_map(|one| Some((one.topic.to_string(), one.number, one.rewind_to()?)))
-                .collect()
-        };
+        let late = self.state.borrow().records.pending_rewinds();
         self.seek_back(&late);
     }
 
@@ -101,7 +86,8 @@ impl Consumer {
         }
         let mut list = TopicPartitionList::new();
         for (topic, number, offset) in places {
-            self.state.borrow_mut().drop_everything(topic, *number);
+            let mut state = self.state.borrow_mut();
+            state.records.discard(topic, *number, *offset);
             list.add(topic, *number, *offset);
         }
         let bound = crate::clock::bounded(Duration::from_secs(2)).as_millis();
@@ -115,13 +101,10 @@ impl Consumer {
         }
         let mut state = self.state.borrow_mut();
         for (element, (topic, number, offset)) in list.elements().iter().zip(places) {
-            if let Some(partition) = state.find(topic, *number) {
-                if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    partition.moved(-1);
-                } else {
-                    partition.rewind_later(*offset);
-                }
-            }
+            let succeeded = element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+            state
+                .records
+                .sought_back(topic, *number, *offset, succeeded);
         }
     }
 
@@ -131,12 +114,8 @@ impl Consumer {
     /// Configuration: the partition is not assigned to this consumer. Connection: Kafka does not answer.
     pub fn seek(&self, topic: &str, partition: i32, position: Position) -> Result<()> {
         let place = format!("Cannot seek in topic \"{topic}\" partition {partition}");
-        let assigned = self
-            .state
-            .borrow()
-            .index
-            .contains_key(&(Rc::from(topic), partition));
-        if !assigned {
+        let slot = self.state.borrow().records.slot_of(topic, partition);
+        if slot.is_none() {
             return Err(Error::configuration(format!(
                 "{place}: it is not assigned to this consumer. Seek in the callback of onAssigned()."
             )));
@@ -153,7 +132,7 @@ impl Consumer {
                 state.seeks.insert((topic.to_owned(), partition), offset);
                 return Ok(());
             }
-            state.drop_everything(topic, partition);
+            state.records.discard(topic, partition, i64::MIN);
         }
         self.seek_now(topic, partition, offset, &place)
     }
@@ -179,8 +158,14 @@ impl Consumer {
             return Err(client::to_error(code, place, "", &self.config.brokers));
         }
         let mut state = self.state.borrow_mut();
-        if let Some(partition) = state.find(topic, partition) {
-            partition.moved(offset.max(-1));
+        let commits = state.records.last_commit();
+        if let Some(partition) = state.records.find(topic, partition) {
+            let target = match i32::try_from(offset) {
+                Ok(sys::bindings::RD_KAFKA_OFFSET_BEGINNING) => SeekTarget::Beginning,
+                Ok(sys::bindings::RD_KAFKA_OFFSET_END) => SeekTarget::End,
+                _ => SeekTarget::Offset(offset),
+            };
+            partition.sought(target, commits);
         }
         Ok(())
     }
@@ -202,7 +187,7 @@ impl Consumer {
     pub fn set_paused(&self, topic: Option<&str>, partition: Option<i32>, paused: bool) {
         let chosen: Vec<TopicPartition> = {
             let state = self.state.borrow();
-            let assigned = state.partitions.iter().flatten();
+            let assigned = state.records.partitions();
             assigned
                 .filter(|assigned| topic.is_none_or(|topic| topic == &*assigned.topic))
                 .filter(|assigned| partition.is_none_or(|partition| partition == assigned.number))
@@ -220,7 +205,7 @@ impl Consumer {
             }
         }
         for (topic, number) in &chosen {
-            if let Some(partition) = self.state.borrow_mut().find(topic, *number) {
+            if let Some(partition) = self.state.borrow_mut().records.find(topic, *number) {
                 partition.paused = paused;
                 // What was set held_back is fetched again after resume(), as everything else.
                 partition.held_back &= !paused;
@@ -229,7 +214,10 @@ impl Consumer {
         let mut list = TopicPartitionList::new();
         for (topic, number) in &chosen {
             let mut state = self.state.borrow_mut();
-            let waits = state.find(topic, *number).is_some_and(|one| one.held_back);
+            let waits = state
+                .records
+                .find(topic, *number)
+                .is_some_and(|one| one.held_back);
             if !waits {
                 list.add(topic, *number, client::INVALID_OFFSET);
             }
@@ -245,15 +233,16 @@ impl Consumer {
         if !paused {
             return;
         }
+        // Records that were fetched and not handed out are fetched again after resume().
+        let mut back = Vec::new();
         for (topic, number) in chosen {
-            // What was fetched and not handled yet is fetched again after resume().
-            let first = self.state.borrow_mut().drop_from_hand(&topic, number);
-            if let Some(offset) = first {
-                let place = format!("Cannot pause topic \"{topic}\" partition {number}");
-                if let Err(error) = self.seek_now(&topic, number, offset, &place) {
-                    process::current().log.say(Level::Error, error.message());
-                }
-            }
+            let first = self
+                .state
+                .borrow_mut()
+                .records
+                .first_fetched(&topic, number);
+            back.extend(first.map(|offset| (topic, number, offset)));
         }
+        self.seek_back(&back);
     }
 }

@@ -1,12 +1,7 @@
 //! Commits ahead of the handling, for at-most-once: which answer belongs to which request, and what it says.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
-
+use super::records::Ends;
 use super::state::State;
-
-/// Topic and partition, and the offset after its last record in hand.
-pub(super) type Ends = BTreeMap<(Rc<str>, i32), i64>;
 
 /// What became of a commit ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,30 +51,30 @@ impl PendingPreCommit {
 }
 
 impl State {
-    /// The number of the next commit; its answer carries it, as an answer may come after its question was given up.
-    pub(super) fn number_commit(&mut self) -> usize {
-        self.commits = self.commits.wrapping_add(1);
-        self.commits
-    }
-
     /// The answer to a commit.
     pub(super) fn answered(&mut self, number: usize, taken: bool) {
-        if self.commit_under_way == Some(number) {
-            self.commit_under_way = None;
+        if self.pending_commit == Some(number) {
+            self.pending_commit = None;
         }
-        if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.number == number) {
+        if let Some(ahead) = self
+            .pre_commit
+            .as_mut()
+            .filter(|ahead| ahead.number == number)
+        {
             ahead.taken = Some(taken);
         }
     }
 
     /// The commit ahead, if its answer is here.
     pub(super) fn take_answered(&mut self) -> Option<PendingPreCommit> {
-        self.ahead.take_if(|ahead| !ahead.is_unanswered())
+        self.pre_commit.take_if(|ahead| !ahead.is_unanswered())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
 
     fn ends(list: &[(&str, i32, i64)]) -> Ends {
@@ -90,21 +85,21 @@ mod tests {
     #[test]
     fn an_answer_is_for_the_question_that_it_answers() {
         let mut state = State::default();
-        let first = state.number_commit();
-        state.commit_under_way = Some(first);
-        let second = state.number_commit();
-        state.commit_under_way = Some(second);
-        state.ahead = Some(PendingPreCommit::new(second, ends(&[("t", 0, 7)])));
+        let first = state.records.next_commit();
+        state.pending_commit = Some(first);
+        let second = state.records.next_commit();
+        state.pending_commit = Some(second);
+        state.pre_commit = Some(PendingPreCommit::new(second, ends(&[("t", 0, 7)])));
 
         state.answered(first, true);
-        assert_eq!(state.commit_under_way, Some(second));
+        assert_eq!(state.pending_commit, Some(second));
         assert!(state.take_answered().is_none());
 
         state.answered(second, false);
-        assert_eq!(state.commit_under_way, None);
+        assert_eq!(state.pending_commit, None);
         let verdict = state.take_answered().map(|ahead| ahead.verdict());
         assert_eq!(verdict, Some(PreCommit::Refused));
-        assert!(state.ahead.is_none());
+        assert!(state.pre_commit.is_none());
     }
 
     #[test]

@@ -1,147 +1,153 @@
-//! Records that wait for another try, in lanes: a failed record holds back what comes after it with the same key in the same
-//! partition, and nothing else. A record without a key has a lane of its own.
+//! Records that wait for a retry: a failed record holds back later records of its key in its partition, and no others.
+//! A record without a key waits alone.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Which records wait for each other.
+/// Names the queue of a key in a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyQueue {
     /// The partition's place in the assignment.
     pub slot: usize,
-    name: Name,
+    key: QueueKey,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Name {
+enum QueueKey {
     Key(Rc<[u8]>),
-    Alone(i64),
+    /// The offset of a record without a key.
+    NoKey(i64),
 }
 
 impl KeyQueue {
-    /// The lane of a record.
+    /// The queue that a record belongs to.
     #[must_use]
     pub fn of(slot: usize, key: Option<&[u8]>, offset: i64) -> Self {
-        let name = key.map_or(Name::Alone(offset), |key| Name::Key(Rc::from(key)));
-        Self { slot, name }
+        let key = key.map_or(QueueKey::NoKey(offset), |key| QueueKey::Key(Rc::from(key)));
+        Self { slot, key }
     }
 }
 
 #[derive(Debug)]
 struct Queue<R> {
-    waiting: VecDeque<R>,
-    /// When its first record may be tried again; `None` while that one is out.
+    records: VecDeque<R>,
+    /// When its first record is due; `None` while a record of the queue is in flight.
     due: Option<Instant>,
 }
 
-/// All lanes of a consumer.
+/// The queues of a consumer.
 #[derive(Debug)]
 pub struct RetryQueue<R> {
-    lanes: HashMap<KeyQueue, Queue<R>>,
-    waiting: usize,
+    queues: HashMap<KeyQueue, Queue<R>>,
+    len: usize,
     next_due: Option<Instant>,
 }
 
 impl<R> Default for RetryQueue<R> {
     fn default() -> Self {
         Self {
-            lanes: HashMap::new(),
-            waiting: 0,
+            queues: HashMap::new(),
+            len: 0,
             next_due: None,
         }
     }
 }
 
 impl<R> RetryQueue<R> {
-    /// True where no record waits and none of a lane is out.
+    /// True where no record waits and no record of a queue is in flight.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.queues.is_empty()
     }
 
     /// How many records wait.
     #[must_use]
-    pub const fn waiting(&self) -> usize {
-        self.waiting
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
-    /// When the first of them is due.
+    /// When the first retry is due.
     #[must_use]
     pub const fn next_due(&self) -> Option<Instant> {
         self.next_due
     }
 
-    /// True where somebody has to wait in this lane.
+    /// True where records of this queue wait or are in flight.
     #[must_use]
-    pub fn has(&self, lane: &KeyQueue) -> bool {
-        self.lanes.contains_key(lane)
+    pub fn has(&self, queue: &KeyQueue) -> bool {
+        self.queues.contains_key(queue)
     }
 
-    /// The first record of a lane, or one that was out, waits until `due`.
-    pub fn park(&mut self, lane: KeyQueue, record: R, due: Instant) {
-        let queue = self.lanes.entry(lane).or_insert_with(|| Queue {
-            waiting: VecDeque::new(),
+    /// The first record of a queue waits until `due`.
+    pub fn schedule(&mut self, queue: KeyQueue, record: R, due: Instant) {
+        let queue = self.queues.entry(queue).or_insert_with(|| Queue {
+            records: VecDeque::new(),
             due: None,
         });
-        queue.waiting.push_front(record);
+        queue.records.push_front(record);
         queue.due = Some(due);
-        self.waiting += 1;
-        self.look_ahead();
+        self.len += 1;
+        self.update_next_due();
     }
 
-    /// A later record of a lane waits behind the others.
-    pub fn follow(&mut self, lane: &KeyQueue, record: R) {
-        if let Some(queue) = self.lanes.get_mut(lane) {
-            queue.waiting.push_back(record);
-            self.waiting += 1;
+    /// A later record waits behind the others of its queue.
+    pub fn follow(&mut self, queue: &KeyQueue, record: R) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.records.push_back(record);
+            self.len += 1;
         }
     }
 
-    /// The record that has been due for longest, with its lane, which stays busy until [`RetryQueue::advance`] or [`RetryQueue::park`].
+    /// The record that has been due for longest. Its queue waits until [`RetryQueue::advance`] or [`RetryQueue::schedule`].
     pub fn take_due(&mut self, now: Instant) -> Option<(KeyQueue, R)> {
         self.next_due.filter(|due| *due <= now)?;
-        let due = self.lanes.iter().filter(|(_, queue)| queue.due.is_some());
-        let (lane, _) = due.min_by_key(|(_, queue)| queue.due)?;
-        let lane = lane.clone();
-        let queue = self.lanes.get_mut(&lane)?;
-        let record = queue.waiting.pop_front()?;
+        let due = self.queues.iter().filter(|(_, queue)| queue.due.is_some());
+        let (name, _) = due.min_by_key(|(_, queue)| queue.due)?;
+        let name = name.clone();
+        let queue = self.queues.get_mut(&name)?;
+        let record = queue.records.pop_front()?;
         queue.due = None;
-        self.waiting -= 1;
-        self.look_ahead();
-        Some((lane, record))
+        self.len -= 1;
+        self.update_next_due();
+        Some((name, record))
     }
 
-    /// The record that was out is done: the next one of its lane is due at once.
-    pub fn advance(&mut self, lane: &KeyQueue, now: Instant) {
-        if let Some(queue) = self.lanes.get_mut(lane) {
-            if queue.waiting.is_empty() {
-                self.lanes.remove(lane);
+    /// The record in flight is done with: the next one of its queue is due now.
+    pub fn advance(&mut self, queue: &KeyQueue, now: Instant) {
+        if let Some(waiting) = self.queues.get_mut(queue) {
+            if waiting.records.is_empty() {
+                self.queues.remove(queue);
             } else {
-                queue.due = Some(now);
+                waiting.due = Some(now);
             }
         }
-        self.look_ahead();
+        self.update_next_due();
     }
 
-    /// Takes out everything of the partitions for which `leaves` is true.
-    pub fn remove(&mut self, leaves: impl Fn(usize) -> bool) -> Vec<R> {
-        let mut gone = Vec::new();
-        self.lanes.retain(|lane, queue| {
-            let stays = !leaves(lane.slot);
-            if !stays {
-                gone.extend(queue.waiting.drain(..));
-            }
-            stays
+    /// Drops the records for which `is_dropped` is true, given the partition's slot and the record.
+    pub fn discard(&mut self, is_dropped: impl Fn(usize, &R) -> bool) {
+        self.queues.retain(|name, queue| {
+            queue
+                .records
+                .retain(|record| !is_dropped(name.slot, record));
+            // A queue with a record in flight stays until that record is done with.
+            queue.due.is_none() || !queue.records.is_empty()
         });
-        self.waiting -= gone.len();
-        self.look_ahead();
-        gone
+        self.len = self.queues.values().map(|queue| queue.records.len()).sum();
+        self.update_next_due();
     }
 
-    fn look_ahead(&mut self) {
-        self.next_due = self.lanes.values().filter_map(|queue| queue.due).min();
+    /// A revoked partition has no queues.
+    pub fn remove_partition(&mut self, slot: usize) {
+        self.queues.retain(|name, _| name.slot != slot);
+        self.len = self.queues.values().map(|queue| queue.records.len()).sum();
+        self.update_next_due();
+    }
+
+    fn update_next_due(&mut self) {
+        self.next_due = self.queues.values().filter_map(|queue| queue.due).min();
     }
 }
 
@@ -150,43 +156,43 @@ mod tests {
     use super::{Instant, KeyQueue, RetryQueue};
     use std::time::Duration;
 
-    fn lane(key: &str) -> KeyQueue {
+    fn queue(key: &str) -> KeyQueue {
         KeyQueue::of(0, Some(key.as_bytes()), 0)
     }
 
     #[test]
-    fn a_lane_keeps_its_order_and_holds_nobody_else() {
+    fn key_order_is_kept_across_retries() {
         let now = Instant::now();
-        let mut parked = RetryQueue::default();
-        parked.park(lane("a"), 1, now + Duration::from_millis(100));
-        parked.follow(&lane("a"), 2);
-        assert!(parked.has(&lane("a")) && !parked.has(&lane("b")));
-        assert_eq!(parked.take_due(now), None);
+        let mut retries = RetryQueue::default();
+        retries.schedule(queue("a"), 1, now + Duration::from_millis(100));
+        retries.follow(&queue("a"), 2);
+        assert!(retries.has(&queue("a")) && !retries.has(&queue("b")));
+        assert_eq!(retries.take_due(now), None);
         let later = now + Duration::from_millis(100);
-        assert_eq!(parked.take_due(later), Some((lane("a"), 1)));
-        // InFlight: the second one waits for it.
-        assert_eq!(parked.take_due(later), None);
-        assert!(parked.has(&lane("a")));
-        parked.advance(&lane("a"), later);
-        assert_eq!(parked.take_due(later), Some((lane("a"), 2)));
-        parked.advance(&lane("a"), later);
-        assert!(parked.is_empty());
+        assert_eq!(retries.take_due(later), Some((queue("a"), 1)));
+        // The second record waits while the first is in flight.
+        assert_eq!(retries.take_due(later), None);
+        assert!(retries.has(&queue("a")));
+        retries.advance(&queue("a"), later);
+        assert_eq!(retries.take_due(later), Some((queue("a"), 2)));
+        retries.advance(&queue("a"), later);
+        assert!(retries.is_empty());
     }
 
     #[test]
-    fn one_that_fails_again_stays_first() {
+    fn a_record_that_fails_again_stays_first() {
         let now = Instant::now();
-        let mut parked = RetryQueue::default();
-        parked.park(lane("a"), 1, now);
-        parked.follow(&lane("a"), 2);
-        let (back, record) = parked.take_due(now).expect("due");
-        parked.park(back, record, now);
-        assert_eq!(parked.waiting(), 2);
-        assert_eq!(parked.take_due(now).map(|(_, record)| record), Some(1));
+        let mut retries = RetryQueue::default();
+        retries.schedule(queue("a"), 1, now);
+        retries.follow(&queue("a"), 2);
+        let (name, record) = retries.take_due(now).expect("due");
+        retries.schedule(name, record, now);
+        assert_eq!(retries.len(), 2);
+        assert_eq!(retries.take_due(now).map(|(_, record)| record), Some(1));
     }
 
     #[test]
-    fn without_a_key_nobody_waits_for_anybody() {
+    fn records_without_a_key_never_wait_for_each_other() {
         assert_ne!(KeyQueue::of(0, None, 1), KeyQueue::of(0, None, 2));
         assert_ne!(
             KeyQueue::of(0, Some(b"k"), 1),
@@ -196,13 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_goes_takes_its_lanes_along() {
+    fn discarded_records_leave_their_queues() {
         let now = Instant::now();
-        let mut parked = RetryQueue::default();
-        parked.park(KeyQueue::of(0, None, 1), 1, now);
-        parked.park(KeyQueue::of(1, None, 1), 2, now);
-        assert_eq!(parked.remove(|slot| slot == 0), [1]);
-        assert_eq!(parked.waiting(), 1);
-        assert_eq!(parked.take_due(now).map(|(_, record)| record), Some(2));
+        let mut retries = RetryQueue::default();
+        retries.schedule(KeyQueue::of(0, None, 1), 1, now);
+        retries.schedule(KeyQueue::of(1, None, 1), 2, now);
+        retries.discard(|slot, _| slot == 0);
+        assert_eq!(retries.len(), 1);
+        assert_eq!(retries.take_due(now).map(|(_, record)| record), Some(2));
+        retries.remove_partition(1);
+        assert!(retries.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::offsets::Partition;
+use super::partition::Partition;
 use super::Consumer;
 use crate::kafka::client;
 use crate::metrics::consumers::GroupStats;
@@ -18,15 +18,14 @@ impl Consumer {
     #[must_use]
     pub fn assignment(&self) -> Vec<(String, i32, i64, i64)> {
         let state = self.state.borrow();
-        let assigned = state.partitions.iter().flatten();
+        let assigned = state.records.partitions();
         assigned
             .map(|partition| {
                 let (low, high) = self.watermarks(&partition.topic, partition.number);
-                let next = match (partition.position(), partition.group_offset()) {
-                    (next, _) if next >= 0 => next,
-                    (_, committed) if committed >= 0 => committed,
-                    _ if partition.is_at_end() => high,
-                    _ => -1,
+                let next = match partition.next_offset() {
+                    Some(next) => next,
+                    None if partition.is_at_end() => high,
+                    None => -1,
                 };
                 let lag = match (next, high) {
                     (_, high) if high < 0 => -1,
@@ -43,7 +42,7 @@ impl Consumer {
     pub fn group_stats(&self, with_lag: bool) -> GroupStats {
         let uncommitted = {
             let state = self.state.borrow();
-            let mut assigned = state.partitions.iter().flatten();
+            let mut assigned = state.records.partitions();
             assigned.any(Partition::has_uncommitted)
         };
         GroupStats {
@@ -86,19 +85,13 @@ impl Consumer {
     /// How many partitions are assigned.
     #[must_use]
     pub fn partition_count(&self) -> usize {
-        self.state.borrow().partitions.iter().flatten().count()
+        self.state.borrow().records.partitions().count()
     }
 
     /// True where nothing is assigned.
     #[must_use]
     pub fn is_unassigned(&self) -> bool {
-        self.state
-            .borrow()
-            .partitions
-            .iter()
-            .flatten()
-            .next()
-            .is_none()
+        self.partition_count() == 0
     }
 
     /// True where nothing was subscribed but topics that do not exist.

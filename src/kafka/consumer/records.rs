@@ -1,0 +1,655 @@
+//! The assigned partitions, and every record that was fetched from them and has no result yet.
+//!
+//! A record is in one place at a time: fetched (in the order librdkafka delivered it), in flight (a callback has it), in the
+//! retry queue, or held back. Results and offsets are kept in its [`Partition`]. Generic over the message, so that tests run
+//! the same code without Kafka.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::partition::Partition;
+use super::retry_queue::{KeyQueue, RetryQueue};
+
+/// A message as librdkafka delivers it: a record, an error, or the end of a partition.
+pub trait Fetched {
+    /// Identifies a message while it is alive.
+    type Id: Copy + Eq;
+    /// The message.
+    fn id(&self) -> Self::Id;
+    /// False for errors and ends of partitions.
+    fn is_record(&self) -> bool;
+    /// Equal for messages of one topic; 0 where there is no topic.
+    fn topic_handle(&self) -> usize;
+    /// The topic's name.
+    fn topic(&self) -> String;
+    /// The partition's number.
+    fn partition(&self) -> i32;
+    /// The offset.
+    fn offset(&self) -> i64;
+    /// The key; `None` for no key.
+    fn key(&self) -> Option<&[u8]>;
+    /// Key and value in bytes.
+    fn size(&self) -> usize;
+}
+
+/// Topic and partition, and the offset after its last fetched record.
+pub type Ends = BTreeMap<(Rc<str>, i32), i64>;
+
+/// A record that was handed out, by the id of its message.
+#[derive(Debug, Clone)]
+pub struct Handle<I> {
+    /// The message.
+    pub id: I,
+    /// The partition's place in the assignment; `GONE` where it was revoked.
+    pub slot: usize,
+    /// Topic name.
+    pub topic: Rc<str>,
+    /// Partition number.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// Attempts until its callback last ended the process; 0 where it never did.
+    pub crashes: u32,
+}
+
+/// What [`AssignedRecords::next`] finds.
+#[derive(Debug)]
+pub enum Next<M: Fetched> {
+    /// Nothing is fetched and no retry is due.
+    Empty,
+    /// An error or the end of a partition, with the partition's slot.
+    Event(M, Option<usize>),
+    /// A record.
+    Record(Handle<M::Id>),
+}
+
+/// How far a partition may run past a record that waits for its retry.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryBounds {
+    /// Maximum records in the retry queue (`retry_max_parked`).
+    pub queued: usize,
+    /// Maximum distance to the committable offset (`retry_max_ahead`).
+    pub ahead: usize,
+}
+
+/// An offset for a commit, with the crash counts that go into its metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitOffset {
+    /// Topic name.
+    pub topic: Rc<str>,
+    /// Partition number.
+    pub partition: i32,
+    /// The next record that the group has to read.
+    pub offset: i64,
+    /// See [`super::metadata::CommitMetadata`].
+    pub crashes: Vec<(i64, i64, u32)>,
+}
+
+struct InFlight<M> {
+    message: M,
+    slot: usize,
+    /// The queue it waited in, if it failed before or waited behind a record that did.
+    queue: Option<KeyQueue>,
+}
+
+/// The slot of a record in flight whose partition was revoked.
+pub const GONE: usize = usize::MAX;
+
+/// See the module.
+pub struct AssignedRecords<M> {
+    partitions: Vec<Option<Partition>>,
+    index: HashMap<(Rc<str>, i32), usize>,
+    fetched: VecDeque<M>,
+    in_flight: VecDeque<InFlight<M>>,
+    retry_queue: RetryQueue<M>,
+    /// Fetched records of partitions that are paused because they ran too far ahead, with their slots.
+    held_back: VecDeque<(usize, M)>,
+    /// Partitions to pause, as they were just held back.
+    to_pause: Vec<(Rc<str>, i32)>,
+    /// The partition of the last message: most often that of the next one.
+    recent: Option<(usize, i32, usize)>,
+    /// Failed attempts of records without a result.
+    attempts: HashMap<(usize, i64), u32>,
+    /// The number of the last commit sent.
+    commits: usize,
+    /// Records taken from the fetch queue, and their keys and values in bytes.
+    pub consumed: u64,
+    pub consumed_bytes: u64,
+}
+
+impl<M> Default for AssignedRecords<M> {
+    fn default() -> Self {
+        Self {
+            partitions: Vec::new(),
+            index: HashMap::new(),
+            fetched: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            retry_queue: RetryQueue::default(),
+            held_back: VecDeque::new(),
+            to_pause: Vec::new(),
+            recent: None,
+            attempts: HashMap::new(),
+            commits: 0,
+            consumed: 0,
+            consumed_bytes: 0,
+        }
+    }
+}
+
+/// The assignment.
+impl<M: Fetched> AssignedRecords<M> {
+    /// A partition was assigned; `committed` is the group's offset, negative where it has none.
+    pub fn add(&mut self, topic: &str, number: i32, committed: i64) -> &mut Partition {
+        let known = self
+            .partitions()
+            .find(|partition| &*partition.topic == topic);
+        let name = known.map_or_else(|| Rc::from(topic), |partition| Rc::clone(&partition.topic));
+        let partition = Partition::new(Rc::clone(&name), number, committed, self.commits);
+        let free = self.partitions.iter().position(Option::is_none);
+        let slot = free.unwrap_or_else(|| {
+            self.partitions.push(None);
+            self.partitions.len() - 1
+        });
+        self.index.insert((name, number), slot);
+        self.recent = None;
+        self.partitions[slot].insert(partition)
+    }
+
+    /// A partition was revoked: its records belong to another member.
+    pub fn remove(&mut self, topic: &str, number: i32) {
+        let Some(slot) = self.slot_of(topic, number) else {
+            return;
+        };
+        self.discard_from(slot, i64::MIN);
+        self.retry_queue.remove_partition(slot);
+        self.index.remove(&(Rc::from(topic), number));
+        self.attempts.retain(|(other, _), _| *other != slot);
+        for record in self
+            .in_flight
+            .iter_mut()
+            .filter(|record| record.slot == slot)
+        {
+            record.slot = GONE;
+            record.queue = None;
+        }
+        self.partitions[slot] = None;
+        self.recent = None;
+    }
+
+    /// The assigned partitions.
+    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.iter().flatten()
+    }
+
+    /// An assigned partition.
+    pub fn find(&mut self, topic: &str, number: i32) -> Option<&mut Partition> {
+        let slot = self.slot_of(topic, number)?;
+        self.partitions[slot].as_mut()
+    }
+
+    /// The place of a partition in the assignment.
+    pub fn slot_of(&self, topic: &str, number: i32) -> Option<usize> {
+        self.index.get(&(Rc::from(topic), number)).copied()
+    }
+
+    /// The partition in a slot.
+    pub fn at(&mut self, slot: usize) -> Option<&mut Partition> {
+        self.partitions.get_mut(slot)?.as_mut()
+    }
+
+    #[inline]
+    fn slot(&mut self, message: &M) -> Option<usize> {
+        let (handle, number) = (message.topic_handle(), message.partition());
+        if let Some((topic, partition, slot)) = self.recent {
+            if topic == handle && partition == number {
+                return Some(slot);
+            }
+        }
+        if handle == 0 {
+            return None;
+        }
+        let slot = self.slot_of(&message.topic(), number)?;
+        self.recent = Some((handle, number, slot));
+        Some(slot)
+    }
+
+    /// Every message is dropped: the client is about to be destroyed.
+    pub fn clear(&mut self) {
+        self.in_flight.clear();
+        self.retry_queue.discard(|_, _| true);
+        self.held_back.clear();
+        self.fetched.clear();
+    }
+}
+
+/// Records on their way.
+impl<M: Fetched> AssignedRecords<M> {
+    /// A message that librdkafka delivered.
+    #[inline]
+    pub fn push_fetched(&mut self, message: M) {
+        self.fetched.push_back(message);
+    }
+
+    /// How many messages are fetched and not handed out.
+    pub fn fetched_count(&self) -> usize {
+        self.fetched.len()
+    }
+
+    /// How many records are fetched and not handed out.
+    pub fn fetched_records(&self) -> usize {
+        self.fetched
+            .iter()
+            .filter(|message| message.is_record())
+            .count()
+    }
+
+    /// True where a record can be handed out: fetched, or its retry is due.
+    pub fn has_records(&self, now: impl FnOnce() -> Instant) -> bool {
+        !self.fetched.is_empty() || self.next_retry().is_some_and(|due| due <= now())
+    }
+
+    /// True where no record is fetched, held back or waiting for a retry.
+    pub fn is_drained(&self) -> bool {
+        self.fetched.is_empty() && self.held_back.is_empty() && self.retry_queue.is_empty()
+    }
+
+    /// When the first retry is due.
+    pub fn next_retry(&self) -> Option<Instant> {
+        self.retry_queue.next_due()
+    }
+
+    /// Records that wait for a retry, or behind one that does.
+    pub fn queued_for_retry(&self) -> usize {
+        self.retry_queue.len()
+    }
+
+    /// Hands out the next record: a due retry before fetched records.
+    pub fn next(&mut self, bounds: RetryBounds, now: impl Fn() -> Instant) -> Next<M> {
+        if !self.retry_queue.is_empty() {
+            if let Some((queue, message)) = self.retry_queue.take_due(now()) {
+                let slot = queue.slot;
+                return Next::Record(self.hand_out(message, slot, Some(queue)));
+            }
+        }
+        while let Some(message) = self.fetched.pop_front() {
+            let slot = self.slot(&message);
+            if !message.is_record() {
+                return Next::Event(message, slot);
+            }
+            // Dropped: fetched before its partition was revoked, or before a seek that is still to be done.
+            let Some(slot) = slot.filter(|&slot| {
+                let partition = self.partitions[slot].as_ref();
+                partition.is_some_and(|partition| partition.rewind_to().is_none())
+            }) else {
+                continue;
+            };
+            let Some(message) = self.queue_behind_retry(message, slot, bounds) else {
+                continue;
+            };
+            self.take(slot, &message);
+            return Next::Record(self.hand_out(message, slot, None));
+        }
+        Next::Empty
+    }
+
+    #[inline]
+    fn take(&mut self, slot: usize, message: &M) {
+        let offset = message.offset();
+        if self
+            .at(slot)
+            .is_some_and(|partition| partition.take(offset))
+        {
+            self.consumed += 1;
+            self.consumed_bytes += message.size() as u64;
+        }
+    }
+
+    #[inline]
+    fn hand_out(&mut self, message: M, slot: usize, queue: Option<KeyQueue>) -> Handle<M::Id> {
+        let handle = self.handle(&message, slot);
+        self.in_flight.push_back(InFlight {
+            message,
+            slot,
+            queue,
+        });
+        handle
+    }
+
+    #[inline]
+    fn handle(&self, message: &M, slot: usize) -> Handle<M::Id> {
+        let offset = message.offset();
+        let failures = if self.attempts.is_empty() {
+            0
+        } else {
+            self.attempts.get(&(slot, offset)).copied().unwrap_or(0)
+        };
+        let partition = self.partitions.get(slot).and_then(Option::as_ref);
+        let crashes = partition.map_or(0, |partition| partition.crash_count(offset));
+        Handle {
+            id: message.id(),
+            slot,
+            topic: partition.map_or_else(
+                || Rc::from(message.topic()),
+                |partition| Rc::clone(&partition.topic),
+            ),
+            partition: message.partition(),
+            offset,
+            attempt: 1 + failures + crashes,
+            crashes,
+        }
+    }
+
+    /// Keeps back a record that must wait: behind a failed record of its key, or past the bounds. The record, where it need not.
+    fn queue_behind_retry(&mut self, message: M, slot: usize, bounds: RetryBounds) -> Option<M> {
+        if self.retry_queue.is_empty() && self.held_back.is_empty() {
+            return Some(message);
+        }
+        let is_held_back = self.at(slot).is_some_and(|partition| partition.held_back);
+        if is_held_back || self.is_too_far_ahead(slot, bounds) {
+            self.hold_back(slot, message);
+            return None;
+        }
+        let Some(key) = message.key() else {
+            return Some(message);
+        };
+        let queue = KeyQueue::of(slot, Some(key), message.offset());
+        if !self.retry_queue.has(&queue) {
+            return Some(message);
+        }
+        self.take(slot, &message);
+        self.retry_queue.follow(&queue, message);
+        None
+    }
+
+    fn is_too_far_ahead(&self, slot: usize, bounds: RetryBounds) -> bool {
+        let ahead = self.partitions[slot].as_ref().map_or(0, Partition::ahead);
+        self.retry_queue.len() >= bounds.queued || ahead >= bounds.ahead
+    }
+
+    /// A requeued record precedes the later ones of its partition.
+    fn hold_back(&mut self, slot: usize, message: M) {
+        let offset = message.offset();
+        let later = self
+            .held_back
+            .iter()
+            .position(|(other, record)| *other == slot && record.offset() > offset);
+        match later {
+            Some(later) => self.held_back.insert(later, (slot, message)),
+            None => self.held_back.push_back((slot, message)),
+        }
+        let Some(partition) = self.partitions[slot].as_mut() else {
+            return;
+        };
+        if !partition.held_back {
+            partition.held_back = true;
+            self.to_pause
+                .push((Rc::clone(&partition.topic), partition.number));
+        }
+    }
+
+    /// Partitions that were held back since the last call, to be paused.
+    pub fn take_pauses(&mut self) -> Vec<(Rc<str>, i32)> {
+        std::mem::take(&mut self.to_pause)
+    }
+
+    /// Releases partitions that need not be held back any more; those to resume.
+    pub fn release(&mut self, bounds: RetryBounds) -> Vec<(Rc<str>, i32)> {
+        let held = |slot: &usize| {
+            let partition = self.partitions[*slot].as_ref();
+            partition.is_some_and(|partition| partition.held_back)
+        };
+        let slots = (0..self.partitions.len()).filter(held);
+        let free: Vec<usize> = slots
+            .filter(|&slot| !self.is_too_far_ahead(slot, bounds))
+            .collect();
+        let mut resumed = Vec::new();
+        for slot in free {
+            let mut rest = VecDeque::new();
+            for (other, message) in std::mem::take(&mut self.held_back).into_iter().rev() {
+                if other == slot {
+                    self.fetched.push_front(message);
+                } else {
+                    rest.push_front((other, message));
+                }
+            }
+            self.held_back = rest;
+            if let Some(partition) = self.at(slot) {
+                partition.held_back = false;
+                if !partition.paused {
+                    resumed.push((Rc::clone(&partition.topic), partition.number));
+                }
+            }
+        }
+        resumed
+    }
+
+    #[inline]
+    fn take_in_flight(&mut self, id: M::Id) -> Option<InFlight<M>> {
+        if self
+            .in_flight
+            .front()
+            .is_some_and(|record| record.message.id() == id)
+        {
+            return self.in_flight.pop_front();
+        }
+        let place = self
+            .in_flight
+            .iter()
+            .position(|record| record.message.id() == id)?;
+        self.in_flight.remove(place)
+    }
+
+    /// The record has its result: its offset may be committed.
+    #[inline]
+    pub fn complete(&mut self, id: M::Id, now: impl FnOnce() -> Instant) {
+        let Some(record) = self.take_in_flight(id) else {
+            return;
+        };
+        let offset = record.message.offset();
+        if let Some(partition) = self.at(record.slot) {
+            partition.complete(offset);
+        }
+        if let Some(queue) = record.queue {
+            self.retry_queue.advance(&queue, now());
+        }
+        if !self.attempts.is_empty() {
+            self.attempts.remove(&(record.slot, offset));
+        }
+    }
+
+    /// The record was given to the caller of `poll()`, and waits for its acknowledgement.
+    pub fn await_ack(&mut self, id: M::Id) {
+        self.take_in_flight(id);
+    }
+
+    /// The record was not handled and is handed out again next, as another attempt where `failed`.
+    pub fn requeue(&mut self, id: M::Id, failed: bool, now: Instant) {
+        if let Some(record) = self.take_in_flight(id) {
+            let (slot, offset) = (record.slot, record.message.offset());
+            if self.put_back(record, now) && failed {
+                *self.attempts.entry((slot, offset)).or_insert(0) += 1;
+            }
+        }
+    }
+
+    /// Every record in flight was not handled: a fatal error skipped the rest of the loop.
+    pub fn requeue_all(&mut self, now: Instant) {
+        while let Some(record) = self.in_flight.pop_back() {
+            self.put_back(record, now);
+        }
+    }
+
+    /// False where the record is not put back, as it is read again or its partition was revoked.
+    fn put_back(&mut self, record: InFlight<M>, now: Instant) -> bool {
+        let offset = record.message.offset();
+        let wanted = self
+            .at(record.slot)
+            .is_some_and(|partition| partition.is_in_progress(offset));
+        match record.queue {
+            Some(queue) if wanted => self.retry_queue.schedule(queue, record.message, now),
+            Some(queue) => self.retry_queue.advance(&queue, now),
+            None if wanted => self.fetched.push_front(record.message),
+            None => {}
+        }
+        wanted
+    }
+
+    /// The record failed: it is retried at `due`, and later records of its key wait behind it.
+    pub fn schedule_retry(&mut self, id: M::Id, now: Instant, wait: Duration) {
+        let Some(mut record) = self.take_in_flight(id) else {
+            return;
+        };
+        let (slot, offset) = (record.slot, record.message.offset());
+        if record.queue.is_none() {
+            record.queue = Some(KeyQueue::of(slot, record.message.key(), offset));
+        }
+        if self.put_back(record, now + wait) {
+            *self.attempts.entry((slot, offset)).or_insert(0) += 1;
+        }
+    }
+
+    /// The process ends in the callback of the record: the attempt counts, and the next commit reports it.
+    pub fn crashed(&mut self, slot: usize, offset: i64, attempt: u32) {
+        let commits = self.commits;
+        if let Some(partition) = self.at(slot) {
+            partition.crashed(offset, attempt, commits);
+        }
+        // The crash count includes them.
+        self.attempts.remove(&(slot, offset));
+    }
+
+    /// The records in flight, in the order in which they were handed out.
+    pub fn in_flight(&self) -> Vec<Handle<M::Id>> {
+        let records = self.in_flight.iter();
+        records
+            .map(|record| self.handle(&record.message, record.slot))
+            .collect()
+    }
+
+    /// The first record of a partition that is fetched or held back.
+    pub fn first_fetched(&mut self, topic: &str, number: i32) -> Option<i64> {
+        let slot = self.slot_of(topic, number)?;
+        let held = self.held_back.iter();
+        let held = held.filter(|(other, _)| *other == slot);
+        let first_held = held.map(|(_, message)| message.offset()).min();
+        let fetched = self.fetched.iter().filter(|message| {
+            message.is_record() && message.partition() == number && message.topic() == topic
+        });
+        fetched.map(Fetched::offset).chain(first_held).min()
+    }
+
+    /// Records from `offset` on are about to be read again: those that are fetched, held back or waiting for a retry are dropped.
+    pub fn discard(&mut self, topic: &str, number: i32, offset: i64) {
+        if let Some(slot) = self.slot_of(topic, number) {
+            self.discard_from(slot, offset);
+        }
+    }
+
+    fn discard_from(&mut self, slot: usize, offset: i64) {
+        let fetched = std::mem::take(&mut self.fetched);
+        for message in fetched {
+            if self.slot(&message) != Some(slot) || message.offset() < offset {
+                self.fetched.push_back(message);
+            }
+        }
+        let dropped = |record: &M| record.offset() >= offset;
+        self.held_back
+            .retain(|(other, message)| *other != slot || !dropped(message));
+        self.retry_queue
+            .discard(|other, message| other == slot && dropped(message));
+    }
+
+    /// Drops everything that is fetched and was not handed out: how many records, and of which topics.
+    pub fn discard_fetched(&mut self) -> (u64, Vec<String>) {
+        let (mut count, mut topics) = (0, BTreeSet::new());
+        for message in std::mem::take(&mut self.fetched) {
+            if message.is_record() {
+                count += 1;
+                topics.insert(message.topic());
+                let offset = message.offset();
+                let slot = self.slot(&message);
+                if let Some(partition) = slot.and_then(|slot| self.at(slot)) {
+                    partition.complete(offset);
+                }
+            }
+        }
+        (count, topics.into_iter().collect())
+    }
+}
+
+/// Commits.
+impl<M: Fetched> AssignedRecords<M> {
+    /// The offsets that may be committed, where Kafka does not have them yet.
+    pub fn committable(&self) -> Vec<CommitOffset> {
+        let committable = |partition: &Partition| {
+            Some(CommitOffset {
+                topic: Rc::clone(&partition.topic),
+                partition: partition.number,
+                offset: partition.committable()?,
+                crashes: partition.crash_counts(),
+            })
+        };
+        self.partitions().filter_map(committable).collect()
+    }
+
+    /// The number of the next commit; its answer carries it.
+    pub fn next_commit(&mut self) -> usize {
+        self.commits += 1;
+        self.commits
+    }
+
+    /// Kafka confirmed an offset of commit number `commit`.
+    pub fn committed(&mut self, topic: &str, number: i32, offset: i64, commit: usize) {
+        if let Some(partition) = self.find(topic, number) {
+            partition.committed(offset, commit);
+        }
+    }
+
+    /// Where each partition is read again so that everything since the last commit is undone.
+    pub fn restart_offsets(&self) -> Vec<(String, i32, i64)> {
+        let restart =
+            |one: &Partition| Some((one.topic.to_string(), one.number, one.restart_offset()?));
+        self.partitions().filter_map(restart).collect()
+    }
+
+    /// Failed seeks that are still to be done.
+    pub fn pending_rewinds(&self) -> Vec<(String, i32, i64)> {
+        let pending = |one: &Partition| Some((one.topic.to_string(), one.number, one.rewind_to()?));
+        self.partitions().filter_map(pending).collect()
+    }
+
+    /// A partition is read again from `offset`; where the seek failed, it is done later.
+    pub fn sought_back(&mut self, topic: &str, number: i32, offset: i64, succeeded: bool) {
+        let commits = self.commits;
+        if let Some(partition) = self.find(topic, number) {
+            if succeeded {
+                partition.reread_from(offset, commits);
+            } else {
+                partition.rewind_later(offset, commits);
+            }
+        }
+    }
+
+    /// The number of the last commit sent.
+    pub const fn last_commit(&self) -> usize {
+        self.commits
+    }
+
+    /// Where each partition would be committed if everything fetched were handled.
+    pub fn ends_of_fetched(&mut self) -> Ends {
+        let fetched = std::mem::take(&mut self.fetched);
+        let mut ends = Ends::new();
+        for message in fetched.iter().filter(|message| message.is_record()) {
+            let slot = self.slot(message);
+            if let Some(partition) = slot.and_then(|slot| self.partitions[slot].as_ref()) {
+                let place = (Rc::clone(&partition.topic), partition.number);
+                ends.insert(place, message.offset() + 1);
+            }
+        }
+        self.fetched = fetched;
+        ends
+    }
+}
