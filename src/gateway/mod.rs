@@ -26,7 +26,6 @@ mod handshake_limit;
 pub mod http;
 pub mod hub;
 pub mod listener;
-mod neighbours;
 mod ports;
 pub mod presence;
 pub mod protocol;

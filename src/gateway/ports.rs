@@ -6,7 +6,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use tokio::net::TcpListener;
 
 use super::listener::{say, Role};
-use super::neighbours::{self, Neighbour};
 use super::settings::Settings;
 use super::sys;
 use crate::error::{Error, Result};
@@ -59,21 +58,17 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
                 "Cannot use the socket that systemd handed over: {e}."
             ))
         })?;
-    let mut said = false;
     let main = match handed {
         Some(listener) => listener,
-        None => shared(
-            listen(&format!("{}:{}", bracketed(&settings.host), settings.port))?,
-            &mut said,
-        ),
+        None => listen(&format!("{}:{}", bracketed(&settings.host), settings.port))?,
     };
     let mut ports = vec![(role, main)];
     if let Some(address) = &settings.api_listen {
-        ports.push((Role::Api, shared(listen(address)?, &mut said)));
+        ports.push((Role::Api, listen(address)?));
     }
     if let Some(address) = &settings.ops_listen {
         match listen(address) {
-            Ok(found) => ports.push((Role::Operations, shared(found, &mut said))),
+            Ok(found) => ports.push((Role::Operations, found)),
             // A second gateway on this machine: sockets are worth more than figures.
             Err(e) => say(Level::Warning, &format!("No /metrics and /ready: {e}")),
         }
@@ -89,31 +84,6 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
         .collect()
 }
 
-/// Says who else listens there, once for all ports.
-fn shared((listener, neighbours): (TcpListener, Vec<Neighbour>), said: &mut bool) -> TcpListener {
-    if !neighbours.is_empty() && !std::mem::replace(said, true) {
-        let address = listener
-            .local_addr()
-            .map_or_else(|_| String::new(), |a| a.to_string());
-        say(
-            Level::Warning,
-            &format!(
-                "{address} is shared with {}: both are asked until one of them ends. In a restart that is meant, so stop the old one now; otherwise a gateway was forgotten there, or needs a port of its own.",
-                named(&neighbours)
-            ),
-        );
-    }
-    listener
-}
-
-fn named(neighbours: &[Neighbour]) -> String {
-    let names: Vec<String> = neighbours.iter().map(ToString::to_string).collect();
-    if names.is_empty() {
-        return "another server".to_owned();
-    }
-    names.join(", ")
-}
-
 fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') {
         format!("[{host}]")
@@ -122,8 +92,7 @@ fn bracketed(host: &str) -> String {
     }
 }
 
-/// A listener, and who has the same address already.
-fn listen(address: &str) -> Result<(TcpListener, Vec<Neighbour>)> {
+fn listen(address: &str) -> Result<TcpListener> {
     let resolved = address
         .to_socket_addrs()
         .ok()
@@ -131,17 +100,25 @@ fn listen(address: &str) -> Result<(TcpListener, Vec<Neighbour>)> {
         .ok_or_else(|| {
             Error::configuration(format!("The gateway cannot listen on {address:?}: write host:port, such as 127.0.0.1:6001."))
         })?;
-    let neighbours = neighbours::of(resolved);
+    let is_shared = sys::is_in_use(resolved);
     let bound = sys::bind(resolved).map_err(|e| {
         let hint = match e.kind() {
             io::ErrorKind::AddrInUse => {
-                format!(" The port is taken by {}. Toporia's own WebSocket server uses 6001 too (realtime:serve, REALTIME_WS_PORT). Stop it, or set REALTIME_GATEWAY_PORT.", named(&neighbours))
+                " Another process has the port: a gateway of another user, or Toporia's own WebSocket server, which uses 6001 too (realtime:serve, REALTIME_WS_PORT). Find it with: ss -ltnp. Stop it, or set REALTIME_GATEWAY_PORT."
             }
-            io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one behind nginx.".to_owned(),
-            io::ErrorKind::AddrNotAvailable => " This machine has no such address.".to_owned(),
-            _ => String::new(),
+            io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one behind nginx.",
+            io::ErrorKind::AddrNotAvailable => " This machine has no such address.",
+            _ => "",
         };
         Error::connection(format!("The gateway cannot listen on {address} ({e}).{hint}"))
     })?;
-    Ok((bound, neighbours))
+    if is_shared {
+        say(
+            Level::Warning,
+            &format!(
+                "Another gateway already listens on {address}, and connections are spread over both until one stops. During a restart that is intended: stop the old one now. Otherwise give this one a port of its own (REALTIME_GATEWAY_PORT). To find the other: ss -ltnp."
+            ),
+        );
+    }
+    Ok(bound)
 }

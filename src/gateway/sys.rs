@@ -86,6 +86,21 @@ pub fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     socket.listen(4096)
 }
 
+/// Whether another process listens on the address already. `SO_REUSEPORT` lets [`bind`] share it with that process; a socket without the
+/// option cannot be bound there, which tells the two cases apart.
+pub fn is_in_use(address: SocketAddr) -> bool {
+    let probe = || {
+        let socket = if address.is_ipv4() {
+            tokio::net::TcpSocket::new_v4()?
+        } else {
+            tokio::net::TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)
+    };
+    address.port() != 0 && probe().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::AddrInUse)
+}
+
 /// Bounds what the kernel keeps for a client that does not read: left to itself it takes megabytes for each.
 pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
@@ -99,5 +114,21 @@ pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
             (&raw const bytes).cast(),
             size,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_shared_with_so_reuseport_is_reported_as_in_use() {
+        let first = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(is_in_use(address));
+        let second = bind(address).unwrap();
+        drop((first, second));
+        assert!(!is_in_use(address));
+        assert!(!is_in_use(SocketAddr::from(([127, 0, 0, 1], 0))));
     }
 }
