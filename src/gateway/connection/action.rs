@@ -1,4 +1,4 @@
-//! From a client's text to what it wants. Pure: the fuzz loop runs it on anything.
+//! Parses a client's text message into an [`Action`]. No side effects, so the fuzz test can run it on any input.
 
 use std::collections::BTreeMap;
 
@@ -7,54 +7,52 @@ use serde_json::value::RawValue;
 use crate::gateway::protocol::frame::{self, Malformed, SignIn, Subscribe};
 use crate::gateway::protocol::is_reserved_event;
 
-/// Longest name of a client event.
+/// Maximum length of a client event's name, in bytes.
 pub const MAX_EVENT_NAME: usize = 200;
 
-/// What a client wants.
+/// A parsed client message.
 #[derive(Debug)]
 pub enum Action<'a> {
-    /// An answer, to see whether anybody is there.
+    /// `pusher:ping`: answered with `pusher:pong`.
     Ping,
-    /// Nothing: it answered.
+    /// `pusher:pong`: counts as activity and needs no answer.
     Pong,
-    /// To hear a channel.
     Subscribe(Subscribe<'a>),
-    /// To hear it no more.
     Unsubscribe(String),
-    /// To be a user.
     SignIn(SignIn<'a>),
-    /// To get what it missed on these channels, and positions from now on.
+    /// `realtime:resume`: replay the missed events of these channels (name to token), and send positions from now on.
     Resume(BTreeMap<String, String>),
-    /// To tell the others on a channel something.
+    /// `client-…`: an event for the other subscribers of a channel.
     ClientEvent {
-        /// Name of the event.
         event: String,
-        /// The channel.
         channel: String,
-        /// What it carries.
         data: Option<&'a RawValue>,
     },
-    /// Something that only the server may say, or nobody.
+    /// An event name that is reserved for the server.
     Reserved,
-    /// No message, or nothing known.
+    /// Not a valid message, or an unknown event.
     Invalid(&'static str),
 }
 
-/// Reads a text.
+/// Parses a text message.
 #[must_use]
 pub fn action(text: &str, max_depth: usize) -> Action<'_> {
     let incoming = match frame::read(text, max_depth) {
         Ok(incoming) => incoming,
         Err(Malformed::TooDeep) => return Action::Invalid("The message is nested too deeply."),
         Err(Malformed::NotAMessage) => {
-            return Action::Invalid("A message is a JSON object with an event, and no field twice.")
+            return Action::Invalid(
+                "A message must be a JSON object with an event and without duplicate fields.",
+            )
         }
     };
     match incoming.event.as_ref() {
         "pusher:ping" => Action::Ping,
         "pusher:pong" => Action::Pong,
         "pusher:subscribe" => frame::data(&incoming).map_or(
-            Action::Invalid("pusher:subscribe needs data with a channel, and no field twice."),
+            Action::Invalid(
+                "pusher:subscribe needs data with a channel and without duplicate fields.",
+            ),
             Action::Subscribe,
         ),
         "pusher:unsubscribe" => frame::data::<Subscribe<'_>>(&incoming).map_or(
@@ -78,11 +76,11 @@ pub fn action(text: &str, max_depth: usize) -> Action<'_> {
             None => Action::Invalid("A client event needs a channel."),
         },
         event if is_reserved_event(event) => Action::Reserved,
-        _ => Action::Invalid("Clients may send events that begin with client- only."),
+        _ => Action::Invalid("Clients may only send events whose names begin with client-."),
     }
 }
 
-/// Whether clients may send it: `client-` and something after it, short enough.
+/// True for `client-` followed by at least one character, up to [`MAX_EVENT_NAME`].
 fn is_client_event(event: &str) -> bool {
     event.len() <= MAX_EVENT_NAME
         && event

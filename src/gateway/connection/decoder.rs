@@ -1,4 +1,4 @@
-//! WebSocket frames of a client, from bytes to messages, within bounds. Keeps no memory between messages.
+//! Decodes a client's WebSocket frames into messages, within bounds. Keeps no buffer between messages.
 
 use std::io::Cursor;
 
@@ -7,40 +7,39 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 
 use crate::gateway::protocol::Close;
 
-/// Longest head of a frame: two bytes, eight of length, four of mask.
+/// Maximum header of a frame: two bytes, eight of extended length, four of mask.
 const MAX_HEADER: usize = 14;
-/// Longest payload of a control frame.
+/// Maximum payload of a control frame (RFC 6455, 5.5).
 const MAX_CONTROL_PAYLOAD: u64 = 125;
 
-/// What a client sent.
+/// A decoded frame or message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum DecodedFrame {
-    /// A whole text message.
+    /// A complete text message.
     Text(String),
-    /// A ping, to be answered with the same bytes.
+    /// A ping; the pong repeats its payload.
     Ping(Vec<u8>),
-    /// A pong.
     Pong,
-    /// The first or a middle part of a message.
+    /// A fragment of a message that is not complete yet.
     Fragment,
-    /// A close with its code, if it had one.
+    /// A close frame with its code, if it has one.
     Close(Option<u16>),
 }
 
-/// Puts frames together.
+/// Decodes frames and joins fragments.
 #[derive(Default)]
 pub struct Decoder {
-    /// Bytes of a frame that is not whole yet.
+    /// Bytes of an incomplete frame.
     partial_frame: Vec<u8>,
-    /// Parts of a fragmented message.
+    /// Payload of the fragments so far.
     fragments: Option<Vec<u8>>,
 }
 
 impl Decoder {
-    /// Takes what was read and calls `on_frame` for each frame, in order, until one says to stop.
+    /// Decodes `input` and calls `on_frame` for each frame in order, until it returns an error.
     ///
     /// # Errors
-    /// The close that ends the connection: broken frames, binary, too large, not UTF-8.
+    /// The close code for the connection: a frame that violates the protocol, is binary, too large or not UTF-8.
     pub fn feed(
         &mut self,
         input: &mut [u8],
@@ -63,7 +62,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Whether a frame or a message has begun and not ended.
+    /// True when no frame or message is incomplete.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial_frame.is_empty() && self.fragments.is_none()
@@ -100,7 +99,7 @@ impl Decoder {
         Ok(used)
     }
 
-    /// Everything a head alone gives away: nothing of such a frame is read or kept.
+    /// Checks everything that the header shows, before any payload is buffered.
     fn check_header(&self, header: &FrameHeader, length: u64, max: usize) -> Result<(), Close> {
         if header.rsv1 || header.rsv2 || header.rsv3 || header.mask.is_none() {
             return Err(Close::ProtocolError);
@@ -145,10 +144,9 @@ impl Decoder {
     }
 }
 
-/// The code in a close frame's payload.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Close> {
     let Some((code, reason)) = payload.split_at_checked(2) else {
-        // Nothing, or half a code.
+        // Empty, or only half of a code.
         return if payload.is_empty() {
             Ok(None)
         } else {

@@ -1,9 +1,9 @@
-//! How often a client may do something.
+//! Rate limits of one connection.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Tokens that come back with time: a steady rate with a burst.
+/// Token bucket: a steady rate with a burst.
 #[derive(Debug)]
 pub struct TokenBucket {
     tokens: f64,
@@ -13,7 +13,7 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full bucket.
+    /// Creates a full bucket.
     #[must_use]
     pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         Self {
@@ -24,7 +24,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes one; false where there is none.
+    /// Takes a token; false when the bucket is empty.
     pub fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
@@ -37,14 +37,14 @@ impl TokenBucket {
     }
 }
 
-/// At most so many within a window that slides.
+/// Sliding window: at most N events within a duration.
 #[derive(Debug, Default)]
 pub struct SlidingWindow {
     times: VecDeque<Instant>,
 }
 
 impl SlidingWindow {
-    /// Whether one more would be within the limit.
+    /// True if one more event would be within the limit.
     pub fn allows(&mut self, most: u32, within: Duration, now: Instant) -> bool {
         while self
             .times
@@ -56,7 +56,6 @@ impl SlidingWindow {
         self.times.len() < most as usize
     }
 
-    /// Counts one.
     pub fn count(&mut self, now: Instant) {
         self.times.push_back(now);
     }
@@ -67,7 +66,7 @@ mod tests {
     use super::{Duration, Instant, SlidingWindow, TokenBucket};
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
+    fn a_token_bucket_allows_its_burst_and_then_its_rate() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(50, 200, start);
         assert_eq!((0..500).filter(|_| bucket.take(start)).count(), 200);
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_slides() {
+    fn events_leave_the_sliding_window() {
         let start = Instant::now();
         let ten = Duration::from_secs(10);
         let mut window = SlidingWindow::default();

@@ -1,14 +1,15 @@
-//! One WebSocket connection: what it says is understood here, what it is told waits here.
+//! One WebSocket connection: reads and handles its messages, queues and writes its frames.
 //!
 //! ```text
-//! serve       the task: reads, writes, keeps time
-//!  ├ decoder      bytes → messages
-//!  ├ action       message → what the client wants (pure)
-//!  ├ act          does it: subscriptions, client events, sign-in, recovery
-//!  ├ recover      replays, positions
-//!  ├ writer       queue → one vectored write; positions
-//!  └ limits       how often
-//! socket      what the others see of it
+//! serve        the connection's task: reads, writes, timeouts
+//!  ├ decoder       bytes → messages
+//!  ├ action        message → Action (no side effects)
+//!  ├ session       carries out actions: client events, sign-in
+//!  ├ subscribe     subscriptions and their checks
+//!  ├ recover       replays and positions
+//!  ├ writer        queue → one vectored write; positions
+//!  └ limits        rate limits
+//! socket       the connection as the hub sees it: id, send queue, subscriptions
 //! ```
 
 pub mod action;
@@ -28,7 +29,7 @@ use bytes::Bytes;
 
 use super::protocol::frame;
 
-/// `pusher:subscription_error` on a channel: 401 for a signature, 403 for what is not allowed, 4xx for limits.
+/// `pusher:subscription_error` on a channel: 401 for a bad signature, 403 for a channel that is not allowed, other 4xx for limits.
 #[must_use]
 pub fn subscription_error(channel: &str, status: u16, error: &str) -> Bytes {
     let kind = match status {

@@ -1,4 +1,4 @@
-//! Recovery as a connection sees it: tokens that come, replays one after another, positions that go.
+//! Recovery on one connection: accepts tokens, runs replays one after another, sends positions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::gateway::broadcast::Position;
 use crate::gateway::hub::Channel;
 use crate::gateway::seam::Replay;
 
-/// How often the positions of quiet channels are told anew: they may be ten minutes old at most.
+/// How often the positions of quiet channels are sent again: a token expires after ten minutes.
 const POSITION_REFRESH: Duration = Duration::from_secs(60);
-/// What limits of replays are counted in.
+/// The window of the replay limits.
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Session {
@@ -29,13 +29,13 @@ impl Session {
                 self.tokens.insert(channel, token);
             }
         }
-        // Told once: from now on they are told when they change.
+        // Sent once here; afterwards only when they change.
         if asks_first {
             self.due_positions = self.live_channels();
         }
     }
 
-    /// Subscribed channels whose positions may be told: not those that are still being recovered.
+    /// Subscribed channels whose positions may be sent: all but those with a replay queued or running.
     fn live_channels(&self) -> Vec<Arc<Channel>> {
         let mut channels = self.socket.channels();
         channels.retain(|channel| {
@@ -46,7 +46,7 @@ impl Session {
         channels
     }
 
-    /// Tells the positions of quiet channels anew from time to time.
+    /// Marks the positions of all live channels as due, once per [`POSITION_REFRESH`].
     pub(super) fn refresh_positions(&mut self, now: Instant) {
         if self.socket.wants_positions()
             && now.duration_since(self.positions_refreshed) >= POSITION_REFRESH
@@ -68,7 +68,7 @@ impl Session {
         !self.due_positions.is_empty()
     }
 
-    /// Positions now of the channels that the next batch record_at, or whose position is due.
+    /// Current positions of the channels that have records in the next batch or whose position is due.
     pub(super) fn take_positions(&mut self) -> Vec<(Arc<Channel>, Position)> {
         let Some(history) = self.hub.history().cloned() else {
             self.due_positions.clear();
@@ -96,7 +96,7 @@ impl Session {
             .collect()
     }
 
-    /// Ready when a replay or a wait is over; [`Self::complete_work`] goes on from there.
+    /// Ready when a replay or the presence wait has finished; [`Self::complete_work`] handles the result.
     pub(super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(waiting) = &mut self.presence_wait {
             if waiting.as_mut().poll(cx).is_ready() {
@@ -118,7 +118,7 @@ impl Session {
         }
     }
 
-    /// Goes on with what a wait or a replay brought.
+    /// Handles a finished presence wait or replay.
     pub(super) fn complete_work(&mut self) {
         if std::mem::take(&mut self.presence_wait_over) {
             self.complete_pending_joins();
@@ -133,7 +133,8 @@ impl Session {
         }
     }
 
-    /// Every channel once: that is what a client that came back needs. What it asks for again, also out of memory, is bounded.
+    /// A reconnecting client needs one replay per channel. Repeated replays, also those from memory, are limited per
+    /// minute.
     fn allow_replay(&mut self, channel: &Channel) -> bool {
         let settings = self.hub.settings();
         let is_first = self.replayed_channels.len() < settings.max_subscriptions
@@ -151,7 +152,8 @@ impl Session {
         allowed
     }
 
-    /// Gives up the recovery of a channel that is left. It counts as a look into Kafka: that goes on without us.
+    /// Cancels the replay of a channel after an unsubscribe. It counts against the limit of Kafka reads, because a read
+    /// continues.
     pub(super) fn cancel_replay(&mut self, channel: &str) {
         self.replays.retain(|(c, _)| c.name() != channel);
         let is_now = |(c, _): &(Arc<Channel>, _)| c.name() == channel;
@@ -162,7 +164,7 @@ impl Session {
         }
     }
 
-    /// Starts the next recovery: one at a time.
+    /// Starts the next replay; one runs at a time.
     pub(super) fn start_next_replay(&mut self) {
         while self.replaying.is_none() {
             let Some((channel, token)) = self.replays.pop_front() else {

@@ -1,4 +1,4 @@
-//! The task of a connection: waits for whatever comes first, bytes, frames to write, a finished replay, time.
+//! The connection's task: waits for input, frames to write, a finished replay or a timeout.
 
 use std::future::Future;
 use std::io;
@@ -18,9 +18,9 @@ use super::writer::Writer;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::{frame, Close, SocketId};
 
-/// How long a close waits for what is queued to be written, and for the client to close as well.
+/// Time to write the queue after a close is requested, and then for the client to close as well.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes read at once; the memory is the thread's, not the connection's.
+/// Size of the read buffer, which belongs to the thread and not to the connection.
 const READ_BUFFER: usize = 16 << 10;
 
 thread_local! {
@@ -34,14 +34,14 @@ struct Connection {
     decoder: Decoder,
     timer: Pin<Box<Sleep>>,
     last_received: Instant,
-    /// When the server asked whether anybody is there.
+    /// When the server sent its last ping, until input arrives.
     pinged_at: Option<Instant>,
-    /// When a close was begun: the rest has to be through by then.
+    /// Set when a close begins: the connection is dropped at this time.
     close_deadline: Option<Instant>,
 }
 
-/// What a wait ended with.
-// Any of these can be ready together with any other.
+/// Results of one poll.
+// Any combination can be ready at the same time.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Default)]
 struct Readiness {
@@ -49,11 +49,11 @@ struct Readiness {
     write: bool,
     timer: bool,
     work: bool,
-    /// A close was ordered while the socket takes nothing.
+    /// A close was requested while the kernel's send buffer is full.
     close: bool,
 }
 
-/// Serves a connection until it ends. `leftover` are bytes that came with the handshake.
+/// Serves a connection until it ends. `leftover` are bytes received behind the handshake.
 pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, mut leftover: Vec<u8>) {
     hub.register(&socket);
     hub.counters().connections.add_one();
@@ -71,7 +71,7 @@ pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, mut le
         close_deadline: None,
         session: Session::new(Arc::clone(&hub), Arc::clone(&socket), now),
     });
-    // A panic must not leave the socket behind in the hub's tables.
+    // Also after a panic the socket is removed from the hub's tables.
     let unregister = UnregisterOnDrop { hub, socket };
     if !leftover.is_empty() {
         connection.handle_input(&mut leftover);
@@ -93,7 +93,7 @@ impl Drop for UnregisterOnDrop {
     }
 }
 
-/// Tells a connection that it is not wanted: `pusher:error` and a close, so that the client knows whether to come back.
+/// Refuses a connection with `pusher:error` and a close frame, whose code tells the client whether to reconnect.
 pub async fn refuse(mut stream: TcpStream, close: Close, reason: &str) {
     let frames = [
         frame::error(close.code(), reason),
@@ -118,13 +118,13 @@ pub async fn refuse(mut stream: TcpStream, close: Close, reason: &str) {
     linger(&mut stream, end).await;
 }
 
-/// Says that nothing more comes and reads until the client says so too: closing with unread bytes would reset the connection, and
-/// the client might never see the close frame.
+/// Shuts down the sending side and reads until the client closes: closing with unread bytes would reset the connection,
+/// and the client might never receive the close frame.
 async fn linger(stream: &mut TcpStream, end: tokio::time::Instant) {
     if stream.shutdown().await.is_err() {
         return;
     }
-    // On the heap: this future is part of every connection's task.
+    // On the heap, because this future is part of every connection's task.
     let mut scratch = vec![0_u8; 1024];
     let mut read = 0;
     while read < 64 << 10 {
@@ -205,7 +205,7 @@ impl Connection {
         }
     }
 
-    /// Reads once; false where the connection is gone.
+    /// Reads once; false when the connection is closed.
     fn read(&mut self) -> bool {
         READ_SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
             Ok(0) => false,
@@ -219,7 +219,7 @@ impl Connection {
 
     fn handle_input(&mut self, bytes: &mut [u8]) {
         if self.close_deadline.is_some() {
-            // What a client says after that is not listened to.
+            // Input is ignored once a close has begun.
             return;
         }
         let now = Instant::now();
@@ -235,7 +235,7 @@ impl Connection {
                 DecodedFrame::Pong | DecodedFrame::Fragment => {}
                 DecodedFrame::Close(code) => {
                     session.handle_close(code);
-                    // Nothing after a close is read.
+                    // Nothing is read after a close frame.
                     return Err(Close::Normal);
                 }
             }
@@ -261,11 +261,11 @@ impl Connection {
         }
     }
 
-    /// Asks a silent client whether it is there, and gives up on one that does not answer; false where the connection ends now.
+    /// Pings a silent client and closes one that does not answer; false when the connection must end now.
     fn check_liveness(&mut self) -> bool {
         let now = Instant::now();
         if let Some(end) = self.close_deadline {
-            // Whoever does not even read the close is cut off.
+            // A client that does not read the close frame in time is disconnected.
             return now < end;
         }
         if self.session.socket.is_closing() {

@@ -1,4 +1,4 @@
-//! What a client wants, done: pings, sign-in, client events, recovery; subscriptions have a file of their own.
+//! The state of a connection's client, and its actions: pings, sign-in, client events.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use crate::gateway::protocol::frame::{self, Member, SignIn};
 use crate::gateway::protocol::{auth, Close, Name};
 use crate::gateway::seam::{BoxFuture, Replay};
 
-/// A connection's client: what it is allowed and what it waits for.
+/// A connection's client: rate limits, pending subscriptions and replays.
 pub(super) struct Session {
     pub hub: Arc<Hub>,
     pub socket: Arc<Socket>,
     message_rate: TokenBucket,
     client_event_rate: TokenBucket,
     pub presence_joins: SlidingWindow,
-    /// Who it is on presence channels without data of their own.
+    /// The signed-in user as a member of presence channels that are subscribed without `channel_data`.
     pub user_member: Option<Member>,
-    /// Presence channels that wait for the other gateways to be heard.
+    /// Presence subscriptions that wait for the members of the other gateways.
     pub pending_joins: Vec<(String, Member)>,
     pub presence_wait: Option<BoxFuture<()>>,
-    /// Tokens that the client brought, until it subscribes.
+    /// Tokens of `realtime:resume`, by channel, until the client subscribes.
     pub tokens: BTreeMap<String, String>,
-    /// Recoveries that wait for their turn.
+    /// Queued replays: channel and token.
     pub replays: VecDeque<(Arc<Channel>, String)>,
     pub replaying: Option<(Arc<Channel>, BoxFuture<Replay>)>,
     pub finished: Option<Replay>,
     pub presence_wait_over: bool,
     pub kafka_replays: SlidingWindow,
-    /// Channels that were recovered on this connection, and how often one was again.
+    /// Channels that were replayed on this connection, and the times of repeated replays.
     pub replayed_channels: HashSet<Box<str>>,
     pub repeat_replays: SlidingWindow,
-    /// Channels whose position the client has to be told.
+    /// Channels whose position has to be sent.
     pub due_positions: Vec<Arc<Channel>>,
     pub positions_refreshed: Instant,
 }
@@ -72,7 +72,7 @@ impl Session {
         }
     }
 
-    /// Counts a frame of the client.
+    /// Counts a received frame against the rate limit.
     pub fn count_frame(&mut self, now: Instant) -> Result<(), Close> {
         self.hub.counters().messages_received.add_one();
         if self.message_rate.take(now) {
@@ -82,7 +82,7 @@ impl Session {
         }
     }
 
-    /// Does what a text asks for.
+    /// Handles a text message.
     pub fn handle_message(&mut self, text: &str, now: Instant) {
         match action(text, self.hub.settings().max_depth) {
             Action::Ping => self.send(frame::connection_event("pusher:pong", b"{}")),
@@ -98,13 +98,13 @@ impl Session {
             } => self.client_event(&event, &channel, data, now),
             Action::Reserved => {
                 self.hub.counters().reserved_events.add_one();
-                self.send_error(Close::Policy, "This event name is the server's.");
+                self.send_error(Close::Policy, "This event name is reserved for the server.");
             }
             Action::Invalid(why) => self.send_error(Close::Policy, why),
         }
     }
 
-    /// Answers a WebSocket ping.
+    /// Answers a WebSocket ping with a pong.
     pub fn pong(&self, payload: &[u8]) {
         let mut pong = Vec::with_capacity(payload.len() + 2);
         frame::header(&mut pong, 0xA, payload.len());
@@ -112,7 +112,7 @@ impl Session {
         self.send(pong.into());
     }
 
-    /// The client closes, with or without a code.
+    /// Handles the client's close frame.
     pub fn handle_close(&mut self, code: Option<u16>) {
         self.socket.answer_close(code);
         self.pending_joins.clear();
@@ -134,19 +134,19 @@ impl Session {
         if !auth::is_authorized(&settings.key, &settings.secrets, &text, &user.auth) {
             self.send_error(
                 Close::Unauthorized,
-                "The signature of the sign-in is wrong.",
+                "The signature of pusher:signin is invalid.",
             );
             return;
         }
         let Some(id) = frame::signed_in_user(&user.user_data) else {
             self.send_error(
                 Close::Unauthorized,
-                "The user's data needs an id, a string that is not empty.",
+                "user_data needs an id: a non-empty string.",
             );
             return;
         };
         if !self.hub.sign_in(&self.socket, &id) {
-            self.send_error(Close::Unauthorized, "This connection is signed in already.");
+            self.send_error(Close::Unauthorized, "This connection is already signed in.");
             return;
         }
         self.user_member = Some(Member {
@@ -167,17 +167,17 @@ impl Session {
         let refused = if !self.hub.settings().client_events {
             Some((
                 Close::ClientEventRate,
-                "Session events are switched off (realtime.gateway.client_events).",
+                "Client events are disabled (realtime.gateway.client_events).",
             ))
         } else if !Name::parse(channel).is_some_and(|name| name.takes_client_events()) {
             Some((
                 Close::ClientEventRate,
-                "Session events go to private and presence channels only.",
+                "Client events are allowed on private and presence channels only.",
             ))
         } else if self.socket.channel(channel).is_none() {
             Some((
                 Close::ClientEventRate,
-                "Session events go to channels that are subscribed only.",
+                "Client events are allowed on subscribed channels only.",
             ))
         } else if !self.client_event_rate.take(now) {
             Some((Close::ClientEventRate, Close::ClientEventRate.reason()))

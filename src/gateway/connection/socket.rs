@@ -1,4 +1,4 @@
-//! One connection as everybody else sees it: its id and the bounded queue of frames that wait for it.
+//! A connection as the hub sees it: its id, its subscriptions and its bounded send queue.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -15,66 +15,61 @@ use crate::gateway::broadcast::At;
 use crate::gateway::hub::Channel;
 use crate::gateway::protocol::{Close, SocketId};
 
-/// A frame that waits.
+/// A frame in the send queue.
 pub struct QueuedFrame {
-    /// The whole frame, shared by all sockets that get it.
+    /// The encoded frame, shared by all sockets that receive it.
     pub frame: Bytes,
-    /// For sockets that asked for positions: what it record_at, and how far.
+    /// For sockets that asked for positions: the channel, and where the record is in Kafka.
     pub record_at: Option<Box<(Arc<Channel>, At)>>,
 }
 
-/// What the writer takes from a queue at once.
+/// Everything the writer takes from the queue in one call.
 pub struct WriteBatch {
-    /// The frames.
     pub frames: VecDeque<QueuedFrame>,
-    /// The close that comes after them: its code and words.
+    /// Code and reason of the close frame that follows the frames.
     pub close: Option<(u16, String)>,
-    /// Frames were thrown away: no position may be told any more, it would cover them.
+    /// Frames were discarded: no position may be sent any more, it would cover them.
     pub dropped: bool,
 }
 
 #[derive(Default)]
 struct SendQueue {
     frames: VecDeque<QueuedFrame>,
-    /// Bytes that wait here or in the writer's hand.
+    /// Bytes queued here or held by the writer.
     bytes: usize,
     close: Option<(u16, String)>,
-    /// Frames were thrown away.
+    /// The queue overflowed and its frames were discarded.
     dropped: bool,
-    /// Nothing is taken any more.
+    /// No more frames are accepted.
     shut: bool,
 }
 
-/// A connection.
+/// A connection, shared by its task, the hub and the channels.
 pub struct Socket {
-    /// Its id.
     pub id: SocketId,
-    /// The client's address.
     pub address: IpAddr,
-    /// When it was opened.
     pub opened: Instant,
     queue: Mutex<SendQueue>,
     waker: AtomicWaker,
     user: OnceLock<Box<str>>,
-    /// Its channels, in the order they were subscribed; `None` once it has left.
+    /// Subscribed channels in the order of their subscriptions; `None` after the connection ended.
     channels: Mutex<Option<Vec<Arc<Channel>>>>,
     wants_positions: AtomicBool,
     max_queue: usize,
 }
 
-/// What became of a frame.
+/// Result of queueing a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnqueueResult {
-    /// It waits.
     Queued,
-    /// The queue was full: the socket is being closed with 4100.
+    /// The queue was full; the socket is being closed with 4100.
     Overflow,
-    /// The socket is closing.
+    /// The socket accepts no more frames.
     Closed,
 }
 
 impl Socket {
-    /// A socket with an empty queue.
+    /// Creates a socket with an empty queue of at most `max_queue` bytes.
     #[must_use]
     pub fn new(id: SocketId, address: IpAddr, max_queue: usize) -> Self {
         Self {
@@ -95,23 +90,27 @@ impl Socket {
         self.push_record(frame, None)
     }
 
-    /// As [`Self::push`], with the position that the frame record_at.
+    /// As [`Self::push`], with the Kafka position of the frame's record.
     pub fn push_record(
         &self,
         frame: Bytes,
         record_at: Option<Box<(Arc<Channel>, At)>>,
     ) -> EnqueueResult {
         let mut queue = self.queue.lock();
-        // A close that was ordered and not taken yet refuses nothing: a position that is told before it covers what comes now.
+        // While a requested close has not been taken by the writer, frames are still accepted: a position that is sent
+        // before the close covers them.
         if queue.shut || queue.dropped {
             return EnqueueResult::Closed;
         }
         if queue.bytes + frame.len() > self.max_queue {
-            // What waits is not worth sending: the client comes back and begins anew.
+            // The queued frames are not sent: the client reconnects and subscribes again.
             queue.frames = VecDeque::new();
             queue.dropped = true;
             queue.close.get_or_insert_with(|| {
-                (Close::OverCapacity.code(), "Reading too slowly".to_owned())
+                (
+                    Close::OverCapacity.code(),
+                    "The client reads too slowly".to_owned(),
+                )
             });
             drop(queue);
             self.waker.wake();
@@ -127,12 +126,12 @@ impl Socket {
         EnqueueResult::Queued
     }
 
-    /// Closes the connection once what waits is written; the first reason counts.
+    /// Closes the connection after the queue is written; the first call decides code and reason.
     pub fn close(&self, close: Close, reason: &str) {
         self.close_with(close.code(), reason);
     }
 
-    /// The client closes: answered with its own code, or with 1000 where it gave none.
+    /// Answers the client's close frame with its own code, or 1000 if it has none.
     pub(super) fn answer_close(&self, code: Option<u16>) {
         self.close_with(code.unwrap_or(Close::Normal.code()), "");
     }
@@ -146,7 +145,7 @@ impl Socket {
         }
     }
 
-    /// Ready when there is something to write. Only the connection's own task asks.
+    /// Ready when there is something to write. To be called by the connection's own task only.
     pub fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<()> {
         let ready = |queue: &SendQueue| !queue.frames.is_empty() || queue.close.is_some();
         if ready(&self.queue.lock()) {
@@ -159,7 +158,7 @@ impl Socket {
         Poll::Pending
     }
 
-    /// Takes everything that waits; with a close nothing comes after it.
+    /// Takes all queued frames; after a close no more are accepted.
     pub fn take(&self) -> WriteBatch {
         let mut queue = self.queue.lock();
         queue.shut |= queue.close.is_some();
@@ -170,18 +169,18 @@ impl Socket {
         }
     }
 
-    /// Calls `each` with what would be taken now.
+    /// Calls `each` with every queued frame.
     pub fn peek(&self, mut each: impl FnMut(&QueuedFrame)) {
         self.queue.lock().frames.iter().for_each(&mut each);
     }
 
-    /// That many bytes were written, or thrown away.
+    /// Releases `bytes` that were written or discarded.
     pub fn written(&self, bytes: usize) {
         let mut queue = self.queue.lock();
         queue.bytes = queue.bytes.saturating_sub(bytes);
     }
 
-    /// Takes no more frames and forgets those that wait.
+    /// Discards the queue and accepts no more frames.
     pub fn shut(&self) {
         let mut queue = self.queue.lock();
         queue.shut = true;
@@ -189,7 +188,7 @@ impl Socket {
         queue.bytes = 0;
     }
 
-    /// Ready once a close was ordered, whatever waits. Only the connection's own task asks.
+    /// Ready once a close was requested. To be called by the connection's own task only.
     pub fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
         if self.is_closing() {
@@ -199,41 +198,40 @@ impl Socket {
         }
     }
 
-    /// Whether a close was ordered.
+    /// True if a close was requested.
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.queue.lock().close.is_some()
     }
 
-    /// Bytes that wait.
+    /// Bytes in the queue and in the writer.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.lock().bytes
     }
 
-    /// The signed-in user.
+    /// Id of the signed-in user.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.get().map(AsRef::as_ref)
     }
 
-    /// Signs a user in; false where one is already.
+    /// Sets the signed-in user; false if there is one already.
     pub(in crate::gateway) fn sign_in(&self, user: &str) -> bool {
         self.user.set(user.into()).is_ok()
     }
 
-    /// Whether the client asked for positions.
+    /// True if the client asked for positions (`realtime:resume`).
     #[must_use]
     pub fn wants_positions(&self) -> bool {
         self.wants_positions.load(Ordering::Relaxed)
     }
 
-    /// The client asked for positions.
     pub(in crate::gateway) fn enable_positions(&self) {
         self.wants_positions.store(true, Ordering::Relaxed);
     }
 
-    /// The channel, where it is subscribed to it.
+    /// The channel, if the socket is subscribed to it.
     #[must_use]
     pub fn channel(&self, name: &str) -> Option<Arc<Channel>> {
         let channels = self.channels.lock();
@@ -244,19 +242,18 @@ impl Socket {
             .cloned()
     }
 
-    /// Its channels, in the order they were subscribed.
+    /// Subscribed channels in the order of their subscriptions.
     #[must_use]
     pub fn channels(&self) -> Vec<Arc<Channel>> {
         self.channels.lock().clone().unwrap_or_default()
     }
 
-    /// How many channels it is subscribed to.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
         self.channels.lock().as_ref().map_or(0, Vec::len)
     }
 
-    /// Notes a subscription; false where the socket has left.
+    /// Adds a subscription; false after the connection ended.
     pub(in crate::gateway) fn track(&self, channel: &Arc<Channel>) -> bool {
         match &mut *self.channels.lock() {
             Some(channels) => {
@@ -267,7 +264,6 @@ impl Socket {
         }
     }
 
-    /// Forgets a subscription.
     pub(in crate::gateway) fn untrack(&self, name: &str) -> Option<Arc<Channel>> {
         let mut channels = self.channels.lock();
         let list = channels.as_mut()?;
@@ -275,12 +271,12 @@ impl Socket {
         Some(list.remove(at))
     }
 
-    /// Forgets all subscriptions and takes no more.
+    /// Removes all subscriptions and accepts no more.
     pub(in crate::gateway) fn untrack_all(&self) -> Vec<Arc<Channel>> {
         self.channels.lock().take().unwrap_or_default()
     }
 
-    /// Most bytes that may wait.
+    /// Maximum size of the queue, in bytes.
     #[must_use]
     pub fn max_queue(&self) -> usize {
         self.max_queue

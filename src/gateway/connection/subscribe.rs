@@ -1,4 +1,4 @@
-//! Subscribing, step by step: name, limits, what guards the channel, presence, recovery.
+//! Subscriptions, step by step: name, limits, authorization, presence, recovery.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,15 +10,15 @@ use crate::gateway::protocol::channel::{source_channels, ChannelKind};
 use crate::gateway::protocol::frame::{self, Member, Subscribe};
 use crate::gateway::protocol::{auth, Name};
 
-/// Why a subscription is refused, with the status the client is told.
+/// Status and text of a `pusher:subscription_error`.
 struct SubscribeError(u16, String);
 
 impl Session {
-    /// Subscribes, or says why not on that channel; the connection stays.
+    /// Subscribes, or sends an error on the channel; the connection stays open.
     pub(super) fn subscribe(&mut self, request: &Subscribe<'_>, now: Instant) {
         if let Err(SubscribeError(status, why)) = self.try_subscribe(request, now) {
             self.hub.counters().subscriptions_refused.add_one();
-            // Cut: an invalid name may be as long as a message.
+            // Truncated, because an invalid name can be as long as a message.
             let channel: String = request.channel.chars().take(200).collect();
             self.send(subscription_error(&channel, status, &why));
         }
@@ -32,7 +32,7 @@ impl Session {
         let Some(name) = Name::parse(&request.channel) else {
             return Err(SubscribeError(
                 400,
-                "This is no channel name: at most 164 of A-Z a-z 0-9 _ - = @ , . ;".into(),
+                "Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed.".into(),
             ));
         };
         let settings = Arc::clone(self.hub.settings());
@@ -45,7 +45,7 @@ impl Session {
             return Err(SubscribeError(
                 429,
                 format!(
-                    "A connection may have {} subscriptions.",
+                    "A connection may have at most {} subscriptions (realtime.gateway.max_subscriptions).",
                     settings.max_subscriptions
                 ),
             ));
@@ -64,7 +64,7 @@ impl Session {
                 ) {
                     return Err(SubscribeError(
                         429,
-                        "Joining presence channels faster than allowed.".into(),
+                        "Too many presence subscriptions in a short time.".into(),
                     ));
                 }
                 self.presence_joins.count(now);
@@ -79,7 +79,7 @@ impl Session {
         self.join(&name, None)
     }
 
-    /// `--ws-channels`: whether this gateway hears what the channel is fed by.
+    /// `--ws-channels`: whether this gateway serves any source of the channel.
     fn check_served(&self, name: &Name<'_>) -> Result<(), SubscribeError> {
         let settings = self.hub.settings();
         let mut served = name.kind == ChannelKind::User;
@@ -94,7 +94,7 @@ impl Session {
         ))
     }
 
-    /// Whether the client may hear the channel, and as which member.
+    /// Checks that the client may subscribe; for a presence channel returns the member.
     fn check_access(
         &self,
         name: &Name<'_>,
@@ -111,14 +111,20 @@ impl Session {
                 }
                 Err(SubscribeError(
                     403,
-                    "Nobody may hear this plain name: it matches no pattern of realtime.gateway.public_channels. Use private- or presence-, or add a pattern.".into(),
+                    format!(
+                    "Channel \"{}\" is not public (realtime.gateway.public_channels). Use a private- or presence- name, or add a pattern.",
+                    name.full
+                    ),
                 ))
             }
             ChannelKind::User => {
                 if self.socket.user() == Some(name.base) {
                     return Ok(None);
                 }
-                Err(SubscribeError(401, "Sign in as this user first.".into()))
+                Err(SubscribeError(
+                    401,
+                    "This channel requires a sign-in as the same user (pusher:signin).".into(),
+                ))
             }
             ChannelKind::Private | ChannelKind::Encrypted => {
                 self.check_signature(name, request, None)?;
@@ -133,7 +139,7 @@ impl Session {
                 };
                 member.map(Some).ok_or_else(|| {
                     SubscribeError(401, format!(
-                        "A presence channel needs channel_data with a user_id (at most 128 characters) and user_info of at most {} bytes, or a sign-in.",
+                        "A presence channel needs channel_data with a user_id (at most 128 characters) and a user_info of at most {} bytes, or a sign-in.",
                         settings.max_user_info
                     ))
                 })
@@ -155,7 +161,7 @@ impl Session {
         }
         Err(SubscribeError(
             401,
-            "The signature of the subscription is wrong or missing.".into(),
+            "The signature of the subscription is invalid or missing.".into(),
         ))
     }
 
@@ -172,15 +178,15 @@ impl Session {
             .subscribe(&self.socket, name, member, token.is_some())
             .map_err(|why| match why {
                 JoinError::TooManyChannels => {
-                    SubscribeError(429, "This gateway has as many channels as it may.".into())
+                    SubscribeError(429, "This gateway has reached its maximum number of channels (realtime.gateway.max_channels).".into())
                 }
                 JoinError::TooManyMembers => SubscribeError(
                     429,
-                    format!("The channel has {} members already.", settings.max_members),
+                    format!("The channel already has the maximum of {} members (realtime.gateway.max_members).", settings.max_members),
                 ),
                 JoinError::MemberListTooLarge => SubscribeError(
                     429,
-                    "The channel's member list is as large as it may be.".into(),
+                    "The channel's member list has reached its maximum size (realtime.gateway.max_presence_bytes).".into(),
                 ),
                 JoinError::Closed => SubscribeError(410, "The connection is closing.".into()),
             })?;
@@ -194,7 +200,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a subscription, also one that still waits. Has no answer.
+    /// Ends a subscription, also a pending one. There is no answer.
     pub(super) fn unsubscribe(&mut self, channel: &str) {
         self.pending_joins.retain(|(name, _)| name != channel);
         self.cancel_replay(channel);
@@ -221,7 +227,8 @@ impl Session {
         }));
     }
 
-    /// The other gateways were heard, or the wait was long enough: presence channels are joined in the order they were asked for.
+    /// Joins the pending presence channels, in the order they were requested, after the other gateways answered or the
+    /// wait timed out.
     pub(super) fn complete_pending_joins(&mut self) {
         for (channel, member) in std::mem::take(&mut self.pending_joins) {
             let Some(name) = Name::parse(&channel) else {

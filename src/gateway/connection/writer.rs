@@ -1,4 +1,4 @@
-//! From a connection's queue to its socket: everything that waits goes out with one vectored write.
+//! Writes a connection's send queue to its socket, all queued frames in one vectored write.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -13,27 +13,27 @@ use crate::gateway::hub::Channel;
 use crate::gateway::protocol::frame;
 use crate::gateway::seam::Holder;
 
-/// Frames in one system call; the kernel takes 1024 at most.
+/// Maximum frames in one system call; the kernel's limit is 1024.
 const SLICES: usize = 128;
 
-/// What is being written.
+/// The frames being written.
 #[derive(Default)]
 pub(super) struct Writer {
     frames: VecDeque<QueuedFrame>,
-    /// How much of the first frame is through.
+    /// Bytes of the first frame that are already written.
     offset: usize,
     blocked: bool,
-    /// The close frame is among what is written.
+    /// The close frame is among the frames being written.
     closing: bool,
 }
 
 impl Writer {
-    /// Whether the socket's buffer is full.
+    /// True if the kernel's send buffer is full.
     pub fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// Writes what waits until nothing does or the socket takes no more; true once a close is through.
+    /// Writes until the queue is empty or the send buffer is full; true once the close frame is written.
     pub fn write(&mut self, stream: &TcpStream, session: &mut Session) -> io::Result<bool> {
         self.blocked = false;
         loop {
@@ -86,12 +86,12 @@ impl Writer {
         }
     }
 
-    /// Takes what waits; false where nothing does.
+    /// Takes the queue; false when it is empty.
     fn refill(&mut self, session: &mut Session) -> bool {
         let tracked = session.socket.wants_positions();
         let mut positions = Vec::new();
         if tracked {
-            // Before the queue is taken: everything below such a position waits in the queue already, or was sent.
+            // Taken before the queue: every event below these positions is already queued or sent.
             positions = session.take_positions();
         }
         let batch = session.socket.take();
@@ -109,7 +109,7 @@ impl Writer {
         !self.frames.is_empty()
     }
 
-    /// Puts the positions after this batch behind it, each channel once.
+    /// Appends the positions after this batch, each channel once.
     fn add_positions(
         &mut self,
         session: &mut Session,
@@ -122,7 +122,7 @@ impl Writer {
             let (channel, at) = *record_at;
             match positions.iter_mut().find(|(c, _)| Arc::ptr_eq(c, &channel)) {
                 Some((_, position)) => advance(position, at),
-                // Queued between the two looks: the next batch tells.
+                // Queued between taking the positions and the queue: sent with the next batch.
                 None => session.mark_position_due(&channel),
             }
         }

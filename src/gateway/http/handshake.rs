@@ -1,5 +1,5 @@
-//! The WebSocket handshake. Whoever asks for a socket gets a 101, also where it is refused: a failed HTTP handshake would cost the
-//! user half a minute, a close code says what to do.
+//! The WebSocket handshake. A refused connection also gets a 101 first: after a failed HTTP handshake pusher-js waits
+//! 15 s and more, while a close code tells it whether to reconnect.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -13,22 +13,22 @@ use super::signature::query_pairs;
 use crate::gateway::protocol::Close;
 use crate::gateway::settings::Settings;
 
-/// The `Sec-WebSocket-Accept` of a request that is a handshake by RFC 6455; else why it is none.
+/// Checks that the request is a handshake by RFC 6455 and returns its `Sec-WebSocket-Accept`.
 ///
 /// # Errors
-/// Status and words.
+/// Status and text of the HTTP response.
 pub fn accept_key(request: &Request) -> Result<String, (u16, &'static str)> {
     if request.method != "GET" {
-        return Err((405, "A handshake is a GET."));
+        return Err((405, "A WebSocket handshake must be a GET request."));
     }
     if request.is_http_1_0 {
         return Err((
             400,
-            "A handshake needs version 1.1 of HTTP. In nginx: proxy_http_version 1.1;",
+            "A WebSocket handshake needs HTTP/1.1. In nginx: proxy_http_version 1.1;",
         ));
     }
     if request.header("sec-websocket-version") != Some("13") {
-        return Err((426, "WebSocket version 13 is spoken here."));
+        return Err((426, "Only WebSocket version 13 is supported."));
     }
     let key = request.header("sec-websocket-key").unwrap_or_default();
     if STANDARD.decode(key).map(|k| k.len()) != Ok(16) {
@@ -37,10 +37,10 @@ pub fn accept_key(request: &Request) -> Result<String, (u16, &'static str)> {
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-/// Switches protocols.
+/// Writes the 101 response.
 ///
 /// # Errors
-/// The socket's.
+/// Errors of the socket.
 pub async fn switch(stream: &mut TcpStream, accept: &str) -> std::io::Result<()> {
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
@@ -48,10 +48,10 @@ pub async fn switch(stream: &mut TcpStream, accept: &str) -> std::io::Result<()>
     stream.write_all(head.as_bytes()).await
 }
 
-/// Whether the application, the protocol and the page are right.
+/// Checks the application key, the protocol version and the origin.
 ///
 /// # Errors
-/// The close code that refuses it; never one that makes the client come back without a pause.
+/// The close code of the refusal; never one after which clients reconnect without a delay.
 pub fn check(settings: &Settings, request: &Request) -> Result<(), Close> {
     let key = request.path.strip_prefix("/app/").ok_or(Close::Path)?;
     if key.is_empty() || key.contains('/') {

@@ -1,6 +1,6 @@
-//! HTTP in front of the sockets: requests read within bounds, the handshake, the HTTP API, `/up`, and what operators read.
+//! HTTP: bounded request parsing, the WebSocket handshake, the HTTP API, `/up` and the operations endpoints.
 //!
-//! Every answer that is not a 101 closes the connection, so no request is ever read behind another.
+//! Every response other than 101 closes the connection, so a second request on it is never read.
 
 pub mod api;
 pub mod handshake;

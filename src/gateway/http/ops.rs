@@ -1,9 +1,9 @@
-//! What operators read, on a port of its own: the same as on the one of `--metrics`, of this gateway.
+//! The operations endpoints on `ops_listen`: the pages of `--metrics`, for this gateway.
 
 use super::respond::Response;
 use crate::gateway::hub::Hub;
 
-/// Answers a path; `accept` is the header of that name.
+/// Answers a request; `accept` is its Accept header.
 #[must_use]
 pub fn answer(hub: &Hub, method: &str, path: &str, accept: Option<&str>) -> Response {
     crate::metrics::handle_request(method, path, accept, Some(hub))

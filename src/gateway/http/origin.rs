@@ -1,14 +1,14 @@
-//! Which pages may connect: the origin's scheme, host and port, exactly.
+//! The check of the `Origin` header: scheme, host and port must match an allowed origin exactly.
 
 use crate::gateway::settings::Settings;
 
-/// Whether a connection with this `Origin` may be opened. No origin means no browser.
+/// True if a connection with this `Origin` is allowed. Clients without an origin are not browsers.
 #[must_use]
 pub fn is_allowed(settings: &Settings, origin: Option<&str>) -> bool {
     let Some(origin) = origin else {
         return !settings.require_origin;
     };
-    // A sandboxed frame or a file: anybody can make one.
+    // Sandboxed frames and local files, which any page can create.
     if origin.eq_ignore_ascii_case("null") {
         return false;
     }
@@ -24,13 +24,13 @@ pub fn is_allowed(settings: &Settings, origin: Option<&str>) -> bool {
         .any(|allowed| allowed == "*" || normal(allowed).as_ref() == Some(&given))
 }
 
-/// Whether an entry of the list can match any origin at all.
+/// True if an entry of `allowed_origins` can match an origin.
 #[must_use]
 pub fn is_valid(allowed: &str) -> bool {
     allowed == "*" || normal(allowed).is_some()
 }
 
-/// Lower case, with the scheme's own port spelled out; `None` for what is no origin.
+/// Lower case with an explicit port; `None` if it is not an origin.
 fn normal(origin: &str) -> Option<String> {
     let origin = origin.trim().to_ascii_lowercase();
     let (scheme, rest) = origin.split_once("://")?;

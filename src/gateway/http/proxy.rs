@@ -1,8 +1,8 @@
-//! Who the client is where proxies stand in between: the rightmost hop that is not one of ours.
+//! The client's address behind proxies: the rightmost hop of X-Forwarded-For that is not a trusted proxy.
 
 use std::net::IpAddr;
 
-/// A network of addresses; one address is a network of its own.
+/// A network in CIDR notation, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -10,7 +10,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads `10.0.0.0/8`, `::1`, `192.168.1.7`.
+    /// Parses `10.0.0.0/8`, `::1`, `192.168.1.7`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -26,7 +26,7 @@ impl Network {
         (bits <= max_bits).then_some(Self { address, bits })
     }
 
-    /// Whether an address belongs to it.
+    /// True if the network contains the address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
@@ -45,18 +45,18 @@ fn same_prefix(a: u128, b: u128, bits: u8) -> bool {
     bits == 0 || (a ^ b) >> (128 - u32::from(bits)) == 0
 }
 
-/// Who a connection comes from.
+/// The address that a connection is attributed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// The client's address, as far as it is known.
+    /// The client's address, or the nearest known proxy.
     pub address: IpAddr,
-    /// Whether that address is one that a limit per address can count: not loopback, and not a proxy that did not say for whom.
+    /// True if the limit per address applies: not to loopback, and not to a trusted proxy without X-Forwarded-For.
     pub is_limited: bool,
-    /// A trusted proxy sent no X-Forwarded-For: worth a warning.
+    /// A trusted proxy sent no usable X-Forwarded-For, which deserves a warning.
     pub missing_forwarded_for: bool,
 }
 
-/// The client of a connection from `peer`, whose `X-Forwarded-For` fields are `forwarded`, first to last.
+/// The client of a connection from `peer` with the given `X-Forwarded-For` headers, first to last.
 #[must_use]
 pub fn client_address<'a>(
     peer: IpAddr,
@@ -77,7 +77,7 @@ pub fn client_address<'a>(
     found.missing_forwarded_for = true;
     for hop in forwarded.rev().flat_map(|field| field.rsplit(',')) {
         let Some(address) = hop_address(hop.trim()) else {
-            // Whoever wrote that is not to be believed about what stands further left either.
+            // A hop that is not an address: the hops to its left are not trusted either.
             return found;
         };
         found = ClientAddress {
@@ -92,7 +92,7 @@ pub fn client_address<'a>(
     found
 }
 
-/// An address, also with a port behind it as some proxies write it.
+/// Parses an address, with or without a port.
 fn hop_address(hop: &str) -> Option<IpAddr> {
     if let Ok(address) = hop.parse::<IpAddr>() {
         return Some(address.to_canonical());
@@ -102,7 +102,7 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
         .map(|a| a.ip().to_canonical())
 }
 
-/// What a limit per address counts: an IPv4 address, or the /64 that one IPv6 customer has.
+/// The key of limits per address: an IPv4 address, or the /64 of an IPv6 address, which is one customer's.
 #[must_use]
 pub fn limit_key(address: IpAddr) -> IpAddr {
     match address {
@@ -118,7 +118,7 @@ mod tests {
     use super::{client_address, limit_key, Network};
 
     #[test]
-    fn the_client_is_the_rightmost_hop_that_is_not_ours() {
+    fn the_client_is_the_rightmost_untrusted_hop() {
         let trusted: Vec<Network> = ["127.0.0.1", "10.0.0.0/8"]
             .iter()
             .map(|n| Network::parse(n).unwrap())

@@ -1,5 +1,5 @@
-//! One HTTP request: its head within a size and a time, parsed by httparse and then held to the rules that keep proxies and us agreed
-//! on where it ends.
+//! Reads one HTTP request within a maximum size and time. httparse parses it; further checks reject requests whose end
+//! a proxy could see elsewhere (request smuggling).
 
 use std::time::Duration;
 
@@ -7,42 +7,40 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{timeout_at, Instant};
 
-/// Most header fields of a request.
+/// Maximum number of header fields.
 const MAX_HEADERS: usize = 64;
 
-/// A request without its body.
 #[derive(Debug)]
 pub struct Request {
     /// `GET`, `POST`, …
     pub method: String,
-    /// The path as it was sent, percent signs and all.
+    /// The path as sent, percent-encoded.
     pub path: String,
-    /// What follows the `?`, as it was sent.
+    /// The query string as sent, without the `?`.
     pub query: String,
-    /// HTTP/1.0, which knows no handshake.
+    /// HTTP/1.0, which has no WebSocket handshake.
     pub is_http_1_0: bool,
-    /// Header fields, names in lower case.
+    /// Header fields with names in lower case.
     headers: Vec<(String, String)>,
-    /// Bytes of the body.
+    /// Length of the body in bytes.
     pub content_length: usize,
-    /// What came behind the head.
+    /// Bytes received behind the head.
     pub remaining: Vec<u8>,
 }
 
-/// Why there is no request: the status to answer with, if any.
+/// Why a request could not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// Answer with this status and close.
+    /// To be answered with this status and text.
     Status(u16, &'static str),
-    /// It took too long.
+    /// It did not arrive in time.
     Timeout,
-    /// Others needed the room, and it had waited longest.
+    /// It was the oldest pending connection when the limit was reached.
     Evicted,
-    /// The connection is gone.
     Disconnected,
 }
 
-/// Reads a head.
+/// Reads a request head of at most `max` bytes.
 ///
 /// # Errors
 /// [`RequestError`].
@@ -59,7 +57,7 @@ pub async fn read_head(
         if buffer.len() >= max {
             return Err(RequestError::Status(
                 431,
-                "The head of the request is too large.",
+                "The request headers are too large.",
             ));
         }
         let room = max - buffer.len();
@@ -73,7 +71,7 @@ pub async fn read_head(
     }
 }
 
-/// Reads the body of a request, whose length somebody has looked at.
+/// Reads the body of a request. The caller has checked its length.
 ///
 /// # Errors
 /// [`RequestError`].
@@ -83,7 +81,7 @@ pub async fn read_body(
     end: Instant,
 ) -> Result<Vec<u8>, RequestError> {
     let mut body = std::mem::take(&mut request.remaining);
-    // A second request may stand behind the first: it is never answered, the connection closes.
+    // Drops a pipelined second request: the connection closes after the response.
     body.truncate(request.content_length);
     while body.len() < request.content_length {
         let mut chunk = [0_u8; 4096];
@@ -97,13 +95,13 @@ pub async fn read_body(
     Ok(body)
 }
 
-/// The moment by which a request has to be there.
+/// The time by which a request must have arrived.
 #[must_use]
 pub fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout
 }
 
-/// Parses a head; `None` where it is not whole yet.
+/// Parses a head; `None` while it is incomplete.
 ///
 /// # Errors
 /// [`RequestError::Status`].
@@ -115,11 +113,11 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, RequestError>
         Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
             return Err(RequestError::Status(
                 431,
-                "The head of the request is too large.",
+                "The request headers are too large.",
             ))
         }
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(RequestError::Status(400, "This is no HTTP request.")),
+        Err(_) => return Err(RequestError::Status(400, "This is not an HTTP request.")),
     };
     let mut request = Request {
         method: raw.method.unwrap_or_default().to_owned(),
@@ -134,7 +132,7 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, RequestError>
     if !target.starts_with('/') || target.contains('#') {
         return Err(RequestError::Status(
             400,
-            "The target of a request is a path.",
+            "The request target must be a path.",
         ));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -152,7 +150,7 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, RequestError>
 }
 
 impl Request {
-    /// A header field; where it was sent more than once the first.
+    /// The first value of a header field.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -161,7 +159,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Every value of a header field.
+    /// All values of a header field.
     pub fn header_values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
         self.headers
             .iter()
@@ -169,7 +167,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether a header field that is a comma list contains a word.
+    /// True if a comma-separated header field contains the token.
     #[must_use]
     pub fn header_has_token(&self, name: &str, token: &str) -> bool {
         self.header_values(name)
@@ -177,14 +175,14 @@ impl Request {
             .any(|word| word.trim().eq_ignore_ascii_case(token))
     }
 
-    /// Whether it asks for a WebSocket.
+    /// True if the request asks for a WebSocket upgrade.
     #[must_use]
     pub fn is_upgrade(&self) -> bool {
         self.header_has_token("upgrade", "websocket")
             && self.header_has_token("connection", "upgrade")
     }
 
-    /// Where the request ends must be beyond doubt, and what counts may stand there once.
+    /// Rejects requests with an ambiguous length or with duplicates of security-relevant fields.
     fn check(&mut self) -> Result<(), RequestError> {
         for name in [
             "host",
@@ -195,30 +193,34 @@ impl Request {
             "sec-websocket-version",
         ] {
             if self.header_values(name).count() > 1 {
-                return Err(RequestError::Status(
-                    400,
-                    "A header field stands there twice.",
-                ));
+                return Err(RequestError::Status(400, "A header field is sent twice."));
             }
         }
         let length = self.header("content-length").map(str::to_owned);
         if self.header("transfer-encoding").is_some() {
             return Err(if length.is_some() || self.is_upgrade() {
-                RequestError::Status(400, "Transfer-Encoding is not welcome here.")
+                RequestError::Status(400, "Transfer-Encoding is not supported here.")
             } else {
                 RequestError::Status(411, "Send the body with Content-Length.")
             });
         }
         if let Some(length) = length {
             let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
-            self.content_length = length
-                .parse()
-                .ok()
-                .filter(|_| digits)
-                .ok_or(RequestError::Status(400, "Content-Length is not a length."))?;
+            self.content_length =
+                length
+                    .parse()
+                    .ok()
+                    .filter(|_| digits)
+                    .ok_or(RequestError::Status(
+                        400,
+                        "Content-Length is not a valid length.",
+                    ))?;
         }
         if self.content_length > 0 && self.is_upgrade() {
-            return Err(RequestError::Status(400, "A handshake has no body."));
+            return Err(RequestError::Status(
+                400,
+                "A WebSocket handshake must not have a body.",
+            ));
         }
         Ok(())
     }
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_request_ends_is_beyond_doubt() {
+    fn requests_with_an_ambiguous_length_are_rejected() {
         let table = [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
             ("GET / HTTP/1.1\r\nHost: a\r\n", 0),
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_and_targets() {
+    fn headers_path_and_query_are_parsed() {
         let head = "GET /app/key?protocol=7&x=%20 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\nrest";
         let request = parse(head.as_bytes(), 8192).unwrap().unwrap();
         assert_eq!(

@@ -1,22 +1,18 @@
-//! Answers that are not a 101: always with a length, always closing.
+//! Responses other than 101: always with Content-Length and `Connection: close`.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{timeout, Duration};
 
-/// An answer.
 #[derive(Debug)]
 pub struct Response {
-    /// HTTP status.
     pub status: u16,
-    /// Media type of the body.
     pub kind: &'static str,
-    /// The body.
     pub body: String,
 }
 
 impl Response {
-    /// JSON with status 200.
+    /// A JSON response with status 200.
     #[must_use]
     pub fn json(body: impl Into<String>) -> Self {
         Self {
@@ -26,7 +22,7 @@ impl Response {
         }
     }
 
-    /// Text with any status.
+    /// A plain text response.
     #[must_use]
     pub fn text(status: u16, body: impl Into<String>) -> Self {
         Self {
@@ -55,7 +51,7 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Sends an answer and closes; waits a moment for the client to read it.
+/// Sends a response and closes the connection, after giving the client up to a second to read it.
 pub async fn respond(stream: &mut TcpStream, response: &Response) {
     let extra = match response.status {
         426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
@@ -73,7 +69,7 @@ pub async fn respond(stream: &mut TcpStream, response: &Response) {
     if !matches!(written, Ok(Ok(()))) || stream.shutdown().await.is_err() {
         return;
     }
-    // Closing with unread bytes would reset the connection before the answer is read.
+    // Closing with unread input would reset the connection before the client has read the response.
     let mut scratch = [0_u8; 1024];
     let drain = async {
         let mut read = 0;

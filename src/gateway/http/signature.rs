@@ -1,4 +1,4 @@
-//! Signatures of the HTTP API: method, path and sorted query, with the body's MD5 where there is a body.
+//! Signatures of the HTTP API: HMAC over method, path and sorted query, which contains the MD5 of the body.
 
 use md5::{Digest, Md5};
 
@@ -6,13 +6,13 @@ use super::request::Request;
 use crate::gateway::protocol::auth;
 use crate::gateway::settings::Settings;
 
-/// Most parameters of a query.
+/// Maximum number of query parameters.
 const MAX_PAIRS: usize = 64;
 
-/// Names and values of a query, percent-decoded, in the order sent.
+/// The parameters of a query string, percent-decoded, in the order sent.
 ///
 /// # Errors
-/// Words, where a name stands there twice or a value is no UTF-8.
+/// A text for the response: a duplicate name, invalid UTF-8, too many parameters.
 pub fn query_pairs(query: &str) -> Result<Vec<(String, String)>, &'static str> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for part in query.split('&').filter(|p| !p.is_empty()) {
@@ -20,7 +20,7 @@ pub fn query_pairs(query: &str) -> Result<Vec<(String, String)>, &'static str> {
         let name = decode(name).ok_or("a parameter's name is not UTF-8")?;
         let value = decode(value).ok_or("a parameter's value is not UTF-8")?;
         if pairs.iter().any(|(n, _)| n.eq_ignore_ascii_case(&name)) {
-            return Err("a parameter stands there twice");
+            return Err("a parameter is repeated");
         }
         if pairs.len() >= MAX_PAIRS {
             return Err("there are too many parameters");
@@ -30,7 +30,7 @@ pub fn query_pairs(query: &str) -> Result<Vec<(String, String)>, &'static str> {
     Ok(pairs)
 }
 
-/// Percent-decodes; `+` stays what it is.
+/// Percent-decodes; `+` is not decoded.
 #[must_use]
 pub fn decode(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
@@ -52,7 +52,7 @@ pub fn decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// What is signed: `METHOD\npath\nname=value&…`, names in lower case and sorted, without the signature itself.
+/// The text that is signed: `METHOD\npath\nname=value&…`, names in lower case and sorted, without `auth_signature`.
 #[must_use]
 pub fn signed_text(method: &str, path: &str, pairs: &[(String, String)]) -> String {
     let mut parts: Vec<(String, &str)> = pairs
@@ -68,10 +68,10 @@ pub fn signed_text(method: &str, path: &str, pairs: &[(String, String)]) -> Stri
     format!("{}\n{path}\n{}", method.to_uppercase(), query.join("&"))
 }
 
-/// Checks the signature of a request's head. A body has to have its MD5 there, which [`check_body`] computes again.
+/// Checks the signature of a request head. A request with a body needs `body_md5`, which [`check_body`] compares.
 ///
 /// # Errors
-/// Words for the caller; none of them says how near it was.
+/// A text for the response, which reveals nothing about the expected signature.
 pub fn check(
     settings: &Settings,
     request: &Request,
@@ -83,7 +83,7 @@ pub fn check(
         return Err("auth_key is not this application's key");
     }
     if get("auth_version") != Some("1.0") {
-        return Err("auth_version has to be 1.0");
+        return Err("auth_version must be 1.0");
     }
     let time: u64 = get("auth_timestamp")
         .filter(|t| t.bytes().all(|b| b.is_ascii_digit()))
@@ -97,7 +97,7 @@ pub fn check(
     }
     let path = decode(&request.path).ok_or("the path is not UTF-8")?;
     let given = get("auth_signature").unwrap_or_default();
-    // Clients sign the path as they wrote it: with or without percent signs.
+    // Clients sign the path either percent-encoded or decoded.
     let as_sent = signed_text(&request.method, &request.path, pairs);
     let decoded = signed_text(&request.method, &path, pairs);
     if auth::is_signed(&settings.secrets, &as_sent, given)
@@ -105,18 +105,18 @@ pub fn check(
     {
         Ok(())
     } else {
-        Err("auth_signature is wrong")
+        Err("auth_signature is invalid")
     }
 }
 
-/// Checks the body's MD5, computed from the bytes received.
+/// Compares `body_md5` with the MD5 of the bytes received.
 ///
 /// # Errors
-/// Words for the caller.
+/// A text for the response.
 pub fn check_body(pairs: &[(String, String)], body: &[u8]) -> Result<(), &'static str> {
     match value(pairs, "body_md5") {
         Some(given) if given != hex::encode(Md5::digest(body)) => {
-            Err("body_md5 is not that of the body received")
+            Err("body_md5 does not match the body received")
         }
         None if !body.is_empty() => Err("body_md5 is missing"),
         _ => Ok(()),
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_published_example() {
+    fn the_signature_matches_pushers_published_example() {
         let query = "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f";
         let pairs = query_pairs(query).unwrap();
         let text = signed_text("POST", "/apps/3/events", &pairs);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn queries() {
+    fn queries_are_decoded_and_duplicates_rejected() {
         assert_eq!(
             query_pairs("a=%20b&c").unwrap(),
             [("a".into(), " b".into()), ("c".into(), String::new())]

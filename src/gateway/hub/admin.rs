@@ -1,4 +1,4 @@
-//! What operators and the HTTP API ask of this gateway's sockets, and what they order.
+//! Queries and commands of operators and of the HTTP API, for the sockets of this gateway.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::gateway::connection::Socket;
 use crate::gateway::protocol::Close;
 
 impl Hub {
-    /// This gateway's part of an answer; orders are carried out.
+    /// Answers a query, or carries out a command, for this gateway.
     pub fn handle_admin_request(&self, question: &AdminRequest) -> AdminResponse {
         let mut answer = AdminResponse::default();
         match question {
@@ -43,7 +43,7 @@ impl Hub {
         answer
     }
 
-    /// Closes the connections of a signed-in user with 4009; how many.
+    /// Closes the connections of a signed-in user with 4009 and returns their number.
     pub fn terminate_user(&self, user: &str) -> usize {
         let ids: Vec<_> = {
             let users = self.users.lock();
@@ -59,7 +59,7 @@ impl Hub {
         sockets.len()
     }
 
-    /// Closes connections with 4009; how many. An empty target means nobody.
+    /// Closes connections with 4009 and returns their number. An empty target matches none.
     pub fn kick(&self, target: &Target) -> usize {
         let mut count = 0;
         for socket in self.matching_sockets(target) {
@@ -69,7 +69,7 @@ impl Hub {
         count
     }
 
-    /// Ends subscriptions to a channel; how many. The client is told with an error on the channel.
+    /// Ends subscriptions to a channel and returns their number. Each client receives an error on the channel.
     pub fn unsubscribe(&self, target: &Target, channel: &str) -> usize {
         let mut count = 0;
         for socket in self.matching_sockets(target) {

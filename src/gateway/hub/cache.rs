@@ -1,4 +1,4 @@
-//! The last event of each broadcast channel, for those who subscribe to a cache channel later. Bounded in bytes and time.
+//! The last event of each broadcast channel, for later subscribers of cache channels. Bounded in bytes and time.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::gateway::broadcast::Broadcast;
 
-/// What an entry takes beside its texts, roughly.
+/// Approximate size of an entry without its strings, in bytes.
 const OVERHEAD: usize = 256;
 
 struct Entry {
@@ -15,10 +15,10 @@ struct Entry {
     number: u64,
 }
 
-/// Last events by broadcast channel.
+/// The last event of each broadcast channel.
 pub(super) struct Cache {
     entries: HashMap<Box<str>, Entry>,
-    /// Channel and number in the order they came; a number that is no more the entry's is void.
+    /// Entries from oldest to newest; one whose number differs from the entry's is outdated.
     order: VecDeque<(u64, Box<str>)>,
     bytes: usize,
     number: u64,
@@ -38,7 +38,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a broadcast as the last of its channel; how many others had to go for room.
+    /// Stores a broadcast as the last one of its channel; returns the number of entries evicted for space.
     pub(super) fn put(&mut self, broadcast: &Arc<Broadcast>, now: Instant) -> u64 {
         let size = size(broadcast);
         if size > self.max {
@@ -76,7 +76,7 @@ impl Cache {
             }
             self.order.pop_front();
         }
-        // A channel that speaks often leaves void places behind an old one that does not.
+        // Frequent events of one channel leave outdated entries behind an old entry of another.
         if self.order.len() > 2 * self.entries.len() + 64 {
             let entries = &self.entries;
             self.order.retain(|(number, channel)| {
@@ -86,7 +86,8 @@ impl Cache {
         evicted
     }
 
-    /// The last event of a channel with its number: the larger came later. `exact`: the last that named it as a socket channel.
+    /// The last event of a channel and its number, which rises with time. `exact`: the last event to the socket channel
+    /// itself.
     pub(super) fn get(
         &self,
         channel: &str,
@@ -107,7 +108,7 @@ impl Cache {
     }
 }
 
-/// Exact names are told apart by a character that no channel has.
+/// Exact names are marked with a character that no channel name contains.
 fn key(channel: &str, exact: bool) -> Box<str> {
     if exact {
         format!("\u{1}{channel}").into()
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_event_stays_for_its_time() {
+    fn the_last_event_is_kept_until_its_ttl() {
         let now = Instant::now();
         let mut cache = Cache::new(1 << 20, Duration::from_secs(1800));
         cache.put(&event("a", 1), now);
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_and_so_is_the_order() {
+    fn bytes_and_entries_are_bounded() {
         let now = Instant::now();
         let mut cache = Cache::new(10_000, Duration::from_secs(1800));
         let mut evicted = 0;

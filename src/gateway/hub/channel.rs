@@ -1,4 +1,4 @@
-//! One socket channel: who listens, and how a broadcast reaches them.
+//! One socket channel: its subscribers, and the delivery of broadcasts to them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,42 +12,42 @@ use crate::gateway::protocol::channel::{ChannelKind, Name};
 use crate::gateway::protocol::{frame, SocketId};
 use crate::gateway::seam::Replay;
 
-/// A socket channel that somebody listens to.
+/// A socket channel with subscribers.
 pub struct Channel {
     name: Box<str>,
     kind: ChannelKind,
     pub(super) state: Mutex<ChannelState>,
 }
 
-/// What changes on a channel; its lock keeps subscribing and delivering apart, so nothing comes before success.
+/// A channel's subscribers. The lock serializes subscribing and delivering, so that no event precedes
+/// `subscription_succeeded`.
 #[derive(Default)]
 pub(super) struct ChannelState {
     pub subscribers: HashMap<SocketId, Subscriber>,
-    /// The last one left and the channel is out of the table: look it up again.
+    /// The channel was empty and is no longer in the table: it must be looked up again.
     pub removed: bool,
 }
 
-/// One subscription.
 pub(super) struct Subscriber {
     pub socket: Arc<Socket>,
-    /// `None`: everything as it comes.
+    /// `None` for live delivery.
     pub recovery: Option<Box<RecoveryState>>,
 }
 
-/// A subscription that is being recovered, or was a moment ago.
+/// A subscription during or shortly after its recovery.
 pub(super) enum RecoveryState {
-    /// Live events wait until the replay is through.
+    /// Live events are held back until the replay has finished.
     Holding {
         events: Vec<Arc<Broadcast>>,
         bytes: usize,
-        /// More than a queue holds came meanwhile: this cannot be recovered.
+        /// More events arrived than the send queue can hold: the recovery has failed.
         overflow: bool,
     },
-    /// The replay went that far; what lies below comes a second time.
+    /// Live events below this position are duplicates of the replay and are skipped.
     Skipping(Position),
 }
 
-/// How a broadcast was received.
+/// Result of a delivery.
 #[derive(Default)]
 pub(super) struct Delivery {
     pub sockets: usize,
@@ -63,19 +63,17 @@ impl Channel {
         }
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What guards it.
     #[must_use]
     pub fn kind(&self) -> ChannelKind {
         self.kind
     }
 
-    /// Gives a broadcast to everybody who listens; the frame is encoded once.
+    /// Queues a broadcast for every subscriber. The frame is encoded once.
     pub(super) fn deliver(self: &Arc<Self>, broadcast: &Arc<Broadcast>) -> Delivery {
         let mut reached = Delivery::default();
         let mut state = self.state.lock();
@@ -100,7 +98,7 @@ impl Channel {
         reached
     }
 
-    /// The frame of a broadcast on this channel.
+    /// Encodes a broadcast for this channel.
     pub(super) fn frame(&self, broadcast: &Broadcast) -> Bytes {
         frame::event(&broadcast.event, &self.name, Some(&broadcast.data), None)
     }
@@ -118,7 +116,7 @@ impl Channel {
         socket.push_record(frame, record_at)
     }
 
-    /// Gives a frame to everybody but `except`; how many got it.
+    /// Queues a frame for every subscriber but `except`; returns how many accepted it.
     pub(super) fn relay(&self, frame: &Bytes, except: Option<SocketId>) -> usize {
         let state = self.state.lock();
         state
@@ -129,7 +127,8 @@ impl Channel {
             .count()
     }
 
-    /// Ends a recovery: replay, the verdict, what was held, live. Returns the verdict; `None` where the subscription is gone.
+    /// Ends a recovery: queues the replayed events, `realtime:recovered` and the events held back. Returns whether it
+    /// succeeded; `None` if there is no such subscription.
     pub(super) fn finish_replay(self: &Arc<Self>, id: SocketId, replay: &Replay) -> Option<bool> {
         let mut state = self.state.lock();
         let subscriber = state.subscribers.get_mut(&id)?;
@@ -148,7 +147,7 @@ impl Channel {
             .collect();
         let size: usize = frames.iter().map(|(frame, _)| frame.len()).sum();
         let held: usize = events.iter().map(|event| event.data.len() + 256).sum();
-        // More than the queue takes would close the connection, and the client would come back for the same again.
+        // A replay that overflows the queue would close the connection, and the client would request it again.
         let fits = socket.queued() + size + held <= socket.max_queue();
         let recovered = replay.recovered && !overflow && fits;
         let replayed: &[Arc<Broadcast>] = if recovered { &replay.events } else { &[] };
@@ -157,7 +156,7 @@ impl Channel {
                 self.push(socket, frame, event);
             }
         }
-        let verdict: &[u8] = if recovered {
+        let result: &[u8] = if recovered {
             br#"{"recovered":true}"#
         } else {
             br#"{"recovered":false}"#
@@ -165,7 +164,7 @@ impl Channel {
         socket.push(frame::event(
             "realtime:recovered",
             &self.name,
-            Some(verdict),
+            Some(result),
             None,
         ));
         let seen: std::collections::HashSet<&str> = replayed.iter().map(|e| &*e.id).collect();
@@ -183,7 +182,7 @@ impl Channel {
 }
 
 impl Subscriber {
-    /// Whether a live event goes out now; one that has to wait is kept.
+    /// True if a live event is sent now; during a replay it is held back.
     fn accept_live(&mut self, broadcast: &Arc<Broadcast>) -> bool {
         let max = self.socket.max_queue();
         match self.recovery.as_deref_mut() {
@@ -198,10 +197,10 @@ impl Subscriber {
                     *overflow = true;
                 }
                 if *overflow && *bytes > 2 * max {
-                    // Nothing may be lost from what is live: this client reads, or rather replays, too slowly.
+                    // Live events must not be lost, so a client whose replay takes too long is disconnected.
                     self.socket.close(
                         crate::gateway::protocol::Close::OverCapacity,
-                        "RecoveryState too slowly",
+                        "The recovery takes too long",
                     );
                     events.clear();
                 } else {

@@ -1,4 +1,4 @@
-//! How events reach sockets: broadcasts, client events of this gateway's sockets and of others'.
+//! Delivery of events to sockets: broadcasts, and client events of this and other gateways.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use crate::gateway::protocol::channel::{requires_auth, target_channels, ChannelK
 use crate::gateway::protocol::{encryption, frame, is_reserved_event};
 
 impl Hub {
-    /// Gives a broadcast to every socket it reaches; how many that are. Called in the order in which events are to arrive; never
-    /// blocks on a socket.
+    /// Queues a broadcast for every socket that it reaches and returns their number. To be called in the order in which
+    /// clients receive the events. Never waits for a socket.
     pub fn deliver(&self, broadcast: &Arc<Broadcast>) -> usize {
         let counters = &self.counters;
         counters.broadcasts.add_one();
@@ -44,7 +44,8 @@ impl Hub {
         sockets
     }
 
-    /// A broadcast of so long before this gateway began: it reaches nobody, and may be the last of a cache channel.
+    /// Stores a broadcast from before the start of this gateway as the last event of its cache channels. It is not
+    /// delivered.
     pub fn cache_past_event(&self, broadcast: &Arc<Broadcast>, age: Duration) {
         let since = Instant::now().checked_sub(age);
         if let Some(since) = since.filter(|_| self.rejection_counter(broadcast).is_none()) {
@@ -61,7 +62,7 @@ impl Hub {
         }
     }
 
-    /// Why a broadcast reaches nobody: where that is counted.
+    /// The counter of the rule that rejects a broadcast, if one does.
     fn rejection_counter(&self, broadcast: &Broadcast) -> Option<&Count> {
         let counters = &self.counters;
         if is_reserved_event(&broadcast.event) {
@@ -75,14 +76,14 @@ impl Hub {
             .then_some(&counters.plain_to_encrypted)
     }
 
-    /// Whether a broadcast reaches its plain name.
+    /// True if a broadcast reaches the channel of its plain name.
     pub(super) fn is_public(&self, broadcast: &Broadcast) -> bool {
         !requires_auth(&broadcast.channel)
             && (self.settings.is_public(&broadcast.channel)
                 || (broadcast.public && self.settings.public_by_mark))
     }
 
-    /// The last event that reached a cache channel.
+    /// The last event of a cache channel.
     pub(super) fn cached(
         &self,
         name: &crate::gateway::protocol::Name<'_>,
@@ -112,7 +113,7 @@ impl Hub {
         last.map(|(_, broadcast)| broadcast)
     }
 
-    /// A client event of a socket of this gateway: to the others on the channel, here and elsewhere.
+    /// Relays a client event of a local socket to the other subscribers, on all gateways.
     pub(in crate::gateway) fn client_event(
         &self,
         sender: &Socket,
@@ -138,7 +139,7 @@ impl Hub {
         }
     }
 
-    /// A client event that came to another gateway.
+    /// Relays a client event that another gateway received.
     pub fn client_event_from_remote(
         &self,
         channel: &str,
@@ -153,7 +154,7 @@ impl Hub {
         }
     }
 
-    /// An event of a presence channel to its sockets here, one left out.
+    /// Sends a presence event to the local subscribers of the channel but `except`.
     pub(in crate::gateway) fn send_to_members(
         &self,
         channel: &str,
@@ -169,7 +170,7 @@ impl Hub {
     }
 }
 
-/// Whether the JSON string in `literal` holds what an encrypted channel takes.
+/// True if the JSON string `literal` contains encrypted data.
 fn is_encrypted_data(literal: &[u8]) -> bool {
     serde_json::from_slice::<String>(literal).is_ok_and(|json| encryption::is_encrypted_data(&json))
 }

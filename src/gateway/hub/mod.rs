@@ -1,4 +1,4 @@
-//! Who listens to what on this gateway: sockets, channels, presence, and the ways by which events reach them.
+//! The sockets, channels and presence members of this gateway, and the delivery of events to them.
 
 mod admin;
 mod cache;
@@ -24,17 +24,17 @@ use super::seam::{Cluster, History};
 use super::settings::Settings;
 use cache::Cache;
 
-/// Tables of channels; more than one, so that subscribing does not hold up delivering.
+/// Number of channel tables, so that subscribing rarely blocks delivering.
 const SHARDS: usize = 32;
 
 type Shard = Mutex<HashMap<Box<str>, Arc<Channel>>>;
 
-/// The hub. Everything on it may be called from any thread and never waits for a socket.
+/// The hub. All methods can be called from any thread and never wait for a socket.
 pub struct Hub {
     settings: Arc<Settings>,
     counters: Arc<Counters>,
     node: NodeId,
-    /// Randomly seeded, as all tables here: names come from the network.
+    /// Randomly seeded, because channel names come from the network.
     hasher: RandomState,
     shards: Vec<Shard>,
     sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
@@ -46,7 +46,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// An empty hub. [`Self::attach`] has to follow before the first socket.
+    /// Creates an empty hub. [`Self::attach`] must be called before the first socket.
     #[must_use]
     pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new_cyclic(|hub| Self {
@@ -64,49 +64,47 @@ impl Hub {
         })
     }
 
-    /// Says who speaks for the other gateways and who remembers; only the first call counts.
+    /// Sets the connection to the other gateways and the history; only the first call has an effect.
     pub fn attach(&self, cluster: Arc<dyn Cluster>, history: Arc<dyn History>) {
         let _ = self.cluster.set(cluster);
         let _ = self.history.set(history);
     }
 
-    /// The settings.
     #[must_use]
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
 
-    /// What is counted.
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// This gateway's own id, new at each start.
+    /// The id of this gateway, new at each start.
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.node
     }
 
-    /// Members of presence channels, of all gateways.
+    /// Presence members of all gateways.
     #[must_use]
     pub fn presence(&self) -> &Presence {
         &self.presence
     }
 
-    /// The other gateways; `None` before [`Self::attach`].
+    /// `None` before [`Self::attach`].
     #[must_use]
     pub fn cluster(&self) -> Option<&Arc<dyn Cluster>> {
         self.cluster.get()
     }
 
-    /// What was missed; `None` before [`Self::attach`].
+    /// `None` before [`Self::attach`].
     #[must_use]
     pub fn history(&self) -> Option<&Arc<dyn History>> {
         self.history.get()
     }
 
-    /// Local channels and the sockets on each.
+    /// Local channels and their numbers of sockets.
     #[must_use]
     pub fn occupancy(&self) -> Vec<(String, usize)> {
         let mut all = Vec::new();
@@ -122,12 +120,12 @@ impl Hub {
         all
     }
 
-    /// A connection was established.
+    /// Adds an established connection.
     pub fn register(&self, socket: &Arc<Socket>) {
         self.sockets.lock().insert(socket.id, Arc::clone(socket));
     }
 
-    /// A connection is gone: its subscriptions, memberships and sign-in go with it.
+    /// Removes a connection with its subscriptions, memberships and sign-in.
     pub fn unregister(&self, socket: &Arc<Socket>) {
         if self.sockets.lock().remove(&socket.id).is_none() {
             return;
@@ -146,12 +144,12 @@ impl Hub {
         }
     }
 
-    /// Signs a socket in; false where it is signed in already.
+    /// Signs a socket in; false if it is already signed in.
     pub fn sign_in(&self, socket: &Arc<Socket>, user: &str) -> bool {
         if !socket.sign_in(user) {
             return false;
         }
-        // Under the table's lock: a socket that has left meanwhile must not stay behind in the other table.
+        // Under the lock of `sockets`, so that a socket that just disconnected is not added to `users`.
         let sockets = self.sockets.lock();
         if sockets.contains_key(&socket.id) {
             self.users
@@ -163,7 +161,6 @@ impl Hub {
         true
     }
 
-    /// Every open connection.
     #[must_use]
     pub fn sockets(&self) -> Vec<Arc<Socket>> {
         self.sockets.lock().values().cloned().collect()
@@ -171,7 +168,7 @@ impl Hub {
 
     fn shard(&self, name: &str) -> &Shard {
         let hash = self.hasher.hash_one(name);
-        // The table inside hashes with a seed of its own.
+        // The table itself hashes with another seed.
         &self.shards[usize::try_from(hash % (SHARDS as u64)).unwrap_or(0)]
     }
 
@@ -179,7 +176,7 @@ impl Hub {
         self.shard(name).lock().get(name).cloned()
     }
 
-    /// The channel, made where it is new; `None` where there are too many.
+    /// Finds or creates a channel; `None` when the maximum number of channels is reached.
     fn find_or_create(&self, name: &Name<'_>) -> Option<Arc<Channel>> {
         let mut shard = self.shard(name.full).lock();
         if let Some(channel) = shard.get(name.full) {
@@ -194,7 +191,7 @@ impl Hub {
         Some(channel)
     }
 
-    /// Takes an empty channel out of the table. Called with its state locked, `removed` set.
+    /// Removes an empty channel from the table. To be called with its state locked and `removed` set.
     fn remove_channel(&self, channel: &Arc<Channel>) {
         let mut shard = self.shard(channel.name()).lock();
         if shard

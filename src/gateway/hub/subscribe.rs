@@ -1,4 +1,5 @@
-//! Subscribing and leaving: success, the cached event and the first live event come in this order, whatever happens meanwhile.
+//! Subscribing and unsubscribing. A client always receives `subscription_succeeded`, the cached event and live events
+//! in this order.
 
 use std::sync::Arc;
 
@@ -9,30 +10,28 @@ use crate::gateway::protocol::channel::ChannelKind;
 use crate::gateway::protocol::frame::{self, Member};
 use crate::gateway::protocol::{Name, SocketId};
 
-/// A subscription that was made.
 pub struct Joined {
-    /// The channel.
     pub channel: Arc<Channel>,
 }
 
-/// Why a subscription was not made.
+/// Why the hub refused a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinError {
-    /// The gateway has as many channels as it may.
+    /// The gateway has reached `max_channels`.
     TooManyChannels,
-    /// The presence channel has as many members as it may.
+    /// The presence channel has reached `max_members`.
     TooManyMembers,
-    /// The presence channel's member list is as large as it may be.
+    /// The presence channel's member list has reached `max_presence_bytes`.
     MemberListTooLarge,
-    /// The connection is gone.
+    /// The connection has ended.
     Closed,
 }
 
 impl Hub {
-    /// Subscribes a socket to a channel that it may hear. `holding`: live events wait for a replay that follows.
+    /// Subscribes an authorized socket to a channel. `holding`: live events are held back for a replay.
     ///
     /// # Errors
-    /// [`JoinError`]: nothing was changed.
+    /// [`JoinError`]; nothing was changed.
     pub fn subscribe(
         &self,
         socket: &Arc<Socket>,
@@ -48,7 +47,7 @@ impl Hub {
         }
     }
 
-    /// Enters a socket and tells it; `success` is the data of the answer.
+    /// Adds a subscriber and sends it `subscription_succeeded` with the data `success`.
     pub(in crate::gateway) fn add_subscriber(
         &self,
         socket: &Arc<Socket>,
@@ -70,7 +69,7 @@ impl Hub {
                 return Ok(Joined { channel });
             }
             if !socket.track(&channel) {
-                // It left at this very moment.
+                // The connection ended at the same time.
                 self.remove_if_empty(&channel, &mut state);
                 return Err(JoinError::Closed);
             }
@@ -119,7 +118,7 @@ impl Hub {
         }
     }
 
-    /// Ends a recovery with what [`crate::gateway::seam::History`] found.
+    /// Ends a recovery with the result of [`crate::gateway::seam::History`].
     pub(in crate::gateway) fn finish_replay(
         &self,
         channel: &Arc<Channel>,
@@ -133,7 +132,7 @@ impl Hub {
         }
     }
 
-    /// Ends a subscription; false where there was none.
+    /// Ends a subscription; false if there was none.
     pub fn unsubscribe_socket(&self, socket: &Arc<Socket>, name: &str) -> bool {
         let Some(channel) = socket.untrack(name) else {
             return false;
@@ -150,7 +149,7 @@ impl Hub {
         }
     }
 
-    /// Takes a socket off a channel's list, and the channel off the table with the last one.
+    /// Removes a subscriber, and the channel after its last subscriber.
     pub(in crate::gateway) fn drop_subscriber(&self, channel: &Arc<Channel>, id: SocketId) {
         let mut state = channel.state.lock();
         if state.subscribers.remove(&id).is_none() {

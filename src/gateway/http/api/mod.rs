@@ -1,5 +1,5 @@
-//! The HTTP API of the Pusher protocol: events, channels, users; and three routes of ours for operators. Answers and orders are those
-//! of all gateways together.
+//! Pusher's HTTP API (events, channels, users) and three routes for operators: connections, kick, unsubscribe. Queries
+//! and commands cover all gateways.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::gateway::protocol::frame;
 use events::{events, Batch};
 use read::{channel, channels, connections, users};
 
-/// Deepest nesting in a body.
+/// Maximum nesting of a JSON body.
 const MAX_DEPTH: usize = 16;
 
-/// An answer that is none: status and words.
+/// Status and text of an error response.
 type ApiError = (u16, String);
 
 #[derive(Deserialize)]
@@ -36,23 +36,23 @@ struct TargetParameters {
     from: Option<String>,
 }
 
-/// Whether a path belongs to the API.
+/// True if the path belongs to the HTTP API.
 #[must_use]
 pub fn is_route(path: &str) -> bool {
     path.starts_with("/apps/")
 }
 
-/// A request whose head is signed by the application: its parameters.
+/// The query parameters of a request whose signature was checked.
 pub struct SignedQuery(Vec<(String, String)>);
 
-/// Whether a request is answered at all, before its body is read.
+/// Checks the signature of a request, before its body is read.
 ///
 /// # Errors
-/// What it is answered with instead.
+/// The error response.
 pub fn authenticate(hub: &Hub, request: &Request) -> Result<SignedQuery, Response> {
     let now = crate::ids::unix_ms() / 1000;
     let checked = signature::query_pairs(&request.query)
-        .map_err(|why| (400, format!("In the query, {why}.")))
+        .map_err(|why| (400, format!("Invalid query: {why}.")))
         .and_then(|pairs| {
             signature::check(hub.settings(), request, &pairs, now)
                 .map_err(|why| (401, format!("Not authorized: {why}.")))?;
@@ -61,7 +61,7 @@ pub fn authenticate(hub: &Hub, request: &Request) -> Result<SignedQuery, Respons
     checked.map_err(|error| error_response(hub, error))
 }
 
-/// Answers a request that was let in.
+/// Answers an authenticated request.
 pub async fn answer(
     hub: &Arc<Hub>,
     request: &Request,
@@ -97,11 +97,11 @@ async fn route(
         .collect::<Option<Vec<String>>>()
         .ok_or_else(|| (400, "The path is not UTF-8.".to_owned()))?;
     let path: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
-    // The signature is good for this key's application only.
+    // The signature is valid only for the application of this key.
     if path.get(1) != Some(&settings.app_id.as_str()) {
         return Err((
             404,
-            "No application with this id belongs to the key.".into(),
+            "The key does not belong to an application with this id.".into(),
         ));
     }
     let cluster = hub
@@ -120,7 +120,10 @@ async fn route(
             if batch.len() > settings.max_api_batch {
                 return Err((
                     413,
-                    format!("At most {} events in a batch.", settings.max_api_batch),
+                    format!(
+                        "A batch may have at most {} events.",
+                        settings.max_api_batch
+                    ),
                 ));
             }
             events(hub, cluster, batch).await
@@ -157,7 +160,7 @@ async fn route(
             let target = parameters.required_target()?;
             let channel = parameters.from.ok_or((
                 400,
-                "Say with `from` which channel to unsubscribe.".to_owned(),
+                "from is required: the channel to unsubscribe.".to_owned(),
             ))?;
             Ok(sockets_response(
                 cluster
@@ -167,7 +170,7 @@ async fn route(
             ))
         }
         (_, ["events" | "batch_events" | "channels" | "connections" | "kick" | "unsubscribe"]) => {
-            Err((405, "Another method is needed here.".into()))
+            Err((405, "This method is not allowed for this route.".into()))
         }
         _ => Err((404, "No such route.".into())),
     }
@@ -178,8 +181,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     if frame::depth(text) > MAX_DEPTH {
         return Err((400, "The body is nested too deeply.".into()));
     }
-    serde_json::from_str(text)
-        .map_err(|e| (400, format!("The body is not what it should be: {e}.")))
+    serde_json::from_str(text).map_err(|e| (400, format!("Invalid body: {e}.")))
 }
 
 fn sockets_response(sockets: usize) -> Response {
@@ -192,11 +194,11 @@ impl TargetParameters {
             None => None,
             Some(id) => Some(
                 id.parse()
-                    .map_err(|_| (400, "socket is not a socket id.".to_owned()))?,
+                    .map_err(|_| (400, "socket is not a valid socket id.".to_owned()))?,
             ),
         };
         if self.user.as_deref().is_some_and(|user| !is_user_id(user)) {
-            return Err((400, "user is not a user's id.".into()));
+            return Err((400, "user is not a valid user id.".into()));
         }
         Ok(Target {
             user: self.user.clone(),
@@ -205,11 +207,11 @@ impl TargetParameters {
         })
     }
 
-    /// An order that names nobody is a mistake, never everybody.
+    /// An empty target is an error; it never means all connections.
     fn required_target(&self) -> Result<Target, ApiError> {
         let target = self.target()?;
         if target.is_empty() {
-            return Err((400, "Say whom: user, socket or channel.".into()));
+            return Err((400, "One of user, socket or channel is required.".into()));
         }
         Ok(target)
     }

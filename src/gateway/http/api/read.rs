@@ -1,4 +1,4 @@
-//! What the HTTP API tells: channels, users, connections.
+//! The queries of the HTTP API: channels, users, connections.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ struct Row {
     queued: usize,
 }
 
-/// What `info` asks for: users, subscriptions.
+/// Parses `info` into (`user_count`, `subscription_count`).
 fn parse_info(info: Option<&str>) -> Result<(bool, bool), ApiError> {
     let (mut users, mut subscriptions) = (false, false);
     for word in info
@@ -35,12 +35,12 @@ fn parse_info(info: Option<&str>) -> Result<(bool, bool), ApiError> {
         match word {
             "user_count" => users = true,
             "subscription_count" => subscriptions = true,
-            // Asked for by Pusher's libraries and answered nowhere else.
+            // Accepted, because Pusher's libraries send it; not supported.
             "cache" => {}
             other => {
                 return Err((
                     400,
-                    format!("info knows user_count and subscription_count, not {other:?}."),
+                    format!("info may contain user_count and subscription_count, not {other:?}."),
                 ))
             }
         }
@@ -82,10 +82,13 @@ pub(super) async fn channel(
     name: &str,
     info: Option<&str>,
 ) -> Result<Response, ApiError> {
-    let parsed = Name::parse(name).ok_or((400, "This is no channel name.".to_owned()))?;
+    let parsed = Name::parse(name).ok_or((400, "Invalid channel name.".to_owned()))?;
     let (users, subscriptions) = parse_info(info)?;
     if users && parsed.kind != ChannelKind::Presence {
-        return Err((400, "user_count is for presence channels.".into()));
+        return Err((
+            400,
+            "user_count is available for presence channels only.".into(),
+        ));
     }
     let answer = cluster
         .ask(AdminRequest::Channel {
