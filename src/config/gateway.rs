@@ -13,21 +13,21 @@ use crate::gateway::settings::Settings;
 use crate::topic::ChannelPattern;
 use std::time::Duration;
 
-/// Where the gateway's array stands in the configuration.
+/// The gateway's section of the configuration, for error texts.
 const SECTION: &str = "realtime.gateway";
 
-/// The gateway's settings, and which broker it reads from.
+/// The gateway's settings and its broker.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
-    /// The settings; [`Settings::validate`] has not been asked.
+    /// The settings, not yet checked by [`Settings::validate`].
     pub settings: Settings,
-    /// The broker's name in the configuration; `None` for the default one.
+    /// Name of the broker in the configuration; `None` for the default broker.
     pub broker_name: Option<String>,
-    /// Settings of the broker that were given as an array.
+    /// Broker settings given as an array.
     pub broker: Option<Value>,
 }
 
-/// Refuses unknown keys of the gateway's array, wherever it was given.
+/// Rejects unknown keys in a gateway array.
 pub(super) fn check(value: &Value, place: &str) -> Result<()> {
     let members = value
         .as_map()
@@ -35,17 +35,17 @@ pub(super) fn check(value: &Value, place: &str) -> Result<()> {
     keys::check(members, place, &known())
 }
 
-/// The gateway's array within the configuration.
+/// The gateway array of the configuration.
 pub(super) fn members(top: &[(String, Value)]) -> Option<&[(String, Value)]> {
     let (_, value) = top.iter().find(|(k, v)| k == "gateway" && !v.is_unset())?;
     value.as_map()
 }
 
 impl GatewayConfig {
-    /// Reads the gateway's settings. `layers.constructor` is the array given to the Gateway.
+    /// Reads the gateway's settings. `layers.constructor` is the argument of the Gateway's constructor.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Configuration`] naming the setting, where it stands and what it may be.
+    /// [`crate::error::Kind::Configuration`] with the setting, its place and the accepted values.
     pub fn resolve(layers: &Layers<'_>) -> Result<Self> {
         let all = top(layers.configured)?;
         super::application::check_top(all)?;
@@ -85,7 +85,7 @@ impl GatewayConfig {
     }
 }
 
-// One line for each setting.
+// One line per setting.
 #[allow(clippy::too_many_lines)]
 fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Result<Settings> {
     const DAY: i64 = 86_400_000;
@@ -122,7 +122,7 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
     let node_timeout = time(&g::NODE_TIMEOUT, d.node_timeout, 500)?;
     if node_timeout < heartbeat * 2 {
         return Err(Error::configuration(format!(
-            "{SECTION}.node_timeout_ms ({}) is less than two heartbeats ({} ms each): gateways would lose each other all the time. Raise it, or lower heartbeat_ms.",
+            "{SECTION}.node_timeout_ms ({}) is less than two heartbeats ({} ms each): gateways would consider each other gone. Raise it, or lower heartbeat_ms.",
             node_timeout.as_millis(),
             heartbeat.as_millis()
         )));
@@ -202,12 +202,12 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
     })
 }
 
-/// The master key of encrypted channels: the gateway's arrays, the broker's and the top level all may have it.
+/// The master key of encrypted channels, from a gateway array, a broker array or the top level.
 pub(super) fn master_key(sources: &Sources<'_>) -> Result<Option<MasterKey>> {
     let Some(found) = sources.find(&keys::ENCRYPTION_MASTER_KEY) else {
         return Ok(None);
     };
-    // Never shown: it is a secret also where it is none of the right size.
+    // The value is never shown: it is a secret even if it has the wrong size.
     let refused = || {
         Error::configuration(format!(
             "{} is not 32 bytes in base64. Make one with: openssl rand -base64 32",
@@ -222,7 +222,7 @@ pub(super) fn master_key(sources: &Sources<'_>) -> Result<Option<MasterKey>> {
     }
 }
 
-/// The whole of what stands between brackets and a name without them is a host.
+/// A host name or address; an IPv6 address may have brackets.
 fn host(reader: &SettingsReader<'_>, default: &str) -> Result<String> {
     let (host, place) = reader.text_at(&g::HOST, default)?;
     let bare = host
@@ -243,7 +243,7 @@ fn host(reader: &SettingsReader<'_>, default: &str) -> Result<String> {
     Ok(bare.to_owned())
 }
 
-/// `host:port`, or off.
+/// `host:port`, or `off`.
 fn listen(
     reader: &SettingsReader<'_>,
     setting: &Setting,
@@ -270,12 +270,12 @@ fn listen(
     Ok(Some(text.to_owned()))
 }
 
-/// A list, or one text with commas; empty entries count as nothing.
+/// A list, or a comma-separated string; empty entries are ignored.
 fn list(reader: &SettingsReader<'_>, setting: &Setting) -> Result<Option<Vec<String>>> {
     let Some(found) = reader.sources.find(setting) else {
         return Ok(None);
     };
-    let wanted = "a list, or a text with commas";
+    let wanted = "a list, or a comma-separated string";
     let all: Vec<String> = match found.value.as_ref() {
         Value::List(items) => items
             .iter()

@@ -1,4 +1,4 @@
-//! The names of the gateway's settings, and the environment variables they may come from.
+//! The keys of the gateway's settings and their environment variables.
 
 use super::keys::{plain, renamed, settings, with_env, Setting, ENCRYPTION_MASTER_KEY};
 

@@ -1,4 +1,4 @@
-//! Asks a gateway that runs in another process, through its HTTP API: how commands and controllers reach it.
+//! A client of the HTTP API, for commands and controllers when the gateway runs in another process.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
@@ -11,12 +11,12 @@ use super::protocol::auth::signature;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
-/// Longest wait for the connection, and for each piece of the answer. Gateways ask each other, which takes them seconds at most.
+/// Timeout of the connection attempt and of each read. The gateway may need a few seconds to ask the other gateways.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest answer that is read.
+/// Maximum size of a response, in bytes.
 const MAX_RESPONSE: u64 = 256 << 20;
 
-/// A gateway's HTTP API, as seen from outside.
+/// A client of a gateway's HTTP API.
 #[derive(Debug, Clone)]
 pub struct ApiClient {
     address: String,
@@ -26,7 +26,7 @@ pub struct ApiClient {
 }
 
 impl ApiClient {
-    /// The gateway that these settings describe.
+    /// Creates a client for the gateway with these settings.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let address = settings
@@ -41,18 +41,18 @@ impl ApiClient {
         }
     }
 
-    /// `GET /apps/{id}{path}`; the body of the answer.
+    /// Sends `GET /apps/{id}{path}` and returns the response body.
     ///
     /// # Errors
-    /// Connection: no gateway answers, or it refuses.
+    /// Connection: no gateway responds, or it refuses the request.
     pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
         self.request("GET", path, query, None)
     }
 
-    /// `POST /apps/{id}{path}`; the body of the answer.
+    /// Sends `POST /apps/{id}{path}` and returns the response body.
     ///
     /// # Errors
-    /// Connection: no gateway answers, or it refuses.
+    /// Connection: no gateway responds, or it refuses the request.
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Vec<u8>> {
         self.request("POST", path, &[], Some(body))
     }
@@ -85,18 +85,18 @@ impl ApiClient {
         bytes.extend_from_slice(body.unwrap_or_default());
         let answer = self.exchange(&bytes).map_err(|error| {
             let why = match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in 10 s".to_owned(),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => "no response within 10 s".to_owned(),
                 _ => error.to_string(),
             };
             Error::connection(format!(
-                "No gateway answers at {} ({why}). Is it running (realtime:gateway), and is this where its HTTP API listens (realtime.gateway.api_listen, or its host and port)?",
+                "No gateway responds at {} ({why}). Is it running (realtime:gateway)? Does its HTTP API listen there (realtime.gateway.api_listen, or host and port)?",
                 self.address
             ))
         })?;
         self.response_body(&answer)
     }
 
-    /// The query with the signature: parameters in order of their names, signed as they are, sent percent-encoded.
+    /// The signed query string: parameters sorted by name, signed unencoded and sent percent-encoded.
     fn signed_query(
         &self,
         method: &str,
@@ -147,13 +147,13 @@ impl ApiClient {
     fn response_body(&self, answer: &[u8]) -> Result<Vec<u8>> {
         let Some((status, length, body)) = parse_response(answer) else {
             return Err(Error::connection(format!(
-                "What answers at {} is no gateway: its answer is no HTTP.",
+                "{} is not a gateway (no HTTP response).",
                 self.address
             )));
         };
         if length.is_some_and(|length| length != body.len()) {
             return Err(Error::connection(format!(
-                "The gateway at {} was cut off in the middle of its answer.",
+                "The gateway at {} disconnected in the middle of its response.",
                 self.address
             )));
         }
@@ -162,19 +162,19 @@ impl ApiClient {
         }
         let said: String = String::from_utf8_lossy(body).chars().take(200).collect();
         let hint = match status {
-            401 | 403 => " Have both the same app id, key and secret, and clocks that agree?",
-            404 => " Is it a gateway of this version, with this app id?",
+            401 | 403 => " Do both have the same app id, key and secret, and synchronized clocks?",
+            404 => " Is it a gateway of the same version, with this app id?",
             _ => "",
         };
         Err(Error::connection(format!(
-            "The gateway at {} answered {status}: {}.{hint}",
+            "The gateway at {} responded with {status}: {}.{hint}",
             self.address,
             said.trim().trim_end_matches('.').escape_debug()
         )))
     }
 }
 
-/// `host:port`, with brackets where the host is an IPv6 address.
+/// `host:port`, with brackets around an IPv6 address.
 #[must_use]
 pub fn host_port(host: &str, port: u16) -> String {
     if host.contains(':') {
@@ -184,7 +184,7 @@ pub fn host_port(host: &str, port: u16) -> String {
     }
 }
 
-/// "Every address" is one to listen on and none to connect to.
+/// Replaces the wildcard address, which cannot be connected to, with loopback.
 fn connect_address(address: &str) -> String {
     match address.rsplit_once(':') {
         Some(("0.0.0.0" | "*" | "", port)) => format!("127.0.0.1:{port}"),
@@ -205,7 +205,7 @@ fn percent_encoded(text: &str) -> String {
     out
 }
 
-/// Status, Content-Length where it is told, and body.
+/// Parses a response into status, Content-Length and body.
 fn parse_response(answer: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).ok()?;
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_vector_of_a_signed_request() {
+    fn signed_queries_match_pushers_published_vector() {
         let body = br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
         let query =
             client("x:1").signed_query("POST", "/apps/3/events", &[], Some(body), 1_353_088_179);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_is_reached_at_this_machine() {
+    fn wildcard_addresses_are_connected_to_on_loopback() {
         for (listens, connects) in [
             ("0.0.0.0:1", "127.0.0.1:1"),
             ("[::]:1", "[::1]:1"),
@@ -261,18 +261,18 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_whole_and_refusals_say_why() {
+    fn responses_must_be_complete_and_errors_carry_the_reason() {
         let cases = [
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Ok("{}")),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
-                Err("cut off"),
+                Err("middle of its response"),
             ),
             (
                 "HTTP/1.1 401 No\r\ncontent-length: 3\r\n\r\nbad",
                 Err("same app id"),
             ),
-            ("SSH-2.0\r\n\r\n", Err("no HTTP")),
+            ("SSH-2.0\r\n\r\n", Err("no HTTP response")),
         ];
         for (sent, expected) in cases {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -300,7 +300,7 @@ mod tests {
         assert!(
             error
                 .message()
-                .contains("No gateway answers at 127.0.0.1:1"),
+                .contains("No gateway responds at 127.0.0.1:1"),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! Places for connections: counted in all and by address, given back when they are dropped.
+//! Permits for connections, counted in total and per address, and released on drop.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use super::http::proxy;
 
-/// Places taken by address.
+/// Number of permits per address.
 pub(super) type PerAddress = Mutex<HashMap<IpAddr, u32>>;
 
-/// A place that is given back when it is dropped.
+/// A permit that is released on drop.
 pub(super) struct ConnectionPermit(Box<dyn FnMut() + Send>);
 
 impl Drop for ConnectionPermit {
@@ -21,7 +21,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// A place, unless `most` are taken.
+/// Acquires a permit, unless `max` are taken.
 pub(super) fn acquire(count: &Arc<AtomicUsize>, max: usize) -> Option<ConnectionPermit> {
     if count.fetch_add(1, Ordering::Relaxed) >= max {
         count.fetch_sub(1, Ordering::Relaxed);
@@ -33,7 +33,7 @@ pub(super) fn acquire(count: &Arc<AtomicUsize>, max: usize) -> Option<Connection
     })))
 }
 
-/// A place, however many are taken.
+/// Acquires a permit regardless of the limit.
 pub(super) fn acquire_unbounded(count: &Arc<AtomicUsize>) -> ConnectionPermit {
     count.fetch_add(1, Ordering::Relaxed);
     let count = Arc::clone(count);
@@ -42,7 +42,7 @@ pub(super) fn acquire_unbounded(count: &Arc<AtomicUsize>) -> ConnectionPermit {
     }))
 }
 
-/// A place, unless `most` are taken.
+/// Acquires a permit, unless `max` are taken.
 pub(super) fn acquire_for_address(
     table: &Arc<PerAddress>,
     address: IpAddr,

@@ -1,5 +1,5 @@
-//! Connections that have not said yet what they want: so many in all and of one address. Where there are more, the one that waits
-//! longest has to go. A client that means it is through within a moment, so it is never the one.
+//! Limits connections that have not finished the handshake, in total and per address. When the limit is reached, the
+//! oldest is dropped: a real client finishes its handshake within milliseconds, so it is never the oldest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use super::http::proxy;
 
-/// All of them.
 pub(super) struct PendingConnections {
     max: usize,
     max_per_address: usize,
@@ -20,12 +19,12 @@ pub(super) struct PendingConnections {
 #[derive(Default)]
 struct PendingTable {
     last_id: u64,
-    /// In the order they came. Whoever is taken out here is told by it.
+    /// From oldest to newest. Dropping the sender tells the connection that it was evicted.
     by_age: BTreeMap<u64, (Option<IpAddr>, oneshot::Sender<()>)>,
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
-/// One of them, until it is dropped.
+/// A pending connection, until the guard is dropped.
 pub(super) struct PendingGuard {
     pending: Arc<PendingConnections>,
     id: u64,
@@ -33,7 +32,6 @@ pub(super) struct PendingGuard {
 }
 
 impl PendingConnections {
-    /// Room for so many.
     pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(Self {
             max: max.max(1),
@@ -42,7 +40,8 @@ impl PendingConnections {
         })
     }
 
-    /// One more; without an address it counts among all only.
+    /// Adds a connection, and evicts the oldest one if a limit is reached. Without an address only the total limit
+    /// applies.
     pub fn insert(self: &Arc<Self>, address: Option<IpAddr>) -> PendingGuard {
         let address = address.map(proxy::limit_key);
         let (evict_on_drop, evicted) = oneshot::channel();
@@ -73,7 +72,7 @@ impl PendingConnections {
         }
     }
 
-    /// Makes room for something else: the one that waits longest goes. False where nobody waits.
+    /// Evicts the oldest connection; false if there is none.
     pub fn drop_oldest(&self) -> bool {
         self.table.lock().remove_oldest()
     }
@@ -102,7 +101,7 @@ impl PendingTable {
 }
 
 impl PendingGuard {
-    /// What `future` comes to; `None` where it has to go before that.
+    /// Runs `future`; `None` if the connection is evicted first.
     pub async fn run_until_evicted<T>(
         &mut self,
         future: impl std::future::Future<Output = T>,
@@ -130,23 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_waits_longest_goes() {
+    fn the_oldest_pending_connection_is_evicted() {
         let pending = PendingConnections::new(3, 2);
         let (one, two): (IpAddr, IpAddr) = ("1.2.3.4".parse().unwrap(), "5.6.7.8".parse().unwrap());
         let mut first = pending.insert(Some(one));
         let mut second = pending.insert(Some(one));
         let mut other = pending.insert(Some(two));
-        // A third of one address: its own oldest goes, nobody else's.
+        // A third connection of an address evicts the oldest of the same address.
         let mut third = pending.insert(Some(one));
         assert!(is_evicted(&mut first));
         assert!(![&mut second, &mut other, &mut third]
             .into_iter()
             .any(is_evicted));
-        // A fourth in all.
+        // A fourth connection in total.
         let mut fourth = pending.insert(None);
         assert!(is_evicted(&mut second) && !is_evicted(&mut other) && !is_evicted(&mut third));
         assert!(pending.drop_oldest() && is_evicted(&mut other));
-        // Who is through makes room.
+        // A finished handshake frees a slot.
         drop(third);
         let last = pending.insert(Some(one));
         assert!(!is_evicted(&mut fourth));
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn customers_with_a_whole_network_are_one() {
+    fn addresses_of_one_ipv6_network_share_a_limit() {
         let pending = PendingConnections::new(10, 1);
         let mut first = pending.insert("2001:db8::1".parse().ok());
         let _second = pending.insert("2001:db8::2".parse().ok());

@@ -1,4 +1,4 @@
-//! Accepts connections within limits and sees each through its handshake.
+//! Accepts connections within limits and carries out their handshake or HTTP request.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,20 +23,20 @@ use super::protocol::{Close, SocketId};
 use super::sys;
 use crate::log::Level;
 
-/// Connections that have not said yet what they want: so many, and at most this part of all descriptors.
+/// Maximum number of pending connections, which is also limited to this share of the file descriptors.
 const MAX_PENDING: usize = 4096;
 const PENDING_SHARE: usize = 4;
-/// Of these from one address that counts, where the settings do not allow it more connections.
+/// Minimum limit of pending connections per address.
 const MAX_PENDING_PER_ADDRESS: usize = 64;
-/// From this part of the permits on, in eighths, it is worth a word that descriptors bound them.
+/// The warning about file descriptors is logged when this share of the permits, in eighths, is taken.
 const WARN_AT_EIGHTHS: usize = 7;
 
-/// What a port is for.
+/// The purpose of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Sockets and the HTTP API.
     Everything,
-    /// Sockets only: the API has a port of its own.
+    /// Sockets only; the HTTP API has a port of its own.
     Sockets,
     /// The HTTP API only.
     Api,
@@ -44,13 +44,13 @@ pub enum Role {
     Operations,
 }
 
-/// What all ports share.
+/// Accepts connections on all ports.
 pub struct Acceptor {
     hub: Arc<Hub>,
     trusted: Vec<Network>,
-    /// Connections that may be open, by settings and file descriptors.
+    /// Maximum number of open WebSocket connections, by settings and file descriptors.
     max_connections: usize,
-    /// Descriptors that connections of any kind may take.
+    /// Maximum number of TCP connections of any kind.
     descriptors: usize,
     tcp_connections: Arc<AtomicUsize>,
     sockets: Arc<AtomicUsize>,
@@ -58,11 +58,11 @@ pub struct Acceptor {
     pending: Arc<PendingConnections>,
 }
 
-/// A connection's id, and its permits in all and for its address.
+/// The id of an admitted connection, its total permit and its permit per address.
 type Admitted = (SocketId, (ConnectionPermit, Option<ConnectionPermit>));
 
 impl Acceptor {
-    /// For the hub, with `descriptors` file descriptors for the whole process.
+    /// `descriptors`: file descriptors of the whole process.
     #[must_use]
     pub fn new(hub: Arc<Hub>, descriptors: usize) -> Arc<Self> {
         let settings = hub.settings();
@@ -76,7 +76,7 @@ impl Acceptor {
             .max(1);
         Arc::new(Self {
             trusted,
-            // Refusals need a descriptor too, for a moment.
+            // Refused connections need a descriptor for a moment, too.
             max_connections: settings.max_connections.min(spare - spare / 16),
             descriptors: spare,
             tcp_connections: Arc::default(),
@@ -90,13 +90,13 @@ impl Acceptor {
         })
     }
 
-    /// Connections that may be open at once.
+    /// Maximum number of open WebSocket connections.
     #[must_use]
     pub fn max_connections(&self) -> usize {
         self.max_connections
     }
 
-    /// Accepts until `stop` says so, then takes what waits in the queue already and closes the port.
+    /// Accepts connections until `stop` is set, then those already in the backlog, and closes the port.
     pub async fn accept(
         self: Arc<Self>,
         listener: TcpListener,
@@ -123,7 +123,7 @@ impl Acceptor {
         }
     }
 
-    /// A descriptor for one more connection; where they are out, somebody who has not decided has to go for it.
+    /// Acquires a permit for a TCP connection; when all are taken, the oldest pending connection is dropped for it.
     fn acquire_permit(&self) -> Option<ConnectionPermit> {
         acquire(&self.tcp_connections, self.descriptors).or_else(|| {
             self.pending
@@ -133,7 +133,7 @@ impl Acceptor {
     }
 
     async fn handle_accept_error(&self, error: &io::Error) {
-        // The peer gave up already: nothing to wait for.
+        // The peer has disconnected already.
         if matches!(
             error.kind(),
             io::ErrorKind::ConnectionAborted
@@ -145,12 +145,12 @@ impl Acceptor {
         self.hub.counters().descriptors_short.add_one();
         say(
             Level::Warning,
-            &format!("The gateway cannot accept connections for a moment: {error}."),
+            &format!("The gateway cannot accept connections at the moment: {error}."),
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    /// One connection from its first byte to its handshake or answer.
+    /// Handles a connection until its handshake or response.
     async fn handle_connection(
         self: Arc<Self>,
         mut stream: TcpStream,
@@ -187,7 +187,7 @@ impl Acceptor {
         }
     }
 
-    /// Whatever is no handshake.
+    /// Answers a request that is not a WebSocket handshake.
     async fn respond_to_http(
         &self,
         stream: &mut TcpStream,
@@ -199,7 +199,7 @@ impl Acceptor {
         if request.content_length > self.hub.settings().max_body {
             return Err(RequestError::Status(
                 413,
-                "The body of the request is too large.",
+                "The request body is too large (realtime.gateway.max_body).",
             ));
         }
         match (role, request.path.as_str()) {
@@ -212,7 +212,8 @@ impl Acceptor {
             (_, "/up") if request.method == "GET" => Ok(Response::text(200, "OK\n")),
             (_, "/up") if request.method == "HEAD" => Ok(Response::text(200, "")),
             (Role::Everything | Role::Api, path) if api::is_route(path) => {
-                // Who asks is known before the body is read: nobody else's is kept.
+                // The signature is checked before the body is read, so that no body of an unauthenticated client is
+                // buffered.
                 let signed = match api::authenticate(&self.hub, request) {
                     Ok(signed) => signed,
                     Err(response) => return Ok(response),
@@ -224,10 +225,11 @@ impl Acceptor {
                 drop(pending);
                 Ok(api::answer(&self.hub, request, &signed, &body).await)
             }
-            (_, path) if path.starts_with("/app/") => {
-                Ok(Response::text(426, "This is a WebSocket's address.\n"))
-            }
-            _ => Ok(Response::text(404, "Nothing here.\n")),
+            (_, path) if path.starts_with("/app/") => Ok(Response::text(
+                426,
+                "This URL is for WebSocket connections.\n",
+            )),
+            _ => Ok(Response::text(404, "Not found.\n")),
         }
     }
 
@@ -239,7 +241,11 @@ impl Acceptor {
             }
             RequestError::Timeout => {
                 self.hub.counters().handshake_timeouts.add_one();
-                respond(stream, &Response::text(408, "The request took too long.\n")).await;
+                respond(
+                    stream,
+                    &Response::text(408, "The request did not arrive in time.\n"),
+                )
+                .await;
             }
             RequestError::Evicted => self.hub.counters().handshake_timeouts.add_one(),
             RequestError::Disconnected => {}
@@ -280,7 +286,7 @@ impl Acceptor {
                 let settings = self.hub.settings();
                 let socket = Arc::new(Socket::new(id, client.address, settings.max_queue));
                 let hub = Arc::clone(&self.hub);
-                // A task of its own: the one of the handshake is larger.
+                // A new task, because the handshake's task needs more memory.
                 tokio::spawn(async move {
                     let _permits = (permit, permits);
                     serve(stream, hub, socket, request.remaining).await;
@@ -293,7 +299,7 @@ impl Acceptor {
         }
     }
 
-    /// Whether the client may have a connection: its application, its page, and room.
+    /// Checks application key, protocol version and origin, and acquires the permits.
     fn admit(
         &self,
         request: &Request,
@@ -303,7 +309,7 @@ impl Acceptor {
         handshake::check(settings, request).map_err(|close| match close {
             Close::Unauthorized => (
                 close,
-                "This origin may not connect (realtime.gateway.allowed_origins)",
+                "This origin is not allowed (realtime.gateway.allowed_origins)",
             ),
             _ => (close, close.reason()),
         })?;
@@ -320,12 +326,16 @@ impl Acceptor {
         } else {
             None
         };
-        let id =
-            SocketId::random().map_err(|_| (Close::OverCapacity, "No randomness for an id"))?;
+        let id = SocketId::random().map_err(|_| {
+            (
+                Close::OverCapacity,
+                "The system provides no random numbers for a socket id",
+            )
+        })?;
         Ok((id, (total_permit, address_permit)))
     }
 
-    /// Fewer descriptors than connections are allowed: said when it begins to matter, not at every start.
+    /// Warns if file descriptors limit the connections to less than `max_connections`, once the limit is near.
     fn warn_near_descriptor_limit(&self) {
         let wanted = self.hub.settings().max_connections;
         let taken = self.sockets.load(std::sync::atomic::Ordering::Relaxed);
@@ -333,7 +343,7 @@ impl Acceptor {
             crate::process::current().log.say_once(
                 Level::Warning,
                 &format!(
-                    "{taken} connections are open, and the gateway takes {} of the {wanted} allowed (max_connections): the process may open too few files. Raise LimitNOFILE, or the hard limit of ulimit -n.",
+                    "{taken} connections are open; file descriptors limit the gateway to {} of the {wanted} connections that max_connections allows. Raise LimitNOFILE, or the hard limit of ulimit -n.",
                     self.max_connections
                 ),
             );
@@ -341,7 +351,7 @@ impl Acceptor {
     }
 }
 
-/// A line for the host's log.
+/// Writes to the log.
 pub(super) fn say(level: Level, text: &str) {
     crate::process::current().log.say(level, text);
 }

@@ -1,4 +1,4 @@
-//! Every number and name of the gateway that can be set, with its default, and the rules between them.
+//! The settings of the gateway, their defaults and their validation.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use super::protocol::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::ChannelPattern;
 
-/// Shortest secret that is accepted, in characters.
+/// Minimum length of a secret, in characters.
 pub const MIN_SECRET: usize = 32;
 
 /// Settings of one gateway. Times are durations, sizes bytes.
-// Switches that have nothing to do with each other.
+// Independent switches.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone)]
 pub struct Settings {
-    /// Address to listen on; everybody can reach it only where this says so.
+    /// Address to listen on. The default is reachable from this machine only.
     pub host: String,
-    /// Port; 0 takes a free one.
+    /// Port; 0 for any free port.
     pub port: u16,
     /// Id of the application in the HTTP API's paths.
     pub app_id: String,
@@ -24,118 +24,118 @@ pub struct Settings {
     pub key: String,
     /// Secrets: the first signs, all are accepted.
     pub secrets: Vec<String>,
-    /// Master key of encrypted channels, where they are used.
+    /// Master key of encrypted channels, if they are used.
     pub encryption_master_key: Option<MasterKey>,
-    /// Plain names that anybody may subscribe.
+    /// Patterns of public channels, which need no authorization.
     pub public_channels: Vec<ChannelPattern>,
-    /// Records marked public reach their plain name too.
+    /// Records marked public also reach the public channel of their name.
     pub public_by_mark: bool,
     /// Broadcast channels that this gateway serves; empty for all.
     pub channels: Vec<ChannelPattern>,
     /// Origins of browsers that may connect, `https://shop.example:8443`; empty for any.
     pub allowed_origins: Vec<String>,
-    /// Refuses clients that send no origin.
+    /// Refuse clients without an Origin header.
     pub require_origin: bool,
-    /// Addresses and networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is believed.
+    /// Addresses and networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is trusted.
     pub trusted_proxies: Vec<String>,
-    /// Where the HTTP API listens; `None` for the sockets' own port.
+    /// Address of the HTTP API; `None` for the port of the sockets.
     pub api_listen: Option<String>,
-    /// Where `/metrics` and `/ready` listen; `None` for nowhere.
+    /// Address of `/metrics` and `/ready`; `None` to disable them.
     pub ops_listen: Option<String>,
-    /// Threads of the gateway.
+    /// Number of threads.
     pub threads: usize,
-    /// Client events between sockets.
+    /// Allow client events.
     pub client_events: bool,
-    /// Positions and replay for clients that ask.
+    /// Send positions to clients that ask, and replay missed events.
     pub recovery: bool,
 
-    /// Silence after which the server pings; also what it tells clients.
+    /// The server pings after so much silence; also the activity_timeout sent to clients.
     pub activity_timeout: Duration,
-    /// How long it waits for an answer to that.
+    /// Time to answer a ping before the connection is closed.
     pub pong_timeout: Duration,
-    /// Time for a whole HTTP request head and body, or the handshake.
+    /// Maximum time of an HTTP request (headers and body) or a handshake.
     pub handshake_timeout: Duration,
-    /// Largest head of an HTTP request.
+    /// Maximum size of HTTP request headers.
     pub max_header: usize,
-    /// Largest body of an HTTP request.
+    /// Maximum size of an HTTP request body.
     pub max_body: usize,
-    /// Largest message of a client, over all its frames.
+    /// Maximum size of a client's message, over all its fragments.
     pub max_message: usize,
-    /// Deepest nesting in a message of a client.
+    /// Maximum nesting of a client's message.
     pub max_depth: usize,
-    /// Messages a second of one socket.
+    /// Messages per second and socket.
     pub messages_per_second: u32,
-    /// How many it may send at once.
+    /// Messages that a socket may send in one burst.
     pub message_burst: u32,
-    /// Client events a second of one socket.
+    /// Client events per second and socket.
     pub client_events_per_second: u32,
-    /// Presence joins of a socket in [`Self::presence_join_window`].
+    /// Presence subscriptions per socket within [`Self::presence_join_window`].
     pub presence_joins: u32,
     /// The window of [`Self::presence_joins`].
     pub presence_join_window: Duration,
-    /// Subscriptions of one socket.
+    /// Maximum subscriptions per socket.
     pub max_subscriptions: usize,
-    /// Distinct channels of this gateway.
+    /// Maximum distinct channels of this gateway.
     pub max_channels: usize,
-    /// Members of a presence channel.
+    /// Maximum members of a presence channel.
     pub max_members: usize,
-    /// Bytes of a member's user_info.
+    /// Maximum size of a member's user_info.
     pub max_user_info: usize,
-    /// Bytes of the member list that a presence subscription answers with.
+    /// Maximum size of the member list of a presence channel.
     pub max_presence_bytes: usize,
-    /// Largest data of an event from Kafka; larger is counted and skipped.
+    /// Maximum data of an event; larger events are counted and skipped.
     pub max_event: usize,
-    /// Bytes that wait for one socket; over that it is closed with 4100.
+    /// Maximum size of a socket's send queue; above it the socket is closed with 4100.
     pub max_queue: usize,
-    /// Bytes that the kernel may keep for one socket on top of that.
+    /// Size of the kernel's send buffer per socket, in addition to the queue.
     pub send_buffer: usize,
-    /// Connections in all; also bounded by the process's file descriptors.
+    /// Maximum connections in total; file descriptors may limit them further.
     pub max_connections: usize,
-    /// Connections of one client address.
+    /// Maximum connections per client address.
     pub max_connections_per_address: usize,
-    /// File descriptors that are left for everything else.
+    /// File descriptors reserved for everything else.
     pub descriptor_reserve: usize,
     /// How long a cache channel keeps its last event.
     pub cache_ttl: Duration,
-    /// Bytes of all cached events.
+    /// Maximum size of all cached events.
     pub max_cache: usize,
-    /// How long presence success waits for the other gateways.
+    /// Maximum time that a presence subscription waits for the other gateways.
     pub presence_wait: Duration,
-    /// Channels of one HTTP API event.
+    /// Maximum channels of an HTTP API event.
     pub max_api_channels: usize,
-    /// Events of one HTTP API batch.
+    /// Maximum events of an HTTP API batch.
     pub max_api_batch: usize,
-    /// Largest data of an HTTP API event.
+    /// Maximum data of an HTTP API event.
     pub max_api_data: usize,
-    /// How far an HTTP API timestamp may be off.
+    /// Accepted difference of an HTTP API timestamp from the clock.
     pub api_clock_skew: Duration,
-    /// Replays of one socket in a minute.
+    /// Replays per socket and minute.
     pub replays_per_minute: u32,
-    /// How long a position is taken.
+    /// How long a position token is accepted.
     pub position_ttl: Duration,
-    /// How long broadcasts stay in memory for clients that come back.
+    /// How long broadcasts stay in memory for reconnecting clients.
     pub replay_window: Duration,
-    /// Bytes of them.
+    /// Maximum size of the broadcasts in memory.
     pub replay_memory: usize,
-    /// Replays that read Kafka at the same time.
+    /// Maximum concurrent replays that read from Kafka.
     pub replay_scans: usize,
-    /// Records that one of them reads at most.
+    /// Maximum records that such a replay reads.
     pub replay_scan_records: usize,
-    /// Bytes that one of them reads at most.
+    /// Maximum bytes that such a replay reads.
     pub replay_scan_bytes: usize,
-    /// How long one of them may take.
+    /// Maximum time of such a replay.
     pub replay_scan_time: Duration,
-    /// Time between two looks at the topics of the cluster.
+    /// Interval of metadata refreshes, which find new topics.
     pub topic_refresh: Duration,
-    /// Time between two heartbeats to the other gateways.
+    /// Interval of heartbeats to the other gateways.
     pub heartbeat: Duration,
-    /// A gateway that is silent for so long is gone.
+    /// A gateway without a heartbeat for so long is considered gone.
     pub node_timeout: Duration,
-    /// How long the members of a gateway that ends in order stay with the others.
+    /// How long the members of a gateway that stops stay present on the others.
     pub drain_members: Duration,
 }
 
-/// Without the secrets: settings end up in logs.
+/// Without the secrets, because settings may be logged.
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings")
@@ -214,7 +214,7 @@ impl Default for Settings {
     }
 }
 
-/// Secrets that stand in public examples.
+/// Secrets from public examples.
 const SAMPLES: &[&str] = &[
     "0123456789abcdef0123456789abcdef",
     "abcdefghijklmnopqrstuvwxyz012345",
@@ -225,7 +225,7 @@ const SAMPLES: &[&str] = &[
 ];
 
 impl Settings {
-    /// Checks what a gateway needs before it starts.
+    /// Validates the settings before a start.
     ///
     /// # Errors
     /// [`crate::error::Kind::Configuration`] naming the setting.
@@ -234,7 +234,7 @@ impl Settings {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
             if value.is_empty() || !value.bytes().all(plain) {
                 return Err(Error::configuration(format!(
-                    "realtime.gateway.{name} is {value:?}: it has to be letters, digits, - and _. Set {}.",
+                    "realtime.gateway.{name} is {value:?}: it must consist of letters, digits, - and _. Set {}.",
                     if name == "key" { "REALTIME_APP_KEY" } else { "REALTIME_APP_ID" },
                 )));
             }
@@ -260,25 +260,25 @@ impl Settings {
         ];
         match zero.iter().find(|(_, bad)| *bad) {
             Some((name, _)) => Err(Error::configuration(format!(
-                "realtime.gateway.{name} is too small: it has to be at least 1."
+                "realtime.gateway.{name} must be at least 1."
             ))),
             None => Ok(()),
         }
     }
 
-    /// Whether anybody may subscribe to the plain name `base` (without `cache-`).
+    /// True if `base`, a name without `cache-`, is a public channel.
     #[must_use]
     pub fn is_public(&self, base: &str) -> bool {
         self.public_channels.iter().any(|p| p.matches(base))
     }
 
-    /// Whether this gateway serves the broadcast channel.
+    /// True if this gateway serves the broadcast channel.
     #[must_use]
     pub fn serves(&self, channel: &str) -> bool {
         self.channels.is_empty() || self.channels.iter().any(|p| p.matches(channel))
     }
 
-    /// The secret that signs.
+    /// The secret that signs: the first one.
     #[must_use]
     pub fn secret(&self) -> &str {
         self.secrets.first().map_or("", String::as_str)
@@ -297,7 +297,7 @@ fn check_secret(secret: &str) -> Result<()> {
     letters.dedup();
     if letters.len() < 8 || SAMPLES.contains(&secret.to_ascii_lowercase().as_str()) {
         return Err(secret_refused(
-            "is a known sample or has next to no variety",
+            "is a known sample or has too few different characters",
         ));
     }
     Ok(())
@@ -305,6 +305,6 @@ fn check_secret(secret: &str) -> Result<()> {
 
 fn secret_refused(why: &str) -> Error {
     Error::configuration(format!(
-        "The gateway's secret {why}, and whoever guesses it speaks for everybody. Set REALTIME_APP_SECRET to the output of: openssl rand -hex 32"
+        "The gateway's secret {why}, so it could be guessed and used to sign for any user. Set REALTIME_APP_SECRET to the output of: openssl rand -hex 32"
     ))
 }

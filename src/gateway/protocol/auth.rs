@@ -1,4 +1,5 @@
-//! Signatures: of subscriptions, of sign-ins and of the HTTP API, made with the first secret and accepted with any of the list.
+//! Signatures of subscriptions, sign-ins and the HTTP API: made with the first secret, accepted with any secret of the
+//! list.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -12,20 +13,20 @@ use crate::error::{Error, Result};
 #[must_use]
 pub fn hmac_sha256(secret: &[u8], text: &[u8]) -> [u8; 32] {
     let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(secret) else {
-        // HMAC takes keys of any length: the type cannot say so.
+        // Unreachable: HMAC accepts keys of any length.
         return [0; 32];
     };
     mac.update(text);
     mac.finalize().into_bytes().into()
 }
 
-/// The signature of `text` in hexadecimal, as it stands in auth strings.
+/// The hexadecimal signature of `text`, as in auth strings.
 #[must_use]
 pub fn signature(secret: &str, text: &str) -> String {
     hex::encode(hmac_sha256(secret.as_bytes(), text.as_bytes()))
 }
 
-/// A key of its own for one purpose, so that a signature made for one can never pass for another: control records, positions.
+/// Derives a key for one purpose (control records, positions), so that a signature is never valid for another purpose.
 ///
 /// ```text
 /// derived_key(secret, "presence")
@@ -38,7 +39,8 @@ pub fn derived_key(secret: &str, purpose: &str) -> [u8; 32] {
     )
 }
 
-/// Whether `given` is the hexadecimal signature of `text` under any of the secrets. Every secret is tried, in constant time.
+/// True if `given` is the hexadecimal signature of `text` with any of the secrets. All secrets are compared, in
+/// constant time.
 #[must_use]
 pub fn is_signed<S: AsRef<str>>(secrets: &[S], text: &str, given: &str) -> bool {
     let mut found = subtle::Choice::from(0);
@@ -49,7 +51,7 @@ pub fn is_signed<S: AsRef<str>>(secrets: &[S], text: &str, given: &str) -> bool 
     found.into()
 }
 
-/// Whether `auth` is `key:signature` of `text`.
+/// True if `auth` is `key:signature` for `text`.
 #[must_use]
 pub fn is_authorized<S: AsRef<str>>(key: &str, secrets: &[S], text: &str, auth: &str) -> bool {
     match auth.split_once(':') {
@@ -58,7 +60,7 @@ pub fn is_authorized<S: AsRef<str>>(key: &str, secrets: &[S], text: &str, auth: 
     }
 }
 
-/// What is signed for a subscription.
+/// The text that is signed for a subscription.
 #[must_use]
 pub fn subscription_text(socket: SocketId, channel: &str, channel_data: Option<&str>) -> String {
     match channel_data {
@@ -67,16 +69,16 @@ pub fn subscription_text(socket: SocketId, channel: &str, channel_data: Option<&
     }
 }
 
-/// What is signed for a sign-in.
+/// The text that is signed for a sign-in.
 #[must_use]
 pub fn user_text(socket: SocketId, user_data: &str) -> String {
     format!("{socket}::user::{user_data}")
 }
 
-/// The answer of an authorization endpoint for a subscription; the one strict function that every host uses.
+/// Signs a subscription for an authorization endpoint. Every host uses this function.
 ///
-/// `socket_id` must be a socket id to the letter and `channel` a valid guarded name, or a signature made here could be read as one
-/// for something else (`1.2:presence-room` with a channel `{"user_id":"admin"}` would forge a member).
+/// `socket_id` and `channel` are validated strictly, because a signature could otherwise be valid for something else: the socket id
+/// `1.2:presence-room` with the channel `{"user_id":"admin"}` would forge a presence member.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidChannel`]: nothing is signed.
@@ -92,30 +94,30 @@ pub fn authorize(
         .filter(|name| !matches!(name.kind, ChannelKind::Public | ChannelKind::User))
         .ok_or_else(|| {
             Error::channel(format!(
-                "Cannot sign a subscription to {:?}: only valid names that begin with private- or presence- are signed.",
+                "Cannot sign a subscription to {:?}: only valid channel names that begin with private- or presence- can be signed.",
                 shown(channel)
             ))
         })?;
     if (name.kind == ChannelKind::Presence) != channel_data.is_some() {
         return Err(Error::channel(if channel_data.is_some() {
-            format!("Cannot sign member data for {channel}: only presence channels have members.")
+            format!("Cannot sign presence data for {channel}: only presence channels have members.")
         } else {
-            format!("Cannot sign a subscription to {channel} without member data: a presence channel needs a user_id.")
+            format!("Cannot sign a subscription to {channel} without presence data: a presence channel needs a user_id.")
         }));
     }
     let text = subscription_text(socket, channel, channel_data);
     Ok(format!("{key}:{}", signature(secret, &text)))
 }
 
-/// The answer of a sign-in endpoint: `user_data` is JSON with a non-empty string `id`.
+/// Signs a sign-in for a user authentication endpoint. `user_data` is JSON with a non-empty string `id`.
 ///
 /// # Errors
-/// [`crate::error::Kind::InvalidChannel`] for a socket id that is none, or an id that is none: nothing is signed.
+/// [`crate::error::Kind::InvalidChannel`] for an invalid socket id or user id: nothing is signed.
 pub fn authenticate(key: &str, secret: &str, socket_id: &str, user_data: &str) -> Result<String> {
     let socket = socket(socket_id)?;
     if super::frame::signed_in_user(user_data).is_none() {
         return Err(Error::channel(
-            "Cannot sign in a user whose data has no id: give an array with 'id' as a non-empty string of at most 128 characters.",
+            "Cannot sign in a user without an id: the user data needs 'id', a non-empty string of at most 128 characters.",
         ));
     }
     Ok(format!(
@@ -127,13 +129,13 @@ pub fn authenticate(key: &str, secret: &str, socket_id: &str, user_data: &str) -
 fn socket(id: &str) -> Result<SocketId> {
     id.parse().map_err(|_| {
         Error::channel(format!(
-            "Cannot sign for the socket id {:?}: it has to be two numbers with a dot between, as pusher-js sends it.",
+            "Cannot sign for the socket id {:?}: it must be two numbers separated by a dot, as pusher-js sends it.",
             shown(id)
         ))
     })
 }
 
-/// At most 64 characters, for messages.
+/// Truncates a text to 64 characters for error texts.
 fn shown(text: &str) -> String {
     text.chars().take(64).collect()
 }
@@ -146,7 +148,7 @@ mod tests {
     const SECRET: &str = "7ad3773142a6692b25b8";
 
     #[test]
-    fn the_published_vectors() {
+    fn signatures_match_pushers_published_vectors() {
         let socket: SocketId = "1234.1234".parse().unwrap();
         let private = subscription_text(socket, "private-foobar", None);
         assert_eq!(
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn any_secret_of_the_list_opens_and_nothing_else() {
+    fn only_signatures_with_a_listed_secret_are_accepted() {
         let secrets = ["new".repeat(12), SECRET.to_owned()];
         let text = "1.2:private-a";
         for secret in &secrets {
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_is_no_oracle() {
+    fn the_authorization_endpoint_signs_only_valid_subscriptions() {
         let refused = [
             ("1.2:presence-room", r#"{"user_id":"admin"}"#, None),
             ("1.2", "news", None),

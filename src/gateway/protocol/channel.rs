@@ -1,41 +1,41 @@
-//! Channel names as sockets use them: what is valid, what guards a channel, and which socket channels a broadcast reaches.
+//! Names of socket channels: validation, kinds, and the socket channels that a broadcast reaches.
 
-/// Most characters of a socket channel's name.
+/// Maximum length of a channel name, in characters.
 pub const MAX_NAME: usize = 164;
-/// Most characters of a user's id.
+/// Maximum length of a user id, in characters.
 pub const MAX_USER_ID: usize = 128;
 const USER: &str = "#server-to-user-";
 
-/// What it takes to subscribe.
+/// The kind of a channel decides what a subscription requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChannelKind {
-    /// A plain name: open, where the settings say that it is public.
+    /// A name without a prefix: requires that the settings make it public.
     Public,
-    /// `private-`: a signature.
+    /// `private-`: requires a signature.
     Private,
-    /// `private-encrypted-`: a signature; the server sees no plain data.
+    /// `private-encrypted-`: requires a signature; the server sees no plain data.
     Encrypted,
-    /// `presence-`: a signature over the member's data.
+    /// `presence-`: requires a signature over the member's data.
     Presence,
-    /// `#server-to-user-{id}`: a sign-in with that id.
+    /// `#server-to-user-{id}`: requires a sign-in with this id.
     User,
 }
 
-/// A valid name of a socket channel, taken apart.
+/// A parsed name of a socket channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name<'a> {
-    /// As the client wrote it.
+    /// The complete name.
     pub full: &'a str,
-    /// What it takes to subscribe.
+    /// The kind of a channel decides what a subscription requires.
     pub kind: ChannelKind,
-    /// Whether the last event is kept for those who come later.
+    /// A cache channel: new subscribers receive the last event.
     pub cache: bool,
-    /// The name without guard and cache prefix; for a user channel the user's id.
+    /// The name without prefixes; for a user channel the user id.
     pub base: &'a str,
 }
 
 impl<'a> Name<'a> {
-    /// Reads a name; `None` where no channel can have it.
+    /// Parses a name; `None` if it is invalid.
     #[must_use]
     pub fn parse(full: &'a str) -> Option<Self> {
         if let Some(base) = full.strip_prefix(USER) {
@@ -63,7 +63,7 @@ impl<'a> Name<'a> {
         })
     }
 
-    /// Whether clients may send events to each other here.
+    /// True if client events are allowed on the channel.
     #[must_use]
     pub const fn takes_client_events(&self) -> bool {
         matches!(self.kind, ChannelKind::Private | ChannelKind::Presence)
@@ -87,23 +87,23 @@ const fn is_name_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'@' | b',' | b'.' | b';')
 }
 
-/// Whether this can be a user's id: 1 to [`MAX_USER_ID`] characters, none of them a control character.
+/// True for a valid user id: 1 to [`MAX_USER_ID`] characters without control characters.
 #[must_use]
 pub fn is_user_id(id: &str) -> bool {
     !id.is_empty() && !id.chars().any(char::is_control) && id.chars().count() <= MAX_USER_ID
 }
 
-/// Whether a broadcast to this name stays on the socket channel of the same name: `private-…`, `presence-…`, or a user's channel.
+/// True for `private-…`, `presence-…` and user channels: a broadcast to such a name reaches only the channel itself.
 #[must_use]
 pub fn requires_auth(channel: &str) -> bool {
     channel.starts_with("private-") || channel.starts_with("presence-") || channel.starts_with(USER)
 }
 
-/// Calls `reached` with each socket channel that a broadcast to `channel` reaches.
+/// Calls `reached` for each socket channel that a broadcast to `channel` reaches.
 ///
-/// - `exact`: the name is a socket channel already (HTTP API), so it reaches itself only;
-/// - `public`: `channel` matches a public pattern, or the record is marked public and marks count. Never true for a guarded name:
-///   those reach themselves whatever it says.
+/// - `exact`: `channel` is a socket channel (HTTP API) and reaches only itself;
+/// - `public`: `channel` matches a public pattern, or the record is marked public and `public_by_mark` is on. Has no effect on names
+///   that require authorization.
 ///
 /// ```text
 /// target_channels("user.1", …)           private-user.1  presence-user.1  private-cache-user.1  presence-cache-user.1
@@ -118,7 +118,7 @@ pub fn target_channels(channel: &str, exact: bool, public: bool, mut reached: im
     let mut name = String::with_capacity(channel.len() + 16);
     for prefix in ["private-", "presence-", "private-cache-", "presence-cache-"] {
         if prefix == "private-" && channel.starts_with("encrypted-") {
-            // `private-encrypted-…`: nothing plain may enter an encrypted channel.
+            // Would be `private-encrypted-…`: plain data must not reach an encrypted channel.
             continue;
         }
         name.clear();
@@ -135,8 +135,8 @@ pub fn target_channels(channel: &str, exact: bool, public: bool, mut reached: im
     }
 }
 
-/// Calls `source` with each broadcast channel whose records can reach the socket channel `name`, its own name first: the inverse of
-/// [`target_channels`].
+/// Calls `source` for each broadcast channel whose records can reach the socket channel `name`, its own name first. The
+/// inverse of [`target_channels`].
 pub fn source_channels(name: &Name<'_>, mut source: impl FnMut(&str)) {
     source(name.full);
     if matches!(name.kind, ChannelKind::Encrypted | ChannelKind::User) {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn which_sockets_a_broadcast_reaches() {
+    fn a_broadcast_reaches_the_documented_channels() {
         let four = |x: &str| {
             vec![
                 format!("private-{x}"),
@@ -184,7 +184,7 @@ mod tests {
             ("public.news", true, true, own("public.news")),
             ("user.1", true, false, own("user.1")),
             ("private-user.1", false, false, own("private-user.1")),
-            // A guarded name is never public, whatever the patterns say.
+            // A private name is never public, even if a pattern matches.
             ("private-user.1", false, true, own("private-user.1")),
             ("presence-chat.1", false, true, own("presence-chat.1")),
             (
@@ -195,7 +195,7 @@ mod tests {
             ),
             ("private-cache-x", false, true, own("private-cache-x")),
             ("#server-to-user-7", false, true, own("#server-to-user-7")),
-            // A name that only looks like a prefix is plain.
+            // These names only resemble a prefix.
             ("privateer", false, false, four("privateer")),
             ("cache-x", false, false, four("cache-x")),
         ];
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_what_guards_them() {
+    fn names_are_parsed_into_kind_cache_flag_and_base() {
         let table = [
             ("news", ChannelKind::Public, false, "news"),
             ("cache-news", ChannelKind::Public, true, "news"),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_feeds_a_channel_is_what_reaches_it() {
+    fn source_channels_are_the_inverse_of_target_channels() {
         let table: &[(&str, &[&str])] = &[
             ("private-a", &["private-a", "a"]),
             ("presence-a", &["presence-a", "a"]),

@@ -1,53 +1,50 @@
-//! The close codes, as one table that also says what pusher-js does with each.
+//! The close codes, with the reaction of pusher-js to each.
 
-/// What pusher-js does after a close with this code.
+/// The reaction of pusher-js to a close code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientReaction {
-    /// Comes back at once, over TLS.
+    /// Reconnects immediately, over TLS.
     ReconnectsOverTls,
-    /// Never comes back.
     GivesUp,
-    /// Comes back after a second.
+    /// Reconnects after a second.
     ReconnectsAfterDelay,
-    /// Comes back at once and without jitter: such closes have to be spread, and never come before `connection_established`.
+    /// Reconnects immediately and without jitter: such closes must be spread over time, and never precede
+    /// `connection_established`.
     ReconnectsImmediately,
-    /// The code stands in a `pusher:error` frame only; the connection stays.
+    /// The code is sent in `pusher:error` only; the connection stays open.
     KeepsConnection,
-    /// A code of the WebSocket protocol itself: pusher-js treats it as a lost connection and comes back after a second.
+    /// A code of the WebSocket protocol: treated as a lost connection, so pusher-js reconnects after a second.
     TreatsAsConnectionLoss,
 }
 
-/// Why the server ends a connection, or refuses something on it.
+/// Why the server closes a connection, or refuses a request on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Close {
-    /// The server is going away with nothing more to say.
     Normal = 1000,
-    /// A frame against the WebSocket protocol: reserved bits, unmasked, broken control frames.
+    /// A violation of the WebSocket protocol: reserved bits, unmasked frames, invalid control frames.
     ProtocolError = 1002,
-    /// A binary frame.
     Unsupported = 1003,
     /// Text that is not UTF-8.
     BadData = 1007,
-    /// A frame that is no message of ours: depth, duplicate keys, too many a second.
+    /// An invalid message: too deeply nested, duplicate keys, unknown event.
     Policy = 1008,
     /// A message over the limit.
     TooBig = 1009,
-    /// Only TLS here. Sent only where TLS exists, so never by this server, which leaves TLS to its proxy.
+    /// TLS is required. Never sent by this server, which leaves TLS to its proxy.
     TlsOnly = 4000,
     /// No application with this key.
     NoApp = 4001,
-    /// The application is switched off.
+    /// The application is disabled.
     Disabled = 4003,
-    /// Over the connections the application may have.
+    /// The application has reached its connection quota.
     Quota = 4004,
-    /// No such path.
     Path = 4005,
-    /// A version that is no version.
+    /// The protocol version is not a number.
     VersionFormat = 4006,
-    /// A protocol version that is not spoken here.
+    /// The protocol version is not supported.
     UnsupportedProtocol = 4007,
-    /// No protocol version given.
+    /// The protocol version is missing.
     NoProtocol = 4008,
     /// Not allowed: origin, sign-in, terminated by the application.
     Unauthorized = 4009,
@@ -57,7 +54,6 @@ pub enum Close {
     Reconnect = 4200,
     /// No pong in time.
     NoPong = 4201,
-    /// Closed after too long without a word.
     Inactive = 4202,
     /// Client events faster than allowed; an error frame, not a close.
     ClientEventRate = 4301,
@@ -94,34 +90,34 @@ impl Close {
         self as u16
     }
 
-    /// Words for the close frame and for `pusher:error`, where nothing more exact is known.
+    /// The default text for the close frame and `pusher:error`.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Normal => "Closed",
-            Self::ProtocolError => "A frame against the WebSocket protocol",
-            Self::Unsupported => "Text frames only",
-            Self::BadData => "Text that is not UTF-8",
-            Self::Policy => "A message that is not allowed",
-            Self::TooBig => "Message over the size limit",
+            Self::ProtocolError => "Violation of the WebSocket protocol",
+            Self::Unsupported => "Only text frames are supported",
+            Self::BadData => "Text is not valid UTF-8",
+            Self::Policy => "Message not allowed",
+            Self::TooBig => "Message exceeds the size limit",
             Self::TlsOnly => "Connect over TLS",
             Self::NoApp => "No application with this key",
             Self::Disabled => "Application disabled",
-            Self::Quota => "Over the application's connections",
-            Self::Path => "No such path; connect to /app/{key}",
-            Self::VersionFormat => "The version is not a version",
+            Self::Quota => "Connection quota of the application reached",
+            Self::Path => "Unknown path; connect to /app/{key}",
+            Self::VersionFormat => "Invalid protocol version",
             Self::UnsupportedProtocol => "Protocol version not supported; this server speaks 7",
-            Self::NoProtocol => "No protocol version given; add ?protocol=7",
+            Self::NoProtocol => "Protocol version missing; add ?protocol=7",
             Self::Unauthorized => "Not authorized",
             Self::OverCapacity => "Over capacity",
             Self::Reconnect => "Server is restarting, please reconnect",
             Self::NoPong => "No pong in time",
             Self::Inactive => "Closed after inactivity",
-            Self::ClientEventRate => "Client events faster than allowed",
+            Self::ClientEventRate => "Client event rate exceeded",
         }
     }
 
-    /// What pusher-js does with it.
+    /// The reaction of pusher-js.
     #[must_use]
     pub const fn client_reaction(self) -> ClientReaction {
         match self.code() {
@@ -134,8 +130,8 @@ impl Close {
         }
     }
 
-    /// Whether it may be sent before `connection_established`: a code that brings the client back at once would make it loop
-    /// without a pause there.
+    /// True if the code may precede `connection_established`. A code that makes clients reconnect immediately must not:
+    /// they would loop without a delay.
     #[must_use]
     pub const fn may_refuse(self) -> bool {
         !matches!(
@@ -150,7 +146,7 @@ mod tests {
     use super::{ClientReaction, Close};
 
     #[test]
-    fn every_code_stands_in_the_table_once_and_says_what_the_client_does() {
+    fn every_close_code_has_the_documented_client_reaction() {
         let expected = [
             (1000, ClientReaction::TreatsAsConnectionLoss),
             (1002, ClientReaction::TreatsAsConnectionLoss),
@@ -181,11 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_makes_a_client_loop_refuses_a_connection() {
+    fn codes_that_make_clients_reconnect_immediately_never_refuse_a_connection() {
         for close in Close::ALL {
             let loops = (4200..4300).contains(&close.code()) || close == Close::TlsOnly;
             assert_eq!(close.may_refuse(), !loops, "{close:?}");
-            // A reason has to fit into a close frame: 125 bytes less the code.
+            // A reason must fit into a close frame: 125 bytes minus the code.
             assert!(close.reason().len() <= 123);
         }
     }

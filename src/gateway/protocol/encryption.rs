@@ -1,5 +1,5 @@
-//! Encrypted channels: the sender encrypts under a key derived from the master key and the channel, the browser gets that key with
-//! its authorization, the server in between sees neither.
+//! Encrypted channels: the sender encrypts with a key derived from the master key and the channel name. The browser
+//! receives the key with its authorization; Kafka and the gateway see only encrypted data.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -21,21 +21,21 @@ impl std::fmt::Debug for MasterKey {
     }
 }
 
-/// What an encrypted event's data looks like.
+/// The data of an encrypted event.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncryptedData {
     /// 24 random bytes in base64.
     pub nonce: String,
-    /// The encrypted data in base64, 16 bytes longer than the plain ones.
+    /// The encrypted data in base64, 16 bytes longer than the plain data.
     pub ciphertext: String,
 }
 
 impl MasterKey {
-    /// Reads the key as it stands in configurations: 32 bytes in base64.
+    /// Reads a configured key: 32 bytes in base64.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Configuration`] where it is not that.
+    /// [`crate::error::Kind::Configuration`] for anything else.
     pub fn from_base64(text: &str) -> Result<Self> {
         STANDARD
             .decode(text.trim())
@@ -49,17 +49,17 @@ impl MasterKey {
             })
     }
 
-    /// The key of one channel, SHA-256 of its name and the master key: what a subscriber's browser is given, in base64.
+    /// The key of a channel in base64, for its subscribers: SHA-256 of the channel name and the master key.
     #[must_use]
     pub fn shared_secret(&self, channel: &str) -> String {
         STANDARD.encode(self.channel_key(channel))
     }
 
-    /// Encrypts the JSON of an event's data for `channel`; the result is the data to send.
+    /// Encrypts the JSON of an event's data for `channel`. Returns the data to send.
     ///
     /// # Errors
-    /// [`crate::error::Kind::InvalidChannel`] for a channel that is not encrypted; [`crate::error::Kind::Encoding`] where the
-    /// system has no randomness for the nonce.
+    /// [`crate::error::Kind::InvalidChannel`] for a channel that is not encrypted; [`crate::error::Kind::Encoding`] if
+    /// the system provides no random numbers for the nonce.
     pub fn encrypt(&self, channel: &str, json: &[u8]) -> Result<String> {
         if Name::parse(channel).map(|n| n.kind) != Some(ChannelKind::Encrypted) {
             return Err(Error::channel(format!(
@@ -69,7 +69,7 @@ impl MasterKey {
         let mut nonce = [0_u8; 24];
         getrandom::fill(&mut nonce).map_err(|e| {
             Error::encoding(format!(
-                "Cannot encrypt for {channel}: no randomness from the system ({e})."
+                "Cannot encrypt for {channel}: the system provides no random numbers ({e})."
             ))
         })?;
         let ciphertext = self
@@ -80,19 +80,19 @@ impl MasterKey {
                     "Cannot encrypt for {channel}: the data is too long."
                 ))
             })?;
-        let sealed = EncryptedData {
+        let encrypted = EncryptedData {
             nonce: STANDARD.encode(nonce),
             ciphertext: STANDARD.encode(ciphertext),
         };
-        serde_json::to_string(&sealed).map_err(|e| Error::encoding(e.to_string()))
+        serde_json::to_string(&encrypted).map_err(|e| Error::encoding(e.to_string()))
     }
 
-    /// Decrypts what [`Self::encrypt`] made; `None` where it is anything else.
+    /// Decrypts the result of [`Self::encrypt`]; `None` for anything else.
     #[must_use]
     pub fn decrypt(&self, channel: &str, json: &str) -> Option<Vec<u8>> {
-        let sealed: EncryptedData = serde_json::from_str(json).ok()?;
-        let nonce: [u8; 24] = STANDARD.decode(sealed.nonce).ok()?.try_into().ok()?;
-        let ciphertext = STANDARD.decode(sealed.ciphertext).ok()?;
+        let encrypted: EncryptedData = serde_json::from_str(json).ok()?;
+        let nonce: [u8; 24] = STANDARD.decode(encrypted.nonce).ok()?.try_into().ok()?;
+        let ciphertext = STANDARD.decode(encrypted.ciphertext).ok()?;
         self.cipher(channel)
             .decrypt(&Nonce::from(nonce), ciphertext.as_slice())
             .ok()
@@ -110,13 +110,15 @@ impl MasterKey {
     }
 }
 
-/// Whether data may go to an encrypted channel: exactly `{nonce, ciphertext}`, both base64 of the right size.
+/// True for data that an encrypted channel accepts: exactly `{nonce, ciphertext}`, both base64 of a valid length.
 #[must_use]
 pub fn is_encrypted_data(json: &str) -> bool {
-    serde_json::from_str::<EncryptedData>(json).is_ok_and(|sealed| {
-        STANDARD.decode(sealed.nonce).is_ok_and(|n| n.len() == 24)
+    serde_json::from_str::<EncryptedData>(json).is_ok_and(|encrypted| {
+        STANDARD
+            .decode(encrypted.nonce)
+            .is_ok_and(|n| n.len() == 24)
             && STANDARD
-                .decode(sealed.ciphertext)
+                .decode(encrypted.ciphertext)
                 .is_ok_and(|c| c.len() >= 16)
     })
 }
@@ -130,21 +132,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_with_the_channels_key_only() {
+    fn encrypted_data_is_decrypted_only_with_the_key_of_its_channel() {
         let key = master();
         let json = br#"{"total":149.95}"#;
-        let sealed = key.encrypt("private-encrypted-order.1", json).unwrap();
-        assert!(is_encrypted_data(&sealed) && !sealed.contains("149"));
+        let encrypted = key.encrypt("private-encrypted-order.1", json).unwrap();
+        assert!(is_encrypted_data(&encrypted) && !encrypted.contains("149"));
         assert_eq!(
-            key.decrypt("private-encrypted-order.1", &sealed).unwrap(),
+            key.decrypt("private-encrypted-order.1", &encrypted)
+                .unwrap(),
             json
         );
-        assert_eq!(key.decrypt("private-encrypted-order.2", &sealed), None);
+        assert_eq!(key.decrypt("private-encrypted-order.2", &encrypted), None);
         let other = MasterKey::from_base64(&STANDARD.encode([8_u8; 32])).unwrap();
-        assert_eq!(other.decrypt("private-encrypted-order.1", &sealed), None);
-        // A nonce of its own for each event.
+        assert_eq!(other.decrypt("private-encrypted-order.1", &encrypted), None);
+        // Every event has a new nonce.
         assert_ne!(
-            sealed,
+            encrypted,
             key.encrypt("private-encrypted-order.1", json).unwrap()
         );
     }

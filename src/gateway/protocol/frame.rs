@@ -1,4 +1,4 @@
-//! Messages on a socket: what the server sends, encoded once as a whole frame. What clients send is read in [`super::incoming`].
+//! Encodes the server's messages as complete WebSocket frames. [`super::incoming`] parses those of clients.
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ pub fn quoted(text: &str) -> Vec<u8> {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends `bytes` (UTF-8) as a JSON string, escaping what JSON demands and nothing more.
+/// Appends `bytes` (UTF-8) as a JSON string, with the minimal escaping that JSON requires.
 pub fn quote_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     for &b in bytes {
@@ -36,7 +36,7 @@ pub fn quote_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// A text frame of the server (never masked) around `json`.
+/// An unmasked text frame with `json` as its payload.
 #[must_use]
 pub fn text(json: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(json.len() + 10);
@@ -45,7 +45,7 @@ pub fn text(json: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
-/// A frame's first bytes: final, no reserved bits, `opcode`, length.
+/// Appends the header of an unmasked final frame.
 pub fn header(out: &mut Vec<u8>, opcode: u8, len: usize) {
     out.push(0x80 | opcode);
     if let Ok(small) = u8::try_from(len) {
@@ -63,8 +63,8 @@ pub fn header(out: &mut Vec<u8>, opcode: u8, len: usize) {
     }
 }
 
-/// An event on a channel as a whole frame; `data` is JSON already (for broadcasts a string that holds JSON), `user_id` the sender of
-/// a client event on a presence channel.
+/// An event on a channel. `data` is encoded JSON (for broadcasts a JSON string that contains JSON); `user_id` is the
+/// sender of a client event on a presence channel.
 #[must_use]
 pub fn event(event: &str, channel: &str, data: Option<&[u8]>, user_id: Option<&str>) -> Bytes {
     let mut json =
@@ -85,7 +85,7 @@ pub fn event(event: &str, channel: &str, data: Option<&[u8]>, user_id: Option<&s
     text(&json)
 }
 
-/// An event of the connection itself: no channel, `data` is JSON.
+/// An event of the connection, without a channel. `data` is encoded JSON.
 #[must_use]
 pub fn connection_event(event: &str, data: &[u8]) -> Bytes {
     let mut json = Vec::with_capacity(event.len() + data.len() + 32);
@@ -97,7 +97,7 @@ pub fn connection_event(event: &str, data: &[u8]) -> Bytes {
     text(&json)
 }
 
-/// `pusher:error` with a code and words.
+/// `pusher:error` with a code and a message.
 #[must_use]
 pub fn error(code: u16, message: &str) -> Bytes {
     let mut data = format!("{{\"code\":{code},\"message\":").into_bytes();
@@ -106,7 +106,7 @@ pub fn error(code: u16, message: &str) -> Bytes {
     connection_event("pusher:error", &data)
 }
 
-/// A close frame.
+/// A close frame; the reason is truncated to 123 bytes.
 #[must_use]
 pub fn close(code: u16, reason: &str) -> Bytes {
     let mut cut = reason.len().min(123);
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_carry_their_length_and_quote_what_they_are_given() {
+    fn frames_have_the_right_length_and_escape_strings() {
         for (len, head) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             let frame = text(&vec![b'x'; len]);
             assert_eq!(frame.len(), len + head);

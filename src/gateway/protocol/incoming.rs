@@ -1,4 +1,4 @@
-//! What a client may send, read within bounds.
+//! Parses messages of clients, within bounds.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,15 @@ use serde_json::value::RawValue;
 
 use super::channel::is_user_id;
 
-/// A message of a client. Fields that count may stand there once.
+/// A client's message. Duplicates of the listed fields are an error.
 #[derive(Debug, Deserialize)]
 pub struct Incoming<'a> {
-    /// Name of the event.
     #[serde(borrow)]
     pub event: std::borrow::Cow<'a, str>,
-    /// The channel, for client events.
+    /// Channel of a client event.
     #[serde(borrow, default)]
     pub channel: Option<std::borrow::Cow<'a, str>>,
-    /// Whatever it carries, as it came.
+    /// The data as received.
     #[serde(borrow, default)]
     pub data: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "auth")]
@@ -28,13 +27,12 @@ pub struct Incoming<'a> {
 /// Data of `pusher:subscribe` and `pusher:unsubscribe`.
 #[derive(Debug, Deserialize)]
 pub struct Subscribe<'a> {
-    /// The channel's name.
     #[serde(borrow)]
     pub channel: std::borrow::Cow<'a, str>,
     /// `key:signature`.
     #[serde(borrow, default)]
     pub auth: Option<std::borrow::Cow<'a, str>>,
-    /// The member, as signed.
+    /// The presence member, as signed.
     #[serde(borrow, default)]
     pub channel_data: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default, rename = "event")]
@@ -49,7 +47,7 @@ pub struct SignIn<'a> {
     /// `key:signature`.
     #[serde(borrow)]
     pub auth: std::borrow::Cow<'a, str>,
-    /// The user, as signed.
+    /// The user data, as signed.
     #[serde(borrow)]
     pub user_data: std::borrow::Cow<'a, str>,
 }
@@ -57,9 +55,9 @@ pub struct SignIn<'a> {
 /// A member of a presence channel.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub struct Member {
-    /// The user's id in its string form.
+    /// The user id in its string form.
     pub user_id: String,
-    /// JSON of the user's info; `None` where none was given.
+    /// The JSON of `user_info`, if given.
     pub user_info: Option<String>,
 }
 
@@ -77,19 +75,19 @@ struct RawUser<'a> {
     id: std::borrow::Cow<'a, str>,
 }
 
-/// Why a text is no message.
+/// Why a message is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// Nested deeper than allowed.
+    /// Exceeds the maximum nesting.
     TooDeep,
-    /// Not JSON, no event, or a field twice.
+    /// Not JSON, without an event, or with a duplicate field.
     NotAMessage,
 }
 
-/// Reads a client's text. The depth is counted before anything is parsed.
+/// Parses a client's message. The nesting is checked before parsing, because the parser is recursive.
 ///
 /// # Errors
-/// [`Malformed`]; the connection is told and stays.
+/// [`Malformed`]; the connection receives an error and stays open.
 pub fn read(text: &str, max_depth: usize) -> Result<Incoming<'_>, Malformed> {
     if depth(text) > max_depth {
         return Err(Malformed::TooDeep);
@@ -97,7 +95,7 @@ pub fn read(text: &str, max_depth: usize) -> Result<Incoming<'_>, Malformed> {
     serde_json::from_str(text).map_err(|_| Malformed::NotAMessage)
 }
 
-/// How deep brackets nest outside of strings; needs no memory.
+/// The nesting of brackets outside of strings, counted in constant memory.
 pub(in crate::gateway) fn depth(text: &str) -> usize {
     let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
     for b in text.bytes() {
@@ -123,13 +121,13 @@ pub(in crate::gateway) fn depth(text: &str) -> usize {
     most
 }
 
-/// Reads the data of an event as `T`.
+/// Parses the data of an event as `T`.
 #[must_use]
 pub fn data<'a, T: Deserialize<'a>>(incoming: &Incoming<'a>) -> Option<T> {
     serde_json::from_str(incoming.data?.get()).ok()
 }
 
-/// The member in a subscription's `channel_data`, where id and info keep to their limits.
+/// The presence member in `channel_data`; `None` if its id or info is invalid or too large.
 #[must_use]
 pub fn member(channel_data: &str, max_info: usize) -> Option<Member> {
     if depth(channel_data) > 32 {
@@ -148,7 +146,7 @@ pub fn member(channel_data: &str, max_info: usize) -> Option<Member> {
     Some(Member { user_id, user_info })
 }
 
-/// `7` and `"7"` are one user. Anything else is none.
+/// `7` and `"7"` are the same user; other JSON types are invalid.
 fn id_in_string_form(json: &str) -> Option<String> {
     let id = match json.bytes().next()? {
         b'"' => serde_json::from_str::<String>(json).ok()?,
@@ -158,7 +156,7 @@ fn id_in_string_form(json: &str) -> Option<String> {
     is_user_id(&id).then_some(id)
 }
 
-/// The id in the data of a sign-in: a non-empty string.
+/// The id in the user data of a sign-in: a non-empty string.
 #[must_use]
 pub fn signed_in_user(user_data: &str) -> Option<String> {
     if depth(user_data) > 32 {
@@ -168,7 +166,7 @@ pub fn signed_in_user(user_data: &str) -> Option<String> {
     is_user_id(&raw.id).then(|| raw.id.into_owned())
 }
 
-/// The `user_info` in the data of a sign-in, where it keeps to its limit.
+/// The `user_info` in the user data of a sign-in, unless it is larger than `max`.
 #[must_use]
 pub fn user_info(user_data: &str, max: usize) -> Option<String> {
     #[derive(Deserialize)]
@@ -183,7 +181,7 @@ pub fn user_info(user_data: &str, max: usize) -> Option<String> {
     (info != "null" && info.len() <= max).then(|| info.to_owned())
 }
 
-/// The tokens in `realtime:resume`: channel to token.
+/// The tokens of `realtime:resume`, by channel.
 #[must_use]
 pub fn resume(incoming: &Incoming<'_>) -> Option<BTreeMap<String, String>> {
     data(incoming)
@@ -194,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn depth_is_counted_outside_of_strings_only() {
+    fn brackets_in_strings_do_not_count_as_nesting() {
         assert_eq!(depth(r#"{"a":[1,{"b":"[[[[\"{{"}]}"#), 3);
         assert!(matches!(
             read(&"[".repeat(16_000), 32),
@@ -210,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_counts_stands_there_once() {
+    fn duplicate_fields_are_rejected() {
         for text in [
             r#"{"event":"a","event":"b"}"#,
             r#"{"event":"a","\u0065vent":"b"}"#,
@@ -235,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn members_and_users() {
+    fn member_and_user_ids_are_validated() {
         let id = |json: &str| member(json, 1024).map(|m| m.user_id);
         assert_eq!(id(r#"{"user_id":7}"#).as_deref(), Some("7"));
         assert_eq!(

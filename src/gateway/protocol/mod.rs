@@ -1,4 +1,4 @@
-//! The Pusher Channels protocol, version 7: what names, frames, signatures and close codes mean. No sockets, no Kafka.
+//! The Pusher Channels protocol, version 7: channel names, frames, signatures, close codes. Without sockets and Kafka.
 
 pub mod auth;
 pub mod channel;
@@ -12,7 +12,7 @@ pub use channel::{ChannelKind, Name};
 pub use close::Close;
 pub use socket_id::SocketId;
 
-/// True for event names that only the server may use: `pusher:`, `pusher_internal:` and `realtime:`.
+/// True for event names reserved for the server: `pusher:`, `pusher_internal:` and `realtime:`.
 #[must_use]
 pub fn is_reserved_event(event: &str) -> bool {
     ["pusher:", "pusher_internal:", "realtime:"]

@@ -1,16 +1,16 @@
-//! The id of a connection: two numbers from the system's random source, never counted and never derived.
+//! The id of a connection: two random numbers from the system, never counted and never derived from node or time.
 //!
-//! Signatures of subscriptions have no expiry, so an id that came again would make every old signature valid again.
+//! Subscription signatures do not expire, so a repeated id would make its old signatures valid again.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What one half may be at most: 2^32 − 1. Two halves carry 64 bits, and both stay exact in a JavaScript number.
+/// Maximum of one half: 2^32 − 1. Two halves have 64 bits, and each is exact as a JavaScript number.
 const HALF: u64 = u32::MAX as u64;
 
-/// Id of a connection, `123.456` in text.
+/// Id of a connection, such as `123.456`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId {
     high: u64,
@@ -18,10 +18,10 @@ pub struct SocketId {
 }
 
 impl SocketId {
-    /// A new id of 64 random bits.
+    /// Creates an id of 64 random bits.
     ///
     /// # Errors
-    /// The system's own error where it gives no randomness; the connection is refused then.
+    /// The system provides no random numbers; the connection is refused.
     pub fn random() -> std::io::Result<Self> {
         let mut bytes = [0_u8; 8];
         getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string()))?;
@@ -39,15 +39,15 @@ impl fmt::Display for SocketId {
     }
 }
 
-/// Text that is not `digits.digits`, or whose numbers do not fit.
+/// The text is not `digits.digits`, or a number is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotASocketId;
 
 impl FromStr for SocketId {
     type Err = NotASocketId;
 
-    /// Reads `\A\d+\.\d+\z`, ASCII digits only, in the spelling that [`fmt::Display`] gives: `01.2` is another string than `1.2` in a
-    /// signature, so it is no id at all.
+    /// Parses `\A\d+\.\d+\z` with ASCII digits, in the spelling of [`fmt::Display`] only: `01.2` is invalid, because in
+    /// a signature it is a different string than `1.2`.
     fn from_str(text: &str) -> Result<Self, NotASocketId> {
         let (high, low) = text.split_once('.').ok_or(NotASocketId)?;
         Ok(Self {
@@ -87,13 +87,13 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn ids_are_random_and_read_back() {
+    fn ids_are_random_and_parse_back() {
         let ids: HashSet<SocketId> = (0..10_000).map(|_| SocketId::random().unwrap()).collect();
         assert_eq!(ids.len(), 10_000);
         for id in &ids {
             assert_eq!(id.to_string().parse::<SocketId>(), Ok(*id));
         }
-        // Every one of the 64 bits moves: at least 53 are asked for.
+        // All 64 bits vary; the protocol requires at least 53.
         let (mut ones, mut zeros) = (0_u64, 0_u64);
         for id in &ids {
             let bits = (id.high << 32) | id.low;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_two_plain_numbers_are_an_id() {
+    fn only_two_canonical_numbers_are_a_socket_id() {
         assert!("1234.1234".parse::<SocketId>().is_ok());
         assert!("0.0".parse::<SocketId>().is_ok());
         let bad = [

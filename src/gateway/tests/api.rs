@@ -1,4 +1,4 @@
-//! The HTTP API: what it does, and whom it believes.
+//! The HTTP API: events, queries and commands.
 
 use md5::{Digest, Md5};
 use serde_json::{json, Value};
@@ -7,7 +7,7 @@ use super::*;
 use crate::gateway::http::signature::signed_text;
 use crate::gateway::protocol::auth;
 
-/// A signed request, bent by `modify` before it is sent: parameters, then the body.
+/// Sends a signed request, after `modify` changed its parameters and body.
 pub fn call(
     gateway: &Gateway,
     method: &str,
@@ -78,7 +78,7 @@ pub fn call_ok(
 }
 
 #[test]
-fn events_reach_the_very_channel_they_name() {
+fn an_event_reaches_only_the_channel_it_names() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     for channel in ["private-a", "public.a"] {
@@ -96,7 +96,7 @@ fn events_reach_the_very_channel_they_name() {
         json!({"event": "e", "channel": "private-a", "data": "{\"id\":7}"})
     );
     client.expect("e", "public.a");
-    // Data that is no JSON is a string; its sender does not hear it.
+    // Data that is not JSON is sent as a string. socket_id is left out.
     let batch = json!({"batch": [
         {"name": "own", "channel": "private-a", "data": "x", "socket_id": client.id},
         {"name": "text", "channel": "private-a", "data": "hello \"you\""},
@@ -112,7 +112,7 @@ fn events_reach_the_very_channel_they_name() {
 }
 
 #[test]
-fn what_an_event_may_not_be() {
+fn invalid_events_are_rejected() {
     let gateway = gateway(|_| {});
     let event = |name: &str, channels: Value, data: String| {
         json!({"name": name, "channels": channels, "data": data}).to_string()
@@ -167,7 +167,7 @@ fn what_an_event_may_not_be() {
 }
 
 #[test]
-fn channels_users_and_connections() {
+fn channels_and_users_are_listed() {
     let gateway = gateway(|_| {});
     let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     a.subscribe("private-a", None);
@@ -242,7 +242,7 @@ fn channels_users_and_connections() {
 }
 
 #[test]
-fn orders_by_user_socket_and_channel() {
+fn connections_are_listed_unsubscribed_and_kicked() {
     let gateway = gateway(|_| {});
     let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     for client in [&mut a, &mut b] {
@@ -288,7 +288,7 @@ fn orders_by_user_socket_and_channel() {
             .unwrap(),
         0
     );
-    // Nobody named is nobody, not everybody.
+    // An empty target is an error and does not mean all connections.
     assert_eq!(
         call(&gateway, "POST", "/apps/app/kick", &[], "{}", |_, _| {}).0,
         400

@@ -1,4 +1,4 @@
-//! Whom the HTTP API believes.
+//! Authentication of the HTTP API.
 
 use super::api::{call, call_ok, send};
 use super::*;
@@ -6,7 +6,7 @@ use crate::gateway::http::signature::signed_text;
 use crate::gateway::protocol::auth;
 
 #[test]
-fn whom_the_api_believes() {
+fn only_requests_with_a_valid_signature_are_accepted() {
     let gateway = gateway(|_| {});
     let body = r#"{"name":"e","channel":"a","data":"{}"}"#;
     let path = "/apps/app/events";
@@ -40,12 +40,12 @@ fn whom_the_api_believes() {
         );
         assert_eq!(status, 401, "{name}={value}: {answer}");
     }
-    // Another body under the same signature, also of the same length.
+    // Another body of the same length with the same signature.
     let bent = call(&gateway, "POST", path, &[], body, |_, b| {
         *b = b.replace("\"a\"", "\"b\"");
     });
     assert_eq!(bent.0, 401);
-    // A parameter twice: which one was signed?
+    // A duplicate parameter: it is ambiguous which one was signed.
     let doubled = call(&gateway, "POST", path, &[], body, |p, _| {
         p.push(("auth_key".into(), KEY.into()));
     });
@@ -54,7 +54,7 @@ fn whom_the_api_believes() {
         p.push(("Auth_Key".into(), KEY.into()));
     });
     assert_eq!(cased.0, 400);
-    // Signed rightly, for another application.
+    // Correctly signed, but for another application.
     assert_eq!(
         call(&gateway, "POST", "/apps/other/events", &[], body, |_, _| {}).0,
         404
@@ -63,7 +63,7 @@ fn whom_the_api_believes() {
         call(&gateway, "GET", "/apps/other/channels", &[], "", |_, _| {}).0,
         404
     );
-    // Stale, but signed.
+    // Correctly signed, but expired.
     let old = (crate::ids::unix_ms() / 1000 - 601).to_string();
     let stale = call(
         &gateway,
@@ -111,7 +111,7 @@ fn the_api_can_have_a_port_of_its_own() {
 }
 
 #[test]
-fn a_secret_can_be_changed_without_an_outage() {
+fn every_listed_secret_is_accepted() {
     let old = "9a8b7c6d5e4f30211203f4e5d6c7b8a9";
     let gateway = gateway(|s| s.secrets = vec![old.into(), SECRET.into()]);
     TestClient::connect(&gateway).subscribe("private-a", None);

@@ -1,4 +1,4 @@
-//! What hostile clients try once they are connected, over raw sockets.
+//! Attacks of connected clients, over raw sockets.
 
 use serde_json::json;
 
@@ -9,10 +9,10 @@ fn text_frame(len: usize, fill: u8) -> Vec<u8> {
 }
 
 #[test]
-fn nested_brackets_kill_nobody() {
+fn deeply_nested_json_is_rejected_before_parsing() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
-    // Within the size, far beyond the depth: refused before it is parsed, the connection stays.
+    // Within the size limit but nested too deeply: rejected before parsing, the connection stays open.
     client.frame(0x81, &text_frame(16_000, b'['));
     assert!(client.expect("pusher:error", "")["message"]
         .as_str()
@@ -27,13 +27,13 @@ fn nested_brackets_kill_nobody() {
     client.expect("pusher:error", "");
     client.send("pusher:ping", &json!({}));
     assert_eq!(client.event()["event"], "pusher:pong");
-    // The frame of 100 KB that overflows another server's stack.
+    // A frame of 100 KB, which overflows the stack of another server.
     client.frame(0x81, &text_frame(100_000, b'['));
     assert_eq!(client.expect_close(), 1009);
 }
 
 #[test]
-fn doubled_fields_are_refused() {
+fn messages_with_duplicate_fields_are_rejected() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     for text in [
@@ -57,7 +57,7 @@ fn doubled_fields_are_refused() {
 }
 
 #[test]
-fn too_many_messages() {
+fn a_client_over_the_message_rate_is_closed() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     let mut steady = TestClient::connect(&gateway);
@@ -75,7 +75,7 @@ fn too_many_messages() {
 }
 
 #[test]
-fn too_many_subscriptions_channels_and_joins() {
+fn subscriptions_channels_and_presence_joins_are_limited() {
     let gateway = gateway(|s| {
         s.max_subscriptions = 10;
         s.max_channels = 15;
@@ -99,7 +99,7 @@ fn too_many_subscriptions_channels_and_joins() {
         b.expect("pusher:subscription_error", "private-b5")["status"],
         429
     );
-    // Room again once others leave.
+    // Closed connections free their channels.
     drop(a);
     eventually("channels are given up", || {
         gateway.hub().counters().channels.get() == 5
@@ -119,7 +119,7 @@ fn too_many_subscriptions_channels_and_joins() {
 }
 
 #[test]
-fn names_that_are_none() {
+fn invalid_channel_names_are_rejected() {
     let gateway = gateway(|s| s.public_by_mark = true);
     let mut client = TestClient::connect(&gateway);
     for name in [
@@ -136,7 +136,7 @@ fn names_that_are_none() {
         client.send("pusher:subscribe", &json!({"channel": name}));
         client.expect("pusher:subscription_error", "");
     }
-    // A guarded name is not public, whatever is on.
+    // Private names are never public.
     for name in [
         "private-a",
         "presence-a",
@@ -153,7 +153,7 @@ fn names_that_are_none() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
+fn a_client_that_does_not_read_is_closed_without_delaying_others() {
     let gateway = gateway(|s| s.max_queue = 256 << 10);
     let mut good = TestClient::connect(&gateway);
     good.subscribe("private-a", None);
@@ -174,9 +174,9 @@ fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
         std::thread::sleep(Duration::from_millis(2));
     }
     assert_eq!(gateway.hub().counters().slow_clients.get(), 1);
-    eventually("it is cut off", || gateway.hub().sockets().len() == 1);
+    eventually("it is disconnected", || gateway.hub().sockets().len() == 1);
     assert!(slowest < Duration::from_millis(500), "{slowest:?}");
-    // What it gets to read in the end is whole frames; where it reads far enough, the 4100.
+    // It can read complete frames to the end, and the close frame if it fits.
     let mut last = Frame::Timeout;
     loop {
         match stuck.next(Duration::from_secs(5)) {
@@ -193,7 +193,7 @@ fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
 }
 
 #[test]
-fn events_over_the_size_are_skipped_and_counted() {
+fn oversized_events_are_skipped_and_counted() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-a", None);
@@ -227,8 +227,8 @@ fn events_over_the_size_are_skipped_and_counted() {
 }
 
 #[test]
-fn anything_at_all_from_bytes_to_action() {
-    // A plain loop with a seed; more rounds with REALTIME_FUZZ_SECONDS.
+fn random_input_never_panics() {
+    // A loop with a fixed seed; REALTIME_FUZZ_SECONDS runs it longer.
     let seconds = std::env::var("REALTIME_FUZZ_SECONDS")
         .ok()
         .and_then(|s| s.parse().ok())

@@ -1,4 +1,4 @@
-//! Channels of every kind, as a client sees them.
+//! All kinds of channels, from a client's side.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ pub fn send(gateway: &Gateway, channel: &str, event: &str, data: &serde_json::Va
 }
 
 #[test]
-fn liveness_both_ways() {
+fn pings_are_answered_and_a_close_is_echoed() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.send("pusher:ping", &json!({}));
@@ -25,11 +25,11 @@ fn liveness_both_ways() {
     );
     client.frame(0x88, &1000_u16.to_be_bytes());
     assert_eq!(client.expect_close(), 1000);
-    eventually("the hub forgets it", || gateway.hub().sockets().is_empty());
+    eventually("the hub removes it", || gateway.hub().sockets().is_empty());
 }
 
 #[test]
-fn a_silent_client_is_asked_and_then_given_up() {
+fn a_client_that_answers_no_ping_is_closed() {
     let gateway = gateway(|s| {
         s.activity_timeout = Duration::from_secs(1);
         s.pong_timeout = Duration::from_secs(1);
@@ -45,7 +45,7 @@ fn a_silent_client_is_asked_and_then_given_up() {
 }
 
 #[test]
-fn private_public_and_what_is_neither() {
+fn private_and_public_channels_require_what_is_documented() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-user.1", None);
@@ -75,7 +75,7 @@ fn private_public_and_what_is_neither() {
         json!({"event": "order.created", "channel": "private-user.1", "data": "{\"id\":7}"})
     );
     assert_eq!(send(&gateway, "public.news", "n", &json!("123")), 1);
-    // One level is parsed by the client: a string stays a string.
+    // Clients parse one level of JSON: a string stays a string.
     assert_eq!(client.event()["data"], "\"123\"");
     assert_eq!(send(&gateway, "user.2", "n", &json!(null)), 0);
 
@@ -90,7 +90,7 @@ fn private_public_and_what_is_neither() {
 }
 
 #[test]
-fn a_signature_for_another_socket_or_channel_opens_nothing() {
+fn a_signature_for_another_socket_or_channel_is_rejected() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     let other = TestClient::connect(&gateway);
@@ -115,7 +115,7 @@ fn a_signature_for_another_socket_or_channel_opens_nothing() {
             401
         );
     }
-    // A presence signature without data is no licence for any member.
+    // A signature without member data is not valid with any.
     let data = r#"{"user_id":"admin"}"#;
     let plain = auth(&format!("{}:presence-a", client.id));
     client.send(
@@ -137,7 +137,7 @@ fn a_signature_for_another_socket_or_channel_opens_nothing() {
 }
 
 #[test]
-fn the_last_event_of_a_cache_channel() {
+fn a_cache_channel_sends_its_last_event() {
     let gateway = gateway(|_| {});
     send(&gateway, "user.1", "old", &json!(1));
     send(&gateway, "user.1", "new", &json!(2));
@@ -148,12 +148,12 @@ fn the_last_event_of_a_cache_channel() {
     client.expect("new", "presence-cache-user.1");
     client.subscribe("private-cache-user.2", None);
     client.expect("pusher:cache_miss", "private-cache-user.2");
-    // A plain cache channel takes only what is public.
+    // A public cache channel receives only public events.
     send(&gateway, "public.a", "p", &json!(3));
     client.send("pusher:subscribe", &json!({"channel": "cache-public.a"}));
     client.expect("pusher_internal:subscription_succeeded", "cache-public.a");
     client.expect("p", "cache-public.a");
-    // What a socket shall not hear it does not hear from the cache either.
+    // The cache honours the excluded socket, too.
     gateway
         .broadcast_locally("user.3", "own", b"1", Some(client.id))
         .unwrap();
@@ -165,7 +165,7 @@ fn the_last_event_of_a_cache_channel() {
 }
 
 #[test]
-fn encrypted_channels_take_sealed_data_only() {
+fn encrypted_channels_accept_only_encrypted_data() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-encrypted-a", None);
@@ -176,12 +176,12 @@ fn encrypted_channels_take_sealed_data_only() {
     assert_eq!(send(&gateway, "encrypted-a", "e", &json!({"plain": 1})), 0);
     assert_eq!(gateway.hub().counters().plain_to_encrypted.get(), 1);
     let key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
-    let sealed = key
+    let encrypted = key
         .encrypt("private-encrypted-a", b"{\"secret\":1}")
         .unwrap();
     assert_eq!(
         gateway
-            .broadcast_locally("private-encrypted-a", "e", sealed.as_bytes(), None)
+            .broadcast_locally("private-encrypted-a", "e", encrypted.as_bytes(), None)
             .unwrap(),
         1
     );
@@ -196,7 +196,7 @@ fn encrypted_channels_take_sealed_data_only() {
 }
 
 #[test]
-fn the_socket_to_leave_out_and_the_marks() {
+fn excluded_socket_public_mark_and_exact_channel_are_honoured() {
     let gateway = gateway(|s| {
         s.public_by_mark = true;
         s.channels = vec![ChannelPattern::parse("order.*").unwrap()];
@@ -229,7 +229,7 @@ fn the_socket_to_leave_out_and_the_marks() {
     broadcast.except = None;
     assert_eq!(gateway.hub().deliver(&broadcast.into()), 2);
     a.expect("e", "order.1");
-    // Another channel is another gateway's.
+    // A channel that another gateway serves.
     a.send_subscribe("private-user.1", None);
     let error = a.expect("pusher:subscription_error", "private-user.1");
     assert_eq!(error["status"], 403);
@@ -237,7 +237,7 @@ fn the_socket_to_leave_out_and_the_marks() {
 }
 
 #[test]
-fn reserved_names_are_refused_wherever_they_come_from() {
+fn reserved_event_names_are_rejected_from_every_source() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-a", None);

@@ -1,4 +1,4 @@
-//! Frames against the WebSocket protocol, and unusual ones that are right: the cases of Autobahn that matter here.
+//! Invalid WebSocket frames, and unusual valid ones: the Autobahn cases that apply to this server.
 
 use serde_json::json;
 
@@ -9,14 +9,14 @@ fn text_frame(len: usize, fill: u8) -> Vec<u8> {
 }
 
 #[test]
-fn fragments_do_not_add_up_beyond_the_limit() {
+fn fragments_together_are_limited_in_size_and_number() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.frame(0x01, &text_frame(10_000, b'x'));
     client.frame(0x00, &text_frame(6_000, b'x'));
     client.frame(0x00, &text_frame(1_000, b'x'));
     assert_eq!(client.expect_close(), 1009);
-    // A head alone is enough: nothing of such a frame is waited for.
+    // The header is sufficient: the payload is not awaited.
     let mut client = TestClient::connect(&gateway);
     client.write(&[
         0x81, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4,
@@ -32,7 +32,7 @@ fn fragments_do_not_add_up_beyond_the_limit() {
 }
 
 #[test]
-fn frames_against_the_protocol() {
+fn invalid_frames_close_the_connection_with_the_right_code() {
     let gateway = gateway(|_| {});
     let cases: &[(&str, &[u8], u16)] = &[
         (
@@ -79,21 +79,21 @@ fn frames_against_the_protocol() {
             1007,
         ),
     ];
-    for (what, bytes, code) in cases {
+    for (case, bytes, code) in cases {
         let mut client = TestClient::connect(&gateway);
         client.write(bytes);
-        assert_eq!(client.expect_close(), *code, "{what}");
+        assert_eq!(client.expect_close(), *code, "{case}");
     }
-    eventually("all are gone", || gateway.hub().sockets().is_empty());
+    eventually("all are removed", || gateway.hub().sockets().is_empty());
 }
 
 #[test]
-fn frames_that_are_unusual_and_right() {
+fn unusual_valid_frames_are_accepted() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     let ping = json!({"event": "pusher:ping", "data": "é"}).to_string();
     let (a, b) = ping.as_bytes().split_at(ping.len() - 3);
-    // Parts that split a character, a ping between them, an empty part.
+    // Fragments that split a character, with a ping in between and an empty fragment.
     client.frame(0x01, a);
     client.frame(0x89, b"between");
     assert_eq!(
@@ -110,7 +110,7 @@ fn frames_that_are_unusual_and_right() {
         client.write(&[*byte]);
     }
     assert_eq!(client.event()["event"], "pusher:pong");
-    // Many in one write; an unasked pong; a ping with the longest payload.
+    // Many frames in one write; an unsolicited pong; a ping with the maximum payload.
     let mut many = whole.repeat(3);
     many.extend([0x8A, 0x80, 0, 0, 0, 0]);
     client.write(&many);
@@ -138,7 +138,7 @@ fn a_close_is_answered_with_its_own_code() {
             0x88,
             &[&code.to_be_bytes()[..], "bye é".as_bytes()].concat(),
         );
-        // What comes behind a close is not listened to.
+        // Frames after a close are ignored.
         client.send("pusher:ping", &json!({}));
         assert_eq!(client.expect_close(), code);
     }
@@ -149,7 +149,7 @@ fn a_close_is_answered_with_its_own_code() {
         client.frame(0x88, &code.to_be_bytes());
         assert_eq!(client.expect_close(), 1002, "{code}");
     }
-    // The longest reason there can be, and one byte more.
+    // The maximum reason, and one byte more.
     let mut client = TestClient::connect(&gateway);
     client.frame(0x88, &[&[0x03, 0xE8][..], &[b'x'; 123]].concat());
     assert_eq!(client.expect_close(), 1000);

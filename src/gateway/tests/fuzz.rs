@@ -1,4 +1,4 @@
-//! A loop that throws bytes at the way from a socket to an action: right messages, bent; frames, cut; plain noise.
+//! Fuzzing of everything between a socket and an action: mutated messages, truncated frames, random bytes.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ const SEEDS: &[&str] = &[
     "GET /app/key?protocol=7&a=%20b HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 3\r\n\r\n",
 ];
 
-/// xorshift: the same bytes for the same seed.
+/// A xorshift generator: the same sequence for the same seed.
 struct Random(u64);
 
 impl Random {
@@ -32,7 +32,7 @@ impl Random {
     }
 
     fn byte(&mut self) -> u8 {
-        // Often one that means something.
+        // Often a byte with a meaning in JSON or HTTP.
         const MEANING: &[u8] = b"{}[]\":,\\\0\n\r%&=-#u0123456789\x7f\x80\xff\xc3";
         if self.below(2) == 0 {
             MEANING[self.below(MEANING.len())]
@@ -42,7 +42,7 @@ impl Random {
     }
 }
 
-/// Runs until `end`; returns how many inputs there were.
+/// Runs until `end` and returns the number of inputs.
 pub fn run(seed: u64, end: Instant) -> u64 {
     let mut random = Random(seed);
     let mut rounds = 0;
@@ -85,7 +85,7 @@ fn mutated(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Everything that reads a text of a client.
+/// Feeds all parsers of client text.
 fn texts(input: &[u8], understood: &mut u64) {
     let _ = request::parse(input, 8192);
     let Ok(text) = std::str::from_utf8(input) else {
@@ -111,7 +111,7 @@ fn texts(input: &[u8], understood: &mut u64) {
     if let Ok(pairs) = signature::query_pairs(text) {
         let _ = signature::signed_text("POST", "/", &pairs);
     }
-    // What we would send of it is JSON, whatever it was.
+    // Whatever the input, encoded events are valid JSON.
     let event = frame::event(text, text, Some(&frame::quoted(text)), Some(text));
     let head = if event.len() < 128 { 2 } else { 4 };
     if event.len() < 65_000 {
@@ -120,7 +120,7 @@ fn texts(input: &[u8], understood: &mut u64) {
     }
 }
 
-/// The same as frames, whole and in pieces, some of them bent.
+/// Feeds the input to the decoder as frames, fragmented and partly corrupted.
 fn frames(input: &[u8], random: &mut Random, refused: &mut u64) {
     let mut bytes = Vec::new();
     for piece in input.chunks(1 + random.below(400)) {
@@ -144,8 +144,8 @@ fn frames(input: &[u8], random: &mut Random, refused: &mut u64) {
         let cut = 1 + random.below(fed.len());
         let (now, later) = fed.split_at_mut(cut);
         let mut longest = 0;
-        let result = decoder.feed(now, 4096, |heard| {
-            if let DecodedFrame::Text(text) = heard {
+        let result = decoder.feed(now, 4096, |frame| {
+            if let DecodedFrame::Text(text) = frame {
                 longest = longest.max(text.len());
             }
             Ok(())

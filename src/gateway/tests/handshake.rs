@@ -1,4 +1,4 @@
-//! The way in: handshakes, refusals, HTTP that is none, limits, and the way out.
+//! Handshakes, refusals, invalid HTTP, and the limits before a connection is established.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use super::*;
 const APP: &str = "/app/app-key?protocol=7";
 
 #[test]
-fn a_refusal_is_a_101_an_error_and_a_close() {
+fn a_refused_connection_gets_101_an_error_and_a_close() {
     let gateway = gateway(|s| {
         s.allowed_origins = vec!["https://shop.example".into()];
     });
@@ -42,7 +42,7 @@ fn a_refusal_is_a_101_an_error_and_a_close() {
 }
 
 #[test]
-fn http_that_does_not_say_where_it_ends() {
+fn invalid_and_ambiguous_http_requests_are_rejected() {
     let gateway = gateway(|_| {});
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let cases = [
@@ -95,20 +95,20 @@ fn http_that_does_not_say_where_it_ends() {
     for (request, status) in cases {
         let mut client = TestClient::raw(gateway.address());
         client.write(request.as_bytes());
-        // A second request behind it is never answered: the connection closes.
+        // A pipelined second request is never answered: the connection closes.
         client.write(b"GET /up HTTP/1.1\r\nHost: a\r\n\r\n");
         let answer = client.read_to_end();
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{request:?}: {answer}"
         );
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
         assert!(answer.contains("Connection: close"), "{answer}");
     }
 }
 
 #[test]
-fn a_handshake_has_its_time() {
+fn slow_handshakes_time_out() {
     let gateway = gateway(|s| s.handshake_timeout = Duration::from_millis(300));
     let mut silent = TestClient::raw(gateway.address());
     let mut dripping = TestClient::raw(gateway.address());
@@ -126,9 +126,9 @@ fn a_handshake_has_its_time() {
 }
 
 #[test]
-fn no_compression_is_agreed_on() {
+fn compression_is_not_negotiated() {
     let gateway = gateway(|_| {});
-    // `open` asserts that the answer names no extension.
+    // `open` asserts that the response has no extension.
     let mut client = TestClient::open(
         gateway.address(),
         APP,
@@ -138,7 +138,7 @@ fn no_compression_is_agreed_on() {
 }
 
 #[test]
-fn bytes_behind_the_handshake_are_read() {
+fn frames_sent_with_the_handshake_are_read() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::raw(gateway.address());
     let ping = br#"{"event":"pusher:ping"}"#;
@@ -152,7 +152,7 @@ fn bytes_behind_the_handshake_are_read() {
 }
 
 #[test]
-fn connections_are_limited_in_all_and_by_address() {
+fn connections_are_limited_in_total_and_per_address() {
     let gateway = gateway(|s| {
         s.max_connections = 5;
         s.max_connections_per_address = 2;
@@ -172,24 +172,26 @@ fn connections_are_limited_in_all_and_by_address() {
         kept.push(client);
     }
     assert_eq!(from("1.2.3.4").expect_close(), 4100);
-    // Others of the same IPv6 customer are the same.
+    // Addresses of one IPv6 /64 share a limit.
     for last in ["2001:db8::1", "2001:db8::2"] {
         let mut client = from(last);
         client.establish();
         kept.push(client);
     }
     assert_eq!(from("2001:db8::3").expect_close(), 4100);
-    // A proxy that does not say for whom is not limited itself.
+    // A trusted proxy without X-Forwarded-For is not limited.
     let mut silent = TestClient::open(gateway.address(), APP, "");
     silent.establish();
     assert_eq!(from("9.9.9.9").expect_close(), 4100);
     drop(kept);
-    eventually("room again", || gateway.hub().sockets().len() == 1);
+    eventually("the permits are released", || {
+        gateway.hub().sockets().len() == 1
+    });
     from("1.2.3.4").establish();
 }
 
 #[test]
-fn no_forwarded_header_is_believed_from_anybody() {
+fn x_forwarded_for_of_untrusted_peers_is_ignored() {
     let gateway = gateway(|s| s.max_connections_per_address = 1);
     for _ in 0..3 {
         let mut client = TestClient::open(gateway.address(), APP, "X-Forwarded-For: 1.2.3.4\r\n");
@@ -206,15 +208,15 @@ fn no_forwarded_header_is_believed_from_anybody() {
 }
 
 #[test]
-fn half_open_connections_give_way_to_those_who_mean_it() {
-    // Descriptors for 400, as with a small ulimit: a quarter of them may be undecided.
+fn half_open_connections_are_evicted_for_new_ones() {
+    // 400 descriptors, as with a small ulimit: a quarter of them may be pending.
     let gateway = gateway(|s| {
         s.descriptor_reserve = crate::gateway::sys::descriptors() - 400;
     });
     let mut half = Vec::new();
     for i in 0..1200 {
         let mut client = TestClient::raw(gateway.address());
-        // The beginning of a handshake, and a body of the API that never comes.
+        // The beginning of a handshake, and an API request without its body.
         client.write(match i % 2 {
             0 => b"GET /app".as_slice(),
             _ => b"POST /apps/app/events HTTP/1.1\r\nContent-Length: 9",
@@ -232,18 +234,18 @@ fn half_open_connections_give_way_to_those_who_mean_it() {
 }
 
 #[test]
-fn a_body_is_read_from_those_only_who_signed_for_it() {
+fn the_body_of_an_unsigned_request_is_not_read() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::raw(gateway.address());
     let begun = Instant::now();
-    // The body never comes, and nobody waits for it.
+    // The body is never sent, and the server does not wait for it.
     client.write(b"POST /apps/app/events?auth_key=app-key&auth_version=1.0&auth_timestamp=1 HTTP/1.1\r\nContent-Length: 200000\r\n\r\n");
     assert!(client.read_head().starts_with("HTTP/1.1 401"));
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
 #[test]
-fn many_half_open_handshakes_do_not_keep_others_out() {
+fn half_open_handshakes_do_not_block_new_connections() {
     let gateway = gateway(|s| s.handshake_timeout = Duration::from_millis(500));
     let half: Vec<TestClient> = (0..300)
         .map(|_| {
@@ -253,7 +255,7 @@ fn many_half_open_handshakes_do_not_keep_others_out() {
         })
         .collect();
     TestClient::connect(&gateway);
-    eventually("they are given up", || {
+    eventually("they time out", || {
         gateway.hub().counters().handshake_timeouts.get() >= 300
     });
     drop(half);

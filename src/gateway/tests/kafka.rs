@@ -1,5 +1,5 @@
-//! The whole way: Kafka, gateways, sockets. Gateways are started again under a client that recovers: nothing lost, nothing twice,
-//! nothing out of order.
+//! The whole way: Kafka, gateways, sockets. Gateways are started again under a client that recovers: nothing lost,
+//! nothing twice, nothing out of order.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};

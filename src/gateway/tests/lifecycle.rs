@@ -1,9 +1,9 @@
-//! How a gateway begins and ends: ports, settings it refuses, goodbyes.
+//! Start and stop of a gateway: ports, rejected settings, draining.
 
 use super::*;
 
 #[test]
-fn stopping_says_4200_to_everybody_and_the_successor_has_the_port() {
+fn stopping_closes_every_socket_with_4200_while_the_successor_accepts() {
     let old = gateway(|_| {});
     let mut clients: Vec<TestClient> = (0..20).map(|_| TestClient::connect(&old)).collect();
     for client in &mut clients {
@@ -22,11 +22,11 @@ fn stopping_says_4200_to_everybody_and_the_successor_has_the_port() {
     );
     assert!(!old.is_running());
     for client in &mut clients {
-        // What was queued comes first.
+        // Queued events are sent before the close.
         client.expect("last", "private-a");
         assert_eq!(client.expect_close(), 4200);
     }
-    // Every one that comes back meets the successor.
+    // Reconnecting clients reach the successor.
     for _ in 0..20 {
         TestClient::connect(&successor).subscribe("private-a", None);
     }
@@ -38,7 +38,7 @@ fn stopping_says_4200_to_everybody_and_the_successor_has_the_port() {
 }
 
 #[test]
-fn a_port_that_somebody_else_has_is_named() {
+fn a_port_in_use_is_reported_with_the_likely_owner() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = settings();
     settings.port = taken.local_addr().unwrap().port();
@@ -53,7 +53,7 @@ fn a_port_that_somebody_else_has_is_named() {
 }
 
 #[test]
-fn what_cannot_be_right_is_refused_at_the_start() {
+fn invalid_settings_are_rejected_at_start() {
     for change in [
         (|s: &mut Settings| s.secrets = vec!["secret".into()]) as fn(&mut Settings),
         |s| s.secrets = vec![],
@@ -69,7 +69,7 @@ fn what_cannot_be_right_is_refused_at_the_start() {
 }
 
 #[test]
-fn metrics_and_readiness_have_a_port_of_their_own() {
+fn metrics_and_readiness_are_served_on_the_operations_port() {
     let ops = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -83,7 +83,7 @@ fn metrics_and_readiness_have_a_port_of_their_own() {
     let _client = TestClient::connect(&gateway);
     assert!(ask("/ready").starts_with("HTTP/1.1 200"));
     let metrics = ask("/metrics");
-    // Of all gateways in the process: other tests have theirs.
+    // The sum of all gateways in the process, including those of other tests.
     let open = metrics
         .lines()
         .find_map(|line| line.strip_prefix("realtime_gateway_connections "))
@@ -94,15 +94,15 @@ fn metrics_and_readiness_have_a_port_of_their_own() {
 }
 
 #[test]
-fn a_socket_handed_over_by_systemd() {
+fn a_socket_passed_by_systemd_is_used() {
     use std::os::fd::OwnedFd;
     use std::process::{Command, Stdio};
     const HANDED: &str = "REALTIME_TEST_HANDED";
     if let Ok(expected) = std::env::var(HANDED) {
-        // The other process: the port of the settings is free, the address is that of the socket handed over.
+        // The child process listens on the passed socket instead of the port of its settings.
         let gateway = gateway(|_| {});
         assert_eq!(gateway.address().to_string(), expected);
-        eventually("somebody connected", || {
+        eventually("the client is connected", || {
             gateway.hub().counters().connections_accepted.get() == 1
         });
         gateway.stop(Duration::from_secs(2));
@@ -110,14 +110,14 @@ fn a_socket_handed_over_by_systemd() {
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // The client is there before the gateway is: it waits in the queue.
+    // The client connects before the gateway starts and waits in the backlog.
     let early = std::thread::spawn(move || {
         let mut client = TestClient::open(address, "/app/app-key?protocol=7", "");
         client.establish();
         client.expect_close()
     });
     let status = Command::new("sh")
-        .args(["-c", "exec 3<&0; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --exact gateway::tests::lifecycle::a_socket_handed_over_by_systemd"])
+        .args(["-c", "exec 3<&0; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --exact gateway::tests::lifecycle::a_socket_passed_by_systemd_is_used"])
         .arg(std::env::current_exe().unwrap())
         .env(HANDED, address.to_string())
         .stdin(Stdio::from(OwnedFd::from(listener)))
@@ -129,14 +129,14 @@ fn a_socket_handed_over_by_systemd() {
 }
 
 #[test]
-fn file_descriptors_bound_the_connections() {
+fn file_descriptors_limit_the_connections() {
     let gateway = gateway(|s| s.max_connections = 1000);
     let max_connections = |descriptors| {
         crate::gateway::listener::Acceptor::new(std::sync::Arc::clone(gateway.hub()), descriptors)
             .max_connections()
     };
     assert_eq!(max_connections(100_000), 1000);
-    // 64 are left for everything else, a sixteenth of the rest for refusals.
+    // 64 are reserved for everything else, a sixteenth of the rest for refused connections.
     assert_eq!(max_connections(224), 150);
     assert_eq!(max_connections(10), 1);
 }

@@ -1,4 +1,4 @@
-//! The gateway as clients see it: real sockets, raw bytes where that is how one attacks.
+//! Tests of the gateway over real sockets.
 
 mod api;
 mod api_auth;
@@ -26,7 +26,7 @@ pub use test_client::{Frame, TestClient};
 pub const KEY: &str = "app-key";
 pub const SECRET: &str = "4f9c1d7a20b86e35f1a7c9d2e4b60837";
 
-/// Settings for a free port, nothing else changed.
+/// Default settings with a free port.
 pub fn settings() -> Settings {
     Settings {
         port: 0,
@@ -38,18 +38,18 @@ pub fn settings() -> Settings {
     }
 }
 
-/// A gateway of its own for a test.
+/// Starts a gateway for one test.
 pub fn gateway(change: impl FnOnce(&mut Settings)) -> Gateway {
     let mut settings = settings();
     change(&mut settings);
     Gateway::alone(settings).unwrap()
 }
 
-/// Waits until something holds, five seconds at most.
+/// Waits up to five seconds until the condition holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(5);
     while !holds() {
-        assert!(Instant::now() < end, "never: {what}");
+        assert!(Instant::now() < end, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

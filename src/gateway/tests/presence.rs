@@ -1,4 +1,4 @@
-//! Presence, client events, sign-in: what sockets know of each other.
+//! Presence, client events and sign-in.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::channels::send;
 use super::*;
 
 #[test]
-fn presence_tells_of_users_not_of_sockets() {
+fn presence_events_concern_users_and_not_sockets() {
     let gateway = gateway(|_| {});
     let (mut a, mut b, mut b2) = (
         TestClient::connect(&gateway),
@@ -28,7 +28,7 @@ fn presence_tells_of_users_not_of_sockets() {
     assert_eq!(both["presence"]["ids"], json!(["1", "2"]));
     let added = a.expect("pusher_internal:member_added", "presence-chat.1");
     assert_eq!(added, json!({"user_id": "2", "user_info": {"n": "B"}}));
-    // The second socket of a user, with an id of another type and other info, is nobody new.
+    // The second socket of a user is not a new member, even with an id of another type and other info.
     let again = b2.subscribe(
         "presence-chat.1",
         Some(r#"{"user_id":2,"user_info":{"n":"other"}}"#),
@@ -41,13 +41,13 @@ fn presence_tells_of_users_not_of_sockets() {
     b2.send("pusher:unsubscribe", &json!({"channel": "presence-chat.1"}));
     let removed = a.expect("pusher_internal:member_removed", "presence-chat.1");
     assert_eq!(removed, json!({"user_id": "2"}));
-    // A guarded name as a broadcast reaches itself.
+    // A broadcast to the presence name reaches the channel itself.
     assert_eq!(send(&gateway, "presence-chat.1", "said", &json!(1)), 1);
     assert_eq!(send(&gateway, "chat.1", "said", &json!(1)), 1);
 }
 
 #[test]
-fn members_are_limited_in_number_and_size() {
+fn presence_members_are_limited_in_number_and_size() {
     let gateway = gateway(|s| {
         s.max_members = 2;
         s.presence_joins = 100;
@@ -62,7 +62,7 @@ fn members_are_limited_in_number_and_size() {
         late.expect("pusher:subscription_error", "presence-a")["status"],
         429
     );
-    // A user who is there already may come with another socket.
+    // A present user may join with another socket.
     late.subscribe("presence-a", Some(r#"{"user_id":1}"#));
     let info = format!("{{\"user_id\":7,\"user_info\":\"{}\"}}", "x".repeat(1100));
     late.send_subscribe("presence-b", Some(&info));
@@ -81,13 +81,13 @@ fn members_are_limited_in_number_and_size() {
 }
 
 #[test]
-fn client_events_go_to_the_others() {
+fn client_events_reach_the_other_subscribers() {
     let gateway = gateway(|_| {});
     let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     a.subscribe("presence-a", Some(r#"{"user_id":1}"#));
     b.subscribe("presence-a", Some(r#"{"user_id":2}"#));
     a.expect("pusher_internal:member_added", "presence-a");
-    // A forged user_id and further fields do not travel.
+    // A forged user_id and additional fields are not relayed.
     a.text(r#"{"event":"client-typing","channel":"presence-a","data":{"on":true},"user_id":"2","x":1}"#);
     assert_eq!(
         b.event(),
@@ -112,13 +112,13 @@ fn client_events_go_to_the_others() {
         errors += 1;
     }
     assert!((8..=12).contains(&errors), "{errors}");
-    // The connection stays.
+    // The connection stays open.
     a.send("pusher:ping", &json!({}));
     assert_eq!(a.event()["event"], "pusher:pong");
 }
 
 #[test]
-fn signing_in_and_the_users_channel() {
+fn a_signed_in_user_can_subscribe_the_user_channel() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.send("pusher:subscribe", &json!({"channel": "#server-to-user-7"}));
@@ -142,10 +142,10 @@ fn signing_in_and_the_users_channel() {
     client.expect("pusher:subscription_error", "#server-to-user-8");
     assert_eq!(send(&gateway, "#server-to-user-7", "hello", &json!(1)), 1);
     client.expect("hello", "#server-to-user-7");
-    // A presence channel without data of its own: the signed-in user.
+    // A presence channel without channel_data uses the signed-in user.
     let joined = client.subscribe("presence-a", None);
     assert_eq!(joined["presence"]["hash"], json!({"7": {"n": 1}}));
-    // One sign-in a socket.
+    // One sign-in per socket.
     let text = crate::gateway::protocol::auth::user_text(client.id, r#"{"id":"8"}"#);
     let auth = format!(
         "{KEY}:{}",

@@ -126,7 +126,8 @@ fn success_replay_recovered_live_and_nothing_twice() {
         client.expect("realtime:recovered", "private-a"),
         json!({"recovered": true})
     );
-    // 7 lies below what the replay covered, so it does not reach the channel or was among it; so does 8, whenever it comes.
+    // 7 lies below what the replay covered, so it does not reach the channel or was among it; so does 8, whenever it
+    // comes.
     live(&gateway, &told, 8, "id8");
     live(&gateway, &told, 9, "id9");
     let mut events = Vec::new();

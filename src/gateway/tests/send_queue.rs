@@ -1,4 +1,4 @@
-//! A connection's queue at its end: what a told position covers is what was sent.
+//! The end of a send queue: a position that was sent covers only frames that were sent.
 
 use bytes::Bytes;
 
@@ -12,14 +12,14 @@ fn socket(max: usize) -> Socket {
 }
 
 #[test]
-fn what_comes_while_a_close_waits_goes_out_before_it() {
+fn frames_queued_while_a_close_is_pending_precede_it() {
     let socket = socket(1000);
     assert_eq!(
         socket.push(Bytes::from_static(b"41")),
         EnqueueResult::Queued
     );
     socket.close(Close::Reconnect, "restart");
-    // Delivered, so a position that is told now covers it: it must not be refused.
+    // It counts as delivered and positions cover it, so it must be accepted.
     assert_eq!(
         socket.push(Bytes::from_static(b"42")),
         EnqueueResult::Queued
@@ -29,7 +29,7 @@ fn what_comes_while_a_close_waits_goes_out_before_it() {
     assert_eq!(frames, [b"41", b"42"]);
     assert_eq!(batch.close.unwrap().0, Close::Reconnect.code());
     assert!(!batch.dropped);
-    // Behind the close there is nothing, and its reason stays.
+    // Nothing is accepted after the close was taken, and its reason is kept.
     assert_eq!(
         socket.push(Bytes::from_static(b"43")),
         EnqueueResult::Closed
@@ -39,7 +39,7 @@ fn what_comes_while_a_close_waits_goes_out_before_it() {
 }
 
 #[test]
-fn a_queue_that_threw_frames_away_says_so() {
+fn an_overflowed_queue_is_marked_and_closes_the_socket() {
     let socket = socket(100);
     assert_eq!(socket.push(Bytes::from(vec![0; 60])), EnqueueResult::Queued);
     assert_eq!(
@@ -51,7 +51,7 @@ fn a_queue_that_threw_frames_away_says_so() {
     assert!(batch.dropped && batch.frames.is_empty());
     assert_eq!(batch.close.unwrap().0, Close::OverCapacity.code());
     eventually("it is closing", || socket.is_closing());
-    // A close that was ordered before keeps its reason, also where frames are thrown away behind it.
+    // An earlier close keeps its reason when the queue overflows.
     let socket = self::socket(100);
     socket.close(Close::Unauthorized, "kicked");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Settings: defaults, and what is refused.
+//! Defaults and validation of settings.
 
 use crate::gateway::settings::Settings;
 
@@ -12,7 +12,7 @@ fn valid() -> Settings {
 }
 
 #[test]
-fn there_is_no_usable_secret_by_default_and_weak_ones_are_refused() {
+fn missing_and_weak_secrets_are_rejected() {
     assert!(valid().validate().is_ok());
     let weak = [
         "",
@@ -27,7 +27,7 @@ fn there_is_no_usable_secret_by_default_and_weak_ones_are_refused() {
             ..valid()
         };
         assert!(settings.validate().is_err(), "{secret}");
-        // A good first one does not excuse it.
+        // Also behind a strong first secret.
         let settings = Settings {
             secrets: vec![valid().secrets[0].clone(), secret.into()],
             ..valid()
@@ -55,7 +55,7 @@ fn there_is_no_usable_secret_by_default_and_weak_ones_are_refused() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_rules() {
+fn defaults_are_as_documented() {
     let s = Settings::default();
     assert_eq!(s.host, "127.0.0.1");
     assert_eq!(s.ops_listen.as_deref(), Some("127.0.0.1:6002"));

@@ -1,4 +1,4 @@
-//! A WebSocket client for tests: plain blocking sockets, and every liberty to send what no client would.
+//! A blocking WebSocket client for tests, which can also send invalid bytes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,20 +11,18 @@ use crate::gateway::protocol::auth::{signature, subscription_text, user_text};
 use crate::gateway::protocol::SocketId;
 use crate::gateway::Gateway;
 
-/// A frame of the server.
+/// A frame received from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     Text(String),
     Pong(Vec<u8>),
     Ping,
     Close(u16, String),
-    /// The connection ended.
     Disconnected,
-    /// Nothing came in time.
+    /// No frame arrived in time.
     Timeout,
 }
 
-/// A connection.
 pub struct TestClient {
     pub stream: TcpStream,
     buffer: Vec<u8>,
@@ -32,7 +30,7 @@ pub struct TestClient {
 }
 
 impl TestClient {
-    /// Connects as pusher-js does and takes `connection_established`.
+    /// Connects like pusher-js and reads `connection_established`.
     pub fn connect(gateway: &Gateway) -> Self {
         let mut client = Self::open(
             gateway.address(),
@@ -43,7 +41,7 @@ impl TestClient {
         client
     }
 
-    /// A handshake at any path, with any further header lines; the answer must be a 101.
+    /// Performs a handshake with any path and additional header lines; asserts a 101.
     pub fn open(address: SocketAddr, path: &str, headers: &str) -> Self {
         let mut client = Self::raw(address);
         client.write(format!("GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n").as_bytes());
@@ -57,7 +55,7 @@ impl TestClient {
         client
     }
 
-    /// A TCP connection and nothing more.
+    /// Opens a TCP connection.
     pub fn raw(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -68,7 +66,7 @@ impl TestClient {
         }
     }
 
-    /// Takes `connection_established`.
+    /// Reads `connection_established`.
     pub fn establish(&mut self) {
         let event = self.event();
         assert_eq!(event["event"], "pusher:connection_established", "{event}");
@@ -77,12 +75,12 @@ impl TestClient {
         self.id = data["socket_id"].as_str().unwrap().parse().unwrap();
     }
 
-    /// Sends bytes as they are; a connection that is gone already is no failure here.
+    /// Sends raw bytes; a closed connection is not an error here.
     pub fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The head of an HTTP answer.
+    /// Reads the headers of an HTTP response.
     pub fn read_head(&mut self) -> String {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -95,7 +93,7 @@ impl TestClient {
         }
     }
 
-    /// Everything until the connection ends.
+    /// Reads until the connection ends.
     pub fn read_to_end(&mut self) -> String {
         while self.fill(Duration::from_secs(5)) {}
         String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned()
@@ -115,7 +113,7 @@ impl TestClient {
         }
     }
 
-    /// A frame with any first byte, masked.
+    /// Sends a masked frame with any first byte.
     pub fn frame(&mut self, first: u8, payload: &[u8]) {
         let mut out = vec![first];
         match payload.len() {
@@ -135,17 +133,17 @@ impl TestClient {
         self.write(&out);
     }
 
-    /// Sends a text.
+    /// Sends a text message.
     pub fn text(&mut self, text: &str) {
         self.frame(0x81, text.as_bytes());
     }
 
-    /// Sends an event of the connection.
+    /// Sends an event without a channel.
     pub fn send(&mut self, event: &str, data: &Value) {
         self.text(&json!({"event": event, "data": data}).to_string());
     }
 
-    /// The next frame within `wait`.
+    /// Reads the next frame within `wait`.
     pub fn next(&mut self, wait: Duration) -> Frame {
         let end = Instant::now() + wait;
         loop {
@@ -169,10 +167,10 @@ impl TestClient {
     fn parse(&mut self) -> Option<Frame> {
         let b = &self.buffer;
         let (first, second) = (*b.first()?, *b.get(1)?);
-        assert!(second & 0x80 == 0, "a server never masks");
+        assert!(second & 0x80 == 0, "frames of a server are not masked");
         assert!(
             first & 0xF0 == 0x80,
-            "one frame a message, no reserved bits"
+            "one frame per message, no reserved bits"
         );
         let (length, head) = match second {
             126 => (
@@ -199,15 +197,15 @@ impl TestClient {
         })
     }
 
-    /// The next text as JSON.
+    /// Reads the next text message as JSON.
     pub fn event(&mut self) -> Value {
         match self.next(Duration::from_secs(5)) {
             Frame::Text(text) => serde_json::from_str(&text).unwrap(),
-            other => panic!("an event was expected, not {other:?}"),
+            other => panic!("expected an event, got {other:?}"),
         }
     }
 
-    /// The next event, of this name and channel; its data, parsed one level where it is a string.
+    /// Reads the next event and asserts its name and channel; returns its data, parsed one level if it is a string.
     pub fn expect(&mut self, event: &str, channel: &str) -> Value {
         let got = self.event();
         assert_eq!(got["event"], event, "{got}");
@@ -222,12 +220,12 @@ impl TestClient {
         }
     }
 
-    /// Nothing comes for a moment.
+    /// Asserts that no frame arrives for 150 ms.
     pub fn expect_silence(&mut self) {
         assert_eq!(self.next(Duration::from_millis(150)), Frame::Timeout);
     }
 
-    /// Everything up to the close: an error with this code came before it. Returns the code.
+    /// Reads to the close frame and returns its code; a preceding `pusher:error` must have the same code.
     pub fn expect_close(&mut self) -> u16 {
         let mut error = None;
         loop {
@@ -245,12 +243,12 @@ impl TestClient {
                     assert_eq!(self.next(Duration::from_secs(5)), Frame::Disconnected);
                     return code;
                 }
-                other => panic!("a close was expected, not {other:?}"),
+                other => panic!("expected a close, got {other:?}"),
             }
         }
     }
 
-    /// Sends a subscription with a right signature.
+    /// Sends a subscription with a valid signature.
     pub fn send_subscribe(&mut self, channel: &str, member: Option<&str>) {
         let text = subscription_text(self.id, channel, member);
         let mut data =
@@ -261,13 +259,13 @@ impl TestClient {
         self.send("pusher:subscribe", &data);
     }
 
-    /// Subscribes and takes the success.
+    /// Subscribes and reads the success.
     pub fn subscribe(&mut self, channel: &str, member: Option<&str>) -> Value {
         self.send_subscribe(channel, member);
         self.expect("pusher_internal:subscription_succeeded", channel)
     }
 
-    /// Signs in and takes the success.
+    /// Signs in and reads the success.
     pub fn sign_in(&mut self, user_data: &str) {
         let auth = format!(
             "{KEY}:{}",

@@ -1,4 +1,4 @@
-//! What the Gateway's methods do: deliver here, ask all gateways, count.
+//! Implementation of the Gateway's methods: local broadcasts, requests to all gateways, statistics.
 
 use ext_php_rs::types::Zval;
 
@@ -26,7 +26,7 @@ impl Gateway {
         let event = arguments::text(event, &place("#2 ($event)"))?;
         if event.is_empty() {
             return Err(Error::configuration(
-                "Gateway::broadcastLocally(): the event must have a name.",
+                "Gateway::broadcastLocally(): the event name is empty.",
             )
             .into());
         }
@@ -34,7 +34,7 @@ impl Gateway {
             let text = arguments::text(except, &place("#4 ($except)"))?;
             text.parse::<SocketId>().map_err(|_| {
                 Error::configuration(format!(
-                    "\"{}\" is not a socket id: pusher-js and Echo.socketId() give two numbers with a dot between them.",
+                    "\"{}\" is not a socket id. pusher-js and Echo.socketId() return two numbers separated by a dot.",
                     text.escape_debug()
                 ))
                 .into()
@@ -42,7 +42,7 @@ impl Gateway {
         })?;
         if Name::parse(&channel).is_none() {
             return Err(Error::channel(format!(
-                "\"{}\" cannot be a channel of sockets: letters, digits and -_=@,.; at most 164, or #server-to-user- and an id.",
+                "\"{}\" is not a valid socket channel: at most 164 letters, digits and -_=@,.; or #server-to-user- and a user id.",
                 channel.escape_debug()
             ))
             .into());
@@ -55,15 +55,15 @@ impl Gateway {
                 .encryption_master_key
                 .as_ref()
                 .or(self.broker.encryption.as_ref());
-            let sealed = if encryption::is_encrypted_channel(&channel) {
+            let encrypted = if encryption::is_encrypted_channel(&channel) {
                 Some(encryption::encrypt(key, &channel, plain)?)
             } else {
                 None
             };
-            let json = sealed.as_deref().or(plain).unwrap_or(b"null");
+            let json = encrypted.as_deref().or(plain).unwrap_or(b"null");
             let gateway = self.current()?.ok_or_else(|| {
                 Error::connection(
-                    "The gateway does not run: call start() before broadcastLocally().",
+                    "The gateway is not running: call start() before broadcastLocally().",
                 )
             })?;
             let reached = gateway.broadcast_locally(&channel, &event, json, except)?;
@@ -71,7 +71,8 @@ impl Gateway {
         })
     }
 
-    /// Asks all gateways: through the one that runs here, else through the HTTP API of one that runs elsewhere.
+    /// Sends a request to all gateways: through the one running in this process, else through the HTTP API of another
+    /// process.
     pub(super) fn admin_request(
         &self,
         path: &str,
@@ -115,7 +116,7 @@ impl Gateway {
         ))
     }
 
-    /// What it is doing; where it does not run, the same with nothing in it.
+    /// The statistics; all zero when the gateway is not running.
     pub(super) fn stats_json(&self) -> Result<serde_json::Value, Error> {
         let gateway = self.current()?;
         let running = gateway.as_ref().is_some_and(|gateway| gateway.is_running());
@@ -123,7 +124,7 @@ impl Gateway {
             Some(gateway) => gateway.stats(),
             None => core::Stats {
                 ready: false,
-                not_ready: Some("the gateway does not run".to_owned()),
+                not_ready: Some("the gateway is not running".to_owned()),
                 address: self.listen_address()?,
                 node: String::new(),
                 counters: core::counters::Counters::default()
@@ -140,7 +141,7 @@ impl Gateway {
     }
 }
 
-/// A connection as the HTTP API tells it.
+/// A connection in the format of the HTTP API.
 fn connection_json(connection: &ConnectionInfo) -> serde_json::Value {
     serde_json::json!({
         "socket_id": connection.socket,
@@ -155,6 +156,6 @@ fn connection_json(connection: &ConnectionInfo) -> serde_json::Value {
 
 fn unexpected_response() -> Error {
     Error::connection(
-        "The gateway's answer is not what one of this version says. Have both the same version?",
+        "Unexpected response of the gateway. Do both processes use the same version of the extension?",
     )
 }

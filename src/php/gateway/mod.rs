@@ -23,19 +23,20 @@ use crate::gateway::protocol::channel::Name;
 use crate::process;
 use crate::worker::StopSignal;
 
-/// While it waits, signals and the log get their turn this often.
+/// How often signals are handled and the log is delivered while `wait()` waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// A process that ends without stop() sends its clients elsewhere for this long at most.
+/// Drain time when the process ends without `stop()`.
 const SHUTDOWN_DRAIN: Duration = Duration::from_secs(1);
-/// The longest drain, in ms.
+/// Maximum drain time, in ms.
 const MAX_DRAIN_MS: i64 = 600_000;
 
 thread_local! {
-    /// Those that run, to be ended in order at the end of the request, also where a fatal error left their objects behind.
+    /// Running gateways, to be stopped at the end of the request, also after a fatal error that left their objects
+    /// alive.
     static RUNNING: RefCell<Vec<*const Gateway>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The WebSocket gateway: what was broadcast goes on to browsers. Its threads are native; PHP only starts and ends them.
+/// The WebSocket gateway. It runs in native threads; PHP only starts and stops it.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Gateway")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
@@ -43,12 +44,12 @@ pub struct Gateway {
     config: GatewayConfig,
     broker: Arc<BrokerConfig>,
     running: RefCell<Option<Arc<core::Gateway>>>,
-    /// The fork generation it was started in.
+    /// The fork generation in which it was started.
     generation: Cell<u32>,
     handlers: RefCell<Option<signals::Handlers>>,
 }
 
-/// The settings: those given over those of the application.
+/// Reads the settings; those of `config` take precedence over the application's.
 pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, Trouble> {
     let given = arguments::optional(config, |config| {
         arguments::array(config, place)?;
@@ -60,17 +61,17 @@ pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, Tro
 
 fn forked_error() -> Error {
     Error::connection(
-        "This Gateway was started before the process forked, and goes on in the parent. Start gateways in the process that is to serve.",
+        "This gateway was started before the process forked, and runs in the parent. Start it in the process that is to serve clients.",
     )
 }
 
 impl Gateway {
-    /// The one that runs, if it does.
+    /// The running gateway, if any.
     fn current(&self) -> Result<Option<Arc<core::Gateway>>, Error> {
         let running = self.running.borrow().clone();
         match running {
             Some(inherited) if self.generation.get() != process::generation() => {
-                // Its threads are not here: neither may they be waited for, nor their memory be given back.
+                // Its threads do not exist in this process: it must be neither joined nor dropped.
                 std::mem::forget(inherited);
                 Err(forked_error())
             }
@@ -97,11 +98,11 @@ impl Gateway {
         Ok(())
     }
 
-    /// Ends it; in a forked child it only lets go.
+    /// Stops the gateway; in a forked child only forgets it.
     fn shut_down(&self, drain: Duration) {
         let this = std::ptr::from_ref(self);
         RUNNING.with(|open| open.borrow_mut().retain(|known| *known != this));
-        // A second signal ends the process at once: whoever sends it has no patience for the drain.
+        // A second signal ends the process immediately, without waiting for the drain.
         self.handlers.borrow_mut().take();
         let gateway = self.running.borrow_mut().take();
         if let Some(gateway) = gateway {
@@ -127,16 +128,16 @@ impl Drop for Gateway {
     }
 }
 
-/// The request ends, or the process does: what still runs ends in order.
+/// Stops all running gateways at the end of the request or of the process.
 pub fn close_all() {
     let open = RUNNING.with(|open| std::mem::take(&mut *open.borrow_mut()));
     for gateway in open {
-        // SAFETY: a Gateway takes itself off the list when it is dropped.
+        // SAFETY: a Gateway removes itself from the list when it is dropped.
         unsafe { (*gateway).shut_down(SHUTDOWN_DRAIN) };
     }
 }
 
-/// Signals, time limits and the log. A fatal error in a PHP handler goes on from here; nothing of ours is held.
+/// Handles signals, time limits and the log. A fatal error in a PHP handler continues from here; no Rust value is held.
 fn poll_interrupts() -> bool {
     let served = try_catch(AssertUnwindSafe(|| {
         zend::serve_interrupt();
@@ -144,20 +145,20 @@ fn poll_interrupts() -> bool {
         lifecycle::deliver_log();
     }));
     if matches!(served, Err(CatchError::Bailout)) {
-        // SAFETY: goes on where the engine was going; what is left here needs no drop.
+        // SAFETY: continues the engine's bailout; no value in this frame needs to be dropped.
         unsafe { bailout() }
     }
     !zend::has_exception()
 }
 
-/// PHP's value of JSON that this crate wrote.
+/// Decodes JSON of this crate into a PHP value.
 fn decode_json(json_bytes: &[u8]) -> Result<Zval, Trouble> {
     Ok(json::decode(json_bytes)?)
 }
 
 #[php_impl]
 impl Gateway {
-    /// Reads the configuration; opens and connects nothing yet.
+    /// Reads the configuration. Opens and connects nothing yet.
     #[php(optional = config)]
     pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
         let config = match settings(config, "Gateway::__construct(): Argument #1 ($config)") {
@@ -175,14 +176,14 @@ impl Gateway {
         })
     }
 
-    /// Opens the port and serves until stop() or the end of the process.
+    /// Opens the port and serves clients until `stop()` or the end of the process.
     pub fn start(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
         self_.open()?;
         lifecycle::deliver_log();
         Ok(zend::this())
     }
 
-    /// Sends its clients elsewhere and ends.
+    /// Asks the clients to reconnect elsewhere, within `$drainMs` ms, and stops.
     #[php(defaults(drainMs = 5000))]
     #[php(optional = drainMs)]
     pub fn stop(&self, drainMs: i64) -> PhpResult<()> {
@@ -201,7 +202,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Waits for a signal to end.
+    /// Waits up to `$timeoutMs` ms for a stop signal; true if there was one or the gateway does not run.
     #[php(defaults(timeoutMs = 1000))]
     #[php(optional = timeoutMs)]
     pub fn wait(&self, timeoutMs: i64) -> PhpResult<bool> {
@@ -216,7 +217,7 @@ impl Gateway {
             if !poll_interrupts() {
                 return Ok(true);
             }
-            // stop() may have been called by a PHP handler.
+            // A PHP handler may have called stop().
             let serves = self.current()?.is_some_and(|gateway| gateway.is_running());
             if !serves || StopSignal::is_signalled() {
                 return Ok(true);
@@ -229,17 +230,17 @@ impl Gateway {
         }
     }
 
-    /// Whether it serves.
+    /// True while it serves clients.
     pub fn is_running(&self) -> bool {
         matches!(self.current(), Ok(Some(gateway)) if gateway.is_running())
     }
 
-    /// Where it listens.
+    /// The address it listens on, `host:port`.
     pub fn address(&self) -> PhpResult<Zval> {
         Ok(binary(self.listen_address()?.as_bytes()))
     }
 
-    /// Delivers an event to the sockets of this gateway only.
+    /// Delivers an event to the sockets of this gateway only; returns their number.
     #[php(optional = data)]
     pub fn broadcast_locally(
         &self,
@@ -251,7 +252,7 @@ impl Gateway {
         finish(self.deliver(channel, event, data, except))
     }
 
-    /// Who is connected, over all gateways.
+    /// Open connections of all gateways.
     #[php(optional = r#where)]
     pub fn connections(&self, r#where: Option<&Zval>) -> PhpResult<Zval> {
         let list = self.list_connections(r#where);
@@ -268,14 +269,14 @@ impl Gateway {
         .map(Option::unwrap_or_default)
     }
 
-    /// Closes sockets for good, on all gateways.
+    /// Closes connections on all gateways; clients do not reconnect. Returns their number.
     pub fn kick(&self, r#where: &Zval) -> PhpResult<i64> {
         finish(sign::target(r#where, "kick").and_then(|(target, body)| {
             Ok(self.admin_request("/kick", AdminRequest::Kick { target }, &body.into())?)
         }))
     }
 
-    /// Takes sockets off a channel, on all gateways.
+    /// Ends subscriptions to a channel on all gateways. Returns their number.
     pub fn unsubscribe(&self, r#where: &Zval, channel: &Zval) -> PhpResult<i64> {
         finish(
             sign::target(r#where, "unsubscribe").and_then(|(target, mut body)| {
@@ -285,7 +286,7 @@ impl Gateway {
                     return Err(Error::new(
                         Kind::InvalidChannel,
                         format!(
-                            "\"{}\" cannot be a channel of sockets: give its name as clients subscribe to it, such as private-order.7.",
+                            "\"{}\" is not a valid socket channel: use the name that clients subscribe to, such as private-order.7.",
                             channel.escape_debug()
                         ),
                     )
@@ -298,7 +299,7 @@ impl Gateway {
         )
     }
 
-    /// Signs a subscription.
+    /// Signs a subscription for an authorization endpoint.
     #[php(optional = presence)]
     pub fn authorize(
         socketId: &Zval,
@@ -310,7 +311,7 @@ impl Gateway {
             .map(Option::unwrap_or_default)
     }
 
-    /// Signs a user in.
+    /// Signs a sign-in for a user authentication endpoint.
     #[php(optional = config)]
     pub fn authenticate(
         socketId: &Zval,

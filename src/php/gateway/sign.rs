@@ -1,4 +1,4 @@
-//! What the Gateway's methods read and sign: subscriptions, sign-ins, and whom an order is for.
+//! Reads arguments of the Gateway's methods, and signs subscriptions and sign-ins.
 
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
@@ -13,7 +13,7 @@ use crate::gateway::settings::Settings;
 use crate::php::arguments::{self, Trouble};
 use crate::php::{binary, json};
 
-/// The secret rules hold for whoever signs, not only for the gateway: one that is guessed here opens that one.
+/// Checks the settings as the gateway does: a weak secret on the signing side would be just as dangerous.
 ///
 /// # Errors
 /// Configuration.
@@ -43,7 +43,7 @@ fn table(pairs: &[(&str, &str)]) -> Result<Zval, Trouble> {
     Ok(value)
 }
 
-/// An id of a user as text: strings, and whole numbers as databases give them.
+/// A user id as text: a string, or an integer as databases return it.
 fn user_id(table: &ZendHashTable, key: &str, place: &str) -> Result<String, Trouble> {
     let value = table.get(key).map(Zval::dereference);
     let id = match value {
@@ -56,18 +56,18 @@ fn user_id(table: &ZendHashTable, key: &str, place: &str) -> Result<String, Trou
         return Ok(id);
     }
     Err(encoding(format!(
-        "{place} needs '{key}': a text or a number of 1 to 128 characters without control characters."
+        "{place} needs '{key}': a string or an integer of 1 to 128 characters without control characters."
     )))
 }
 
-/// The JSON of a member: the id as text, the rest as it is.
+/// The JSON of a presence member, with the id as a string.
 fn member(presence: &Zval, most: usize) -> Result<String, Trouble> {
     let place = "Gateway::authorize(): Argument #3 ($presence)";
     let table = arguments::array(presence, place)?;
     let known = |key: &ArrayKey<'_>| matches!(key.to_string().as_str(), "user_id" | "user_info");
     if let Some((key, _)) = table.iter().find(|(key, _)| !known(key)) {
         return Err(encoding(format!(
-            "{place} has user_id and user_info, and no '{}'.",
+            "{place} may contain user_id and user_info, not '{}'.",
             key.to_string().escape_debug()
         )));
     }
@@ -80,7 +80,7 @@ fn member(presence: &Zval, most: usize) -> Result<String, Trouble> {
         encode(info, &mut out)?;
         if out.len() - from > most {
             return Err(encoding(format!(
-                "{place}: user_info is {} bytes of JSON; every member of the channel gets it, and {most} is the most (max_user_info).",
+                "{place}: user_info is {} bytes of JSON, more than max_user_info ({most}). Every member of the channel receives it.",
                 out.len() - from
             )));
         }
@@ -121,7 +121,7 @@ pub(super) fn authorize(
         Some(key) if crate::encryption::is_encrypted_channel(&channel) => key.shared_secret(&channel),
         None if crate::encryption::is_encrypted_channel(&channel) => {
             return Err(Error::configuration(format!(
-                "The channel \"{channel}\" is encrypted, and there is no master key to tell its subscribers the channel's own. Set encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: openssl rand -base64 32"
+                "The channel \"{channel}\" is encrypted, but no master key is configured for the key of its subscribers. Set encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: openssl rand -base64 32"
             ))
             .into())
         }
@@ -163,7 +163,7 @@ pub(super) fn authenticate(
     table(&[("auth", &auth), ("user_data", &text)])
 }
 
-/// Whom an order is for, and the same as the HTTP API takes it.
+/// Reads a target: the connections that a command is for, also as parameters of the HTTP API.
 pub(super) fn target(
     r#where: &Zval,
     method: &str,
@@ -184,7 +184,7 @@ pub(super) fn target(
             "socket" => {
                 let id = text.parse::<SocketId>().map_err(|_| {
                     Error::configuration(format!(
-                        "{place}: \"{}\" is not a socket id, two numbers with a dot between them.",
+                        "{place}: \"{}\" is not a socket id (two numbers separated by a dot).",
                         text.escape_debug()
                     ))
                 })?;
@@ -192,7 +192,7 @@ pub(super) fn target(
             }
             other => {
                 return Err(Error::configuration(format!(
-                    "{place} has user, socket or channel, and no '{}'.",
+                    "{place} may contain user, socket and channel, not '{}'.",
                     other.escape_debug()
                 ))
                 .into())
@@ -202,7 +202,7 @@ pub(super) fn target(
     }
     if target.is_empty() && method != "connections" {
         return Err(Error::configuration(format!(
-            "{place} is empty: say whom, such as ['user' => '7']. Nothing stands for everybody."
+            "{place} is empty. One of user, socket and channel is required, such as ['user' => '7']."
         ))
         .into());
     }

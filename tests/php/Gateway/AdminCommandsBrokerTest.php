@@ -100,7 +100,7 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
             $nobody->connections();
             self::fail('answered');
         } catch (ConnectionException $e) {
-            self::assertStringContainsString('No gateway answers at 127.0.0.1:1', $e->getMessage());
+            self::assertStringContainsString('No gateway responds at 127.0.0.1:1', $e->getMessage());
         }
         $gateway = $this->gateway();
         $wrong = ['api_listen' => $gateway->address(), 'secrets' => [bin2hex(random_bytes(16))]];
@@ -186,7 +186,7 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
             'no port' => ['connections --api=127.0.0.1', 2, 'has no port'],
             'no channel' => ['unsubscribe', 2, 'from'],
             'no such channel' => ['unsubscribe a:b --user=7', 2, 'cannot be a channel'],
-            'not there' => ['connections --api=127.0.0.1:1', 1, 'No gateway answers at 127.0.0.1:1'],
+            'not there' => ['connections --api=127.0.0.1:1', 1, 'No gateway responds at 127.0.0.1:1'],
         ];
     }
 }
