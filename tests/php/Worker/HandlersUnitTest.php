@@ -224,7 +224,7 @@ final class HandlersUnitTest extends TestCase
             'no handle()' => [['handlers' => ['a' => stdClass::class]], "realtime.handlers['a']: stdClass has no"],
             'a number' => [['handlers' => ['a' => 5]], "realtime.handlers['a']: class '5' not found"],
             'no list of middleware' => [['middleware' => 'x'], 'realtime.middleware is a string'],
-            'no such middleware' => [['middleware' => ['App\No']], "realtime.middleware[0]: 'App\\No' is no class"],
+            'no such middleware' => [['middleware' => ['App\No']], "realtime.middleware[0]: 'App\\No' is not an existing class"],
             'middleware without handle()' => [['middleware' => [new stdClass()]], 'middleware[0]: stdClass has no'],
         ];
     }
