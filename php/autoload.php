@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Loads the PHP layer without Composer: a PSR-4 autoloader for it, and Symfony Console where it can be found.
+ * Loads the PHP layer without Composer: registers a PSR-4 autoloader, and loads Symfony Console if available.
  */
 
 declare(strict_types=1);
@@ -25,7 +25,7 @@ declare(strict_types=1);
             }
         }
     });
-    // Debian's php-symfony-console; an application's own copy, loaded before us, wins.
+    // Debian's php-symfony-console; a copy that the application has already loaded wins.
     $debian = '/usr/share/php/Symfony/Component/Console/autoload.php';
     if (!class_exists(Symfony\Component\Console\Application::class) && is_file($debian)) {
         require_once $debian;

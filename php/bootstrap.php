@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Loaded by Composer (and by autoload.php) on every start: the functions, and stand-ins where the extension is absent.
+ * Loaded by Composer and by autoload.php: defines the functions, and loads the stubs if the extension is missing.
  */
 
 declare(strict_types=1);

@@ -1,9 +1,9 @@
 <?php
 
 /**
- * The namespaced functions of the package, the same in every host.
+ * The package's namespaced functions, the same in every host.
  *
- * Guarded because ./console and an application's vendor/ may each bring a copy of this file.
+ * Guarded, because ./console and an application's vendor/ may each contain a copy of this file.
  */
 
 declare(strict_types=1);
@@ -22,7 +22,7 @@ if (!\function_exists(__NAMESPACE__ . '\broadcast')) {
      * @param mixed $data anything json_encode() takes
      * @param string|null $key the record key; null: the channel
      * @param array<string, string> $headers record headers
-     * @param string|null $except socket id of the browser to leave out
+     * @param string|null $except socket id of the browser to exclude
      *
      * @return string the message id
      *
@@ -42,7 +42,7 @@ if (!\function_exists(__NAMESPACE__ . '\broadcast')) {
     /**
      * Realtime::broker() as a function: `realtime()->subscribe('user.*', $callback)->consume()`.
      *
-     * @param string|null $broker a key of `realtime.brokers`; null: the default one
+     * @param string|null $broker a key of `realtime.brokers`; null: the default broker
      *
      * @throws Exception\ConfigurationException an unknown name
      */

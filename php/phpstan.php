@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Loaded by PHPStan before it analyses an application: gives our broker the name that code of Toporia's guides checks for.
+ * Bootstrap file for PHPStan: aliases our broker to the framework's class name used by application code.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What Kafka allows a user, judged by what a publisher and a worker need.
+ * Evaluates Kafka permissions by the needs of publishers and workers.
  */
 
 declare(strict_types=1);
@@ -15,15 +15,15 @@ final class Acl
     public const TRANSACTIONAL_ID_REFUSED = 53;
 
     /**
-     * @param string $principal as Kafka names it: `User:shop`
-     * @param string $server a broker's address, for commands
+     * @param string $principal Kafka principal: `User:shop`
+     * @param string $server address of a broker, for commands
      */
     public function __construct(public readonly string $principal, private string $server)
     {
     }
 
     /**
-     * Who we are to Kafka, unless its own rules rename us.
+     * Our principal, unless the broker maps it to another name.
      */
     public static function principal(Security $security): string
     {
@@ -51,10 +51,10 @@ final class Acl
     }
 
     /**
-     * A user that only publishes, or only consumes, is in order; one topic that is unlike the others is not.
+     * A user that only publishes or only consumes is fine; a single topic that differs from the others is not.
      *
      * @param array<string, list<string>> $operations by topic
-     * @param bool $consumed whether somebody said that these are read
+     * @param bool $consumed true if the user requested these topics with --channels
      *
      * @return iterable<Finding>
      */
@@ -125,7 +125,7 @@ final class Acl
     }
 
     /**
-     * The command that allows something.
+     * The command that grants a permission.
      */
     public function command(string $resource, string ...$operations): string
     {
@@ -141,7 +141,7 @@ final class Acl
     }
 
     /**
-     * The command that allows something with topics.
+     * The command that grants permissions for topics.
      *
      * @param list<string> $topics
      */

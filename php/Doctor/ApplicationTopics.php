@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Which topics the configured application writes and reads.
+ * Determines the topics that the application writes and reads.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Doctor;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * The rule from channels to topics, as `topic_strategy`, `topic_mapping` and the prefix give it.
+ * Maps channels to topics by `topic_strategy`, `topic_mapping` and `topic_prefix`.
  */
 final class ApplicationTopics
 {
@@ -30,7 +30,7 @@ final class ApplicationTopics
     }
 
     /**
-     * The topics that the configuration names, with what it says of them.
+     * The configured topics with their settings.
      *
      * @return array<string, array{partitions: ?int, replication: ?int}>
      */
@@ -58,12 +58,12 @@ final class ApplicationTopics
     }
 
     /**
-     * The topics of these channels: what a worker of --channels reads.
+     * The topics that a worker with these --channels reads.
      *
      * @param list<string> $channels names and patterns
-     * @param list<string> $existing every topic of the cluster
+     * @param list<string> $existing all topics of the cluster
      *
-     * @return list<string> patterns give those that exist; a name also gives one that does not yet
+     * @return list<string> existing topics for patterns; for names also missing ones
      */
     public function of(array $channels, array $existing): array
     {
@@ -86,7 +86,7 @@ final class ApplicationTopics
     }
 
     /**
-     * The topics of this application that exist; those of the gateways are among them.
+     * The existing topics of this application, including those of the gateways.
      *
      * @param list<string> $existing
      *
@@ -100,13 +100,13 @@ final class ApplicationTopics
             || !$this->isGrouped() && str_starts_with($topic, $this->prefix . '_')));
     }
 
-    /** @return list<string> the control topics of gateways */
+    /** @return list<string> the gateways' control topics */
     public function ofGateways(): array
     {
         return ["$this->prefix.__presence", "$this->prefix.__client"];
     }
 
-    /** A topic of this application by its name alone: a probe may be written there. */
+    /** The topic for test records, which belongs to this application by its name. */
     public function probe(): string
     {
         return "$this->prefix.__doctor";
@@ -148,7 +148,7 @@ final class ApplicationTopics
             return [$mapping[$channel]['topic']];
         }
 
-        // What a pattern meets is any of them.
+        // A pattern may match channels of any topic.
         return array_map('strval', array_keys($this->configured()));
     }
 

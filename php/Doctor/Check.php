@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One thing the doctor looks at.
+ * A single check of the doctor.
  */
 
 declare(strict_types=1);
@@ -9,29 +9,29 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor;
 
 /**
- * Checks change nothing (only the one of --write does), and say nothing by themselves: they give findings.
+ * Checks do not modify anything (except the one for --write) and print nothing: they return findings.
  */
 interface Check
 {
     /**
-     * Its name in --json and in the reasons of others: `brokers`.
+     * The name used in --json and by other checks: `brokers`.
      */
     public function name(): string;
 
     /**
-     * The heading above its lines: `Brokers`.
+     * The heading of its findings: `Brokers`.
      */
     public function title(): string;
 
     /**
-     * The checks without which it has nothing to look at; one that blocked keeps this one from running.
+     * The checks that must not be blocked for this one to run.
      *
      * @return list<string> names
      */
     public function needs(): array;
 
     /**
-     * Looks. What it throws becomes an error, and the others go on.
+     * Runs the check. An exception becomes an error, and the other checks continue.
      *
      * @return iterable<Finding>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Every check of realtime:doctor, in its order.
+ * All checks of realtime:doctor, in order.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor;
 
 /**
- * From this machine outwards: what a check needs stands before it.
+ * Ordered from this machine outwards: a check comes after the checks it depends on.
  */
 final class Checks
 {

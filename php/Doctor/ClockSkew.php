@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a difference between two clocks means.
+ * Evaluates the difference between two clocks.
  */
 
 declare(strict_types=1);
@@ -14,9 +14,9 @@ final class ClockSkew
     private const ERROR_SECONDS = 300.0;
 
     /**
-     * @param float $behind seconds that this machine is behind the other one; negative: ahead
-     * @param string $whose the other one: `the cluster's controller`
-     * @param bool $exact false: the other one told whole seconds
+     * @param float $behind seconds that this machine's clock is behind the other one; negative: ahead
+     * @param string $whose owner of the other clock: `the cluster's controller`
+     * @param bool $exact false: the other time is in whole seconds
      */
     public static function finding(float $behind, string $whose, bool $exact = true): Finding
     {

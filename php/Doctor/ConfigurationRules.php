@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Settings that are taken and yet cannot be what somebody wants, at least in production.
+ * Detects valid settings that are probably not intended, at least in production.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor;
 
 /**
- * Each rule is a method that gives a finding or null.
+ * Each rule is a method that returns a finding or null.
  */
 final class ConfigurationRules
 {
@@ -41,7 +41,7 @@ final class ConfigurationRules
     {
         $acks = strtolower($this->settings->text('acks', 'all'));
         if ($acks !== 'all' && $acks !== '-1') {
-            // With exactly-once the extension refuses it.
+            // The extension rejects this combination with exactly-once.
             return $this->delivery() === 'exactly-once' ? $this->withoutExtension(
                 "acks is $acks, which contradicts delivery 'exactly-once'",
                 'Take acks out, or set it to \'all\'.'
@@ -194,7 +194,7 @@ final class ConfigurationRules
         );
     }
 
-    /** Where the extension is there, it says this itself. */
+    /** If the extension is loaded, it reports this itself. */
     private function withoutExtension(string $text, string $remedy): ?Finding
     {
         return $this->context->hasExtension() ? null : Finding::error('settings', $text, $remedy);
@@ -205,7 +205,7 @@ final class ConfigurationRules
         return $this->settings->text('delivery', 'at-least-once');
     }
 
-    /** All brokers on this machine. */
+    /** True if all brokers run on this machine. */
     private function isLocal(): bool
     {
         foreach ($this->settings->addresses() as $address) {

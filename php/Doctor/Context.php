@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the checks share: the configuration, the connection, and what earlier checks found out.
+ * State shared by the checks: configuration, connections, and results of earlier checks.
  */
 
 declare(strict_types=1);
@@ -20,17 +20,17 @@ final class Context
     public readonly ApplicationTopics $topics;
     public readonly TopicNames $deadLetters;
     public readonly string $group;
-    /** @var array<string, Probe> by address; of the list and of the cluster's own answers */
+    /** @var array<string, Probe> by address: configured and advertised ones */
     public array $probes = [];
     /** @var array{id: ?string, controller: int, brokers: list<array{id: int, host: string, port: int, rack: ?string}>}|null */
     public ?array $cluster = null;
-    /** @var array<string, array{partitions: list<array<string, mixed>>}>|null every topic, once it was asked for */
+    /** @var array<string, array{partitions: list<array<string, mixed>>}>|null all topics, once requested */
     public ?array $existing = null;
-    /** @var array<string, list<string>> what this user may do with each topic that was asked about */
+    /** @var array<string, list<string>> permitted operations by topic */
     public array $operations = [];
-    /** True if the cluster's clock has had its line. */
+    /** True if the cluster's clock was checked. */
     public bool $hasClock = false;
-    /** True if the group has members just now; null: nobody looked. */
+    /** True if the group has members; null: not checked. */
     public ?bool $hasMembers = null;
 
     private ?Admin $admin = null;
@@ -38,9 +38,9 @@ final class Context
     private array $blocked = [];
 
     /**
-     * @param array<string, mixed> $config the array that the extension is given
-     * @param string $directory where the application lives
-     * @param string|null $loadError why there is no configuration to look at
+     * @param array<string, mixed> $config the array passed to the extension
+     * @param string $directory root directory of the application
+     * @param string|null $loadError reason why the configuration could not be loaded
      */
     public function __construct(
         public readonly array $config,
@@ -61,7 +61,7 @@ final class Context
     }
 
     /**
-     * Says that nothing which needs this check can be looked at.
+     * Skips all checks that depend on this one.
      */
     public function block(string $check, string $why): void
     {
@@ -74,7 +74,7 @@ final class Context
     }
 
     /**
-     * Asks Kafka in its own protocol, at that address.
+     * Probes a broker with Kafka's protocol.
      */
     public function probe(string $address): Probe
     {
@@ -84,7 +84,7 @@ final class Context
     }
 
     /**
-     * True if the cluster is an embedded development broker, of whatever process.
+     * True for an embedded development broker of any process.
      */
     public function isMock(): bool
     {
@@ -92,7 +92,7 @@ final class Context
     }
 
     /**
-     * A broker that was reached, for further questions; null where none was.
+     * The client of a reachable broker; null if none is reachable.
      */
     public function client(): ?ProtocolClient
     {
@@ -106,19 +106,19 @@ final class Context
     }
 
     /**
-     * Asks Kafka through the extension, as the application does.
+     * An admin client of the extension, with the application's settings.
      */
     public function admin(): Admin
     {
         return $this->admin ??= new Admin([
             'broker' => $this->settings->name,
-            // What goes wrong is in the findings; librdkafka's own lines would stand between them.
+            // Errors become findings; librdkafka's log lines would appear between them.
             'consumer_config' => ['log_level' => 0],
         ]);
     }
 
     /**
-     * The names of all topics of the cluster, Kafka's own left out.
+     * The names of all topics of the cluster, except Kafka's internal ones.
      *
      * @return list<string>
      */

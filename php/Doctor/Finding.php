@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One line of the doctor's report.
+ * A single finding of the doctor.
  */
 
 declare(strict_types=1);
@@ -11,10 +11,10 @@ namespace Toporia\Realtime\Doctor;
 final class Finding
 {
     /**
-     * @param string $subject where: `broker kafka-1:9092`, `topic realtime.user`
-     * @param string $text what was found there
-     * @param string|null $remedy what to do, as a command or a setting; never null for warnings and errors
-     * @param array<string, mixed> $facts the same for programs; null values are left out
+     * @param string $subject what it is about: `broker kafka-1:9092`, `topic realtime.user`
+     * @param string $text description
+     * @param string|null $remedy what to do: a command or a setting; never null for warnings and errors
+     * @param array<string, mixed> $facts machine-readable details; null values are left out
      */
     public function __construct(
         public readonly Level $level,
@@ -44,7 +44,7 @@ final class Finding
     }
 
     /**
-     * @param string|null $because what kept a check from running; null: it decided so itself
+     * @param string|null $because reason why the check could not run; null: it chose not to
      */
     public static function skipped(string $subject, string $why, ?string $because = null): self
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How many findings there were of each level.
+ * Counts findings by level.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The gateway's settings that the doctor judges, found where the extension finds them.
+ * The gateway's settings, resolved like the extension does.
  */
 
 declare(strict_types=1);
@@ -26,7 +26,7 @@ final class GatewaySettings
         $this->own = is_array($config['gateway'] ?? null) ? $config['gateway'] : [];
     }
 
-    /** True if somebody wants a gateway, or signs for one. */
+    /** True if a gateway, or signing for one, is configured. */
     public function isConfigured(): bool
     {
         foreach (['app_id', 'key', 'secrets'] as $key) {
@@ -44,7 +44,7 @@ final class GatewaySettings
     }
 
     /**
-     * A list, or the parts of a text with commas.
+     * A list, or the comma-separated parts of a string.
      *
      * @return list<string>
      */
@@ -78,7 +78,7 @@ final class GatewaySettings
         return (int) $this->text('port', '6001');
     }
 
-    /** `host:port`, null where it is off. */
+    /** `host:port`, or null if disabled. */
     public function ops(): ?string
     {
         $listen = $this->text('ops_listen', '127.0.0.1:6002');
@@ -87,7 +87,7 @@ final class GatewaySettings
     }
 
     /**
-     * True if an address is reached from this machine alone.
+     * True if the address can only be reached from this machine.
      */
     public static function isLoopback(string $host): bool
     {

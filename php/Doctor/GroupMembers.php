@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Do the members of a group read the same, and has each something to do?
+ * Checks that the members of a group read the same channels, and that each one has partitions.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Doctor\Wire\WireException;
 final class GroupMembers
 {
     /**
-     * @param array<string, mixed> $group as Admin::group() gives it
+     * @param array<string, mixed> $group see Admin::group()
      *
      * @return iterable<Finding>
      */
@@ -71,13 +71,13 @@ final class GroupMembers
         try {
             return $client === null ? [[], []] : [$client->subscriptions($context->group), $client->commitMetadata($context->group)];
         } catch (WireException | ConnectionClosed) {
-            // Groups of the new protocol are described otherwise; an older broker may not know the question.
+            // Groups of the new protocol have another description; an older broker may not support the request.
             return [[], []];
         }
     }
 
     /**
-     * The different hashes of subscriptions that workers wrote beside their offsets.
+     * The distinct subscription hashes in the commit metadata of workers.
      *
      * @param array<string, array<int, string>> $metadata
      *

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Asks the listeners of this machine's workers and gateways how they are.
+ * Requests health endpoints of workers and gateways on this machine.
  */
 
 declare(strict_types=1);
@@ -13,9 +13,9 @@ final class HttpProbe
     private const MAX_BYTES = 4096;
 
     /**
-     * @param string $address `host:port`; where it listens on every address, this machine's own is asked
+     * @param string $address `host:port`; wildcard addresses are replaced by the loopback address
      *
-     * @return array{?int, string} status and body; null: nothing answers
+     * @return array{?int, string} status and body; null: no response
      */
     public static function get(string $address, string $path, float $timeout): array
     {
@@ -36,7 +36,7 @@ final class HttpProbe
     }
 
     /**
-     * The address by which this machine reaches its own listener.
+     * Replaces a wildcard address by the loopback address.
      */
     public static function reachable(string $address): string
     {

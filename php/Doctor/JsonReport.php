@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The doctor's report for programs: one JSON object a line, the last one the summary.
+ * Writes the report as JSON: one object per line, the last is the summary.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Lists of names for people: some of them, and how many more.
+ * Formats lists of names, shortened.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ final class NameList
     private const SHOWN = 4;
 
     /**
-     * `a, b, c, d and 12 more`
+     * Formats names as `a, b, c, d and 12 more`.
      *
      * @param list<string> $names
      */
@@ -26,7 +26,7 @@ final class NameList
     }
 
     /**
-     * The name that was perhaps meant.
+     * The most similar name, as a suggestion.
      *
      * @param list<string> $names
      */

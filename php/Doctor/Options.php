@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What realtime:doctor was asked for.
+ * The validated options of realtime:doctor.
  */
 
 declare(strict_types=1);
@@ -17,11 +17,11 @@ use Toporia\Realtime\Worker\UsageError;
 final class Options
 {
     /**
-     * @param string|null $broker name in the configuration; null: the default one
-     * @param string|null $group null: the configured one
-     * @param list<string> $channels names and patterns that a worker consumes; empty: whatever there is
-     * @param float $timeout seconds for each step on the way to a broker
-     * @param bool $write whether a record may be sent there and back
+     * @param string|null $broker name in the configuration; null: the default broker
+     * @param string|null $group null: the configured group
+     * @param list<string> $channels names and patterns that a worker consumes; empty: all topics
+     * @param float $timeout timeout per connection step, in seconds
+     * @param bool $write true: a test record may be sent
      * @param bool $strict warnings count as errors for the exit code
      */
     public function __construct(
@@ -36,9 +36,9 @@ final class Options
     }
 
     /**
-     * @param array<string, mixed> $options as the command line has them
+     * @param array<string, mixed> $options as parsed by the console
      *
-     * @throws UsageError a value that cannot be
+     * @throws UsageError an invalid value
      */
     public static function fromArray(array $options): self
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where findings go: text for people, JSON for programs.
+ * Receives the findings; implemented for text and JSON.
  */
 
 declare(strict_types=1);

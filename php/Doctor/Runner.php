@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Runs every check, whatever becomes of the others, except those that have nothing to look at.
+ * Runs all checks; a failing check only skips those that depend on it.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Exception\RealtimeException;
 final class Runner
 {
     /**
-     * @param list<Check> $checks in their order; what a check needs stands before it
+     * @param list<Check> $checks in order: a check comes after the checks it depends on
      */
     public function __construct(private array $checks, private Report $report, private Secrets $secrets)
     {
@@ -40,7 +40,7 @@ final class Runner
         foreach ($check->needs() as $needed) {
             $why = $context->blocked($needed);
             if ($why !== null) {
-                // What could not be looked at keeps others from it for the same reason.
+                // Checks that depend on a skipped one are skipped for the same reason.
                 $context->block($check->name(), $why);
                 yield Finding::skipped($check->name(), "not looked at: $why", $why);
 

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Keeps passwords and keys out of whatever the doctor prints.
+ * Removes passwords and keys from the doctor's output.
  */
 
 declare(strict_types=1);
@@ -9,20 +9,20 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor;
 
 /**
- * No check prints a secret on purpose; this is for messages of others (a database, a library) that quote one.
+ * No check prints secrets itself; this covers error messages of databases and libraries that quote them.
  */
 final class Secrets
 {
-    /** Settings that are secrets, wherever they stand. */
+    /** Names of settings that hold secrets, at any level. */
     private const NAMES = '/password|passphrase|secret|encryption_master_key|key_password|ssl\.key\.pem|jaas/i';
     private const VARIABLES = [
         'KAFKA_SASL_PASSWORD', 'KAFKA_SSL_KEY_PASSWORD', 'REALTIME_APP_SECRET', 'REALTIME_ENCRYPTION_MASTER_KEY',
         'REALTIME_OUTBOX_PASSWORD',
     ];
-    /** A shorter one would blot out words that only look like it. */
+    /** Shorter values would redact ordinary words. */
     private const MIN_LENGTH = 4;
 
-    /** @var list<string> the longest first */
+    /** @var list<string> longest first */
     private array $values;
 
     /**
@@ -42,7 +42,7 @@ final class Secrets
         }
         $all = [];
         foreach ($values as $value) {
-            // A list of secrets may stand in one variable; libraries quote them encoded, too.
+            // A variable may contain a list of secrets; libraries may also quote them encoded.
             foreach ([$value, ...explode(',', $value)] as $one) {
                 array_push($all, $one, base64_encode($one), rawurlencode($one));
             }
@@ -74,7 +74,7 @@ final class Secrets
     }
 
     /**
-     * True if a file has one of them in it.
+     * True if the content contains one of the secrets.
      */
     public function appearIn(string $content): bool
     {

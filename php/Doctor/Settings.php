@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The settings that the doctor has to know, found where the extension finds them.
+ * The settings that the doctor needs, resolved like the extension does.
  */
 
 declare(strict_types=1);
@@ -11,12 +11,13 @@ namespace Toporia\Realtime\Doctor;
 use Toporia\Realtime\Doctor\Wire\Security;
 
 /**
- * First the broker's own array, then the top of the configuration, the INI settings, the environment, the default; an
- * empty text counts as unset. In PHP, because it is needed without the extension too, and the extension tells no password.
+ * Order: the broker's own array, the top level of the configuration, INI settings, environment, default; an empty
+ * string counts as unset. Implemented in PHP, because it is needed without the extension too, and the extension does
+ * not expose passwords.
  */
 final class Settings
 {
-    /** Setting → [other names, librdkafka's name of it, environment variable, whether an INI setting]. */
+    /** Setting → [aliases, librdkafka property, environment variable, true if it is an INI setting]. */
     private const PLACES = [
         'brokers' => [[], 'bootstrap.servers', 'KAFKA_BROKERS', true],
         'topic_prefix' => [[], null, 'KAFKA_TOPIC_PREFIX', true],
@@ -47,14 +48,14 @@ final class Settings
         'verify' => ['enable.ssl.certificate.verification', null],
     ];
 
-    /** The broker's name in the configuration. */
+    /** The name of the broker in the configuration. */
     public readonly string $name;
-    /** @var list<array<mixed>> the broker's array where it has one, then the top */
+    /** @var list<array<mixed>> the broker's array, if any, then the top level */
     private array $layers;
 
     /**
      * @param array<mixed> $config the `realtime` configuration
-     * @param string|null $broker null: the default one
+     * @param string|null $broker null: the default broker
      */
     public function __construct(array $config, ?string $broker = null)
     {
@@ -73,7 +74,7 @@ final class Settings
     }
 
     /**
-     * A variable as the extension sees the environment.
+     * An environment variable, as the extension reads it.
      */
     public static function environment(string $name): ?string
     {
@@ -87,7 +88,7 @@ final class Settings
     }
 
     /**
-     * The brokers that a configuration names; none where it has one without a name.
+     * The names of the configured brokers; empty if the configuration has a single unnamed one.
      *
      * @param array<mixed> $config
      *
@@ -99,7 +100,7 @@ final class Settings
     }
 
     /**
-     * A setting as it was written, null where nobody set it.
+     * A setting as written in the configuration; null if not set.
      */
     public function get(string $key): mixed
     {
@@ -135,7 +136,7 @@ final class Settings
         return $value === null ? $default : filter_var($value, FILTER_VALIDATE_BOOL);
     }
 
-    /** @return list<string> addresses as they were written */
+    /** @return list<string> addresses as written */
     public function addresses(): array
     {
         $value = $this->get('brokers') ?? 'localhost:9092';
@@ -223,7 +224,7 @@ final class Settings
     }
 
     /**
-     * The brokers by name; none where `brokers` is addresses.
+     * The named brokers; empty if `brokers` contains addresses.
      *
      * @return array<mixed>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What is in a spool's directory, read from its files without touching them.
+ * The content of a spool directory, read without modifying it.
  */
 
 declare(strict_types=1);
@@ -9,8 +9,8 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor;
 
 /**
- * `<spool>/<application-prefix-broker-hash>/<nanoseconds>-<pid>.spool`, `failed/*.jsonl`, `damaged/*`. The head of a file has
- * the numbers of records written and done; its name, when it was begun.
+ * `<spool>/<application-prefix-broker-hash>/<nanoseconds>-<pid>.spool`, `failed/*.jsonl`, `damaged/*`. A file's header
+ * holds the numbers of records written and sent; its name holds its start time.
  */
 final class SpoolState
 {
@@ -22,7 +22,7 @@ final class SpoolState
     public int $damaged = 0;
     public string $failedDirectory = '';
     public string $damagedDirectory = '';
-    /** @var list<string> directories that this user may not look into */
+    /** @var list<string> directories that this user cannot read */
     public array $unreadable = [];
     private ?int $oldest = null;
     private ?int $oldestOrphan = null;
@@ -41,13 +41,13 @@ final class SpoolState
         }
     }
 
-    /** Seconds since the oldest message that waits was written; null where none waits. */
+    /** Age of the oldest waiting message in seconds; null if none is waiting. */
     public function age(): ?int
     {
         return $this->oldest === null ? null : max(0, time() - $this->oldest);
     }
 
-    /** The same, of files that no living process holds. */
+    /** Same as age(), for files that no running process holds. */
     public function orphanAge(): ?int
     {
         return $this->oldestOrphan === null ? null : max(0, time() - $this->oldestOrphan);

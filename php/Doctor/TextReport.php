@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The doctor's report for people.
+ * Writes the report as text.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * One line for each finding, its remedy below it, under the heading of its check; written as it is found.
+ * One line per finding, with its remedy below it, under the heading of its check; written immediately.
  */
 final class TextReport implements Report
 {
@@ -21,7 +21,7 @@ final class TextReport implements Report
     private const INDENT = '           ';
 
     private string $heading = '';
-    /** @var array<string, list<string>> titles of the checks that could not run, by the reason */
+    /** @var array<string, list<string>> titles of skipped checks, by reason */
     private array $skipped = [];
 
     public function __construct(private OutputInterface $output)
@@ -39,7 +39,7 @@ final class TextReport implements Report
     {
         $because = $finding->facts['because'] ?? null;
         if (is_string($because)) {
-            // One fault can hide all the rest: said once, below.
+            // A single problem can cause many skipped checks: listed once, at the end.
             $this->skipped[$because][] = $finding->subject;
 
             return;

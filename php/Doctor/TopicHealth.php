@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What is wrong with topics: leaders, copies, partitions; equal faults together.
+ * Problems of topics with leaders, replicas or partitions; topics with the same problem are merged.
  */
 
 declare(strict_types=1);
@@ -12,22 +12,22 @@ use Toporia\Realtime\Worker\Text;
 
 final class TopicHealth
 {
-    /** @var array<string, list<string>> topics by fault */
+    /** @var array<string, list<string>> topics by problem */
     private array $faults = [];
-    /** @var list<Finding> faults of one topic alone */
+    /** @var list<Finding> problems of single topics */
     private array $own = [];
 
     /**
      * @param array<string, array{partitions: ?int, replication: ?int}> $configured
-     * @param int $brokers how many the cluster has
+     * @param int $brokers number of brokers in the cluster
      */
     public function __construct(private array $configured, private int $brokers)
     {
     }
 
     /**
-     * @param list<array<string, mixed>> $partitions as Admin::topics() has them
-     * @param int|null $minimum min.insync.replicas; null: not known
+     * @param list<array<string, mixed>> $partitions see Admin::topics()
+     * @param int|null $minimum min.insync.replicas; null: unknown
      */
     public function check(string $topic, array $partitions, ?int $minimum): void
     {

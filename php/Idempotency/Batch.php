@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One list of messages on its way through a store: which are new, and which of them failed.
+ * Handles a batch of messages through a store: skips handled messages and maps failures to their index.
  */
 
 declare(strict_types=1);
@@ -14,22 +14,22 @@ use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Message;
 
 /**
- * Translates between three counts: the broker's list, the keys in it (a key may be in it twice), and what is left of
- * them for the callback.
+ * Translates between three lists: the broker's messages, their keys (a key may occur twice), and the messages that are
+ * left for the callback.
  *
- * @internal Idempotency::wrap() is the way in
+ * @internal use Idempotency::wrap()
  */
 final class Batch
 {
-    /** @var array<string, string|null> keys, each once, with their records */
+    /** @var array<string, string|null> unique keys with their records */
     private array $keys = [];
-    /** @var array<string, int> where each key stands first in the broker's list */
+    /** @var array<string, int> first index of each key in the broker's list */
     private array $positions = [];
-    /** @var list<string> the keys that the callback was last given */
+    /** @var list<string> keys last passed to the callback */
     private array $fresh = [];
-    /** @var int how many messages of the list have a key, from the first on */
+    /** @var int number of leading messages with a key */
     private int $keyed = 0;
-    /** Why the next one has none. */
+    /** Why the next message has no key. */
     private ?Throwable $keyError = null;
 
     /**
@@ -61,13 +61,13 @@ final class Batch
     }
 
     /**
-     * Has the callback handle what the store does not know yet.
+     * Passes the messages that are not handled yet to the callback.
      *
      * @param Closure(list<Message>): mixed $callback
      *
-     * @return int how many messages were left out
+     * @return int number of skipped messages
      *
-     * @throws Throwable BatchException with the index in the broker's list; what failed at its first message as it is
+     * @throws Throwable BatchException with the index in the broker's list; a failure of the first message as it is
      */
     public function run(Store $store, Closure $callback): int
     {
@@ -97,8 +97,8 @@ final class Batch
     }
 
     /**
-     * Makes true what a BatchException says: that those before the failed one are done. A store with transactions has
-     * taken them back with the rest, so they are handled again; one without has marked them, and skips them now.
+     * Ensures that the messages before the failed one are done, as a BatchException states. A store with transactions
+     * has rolled them back with the rest, so they are handled again; other stores have marked them and skip them now.
      */
     private function failure(Store $store, BatchException $why, Closure $callback): Throwable
     {
@@ -119,7 +119,7 @@ final class Batch
     }
 
     /**
-     * The failure with its place in the broker's list: the key in the way, else the first the callback was given.
+     * The failure with its index in the broker's list: the busy key, else the first message passed to the callback.
      */
     private function withIndex(Throwable $why): Throwable
     {

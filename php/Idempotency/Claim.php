@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a store answers to a worker that wants to handle a key.
+ * The result of claiming a key.
  */
 
 declare(strict_types=1);
@@ -10,10 +10,10 @@ namespace Toporia\Realtime\Idempotency;
 
 enum Claim
 {
-    /** It is this worker's to handle. */
+    /** The key belongs to this worker now. */
     case Granted;
-    /** It was handled before. */
+    /** The key was handled before. */
     case Done;
-    /** Another worker has it in hand. */
+    /** Another worker is handling the key. */
     case Busy;
 }

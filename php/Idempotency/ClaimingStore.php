@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the stores without transactions: claim the key, run the effect, confirm the key.
+ * Base class for stores without transactions: claim the key, run the effect, confirm the key.
  */
 
 declare(strict_types=1);
@@ -15,22 +15,23 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * The mark follows the effect, so a crash in between repeats the effect: nothing is lost, something may come twice.
+ * The key is confirmed after the effect, so a crash in between repeats the effect: nothing is lost, but duplicates are
+ * possible.
  *
- * A claim keeps others away while the effect runs. One whose worker died ends in two ways: the same record that comes
- * again takes it over at once (Kafka gives a record to another worker of the group only when it has given up the first),
- * and after the lease it is free for all.
+ * A claim keeps other workers away while the effect runs. The claim of a dead worker ends in two ways: the same record
+ * takes it over immediately when redelivered (Kafka only assigns a record to another worker after the first one has
+ * lost its partition), and any record after the lease.
  *
- * A store of your own has three small methods to write.
+ * Custom stores implement three small methods.
  */
 abstract class ClaimingStore implements Store
 {
     /**
-     * @param int $ttl how long a handled key is remembered, in seconds
-     * @param int $lease how long a claim without a word from its worker holds, in seconds; longer than the slowest effect
-     * @param int $waitMs how long to wait for a key that another worker has in hand, in milliseconds
+     * @param int $ttl seconds to remember a handled key
+     * @param int $lease seconds a claim is valid without being confirmed; longer than the slowest effect
+     * @param int $waitMs time to wait for a key claimed by another worker, in ms
      *
-     * @throws ConfigurationException a number that makes no sense
+     * @throws ConfigurationException a number out of range
      */
     public function __construct(
         protected readonly int $ttl = 604800,
@@ -45,29 +46,30 @@ abstract class ClaimingStore implements Store
     }
 
     /**
-     * Claims a key in one atomic step, for $this->lease seconds.
+     * Claims a key atomically, for $this->lease seconds.
      *
-     * Granted where it is free, its lease is over, or the claim on it came with the same record; Done where it is
-     * confirmed and within its time to live; else Busy.
+     * Granted if the key is free, its lease has expired, or it was claimed for the same record; Done if it is confirmed
+     * and within its time to live; else Busy.
      *
-     * @param string $token of this worker and run; release() needs it
-     * @param string $record `topic-partition-offset`; empty: not from a record, never the same
+     * @param string $token identifies this worker and run; passed to release()
+     * @param string $record `topic-partition-offset`; empty: not from a record, never equal to another
      *
-     * @throws Throwable where the store does not answer; nothing is claimed then, or release() will be called
+     * @throws Throwable the store does not respond; nothing is claimed, or release() will be called
      */
     abstract protected function claim(string $key, string $token, string $record): Claim;
 
     /**
-     * Marks a key as handled for $this->ttl seconds, whoever claims it meanwhile: the effect has happened.
+     * Marks a key as handled for $this->ttl seconds, even if another worker has claimed it since: the effect has
+     * happened.
      *
-     * @throws Throwable where the store does not answer
+     * @throws Throwable the store does not respond
      */
     abstract protected function confirm(string $key): void;
 
     /**
-     * Frees a key again, unless the claim is no longer this token's.
+     * Releases a key, unless the claim no longer belongs to this token.
      *
-     * @throws Throwable where the store does not answer
+     * @throws Throwable the store does not respond
      */
     abstract protected function release(string $key, string $token): void;
 
@@ -86,18 +88,18 @@ abstract class ClaimingStore implements Store
     }
 
     /**
-     * Claims the keys up to the first that another worker has.
+     * Claims the keys up to the first one claimed by another worker.
      *
      * @param non-empty-array<string, string|null> $keys
      *
-     * @return array{list<string>, string|null} those claimed, and the one in the way
+     * @return array{list<string>, string|null} claimed keys, and the busy key
      */
     private function claimAll(array $keys, string $token): array
     {
         $claimed = [];
         foreach ($keys as $key => $record) {
             try {
-                // Never wait while holding something: two workers with the same list turned round would wait for each other.
+                // Never wait while holding a claim: two workers with the same keys in reverse order would deadlock.
                 $claim = $this->claimWithin($claimed === [] ? $this->waitMs : 0, $key, $token, (string) $record);
             } catch (Throwable $e) {
                 $this->releaseAll([...$claimed, $key], $token);
@@ -146,7 +148,7 @@ abstract class ClaimingStore implements Store
     }
 
     /**
-     * The effect has happened: throwing now would only repeat it. So a second try, then a line in the error log.
+     * The effect has happened, so throwing would only repeat it: try twice, then log.
      *
      * @param list<string> $keys
      */
@@ -176,7 +178,7 @@ abstract class ClaimingStore implements Store
             try {
                 $this->release($key, $token);
             } catch (Throwable) {
-                // The failure that led here is the one to report; this claim ends with its record or with its lease.
+                // Report the first failure; this claim ends with its record or its lease.
             }
         }
     }

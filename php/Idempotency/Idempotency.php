@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Lets a callback handle each message once, though Kafka may deliver it more often.
+ * Makes a callback handle each message once, although Kafka may deliver it more than once.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ use Toporia\Realtime\Exception\PermanentException;
 use Toporia\Realtime\Message;
 
 /**
- * Wraps a callback; the store remembers which messages it has handled.
+ * Wraps a callback; the store remembers the handled messages.
  *
  *     $idempotency = new Idempotency(new PdoStore($pdo), 'orders');
  *     $broker->subscribe('order.*', $idempotency->wrap(fn (Message $message) => …));
@@ -26,25 +26,25 @@ use Toporia\Realtime\Message;
  *     'middleware' => [Idempotency::class],
  *     'bindings' => [Idempotency::class => fn ($c) => new Idempotency(new PdoStore($c->get(PDO::class)), 'orders')],
  *
- * A callback that throws leaves no mark, so the retry runs it again. How sure "once" is depends on the store: with
- * PdoStore what the callback writes to that database happens once; with the others a crash between the effect and its
- * mark repeats the effect.
+ * A callback that throws leaves no mark, so the retry runs it again. The guarantee depends on the store: with PdoStore,
+ * writes to the same database happen exactly once; with other stores, a crash between the effect and its mark repeats
+ * the effect.
  */
 final class Idempotency
 {
-    /** @var array<string, true> what is being handled in this process, by store class and key */
+    /** @var array<string, true> keys being handled in this process, by store class and key */
     private static array $running = [];
 
     private ?Closure $key;
     private int $skipped = 0;
 
     /**
-     * @param string $scope who handles: 1 to 64 of A-Z a-z 0-9 . _ -, such as the consumer group. Two consumers that
-     *     each do something of their own with a message need two scopes, or one takes it from the other
-     * @param (callable(Message): (string|int))|null $key what makes a message the same as another, such as a payment's
-     *     number; null: the message id, which a repeated delivery keeps
+     * @param string $scope identifies the consumer: 1 to 64 of A-Z a-z 0-9 . _ -, such as the consumer group. Two
+     *        consumers that each handle the same messages need different scopes, or one takes messages from the other
+     * @param (callable(Message): (string|int))|null $key returns what identifies equal messages, such as a payment
+     *        number; null: the message id, which is the same for every delivery
      *
-     * @throws ConfigurationException a scope that is none
+     * @throws ConfigurationException invalid scope
      */
     public function __construct(private Store $store, private string $scope, ?callable $key = null)
     {
@@ -55,12 +55,12 @@ final class Idempotency
     /**
      * The callback for subscribe(), subscribeTopic() or subscribeBatch().
      *
-     * In a list, messages that were handled are left out, and the callback is not called where none is left. The index
-     * of a BatchException counts in the list the callback was given; the broker gets the one in its own list.
+     * In a batch, handled messages are left out, and the callback is not called if none are left. The index of a
+     * BatchException refers to the list passed to the callback; it is translated to the broker's list.
      *
      * @param callable(Message): void|callable(list<Message>): void $callback
      *
-     * @return Closure(Message|list<Message>): void it throws what the callback throws, and what Store::run() throws
+     * @return Closure(Message|list<Message>): void throws the exceptions of the callback and of Store::run()
      */
     public function wrap(callable $callback): Closure
     {
@@ -74,11 +74,11 @@ final class Idempotency
     }
 
     /**
-     * As middleware of the command, in `realtime.middleware`.
+     * Middleware for the command, in `realtime.middleware`.
      *
      * @param callable(Message): mixed $next
      *
-     * @throws Throwable what it throws, and what Store::run() throws
+     * @throws Throwable exceptions of $next and of Store::run()
      */
     public function handle(Message $message, callable $next): void
     {
@@ -86,22 +86,22 @@ final class Idempotency
     }
 
     /**
-     * Runs something once for a message, or for a key of the caller's own.
+     * Runs an effect once per message, or per custom key.
      *
-     * Inside a transaction that is open on the store's connection, PdoStore's mark is part of that transaction.
+     * Inside an open transaction of the store's connection, PdoStore's mark is part of that transaction.
      *
      *     $pdo->beginTransaction();
      *     $idempotency->once('invoice-7', fn () => $invoices->send(7));
      *     $pdo->commit();
      *
-     * @param Message|string $key any bytes, but not none
+     * @param Message|string $key any non-empty bytes
      * @param callable(): mixed $effect
      *
-     * @return bool false: it was done before, and not run
+     * @return bool false: it was done before and was not run
      *
-     * @throws InProgressException another worker is at it, and was so for as long as the store waits
-     * @throws StoreException the store does not answer
-     * @throws PermanentException there is no key
+     * @throws InProgressException another worker is handling the key, and did not finish while the store waited
+     * @throws StoreException the store does not respond
+     * @throws PermanentException the key is empty
      */
     public function once(Message|string $key, callable $effect): bool
     {
@@ -116,7 +116,7 @@ final class Idempotency
     }
 
     /**
-     * How many messages were left out because they had been handled, since this object was made.
+     * Number of messages skipped because they were handled before.
      */
     public function skipped(): int
     {
@@ -132,7 +132,7 @@ final class Idempotency
     }
 
     /**
-     * Refuses what would lock itself out: a callback wrapped twice would find the outer mark, and do nothing for ever.
+     * Rejects a nested call for the same key: a callback wrapped twice would find its own outer mark and never run.
      *
      * @param list<string> $keys
      * @param Closure(): int $work

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Another worker has the same key in hand just now.
+ * Another worker is handling the same key.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Exception\Transient;
 
 /**
- * Transient: tried again later, the key is either done or free.
+ * Transient: on the next attempt the key is either done or free.
  */
 final class InProgressException extends RuntimeException implements RealtimeException, Transient
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Makes keys that every store can hold, whatever bytes the caller's key has.
+ * Builds keys that every store can hold, for any bytes in the caller's key.
  */
 
 declare(strict_types=1);
@@ -11,26 +11,26 @@ namespace Toporia\Realtime\Idempotency;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * `scope:key` where that has 190 printable ASCII bytes at most, `scope:sha256:<64 hex digits>` of the key otherwise.
+ * `scope:key` if that is at most 190 printable ASCII bytes, else `scope:sha256:<64 hex digits>` of the key.
  *
- * Readable where it can be, so that an operator finds a message's mark by its id.
+ * Readable where possible, so that a message can be found by its id.
  */
 final class Key
 {
-    /** Longest key in bytes; MariaDB's oldest row format can index 191 four-byte characters. */
+    /** Maximum length in bytes; MariaDB's oldest row format can index 191 four-byte characters. */
     public const MAX_BYTES = 190;
 
     private const HASHED = 'sha256:';
 
     /**
-     * @param string $scope as checkScope() takes it
-     * @param string $key any bytes, not empty
+     * @param string $scope see checkScope()
+     * @param string $key any non-empty bytes
      */
     public static function make(string $scope, string $key): string
     {
         $plain = "$scope:$key";
         $fits = strlen($plain) <= self::MAX_BYTES && preg_match('/^[\x21-\x7e]+$/D', $key) === 1;
-        // A caller's key that looks like a hash must not meet the hash of another one.
+        // A key that looks like a hash must not collide with the hash of another key.
         if ($fits && !str_starts_with($key, self::HASHED)) {
             return $plain;
         }
@@ -39,11 +39,11 @@ final class Key
     }
 
     /**
-     * @throws ConfigurationException it is not 1 to 64 of A-Z a-z 0-9 . _ -
+     * @throws ConfigurationException not 1 to 64 characters of A-Z a-z 0-9 . _ -
      */
     public static function checkScope(string $scope): string
     {
-        // No colon, so that no scope and key together look like another scope and key.
+        // No colon, so that no scope and key look like another scope and key.
         if (preg_match('/^[A-Za-z0-9._-]{1,64}$/D', $scope) !== 1) {
             throw new ConfigurationException(
                 "'" . addcslashes(substr($scope, 0, 80), "\0..\37'\177..\377") . "' is no scope for idempotency keys: "

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Keeps the keys in this process: for tests, and for duplicates that reach one worker shortly after each other.
+ * Keeps keys in memory: for tests, and for duplicates that reach the same worker shortly after each other.
  */
 
 declare(strict_types=1);
@@ -12,27 +12,27 @@ use Closure;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Another worker knows nothing of it, and nothing is left after a restart.
+ * Not shared between workers, and lost on restart.
  *
  *     $broker->subscribe('order.*', (new Idempotency(new MemoryStore(), 'orders'))->wrap($callback));
  */
 final class MemoryStore extends ClaimingStore
 {
-    /** @var array<string, int> handled keys and the second in which they are forgotten, oldest first */
+    /** @var array<string, int> expiry time by handled key, oldest first */
     private array $done = [];
-    /** @var array<string, string> keys in hand and their tokens */
+    /** @var array<string, string> tokens of claimed keys */
     private array $claimed = [];
 
     /**
-     * @param int $ttl how long a handled key is remembered, in seconds
-     * @param int $limit how many at most; the oldest are forgotten first (100,000 take about 15 MB)
-     * @param (Closure(): int)|null $clock the present Unix second, for tests; null: time()
+     * @param int $ttl seconds to remember a handled key
+     * @param int $limit maximum number of keys; the oldest are dropped first (100,000 take about 15 MB)
+     * @param (Closure(): int)|null $clock returns the current Unix time, for tests; null: time()
      *
-     * @throws ConfigurationException a number that makes no sense
+     * @throws ConfigurationException a number out of range
      */
     public function __construct(int $ttl = 604800, private int $limit = 100_000, private ?Closure $clock = null)
     {
-        // One process, one effect at a time: whoever has the key is further up in this very call stack.
+        // A single process runs one effect at a time: the claim can only be held further up in this call stack.
         parent::__construct($ttl, PHP_INT_MAX, 0);
         if ($limit < 1) {
             throw new ConfigurationException(self::class . ": limit ($limit) is from 1.");
@@ -40,7 +40,7 @@ final class MemoryStore extends ClaimingStore
     }
 
     /**
-     * How many handled keys it remembers.
+     * Number of handled keys in memory.
      */
     public function count(): int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The SQL of the key table: what differs between SQLite, PostgreSQL and MariaDB (or MySQL).
+ * The SQL of the key table for SQLite, PostgreSQL and MariaDB or MySQL.
  */
 
 declare(strict_types=1);
@@ -11,17 +11,17 @@ namespace Toporia\Realtime\Idempotency;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * The table has two columns: `id`, the key, compared byte for byte, and `expires_at` in Unix seconds.
+ * The table has two columns: `id`, the key, compared bytewise, and `expires_at` in Unix seconds.
  */
 final class PdoDialect
 {
     private const DRIVERS = ['sqlite', 'pgsql', 'mysql'];
 
     /**
-     * @param string $driver the name PDO has for it: sqlite, pgsql or mysql
-     * @param string $table a name, or a schema and a name
+     * @param string $driver name of the PDO driver: sqlite, pgsql or mysql
+     * @param string $table table name, optionally with its schema
      *
-     * @throws ConfigurationException another database, or a name that would need quoting
+     * @throws ConfigurationException an unsupported database, or a name that would need quoting
      */
     public function __construct(public readonly string $driver, public readonly string $table)
     {
@@ -46,7 +46,7 @@ final class PdoDialect
     }
 
     /**
-     * What creates the table, for a migration.
+     * The statements that create the table, for a migration.
      *
      * @return list<string>
      */
@@ -56,7 +56,7 @@ final class PdoDialect
         $index = str_replace('.', '_', $this->table) . '_expires';
 
         return match ($this->driver) {
-            // VARBINARY: no collation that takes 'A' for 'a' or ignores a space at the end.
+            // VARBINARY: no collation that equates 'A' with 'a' or ignores trailing spaces.
             'mysql' => [
                 "CREATE TABLE IF NOT EXISTS $this->table (id VARBINARY($bytes) NOT NULL PRIMARY KEY, "
                 . "expires_at BIGINT NOT NULL, KEY $index (expires_at)) ENGINE=InnoDB",
@@ -75,23 +75,24 @@ final class PdoDialect
     }
 
     /**
-     * What marks a key, tried one after the other until one affects a row; none does where the key is marked already.
-     * No error then: an error would abort PostgreSQL's transaction. Parameters: id, expires, now (only those that appear).
+     * The statements that mark a key, executed until one affects a row; none does if the key is already marked. They
+     * raise no error in that case, because an error would abort PostgreSQL's transaction. Parameters: id, expires, now
+     * (as used).
      *
      * @return list<string>
      */
     public function mark(): array
     {
         if ($this->driver === 'mysql') {
-            // Not ON DUPLICATE KEY: its count of rows says something else under PDO::MYSQL_ATTR_FOUND_ROWS. The failed
-            // insert holds a lock on the row it met, so it is still there for the update.
+            // Not ON DUPLICATE KEY: its row count has a different meaning under PDO::MYSQL_ATTR_FOUND_ROWS. The failed
+            // insert locks the existing row, so it is still there for the update.
             return [
                 "INSERT IGNORE INTO $this->table (id, expires_at) VALUES (:id, :expires)",
                 "UPDATE $this->table SET expires_at = :expires WHERE id = :id AND expires_at <= :now",
             ];
         }
 
-        // One statement: between two of them a purge could remove the expired row.
+        // A single statement: between two, a purge could remove the expired row.
         return [
             "INSERT INTO $this->table AS marked (id, expires_at) VALUES (:id, :expires) "
             . 'ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE marked.expires_at <= :now',
@@ -99,7 +100,7 @@ final class PdoDialect
     }
 
     /**
-     * Removes keys whose time is over (:now), so many at most.
+     * Deletes up to $limit expired keys (:now).
      */
     public function purge(int $limit): string
     {
@@ -107,7 +108,8 @@ final class PdoDialect
             return "DELETE FROM $this->table WHERE expires_at <= :now LIMIT $limit";
         }
 
-        // Asked again outside: PostgreSQL may find a row renewed that the inner query saw expired.
+        // Check the condition again outside: in PostgreSQL, a row seen as expired by the inner query may have been
+        // renewed.
         return "DELETE FROM $this->table WHERE expires_at <= :now AND id IN "
             . "(SELECT id FROM $this->table WHERE expires_at <= :also LIMIT $limit)";
     }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Keeps the keys in the application's own database, inside the very transaction of the effect.
+ * Keeps the keys in the application's own database, in the same transaction as the effect.
  */
 
 declare(strict_types=1);
@@ -15,8 +15,8 @@ use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * The mark is a row with a unique key, written before the effect and committed with it: after a crash both are there or
- * neither. So what the callback does through the same connection happens once, whatever happens.
+ * The mark is a row with a unique key, written before the effect and committed with it: after a crash either both exist
+ * or neither. So writes of the callback through the same connection happen exactly once.
  *
  *     $store = new PdoStore($pdo);
  *     $store->createTable();                     // once, or put sql() into a migration
@@ -25,13 +25,13 @@ use Toporia\Realtime\Exception\ConfigurationException;
  *         $pdo->prepare('UPDATE …')->execute([…]);          // in the transaction that the wrapper has begun
  *     }));
  *
- * A second worker with the same key waits in the database until the first has committed (then it skips) or rolled back
- * (then it goes on). SQLite, PostgreSQL, MariaDB and MySQL.
+ * A second worker with the same key waits in the database until the first has committed (then it skips the message) or
+ * rolled back (then it handles it). Supports SQLite, PostgreSQL, MariaDB and MySQL.
  *
- * - A transaction that is open already is used, through a savepoint: whoever began it commits it, effect and mark.
- * - A callback that begins and commits transactions through a framework needs the framework to begin this one too:
+ * - An open transaction is used through a savepoint: the code that began it commits both effect and mark.
+ * - If the callback begins and commits transactions through a framework, the framework must begin this one too:
  *   `transaction: fn (Closure $work) => DB::transaction($work)` in Laravel, `$connection->transactional(...)` in Doctrine.
- * - What the callback does elsewhere (mail, HTTP, another database, Kafka) is not in the transaction.
+ * - Effects elsewhere (mail, HTTP, another database, Kafka) are not part of the transaction.
  */
 final class PdoStore implements Store
 {
@@ -39,16 +39,16 @@ final class PdoStore implements Store
     private int $savepoints = 0;
 
     /**
-     * @param PDO|Closure(): PDO $pdo the connection the callback writes through, in PDO::ERRMODE_EXCEPTION; a closure is
-     *     asked for each message, and returns the connection the application holds
-     * @param string $table the table of the keys, with its schema or without
-     * @param int $ttl how long a handled key counts, in seconds; longer than a duplicate can be late. Rows stay until
-     *     purge()
-     * @param (Closure(Closure): mixed)|null $transaction runs what it is given in a transaction of that connection;
-     *     null: beginTransaction(), commit(), rollBack()
-     * @param (Closure(): int)|null $clock the present Unix second, for tests; null: time()
+     * @param PDO|Closure(): PDO $pdo the connection that the callback writes through, in PDO::ERRMODE_EXCEPTION; a
+     *        closure is called for each message and must return the application's connection
+     * @param string $table table of the keys, optionally with its schema
+     * @param int $ttl seconds to remember a handled key; longer than duplicates can be delayed. Rows are kept until
+     *        purge()
+     * @param (Closure(Closure): mixed)|null $transaction runs a closure in a transaction of that connection; null:
+     *        beginTransaction(), commit(), rollBack()
+     * @param (Closure(): int)|null $clock returns the current Unix time, for tests; null: time()
      *
-     * @throws ConfigurationException a table name that would need quoting, a time to live below 1
+     * @throws ConfigurationException a table name that would need quoting, or a time to live below 1
      */
     public function __construct(
         private PDO|Closure $pdo,
@@ -64,7 +64,7 @@ final class PdoStore implements Store
     }
 
     /**
-     * Creates the table and its index where they are missing. MariaDB ends an open transaction with it.
+     * Creates the table and its index if they are missing. MariaDB implicitly commits an open transaction.
      *
      * @throws PDOException the database refuses
      */
@@ -77,13 +77,13 @@ final class PdoStore implements Store
     }
 
     /**
-     * What createTable() executes, for a migration.
+     * The statements of createTable(), for a migration.
      *
      * @param string $driver sqlite, pgsql or mysql
      *
      * @return list<string>
      *
-     * @throws ConfigurationException another driver, or a table name that would need quoting
+     * @throws ConfigurationException an unsupported driver, or a table name that would need quoting
      */
     public static function sql(string $driver, string $table = 'realtime_idempotency'): array
     {
@@ -91,11 +91,12 @@ final class PdoStore implements Store
     }
 
     /**
-     * Removes keys whose time is over, outside of any message: `$broker->onTick(fn () => $store->purge(), 60_000)`, or cron.
+     * Deletes expired keys. Call it outside of message handling: `$broker->onTick(fn () => $store->purge(), 60_000)`,
+     * or from cron.
      *
-     * @param int $limit so many at most, to keep the transaction short
+     * @param int $limit maximum number of keys, to keep the transaction short
      *
-     * @return int how many were removed
+     * @return int number of deleted keys
      *
      * @throws PDOException the database refuses
      */
@@ -143,7 +144,7 @@ final class PdoStore implements Store
                     $pdo->rollBack();
                 }
             } catch (PDOException) {
-                // The connection is gone, and the transaction with it; the first failure is the one to report.
+                // The connection is lost, and the transaction with it; report the first failure.
             }
             throw $e;
         }
@@ -161,18 +162,18 @@ final class PdoStore implements Store
             try {
                 $pdo->exec("ROLLBACK TO SAVEPOINT $name");
             } catch (PDOException) {
-                // The database has rolled back the whole transaction, or the connection is gone.
+                // The database has rolled back the whole transaction, or the connection is lost.
             }
             throw $e;
         }
     }
 
     /**
-     * Marks the keys that are not marked.
+     * Marks the keys that are not marked yet.
      *
      * @param list<string> $keys
      *
-     * @return list<string> those, in the order they came
+     * @return list<string> the newly marked keys, in the given order
      */
     private function markNew(PDO $pdo, array $keys): array
     {
@@ -180,7 +181,7 @@ final class PdoStore implements Store
         $values = ['expires' => $now + $this->ttl, 'now' => $now];
         $marked = [];
         $sorted = $keys;
-        // All workers in one order: otherwise two lists could wait for each other's rows.
+        // All workers use the same order: otherwise two batches could deadlock on each other's rows.
         sort($sorted, SORT_STRING);
         try {
             $statements = array_map($pdo->prepare(...), $this->dialect($pdo)->mark());
@@ -207,7 +208,7 @@ final class PdoStore implements Store
     }
 
     /**
-     * Says so when the transaction with the mark in it is no longer there to be committed.
+     * Throws if the transaction that holds the mark can no longer be committed.
      */
     private function checkTransaction(PDO $pdo): void
     {
@@ -220,7 +221,7 @@ final class PdoStore implements Store
         }
         if ($this->dialect($pdo)->driver === 'pgsql') {
             try {
-                // COMMIT in an aborted transaction rolls back and reports no error; any other statement does.
+                // COMMIT in an aborted transaction rolls back without an error; any other statement reports it.
                 $pdo->query('SELECT 1');
             } catch (PDOException $e) {
                 throw new StoreException(
@@ -270,7 +271,7 @@ final class PdoStore implements Store
     }
 
     /**
-     * Binds those values the statement has a place for.
+     * Binds the values that the statement uses.
      *
      * @param array<string, int|string> $values
      */

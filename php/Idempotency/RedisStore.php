@@ -13,22 +13,22 @@ use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Every worker on every machine sees the same keys, and Redis forgets them by itself.
+ * All workers on all machines share the keys, and Redis expires them.
  *
  *     $redis = new Redis();
  *     $redis->connect('127.0.0.1');
  *     $idempotency = new Idempotency(new RedisStore($redis), 'orders');
  *     $broker->subscribe('order.*', $idempotency->wrap($callback));
  *
- * The record decides who takes over a claim, so two groups that share a scope may run one record at the same time.
+ * A claim is taken over by record, so two groups that share a scope may handle the same record at the same time.
  *
- * A crash between the effect and its mark repeats the effect, and so does a Redis that loses what it has acknowledged:
- * a restart without persistence, a failover to a replica that lags, an eviction policy (use `noeviction` or `volatile-ttl`
- * with room enough). Where the effect is in a database, PdoStore has neither gap.
+ * A crash between the effect and its mark repeats the effect, as does a Redis that loses acknowledged writes: a restart
+ * without persistence, a failover to a lagging replica, an eviction policy (use `noeviction`, or `volatile-ttl` with
+ * enough memory). If the effect is in a database, use PdoStore, which has neither gap.
  */
 final class RedisStore extends ClaimingStore
 {
-    // Values: 'done', or 'claim:' 16 hex digits of the token ':' the record. KEYS[1] the key; ARGV[1] token, [2] record, [3] ms.
+    // Values: 'done', or 'claim:' + 16 hex digits of the token + ':' + record. KEYS[1]: key. ARGV: token, record, ms.
     private const CLAIM = <<<'LUA'
         local value = redis.call('GET', KEYS[1])
         if value == 'done' then return 2 end
@@ -51,13 +51,13 @@ final class RedisStore extends ClaimingStore
     /**
      * @param object $redis Redis or RedisCluster of phpredis, Predis\ClientInterface, or a closure that
      *     returns one. The closure is asked for each message: let it return a connection it holds
-     * @param int $ttl how long a handled key is remembered, in seconds; longer than a duplicate can be late
+     * @param int $ttl seconds to remember a handled key; longer than duplicates can be delayed
      * @param int $lease how long the claim of a worker that died keeps other records with this key away, in seconds;
      *     longer than the slowest effect
-     * @param int $waitMs how long to wait for a key that another worker has in hand, in milliseconds
-     * @param string $prefix of the keys in Redis, before the client's own prefix where it has one
+     * @param int $waitMs time to wait for a key claimed by another worker, in ms
+     * @param string $prefix prefix of the keys in Redis, in addition to the client's own prefix
      *
-     * @throws ConfigurationException no client that is known, or a number that makes no sense
+     * @throws ConfigurationException an unknown client, or a number out of range
      */
     public function __construct(
         private object $redis,

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The store of the keys does not answer, or answers nonsense; the effect was not run.
+ * The store does not respond, or returns an unexpected result; the effect was not run.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Exception\Transient;
 
 /**
- * Transient: a store that is down comes back.
+ * Transient: the store may recover.
  */
 final class StoreException extends RuntimeException implements RealtimeException, Transient
 {

@@ -12,18 +12,18 @@ use Closure;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Each difference comes with its remedy; many of one kind come as one.
+ * Each difference has a remedy; differences of the same kind are merged.
  */
 final class Comparison
 {
-    /** Topics that one topic per channel is fine with; costs grow with every one of them. */
+    /** Number of topics up to which one topic per channel is acceptable; the cost grows with each topic. */
     public const MAX_CHANNELS = 1000;
 
     /**
-     * @param array<string, TopicState> $topics all of the cluster, by name
-     * @param Closure(string): ?array<string, ?string> $settings a topic's settings; null where Kafka does not tell
-     * @param int $brokers how many the cluster has
-     * @param list<string> $hidden topics that this user may not even see
+     * @param array<string, TopicState> $topics all topics of the cluster, by name
+     * @param Closure(string): ?array<string, ?string> $settings returns a topic's settings; null if not available
+     * @param int $brokers number of brokers in the cluster
+     * @param list<string> $hidden topics that this user may not describe
      */
     public function __construct(
         private TopicPlan $plan,
@@ -36,7 +36,7 @@ final class Comparison
     }
 
     /**
-     * @return list<Difference> what is wrong first
+     * @return list<Difference> most severe first
      */
     public function differences(): array
     {
@@ -93,7 +93,7 @@ final class Comparison
     }
 
     /**
-     * Another topic, there or wanted, that Kafka takes for the same.
+     * Another existing or configured topic whose name collides with this one in Kafka.
      */
     private function collidingTopic(string $topic): ?string
     {
@@ -263,7 +263,7 @@ final class Comparison
     }
 
     /**
-     * @return list<string> in order
+     * @return list<string> sorted
      */
     private function named(string $kind): array
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Something in the cluster that is not as the configuration wants it, and what to do.
+ * A difference between the cluster and the configuration, with a remedy.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Ops;
 
 /**
- * `wrong` makes the comparison fail; `warning` will hurt some day; `note` is worth knowing.
+ * `wrong` makes the comparison fail; `warning` will cause problems eventually; `note` is informational.
  */
 final class Difference
 {
@@ -19,9 +19,9 @@ final class Difference
 
     /**
      * @param self::WRONG|self::WARNING|self::NOTE $level
-     * @param string|null $topic null: it is about many
-     * @param string $what one sentence
-     * @param string $remedy what to do, one sentence or a command
+     * @param string|null $topic null: concerns several topics
+     * @param string $what description, one sentence
+     * @param string $remedy what to do: a sentence or a command
      */
     public function __construct(
         public readonly string $level,

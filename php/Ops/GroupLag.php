@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A consumer group between two looks: how far behind it is, how fast both sides are, when it has caught up.
+ * Lag of a consumer group, with rates computed from two snapshots, and the time until it has caught up.
  */
 
 declare(strict_types=1);
@@ -9,24 +9,24 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Ops;
 
 /**
- * Rates are null after one look only.
+ * Rates are null if there is only one snapshot.
  */
 final class GroupLag
 {
-    /** What can be read in so many seconds is between two commits, no backlog. */
+    /** A lag of up to this many seconds is the normal delay between two commits. */
     private const MAX_NORMAL_SECONDS = 5.0;
 
-    /** Records written a second, into all of its partitions. */
+    /** Records written per second, to all partitions of the group. */
     public readonly ?float $produced;
-    /** Records committed a second. */
+    /** Records committed per second. */
     public readonly ?float $consumed;
 
-    /** @var array<string, array{float, float}> produced and consumed a second, by topic and partition */
+    /** @var array<string, array{float, float}> produced and consumed per second, by topic and partition */
     private array $rates = [];
 
     /**
-     * @param GroupSnapshot|null $before null: there was no earlier look
-     * @param float $seconds between the two looks
+     * @param GroupSnapshot|null $before the earlier snapshot; null if there is none
+     * @param float $seconds between the two snapshots
      */
     public function __construct(public readonly GroupSnapshot $now, ?GroupSnapshot $before = null, float $seconds = 0.0)
     {
@@ -44,7 +44,7 @@ final class GroupLag
             if ($earlier === null) {
                 continue;
             }
-            // What goes back (a topic made anew, a group that was reset) is no rate.
+            // Offsets that went back (a recreated topic, a reset group) count as a rate of 0.
             $written = max(0, $partition->end - $earlier->end);
             $from = $earlier->committed ?? $earlier->beginning;
             $read = $partition->committed === null ? 0 : max(0, $partition->committed - $from);
@@ -55,7 +55,7 @@ final class GroupLag
     }
 
     /**
-     * Produced and consumed a second in one partition; null where it is not known.
+     * Records produced and consumed per second in one partition; null if unknown.
      *
      * @return array{float, float}|null
      */
@@ -65,7 +65,7 @@ final class GroupLag
     }
 
     /**
-     * Seconds of consuming that the lag stands for; INF while nothing is consumed; null: not known.
+     * Seconds needed to consume the lag; INF while nothing is consumed; null if unknown.
      */
     public function behind(): ?float
     {
@@ -78,7 +78,7 @@ final class GroupLag
     }
 
     /**
-     * Seconds until nothing is left, if both sides go on like this; INF for never; null: not known.
+     * Seconds until the group has caught up, if both rates stay the same; INF for never; null if unknown.
      */
     public function catchesUp(): ?float
     {
@@ -92,7 +92,7 @@ final class GroupLag
     }
 
     /**
-     * The same in words.
+     * The same as text.
      */
     public function forecast(): string
     {

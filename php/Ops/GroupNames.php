@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Which consumer groups a command is about: those of the configuration, those that were asked for, or all.
+ * Selects consumer groups: the configured ones, the requested ones, or all.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Names cost nothing; patterns and --all take the list of groups, which the embedded broker does not have.
+ * Patterns and --all require listing the groups, which the embedded broker does not support.
  */
 final class GroupNames
 {
@@ -21,7 +21,7 @@ final class GroupNames
      *
      * @return list<string>
      *
-     * @throws RealtimeException Kafka does not answer, or refuses to list groups
+     * @throws RealtimeException Kafka does not respond, or refuses to list groups
      */
     public static function of(LagOptions $options, Admin $admin, array $config): array
     {
@@ -42,9 +42,9 @@ final class GroupNames
     }
 
     /**
-     * The groups of every broker of the configuration that is this Kafka.
+     * The groups of all configured brokers that use this Kafka.
      *
-     * @param array<string, mixed> $settings Admin::configuration() of this one
+     * @param array<string, mixed> $settings Admin::configuration() of this broker
      * @param array<string, mixed> $config
      *
      * @return list<string>
@@ -56,7 +56,7 @@ final class GroupNames
             try {
                 $other = (new Admin(['broker' => (string) $broker]))->configuration();
             } catch (RealtimeException) {
-                // Another kind of broker (redis, say), or one that is not set up here.
+                // Another type of broker, such as Redis, or an incomplete configuration.
                 continue;
             }
             if ($other['brokers'] === $settings['brokers']) {
@@ -67,7 +67,7 @@ final class GroupNames
         return array_values(array_unique($groups));
     }
 
-    /** @param array<int, string> $patterns `*` stands for anything */
+    /** @param array<int, string> $patterns `*` matches any text */
     private static function matchesAny(string $group, array $patterns): bool
     {
         foreach ($patterns as $pattern) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One consumer group as one look at Kafka found it.
+ * The state of one consumer group at one moment.
  */
 
 declare(strict_types=1);
@@ -9,17 +9,17 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Ops;
 
 /**
- * Members are unknown (null) on the embedded broker, which does not tell of them.
+ * Members are null on the embedded broker, which does not report them.
  */
 final class GroupSnapshot
 {
     /**
-     * @param string|null $error why nothing is known of it
-     * @param string|null $state as Admin::group() has it
+     * @param string|null $error why the group could not be described
+     * @param string|null $state see Admin::group()
      * @param list<array{id: string, instance: ?string, client: string, host: string,
      *     assignment: array<string, list<int>>}>|null $members
      * @param list<PartitionLag> $partitions
-     * @param list<string> $deleted topics it has committed offsets of, which are not there
+     * @param list<string> $deleted topics with commits of this group that no longer exist
      * @param array<string, string> $errors why partitions are missing, by topic
      */
     public function __construct(
@@ -34,7 +34,7 @@ final class GroupSnapshot
     }
 
     /**
-     * Records behind in all partitions.
+     * The lag in records, over all partitions.
      */
     public function lag(): int
     {
@@ -42,7 +42,7 @@ final class GroupSnapshot
     }
 
     /**
-     * The topics it has to do with.
+     * The topics of the group.
      *
      * @return list<string>
      */
@@ -54,7 +54,7 @@ final class GroupSnapshot
     }
 
     /**
-     * The same, where topics were seen earlier that are gone with their commits.
+     * A copy that lists earlier seen topics as deleted if they are gone together with their commits.
      *
      * @param list<string> $seen
      */
@@ -72,7 +72,7 @@ final class GroupSnapshot
     }
 
     /**
-     * True if there is no such group: it has no members, and has committed nothing that is known.
+     * True if there is no such group: it has neither members nor commits.
      */
     public function isMissing(): bool
     {
@@ -81,7 +81,7 @@ final class GroupSnapshot
     }
 
     /**
-     * Who reads a partition.
+     * The member that reads a partition.
      *
      * @return array{id: string, instance: ?string, client: string, host: string,
      *     assignment: array<string, list<int>>}|null

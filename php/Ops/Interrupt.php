@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Lets a command that watches end at once when it gets SIGINT or SIGTERM, also while Kafka does not answer.
+ * Stops a watching command immediately on SIGINT or SIGTERM, even while Kafka does not respond.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Closure;
 use Toporia\Realtime\Support\StopFlag;
 
 /**
- * From its making to release(). Without pcntl signals do what they always do.
+ * Active from construction to release(). Without pcntl, signals keep their default action.
  */
 final class Interrupt
 {
@@ -29,7 +29,7 @@ final class Interrupt
     }
 
     /**
-     * True if a signal came.
+     * True once a signal was received.
      */
     public function isRequested(): bool
     {
@@ -37,7 +37,7 @@ final class Interrupt
     }
 
     /**
-     * Asks something of Kafka; null where a signal came meanwhile.
+     * Runs a request to Kafka; null if a signal interrupted it.
      *
      * @template T
      *
@@ -60,7 +60,7 @@ final class Interrupt
     }
 
     /**
-     * Waits so many seconds, or until a signal comes.
+     * Sleeps, or returns early on a signal.
      */
     public function sleep(float $seconds): void
     {
@@ -71,7 +71,7 @@ final class Interrupt
     }
 
     /**
-     * Puts back what was there before.
+     * Restores the previous handlers.
      */
     public function release(): void
     {

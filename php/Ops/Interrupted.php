@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Ends a question to Kafka because a signal came.
+ * Interrupts a request to Kafka after a signal.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Ops;
 use RuntimeException;
 
 /**
- * Thrown by Interrupt inside run(), and caught there.
+ * Thrown and caught by Interrupt::run().
  */
 final class Interrupted extends RuntimeException
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A lag report for programs.
+ * Formats a lag report as JSON.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,8 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Ops;
 
 /**
- * Rates are records a second, null after one look; times are seconds, null where nothing is consumed or not known.
+ * Rates are records per second, null with a single snapshot; times are seconds, null if unknown or if nothing is
+ * consumed.
  */
 final class LagJson
 {

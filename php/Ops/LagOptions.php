@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The options of realtime:lag, read and checked.
+ * The validated options of realtime:lag.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Which groups, how often, and what counts as too much.
+ * Selects the groups, the interval, and the limits.
  */
 final class LagOptions
 {
@@ -20,12 +20,12 @@ final class LagOptions
     private const LINES = 20;
 
     /**
-     * @param list<string> $groups names, and patterns with `*`; empty: those of the configuration
-     * @param int $sample seconds between the two looks that rates come from; 0: one look, no rates
-     * @param int|null $watch seconds between looks; null: look and end
-     * @param int|null $threshold most records that a group may be behind
-     * @param int|null $maxSeconds most seconds of consuming that a group may be behind
-     * @param int $limit most lines of a table; 0: all
+     * @param list<string> $groups names and patterns with `*`; empty: the configured groups
+     * @param int $sample seconds between the two snapshots used for rates; 0: a single snapshot, no rates
+     * @param int|null $watch seconds between snapshots; null: report once
+     * @param int|null $threshold maximum lag in records
+     * @param int|null $maxSeconds maximum lag in seconds of consuming
+     * @param int $limit maximum lines per table; 0: no limit
      */
     private function __construct(
         public readonly string $broker,
@@ -42,9 +42,9 @@ final class LagOptions
     }
 
     /**
-     * @param array<string, mixed> $options as the console gives them
+     * @param array<string, mixed> $options as parsed by the console
      *
-     * @throws UsageError a wrong value, or options that contradict each other
+     * @throws UsageError an invalid value, or conflicting options
      */
     public static function of(array $options): self
     {
@@ -83,7 +83,7 @@ final class LagOptions
     }
 
     /**
-     * True if the exit code says if the lag is fine.
+     * True if the exit code depends on a limit.
      */
     public function isCheck(): bool
     {

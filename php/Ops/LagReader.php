@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Looks at consumer groups: what they have committed, where their topics end, who is in them.
+ * Reads snapshots of consumer groups: commits, end offsets and members.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * A thousand groups are a few dozen requests: groups and topics go together, so many at a time.
+ * Groups and topics are requested in batches: a thousand groups take a few dozen requests.
  */
 final class LagReader
 {
@@ -29,7 +29,7 @@ final class LagReader
      *
      * @return array<string, GroupSnapshot> by name
      *
-     * @throws RealtimeException Kafka does not answer, or refuses
+     * @throws RealtimeException Kafka does not respond, or rejects the request
      */
     public function read(array $groups): array
     {
@@ -50,7 +50,7 @@ final class LagReader
     /**
      * @param list<string> $groups
      *
-     * @return array<string, array<string, mixed>>|null null: the embedded broker, which does not tell of groups
+     * @return array<string, array<string, mixed>>|null null: the embedded broker, which does not describe groups
      */
     private function described(array $groups): ?array
     {
@@ -62,7 +62,7 @@ final class LagReader
     }
 
     /**
-     * Where every topic that a group has to do with begins and ends.
+     * The offset ranges of all topics of the groups.
      *
      * @param array<string, array{error: ?string, offsets: array<string, array<int, int>>}> $commits
      * @param array<string, array<string, mixed>> $described

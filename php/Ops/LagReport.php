@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The lag of consumer groups at one moment: the worst first, and what is wrong with each.
+ * The lag of consumer groups at one moment, worst first, with the problems of each.
  */
 
 declare(strict_types=1);
@@ -11,22 +11,22 @@ namespace Toporia\Realtime\Ops;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * What the text and the JSON of realtime:lag are made of.
+ * The data behind the text and JSON output of realtime:lag.
  */
 final class LagReport
 {
     private const MISSING = 'there is no such group: nobody has consumed with it yet. Is the name right?';
 
-    /** @var list<GroupLag> what could not be looked at first, then the most records behind */
+    /** @var list<GroupLag> unreadable groups first, then by descending lag */
     public readonly array $groups;
-    /** @var array<string, string> why it is not fine, by group */
+    /** @var array<string, string> violated limit by group */
     public readonly array $failures;
 
     /**
-     * @param string $kafka its address
+     * @param string $kafka the bootstrap addresses
      * @param array<string, GroupSnapshot> $snapshots
-     * @param array<string, GroupSnapshot> $before the look before; empty: there was none
-     * @param float $seconds between the two
+     * @param array<string, GroupSnapshot> $before the previous snapshots; empty if there are none
+     * @param float $seconds between the two snapshots
      * @param float $at Unix seconds
      */
     public function __construct(
@@ -56,7 +56,7 @@ final class LagReport
     }
 
     /**
-     * Records behind in all groups.
+     * The lag in records, over all groups.
      */
     public function lag(): int
     {
@@ -64,7 +64,7 @@ final class LagReport
     }
 
     /**
-     * What is odd about a group, in sentences.
+     * The problems of a group, as sentences.
      *
      * @return list<string>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A lag report for people: the sum, the groups, what is odd, and the partitions of one group.
+ * Formats a lag report as text: total, groups, problems, and the partitions of a single group.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Ops;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * As wide as the terminal.
+ * Fits the width of the terminal.
  */
 final class LagText
 {
@@ -28,7 +28,7 @@ final class LagText
     private const MAX_NOTES = 10;
 
     /**
-     * @param int $width longest line of a table, in characters; 0: any
+     * @param int $width maximum line length of a table, in characters; 0: no limit
      */
     public function __construct(private LagOptions $options, private int $width)
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One partition as a consumer group stands in it.
+ * The lag of a consumer group in one partition.
  */
 
 declare(strict_types=1);
@@ -9,21 +9,21 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Ops;
 
 /**
- * All of it from one look at Kafka.
+ * All values are from the same snapshot.
  */
 final class PartitionLag
 {
-    /** There are records, and the group has committed nothing: the lag counts from the beginning. */
+    /** The group has not committed, although there are records: the lag counts from the beginning. */
     public const NO_COMMIT = 'no_commit';
-    /** Records that the group had not read are gone: the lag counts what is left. */
+    /** Records were removed before the group read them: the lag counts the remaining ones. */
     public const OUT_OF_RANGE = 'out_of_range';
-    /** The commit is past the end: the topic was made anew, or a transaction is open. */
+    /** The commit is past the end: the topic was recreated, or a transaction is open. */
     public const AHEAD = 'ahead';
 
     /**
-     * @param int|null $committed the next record that the group wants; null: it has committed nothing
-     * @param int $beginning the first offset that is still there
-     * @param int $end the offset after the last
+     * @param int|null $committed offset of the next record to read; null: no commit
+     * @param int $beginning first available offset
+     * @param int $end offset after the last record
      */
     public function __construct(
         public readonly string $topic,
@@ -35,7 +35,7 @@ final class PartitionLag
     }
 
     /**
-     * Records that the group has not committed and can still read.
+     * Number of records that are not committed but can still be read.
      */
     public function lag(): int
     {
@@ -43,7 +43,7 @@ final class PartitionLag
     }
 
     /**
-     * What is odd here, if anything is.
+     * The anomaly of this partition, if any.
      *
      * @return self::*|null
      */
@@ -58,7 +58,7 @@ final class PartitionLag
     }
 
     /**
-     * Records that were deleted before the group has read them.
+     * Number of records that were removed before the group read them.
      */
     public function lost(): int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads --retention as topic_mapping writes it.
+ * Parses --retention, in the format of topic_mapping.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * `7d`, `12h`, `30min`, `60000` (ms), `-1` (for ever).
+ * `7d`, `12h`, `30min`, `60000` (ms), `-1` (unlimited).
  */
 final class Retention
 {
@@ -22,9 +22,9 @@ final class Retention
     ];
 
     /**
-     * @return int|null ms; -1: for ever; null: not given
+     * @return int|null ms; -1: unlimited; null: not given
      *
-     * @throws UsageError no such time
+     * @throws UsageError not a time
      */
     public static function parse(mixed $given): ?int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Writes lines, or draws them over those before on a terminal.
+ * Writes lines, or redraws them in place on a terminal.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Console\OutputTerminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Everything raw: a topic's name must not be read as formatting.
+ * Writes raw text: a topic name must not be parsed as formatting.
  */
 final class Screen
 {
@@ -30,8 +30,7 @@ final class Screen
     }
 
     /**
-     * Characters of a line that a terminal shows without wrapping it; 0: nobody watches, so no limit. Where COLUMNS is
-     * set, that counts.
+     * Width of the terminal in characters; 0 if the output is not a terminal: no limit. COLUMNS overrides it.
      */
     public static function width(OutputInterface $output): int
     {
@@ -49,8 +48,7 @@ final class Screen
     }
 
     /**
-     * On a terminal over what was drawn before, as many lines as it has; else one after the other, with an empty line
-     * between.
+     * Redraws on a terminal, limited to its height; otherwise appends, with an empty line in between.
      *
      * @param list<string> $lines
      */
@@ -68,7 +66,7 @@ final class Screen
             $lines = [...array_slice($lines, 0, $most - 1), '…'];
         }
         $lines = array_map(static fn (string $line): string => Text::shorten($line, $terminal->getWidth()), $lines);
-        // One write: half a screen would flicker.
+        // A single write, because a partial screen would flicker.
         $this->output->write(
             ($this->drawn ? '' : self::ERASE_ALL) . self::HOME
                 . implode('', array_map(static fn (string $line): string => $line . self::ERASE_LINE . "\n", $lines))

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A table for people: columns that are as wide as they need to be, and fit the terminal.
+ * Formats a table whose columns fit their content and the terminal.
  */
 
 declare(strict_types=1);
@@ -11,24 +11,24 @@ namespace Toporia\Realtime\Ops;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Where a terminal is too narrow the widest columns of text give way first, down to a few characters.
+ * If the terminal is too narrow, the widest text columns are shortened first, down to a minimum.
  */
 final class Table
 {
-    /** Of a column of text, aligned to the left; it may be shortened. */
+    /** A left-aligned text column; may be shortened. */
     public const TEXT = 'text';
-    /** Of a column of numbers, aligned to the right; never shortened. */
+    /** A right-aligned number column; never shortened. */
     public const NUMBER = 'number';
 
     private const GAP = '  ';
     private const MIN_WIDTH = 12;
 
     /**
-     * @param array<string, self::*> $columns kind by heading
+     * @param array<string, self::*> $columns type by heading
      * @param list<list<string>> $rows
-     * @param int $width longest line, in characters; 0: any
+     * @param int $width maximum line length, in characters; 0: no limit
      *
-     * @return list<string> the headings first
+     * @return list<string> headings first
      */
     public static function lines(array $columns, array $rows, int $width = 0): array
     {
@@ -52,7 +52,7 @@ final class Table
     }
 
     /**
-     * Without the columns in which no row has anything.
+     * Removes columns that are empty in every row.
      *
      * @param list<string> $kinds
      * @param non-empty-list<list<string>> $rows

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The topics that the configuration wants, and what each topic of the cluster is to it.
+ * The configured topics, and the role of each topic of the cluster.
  */
 
 declare(strict_types=1);
@@ -9,11 +9,12 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Ops;
 
 /**
- * Made of Admin::configuration(). With one topic per channel no topic is wanted by name: they come with the channels.
+ * Based on Admin::configuration(). With one topic per channel no topic is expected by name: topics are created with
+ * their channels.
  */
 final class TopicPlan
 {
-    /** Of the kinds below these are ours; `other` begins with our prefix, and nobody knows why. */
+    /** Kinds of topics. All belong to this application; `other` only shares the prefix. */
     public const MAPPED = 'mapped';
     public const FALLBACK = 'default';
     public const CHANNEL = 'channel';
@@ -58,7 +59,7 @@ final class TopicPlan
     }
 
     /**
-     * Partitions of topics that nothing else is said about; null: one.
+     * Default number of partitions; null: one.
      */
     public function defaultPartitions(): ?int
     {
@@ -66,7 +67,7 @@ final class TopicPlan
     }
 
     /**
-     * True if topics that are missing come by themselves when they are first needed.
+     * True if missing topics are created on first use.
      */
     public function createsTopics(): bool
     {
@@ -74,7 +75,7 @@ final class TopicPlan
     }
 
     /**
-     * The topic whose dead letters a topic holds; null: it holds none.
+     * The original topic of a dead-letter topic; null for other topics.
      */
     public function original(string $topic): ?string
     {
@@ -84,7 +85,7 @@ final class TopicPlan
     }
 
     /**
-     * What a topic is to this configuration; null: nothing of ours.
+     * The role of a topic in this configuration; null if it is not part of it.
      *
      * @return self::*|null
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A topic as the cluster has it.
+ * A topic in the cluster.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Ops;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Made of an entry of Admin::topics().
+ * Created from an entry of Admin::topics().
  */
 final class TopicState
 {
@@ -39,7 +39,7 @@ final class TopicState
     }
 
     /**
-     * Copies of each partition; of the partition with the fewest.
+     * The replication factor: the minimum over all partitions.
      */
     public function copies(): int
     {
@@ -49,7 +49,7 @@ final class TopicState
     }
 
     /**
-     * What is wrong with it now; null: nothing.
+     * The current problem of the topic; null if there is none.
      */
     public function problem(): ?string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Topics as a table for people, and as arrays for programs.
+ * Formats topics as a table or as arrays.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Ops;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * RECORDS is how many offsets a topic holds: at most so many records.
+ * RECORDS is the number of offsets in a topic, an upper bound for its records.
  */
 final class TopicTable
 {
@@ -66,7 +66,7 @@ final class TopicTable
     }
 
     /**
-     * Null where an offset is not known.
+     * Number of records at most; null if an offset is unknown.
      */
     public function records(TopicState $topic): ?int
     {

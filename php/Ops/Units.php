@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Times, rates and retention in words for people.
+ * Formats times, rates and retention.
  */
 
 declare(strict_types=1);
@@ -11,12 +11,12 @@ namespace Toporia\Realtime\Ops;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Short enough for a column.
+ * Short enough for table columns.
  */
 final class Units
 {
     /**
-     * `4 s`, `2 min`, `3 h 20 min`, `5 d`; two units at most.
+     * Formats seconds in at most two units: `4 s`, `2 min`, `3 h 20 min`, `5 d`.
      */
     public static function seconds(float $seconds): string
     {
@@ -41,7 +41,7 @@ final class Units
     }
 
     /**
-     * Records a second: `0`, `0.4`, `17`, `1,204`.
+     * Formats records per second: `0`, `0.4`, `17`, `1,204`.
      */
     public static function rate(float $perSecond): string
     {
@@ -51,7 +51,7 @@ final class Units
     }
 
     /**
-     * Milliseconds that a topic keeps its records: `7 d`, `for ever`.
+     * Formats a retention time in ms: `7 d`, `unlimited`.
      */
     public static function retention(int $ms): string
     {

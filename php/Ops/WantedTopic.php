@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A topic as the configuration wants it.
+ * A topic as configured.
  */
 
 declare(strict_types=1);
@@ -11,15 +11,15 @@ namespace Toporia\Realtime\Ops;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Null leaves it to the brokers. Where topic_mapping names a topic several times, the first counts, as it does for the
+ * Null values use the brokers' defaults. If topic_mapping names a topic several times, the first entry wins, as in the
  * extension.
  */
 final class WantedTopic
 {
     /**
-     * @param list<string> $patterns the channels in it
-     * @param int|null $retention ms; -1: for ever
-     * @param bool $disputed topic_mapping says different things about it
+     * @param list<string> $patterns patterns of its channels
+     * @param int|null $retention ms; -1: unlimited
+     * @param bool $disputed topic_mapping has conflicting settings for it
      */
     public function __construct(
         public readonly string $topic,
@@ -32,7 +32,7 @@ final class WantedTopic
     }
 
     /**
-     * With one more entry of topic_mapping.
+     * A copy that includes another entry of topic_mapping.
      *
      * @param array{pattern: string, partitions: ?int, replication: ?int, retention_ms: ?int} $entry
      */
@@ -49,7 +49,7 @@ final class WantedTopic
     }
 
     /**
-     * With what the command line says instead.
+     * A copy with the overrides of the command line.
      */
     public function changed(?int $partitions, ?int $replication, ?int $retention): self
     {
@@ -63,7 +63,7 @@ final class WantedTopic
     }
 
     /**
-     * Where channels go that no pattern of topic_mapping fits.
+     * True for the default topic: channels that match no pattern of topic_mapping.
      */
     public function isFallback(): bool
     {
@@ -71,7 +71,7 @@ final class WantedTopic
     }
 
     /**
-     * `6 partitions, 3 copies, keeps 7 d`.
+     * Describes the settings: `6 partitions, 3 replicas, keeps records 7 d`.
      */
     public function describe(): string
     {

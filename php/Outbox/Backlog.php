@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How much waits in the outbox.
+ * The number of rows waiting in the outbox.
  */
 
 declare(strict_types=1);
@@ -9,17 +9,17 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 /**
- * Each number counts up to MOST; one more says that there are more.
+ * Counts are capped: MAX_COUNT + 1 means that there are more.
  */
 final class Backlog
 {
     public const MAX_COUNT = 10000;
 
     /**
-     * @param int $pending not tried yet
-     * @param int $retry refused by Kafka, waiting for another try
-     * @param int $failed never to be sent: somebody has to look at them
-     * @param float $age seconds since the oldest of those that were counted was written
+     * @param int $pending rows not attempted yet
+     * @param int $retry rows rejected by Kafka, waiting for another attempt
+     * @param int $failed rows that can never be sent and need manual attention
+     * @param float $age age of the oldest counted row, in seconds
      */
     public function __construct(
         public readonly int $pending,

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How long a row waits that Kafka refused.
+ * Delay before a rejected row is retried.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 /**
- * Twice as long after every try, up to a minute, with a fifth of chance, so that rows do not come back all at once.
+ * Doubles with every attempt up to a minute, with 20 % jitter to spread the retries.
  */
 final class Backoff
 {
@@ -18,9 +18,9 @@ final class Backoff
     }
 
     /**
-     * @param int $attempts tries that have failed, at least 1
+     * @param int $attempts number of failed attempts, at least 1
      *
-     * @return int ms
+     * @return int delay in ms
      */
     public function delay(int $attempts): int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Record keys and headers as ASCII text, so that no connection's character set can change them on their way.
+ * Encodes record keys and headers as ASCII text, so that no connection charset can change them.
  */
 
 declare(strict_types=1);
@@ -13,16 +13,16 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 
 /**
- * JSON, non-ASCII escaped: a string as a string, bytes that are no UTF-8 as {"base64":"…"}.
+ * JSON with escaped non-ASCII: text as a string, other bytes as {"base64":"…"}.
  */
 final class Column
 {
-    /** Names the extension refuses as well: said here, where the application can still do something about it. */
+    /** Header names that the extension rejects too; rejected here while the application can still react. */
     private const RESERVED = '/\A(x-original-|x-exception-|x-(attempts|failed-at|replays|replay-group)\z|'
         . 'x-realtime-(?!socket\z|public\z))/';
 
     /**
-     * One string.
+     * Encodes a string.
      */
     public static function string(string $value): string
     {
@@ -30,12 +30,12 @@ final class Column
     }
 
     /**
-     * Record headers; null where there are none.
+     * Encodes record headers; null if there are none.
      *
      * @param array<string, string> $headers
      *
-     * @throws EncodingException a value that is no string
-     * @throws ConfigurationException a name that the extension keeps for itself
+     * @throws EncodingException a value is not a string
+     * @throws ConfigurationException a reserved header name
      */
     public static function headers(array $headers): ?string
     {
@@ -54,7 +54,7 @@ final class Column
                     "The header \"$name\" cannot be set: names must not be empty, and those of the extension are its own."
                 );
             }
-            // A list of pairs: as the keys of an object, digits would come back as numbers.
+            // A list of pairs: as keys of an object, numeric names would be decoded as integers.
             $pairs[] = [self::pack((string) $name), self::pack((string) $value)];
         }
 
@@ -62,9 +62,9 @@ final class Column
     }
 
     /**
-     * What string() made.
+     * Decodes a string encoded by string().
      *
-     * @throws EncodingException somebody has changed the row by hand
+     * @throws EncodingException the row was modified manually
      */
     public static function readString(string $column): string
     {
@@ -72,11 +72,11 @@ final class Column
     }
 
     /**
-     * What headers() made.
+     * Decodes headers encoded by headers().
      *
      * @return array<string, string>
      *
-     * @throws EncodingException somebody has changed the row by hand
+     * @throws EncodingException the row was modified manually
      */
     public static function readHeaders(?string $column): array
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The database has gone away under a relay.
+ * The connection to the database was lost.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 /**
- * A new connection may help; whatever the old one held (advisory locks) is lost.
+ * A new connection may succeed; locks held by the old one are lost.
  */
 final class ConnectionLost extends OutboxException
 {

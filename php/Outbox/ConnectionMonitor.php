@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Says once when Kafka does not answer, and when it does again.
+ * Reports once when Kafka stops responding, and once when it responds again.
  */
 
 declare(strict_types=1);
@@ -11,17 +11,17 @@ namespace Toporia\Realtime\Outbox;
 use Closure;
 
 /**
- * Told by whoever waits for acknowledgements.
+ * Notified by the code that waits for acknowledgements.
  */
 final class ConnectionMonitor
 {
-    /** A first connection takes a moment: not worth a line before so many seconds. */
+    /** Seconds before a missing connection is reported: connecting takes a moment. */
     private const GRACE_SECONDS = 2.0;
 
     private bool $down = false;
 
     /**
-     * @param Closure(): ?string $lastError the last thing Kafka complained about
+     * @param Closure(): ?string $lastError returns Kafka's last error
      */
     public function __construct(
         private RelayReporter $reporter,
@@ -31,7 +31,7 @@ final class ConnectionMonitor
     }
 
     /**
-     * Acknowledgements have been missing for so many seconds.
+     * Acknowledgements have been missing for this many seconds.
      */
     public function waiting(float $seconds): void
     {
@@ -45,7 +45,7 @@ final class ConnectionMonitor
     }
 
     /**
-     * Acknowledgements have come.
+     * Acknowledgements have arrived.
      */
     public function answered(): void
     {

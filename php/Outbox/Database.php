@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A relay's own connection to the database of the outbox.
+ * A relay's own connection to the outbox database.
  */
 
 declare(strict_types=1);
@@ -14,11 +14,11 @@ use PDOException;
 use PDOStatement;
 
 /**
- * Tells apart what is worth another try (a deadlock), a connection that is gone, and everything else.
+ * Distinguishes errors worth a retry (lock conflicts), lost connections, and other errors.
  */
 final class Database
 {
-    /** SQLSTATEs and driver codes of statements that lost a race for a lock. */
+    /** SQLSTATEs and driver codes of lock conflicts. */
     private const LOCK_CONFLICTS = ['40001', '40P01', '55P03', 5, 6, 1205, 1213];
     private const TRIES = 5;
 
@@ -26,8 +26,8 @@ final class Database
     private ?Platform $platform = null;
 
     /**
-     * @param Closure(): PDO $connect makes a new connection each time
-     * @param string $name for messages, without a password
+     * @param Closure(): PDO $connect opens a new connection
+     * @param string $name name for messages, without password
      */
     public function __construct(private Closure $connect, private string $name)
     {
@@ -39,7 +39,7 @@ final class Database
     }
 
     /**
-     * @throws ConnectionLost there is no connection and none can be made
+     * @throws ConnectionLost no connection can be opened
      */
     public function platform(): Platform
     {
@@ -47,9 +47,9 @@ final class Database
     }
 
     /**
-     * The name PDO has for its kind.
+     * The name of the PDO driver.
      *
-     * @throws ConnectionLost there is no connection and none can be made
+     * @throws ConnectionLost no connection can be opened
      */
     public function driver(): string
     {
@@ -57,12 +57,12 @@ final class Database
     }
 
     /**
-     * Runs a statement; emulated, which saves a round trip, and all values here are numbers or ASCII text.
+     * Runs a statement with emulated prepares, which saves a round trip; all values are numbers or ASCII text.
      *
      * @param list<string|int|null> $values
      *
-     * @throws ConnectionLost the connection is gone
-     * @throws OutboxException the database refuses it
+     * @throws ConnectionLost the connection was lost
+     * @throws OutboxException the database rejects the statement
      */
     public function run(string $sql, array $values = []): PDOStatement
     {
@@ -82,7 +82,7 @@ final class Database
     }
 
     /**
-     * The first value of the first row; null where there is none.
+     * The first value of the first row; null if there is none.
      */
     public function value(string $sql): mixed
     {
@@ -90,7 +90,7 @@ final class Database
     }
 
     /**
-     * The first row; empty where there is none.
+     * The first row; empty if there is none.
      *
      * @return array<string, mixed>
      */
@@ -112,7 +112,7 @@ final class Database
     }
 
     /**
-     * Inserts a row; false where somebody else was quicker.
+     * Inserts a row; false if it exists already.
      *
      * @param list<string|int|null> $values
      */
@@ -132,7 +132,7 @@ final class Database
     }
 
     /**
-     * Drops the connection, and with it what it held; the next statement makes a new one.
+     * Closes the connection and thereby releases its locks; the next statement opens a new one.
      */
     public function disconnect(): void
     {
@@ -177,7 +177,7 @@ final class Database
     {
         [$state, $code] = ($e->errorInfo ?? []) + [(string) $e->getCode(), null];
 
-        // A driver's number alone says little: 5 and 6 are SQLite's busy and locked under its HY000, 7 is all PostgreSQL has.
+        // Check both: 5 and 6 are SQLite's busy and locked under HY000, and 7 is PostgreSQL's only driver code.
         return in_array((string) $state, self::LOCK_CONFLICTS, true)
             || $state === 'HY000' && in_array((int) $code, self::LOCK_CONFLICTS, true);
     }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tells what a relay does as JSON, one object a line: for programs that watch it.
+ * Reports the progress of a relay as JSON, one object per line.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Every object has `type` and `time` (ISO 8601); the last one is the `summary`. Counts of rows stop at 10001.
+ * Every object has `type` and `time` (ISO 8601); the last is the `summary`. Row counts are capped at 10001.
  */
 final class JsonRelayReporter implements RelayReporter
 {

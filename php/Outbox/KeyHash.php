@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Which shard a record key belongs to.
+ * Maps record keys to shards.
  */
 
 declare(strict_types=1);
@@ -9,15 +9,15 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 /**
- * Stored with every row: rows of one key have one hash, and so one shard, whoever wrote them.
+ * Stored with every row, so that all rows of a key have the same hash and shard.
  */
 final class KeyHash
 {
-    /** Each shard costs an idle relay an index lookup in every interval. */
+    /** Each shard costs an idle relay one index lookup per interval. */
     public const MAX_SHARDS = 256;
 
     /**
-     * From 0 to 4294967295.
+     * A hash from 0 to 4294967295.
      */
     public static function of(string $key): int
     {

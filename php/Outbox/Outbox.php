@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The writing half of the transactional outbox: an event becomes a row in the application's own transaction.
+ * The writing half of the transactional outbox: stores an event as a row in the application's own transaction.
  */
 
 declare(strict_types=1);
@@ -19,7 +19,7 @@ use Toporia\Realtime\Tracing\Hook;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
- * Announces what a transaction did, if and only if it commits.
+ * The event is sent if and only if the transaction commits.
  *
  *     $outbox = new Outbox($pdo);
  *
@@ -28,8 +28,8 @@ use Toporia\Realtime\Tracing\Tracing;
  *     $outbox->add('user.1', 'order.created', ['id' => 7, 'total' => 9.5], key: 'order-7');
  *     $pdo->commit();                       // realtime:outbox:relay sends it; after rollBack() there is nothing to send
  *
- * Needs neither Kafka nor the extension. The message is sent at least once, always with the same id and bytes. Messages
- * of one key are sent in the order of their rows, where their transactions did not overlap.
+ * Needs neither Kafka nor the extension. Messages are sent at least once, always with the same id and bytes, and per
+ * key in the order of their rows, provided that their transactions did not overlap.
  */
 final class Outbox
 {
@@ -39,15 +39,16 @@ final class Outbox
     private Platform $platform;
 
     /**
-     * Asks the database nothing.
+     * Does not query the database.
      *
      * @param PDO $pdo the connection of the application's transaction: SQLite, PostgreSQL, MariaDB or MySQL
-     * @param string $table made by realtime:outbox:table; `schema.table` is allowed
-     * @param int $shards rows are divided into so many by the hash of their key, 1 to 256; the same in the whole
-     *        application. Changing it while rows wait can reorder those of a key
-     * @param bool $requireTransaction false: add() also works outside a transaction, where the row is there at once
+     * @param string $table created by realtime:outbox:table; `schema.table` is allowed
+     * @param int $shards number of shards, 1 to 256, by hash of the key; the same in the whole application. Changing it
+     *        while rows wait can reorder rows of a key
+     * @param bool $requireTransaction false: add() also works without a transaction; the row is then visible
+     *        immediately
      *
-     * @throws ConfigurationException another database, an impossible name or number
+     * @throws ConfigurationException an unsupported database, or an invalid name or number
      */
     public function __construct(
         private PDO $pdo,
@@ -63,22 +64,22 @@ final class Outbox
     }
 
     /**
-     * Writes an event into the outbox; a relay sends it once the transaction has committed.
+     * Writes an event to the outbox; a relay sends it after the transaction has committed.
      *
-     * The time and the id of the message are those of this call.
+     * The id and the time of the message are assigned by this call.
      *
      * @param string $channel the channel, such as `user.1`
      * @param string $event the event's name
      * @param mixed $data anything json_encode() takes; null: no data
-     * @param string|null $key the record key, whose messages keep their order; null: the channel
+     * @param string|null $key the record key, which determines the order; null: the channel
      * @param array<string, string> $headers record headers
      *
      * @return string the message id
      *
-     * @throws OutboxException no transaction is open, or the database refuses the row: roll back
+     * @throws OutboxException no transaction is open, or the database rejects the row: roll back
      * @throws InvalidChannelException a channel that is empty, unprintable or too long
-     * @throws EncodingException data that is no JSON
-     * @throws ConfigurationException an event without a name, a header that is not an application's to set
+     * @throws EncodingException the data cannot be encoded as JSON
+     * @throws ConfigurationException an empty event name, or a reserved header
      */
     public function add(
         string $channel,
@@ -104,9 +105,9 @@ final class Outbox
             KeyHash::shard($hash, $this->shards),
             $hash,
             $key === null ? null : Column::string($key),
-            // The context of now: a relay sends it later, from a trace of its own.
+            // Store the current trace context: the relay sends the message later, in a trace of its own.
             Column::headers($headers + Hook::withoutCallerHeaders(Tracing::headers(), $headers)),
-            // Every byte of it is ASCII: it reaches any database through any connection as it is.
+            // The JSON is pure ASCII, so no connection charset can change it.
             $message->toJson(),
             (int) (microtime(true) * 1000),
         ]);
@@ -122,7 +123,7 @@ final class Outbox
         $reason = null;
         $previous = null;
         try {
-            // Emulated: one round trip, and nothing a connection pool could forget.
+            // Emulated prepare: a single round trip, and compatible with connection poolers.
             $statement = @$this->pdo->prepare($sql, [PDO::ATTR_EMULATE_PREPARES => true]);
             if ($statement === false || !@$statement->execute($values)) {
                 $reason = self::error($statement === false ? $this->pdo : $statement);
@@ -140,7 +141,7 @@ final class Outbox
         }
     }
 
-    /** An application's connection may be set to say nothing by itself. */
+    /** The application's connection may be in silent error mode. */
     private static function error(PDO|PDOStatement $source): string
     {
         [$state, , $text] = $source->errorInfo() + [null, null, null];

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What can go wrong with the outbox itself: no transaction, no table, a database that refuses.
+ * A failure of the outbox itself: no transaction, no table, or an error of the database.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use RuntimeException;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * The database's own exception is its previous one.
+ * The database's exception is the previous one.
  */
 class OutboxException extends RuntimeException implements RealtimeException
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the databases do differently: names, clocks, the tables, and who holds a shard.
+ * The differences between databases: identifiers, clocks, tables and locks.
  */
 
 declare(strict_types=1);
@@ -15,19 +15,19 @@ use Toporia\Realtime\Outbox\Platform\PostgreSql;
 use Toporia\Realtime\Outbox\Platform\Sqlite;
 
 /**
- * One implementation for each PDO driver.
+ * One implementation per PDO driver.
  */
 abstract class Platform
 {
-    /** The names PDO has for them. */
+    /** Names of the supported PDO drivers. */
     public const DRIVERS = ['sqlite', 'pgsql', 'mysql'];
 
     /**
-     * The one of a PDO driver.
+     * The platform of a PDO driver.
      *
      * @param string $driver `sqlite`, `pgsql` or `mysql` (MariaDB and MySQL)
      *
-     * @throws ConfigurationException another driver
+     * @throws ConfigurationException an unsupported driver
      */
     public static function of(string $driver): self
     {
@@ -42,9 +42,9 @@ abstract class Platform
     }
 
     /**
-     * A table's name.
+     * Validates a table name.
      *
-     * @throws ConfigurationException something else, which might be SQL
+     * @throws ConfigurationException not a table name; it could contain SQL
      */
     public static function checkTable(string $table): void
     {
@@ -57,7 +57,7 @@ abstract class Platform
     }
 
     /**
-     * The table in which shards are leased, where no advisory lock does it.
+     * The table for leases, used without advisory locks.
      */
     public static function leases(string $table): string
     {
@@ -65,7 +65,7 @@ abstract class Platform
     }
 
     /**
-     * A table's name, quoted part by part.
+     * Quotes a table name, with its schema.
      */
     public function quote(string $table): string
     {
@@ -75,26 +75,26 @@ abstract class Platform
     }
 
     /**
-     * The statements that make the tables; harmless where they exist.
+     * The statements that create the tables; existing tables are left unchanged.
      *
      * @return list<string>
      */
     abstract public function create(string $table): array;
 
     /**
-     * SQL for the database's own clock, in Unix ms: relays on several machines agree on it.
+     * SQL for the database's current time in Unix ms, shared by relays on several machines.
      */
     abstract public function now(): string;
 
     /**
-     * The lock by which a relay of this connection holds shards; null: this database has only leases.
+     * The advisory lock for shards; null if the database only supports leases.
      */
     abstract public function advisoryLock(Database $database, string $table): ?ShardLock;
 
-    /** What a name is put between. */
+    /** The identifier quote character. */
     abstract protected function identifierQuote(): string;
 
-    /** The last part of a table's name: indexes live beside their table. */
+    /** The table name without schema; indexes belong to the schema of their table. */
     protected static function base(string $table): string
     {
         return substr((string) strrchr('.' . $table, '.'), 1);

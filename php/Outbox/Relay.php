@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The sending half of the transactional outbox, from its start to its summary.
+ * Runs the relay of the transactional outbox, from start to summary.
  */
 
 declare(strict_types=1);
@@ -16,18 +16,18 @@ use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Worker\StopConditions;
 
 /**
- * Goes round the shards (ShardWorker), pauses where nothing waits, cleans up, and finds a lost database again.
+ * Processes the shards (ShardWorker), pauses when idle, cleans up, and reconnects to the database.
  *
- * Any number of relays may run: they share the shards, and one takes over what another leaves.
+ * Several relays may run at the same time: they share the shards and take over those of stopped relays.
  */
 final class Relay
 {
     public const DONE = 0;
     public const FAILED = 1;
 
-    /** How often sent rows are cleaned up, in seconds. */
+    /** Interval for deleting old rows, in seconds. */
     private const CLEAN_INTERVAL = 60.0;
-    /** Cleaning up has a lock of its own. */
+    /** Lock used for cleaning up. */
     private const CLEANUP_LOCK = -1;
 
     private RelayStats $stats;
@@ -37,8 +37,8 @@ final class Relay
     private float $cleanAt = 0.0;
 
     /**
-     * @param (Closure(): ?string)|null $lastError the last thing Kafka complained about, for messages
-     * @param float $reconnectSeconds how long a database that has gone away is tried again, in seconds
+     * @param (Closure(): ?string)|null $lastError returns Kafka's last error, for messages
+     * @param float $reconnectSeconds time to retry a lost database connection, in seconds
      */
     public function __construct(
         private Database $database,
@@ -55,11 +55,11 @@ final class Relay
     }
 
     /**
-     * Works until something stops it.
+     * Runs until a stop condition is met.
      *
-     * @return int the exit code: 0, or 1 where it failed and has said why
+     * @return int exit code: 0, or 1 after a reported failure
      *
-     * @throws ConfigurationException a lock that this database does not have
+     * @throws ConfigurationException a lock type that this database does not support
      */
     public function run(): int
     {
@@ -145,12 +145,12 @@ final class Relay
                 $this->pause($this->options->intervalMs / 1000);
             }
         }
-        // Once more, where the database went away under the last batch.
+        // Record the last batch if the connection was lost before.
         $worker->recordResult();
     }
 
     /**
-     * Deletes what was sent long ago, a thousand rows at a time.
+     * Deletes old sent rows, a thousand at a time.
      */
     private function clean(): void
     {
@@ -161,14 +161,14 @@ final class Relay
         $deleted = $this->rows->clean($this->options->retention * 1000);
         $this->stats->cleaned += $deleted;
         $this->lock->release(self::CLEANUP_LOCK);
-        // A full hand: there is more, after the next round.
+        // A full chunk: there is more to delete in the next round.
         $this->cleanAt = $deleted < Rows::CHUNK ? $now + self::CLEAN_INTERVAL : $now;
     }
 
     /**
-     * Waits until the database answers again.
+     * Waits until the database responds again.
      *
-     * @throws ConnectionLost it does not, for too long
+     * @throws ConnectionLost the timeout has expired
      */
     private function reconnect(ConnectionLost $lost): void
     {
@@ -194,7 +194,7 @@ final class Relay
     }
 
     /**
-     * Sleeps; a signal ends it early.
+     * Sleeps, or returns early on a signal.
      */
     private function pause(float $seconds): void
     {
@@ -209,7 +209,7 @@ final class Relay
         try {
             return $this->rows->backlog();
         } catch (OutboxException) {
-            // The summary does without.
+            // The summary omits the backlog.
             return null;
         }
     }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The options of realtime:outbox:relay, read and checked once.
+ * The validated options of realtime:outbox:relay.
  */
 
 declare(strict_types=1);
@@ -12,20 +12,20 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Made from what any host's option parser gives, over the settings of the configuration.
+ * Built from the raw options of any host's parser; defaults come from the configuration.
  */
 final class RelayOptions
 {
     private const MAX_INT = 2147483647;
 
     /**
-     * @param int $batchSize most rows sent at once
-     * @param int $intervalMs pause when nothing waits, in ms
+     * @param int $batchSize maximum rows per batch
+     * @param int $intervalMs pause when the outbox is empty, in ms
      * @param int $maxTime seconds; 0: no limit
      * @param int $maxMemory bytes; 0: no limit
-     * @param int $retention seconds that a sent row is kept; 0: deleted at once
+     * @param int $retention seconds to keep a sent row; 0: delete immediately
      * @param string $lock auto, advisory or lease
-     * @param int $lease seconds a lease lasts
+     * @param int $lease duration of a lease, in seconds
      */
     private function __construct(
         public readonly string $broker,
@@ -44,9 +44,9 @@ final class RelayOptions
     }
 
     /**
-     * @param array<string, mixed> $raw by option name without dashes; one that is absent or null has its default
+     * @param array<string, mixed> $raw values by option name, without dashes; null or absent: the default
      *
-     * @throws UsageError naming the option
+     * @throws UsageError an invalid option; the message names it
      */
     public static function fromArray(array $raw, Settings $settings): self
     {

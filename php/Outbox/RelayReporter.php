@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How a relay tells what it does: for people or for programs.
+ * Reports the progress of a relay, as text or as JSON.
  */
 
 declare(strict_types=1);
@@ -12,44 +12,44 @@ use Closure;
 use Throwable;
 
 /**
- * One implementation for people (TextRelayReporter), one that writes JSON lines (JsonRelayReporter).
+ * Implemented by TextRelayReporter and JsonRelayReporter.
  */
 interface RelayReporter
 {
     /**
-     * Who this relay is.
+     * Identifies this relay.
      *
-     * @param string $database its name, without a password
-     * @param string $lock what holds the shards
+     * @param string $database name of the database, without password
+     * @param string $lock type of the shard locks
      */
     public function start(RelayOptions $options, string $database, string $lock): void;
 
     /**
-     * Something worth a line.
+     * An event worth its own line.
      *
-     * @param string $type a word for programs: `disconnected`
-     * @param string $text the same for people
-     * @param array<string, mixed> $facts details for programs
+     * @param string $type machine-readable name: `disconnected`
+     * @param string $text readable text
+     * @param array<string, mixed> $facts machine-readable details
      */
     public function event(string $type, string $text, array $facts = []): void;
 
     /**
-     * Where the relay stands; called often, told at the reporter's own pace.
+     * The current state; called often, reported at the reporter's own interval.
      *
-     * @param Closure(): Backlog $backlog counts in the database, so it is only called for a line that is written
+     * @param Closure(): Backlog $backlog queries the database, so only call it for a line that is written
      */
     public function progress(RelayStats $stats, Closure $backlog): void;
 
     /**
-     * Why it failed.
+     * Reports the failure that ended the relay.
      */
     public function failure(Throwable $e): void;
 
     /**
-     * The last word.
+     * Reports the result of the run.
      *
      * @param string $reason `signal`, `empty`, `max_time`, `max_memory`, `restart` or `error`
-     * @param Backlog|null $backlog null: the database does not tell
+     * @param Backlog|null $backlog null: the database does not respond
      */
     public function summary(RelayStats $stats, string $reason, int $exitCode, ?Backlog $backlog): void;
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What became of a batch of rows.
+ * The result of a batch of rows.
  */
 
 declare(strict_types=1);
@@ -9,16 +9,16 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 /**
- * A row that is in none of the lists was not sent, or nobody knows: it stays as it is.
+ * A row in none of the lists was not sent, or its result is unknown: it is left unchanged.
  */
 final class RelayResult
 {
     /** @var list<Row> acknowledged by Kafka */
     public array $sent = [];
-    /** @var list<array{Row, string}> refused for now, with the reason; one for each key, the first */
+    /** @var list<array{Row, string}> rejected for now, with the reason; only the first row of each key */
     public array $retry = [];
     /** @var list<array{Row, string}> can never be sent, with the reason */
     public array $failed = [];
-    /** How many were handed to Kafka and not acknowledged when waiting for it was given up. */
+    /** Number of rows sent but not acknowledged when the relay stopped waiting. */
     public int $unknown = 0;
 }

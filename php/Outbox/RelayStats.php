@@ -1,29 +1,26 @@
 <?php
 
 /**
- * What a relay has done so far.
+ * Counters of a relay since its start.
  */
 
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
-/**
- * Counted since its start.
- */
 final class RelayStats
 {
-    /** Rows that Kafka has acknowledged. */
+    /** Rows acknowledged by Kafka. */
     public int $sent = 0;
-    /** Refusals after which a row waits for another try. */
+    /** Rejections after which a row waits for another attempt. */
     public int $retries = 0;
     /** Rows that can never be sent. */
     public int $failed = 0;
-    /** Rows handed to Kafka and not acknowledged when the relay stopped: they stay, and are sent again. */
+    /** Rows sent but not acknowledged when the relay stopped: they are kept and sent again. */
     public int $unknown = 0;
-    /** Old rows that were deleted. */
+    /** Old rows deleted. */
     public int $cleaned = 0;
-    /** What Kafka or the database complained about last. */
+    /** The last error of Kafka or the database. */
     public ?string $lastError = null;
     private int $start;
 

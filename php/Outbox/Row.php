@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One row of the outbox that waits to be sent.
+ * A row of the outbox that is waiting to be sent.
  */
 
 declare(strict_types=1);
@@ -14,12 +14,12 @@ use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 
 /**
- * Numbers come as text from some drivers: they are made numbers here.
+ * Converts numbers that some drivers return as text.
  */
 final class Row
 {
     /**
-     * @param int $attempts tries so far that ended with a refusal
+     * @param int $attempts number of rejected attempts
      */
     private function __construct(
         public readonly int $id,
@@ -49,11 +49,11 @@ final class Row
     }
 
     /**
-     * The message, whose bytes are those that Outbox::add() wrote.
+     * The message, with the bytes written by Outbox::add().
      *
-     * @throws EncodingException somebody has changed the row by hand
+     * @throws EncodingException the row was modified manually
      * @throws InvalidChannelException it has no channel
-     * @throws ConfigurationException a header that an application may not set
+     * @throws ConfigurationException a reserved header
      */
     public function message(): Message
     {

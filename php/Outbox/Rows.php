@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The table as a relay sees it: what waits, and what became of it.
+ * A relay's view of the outbox table: selects waiting rows and records results.
  */
 
 declare(strict_types=1);
@@ -9,16 +9,16 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 /**
- * Rows are chosen by their state, never by an id above the last one: ids are given before transactions commit, so a lower
- * one may appear later.
+ * Rows are selected by state, never by an id above the last one: ids are assigned before transactions commit, so a
+ * lower id may appear later.
  *
- * States: `pending` (not tried), `retry` (Kafka refused it for now; holds back later rows of its key), `sent`, `failed`
- * (it can never be sent; holds nothing back). Times are Unix ms of the database's clock.
+ * States: `pending` (not attempted), `retry` (rejected for now; blocks later rows of its key), `sent`, `failed` (can
+ * never be sent; blocks nothing). Times are Unix ms of the database's clock.
  */
 final class Rows
 {
     private const COLUMNS = 't.id, t.message_id, t.shard, t.key_hash, t.attempts, t.record_key, t.headers, t.payload';
-    /** So many rows at a time are deleted, or marked as sent. */
+    /** Number of rows deleted, or marked as sent, per statement. */
     public const CHUNK = 1000;
 
     private string $table;
@@ -35,9 +35,9 @@ final class Rows
     }
 
     /**
-     * Fails where the table is not there.
+     * Checks that the table exists.
      *
-     * @throws OutboxException naming the command that makes it
+     * @throws OutboxException the message names the command that creates it
      */
     public function check(): void
     {
@@ -55,7 +55,7 @@ final class Rows
     }
 
     /**
-     * The shards in which something waits to be sent now.
+     * The shards with rows to send now.
      *
      * @return list<int>
      */
@@ -65,16 +65,16 @@ final class Rows
         for ($shard = 0; $shard < $this->shards; $shard++) {
             $tests[] = "EXISTS({$this->pending($shard, '1')}) AS s$shard";
         }
-        // One look at the index for each shard, however many rows wait.
+        // One index lookup per shard, regardless of the number of rows.
         $found = $this->database->row('SELECT ' . implode(', ', $tests));
         $shards = [];
         for ($shard = 0; $shard < $this->shards; $shard++) {
-            // PostgreSQL's booleans come as such.
+            // PostgreSQL returns real booleans.
             if ((bool) $found["s$shard"]) {
                 $shards[] = $shard;
             }
         }
-        // Those due for another try are few; and somebody may write with more shards than we were told.
+        // Few rows wait for a retry; and another writer may use more shards than configured here.
         $others = $this->database->column(
             "SELECT DISTINCT t.shard FROM $this->table t WHERE t.state = 'retry' AND t.next_try_at <= $this->now "
             . "UNION SELECT DISTINCT t.shard FROM $this->table t WHERE t.state = 'pending' AND t.shard >= $this->shards"
@@ -84,13 +84,13 @@ final class Rows
     }
 
     /**
-     * What can be sent now from a shard, in the order of ids.
+     * The rows of a shard to send now, ordered by id.
      *
      * @return list<Row>
      */
     public function next(int $shard, int $limit): array
     {
-        // Of several of a key that wait for another try, the first.
+        // Of several rows of a key that wait for a retry, only the first.
         $again = 'SELECT ' . self::COLUMNS . " FROM $this->table t WHERE t.state = 'retry' AND t.shard = $shard "
             . "AND t.next_try_at <= $this->now AND NOT EXISTS (SELECT 1 FROM $this->table r WHERE r.state = 'retry' "
             . "AND r.key_hash = t.key_hash AND r.id < t.id) ORDER BY t.id LIMIT $limit";
@@ -107,10 +107,10 @@ final class Rows
     }
 
     /**
-     * Kafka has them.
+     * Marks acknowledged rows as sent.
      *
      * @param list<int> $ids
-     * @param bool $keep false: they are deleted at once
+     * @param bool $keep false: delete them immediately
      */
     public function sent(array $ids, bool $keep): void
     {
@@ -124,7 +124,7 @@ final class Rows
     }
 
     /**
-     * Kafka refused it, and may take it later.
+     * Schedules a retry of a rejected row.
      */
     public function retry(int $id, string $why, int $delayMs): void
     {
@@ -136,7 +136,7 @@ final class Rows
     }
 
     /**
-     * It can never be sent.
+     * Marks a row as failed permanently.
      */
     public function failed(int $id, string $why): void
     {
@@ -148,9 +148,9 @@ final class Rows
     }
 
     /**
-     * Deletes rows that were sent longer ago than that, at most a thousand.
+     * Deletes up to a thousand rows that were sent longer ago than this.
      *
-     * @return int how many
+     * @return int number of deleted rows
      */
     public function clean(int $olderThanMs): int
     {
@@ -161,21 +161,21 @@ final class Rows
         if ($ids === []) {
             return 0;
         }
-        // By id: a range would lock the gaps in which the application is about to insert.
+        // Delete by id: a range would lock gaps that the application inserts into.
         $these = implode(', ', array_map('intval', $ids));
 
         return $this->database->run("DELETE FROM $this->table WHERE id IN ($these) AND state = 'sent'")->rowCount();
     }
 
     /**
-     * How much waits: {@see Backlog}.
+     * Counts the waiting rows, see {@see Backlog}.
      */
     public function backlog(): Backlog
     {
         $counts = [];
         $first = [];
         foreach (['pending', 'retry', 'failed'] as $state) {
-            // A bound, because a database counts by looking at each.
+            // Limited, because counting visits every row.
             $row = $this->database->row(
                 "SELECT COUNT(*) AS n, MIN(c.created_at) AS first, $this->now AS now FROM (SELECT t.created_at "
                 . "FROM $this->table t WHERE t.state = '$state' LIMIT " . (Backlog::MAX_COUNT + 1) . ') c'
@@ -189,7 +189,7 @@ final class Rows
         return new Backlog($counts['pending'], $counts['retry'], $counts['failed'], max([0, ...$first]) / 1000);
     }
 
-    /** Rows of a shard never tried, whose key is not held back. */
+    /** Pending rows of a shard whose key is not blocked. */
     private function pending(int $shard, string $columns): string
     {
         return "SELECT $columns FROM $this->table t WHERE t.state = 'pending' AND t.shard = $shard AND NOT EXISTS "

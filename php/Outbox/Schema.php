@@ -12,7 +12,7 @@ use PDO;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * For a migration of the application's own, or for realtime:outbox:table:
+ * For a migration of the application, or realtime:outbox:table:
  *
  *     foreach (Schema::create('pgsql') as $statement) {
  *         $pdo->exec($statement);
@@ -21,13 +21,13 @@ use Toporia\Realtime\Exception\ConfigurationException;
 final class Schema
 {
     /**
-     * The statements that make the tables and their indexes; harmless where they exist.
+     * The statements that create the tables and indexes; existing ones are left unchanged.
      *
      * @param PDO|string $for a connection, or the name of a PDO driver: sqlite, pgsql, mysql (MariaDB and MySQL)
      *
      * @return list<string>
      *
-     * @throws ConfigurationException another database, or an impossible name
+     * @throws ConfigurationException an unsupported database, or an invalid name
      */
     public static function create(PDO|string $for, string $table = Outbox::TABLE): array
     {
@@ -38,13 +38,13 @@ final class Schema
     }
 
     /**
-     * The statements that remove them, with everything in them.
+     * The statements that drop the tables with all rows.
      *
-     * @param PDO|string $for as for create()
+     * @param PDO|string $for see create()
      *
      * @return list<string>
      *
-     * @throws ConfigurationException another database, or an impossible name
+     * @throws ConfigurationException an unsupported database, or an invalid name
      */
     public static function drop(PDO|string $for, string $table = Outbox::TABLE): array
     {

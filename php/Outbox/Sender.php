@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Hands a batch of rows to Kafka and waits until it is known what became of each.
+ * Sends a batch of rows to Kafka and waits for the result of each row.
  */
 
 declare(strict_types=1);
@@ -20,18 +20,18 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 
 /**
- * Keeps the order of each key: what Kafka has refused holds back what comes after it.
+ * Keeps the order per key: a rejected row blocks later rows of its key.
  *
- * The producer has to be one that never gives a message up by time: then a message that waits is sent before those
- * behind it, however long Kafka is away.
+ * Requires a producer without message timeout: then a waiting message is sent before later ones, however long Kafka is
+ * unreachable.
  */
 final class Sender
 {
-    /** So many undelivered messages are named by one flush(); a batch has no more. */
+    /** Maximum batch size: flush() lists at most this many undelivered messages. */
     public const MAX_BATCH = 1000;
-    /** The longest pause between two looks at what has been acknowledged, in µs. */
+    /** Maximum pause between two checks for acknowledgements, in µs. */
     private const MAX_PAUSE_US = 50_000;
-    /** Words of reasons for which the same record would be refused again for ever. */
+    /** Parts of error messages that make a failure permanent. */
     private const PERMANENT = [
         'size too large',
         'larger than configured',
@@ -46,7 +46,7 @@ final class Sender
     private Closure $flush;
 
     /**
-     * @param Closure(int): void $flush waits at most so many ms for what was published; throws DeliveryException
+     * @param Closure(int): void $flush waits up to the given ms for acknowledgements; throws DeliveryException
      */
     public function __construct(private Publisher $publisher, Closure $flush)
     {
@@ -54,11 +54,11 @@ final class Sender
     }
 
     /**
-     * Sends rows, in their order.
+     * Sends rows in order.
      *
-     * @param list<Row> $rows of one key in the order of their ids
+     * @param list<Row> $rows in the order of their ids
      * @param callable(float, string): bool $waiting called while acknowledgements are missing, with the seconds waited
-     *        and the reason; false gives up
+     *        and the reason; return false to give up
      */
     public function send(array $rows, callable $waiting): RelayResult
     {
@@ -75,7 +75,7 @@ final class Sender
      * @param list<Row> $rows
      * @param array<int, array{Row, string}> $refused by row id
      *
-     * @return array<string, Row> what is on its way, by message id
+     * @return array<string, Row> sent but unacknowledged rows, by message id
      */
     private function publish(array $rows, RelayResult $result, array &$refused): array
     {
@@ -100,7 +100,7 @@ final class Sender
                 $refused[$row->id] = [$row, $e->getMessage()];
                 $heldBack[$row->hash] = true;
             } catch (QueueFullException) {
-                // What is queued comes first; the rest is for the next batch.
+                // Send the queued messages first; the remaining rows belong to the next batch.
                 break;
             }
         }
@@ -119,7 +119,7 @@ final class Sender
         $pause = 250;
         while ($open !== []) {
             try {
-                // Looks only; the waiting is done below, where PHP sees signals at once.
+                // Only check here; the waiting is done below, where PHP handles signals promptly.
                 ($this->flush)(0);
                 array_push($result->sent, ...array_values($open));
 
@@ -140,7 +140,7 @@ final class Sender
     }
 
     /**
-     * Takes out of `open` what is known.
+     * Removes the rows with a known result from $open.
      *
      * @param array<string, Row> $open
      * @param array<int, array{Row, string}> $refused
@@ -165,7 +165,7 @@ final class Sender
                 $refused[$row->id] = [$row, $reason];
             }
         }
-        // Those that are not named have arrived; unless somebody else's messages have used up the list.
+        // Messages not listed are delivered, unless failures of other messages have filled the list.
         if (count($failed) < self::MAX_BATCH) {
             array_push($result->sent, ...array_values(array_diff_key($open, $queued)));
             $open = $queued;
@@ -175,7 +175,7 @@ final class Sender
     }
 
     /**
-     * Of the refused rows of a key the first waits for another try, and so do all behind it.
+     * Per key, the first rejected row waits for a retry and blocks the later ones.
      *
      * @param array<int, array{Row, string}> $refused
      */

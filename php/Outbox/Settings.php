@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The `outbox` part of the configuration, and the environment behind it.
+ * The `outbox` section of the configuration, with its environment variables.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use PDO;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * For the relay and the command that makes the table; an application hands its own PDO to Outbox.
+ * Used by the relay and by the command that creates the tables; an application passes its own PDO to Outbox.
  *
  *     'outbox' => [
  *         'dsn' => 'pgsql:host=db;dbname=shop',       // REALTIME_OUTBOX_DSN
@@ -96,9 +96,9 @@ final class Settings
     }
 
     /**
-     * The database it names; connects on first use.
+     * The configured database; connects on first use.
      *
-     * @throws ConfigurationException it names none
+     * @throws ConfigurationException no database is configured
      */
     public function database(): Database
     {
@@ -111,7 +111,7 @@ final class Settings
                 . 'in config/realtime.php. Example: pgsql:host=127.0.0.1;dbname=shop'
             );
         }
-        // A server that does not answer, and a file that is locked, are waited for so many seconds.
+        // Timeout for servers that do not respond and for locked files, in seconds.
         $options = $this->options + [PDO::ATTR_TIMEOUT => 5, PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION];
         $connect = fn (): PDO => new PDO((string) $this->dsn, $this->username, $this->password, $options);
 
@@ -119,7 +119,7 @@ final class Settings
     }
 
     /**
-     * The PDO driver, found without connecting; null where only connecting tells.
+     * The PDO driver, determined without connecting; null if that requires a connection.
      */
     public function driver(): ?string
     {
@@ -134,7 +134,7 @@ final class Settings
             throw new ConfigurationException("outbox.$key is " . get_debug_type($value) . '; it is a string.');
         }
         if (($value === null || $value === '') && $variable !== null) {
-            // As the extension sees the environment: FPM keeps it from getenv() where clear_env is on.
+            // Like the extension: FPM hides the environment from getenv() if clear_env is on.
             $value = $_ENV[$variable] ?? $_SERVER[$variable] ?? getenv($variable);
         }
 

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Sends what waits in the shards: takes a few, works on them until they are empty, lets them go.
+ * Sends the waiting rows: locks some shards, sends their rows until they are empty, releases them.
  */
 
 declare(strict_types=1);
@@ -13,19 +13,19 @@ use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * A row is marked after Kafka has acknowledged it. So a relay that dies in between leads to the same message once more,
- * with the same id: at least once.
+ * Rows are marked after Kafka has acknowledged them, so a relay that dies in between causes a duplicate with the same
+ * id: at least once.
  */
 final class ShardWorker
 {
-    /** How long a relay keeps shards that never run empty before others may have them, in seconds. */
+    /** Maximum time to hold busy shards before other relays may take them, in seconds. */
     private const MAX_HOLD_SECONDS = 5.0;
-    /** How long acknowledgements are still waited for once the relay is to stop, in seconds. */
+    /** Maximum time to wait for acknowledgements when stopping, in seconds. */
     private const STOP_GRACE_SECONDS = 2.0;
-    /** How often a lock is looked after while acknowledgements are missing, in seconds. */
+    /** Interval for renewing locks while acknowledgements are missing, in seconds. */
     private const RENEW_SECONDS = 1.0;
 
-    /** What Kafka has said and the database does not know yet. */
+    /** Results from Kafka that are not recorded in the database yet. */
     private ?RelayResult $pendingResult = null;
     private bool $hasContention = false;
 
@@ -43,18 +43,18 @@ final class ShardWorker
     }
 
     /**
-     * Goes once through all shards in which something waits.
+     * Processes all shards with waiting rows once.
      *
-     * @return bool whether anything was sent or refused
+     * @return bool true if anything was sent or rejected
      *
      * @throws ConnectionLost
      */
     public function processShards(): bool
     {
         $waiting = $this->rows->shards();
-        // Not every relay should want the same one first.
+        // Relays should not all start with the same shard.
         shuffle($waiting);
-        // A quarter at a time: several relays find something to do, and one alone still has full batches.
+        // A quarter at a time: several relays find work, and a single one still has full batches.
         $most = max(1, min($this->options->batchSize, intdiv($this->options->shards + 3, 4)));
         $this->hasContention = false;
         $progressed = false;
@@ -75,7 +75,7 @@ final class ShardWorker
     }
 
     /**
-     * True if in the last round another relay held a shard in which something waits.
+     * True if another relay held a shard with waiting rows in the last round.
      */
     public function hasContention(): bool
     {
@@ -83,8 +83,7 @@ final class ShardWorker
     }
 
     /**
-     * Writes down what became of the last batch. Where a lost connection came between, it is done again, which changes
-     * nothing that was done.
+     * Records the result of the last batch. Repeated after a lost connection; recording twice has no effect.
      *
      * @throws ConnectionLost
      */
@@ -129,7 +128,7 @@ final class ShardWorker
     }
 
     /**
-     * The next rows of these shards; one in which nothing is left is let go.
+     * Reads the next rows of these shards; releases empty ones.
      *
      * @param list<int> $shards
      *
@@ -154,7 +153,7 @@ final class ShardWorker
     }
 
     /**
-     * Asked after reading and right before sending: whose shard was lost in between is left to its new holder.
+     * Checked after reading and right before sending: rows of a lost shard are left to its new owner.
      *
      * @param list<Row> $rows
      * @param list<int> $shards
@@ -206,8 +205,8 @@ final class ShardWorker
     }
 
     /**
-     * Keeps shards ours while Kafka is waited for. A lost one changes nothing now: what is on its way cannot be called
-     * back, and its acknowledgement is a fact whoever holds the shard.
+     * Renews the locks while waiting for Kafka. Losing one has no effect on rows already sent: their acknowledgements
+     * count regardless of the owner.
      *
      * @param list<int> $shards
      */
@@ -231,7 +230,7 @@ final class ShardWorker
                 $this->lock->release($shard);
             }
         } catch (OutboxException) {
-            // An advisory lock ended with its connection, a lease runs out.
+            // An advisory lock ends with its connection, and a lease expires.
         }
     }
 
@@ -249,7 +248,7 @@ final class ShardWorker
             if ($rows === []) {
                 continue;
             }
-            // One line for a batch: where a topic is missing, there are many of them.
+            // One line per batch: if a topic is missing, many rows fail for the same reason.
             [$row, $why] = $rows[0];
             $more = count($rows) > 1 ? ' and ' . Text::count(count($rows) - 1, 'other') : '';
             $this->stats->lastError = $why;

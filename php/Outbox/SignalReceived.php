@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stops a relay on SIGTERM and SIGINT, after the batch in hand.
+ * Stops a relay on SIGTERM and SIGINT, after the current batch.
  */
 
 declare(strict_types=1);
@@ -12,8 +12,8 @@ use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Worker\StopCondition;
 
 /**
- * Without the pcntl extension a signal ends the process at once: then nothing is lost either, but the batch in hand is
- * sent again.
+ * Without the pcntl extension a signal ends the process immediately: nothing is lost, but the current batch is sent
+ * again.
  */
 final class SignalReceived implements StopCondition
 {
@@ -21,7 +21,7 @@ final class SignalReceived implements StopCondition
     private ?StopFlag $flag = null;
 
     /**
-     * Begins to listen.
+     * Installs the signal handlers.
      */
     public function listen(): void
     {
@@ -29,7 +29,7 @@ final class SignalReceived implements StopCondition
     }
 
     /**
-     * Gives the signals back to whoever had them.
+     * Restores the previous signal handlers.
      */
     public function end(): void
     {

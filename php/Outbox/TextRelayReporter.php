@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tells what a relay does to people: one line rewritten on a terminal, one line per interval elsewhere.
+ * Reports the progress of a relay as text: a status line on a terminal, one line per interval elsewhere.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Everything that came from outside is made printable first.
+ * External data is made printable first.
  */
 final class TextRelayReporter implements RelayReporter
 {
@@ -32,7 +32,7 @@ final class TextRelayReporter implements RelayReporter
     private int $sentAtLastReport = 0;
 
     /**
-     * @param float|null $every seconds between two progress lines; null: 1 where somebody watches, else 10
+     * @param float|null $every seconds between two progress lines; null: 1 on a terminal, else 10
      */
     public function __construct(private Terminal $out, ?float $every = null)
     {
@@ -84,7 +84,7 @@ final class TextRelayReporter implements RelayReporter
 
     public function summary(RelayStats $stats, string $reason, int $exitCode, ?Backlog $backlog): void
     {
-        // What moved must not stay behind as if it still did.
+        // Remove the status line: it would look as if the relay were still running.
         $this->out->status('');
         $line = 'Stopped by ' . (self::REASONS[$reason] ?? $reason) . '. ' . Text::number($stats->sent) . ' sent in '
             . number_format($stats->seconds(), 1) . ' s';

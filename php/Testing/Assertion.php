@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Says "passed" and "failed" in the language of the test framework at hand.
+ * Reports assertions to the test framework in use.
  */
 
 declare(strict_types=1);
@@ -12,12 +12,12 @@ use AssertionError;
 use PHPUnit\Framework\Assert;
 
 /**
- * PHPUnit's assertions where it is loaded (they are counted, and a failure is a failure); else AssertionError.
+ * Uses PHPUnit's assertions if loaded, so that they are counted; otherwise throws AssertionError.
  */
 final class Assertion
 {
     /**
-     * @throws AssertionError without PHPUnit, which throws its own
+     * @throws AssertionError without PHPUnit, which throws its own exception
      */
     public static function that(bool $passed, string $failure): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Records what an application broadcasts, and lets a test be the Kafka that it consumes from.
+ * Records broadcasts, and delivers messages to consumers in tests.
  */
 
 declare(strict_types=1);
@@ -18,19 +18,19 @@ use Toporia\Realtime\Support\Channel;
 use Toporia\Realtime\Support\Uuid;
 
 /**
- * What Realtime::fake() returns.
+ * Returned by Realtime::fake().
  *
  *     $fake = Realtime::fake();
  *     (new Checkout())->pay($order);
  *     $fake->assertBroadcast('user.1', 'order.paid', fn (Message $m) => $m->getData()['id'] === 7);
  *
- * For code that consumes, hand the fake in as its Contract\Consumer:
+ * For code that consumes, inject the fake as its Contract\Consumer:
  *
  *     $fake->receive('user.1', 'order.created', ['id' => 7]);
  *     (new OrderListener($fake))->run();      // its consume() runs the callback, then returns
  *
- * Channels in assertions may be patterns (`user.*`). Failures say what was broadcast instead. Works with PHPUnit and
- * without.
+ * Channels in assertions may be patterns (`user.*`). Failure messages list what was broadcast. Works with and without
+ * PHPUnit.
  */
 final class RealtimeFake implements Publisher, Consumer
 {
@@ -40,7 +40,7 @@ final class RealtimeFake implements Publisher, Consumer
     private array $sent = [];
 
     /**
-     * @param Publisher|null $inner also gets everything that is recorded; null: it goes nowhere
+     * @param Publisher|null $inner also receives everything that is recorded; null: nothing is sent
      */
     public function __construct(private ?Publisher $inner = null)
     {
@@ -94,7 +94,7 @@ final class RealtimeFake implements Publisher, Consumer
         ?int $partition = null
     ): string {
         if (!is_string($value)) {
-            // Only to fail as the real one does on what is no JSON.
+            // Throws, like the real broker, if the value cannot be encoded.
             Message::event(null, 'raw', $value);
         }
         $this->sent[] = new Sent(null, $topic, null, $key, $headers, $value);
@@ -103,11 +103,11 @@ final class RealtimeFake implements Publisher, Consumer
     }
 
     /**
-     * Fails unless such a broadcast was made, at least once.
+     * Fails unless a matching broadcast was made at least once.
      *
      * @param string $channel a channel or a pattern
      * @param string|null $event null: any
-     * @param (callable(Message): bool)|null $where true for the one that is meant
+     * @param (callable(Message): bool)|null $where returns true for the expected message
      */
     public function assertBroadcast(string $channel, ?string $event = null, ?callable $where = null): void
     {
@@ -118,11 +118,11 @@ final class RealtimeFake implements Publisher, Consumer
     }
 
     /**
-     * Fails unless such a broadcast was made exactly so many times.
+     * Fails unless exactly $times matching broadcasts were made.
      *
      * @param string $channel a channel or a pattern
      * @param string|null $event null: any
-     * @param (callable(Message): bool)|null $where true for those that are meant
+     * @param (callable(Message): bool)|null $where returns true for the expected messages
      */
     public function assertBroadcastTimes(
         string $channel,
@@ -139,11 +139,11 @@ final class RealtimeFake implements Publisher, Consumer
     }
 
     /**
-     * Fails if such a broadcast was made.
+     * Fails if a matching broadcast was made.
      *
      * @param string $channel a channel or a pattern
      * @param string|null $event null: any
-     * @param (callable(Message): bool)|null $where true for the one that is meant
+     * @param (callable(Message): bool)|null $where returns true for the unwanted message
      */
     public function assertNotBroadcast(string $channel, ?string $event = null, ?callable $where = null): void
     {
@@ -156,12 +156,11 @@ final class RealtimeFake implements Publisher, Consumer
     }
 
     /**
-     * Fails if anything at all was sent, send() to a raw topic included; with arguments, if anything such was
-     * broadcast.
+     * Fails if anything was sent, including send() to raw topics; with arguments, if a matching broadcast was made.
      *
      * @param string|null $channel a channel or a pattern; null: any
      * @param string|null $event null: any
-     * @param (callable(Message): bool)|null $where true for those that are meant
+     * @param (callable(Message): bool)|null $where returns true for the unwanted messages
      */
     public function assertNothingBroadcast(
         ?string $channel = null,
@@ -177,7 +176,7 @@ final class RealtimeFake implements Publisher, Consumer
     }
 
     /**
-     * The messages broadcast so far, in order, for a look of one's own.
+     * The messages broadcast so far, in order, for custom assertions.
      *
      * @param string|null $channel a channel or a pattern; null: any
      * @param (callable(Message): bool)|null $where
@@ -197,7 +196,7 @@ final class RealtimeFake implements Publisher, Consumer
     }
 
     /**
-     * Everything sent so far, raw topics included, with keys and headers.
+     * Everything sent so far, including raw topics, with keys and headers.
      *
      * @return list<Sent>
      */

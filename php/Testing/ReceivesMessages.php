@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The consuming half of RealtimeFake: subscriptions, and what a test lets them receive.
+ * The consuming half of RealtimeFake: subscriptions and messages to receive.
  */
 
 declare(strict_types=1);
@@ -16,8 +16,8 @@ use Toporia\Realtime\Support\Channel;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * Follows the rules of a real broker: the exact subscription before patterns, callbacks or poll() but not both, a
- * callback that throws ends consume() and keeps its message.
+ * Follows the rules of a real broker: exact subscriptions before patterns, either callbacks or poll(), and a callback
+ * that throws ends consume() and keeps its message.
  */
 trait ReceivesMessages
 {
@@ -30,11 +30,11 @@ trait ReceivesMessages
     /** @var array<string, string> 'ack' or 'nack', by id */
     private array $acknowledged = [];
     private bool $stopping = false;
-    /** @var list<list<Message>> what the running callbacks were given; they can nest */
+    /** @var list<list<Message>> messages of the running callbacks, innermost last */
     private array $running = [];
 
     /**
-     * Puts a message where the next consume() or poll() finds it.
+     * Adds a message for the next consume() or poll().
      *
      * @param array<string, string> $headers
      */
@@ -64,7 +64,7 @@ trait ReceivesMessages
     }
 
     /**
-     * Accepted, but nothing arrives: receive() knows channels only.
+     * Accepted, but receives nothing: receive() only takes channels.
      */
     public function subscribeTopic(string $topic, ?callable $callback = null): static
     {
@@ -80,7 +80,7 @@ trait ReceivesMessages
     }
 
     /**
-     * Runs the callbacks for what receive() was given, then returns instead of waiting for more.
+     * Calls the callbacks for all received messages, then returns instead of waiting.
      */
     public function consume(
         int $timeoutMs = 1000,
@@ -106,7 +106,7 @@ trait ReceivesMessages
     }
 
     /**
-     * The next message that receive() was given and somebody subscribed to; null, at once, when there is none.
+     * The next received message with a subscription; null, without waiting, if there is none.
      */
     public function poll(int $timeoutMs = 1000): ?Message
     {
@@ -133,7 +133,7 @@ trait ReceivesMessages
     }
 
     /**
-     * Fails unless that message was acknowledged.
+     * Fails unless the message was acknowledged with ack().
      */
     public function assertAcked(Message $message): void
     {
@@ -141,7 +141,7 @@ trait ReceivesMessages
     }
 
     /**
-     * Fails unless that message was refused.
+     * Fails unless the message was rejected with nack().
      */
     public function assertNacked(Message $message): void
     {
@@ -149,8 +149,8 @@ trait ReceivesMessages
     }
 
     /**
-     * True if the running callback received a message with the same channel, event and data: Realtime::broadcast()
-     * and the Toporia adapter do not send such a one again.
+     * True if the running callback received a message with the same channel, event and data; Realtime::broadcast() and
+     * the Toporia adapter do not send it again.
      */
     public function repeats(string $channel, Message $message): bool
     {
@@ -167,7 +167,7 @@ trait ReceivesMessages
         return false;
     }
 
-    /** One form for what is the same in JSON: the order of an object's members says nothing, and 1.0 is 1. */
+    /** Normalizes values that are equal in JSON: object members in any order, and 1.0 equals 1. */
     private static function comparable(mixed $data): mixed
     {
         if (is_array($data)) {
@@ -195,8 +195,8 @@ trait ReceivesMessages
     }
 
     /**
-     * Hands over the next message, or for a batch subscription those next to it, and takes them off the list after
-     * their callback returned.
+     * Delivers the next message, or for a batch subscription several consecutive ones, and removes them once their
+     * callback has returned.
      */
     private function deliver(int $limit): int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Makes each test of an application begin without the fake, the configuration and the subscriptions of the one before.
+ * Resets the fake, the configuration and the subscriptions after each test.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use PHPUnit\Framework\Attributes\After;
 use Toporia\Realtime\Realtime;
 
 /**
- * For a PHPUnit test case:
+ * For PHPUnit test cases:
  *
  *     final class CheckoutTest extends TestCase
  *     {
@@ -29,7 +29,7 @@ use Toporia\Realtime\Realtime;
 trait ResetsRealtime
 {
     /**
-     * Ends fake() and swap(), and forgets what configure() was given.
+     * Ends fake() and swap(), and resets the configuration.
      *
      * @after
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One thing a RealtimeFake was given to send.
+ * A message recorded by RealtimeFake.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * A message with where it was to go: a channel, or a raw topic for send().
+ * Holds the message and its destination: a channel, or a raw topic for send().
  */
 final class Sent
 {
@@ -20,8 +20,8 @@ final class Sent
      * @param string|null $channel null for send()
      * @param string|null $topic null for a channel
      * @param Message|null $message null for send()
-     * @param array<string, string> $headers the record's headers, those of the message included
-     * @param mixed $value what send() was given
+     * @param array<string, string> $headers the record headers, including those of the message
+     * @param mixed $value the value passed to send()
      */
     public function __construct(
         public readonly ?string $channel,
@@ -34,7 +34,7 @@ final class Sent
     }
 
     /**
-     * True if it is a broadcast to that channel, with that event, for which the closure is true. Nulls match anything.
+     * True for a broadcast with this channel and event for which the closure returns true. Null matches anything.
      *
      * @param string|null $channel a channel or a pattern such as `user.*`
      * @param (callable(Message): bool)|null $where
@@ -49,7 +49,7 @@ final class Sent
     }
 
     /**
-     * For failure messages: `'order.created' on 'user.1' {"id":7}`.
+     * Describes it for failure messages: `'order.created' on 'user.1' {"id":7}`.
      */
     public function describe(): string
     {

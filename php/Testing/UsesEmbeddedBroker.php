@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Gives each test of an application a Kafka of its own, in the process: the real way of a message, without a server.
+ * Runs each test against an embedded broker in the process: the real message path without a server.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Needs the extension. One broker serves the whole run; a topic prefix for each test keeps them apart.
+ * Requires the extension. One broker serves the whole run; each test has its own topic prefix.
  *
  *     final class OrderHandlerTest extends TestCase
  *     {
@@ -35,11 +35,11 @@ trait UsesEmbeddedBroker
     private static ?EmbeddedBroker $embeddedBroker = null;
     private string $realtimeName = '';
     private int $realtimeGroups = 0;
-    /** @var array<string, array<int, int>> what was handled already: the next offset by topic and partition */
+    /** @var array<string, array<int, int>> next offset to handle, by topic and partition */
     private array $realtimePositions = [];
 
     /**
-     * Points the configuration of the test to the embedded broker.
+     * Configures the test to use the embedded broker.
      *
      * @before
      */
@@ -53,7 +53,7 @@ trait UsesEmbeddedBroker
     }
 
     /**
-     * Leaves nothing for the next test.
+     * Resets the configuration for the next test.
      *
      * @after
      */
@@ -65,7 +65,7 @@ trait UsesEmbeddedBroker
     }
 
     /**
-     * The embedded broker, for its faults: `$this->embeddedBroker()->down()`.
+     * The embedded broker, to inject faults: `$this->embeddedBroker()->down()`.
      */
     protected function embeddedBroker(): EmbeddedBroker
     {
@@ -73,9 +73,9 @@ trait UsesEmbeddedBroker
     }
 
     /**
-     * What brokers of this test are configured with.
+     * The configuration of brokers in this test.
      *
-     * @param array<string, mixed> $config over it
+     * @param array<string, mixed> $config overrides
      *
      * @return array<string, mixed>
      */
@@ -85,20 +85,20 @@ trait UsesEmbeddedBroker
             'brokers' => $this->embeddedBroker()->address(),
             'topic_prefix' => $this->realtimeName,
             'consumer_group' => $this->realtimeName,
-            // The embedded broker waits for a member that is gone until its session ends.
+            // The embedded broker waits for the session of a departed member to expire.
             'consumer_config' => ['session.timeout.ms' => 6000],
         ];
     }
 
     /**
-     * Broadcasts one event and hands what arrives on its channel to the handler, until there is nothing more.
+     * Broadcasts one event, then passes all messages of its channel to the handler until none are left.
      *
      * @param object $handler an object with `handle(Message $message)`, or a callable
-     * @param array<string, mixed> $config over the broker's configuration: `['max_retries' => 0]`
+     * @param array<string, mixed> $config overrides of the broker's configuration: `['max_retries' => 0]`
      *
-     * @return list<Message> what the handler was given
+     * @return list<Message> the messages passed to the handler
      *
-     * @throws Throwable what the handler threw; the message comes again with the next call
+     * @throws Throwable thrown by the handler; the message is delivered again by the next call
      */
     protected function publishAndConsume(
         string $channel,
@@ -113,14 +113,14 @@ trait UsesEmbeddedBroker
     }
 
     /**
-     * Hands everything on a channel or a pattern to the handler.
+     * Passes all messages of a channel or a pattern to the handler.
      *
      * @param object $handler an object with `handle(Message $message)`, or a callable
-     * @param array<string, mixed> $config over the broker's configuration
+     * @param array<string, mixed> $config overrides of the broker's configuration
      *
-     * @return list<Message> what the handler was given
+     * @return list<Message> the messages passed to the handler
      *
-     * @throws Throwable what the handler threw; the message comes again with the next call
+     * @throws Throwable thrown by the handler; the message is delivered again by the next call
      */
     protected function consumeAll(string $channel, object $handler, array $config = []): array
     {
@@ -128,7 +128,8 @@ trait UsesEmbeddedBroker
         $call = is_callable($handler) ? $handler : [$handler, 'handle'];
         $given = [];
         $broker = new Broker($config + [
-            // A group of its own, because the embedded broker lets the next member wait for the end of the one before.
+            // A new group each time, because the embedded broker makes a new member wait for the previous session to
+            // expire.
             'consumer_group' => $this->realtimeName . '-' . ++$this->realtimeGroups,
             'dlq' => false,
             'max_retries' => 0,

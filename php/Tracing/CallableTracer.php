@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A callable of the application that says which headers to send along.
+ * A tracer based on an application callable that returns the headers to send.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * It is given the message in hand, so that what a callback sends can belong to what it was told:
+ * It receives the current message, so that messages sent by a callback can join its trace:
  *
  *     'tracing' => static fn (?Message $cause): array => [
  *         'traceparent' => $cause === null ? Trace::current() : Trace::childOf(Tracing::context($cause)),
@@ -22,7 +22,7 @@ use Toporia\Realtime\Message;
 final class CallableTracer implements Tracer
 {
     private Closure $headers;
-    /** @var list<Message|null> the messages in hand, the innermost last; null for a list of several */
+    /** @var list<Message|null> the current messages, innermost last; null for a batch of several */
     private array $current = [];
 
     public function __construct(callable $headers)

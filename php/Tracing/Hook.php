@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the extension calls around sending and handling: a tracer whose failures stay inside.
+ * Called by the extension around sending and handling; contains the failures of a tracer.
  *
  * @internal
  */
@@ -17,7 +17,7 @@ use Toporia\Realtime\Realtime;
 
 final class Hook
 {
-    /** True if the tracer was told of a record that is being sent. */
+    /** True while the tracer knows of a record being sent. */
     private bool $sending = false;
 
     public function __construct(private Tracer $tracer)
@@ -25,7 +25,7 @@ final class Hook
     }
 
     /**
-     * @param array<string, string|null> $own trace context that the caller has set
+     * @param array<string, string|null> $own trace headers set by the caller
      *
      * @return array<string, string> the headers to add
      */
@@ -75,7 +75,7 @@ final class Hook
     }
 
     /**
-     * The trace context of here and now.
+     * The current trace context.
      *
      * @return array<string, string>
      */
@@ -90,7 +90,7 @@ final class Hook
     }
 
     /**
-     * Without what the caller has set: a state belongs to its parent.
+     * Removes headers that the caller has set; tracestate is removed together with traceparent.
      *
      * @param array<mixed> $headers
      * @param array<string, mixed> $own

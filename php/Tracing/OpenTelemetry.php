@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Spans of OpenTelemetry around sending and handling, and its context in the records.
+ * OpenTelemetry spans around sending and handling, with context propagation in record headers.
  */
 
 declare(strict_types=1);
@@ -23,23 +23,23 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Sending is a producer span, whose context travels with the record; handling is a consumer span that links to the context of
- * each of its records, and is active while the callback runs. Names are those of the messaging conventions 1.38.
+ * Sending creates a producer span whose context is sent with the record. Handling creates a consumer span that links to
+ * the context of each record, and is active while the callback runs. Names follow the messaging conventions 1.38.
  */
 final class OpenTelemetry implements Tracer
 {
     private const NAME = 'toporia/realtime';
     private const SCHEMA = 'https://opentelemetry.io/schemas/1.38.0';
-    /** More links than this are not made: they cost memory in every exporter, and its own limit is 128. */
+    /** Limits the links per span: they cost memory in every exporter, and OpenTelemetry's own limit is 128. */
     private const MAX_LINKS = 128;
 
     private ?SpanInterface $send = null;
-    /** @var list<array{SpanInterface, ScopeInterface}> the callbacks that run, the innermost last */
+    /** @var list<array{SpanInterface, ScopeInterface}> spans of the running callbacks, innermost last */
     private array $process = [];
 
     /**
-     * @param bool $continue the span of a single message is a child of its sender's, in one trace; without it the two are
-     *        linked, as the conventions have it
+     * @param bool $continue make the span of a single message a child of its sender's span, in one trace; otherwise
+     *        both are linked, as the conventions specify
      */
     public function __construct(private bool $continue = false)
     {
@@ -119,7 +119,7 @@ final class OpenTelemetry implements Tracer
         $span->end();
     }
 
-    /** What a span of one message says about it, and the context in which it starts. */
+    /** Adds the attributes of a single message, and returns the context to start the span in. */
     private function prepare(
         SpanBuilderInterface $builder,
         Message $message,
@@ -133,11 +133,11 @@ final class OpenTelemetry implements Tracer
         ] + self::attributes($message)));
         $sender = Globals::propagator()->extract(self::carrier($message), null, $current);
 
-        // Its baggage belongs to the work, whichever trace that is in.
+        // The sender's baggage applies in any case.
         return $this->continue ? $sender : Baggage::fromContext($sender)->storeInContext($current);
     }
 
-    /** @return array<string, string|int> what tells a message from others */
+    /** @return array<string, string|int> attributes that identify a message */
     private static function attributes(Message $message): array
     {
         $partition = $message->getPartition();
@@ -165,7 +165,7 @@ final class OpenTelemetry implements Tracer
     }
 
     /**
-     * The span that made a message.
+     * The span that created a message.
      *
      * @param array<string, string> $headers
      */
@@ -180,7 +180,7 @@ final class OpenTelemetry implements Tracer
     }
 
     /**
-     * The headers of a message for propagators, of which there may be others than W3C's.
+     * The headers of a message for propagators, which may use others than W3C's.
      *
      * @return array<string, string>
      */
@@ -200,7 +200,7 @@ final class OpenTelemetry implements Tracer
         return $headers;
     }
 
-    /** A key of other bytes than text has no form that every exporter takes. */
+    /** Binary keys cannot be represented in every exporter. */
     private static function text(?string $key): ?string
     {
         return $key !== null && preg_match('//u', $key) === 1 ? $key : null;

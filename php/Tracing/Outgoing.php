@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A record that is about to be sent, as a tracer sees it.
+ * A record about to be sent, as passed to a tracer.
  */
 
 declare(strict_types=1);
@@ -12,11 +12,11 @@ final class Outgoing
 {
     /**
      * @param string $topic the Kafka topic
-     * @param int|null $partition null: the key decides
-     * @param string $id the message's id
+     * @param int|null $partition null: chosen by the key
+     * @param string $id the message id
      * @param string|null $key the record key
-     * @param int|null $size of the value in bytes; null: a tombstone
-     * @param array<string, string> $headers trace context that the caller has set itself: it is sent as it is
+     * @param int|null $size size of the value in bytes; null: a tombstone
+     * @param array<string, string> $headers trace headers set by the caller; sent unchanged
      */
     public function __construct(
         public readonly string $topic,

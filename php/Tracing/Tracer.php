@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What follows messages through an application.
+ * Traces messages through an application.
  */
 
 declare(strict_types=1);
@@ -12,43 +12,43 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * OpenTelemetry is one, and a callable of the configuration is made into one. What a tracer throws is logged, and the message
- * goes on without it.
+ * Implemented by OpenTelemetry, and by CallableTracer for a configured callable. Exceptions of a tracer are logged; the
+ * message is sent or handled regardless.
  */
 interface Tracer
 {
     /**
-     * The trace context of here and now, for what is kept and sent later (the outbox, a queue job).
+     * The current trace context, for messages that are stored and sent later (the outbox, a queue job).
      *
      * @return array<string, string> record headers by name
      */
     public function headers(): array;
 
     /**
-     * A record is about to be sent; sent() follows, before any other record.
+     * Called before a record is sent; sent() follows before the next record.
      *
-     * @return array<string, string> record headers by name; one that the caller has set itself stays as it is
+     * @return array<string, string> record headers by name; headers set by the caller take precedence
      */
     public function sending(Outgoing $record): array;
 
     /**
-     * The record is queued for Kafka, or not: then $class is the exception's class and $reason its message.
+     * Called after the record was queued, or failed: then $class and $reason are the exception's class and message.
      */
     public function sent(?string $class, ?string $reason): void;
 
     /**
-     * A callback is about to be called; handled() follows. Callbacks may nest, where one consumes from another broker.
+     * Called before a callback runs; handled() follows. Calls may nest if a callback consumes from another broker.
      *
      * @param non-empty-list<Message> $messages
-     * @param bool $isBatch the callback takes lists, of which this may be one of one message
+     * @param bool $isBatch true if the callback takes lists (which may have one message)
      * @param string $group the consumer group
      */
     public function handling(array $messages, bool $isBatch, string $group): void;
 
     /**
-     * The callback is done.
+     * Called after the callback.
      *
-     * @param Throwable|null $why what it threw
+     * @param Throwable|null $why the exception thrown, if any
      */
     public function handled(?Throwable $why): void;
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Trace context in messages: what came with one, what is current, and a callback inside the trace of its message.
+ * Access to trace context: of a received message, the current one, and running code in the trace of a message.
  */
 
 declare(strict_types=1);
@@ -14,9 +14,9 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
- * `realtime.tracing` says who traces: null or `auto` for OpenTelemetry where the application has set it up, false for nobody,
- * true to insist on OpenTelemetry, `continue` for OpenTelemetry with the sender's span as the parent of the handling, a Tracer,
- * the name of its class, or a callable that returns the headers to send.
+ * Values of `realtime.tracing`: null or `auto` use OpenTelemetry if the application has set it up; false disables
+ * tracing; true requires OpenTelemetry; `continue` uses OpenTelemetry with the sender's span as parent of the handling
+ * span. It may also be a Tracer, the name of its class, or a callable that returns headers.
  */
 final class Tracing
 {
@@ -25,7 +25,7 @@ final class Tracing
     private static bool $resolved = false;
 
     /**
-     * The trace context that came with a message: `traceparent`, `tracestate` and `baggage`, those that are there and valid.
+     * The trace context of a received message: `traceparent`, `tracestate` and `baggage`, if present and valid.
      *
      * @return array<string, string>
      */
@@ -41,7 +41,7 @@ final class Tracing
     }
 
     /**
-     * The trace context of here and now, for what is kept and sent later; empty where nobody traces.
+     * The current trace context, for messages stored and sent later; empty without a tracer.
      *
      * @return array<string, string>
      */
@@ -51,8 +51,8 @@ final class Tracing
     }
 
     /**
-     * Calls something in the trace of a message, as consume() does with callbacks: for poll(), and for what handles messages
-     * in a queue.
+     * Runs code in the trace of a message, as consume() does with callbacks: for poll(), and for messages handled in a
+     * queue.
      *
      *     $message = $broker->poll();
      *     Tracing::handle($message, fn () => $orders->ship($message));
@@ -61,11 +61,11 @@ final class Tracing
      *
      * @param Message|non-empty-list<Message> $messages
      * @param callable(): T $call
-     * @param string $group the consumer group, for the span
+     * @param string $group consumer group, for the span
      *
      * @return T
      *
-     * @throws Throwable what it throws
+     * @throws Throwable thrown by $call
      */
     public static function handle(Message|array $messages, callable $call, string $group = ''): mixed
     {
@@ -85,11 +85,11 @@ final class Tracing
     }
 
     /**
-     * Takes the setting; Realtime::configure() does it.
+     * Applies the setting; called by Realtime::configure().
      *
      * @internal
      *
-     * @throws ConfigurationException it is none
+     * @throws ConfigurationException invalid setting
      */
     public static function use(mixed $setting): void
     {
@@ -115,7 +115,7 @@ final class Tracing
     }
 
     /**
-     * What the extension calls; null where nobody traces.
+     * The hook called by the extension; null without a tracer.
      *
      * @internal
      */
@@ -123,7 +123,7 @@ final class Tracing
     {
         if (!self::$resolved) {
             $tracer = self::tracer();
-            // OpenTelemetry may be set up later.
+            // Not cached: OpenTelemetry may be set up later.
             self::$resolved = $tracer !== null || self::$setting === false;
             self::$hook = $tracer === null ? null : new Hook($tracer);
         }
@@ -146,7 +146,7 @@ final class Tracing
         if (is_callable($setting)) {
             return new CallableTracer($setting);
         }
-        // Loaded wherever somebody has set it up; asking an autoloader for it would cost those who have not.
+        // Not autoloaded: it is already loaded if the application uses it, and a failing lookup would cost others.
         if ($setting === false || !class_exists(Globals::class, false)) {
             return null;
         }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The grammar of W3C Trace Context and Baggage: what may travel as a header.
+ * Validates W3C Trace Context and Baggage headers.
  */
 
 declare(strict_types=1);
@@ -13,10 +13,10 @@ final class W3c
     public const TRACE_PARENT = 'traceparent';
     public const TRACE_STATE = 'tracestate';
     public const BAGGAGE = 'baggage';
-    /** The headers of a context, in this order. */
+    /** The headers of a trace context, in order. */
     public const HEADERS = [self::TRACE_PARENT, self::TRACE_STATE, self::BAGGAGE];
 
-    /** The longest value of a header, in bytes. */
+    /** Maximum length of a header value, in bytes. */
     private const MAX_LENGTH = 8192;
     private const MAX_STATES = 32;
     private const MAX_BAGGAGE = 180;
@@ -26,7 +26,7 @@ final class W3c
     private const BAGGAGE_VALUE = '[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*';
 
     /**
-     * True if a value may stand under a header of that name. Other headers than W3C's are visible text of up to 8 KB.
+     * True if the value is valid for this header. Headers other than W3C's must be printable text of up to 8 KB.
      */
     public static function isValid(string $name, string $value): bool
     {
@@ -40,7 +40,7 @@ final class W3c
     }
 
     /**
-     * What may be sent of these headers, and the names of those that may not. A state without its parent means nothing.
+     * Splits headers into valid ones and the names of invalid ones. A tracestate without a traceparent is dropped.
      *
      * @param array<mixed> $headers
      *

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * May this user do with each topic, group and transactional id what the configuration needs?
+ * Checks the user's permissions for topics, group and transactional id.
  */
 
 declare(strict_types=1);
@@ -19,13 +19,13 @@ use Toporia\Realtime\Doctor\Wire\WireException;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Asks Kafka what it would allow; tries nothing.
+ * Queries the permissions; does not try the operations.
  */
 final class AclCheck implements Check
 {
-    /** Of so many topics Kafka is asked. */
+    /** Maximum number of topics to query. */
     private const MAX_TOPICS = 500;
-    /** Of so many missing topics Kafka is asked whether they could be created. */
+    /** Maximum number of missing topics to query create permission for. */
     private const MAX_CREATE_CHECKS = 10;
 
     public function name(): string
@@ -48,7 +48,7 @@ final class AclCheck implements Check
         $acl = new Acl(Acl::principal($context->settings->security()), $context->settings->addresses()[0]);
         $existing = $context->topicNames();
         $consumed = $context->consumed();
-        // What may not be described is not listed either: of the topics that are named somewhere it is asked all the same.
+        // Topics that may not be described are not listed, so the configured ones are queried as well.
         $asked = array_slice(array_values(array_unique([...$consumed, ...$this->deadLetters($context, $existing)])), 0, self::MAX_TOPICS);
         $context->operations = $asked === [] ? [] : $context->admin()->operations($asked);
         $faults = 0;
@@ -97,7 +97,7 @@ final class AclCheck implements Check
         try {
             $operations = $context->admin()->group($context->group)['operations'];
         } catch (RealtimeException $e) {
-            // Kafka refuses to speak of it: that is the answer.
+            // An authorization error is the answer.
             $operations = stripos($e->getMessage(), 'authoriz') !== false || str_contains($e->getMessage(), 'ACL') ? [] : null;
         }
         if ($operations !== null && !Acl::has($operations, 'read')) {
@@ -148,7 +148,7 @@ final class AclCheck implements Check
     }
 
     /**
-     * Those of the topics that this user may not create.
+     * The topics that this user may not create.
      *
      * @param list<string> $topics
      *
@@ -158,7 +158,7 @@ final class AclCheck implements Check
     {
         $refused = [];
         foreach (array_slice($topics, 0, self::MAX_CREATE_CHECKS) as $topic) {
-            // One that is hidden has had its line.
+            // Hidden topics are reported already.
             $may = ($context->operations[$topic] ?? null) === [] ? null
                 : $this->ask(static fn (): ?bool => $context->client()?->mayCreate($topic));
             if ($may === false) {
@@ -176,7 +176,7 @@ final class AclCheck implements Check
         if ($context->settings->text('delivery', '') !== 'exactly-once') {
             return;
         }
-        // By default the id is made of host, group and a slot.
+        // The default id consists of host, group and a slot number.
         $id = $id === '' ? (gethostname() ?: 'localhost') . "-$context->group-0" : $id;
         $answer = $this->ask(static fn (): ?array => $context->client()?->coordinator($id, true));
         if (($answer['error'] ?? 0) === Acl::TRANSACTIONAL_ID_REFUSED) {
@@ -188,7 +188,7 @@ final class AclCheck implements Check
         }
     }
 
-    /** A broker that does not know the question says nothing about the answer. */
+    /** Null if the broker does not support the request. */
     private function ask(Closure $question): mixed
     {
         try {
@@ -199,7 +199,7 @@ final class AclCheck implements Check
     }
 
     /**
-     * The dead-letter topics of this application that exist.
+     * The existing dead-letter topics of this application.
      *
      * @param list<string> $existing
      *

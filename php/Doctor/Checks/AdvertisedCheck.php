@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Can the brokers be reached where they say they are?
+ * Checks that the brokers can be reached at their advertised addresses.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Doctor\Wire\WireException;
 
 /**
- * A client asks any broker where the partitions are, and goes on to the addresses it is given: advertised.listeners.
+ * Clients get the addresses of all brokers (advertised.listeners) from the first one they reach.
  */
 final class AdvertisedCheck implements Check
 {

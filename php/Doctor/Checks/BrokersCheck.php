@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Can each broker of the list be reached, and if not, which step fails?
+ * Connects to each configured broker and reports the step that fails.
  */
 
 declare(strict_types=1);
@@ -75,7 +75,7 @@ final class BrokersCheck implements Check
         $text = "{$probe->failure->step} fails: {$probe->failure->getMessage()}$so";
         $remedy = $probe->failure->remedy ?? 'Look at the log of that broker.';
         $away = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
-        // A client needs one address to find the cluster; a broker that is really needed is in the cluster's own list too.
+        // Clients only need one address to find the cluster; brokers that are members are checked by AdvertisedCheck.
         return $others && $away
             ? Finding::warning(
                 $where,

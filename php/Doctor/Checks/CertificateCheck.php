@@ -1,7 +1,7 @@
 <?php
 
 /**
- * When do the brokers' certificates expire?
+ * Reports broker certificates that will expire soon.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 
 /**
- * One that does not hold any more fails the broker's own line; this is about those that will.
+ * Expired certificates are reported by BrokersCheck.
  */
 final class CertificateCheck implements Check
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Does the extension's own client reach the cluster as the application would?
+ * Checks that the extension's own client can connect to the cluster.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Do this machine and the cluster agree about the time?
+ * Compares this machine's clock with the cluster's.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 
 /**
- * The controller of a KRaft cluster tells its time to whoever may describe the cluster; else --write finds it out.
+ * The controller of a KRaft cluster returns its time to users who may describe the cluster; otherwise use --write.
  */
 final class ClockCheck implements Check
 {

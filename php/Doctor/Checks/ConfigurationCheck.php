@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Is the configuration accepted, and does it say what somebody can have meant?
+ * Checks that the configuration is accepted and plausible.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * What the extension refuses, all of it and not the first fault alone; then what it accepts but is questionable.
+ * Reports all errors found by the extension, not only the first, then questionable settings.
  */
 final class ConfigurationCheck implements Check
 {
@@ -109,7 +109,7 @@ final class ConfigurationCheck implements Check
     }
 
     /**
-     * The configuration without one key; null where the place is not found.
+     * The configuration without one key; null if the key is not found.
      *
      * @param array<mixed> $config
      *

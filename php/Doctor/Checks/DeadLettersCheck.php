@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How many messages could not be handled?
+ * Counts dead letters.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * May a process of this user open as many files as it will need?
+ * Checks the limit of open files.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,8 @@ use Toporia\Realtime\Doctor\GatewaySettings;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Each socket of a browser is one, each broker two or three. The gateway raises its own limit up to the hard one.
+ * Each client connection needs one descriptor, each broker two or three. The gateway raises its limit to the hard
+ * limit.
  */
 final class DescriptorsCheck implements Check
 {

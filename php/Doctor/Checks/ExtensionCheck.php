@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Is the extension there, and does it fit this PHP and this PHP layer?
+ * Checks that the extension is loaded and matches PHP and the PHP layer.
  */
 
 declare(strict_types=1);
@@ -88,7 +88,7 @@ final class ExtensionCheck implements Check
     }
 
     /**
-     * Methods that the stubs have and the loaded extension has not.
+     * Methods of the stubs that the loaded extension lacks.
      *
      * @return list<string>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Has the gateway its keys, and does it let in whom it should?
+ * Checks the gateway's credentials and listeners.
  */
 
 declare(strict_types=1);
@@ -72,7 +72,7 @@ final class GatewayCheck implements Check
         }
         if ($context->hasExtension() && $context->blocked('configuration') === null) {
             try {
-                // Signing is what keys are for: nobody ever has this socket id.
+                // Test signing with a socket id that no client can have.
                 Gateway::authorize('1.1', 'private-realtime-doctor');
             } catch (RealtimeException $e) {
                 $findings[] = Finding::error(

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Does a gateway run here, and is it ready?
+ * Checks if a gateway runs on this machine and is ready.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who is in the consumer group, and do its members agree?
+ * Checks the members of the consumer group.
  */
 
 declare(strict_types=1);
@@ -17,11 +17,11 @@ use Toporia\Realtime\Worker\Text;
 
 final class GroupCheck implements Check
 {
-    /** A group that is still rebalancing after so many looks, a second apart, has trouble. */
+    /** Number of checks, a second apart, after which a rebalance is reported. */
     private const ATTEMPTS = 4;
 
     /**
-     * @param int $pauseMs between two looks at a group that is rebalancing
+     * @param int $pauseMs pause between two checks of a rebalancing group, in ms
      */
     public function __construct(private int $pauseMs = 1000)
     {
@@ -85,7 +85,7 @@ final class GroupCheck implements Check
         yield from GroupMembers::findings($context, $group);
     }
 
-    /** @return array<string, mixed> as Admin::group() gives it */
+    /** @return array<string, mixed> see Admin::group() */
     private function settled(Context $context): array
     {
         for ($attempt = 1;; $attempt++) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How far is the group behind, and since when?
+ * Checks the lag of the group and the age of its oldest message.
  */
 
 declare(strict_types=1);
@@ -18,13 +18,13 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * A number of messages says little: how long the oldest of them has been waiting says more.
+ * The age of the oldest waiting message is more meaningful than the number of messages.
  */
 final class LagCheck implements Check
 {
     private const WARNING_SECONDS = 60;
     private const ERROR_SECONDS = 900;
-    /** Of so many topics the offsets are asked for. */
+    /** Maximum number of topics to read offsets of. */
     private const MAX_TOPICS = 200;
 
     public function name(): string
@@ -100,7 +100,7 @@ final class LagCheck implements Check
     private function lag(Context $context, array $committed): array
     {
         $existing = $context->topicNames();
-        // Without --channels: what the group itself reads.
+        // Without --channels: the topics with commits of the group.
         $wanted = $context->options->channels !== [] ? $context->consumed() : array_map('strval', array_keys($committed));
         $lag = [];
         foreach (array_slice(array_values(array_intersect($wanted, $existing)), 0, self::MAX_TOPICS) as $topic) {
@@ -136,7 +136,7 @@ final class LagCheck implements Check
                 return false;
             }, $one['from']);
         } catch (RealtimeException) {
-            // It may not be read by this user, or was deleted just now.
+            // The user may not read it, or the topic was deleted just now.
         }
 
         return $age;

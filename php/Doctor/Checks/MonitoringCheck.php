@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Do the workers of this machine come round, and can their signs be written?
+ * Checks that the workers of this machine are alive and that the monitoring files are writable.
  */
 
 declare(strict_types=1);
@@ -14,11 +14,11 @@ use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Doctor\HttpProbe;
 
 /**
- * Only what is configured: `metrics`, `heartbeat_file`, `metrics_textfile`.
+ * Checks only what is configured: `metrics`, `heartbeat_file`, `metrics_textfile`.
  */
 final class MonitoringCheck implements Check
 {
-    /** A loop that comes round touches the file every second. */
+    /** A running loop touches the file every second. */
     private const STALE = 60;
 
     public function name(): string
@@ -40,7 +40,7 @@ final class MonitoringCheck implements Check
     {
         $address = $context->settings->text('metrics', '');
         if ($address !== '' && $address !== 'off') {
-            // Of a range of ports, the first that a worker took.
+            // The first port of a range.
             yield $this->live((string) preg_replace('/(:\d+)-\d+\z/', '$1', $address), $context->options->timeout);
         }
         $heartbeat = $context->settings->text('heartbeat_file', '');

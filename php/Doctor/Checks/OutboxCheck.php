@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Does the relay keep up with the outbox?
+ * Checks the backlog of the outbox.
  */
 
 declare(strict_types=1);

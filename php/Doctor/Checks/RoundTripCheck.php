@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Does a record go to Kafka and come back? Only with --write.
+ * Sends a record to Kafka and reads it back. Only with --write.
  */
 
 declare(strict_types=1);
@@ -20,11 +20,11 @@ use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Message;
 
 /**
- * Through a topic of the doctor's own, whose records the broker stamps with its clock; nobody subscribes it.
+ * Uses a dedicated topic with broker timestamps; no consumer subscribes to it.
  */
 final class RoundTripCheck implements Check
 {
-    /** How often a topic that was made just now is looked for. */
+    /** Maximum attempts to read from a new topic. */
     private const TRIES = 10;
     private const SETTINGS = ['message.timestamp.type' => 'LogAppendTime', 'retention.ms' => 600_000];
 
@@ -54,12 +54,12 @@ final class RoundTripCheck implements Check
         $probe = bin2hex(random_bytes(16));
         $admin = $context->admin();
         try {
-            // Asked first: who may write to it need not be allowed to create any.
+            // Check first: a user who may write to the topic need not be allowed to create it.
             $there = $admin->topics($topic) !== [];
             if (!$there && !$context->isMock()) {
                 $admin->createTopic($topic, 1, -1, self::SETTINGS);
             }
-            // One that is new begins with 0, and not every broker knows it at once.
+            // A new topic starts at offset 0, and not all brokers know it immediately.
             $offset = $there ? $admin->offsets($topic)[0]['end'] : 0;
             $before = microtime(true);
             $this->send($context, $topic, $probe);
@@ -136,18 +136,18 @@ final class RoundTripCheck implements Check
         }
     }
 
-    /** A topic that somebody made by hand may keep the sender's time. */
+    /** A manually created topic may use the producer's timestamp. */
     private function isStamped(Context $context, string $topic): bool
     {
         try {
             return ($context->admin()->topicConfig($topic)['message.timestamp.type'] ?? '') === 'LogAppendTime';
         } catch (RealtimeException) {
-            // This user may not see it: then nobody knows whose time it is.
+            // The user may not read the settings: the origin of the timestamp is unknown.
             return false;
         }
     }
 
-    /** The broker stamped it between the two moments, in whole seconds. */
+    /** The broker assigned the timestamp between both times, in whole seconds. */
     private function clock(Message $message, float $before, float $sent): Finding
     {
         $stamp = (float) $message->getTimestamp();

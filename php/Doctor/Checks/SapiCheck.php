@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Do php-fpm and the web server's PHP have the extension, too?
+ * Checks that php-fpm and Apache's PHP load the extension too.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 
 /**
- * Debian and its children keep one conf.d for each way of running PHP: what works in a terminal may be missing in a page.
+ * Debian has one conf.d per SAPI, so an extension enabled for the CLI may be missing in web pages.
  */
 final class SapiCheck implements Check
 {
@@ -21,7 +21,7 @@ final class SapiCheck implements Check
     private const SERVICES = ['fpm' => 'php%s-fpm', 'apache2' => 'apache2'];
 
     /**
-     * @param string $debian where the configuration of each PHP is
+     * @param string $debian configuration directory of all PHP versions
      */
     public function __construct(private string $debian = '/etc/php')
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Files with secrets, and the files of TLS: are they there, and who may read them?
+ * Checks the existence and permissions of TLS files and files with secrets.
  */
 
 declare(strict_types=1);

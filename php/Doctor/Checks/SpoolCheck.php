@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What waits in the spool, for how long, and can it take more?
+ * Checks the messages in the spool, and its remaining capacity.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ use Toporia\Realtime\Worker\Text;
 
 final class SpoolCheck implements Check
 {
-    /** Messages that wait longer than this in a file that no living process holds are forgotten by everybody. */
+    /** Maximum age in seconds of messages in a file that no running process holds. */
     private const MAX_WAIT_SECONDS = 600;
     private const MAX_BYTES = 256 << 20;
 
@@ -39,7 +39,7 @@ final class SpoolCheck implements Check
     {
         $directory = $this->directory($context);
         if ($directory === null) {
-            // Where nobody has set it, the configuration's line says what that means.
+            // If it is not set, ConfigurationRules reports it.
             if ($context->settings->get('spool') !== null) {
                 yield Finding::ok('spool', 'off, as it is set');
             }
@@ -167,7 +167,7 @@ final class SpoolCheck implements Check
         return str_starts_with($spool, '/') ? rtrim($spool, '/') : "$context->directory/$spool";
     }
 
-    /** Why nothing can be written there; null where it can. */
+    /** The reason why the directory cannot be written; null if it can. */
     private function unusable(string $directory): ?string
     {
         $place = $directory;

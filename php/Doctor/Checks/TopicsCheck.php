@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Are the topics there, with the partitions and copies they should have?
+ * Checks that the topics exist, with the configured partitions and replicas.
  */
 
 declare(strict_types=1);
@@ -17,15 +17,15 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Faults that several topics have in common are one line.
+ * Problems shared by several topics are merged.
  */
 final class TopicsCheck implements Check
 {
-    /** More topics of one application than this cost Kafka and every client dearly. */
+    /** More topics than this are expensive for Kafka and every client. */
     private const MAX_TOPICS = 1000;
-    /** Of so many topics the settings are asked for. */
+    /** Maximum number of topics to read settings of. */
     private const MAX_CONFIGS_READ = 100;
-    /** After so many refusals nothing more is asked. */
+    /** Stop reading settings after this many refusals. */
     private const MAX_REFUSALS = 5;
 
     private int $refusals = 0;
@@ -98,7 +98,7 @@ final class TopicsCheck implements Check
         $creates = $context->settings->flag('auto_create_topics', true);
         foreach ($missing as $topic) {
             if (($context->operations[$topic] ?? null) === []) {
-                // Hidden from this user, so nobody knows; the access rights have said so.
+                // Hidden from this user, so its existence is unknown; AclCheck has reported it.
                 continue;
             }
             $near = NameList::nearest($topic, $context->topicNames());
@@ -135,7 +135,7 @@ final class TopicsCheck implements Check
         try {
             $value = $context->admin()->topicConfig($topic)['min.insync.replicas'] ?? null;
         } catch (RealtimeException) {
-            // Who may read and write a topic need not be allowed to see its settings; and nobody waits for each of a hundred.
+            // A user may lack permission for settings; do not wait for a timeout per topic.
             $this->refusals += microtime(true) - $start > 1.0 ? self::MAX_REFUSALS : 1;
 
             return null;

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads and writes the types of Kafka's protocol: big-endian numbers, strings with their length.
+ * Encodes and decodes the types of Kafka's protocol.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor\Wire;
 
 /**
- * A cursor in an answer; the static functions write requests.
+ * Instances are a cursor over a response; static methods encode requests.
  */
 final class Bytes
 {
@@ -29,13 +29,13 @@ final class Bytes
         return pack('N', strlen($bytes)) . $bytes;
     }
 
-    /** @param list<string> $entries written already */
+    /** @param list<string> $entries encoded entries */
     public static function list(array $entries): string
     {
         return pack('N', count($entries)) . implode('', $entries);
     }
 
-    /** A string of the newer requests; short ones only. */
+    /** A compact string; only for short texts. */
     public static function compact(string $text): string
     {
         return chr(strlen($text) + 1) . $text;
@@ -78,7 +78,7 @@ final class Bytes
     }
 
     /**
-     * The entries of a list; none where it is null.
+     * Decodes an array; empty if it is null.
      *
      * @template T
      *
@@ -97,7 +97,7 @@ final class Bytes
     }
 
     /**
-     * As each(), in the newer answers.
+     * Decodes a compact array.
      *
      * @template T
      *
@@ -132,7 +132,7 @@ final class Bytes
         return $this->take(max(0, $this->varint() - 1));
     }
 
-    /** Passes over the tagged fields that end every structure of the newer answers. */
+    /** Skips the tagged fields at the end of a structure. */
     public function skipTags(): void
     {
         for ($left = $this->varint(); $left > 0; $left--) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a broker's certificate says.
+ * The relevant fields of a broker's certificate.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use OpenSSLCertificate;
 final class Certificate
 {
     /**
-     * @param list<string> $names hosts and addresses it is for
+     * @param list<string> $names DNS names and IP addresses
      * @param int $from Unix seconds
      * @param int $until Unix seconds
      */
@@ -47,7 +47,7 @@ final class Certificate
     }
 
     /**
-     * True if it is for that host; a `*` stands for the first label.
+     * True if the certificate is valid for the host; `*` matches the first label.
      */
     public function isFor(string $host): bool
     {

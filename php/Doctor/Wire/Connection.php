@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A connection to one broker: name, TCP, TLS, each of which can fail by itself.
+ * A connection to one broker; DNS, TCP and TLS are separate steps.
  */
 
 declare(strict_types=1);
@@ -11,17 +11,17 @@ namespace Toporia\Realtime\Doctor\Wire;
 use OpenSSLCertificate;
 
 /**
- * Requests go one at a time. Throws WireException naming the step that failed.
+ * Sends one request at a time. Throws WireException with the failed step.
  */
 final class Connection
 {
-    /** An answer of a broker to what we ask is far smaller. */
+    /** Maximum response size; real responses are far smaller. */
     private const MAX_BYTES = 16 << 20;
 
     /** @var resource */
     private $stream;
     private int $number = 0;
-    /** A connection that is closed without an answer means different things before and after the first one. */
+    /** A closed connection has a different meaning before and after the first response. */
     private bool $hasResponded = false;
 
     private function __construct(private string $host, private int $port, private float $timeout)
@@ -29,9 +29,9 @@ final class Connection
     }
 
     /**
-     * Opens TCP, nothing more.
+     * Opens the TCP connection only.
      *
-     * @param float $timeout seconds for each step
+     * @param float $timeout timeout per step, in seconds
      */
     public static function open(string $host, int $port, float $timeout): self
     {
@@ -42,7 +42,7 @@ final class Connection
     }
 
     /**
-     * Looks at the certificate of the broker, trusting nobody; the connection is of no use afterwards.
+     * Reads the broker's certificate without verifying it; the connection is closed afterwards.
      */
     public function certificate(Security $security): Certificate
     {
@@ -57,7 +57,7 @@ final class Connection
     }
 
     /**
-     * Switches to TLS and checks who the broker is, as it is configured.
+     * Switches to TLS and verifies the broker as configured.
      *
      * @return string the version: `TLSv1.3`
      */
@@ -69,9 +69,9 @@ final class Connection
     }
 
     /**
-     * Sends a request and waits for its answer.
+     * Sends a request and waits for the response.
      *
-     * @param bool $flexible the newer header, with tagged fields
+     * @param bool $flexible use the flexible header version, with tagged fields
      */
     public function request(int $api, int $version, string $body = '', bool $flexible = false): Bytes
     {
@@ -109,7 +109,7 @@ final class Connection
         $this->close();
     }
 
-    /** @return list<string> addresses, those of version 4 first, as most brokers listen there */
+    /** @return list<string> addresses, IPv4 first, as most brokers listen on IPv4 */
     private function resolve(): array
     {
         $host = trim($this->host, '[]');
@@ -118,7 +118,7 @@ final class Connection
         }
         $found = gethostbynamel($host) ?: [];
         if ($found === []) {
-            // An address of version 6 alone is found by the operating system only.
+            // gethostbynamel() only finds IPv4 addresses.
             $found = array_column(@dns_get_record($host, DNS_AAAA) ?: [], 'ipv6');
         }
         if ($found === []) {
@@ -229,7 +229,7 @@ final class Connection
         );
     }
 
-    /** Something answers that is not Kafka, or speaks TLS to whoever does not. */
+    /** The peer is not Kafka, or expects TLS. */
     private function notKafka(string $bytes): WireException|ConnectionClosed
     {
         if (str_starts_with($bytes, "\x15\x03")) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The broker ended the connection instead of answering.
+ * The broker closed the connection instead of responding.
  */
 
 declare(strict_types=1);
@@ -11,12 +11,12 @@ namespace Toporia\Realtime\Doctor\Wire;
 use RuntimeException;
 
 /**
- * What it means depends on what was tried: another protocol at this port, or one who has not said who he is.
+ * The meaning depends on the step: another protocol on this port, or missing authentication.
  */
 final class ConnectionClosed extends RuntimeException
 {
     /**
-     * @param bool $afterResponse it had answered something before
+     * @param bool $afterResponse the broker had responded before
      */
     public function __construct(public readonly bool $afterResponse)
     {

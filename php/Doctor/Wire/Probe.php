@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What became of the attempt to reach one broker.
+ * The result of probing one broker.
  */
 
 declare(strict_types=1);
@@ -10,17 +10,17 @@ namespace Toporia\Realtime\Doctor\Wire;
 
 final class Probe
 {
-    /** @var list<string> what worked, in words: `TCP 2 ms`, `TLSv1.3` */
+    /** @var list<string> successful steps: `TCP 2 ms`, `TLSv1.3` */
     public array $passed = [];
     public ?WireException $failure = null;
     public ?Certificate $certificate = null;
     /** @var array{id: ?string, controller: int, brokers: list<array{id: int, host: string, port: int, rack: ?string}>}|null */
     public ?array $cluster = null;
-    /** Seconds that this machine's clock is behind the cluster's; null where nobody told. */
+    /** Seconds that this machine's clock is behind the cluster's; null if unknown. */
     public ?float $behind = null;
-    /** False where the broker answers, and the cluster's controller behind it does not. */
+    /** False if the broker responds, but the cluster's controller does not. */
     public bool $hasController = true;
-    /** Connected and known, for further questions; null after a failure. */
+    /** The connected client, for further requests; null after a failure. */
     public ?ProtocolClient $client = null;
 
     public function __construct(public readonly string $address)

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Goes to a broker step by step (name, TCP, TLS, SASL, a question) and says which one failed and why.
+ * Connects to a broker step by step (DNS, TCP, TLS, SASL, first request) and explains which step failed.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ final class Prober
     private const PROTOCOL = 'security.protocol (KAFKA_SECURITY_PROTOCOL)';
 
     /**
-     * @param float $timeout seconds for each step
+     * @param float $timeout timeout per step, in seconds
      */
     public function __construct(private Security $security, private float $timeout)
     {
@@ -38,7 +38,7 @@ final class Prober
     }
 
     /**
-     * Host and port of an address; 9092 where it has no port.
+     * Host and port of an address; the default port is 9092.
      *
      * @return array{string, int}
      */
@@ -69,13 +69,13 @@ final class Prober
         }
         $probe->cluster = $client->cluster();
         $probe->client = $client;
-        // A cluster of another kind, or an older one, would hang up.
+        // Clusters of other kinds and older ones would close the connection.
         if ($client->supportsTime($versions)) {
             $this->clock($probe, $client);
         }
     }
 
-    /** The best of three looks: the one that took the shortest time is off by half of that at most. */
+    /** Keeps the fastest of three requests: its error is at most half of its duration. */
     private function clock(Probe $probe, ProtocolClient $client): void
     {
         $best = INF;
@@ -84,7 +84,7 @@ final class Prober
             try {
                 $theirs = $client->time();
             } catch (WireException | ConnectionClosed) {
-                // The broker hands the question on; whoever leads the cluster does not answer it.
+                // The broker forwards the request; the cluster's controller does not respond.
                 $probe->hasController = false;
                 $probe->client = null;
 
@@ -162,7 +162,7 @@ final class Prober
         );
     }
 
-    /** What it means that the broker hung up. */
+    /** Explains why the broker closed the connection. */
     private function explainClosed(string $host, int $port, ConnectionClosed $end): WireException
     {
         if (!$this->security->usesTls() && !$end->afterResponse && $this->speaksTls($host, $port)) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Asks one broker in Kafka's own protocol: who it is, what it knows, whether it knows us.
+ * A minimal Kafka protocol client for a single broker.
  */
 
 declare(strict_types=1);
@@ -9,8 +9,8 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor\Wire;
 
 /**
- * Its own, because librdkafka says neither which step failed at which broker nor what a broker's clock shows; it asks a
- * handful of questions, changes nothing, and no data goes through it.
+ * Needed because librdkafka reports neither the failed step of a broker nor a broker's clock. It sends a handful of
+ * read-only requests and no data.
  */
 final class ProtocolClient
 {
@@ -32,9 +32,9 @@ final class ProtocolClient
     }
 
     /**
-     * What it answers at all; every broker does so before anybody says who he is.
+     * The supported API versions; brokers answer this request before authentication.
      *
-     * @return array<int, int> highest version of each request
+     * @return array<int, int> highest version by API key
      */
     public function versions(): array
     {
@@ -51,7 +51,7 @@ final class ProtocolClient
     }
 
     /**
-     * Says who we are; throws where the broker does not take it.
+     * Authenticates; throws if the broker rejects the credentials.
      */
     public function authenticate(Security $security): void
     {
@@ -83,7 +83,7 @@ final class ProtocolClient
     }
 
     /**
-     * The cluster as this broker sees it.
+     * The cluster metadata.
      *
      * @return array{id: ?string, controller: int, brokers: list<array{id: int, host: string, port: int, rack: ?string}>}
      */
@@ -101,9 +101,9 @@ final class ProtocolClient
     }
 
     /**
-     * The broker that keeps a group or a transactional id.
+     * The coordinator of a group or a transactional id.
      *
-     * @return array{error: int, host: string, port: int} error: Kafka's code, 0 where there is none
+     * @return array{error: int, host: string, port: int} error: Kafka's error code, or 0
      */
     public function coordinator(string $key, bool $ofTransaction = false): array
     {
@@ -118,9 +118,9 @@ final class ProtocolClient
     }
 
     /**
-     * True if this user could create a topic; asks the broker to look at the request and not to do it.
+     * True if this user may create a topic; uses a validate-only request.
      *
-     * @return bool|null null: it does not tell
+     * @return bool|null null: unknown
      */
     public function mayCreate(string $topic): ?bool
     {
@@ -143,7 +143,7 @@ final class ProtocolClient
     }
 
     /**
-     * The topics that each member of a group has subscribed; asked of its coordinator.
+     * The subscribed topics of each member of a group; must be sent to its coordinator.
      *
      * @return array<string, list<string>> by member
      */
@@ -177,7 +177,7 @@ final class ProtocolClient
     }
 
     /**
-     * What the members of a group wrote beside their offsets; asked of its coordinator.
+     * The commit metadata of a group; must be sent to its coordinator.
      *
      * @return array<string, array<int, string>> by topic and partition
      */
@@ -200,9 +200,9 @@ final class ProtocolClient
     }
 
     /**
-     * True if time() can be asked.
+     * True if the broker supports time().
      *
-     * @param array<int, int> $versions as versions() gives them
+     * @param array<int, int> $versions result of versions()
      */
     public function supportsTime(array $versions): bool
     {
@@ -210,9 +210,9 @@ final class ProtocolClient
     }
 
     /**
-     * The clock of the cluster's controller, which says when its own log was last complete: now.
+     * The clock of the cluster's controller: the time when its log was last up to date, which is now.
      *
-     * @return float|null Unix seconds; null where this user may not ask, or the cluster is of another kind
+     * @return float|null Unix seconds; null without permission, or for another kind of cluster
      */
     public function time(): ?float
     {
@@ -259,7 +259,7 @@ final class ProtocolClient
     {
         $response = $this->connection->request(self::SASL_AUTHENTICATE, 0, Bytes::blob($token));
         $error = $response->int16();
-        // The broker's words could have anything in them; its code says enough.
+        // Ignore the broker's error text, which may contain anything; the code is sufficient.
         $response->text();
         if ($error !== 0) {
             throw new WireException(

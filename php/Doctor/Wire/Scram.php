@@ -1,7 +1,7 @@
 <?php
 
 /**
- * SCRAM (RFC 5802): proves that both sides know the password, without sending it.
+ * SCRAM (RFC 5802): both sides prove that they know the password, without sending it.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor\Wire;
 
 /**
- * One exchange: first(), final() with the server's first message, then verify() with its last.
+ * A single exchange: first(), final() with the server's first message, then verify() with its last message.
  */
 final class Scram
 {
@@ -35,7 +35,7 @@ final class Scram
     }
 
     /**
-     * @throws WireException the server's message is none of SCRAM's, or of somebody else's exchange
+     * @throws WireException not a SCRAM message, or one of another exchange
      */
     public function final(string $serverFirst): string
     {
@@ -55,7 +55,7 @@ final class Scram
     }
 
     /**
-     * @throws WireException the broker does not know the password either: it is somebody else
+     * @throws WireException the broker does not know the password: it may be an impostor
      */
     public function verify(string $serverFinal): void
     {

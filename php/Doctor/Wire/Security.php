@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How a broker wants to be spoken to: TLS, and who we are.
+ * TLS and SASL settings of a connection.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor\Wire;
 
 /**
- * The resolved `security` settings. Never printed: it has the password.
+ * The resolved `security` settings. Never print this: it contains the password.
  */
 final class Security
 {
@@ -38,9 +38,10 @@ final class Security
     }
 
     /**
-     * PHP's stream options for it.
+     * The stream context options.
      *
-     * @param bool $trust false: only to look at the certificate; nothing may be sent over that connection
+     * @param bool $trust false: skip verification, only to read the certificate; nothing may be sent over that
+     *        connection
      *
      * @return array<string, mixed>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A step on the way to a broker that failed.
+ * A failed step of connecting to a broker.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Doctor\Wire;
 use RuntimeException;
 
 /**
- * Its message says what happened; `remedy` what to do about it.
+ * The message describes the failure; `remedy` says what to do.
  */
 final class WireException extends RuntimeException
 {
@@ -22,7 +22,7 @@ final class WireException extends RuntimeException
     public const API = 'API';
 
     /**
-     * @param string $step one of the constants: how far it came
+     * @param string $step the failed step, one of the constants
      */
     public function __construct(public readonly string $step, string $message, public readonly ?string $remedy = null)
     {

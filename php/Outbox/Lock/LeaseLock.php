@@ -1,8 +1,8 @@
 <?php
 
 /**
- * Holds shards through rows that expire: for SQLite, which has no locks between connections, and where those of a server
- * do not reach far enough.
+ * Locks shards with rows that expire: for SQLite, which has no locks between connections, and where a server's advisory
+ * locks are not sufficient.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Outbox\Database;
 use Toporia\Realtime\Outbox\Platform;
 
 /**
- * Measured by the database's clock. After a relay that was killed its shards are free once their lease has run out.
+ * Uses the database's clock. The shards of a killed relay become available when their lease expires.
  */
 final class LeaseLock implements ShardLock
 {
@@ -22,7 +22,7 @@ final class LeaseLock implements ShardLock
     private string $now;
 
     /**
-     * @param int $leaseMs how long a shard stays ours without a word from us
+     * @param int $leaseMs duration of a lease, in ms
      */
     public function __construct(private Database $database, string $table, private int $leaseMs)
     {

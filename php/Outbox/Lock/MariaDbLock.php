@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Holds shards through GET_LOCK() of MariaDB and MySQL, which ends with the connection.
+ * Locks shards with GET_LOCK() of MariaDB and MySQL, which ends with the connection.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Outbox\Lock;
 use Toporia\Realtime\Outbox\Database;
 
 /**
- * Such a lock is known to one server only: on a cluster with several writers (Galera) use leases instead.
+ * The lock is local to one server: on a cluster with several writers (Galera) use leases instead.
  */
 final class MariaDbLock implements ShardLock
 {
@@ -33,7 +33,7 @@ final class MariaDbLock implements ShardLock
             fn (int $shard): string => 'IS_USED_LOCK(' . $this->name($shard) . ") = CONNECTION_ID() AS s$shard",
             $shards
         );
-        // Asked of this very session: a connection that was silently replaced holds nothing.
+        // Check in this session: a connection that was silently replaced holds no locks.
         $row = $this->database->row('SELECT ' . implode(', ', $tests));
 
         return array_values(array_filter($shards, static fn (int $shard): bool => (int) ($row["s$shard"] ?? 0) === 1));
@@ -49,7 +49,7 @@ final class MariaDbLock implements ShardLock
         return 'named locks';
     }
 
-    /** SQL; names are shared by all databases of a server, and have at most 64 characters. */
+    /** SQL for the lock's name: names are shared by all databases of a server, and limited to 64 characters. */
     private function name(int $shard): string
     {
         return "CONCAT('realtime:', LEFT(SHA1(CONCAT(DATABASE(), '.$this->table')), 24), ':$shard')";

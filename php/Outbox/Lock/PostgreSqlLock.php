@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Holds shards through PostgreSQL's advisory locks, which end with the connection.
+ * Locks shards with PostgreSQL's advisory locks, which end with the connection.
  */
 
 declare(strict_types=1);
@@ -11,11 +11,11 @@ namespace Toporia\Realtime\Outbox\Lock;
 use Toporia\Realtime\Outbox\Database;
 
 /**
- * Session locks: through a pooler that hands out connections by transaction (PgBouncer) use leases instead.
+ * Session-level locks: with a pooler in transaction mode (PgBouncer) use leases instead.
  */
 final class PostgreSqlLock implements ShardLock
 {
-    /** The first half of the lock's key; PostgreSQL keeps databases apart, this keeps tables apart. */
+    /** First half of the lock's key. PostgreSQL separates databases; this separates tables. */
     private int $namespace;
 
     public function __construct(private Database $database, string $table)
@@ -30,7 +30,7 @@ final class PostgreSqlLock implements ShardLock
 
     public function held(array $shards): array
     {
-        // Asked of this very session: a connection that was silently replaced holds nothing.
+        // Check in this session: a connection that was silently replaced holds no locks.
         $held = $this->database->column(
             "SELECT CAST(objid AS BIGINT) FROM pg_locks WHERE locktype = 'advisory' AND granted "
             . "AND pid = pg_backend_pid() AND objsubid = 2 AND CAST(classid AS BIGINT) = $this->namespace"

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who may send the rows of a shard.
+ * Assigns shards to relays.
  */
 
 declare(strict_types=1);
@@ -11,22 +11,22 @@ namespace Toporia\Realtime\Outbox\Lock;
 use Toporia\Realtime\Outbox\ConnectionLost;
 
 /**
- * Keeps two relays from doing the same work. What is at stake is duplicates only: each relay sends a key's rows in
- * their order, so that even two at once cannot put one before an earlier one that has not been sent.
+ * Prevents two relays from doing the same work. Only duplicates are at stake: each relay sends the rows of a key in
+ * order, so even two relays on one shard cannot send a row before an earlier unsent one.
  */
 interface ShardLock
 {
     /**
-     * Tries to take a shard, without waiting.
+     * Tries to lock a shard, without waiting.
      *
      * @throws ConnectionLost
      */
     public function claim(int $shard): bool;
 
     /**
-     * Those of these shards that are still ours; also keeps them ours a while longer.
+     * Returns the shards that are still locked by this relay, and renews their locks.
      *
-     * @param list<int> $shards which claim() gave us
+     * @param list<int> $shards shards locked by claim()
      *
      * @return list<int>
      *
@@ -35,14 +35,14 @@ interface ShardLock
     public function held(array $shards): array;
 
     /**
-     * Lets others have it. Harmless where it is not ours.
+     * Releases a shard. No effect if it is not locked by this relay.
      *
      * @throws ConnectionLost
      */
     public function release(int $shard): void;
 
     /**
-     * For the start line: `advisory locks`.
+     * For the first line of the report: `advisory locks`.
      */
     public function describe(): string;
 }

@@ -14,7 +14,7 @@ use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Outbox\Platform;
 
 /**
- * InnoDB: MyISAM has no transactions. Creating a table commits an open one.
+ * Uses InnoDB, because MyISAM has no transactions. Creating a table commits an open transaction.
  */
 final class MariaDb extends Platform
 {

@@ -14,7 +14,7 @@ use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Outbox\Platform;
 
 /**
- * Partial indexes: rows that were sent cost the relay nothing.
+ * Uses partial indexes, so that sent rows do not slow down the relay.
  */
 final class PostgreSql extends Platform
 {

@@ -13,8 +13,7 @@ use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Outbox\Platform;
 
 /**
- * Needs SQLite 3.24. One writer at a time has the whole file: set a busy timeout, and journal_mode=WAL, in the
- * application.
+ * Requires SQLite 3.24. A writer locks the whole file: set a busy timeout and journal_mode=WAL in the application.
  */
 final class Sqlite extends Platform
 {
