@@ -113,7 +113,7 @@ class KafkaBroker implements BrokerInterface
     /**
      * Registers a callback for a channel or a pattern.
      *
-     * A callback that throws is retried, then its message becomes a dead letter; see the guarantees in the README.
+     * A callback that throws is retried, then its message becomes a dead letter; see docs/guarantees.md.
      *
      * @param callable(\Toporia\Framework\Realtime\Message): mixed $callback
      */

@@ -97,7 +97,7 @@ final class ConfigurationCheck implements Check
                 }
                 $config = $without;
                 $hint = ($match['hint'] ?? '') !== '' ? $match['hint'] . ' Rename it, or take it out.'
-                    : 'Take it out; the settings are listed in README.md and config/realtime.php.';
+                    : 'Take it out; the settings are listed in docs/configuration.md and config/realtime.php.';
                 yield Finding::error(
                     'settings',
                     "unknown setting '{$match['key']}' in {$match['place']}",

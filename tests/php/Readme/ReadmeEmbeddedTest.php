@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The READMEs' examples are real: every PHP and shell block parses, and the marked ones run and print what is promised.
+ * The examples of README and docs are real: every PHP and shell block parses, and the marked ones run as promised.
  */
 
 declare(strict_types=1);
@@ -22,33 +22,45 @@ final class ReadmeEmbeddedTest extends TestCase
 
     private string $project = '';
 
-    /** @return iterable<string, array{string}> */
-    public static function readmes(): iterable
+    /** @return iterable<string, array{string}> every page that has php or bash blocks */
+    public static function pages(): iterable
     {
-        foreach (['README.md'] as $name) {
-            yield $name => [self::root() . '/' . $name];
+        foreach ([self::root() . '/README.md', ...glob(self::root() . '/docs/*.md')] as $page) {
+            if (CodeBlock::in($page) !== []) {
+                yield substr($page, strlen(self::root()) + 1) => [$page];
+            }
         }
     }
 
-    /** @dataProvider readmes */
-    #[DataProvider('readmes')]
-    public function testEveryBlockParses(string $readme): void
+    /** @return iterable<string, array{string}> those whose blocks are marked to run */
+    public static function pagesThatRun(): iterable
     {
-        $blocks = CodeBlock::in($readme);
+        foreach (self::pages() as $name => [$page]) {
+            if (array_filter(CodeBlock::in($page), static fn (CodeBlock $block): bool => $block->runs) !== []) {
+                yield $name => [$page];
+            }
+        }
+    }
+
+    /** @dataProvider pages */
+    #[DataProvider('pages')]
+    public function testEveryBlockParses(string $page): void
+    {
+        $blocks = CodeBlock::in($page);
         self::assertNotEmpty($blocks, 'No php or bash block found.');
         foreach ($blocks as $block) {
             $result = $block->language === 'php' ? $this->lintPhp($block->code) : $this->lintShell($block->code);
-            self::assertSame(0, $result->exitCode, basename($readme) . ":$block->line " . $result->describe());
+            self::assertSame(0, $result->exitCode, basename($page) . ":$block->line " . $result->describe());
         }
     }
 
     /**
      * In order, in one folder, as a reader would: a later block sees what an earlier one saved and sent.
      *
-     * @dataProvider readmes
+     * @dataProvider pagesThatRun
      */
-    #[DataProvider('readmes')]
-    public function testTheMarkedBlocksRun(string $readme): void
+    #[DataProvider('pagesThatRun')]
+    public function testTheMarkedBlocksRun(string $page): void
     {
         $kafka = EmbeddedBroker::start();
         $this->makeProject();
@@ -57,7 +69,7 @@ final class ReadmeEmbeddedTest extends TestCase
             'PATH' => "$this->project/.bin:" . getenv('PATH'),
         ] + getenv();
         $ran = 0;
-        foreach (CodeBlock::in($readme) as $block) {
+        foreach (CodeBlock::in($page) as $block) {
             if ($block->file !== null) {
                 @mkdir(dirname("$this->project/$block->file"), 0777, true);
                 file_put_contents("$this->project/$block->file", $block->code);
@@ -68,7 +80,7 @@ final class ReadmeEmbeddedTest extends TestCase
             // On the embedded broker a group's second member waits for the first one's session to end: a group each.
             $group = ['KAFKA_CONSUMER_GROUP' => "readme-$block->line"];
             $result = $this->startBlock($block, $group + $env)->wait(60.0);
-            $where = basename($readme) . ":$block->line ";
+            $where = basename($page) . ":$block->line ";
             self::assertSame(0, $result->exitCode, $where . $result->describe());
             if ($block->prints !== null) {
                 self::assertStringContainsString($block->prints, $result->stdout . $result->stderr, $where);
