@@ -11,12 +11,12 @@ use crate::message::Message;
 use crate::process;
 
 /// What one callback was given.
-enum Hand {
+enum Handled {
     One(Rc<Message>),
     Many(Vec<Rc<Message>>),
 }
 
-impl Hand {
+impl Handled {
     fn messages(&self) -> &[Rc<Message>] {
         match self {
             Self::One(message) => std::slice::from_ref(message),
@@ -27,42 +27,42 @@ impl Hand {
 
 thread_local! {
     /// One entry for each callback that is running; callbacks can nest where one consumes from a second broker.
-    static IN_HAND: RefCell<Vec<Hand>> = const { RefCell::new(Vec::new()) };
+    static HANDLING: RefCell<Vec<Handled>> = const { RefCell::new(Vec::new()) };
     static POLLED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Marks the records of a callback; unmarks them when dropped.
-pub struct InHand {
+pub struct HandlingGuard {
     depth: usize,
 }
 
-impl InHand {
+impl HandlingGuard {
     /// From now on this record is in hand.
     #[must_use]
     pub fn one(message: Rc<Message>) -> Self {
-        Self::hold(Hand::One(message))
+        Self::push(Handled::One(message))
     }
 
     /// From now on these records are in hand.
     #[must_use]
     pub fn many(messages: Vec<Rc<Message>>) -> Self {
-        Self::hold(Hand::Many(messages))
+        Self::push(Handled::Many(messages))
     }
 
-    fn hold(messages: Hand) -> Self {
-        IN_HAND.with(|hands| {
-            let mut hands = hands.borrow_mut();
-            hands.push(messages);
+    fn push(messages: Handled) -> Self {
+        HANDLING.with(|stack| {
+            let mut stack = stack.borrow_mut();
+            stack.push(messages);
             Self {
-                depth: hands.len() - 1,
+                depth: stack.len() - 1,
             }
         })
     }
 }
 
-impl Drop for InHand {
+impl Drop for HandlingGuard {
     fn drop(&mut self) {
-        IN_HAND.with(|hands| hands.borrow_mut().truncate(self.depth));
+        HANDLING.with(|stack| stack.borrow_mut().truncate(self.depth));
     }
 }
 
@@ -74,21 +74,21 @@ pub fn set_polled(polled: bool) {
 /// True while a record is being handled: what is sent now has to arrive before it counts as handled.
 #[must_use]
 pub fn is_handling() -> bool {
-    POLLED.get() || IN_HAND.with(|hands| !hands.borrow().is_empty())
+    POLLED.get() || HANDLING.with(|stack| !stack.borrow().is_empty())
 }
 
 /// Forgets everything: a fatal error ended the callbacks without unwinding them.
-pub fn forget() {
+pub fn clear() {
     POLLED.set(false);
-    IN_HAND.with(|hands| hands.borrow_mut().clear());
+    HANDLING.with(|stack| stack.borrow_mut().clear());
 }
 
 /// The id of the record in hand that says exactly this, if there is one; counted as dropped.
 #[must_use]
 pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<String> {
-    IN_HAND.with(|hands| {
-        let hands = hands.borrow();
-        let same = hands.last()?.messages().iter().find(|message| {
+    HANDLING.with(|stack| {
+        let stack = stack.borrow();
+        let same = stack.last()?.messages().iter().find(|message| {
             message.channel() == Some(channel)
                 && message.event() == Some(event)
                 && match (message.data_json(), data_json) {
@@ -110,10 +110,11 @@ pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<S
 /// # Errors
 /// HopLimit: more often than `max_hops`.
 pub fn hops(max_hops: u32) -> Result<u32> {
-    let hops = IN_HAND.with(|hands| {
-        let hands = hands.borrow();
-        hands.last().and_then(|hand| {
-            hand.messages()
+    let hops = HANDLING.with(|stack| {
+        let stack = stack.borrow();
+        stack.last().and_then(|handled| {
+            handled
+                .messages()
                 .iter()
                 .map(|message| hops_of(message) + 1)
                 .max()
@@ -143,14 +144,14 @@ fn hops_of(message: &Message) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{hops, repeats, InHand, Message};
+    use super::{hops, repeats, HandlingGuard, Message};
 
     #[test]
-    fn only_the_very_same_message_is_a_repetition() {
+    fn only_an_identical_message_counts_as_a_repeat() {
         let message = Message::new(Some("user.1"), "paid", Some(br#"{"a":1,"b":"x\/y"}"#));
         let id = message.id().into_owned();
         assert_eq!(repeats("user.1", "paid", Some(b"{}")), None);
-        let held = InHand::one(message.into());
+        let guard = HandlingGuard::one(message.into());
         assert_eq!(
             repeats("user.1", "paid", Some(br#"{"b":"x/y","a":1}"#)),
             Some(id)
@@ -160,7 +161,7 @@ mod tests {
             None
         );
         assert_eq!(repeats("user.1", "paid", None), None);
-        drop(held);
+        drop(guard);
         assert_eq!(
             repeats("user.1", "paid", Some(br#"{"b":"x/y","a":1}"#)),
             None
@@ -168,11 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn hops_are_counted_and_bounded() {
+    fn hops_are_counted_up_to_max_hops() {
         assert_eq!(hops(8), Ok(0));
         let old = Message::new(Some("a"), "e", None)
             .with_headers(vec![("x-realtime-hops".into(), Some(b"7".to_vec()))]);
-        let _held = InHand::many(vec![old.into()]);
+        let _guard = HandlingGuard::many(vec![old.into()]);
         assert_eq!(hops(8), Ok(8));
         assert!(hops(7).is_err());
     }

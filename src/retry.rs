@@ -3,34 +3,34 @@
 use std::time::Duration;
 
 /// Decides about the next try of a record.
-pub trait Strategy {
+pub trait RetryStrategy {
     /// How long to wait after the `failures`th failure (from 1); `None` to give up.
-    fn wait(&self, failures: u32) -> Option<Duration>;
+    fn delay(&self, failures: u32) -> Option<Duration>;
 }
 
 /// Twice as long each time, up to a bound, with up to a tenth of it at random so that records which failed together do not come
 /// back together.
 #[derive(Debug, Clone, Copy)]
-pub struct Exponential {
+pub struct ExponentialBackoff {
     /// Tries after the first.
-    pub retries: u32,
+    pub max_retries: u32,
     /// The first wait.
-    pub first: Duration,
-    /// The longest wait.
-    pub longest: Duration,
+    pub initial: Duration,
+    /// The max wait.
+    pub max: Duration,
 }
 
-impl Strategy for Exponential {
-    fn wait(&self, failures: u32) -> Option<Duration> {
-        if failures > self.retries {
+impl RetryStrategy for ExponentialBackoff {
+    fn delay(&self, failures: u32) -> Option<Duration> {
+        if failures > self.max_retries {
             return None;
         }
-        let doubled = self.first.saturating_mul(
+        let doubled = self.initial.saturating_mul(
             1_u32
                 .checked_shl(failures.saturating_sub(1))
                 .unwrap_or(u32::MAX),
         );
-        let bounded = doubled.min(self.longest);
+        let bounded = doubled.min(self.max);
         let id = crate::ids::new_id_bytes();
         let random = u32::from(id[34]) * 256 + u32::from(id[35]);
         Some(bounded + bounded.mul_f64(f64::from(random % 1000) / 10_000.0))
@@ -39,16 +39,16 @@ impl Strategy for Exponential {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Exponential, Strategy};
+    use super::{Duration, ExponentialBackoff, RetryStrategy};
 
     #[test]
-    fn waits_grow_to_their_bound_and_end() {
-        let strategy = Exponential {
-            retries: 40,
-            first: Duration::from_millis(100),
-            longest: Duration::from_secs(10),
+    fn delays_double_up_to_the_maximum_then_stop() {
+        let strategy = ExponentialBackoff {
+            max_retries: 40,
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(10),
         };
-        let wait = |failures| strategy.wait(failures).map(|wait| wait.as_millis());
+        let wait = |failures| strategy.delay(failures).map(|wait| wait.as_millis());
         assert!((100..=110).contains(&wait(1).unwrap_or(0)));
         assert!((400..=440).contains(&wait(3).unwrap_or(0)));
         assert!((10_000..=11_000).contains(&wait(40).unwrap_or(0)));

@@ -68,17 +68,17 @@ pub enum Route<'r, C> {
 }
 
 #[derive(Debug)]
-struct Last {
+struct CachedRoute {
     topic: String,
     channel: String,
-    place: usize,
+    index: usize,
 }
 
 /// All subscriptions of a consumer, in the order they were made.
 #[derive(Debug)]
 pub struct Subscriptions<C> {
     /// Where the last record went: the next one is often of the same channel.
-    last: RefCell<Option<Last>>,
+    cached: RefCell<Option<CachedRoute>>,
     all: Vec<Rc<Subscription<C>>>,
     channels: HashMap<String, usize>,
     topics: HashMap<String, usize>,
@@ -88,7 +88,7 @@ pub struct Subscriptions<C> {
 impl<C> Default for Subscriptions<C> {
     fn default() -> Self {
         Self {
-            last: RefCell::default(),
+            cached: RefCell::default(),
             all: Vec::new(),
             channels: HashMap::new(),
             topics: HashMap::new(),
@@ -118,7 +118,7 @@ pub fn topics(pattern: &str) -> Result<Target> {
 }
 
 impl<C> Subscriptions<C> {
-    /// Adds a subscription; the same name again replaces it, in its old place.
+    /// Adds a subscription; the same name again replaces it, in its old index.
     ///
     /// # Errors
     /// Configuration: callbacks and `poll()` on one broker.
@@ -138,12 +138,12 @@ impl<C> Subscriptions<C> {
                 if pull { "with" } else { "without" },
             )));
         }
-        let place = self
+        let index = self
             .all
             .iter()
             .position(|other| other.target == subscription.target);
-        match place {
-            Some(place) => self.all[place] = Rc::new(subscription),
+        match index {
+            Some(index) => self.all[index] = Rc::new(subscription),
             None => self.all.push(Rc::new(subscription)),
         }
         self.reindex();
@@ -159,18 +159,18 @@ impl<C> Subscriptions<C> {
     }
 
     fn reindex(&mut self) {
-        self.last.take();
+        self.cached.take();
         self.channels.clear();
         self.topics.clear();
         self.patterns.clear();
-        for (place, subscription) in self.all.iter().enumerate() {
+        for (index, subscription) in self.all.iter().enumerate() {
             match &subscription.target {
-                _ if !subscription.is_exact() => self.patterns.push(place),
+                _ if !subscription.is_exact() => self.patterns.push(index),
                 Target::Channels(_) => {
-                    self.channels.insert(subscription.name().to_owned(), place);
+                    self.channels.insert(subscription.name().to_owned(), index);
                 }
                 Target::Topics(_) => {
-                    self.topics.insert(subscription.name().to_owned(), place);
+                    self.topics.insert(subscription.name().to_owned(), index);
                 }
             }
         }
@@ -238,10 +238,10 @@ impl<C> Subscriptions<C> {
     /// Where a record goes.
     #[must_use]
     pub fn route<'r>(&self, map: &TopicMap, topic: &str, value: Option<&'r [u8]>) -> Route<'r, C> {
-        if let Some(&place) = self.topics.get(topic) {
-            return Route::To(Rc::clone(&self.all[place]), None);
+        if let Some(&index) = self.topics.get(topic) {
+            return Route::To(Rc::clone(&self.all[index]), None);
         }
-        let raw = self.raw_pattern(topic);
+        let raw = self.matching_topic_pattern(topic);
         let scanned = match value.map(scan_envelope) {
             Some(Ok(scanned)) => scanned,
             other => {
@@ -255,30 +255,30 @@ impl<C> Subscriptions<C> {
             }
         };
         let Some(channel) = scanned.channel.as_deref() else {
-            return match (self.only_reader(map, topic), raw) {
+            return match (self.only_subscription(map, topic), raw) {
                 (Some(only), _) => Route::To(only, Some(scanned)),
                 (None, Some(raw)) => Route::To(raw, None),
                 (None, None) => Route::Unclaimed,
             };
         };
-        if let Some(last) = &*self.last.borrow() {
-            if last.channel == channel && last.topic == topic {
-                return Route::To(Rc::clone(&self.all[last.place]), Some(scanned));
+        if let Some(cached) = &*self.cached.borrow() {
+            if cached.channel == channel && cached.topic == topic {
+                return Route::To(Rc::clone(&self.all[cached.index]), Some(scanned));
             }
         }
         if !map.maps_to(channel, topic) {
             return raw.map_or(Route::Mismatch(scanned), |raw| Route::To(raw, None));
         }
-        if let Some(&place) = self.channels.get(channel) {
-            *self.last.borrow_mut() = Some(Last {
+        if let Some(&index) = self.channels.get(channel) {
+            *self.cached.borrow_mut() = Some(CachedRoute {
                 topic: topic.to_owned(),
                 channel: channel.to_owned(),
-                place,
+                index,
             });
-            return Route::To(Rc::clone(&self.all[place]), Some(scanned));
+            return Route::To(Rc::clone(&self.all[index]), Some(scanned));
         }
-        for &place in &self.patterns {
-            let subscription = &self.all[place];
+        for &index in &self.patterns {
+            let subscription = &self.all[index];
             match &subscription.target {
                 Target::Channels(pattern) if pattern.matches(channel) => {
                     return Route::To(Rc::clone(subscription), Some(scanned));
@@ -292,15 +292,15 @@ impl<C> Subscriptions<C> {
         Route::Unclaimed
     }
 
-    fn raw_pattern(&self, topic: &str) -> Option<Rc<Subscription<C>>> {
-        let mut patterns = self.patterns.iter().map(|&place| &self.all[place]);
+    fn matching_topic_pattern(&self, topic: &str) -> Option<Rc<Subscription<C>>> {
+        let mut patterns = self.patterns.iter().map(|&index| &self.all[index]);
         patterns
             .find(|one| matches!(&one.target, Target::Topics(pattern) if pattern.matches(topic)))
             .cloned()
     }
 
     /// The subscription that reads this topic, where there is only one.
-    fn only_reader(&self, map: &TopicMap, topic: &str) -> Option<Rc<Subscription<C>>> {
+    fn only_subscription(&self, map: &TopicMap, topic: &str) -> Option<Rc<Subscription<C>>> {
         let mut readers = self.all.iter().filter(|one| one.reads(map, topic));
         let first = readers.next()?;
         readers.next().is_none().then(|| Rc::clone(first))

@@ -3,7 +3,7 @@
 use super::{channels, topics, Route, Style, Subscription, Subscriptions};
 use crate::topic::{ChannelPattern, Mapping, TopicMap, TopicSpec};
 
-fn table(map: &TopicMap, names: &[&str]) -> Subscriptions<String> {
+fn subscriptions(map: &TopicMap, names: &[&str]) -> Subscriptions<String> {
     let mut all = Subscriptions::default();
     for name in names {
         let (target, style) = match name.strip_prefix("topic:") {
@@ -28,7 +28,7 @@ fn envelope(channel: Option<&str>) -> Vec<u8> {
 }
 
 /// The name of the subscription, or the word for where the record went instead.
-fn goes_to(
+fn route_of(
     all: &Subscriptions<String>,
     map: &TopicMap,
     topic: &str,
@@ -38,15 +38,15 @@ fn goes_to(
         Route::To(one, Some(_)) => one.callback.clone().unwrap_or_default(),
         Route::To(one, None) => format!("raw {}", one.callback.clone().unwrap_or_default()),
         Route::Mismatch(_) => "mismatch".to_owned(),
-        Route::Unclaimed => "nobody".to_owned(),
+        Route::Unclaimed => "unclaimed".to_owned(),
         Route::NotAnEnvelope(_) => "not an envelope".to_owned(),
     }
 }
 
 #[test]
-fn exactly_one_subscription_gets_a_record() {
+fn each_record_is_routed_to_exactly_one_subscription() {
     let map = TopicMap::one_per_channel("rt", false);
-    let all = table(
+    let all = subscriptions(
         &map,
         &[
             "user.**",
@@ -61,63 +61,72 @@ fn exactly_one_subscription_gets_a_record() {
         ("rt_user_1", "user.1", "user.1"),
         ("rt_user_2", "user.2", "user.**"),
         ("rt_user_2_x", "user.2.x", "user.**"),
-        ("rt_chat_1", "chat.1", "nobody"),
-        ("rt_user_1", "user_1", "nobody"),
+        ("rt_chat_1", "chat.1", "unclaimed"),
+        ("rt_user_1", "user_1", "unclaimed"),
         ("rt_user_1", "user.2", "mismatch"),
         ("rt_staging_user_1", "user.1", "mismatch"),
         ("orders", "user.1", "raw topic:orders"),
         ("audit_a", "user.1", "raw topic:audit_*"),
     ] {
         let bytes = envelope(Some(channel));
-        let found = goes_to(&all, &map, topic, Some(&bytes));
+        let found = route_of(&all, &map, topic, Some(&bytes));
         assert_eq!(found, expected, "{channel} in {topic}");
     }
     assert_eq!(
-        goes_to(&all, &map, "rt_user_1", Some(b"{broken")),
+        route_of(&all, &map, "rt_user_1", Some(b"{broken")),
         "not an envelope"
     );
-    assert_eq!(goes_to(&all, &map, "rt_user_1", None), "not an envelope");
-    assert_eq!(goes_to(&all, &map, "orders", None), "raw topic:orders");
+    assert_eq!(route_of(&all, &map, "rt_user_1", None), "not an envelope");
+    assert_eq!(route_of(&all, &map, "orders", None), "raw topic:orders");
 }
 
 #[test]
-fn an_envelope_without_a_channel_belongs_to_the_only_reader_of_its_topic() {
+fn an_envelope_without_a_channel_goes_to_the_only_subscription_of_its_topic() {
     let map = TopicMap::one_per_channel("rt", false);
-    let nameless = envelope(None);
-    let one = table(&map, &["user.*", "chat.1"]);
-    assert_eq!(goes_to(&one, &map, "rt_user_1", Some(&nameless)), "user.*");
-    assert_eq!(goes_to(&one, &map, "rt_chat_1", Some(&nameless)), "chat.1");
-    let two = table(&map, &["user.*", "user.1"]);
-    assert_eq!(goes_to(&two, &map, "rt_user_1", Some(&nameless)), "nobody");
+    let without_channel = envelope(None);
+    let one = subscriptions(&map, &["user.*", "chat.1"]);
+    assert_eq!(
+        route_of(&one, &map, "rt_user_1", Some(&without_channel)),
+        "user.*"
+    );
+    assert_eq!(
+        route_of(&one, &map, "rt_chat_1", Some(&without_channel)),
+        "chat.1"
+    );
+    let two = subscriptions(&map, &["user.*", "user.1"]);
+    assert_eq!(
+        route_of(&two, &map, "rt_user_1", Some(&without_channel)),
+        "unclaimed"
+    );
 }
 
 #[test]
-fn channels_of_a_group_share_their_topic() {
+fn grouped_channels_share_one_topic() {
     let mapping = vec![Mapping {
         pattern: ChannelPattern::parse("user.*").expect("a pattern"),
         topic: "realtime.user".into(),
         spec: TopicSpec::default(),
     }];
     let map = TopicMap::grouped("rt", mapping, "rest", None);
-    let all = table(&map, &["user.1", "news"]);
+    let all = subscriptions(&map, &["user.1", "news"]);
     for (topic, channel, expected) in [
         ("realtime.user", "user.1", "user.1"),
-        ("realtime.user", "user.2", "nobody"),
+        ("realtime.user", "user.2", "unclaimed"),
         ("rest", "news", "news"),
         ("rest", "user.1", "mismatch"),
     ] {
         let bytes = envelope(Some(channel));
-        assert_eq!(goes_to(&all, &map, topic, Some(&bytes)), expected);
+        assert_eq!(route_of(&all, &map, topic, Some(&bytes)), expected);
     }
     assert_eq!(all.filters(&map).len(), 2);
 }
 
 #[test]
-fn subscribing_again_replaces_and_unsubscribing_forgets_the_last_route() {
+fn resubscribing_replaces_and_unsubscribing_invalidates_the_cached_route() {
     let map = TopicMap::one_per_channel("rt", false);
-    let mut all = table(&map, &["user.1", "user.*"]);
+    let mut all = subscriptions(&map, &["user.1", "user.*"]);
     let bytes = envelope(Some("user.1"));
-    let found = |all: &Subscriptions<String>| goes_to(all, &map, "rt_user_1", Some(&bytes));
+    let found = |all: &Subscriptions<String>| route_of(all, &map, "rt_user_1", Some(&bytes));
     assert_eq!(found(&all), "user.1");
     let target = channels("user.1", &map).expect("a channel");
     let callback = Some("newer".to_owned());
@@ -134,9 +143,9 @@ fn subscribing_again_replaces_and_unsubscribing_forgets_the_last_route() {
 }
 
 #[test]
-fn callbacks_and_polling_do_not_mix() {
+fn callbacks_and_polling_cannot_be_mixed() {
     let map = TopicMap::one_per_channel("rt", false);
-    let mut all = table(&map, &["user.1"]);
+    let mut all = subscriptions(&map, &["user.1"]);
     let pull = |name: &str| Subscription {
         target: channels(name, &map).expect("a channel"),
         style: Style::Pull,
@@ -148,9 +157,12 @@ fn callbacks_and_polling_do_not_mix() {
 }
 
 #[test]
-fn the_same_set_has_the_same_fingerprint_in_any_order() {
+fn the_fingerprint_does_not_depend_on_order() {
     let map = TopicMap::one_per_channel("rt", false);
-    let one = table(&map, &["a", "b.*", "topic:t"]).fingerprint();
-    assert_eq!(one, table(&map, &["topic:t", "b.*", "a"]).fingerprint());
-    assert_ne!(one, table(&map, &["a", "b.*", "t"]).fingerprint());
+    let one = subscriptions(&map, &["a", "b.*", "topic:t"]).fingerprint();
+    assert_eq!(
+        one,
+        subscriptions(&map, &["topic:t", "b.*", "a"]).fingerprint()
+    );
+    assert_ne!(one, subscriptions(&map, &["a", "b.*", "t"]).fingerprint());
 }

@@ -13,31 +13,31 @@ use crate::error::Error;
 use crate::kafka::producer::delivery::Header;
 
 /// What a failed method returns with: our exception, or one that is on its way already.
-pub enum Trouble {
+pub enum CallError {
     /// To be thrown.
     Throw(PhpException),
     /// Pending in the engine: return without throwing.
     Pending,
 }
 
-impl From<PhpException> for Trouble {
+impl From<PhpException> for CallError {
     fn from(exception: PhpException) -> Self {
         Self::Throw(exception)
     }
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for CallError {
     fn from(error: Error) -> Self {
         Self::Throw(error.into())
     }
 }
 
 /// Ends a method: throws what is to be thrown. With an exception pending the return value does not matter.
-pub fn finish<T: Default>(result: Result<T, Trouble>) -> Result<T, PhpException> {
+pub fn finish<T: Default>(result: Result<T, CallError>) -> Result<T, PhpException> {
     match result {
         Ok(value) => Ok(value),
-        Err(Trouble::Throw(exception)) => Err(exception),
-        Err(Trouble::Pending) => Ok(T::default()),
+        Err(CallError::Throw(exception)) => Err(exception),
+        Err(CallError::Pending) => Ok(T::default()),
     }
 }
 
@@ -60,7 +60,7 @@ pub fn type_error(place: &str, wanted: &str, given: &Zval) -> PhpException {
 }
 
 /// The bytes of something that PHP would take as a string: strings, numbers, Stringables.
-pub fn bytes(value: &Zval, place: &str) -> Result<Vec<u8>, Trouble> {
+pub fn bytes(value: &Zval, place: &str) -> Result<Vec<u8>, CallError> {
     let value = value.dereference();
     if let Some(text) = value.zend_str() {
         return Ok(text.as_bytes().to_vec());
@@ -72,7 +72,7 @@ pub fn bytes(value: &Zval, place: &str) -> Result<Vec<u8>, Trouble> {
         if stringable {
             let text = value.try_call_method("__toString", vec![]);
             if super::zend::has_exception() {
-                return Err(Trouble::Pending);
+                return Err(CallError::Pending);
             }
             if let Some(text) = text.ok().as_ref().and_then(Zval::zend_str) {
                 return Ok(text.as_bytes().to_vec());
@@ -85,7 +85,7 @@ pub fn bytes(value: &Zval, place: &str) -> Result<Vec<u8>, Trouble> {
 }
 
 /// The same as UTF-8 text.
-pub fn text<'a>(value: &'a Zval, place: &str) -> Result<Cow<'a, str>, Trouble> {
+pub fn text<'a>(value: &'a Zval, place: &str) -> Result<Cow<'a, str>, CallError> {
     let value = value.dereference();
     if let Some(text) = value.zend_str().and_then(|text| text.as_str().ok()) {
         return Ok(Cow::Borrowed(text));
@@ -104,8 +104,8 @@ pub fn text<'a>(value: &'a Zval, place: &str) -> Result<Cow<'a, str>, Trouble> {
 /// `None` for null or an absent argument.
 pub fn optional<'a, T>(
     value: Option<&'a Zval>,
-    read: impl FnOnce(&'a Zval) -> Result<T, Trouble>,
-) -> Result<Option<T>, Trouble> {
+    read: impl FnOnce(&'a Zval) -> Result<T, CallError>,
+) -> Result<Option<T>, CallError> {
     match value.map(Zval::dereference) {
         None => Ok(None),
         Some(value) if value.is_null() => Ok(None),
@@ -114,7 +114,7 @@ pub fn optional<'a, T>(
 }
 
 /// An array argument.
-pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, Trouble> {
+pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, CallError> {
     let value = value.dereference();
     value
         .array()
@@ -122,14 +122,14 @@ pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, Trou
 }
 
 /// Record headers: name to text, number, bool, null, or a list of these for a name that comes several times.
-pub fn record_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, Trouble> {
+pub fn record_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, CallError> {
     headers_but(value, place, |name| {
         headers::is_ours(name) && name != headers::PUBLIC && name != headers::SOCKET
     })
 }
 
 /// The same for a raw record, which may be the replay of a dead letter.
-pub fn raw_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, Trouble> {
+pub fn raw_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, CallError> {
     headers_but(value, place, |name| {
         headers::is_ours(name)
             && !headers::is_of_dead_letters(name)
@@ -142,7 +142,7 @@ fn headers_but(
     value: Option<&Zval>,
     place: &str,
     refused: fn(&str) -> bool,
-) -> Result<Vec<Header>, Trouble> {
+) -> Result<Vec<Header>, CallError> {
     let Some(table) = optional(value, |value| array(value, place).map(std::ptr::from_ref))? else {
         return Ok(Vec::new());
     };
@@ -172,7 +172,7 @@ fn headers_but(
     Ok(list)
 }
 
-fn header_value(value: &Zval, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+fn header_value(value: &Zval, name: &str) -> Result<Option<Vec<u8>>, CallError> {
     optional(Some(value), |value| {
         bytes(value, &format!("header \"{name}\""))
     })

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 
-use super::arguments::{self, Trouble};
+use super::arguments::{self, CallError};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
-use super::{exceptions, json, patience, publish, zend};
+use super::{exceptions, flush, json, publish, zend};
 use crate::error::{Error, Kind};
 use crate::message::Message as Inner;
 
 /// Sends all messages, then waits for their acknowledgement. An entry that cannot be sent ends it with a BatchException that says
 /// which and why; those before it are queued.
-pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval, Trouble> {
+pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval, CallError> {
     let list = arguments::array(messages, "Broker::publishBatch(): Argument #1 ($messages)")?;
     let sender = broker.sender()?;
     let started = Instant::now();
@@ -29,14 +29,14 @@ pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval
         sent.map_err(|why| exceptions::in_batch(place, why))?;
         queued += 1;
         if zend::has_exception() {
-            return Err(Trouble::Pending);
+            return Err(CallError::Pending);
         }
     }
-    if !patience::settle(&sender.producer, Instant::now() + flush) {
+    if !flush::wait_for_acks(&sender.producer, Instant::now() + flush) {
         failed += sender.producer.waiting();
     }
     if zend::has_exception() {
-        return Err(Trouble::Pending);
+        return Err(CallError::Pending);
     }
     let after = counters.failed.load(Ordering::Acquire);
     failed += after - before;
@@ -63,7 +63,7 @@ type Prepared = (
     Vec<crate::kafka::producer::delivery::Header>,
 );
 
-fn prepare(place: usize, entry: &Zval) -> Result<Prepared, Trouble> {
+fn prepare(place: usize, entry: &Zval) -> Result<Prepared, CallError> {
     let here = format!("Broker::publishBatch(): entry {place} of $messages");
     if let Some(object) = entry.object() {
         let message = ZendClassObject::<Message>::from_zend_obj(object);
@@ -96,7 +96,7 @@ fn prepare(place: usize, entry: &Zval) -> Result<Prepared, Trouble> {
     crate::topic::validate_channel(&channel)?;
     let inner = json::with_buffer(|bytes| {
         let has_data = encode_data(column(2, "data"), bytes)?;
-        Ok::<_, Trouble>(Inner::new(
+        Ok::<_, CallError>(Inner::new(
             Some(&channel),
             &event,
             has_data.then_some(bytes.as_slice()),

@@ -14,7 +14,7 @@ use ext_php_rs::types::Zval;
 use super::callback::Callback;
 use super::consume::{Hooks, Redelivery};
 use super::state::Sender;
-use super::{contract, metrics};
+use super::{interfaces, metrics};
 use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::Subscriptions;
 use crate::error::{Error, Result};
@@ -31,8 +31,8 @@ pub use methods::METHODS;
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Broker")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
-#[php(implements(ce = contract::publisher, stub = "\\Toporia\\Realtime\\Contract\\Publisher"))]
-#[php(implements(ce = contract::consumer, stub = "\\Toporia\\Realtime\\Contract\\Consumer"))]
+#[php(implements(ce = interfaces::publisher, stub = "\\Toporia\\Realtime\\Contract\\Publisher"))]
+#[php(implements(ce = interfaces::consumer, stub = "\\Toporia\\Realtime\\Contract\\Consumer"))]
 pub struct Broker {
     pub(super) config: Arc<BrokerConfig>,
     sender: RefCell<Option<Sender>>,
@@ -41,9 +41,9 @@ pub struct Broker {
     pub(super) hooks: Hooks,
     pub(super) stop: StopSignal,
     pub(super) counters: Arc<WorkerCounters>,
-    /// What the process knows of its consumer, and when it is told next, in ms.
+    /// What the process knows of its consumer, and when it is reported next, in ms.
     pub(super) series: RefCell<Option<Arc<ConsumerMetrics>>>,
-    pub(super) told: Cell<u64>,
+    pub(super) next_report_ms: Cell<u64>,
     pub(super) redelivery: RefCell<Redelivery>,
     pub(super) strategy: RefCell<Option<Zval>>,
     pub(super) transaction: RefCell<Option<Rc<TransactionalProducer>>>,
@@ -52,7 +52,7 @@ pub struct Broker {
     pub(super) closing: Cell<bool>,
     pub(super) stop_reason: Cell<Option<&'static str>>,
     /// What the garbage collector was last shown; it reads them after the call has returned.
-    pub(super) shown: RefCell<Vec<ManuallyDrop<Zval>>>,
+    pub(super) gc_buffer: RefCell<Vec<ManuallyDrop<Zval>>>,
 }
 
 impl Broker {
@@ -67,7 +67,7 @@ impl Broker {
             stop: StopSignal::default(),
             counters: Arc::default(),
             series: RefCell::default(),
-            told: Cell::new(0),
+            next_report_ms: Cell::new(0),
             redelivery: RefCell::default(),
             strategy: RefCell::default(),
             transaction: RefCell::default(),
@@ -75,7 +75,7 @@ impl Broker {
             consuming: Cell::new(false),
             closing: Cell::new(false),
             stop_reason: Cell::new(None),
-            shown: RefCell::default(),
+            gc_buffer: RefCell::default(),
         }
     }
 
@@ -186,7 +186,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        super::lifecycle::forget_broker(self);
+        super::lifecycle::unregister_broker(self);
         self.leave();
     }
 }

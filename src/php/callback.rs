@@ -45,11 +45,11 @@ impl Callback {
 
     /// Calls it. `false`: an exception is pending, which may be `exit`.
     pub fn call(&self, arguments: &mut [Zval]) -> bool {
-        self.ask(arguments).is_some()
+        self.call_for_result(arguments).is_some()
     }
 
     /// Calls it for what it returns. `None`: an exception is pending.
-    pub fn ask(&self, arguments: &mut [Zval]) -> Option<Zval> {
+    pub fn call_for_result(&self, arguments: &mut [Zval]) -> Option<Zval> {
         let mut result = Zval::new();
         let count = u32::try_from(arguments.len()).unwrap_or(0);
         // SAFETY: the callable and its arguments are alive; the result is destroyed by its own drop.
@@ -79,7 +79,7 @@ impl Callback {
     }
 
     /// The same value without a reference of its own, for the engine's garbage collector to look at.
-    pub fn look(&self) -> ManuallyDrop<Zval> {
+    pub fn borrowed_zval(&self) -> ManuallyDrop<Zval> {
         // SAFETY: a copy of the bytes that is never destroyed; the collector only follows it while the original lives.
         ManuallyDrop::new(unsafe { std::ptr::read(&raw const self.callable) })
     }

@@ -9,14 +9,14 @@ use ext_php_rs::exception::PhpException;
 use ext_php_rs::types::Zval;
 use ext_php_rs::zend::{bailout, ce, try_catch, CatchError};
 
-use super::arguments::Trouble;
+use super::arguments::CallError;
 use super::broker::Broker;
-pub use super::ending::close;
-use super::ending::{end_after_fatal, end_transaction};
 use super::handler::{self, Abort, PhpHandler};
 pub use super::hooks::Hooks;
 use super::message::Message;
-use super::{letter, retry, signals, zend};
+pub use super::shutdown::close;
+use super::shutdown::{end_after_fatal, end_transaction};
+use super::{dead_letter, retry, signals, zend};
 use crate::clock;
 use crate::config::Delivery;
 use crate::dispatch::Route;
@@ -27,7 +27,7 @@ use crate::kafka::transaction::{self, TransactionalConsumer};
 use crate::loop_guard;
 use crate::message::{Message as Inner, Origin};
 use crate::metrics::number::SingleWriterCounter;
-use crate::retry::Strategy;
+use crate::retry::RetryStrategy;
 use crate::worker::{DeliveryMode, Handler, Item, Limits, PendingDeadLetters, Source, Worker};
 
 /// While polling, signals get their turn this often.
@@ -51,9 +51,9 @@ impl Redelivery {
     }
 }
 
-fn abort(abort: Abort) -> Trouble {
+fn abort(abort: Abort) -> CallError {
     match abort {
-        Abort::Pending => Trouble::Pending,
+        Abort::Pending => CallError::Pending,
         Abort::Error(error) => error.into(),
     }
 }
@@ -90,16 +90,16 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
 }
 
 /// `Broker::consume()`.
-pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble> {
+pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallError> {
     check(broker, false)?;
     super::metrics::start_monitoring()?;
     let consumer = broker.consumer(limits.when_empty)?;
     let transaction = broker.transaction()?;
-    super::lifecycle::remember_broker(broker);
+    super::lifecycle::register_broker(broker);
     consumer.requeue_all();
     consumer.begin();
     clock::cancel_shutdown();
-    if signals::Handlers::are_there() {
+    if signals::SignalHandlers::any_installed() {
         // A gateway has taken the signals: one that came before this began ends it at once.
         broker.stop.renew();
     } else {
@@ -108,7 +108,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
     broker.stop_reason.set(None);
     broker.consuming.set(true);
     let saved = transaction::save_current();
-    let handlers = signals::Handlers::install();
+    let handlers = signals::SignalHandlers::install();
     let php = PhpHandler { broker, this };
     let transactions = transaction
         .as_ref()
@@ -149,7 +149,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
             unsafe { bailout() }
         }
         Err(error) => {
-            loop_guard::forget();
+            loop_guard::clear();
             consumer.requeue_all();
             return Err(PhpException::new(
                 format!("Rust panic while consuming: {error}"),
@@ -182,7 +182,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, Trouble>
 }
 
 /// `Broker::poll()`.
-pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, Trouble> {
+pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, CallError> {
     check(broker, true)?;
     let first = broker.consumer.borrow().is_none();
     if first {
@@ -190,7 +190,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
     }
     let consumer = broker.consumer(false)?;
     if first {
-        super::lifecycle::remember_broker(broker);
+        super::lifecycle::register_broker(broker);
     }
     let php = PhpHandler { broker, this };
     let until = Instant::now() + timeout;
@@ -199,7 +199,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
     loop {
         let round = clock::coarse_ms();
         broker.counters.timing.liveness.loop_tick(round);
-        php.breathe(round).map_err(abort)?;
+        php.poll_interrupts(round).map_err(abort)?;
         consumer.serve_events(&php).map_err(abort)?;
         if let Some(error) = consumer.refused() {
             return Err(error.into());
@@ -240,7 +240,7 @@ fn take(
     php: &PhpHandler<'_>,
     consumer: &Consumer,
     record: &Record,
-) -> Result<Option<Rc<Inner>>, Trouble> {
+) -> Result<Option<Rc<Inner>>, CallError> {
     let broker = php.broker;
     let counters = &broker.counters;
     let count = |total: &SingleWriterCounter| total.add(1);
@@ -276,7 +276,7 @@ fn origin_of<'a>(message: &'a Message, method: &str) -> Result<&'a crate::messag
 }
 
 /// `Broker::ack()`. A message of a partition that has gone to another member is left to that member.
-pub fn ack(broker: &Broker, message: &Message) -> Result<(), Trouble> {
+pub fn ack(broker: &Broker, message: &Message) -> Result<(), CallError> {
     let origin = origin_of(message, "ack")?;
     let consumer = broker.consumer.borrow().clone();
     let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) else {
@@ -307,7 +307,7 @@ fn is_same(waiting: &Inner, origin: &Origin) -> bool {
 }
 
 /// `Broker::nack()`. Of a message that was acknowledged, or is waiting to come again already, it changes nothing.
-pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<(), Trouble> {
+pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<(), CallError> {
     let origin = origin_of(message, "nack")?;
     let consumer = broker.consumer.borrow().clone();
     let open = consumer
@@ -325,13 +325,13 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
     broker.counters.failures.add(1);
     let config = &broker.config;
     let wait = match why {
-        Some(why) => retry::wait(broker, &message.inner, why).map_err(abort)?,
-        None => retry::configured(config).wait(origin.attempt),
+        Some(why) => retry::delay(broker, &message.inner, why).map_err(abort)?,
+        None => retry::configured(config).delay(origin.attempt),
     };
-    let longest = retry::configured(config).longest;
+    let longest = retry::configured(config).max;
     if let Some(why) = why {
-        if !broker.hooks.tell_failed(&message.inner, why, wait) {
-            return Err(Trouble::Pending);
+        if !broker.hooks.call_failed(&message.inner, why, wait) {
+            return Err(CallError::Pending);
         }
     }
     if let Some(wait) = wait.or_else(|| (!config.dlq).then_some(longest)) {
@@ -359,7 +359,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         attempts: origin.attempt,
     };
     let inner = &message.inner;
-    letter::write(
+    dead_letter::write(
         broker,
         &failure,
         inner.key(),

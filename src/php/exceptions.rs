@@ -11,7 +11,7 @@ use ext_php_rs::flags::{ClassFlags, DataType, MethodFlags, PropertyFlags};
 use ext_php_rs::types::{ZendHashTable, ZendObject, Zval};
 use ext_php_rs::zend::{ClassEntry, ExecuteData};
 
-use super::arguments::Trouble;
+use super::arguments::CallError;
 use super::zend;
 use crate::error::{Error, Kind};
 
@@ -304,7 +304,7 @@ impl From<Error> for PhpException {
 /// The exception object with its list of messages.
 fn delivery_object(error: &Error) -> Option<Zval> {
     let class = C::Delivery.entry();
-    let object = super::give(ZendObject::new(class));
+    let object = super::object_to_zval(ZendObject::new(class));
     let mut text = Zval::new();
     text.set_string(error.message(), false).ok()?;
     zend::write(ext_php_rs::zend::ce::exception(), &object, "message", text);
@@ -336,8 +336,8 @@ pub fn pending_batch_index() -> usize {
 }
 
 /// The BatchException for entry `place`, with the reason as its previous exception. `exit` stays what it is.
-pub fn in_batch(place: usize, why: Trouble) -> Trouble {
-    if let Trouble::Throw(exception) = why {
+pub fn in_batch(place: usize, why: CallError) -> CallError {
+    if let CallError::Throw(exception) = why {
         exception.throw();
     }
     let is_throwable = |value: &Zval| {
@@ -346,13 +346,13 @@ pub fn in_batch(place: usize, why: Trouble) -> Trouble {
             .is_some_and(|object| object.instance_of(throwable()))
     };
     let Some(previous) = zend::pending_object().filter(is_throwable) else {
-        return Trouble::Pending;
+        return CallError::Pending;
     };
     zend::clear_exception();
-    let object = super::give(ZendObject::new(C::Batch.entry()));
+    let object = super::object_to_zval(ZendObject::new(C::Batch.entry()));
     let mut index = Zval::new();
     index.set_long(i64::try_from(place).unwrap_or(i64::MAX));
     // The constructor cannot fail on an int and a Throwable.
     drop(object.try_call_method("__construct", vec![&index, &previous]));
-    Trouble::Throw(PhpException::new(String::new(), 0, C::Batch.entry()).with_object(object))
+    CallError::Throw(PhpException::new(String::new(), 0, C::Batch.entry()).with_object(object))
 }

@@ -34,24 +34,24 @@ unsafe extern "C" fn get_gc(
         return std::ptr::null_mut();
     };
     // A borrow here can meet one of ours when an allocation inside it starts the collector: then it sees nothing this time.
-    let (Ok(subscriptions), Ok(mut shown)) = (
+    let (Ok(subscriptions), Ok(mut gc_buffer)) = (
         broker.subscriptions.try_borrow(),
-        broker.shown.try_borrow_mut(),
+        broker.gc_buffer.try_borrow_mut(),
     ) else {
         return std::ptr::null_mut();
     };
     let callbacks = subscriptions.iter().filter_map(|one| one.callback.as_ref());
     // The collector counts references itself: what it is shown must not own one, and is never destroyed.
-    shown.clear();
-    shown.extend(callbacks.map(super::callback::Callback::look));
-    broker.hooks.show(&mut shown);
+    gc_buffer.clear();
+    gc_buffer.extend(callbacks.map(super::callback::Callback::borrowed_zval));
+    broker.hooks.collect_callables(&mut gc_buffer);
     if let Ok(strategy) = broker.strategy.try_borrow() {
         // A copy of the bytes that is never destroyed, as above.
         let look =
             |value: &Zval| ManuallyDrop::new(unsafe { std::ptr::read(std::ptr::from_ref(value)) });
-        shown.extend(strategy.iter().map(look));
+        gc_buffer.extend(strategy.iter().map(look));
     }
-    *table = shown.as_mut_ptr().cast();
-    *count = c_int::try_from(shown.len()).unwrap_or(0);
+    *table = gc_buffer.as_mut_ptr().cast();
+    *count = c_int::try_from(gc_buffer.len()).unwrap_or(0);
     std::ptr::null_mut()
 }

@@ -1,4 +1,4 @@
-//! PHP as the handler of a worker: records become Messages, callbacks are called, signals get their turn.
+//! PHP as the handler of a worker: records become Messages, callbacks are called, signals get their call.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::broker::Broker;
 use super::callback::Callback;
 use super::hooks::call_hook;
 use super::message::Message;
-use super::{letter, lifecycle, retry, signals, tracing, zend};
+use super::{dead_letter, lifecycle, retry, signals, tracing, zend};
 use crate::config::Delivery;
 use crate::dispatch::Subscription;
 use crate::envelope::{headers, Scanned};
@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::assignment::{RebalanceListener, TopicPartition};
 use crate::kafka::consumer::Record;
 use crate::kafka::producer::delivery::Header;
-use crate::loop_guard::InHand;
+use crate::loop_guard::HandlingGuard;
 use crate::message::{Message as Inner, Origin};
 use crate::worker::{DeadLetter, Handler, Outcome};
 
@@ -30,7 +30,7 @@ pub enum Abort {
 }
 
 /// PHP's signal handlers and the log get their turn this often.
-const BREATH_MS: u64 = 50;
+const INTERRUPT_INTERVAL_MS: u64 = 50;
 
 /// A broker that is consuming, with its `$this`.
 pub struct PhpHandler<'a> {
@@ -72,10 +72,10 @@ impl PhpHandler<'_> {
     }
 
     /// An exception came out of a callback: what becomes of its record.
-    fn after_failure(&self, message: &Rc<Inner>, item: &Record) -> Outcome<Abort> {
+    fn on_failure(&self, message: &Rc<Inner>, item: &Record) -> Outcome<Abort> {
         let broker = self.broker;
         if zend::is_exiting() {
-            return self.unless_exiting(Outcome::Stop(Abort::Pending));
+            return self.stop_if_exiting(Outcome::Stop(Abort::Pending));
         }
         if broker.is_dead_letter_topic(&item.topic) {
             return Outcome::Stop(Abort::Pending);
@@ -98,11 +98,11 @@ impl PhpHandler<'_> {
             );
         };
         broker.hooks.failing.set(true);
-        let judged = self.judge(message, &why, &cause);
+        let delay = self.retry_delay(message, &why, &cause);
         broker.hooks.failing.set(false);
-        let wait = match judged {
+        let wait = match delay {
             Ok(wait) => wait,
-            Err(abort) => return self.unless_exiting(Outcome::Stop(abort)),
+            Err(abort) => return self.stop_if_exiting(Outcome::Stop(abort)),
         };
         match wait {
             Some(wait) => {
@@ -130,7 +130,7 @@ impl PhpHandler<'_> {
     }
 
     /// When the record comes again, if it does; and the application is told.
-    fn judge(
+    fn retry_delay(
         &self,
         message: &Rc<Inner>,
         why: &Zval,
@@ -139,9 +139,9 @@ impl PhpHandler<'_> {
         let broker = self.broker;
         let wait = match broker.config.delivery {
             Delivery::AtMostOnce => None,
-            _ => retry::wait(broker, message, why)?,
+            _ => retry::delay(broker, message, why)?,
         };
-        if broker.hooks.tell_failed(message, cause, wait) {
+        if broker.hooks.call_failed(message, cause, wait) {
             Ok(wait)
         } else {
             Err(Abort::Pending)
@@ -149,13 +149,13 @@ impl PhpHandler<'_> {
     }
 
     /// The application's own code, asked about a failure, may end the process as well.
-    fn unless_exiting(&self, outcome: Outcome<Abort>) -> Outcome<Abort> {
+    fn stop_if_exiting(&self, outcome: Outcome<Abort>) -> Outcome<Abort> {
         if !zend::is_exiting() {
             return outcome;
         }
         let consumer = self.broker.consumer.borrow().clone();
         if let Some(consumer) = consumer {
-            letter::on_fatal_error(self.broker, &consumer);
+            dead_letter::on_fatal_error(self.broker, &consumer);
         }
         Outcome::Exiting(Abort::Pending)
     }
@@ -165,34 +165,34 @@ impl PhpHandler<'_> {
         if !tracing::is_on() {
             return callback.call(&mut [argument]);
         }
-        let given = argument.shallow_clone();
-        tracing::in_trace(&given, &self.broker.config.consumer_group, || {
+        let messages = argument.shallow_clone();
+        tracing::in_trace(&messages, &self.broker.config.consumer_group, || {
             callback.call(&mut [argument])
         })
     }
 
-    fn hold(&self, messages: &[Rc<Inner>]) -> InHand {
+    fn mark_handling(&self, messages: &[Rc<Inner>]) -> HandlingGuard {
         match messages {
             // Held all the same: what is sent meanwhile belongs to these records.
-            _ if !self.broker.config.loop_guard => InHand::many(Vec::new()),
-            [one] => InHand::one(Rc::clone(one)),
-            many => InHand::many(many.to_vec()),
+            _ if !self.broker.config.loop_guard => HandlingGuard::many(Vec::new()),
+            [one] => HandlingGuard::one(Rc::clone(one)),
+            many => HandlingGuard::many(many.to_vec()),
         }
     }
 
     fn tick(&self, now: u64) -> Result<(), Abort> {
         let hooks = &self.broker.hooks;
         let due = hooks
-            .ticked
+            .last_tick
             .get()
             .is_none_or(|last| now.saturating_sub(last) >= hooks.every_ms.get());
         let hook = hooks.tick.borrow().clone();
         if let Some(hook) = hook.filter(|_| due && !hooks.in_tick.get()) {
-            hooks.ticked.set(Some(now));
+            hooks.last_tick.set(Some(now));
             hooks.in_tick.set(true);
-            let went_well = hook.call(&mut [self.this.shallow_clone()]);
+            let returned = hook.call(&mut [self.this.shallow_clone()]);
             hooks.in_tick.set(false);
-            if !went_well {
+            if !returned {
                 return Err(Abort::Pending);
             }
         }
@@ -232,12 +232,12 @@ impl Handler<Record> for PhpHandler<'_> {
         if !message.headers.is_empty() && self.is_for_others(&message.headers) {
             return Outcome::Skipped;
         }
-        let _held = self.hold(std::slice::from_ref(&message));
+        let _handling = self.mark_handling(std::slice::from_ref(&message));
         let object = super::object(Message::new(Rc::clone(&message)));
         if self.call(callback, object) {
             return Outcome::Handled;
         }
-        self.after_failure(&message, item)
+        self.on_failure(&message, item)
     }
 
     fn handle_batch(
@@ -266,12 +266,12 @@ impl Handler<Record> for PhpHandler<'_> {
         }
         let mut argument = Zval::new();
         argument.set_hashtable(list);
-        let _held = self.hold(&messages);
+        let _handling = self.mark_handling(&messages);
         if self.call(callback, argument) {
             return (items.len(), Outcome::Handled);
         }
         let place = super::exceptions::pending_batch_index().min(items.len() - 1);
-        (place, self.after_failure(&messages[place], &items[place]))
+        (place, self.on_failure(&messages[place], &items[place]))
     }
 
     fn wants(&self, item: &Record) -> bool {
@@ -284,7 +284,7 @@ impl Handler<Record> for PhpHandler<'_> {
             return None;
         }
         Some(DeadLetter {
-            class: letter::FATAL.to_owned(),
+            class: dead_letter::FATAL.to_owned(),
             reason: format!(
                 "its callback ended the process, by exit or a fatal error, in try {}",
                 item.crashes
@@ -302,18 +302,18 @@ impl Handler<Record> for PhpHandler<'_> {
     }
 
     fn dead_letter(&self, item: &Record, letter: &DeadLetter) -> Result<()> {
-        letter::write_for(self.broker, item, letter)
+        dead_letter::write_for(self.broker, item, letter)
     }
 
-    fn breathe(&self, now: u64) -> Result<(), Abort> {
+    fn poll_interrupts(&self, now: u64) -> Result<(), Abort> {
         zend::serve_interrupt();
         let hooks = &self.broker.hooks;
         if hooks
-            .breathed
+            .interrupts_polled
             .get()
-            .is_none_or(|last| now.saturating_sub(last) >= BREATH_MS)
+            .is_none_or(|last| now.saturating_sub(last) >= INTERRUPT_INTERVAL_MS)
         {
-            hooks.breathed.set(Some(now));
+            hooks.interrupts_polled.set(Some(now));
             self.broker.counters.timing.interrupted();
             signals::dispatch();
             lifecycle::deliver_log();

@@ -11,7 +11,7 @@ use ext_php_rs::types::{ZendHashTable, Zval};
 use super::callback::Callback;
 use super::handler::Abort;
 use super::message::Message;
-use super::{arguments, stand_in};
+use super::{arguments, fakes};
 use crate::error::{Error, Kind};
 use crate::kafka::consumer::assignment::TopicPartition;
 use crate::message::Message as Inner;
@@ -24,10 +24,10 @@ pub struct Hooks {
     pub(super) tick: RefCell<Option<Rc<Callback>>>,
     pub(super) failed: RefCell<Option<Rc<Callback>>>,
     pub(super) every_ms: Cell<u64>,
-    pub(super) ticked: Cell<Option<u64>>,
-    pub(super) breathed: Cell<Option<u64>>,
+    pub(super) last_tick: Cell<Option<u64>>,
+    pub(super) interrupts_polled: Cell<Option<u64>>,
     pub(super) in_tick: Cell<bool>,
-    /// A failed try is being judged and told of: it counts already for whoever asks there.
+    /// A failed try is being delay and told of: it counts already for whoever asks there.
     pub failing: Cell<bool>,
 }
 
@@ -69,23 +69,23 @@ impl Hooks {
     }
 
     /// Tells the application of a failed try. False where its callback threw.
-    pub fn tell_failed(&self, message: &Rc<Inner>, why: &Zval, wait: Option<Duration>) -> bool {
+    pub fn call_failed(&self, message: &Rc<Inner>, why: &Zval, wait: Option<Duration>) -> bool {
         let hook = self.failed.borrow().clone();
         let Some(hook) = hook else {
             return true;
         };
         let wait = wait.map_or_else(Zval::null, |wait| {
-            stand_in::int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
+            fakes::int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
         });
         let message = super::object(Message::new(Rc::clone(message)));
         hook.call(&mut [message, why.shallow_clone(), wait])
     }
 
     /// The callables, for the garbage collector.
-    pub fn show(&self, list: &mut Vec<ManuallyDrop<Zval>>) {
+    pub fn collect_callables(&self, list: &mut Vec<ManuallyDrop<Zval>>) {
         for hook in [&self.assigned, &self.revoked, &self.tick, &self.failed] {
             if let Ok(hook) = hook.try_borrow() {
-                list.extend(hook.iter().map(|hook| hook.look()));
+                list.extend(hook.iter().map(|hook| hook.borrowed_zval()));
             }
         }
     }

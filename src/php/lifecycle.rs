@@ -10,7 +10,7 @@ use ext_php_rs::types::ZendCallable;
 use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{debug, gc, logging, signals, signatures, state};
+use super::{debug_info, gc, logging, signals, signatures, state};
 use crate::kafka::embedded;
 use crate::log::Level;
 use crate::{loop_guard, process};
@@ -21,7 +21,7 @@ thread_local! {
 }
 
 /// A broker has a consumer now.
-pub fn remember_broker(broker: &Broker) {
+pub fn register_broker(broker: &Broker) {
     BROKERS.with(|brokers| {
         let mut brokers = brokers.borrow_mut();
         let pointer = std::ptr::from_ref(broker);
@@ -32,7 +32,7 @@ pub fn remember_broker(broker: &Broker) {
 }
 
 /// A broker is gone.
-pub fn forget_broker(broker: &Broker) {
+pub fn unregister_broker(broker: &Broker) {
     BROKERS.with(|brokers| {
         brokers
             .borrow_mut()
@@ -65,7 +65,7 @@ fn this_thread() -> usize {
 }
 
 /// `MINIT`.
-pub fn process_begins() {
+pub fn module_startup() {
     FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
 }
 
@@ -81,14 +81,14 @@ fn php_version() -> Option<String> {
 }
 
 /// `RINIT`.
-pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
+pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
     static FIRST: Once = Once::new();
     // A panic must not cross into the engine.
     let _ = catch_unwind(|| {
         FIRST.call_once(|| {
             signatures::apply();
             gc::install();
-            debug::install();
+            debug_info::install();
             if let Some(version) = php_version() {
                 crate::metrics::set_host_version(&version);
             }
@@ -98,17 +98,17 @@ pub extern "C" fn request_begins(_kind: i32, _number: i32) -> i32 {
 }
 
 /// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in a thread beside the first.
-pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
+pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         logging::reset();
-        loop_guard::forget();
+        loop_guard::clear();
         let brokers = BROKERS.with(|brokers| std::mem::take(&mut *brokers.borrow_mut()));
         for broker in brokers {
             // SAFETY: a broker takes itself off the list when it is dropped.
             unsafe { (*broker).leave() };
         }
         // First the port: nobody may ask for what is closed below.
-        watch_the_end();
+        write_final_metrics();
         super::gateway::close_all();
         super::admin::close_all();
         if is_whole_process() {
@@ -116,7 +116,7 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
             process::current().metrics.finish();
             // Before the application's logger is forgotten. A fatal error in it must not leave this half done.
             drop(try_catch(logging::deliver_last));
-            state::forget();
+            state::reset();
             embedded::stop_all();
         } else {
             flush_request();
@@ -125,14 +125,14 @@ pub extern "C" fn request_ends(_kind: i32, _number: i32) -> i32 {
                 .request_ended(crate::clock::coarse_ms());
             drop(try_catch(logging::deliver));
         }
-        state::forget();
+        state::reset();
         logging::deliver_rest(false);
     });
     0
 }
 
 /// Whoever watches this process learns of the end of the request, which on the command line is that of the process.
-fn watch_the_end() {
+fn write_final_metrics() {
     let metrics = &process::current().metrics;
     if is_whole_process() {
         metrics.stop();
@@ -153,7 +153,7 @@ fn flush_request() {
         return;
     }
     // A reload sends SIGTERM to the workers, whose default action would kill this one inside the flush: it waits until after it.
-    let _held = signals::Held::hold();
+    let _handling = signals::BlockedSignals::block();
     for name in ["fastcgi_finish_request", "litespeed_finish_request"] {
         if let Ok(function) = ZendCallable::try_from_name(name) {
             drop(function.try_call(vec![]));
@@ -169,7 +169,7 @@ fn close_clients() {
 }
 
 /// `MSHUTDOWN`: PHP-FPM recycles a worker, or the command line ends.
-pub extern "C" fn process_ends(_kind: i32, _number: i32) -> i32 {
+pub extern "C" fn module_shutdown(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         close_clients();
         process::current().metrics.finish();

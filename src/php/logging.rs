@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
 
-use super::arguments::Trouble;
+use super::arguments::CallError;
 use super::callback::Callback;
 use super::{binary, lifecycle, state, zend};
 use crate::config::LogConfig;
@@ -194,7 +194,7 @@ fn plain_as(line: &Line, config: LogConfig) {
 }
 
 /// `Realtime::log()`.
-pub fn say(level: &str, text: &str) -> Result<(), Trouble> {
+pub fn say(level: &str, text: &str) -> Result<(), CallError> {
     let Some(level) = Level::named(level) else {
         let names: Vec<&str> = Level::ALL.iter().map(|level| level.as_str()).collect();
         return Err(Error::configuration(format!(

@@ -7,7 +7,7 @@ use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::ClassEntry;
 
-use super::arguments::{self, finish, Trouble};
+use super::arguments::{self, finish, CallError};
 use super::{binary, json, zend};
 use crate::error::Error;
 use crate::message::Message as Inner;
@@ -36,7 +36,7 @@ impl Message {
         }
     }
 
-    fn data(&self) -> Result<Zval, Trouble> {
+    fn data(&self) -> Result<Zval, CallError> {
         if let Some(value) = self.decoded.take() {
             let copy = value.shallow_clone();
             self.decoded.set(Some(value));
@@ -76,7 +76,7 @@ impl Message {
         ))
     }
 
-    fn array(&self) -> Result<ext_php_rs::boxed::ZBox<ZendHashTable>, Trouble> {
+    fn array(&self) -> Result<ext_php_rs::boxed::ZBox<ZendHashTable>, CallError> {
         let refused = |error: ext_php_rs::error::Error| Error::encoding(error.to_string());
         let inner = &self.inner;
         let mut all = ZendHashTable::new();
@@ -99,7 +99,7 @@ impl Message {
 }
 
 /// Appends data as `json_encode` gives it; false for null, which an envelope leaves out (what was appended is to be cut off).
-pub fn encode_data(data: Option<&Zval>, out: &mut Vec<u8>) -> Result<bool, Trouble> {
+pub fn encode_data(data: Option<&Zval>, out: &mut Vec<u8>) -> Result<bool, CallError> {
     let Some(data) = data.map(Zval::dereference).filter(|data| !data.is_null()) else {
         return Ok(false);
     };
@@ -108,11 +108,11 @@ pub fn encode_data(data: Option<&Zval>, out: &mut Vec<u8>) -> Result<bool, Troub
         // jsonSerialize() may have answered null.
         Ok(()) => Ok(&out[from..] != b"null"),
         Err(json::EncodeError::Json(error)) => Err(error.into()),
-        Err(json::EncodeError::Pending) => Err(Trouble::Pending),
+        Err(json::EncodeError::Pending) => Err(CallError::Pending),
     }
 }
 
-fn of_array(a: &Zval) -> Result<Message, Trouble> {
+fn of_array(a: &Zval) -> Result<Message, CallError> {
     let table = arguments::array(a, "Message::fromArray(): Argument #1 ($a)")?;
     let field = |name: &str| {
         let value = table
@@ -123,7 +123,7 @@ fn of_array(a: &Zval) -> Result<Message, Trouble> {
             .map(|value| {
                 arguments::text(value, &format!("Message::fromArray(): key '{name}'")).map_err(
                     |_| {
-                        Trouble::from(Error::encoding(format!(
+                        CallError::from(Error::encoding(format!(
                             "Message::fromArray(): \"{name}\" must be a string."
                         )))
                     },
@@ -172,7 +172,11 @@ fn of_array(a: &Zval) -> Result<Message, Trouble> {
     })
 }
 
-fn of_event(channel: Option<&Zval>, event: &Zval, data: Option<&Zval>) -> Result<Message, Trouble> {
+fn of_event(
+    channel: Option<&Zval>,
+    event: &Zval,
+    data: Option<&Zval>,
+) -> Result<Message, CallError> {
     let channel = arguments::optional(channel, |channel| {
         arguments::text(channel, "Message::event(): Argument #1 ($channel)")
     })?;
@@ -191,7 +195,7 @@ fn of_event(channel: Option<&Zval>, event: &Zval, data: Option<&Zval>) -> Result
 }
 
 /// A message made in here goes out through the same door as one given by value.
-fn hand_out(message: Result<Message, Trouble>) -> PhpResult<Zval> {
+fn hand_out(message: Result<Message, CallError>) -> PhpResult<Zval> {
     finish(message.map(super::object))
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::Zval;
 
-use super::arguments::{self, finish, Trouble};
+use super::arguments::{self, finish, CallError};
 use super::broker::Broker;
 use super::{binary, state};
 use crate::clock::coarse_ms;
@@ -16,8 +16,8 @@ use crate::metrics::exposition::{text, ExpositionFormat};
 use crate::process;
 
 /// ms between two looks at where a consumer stands; with very many partitions it is done less often.
-const STANDING_EVERY: u64 = 500;
-const MANY: u64 = 1000;
+const GROUP_STATS_INTERVAL_MS: u64 = 500;
+const PARTITIONS_PER_INTERVAL: u64 = 1000;
 
 /// What watches this process, as its configuration says: for loops that begin.
 pub fn start_monitoring() -> Result<()> {
@@ -58,7 +58,7 @@ pub fn update_group_stats(broker: &Broker, with_lag: bool) {
 /// The loop of a consumer came round; `now` in ms. Called every 50 ms or so.
 pub fn loop_tick(broker: &Broker, now: u64) {
     let metrics = &process::current().metrics;
-    let due = broker.told.get();
+    let due = broker.next_report_ms.get();
     if now >= due {
         let with_lag = metrics.is_exported();
         update_group_stats(broker, with_lag);
@@ -69,8 +69,8 @@ pub fn loop_tick(broker: &Broker, now: u64) {
             .map_or(0, |consumer| consumer.partition_count() as u64);
         // Once for every thousand partitions.
         broker
-            .told
-            .set(now + STANDING_EVERY * (1 + partitions / MANY));
+            .next_report_ms
+            .set(now + GROUP_STATS_INTERVAL_MS * (1 + partitions / PARTITIONS_PER_INTERVAL));
     }
     metrics.loop_tick(now, true, &|| status(broker));
 }
@@ -113,7 +113,7 @@ impl Metrics {
     /// Listens for Prometheus and for probes.
     #[php(optional = address)]
     pub fn serve(address: Option<&Zval>) -> PhpResult<Zval> {
-        let serve = || -> Result<Option<String>, Trouble> {
+        let serve = || -> Result<Option<String>, CallError> {
             let address = arguments::optional(address, |address| {
                 arguments::text(address, "Metrics::serve(): Argument #1 ($address)")
             })?;
@@ -134,7 +134,7 @@ impl Metrics {
     /// Touches a file while loops come round.
     #[php(optional = file)]
     pub fn heartbeat(file: Option<&Zval>) -> PhpResult<()> {
-        let heartbeat = || -> Result<(), Trouble> {
+        let heartbeat = || -> Result<(), CallError> {
             let file = arguments::optional(file, |file| {
                 arguments::text(file, "Metrics::heartbeat(): Argument #1 ($file)")
             })?;
@@ -152,7 +152,7 @@ impl Metrics {
     #[php(defaults(ready = true))]
     #[php(optional = status)]
     pub fn beat(status: Option<&Zval>, ready: bool) -> PhpResult<()> {
-        let beat = || -> Result<(), Trouble> {
+        let beat = || -> Result<(), CallError> {
             let status = arguments::optional(status, |status| {
                 arguments::text(status, "Metrics::beat(): Argument #1 ($status)")
             })?;

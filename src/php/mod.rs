@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
-//! contract exceptions signatures      interfaces, the exception family, what Reflection shows
-//! publish batch subscribing consume handler hooks ending retry letter position report    what the methods of Broker and Realtime do
-//! state lifecycle signals stand_in    one request, its end, the end of the process, a fake in Kafka's place
-//! logging tracing    where lines of the log go; trace context into records and around callbacks
-//! arguments callback debug gc json zend    PHP's values and engine
+//! interfaces exceptions signatures      interfaces, the exception family, the types that Reflection shows
+//! publish batch flush                   sending, for Broker and Realtime
+//! subscriptions consume handler hooks retry dead_letter position shutdown stats    the rest of the methods of Broker
+//! state lifecycle signals fakes         the state of one request, startup and shutdown, signal handlers, fake() and swap()
+//! logging tracing                       where log lines are written; trace context into records and around callbacks
+//! arguments callback debug_info gc json zend    the values and the engine of PHP
 //! ```
 #![allow(unsafe_code, missing_docs)]
 // PHP's argument names are the Rust ones.
@@ -18,32 +19,32 @@ mod batch;
 mod broker;
 mod callback;
 mod consume;
-mod contract;
-mod debug;
+mod dead_letter;
+mod debug_info;
 mod embedded;
-mod ending;
 mod exceptions;
+mod fakes;
+mod flush;
 mod gateway;
 mod gc;
 mod handler;
 mod hooks;
+mod interfaces;
 pub mod json;
-mod letter;
 mod lifecycle;
 mod logging;
 mod message;
 mod metrics;
-mod patience;
 mod position;
 mod publish;
 mod realtime;
-mod report;
 mod retry;
+mod shutdown;
 mod signals;
 mod signatures;
-mod stand_in;
 mod state;
-mod subscribing;
+mod stats;
+mod subscriptions;
 mod tracing;
 mod zend;
 
@@ -117,16 +118,16 @@ fn object<T: RegisteredClass>(value: T) -> Zval {
 }
 
 /// Gives an object to a zval, with the one reference it came with.
-fn give(object: ZBox<ZendObject>) -> Zval {
+fn object_to_zval(object: ZBox<ZendObject>) -> Zval {
     object.into_zval(false).unwrap_or_else(|_| Zval::null())
 }
 
 extern "C" fn startup(_kind: i32, number: i32) -> i32 {
     IniEntryDef::register(INI.as_slice(), number);
     crate::process::install_fork_handler();
-    lifecycle::process_begins();
+    lifecycle::module_startup();
     match exceptions::register()
-        .and_then(|()| contract::register())
+        .and_then(|()| interfaces::register())
         .and_then(|()| retry::register())
     {
         Ok(()) => 0,
@@ -196,8 +197,8 @@ pub fn get_module(module: ModuleBuilder) -> ModuleBuilder {
         .class::<admin::Admin>()
         .class::<gateway::Gateway>()
         .class::<metrics::Metrics>()
-        .request_startup_function(lifecycle::request_begins)
-        .request_shutdown_function(lifecycle::request_ends)
-        .shutdown_function(lifecycle::process_ends)
+        .request_startup_function(lifecycle::request_startup)
+        .request_shutdown_function(lifecycle::request_shutdown)
+        .shutdown_function(lifecycle::module_shutdown)
         .info_function(info)
 }

@@ -2,7 +2,7 @@
 
 use ext_php_rs::types::Zval;
 
-use super::arguments::{self, Trouble};
+use super::arguments::{self, CallError};
 use super::broker::Broker;
 use crate::error::Error;
 use crate::kafka::consumer::Position;
@@ -25,7 +25,7 @@ pub fn set_paused(
     partition: Option<i64>,
     paused: bool,
     method: &str,
-) -> Result<(), Trouble> {
+) -> Result<(), CallError> {
     let place = format!("Broker::{method}(): Argument #1 ($topic)");
     let topic = arguments::optional(topic, |topic| arguments::text(topic, &place))?;
     let partition = partition
@@ -39,7 +39,12 @@ pub fn set_paused(
 }
 
 /// `seek()`.
-pub fn seek(broker: &Broker, topic: &Zval, partition: i64, position: &Zval) -> Result<(), Trouble> {
+pub fn seek(
+    broker: &Broker,
+    topic: &Zval,
+    partition: i64,
+    position: &Zval,
+) -> Result<(), CallError> {
     let topic = arguments::text(topic, "Broker::seek(): Argument #1 ($topic)")?;
     let partition = number(partition, "seek")?;
     let position = read(position)?;
@@ -55,10 +60,10 @@ pub fn seek(broker: &Broker, topic: &Zval, partition: i64, position: &Zval) -> R
     Ok(())
 }
 
-fn read(position: &Zval) -> Result<Position, Trouble> {
+fn read(position: &Zval) -> Result<Position, CallError> {
     let position = position.dereference();
     let wrong = || {
-        Trouble::from(Error::configuration(
+        CallError::from(Error::configuration(
             "Broker::seek(): $position must be an offset of 0 or more, 'beginning', 'end', or a DateTimeInterface.",
         ))
     };
@@ -83,21 +88,21 @@ fn read(position: &Zval) -> Result<Position, Trouble> {
 }
 
 /// The milliseconds since 1970 of a DateTimeInterface; `None` for anything else.
-fn moment(value: &Zval) -> Result<Option<i64>, Trouble> {
+fn moment(value: &Zval) -> Result<Option<i64>, CallError> {
     if value.object().is_none() {
         return Ok(None);
     }
     // Seconds and milliseconds as `Uv` gives them: `format()` is in every DateTimeInterface.
     let time = value.try_call_method("format", vec![&"Uv"]);
     if super::zend::has_exception() {
-        return Err(Trouble::Pending);
+        return Err(CallError::Pending);
     }
     let time = time.ok().and_then(|time| time.string());
     Ok(time.and_then(|time| time.parse().ok()))
 }
 
 /// A time in milliseconds since 1970, given in whole seconds or as a DateTimeInterface.
-pub fn time(value: &Zval, place: &str) -> Result<i64, Trouble> {
+pub fn time(value: &Zval, place: &str) -> Result<i64, CallError> {
     let value = value.dereference();
     let seconds = value
         .long()

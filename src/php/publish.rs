@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use ext_php_rs::types::Zval;
 
-use super::arguments::{self, Trouble};
+use super::arguments::{self, CallError};
 use super::state::Sender;
-use super::{json, message, patience, state, tracing, zend};
+use super::{flush, json, message, state, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
 use crate::error::{Error, Kind};
@@ -18,14 +18,14 @@ use crate::message::Message;
 use crate::{encryption, ids, loop_guard, process};
 
 /// `produce: sync` waits this long for an acknowledgement.
-const SYNC: Duration = Duration::from_secs(30);
+const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Checks the socket id of `$except` and makes its header. `\A\d+\.\d+\z`, as Pusher's protocol has it.
 pub fn except_header(
     except: Option<&Zval>,
     place: &str,
     list: &mut Vec<Header>,
-) -> Result<(), Trouble> {
+) -> Result<(), CallError> {
     let Some(socket) = arguments::optional(except, |except| arguments::text(except, place))? else {
         return Ok(());
     };
@@ -64,12 +64,12 @@ fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
 
 fn send(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
     if tracing::is_on() {
-        return tracing::around(message, false, |message| send_now(sender, message));
+        return tracing::send_traced(message, false, |message| send_untraced(sender, message));
     }
-    send_now(sender, message)
+    send_untraced(sender, message)
 }
 
-fn send_now(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
+fn send_untraced(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
     if loop_guard::is_handling() {
         if let Some(producer) = transaction::current_for(&sender.config)? {
             return producer.send(message);
@@ -86,21 +86,21 @@ fn send_now(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> 
     }
     outcome?;
     if sender.config.sync && sender.config.acks != Acks::None {
-        return confirm(sender, message);
+        return wait_for_ack(sender, message);
     }
     Ok(())
 }
 
 /// Waits for the acknowledgement of what was just sent.
-fn confirm(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
-    let until = Instant::now() + SYNC;
-    patience::settle(&sender.producer, until);
+fn wait_for_ack(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
+    let until = Instant::now() + SYNC_TIMEOUT;
+    flush::wait_for_acks(&sender.producer, until);
     if zend::has_exception() {
         // Of a signal handler: it goes before whatever would be said here, and the message is still on its way.
         return Ok(());
     }
     let left = until.saturating_duration_since(Instant::now());
-    let Err(error) = sender.producer.flush_within(left, SYNC) else {
+    let Err(error) = sender.producer.flush_within(left, SYNC_TIMEOUT) else {
         return Ok(());
     };
     let Some(failed) = error.failed().iter().find(|failed| failed.id == message.id) else {
@@ -117,25 +117,25 @@ fn confirm(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
 }
 
 /// The id `Realtime::broadcast()` answers with.
-pub enum Answer {
+pub enum BroadcastId {
     /// Of the message that was sent.
     New([u8; ids::ID_LEN]),
     /// Of the record in hand, which said the same.
-    Held(String),
+    Repeated(String),
 }
 
-impl Answer {
+impl BroadcastId {
     /// Its bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::New(id) => id,
-            Self::Held(id) => id.as_bytes(),
+            Self::Repeated(id) => id.as_bytes(),
         }
     }
 }
 
-/// What goes beside the channel and the data.
-pub struct Beside<'a> {
+/// What goes options the channel and the data.
+pub struct EventOptions<'a> {
     /// The event.
     pub event: &'a str,
     /// The record key; the channel where there is none.
@@ -149,35 +149,35 @@ pub fn broadcast(
     sender: &Sender,
     channel: &str,
     data: Option<&Zval>,
-    beside: Beside<'_>,
-) -> Result<Answer, Trouble> {
+    options: EventOptions<'_>,
+) -> Result<BroadcastId, CallError> {
     json::with_buffer(|envelope| {
         let (id, millis) = ids::new_id_with_time();
-        crate::envelope::write_event(envelope, &id, channel, beside.event);
+        crate::envelope::write_event(envelope, &id, channel, options.event);
         let end_of_head = envelope.len();
         envelope.extend_from_slice(br#","data":"#);
         let start = envelope.len();
         let mut has_data = message::encode_data(data, envelope)?;
         if encryption::is_encrypted_channel(channel) {
             let plain = has_data.then(|| &envelope[start..]);
-            let sealed = encryption::encrypt(sender.config.encryption.as_ref(), channel, plain)?
+            let encrypted = encryption::encrypt(sender.config.encryption.as_ref(), channel, plain)?
                 .into_owned();
             envelope.truncate(start);
-            envelope.extend_from_slice(&sealed);
+            envelope.extend_from_slice(&encrypted);
             has_data = true;
         }
         if !has_data {
             envelope.truncate(end_of_head);
         }
         let data_json = has_data.then(|| &envelope[start..]);
-        if let Some(held) = repeats(sender, channel, beside.event, data_json) {
-            return Ok(Answer::Held(held));
+        if let Some(repeated) = repeats(sender, channel, options.event, data_json) {
+            return Ok(BroadcastId::Repeated(repeated));
         }
         crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
-        let mut beside = beside;
-        add_hops(sender, &mut beside.headers)?;
-        send_envelope(sender, channel, &id, envelope, &beside)?;
-        Ok(Answer::New(id))
+        let mut options = options;
+        add_hops(sender, &mut options.headers)?;
+        send_envelope(sender, channel, &id, envelope, &options)?;
+        Ok(BroadcastId::New(id))
     })
 }
 
@@ -186,8 +186,8 @@ pub fn broadcast_to_all(
     sender: &Sender,
     channels: &[Cow<'_, str>],
     data: Option<&Zval>,
-    mut beside: Beside<'_>,
-) -> Result<Answer, Trouble> {
+    mut options: EventOptions<'_>,
+) -> Result<BroadcastId, CallError> {
     for channel in channels {
         // Refused before anything is sent: a list is broadcast whole or not at all.
         sender.config.topics.topic_for(channel)?;
@@ -210,25 +210,25 @@ pub fn broadcast_to_all(
         json::with_buffer(|envelope| {
             for (channel, data_json) in channels.iter().zip(&data_of) {
                 let data_json = data_json.as_deref();
-                if let Some(held) = repeats(sender, channel, beside.event, data_json) {
-                    answer.get_or_insert(Answer::Held(held));
+                if let Some(repeated) = repeats(sender, channel, options.event, data_json) {
+                    answer.get_or_insert(BroadcastId::Repeated(repeated));
                     continue;
                 }
                 if !hops_added {
-                    add_hops(sender, &mut beside.headers)?;
+                    add_hops(sender, &mut options.headers)?;
                     hops_added = true;
                 }
                 envelope.clear();
-                crate::envelope::write_event(envelope, &id, channel, beside.event);
+                crate::envelope::write_event(envelope, &id, channel, options.event);
                 if let Some(data_json) = data_json {
                     envelope.extend_from_slice(br#","data":"#);
                     envelope.extend_from_slice(data_json);
                 }
                 crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
-                send_envelope(sender, channel, &id, envelope, &beside)?;
-                answer = Some(Answer::New(id));
+                send_envelope(sender, channel, &id, envelope, &options)?;
+                answer = Some(BroadcastId::New(id));
             }
-            Ok(answer.unwrap_or(Answer::New(id)))
+            Ok(answer.unwrap_or(BroadcastId::New(id)))
         })
     })
 }
@@ -259,7 +259,7 @@ fn send_envelope(
     channel: &str,
     id: &[u8; ids::ID_LEN],
     envelope: &[u8],
-    beside: &Beside<'_>,
+    options: &EventOptions<'_>,
 ) -> Result<(), Error> {
     state::with_topic(&sender.config, channel, |topic| {
         send(
@@ -268,9 +268,9 @@ fn send_envelope(
                 id: std::str::from_utf8(id).unwrap_or_default(),
                 topic,
                 partition: None,
-                key: Some(beside.key.unwrap_or(channel.as_bytes())),
+                key: Some(options.key.unwrap_or(channel.as_bytes())),
                 value: Some(envelope),
-                headers: &beside.headers,
+                headers: &options.headers,
                 timestamp_ms: 0,
             },
         )
@@ -284,7 +284,7 @@ pub fn publish(
     message: &Message,
     key: Option<&[u8]>,
     more_headers: Vec<Header>,
-) -> Result<String, Trouble> {
+) -> Result<String, CallError> {
     let topic = sender.config.topics.topic_for(channel)?;
     let mut list: Vec<Header> = message
         .headers
@@ -322,7 +322,7 @@ pub fn publish(
         timestamp_ms: 0,
     };
     if is_forwarded && tracing::is_on() {
-        tracing::around(&outgoing, true, |outgoing| send_now(sender, outgoing))?;
+        tracing::send_traced(&outgoing, true, |outgoing| send_untraced(sender, outgoing))?;
     } else {
         send(sender, &outgoing)?;
     }
@@ -337,7 +337,7 @@ pub fn send_raw(
     key: Option<&[u8]>,
     mut list: Vec<Header>,
     partition: Option<i32>,
-) -> Result<String, Trouble> {
+) -> Result<String, CallError> {
     crate::topic::validate_kafka_topic(topic)?;
     add_hops(sender, &mut list)?;
     let id = ids::new_id();

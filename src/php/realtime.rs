@@ -8,11 +8,11 @@ use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::{ce, ClassEntry};
 
-use super::arguments::{self, finish, Trouble};
+use super::arguments::{self, finish, CallError};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
-use super::publish::Beside;
-use super::{binary, contract, json, logging, patience, publish, stand_in, state, tracing, zend};
+use super::publish::EventOptions;
+use super::{binary, fakes, flush, interfaces, json, logging, publish, state, tracing, zend};
 use crate::envelope::headers;
 use crate::error::Error;
 use crate::message::Message as Inner;
@@ -27,7 +27,7 @@ pub struct Realtime;
 
 const CHANNEL: &str = "Realtime::broadcast(): Argument #1 ($channel)";
 
-fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, Trouble> {
+fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, CallError> {
     let channel = channel.dereference();
     let Some(list) = channel.array() else {
         if channel.is_null() {
@@ -52,7 +52,7 @@ fn broadcast(
     key: Option<&Zval>,
     record_headers: Option<&Zval>,
     except: Option<&Zval>,
-) -> Result<Zval, Trouble> {
+) -> Result<Zval, CallError> {
     let event = arguments::text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
     if event.is_empty() {
         return Err(
@@ -73,9 +73,9 @@ fn broadcast(
         &mut list,
     )?;
     if state::is_swapped() {
-        return broadcast_elsewhere(&channels(channel)?, &event, data, key.as_deref(), &list);
+        return broadcast_to_publisher(&channels(channel)?, &event, data, key.as_deref(), &list);
     }
-    let beside = Beside {
+    let options = EventOptions {
         event: &event,
         key: key.as_deref(),
         headers: list,
@@ -83,11 +83,11 @@ fn broadcast(
     let answer = state::with_sender(|sender| {
         if channel.dereference().is_string() {
             let channel = arguments::text(channel, CHANNEL)?;
-            return publish::broadcast(sender, &channel, data, beside);
+            return publish::broadcast(sender, &channel, data, options);
         }
         match &*channels(channel)? {
-            [one] => publish::broadcast(sender, one, data, beside),
-            many => publish::broadcast_to_all(sender, many, data, beside),
+            [one] => publish::broadcast(sender, one, data, options),
+            many => publish::broadcast_to_all(sender, many, data, options),
         }
     })?;
     logging::deliver_if_waiting();
@@ -95,13 +95,13 @@ fn broadcast(
 }
 
 /// Through the publisher of `fake()` or `swap()`: the same checks, and the same id for every channel of a list.
-fn broadcast_elsewhere(
+fn broadcast_to_publisher(
     channels: &[Cow<'_, str>],
     event: &str,
     data: Option<&Zval>,
     key: Option<&[u8]>,
     list: &[crate::kafka::producer::delivery::Header],
-) -> Result<Zval, Trouble> {
+) -> Result<Zval, CallError> {
     let Some(publisher) = state::publisher() else {
         return Ok(Zval::null());
     };
@@ -110,13 +110,13 @@ fn broadcast_elsewhere(
     }
     let first = json::with_buffer(|bytes| {
         let has_data = encode_data(data, bytes)?;
-        Ok::<_, Trouble>(Inner::new(
+        Ok::<_, CallError>(Inner::new(
             Some(&channels[0]),
             event,
             has_data.then_some(bytes.as_slice()),
         ))
     })?;
-    let is_fake = stand_in::is_fake(&publisher);
+    let is_fake = fakes::is_fake(&publisher);
     for channel in channels {
         let inner = Inner::from_envelope(&first.bytes_for(channel))?;
         let message = super::object(Message::new(inner));
@@ -148,9 +148,9 @@ fn broadcast_elsewhere(
 }
 
 /// The instance of a class of the PHP layer.
-fn make(class: &str, argument: Option<&Zval>) -> Result<Zval, Trouble> {
+fn instantiate(class: &str, argument: Option<&Zval>) -> Result<Zval, CallError> {
     let Some(entry) = ClassEntry::try_find(class) else {
-        return Err(Trouble::Throw(PhpException::new(
+        return Err(CallError::Throw(PhpException::new(
             format!(
                 "The class {class} is not there: it is part of the PHP layer. Install it with `composer require toporia/realtime` \
                  (or require php/autoload.php of this package)."
@@ -166,19 +166,19 @@ fn make(class: &str, argument: Option<&Zval>) -> Result<Zval, Trouble> {
         });
     drop(object.try_call_method("__construct", arguments));
     if super::zend::has_exception() {
-        return Err(Trouble::Pending);
+        return Err(CallError::Pending);
     }
-    Ok(super::give(object))
+    Ok(super::object_to_zval(object))
 }
 
-fn fake(fake: Option<&Zval>) -> Result<Zval, Trouble> {
-    let given = fake.map(Zval::dereference).filter(|fake| !fake.is_null());
-    if let Some(given) = given {
-        contract::check_publisher(given, "Realtime::fake(): Argument #1 ($fake)")?;
+fn fake(fake: Option<&Zval>) -> Result<Zval, CallError> {
+    let publisher = fake.map(Zval::dereference).filter(|fake| !fake.is_null());
+    if let Some(publisher) = publisher {
+        interfaces::check_publisher(publisher, "Realtime::fake(): Argument #1 ($fake)")?;
     }
-    let object = match given.filter(|given| stand_in::is_fake(given)) {
-        Some(given) => given.shallow_clone(),
-        None => make(stand_in::FAKE, given)?,
+    let object = match publisher.filter(|publisher| fakes::is_fake(publisher)) {
+        Some(publisher) => publisher.shallow_clone(),
+        None => instantiate(fakes::FAKE, publisher)?,
     };
     state::swap(Some(object.shallow_clone()));
     Ok(object)
@@ -249,15 +249,15 @@ fn whole_ms(time: Duration) -> Duration {
 }
 
 /// Flushes every client of the process within one bound; PHP's signal handlers run meanwhile.
-fn flush_all(timeout: Duration) -> Result<(), Trouble> {
+fn flush_all(timeout: Duration) -> Result<(), CallError> {
     let until = Instant::now() + timeout;
     let mut failed = Vec::new();
     let mut first: Option<Error> = None;
     for client in process::current().producers.all() {
         // In slices first: a handler cannot run once there is an exception to throw.
-        patience::settle(&client, until);
+        flush::wait_for_acks(&client, until);
         if zend::has_exception() {
-            return Err(Trouble::Pending);
+            return Err(CallError::Pending);
         }
         let left = until.saturating_duration_since(Instant::now());
         if let Err(error) = client.flush_within(whole_ms(left), whole_ms(timeout)) {
@@ -354,11 +354,10 @@ impl Realtime {
     /// Broadcasts go to another publisher.
     pub fn swap(publisher: &Zval) -> PhpResult<()> {
         finish(
-            contract::check_publisher(publisher, "Realtime::swap(): Argument #1 ($publisher)").map(
-                |()| {
+            interfaces::check_publisher(publisher, "Realtime::swap(): Argument #1 ($publisher)")
+                .map(|()| {
                     state::swap(Some(publisher.dereference().shallow_clone()));
-                },
-            ),
+                }),
         )
     }
 

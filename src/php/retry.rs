@@ -14,10 +14,10 @@ use super::broker::Broker;
 use super::exceptions::Class;
 use super::handler::Abort;
 use super::message::Message;
-use super::{arguments, stand_in, zend};
+use super::{arguments, fakes, zend};
 use crate::config::BrokerConfig;
 use crate::message::Message as Inner;
-use crate::retry::{Exponential, Strategy};
+use crate::retry::{ExponentialBackoff, RetryStrategy};
 
 /// Its name below `Toporia\Realtime`.
 const INTERFACE: &str = "Contract\\RetryStrategy";
@@ -42,7 +42,7 @@ pub fn register() -> ext_php_rs::error::Result<()> {
 }
 
 /// A TypeError where the value is no strategy.
-pub fn check(value: &Zval, place: &str) -> Result<(), arguments::Trouble> {
+pub fn check(value: &Zval, place: &str) -> Result<(), arguments::CallError> {
     let name = format!("Toporia\\Realtime\\{INTERFACE}");
     let fits = value
         .object()
@@ -78,7 +78,7 @@ pub fn class_of(why: &Zval) -> String {
 ///
 /// # Errors
 /// The application's strategy threw.
-pub fn wait(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Option<Duration>, Abort> {
+pub fn delay(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Option<Duration>, Abort> {
     let cause = cause(why);
     if is_permanent(&broker.config, &cause) {
         return Ok(None);
@@ -86,10 +86,10 @@ pub fn wait(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Option<D
     let attempt = message.origin.as_ref().map_or(1, |origin| origin.attempt);
     let strategy = broker.strategy.borrow().as_ref().map(Zval::shallow_clone);
     let Some(strategy) = strategy else {
-        return Ok(configured(&broker.config).wait(attempt));
+        return Ok(configured(&broker.config).delay(attempt));
     };
     let message = super::object(Message::new(Rc::clone(message)));
-    let attempt = stand_in::int(i64::from(attempt));
+    let attempt = fakes::int(i64::from(attempt));
     let answer = strategy.try_call_method("delay", vec![&message, &cause, &attempt]);
     if zend::has_exception() {
         return Err(Abort::Pending);
@@ -99,11 +99,11 @@ pub fn wait(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Option<D
 }
 
 /// The configured strategy.
-pub fn configured(config: &BrokerConfig) -> Exponential {
-    Exponential {
-        retries: config.max_retries,
-        first: Duration::from_millis(config.retry_backoff_ms),
-        longest: Duration::from_millis(config.retry_backoff_max_ms),
+pub fn configured(config: &BrokerConfig) -> ExponentialBackoff {
+    ExponentialBackoff {
+        max_retries: config.max_retries,
+        initial: Duration::from_millis(config.retry_backoff_ms),
+        max: Duration::from_millis(config.retry_backoff_max_ms),
     }
 }
 
@@ -145,7 +145,7 @@ fn is_a(class: &ClassEntry, name: &str) -> bool {
 pub fn set_strategy(
     broker: &ZendClassObject<Broker>,
     strategy: Option<&Zval>,
-) -> Result<(), arguments::Trouble> {
+) -> Result<(), arguments::CallError> {
     let strategy = strategy
         .map(Zval::dereference)
         .filter(|strategy| !strategy.is_null());

@@ -14,11 +14,11 @@ type Sigaction =
     unsafe extern "C" fn(libc::c_int, *const libc::sigaction, *mut libc::sigaction) -> libc::c_int;
 
 /// How many of them live: while there are any, a signal that came is still to be answered.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
+static INSTALLED: AtomicUsize = AtomicUsize::new(0);
 
 /// Our handlers, for as long as this lives.
-pub struct Handlers {
-    before: Vec<(libc::c_int, libc::sigaction)>,
+pub struct SignalHandlers {
+    previous: Vec<(libc::c_int, libc::sigaction)>,
 }
 
 extern "C" fn on_signal(_signal: libc::c_int) {
@@ -33,16 +33,16 @@ fn sigaction() -> Sigaction {
     }
 }
 
-impl Handlers {
+impl SignalHandlers {
     /// True while somebody has taken the signals: what came since is not to be forgotten.
-    pub fn are_there() -> bool {
-        LIVE.load(Ordering::Relaxed) > 0
+    pub fn any_installed() -> bool {
+        INSTALLED.load(Ordering::Relaxed) > 0
     }
 
     /// Takes SIGTERM and SIGINT where nobody has them.
     pub fn install() -> Self {
         let sigaction = sigaction();
-        let mut before = Vec::new();
+        let mut previous = Vec::new();
         for signal in [libc::SIGTERM, libc::SIGINT] {
             // SAFETY: plain signal calls with local memory; the handler only touches an atomic.
             unsafe {
@@ -57,20 +57,20 @@ impl Handlers {
                 libc::sigemptyset(&raw mut new.sa_mask);
                 new.sa_flags = libc::SA_RESTART;
                 if sigaction(signal, &raw const new, std::ptr::null_mut()) == 0 {
-                    before.push((signal, old));
+                    previous.push((signal, old));
                 }
             }
         }
-        LIVE.fetch_add(1, Ordering::Relaxed);
-        Self { before }
+        INSTALLED.fetch_add(1, Ordering::Relaxed);
+        Self { previous }
     }
 }
 
-impl Drop for Handlers {
+impl Drop for SignalHandlers {
     fn drop(&mut self) {
-        LIVE.fetch_sub(1, Ordering::Relaxed);
+        INSTALLED.fetch_sub(1, Ordering::Relaxed);
         let sigaction = sigaction();
-        for (signal, old) in &self.before {
+        for (signal, old) in &self.previous {
             // SAFETY: restores what was there.
             unsafe { sigaction(*signal, std::ptr::from_ref(old), std::ptr::null_mut()) };
         }
@@ -78,40 +78,40 @@ impl Drop for Handlers {
 }
 
 /// Holds SIGTERM and SIGQUIT back on this thread for as long as it lives.
-pub struct Held {
-    before: libc::sigset_t,
+pub struct BlockedSignals {
+    previous: libc::sigset_t,
 }
 
-impl Held {
+impl BlockedSignals {
     /// From now on.
-    pub fn hold() -> Self {
+    pub fn block() -> Self {
         // SAFETY: plain signal-mask calls on local memory.
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
+            let mut previous: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut set);
             libc::sigaddset(&raw mut set, libc::SIGTERM);
             libc::sigaddset(&raw mut set, libc::SIGQUIT);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
-            Self { before }
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut previous);
+            Self { previous }
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for BlockedSignals {
     fn drop(&mut self) {
         // SAFETY: restores what was there; what came meanwhile is delivered now.
         unsafe {
             libc::pthread_sigmask(
                 libc::SIG_SETMASK,
-                &raw const self.before,
+                &raw const self.previous,
                 std::ptr::null_mut(),
             )
         };
     }
 }
 
-/// Gives PHP's own signal handlers their turn.
+/// Gives PHP's own signal handlers their call.
 pub fn dispatch() {
     zend::serve_interrupt();
     // Without pcntl_async_signals() a handler waits until somebody asks; nobody could while we wait for Kafka.

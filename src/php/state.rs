@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ext_php_rs::convert::IntoZvalDyn;
 use ext_php_rs::types::{ZendCallable, Zval};
 
-use super::arguments::Trouble;
+use super::arguments::CallError;
 use super::logging::Logger;
 use super::{tracing, zend};
 use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
@@ -153,10 +153,10 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
 ///
 /// # Errors
 /// Configuration.
-pub fn gateway_config(given: Option<&Value>) -> Result<config::GatewayConfig> {
+pub fn gateway_config(constructor: Option<&Value>) -> Result<config::GatewayConfig> {
     let configured = REQUEST.with(|request| request.borrow().configured.clone());
     config::GatewayConfig::resolve(&Layers {
-        constructor: given,
+        constructor,
         configured: configured.as_ref(),
         env: &PhpEnvironment,
     })
@@ -240,7 +240,7 @@ pub fn is_swapped() -> bool {
 
 /// The publisher that stands in for Kafka where a broker publishes: not while that publisher is at work itself, which may well
 /// publish through a broker in the end.
-pub fn stand_in() -> Option<Zval> {
+pub fn fake_publisher() -> Option<Zval> {
     if IN_PUBLISHER.get() {
         return None;
     }
@@ -255,12 +255,12 @@ pub fn call_publisher(
     publisher: &Zval,
     method: &str,
     arguments: Vec<&dyn IntoZvalDyn>,
-) -> std::result::Result<Zval, Trouble> {
+) -> std::result::Result<Zval, CallError> {
     let outer = IN_PUBLISHER.replace(true);
     let result = publisher.try_call_method(method, arguments);
     IN_PUBLISHER.set(outer);
     if zend::has_exception() {
-        return Err(Trouble::Pending);
+        return Err(CallError::Pending);
     }
     Ok(result.unwrap_or_else(|_| Zval::null()))
 }
@@ -293,9 +293,9 @@ pub fn keep_broker_object(name: Option<&str>, object: &Zval) {
 }
 
 /// The request ends: everything is forgotten.
-pub fn forget() {
+pub fn reset() {
     IN_PUBLISHER.set(false);
-    tracing::forget();
+    tracing::reset();
     let old = REQUEST.with(|request| std::mem::take(&mut *request.borrow_mut()));
     drop(old);
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 use ext_php_rs::zend::ClassEntry;
 
-use super::arguments::Trouble;
+use super::arguments::CallError;
 use super::callback::Callback;
 use super::{binary, exceptions, state, zend};
 use crate::envelope::headers;
@@ -27,16 +27,16 @@ enum Mode {
     Auto,
     Off,
     /// The application has given something, which is not made yet.
-    Given,
+    Configured,
     On,
 }
 
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Auto) };
     /// How many classes there were when OpenTelemetry was last looked for.
-    static SEEN: Cell<u32> = const { Cell::new(0) };
+    static CLASSES_SEEN: Cell<u32> = const { Cell::new(0) };
     /// The tracer is at work: what it sends itself is not traced.
-    static BUSY: Cell<bool> = const { Cell::new(false) };
+    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
     static HOOK: RefCell<Option<Rc<Hook>>> = const { RefCell::new(None) };
 }
 
@@ -68,10 +68,10 @@ impl Hook {
 }
 
 /// Calls PHP's side. It throws nothing by itself; what comes all the same must not reach the application.
-fn ask(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
-    let outer = BUSY.replace(true);
-    let answer = callback.ask(arguments);
-    BUSY.set(outer);
+fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
+    let outer = IN_HOOK.replace(true);
+    let answer = callback.call_for_result(arguments);
+    IN_HOOK.set(outer);
     if answer.is_none() && !zend::is_exiting() {
         if let Some(why) = zend::pending_object() {
             zend::clear_exception();
@@ -90,8 +90,8 @@ fn ask(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
 ///
 /// # Errors
 /// Configuration: the PHP layer refuses it, or is not there.
-pub fn configure(setting: Option<&Zval>) -> std::result::Result<(), Trouble> {
-    forget();
+pub fn configure(setting: Option<&Zval>) -> std::result::Result<(), CallError> {
+    reset();
     let setting = setting.map(Zval::dereference);
     let word = setting
         .and_then(Zval::str)
@@ -122,13 +122,13 @@ pub fn configure(setting: Option<&Zval>) -> std::result::Result<(), Trouble> {
             _ => Zval::null(),
         };
         if call_static("use", vec![&value]).is_none() {
-            return Err(Trouble::Pending);
+            return Err(CallError::Pending);
         }
     }
     MODE.set(match (off, simple) {
         (true, _) => Mode::Off,
         (_, true) => Mode::Auto,
-        _ => Mode::Given,
+        _ => Mode::Configured,
     });
     Ok(())
 }
@@ -147,10 +147,10 @@ fn call_static(
 }
 
 /// The request ends, or another configuration begins.
-pub fn forget() {
+pub fn reset() {
     MODE.set(Mode::Auto);
-    SEEN.set(0);
-    BUSY.set(false);
+    CLASSES_SEEN.set(0);
+    IN_HOOK.set(false);
     let old = HOOK.with(RefCell::take);
     drop(old);
 }
@@ -160,19 +160,19 @@ pub fn forget() {
 pub fn is_on() -> bool {
     match MODE.get() {
         Mode::Off => false,
-        Mode::On => !BUSY.get(),
-        Mode::Given => start(),
+        Mode::On => !IN_HOOK.get(),
+        Mode::Configured => start(),
         Mode::Auto => {
             let classes = zend::class_count();
-            classes != SEEN.get() && look(classes)
+            classes != CLASSES_SEEN.get() && detect(classes)
         }
     }
 }
 
 /// A class was loaded since the last look.
 #[cold]
-fn look(classes: u32) -> bool {
-    SEEN.set(classes);
+fn detect(classes: u32) -> bool {
+    CLASSES_SEEN.set(classes);
     if !zend::loaded_class(OPEN_TELEMETRY) {
         return false;
     }
@@ -185,7 +185,7 @@ fn look(classes: u32) -> bool {
 
 #[cold]
 fn start() -> bool {
-    if BUSY.get() || zend::has_exception() {
+    if IN_HOOK.get() || zend::has_exception() {
         return false;
     }
     // Off while the PHP layer makes it: what its autoloaders send is not traced.
@@ -227,7 +227,7 @@ fn hook() -> Option<Rc<Hook>> {
     HOOK.with(|hook| hook.borrow().clone())
 }
 
-fn is_of_trace(name: &str) -> bool {
+fn is_trace_header(name: &str) -> bool {
     matches!(
         name,
         headers::TRACE_PARENT | headers::TRACE_STATE | headers::BAGGAGE
@@ -236,7 +236,7 @@ fn is_of_trace(name: &str) -> bool {
 
 /// True where a list of headers has trace context in it.
 pub fn has_context(list: &[Header]) -> bool {
-    list.iter().any(|(name, _)| is_of_trace(name))
+    list.iter().any(|(name, _)| is_trace_header(name))
 }
 
 fn text(value: Option<&[u8]>) -> Zval {
@@ -248,7 +248,7 @@ fn text(value: Option<&[u8]>) -> Zval {
 ///
 /// # Errors
 /// What `send` answers; tracing has none.
-pub fn around(
+pub fn send_traced(
     message: &ProducerRecord<'_>,
     is_forwarded: bool,
     send: impl FnOnce(&ProducerRecord<'_>) -> Result<()>,
@@ -260,18 +260,18 @@ pub fn around(
     for (name, value) in message
         .headers
         .iter()
-        .filter(|(name, _)| is_of_trace(name) && !is_forwarded)
+        .filter(|(name, _)| is_trace_header(name) && !is_forwarded)
     {
         // Text by an all too simple name; one that is refused is found by Kafka as well.
         drop(own.insert(name.as_str(), text(value.as_deref())));
     }
     let mut own_headers = Zval::new();
     own_headers.set_hashtable(own);
-    let number = |number: Option<i64>| number.map_or_else(Zval::null, super::stand_in::int);
+    let number = |number: Option<i64>| number.map_or_else(Zval::null, super::fakes::int);
     let size = message
         .value
         .and_then(|value| i64::try_from(value.len()).ok());
-    let answer = ask(
+    let answer = call_hook(
         &hook.sending,
         &mut [
             binary(message.topic.as_bytes()),
@@ -304,7 +304,7 @@ pub fn around(
         ),
     };
     if !zend::has_exception() {
-        ask(&hook.sent, &mut [class, reason]);
+        call_hook(&hook.sent, &mut [class, reason]);
     }
     outcome
 }
@@ -314,9 +314,9 @@ fn add(list: &mut Vec<Header>, answer: &Zval, is_forwarded: bool) {
     let Some(table) = answer.array() else {
         return;
     };
-    let begins_anew = is_forwarded && table.get(headers::TRACE_PARENT).is_some();
-    if begins_anew {
-        list.retain(|(name, _)| !is_of_trace(name));
+    let starts_new_trace = is_forwarded && table.get(headers::TRACE_PARENT).is_some();
+    if starts_new_trace {
+        list.retain(|(name, _)| !is_trace_header(name));
     }
     let before = list.len();
     for (name, value) in table {
@@ -340,15 +340,15 @@ pub fn in_trace(messages: &Zval, group: &str, call: impl FnOnce() -> bool) -> bo
     let Some(hook) = hook() else {
         return call();
     };
-    let begun = ask(
+    let started = call_hook(
         &hook.handling,
         &mut [messages.shallow_clone(), binary(group.as_bytes())],
     );
-    if begun.is_none() && zend::has_exception() {
+    if started.is_none() && zend::has_exception() {
         return false;
     }
     let handled = call();
-    if begun.is_none() || zend::is_exiting() {
+    if started.is_none() || zend::is_exiting() {
         return handled;
     }
     let why = if handled {
@@ -360,7 +360,7 @@ pub fn in_trace(messages: &Zval, group: &str, call: impl FnOnce() -> bool) -> bo
         zend::clear_exception();
     }
     let cause = why.as_ref().map_or_else(Zval::null, super::retry::cause);
-    ask(&hook.handled, &mut [cause]);
+    call_hook(&hook.handled, &mut [cause]);
     if let Some(why) = why.filter(|_| !zend::has_exception()) {
         zend::throw(why);
     }

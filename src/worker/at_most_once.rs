@@ -40,7 +40,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
                 *handled += count;
                 add(&self.counters.handled, count);
-                self.breathe()?;
+                self.poll_interrupts()?;
             }
         }
         Ok(None)

@@ -131,7 +131,7 @@ pub trait Handler<I>: RebalanceListener {
     ///
     /// # Errors
     /// The host wants to stop.
-    fn breathe(&self, now: u64) -> Result<(), Self::Abort>;
+    fn poll_interrupts(&self, now: u64) -> Result<(), Self::Abort>;
     /// Turns an error of ours into the host's.
     fn fail(&self, error: Error) -> Self::Abort;
 }

@@ -146,7 +146,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     fn run_until(&self, handled: &mut u64) -> Result<Reason, H::Abort> {
         loop {
-            if let Some(reason) = self.pause_for_breath(*handled)? {
+            if let Some(reason) = self.between_records(*handled)? {
                 return Ok(reason);
             }
             if let DeliveryMode::ExactlyOnce(transactions) = self.delivery {
@@ -195,7 +195,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
                 *handled += count;
                 add(&self.counters.handled, count);
-                if let Some(reason) = self.pause_for_breath(*handled)? {
+                if let Some(reason) = self.between_records(*handled)? {
                     return Ok(Some(reason));
                 }
                 self.keep_alive()?;
@@ -211,8 +211,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// What happens between two records; `Some` where it is time to stop.
-    fn pause_for_breath(&self, handled: u64) -> Result<Option<Reason>, H::Abort> {
-        let now = self.breathe()?;
+    fn between_records(&self, handled: u64) -> Result<Option<Reason>, H::Abort> {
+        let now = self.poll_interrupts()?;
         if let Some(error) = self.source.refused() {
             return Err(self.handler.fail(error));
         }
@@ -223,10 +223,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// The host gets its turn, and whoever watches learns that the loop came round. The time it is.
-    fn breathe(&self) -> Result<u64, H::Abort> {
+    fn poll_interrupts(&self) -> Result<u64, H::Abort> {
         let now = coarse_ms();
         self.counters.timing.liveness.loop_tick(now);
-        self.handler.breathe(now)?;
+        self.handler.poll_interrupts(now)?;
         Ok(now)
     }
 

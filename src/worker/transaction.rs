@@ -120,7 +120,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                     return self.abort_transaction(transactions, &item, outcome);
                 }
             }
-            self.breathe().inspect_err(|_| {
+            self.poll_interrupts().inspect_err(|_| {
                 drop(transactions.abort());
                 count(&self.counters.aborted);
             })?;
@@ -187,7 +187,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     fn wait(&self, wait: Duration) -> Result<Option<Reason>, H::Abort> {
         let until = Instant::now() + wait;
         loop {
-            self.breathe()?;
+            self.poll_interrupts()?;
             if let Some(reason) = self.stop.reason() {
                 return Ok(Some(reason));
             }

@@ -1,9 +1,9 @@
 //! `Toporia\Realtime\Admin`: what operators ask of a cluster.
 
-mod answers;
-mod given;
+mod args;
+mod call;
+mod results;
 mod session;
-mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use super::{position, state};
 use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::kafka::admin::{self as core, NewTopic};
-use turn::Turn;
+use call::Call;
 
 thread_local! {
     /// Those with a client, to be closed at the end of the request even where a fatal error left their objects behind.
@@ -73,104 +73,104 @@ impl Admin {
         })
     }
 
-    /// The configuration it was made with, resolved; connects nothing.
+    /// The configuration it was array_result with, resolved; connects nothing.
     pub fn configuration(&self) -> PhpResult<Zval> {
-        self.run(|_| session::made(answers::configuration(&self.config)))
+        self.run(|_| session::array_result(results::configuration(&self.config)))
             .map(Option::unwrap_or_default)
     }
 
     /// The topics of the cluster, by name.
     #[php(optional = pattern)]
     pub fn topics(&self, pattern: Option<&Zval>) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
                 let pattern = arguments::optional(pattern, |pattern| {
                     arguments::text(pattern, "Admin::topics(): Argument #1 ($pattern)")
                 })?;
                 Ok(admin.topics(pattern.as_deref(), poll_interrupts))
             },
-            |topics| answers::topics(topics),
+            |topics| results::topics(topics),
         )
     }
 
     /// The brokers, the controller and the id of the cluster.
     pub fn cluster(&self) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| Ok(admin.cluster(poll_interrupts)),
-            answers::cluster,
+            results::cluster,
         )
     }
 
     /// Every consumer group.
     pub fn groups(&self) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| Ok(admin.groups(poll_interrupts)),
-            |groups| answers::groups(groups),
+            |groups| results::groups(groups),
         )
     }
 
     /// The state and the members of a consumer group.
     pub fn group(&self, group: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                Ok(admin.group(&given::group(group, "group")?, poll_interrupts))
+                Ok(admin.group(&args::group(group, "group")?, poll_interrupts))
             },
-            answers::group,
+            results::group,
         )
     }
 
     /// The same of several, by name.
     pub fn describe_groups(&self, groups: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                let groups = given::names(groups, "describeGroups", "groups")?;
+                let groups = args::names(groups, "describeGroups", "groups")?;
                 Ok(admin.describe_groups(&groups, poll_interrupts))
             },
-            |groups| answers::all_groups(groups),
+            |groups| results::all_groups(groups),
         )
     }
 
     /// What a consumer group has committed.
     pub fn group_offsets(&self, group: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                let group = given::group(group, "groupOffsets")?;
+                let group = args::group(group, "groupOffsets")?;
                 Ok(admin.group_offsets(&group, poll_interrupts))
             },
-            |commits| answers::commits(commits),
+            |commits| results::commits(commits),
         )
     }
 
     /// The same of several, by name.
     pub fn offsets_of_groups(&self, groups: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                let groups = given::names(groups, "offsetsOfGroups", "groups")?;
+                let groups = args::names(groups, "offsetsOfGroups", "groups")?;
                 Ok(admin.offsets_of_groups(&groups, poll_interrupts))
             },
-            |commits| answers::all_commits(commits),
+            |commits| results::all_commits(commits),
         )
     }
 
     /// The settings of a topic, as the brokers have them.
     pub fn topic_config(&self, topic: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                let topic = given::topic(topic, "topicConfig")?;
+                let topic = args::topic(topic, "topicConfig")?;
                 Ok(admin.topic_config(&topic, poll_interrupts))
             },
-            |settings| answers::settings(settings),
+            |settings| results::settings(settings),
         )
     }
 
     /// What whoever asks may do with topics.
     pub fn operations(&self, topics: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                let topics = given::names(topics, "operations", "topics")?;
+                let topics = args::names(topics, "operations", "topics")?;
                 Ok(admin.authorized_operations(&topics, poll_interrupts))
             },
-            |operations| answers::operations(operations),
+            |operations| results::operations(operations),
         )
     }
 
@@ -184,95 +184,95 @@ impl Admin {
         replication: i64,
         config: Option<&Zval>,
     ) -> PhpResult<bool> {
-        self.run(|turn| {
+        self.run(|call| {
             let replication = if replication == -1 {
                 -1
             } else {
-                given::whole(replication, 1, "createTopic(): $replication")?
+                args::whole(replication, 1, "createTopic(): $replication")?
             };
             let new = NewTopic {
-                name: given::topic(topic, "createTopic")?,
-                partitions: given::whole(partitions, 1, "createTopic(): $partitions")?,
+                name: args::topic(topic, "createTopic")?,
+                partitions: args::whole(partitions, 1, "createTopic(): $partitions")?,
                 replication,
-                config: given::settings(config)?,
+                config: args::settings(config)?,
             };
             self.client()?
-                .create_topic(&new, &|| turn.poll_interrupts())
-                .map_err(Turn::trouble)
+                .create_topic(&new, &|| call.poll_interrupts())
+                .map_err(Call::error)
         })
     }
 
     /// Gives a topic more partitions.
     pub fn create_partitions(&self, topic: &Zval, total: i64) -> PhpResult<()> {
-        self.run(|turn| {
-            let topic = given::topic(topic, "createPartitions")?;
-            let total = given::whole(total, 1, "createPartitions(): $total")?;
+        self.run(|call| {
+            let topic = args::topic(topic, "createPartitions")?;
+            let total = args::whole(total, 1, "createPartitions(): $total")?;
             self.client()?
-                .create_partitions(&topic, total, &|| turn.poll_interrupts())
-                .map_err(Turn::trouble)
+                .create_partitions(&topic, total, &|| call.poll_interrupts())
+                .map_err(Call::error)
         })
     }
 
     /// Deletes a topic and all its records.
     pub fn delete_topic(&self, topic: &Zval) -> PhpResult<()> {
-        self.run(|turn| {
-            let topic = given::topic(topic, "deleteTopic")?;
+        self.run(|call| {
+            let topic = args::topic(topic, "deleteTopic")?;
             self.client()?
-                .delete_topic(&topic, &|| turn.poll_interrupts())
-                .map_err(Turn::trouble)
+                .delete_topic(&topic, &|| call.poll_interrupts())
+                .map_err(Call::error)
         })
     }
 
     /// Where the partitions of a topic begin and end.
     pub fn offsets(&self, topic: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                let topic = given::topic(topic, "offsets")?;
+                let topic = args::topic(topic, "offsets")?;
                 Ok(admin.offsets(&topic, poll_interrupts))
             },
-            |offset_ranges| answers::offset_ranges(offset_ranges),
+            |offset_ranges| results::offset_ranges(offset_ranges),
         )
     }
 
     /// The same of several topics, by name.
     pub fn offsets_of_topics(&self, topics: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                let topics = given::names(topics, "offsetsOfTopics", "topics")?;
+                let topics = args::names(topics, "offsetsOfTopics", "topics")?;
                 Ok(admin.offsets_of(&topics, poll_interrupts))
             },
-            |topics| answers::all_offset_ranges(topics),
+            |topics| results::all_offset_ranges(topics),
         )
     }
 
     /// The first offsets that are not older than a time.
     pub fn offsets_at(&self, topic: &Zval, time: &Zval) -> PhpResult<Zval> {
-        self.ask(
+        self.query(
             |admin, poll_interrupts| {
-                let topic = given::topic(topic, "offsetsAt")?;
+                let topic = args::topic(topic, "offsetsAt")?;
                 let ms = position::time(time, "Admin::offsetsAt(): Argument #2 ($time)")?;
                 Ok(admin.offsets_at(&topic, ms, poll_interrupts))
             },
-            |found| answers::by_partition(found.iter().copied()),
+            |found| results::by_partition(found.iter().copied()),
         )
     }
 
     /// Hands every record of a topic to the callback.
     #[php(optional = from)]
     pub fn read(&self, topic: &Zval, callback: &Zval, from: Option<&Zval>) -> PhpResult<i64> {
-        self.run(|turn| {
-            let topic = given::topic(topic, "read")?;
+        self.run(|call| {
+            let topic = args::topic(topic, "read")?;
             let place = "Admin::read(): Argument #2 ($callback)";
             let callback = Callback::new(callback)
                 .ok_or_else(|| arguments::type_error(place, "callable", callback))?;
-            let from = given::offsets(from, "Admin::read(): Argument #3 ($from)")?;
+            let from = args::offsets(from, "Admin::read(): Argument #3 ($from)")?;
             if self.reading.replace(true) {
                 return Err(Error::configuration(
                     "Admin::read(): this Admin is reading already. Use a second one inside the callback.",
                 )
                 .into());
             }
-            let result = self.read_all(turn, &topic, &callback, &from);
+            let result = self.read_all(call, &topic, &callback, &from);
             self.reading.set(false);
             result
         })
@@ -280,14 +280,14 @@ impl Admin {
 
     /// Deletes the records before these offsets.
     pub fn delete_records(&self, topic: &Zval, before: &Zval) -> PhpResult<()> {
-        self.run(|turn| {
-            let topic = given::topic(topic, "deleteRecords")?;
+        self.run(|call| {
+            let topic = args::topic(topic, "deleteRecords")?;
             let place = "Admin::deleteRecords(): Argument #2 ($before)";
             arguments::array(before, place)?;
-            let before = given::offsets(Some(before), place)?;
+            let before = args::offsets(Some(before), place)?;
             self.client()?
-                .delete_records(&topic, &before, &|| turn.poll_interrupts())
-                .map_err(Turn::trouble)
+                .delete_records(&topic, &before, &|| call.poll_interrupts())
+                .map_err(Call::error)
         })
     }
 

@@ -1,4 +1,4 @@
-//! What every method of Admin does around its question: the client, the engine's turns, the array of the answer.
+//! What every method of Admin does around its request: the client, the engine's turns, the array of the answer.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::bailout;
 
-use super::turn::Turn;
-use super::{answers, Admin, OPEN};
+use super::call::Call;
+use super::{results, Admin, OPEN};
 use crate::error::{Error, Kind};
 use crate::kafka::admin::{self as core, AdminResult, PollInterrupts, ReadStep, TopicReader};
-use crate::php::arguments::{finish, Trouble};
+use crate::php::arguments::{finish, CallError};
 use crate::php::callback::Callback;
 use crate::php::message::Message;
 
@@ -23,11 +23,11 @@ impl Admin {
     /// Runs a method. A fatal error goes on from here, when nothing of ours is left on the stack.
     pub(super) fn run<T: Default>(
         &self,
-        method: impl FnOnce(&Turn) -> Result<T, Trouble>,
+        method: impl FnOnce(&Call) -> Result<T, CallError>,
     ) -> PhpResult<T> {
-        let turn = Turn::default();
-        let result = method(&turn);
-        if turn.bailed.get() {
+        let call = Call::default();
+        let result = method(&call);
+        if call.bailed_out.get() {
             drop(result);
             self.leave();
             // SAFETY: goes on where the engine was going; what is left here needs no drop.
@@ -40,19 +40,19 @@ impl Admin {
     }
 
     /// Asks the core, and makes an array of its answer.
-    pub(super) fn ask<T>(
+    pub(super) fn query<T>(
         &self,
-        question: impl FnOnce(&core::Admin, PollInterrupts<'_>) -> Result<AdminResult<T>, Trouble>,
-        answer: impl FnOnce(&T) -> ext_php_rs::error::Result<ZBox<ZendHashTable>>,
+        request: impl FnOnce(&core::Admin, PollInterrupts<'_>) -> Result<AdminResult<T>, CallError>,
+        to_array: impl FnOnce(&T) -> ext_php_rs::error::Result<ZBox<ZendHashTable>>,
     ) -> PhpResult<Zval> {
-        self.run(|turn| {
-            let found = question(&*self.client()?, &|| turn.poll_interrupts())?;
-            made(answer(&found.map_err(Turn::trouble)?))
+        self.run(|call| {
+            let found = request(&*self.client()?, &|| call.poll_interrupts())?;
+            array_result(to_array(&found.map_err(Call::error)?))
         })
         .map(Option::unwrap_or_default)
     }
 
-    /// The client, made on first use and after a fork.
+    /// The client, array_result on first use and after a fork.
     pub(super) fn client(&self) -> Result<Rc<core::Admin>, Error> {
         if self.closing.get() {
             return Err(Error::configuration(
@@ -84,29 +84,30 @@ impl Admin {
 
     pub(super) fn read_all(
         &self,
-        turn: &Turn,
+        call: &Call,
         topic: &str,
         callback: &Callback,
         from: &[(i32, i64)],
-    ) -> Result<i64, Trouble> {
-        let poll_interrupts = || turn.poll_interrupts();
+    ) -> Result<i64, CallError> {
+        let poll_interrupts = || call.poll_interrupts();
         let mut reader = TopicReader::start(&self.client()?, topic, from, &poll_interrupts)
-            .map_err(Turn::trouble)?;
+            .map_err(Call::error)?;
         let mut count = 0;
         while !self.closing.get() {
-            if !turn.poll_interrupts() {
-                return Err(Trouble::Pending);
+            if !call.poll_interrupts() {
+                return Err(CallError::Pending);
             }
-            match reader.next(SLICE).map_err(Turn::trouble)? {
+            match reader.next(SLICE).map_err(Call::error)? {
                 ReadStep::End => break,
                 ReadStep::Waiting => {}
                 ReadStep::Record(message) => {
                     count += 1;
                     let message = Rc::from(message);
-                    let answer = turn
-                        .guard(|| callback.ask(&mut [crate::php::object(Message::new(message))]))?;
+                    let answer = call.guard(|| {
+                        callback.call_for_result(&mut [crate::php::object(Message::new(message))])
+                    })?;
                     match answer {
-                        None => return Err(Trouble::Pending),
+                        None => return Err(CallError::Pending),
                         Some(answer) if answer.is_false() => break,
                         Some(_) => {}
                     }
@@ -118,11 +119,11 @@ impl Admin {
 }
 
 /// The array as a method returns it.
-pub(super) fn made(
+pub(super) fn array_result(
     table: ext_php_rs::error::Result<ZBox<ZendHashTable>>,
-) -> Result<Option<Zval>, Trouble> {
+) -> Result<Option<Zval>, CallError> {
     match table {
-        Ok(table) => Ok(Some(answers::value(table))),
+        Ok(table) => Ok(Some(results::value(table))),
         Err(error) => Err(Error::new(Kind::Encoding, error.to_string()).into()),
     }
 }

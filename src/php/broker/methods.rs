@@ -9,11 +9,11 @@ use ext_php_rs::types::{ZendClassObject, Zval};
 use super::Broker;
 use crate::dispatch::{self, Style};
 use crate::error::Error;
-use crate::php::arguments::{self, finish, Trouble};
+use crate::php::arguments::{self, finish, CallError};
 use crate::php::message::Message;
-use crate::php::subscribing::style;
+use crate::php::subscriptions::style;
 use crate::php::{
-    batch, binary, consume, json, logging, position, publish, report, retry, stand_in, state, zend,
+    batch, binary, consume, fakes, json, logging, position, publish, retry, state, stats, zend,
 };
 use crate::worker::Limits;
 
@@ -61,8 +61,8 @@ impl Broker {
             Ok(config) => config.filter(
                 |config| !matches!(config, crate::config::Value::List(list) if list.is_empty()),
             ),
-            Err(Trouble::Throw(exception)) => return Err(exception),
-            Err(Trouble::Pending) => None,
+            Err(CallError::Throw(exception)) => return Err(exception),
+            Err(CallError::Pending) => None,
         };
         Ok(Self::with(state::broker_config(None, config.as_ref())?))
     }
@@ -76,9 +76,9 @@ impl Broker {
         key: Option<&Zval>,
         headers: Option<&Zval>,
     ) -> PhpResult<Zval> {
-        if let Some(publisher) = stand_in::publisher() {
+        if let Some(publisher) = fakes::publisher() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
-            return stand_in::call(
+            return fakes::call(
                 &publisher,
                 "publish",
                 &[Some(channel), Some(&message), key, headers],
@@ -106,12 +106,12 @@ impl Broker {
 
     /// Whether a callback is running that was given a message of the same channel, event and data.
     pub fn repeats(&self, channel: &Zval, message: &Message) -> PhpResult<bool> {
-        if let Some(fake) = stand_in::fake() {
+        if let Some(fake) = fakes::fake() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
-            return stand_in::call(&fake, "repeats", &[Some(channel), Some(&message)])
+            return fakes::call(&fake, "repeats", &[Some(channel), Some(&message)])
                 .map(|answer| answer.is_true());
         }
-        let ask = || {
+        let repeats = || {
             let channel = arguments::text(channel, "Broker::repeats(): Argument #1 ($channel)")?;
             Ok(publish::repeats_message(
                 &self.config,
@@ -119,17 +119,17 @@ impl Broker {
                 &message.inner,
             ))
         };
-        finish(ask().map(Some)).map(|answer| answer.unwrap_or(false))
+        finish(repeats().map(Some)).map(|answer| answer.unwrap_or(false))
     }
 
     /// Sends many messages and waits for their acknowledgement.
     #[php(defaults(flushTimeoutMs = 10000))]
     pub fn publish_batch(&self, messages: &Zval, flushTimeoutMs: i64) -> PhpResult<Zval> {
-        if let Some(publisher) = stand_in::publisher() {
-            return stand_in::call(
+        if let Some(publisher) = fakes::publisher() {
+            return fakes::call(
                 &publisher,
                 "publishBatch",
-                &[Some(messages), Some(&stand_in::int(flushTimeoutMs))],
+                &[Some(messages), Some(&fakes::int(flushTimeoutMs))],
             );
         }
         finish(batch::publish(self, messages, milliseconds(flushTimeoutMs)).map(Some))
@@ -146,9 +146,9 @@ impl Broker {
         headers: Option<&Zval>,
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
-        if let Some(publisher) = stand_in::publisher() {
-            let partition = partition.map(stand_in::int);
-            return stand_in::call(
+        if let Some(publisher) = fakes::publisher() {
+            let partition = partition.map(fakes::int);
+            return fakes::call(
                 &publisher,
                 "send",
                 &[Some(topic), Some(value), key, headers, partition.as_ref()],
@@ -201,7 +201,7 @@ impl Broker {
                     partition,
                 ),
                 Err(json::EncodeError::Json(error)) => Err(error.into()),
-                Err(json::EncodeError::Pending) => Err(Trouble::Pending),
+                Err(json::EncodeError::Pending) => Err(CallError::Pending),
             })
         };
         let answer = finish(send()).map(|id: String| binary(id.as_bytes()));
@@ -216,8 +216,8 @@ impl Broker {
         channel: &Zval,
         callback: Option<&Zval>,
     ) -> PhpResult<Zval> {
-        if let Some(fake) = stand_in::consumer() {
-            return stand_in::chain(&fake, "subscribe", &[Some(channel), callback]);
+        if let Some(fake) = fakes::consumer() {
+            return fakes::chain(&fake, "subscribe", &[Some(channel), callback]);
         }
         finish(self_.subscribe_channel(channel, style(callback), callback, "subscribe"))?;
         Ok(zend::this())
@@ -229,8 +229,8 @@ impl Broker {
         channel: &Zval,
         callback: &Zval,
     ) -> PhpResult<Zval> {
-        if let Some(fake) = stand_in::consumer() {
-            return stand_in::chain(&fake, "subscribeBatch", &[Some(channel), Some(callback)]);
+        if let Some(fake) = fakes::consumer() {
+            return fakes::chain(&fake, "subscribeBatch", &[Some(channel), Some(callback)]);
         }
         finish(self_.subscribe_channel(channel, Style::Batch, Some(callback), "subscribeBatch"))?;
         Ok(zend::this())
@@ -243,8 +243,8 @@ impl Broker {
         topic: &Zval,
         callback: Option<&Zval>,
     ) -> PhpResult<Zval> {
-        if let Some(fake) = stand_in::consumer() {
-            return stand_in::chain(&fake, "subscribeTopic", &[Some(topic), callback]);
+        if let Some(fake) = fakes::consumer() {
+            return fakes::chain(&fake, "subscribeTopic", &[Some(topic), callback]);
         }
         let add = || {
             let topic = arguments::text(topic, "Broker::subscribeTopic(): Argument #1 ($topic)")?;
@@ -262,8 +262,8 @@ impl Broker {
 
     /// Ends a subscription, by the name it was made with.
     pub fn unsubscribe(self_: &ZendClassObject<Self>, channel: &Zval) -> PhpResult<Zval> {
-        if let Some(fake) = stand_in::consumer() {
-            return stand_in::chain(&fake, "unsubscribe", &[Some(channel)]);
+        if let Some(fake) = fakes::consumer() {
+            return fakes::chain(&fake, "unsubscribe", &[Some(channel)]);
         }
         let remove = || {
             let name = arguments::text(channel, "Broker::unsubscribe(): Argument #1 ($channel)")?;
@@ -290,14 +290,13 @@ impl Broker {
         maxMessages: i64,
         stopWhenEmpty: bool,
     ) -> PhpResult<i64> {
-        if let Some(fake) = stand_in::consumer() {
+        if let Some(fake) = fakes::consumer() {
             let mut empty = Zval::new();
             empty.set_bool(stopWhenEmpty);
-            let numbers = [timeoutMs, batchSize, maxMessages].map(stand_in::int);
+            let numbers = [timeoutMs, batchSize, maxMessages].map(fakes::int);
             let [timeout, batch, most] = &numbers;
-            let given = [Some(timeout), Some(batch), Some(most), Some(&empty)];
-            return stand_in::run(&fake, "consume", &given)
-                .map(|handled| handled.long().unwrap_or(0));
+            let args = [Some(timeout), Some(batch), Some(most), Some(&empty)];
+            return fakes::run(&fake, "consume", &args).map(|handled| handled.long().unwrap_or(0));
         }
         let limits = || {
             let number = |value: i64, least: i64, name: &str| {
@@ -318,15 +317,15 @@ impl Broker {
         let this = zend::this();
         finish(
             limits()
-                .map_err(Trouble::from)
+                .map_err(CallError::from)
                 .and_then(|limits| consume::run(self_, &this, limits)),
         )
     }
 
     /// Asks consume() to return after the record in hand.
     pub fn stop_consuming(&self) -> PhpResult<()> {
-        if let Some(fake) = stand_in::consumer() {
-            return stand_in::call(&fake, "stopConsuming", &[]).map(drop);
+        if let Some(fake) = fakes::consumer() {
+            return fakes::call(&fake, "stopConsuming", &[]).map(drop);
         }
         self.stop.ask();
         Ok(())
@@ -415,8 +414,8 @@ impl Broker {
     /// The next message, or null after timeoutMs without one.
     #[php(defaults(timeoutMs = 1000))]
     pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
-        if let Some(fake) = stand_in::consumer() {
-            return stand_in::run(&fake, "poll", &[Some(&stand_in::int(timeoutMs))]);
+        if let Some(fake) = fakes::consumer() {
+            return fakes::run(&fake, "poll", &[Some(&fakes::int(timeoutMs))]);
         }
         let this = zend::this();
         finish(consume::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
@@ -425,9 +424,9 @@ impl Broker {
 
     /// The message was handled: its offset is committed, once all before it are acknowledged too.
     pub fn ack(&self, message: &Message) -> PhpResult<()> {
-        if let Some(fake) = stand_in::consumer() {
+        if let Some(fake) = fakes::consumer() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
-            return stand_in::call(&fake, "ack", &[Some(&message)]).map(drop);
+            return fakes::call(&fake, "ack", &[Some(&message)]).map(drop);
         }
         finish(consume::ack(self, message))
     }
@@ -435,16 +434,16 @@ impl Broker {
     /// The message was not handled: it comes again after a wait, or becomes a dead letter.
     #[php(optional = why)]
     pub fn nack(&self, message: &Message, why: Option<&Zval>) -> PhpResult<()> {
-        if let Some(fake) = stand_in::consumer() {
+        if let Some(fake) = fakes::consumer() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
-            return stand_in::call(&fake, "nack", &[Some(&message), why]).map(drop);
+            return fakes::call(&fake, "nack", &[Some(&message), why]).map(drop);
         }
         finish(consume::nack(self, message, why))
     }
 
     /// What this broker has consumed, and where it stands.
     pub fn stats(&self) -> PhpResult<Zval> {
-        report::stats(self).map_err(|error| error.to_string().into())
+        stats::stats(self).map_err(|error| error.to_string().into())
     }
 
     /// Leaves the group and closes the connection; what is waiting to be sent is flushed first.

@@ -10,7 +10,7 @@ use crate::gateway::admin_api::{AdminRequest, ConnectionInfo};
 use crate::gateway::api_client::ApiClient;
 use crate::gateway::protocol::channel::Name;
 use crate::gateway::protocol::SocketId;
-use crate::php::arguments::{self, Trouble};
+use crate::php::arguments::{self, CallError};
 use crate::php::json;
 
 impl Gateway {
@@ -20,7 +20,7 @@ impl Gateway {
         event: &Zval,
         data: Option<&Zval>,
         except: Option<&Zval>,
-    ) -> Result<i64, Trouble> {
+    ) -> Result<i64, CallError> {
         let place = |text: &str| format!("Gateway::broadcastLocally(): Argument {text}");
         let channel = arguments::text(channel, &place("#1 ($channel)"))?;
         let event = arguments::text(event, &place("#2 ($event)"))?;
@@ -90,7 +90,7 @@ impl Gateway {
         answer["sockets"].as_i64().ok_or_else(unexpected_response)
     }
 
-    pub(super) fn list_connections(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn list_connections(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, CallError> {
         let (target, body) =
             arguments::optional(r#where, |list| sign::target(list, "connections"))?
                 .unwrap_or_default();

@@ -12,7 +12,7 @@ use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendClassObject, Zval};
 use ext_php_rs::zend::{bailout, try_catch, CatchError};
 
-use super::arguments::{self, finish, Trouble};
+use super::arguments::{self, finish, CallError};
 use super::{binary, json, lifecycle, signals, state, zend};
 use crate::config::{BrokerConfig, GatewayConfig, Value};
 use crate::error::{Error, Kind};
@@ -46,11 +46,11 @@ pub struct Gateway {
     running: RefCell<Option<Arc<core::Gateway>>>,
     /// The fork generation in which it was started.
     generation: Cell<u32>,
-    handlers: RefCell<Option<signals::Handlers>>,
+    handlers: RefCell<Option<signals::SignalHandlers>>,
 }
 
 /// Reads the settings; those of `config` take precedence over the application's.
-pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, Trouble> {
+pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, CallError> {
     let given = arguments::optional(config, |config| {
         arguments::array(config, place)?;
         Ok(arguments::configuration(config))
@@ -152,7 +152,7 @@ fn poll_interrupts() -> bool {
 }
 
 /// Decodes JSON of this crate into a PHP value.
-fn decode_json(json_bytes: &[u8]) -> Result<Zval, Trouble> {
+fn decode_json(json_bytes: &[u8]) -> Result<Zval, CallError> {
     Ok(json::decode(json_bytes)?)
 }
 
@@ -163,8 +163,8 @@ impl Gateway {
     pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
         let config = match settings(config, "Gateway::__construct(): Argument #1 ($config)") {
             Ok(config) => config,
-            Err(Trouble::Throw(exception)) => return Err(exception),
-            Err(Trouble::Pending) => return Err("The configuration could not be read.".into()),
+            Err(CallError::Throw(exception)) => return Err(exception),
+            Err(CallError::Pending) => return Err("The configuration could not be read.".into()),
         };
         let broker = state::broker_config(config.broker_name.as_deref(), config.broker.as_ref())?;
         Ok(Self {
@@ -208,10 +208,10 @@ impl Gateway {
     pub fn wait(&self, timeoutMs: i64) -> PhpResult<bool> {
         let until = Instant::now() + Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
         if self.handlers.borrow().is_none() && self.current()?.is_some() {
-            if !signals::Handlers::are_there() {
+            if !signals::SignalHandlers::any_installed() {
                 StopSignal::default().reset();
             }
-            *self.handlers.borrow_mut() = Some(signals::Handlers::install());
+            *self.handlers.borrow_mut() = Some(signals::SignalHandlers::install());
         }
         loop {
             if !poll_interrupts() {
@@ -261,7 +261,7 @@ impl Gateway {
 
     /// Counters and state of this gateway.
     pub fn stats(&self) -> PhpResult<Zval> {
-        let all = self.stats_json().map_err(Trouble::from);
+        let all = self.stats_json().map_err(CallError::from);
         finish(
             all.and_then(|all| decode_json(all.to_string().as_bytes()))
                 .map(Some),

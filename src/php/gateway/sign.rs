@@ -10,7 +10,7 @@ use crate::gateway::protocol::auth;
 use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
-use crate::php::arguments::{self, Trouble};
+use crate::php::arguments::{self, CallError};
 use crate::php::{binary, json};
 
 /// Checks the settings as the gateway does: a weak secret on the signing side would be just as dangerous.
@@ -28,11 +28,11 @@ pub(super) fn check(settings: &Settings, needs_app_id: bool) -> Result<(), Error
     .validate()
 }
 
-fn encoding(text: impl Into<String>) -> Trouble {
+fn encoding(text: impl Into<String>) -> CallError {
     Error::new(Kind::Encoding, text).into()
 }
 
-fn table(pairs: &[(&str, &str)]) -> Result<Zval, Trouble> {
+fn table(pairs: &[(&str, &str)]) -> Result<Zval, CallError> {
     let mut all = ZendHashTable::new();
     for (name, text) in pairs {
         all.insert(*name, binary(text.as_bytes()))
@@ -44,7 +44,7 @@ fn table(pairs: &[(&str, &str)]) -> Result<Zval, Trouble> {
 }
 
 /// A user id as text: a string, or an integer as databases return it.
-fn user_id(table: &ZendHashTable, key: &str, place: &str) -> Result<String, Trouble> {
+fn user_id(table: &ZendHashTable, key: &str, place: &str) -> Result<String, CallError> {
     let value = table.get(key).map(Zval::dereference);
     let id = match value {
         Some(value) if value.is_string() || value.is_long() || value.is_object() => {
@@ -61,7 +61,7 @@ fn user_id(table: &ZendHashTable, key: &str, place: &str) -> Result<String, Trou
 }
 
 /// The JSON of a presence member, with the id as a string.
-fn member(presence: &Zval, most: usize) -> Result<String, Trouble> {
+fn member(presence: &Zval, most: usize) -> Result<String, CallError> {
     let place = "Gateway::authorize(): Argument #3 ($presence)";
     let table = arguments::array(presence, place)?;
     let known = |key: &ArrayKey<'_>| matches!(key.to_string().as_str(), "user_id" | "user_info");
@@ -89,10 +89,10 @@ fn member(presence: &Zval, most: usize) -> Result<String, Trouble> {
     String::from_utf8(out).map_err(|error| encoding(error.to_string()))
 }
 
-fn encode(value: &Zval, out: &mut Vec<u8>) -> Result<(), Trouble> {
+fn encode(value: &Zval, out: &mut Vec<u8>) -> Result<(), CallError> {
     json::encode(value, out).map_err(|error| match error {
         json::EncodeError::Json(error) => error.into(),
-        json::EncodeError::Pending => Trouble::Pending,
+        json::EncodeError::Pending => CallError::Pending,
     })
 }
 
@@ -102,7 +102,7 @@ pub(super) fn authorize(
     channel: &Zval,
     presence: Option<&Zval>,
     config: Option<&Zval>,
-) -> Result<Zval, Trouble> {
+) -> Result<Zval, CallError> {
     let socket = arguments::text(socket, "Gateway::authorize(): Argument #1 ($socketId)")?;
     let channel = arguments::text(channel, "Gateway::authorize(): Argument #2 ($channelName)")?;
     let config = settings(config, "Gateway::authorize(): Argument #4 ($config)")?;
@@ -138,7 +138,7 @@ pub(super) fn authenticate(
     socket: &Zval,
     user: &Zval,
     config: Option<&Zval>,
-) -> Result<Zval, Trouble> {
+) -> Result<Zval, CallError> {
     let place = "Gateway::authenticate(): Argument #2 ($userData)";
     let socket = arguments::text(socket, "Gateway::authenticate(): Argument #1 ($socketId)")?;
     let data = arguments::array(user, place)?;
@@ -167,7 +167,7 @@ pub(super) fn authenticate(
 pub(super) fn target(
     r#where: &Zval,
     method: &str,
-) -> Result<(Target, serde_json::Map<String, serde_json::Value>), Trouble> {
+) -> Result<(Target, serde_json::Map<String, serde_json::Value>), CallError> {
     let place = format!("Gateway::{method}(): Argument #1 ($where)");
     let table = arguments::array(r#where, &place)?;
     let mut target = Target::default();

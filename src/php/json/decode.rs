@@ -5,8 +5,8 @@ use std::cell::Cell;
 use ext_php_rs::types::Zval;
 
 use super::build;
-use super::fault::{Fault, Reason};
-use super::keys::Keys;
+use super::decode_error::{ParseError, ParseErrorKind};
+use super::key_cache::KeyCache;
 use super::memory;
 use super::zend::{self, kind, Value};
 use crate::error::Error;
@@ -15,7 +15,7 @@ use crate::error::Error;
 const MAX_NESTING: u32 = 511;
 
 /// Buffers that grew beyond this many entries are not kept.
-const KEEP: usize = 1 << 14;
+const MAX_KEPT_CAPACITY: usize = 1 << 14;
 
 thread_local! {
     static VALUES: Cell<Vec<Value>> = const { Cell::new(Vec::new()) };
@@ -33,14 +33,14 @@ pub fn decode(json: &[u8]) -> Result<Zval, Error> {
         json,
         at: 0,
         depth: 0,
-        look_at: memory::LOOK_EVERY,
+        next_memory_check: memory::CHECK_INTERVAL_BYTES,
         values: VALUES.take(),
         scratch: SCRATCH.take(),
-        keys: Keys::of_this_thread(),
+        keys: KeyCache::of_this_thread(),
     };
     let value = parser
         .document()
-        .map_err(|fault| fault.into_error(json.len()))?;
+        .map_err(|error| error.into_error(json.len()))?;
     // SAFETY: the same bytes; from here on the value is owned and destroyed by its type.
     Ok(unsafe { std::mem::transmute::<Value, Zval>(value) })
 }
@@ -51,33 +51,33 @@ pub struct Parser<'a> {
     pub at: usize,
     depth: u32,
     /// Where to look at the memory limit next.
-    look_at: usize,
+    next_memory_check: usize,
     /// Finished values of the containers that are still open: for an object, key and value alternate.
     values: Vec<Value>,
     /// The string being unescaped.
     pub scratch: Vec<u8>,
-    pub keys: Keys,
+    pub keys: KeyCache,
 }
 
 impl Parser<'_> {
-    fn document(&mut self) -> Result<Value, Fault> {
-        self.blanks();
+    fn document(&mut self) -> Result<Value, ParseError> {
+        self.skip_whitespace();
         let mut value = self.value()?;
-        self.blanks();
+        self.skip_whitespace();
         if self.at < self.json.len() {
-            let fault = self.unexpected();
+            let error = self.unexpected();
             // SAFETY: the value is ours and goes nowhere else.
             unsafe { zend::drop_value(&raw mut value) };
-            return Err(fault);
+            return Err(error);
         }
         Ok(value)
     }
 
     /// The value at the parser's place.
-    fn value(&mut self) -> Result<Value, Fault> {
-        if self.at >= self.look_at {
-            self.look_at = self.at + memory::LOOK_EVERY;
-            self.ensure(memory::is_within_limit())?;
+    fn value(&mut self) -> Result<Value, ParseError> {
+        if self.at >= self.next_memory_check {
+            self.next_memory_check = self.at + memory::CHECK_INTERVAL_BYTES;
+            self.check_memory(memory::is_within_limit())?;
         }
         match self.json.get(self.at) {
             Some(b'"') => self.string(),
@@ -91,7 +91,7 @@ impl Parser<'_> {
         }
     }
 
-    fn array(&mut self) -> Result<Value, Fault> {
+    fn array(&mut self) -> Result<Value, ParseError> {
         self.enter()?;
         if self.closes(b']', b'}')? {
             return Ok(build::empty());
@@ -100,12 +100,12 @@ impl Parser<'_> {
         loop {
             let value = self.value()?;
             self.values.push(value);
-            self.blanks();
+            self.skip_whitespace();
             if self.json.get(self.at) == Some(&b',') {
                 self.at += 1;
-                self.blanks();
+                self.skip_whitespace();
             } else if self.closes(b']', b'}')? {
-                self.ensure(memory::has_room(build::list_bytes(
+                self.check_memory(memory::fits_in_limit(build::list_bytes(
                     self.values.len() - base,
                 )))?;
                 // SAFETY: the values are taken out of the stack, so they have one owner.
@@ -118,7 +118,7 @@ impl Parser<'_> {
         }
     }
 
-    fn object(&mut self) -> Result<Value, Fault> {
+    fn object(&mut self) -> Result<Value, ParseError> {
         self.enter()?;
         if self.closes(b'}', b']')? {
             return Ok(build::empty());
@@ -130,20 +130,20 @@ impl Parser<'_> {
             }
             let key = self.key()?;
             self.values.push(key);
-            self.blanks();
+            self.skip_whitespace();
             if self.json.get(self.at) != Some(&b':') {
                 return Err(self.unexpected());
             }
             self.at += 1;
-            self.blanks();
+            self.skip_whitespace();
             let value = self.value()?;
             self.values.push(value);
-            self.blanks();
+            self.skip_whitespace();
             if self.json.get(self.at) == Some(&b',') {
                 self.at += 1;
-                self.blanks();
+                self.skip_whitespace();
             } else if self.closes(b'}', b']')? {
-                self.ensure(memory::has_room(build::map_bytes(
+                self.check_memory(memory::fits_in_limit(build::map_bytes(
                     (self.values.len() - base) / 2,
                 )))?;
                 // SAFETY: keys and values are taken out of the stack, so they have one owner.
@@ -157,48 +157,48 @@ impl Parser<'_> {
     }
 
     /// An error where there is no memory left for what comes.
-    pub fn ensure(&self, room: bool) -> Result<(), Fault> {
+    pub fn check_memory(&self, room: bool) -> Result<(), ParseError> {
         if room {
             return Ok(());
         }
-        Err(Fault {
-            reason: Reason::Memory,
+        Err(ParseError {
+            kind: ParseErrorKind::Memory,
             at: self.at,
         })
     }
 
     /// Over an opening bracket.
-    fn enter(&mut self) -> Result<(), Fault> {
+    fn enter(&mut self) -> Result<(), ParseError> {
         if self.depth >= MAX_NESTING {
-            return Err(Fault {
-                reason: Reason::Depth,
+            return Err(ParseError {
+                kind: ParseErrorKind::Depth,
                 at: self.at,
             });
         }
         self.depth += 1;
         self.at += 1;
-        self.blanks();
+        self.skip_whitespace();
         Ok(())
     }
 
     /// Over the closing bracket `own`, if it is there; `other` there is a mismatch.
     #[inline]
-    fn closes(&mut self, own: u8, other: u8) -> Result<bool, Fault> {
+    fn closes(&mut self, own: u8, other: u8) -> Result<bool, ParseError> {
         match self.json.get(self.at) {
             Some(byte) if *byte == own => {
                 self.depth -= 1;
                 self.at += 1;
                 Ok(true)
             }
-            Some(byte) if *byte == other => Err(Fault {
-                reason: Reason::Mismatch,
+            Some(byte) if *byte == other => Err(ParseError {
+                kind: ParseErrorKind::Mismatch,
                 at: self.at,
             }),
             _ => Ok(false),
         }
     }
 
-    fn word(&mut self, word: &[u8], kind: u8) -> Result<Value, Fault> {
+    fn word(&mut self, word: &[u8], kind: u8) -> Result<Value, ParseError> {
         if !self.json[self.at..].starts_with(word) {
             return Err(self.unexpected());
         }
@@ -209,7 +209,7 @@ impl Parser<'_> {
     }
 
     #[inline]
-    fn blanks(&mut self) {
+    fn skip_whitespace(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.json.get(self.at) {
             self.at += 1;
         }
@@ -217,28 +217,28 @@ impl Parser<'_> {
 
     /// What PHP says of something that does not belong here: its scanner's complaint about the thing itself comes first.
     #[cold]
-    fn unexpected(&mut self) -> Fault {
+    fn unexpected(&mut self) -> ParseError {
         let at = self.at;
-        let reason = match self.json.get(at) {
+        let kind = match self.json.get(at) {
             Some(b'"') => match self.string() {
                 Ok(mut value) => {
                     // SAFETY: the value is ours and goes nowhere else.
                     unsafe { zend::drop_value(&raw mut value) };
-                    Reason::Syntax
+                    ParseErrorKind::Syntax
                 }
-                Err(fault) => return fault,
+                Err(error) => return error,
             },
-            Some(0..=0x1f) => Reason::Control,
+            Some(0..=0x1f) => ParseErrorKind::Control,
             Some(0x80..) => {
                 let next = &self.json[at..self.json.len().min(at + 4)];
                 match std::str::from_utf8(next) {
-                    Err(bad) if bad.valid_up_to() == 0 => Reason::Utf8,
-                    _ => Reason::Syntax,
+                    Err(bad) if bad.valid_up_to() == 0 => ParseErrorKind::Utf8,
+                    _ => ParseErrorKind::Syntax,
                 }
             }
-            _ => Reason::Syntax,
+            _ => ParseErrorKind::Syntax,
         };
-        Fault { reason, at }
+        ParseError { kind, at }
     }
 }
 
@@ -253,10 +253,10 @@ impl Drop for Parser<'_> {
             unsafe { zend::drop_value(value) };
         }
         values.clear();
-        if values.capacity() <= KEEP {
+        if values.capacity() <= MAX_KEPT_CAPACITY {
             VALUES.set(values);
         }
-        if scratch.capacity() <= KEEP {
+        if scratch.capacity() <= MAX_KEPT_CAPACITY {
             SCRATCH.set(scratch);
         }
     }

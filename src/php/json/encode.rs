@@ -2,7 +2,7 @@
 
 use ext_php_rs::types::Zval;
 
-use super::trouble::{Reason, Step, Trouble, Written};
+use super::encode_error::{EncodeErrorKind, Step, WriteError, WriteResult};
 use super::zend::{self, kind, Str, Table, Value};
 use super::{number, text, EncodeError, MAX_DEPTH};
 
@@ -25,7 +25,7 @@ pub fn encode_named(root: &str, value: &Zval, out: &mut Vec<u8>) -> Result<(), E
     let mut writer = Writer {
         out,
         depth: 0,
-        calls: 0,
+        json_serialize_depth: 0,
     };
     // SAFETY: `value` is a live Value of this thread's request.
     let written = unsafe { writer.value((&raw const *value).cast()) };
@@ -33,7 +33,7 @@ pub fn encode_named(root: &str, value: &Zval, out: &mut Vec<u8>) -> Result<(), E
     if zend::exception_pending() {
         return Err(EncodeError::Pending);
     }
-    written.map_err(|trouble| trouble.into_error(root))
+    written.map_err(|error| error.into_error(root))
 }
 
 /// Where the writer is.
@@ -42,13 +42,13 @@ pub struct Writer<'a> {
     /// Arrays and objects that are open.
     pub depth: u32,
     /// `jsonSerialize()` results being written inside each other.
-    pub calls: u32,
+    pub json_serialize_depth: u32,
 }
 
 impl Writer<'_> {
     /// Writes any value. It must stay alive: containers inside it are counted here while user code may run.
     #[inline]
-    pub unsafe fn value(&mut self, value: *const Value) -> Written {
+    pub unsafe fn value(&mut self, value: *const Value) -> WriteResult {
         match zend::kind_of(value) {
             kind::NULL => self.out.extend_from_slice(b"null"),
             kind::FALSE => self.out.extend_from_slice(b"false"),
@@ -57,7 +57,7 @@ impl Writer<'_> {
             kind::DOUBLE => {
                 let float = (*value).payload.double;
                 if !float.is_finite() {
-                    return Err(Trouble::new(Reason::InfOrNan));
+                    return Err(WriteError::new(EncodeErrorKind::InfOrNan));
                 }
                 number::double(float, self.out);
             }
@@ -65,18 +65,19 @@ impl Writer<'_> {
             kind::ARRAY => return self.counted_array((*value).payload.table.cast()),
             kind::OBJECT => return self.object((*value).payload.object),
             kind::REFERENCE => return self.value(zend::behind(value)),
-            _ => return Err(Trouble::new(Reason::Type)),
+            _ => return Err(WriteError::new(EncodeErrorKind::Type)),
         }
         Ok(())
     }
 
     #[inline]
-    unsafe fn string(&mut self, string: *const Str) -> Written {
-        text::string(zend::bytes(string), self.out).map_err(|at| Trouble::new(Reason::Utf8(at)))
+    unsafe fn string(&mut self, string: *const Str) -> WriteResult {
+        text::string(zend::bytes(string), self.out)
+            .map_err(|at| WriteError::new(EncodeErrorKind::Utf8(at)))
     }
 
     /// An array, held while it is written: user code may change the variable it came from.
-    unsafe fn counted_array(&mut self, array: *mut Table) -> Written {
+    unsafe fn counted_array(&mut self, array: *mut Table) -> WriteResult {
         if (*array).elements == 0 && self.depth < MAX_DEPTH {
             self.out.extend_from_slice(b"[]");
             return Ok(());
@@ -87,9 +88,9 @@ impl Writer<'_> {
         written
     }
 
-    unsafe fn array(&mut self, array: *mut Table) -> Written {
+    unsafe fn array(&mut self, array: *mut Table) -> WriteResult {
         if !zend::protect(array.cast()) {
-            return Err(Trouble::new(Reason::Recursion));
+            return Err(WriteError::new(EncodeErrorKind::Recursion));
         }
         let written = self.nested(|writer| {
             if is_list(array) {
@@ -104,9 +105,9 @@ impl Writer<'_> {
 
     /// One level further down, if there is one.
     #[inline]
-    pub unsafe fn nested(&mut self, write: impl FnOnce(&mut Self) -> Written) -> Written {
+    pub unsafe fn nested(&mut self, write: impl FnOnce(&mut Self) -> WriteResult) -> WriteResult {
         if self.depth >= MAX_DEPTH {
-            return Err(Trouble::new(Reason::Depth));
+            return Err(WriteError::new(EncodeErrorKind::Depth));
         }
         self.depth += 1;
         let written = write(self);
@@ -114,7 +115,7 @@ impl Writer<'_> {
         written
     }
 
-    unsafe fn list(&mut self, array: *mut Table) -> Written {
+    unsafe fn list(&mut self, array: *mut Table) -> WriteResult {
         self.out.push(b'[');
         let mut first = true;
         let mut position = 0;
@@ -129,13 +130,13 @@ impl Writer<'_> {
             }
             first = false;
             self.value(value)
-                .map_err(|trouble| trouble.under(Step::Index(index)))?;
+                .map_err(|error| error.under(Step::Index(index)))?;
         }
         self.out.push(b']');
         Ok(())
     }
 
-    unsafe fn map(&mut self, array: *mut Table) -> Written {
+    unsafe fn map(&mut self, array: *mut Table) -> WriteResult {
         self.out.push(b'{');
         let mut first = true;
         let mut position = 0;
@@ -158,13 +159,13 @@ impl Writer<'_> {
         index: u64,
         value: *const Value,
         first: &mut bool,
-    ) -> Written {
+    ) -> WriteResult {
         if !*first {
             self.out.push(b',');
         }
         *first = false;
-        let step = |trouble: Box<Trouble>| {
-            trouble.under(if key.is_null() {
+        let step = |error: Box<WriteError>| {
+            error.under(if key.is_null() {
                 Step::Index(index)
             } else {
                 Step::Key(zend::bytes(key).to_vec())

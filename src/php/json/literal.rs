@@ -1,8 +1,8 @@
 //! Strings and numbers of the parser.
 
 use super::decode::Parser;
-use super::fault::{Fault, Reason};
-use super::keys::LONGEST;
+use super::decode_error::{ParseError, ParseErrorKind};
+use super::key_cache::MAX_CACHED_KEY_LEN;
 use super::memory;
 use super::scan;
 use super::zend::{self, kind, Value};
@@ -16,19 +16,19 @@ enum Text<'a> {
 
 impl<'a> Parser<'a> {
     /// A string as a value; the parser stands on its first quote.
-    pub fn string(&mut self) -> Result<Value, Fault> {
+    pub fn string(&mut self) -> Result<Value, ParseError> {
         let text = self.text()?;
         let text = match &text {
             Text::Plain(text) => *text,
             Text::Unescaped => self.scratch.as_slice(),
         };
-        self.ensure(memory::has_room(text.len()))?;
+        self.check_memory(memory::fits_in_limit(text.len()))?;
         // SAFETY: makes a string of this request.
         Ok(unsafe { zend::string_value(text) })
     }
 
     /// A string as a key: an integer where PHP's arrays make it one.
-    pub fn key(&mut self) -> Result<Value, Fault> {
+    pub fn key(&mut self) -> Result<Value, ParseError> {
         let text = self.text()?;
         let text = match &text {
             Text::Plain(text) => *text,
@@ -37,7 +37,7 @@ impl<'a> Parser<'a> {
         if let Some(index) = array_index(text) {
             return Ok(long(index));
         }
-        if (2..=LONGEST).contains(&text.len()) {
+        if (2..=MAX_CACHED_KEY_LEN).contains(&text.len()) {
             if let Some(string) = self.keys.get(text) {
                 let mut value = zend::undef();
                 value.payload.string = string;
@@ -45,13 +45,13 @@ impl<'a> Parser<'a> {
                 return Ok(value);
             }
         }
-        self.ensure(memory::has_room(text.len()))?;
+        self.check_memory(memory::fits_in_limit(text.len()))?;
         // SAFETY: makes a string of this request.
         Ok(unsafe { zend::string_value(text) })
     }
 
     /// Reads a string; the parser stands on its first quote and afterwards behind the last.
-    fn text(&mut self) -> Result<Text<'a>, Fault> {
+    fn text(&mut self) -> Result<Text<'a>, ParseError> {
         let start = self.at + 1;
         let mut at = start;
         let mut ascii = true;
@@ -72,8 +72,8 @@ impl<'a> Parser<'a> {
                 // A control byte, or the end: PHP's scanner meets a zero byte there and says the same of both.
                 _ => {
                     self.check_utf8(start, at, ascii)?;
-                    return Err(Fault {
-                        reason: Reason::Control,
+                    return Err(ParseError {
+                        kind: ParseErrorKind::Control,
                         at,
                     });
                 }
@@ -84,21 +84,21 @@ impl<'a> Parser<'a> {
         Ok(Text::Plain(&self.json[start..at]))
     }
 
-    fn check_utf8(&self, start: usize, end: usize, ascii: bool) -> Result<(), Fault> {
+    fn check_utf8(&self, start: usize, end: usize, ascii: bool) -> Result<(), ParseError> {
         if ascii {
             return Ok(());
         }
         match std::str::from_utf8(&self.json[start..end]) {
             Ok(_) => Ok(()),
-            Err(bad) => Err(Fault {
-                reason: Reason::Utf8,
+            Err(bad) => Err(ParseError {
+                kind: ParseErrorKind::Utf8,
                 at: start + bad.valid_up_to(),
             }),
         }
     }
 
     /// The rest of a string that has its first backslash at `at`.
-    fn unescape(&mut self, start: usize, mut at: usize) -> Result<Text<'a>, Fault> {
+    fn unescape(&mut self, start: usize, mut at: usize) -> Result<Text<'a>, ParseError> {
         self.scratch.clear();
         self.scratch.extend_from_slice(&self.json[start..at]);
         loop {
@@ -124,8 +124,8 @@ impl<'a> Parser<'a> {
                     at = end;
                 }
                 _ => {
-                    return Err(Fault {
-                        reason: Reason::Control,
+                    return Err(ParseError {
+                        kind: ParseErrorKind::Control,
                         at,
                     })
                 }
@@ -134,7 +134,7 @@ impl<'a> Parser<'a> {
     }
 
     /// One escape, its backslash at `at`; gives the position behind it.
-    fn escape(&mut self, at: usize) -> Result<usize, Fault> {
+    fn escape(&mut self, at: usize) -> Result<usize, ParseError> {
         let byte = match self.json.get(at + 1) {
             Some(byte @ (b'"' | b'\\' | b'/')) => *byte,
             Some(b'b') => 8,
@@ -144,8 +144,8 @@ impl<'a> Parser<'a> {
             Some(b't') => b'\t',
             Some(b'u') => return self.unicode(at),
             _ => {
-                return Err(Fault {
-                    reason: Reason::Syntax,
+                return Err(ParseError {
+                    kind: ParseErrorKind::Syntax,
                     at,
                 })
             }
@@ -155,10 +155,10 @@ impl<'a> Parser<'a> {
     }
 
     /// `\uXXXX`, or two of them that make one character.
-    fn unicode(&mut self, at: usize) -> Result<usize, Fault> {
+    fn unicode(&mut self, at: usize) -> Result<usize, ParseError> {
         let unit = |from: usize| hex4(self.json.get(from + 2..from + 6)?);
-        let first = unit(at).ok_or(Fault {
-            reason: Reason::Syntax,
+        let first = unit(at).ok_or(ParseError {
+            kind: ParseErrorKind::Syntax,
             at,
         })?;
         let (code, length) = if (0xd800..0xdc00).contains(&first) {
@@ -166,16 +166,16 @@ impl<'a> Parser<'a> {
                 .then(|| unit(at + 6))
                 .flatten()
                 .filter(|second| (0xdc00..0xe000).contains(second));
-            let second = second.ok_or(Fault {
-                reason: Reason::Surrogate,
+            let second = second.ok_or(ParseError {
+                kind: ParseErrorKind::Surrogate,
                 at,
             })?;
             (0x1_0000 + ((first & 0x3ff) << 10) + (second & 0x3ff), 12)
         } else {
             (first, 6)
         };
-        let character = char::from_u32(code).ok_or(Fault {
-            reason: Reason::Surrogate,
+        let character = char::from_u32(code).ok_or(ParseError {
+            kind: ParseErrorKind::Surrogate,
             at,
         })?;
         self.scratch
@@ -184,7 +184,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A number; the parser stands on its sign or first digit. An integer too large for one becomes a float.
-    pub fn number(&mut self) -> Result<Value, Fault> {
+    pub fn number(&mut self) -> Result<Value, ParseError> {
         let start = self.at;
         let negative = self.json[start] == b'-';
         let mut at = start + usize::from(negative);
@@ -207,8 +207,8 @@ impl<'a> Parser<'a> {
             }
         }
         if at == first {
-            return Err(Fault {
-                reason: Reason::Syntax,
+            return Err(ParseError {
+                kind: ParseErrorKind::Syntax,
                 at: start,
             });
         }
@@ -229,8 +229,8 @@ impl<'a> Parser<'a> {
         }
         // Only digits, signs, a point and an `e` got here.
         let text = std::str::from_utf8(&self.json[start..at]).unwrap_or_default();
-        let value = text.parse().map_err(|_| Fault {
-            reason: Reason::Syntax,
+        let value = text.parse().map_err(|_| ParseError {
+            kind: ParseErrorKind::Syntax,
             at: start,
         })?;
         Ok(double(value))

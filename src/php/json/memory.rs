@@ -8,7 +8,7 @@ use ext_php_rs::ffi;
 
 /// At most so many bytes of JSON are read between two looks: as the smallest arrays take some 50 bytes for each byte of
 /// JSON, this is less than one megabyte.
-pub const LOOK_EVERY: usize = 16 * 1024;
+pub const CHECK_INTERVAL_BYTES: usize = 16 * 1024;
 
 /// From this size on the allocator takes memory from the system for one block alone.
 const HUGE: usize = 2 * 1024 * 1024 - 4096;
@@ -26,7 +26,7 @@ pub fn is_within_limit() -> bool {
 
 /// False where a single block of `bytes` would pass the limit. Smaller ones always fit: they are counted by [`is_within_limit`].
 #[inline]
-pub fn has_room(bytes: usize) -> bool {
+pub fn fits_in_limit(bytes: usize) -> bool {
     bytes < HUGE || fits(bytes)
 }
 

@@ -7,16 +7,16 @@
 //! |---|---|
 //! | `encode.rs` | the writer: scalars and arrays |
 //! | `object.rs` | objects: properties, `jsonSerialize()`, enums, hooks, lazy objects |
-//! | `inspect.rs` | what the engine tells about an object |
+//! | `object_handlers.rs` | what the engine tells about an object |
 //! | `text.rs` | strings with PHP's escapes |
 //! | `number.rs` | integers and floats as PHP spells them |
-//! | `trouble.rs` | why a value was refused, and where in it |
+//! | `encode_error.rs` | why a value was refused, and where in it |
 //! | `decode.rs` | the parser |
-//! | `fault.rs` | why and where a document was refused |
+//! | `decode_error.rs` | why and where a document was refused |
 //! | `literal.rs` | strings and numbers of the parser |
 //! | `build.rs` | PHP arrays out of parsed values |
 //! | `memory.rs` | stops the parser at `memory_limit` |
-//! | `keys.rs` | the cache of key strings |
+//! | `key_cache.rs` | the cache of key strings |
 //! | `scan.rs` | finds the next byte that is not plain text, eight at a time |
 //! | `zend.rs` | the engine's structures, as far as the others need them |
 //!
@@ -33,17 +33,17 @@
 
 mod build;
 mod decode;
+mod decode_error;
 mod encode;
-mod fault;
-mod inspect;
-mod keys;
+mod encode_error;
+mod key_cache;
 mod literal;
 mod memory;
 pub(crate) mod number;
 mod object;
+mod object_handlers;
 mod scan;
 mod text;
-mod trouble;
 mod zend;
 
 use std::cell::Cell;
@@ -65,7 +65,7 @@ pub enum EncodeError {
 pub const MAX_DEPTH: u32 = 512;
 
 /// A buffer that grew beyond this is given back to the allocator after use.
-const KEEP_BYTES: usize = 1 << 20;
+const MAX_KEPT_BYTES: usize = 1 << 20;
 
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -79,7 +79,7 @@ pub fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let mut buffer = BUFFER.with(Cell::take);
     buffer.clear();
     let result = f(&mut buffer);
-    if buffer.capacity() <= KEEP_BYTES {
+    if buffer.capacity() <= MAX_KEPT_BYTES {
         BUFFER.with(|cell| cell.set(buffer));
     }
     result

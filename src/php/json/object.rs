@@ -3,18 +3,18 @@
 use ext_php_rs::ffi;
 
 use super::encode::Writer;
-use super::inspect;
-use super::trouble::{Reason, Step, Trouble, Written};
+use super::encode_error::{EncodeErrorKind, Step, WriteError, WriteResult};
+use super::object_handlers;
 use super::zend::{self, kind, zend_class_entry, zend_object, Counted, Str, Table};
 
 /// `jsonSerialize()` results written inside each other before we call it endless: each takes native stack.
-const MAX_CALLS: u32 = 1024;
+const MAX_JSON_SERIALIZE_DEPTH: u32 = 1024;
 
 /// The bit of an object's guard word that `json_encode` uses (PHP 8.3 on).
 const GUARD_JSON: u32 = 1 << 6;
 
 impl Writer<'_> {
-    pub unsafe fn object(&mut self, object: *mut zend_object) -> Written {
+    pub unsafe fn object(&mut self, object: *mut zend_object) -> WriteResult {
         // User code may drop the last other reference to it.
         zend::add_ref(object.cast());
         let written = if is_serializable((*object).ce) {
@@ -29,11 +29,11 @@ impl Writer<'_> {
     }
 
     /// A backed enum is its value; another has none.
-    unsafe fn enumeration(&mut self, object: *mut zend_object) -> Written {
+    unsafe fn enumeration(&mut self, object: *mut zend_object) -> WriteResult {
         // The properties of a case: name and, where it is backed, value.
         if (*(*object).ce).default_properties_count < 2 {
             let class = zend::bytes((*(*object).ce).name.cast());
-            return Err(Trouble::new(Reason::PureEnum(
+            return Err(WriteError::new(EncodeErrorKind::PureEnum(
                 String::from_utf8_lossy(class).into_owned(),
             )));
         }
@@ -45,21 +45,21 @@ impl Writer<'_> {
     }
 
     /// What `jsonSerialize()` returns.
-    unsafe fn serializable(&mut self, object: *mut zend_object) -> Written {
-        if self.calls >= MAX_CALLS {
-            return Err(Trouble::new(Reason::Chain));
+    unsafe fn serializable(&mut self, object: *mut zend_object) -> WriteResult {
+        if self.json_serialize_depth >= MAX_JSON_SERIALIZE_DEPTH {
+            return Err(WriteError::new(EncodeErrorKind::Chain));
         }
         let Some(guard) = Guard::enter(object) else {
-            return Err(Trouble::new(Reason::Recursion));
+            return Err(WriteError::new(EncodeErrorKind::Recursion));
         };
         let mut result = zend::undef();
         call_json_serialize(object, &mut result);
         if zend::exception_pending() || zend::kind_of(&raw const result) == kind::UNDEF {
             guard.leave();
             zend::drop_value(&raw mut result);
-            return Err(Trouble::new(Reason::Pending));
+            return Err(WriteError::new(EncodeErrorKind::Pending));
         }
-        self.calls += 1;
+        self.json_serialize_depth += 1;
         let itself =
             zend::kind_of(&raw const result) == kind::OBJECT && result.payload.object == object;
         let written = if itself {
@@ -70,18 +70,18 @@ impl Writer<'_> {
             guard.leave();
             written
         };
-        self.calls -= 1;
+        self.json_serialize_depth -= 1;
         zend::drop_value(&raw mut result);
         written
     }
 
     /// `{…}` of the public properties.
-    unsafe fn properties(&mut self, object: *mut zend_object) -> Written {
+    unsafe fn properties(&mut self, object: *mut zend_object) -> WriteResult {
         if !has_plain_slots(object) {
             return self.property_table(object);
         }
         if !zend::protect(object.cast()) {
-            return Err(Trouble::new(Reason::Recursion));
+            return Err(WriteError::new(EncodeErrorKind::Recursion));
         }
         let written = self.nested(|writer| writer.slots(object));
         zend::unprotect(object.cast());
@@ -89,7 +89,7 @@ impl Writer<'_> {
     }
 
     /// Properties in the slots their class declares; there are no others.
-    unsafe fn slots(&mut self, object: *mut zend_object) -> Written {
+    unsafe fn slots(&mut self, object: *mut zend_object) -> WriteResult {
         let class = (*object).ce;
         self.out.push(b'{');
         let mut first = true;
@@ -109,13 +109,13 @@ impl Writer<'_> {
     }
 
     /// Properties as the object's handlers give them: dynamic ones, those of internal classes, hooked and lazy ones.
-    unsafe fn property_table(&mut self, object: *mut zend_object) -> Written {
-        let table = inspect::properties_for_json(object);
+    unsafe fn property_table(&mut self, object: *mut zend_object) -> WriteResult {
+        let table = object_handlers::properties_for_json(object);
         if zend::exception_pending() {
             if !table.is_null() {
                 zend::release(table.cast());
             }
-            return Err(Trouble::new(Reason::Pending));
+            return Err(WriteError::new(EncodeErrorKind::Pending));
         }
         if table.is_null() {
             return self.nested(|writer| {
@@ -125,7 +125,7 @@ impl Writer<'_> {
         }
         // Like PHP: the mark is on the table, so that it is seen from wherever the same table is reached, except where the
         // table is made anew for each call.
-        let marked: *mut Counted = if inspect::has_hooks_or_is_lazy(object) {
+        let marked: *mut Counted = if object_handlers::has_hooks_or_is_lazy(object) {
             object.cast()
         } else {
             table.cast()
@@ -135,13 +135,13 @@ impl Writer<'_> {
             zend::unprotect(marked);
             written
         } else {
-            Err(Trouble::new(Reason::Recursion))
+            Err(WriteError::new(EncodeErrorKind::Recursion))
         };
         zend::release(table.cast());
         written
     }
 
-    unsafe fn table_members(&mut self, object: *mut zend_object, table: *mut Table) -> Written {
+    unsafe fn table_members(&mut self, object: *mut zend_object, table: *mut Table) -> WriteResult {
         self.out.push(b'{');
         let mut first = true;
         let mut position = 0;
@@ -158,11 +158,12 @@ impl Writer<'_> {
                 self.member(key, index, value, &mut first)?;
                 continue;
             }
-            let Some(mut result) = inspect::read_hooked(object, (*value).payload.ptr) else {
+            let Some(mut result) = object_handlers::read_hooked(object, (*value).payload.ptr)
+            else {
                 continue;
             };
             let written = if zend::exception_pending() {
-                Err(Trouble::new(Reason::Pending).under(Step::Index(index)))
+                Err(WriteError::new(EncodeErrorKind::Pending).under(Step::Index(index)))
             } else {
                 self.member(key, index, &raw const result, &mut first)
             };
@@ -186,7 +187,7 @@ struct Guard {
 impl Guard {
     /// `None` where the object is being written already.
     unsafe fn enter(object: *mut zend_object) -> Option<Self> {
-        let word = inspect::recursion_guard(object);
+        let word = object_handlers::recursion_guard(object);
         if !word.is_null() {
             let free = *word & GUARD_JSON == 0;
             *word |= GUARD_JSON;
@@ -196,7 +197,7 @@ impl Guard {
                 table: std::ptr::null_mut(),
             });
         }
-        let table = inspect::properties_of(object);
+        let table = object_handlers::properties_of(object);
         if !zend::protect(object.cast()) {
             return None;
         }
@@ -269,7 +270,7 @@ unsafe fn has_plain_slots(object: *const zend_object) -> bool {
         && (*handlers)
             .get_properties
             .is_some_and(|get| get as usize == ffi::zend_std_get_properties as *const () as usize)
-        && !inspect::has_hooks_or_is_lazy(object)
+        && !object_handlers::has_hooks_or_is_lazy(object)
 }
 
 /// Private and protected properties have names that begin with a zero byte.

@@ -210,7 +210,7 @@ impl Handler<Number> for Script {
         Ok(())
     }
 
-    fn breathe(&self, _: u64) -> Result<(), String> {
+    fn poll_interrupts(&self, _: u64) -> Result<(), String> {
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use ext_php_rs::flags::{ClassFlags, MethodFlags};
 use ext_php_rs::types::Zval;
 use ext_php_rs::zend::ClassEntry;
 
-use super::arguments::{self, Trouble};
+use super::arguments::{self, CallError};
 use super::broker::Broker;
 use super::signatures;
 
@@ -63,7 +63,7 @@ pub fn register() -> ext_php_rs::error::Result<()> {
 }
 
 /// A TypeError where the value is no publisher.
-pub fn check_publisher(value: &Zval, place: &str) -> Result<(), Trouble> {
+pub fn check_publisher(value: &Zval, place: &str) -> Result<(), CallError> {
     let value = value.dereference();
     if value
         .object()

@@ -4,24 +4,24 @@ use ext_php_rs::convert::IntoZvalDyn;
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendHashTable, Zval};
 
-use super::arguments::{finish, Trouble};
+use super::arguments::{finish, CallError};
 use super::broker::Broker;
-use super::{contract, state, zend};
+use super::{interfaces, state, zend};
 
 /// What `Realtime::fake()` makes.
 pub const FAKE: &str = "Toporia\\Realtime\\Testing\\RealtimeFake";
 
 /// The publisher, where there is one and it is not at work itself.
 pub fn publisher() -> Option<Zval> {
-    state::is_swapped().then(state::stand_in).flatten()
+    state::is_swapped().then(state::fake_publisher).flatten()
 }
 
-/// The same, where it also plays the consumer, as the fake does. A real broker given to `swap()` takes what is published, and
+/// The same, where it also plays the consumer, as the fake does. A real broker args to `swap()` takes what is published, and
 /// brokers go on consuming for themselves.
 pub fn consumer() -> Option<Zval> {
     publisher().filter(|object| {
         object.object().is_some_and(|object| {
-            object.instance_of(contract::consumer()) && !object.is_instance::<Broker>()
+            object.instance_of(interfaces::consumer()) && !object.is_instance::<Broker>()
         })
     })
 }
@@ -46,31 +46,31 @@ pub fn int(value: i64) -> Zval {
 }
 
 /// Calls `method` of the stand-in. What is missing is null, or no headers: they are the fourth argument wherever there are any.
-pub fn call(object: &Zval, method: &str, given: &[Option<&Zval>]) -> PhpResult<Zval> {
-    with_arguments(given, |arguments| {
+pub fn call(object: &Zval, method: &str, args: &[Option<&Zval>]) -> PhpResult<Zval> {
+    with_arguments(args, |arguments| {
         state::call_publisher(object, method, arguments)
     })
 }
 
 /// The same for a method that runs callbacks of the application: what they publish goes to the stand-in, too.
-pub fn run(object: &Zval, method: &str, given: &[Option<&Zval>]) -> PhpResult<Zval> {
-    with_arguments(given, |arguments| {
+pub fn run(object: &Zval, method: &str, args: &[Option<&Zval>]) -> PhpResult<Zval> {
+    with_arguments(args, |arguments| {
         let result = object.try_call_method(method, arguments);
         if zend::has_exception() {
-            return Err(Trouble::Pending);
+            return Err(CallError::Pending);
         }
         Ok(result.unwrap_or_else(|_| Zval::null()))
     })
 }
 
 fn with_arguments(
-    given: &[Option<&Zval>],
-    call: impl FnOnce(Vec<&dyn IntoZvalDyn>) -> Result<Zval, Trouble>,
+    args: &[Option<&Zval>],
+    call: impl FnOnce(Vec<&dyn IntoZvalDyn>) -> Result<Zval, CallError>,
 ) -> PhpResult<Zval> {
     let mut none = Zval::new();
     none.set_hashtable(ZendHashTable::new());
     let null = Zval::null();
-    let arguments = given
+    let arguments = args
         .iter()
         .enumerate()
         .map(|(place, value)| match value {
@@ -83,7 +83,7 @@ fn with_arguments(
 }
 
 /// Calls a method that is chained: the answer is `$this` of the broker, not of the stand-in.
-pub fn chain(object: &Zval, method: &str, given: &[Option<&Zval>]) -> PhpResult<Zval> {
-    call(object, method, given)?;
+pub fn chain(object: &Zval, method: &str, args: &[Option<&Zval>]) -> PhpResult<Zval> {
+    call(object, method, args)?;
     Ok(zend::this())
 }

@@ -21,11 +21,11 @@ use crate::worker::DeadLetter;
 pub const FATAL: &str = "FatalError";
 /// A broker may take less than the client does: letters larger than this are waited for, so that one it refuses can be written
 /// without its value.
-const LARGE: usize = 4096;
+const LARGE_RECORD_BYTES: usize = 4096;
 /// A key that can stay where even the value could not: that of a channel can.
-const LONGEST_KEY: usize = 255;
+const MAX_KEY_BYTES: usize = 255;
 /// And for so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes a dead letter; the offset of its record moves on once Kafka has acknowledged it, as with everything a callback sends.
 pub fn write(
@@ -74,16 +74,16 @@ pub fn write(
     };
     match producer
         .send(&letter)
-        .and_then(|()| arrives(&producer, &letter))
+        .and_then(|()| wait_if_large(&producer, &letter))
     {
         Err(error) if error.kind() == Kind::MessageTooLarge => {
             // Where it is and what happened to it is still worth keeping.
-            let kept = own_of_ours(letter.headers);
+            let kept = dead_letter_headers(letter.headers);
             let mut coordinates = dead_letter::headers(kept, group, failure);
             let size = value.map_or(0, <[u8]>::len).to_string();
             coordinates.push((headers::ORIGINAL_SIZE.to_owned(), Some(size.into_bytes())));
             producer.send(&ProducerRecord {
-                key: key.filter(|key| key.len() <= LONGEST_KEY),
+                key: key.filter(|key| key.len() <= MAX_KEY_BYTES),
                 value: None,
                 headers: &coordinates,
                 ..letter
@@ -94,7 +94,7 @@ pub fn write(
 }
 
 /// What an earlier failure said about the record.
-fn own_of_ours(list: &[Header]) -> Vec<Header> {
+fn dead_letter_headers(list: &[Header]) -> Vec<Header> {
     let ours = list
         .iter()
         .filter(|(name, _)| headers::is_of_dead_letters(name) && name != headers::ORIGINAL_SIZE);
@@ -102,7 +102,7 @@ fn own_of_ours(list: &[Header]) -> Vec<Header> {
 }
 
 /// Waits for a large letter. Any trouble but its size is found where the offset is committed.
-fn arrives(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()> {
+fn wait_if_large(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()> {
     let headers: usize = letter
         .headers
         .iter()
@@ -116,10 +116,10 @@ fn arrives(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()> {
     let most: usize = most
         .and_then(|most| most.parse().ok())
         .unwrap_or(usize::MAX);
-    if size < LARGE.min(most / 2) {
+    if size < LARGE_RECORD_BYTES.min(most / 2) {
         return Ok(());
     }
-    producer.wait_for_delivery(Instant::now() + crate::clock::bounded(PATIENCE));
+    producer.wait_for_delivery(Instant::now() + crate::clock::bounded(DELIVERY_TIMEOUT));
     match producer.take_too_large(letter.id) {
         Some(reason) => Err(Error::new(Kind::MessageTooLarge, reason)),
         None => Ok(()),

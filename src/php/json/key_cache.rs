@@ -8,7 +8,7 @@ use super::zend::{self, Str};
 const SLOTS: usize = 1024;
 
 /// Longer keys are not cached.
-pub const LONGEST: usize = 32;
+pub const MAX_CACHED_KEY_LEN: usize = 32;
 
 #[derive(Clone, Copy)]
 struct Slot {
@@ -24,9 +24,9 @@ thread_local! {
 }
 
 /// The cache of this thread, looked up once for a document.
-pub struct Keys(*mut Slot);
+pub struct KeyCache(*mut Slot);
 
-impl Keys {
+impl KeyCache {
     pub fn of_this_thread() -> Self {
         let mut slots = CACHE.get();
         if slots.is_null() {
@@ -40,7 +40,7 @@ impl Keys {
         Self(slots)
     }
 
-    /// The lasting string for `key`, if it has one: 2 to [`LONGEST`] bytes.
+    /// The lasting string for `key`, if it has one: 2 to [`MAX_CACHED_KEY_LEN`] bytes.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<*mut Str> {
         let hash = hash(key);

@@ -5,22 +5,22 @@ use std::borrow::Cow;
 use ext_php_rs::types::{ArrayKey, Zval};
 
 use crate::error::Error;
-use crate::php::arguments::{self, Trouble};
+use crate::php::arguments::{self, CallError};
 
 /// The topic of a method.
-pub fn topic(topic: &Zval, method: &str) -> Result<String, Trouble> {
+pub fn topic(topic: &Zval, method: &str) -> Result<String, CallError> {
     let place = format!("Admin::{method}(): Argument #1 ($topic)");
     arguments::text(topic, &place).map(Cow::into_owned)
 }
 
 /// The consumer group of a method.
-pub fn group(group: &Zval, method: &str) -> Result<String, Trouble> {
+pub fn group(group: &Zval, method: &str) -> Result<String, CallError> {
     let place = format!("Admin::{method}(): Argument #1 ($group)");
     arguments::text(group, &place).map(Cow::into_owned)
 }
 
 /// A list of names.
-pub fn names(list: &Zval, method: &str, argument: &str) -> Result<Vec<String>, Trouble> {
+pub fn names(list: &Zval, method: &str, argument: &str) -> Result<Vec<String>, CallError> {
     let place = format!("Admin::{method}(): Argument #1 (${argument})");
     let list = arguments::array(list, &place)?;
     let mut names = Vec::with_capacity(list.len());
@@ -32,7 +32,7 @@ pub fn names(list: &Zval, method: &str, argument: &str) -> Result<Vec<String>, T
 }
 
 /// An array of partition => offset.
-pub fn offsets(value: Option<&Zval>, place: &str) -> Result<Vec<(i32, i64)>, Trouble> {
+pub fn offsets(value: Option<&Zval>, place: &str) -> Result<Vec<(i32, i64)>, CallError> {
     let Some(value) = value
         .map(Zval::dereference)
         .filter(|value| !value.is_null())
@@ -62,7 +62,7 @@ pub fn offsets(value: Option<&Zval>, place: &str) -> Result<Vec<(i32, i64)>, Tro
 }
 
 /// The settings of a new topic, by name.
-pub fn settings(value: Option<&Zval>) -> Result<Vec<(String, String)>, Trouble> {
+pub fn settings(value: Option<&Zval>) -> Result<Vec<(String, String)>, CallError> {
     let place = "Admin::createTopic(): Argument #4 ($config)";
     let Some(value) = value
         .map(Zval::dereference)

@@ -5,7 +5,7 @@ use crate::error::Error;
 
 /// What JSON cannot carry, in `json_last_error_msg()`'s words where PHP has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum EncodeErrorKind {
     /// User code threw: there is nothing to say, the exception is pending.
     Pending,
     /// Not UTF-8, at this byte of the string.
@@ -22,8 +22,8 @@ pub enum Reason {
 
 /// A reason with the way to it, innermost step first.
 #[derive(Debug)]
-pub struct Trouble {
-    pub reason: Reason,
+pub struct WriteError {
+    pub kind: EncodeErrorKind,
     steps: Vec<Step>,
 }
 
@@ -35,16 +35,16 @@ pub enum Step {
 }
 
 /// More steps than this are shown as `…`.
-const SHOWN_STEPS: usize = 16;
+const MAX_PATH_STEPS: usize = 16;
 
 /// Result of everything that writes. Boxed: the error is rare, the result is on every path.
-pub type Written = Result<(), Box<Trouble>>;
+pub type WriteResult = Result<(), Box<WriteError>>;
 
-#[allow(clippy::unnecessary_box_returns)] // A Written is one pointer wide because of the box.
-impl Trouble {
-    pub fn new(reason: Reason) -> Box<Self> {
+#[allow(clippy::unnecessary_box_returns)] // A WriteResult is one pointer wide because of the box.
+impl WriteError {
+    pub fn new(kind: EncodeErrorKind) -> Box<Self> {
         Box::new(Self {
-            reason,
+            kind,
             steps: Vec::new(),
         })
     }
@@ -52,7 +52,7 @@ impl Trouble {
     /// The same, found one step further down.
     #[cold]
     pub fn under(mut self: Box<Self>, step: Step) -> Box<Self> {
-        if self.reason != Reason::Pending {
+        if self.kind != EncodeErrorKind::Pending {
             self.steps.push(step);
         }
         self
@@ -61,33 +61,33 @@ impl Trouble {
     /// As the error of [`super::encode`]; `root` names the value as a whole.
     #[cold]
     pub fn into_error(self, root: &str) -> EncodeError {
-        let (why, advice) = match &self.reason {
-            Reason::Pending => return EncodeError::Pending,
-            Reason::Utf8(at) => (
+        let (why, advice) = match &self.kind {
+            EncodeErrorKind::Pending => return EncodeError::Pending,
+            EncodeErrorKind::Utf8(at) => (
                 format!("Malformed UTF-8 characters, possibly incorrectly encoded (at byte {at} of the string)"),
                 "Convert it with mb_convert_encoding(), or send bytes as base64_encode()",
             ),
-            Reason::InfOrNan => (
+            EncodeErrorKind::InfOrNan => (
                 "Inf and NaN cannot be JSON encoded".into(),
                 "Send null or a string in their place",
             ),
-            Reason::Recursion => (
+            EncodeErrorKind::Recursion => (
                 "Recursion detected".into(),
                 "Leave out the part that points back, or implement JsonSerializable",
             ),
-            Reason::Depth => (
+            EncodeErrorKind::Depth => (
                 format!("Maximum stack depth exceeded (more than {} levels)", super::MAX_DEPTH),
                 "Send less of the structure",
             ),
-            Reason::Chain => (
+            EncodeErrorKind::Chain => (
                 "Recursion detected (jsonSerialize() keeps returning objects with a jsonSerialize() of their own)".into(),
                 "Return an array from jsonSerialize()",
             ),
-            Reason::Type => (
+            EncodeErrorKind::Type => (
                 "Type is not supported (a resource)".into(),
                 "Send what was read from it, such as stream_get_contents()",
             ),
-            Reason::PureEnum(class) => (
+            EncodeErrorKind::PureEnum(class) => (
                 format!("Non-backed enums have no default serialization ({class})"),
                 "Declare the enum with values (enum X: string), or send its ->name",
             ),
@@ -102,13 +102,13 @@ impl Trouble {
     fn path(&self, root: &str) -> String {
         let mut path = root.to_owned();
         for (shown, step) in self.steps.iter().rev().enumerate() {
-            if shown == SHOWN_STEPS {
+            if shown == MAX_PATH_STEPS {
                 path.push('…');
                 break;
             }
             match step {
                 Step::Index(index) => path = format!("{path}[{}]", *index as i64),
-                Step::Key(key) if is_word(key) => {
+                Step::Key(key) if is_identifier(key) => {
                     path.push('.');
                     path.push_str(&String::from_utf8_lossy(key));
                 }
@@ -119,7 +119,7 @@ impl Trouble {
     }
 }
 
-fn is_word(key: &[u8]) -> bool {
+fn is_identifier(key: &[u8]) -> bool {
     !key.is_empty()
         && key
             .iter()

@@ -4,14 +4,14 @@ use crate::error::Error;
 
 /// What is wrong, and the byte where it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Fault {
-    pub reason: Reason,
+pub struct ParseError {
+    pub kind: ParseErrorKind,
     pub at: usize,
 }
 
 /// The reasons of `json_last_error_msg()`, and one of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum ParseErrorKind {
     Syntax,
     /// `]` for `}` or the other way round.
     Mismatch,
@@ -25,18 +25,18 @@ pub enum Reason {
     Memory,
 }
 
-impl Fault {
+impl ParseError {
     /// The error for the caller; `length` is that of the document.
     #[cold]
     pub fn into_error(self, length: usize) -> Error {
-        let why = match self.reason {
-            Reason::Syntax => "Syntax error",
-            Reason::Mismatch => "State mismatch (invalid or malformed JSON)",
-            Reason::Control => "Control character error, possibly incorrectly encoded",
-            Reason::Utf8 => "Malformed UTF-8 characters, possibly incorrectly encoded",
-            Reason::Surrogate => "Single unpaired UTF-16 surrogate in unicode escape",
-            Reason::Depth => "Maximum stack depth exceeded",
-            Reason::Memory => {
+        let why = match self.kind {
+            ParseErrorKind::Syntax => "Syntax error",
+            ParseErrorKind::Mismatch => "State mismatch (invalid or malformed JSON)",
+            ParseErrorKind::Control => "Control character error, possibly incorrectly encoded",
+            ParseErrorKind::Utf8 => "Malformed UTF-8 characters, possibly incorrectly encoded",
+            ParseErrorKind::Surrogate => "Single unpaired UTF-16 surrogate in unicode escape",
+            ParseErrorKind::Depth => "Maximum stack depth exceeded",
+            ParseErrorKind::Memory => {
                 return Error::encoding(format!(
                     "Cannot decode JSON: its {length} bytes make values larger than memory_limit \
                      leaves room for. Raise memory_limit, or send less in one message."

@@ -8,28 +8,28 @@ use ext_php_rs::zend::{ce, try_catch, CatchError};
 
 use crate::clock::coarse_ms;
 use crate::kafka::admin::AdminError;
-use crate::php::arguments::Trouble;
+use crate::php::arguments::CallError;
 use crate::php::{lifecycle, signals, zend};
 
 /// PHP's signal handlers and the log get their turn this often.
-const BREATH_MS: u64 = 50;
+const INTERRUPT_INTERVAL_MS: u64 = 50;
 
 /// How one call ended for the engine.
 #[derive(Default)]
-pub struct Turn {
+pub struct Call {
     /// A fatal error: the engine wants to go on with its end, once everything of ours is given back.
-    pub bailed: Cell<bool>,
-    breathed: Cell<Option<u64>>,
+    pub bailed_out: Cell<bool>,
+    interrupts_polled: Cell<Option<u64>>,
 }
 
-impl Turn {
+impl Call {
     /// Runs code that may end in a fatal error, which jumps: nothing of ours may stand between here and there.
-    pub fn guard<R>(&self, run: impl FnOnce() -> R) -> Result<R, Trouble> {
+    pub fn guard<R>(&self, run: impl FnOnce() -> R) -> Result<R, CallError> {
         match try_catch(AssertUnwindSafe(run)) {
             Ok(result) => Ok(result),
             Err(CatchError::Bailout) => {
-                self.bailed.set(true);
-                Err(Trouble::Pending)
+                self.bailed_out.set(true);
+                Err(CallError::Pending)
             }
             Err(error) => {
                 Err(
@@ -44,9 +44,9 @@ impl Turn {
     pub fn poll_interrupts(&self) -> bool {
         let now = coarse_ms();
         let due = self
-            .breathed
+            .interrupts_polled
             .get()
-            .is_none_or(|last| now.saturating_sub(last) >= BREATH_MS);
+            .is_none_or(|last| now.saturating_sub(last) >= INTERRUPT_INTERVAL_MS);
         let served = self.guard(|| {
             zend::serve_interrupt();
             if due {
@@ -55,16 +55,16 @@ impl Turn {
             }
         });
         if due {
-            self.breathed.set(Some(now));
+            self.interrupts_polled.set(Some(now));
         }
         served.is_ok() && !zend::has_exception()
     }
 
     /// What a method ends with where the core gave up.
-    pub fn trouble(error: AdminError) -> Trouble {
+    pub fn error(error: AdminError) -> CallError {
         match error {
             AdminError::Error(error) => error.into(),
-            AdminError::Interrupted => Trouble::Pending,
+            AdminError::Interrupted => CallError::Pending,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use ext_php_rs::types::Zval;
 
-use super::arguments::{self, Trouble};
+use super::arguments::{self, CallError};
 use super::broker::Broker;
 use super::callback::Callback;
 use crate::dispatch::{self, Style, Subscription, Target};
@@ -15,7 +15,7 @@ impl Broker {
         style: Style,
         callback: Option<&Zval>,
         place: &str,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), CallError> {
         let callback = match arguments::optional(callback, |value| {
             Callback::new(value)
                 .ok_or_else(|| arguments::type_error(place, "callable", value).into())
@@ -55,7 +55,7 @@ impl Broker {
         style: Style,
         callback: Option<&Zval>,
         method: &str,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), CallError> {
         let channel = arguments::text(
             channel,
             &format!("Broker::{method}(): Argument #1 ($channel)"),

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::arguments::Trouble;
+use super::arguments::CallError;
 use super::broker::Broker;
-use super::letter;
+use super::dead_letter;
 use crate::config::Delivery;
 use crate::error::{Error, Kind};
 use crate::kafka::consumer::Consumer;
@@ -22,11 +22,11 @@ pub fn end_transaction(broker: &Broker) {
 
 /// The record whose callback died was not handled; those before it were.
 pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
-    loop_guard::forget();
+    loop_guard::clear();
     broker.stop_reason.set(Some("error"));
     // What it would have sent is not wanted any more, so that the letter it may become is not part of it.
     transaction::clear();
-    letter::on_fatal_error(broker, consumer);
+    dead_letter::on_fatal_error(broker, consumer);
     end_transaction(broker);
     let committed = if broker.config.delivery == Delivery::ExactlyOnce {
         consumer.commit_crash_counts(Duration::from_secs(3))
@@ -41,7 +41,7 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
 }
 
 /// `Broker::close()`. While consuming it takes effect after the record in hand.
-pub fn close(broker: &Broker) -> Result<(), Trouble> {
+pub fn close(broker: &Broker) -> Result<(), CallError> {
     loop_guard::set_polled(false);
     broker.closing.set(true);
     if broker.consuming.get() {
