@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native Admin class, and its stand-in where the extension is not loaded.
+ * IDE stub of the native Admin class; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 
 /**
- * Looks at a Kafka cluster and changes its topics. It belongs to no consumer group and commits nothing anywhere.
+ * Reads the state of a Kafka cluster and changes its topics. It joins no consumer group and commits no offsets.
  *
  *     $admin = new Admin(['brokers' => 'localhost:9092']);
  *     foreach ($admin->topics('dlq.**') as $topic => $about) {
@@ -26,18 +26,18 @@ use Toporia\Realtime\Exception\UnknownTopicException;
  *         });
  *     }
  *
- * It connects when it is first used. A call waits for Kafka for at most 10 seconds, while PHP's signal handlers run,
- * then throws ConnectionException. The embedded broker has no admin API: topics(), cluster(), offsets(),
- * offsetsOfTopics(), groupOffsets(), offsetsOfGroups() and read() work there, createTopic() in the process that started
- * it, the others throw ConfigurationException.
+ * It connects on first use. A call waits at most 10 seconds for Kafka, while PHP's signal handlers run, then throws
+ * ConnectionException. The embedded broker has no admin API: topics(), cluster(), offsets(), offsetsOfTopics(),
+ * groupOffsets(), offsetsOfGroups() and read() work, createTopic() works in the process that started it, all other
+ * methods throw ConfigurationException.
  */
 final class Admin
 {
     /**
-     * Reads the configuration; connects nothing yet.
+     * Reads the configuration; does not connect.
      *
-     * @param array<string, mixed> $config as that of Broker; what is left out comes from Realtime::configure(), the INI
-     *     settings and the environment
+     * @param array<string, mixed> $config as for Broker; missing settings come from Realtime::configure(), the INI settings
+     *     and the environment
      *
      * @throws ConfigurationException an unknown key or a wrong value
      * @throws ExtensionMissingException without the extension
@@ -48,8 +48,8 @@ final class Admin
     }
 
     /**
-     * The configuration it was made with, as it counts: constructor, Realtime::configure(), INI settings, environment,
-     * defaults. Nothing secret is in it, and nothing is connected.
+     * Returns the effective configuration: constructor, Realtime::configure(), INI settings, environment, defaults.
+     * Contains no secrets and does not connect.
      *
      * @return array{broker: string, brokers: string, consumer_group: string, topic_prefix: string,
      *     topic_strategy: string, topic_mapping: list<array{pattern: string, topic: string, partitions: ?int,
@@ -63,7 +63,7 @@ final class Admin
     }
 
     /**
-     * The topics of the cluster by name, in order.
+     * Returns the topics of the cluster, sorted by name.
      *
      *     ['orders' => ['partitions' => [['partition' => 0, 'leader' => 1, 'replicas' => [1, 2], 'isr' => [1, 2]]]]]
      *
@@ -73,8 +73,8 @@ final class Admin
      * @return array<string, array{partitions: list<array{partition: int, leader: int, replicas: list<int>,
      *     isr: list<int>}>}> leader: -1 where there is none; a name of digits only is an int, as PHP's array keys are
      *
-     * @throws InvalidChannelException neither a name nor a pattern
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws InvalidChannelException neither a valid name nor a valid pattern
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function topics(?string $pattern = null): array
     {
@@ -82,7 +82,7 @@ final class Admin
     }
 
     /**
-     * The cluster itself: its id, the broker that changes topics, and every broker as it names itself to clients.
+     * Returns the cluster id, the controller, and all brokers with their advertised addresses.
      *
      *     ['id' => 'x7…', 'controller' => 1, 'operations' => ['create', 'describe'],
      *         'brokers' => [['id' => 1, 'host' => 'kafka1', 'port' => 9092, 'rack' => null]]]
@@ -92,7 +92,7 @@ final class Admin
      *     operations: list<string>|null} controller: -1 where there is none; operations: what whoever asks may do to
      *     the cluster, null where it does not say
      *
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function cluster(): array
     {
@@ -100,14 +100,14 @@ final class Admin
     }
 
     /**
-     * Every consumer group that whoever asks may see, in order of the names.
+     * Returns all consumer groups visible to this user, sorted by name.
      *
      * @return list<array{group: string, state: string, type: string, protocol: string}> state: `Stable`, `Empty` (no
      *     members), `PreparingRebalance`, `CompletingRebalance`, `Dead` or `Unknown`; type: `Classic`, `Consumer` (the
      *     newer protocol) or `Unknown`; protocol: `consumer`, or empty where offsets were committed without joining
      *
      * @throws ConfigurationException an embedded broker
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function groups(): array
     {
@@ -115,17 +115,17 @@ final class Admin
     }
 
     /**
-     * The state and the members of a consumer group. One that does not exist is `Dead`, without members.
+     * Returns the state and the members of a consumer group. A group that does not exist is `Dead`, without members.
      *
      * @return array{group: string, state: string, type: string, assignor: string,
      *     coordinator: array{id: int, host: string, port: int}|null,
      *     members: list<array{id: string, instance: ?string, client: string, host: string,
      *         assignment: array<string, list<int>>}>,
      *     operations: list<string>|null} state and type as in groups(); assignment: partitions by topic; operations:
-     *     what whoever asks may do with it (`read`, `delete`, `describe`), null where Kafka does not say
+     *     allowed operations (`read`, `delete`, `describe`), null if Kafka does not report them
      *
-     * @throws ConfigurationException an empty name, a group of something else than consumers, or an embedded broker
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws ConfigurationException an empty name, a group of another type, or an embedded broker
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function group(string $group): array
     {
@@ -133,7 +133,7 @@ final class Admin
     }
 
     /**
-     * The same for several groups, asked for at once.
+     * Same as group() for several groups in one request.
      *
      * @param list<string> $groups a few hundred at most: all of them share the 10 seconds
      *
@@ -141,10 +141,10 @@ final class Admin
      *     coordinator: array{id: int, host: string, port: int}|null,
      *     members: list<array{id: string, instance: ?string, client: string, host: string,
      *         assignment: array<string, list<int>>}>,
-     *     operations: list<string>|null, error: ?string}> by name, in order; error: why nothing is known of this one
+     *     operations: list<string>|null, error: ?string}> by name, in order; error: reason if the request for this group failed
      *
      * @throws ConfigurationException an empty name, or an embedded broker
-     * @throws ConnectionException Kafka does not answer
+     * @throws ConnectionException Kafka does not respond
      */
     public function describeGroups(array $groups): array
     {
@@ -152,7 +152,7 @@ final class Admin
     }
 
     /**
-     * What a consumer group has committed: the offset of the next record that it wants.
+     * Returns the offsets that a consumer group has committed: in each partition the next record to consume.
      *
      *     ['orders' => [0 => 17, 2 => 4]]                                // partition 1 has no commit
      *
@@ -160,7 +160,7 @@ final class Admin
      *     nothing, or does not exist
      *
      * @throws ConfigurationException an empty name
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function groupOffsets(string $group): array
     {
@@ -168,7 +168,7 @@ final class Admin
     }
 
     /**
-     * The same for several groups, up to 32 of them asked for at once.
+     * Same as groupOffsets() for several groups, up to 32 per request.
      *
      * @param list<string> $groups a few hundred at most: all of them share the 10 seconds
      *
@@ -176,7 +176,7 @@ final class Admin
      *     why nothing is known of this one
      *
      * @throws ConfigurationException an empty name
-     * @throws ConnectionException Kafka does not answer
+     * @throws ConnectionException Kafka does not respond
      */
     public function offsetsOfGroups(array $groups): array
     {
@@ -184,15 +184,15 @@ final class Admin
     }
 
     /**
-     * Every setting of a topic as the brokers have it, defaults too.
+     * Returns all settings of a topic, including defaults.
      *
      *     ['cleanup.policy' => 'delete', 'retention.ms' => '604800000', …]
      *
-     * @return array<string, ?string> by Kafka's name, in order; null for what Kafka keeps secret
+     * @return array<string, ?string> by Kafka's name, sorted; null for values that Kafka does not disclose
      *
-     * @throws UnknownTopicException there is none
+     * @throws UnknownTopicException the topic does not exist
      * @throws ConfigurationException an embedded broker
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function topicConfig(string $topic): array
     {
@@ -200,18 +200,18 @@ final class Admin
     }
 
     /**
-     * What whoever asks may do with topics. Without access control in Kafka: everything.
+     * Returns the operations this user may perform on topics. Without access control in Kafka: all.
      *
-     *     ['orders' => ['read', 'write', 'describe'], 'secret' => []]    // secret may not even be seen
+     *     ['orders' => ['read', 'write', 'describe'], 'secret' => []]    // secret is not visible
      *
      * @param list<string> $topics
      *
      * @return array<string, list<string>> of `read`, `write`, `create`, `delete`, `alter`, `describe`,
-     *     `describe_configs`, `alter_configs`; topics that are not there are left out
+     *     `describe_configs`, `alter_configs`; missing topics are left out
      *
-     * @throws InvalidChannelException no name of a topic
+     * @throws InvalidChannelException invalid topic name
      * @throws ConfigurationException an embedded broker, or one older than version 2.3
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function operations(array $topics): array
     {
@@ -219,19 +219,20 @@ final class Admin
     }
 
     /**
-     * Creates a topic, and waits until it can be used.
+     * Creates a topic and waits until it is available.
      *
      *     $admin->createTopic('orders', 6, config: ['retention.ms' => 604_800_000]);
      *
      * @param int $partitions at least 1
-     * @param int $replication copies of each partition; -1: as the brokers are set up
-     * @param array<string, string|int|float|bool> $config the topic's own settings, by Kafka's names
+     * @param int $replication replication factor; -1: the default of the brokers
+     * @param array<string, string|int|float|bool> $config topic settings, by Kafka's names
      *
-     * @return bool false: it exists already, and stays as it is
+     * @return bool false: it already exists and was not changed
      *
-     * @throws InvalidChannelException a name that Kafka does not take, or that differs from another by `.` and `_` only
-     * @throws ConfigurationException Kafka refuses the settings, or it is another process's embedded broker
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws InvalidChannelException an invalid topic name, or one that differs from an existing topic only in `.` and
+     *        `_`
+     * @throws ConfigurationException Kafka rejects the settings, or it is the embedded broker of another process
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function createTopic(string $topic, int $partitions = 1, int $replication = -1, array $config = []): bool
     {
@@ -239,16 +240,16 @@ final class Admin
     }
 
     /**
-     * Gives a topic more partitions, and waits until they can be used.
+     * Adds partitions to a topic and waits until they are available.
      *
-     * Records with a key may go to another partition from then on: those of one key are in order again once the old
-     * ones are consumed.
+     * Records with a key may go to a different partition afterwards: the order per key is only guaranteed once the old
+     * records are consumed.
      *
-     * @param int $total how many it has afterwards
+     * @param int $total new number of partitions
      *
-     * @throws UnknownTopicException there is none
-     * @throws ConfigurationException it has as many or more, or an embedded broker
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws UnknownTopicException the topic does not exist
+     * @throws ConfigurationException it already has as many partitions or more, or an embedded broker
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function createPartitions(string $topic, int $total): void
     {
@@ -256,11 +257,11 @@ final class Admin
     }
 
     /**
-     * Deletes a topic with all its records, and waits until it is gone.
+     * Deletes a topic with all its records and waits until it is gone.
      *
-     * @throws UnknownTopicException there is none
-     * @throws ConfigurationException the cluster does not allow it, or is an embedded broker
-     * @throws ConnectionException Kafka does not answer, or refuses
+     * @throws UnknownTopicException the topic does not exist
+     * @throws ConfigurationException the cluster does not allow it, or an embedded broker
+     * @throws ConnectionException Kafka does not respond, or rejects the request
      */
     public function deleteTopic(string $topic): void
     {
@@ -268,15 +269,15 @@ final class Admin
     }
 
     /**
-     * Where each partition begins and ends: the first offset that is still there, and the one after the last.
+     * Returns the first available offset and the end offset (last offset + 1) of each partition.
      *
-     * Their difference is at most the number of records: transactions leave markers, compaction leaves gaps. While a
-     * transaction is open the end is where it began, unless `isolation.level` is `read_uncommitted`.
+     * Their difference is at most the number of records: transactions write markers, compaction leaves gaps. While a
+     * transaction is open, the end offset is its first record, unless `isolation.level` is `read_uncommitted`.
      *
      * @return array<int, array{beginning: int, end: int}> by partition
      *
-     * @throws UnknownTopicException there is none
-     * @throws ConnectionException Kafka does not answer, or a partition has no leader
+     * @throws UnknownTopicException the topic does not exist
+     * @throws ConnectionException Kafka does not respond, or a partition has no leader
      */
     public function offsets(string $topic): array
     {
@@ -284,15 +285,15 @@ final class Admin
     }
 
     /**
-     * The same for several topics, in three questions to Kafka.
+     * Same as offsets() for several topics, in three requests to Kafka.
      *
      * @param list<string> $topics
      *
      * @return array<string, array{error: ?string, partitions: array<int, array{beginning: int, end: int}>}> by name, in
      *     order; topics that are not there are left out; error: why partitions are missing, one without a leader say
      *
-     * @throws InvalidChannelException no name of a topic
-     * @throws ConnectionException Kafka does not answer
+     * @throws InvalidChannelException invalid topic name
+     * @throws ConnectionException Kafka does not respond
      */
     public function offsetsOfTopics(array $topics): array
     {
@@ -300,15 +301,15 @@ final class Admin
     }
 
     /**
-     * The first offset of each partition whose record is not older than a time; its end where all are.
+     * Returns the offset of the first record at or after a time in each partition; the end offset if there is none.
      *
-     * @param int|DateTimeInterface $time Unix seconds, or a time with its milliseconds
+     * @param int|DateTimeInterface $time Unix seconds, or a time with milliseconds
      *
      * @return array<int, int> offset by partition
      *
-     * @throws UnknownTopicException there is none
-     * @throws ConfigurationException an embedded broker, which does not find records by time
-     * @throws ConnectionException Kafka does not answer, or a partition has no leader
+     * @throws UnknownTopicException the topic does not exist
+     * @throws ConfigurationException an embedded broker, which cannot search by time
+     * @throws ConnectionException Kafka does not respond, or a partition has no leader
      */
     public function offsetsAt(string $topic, int|DateTimeInterface $time): array
     {
@@ -316,22 +317,23 @@ final class Admin
     }
 
     /**
-     * Hands every record of all partitions to the callback, one by one, up to where the topic ended when it was called.
+     * Passes every record of all partitions to the callback, one at a time, up to the end offsets at the time of the
+     * call.
      *
-     * Each partition comes in order; the partitions mix. Messages are raw, as those of Broker::subscribeTopic().
-     * Nothing is committed, no group sees it, and records that aborted transactions wrote are left out. What the
-     * callback throws ends it. SIGTERM and SIGINT end the process as usual, unless PHP has handlers for them: those run
-     * between records.
+     * Records arrive in order within a partition; partitions are interleaved. Messages are raw, as with
+     * Broker::subscribeTopic(). No offset is committed, no consumer group is joined, and records of aborted
+     * transactions are skipped. An exception in the callback ends the reading. SIGTERM and SIGINT end the process as
+     * usual, unless PHP has handlers for them: those run between records.
      *
-     * @param callable(Message): mixed $callback false (and nothing else) ends the reading
-     * @param array<int, int> $from offset by partition to begin with; the others begin where they begin
+     * @param callable(Message): mixed $callback false (and no other value) ends the reading
+     * @param array<int, int> $from start offset by partition; the other partitions are read from their beginning
      *
-     * @return int the number of records handed over
+     * @return int number of records passed to the callback
      *
-     * @throws UnknownTopicException there is none, or it was deleted meanwhile
-     * @throws ConfigurationException no such partition, an offset below 0, or called inside its own callback
-     * @throws ConnectionException nothing came for 10 seconds, though there is more
-     * @throws Throwable what the callback throws
+     * @throws UnknownTopicException the topic does not exist, or was deleted meanwhile
+     * @throws ConfigurationException an unknown partition, a negative offset, or a call within its own callback
+     * @throws ConnectionException no record within 10 seconds, although there are more
+     * @throws Throwable exception of the callback
      */
     public function read(string $topic, callable $callback, array $from = []): int
     {
@@ -339,19 +341,19 @@ final class Admin
     }
 
     /**
-     * Deletes the records before these offsets; the others keep theirs.
+     * Deletes all records before these offsets.
      *
      *     $end = array_column($admin->offsets('dlq.orders'), 'end');
-     *     $admin->deleteRecords('dlq.orders', $end);                    // all that are in it now
+     *     $admin->deleteRecords('dlq.orders', $end);                    // all current records
      *
-     * All offsets are checked before anything is deleted.
+     * All offsets are checked before any record is deleted.
      *
-     * @param array<int, int> $before offset by partition; partitions left out stay as they are
+     * @param array<int, int> $before offset by partition; other partitions are not changed
      *
-     * @throws UnknownTopicException there is none
+     * @throws UnknownTopicException the topic does not exist
      * @throws ConfigurationException no such partition, an offset behind its end, a topic that is compacted and does
      *     not delete, or an embedded broker
-     * @throws ConnectionException Kafka does not answer: some of it may be gone
+     * @throws ConnectionException Kafka does not respond: part of the records may be deleted
      */
     public function deleteRecords(string $topic, array $before): void
     {
@@ -359,8 +361,8 @@ final class Admin
     }
 
     /**
-     * Closes the connection; what is called afterwards throws ConfigurationException. In the callback of read() it
-     * takes effect after the record in hand. Harmless when it is closed already.
+     * Closes the connection; later calls throw ConfigurationException. In the callback of read() it takes effect after
+     * the current record. Does nothing if it is already closed.
      */
     public function close(): void
     {

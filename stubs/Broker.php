@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native Broker class, and its stand-in where the extension is not loaded.
+ * IDE stub of the native Broker class; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -13,25 +13,25 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 
 /**
- * One Kafka as an application sees it: sends, subscribes, consumes.
+ * Connection to one Kafka cluster: publishes, subscribes, consumes.
  *
  *     Realtime::broker()
  *         ->subscribe('user.*', fn (Message $m) => print $m->getEvent() . PHP_EOL)
  *         ->consume();
  *
- * Without the extension the constructor throws ExtensionMissingException; while Realtime::fake() is on, calls go to the
- * fake instead.
+ * Without the extension the constructor throws ExtensionMissingException; while Realtime::fake() is active, calls go to
+ * the fake.
  */
 final class Broker implements Contract\Publisher, Contract\Consumer
 {
     /**
-     * Connects nothing: that happens on the first send or consume().
+     * Does not connect: the first publish or consume() does.
      *
      * @param array<string, mixed> $config merged over the configured broker (`broker` names another than the default
      *        one): `brokers` ('host:port,…' or a list, or 'embedded'), `topic_prefix`, `consumer_group`,
      *        `producer_config`, `consumer_config`, …
      *
-     * @throws ConfigurationException an unknown key (the message names the nearest known one) or a wrong type
+     * @throws ConfigurationException an unknown key (the message suggests the most similar one) or a wrong type
      * @throws ExtensionMissingException without the extension, unless faked
      */
     public function __construct(array $config = [])
@@ -46,13 +46,13 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * True if a callback is running that was given a message of the same channel, event and data: to publish this one
-     * would feed the consumer with its own message.
+     * Returns true while a callback handles a message with the same channel, event and data: publishing this message
+     * would feed it back to the consumer.
      *
-     * publish() sends all the same; Realtime::broadcast() asks by itself. Counted as `loop_dropped` in
-     * Realtime::stats() where it is true; always false with `loop_guard` off.
+     * publish() sends it anyway; Realtime::broadcast() calls this method itself. Counted as `loop_dropped` in
+     * Realtime::stats() if true; always false with `loop_guard` off.
      *
-     * @param string $channel the channel it would be published to
+     * @param string $channel the channel to publish to
      */
     public function repeats(string $channel, Message $message): bool
     {
@@ -126,9 +126,9 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Calls back when this consumer was given partitions, before their first record: the place for seek().
+     * Sets the callback for newly assigned partitions, called before their first record: use it for seek().
      *
-     * @param callable(list<array{topic: string, partition: int}>): void $callback replaces the one before
+     * @param callable(list<array{topic: string, partition: int}>): void $callback replaces the previous callback
      */
     public function onAssigned(callable $callback): static
     {
@@ -136,11 +136,12 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Calls back when partitions are taken away, before what was handled is committed for the last time.
+     * Sets the callback for revoked partitions, called before the final commit of the handled messages.
      *
-     * `lost` is true where the group has given them to somebody else already: nothing can be committed any more.
+     * `lost` is true if the group has already assigned them to another member: committing is no longer possible.
      *
-     * @param callable(list<array{topic: string, partition: int, lost: bool}>): void $callback replaces the one before
+     * @param callable(list<array{topic: string, partition: int, lost: bool}>): void $callback replaces the previous
+     *        callback
      */
     public function onRevoked(callable $callback): static
     {
@@ -148,10 +149,11 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Calls back from within consume(), also while nothing arrives: the place for progress, limits and restart marks.
+     * Sets a callback that consume() calls regularly, even when no messages arrive: for progress, limits and restart
+     * signals.
      *
-     * @param callable(Broker): void $callback replaces the one before
-     * @param int $everyMs at most once in so many ms; never while a callback runs
+     * @param callable(Broker): void $callback replaces the previous callback
+     * @param int $everyMs minimum interval in ms; not called while a message callback runs
      */
     public function onTick(callable $callback, int $everyMs = 1000): static
     {
@@ -159,12 +161,13 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Calls back after every try that failed, from within consume() or nack().
+     * Sets the callback for failed attempts, called within consume() or nack().
      *
-     * What the callback throws ends consume(), and the record comes again.
+     * An exception thrown by the callback ends consume(), and the record is delivered again.
      *
-     * @param callable(Message, Throwable, int|null): void $callback the message, why, and the time until the next try
-     *        in ms; null: given up (a dead letter, or with `dlq` off consume() throws it). Replaces the one before
+     * @param callable(Message, Throwable, int|null): void $callback the message, the exception, and the delay until the
+     *        next attempt in ms; null: no further attempt (a dead letter, or an exception of consume() with `dlq` off).
+     *        Replaces the previous callback
      */
     public function onFailed(callable $callback): static
     {
@@ -172,9 +175,9 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Lets the application decide about further tries, instead of `max_retries` and `retry_backoff_ms`.
+     * Lets the application decide about retries, instead of `max_retries` and `retry_backoff_ms`.
      *
-     * Exceptions that count as permanent are not asked about.
+     * Not called for permanent exceptions.
      *
      * @param Contract\RetryStrategy|null $strategy null: as configured
      */
@@ -184,10 +187,10 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Stops fetching, without giving partitions up.
+     * Stops fetching but keeps the partitions.
      *
-     * @param string|null $topic null: everything assigned
-     * @param int|null $partition null: every assigned partition of the topic
+     * @param string|null $topic null: all assigned partitions
+     * @param int|null $partition null: all assigned partitions of the topic
      */
     public function pause(?string $topic = null, ?int $partition = null): static
     {
@@ -195,10 +198,10 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Fetches again after pause().
+     * Resumes fetching after pause().
      *
-     * @param string|null $topic null: everything assigned
-     * @param int|null $partition null: every assigned partition of the topic
+     * @param string|null $topic null: all assigned partitions
+     * @param int|null $partition null: all assigned partitions of the topic
      */
     public function resume(?string $topic = null, ?int $partition = null): static
     {
@@ -206,13 +209,13 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Goes on from another position of an assigned partition. Allowed inside onAssigned().
+     * Continues at another position of an assigned partition. Can be called in onAssigned().
      *
      * @param string $topic the topic's full name
-     * @param int|string|\DateTimeInterface $position an offset, 'beginning', 'end', or a time: the first record not
-     *        older than that
+     * @param int|string|\DateTimeInterface $position an offset, 'beginning', 'end', or a time: the first record at or
+     *        after that time
      *
-     * @throws ConfigurationException a partition that is not assigned, or another word
+     * @throws ConfigurationException a partition that is not assigned, or an invalid position
      */
     public function seek(string $topic, int $partition, int|string|\DateTimeInterface $position): static
     {
@@ -238,15 +241,16 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * What this broker has consumed, and where it stands.
+     * Returns the counters and the state of this consumer.
      *
      * `lag` is in records, -1 while unknown; `position` is the next offset; `waiting_for` lists subscribed topics that
-     * do not exist yet; `stop_reason` is why the last consume() returned: 'stopped', 'signal', 'max_messages', 'empty'
-     * or 'error'; `topic_mismatch` counts records whose channel does not belong to their topic; `parked` records wait
-     * for another try or behind one that does; `held_back` partitions are paused because they ran too far ahead of
-     * those; `dropped` counts records that at-most-once gave up; `callbacks` took `callback_seconds` together, in
-     * `batches` fetched; `poll_age_ms` is since the loop last came round (0: it does not run), `callback_age_ms` how
-     * long the callback in hand has been running, `commit_age_ms` since the last commit while something waits for one.
+     * do not exist yet; `stop_reason` is the reason the last consume() returned: 'stopped', 'signal', 'max_messages',
+     * 'empty' or 'error'; `topic_mismatch` counts records whose channel does not belong to their topic; `parked`
+     * records wait for a retry, or behind a record that does; `held_back` partitions are paused because they are too
+     * far ahead of parked records; `dropped` counts records lost with at-most-once; `callbacks` took `callback_seconds`
+     * in total, in `batches` fetched; `poll_age_ms` is the time since the last poll (0: not running), `callback_age_ms`
+     * how long the current callback has been running, `commit_age_ms` the time since the last commit while offsets are
+     * waiting to be committed.
      *
      * @return array{messages_consumed: int, bytes_consumed: int, handled: int, failures: int, retries: int,
      *     dead_lettered: int, parked: int, held_back: int, dropped: int, transactions: int,
@@ -263,7 +267,8 @@ final class Broker implements Contract\Publisher, Contract\Consumer
     }
 
     /**
-     * Leaves the group and closes the connection; what is waiting to be sent is flushed first. Harmless when closed.
+     * Leaves the group and closes the connection; queued messages are flushed first. Does nothing if it is already
+     * closed.
      */
     public function close(): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native EmbeddedBroker class, and its stand-in where the extension is not loaded.
+ * IDE stub of the native EmbeddedBroker class; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -14,16 +14,17 @@ use Toporia\Realtime\Exception\ExtensionMissingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 
 /**
- * A Kafka for tests and first tries: librdkafka's mock cluster, in memory, in this process, over the real protocol.
+ * A Kafka broker for tests and first steps: librdkafka's mock cluster, in memory, in this process, over the real
+ * protocol.
  *
  *     $kafka = EmbeddedBroker::start();
  *     putenv('KAFKA_BROKERS=' . $kafka->address());
  *
- * It forgets everything when it stops, keeps the last 5 MB or 100,000 messages of a partition, and has no admin API:
- * topics appear on first use with 4 partitions unless createTopic() made them. Other processes can reach it.
- * Transactions work, but what an aborted one wrote can be read all the same.
+ * All data is lost when it stops. It keeps the last 5 MB or 100,000 messages of a partition and has no admin API:
+ * topics are created on first use with 4 partitions unless createTopic() created them. Other processes can connect to
+ * it. Transactions work, but records of aborted transactions are visible to every consumer.
  *
- * It fails on purpose, so that an application's tests can show what happens then:
+ * It can simulate failures, so that tests can check how an application handles them:
  *
  *     $kafka->failNext('Produce', 'NOT_LEADER_FOR_PARTITION', 2);   // an error that is tried again
  *     $kafka->failNext('OffsetCommit', '_TRANSPORT');               // the connection is cut instead of an answer
@@ -34,19 +35,19 @@ use Toporia\Realtime\Exception\InvalidChannelException;
 final class EmbeddedBroker
 {
     /**
-     * Made by start().
+     * Use start().
      */
     private function __construct()
     {
     }
 
     /**
-     * Starts one that runs until stop() or until the process ends.
+     * Starts a broker that runs until stop() or until the process ends.
      *
-     * @param int $port 0: any free one
-     * @param string $host the address to listen on, which is also the one it advertises to clients
+     * @param int $port 0: any free port
+     * @param string $host the address to listen on and to advertise to clients
      *
-     * @throws ConnectionException the port is taken, or the address is not ours
+     * @throws ConnectionException the port is in use, or the address does not belong to this machine
      * @throws ExtensionMissingException without the extension
      */
     public static function start(int $port = 0, string $host = '127.0.0.1'): static
@@ -55,7 +56,7 @@ final class EmbeddedBroker
     }
 
     /**
-     * The one behind `brokers: embedded`, the same each time; started where it does not run yet.
+     * Returns the broker used for `brokers: embedded`, the same instance on every call; starts it if necessary.
      *
      *     Realtime::configure(['brokers' => 'embedded']);
      *     EmbeddedBroker::shared()->failNext('Produce', 'REQUEST_TIMED_OUT');
@@ -69,7 +70,7 @@ final class EmbeddedBroker
     }
 
     /**
-     * Where it listens, as KAFKA_BROKERS wants it: `127.0.0.1:41234`.
+     * Returns its address in the format of KAFKA_BROKERS: `127.0.0.1:41234`.
      */
     public function address(): string
     {
@@ -77,14 +78,14 @@ final class EmbeddedBroker
     }
 
     /**
-     * Creates a topic; one that exists stays as it is.
+     * Creates a topic. An existing topic is not changed.
      *
-     * @param string $topic its full name (that of a channel: prefix, `_`, channel)
+     * @param string $topic full name (for a channel: prefix, `_`, channel)
      * @param int $partitions at least 1
      *
-     * @throws InvalidChannelException a name that Kafka does not take
+     * @throws InvalidChannelException the name is not a valid Kafka topic name
      * @throws ConfigurationException fewer than 1 partition
-     * @throws ConnectionException it is stopped
+     * @throws ConnectionException the broker is stopped
      */
     public function createTopic(string $topic, int $partitions = 1): static
     {
@@ -92,7 +93,7 @@ final class EmbeddedBroker
     }
 
     /**
-     * The next requests of a kind are answered with an error; several calls line up behind each other.
+     * Makes the next requests of a type fail with an error. Multiple calls are queued.
      *
      * @param string $request Kafka's name: Produce, Fetch, ListOffsets, Metadata, OffsetCommit, OffsetFetch,
      *     FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, ApiVersions, InitProducerId,
@@ -102,8 +103,9 @@ final class EmbeddedBroker
      *     PRODUCER_FENCED; `_TRANSPORT` cuts the connection instead of answering; in any case
      * @param int $times from 1 to 100,000 requests
      *
-     * @throws ConfigurationException an unknown name (the nearest known one is named), or a number out of its range
-     * @throws ConnectionException it is stopped
+     * @throws ConfigurationException an unknown name (the message suggests the most similar one) or a number out of
+     *        range
+     * @throws ConnectionException the broker is stopped
      */
     public function failNext(string $request, string $error, int $times = 1): static
     {
@@ -111,16 +113,17 @@ final class EmbeddedBroker
     }
 
     /**
-     * Whoever asks for this topic is told an error, until null ends it: TOPIC_AUTHORIZATION_FAILED, say.
+     * Returns an error for every metadata request of this topic, such as TOPIC_AUTHORIZATION_FAILED, until called with
+     * null.
      *
-     * Clients ask when they first use a topic, and every few seconds from then on. The topic is made where it does not
-     * exist.
+     * Clients request metadata on first use of a topic and every few seconds after that. A topic that does not exist is
+     * created.
      *
-     * @param string|null $error as for failNext(); null: the topic is well again
+     * @param string|null $error as for failNext(); null: no error
      *
-     * @throws ConfigurationException an unknown name
-     * @throws InvalidChannelException a name that Kafka does not take
-     * @throws ConnectionException it is stopped
+     * @throws ConfigurationException unknown name
+     * @throws InvalidChannelException the name is not a valid Kafka topic name
+     * @throws ConnectionException the broker is stopped
      */
     public function failTopic(string $topic, ?string $error): static
     {
@@ -128,12 +131,12 @@ final class EmbeddedBroker
     }
 
     /**
-     * Every answer waits for so long; 0 ends it. It takes effect at once, for what is on its way too.
+     * Delays every response; 0 removes the delay. Takes effect immediately, also for pending requests.
      *
      * @param int $ms milliseconds, at most 600,000
      *
      * @throws ConfigurationException out of range
-     * @throws ConnectionException it is stopped
+     * @throws ConnectionException the broker is stopped
      */
     public function setLatency(int $ms): static
     {
@@ -141,9 +144,9 @@ final class EmbeddedBroker
     }
 
     /**
-     * Cuts every connection and takes no more, until up(). What is in the topics stays.
+     * Closes all connections and accepts no new ones until up(). Topics keep their records.
      *
-     * @throws ConnectionException it is stopped
+     * @throws ConnectionException the broker is stopped
      */
     public function down(): static
     {
@@ -151,9 +154,9 @@ final class EmbeddedBroker
     }
 
     /**
-     * Takes connections again, at the same address. Clients come back by themselves, within about 2 seconds.
+     * Accepts connections again, at the same address. Clients reconnect automatically within about 2 seconds.
      *
-     * @throws ConnectionException it is stopped
+     * @throws ConnectionException the broker is stopped
      */
     public function up(): static
     {
@@ -161,9 +164,9 @@ final class EmbeddedBroker
     }
 
     /**
-     * Ends every fault: nothing waits to fail, every topic is well, no latency, and it is up.
+     * Removes all simulated failures: queued errors, topic errors, latency and down().
      *
-     * @throws ConnectionException it is stopped
+     * @throws ConnectionException the broker is stopped
      */
     public function clearFaults(): static
     {
@@ -171,7 +174,7 @@ final class EmbeddedBroker
     }
 
     /**
-     * Stops it; every message in it is gone. Harmless when it is stopped already.
+     * Stops the broker; all its messages are lost. Does nothing if it is already stopped.
      */
     public function stop(): void
     {

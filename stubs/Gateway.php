@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native Gateway class, and its stand-in where the extension is not loaded.
+ * IDE stub of the native Gateway class; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -15,8 +15,8 @@ use Toporia\Realtime\Exception\ExtensionMissingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 
 /**
- * The WebSocket gateway: what was broadcast through Kafka goes on to browsers, over Pusher's protocol 7, which pusher-js
- * and laravel-echo speak unmodified.
+ * The WebSocket gateway: forwards broadcasts from Kafka to browsers, over Pusher protocol 7, which pusher-js and
+ * laravel-echo support without changes.
  *
  *     $gateway = (new Gateway(['port' => 6001]))->start();
  *     while (!$gateway->wait()) {
@@ -24,23 +24,23 @@ use Toporia\Realtime\Exception\InvalidChannelException;
  *     }
  *     $gateway->stop();
  *
- * It runs on native threads: a PHP callback that takes its time delays no socket. It ends with the process, also after a
- * fatal error. A forked child must not use it: there every method throws ConnectionException, and the parent's goes on.
+ * It runs on native threads: a slow PHP callback delays no socket. It ends with the process, also after a fatal error.
+ * A forked child cannot use it: every method throws ConnectionException there, and the parent's gateway keeps running.
  *
- * An object that was not started asks the gateway that runs elsewhere, through its HTTP API: connections(), kick() and
- * unsubscribe() work from a controller.
+ * An object that was not started calls the HTTP API of the running gateway: connections(), kick() and unsubscribe() can
+ * be used in a controller.
  *
  *     (new Gateway())->kick(['user' => '7']);      // closes every socket user 7 has, on all gateways
  */
 final class Gateway
 {
     /**
-     * Reads the configuration; opens and connects nothing yet.
+     * Reads the configuration; opens no port and does not connect.
      *
-     * @param array<string, mixed> $config settings of `realtime.gateway`, over those of Realtime::configure() and of the
-     *     environment; `broker` is the name of a broker in the configuration, or an array of settings of one
+     * @param array<string, mixed> $config settings of `realtime.gateway`; they override Realtime::configure() and the
+     *     environment. `broker` is the name of a configured broker, or an array of settings
      *
-     * @throws ConfigurationException an unknown setting (the nearest known one is named), a wrong value
+     * @throws ConfigurationException an unknown setting (the message suggests the most similar one) or a wrong value
      * @throws ExtensionMissingException without the extension
      */
     public function __construct(array $config = [])
@@ -51,10 +51,10 @@ final class Gateway
     /**
      * Opens the port, connects to Kafka, and serves until stop() or the end of the process.
      *
-     * Harmless when it runs already. Kafka may be away: it is tried again, and `/ready` says so meanwhile.
+     * Does nothing if it is already running. If Kafka is down, it reconnects, and `/ready` reports it.
      *
      * @throws ConfigurationException no app id, key or secret; a secret that is too short or well known
-     * @throws ConnectionException the port is in use, or the address is not ours
+     * @throws ConnectionException the port is in use, or the address does not belong to this machine
      */
     public function start(): static
     {
@@ -62,9 +62,10 @@ final class Gateway
     }
 
     /**
-     * Tells its clients to come back elsewhere, spread over the time, and ends. Harmless when it is stopped already.
+     * Asks the clients to reconnect elsewhere, spread over the drain time, and stops. Does nothing if it is already
+     * stopped.
      *
-     * @param int $drainMs how long it takes its time, in ms; 0: at once
+     * @param int $drainMs drain time in ms; 0: stop immediately
      *
      * @throws ConfigurationException a negative time
      */
@@ -74,13 +75,13 @@ final class Gateway
     }
 
     /**
-     * Waits for SIGTERM or SIGINT, and hands what the gateway has to say to PHP's error log meanwhile.
+     * Waits for SIGTERM or SIGINT, and writes messages of the gateway to PHP's error log meanwhile.
      *
-     * Handlers of PHP (pcntl_signal()) run in here, and signals that have one do not end the wait.
+     * PHP's signal handlers (pcntl_signal()) run during the wait, and signals with a handler do not end it.
      *
-     * @param int $timeoutMs the longest wait, in ms
+     * @param int $timeoutMs maximum wait in ms
      *
-     * @return bool true once a signal asked to end, or where the gateway does not run; false after the time
+     * @return bool true after a signal to stop, or if the gateway is not running; false after the timeout
      */
     public function wait(int $timeoutMs = 1000): bool
     {
@@ -88,7 +89,7 @@ final class Gateway
     }
 
     /**
-     * True if it was started by this object and serves.
+     * Returns true if this object started the gateway and it is serving.
      */
     public function isRunning(): bool
     {
@@ -96,7 +97,7 @@ final class Gateway
     }
 
     /**
-     * Where it listens, with the port it really has: `127.0.0.1:6001`. Before start(), where it would.
+     * Returns the listen address with the actual port: `127.0.0.1:6001`. Before start(), the configured address.
      */
     public function address(): string
     {
@@ -104,17 +105,19 @@ final class Gateway
     }
 
     /**
-     * Delivers an event to the sockets of this gateway only, without Kafka; nothing of it can be recovered.
+     * Delivers an event to the sockets of this gateway only, without Kafka; clients cannot recover it after a
+     * disconnect.
      *
-     * @param string $channel the channel's name without a prefix, as in Realtime::broadcast(), or a guarded one
-     * @param mixed $data what json_encode() takes
+     * @param string $channel channel name without a prefix, as in Realtime::broadcast(), or a private or presence
+     *        channel
+     * @param mixed $data any value json_encode() supports
      * @param string|null $except socket id to leave out
      *
-     * @return int sockets it reached
+     * @return int number of sockets reached
      *
-     * @throws ConnectionException it does not run
-     * @throws EncodingException the data is no JSON; nothing was sent
-     * @throws InvalidChannelException a name that cannot be one
+     * @throws ConnectionException the gateway is not running
+     * @throws EncodingException data that cannot be encoded as JSON; nothing was sent
+     * @throws InvalidChannelException invalid channel name
      */
     public function broadcastLocally(string $channel, string $event, mixed $data = null, ?string $except = null): int
     {
@@ -122,16 +125,16 @@ final class Gateway
     }
 
     /**
-     * Who is connected, over all gateways.
+     * Returns the connections of all gateways.
      *
-     * @param array{user?: string|int, socket?: string, channel?: string} $where only these; every condition has to hold
+     * @param array{user?: string|int, socket?: string, channel?: string} $where filter; all conditions must match
      *
      * @return list<array{socket_id: string, user: string|null, channels: list<string>, address: string, node: string,
      *     seconds: int, queued: int}> `seconds` since it was opened, `queued` bytes waiting for it
      *
-     * @throws ConfigurationException a condition that is none
+     * @throws ConfigurationException unknown condition
      *
-     * @throws ConnectionException no gateway answers
+     * @throws ConnectionException no gateway responds
      */
     public function connections(array $where = []): array
     {
@@ -139,7 +142,7 @@ final class Gateway
     }
 
     /**
-     * Counters and state of this gateway, since it started.
+     * Returns the counters and the state of this gateway since its start.
      *
      * @return array<string, mixed> `running`, `address`, `ready`, `not_ready` (why), `node`, `connections`, `channels`,
      *     `broadcasts`, `frames_sent`, `bytes_sent`, `topic_mismatch`, … as `/metrics` has them
@@ -150,14 +153,14 @@ final class Gateway
     }
 
     /**
-     * Closes sockets for good (4009: their clients do not come back by themselves), on all gateways.
+     * Closes sockets permanently (4009: clients do not reconnect), on all gateways.
      *
-     * @param array{user?: string|int, socket?: string, channel?: string} $where one of them, or several, which all have to hold
+     * @param array{user?: string|int, socket?: string, channel?: string} $where at least one condition; all must match
      *
-     * @return int sockets closed
+     * @return int number of closed sockets
      *
-     * @throws ConfigurationException $where has none of them, or something else
-     * @throws ConnectionException no gateway answers
+     * @throws ConfigurationException no condition in $where, or an unknown one
+     * @throws ConnectionException no gateway responds
      */
     public function kick(array $where): int
     {
@@ -165,16 +168,16 @@ final class Gateway
     }
 
     /**
-     * Takes sockets off a channel, on all gateways: they get a subscription_error with status 401.
+     * Removes sockets from a channel, on all gateways: they receive a subscription_error with status 401.
      *
-     * @param array{user?: string|int, socket?: string, channel?: string} $where one of them, or several, which all have to hold
-     * @param string $channel the channel they leave, as their clients call it: `private-order.7`
+     * @param array{user?: string|int, socket?: string, channel?: string} $where at least one condition; all must match
+     * @param string $channel the channel under the name that clients use: `private-order.7`
      *
-     * @return int sockets taken off
+     * @return int number of removed subscriptions
      *
-     * @throws ConfigurationException $where has none of them, or something else
-     * @throws InvalidChannelException a name that cannot be one
-     * @throws ConnectionException no gateway answers
+     * @throws ConfigurationException no condition in $where, or an unknown one
+     * @throws InvalidChannelException invalid channel name
+     * @throws ConnectionException no gateway responds
      */
     public function unsubscribe(array $where, string $channel): int
     {
@@ -182,20 +185,21 @@ final class Gateway
     }
 
     /**
-     * Signs a subscription: what the endpoint /broadcasting/auth answers with, once the application has said yes.
+     * Signs a subscription: the response of the endpoint /broadcasting/auth after the application has authorized it.
      *
      *     echo json_encode(Gateway::authorize($_POST['socket_id'], $_POST['channel_name'], ['user_id' => $user->id]));
      *
-     * Strict: anything but a socket id and the valid name of a private, presence or encrypted channel is refused
-     * unsigned, so that nobody can have something else signed.
+     * Strict: only a socket id and the valid name of a private, presence or encrypted channel are signed, so that no
+     * other text can be signed.
      *
-     * @param array{user_id: string|int, user_info?: mixed}|null $presence who joins; for a presence channel, and for no other
-     * @param array<string, mixed> $config over the settings of the gateway
+     * @param array{user_id: string|int, user_info?: mixed}|null $presence the member; only for a presence channel
+     * @param array<string, mixed> $config overrides the gateway settings
      *
      * @return array{auth: string, channel_data?: string, shared_secret?: string}
      *
-     * @throws InvalidChannelException no socket id, or no such channel
-     * @throws EncodingException user_info is no JSON or over 1 KB; a user_id that is empty or over 128 characters
+     * @throws InvalidChannelException invalid socket id or channel
+     * @throws EncodingException user_info that cannot be encoded or exceeds 1 KB; a user_id that is empty or longer
+     *        than 128 characters
      * @throws ConfigurationException no key or secret; an encrypted channel without `encryption_master_key`
      */
     public static function authorize(
@@ -208,15 +212,15 @@ final class Gateway
     }
 
     /**
-     * Signs a user in: what the endpoint /broadcasting/user-auth answers with.
+     * Signs a user authentication: the response of the endpoint /broadcasting/user-auth.
      *
      * @param array{id: string|int, user_info?: mixed, watchlist?: mixed} $userData `id` must not be empty
-     * @param array<string, mixed> $config over the settings of the gateway
+     * @param array<string, mixed> $config overrides the gateway settings
      *
      * @return array{auth: string, user_data: string}
      *
-     * @throws InvalidChannelException no socket id
-     * @throws EncodingException no id, or the data is no JSON
+     * @throws InvalidChannelException invalid socket id
+     * @throws EncodingException no id, or data that cannot be encoded as JSON
      * @throws ConfigurationException no key or secret
      */
     public static function authenticate(string $socketId, array $userData, array $config = []): array

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native Message class, and its complete stand-in where the extension is not loaded.
+ * IDE stub of the native Message class; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -13,13 +13,13 @@ use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 
 /**
- * One message, to send or received. Immutable: the with…() methods return a copy.
+ * A message to send or received. Immutable: the with…() methods return a copy.
  *
  *     $message = Message::event('user.1', 'order.created', ['id' => 7])->withKey('order-7');
  *     $message->toJson();
  *     // {"id":"019a…","type":"event","channel":"user.1","event":"order.created","data":{"id":7},"timestamp":1763700000}
  *
- * On the wire it is that JSON envelope, in that order, without the keys that are null.
+ * The JSON envelope, with its keys in this order and without keys that are null.
  */
 final class Message implements JsonSerializable
 {
@@ -29,17 +29,17 @@ final class Message implements JsonSerializable
     private array $headers = [];
 
     /**
-     * Made by event(), fromJson(), fromArray() and by a broker.
+     * Use event(), fromJson() or fromArray().
      */
     private function __construct()
     {
     }
 
     /**
-     * A new event, with a new id and the present time.
+     * Creates an event with a new id and the current time.
      *
-     * @param string|null $channel null: the one publish() names
-     * @param mixed $data anything json_encode() takes, encoded at once as it does with its default flags; null: none
+     * @param string|null $channel null: the channel passed to publish()
+     * @param mixed $data any value json_encode() supports, encoded immediately with its default flags; null: no data
      *
      * @throws InvalidChannelException a channel that is empty, unprintable or too long
      * @throws EncodingException invalid UTF-8, NAN, INF, recursion, a resource, more than 512 levels
@@ -54,11 +54,11 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * Reads an envelope. The bytes are kept: published again unchanged, they are sent as they are.
+     * Parses an envelope. The bytes are kept: an unchanged message is sent again byte for byte.
      *
-     * A missing id or timestamp is made, a missing type is `event`.
+     * A missing id or timestamp is generated, a missing type is `event`.
      *
-     * @throws EncodingException no JSON object, or a key of the wrong type
+     * @throws EncodingException not a JSON object, or a key of the wrong type
      */
     public static function fromJson(string $json): static
     {
@@ -66,11 +66,11 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The same from an array with the keys of the envelope, as toArray() returns it.
+     * Creates a message from an array with the keys of the envelope, as returned by toArray().
      *
      * @param array<string, mixed> $a
      *
-     * @throws EncodingException a key of the wrong type, or data that is no JSON
+     * @throws EncodingException a key of the wrong type, or data that cannot be encoded as JSON
      */
     public static function fromArray(array $a): static
     {
@@ -78,7 +78,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * A copy with that record key, which decides the partition; null: the channel is the key.
+     * Returns a copy with this record key, which selects the partition; null: the channel is the key.
      */
     public function withKey(?string $key): static
     {
@@ -89,7 +89,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * A copy with those record headers instead of the present ones.
+     * Returns a copy with these record headers instead of the current ones.
      *
      * @param array<string, string> $headers
      */
@@ -102,7 +102,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The id: a UUIDv7 where we made it; `topic-partition-offset` for a record of a raw topic.
+     * Returns the id: a UUIDv7 for messages of this package; `topic-partition-offset` for a record of a raw topic.
      */
     public function getId(): string
     {
@@ -110,7 +110,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * event, subscribe, unsubscribe, error, ping or pong; `raw` for a record of a raw topic.
+     * Returns event, subscribe, unsubscribe, error, ping or pong; `raw` for a record of a raw topic.
      */
     public function getType(): string
     {
@@ -118,7 +118,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The channel; null for a record of a raw topic.
+     * Returns the channel; null for a record of a raw topic.
      */
     public function getChannel(): ?string
     {
@@ -126,7 +126,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The event's name; null for a record of a raw topic.
+     * Returns the name of the event; null for a record of a raw topic.
      */
     public function getEvent(): ?string
     {
@@ -134,7 +134,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The data as json_decode(…, true) gives it, as every receiver sees it. Decoded on the first call, then kept.
+     * Returns the data as decoded by json_decode(…, true). Decoded on the first call and cached.
      *
      * @throws EncodingException data that cannot be decoded: broken JSON, more than 512 levels
      */
@@ -144,7 +144,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * When it was made, in Unix seconds; for a record of a raw topic its Kafka timestamp.
+     * Returns the creation time in Unix seconds; for a record of a raw topic its Kafka timestamp.
      */
     public function getTimestamp(): int
     {
@@ -152,7 +152,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The envelope as JSON; for a message that was received, its original bytes.
+     * Returns the envelope as JSON; for a received message its original bytes.
      */
     public function toJson(): string
     {
@@ -160,7 +160,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The envelope as an array, in its order and without the keys that are null.
+     * Returns the envelope as an array, with its keys in order and without keys that are null.
      *
      * @return array{id: string, type: string, channel?: string, event?: string, data?: mixed, timestamp: int}
      *
@@ -172,7 +172,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * What json_encode($message) encodes: toArray().
+     * Returns toArray() for json_encode($message).
      */
     public function jsonSerialize(): mixed
     {
@@ -180,7 +180,8 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The record headers: name to value; null for a header without one. Of a name that comes several times, the last.
+     * Returns the record headers: name => value; null for a header without a value. For a repeated name, the last
+     * value.
      *
      * @return array<string, string|null>
      */
@@ -190,7 +191,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * All values of a record header, in their order; Kafka lets a name come several times.
+     * Returns all values of a record header in order; Kafka allows repeated names.
      *
      * @return list<string|null> empty: there is no such header
      */
@@ -205,7 +206,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The record key: the one of withKey(), or the one it came with from Kafka.
+     * Returns the record key set by withKey() or received from Kafka.
      */
     public function getKey(): ?string
     {
@@ -213,7 +214,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The Kafka topic it came from; null: not received.
+     * Returns the Kafka topic; null: not received.
      */
     public function getTopic(): ?string
     {
@@ -221,7 +222,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The partition it came from; null: not received.
+     * Returns the partition; null: not received.
      */
     public function getPartition(): ?int
     {
@@ -229,7 +230,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * Its offset in the partition; null: not received.
+     * Returns the offset in the partition; null: not received.
      */
     public function getOffset(): ?int
     {
@@ -237,7 +238,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * Which try this is, from 1.
+     * Returns the number of the attempt, starting with 1.
      */
     public function getAttempt(): int
     {
@@ -245,7 +246,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * The bytes of the record's value; null: a tombstone, or not received.
+     * Returns the bytes of the record's value; null: a tombstone, or not received.
      */
     public function getPayload(): ?string
     {

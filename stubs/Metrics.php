@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native Metrics class, and its stand-in where the extension is not loaded.
+ * IDE stub of the native Metrics class; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -13,33 +13,33 @@ use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 
 /**
- * What this process can be asked about while it runs: metrics for Prometheus, liveness for supervisors.
+ * Monitoring of this process: metrics for Prometheus, liveness for supervisors.
  *
- * The settings `metrics`, `heartbeat_file`, `metrics_textfile` and `liveness_timeout_ms` do the same without a line of
- * code: Broker::consume() and Gateway::start() read them, and so do the commands. docs/monitoring.md has every metric.
+ * The settings `metrics`, `heartbeat_file`, `metrics_textfile` and `liveness_timeout_ms` do the same without code:
+ * Broker::consume(), Gateway::start() and the commands apply them. All metrics are listed in docs/monitoring.md.
  */
 final class Metrics
 {
     /**
-     * Has static methods only.
+     * Static methods only.
      */
     private function __construct()
     {
     }
 
     /**
-     * Serves /metrics, /live, /ready and /up from a native thread, until stop() or the end of the process.
+     * Serves /metrics, /live, /ready and /up on a native thread, until stop() or the end of the process.
      *
      *     Metrics::serve('127.0.0.1:9400');
      *
-     * @param string|null $address host:port, in place of the one before, or host:first-last for the first free port of a
-     *        range; port 0: any free one; null: the setting `metrics`, unless it listens already
+     * @param string|null $address host:port, replaces the previous address; or host:first-last for the first free port
+     *        of a range; port 0: any free port; null: the setting `metrics`, unless it is already listening
      *
-     * @return string|null the address that is listened on; null: none
+     * @return string|null the address in use; null: not listening
      *
-     * @throws ConfigurationException no such address
-     * @throws ConnectionException the port is taken (of the setting that is only a warning: one of several workers has it)
-     * @throws ExtensionMissingException an address, without the extension
+     * @throws ConfigurationException invalid address
+     * @throws ConnectionException the port is in use (only a warning for the setting: one of several workers has it)
+     * @throws ExtensionMissingException an address was passed, but the extension is not loaded
      */
     public static function serve(?string $address = null): ?string
     {
@@ -47,29 +47,31 @@ final class Metrics
     }
 
     /**
-     * Touches a file once a second while a loop of this process comes round: consume(), poll(), or one that calls beat().
+     * Touches a file once a second while a loop of this process is alive: consume(), poll(), or a loop that calls
+     * beat().
      *
-     * @param string|null $file null: the setting `heartbeat_file`, unless there is one already
+     * @param string|null $file null: the setting `heartbeat_file`, unless a file is already set
      *
-     * @throws ConfigurationException a file that cannot be
+     * @throws ConfigurationException the file cannot be written
      */
     public static function heartbeat(?string $file = null): void
     {
     }
 
     /**
-     * The loop of an application came round. For loops that are not consume(), which does it itself: without a call for
-     * liveness_timeout_ms /live answers 503, the heartbeat file grows old, and systemd's watchdog is not fed.
+     * Reports that a loop of the application is alive. For loops other than consume(), which does it itself: without a
+     * call for liveness_timeout_ms, /live returns 503, the heartbeat file is no longer touched, and systemd's watchdog
+     * is not notified.
      *
      * @param string|null $status one line for systemctl status
-     * @param bool $ready false: alive, but systemd is not told yet that the service has started
+     * @param bool $ready false: alive, but systemd is not yet notified that the service has started
      */
     public static function beat(?string $status = null, bool $ready = true): void
     {
     }
 
     /**
-     * Why this process counts as stuck: what /live would answer with 503; null where every loop comes round.
+     * Returns the reason why this process counts as stuck (/live returns 503); null: all loops are alive.
      */
     public static function stuck(): ?string
     {
@@ -77,7 +79,7 @@ final class Metrics
     }
 
     /**
-     * What a scrape would read.
+     * Returns the metrics as served on /metrics.
      *
      * @param bool $openMetrics OpenMetrics 1.0 instead of Prometheus' classic text
      */
@@ -87,7 +89,8 @@ final class Metrics
     }
 
     /**
-     * Closes the port, tells systemd that the service ends, and waits for no further beat(). Harmless where nothing runs.
+     * Closes the port, notifies systemd that the service is stopping, and expects no further beat(). Does nothing if
+     * nothing is running.
      */
     public static function stop(): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native Realtime class, and its stand-in where the extension is not loaded.
+ * IDE stub of the native Realtime class; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -19,7 +19,7 @@ use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 
 /**
- * What a controller calls: tells browsers and other services what happened.
+ * Facade for controllers: sends events to browsers and to other services.
  *
  *     Realtime::broadcast('user.1', 'order.created', ['id' => 7, 'total' => 9.5]);
  *
@@ -28,37 +28,37 @@ use Toporia\Realtime\Exception\UnknownTopicException;
 final class Realtime
 {
     /**
-     * Not made: its methods are static.
+     * Static methods only.
      */
     private function __construct()
     {
     }
 
     /**
-     * Sets the configuration for this request, usually the array of config/realtime.php. Connects nothing.
+     * Sets the configuration for this request, usually the array in config/realtime.php. Does not connect.
      *
-     * Lasts until the request ends; calling it again replaces it.
+     * Valid until the request ends; a further call replaces it.
      *
      * @param array<string, mixed> $config `['default_broker' => 'kafka', 'brokers' => ['kafka' => [...]], ...]`
      *
-     * @throws ConfigurationException an unknown key (the message names the nearest known one) or a wrong type
+     * @throws ConfigurationException an unknown key (the message suggests the most similar one) or a wrong type
      */
     public static function configure(array $config): void
     {
-        // Silent on purpose: an application configures itself before a test gets to call fake().
+        // Does not throw: an application is configured before a test can call fake().
         Support\NativeStub::configure($config);
     }
 
     /**
-     * Sends an event to a channel: encodes, enqueues and returns in microseconds.
+     * Sends an event to a channel: encodes it, adds it to the producer queue and returns within microseconds.
      *
-     * Inside a consumer's callback, a broadcast equal to the message in hand (channel, event and data) sends nothing
-     * and returns that message's id: who listens there has it already.
+     * In a consumer callback, broadcasting an event equal to the current message (channel, event and data) sends
+     * nothing and returns the id of that message: subscribers of the channel have already received it.
      *
      * @param string|array<int, string> $channel a channel, or a list: one record for each, all with the same id
-     * @param string $event the event's name, as pusher-js and laravel-echo listen for it
-     * @param mixed $data anything json_encode() takes; encoded as it does with its default flags; null: no data
-     * @param string|null $key the record key; null: the channel, which so keeps its order
+     * @param string $event name of the event, as pusher-js and laravel-echo listen for it
+     * @param mixed $data any value json_encode() supports, encoded with its default flags; null: no data
+     * @param string|null $key record key; null: the channel, which preserves the order within the channel
      * @param array<string, string> $headers record headers
      * @param string|null $except socket id of the browser to leave out (Pusher's `socket_id`, Echo's `X-Socket-ID`)
      *
@@ -67,10 +67,10 @@ final class Realtime
      * @throws InvalidChannelException a channel that is empty, unprintable, or too long for a topic; an empty list
      * @throws EncodingException invalid UTF-8, NAN, INF, recursion, a resource, more than 512 levels: nothing is sent
      * @throws MessageTooLargeException larger than `message.max.bytes`
-     * @throws QueueFullException the queue stayed full for `queue_full_ms` (100)
-     * @throws UnknownTopicException the topic does not exist and may not be created
-     * @throws HopLimitException sent on from consumer to consumer more than `max_hops` (8) times
-     * @throws ConfigurationException an impossible configuration
+     * @throws QueueFullException the producer queue stayed full for `queue_full_ms` (100)
+     * @throws UnknownTopicException the topic does not exist and cannot be created
+     * @throws HopLimitException forwarded from consumer to consumer more than `max_hops` (8) times
+     * @throws ConfigurationException invalid configuration
      */
     public static function broadcast(
         string|array $channel,
@@ -84,11 +84,11 @@ final class Realtime
     }
 
     /**
-     * The broker of that name, the same object each time within a request.
+     * Returns the broker with this name; the same instance on every call within a request.
      *
      * @param string|null $name a key of `realtime.brokers`; null: `realtime.default_broker`
      *
-     * @throws ConfigurationException an unknown name
+     * @throws ConfigurationException unknown name
      */
     public static function broker(?string $name = null): Broker
     {
@@ -96,27 +96,28 @@ final class Realtime
     }
 
     /**
-     * Waits until Kafka has acknowledged everything this process sent. Called by itself at the end of a request.
+     * Waits until Kafka has acknowledged all messages of this process. Called automatically at the end of a request.
      *
-     * @param int $timeoutMs the longest wait, in ms
+     * @param int $timeoutMs maximum wait in ms
      *
-     * @throws DeliveryException something was not delivered (getFailed() lists it) or not in time
+     * @throws DeliveryException a message was not delivered (see getFailed()) or not in time
      */
     public static function flush(int $timeoutMs = 10000): void
     {
-        // Nothing was ever accepted here, so nothing can be undelivered.
+        // No message was accepted without the extension, so there is nothing to flush.
     }
 
     /**
-     * What this process has sent so far, over all its brokers.
+     * Returns the counters of all brokers of this process.
      *
-     * `queued` waits in memory, `spooled` and `spool_bytes` wait on disk, `loop_dropped` counts broadcasts equal to the
-     * record in hand, `clients` are the Kafka clients of this process; `failures_by_kind` says what `delivery_failures`
-     * were (kind => count), `queue_full` counts messages that were refused.
+     * `queued` messages wait in memory, `spooled` and `spool_bytes` wait on disk, `loop_dropped` counts broadcasts
+     * equal to the current message, `clients` are the Kafka clients of this process; `failures_by_kind` splits
+     * `delivery_failures` (kind => count), `queue_full` counts rejected messages.
      *
      * @return array{messages_produced: int, bytes_produced: int, messages_delivered: int, delivery_failures: int,
      *     failures_by_kind: array<string, int>, queue_full: int, queued: int, spooled: int, spool_messages: int,
-     *     spool_bytes: int, loop_dropped: int, clients: int, broker_reachable: bool, fake: bool, last_error: string|null}
+     *     spool_bytes: int, loop_dropped: int, clients: int, broker_reachable: bool, fake: bool,
+     *     last_error: string|null}
      */
     public static function stats(): array
     {
@@ -124,15 +125,15 @@ final class Realtime
     }
 
     /**
-     * Says something in the log of the extension: the logger of `realtime.logger`, standard error, or PHP's error log.
+     * Writes to the log of the extension: the logger in `realtime.logger`, standard error, or PHP's error log.
      *
-     * Passwords are taken out, `log_level` decides whether it is written, and a line that was said within the last minute is
-     * counted instead of said again.
+     * Passwords are masked, `log_level` is applied, and a line that was already written within the last minute is
+     * counted instead of repeated.
      *
-     *  string $level a level of PSR-3: emergency, alert, critical, error, warning, notice, info, debug
-     *  string $message what happened
+     * @param string $level PSR-3 level: emergency, alert, critical, error, warning, notice, info, debug
+     * @param string $message log text
      *
-     *  ConfigurationException no such level
+     * @throws ConfigurationException unknown level
      */
     public static function log(string $level, string $message): void
     {
@@ -140,14 +141,14 @@ final class Realtime
     }
 
     /**
-     * Replaces sending by recording, for a test, until restore().
+     * Records messages instead of sending them, for a test, until restore().
      *
      *     $fake = Realtime::fake();
      *     (new Checkout())->pay();
      *     $fake->assertBroadcast('user.1', 'order.paid');
      *
-     * @param Contract\Publisher|null $fake a RealtimeFake to use; any other publisher is wrapped in one, which records
-     *        and passes on; null: a new one
+     * @param Contract\Publisher|null $fake a RealtimeFake; any other publisher is wrapped in one that records and
+     *        forwards; null: a new RealtimeFake
      */
     public static function fake(?Contract\Publisher $fake = null): Testing\RealtimeFake
     {
@@ -158,7 +159,7 @@ final class Realtime
     }
 
     /**
-     * Sends everything broadcast from now on through that publisher instead, until restore().
+     * Sends all broadcasts through this publisher instead, until restore().
      */
     public static function swap(Contract\Publisher $publisher): void
     {
@@ -166,7 +167,7 @@ final class Realtime
     }
 
     /**
-     * Ends fake() and swap(): broadcasts go to Kafka again. Harmless when neither is on.
+     * Ends fake() and swap(): broadcasts go to Kafka again. Does nothing if neither is active.
      */
     public static function restore(): void
     {

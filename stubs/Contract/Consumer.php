@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The receiving half of a broker, as an application should ask for it in a constructor.
+ * Receiving side of a broker, for constructor injection.
  */
 
 declare(strict_types=1);
@@ -15,10 +15,10 @@ use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 
 /**
- * Whatever can deliver messages: Broker does from Kafka, Testing\RealtimeFake from what a test lets it receive.
+ * Delivers messages: Broker from Kafka, Testing\RealtimeFake from a test.
  *
- * A broker is used in one of two ways, never both: with callbacks and consume(), or with poll() and ack().
- * Exactly one callback gets a message: the exact subscription before a pattern, among patterns the first subscribed.
+ * Use a broker either with callbacks and consume(), or with poll() and ack(), not both.
+ * Each message goes to exactly one callback: an exact subscription before a pattern, among patterns the first one.
  */
 interface Consumer
 {
@@ -26,61 +26,62 @@ interface Consumer
      * Subscribes a callback to a channel. Subscribing the same channel again replaces the callback.
      *
      * @param string $channel `user.1`; `user.*` (any one segment) or `user.**` (any number of them)
-     * @param callable(Message): void|null $callback null: the messages are for poll()
+     * @param callable(Message): void|null $callback null: the messages are returned by poll()
      *
-     * @throws InvalidChannelException an impossible channel or pattern
+     * @throws InvalidChannelException invalid channel or pattern
      */
     public function subscribe(string $channel, ?callable $callback = null): static;
 
     /**
-     * Subscribes a callback that gets a list of messages at once, at most consume()'s $batchSize.
+     * Subscribes a callback that receives a list of messages, at most consume()'s $batchSize.
      *
-     * A callback that fails says which message did by throwing BatchException($index, $previous): those before it
-     * count as handled. Any other exception counts as a failure of the first.
+     * A callback reports the failed message by throwing BatchException($index, $previous): the messages before it count
+     * as handled. Any other exception counts as a failure of the first message.
      *
      * @param string $channel as for subscribe()
      * @param callable(list<Message>): void $callback
      *
-     * @throws InvalidChannelException an impossible channel or pattern
+     * @throws InvalidChannelException invalid channel or pattern
      */
     public function subscribeBatch(string $channel, callable $callback): static;
 
     /**
-     * Subscribes a callback to a Kafka topic by its full name: every record is delivered, envelope or not.
+     * Subscribes a callback to a Kafka topic by its full name: every record is delivered, with or without an envelope.
      *
-     * Such a message has type `raw`, no channel, no event, the id `topic-partition-offset` and the record's bytes in
-     * getPayload().
+     * Such a message has type `raw`, no channel, no event, the id `topic-partition-offset` and the bytes of the record
+     * in getPayload().
      *
      * @param string $topic a topic, or a pattern as for subscribe()
-     * @param callable(Message): void|null $callback null: the messages are for poll()
+     * @param callable(Message): void|null $callback null: the messages are returned by poll()
      *
-     * @throws InvalidChannelException an impossible topic name
+     * @throws InvalidChannelException invalid topic name
      */
     public function subscribeTopic(string $topic, ?callable $callback = null): static;
 
     /**
-     * Ends a subscription to a channel or a topic; unknown names are ignored.
+     * Removes the subscription to a channel or topic; unknown names are ignored.
      *
-     * @param string $channel the name or pattern as it was subscribed
+     * @param string $channel name or pattern as subscribed
      */
     public function unsubscribe(string $channel): static;
 
     /**
-     * Receives and hands to the callbacks, until stopConsuming(), SIGTERM or SIGINT, $maxMessages, or the end.
+     * Receives messages and calls the callbacks, until stopConsuming(), SIGTERM, SIGINT, $maxMessages, or
+     * $stopWhenEmpty.
      *
-     * Delivery is at least once: an offset is committed only after its callback returned and everything it sent
-     * through us was acknowledged. A stop takes effect after the message in hand.
+     * Delivery is at least once: an offset is committed only after its callback has returned and all messages it sent
+     * through this extension were acknowledged. A stop takes effect after the current message.
      *
-     * @param int $timeoutMs the longest one poll waits, in ms
-     * @param int $batchSize the most records taken at once; a maximum, never waited for
-     * @param int $maxMessages stop after so many; 0: no limit
-     * @param bool $stopWhenEmpty stop when every assigned partition is at its end
+     * @param int $timeoutMs maximum duration of one poll in ms
+     * @param int $batchSize maximum number of records per batch; smaller batches are not delayed
+     * @param int $maxMessages stop after this number of messages; 0: no limit
+     * @param bool $stopWhenEmpty stop at the end of all assigned partitions
      *
-     * @return int how many messages were handled
+     * @return int number of handled messages
      *
-     * @throws ConfigurationException without any subscription, or mixed with poll()
-     * @throws ConnectionException authentication or authorization refused (Kafka being down is waited for)
-     * @throws Throwable what a callback threw; the message's offset stays uncommitted
+     * @throws ConfigurationException no subscription, or used together with poll()
+     * @throws ConnectionException authentication or authorization failed (consume() waits while Kafka is down)
+     * @throws Throwable exception of a callback; the offset of the message is not committed
      */
     public function consume(
         int $timeoutMs = 1000,
@@ -90,31 +91,31 @@ interface Consumer
     ): int;
 
     /**
-     * Asks consume() to return after the message in hand. Callable from a callback.
+     * Makes consume() return after the current message. Can be called in a callback.
      */
     public function stopConsuming(): void;
 
     /**
-     * Gets the next message, pull style: acknowledge it with ack() or nack().
+     * Returns the next message; acknowledge it with ack() or nack().
      *
-     * @param int $timeoutMs how long to wait, in ms
+     * @param int $timeoutMs maximum wait in ms
      *
-     * @return Message|null null: nothing came in time; handlers set with pcntl_signal() run while it waits
+     * @return Message|null null: no message within the timeout; handlers set with pcntl_signal() run during the wait
      *
-     * @throws ConfigurationException without any subscription, or mixed with callbacks
-     * @throws ConnectionException authentication or authorization refused
+     * @throws ConfigurationException no subscription, or used together with callbacks
+     * @throws ConnectionException authentication or authorization failed
      */
     public function poll(int $timeoutMs = 1000): ?Message;
 
     /**
-     * Says that a message from poll() is done: commits up to the lowest offset not yet acknowledged.
+     * Acknowledges a message returned by poll(): commits up to the lowest offset that is not yet acknowledged.
      */
     public function ack(Message $message): void;
 
     /**
-     * Says that a message from poll() failed.
+     * Marks a message returned by poll() as failed.
      *
-     * @param Throwable|null $why the reason, for logs
+     * @param Throwable|null $why the cause, for the log
      */
     public function nack(Message $message, ?Throwable $why = null): void;
 }

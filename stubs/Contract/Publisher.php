@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The sending half of a broker, as an application should ask for it in a constructor.
+ * Sending side of a broker, for constructor injection.
  */
 
 declare(strict_types=1);
@@ -21,10 +21,10 @@ use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Message;
 
 /**
- * Whatever can send messages: Broker does through Kafka, Testing\RealtimeFake records them, and an application may
- * hand its own to Realtime::swap().
+ * Sends messages: Broker sends them to Kafka, Testing\RealtimeFake records them, and an application can pass its own
+ * implementation to Realtime::swap().
  *
- * "Sent" means accepted into the producer's queue: the call returns in microseconds and Kafka acknowledges later. Use
+ * "Sent" means accepted into the producer queue: the call returns within microseconds and Kafka acknowledges later. Use
  * Realtime::flush() to wait, or the setting `produce: sync`.
  */
 interface Publisher
@@ -32,26 +32,26 @@ interface Publisher
     /**
      * Sends one message to a channel.
      *
-     * @param string $channel the channel; it wins over the one in the message
-     * @param Message $message sent with its own id; one that came from Kafka and is unchanged keeps its bytes
-     * @param string|null $key the record key, which decides the partition; null: the message's key, else the channel,
-     *        so that a channel keeps its order
+     * @param string $channel overrides the channel of the message
+     * @param Message $message sent with its own id; an unchanged message received from Kafka is sent byte for byte
+     * @param string|null $key record key, which selects the partition; null: the key of the message or else the
+     *        channel, which preserves the order within the channel
      * @param array<string, string> $headers record headers, added to the message's own
      *
      * @return string the message id
      *
      * @throws InvalidChannelException a channel that is empty, unprintable, or too long for a topic (245 bytes)
-     * @throws EncodingException data that is no JSON
+     * @throws EncodingException data that cannot be encoded as JSON
      * @throws MessageTooLargeException larger than `message.max.bytes`
-     * @throws QueueFullException the queue stayed full for `queue_full_ms`
-     * @throws UnknownTopicException the topic does not exist and may not be created
-     * @throws HopLimitException the message went round more than `max_hops` times
+     * @throws QueueFullException the producer queue stayed full for `queue_full_ms`
+     * @throws UnknownTopicException the topic does not exist and cannot be created
+     * @throws HopLimitException the message was forwarded more than `max_hops` times
      * @throws ConnectionException only with `produce: sync`
      */
     public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string;
 
     /**
-     * Sends many messages and waits until Kafka has them.
+     * Sends several messages and waits for the acknowledgements of Kafka.
      *
      *     $result = $broker->publishBatch([
      *         ['user.1', 'order.created', ['id' => 7]],
@@ -60,30 +60,31 @@ interface Publisher
      *
      * @param array<int, Message|array{0: string, 1: string, 2?: mixed, 3?: string|null, 4?: array<string, string>}>
      *        $messages each a Message with a channel, or [channel, event, data, key, headers] (the last two optional)
-     * @param int $flushTimeoutMs how long to wait for the acknowledgements, in ms; 0: do not wait
+     * @param int $flushTimeoutMs maximum wait for the acknowledgements in ms; 0: do not wait
      *
-     * @return array{queued: int, failed: int, total_time_ms: float, throughput: float} throughput in messages a second
+     * @return array{queued: int, failed: int, total_time_ms: float, throughput: float} throughput in messages per
+     *        second
      *
-     * @throws BatchException an entry cannot be sent; getIndex() says which, getPrevious() why; those before it are
-     *         already queued
-     * @throws ConfigurationException an impossible configuration
+     * @throws BatchException an entry cannot be sent; see getIndex() and getPrevious(); earlier entries are already
+     *        queued
+     * @throws ConfigurationException invalid configuration
      */
     public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array;
 
     /**
-     * Sends a value to a Kafka topic as it is, with no channel and no envelope.
+     * Sends a value to a Kafka topic without channel and envelope.
      *
-     * @param string $topic the topic's full name, without any prefix of ours
-     * @param mixed $value a string is sent as it is, null is a tombstone (for compacted topics), anything else as JSON
+     * @param string $topic full name of the topic; no prefix is added
+     * @param mixed $value a string is sent unchanged, null is a tombstone (for compacted topics), other values as JSON
      * @param string|null $key the record key
      * @param array<string, string> $headers record headers
-     * @param int|null $partition a fixed partition; null: by the key (murmur2, as Java and KafkaJS do)
+     * @param int|null $partition target partition; null: selected by the key (murmur2, as in Java and KafkaJS)
      *
-     * @return string the id given to this record in errors and logs
+     * @return string id of this record in errors and logs
      *
-     * @throws EncodingException a value that is no JSON
+     * @throws EncodingException a value that cannot be encoded as JSON
      * @throws MessageTooLargeException larger than `message.max.bytes`
-     * @throws QueueFullException the queue stayed full for `queue_full_ms`
+     * @throws QueueFullException the producer queue stayed full for `queue_full_ms`
      * @throws UnknownTopicException the topic or the partition does not exist
      * @throws DeliveryException only with `produce: sync`
      */

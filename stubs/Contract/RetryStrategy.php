@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native RetryStrategy interface, and its stand-in where the extension is not loaded.
+ * IDE stub of the native RetryStrategy interface; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -12,19 +12,19 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Decides whether and when a message whose callback threw is tried again. Given to Broker::retryWith().
+ * Decides whether and when a message whose callback threw is retried. Passed to Broker::retryWith().
  */
 interface RetryStrategy
 {
     /**
-     * Called after each failed try of an exception that is not permanent. What it throws ends consume(), and the message
-     * comes again.
+     * Called after each failed attempt, except for permanent exceptions. An exception thrown here ends consume(), and
+     * the message is delivered again.
      *
-     * @param Message $message the one that failed
-     * @param Throwable $why what the callback threw; of a BatchException the exception it carries
-     * @param int $attempt which try that was, from 1
+     * @param Message $message the failed message
+     * @param Throwable $why exception of the callback; for a BatchException its previous exception
+     * @param int $attempt number of the failed attempt, starting with 1
      *
-     * @return int|null ms until the next try; null gives up: the message becomes a dead letter
+     * @return int|null delay until the next attempt in ms; null: no further attempt, the message becomes a dead letter
      */
     public function delay(Message $message, Throwable $why, int $attempt): ?int;
 }

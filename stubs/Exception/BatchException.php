@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native BatchException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native BatchException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,8 @@ use RuntimeException;
 use Throwable;
 
 /**
- * Which message of a list failed: thrown by publishBatch(), and by a subscribeBatch() callback to say how far it got.
+ * Names the message of a batch that failed: thrown by publishBatch(), and by a subscribeBatch() callback to report how
+ * many messages it handled.
  *
  *     foreach ($messages as $i => $message) {
  *         try {
@@ -25,8 +26,8 @@ use Throwable;
 class BatchException extends RuntimeException implements RealtimeException
 {
     /**
-     * @param int $index the position in the list, from 0
-     * @param Throwable|null $previous why it failed
+     * @param int $index position in the list, starting with 0
+     * @param Throwable|null $previous the cause
      */
     public function __construct(private int $index, ?Throwable $previous = null)
     {
@@ -35,7 +36,7 @@ class BatchException extends RuntimeException implements RealtimeException
     }
 
     /**
-     * The position of the message that failed, from 0.
+     * Returns the position of the failed message, starting with 0.
      */
     public function getIndex(): int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native ConfigurationException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native ConfigurationException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,8 +11,8 @@ namespace Toporia\Realtime\Exception;
 use InvalidArgumentException;
 
 /**
- * A setting that cannot be: an unknown key, a wrong type, settings that contradict each other, or a call that makes no
- * sense on this broker. The message names the key, where it was set, and the nearest known one.
+ * An invalid setting: an unknown key, a wrong type, contradictory settings, or a call that this broker does not
+ * support. The message names the key, where it was set, and the most similar valid key.
  */
 class ConfigurationException extends InvalidArgumentException implements RealtimeException
 {

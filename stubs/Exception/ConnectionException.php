@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native ConnectionException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native ConnectionException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use RuntimeException;
 
 /**
- * Kafka cannot be reached or refuses us. The message says where, why, and what to try next.
+ * Kafka cannot be reached or rejects the connection. The message says where, why, and how to fix it.
  */
 class ConnectionException extends RuntimeException implements RealtimeException
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native DeliveryException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native DeliveryException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use RuntimeException;
 
 /**
- * Messages that Kafka did not take, or not in time.
+ * Messages that Kafka rejected, or did not acknowledge in time.
  */
 class DeliveryException extends RuntimeException implements RealtimeException
 {
@@ -19,7 +19,7 @@ class DeliveryException extends RuntimeException implements RealtimeException
     private array $failed = [];
 
     /**
-     * The messages that were not delivered.
+     * Returns the messages that were not delivered.
      *
      * @return list<array{id: string, topic: string, reason: string}>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native EncodingException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native EncodingException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,8 +11,8 @@ namespace Toporia\Realtime\Exception;
 use InvalidArgumentException;
 
 /**
- * Data that is no JSON (invalid UTF-8, NAN, INF, recursion, a resource, more than 512 levels), or JSON that is no
- * message. Nothing was sent.
+ * Data that cannot be encoded as JSON (invalid UTF-8, NAN, INF, recursion, a resource, more than 512 levels), or JSON
+ * that is not a valid message. Nothing was sent.
  */
 class EncodingException extends InvalidArgumentException implements RealtimeException
 {

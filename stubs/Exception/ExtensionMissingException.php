@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native ExtensionMissingException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native ExtensionMissingException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use RuntimeException;
 
 /**
- * The toporia_realtime extension is not loaded. The message says which case it is and names the command that fixes it.
+ * The toporia_realtime extension is not loaded. The message gives the reason and the command that fixes it.
  */
 class ExtensionMissingException extends RuntimeException implements RealtimeException
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native HopLimitException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native HopLimitException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use RuntimeException;
 
 /**
- * A message was sent on from consumer to consumer more than `max_hops` times: most likely two of them feed each other.
+ * A message was forwarded from consumer to consumer more than `max_hops` times, probably in a loop.
  */
 class HopLimitException extends RuntimeException implements RealtimeException, Permanent
 {

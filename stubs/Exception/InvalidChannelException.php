@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native InvalidChannelException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native InvalidChannelException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,8 +11,8 @@ namespace Toporia\Realtime\Exception;
 use InvalidArgumentException;
 
 /**
- * A channel or topic name that is empty, unprintable, or too long: a topic has at most 245 bytes here, so that Kafka's
- * limit of 249 leaves room for `dlq.`.
+ * A channel or topic name that is empty, unprintable, or too long: at most 245 bytes for a topic, so that `dlq.` fits
+ * into Kafka's limit of 249.
  */
 class InvalidChannelException extends InvalidArgumentException implements RealtimeException
 {

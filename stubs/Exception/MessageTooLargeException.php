@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native MessageTooLargeException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native MessageTooLargeException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use RuntimeException;
 
 /**
- * A message larger than `message.max.bytes` of the producer, or than the topic allows.
+ * A message larger than the producer's `message.max.bytes`, or than the topic allows.
  */
 class MessageTooLargeException extends RuntimeException implements RealtimeException
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native Permanent interface, and its stand-in where the extension is not loaded.
+ * IDE stub of the native Permanent interface; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use Throwable;
 
 /**
- * Put it on an exception of your own: trying the callback again cannot help, so it is not tried again.
+ * Implement this in your own exceptions: a retry cannot succeed, so the callback is not retried.
  */
 interface Permanent extends Throwable
 {

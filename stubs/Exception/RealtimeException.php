@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native RealtimeException interface, and its stand-in where the extension is not loaded.
+ * IDE stub of the native RealtimeException interface; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use Throwable;
 
 /**
- * What every exception of this package implements, so that one catch gets them all.
+ * Implemented by every exception of this package, so that a single catch handles all of them.
  *
  *     try {
  *         Realtime::broadcast('user.1', 'order.created', $order);

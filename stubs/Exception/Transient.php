@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native Transient interface, and its stand-in where the extension is not loaded.
+ * IDE stub of the native Transient interface; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use Throwable;
 
 /**
- * Put it on an exception of your own: a callback that throws it may succeed when tried again.
+ * Implement this in your own exceptions: a callback that throws one may succeed on a retry.
  */
 interface Transient extends Throwable
 {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native TransientException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native TransientException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Exception;
 use RuntimeException;
 
 /**
- * Ready to throw from a callback when trying again may help.
+ * Throw this from a callback when a retry may succeed.
  *
  *     throw new TransientException('The payment service answered 503.');
  */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * IDE stub of the native UnknownTopicException, and its stand-in where the extension is not loaded.
+ * IDE stub of the native UnknownTopicException; loaded as a replacement if the extension is missing.
  */
 
 declare(strict_types=1);
@@ -11,8 +11,8 @@ namespace Toporia\Realtime\Exception;
 use RuntimeException;
 
 /**
- * A topic, or a partition of one, that does not exist and may not be created, or whose name collides with an existing
- * one (Kafka takes `.` and `_` for the same).
+ * A topic or a partition that does not exist and cannot be created, or a name that collides with an existing topic
+ * (Kafka treats `.` and `_` as equal).
  */
 class UnknownTopicException extends RuntimeException implements RealtimeException
 {

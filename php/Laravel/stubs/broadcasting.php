@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where broadcast events are sent: Kafka, the log, or nowhere.
+ * Broadcast connections: Kafka, the log, or null.
  */
 
 declare(strict_types=1);
