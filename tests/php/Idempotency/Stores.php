@@ -11,7 +11,6 @@ namespace Toporia\Realtime\Tests\Idempotency;
 use Closure;
 use InvalidArgumentException;
 use PDO;
-use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Idempotency\MemoryStore;
 use Toporia\Realtime\Idempotency\PdoStore;
 use Toporia\Realtime\Idempotency\RedisStore;
@@ -51,7 +50,6 @@ final class Stores
      *
      * @return array<string, array{string}>
      */
-    #[DataProvider('')]
     public static function provide(): array
     {
         return ['memory' => ['memory']] + self::provideShared();
@@ -62,7 +60,6 @@ final class Stores
      *
      * @return array<string, array{string}>
      */
-    #[DataProvider('')]
     public static function provideShared(): array
     {
         return ['phpredis' => ['phpredis'], 'Predis' => ['predis']] + Databases::provide();

@@ -10,7 +10,6 @@ namespace Toporia\Realtime\Tests\Support;
 
 use InvalidArgumentException;
 use PDO;
-use PHPUnit\Framework\Attributes\DataProvider;
 use Predis\Client;
 use Redis;
 use RuntimeException;
@@ -38,7 +37,6 @@ final class Databases
      *
      * @return array<string, array{string}>
      */
-    #[DataProvider('')]
     public static function provide(): array
     {
         return ['SQLite' => ['sqlite'], 'PostgreSQL' => ['pgsql'], 'MariaDB' => ['mysql']];
