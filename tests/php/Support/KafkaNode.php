@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Support;
 
 use RuntimeException;
+use Toporia\Realtime\Admin;
 
 final class KafkaNode
 {
@@ -41,11 +42,16 @@ final class KafkaNode
     }
 
     /**
-     * Creates a topic on a running broker.
+     * Creates a topic on a running broker, unless it exists. Through Admin: Kafka's own tool starts a JVM for each.
      */
     public static function createTopic(string $address, string $topic, int $partitions = 1): void
     {
-        self::script(['create', $topic, (string) $partitions, "--address=$address"]);
+        $admin = new Admin(['brokers' => $address]);
+        try {
+            $admin->createTopic($topic, $partitions);
+        } finally {
+            $admin->close();
+        }
     }
 
     /**
