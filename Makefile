@@ -6,7 +6,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall package package-try demo test test-rust test-php test-kafka test-browser chaos lint bench clean
+.PHONY: help setup build install uninstall package package-try demo check test test-rust test-php test-kafka test-browser chaos lint bench clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ demo: build ## Shows orders being broadcast and received, by services and in the
 	@tools/setup.sh demo
 	@examples/demo/run.sh
 
-test: ## Runs every check and test, with a Kafka of its own; installs what they need
+check: setup ## Lint, unit and embedded tests with a development build: under five minutes, before each push
+	@tests/support/test.sh check
+
+test: ## Runs every check and test on a private Kafka; installs their dependencies
 	@tests/support/test.sh all
 
 test-rust: setup ## Rust tests of the core (no PHP)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Runs the tests in stages, says what each is and how long it took, and ends at the first that fails.
+# Runs the tests in stages, prints what each is and how long it took, and ends at the first that fails.
 #
-#   tests/support/test.sh all      everything below, and lint; installs what is missing; the PHPUnit runs side by side
+#   tests/support/test.sh all      everything below; installs what is missing
+#   tests/support/test.sh check    lint, and PHPUnit without the extension and on the embedded broker (development build)
 #   tests/support/test.sh rust     the core's Rust tests, which need no PHP
 #   tests/support/test.sh php      PHPUnit: unit tests without the extension, then everything on the embedded broker
-#   tests/support/test.sh kafka    PHPUnit against a real Apache Kafka, started here and stopped again
+#   tests/support/test.sh kafka    PHPUnit against Apache Kafka, started here and stopped again
 #   tests/support/test.sh browser  pusher-js and laravel-echo in Chromium, and Node, against the gateway
 
 # shellcheck source=tools/common.sh
@@ -16,13 +17,18 @@ DATABASES="$ROOT/tests/support/databases.sh"
 PHPUNIT="$ROOT/tests/support/phpunit.sh"
 
 REPORTS="$ROOT/build/test-output"
-second=() # tests that passed only when they ran again, alone
+# The tests wait more than they compute: side by side they take the time of the longest lane, even on two cores.
+EMBEDDED_PARTS=2
+KAFKA_PARTS=2
+CHECK_PARTS=3
+retried=() # what passed only when it ran again, alone
 
-# Whatever way this ends, no broker and no database stays behind.
-beside=()
+# However this ends, no broker and no database stays behind.
+lanes=()
+outputs=()
 clean_up() {
     local group
-    for group in "${beside[@]}"; do
+    for group in "${lanes[@]}"; do
         kill -- "-$group" 2>/dev/null || true
     done
     "$KAFKA" stop-owned --owner=$$
@@ -42,10 +48,45 @@ stage() { # title, command …
     note "$title: $((SECONDS - started)) s"
 }
 
+# A lane runs in the background; its output is shown when all of them have ended, so that their lines do not mix.
+lane() { # name, command …
+    local output="$REPORTS/$1.log"
+    shift
+    mkdir -p "$REPORTS"
+    set -m # a process group of its own, so that clean_up reaches all of it
+    ("$@") >"$output" 2>&1 </dev/null &
+    lanes+=("$!")
+    set +m
+    outputs+=("$output")
+}
+
+# Shows each lane's output; 1 where a lane failed.
+wait_for_lanes() {
+    local at status=0
+    for at in "${!lanes[@]}"; do
+        wait "${lanes[$at]}" || status=1
+        cat "${outputs[$at]}"
+    done
+    lanes=()
+    outputs=()
+    return "$status"
+}
+
+cargo_test() { cargo test --locked --no-default-features "$@"; }
+
 test_rust() {
     # One at a time: a test that forks would hand the file locks of its neighbours to its child.
-    stage "Rust tests of the core, without PHP" \
-        cargo test --locked --no-default-features -- --test-threads=1
+    stage "Rust tests of the core, without PHP" cargo_test -- --test-threads=1
+}
+
+# The same tests as in the Rust stage; there on the embedded broker, here on the Kafka that was started.
+test_gateway_on_kafka() {
+    stage "Rust tests of the gateway on Apache Kafka" \
+        cargo_test --lib -- --test-threads=1 gateway::tests_kafka gateway::feed
+}
+
+test_browser() {
+    stage "pusher-js and laravel-echo in Chromium against the gateway" tests/support/browser.sh
 }
 
 # One set for all stages; PHPUnit alone would start its own.
@@ -56,91 +97,98 @@ start_databases() {
     eval "$variables"
 }
 
+start_kafka() {
+    local name nodes=()
+    say "Starting Apache Kafka, a second one that creates no topics by itself, and one with TLS, SASL and ACLs"
+    "$KAFKA" jars
+    "$KAFKA" sweep
+    REALTIME_TEST_SECURE="test-secure-$$"
+    "$KAFKA" start --name="test-$$" --owner=$$ >/dev/null &
+    nodes+=("$!")
+    "$KAFKA" start --name="test-strict-$$" --no-auto-create --owner=$$ >/dev/null &
+    nodes+=("$!")
+    "$KAFKA" start --secure --name="$REALTIME_TEST_SECURE" --owner=$$ >/dev/null &
+    nodes+=("$!")
+    for name in "${nodes[@]}"; do wait "$name"; done
+    REALTIME_TEST_BROKERS="$(cat "$ROOT/build/kafka/test-$$/address")"
+    REALTIME_TEST_BROKERS_STRICT="$(cat "$ROOT/build/kafka/test-strict-$$/address")"
+    export REALTIME_TEST_BROKERS REALTIME_TEST_BROKERS_STRICT REALTIME_TEST_SECURE
+}
+
 test_without_extension() {
     stage "PHPUnit without the extension" "$PHPUNIT" without-extension
 }
 
-# PHPUnit with a report of each test, and a mark beside it where all passed; see again().
-stage_phpunit() { # title, the report's name, then what phpunit.sh takes
-    local title=$1 report="$REPORTS/$2"
-    shift 2
+# PHPUnit with a report of each test, and a file beside it where all passed; see retry_failed().
+phpunit() { # embedded or kafka; all of it, or a part K/N
+    local mode=$1 part=${2:-} name report
+    name="$mode${part:+-${part%/*}}"
+    report="$REPORTS/$name"
     mkdir -p "$REPORTS"
     rm -f "$report".{ok,xml}
-    stage "$title" "$PHPUNIT" "$@" --log-junit "$report.xml"
+    stage "PHPUnit, $mode${part:+, part $part}" "$PHPUNIT" "$mode" ${part:+"--part=$part"} --log-junit "$report.xml"
     touch "$report.ok"
 }
 
-test_embedded() {
-    stage_phpunit "PHPUnit on the embedded broker" embedded embedded
-}
-
-start_kafka() {
-    say "Starting Apache Kafka, a second one that creates no topics by itself, and one with TLS, SASL and ACLs"
-    REALTIME_TEST_BROKERS="$("$KAFKA" start --name="test-$$" --owner=$$)"
-    REALTIME_TEST_BROKERS_STRICT="$("$KAFKA" start --name="test-strict-$$" --no-auto-create --owner=$$)"
-    REALTIME_TEST_SECURE="test-secure-$$"
-    "$KAFKA" start --secure --name="$REALTIME_TEST_SECURE" --owner=$$ >/dev/null
-    export REALTIME_TEST_BROKERS REALTIME_TEST_BROKERS_STRICT REALTIME_TEST_SECURE
-}
-
-test_kafka() { # all of it, or --part=K/N
-    local part=${1:-}
-    part=${part#--part=}
-    stage_phpunit "PHPUnit on a real Apache Kafka at $REALTIME_TEST_BROKERS${part:+, part $part}" \
-        "kafka${part:+-${part%/*}}" kafka "$@"
-}
-
-# The suites wait more than they compute: side by side they take the time of the longest one. Those that run in the
-# background show their output when the first has ended, so that their lines do not mix.
-beside_others() { # name, command …
-    local output="$REPORTS/$1.log"
-    shift
-    mkdir -p "$REPORTS"
-    set -m # a process group of its own, so that clean_up reaches all of it
-    ("$@") >"$output" 2>&1 &
-    beside+=("$!")
-    set +m
-    outputs+=("$output")
-}
-
-test_both_brokers() {
-    local status=0 outputs=() at
-    say "PHPUnit runs on the embedded broker and, in two parts, on Kafka; the output of all but this part comes at the end"
-    beside_others embedded test_embedded
-    beside_others kafka-2 test_kafka --part=2/2
-    (test_kafka --part=1/2) || status=$?
-    for at in "${!beside[@]}"; do
-        wait "${beside[$at]}" || status=$?
-        cat "${outputs[$at]}"
+phpunit_lanes() { # mode, parts
+    local part
+    for ((part = 1; part <= $2; part++)); do
+        lane "$1-$part" phpunit "$1" "$part/$2"
     done
-    beside=()
-    [ "$status" -eq 0 ] || again
 }
 
-# A test that failed beside the others runs once more, alone on the machine. Failing again it is broken. Passing, the
-# machine was too busy for its times, or there is a race that only a busy machine shows: it is named at the very end,
-# and what it said first is in the output above, so that somebody looks. More than a handful is no accident.
-again() {
-    local run tests line
-    for run in embedded kafka-1 kafka-2; do
+# A test that failed beside other lanes runs once more, alone on the machine. If it fails again it is broken. If it
+# passes, the machine was too busy for its times, or there is a race that only a busy machine shows: it is named at the
+# end, and its first failure is in the output above. More than a handful is no accident.
+retry_failed() { # mode, parts
+    local mode=$1 part run tests line
+    for ((part = 1; part <= $2; part++)); do
+        run="$mode-$part"
         [ ! -e "$REPORTS/$run.ok" ] || continue
         tests="$("$PHP" tests/support/failed.php "$REPORTS/$run.xml" 5)" || fail "failed: PHPUnit, $run; see its output above"
         while IFS= read -r line; do
-            stage "Alone once more: ${line#*$'\t'}, ${run%-*}" \
-                "$PHPUNIT" "${run%-*}" --filter "::${line##*::}( |\$)" "${line%%$'\t'*}" </dev/null
-            second+=("${line#*$'\t'}, ${run%-*}")
+            stage "Once more, alone: ${line#*$'\t'}, $mode" \
+                "$PHPUNIT" "$mode" --filter "::${line##*::}( |\$)" "${line%%$'\t'*}" </dev/null
+            retried+=("${line#*$'\t'}, $mode")
         done <<<"$tests"
     done
 }
 
-# The same tests as in the Rust stage; there on the embedded broker, here on the Kafka that was just started.
-test_gateway_on_kafka() {
-    stage "Rust tests of the gateway on a real Apache Kafka" \
-        cargo test --locked --no-default-features --lib -- --test-threads=1 gateway::tests_kafka gateway::feed
+# The lane of the tests that are not PHPUnit's; each leaves a file where it passed.
+other_tests() {
+    local test
+    rm -f "$REPORTS"/other-*.ok
+    for test in rust gateway_on_kafka browser; do
+        if ("test_$test"); then touch "$REPORTS/other-$test.ok"; fi
+    done
+    [ "$(find "$REPORTS" -name 'other-*.ok' | wc -l)" -eq 3 ]
 }
 
-test_browser() {
-    stage "pusher-js and laravel-echo in Chromium against the gateway" tests/support/browser.sh
+retry_other_tests() {
+    local test
+    for test in rust gateway_on_kafka browser; do
+        [ ! -e "$REPORTS/other-$test.ok" ] || continue
+        "test_$test"
+        retried+=("test_$test, all of it")
+    done
+}
+
+test_everything() {
+    say "PHPUnit on the embedded broker and on Kafka, Rust and browser tests, side by side: all output comes at the end"
+    phpunit_lanes embedded "$EMBEDDED_PARTS"
+    phpunit_lanes kafka "$KAFKA_PARTS"
+    lane other other_tests
+    if ! wait_for_lanes; then
+        retry_failed embedded "$EMBEDDED_PARTS"
+        retry_failed kafka "$KAFKA_PARTS"
+        retry_other_tests
+    fi
+}
+
+show_retried() {
+    local test
+    [ ${#retried[@]} -eq 0 ] || say "But only when they ran again, alone; their first failures are above:"
+    for test in "${retried[@]}"; do note "$test"; done
 }
 
 case "${1:-all}" in
@@ -148,31 +196,38 @@ case "${1:-all}" in
         tools/setup.sh test
         stage "Building the extension" tools/build.sh
         stage "Lint" tests/support/lint.sh
-        test_rust
+        stage "Building the Rust tests" cargo_test --no-run
         start_databases
         test_without_extension
         start_kafka
-        test_gateway_on_kafka
-        test_both_brokers
-        test_browser
+        test_everything
         say "Everything passed in $SECONDS s."
-        if [ ${#second[@]} -gt 0 ]; then
-            say "But these only the second time, alone on the machine; why they failed beside the others is above:"
-            for test in "${second[@]}"; do note "$test"; done
-        fi
+        show_retried
+        ;;
+    check)
+        stage "Building the extension" cargo build --locked
+        export REALTIME_EXTENSION="${CARGO_TARGET_DIR:-$ROOT/target}/debug/libtoporia_realtime.so"
+        start_databases
+        test_without_extension
+        say "PHPUnit on the embedded broker, in $CHECK_PARTS parts beside lint: their output comes at the end"
+        phpunit_lanes embedded "$CHECK_PARTS"
+        stage "Lint" tests/support/lint.sh
+        wait_for_lanes || retry_failed embedded "$CHECK_PARTS"
+        say "Passed in $SECONDS s."
+        show_retried
         ;;
     rust) test_rust ;;
     php)
         start_databases
         test_without_extension
-        test_embedded
+        phpunit embedded
         ;;
     kafka)
         start_databases
         start_kafka
         test_gateway_on_kafka
-        test_kafka
+        phpunit kafka
         ;;
     browser) test_browser ;;
-    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|rust|php|kafka|browser" ;;
+    *) fail "unknown argument '$1'." "Usage: tests/support/test.sh all|check|rust|php|kafka|browser" ;;
 esac
