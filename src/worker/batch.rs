@@ -60,8 +60,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         let Some((failed, rest)) = list[done..].split_first() else {
             return Ok(Step::Handled(done as u64));
         };
-        if let (DeliveryMode::AtMostOnce, Outcome::Dropped) = (&self.delivery, &outcome) {
-            // The list had its one try.
+        if matches!(self.delivery, DeliveryMode::AtMostOnce) {
+            // The batch had its one attempt.
             for item in rest {
                 count(&self.counters.dropped);
                 self.source.done(item);

@@ -336,7 +336,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 Ok(Step::Handled(0))
             }
             Outcome::Stop(abort) => {
-                self.source.requeue(item, true);
+                if matches!(self.delivery, DeliveryMode::AtMostOnce) {
+                    count(&self.counters.dropped);
+                    self.source.done(item);
+                } else {
+                    self.source.requeue(item, true);
+                }
                 Err(abort)
             }
             Outcome::Handled | Outcome::Skipped | Outcome::Exiting(_) => Ok(Step::Passed),

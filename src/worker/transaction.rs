@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::process;
 
+/// Pause after a transaction that Kafka did not commit.
+const ABORT_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 100 });
+
 /// How a transaction ended.
 #[derive(Debug)]
 pub enum TransactionOutcome {
@@ -147,7 +150,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                     Level::Warning,
                     format!("Transaction taken back, its records come again: {error}"),
                 );
-                self.wait(Duration::from_millis(100))
+                self.wait(ABORT_PAUSE)
             }
         }
     }

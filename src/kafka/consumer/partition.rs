@@ -116,9 +116,6 @@ impl Partition {
     /// `None` where Kafka has it already and there are no crash counts to report.
     #[must_use]
     pub fn committable(&self) -> Option<i64> {
-        if self.rewind_to.is_some() {
-            return None;
-        }
         let first = self.in_progress.front().copied();
         let offset = first.or(self.position).or(self.restart)?;
         (Some(offset) != self.committed || self.crashed_at_commit.is_some()).then_some(offset)
@@ -140,7 +137,7 @@ impl Partition {
         self.moved_at_commit = commits;
     }
 
-    /// The seek to `offset` failed: nothing is committed until it succeeds, see [`Partition::rewind_to`].
+    /// The seek to `offset` failed: no later record is taken until it succeeds, see [`Partition::rewind_to`].
     pub fn rewind_later(&mut self, offset: i64, commits: usize) {
         self.reread_from(offset, commits);
         self.rewind_to = Some(offset);

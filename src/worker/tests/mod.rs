@@ -1,5 +1,6 @@
 //! The loop without Kafka and without PHP: a source of numbers, and a handler that fails when told to.
 
+mod commit_model;
 mod delivery_modes;
 mod looping;
 

@@ -12,7 +12,7 @@ namespace Toporia\Realtime\Tests\Delivery;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
-final class BatchCrashTest extends DeliveryTestCase
+final class BatchCrashKafkaTest extends DeliveryTestCase
 {
     /** @dataProvider deliveries */
     public function testNoRecordIsPassedOverInANewGroup(string $delivery): void
