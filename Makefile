@@ -6,7 +6,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall package package-try demo check test test-rust test-php test-kafka test-browser chaos lint bench clean
+.PHONY: help setup build install uninstall package package-try demo check test test-rust test-php test-kafka test-browser chaos memcheck lint bench clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ test-browser: setup build ## Real pusher-js and laravel-echo in Chromium against
 chaos: setup build ## Breaks a Kafka cluster and its clients for long, and counts what is lost (options: see tests/chaos/run.sh)
 	@tests/chaos/run.sh --mode="$(MODE)" --messages="$(MESSAGES)" --seed="$(SEED)" --workers="$(WORKERS)" \
 		--seconds="$(SECONDS)" --rate="$(RATE)" --callbacks="$(CALLBACKS)" --nodes="$(NODES)"
+
+memcheck: setup build ## Runs tests under valgrind: FILTER=Refused selects others (see tests/support/memcheck.sh)
+	@tools/setup.sh memcheck
+	@tests/support/memcheck.sh $(if $(FILTER),--filter="$(FILTER)")
 
 lint: setup ## rustfmt, clippy, PSR-12, composer validate, shellcheck
 	@tests/support/lint.sh

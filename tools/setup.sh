@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh build    what it takes to build the extension
 #   tools/setup.sh demo     the same, and npm, which fetches the page's pusher-js
+#   tools/setup.sh memcheck valgrind, for make memcheck
 #   tools/setup.sh package  what it takes to build the packages
 #   tools/setup.sh test     all that, and what the tests use on top (PHPUnit, php-fpm, Java, Maven, …)
 
@@ -62,6 +63,8 @@ check_build_packages() {
     want "$(php_package mbstring)" php_has mbstring
     want php-symfony-console php_symfony_console
 }
+
+check_memcheck_packages() { want valgrind have valgrind; }
 
 check_demo_packages() {
     want nodejs have node
@@ -218,8 +221,9 @@ case "${1:-test}" in
     build) check_build_packages ;;
     demo) check_build_packages; check_demo_packages ;;
     package) check_build_packages; check_package_packages ;;
+    memcheck) check_memcheck_packages ;;
     test) check_build_packages; check_demo_packages; check_package_packages; check_test_packages ;;
-    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|demo|package|test" ;;
+    *) fail "unknown argument '$1'." "Usage: tools/setup.sh build|demo|package|memcheck|test" ;;
 esac
 install_packages
 install_rust

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::in_flight::PINNED;
+use super::in_flight::{InFlight, PINNED};
 use crate::error::{FailedMessage, Kind};
 use crate::kafka::client;
 use crate::spool::SpoolRecord;
@@ -32,23 +32,29 @@ pub struct Undelivered {
 ///
 /// # Safety
 /// `message` must belong to a delivery report event that is still alive.
-pub(crate) unsafe fn undelivered(message: *const sys::rd_kafka_message_t) -> Undelivered {
+pub(super) unsafe fn undelivered(
+    message: *const sys::rd_kafka_message_t,
+    in_flight: &InFlight,
+) -> Undelivered {
     let raw = &*message;
     let topic = if raw.rkt.is_null() {
         String::new()
     } else {
         client::text(sys::rd_kafka_topic_name(raw.rkt))
     };
-    let explanation = sys::bindings::rd_kafka_message_produce_errstr(message);
     let opaque = raw._private as u64;
     let purged = matches!(
         raw.err,
         Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
     );
-    let reason = match client::text(explanation) {
+    // `rd_kafka_message_produce_errstr` is not used here: it points into a response that is destroyed by now.
+    let refusal = in_flight
+        .take_refusal(opaque)
+        .filter(|text| !text.is_empty());
+    let reason = match refusal {
         _ if purged => "no acknowledgement in time".to_owned(),
-        empty if empty.is_empty() => client::describe(raw.err),
-        reason => reason,
+        Some(text) => text,
+        None => client::describe(raw.err),
     };
     Undelivered {
         record: SpoolRecord {

@@ -5,12 +5,15 @@
 //! last 4096 messages can be named.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
+use crate::kafka::client;
 use crate::process::ProcessCounters;
 use crate::spool::Journal;
 
@@ -62,6 +65,8 @@ pub struct InFlight {
     pub replayed: AtomicU64,
     /// Set by every acknowledgement.
     pub broker_responded: AtomicBool,
+    /// Error texts of refused messages, by opaque, until their delivery reports are read.
+    refusals: Mutex<HashMap<u64, String>>,
     /// With `spool_when: always`: the unacknowledged messages, on disk.
     pub journal: Option<Journal>,
     counters: &'static ProcessCounters,
@@ -78,6 +83,7 @@ impl InFlight {
             completed: (0..TRACKED_MESSAGES).map(|_| AtomicU64::new(0)).collect(),
             replayed: AtomicU64::new(0),
             broker_responded: AtomicBool::new(false),
+            refusals: Mutex::default(),
             journal,
             counters,
         }
@@ -181,6 +187,11 @@ impl InFlight {
         (slot.sequence.load(Ordering::Acquire) == sequence).then(|| slot.id_text())
     }
 
+    /// The broker's own text for the refusal of the message with this opaque.
+    pub fn take_refusal(&self, opaque: u64) -> Option<String> {
+        self.refusals.lock().remove(&opaque)
+    }
+
     /// Registers for the acknowledgements of `client`.
     ///
     /// # Safety
@@ -190,7 +201,7 @@ impl InFlight {
             client,
             c"toporia_realtime".as_ptr(),
             Some(on_acknowledgement),
-            crate::kafka::client::opaque(self),
+            client::opaque(self),
         );
         result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
     }
@@ -237,9 +248,17 @@ unsafe extern "C" fn on_acknowledgement(
     in_flight: *mut c_void,
 ) -> Code {
     let in_flight = &*in_flight.cast::<InFlight>();
-    let message = &*message;
-    let failed = message.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-    in_flight.on_acknowledged(message._private as u64, failed);
+    let opaque = (*message)._private as u64;
+    let failed = (*message).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+    if failed {
+        // Copied here, because the text belongs to the response, which is destroyed before the delivery report is read.
+        let text = sys::bindings::rd_kafka_message_produce_errstr(message);
+        if !text.is_null() {
+            let text = client::text(text);
+            in_flight.refusals.lock().insert(opaque, text);
+        }
+    }
+    in_flight.on_acknowledged(opaque, failed);
     Code::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 

@@ -144,7 +144,7 @@ impl<'a> Poller<'a> {
                         break;
                     }
                     if (*message).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                        reports.push(delivery::undelivered(message));
+                        reports.push(delivery::undelivered(message, &self.producer.in_flight));
                     }
                 }
                 self.on_failures(reports);

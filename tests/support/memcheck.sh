@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs a part of the PHP suite under valgrind and fails on invalid reads and writes, and on uninitialised values.
+#
+#   tests/support/memcheck.sh                         producing, spool and dead letters on the embedded broker
+#   tests/support/memcheck.sh --filter=Refused        any of PHPUnit's arguments choose other tests
+#
+# With REALTIME_TEST_BROKERS=host:port the tests run on that Kafka (see kafka.sh start). Valgrind is about 30 times slower:
+# a test that fails because of its own time limit is reported, and is not a failure of this run.
+
+# shellcheck source=tools/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
+
+cd "$ROOT"
+need_extension
+have valgrind || fail "valgrind is missing." "Install it: tools/setup.sh memcheck"
+PHPUNIT="$(command -v phpunit)" || fail "phpunit is missing." "Install it: make setup"
+
+if [ -z "${REALTIME_TEST_BROKERS:-}" ] || [ "$REALTIME_TEST_BROKERS" = embedded ]; then
+    export REALTIME_TEST_BROKERS=embedded
+    suites=embedded,broker
+else
+    suites=broker,kafka
+fi
+arguments=("$@")
+[ $# -gt 0 ] || arguments=(--filter "Tests.(Producing|Spool|Delivery|Dlq)")
+
+report="$ROOT/build/test-output/memcheck.log"
+mkdir -p "${report%/*}"
+rm -f "$report"
+# PHP's own allocator would hide errors; its modules stay loaded so that stacks have names; the JIT of PCRE is not for valgrind.
+export USE_ZEND_ALLOC=0 ZEND_DONT_UNLOAD_MODULES=1
+status=0
+valgrind --quiet --error-exitcode=99 --num-callers=40 --log-file="$report" --suppressions="$ROOT/tests/support/valgrind.supp" \
+    "$PHP" -d "extension=$REALTIME_EXTENSION" -d pcre.jit=0 -d opcache.enable_cli=0 -d zend.assertions=1 \
+    "$PHPUNIT" --testsuite "$suites" "${arguments[@]}" || status=$?
+
+if [ -s "$report" ]; then
+    head -n 60 "$report"
+    fail "valgrind found errors; all of them are in $report."
+fi
+[ "$status" -eq 0 ] || note "Tests failed, which may be their time limits; valgrind found no error."
+say "No memory errors."
