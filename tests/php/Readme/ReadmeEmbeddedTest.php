@@ -25,7 +25,7 @@ final class ReadmeEmbeddedTest extends TestCase
     /** @return iterable<string, array{string}> every page that has php or bash blocks */
     public static function pages(): iterable
     {
-        foreach ([self::root() . '/README.md', ...glob(self::root() . '/docs/*.md')] as $page) {
+        foreach ([...glob(self::root() . '/README*.md'), ...glob(self::root() . '/docs/*.md')] as $page) {
             if (CodeBlock::in($page) !== []) {
                 yield substr($page, strlen(self::root()) + 1) => [$page];
             }
