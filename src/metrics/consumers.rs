@@ -1,4 +1,4 @@
-//! The consumers of a process: what each has counted and where it stands, by group; those that ended are kept as sums.
+//! Metrics of the consumers of a process by group: running consumers plus the totals of closed consumers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,43 +12,41 @@ use crate::clock::coarse_ms;
 use crate::kafka::consumer::Stats;
 use crate::worker::WorkerCounters;
 
-/// Series of lag for each process; the partitions beyond are summed up.
+/// Maximum number of lag series in a process; further partitions are summed.
 pub(super) const MAX_LAG_SERIES: usize = 500;
-/// Groups that have series of their own; a process with more has something else in mind.
+/// Maximum number of groups with their own series: bounds the cardinality of the label `group`.
 pub(super) const MAX_GROUPS: usize = 100;
-/// What the rest is called.
+/// The label value of the remaining groups and topics.
 const OTHER: &str = "other";
 
-/// Where a consumer stands, told by its own loop now and then.
+/// The state of a consumer, updated by its loop.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupStats {
-    /// Records that wait for another try.
+    /// Records waiting for a retry.
     pub parked: u64,
-    /// Partitions paused because they ran too far ahead.
+    /// Partitions paused because they are too far ahead of the committed offset.
     pub held_back: u64,
-    /// Partitions assigned.
     pub assigned: u64,
-    /// Whether Kafka answers.
     pub connected: bool,
-    /// Something was handled and is not committed.
+    /// Handled records are not committed yet.
     pub uncommitted: bool,
-    /// Topic, partition, lag; those that are known. `None`: not asked for.
+    /// Topic, partition, lag of the partitions whose lag is known. `None`: keep the previous values.
     pub lag: Option<Vec<(String, i32, u64)>>,
 }
 
-/// One consumer.
+/// The metrics of one consumer.
 #[derive(Debug)]
 pub struct ConsumerMetrics {
     group: String,
     counters: Arc<WorkerCounters>,
     stats: Arc<Stats>,
     group_stats: Mutex<GroupStats>,
-    /// Since when something has been uncommitted, by [`coarse_ms`]; 0 for nothing.
+    /// Since when handled records are uncommitted, by [`coarse_ms`]; 0 for none.
     uncommitted_since: Mutex<u64>,
 }
 
 impl ConsumerMetrics {
-    /// Its loop tells where it stands.
+    /// Updates the state, from the loop of the consumer.
     pub fn update(&self, mut group_stats: GroupStats) {
         {
             let mut since = self.uncommitted_since.lock();
@@ -65,13 +63,12 @@ impl ConsumerMetrics {
         *known = group_stats;
     }
 
-    /// The totals of its loop.
     #[must_use]
     pub fn counters(&self) -> &WorkerCounters {
         &self.counters
     }
 
-    /// ms since the last commit while something waits for one, else 0.
+    /// ms since the last commit while handled records are uncommitted, otherwise 0.
     #[must_use]
     pub fn commit_age_ms(&self) -> u64 {
         match *self.uncommitted_since.lock() {
@@ -112,7 +109,7 @@ impl ConsumerMetrics {
     }
 }
 
-/// What a group has counted.
+/// The counter values of a group.
 #[derive(Debug, Clone, Default)]
 struct Totals {
     counts: Vec<(&'static str, u64)>,
@@ -149,7 +146,7 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// A consumer begins.
+    /// Adds a consumer that has started.
     pub fn register(
         &self,
         group: &str,
@@ -175,7 +172,7 @@ impl Consumers {
         consumer
     }
 
-    /// It ended: what it has counted stays.
+    /// Removes a consumer that has closed and keeps its counter values.
     pub fn unregister(&self, consumer: &Arc<ConsumerMetrics>) {
         consumer.counters.timing.liveness.stop();
         let mut table = self.table.lock();
@@ -191,31 +188,30 @@ impl Consumers {
         }
     }
 
-    /// True where there is one, or was.
+    /// True if a consumer runs or has run in this process.
     #[must_use]
     pub fn any(&self) -> bool {
         let table = self.table.lock();
         !table.active.is_empty() || !table.ended.is_empty()
     }
 
-    /// Those that live.
     #[must_use]
     pub fn active(&self) -> Vec<Arc<ConsumerMetrics>> {
         self.table.lock().active.clone()
     }
 
-    /// Name and pulse of each loop that is stuck for longer than `bound`.
+    /// A description of each loop that is stuck for longer than `bound`.
     #[must_use]
     pub fn stuck(&self, bound: std::time::Duration) -> Vec<String> {
         let active = self.active();
         let words = active.iter().filter_map(|consumer| {
-            let beat = consumer.counters.timing.liveness.read();
-            beat.stuck(&format!("consumer group \"{}\"", consumer.group), bound)
+            let age = consumer.counters.timing.liveness.read();
+            age.stuck(&format!("consumer group \"{}\"", consumer.group), bound)
         });
         words.collect()
     }
 
-    /// Why not all of them are ready for work.
+    /// The reason, if a consumer is not connected.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         let active = self.active();
@@ -223,12 +219,12 @@ impl Consumers {
             .iter()
             .find(|consumer| !consumer.group_stats.lock().connected)?;
         Some(format!(
-            "consumer group \"{}\" has not reached Kafka",
+            "consumer group \"{}\" is not connected to Kafka",
             away.group
         ))
     }
 
-    /// Everything into the snapshot.
+    /// Adds the metrics of all consumers to the snapshot.
     pub fn collect(&self, into: &mut Snapshot) {
         let (active, ended) = {
             let table = self.table.lock();
@@ -267,10 +263,10 @@ fn collect_standing(consumer: &ConsumerMetrics, into: &mut Snapshot, room: &mut 
     );
     let commit = consumer.commit_age_ms() as f64 / 1000.0;
     into.gauge(&c::CONSUMER_COMMIT_AGE, label(), commit);
-    let beat = consumer.counters.timing.liveness.read();
-    let round = beat.since_tick.as_secs_f64();
+    let age = consumer.counters.timing.liveness.read();
+    let round = age.since_tick.as_secs_f64();
     into.gauge(&c::CONSUMER_POLL_AGE, label(), round);
-    let callback = beat.in_callback.as_secs_f64();
+    let callback = age.in_callback.as_secs_f64();
     into.gauge(&c::CONSUMER_CALLBACK_AGE, label(), callback);
     for (topic, partition, lag) in group_stats.lag.into_iter().flatten() {
         let label: Labels = if *room > 0 {

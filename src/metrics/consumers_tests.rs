@@ -1,4 +1,4 @@
-//! Tests of the consumers of a process: those that ended, and how many series there may be.
+//! Tests of consumer metrics: closed consumers, bounds on series, commit age.
 
 use super::consumers::{Consumers, GroupStats, MAX_GROUPS, MAX_LAG_SERIES};
 use crate::metrics::snapshot::{SampleValue, Snapshot};
@@ -12,7 +12,7 @@ fn series(consumers: &Consumers, name: &str) -> usize {
 }
 
 #[test]
-fn a_consumer_that_ended_still_counts() {
+fn totals_of_closed_consumers_are_kept() {
     let consumers = Consumers::default();
     for _ in 0..2 {
         let one = consumers.register("g", Arc::default(), Arc::default());
@@ -30,7 +30,7 @@ fn a_consumer_that_ended_still_counts() {
 }
 
 #[test]
-fn labels_are_bounded() {
+fn label_cardinality_is_bounded() {
     let consumers = Consumers::default();
     let one = consumers.register("g", Arc::default(), Arc::default());
     let lag = (0..2000).map(|n| (format!("t{n}"), 0, 1)).collect();
@@ -57,7 +57,7 @@ fn labels_are_bounded() {
 }
 
 #[test]
-fn the_commit_age_counts_only_while_something_waits() {
+fn the_commit_age_is_zero_unless_records_are_uncommitted() {
     let consumers = Consumers::default();
     let one = consumers.register("g", Arc::default(), Arc::default());
     assert_eq!(one.commit_age_ms(), 0);

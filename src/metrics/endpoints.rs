@@ -1,11 +1,11 @@
-//! What operators read over HTTP: `/metrics` for Prometheus, `/live` and `/ready` for probes, `/up`.
+//! The HTTP endpoints for operators: `/metrics` for Prometheus, `/live` and `/ready` for probes, `/up`.
 
 use super::exposition::{text, ExpositionFormat};
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
 use crate::process;
 
-/// Answers a path. `accept`: the header of that name; `hub`: the gateway whose port it is, where it is one's.
+/// Handles a request. `accept`: the `Accept` header; `hub`: the gateway that owns the port, if a gateway does.
 #[must_use]
 pub fn handle_request(
     method: &str,
@@ -16,7 +16,7 @@ pub fn handle_request(
     let metrics = &process::current().metrics;
     let known = matches!(path, "/up" | "/live" | "/ready" | "/metrics");
     if known && method != "GET" {
-        return Response::text(405, "Only GET is answered here.\n");
+        return Response::text(405, "Only GET is allowed.\n");
     }
     match path {
         "/up" => Response::text(200, "OK\n"),
@@ -36,6 +36,9 @@ pub fn handle_request(
                 body: text(metrics.snapshot(hub), format),
             }
         }
-        _ => Response::text(404, "Here are /metrics, /live, /ready and /up.\n"),
+        _ => Response::text(
+            404,
+            "Not found. Available: /metrics, /live, /ready and /up.\n",
+        ),
     }
 }

@@ -1,4 +1,4 @@
-//! The text that Prometheus reads: OpenMetrics where the client asks for it, else the classic format.
+//! The Prometheus exposition formats: OpenMetrics if the client accepts it, otherwise the text format.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -12,17 +12,16 @@ use super::catalog::MetricKind;
 use super::number::Distribution;
 use super::snapshot::{SampleValue, Snapshot};
 
-/// How the text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpositionFormat {
     /// `application/openmetrics-text` 1.0.0.
     OpenMetrics,
-    /// `text/plain` 0.0.4, which everything that knows Prometheus understands.
+    /// `text/plain` 0.0.4, supported by every Prometheus client.
     Classic,
 }
 
 impl ExpositionFormat {
-    /// What an `Accept` header asks for; the classic format where it does not ask for OpenMetrics, or likes it less.
+    /// Chooses the format from an `Accept` header: OpenMetrics if it is listed with at least the quality of plain text.
     #[must_use]
     pub fn accepted(header: Option<&str>) -> Self {
         let mut open = 0.0_f32;
@@ -54,7 +53,6 @@ impl ExpositionFormat {
         }
     }
 
-    /// Its media type.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -64,7 +62,7 @@ impl ExpositionFormat {
     }
 }
 
-/// The whole exposition.
+/// Writes the snapshot in the given format.
 #[must_use]
 pub fn text(snapshot: Snapshot, format: ExpositionFormat) -> String {
     let counters: BTreeSet<&'static str> = snapshot
@@ -83,7 +81,7 @@ pub fn text(snapshot: Snapshot, format: ExpositionFormat) -> String {
     }
 }
 
-/// OpenMetrics names a counter without `_total` where it describes it, the classic format with it, and has no end mark.
+/// Converts OpenMetrics to the text format: `# HELP` and `# TYPE` of counters get `_total`, and the `# EOF` line is removed.
 fn classic(open: &str, counters: &BTreeSet<&'static str>) -> String {
     let mut out = String::with_capacity(open.len() + open.len() / 16);
     for line in open.lines().filter(|line| *line != "# EOF") {
@@ -139,7 +137,7 @@ fn sample(kind: MetricKind, value: &SampleValue, encoder: &mut MetricEncoder) ->
             let (sum, buckets) = scaled(spread, bounds, unit);
             encoder.encode_histogram::<NoLabelSet>(sum, spread.count(), &buckets, None)
         }
-        // The catalog says what a metric is, and whoever gathers goes by it.
+        // Unreachable: collectors add values of the type in the catalog.
         _ => Ok(()),
     }
 }
@@ -186,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_classic_format_has_total_in_its_descriptions_and_no_end_mark() {
+    fn the_text_format_describes_counters_with_total_and_has_no_eof() {
         let text = text(snapshot(), ExpositionFormat::Classic);
         assert!(text.contains("# TYPE realtime_producer_messages_total counter\nrealtime_producer_messages_total 3\n"), "{text}");
         assert!(text.contains("realtime_consumer_parked{group=\"say \\\"hi\\\"\\\\\\n\"} 2"));
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn openmetrics_ends_with_its_mark() {
+    fn openmetrics_ends_with_eof() {
         let text = text(snapshot(), ExpositionFormat::OpenMetrics);
         assert!(
             text.contains(

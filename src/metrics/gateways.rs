@@ -1,4 +1,4 @@
-//! The gateways of a process: their counters, and what those that ended have counted.
+//! Metrics of the gateways of a process: counters of running gateways plus the totals of closed gateways.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Gateways {
     table: Mutex<GatewayTable>,
 }
 
-/// Whether a gateway can serve: Kafka is reached and presence is whole.
+/// `Ok` if a gateway can serve: Kafka is reachable and the presence state is complete.
 pub fn ready(hub: &Hub) -> Result<(), String> {
     match hub.cluster() {
         Some(cluster) => cluster.ready(),
@@ -30,12 +30,12 @@ pub fn ready(hub: &Hub) -> Result<(), String> {
 }
 
 impl Gateways {
-    /// One was started.
+    /// Adds a gateway that has started.
     pub fn register(&self, hub: &Arc<Hub>) {
         self.table.lock().active.push(Arc::clone(hub));
     }
 
-    /// It ended: what it has counted stays.
+    /// Removes a gateway that has closed and keeps its counter values.
     pub fn unregister(&self, hub: &Arc<Hub>) {
         let mut table = self.table.lock();
         let before = table.active.len();
@@ -49,20 +49,19 @@ impl Gateways {
         }
     }
 
-    /// True where there is one, or was.
+    /// True if a gateway runs or has run in this process.
     #[must_use]
     pub fn any(&self) -> bool {
         let table = self.table.lock();
         !table.active.is_empty() || !table.ended.is_empty()
     }
 
-    /// Those that run.
     #[must_use]
     pub fn active(&self) -> Vec<Arc<Hub>> {
         self.table.lock().active.clone()
     }
 
-    /// Everything into the snapshot.
+    /// Adds the metrics of all gateways to the snapshot.
     pub fn collect(&self, into: &mut Snapshot) {
         let ended = self.table.lock().ended.clone();
         for (name, value) in ended {
@@ -74,7 +73,7 @@ impl Gateways {
     }
 }
 
-/// What one gateway counts.
+/// Adds the metrics of one gateway to the snapshot.
 pub fn collect(hub: &Hub, into: &mut Snapshot) {
     for (name, kind, _, value) in hub.counters().all() {
         let name = gateway_name(name);

@@ -1,7 +1,7 @@
-//! A file that a loop touches while it comes round: for probes that can run a command but reach no port.
+//! A heartbeat file that a running loop updates: for probes that can run a command but cannot reach a port.
 //!
-//! It is replaced as a whole once a second, so that whoever reads it never sees half of it. A disk without room does not matter: then
-//! the file that is there is touched, which takes none.
+//! The file is replaced atomically once a second, so a reader never sees a partial file. If the disk is full, the existing file is
+//! touched instead, which needs no space.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,10 +12,9 @@ use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::process;
 
-/// ms between two beats.
+/// ms between two updates.
 const INTERVAL_MS: u64 = 1000;
 
-/// The file.
 #[derive(Debug)]
 pub struct Heartbeat {
     path: PathBuf,
@@ -24,19 +23,19 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Touches nothing yet.
+    /// Checks the path; the file is first written by [`Self::loop_tick`].
     ///
     /// # Errors
-    /// Configuration: its directory is missing, or it is no file.
+    /// Configuration: the directory does not exist, or the path is not a file.
     pub fn new(path: &Path) -> Result<Self> {
         let refuse = |why: &str| {
             Err(Error::configuration(format!(
-                "The heartbeat file {} cannot be: {why}. Check heartbeat_file (REALTIME_HEARTBEAT_FILE) or --heartbeat.",
+                "The heartbeat file {} cannot be used: {why}. Check heartbeat_file (REALTIME_HEARTBEAT_FILE) or --heartbeat.",
                 path.display()
             )))
         };
         let Ok(path) = std::path::absolute(path) else {
-            return refuse("it is no path");
+            return refuse("it is not a path");
         };
         if path.is_dir() {
             return refuse("it is a directory");
@@ -53,7 +52,7 @@ impl Heartbeat {
         })
     }
 
-    /// The loop came round; `now` in ms.
+    /// Updates the file if it is due; `now` in ms.
     pub fn loop_tick(&mut self, now: u64) {
         if self
             .last
@@ -70,7 +69,7 @@ impl Heartbeat {
             process::current().log.say(
                 Level::Warning,
                 format!(
-                    "The heartbeat file {} cannot be written ({error}): a probe that looks at it may end this process.",
+                    "The heartbeat file {} cannot be written ({error}): a probe that checks it may restart this process.",
                     self.path.display()
                 ),
             );
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_touched_once_a_second_at_most() {
+    fn the_file_is_updated_at_most_once_a_second() {
         let path = directory("often").join("beat");
         let mut heartbeat = Heartbeat::new(&path).expect("a heartbeat");
         heartbeat.loop_tick(1000);
@@ -124,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_new_can_be_written_the_old_one_is_touched() {
+    fn the_existing_file_is_touched_when_no_new_file_can_be_written() {
         let path = directory("full").join("beat");
         fs::write(&path, "old\n").expect("a file");
         let long_ago = SystemTime::now() - Duration::from_secs(600);
         let file = fs::File::options().write(true).open(&path).expect("it");
         file.set_modified(long_ago).expect("older");
         let mut heartbeat = Heartbeat::new(&path).expect("a heartbeat");
-        // As a full disk does: the file to be written first cannot be made.
+        // Simulates a full disk: the temporary file cannot be created.
         fs::create_dir(&heartbeat.next).expect("in the way");
         heartbeat.loop_tick(5000);
         assert_eq!(fs::read_to_string(&path).expect("it"), "old\n");
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_is_refused_at_once() {
+    fn an_unusable_path_is_refused_immediately() {
         for path in ["/nonexistent/beat", "/tmp", "/"] {
             let error = Heartbeat::new(path.as_ref()).expect_err(path);
             assert_eq!(error.kind(), Kind::Configuration);

@@ -1,6 +1,6 @@
-//! The port of `--metrics`: one thread that answers, within limits, and knows nothing of PHP.
+//! The HTTP listener of `--metrics`: one thread, with limits, that never calls PHP.
 //!
-//! A forked child would keep the port open for as long as it lives, so it closes it before anything else runs in it.
+//! A forked child would keep the port open until it exits, so the fork handler closes the descriptor in the child.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -20,30 +20,30 @@ use crate::gateway::http::request::{self as http_request, RequestError};
 use crate::gateway::http::respond::{respond, Response};
 use crate::process;
 
-/// Requests at the same time; more wait in the kernel's queue.
+/// Further requests wait in the kernel's accept queue.
 const MAX_CONCURRENT_REQUESTS: usize = 128;
-/// That queue.
+/// Length of the accept queue.
 const BACKLOG: u32 = 1024;
-/// Within this a request has to be there.
+/// Time to receive a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// Most bytes of a request's head.
+/// Maximum size of the request head.
 const MAX_HEAD_BYTES: usize = 8 << 10;
-/// Most ports of a range such as 9400-9409.
+/// Maximum number of ports in a range such as 9400-9409.
 const MAX_PORTS: u16 = 1000;
 
-/// The descriptor that a forked child has to close; -1 for none.
+/// The descriptor that a forked child must close; -1 for none.
 static LISTENER_FD: AtomicI32 = AtomicI32::new(-1);
 
 /// Runs in a forked child, before `fork()` returns there: only an atomic and `close`, both async-signal-safe.
 pub fn after_fork_in_child() {
     let fd = LISTENER_FD.swap(-1, Ordering::SeqCst);
     if fd >= 0 {
-        // SAFETY: listed only while it is open; what owns it in the parent is leaked in the child.
+        // SAFETY: stored only while the descriptor is open; the owner in the parent's memory is leaked in the child.
         unsafe { libc::close(fd) };
     }
 }
 
-/// The port with its thread.
+/// A bound port and its thread.
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
@@ -52,10 +52,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes the port, or the first free one of a range: `127.0.0.1:9400`, `0.0.0.0:9400-9409`.
+    /// Binds the port, or the first free port of a range: `127.0.0.1:9400`, `0.0.0.0:9400-9409`.
     ///
     /// # Errors
-    /// Configuration: no such address. Connection: the port is taken.
+    /// Configuration: an invalid address. Connection: the port is in use.
     pub fn start(address: &str) -> Result<Self> {
         let candidates = addresses(address)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -82,25 +82,24 @@ impl Listener {
         })
     }
 
-    /// The address it got.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Closes the port and waits for the thread, a moment.
+    /// Closes the port and joins the thread.
     pub fn stop(self) {
         let _ = self.stop.send(true);
-        // A panic in there has been said already, and the port is closed either way.
+        // A panic in the thread was reported already, and the port is closed in any case.
         let _ = self.thread.join();
     }
 }
 
-/// host:port or host:first-last.
+/// Parses `host:port` or `host:first-last`.
 fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
     let refuse = || {
         Error::configuration(format!(
-            "Metrics cannot be served on {text:?}: write host:port, such as 127.0.0.1:9400, or a range of ports for several processes, such as 127.0.0.1:9400-9409 (metrics, REALTIME_METRICS, --metrics)."
+            "Metrics cannot be served on {text:?}: use host:port, such as 127.0.0.1:9400, or a range of ports for several processes, such as 127.0.0.1:9400-9409 (metrics, REALTIME_METRICS, --metrics)."
         ))
     };
     let (host, ports) = text.trim().rsplit_once(':').ok_or_else(refuse)?;
@@ -119,7 +118,7 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
         .collect())
 }
 
-/// Binds the first that is free.
+/// Binds the first address whose port is free.
 fn first_free(candidates: &[SocketAddr]) -> io::Result<TcpListener> {
     let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in candidates {
@@ -137,7 +136,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     } else {
         TcpSocket::new_v6()?
     };
-    // After a restart, in spite of connections that linger; a port that somebody listens on is refused all the same.
+    // Allows a restart while old connections are in TIME_WAIT; a port with a listener is still refused.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -145,8 +144,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_error(address: &str, error: &io::Error) -> Error {
     let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => " Another process has the port: each worker of a machine needs its own. Give it another one, or all of them a range such as 127.0.0.1:9400-9409.",
-        io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one.",
+        io::ErrorKind::AddrInUse => " Another process uses the port: each worker on a machine needs its own. Choose another port, or a range such as 127.0.0.1:9400-9409 for all workers.",
+        io::ErrorKind::PermissionDenied => " Ports below 1024 require root: choose a higher port.",
         io::ErrorKind::AddrNotAvailable => " This machine has no such address.",
         _ => "",
     };
@@ -173,11 +172,11 @@ async fn accept(listener: TcpListener, mut stopped: watch::Receiver<bool>) {
                     serve(stream).await;
                 });
             }
-            // Descriptors ran short, or the peer has gone: a moment later it may go on.
+            // Out of descriptors, or the peer has disconnected: try again after a pause.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
-    // Unlisted before it is closed: the number may be somebody else's right after.
+    // Cleared before the close: the descriptor number may be reused immediately.
     LISTENER_FD.store(-1, Ordering::SeqCst);
     drop(listener);
 }
@@ -194,7 +193,7 @@ async fn serve(mut stream: TcpStream) {
         ),
         Err(RequestError::Status(status, why)) => Response::text(status, format!("{why}\n")),
         Err(RequestError::Timeout) => Response::text(408, "The request took too long.\n"),
-        // Nobody waits here for a turn; whoever is gone needs no answer.
+        // Eviction does not apply to this listener; a disconnected client needs no response.
         Err(RequestError::Disconnected | RequestError::Evicted) => return,
     };
     respond(&mut stream, &response).await;
@@ -243,8 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn it_answers_and_gives_its_port_back() {
-        // One after the other: there is one table of what a child has to close.
+    fn requests_are_answered_and_the_port_is_released_on_stop() {
+        // One listener at a time: LISTENER_FD holds a single descriptor.
         let listener = Listener::start("127.0.0.1:0").expect("a port");
         let address = listener.address();
         assert!(request(&listener, "GET /up HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -1,54 +1,53 @@
-//! Whether a loop still comes round: written by the loop itself, read by whoever asks for `/live`.
+//! Liveness of a loop: the loop records each iteration, `/live` reads how long ago the last one was.
 
 use std::time::Duration;
 
 use super::number::SingleWriterCounter;
 use crate::clock::coarse_ms;
 
-/// The pulse of one loop. Times are those of [`coarse_ms`]; 0 is none.
+/// Times of one loop, by [`coarse_ms`]; 0 means unset.
 #[derive(Debug, Default)]
 pub struct Liveness {
-    /// When the loop last came round; 0 while it does not run.
+    /// Time of the last iteration; 0 while the loop does not run.
     last_tick: SingleWriterCounter,
-    /// When the callback in hand began; 0 where there is none.
+    /// Start of the running callback; 0 if none runs.
     callback: SingleWriterCounter,
 }
 
-/// What a pulse tells at one moment.
+/// Ages read at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LoopAge {
-    /// Since the loop came round; zero while it does not run.
+    /// Time since the last iteration; zero while the loop does not run.
     pub since_tick: Duration,
-    /// How long the callback in hand has been running; zero where there is none.
+    /// Running time of the current callback; zero if none runs.
     pub in_callback: Duration,
 }
 
 impl Liveness {
-    /// The loop came round.
+    /// Records an iteration of the loop.
     #[inline]
     pub fn loop_tick(&self, now: u64) {
         self.last_tick.set(now);
     }
 
-    /// The loop does not run any more, or waits for nobody.
+    /// The loop has ended, or is paused on purpose.
     pub fn stop(&self) {
         self.last_tick.set(0);
         self.callback.set(0);
     }
 
-    /// A callback begins. It counts from when the loop last came round, a moment ago.
+    /// A callback starts. Its start is taken to be the last iteration, which was a moment ago and costs no clock read.
     #[inline]
     pub fn callback_started(&self) {
         self.callback.set(self.last_tick.get());
     }
 
-    /// It ended.
+    /// The callback has returned or thrown.
     #[inline]
     pub fn callback_finished(&self) {
         self.callback.set(0);
     }
 
-    /// What it tells now.
     #[must_use]
     pub fn read(&self) -> LoopAge {
         let now = coarse_ms();
@@ -64,7 +63,7 @@ impl Liveness {
 }
 
 impl LoopAge {
-    /// Why this loop counts as stuck, where it does.
+    /// A description if the loop has been stuck for longer than `bound`.
     #[must_use]
     pub fn stuck(&self, name: &str, bound: Duration) -> Option<String> {
         if self.since_tick <= bound {
@@ -78,7 +77,7 @@ impl LoopAge {
             )
         } else {
             format!(
-                "{name}: the loop has not come round for {}",
+                "{name}: no iteration of the loop for {}",
                 seconds(self.since_tick)
             )
         })
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_loop_says_where_it_hangs() {
+    fn a_stuck_loop_is_described_with_its_callback_time() {
         let bound = Duration::from_secs(1);
         let liveness = Liveness::default();
         liveness.loop_tick(coarse_ms() - 5000);
@@ -111,7 +110,7 @@ mod tests {
             .stuck("group \"g\"", bound)
             .unwrap_or_default();
         assert!(
-            words.starts_with("group \"g\": the loop has not come round for 5."),
+            words.starts_with("group \"g\": no iteration of the loop for 5."),
             "{words}"
         );
         liveness.callback_started();

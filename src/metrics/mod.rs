@@ -1,15 +1,15 @@
-//! Everything this process can be asked about: one registry for producer, consumer, gateway and the process itself.
+//! Metrics of this process: one registry for producers, consumers, gateways and the process itself.
 //!
 //! ```text
-//! catalog     the table of all metrics           snapshot   their values at one moment      text       as Prometheus reads them
-//! number      counters with a single writer      timing     how long callbacks take         pulse      whether a loop comes round
-//! consumers gateways producers process           what there is to gather                    answer     /metrics, /live, /ready, /up
-//! registry    all of it, for one process
-//! listener    the port of its own                textfile   for the node exporter           heartbeat notify    for probes and systemd
+//! catalog      the table of all metrics          snapshot    their values at one moment     exposition  Prometheus text formats
+//! number       single-writer counters            timing      duration of callbacks          liveness    age of a loop's last tick
+//! consumers gateways producers process           collectors, one for each source
+//! registry     the metrics of one process        endpoints   /metrics, /live, /ready, /up   listener    the HTTP port of --metrics
+//! textfile     node exporter output              heartbeat   a file for probes              notify      sd_notify for systemd
 //! ```
 //!
-//! Nothing is added up on the hot path: a scrape reads what is counted anyway. One registry belongs to one process: a forked child
-//! begins a new one, and inherits neither the port nor the files.
+//! The hot path only increments counters; sums are computed by the scrape. A registry belongs to one process: a forked child creates
+//! its own and inherits neither the port nor the files.
 
 pub mod catalog;
 pub mod consumers;

@@ -1,21 +1,21 @@
-//! What systemd wants to hear of a service (`sd_notify`): that it is ready, that it lives, how it is, that it ends.
+//! The `sd_notify` protocol of systemd: readiness, watchdog, status and stopping.
 //!
-//! Lines in a datagram to the socket that `NOTIFY_SOCKET` names, a path or an abstract name; no library is needed for that. Sent from
-//! the loop itself: where a callback hangs, nothing is sent, and the watchdog does its work.
+//! Lines in a datagram to the socket in `NOTIFY_SOCKET`, a path or an abstract name; this needs no library. The loop itself sends
+//! them, so a callback that hangs stops them and the watchdog of systemd takes action.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// ms between two lines on how it is.
+/// ms between two `STATUS=` lines.
 const STATUS_INTERVAL_MS: u64 = 5000;
 
-/// The connection to whoever started this service; does nothing where nobody waits for news.
+/// The socket of the service manager; every call is a no-op without `NOTIFY_SOCKET`.
 #[derive(Debug, Default)]
 pub struct Notify {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// ms between two signs of life; `None`: nobody waits for them.
+    /// ms between two `WATCHDOG=1` lines; `None`: the watchdog is off for this process.
     watchdog: Option<u64>,
     ready: bool,
     stopping: bool,
@@ -24,7 +24,7 @@ pub struct Notify {
     status: String,
 }
 
-/// What the environment says.
+/// A variable of the environment that is not empty.
 fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
@@ -37,7 +37,7 @@ fn address(name: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// Half of what systemd waits, and only where it waits for this process.
+/// Half the watchdog timeout in ms, if the watchdog is enabled for this process.
 fn interval(usec: Option<&str>, pid: Option<&str>) -> Option<u64> {
     let us: u64 = usec?.parse().ok().filter(|us| *us > 0)?;
     if pid.is_some_and(|pid| pid.parse() != Ok(std::process::id())) {
@@ -48,7 +48,7 @@ fn interval(usec: Option<&str>, pid: Option<&str>) -> Option<u64> {
 }
 
 impl Notify {
-    /// By `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     #[must_use]
     pub fn from_environment() -> Self {
         let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
@@ -62,7 +62,7 @@ impl Notify {
     fn new(socket: Option<&[u8]>, usec: Option<&str>, pid: Option<&str>) -> Self {
         let socket = socket.and_then(address).and_then(|address| {
             let socket = UnixDatagram::unbound().ok()?;
-            // A supervisor that does not read must not hold up the loop.
+            // A service manager that does not read must not block the loop.
             socket.set_nonblocking(true).ok()?;
             Some((socket, address))
         });
@@ -75,12 +75,12 @@ impl Notify {
 
     fn send(&self, lines: &str) {
         if let Some((socket, address)) = &self.socket {
-            // Nothing to be done about a supervisor that is gone.
+            // If the service manager is gone, nothing can be done about it.
             let _ = socket.send_to_addr(lines.as_bytes(), address);
         }
     }
 
-    /// The loop came round; `now` in ms. `ready`: the service has started.
+    /// Sends the lines that are due; `now` in ms. `ready`: the service has started.
     pub fn loop_tick(&mut self, now: u64, ready: bool, status: &dyn Fn() -> String) {
         if self.socket.is_none() || self.stopping {
             return;
@@ -115,7 +115,7 @@ impl Notify {
         }
     }
 
-    /// The service ends. Once.
+    /// Sends `STOPPING=1`, once.
     pub fn stopping(&mut self) {
         if self.ready && !std::mem::replace(&mut self.stopping, true) {
             self.send("STOPPING=1\n");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_told_to_a_path() {
+    fn a_lifecycle_is_sent_to_a_path_socket() {
         let path = std::env::temp_dir().join(format!("notify-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).expect("a socket");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_told_to_an_abstract_name() {
+    fn a_lifecycle_is_sent_to_an_abstract_socket() {
         let name = format!("realtime-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let socket = UnixDatagram::bind_addr(&address).expect("a socket");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_costs_nothing() {
+    fn a_missing_socket_is_ignored() {
         for name in [None, Some(&b"/nonexistent/socket"[..]), Some(b"vsock:1:2")] {
             let mut notify = Notify::new(name, Some("1000000"), None);
             notify.loop_tick(1, true, &String::new);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_is_fed_twice_as_often_as_it_wants_and_only_by_whom_it_watches() {
+    fn the_watchdog_interval_is_half_the_timeout_and_only_for_its_own_pid() {
         let own = std::process::id().to_string();
         assert_eq!(interval(Some("3000000"), None), Some(1500));
         assert_eq!(interval(Some("3000000"), Some(&own)), Some(1500));

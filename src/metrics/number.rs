@@ -1,38 +1,37 @@
-//! Numbers that one thread writes and any thread reads: as cheap as plain ones, since nobody else writes them.
+//! Counters and histograms that one thread writes and any thread reads: an increment needs no atomic read-modify-write.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// A number with a single writer: no locked instruction, where a shared counter would need one.
+/// A counter with a single writer: a plain load and store, where a shared counter needs a locked instruction.
 #[derive(Debug, Default)]
 pub struct SingleWriterCounter(AtomicU64);
 
 impl SingleWriterCounter {
-    /// What it is now.
     #[inline]
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets it. Only on the thread that owns it.
+    /// Sets the value. Only on the thread that owns the counter.
     #[inline]
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// So many more. Only on the thread that owns it.
+    /// Adds to the value. Only on the thread that owns the counter.
     #[inline]
     pub fn add(&self, more: u64) {
         self.set(self.get() + more);
     }
 }
 
-/// Most buckets of a histogram, the one without a bound included.
+/// Maximum number of buckets, including the one without an upper bound.
 const BUCKETS: usize = 16;
 
-/// The buckets of times: upper bounds in ns, 0.5 ms to 30 s.
+/// Buckets for durations: upper bounds in ns, 0.5 ms to 30 s.
 pub const TIMES: &[u64] = &[
     500_000,
     1_000_000,
@@ -51,7 +50,7 @@ pub const TIMES: &[u64] = &[
     30_000_000_000,
 ];
 
-/// The buckets of batch sizes, in records.
+/// Buckets for batch sizes, in records.
 pub const SIZES: &[u64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
 /// A histogram with a single writer.
@@ -62,23 +61,22 @@ pub struct Histogram {
     sum: SingleWriterCounter,
 }
 
-/// A histogram as it was at one moment, in its own unit (ns, records).
+/// The values of a histogram at one moment, in its unit (ns, records).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distribution {
-    /// How many fell into each bucket, not added up; the last has no bound.
+    /// Observations in each bucket, not cumulative; the last bucket has no upper bound.
     pub counts: Vec<u64>,
     /// Sum of all observed values.
     pub sum: u64,
 }
 
 impl Distribution {
-    /// How many there were.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Those of another one come on top.
+    /// Adds the observations of `other`.
     pub fn add(&mut self, other: &Self) {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);
@@ -91,7 +89,7 @@ impl Distribution {
 }
 
 impl Histogram {
-    /// An empty one; at most 15 bounds, rising.
+    /// An empty histogram; at most 15 bounds, ascending.
     #[must_use]
     pub fn new(bounds: &'static [u64]) -> Self {
         debug_assert!(bounds.len() < BUCKETS);
@@ -102,7 +100,6 @@ impl Histogram {
         }
     }
 
-    /// One more.
     #[inline]
     pub fn observe(&self, value: u64) {
         let place = self.bounds.iter().position(|bound| value <= *bound);
@@ -110,7 +107,7 @@ impl Histogram {
         self.sum.add(value);
     }
 
-    /// What it holds now.
+    /// Reads the current values.
     #[must_use]
     pub fn read(&self) -> Distribution {
         Distribution {
@@ -122,7 +119,6 @@ impl Histogram {
         }
     }
 
-    /// Empty again.
     pub fn reset(&self) {
         for count in &self.counts {
             count.set(0);
@@ -136,7 +132,7 @@ mod tests {
     use super::{Distribution, Histogram, SIZES, TIMES};
 
     #[test]
-    fn a_value_on_a_bound_belongs_below_it() {
+    fn a_value_equal_to_a_bound_counts_in_its_bucket() {
         let sizes = Histogram::new(SIZES);
         for value in [0, 1, 2, 3, 1000, 1001] {
             sizes.observe(value);
@@ -149,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn distributions_add_up() {
+    fn distributions_are_summed_by_bucket() {
         let mut all = Distribution::default();
         let times = Histogram::new(TIMES);
         times.observe(400_000);

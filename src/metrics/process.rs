@@ -1,4 +1,4 @@
-//! What the system knows of this process: memory, processor time, when it began.
+//! Process metrics from the operating system: resident memory, CPU time, start time.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 use super::catalog as c;
 use super::snapshot::Snapshot;
 
-/// What Linux tells; a figure it does not tell is left out.
+/// Adds the values from `/proc` and `getrusage`; values that cannot be read are left out.
 pub fn collect(into: &mut Snapshot) {
     if let Some(bytes) = resident() {
         into.gauge_of(&c::RESIDENT, Vec::new(), bytes);
@@ -20,35 +20,34 @@ pub fn collect(into: &mut Snapshot) {
     }
 }
 
-/// One of the system's constants.
-fn constant(name: i32) -> Option<u64> {
-    // SAFETY: a plain question.
+fn system_constant(name: i32) -> Option<u64> {
+    // SAFETY: sysconf has no memory effects.
     u64::try_from(unsafe { libc::sysconf(name) }).ok()
 }
 
 fn resident() -> Option<u64> {
     let pages = fs::read_to_string("/proc/self/statm").ok()?;
     let resident: u64 = pages.split_whitespace().nth(1)?.parse().ok()?;
-    Some(resident * constant(libc::_SC_PAGESIZE)?)
+    Some(resident * system_constant(libc::_SC_PAGESIZE)?)
 }
 
-/// Unix time, in seconds.
+/// Start of the process as Unix time, in seconds.
 #[allow(clippy::cast_precision_loss)]
 fn start_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program stands in parentheses and may hold anything.
+    // The program name is in parentheses and may itself contain spaces and parentheses.
     let fields = stat.rsplit_once(") ")?.1;
     let ticks: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
     let boot = fs::read_to_string("/proc/stat").ok()?;
     let boot = boot.lines().find_map(|line| line.strip_prefix("btime "))?;
     let boot: u64 = boot.trim().parse().ok()?;
-    Some(boot as f64 + ticks as f64 / constant(libc::_SC_CLK_TCK)? as f64)
+    Some(boot as f64 + ticks as f64 / system_constant(libc::_SC_CLK_TCK)? as f64)
 }
 
-/// User and system, in seconds.
+/// User and system CPU time, in seconds.
 #[allow(clippy::cast_precision_loss)]
 fn processor_time() -> f64 {
-    // SAFETY: fills the struct it is given, which may be all zeros.
+    // SAFETY: getrusage fills the struct; all zeros is a valid value of rusage.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
@@ -63,7 +62,7 @@ fn processor_time() -> f64 {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_system_tells() {
+    fn memory_start_time_and_cpu_time_are_plausible() {
         assert!(super::resident().unwrap_or(0) > 100_000);
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! What the producers of a process count, and their spools.
+//! Metrics of the producers of a process and of their spools.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,20 +12,20 @@ use super::snapshot::{labels, Snapshot};
 use crate::error::Kind;
 use crate::process::Process;
 
-/// Reading a spool opens its files: it is asked no more often than this.
+/// Reading the size of a spool opens its files, so the value is cached for this long.
 const SPOOL_READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Delivery failures, refused messages and spool usage.
 #[derive(Default)]
 pub struct ProducerCounters {
-    /// By the place of the kind in [`Kind::ALL`].
+    /// By the position of the kind in [`Kind::ALL`].
     failures: [AtomicU64; Kind::ALL.len()],
     /// Messages refused because the queue stayed full.
     pub queue_full: AtomicU64,
     spool: Mutex<Option<(Instant, u64, u64)>>,
 }
 
-/// What the label `kind` says.
+/// The value of the label `kind`.
 #[must_use]
 pub const fn kind_name(kind: Kind) -> &'static str {
     match kind {
@@ -41,7 +41,7 @@ pub const fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// The kinds that a delivery can fail with; the others never get so far.
+/// The kinds of delivery failures; the other kinds are raised before a message is queued.
 const DELIVERY_KINDS: &[Kind] = &[
     Kind::Configuration,
     Kind::InvalidChannel,
@@ -54,14 +54,14 @@ const DELIVERY_KINDS: &[Kind] = &[
 ];
 
 impl ProducerCounters {
-    /// A message was not delivered.
+    /// Counts a message that was not delivered.
     pub fn failed(&self, kind: Kind) {
         if let Some(place) = Kind::ALL.iter().position(|known| *known == kind) {
             self.failures[place].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Failures by kind, those that there can be.
+    /// Delivery failures by kind.
     pub fn failures(&self) -> impl Iterator<Item = (Kind, u64)> + '_ {
         DELIVERY_KINDS.iter().map(|kind| {
             let place = Kind::ALL.iter().position(|known| known == kind);
@@ -70,7 +70,7 @@ impl ProducerCounters {
         })
     }
 
-    /// Messages and bytes in the spools of these clients.
+    /// Messages and bytes in the spools of all producers of the process; a shared spool is counted once.
     pub fn spooled(&self, process: &Process) -> (u64, u64) {
         let mut known = self.spool.lock();
         if let Some((_, messages, bytes)) =
@@ -93,7 +93,7 @@ impl ProducerCounters {
     }
 }
 
-/// Everything into the snapshot.
+/// Adds the metrics of all producers to the snapshot.
 pub fn collect(process: &Process, into: &mut Snapshot) {
     let clients = process.producers.all();
     let counters = &process.counters;

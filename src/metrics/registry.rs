@@ -1,4 +1,4 @@
-//! The registry of one process: what is gathered for a scrape, whether its loops live, and what its loops keep alive.
+//! The metrics registry of one process: snapshots for a scrape, liveness and readiness, and the exporters that its loops drive.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::OnceLock;
@@ -22,31 +22,27 @@ use crate::gateway::hub::Hub;
 use crate::log::Level;
 use crate::process;
 
-/// The version of the language that the extension runs in.
 static HOST_VERSION: OnceLock<String> = OnceLock::new();
 
-/// Tells which version of its language the host has. Once.
+/// Sets the PHP version for `realtime_build_info`. Only the first call has an effect.
 pub fn set_host_version(version: &str) {
     let _ = HOST_VERSION.set(version.to_owned());
 }
 
-/// A loop that does not come round for so long is stuck, unless it was set otherwise.
+/// Default of `liveness_timeout_ms`: a loop without an iteration for this long is stuck.
 pub const DEFAULT_LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Everything of one process and fork generation.
+/// The metrics of one process and fork generation.
 #[derive(Default)]
 pub struct Registry {
-    /// Consumers.
     pub consumers: Consumers,
-    /// Gateways.
     pub gateways: Gateways,
-    /// Producers.
     pub producers: ProducerCounters,
-    /// The loop of a command that has no consumer.
+    /// The main loop of a command without a consumer.
     pub main_loop: Liveness,
     /// ms; 0 for [`DEFAULT_LIVENESS_TIMEOUT`].
     liveness_timeout_ms: AtomicU64,
-    /// Somebody looks: a listener, a text file.
+    /// Metrics are exported: by the listener or the text file.
     exported: AtomicBool,
     /// When the export settings were last checked at the end of a request, in ms.
     last_export_check: AtomicU64,
@@ -57,17 +53,17 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// What the configuration of a long-running process asks for. What runs already, or was set by hand, stays.
+    /// Starts the exporters that the configuration of a long-running process enables. Exporters that already run are kept.
     ///
     /// # Errors
-    /// Configuration: an address or a file that cannot be. A port that is taken is only a warning.
+    /// Configuration: an invalid address or file. A port that is in use is only logged as a warning.
     pub fn start_monitoring(&self, config: &MonitorConfig) -> Result<()> {
         let ms = u64::try_from(config.liveness.as_millis()).unwrap_or(u64::MAX);
         self.liveness_timeout_ms.store(ms, Ordering::Relaxed);
         if let Some(address) = &config.listen {
             if self.listener.lock().is_none() {
                 match self.serve(address) {
-                    // One of several workers with the same configuration: its work is worth more than its figures.
+                    // Several workers may share a configuration: a worker without a metrics port still runs.
                     Err(error) if error.kind() == Kind::Connection => {
                         process::current().log.say(Level::Warning, error.message());
                     }
@@ -85,13 +81,13 @@ impl Registry {
         Ok(())
     }
 
-    /// Listens on this address, in place of the one before; the address it got.
+    /// Listens on this address instead of the previous one and returns the bound address.
     ///
     /// # Errors
-    /// Configuration: no address. Connection: the port is taken.
+    /// Configuration: an invalid address. Connection: the port is in use.
     pub fn serve(&self, address: &str) -> Result<String> {
         let mut listener = self.listener.lock();
-        // The port may be the same.
+        // The new address may have the same port.
         if let Some(old) = listener.take() {
             old.stop();
         }
@@ -102,23 +98,23 @@ impl Registry {
         Ok(bound)
     }
 
-    /// Where it listens, if it does.
+    /// The bound address, if the listener runs.
     #[must_use]
     pub fn listen_address(&self) -> Option<String> {
         let listener = self.listener.lock();
         listener.as_ref().map(|one| one.address().to_string())
     }
 
-    /// Touches this file from now on.
+    /// Updates this heartbeat file from now on.
     ///
     /// # Errors
-    /// Configuration: a file that cannot be.
+    /// Configuration: an unusable path.
     pub fn set_heartbeat_file(&self, path: &std::path::Path) -> Result<()> {
         *self.heartbeat.lock() = Some(Heartbeat::new(path)?);
         Ok(())
     }
 
-    /// Writes text for the node exporter, where that is configured.
+    /// Enables the text file for the node exporter, if configured.
     pub fn enable_textfile(&self, config: &MonitorConfig) {
         let Some(directory) = &config.textfile else {
             return;
@@ -133,14 +129,14 @@ impl Registry {
         self.exported.store(true, Ordering::Relaxed);
     }
 
-    /// True where somebody looks at the figures that have to be gathered beforehand.
+    /// True if an exporter runs, so that values that must be collected in advance (such as lag) are needed.
     #[inline]
     #[must_use]
     pub fn is_exported(&self) -> bool {
         self.exported.load(Ordering::Relaxed)
     }
 
-    /// True where this process has done anything worth telling.
+    /// True if a producer, consumer or gateway was used in this process.
     #[must_use]
     pub fn has_activity(&self) -> bool {
         let process = process::current();
@@ -150,8 +146,8 @@ impl Registry {
             || self.gateways.any()
     }
 
-    /// A loop of this process came round, on its own thread: whoever watches it from outside is told. For
-    /// systemd: whether the service has started, and a line on how it is.
+    /// Records an iteration of a loop, on its own thread, and updates heartbeat file, systemd and text file when they are due.
+    /// For systemd: whether the service is ready, and its status line.
     pub fn loop_tick(&self, now: u64, ready: bool, status: &dyn Fn() -> String) {
         if let Some(heartbeat) = &mut *self.heartbeat.lock() {
             heartbeat.loop_tick(now);
@@ -165,7 +161,7 @@ impl Registry {
         }
     }
 
-    /// The process ends: the port is closed, systemd is told. Idempotent.
+    /// The process ends: closes the port and notifies systemd. Idempotent.
     pub fn stop(&self) {
         let listener = self.listener.lock().take();
         if let Some(listener) = listener {
@@ -177,7 +173,7 @@ impl Registry {
         }
     }
 
-    /// True once a second: a request shorter ago would not be written anyway.
+    /// True at most once a second, so that short requests do not read the settings each time.
     #[must_use]
     pub fn is_export_due(&self, now: u64) -> bool {
         let last = self.last_export_check.load(Ordering::Relaxed);
@@ -188,14 +184,14 @@ impl Registry {
         due
     }
 
-    /// A request has ended, and the process serves others: what it did is written, once a second at most.
+    /// A request has ended in a process that serves more requests: writes the text file at most once a second.
     pub fn request_ended(&self, now: u64) {
         if let Some(textfile) = &mut *self.textfile.lock() {
             textfile.request_ended(now, &|| self.snapshot(None));
         }
     }
 
-    /// The process has ended: its last figures are kept. Idempotent.
+    /// The process ends: writes its final values to the text file. Idempotent.
     pub fn finish(&self) {
         let textfile = self.textfile.lock().take();
         if let Some(textfile) = textfile {
@@ -203,7 +199,7 @@ impl Registry {
         }
     }
 
-    /// The bound beyond which a loop counts as stuck.
+    /// A loop without an iteration for longer than this is stuck.
     #[must_use]
     pub fn liveness_timeout(&self) -> Duration {
         match self.liveness_timeout_ms.load(Ordering::Relaxed) {
@@ -212,7 +208,7 @@ impl Registry {
         }
     }
 
-    /// Whether every loop comes round; else which ones do not.
+    /// `Err` describes the loops that are stuck.
     pub fn live(&self) -> Result<(), String> {
         let bound = self.liveness_timeout();
         let mut stuck = self.consumers.stuck(bound);
@@ -227,7 +223,7 @@ impl Registry {
         ))
     }
 
-    /// Whether the process does what it is for: its gateways are ready and its consumers reach Kafka. `hub`: this gateway.
+    /// `Ok` if all gateways are ready and all consumers are connected. `hub`: check this gateway only.
     pub fn ready(&self, hub: Option<&Hub>) -> Result<(), String> {
         match hub {
             Some(hub) => gateways::ready(hub)?,
@@ -243,7 +239,7 @@ impl Registry {
         }
     }
 
-    /// All values now; of the gateways only `hub` where it is given.
+    /// The current values; with `hub`, the values of that gateway only.
     #[must_use]
     pub fn snapshot(&self, hub: Option<&Hub>) -> Snapshot {
         let mut all = Snapshot::default();

@@ -1,4 +1,4 @@
-//! The values of all metrics at one moment: gathered from this process, added up with those of others, written as text.
+//! The values of all metrics at one moment: collected from this process or merged from several processes.
 
 use std::collections::BTreeMap;
 
@@ -7,30 +7,24 @@ use serde::{Deserialize, Serialize};
 use super::catalog::{self, Aggregation, Metric, MetricKind};
 use super::number::Distribution;
 
-/// Names and values, in the order they are shown in.
+/// Label names and values, in the order of the exposition.
 pub type Labels = Vec<(String, String)>;
 
-/// One value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum SampleValue {
-    /// Of a counter that counts things.
     Count(u64),
-    /// Of a gauge, or of a counter that is not whole.
+    /// Gauge, or a counter with fractions.
     Number(f64),
-    /// Of a histogram.
     Distribution(Distribution),
 }
 
 /// All samples of one metric.
 #[derive(Debug, Clone)]
 pub struct Family {
-    /// Which one.
     pub metric: Metric,
-    /// By their labels.
     pub samples: BTreeMap<Labels, SampleValue>,
 }
 
-/// The values at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     families: Vec<Family>,
@@ -55,7 +49,6 @@ impl Default for Snapshot {
     }
 }
 
-/// Labels from names and values.
 #[must_use]
 pub fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs
@@ -74,14 +67,14 @@ fn number(value: &SampleValue) -> f64 {
 }
 
 impl Snapshot {
-    /// Those with samples.
+    /// Families that have samples.
     pub fn families(&self) -> impl Iterator<Item = &Family> {
         self.families
             .iter()
             .filter(|family| !family.samples.is_empty())
     }
 
-    /// The family of that name, where there is such a metric.
+    /// The family of a metric name in the catalog.
     pub(super) fn family(&mut self, name: &str) -> Option<&mut Family> {
         let place = *self.places.get(name)?;
         self.families.get_mut(place)
@@ -92,7 +85,7 @@ impl Snapshot {
         self.join(name, labels, &SampleValue::Count(more), Aggregation::Sum);
     }
 
-    /// Sets a gauge, or joins it with the one of the same labels.
+    /// Sets a gauge, or combines the value with the existing sample of the same labels.
     pub fn gauge(&mut self, metric: &Metric, labels: Labels, value: f64) {
         self.join(
             metric.name,
@@ -102,8 +95,8 @@ impl Snapshot {
         );
     }
 
-    /// A whole number as a gauge.
-    #[allow(clippy::cast_precision_loss)] // nobody has 2^53 of anything here
+    /// Sets a gauge from an integer.
+    #[allow(clippy::cast_precision_loss)] // values stay far below 2^53
     pub fn gauge_of(&mut self, metric: &Metric, labels: Labels, value: u64) {
         self.gauge(metric, labels, value as f64);
     }
@@ -130,7 +123,7 @@ impl Snapshot {
             .or_insert_with(|| value.clone());
     }
 
-    /// Another process's values come on top of these. `is_alive`: else only what is counted for good is of interest.
+    /// Adds the values of another process. Gauges are only taken from a process that is alive.
     pub fn merge(&mut self, other: &Self, is_alive: bool) {
         for family in other.families() {
             let metric = family.metric;
@@ -194,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_added_up_by_the_rule_of_each_metric() {
+    fn processes_are_combined_by_the_aggregation_of_each_metric() {
         let mut all = Snapshot::default();
         all.merge(&one(3.0, 1.0, 10), true);
         all.merge(&one(4.0, 0.0, 20), true);

@@ -1,8 +1,8 @@
-//! How long callbacks take, for one look at the clock each.
+//! Duration of callbacks and batches, with one clock read for each callback.
 //!
-//! A look costs some 25 ns, where a record costs less than a microsecond in all. So a callback counts from the end of the one
-//! before it, which takes the loop's own work in (under a microsecond), unless something else came between: a fetch, a failure,
-//! a signal's handler. Then the clock is read at its beginning, too.
+//! A clock read costs about 25 ns, handling a record less than a microsecond in total. A callback is therefore measured from the end
+//! of the previous one, which includes the loop's own work (under a microsecond). After anything else, such as a fetch, a failure or
+//! a signal handler, the clock is also read when the callback starts.
 
 use std::time::Instant;
 
@@ -10,21 +10,20 @@ use super::liveness::Liveness;
 use super::number::{Histogram, SingleWriterCounter, SIZES, TIMES};
 use crate::clock::coarse_ms;
 
-/// Times of callbacks and batches, and the pulse of the loop that makes them. One thread writes.
+/// Durations of callbacks and batches, and the liveness of their loop. One thread writes.
 #[derive(Debug)]
 pub struct Timing {
-    /// Whether the loop comes round.
     pub liveness: Liveness,
-    /// Time of each callback, in ns.
+    /// Duration of each callback, in ns.
     pub callbacks: Histogram,
-    /// Time of each batch, in ns.
+    /// Duration of each batch, in ns.
     pub batches: Histogram,
     /// Records of each batch.
     pub sizes: Histogram,
     epoch: Instant,
-    /// When the callback in hand began, or the last one ended; 0 where something came between.
+    /// Start of the running callback, or end of the last one; 0 if the clock must be read again.
     mark: SingleWriterCounter,
-    /// When the batch in hand came; 0 for none.
+    /// When the current batch was fetched; 0 for none.
     batch: SingleWriterCounter,
 }
 
@@ -50,7 +49,6 @@ impl Timing {
             .max(1)
     }
 
-    /// A callback begins.
     #[inline]
     pub fn callback_started(&self) {
         self.liveness.callback_started();
@@ -59,7 +57,7 @@ impl Timing {
         }
     }
 
-    /// It ended, well or not.
+    /// The callback has returned or thrown.
     #[inline]
     pub fn callback_finished(&self) {
         let now = self.now();
@@ -68,13 +66,13 @@ impl Timing {
         self.liveness.callback_finished();
     }
 
-    /// Something that takes its own time comes between two callbacks.
+    /// Time that belongs to no callback passes; the next callback reads the clock at its start.
     #[inline]
     pub fn interrupted(&self) {
         self.mark.set(0);
     }
 
-    /// A fetch brought records.
+    /// A fetch returned records.
     pub fn batch_fetched(&self, records: usize) {
         self.batch_done();
         self.interrupted();
@@ -83,7 +81,7 @@ impl Timing {
         self.liveness.loop_tick(coarse_ms());
     }
 
-    /// What the last fetch brought was handed over.
+    /// Every record of the last fetch was handled.
     #[inline]
     pub fn batch_done(&self) {
         let came = self.batch.get();
@@ -93,7 +91,7 @@ impl Timing {
         }
     }
 
-    /// From the beginning, in a forked child.
+    /// Resets everything, in a forked child.
     pub fn reset(&self) {
         self.liveness.stop();
         self.callbacks.reset();
@@ -127,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_counted_where_it_belongs_after_a_quick_one_too() {
+    fn a_slow_callback_counts_in_its_own_bucket_after_quick_ones() {
         let timing = Timing::default();
         timing.batch_fetched(5);
         for pause in [0, 2, 2, 30, 0] {
@@ -138,14 +136,14 @@ mod tests {
         }
         let read = timing.callbacks.read();
         assert_eq!(read.count(), 5);
-        // On a busy machine the quick ones may be slow; the slow ones cannot be quick.
+        // On a busy machine quick callbacks may be slow, but slow ones are never quick.
         assert!(read.counts[..2].iter().sum::<u64>() <= 2, "{read:?}");
         assert!(read.counts[5..].iter().sum::<u64>() >= 1, "{read:?}");
         assert!(read.sum > 34_000_000);
     }
 
     #[test]
-    fn what_comes_between_is_nobodys_time() {
+    fn time_between_callbacks_is_not_measured() {
         let timing = Timing::default();
         let begun = Instant::now();
         let mut between = Duration::ZERO;

@@ -1,14 +1,14 @@
-//! Metrics of processes that nobody can scrape, for the node exporter's textfile collector: FPM workers and short scripts.
+//! Metrics of processes that cannot be scraped (FPM workers, short scripts), for the node exporter's textfile collector.
 //!
 //! ```text
-//! <directory>/realtime.prom              all processes in one file, so that no series is there twice
-//! <directory>/.realtime/<process>.json   the figures of one process, replaced as a whole
-//!                       <process>.lock   locked while it lives
-//!                       ended.json       what processes have counted that are gone
-//!                       lock             held by whoever adds them up
+//! <directory>/realtime.prom              all processes in one file, so that each series is written once
+//! <directory>/.realtime/<process>.json   the values of one process, replaced atomically
+//!                       <process>.lock   locked while the process runs
+//!                       ended.json       totals of processes that have exited
+//!                       lock             held while a process aggregates
 //! ```
 //!
-//! A disk without room costs the figures of the last seconds and a warning, never a message.
+//! A full disk loses the values of the last seconds and logs a warning; it never affects messages.
 
 mod state;
 #[cfg(test)]
@@ -30,16 +30,16 @@ use crate::spool::{LockedFile, OpenMode};
 
 /// ms between two writes of a process that serves requests.
 const REQUEST_INTERVAL_MS: u64 = 1000;
-/// Of one that runs on.
+/// ms between two writes of a process that runs a loop.
 const LOOP_INTERVAL_MS: u64 = 5000;
-/// While a file was written so recently it is not written again for a request.
+/// A request does not write the file if it is newer than this.
 const FRESH_FOR: Duration = Duration::from_secs(1);
-/// How long the end of a process waits for others that add up.
+/// How long an exiting process waits while another process aggregates.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 /// The file that the node exporter reads.
 const PROM_FILE: &str = "realtime.prom";
 
-/// What one process keeps in the directory.
+/// The files of one process in the directory.
 #[derive(Debug)]
 pub struct Textfile {
     directory: PathBuf,
@@ -50,11 +50,11 @@ pub struct Textfile {
 }
 
 impl Textfile {
-    /// Touches nothing yet.
+    /// Creates no file yet.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
         let mut random = [0_u8; 6];
-        // Without randomness the number of the process has to do.
+        // Without randomness the process id must suffice.
         let _ = getrandom::fill(&mut random);
         Self {
             directory: directory.to_owned(),
@@ -65,13 +65,12 @@ impl Textfile {
         }
     }
 
-    /// Where it writes.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// A loop that runs on came round; `now` in ms.
+    /// Writes the files if they are due, in a process that runs a loop; `now` in ms.
     pub fn loop_tick(&mut self, now: u64, snapshot: &dyn Fn() -> Snapshot) {
         if self.is_due(now, LOOP_INTERVAL_MS) {
             let written = self
@@ -81,7 +80,7 @@ impl Textfile {
         }
     }
 
-    /// A request ended in a process that serves others.
+    /// Writes the files if they are due, in a process that serves requests; `now` in ms.
     pub fn request_ended(&mut self, now: u64, snapshot: &dyn Fn() -> Snapshot) {
         if self.is_due(now, REQUEST_INTERVAL_MS) {
             let written = self.write_state(&snapshot()).and_then(|()| {
@@ -94,7 +93,7 @@ impl Textfile {
         }
     }
 
-    /// The process ended: what it has counted moves to those that are gone.
+    /// The process exits: adds its final values to the totals of exited processes.
     pub fn finish(mut self, last: &Snapshot) {
         let written = self
             .prepare()
@@ -117,14 +116,14 @@ impl Textfile {
             process::current().log.say(
                 Level::Warning,
                 format!(
-                    "The metrics for the node exporter could not be written to {} ({error}): check metrics_textfile (REALTIME_METRICS_TEXTFILE), its permissions and the room there.",
+                    "The metrics for the node exporter could not be written to {} ({error}): check metrics_textfile (REALTIME_METRICS_TEXTFILE), its permissions and free disk space.",
                     self.directory.display()
                 ),
             );
         }
     }
 
-    /// Somebody has added up a moment ago.
+    /// Another process has written the file a moment ago.
     fn is_fresh(&self) -> bool {
         let about = fs::metadata(self.directory.join(PROM_FILE)).and_then(|about| about.modified());
         about.is_ok_and(|at| {
@@ -134,7 +133,7 @@ impl Textfile {
         })
     }
 
-    /// The directory for the states, with the permissions of the one above: processes of several users may write there.
+    /// Creates the state directory with the permissions of its parent: processes of several users may write there.
     fn prepare(&self) -> io::Result<()> {
         if self.states.is_dir() {
             return Ok(());
@@ -155,7 +154,7 @@ impl Textfile {
         self.states.join(format!("{id}.lock"))
     }
 
-    /// Writes this process's own state.
+    /// Writes the state file of this process.
     fn write_state(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         self.prepare()?;
         if self
@@ -174,10 +173,10 @@ impl Textfile {
         )
     }
 
-    /// Adds up all processes into the file that is shown. `ending`: the last figures of this one, which is gone from now on.
+    /// Writes the sum of all processes to the exported file. `ending`: the final values of this process, which is exiting.
     fn aggregate(&mut self, ending: Option<&Snapshot>, timeout: Duration) -> io::Result<()> {
         let Some(lock) = LockedFile::wait(&self.states.join("lock"), timeout)? else {
-            // Somebody else does, or will: a process that ends leaves its state for that.
+            // Another process is aggregating: an exiting process leaves its state file for the next aggregation.
             return match ending {
                 Some(last) => {
                     let kept = self.write_state(last);
@@ -191,11 +190,11 @@ impl Textfile {
         let mut ended = EndedTotals::read(&self.states.join("ended.json"));
         let mut all = Snapshot::default();
         let mut active = 0;
-        let mut gone: Vec<String> = Vec::new();
+        let mut exited: Vec<String> = Vec::new();
         for id in self.process_ids()? {
             let own = id == self.id;
             if ended.has(&id) || (own && ending.is_some()) {
-                gone.push(id);
+                exited.push(id);
                 continue;
             }
             let alive = own || self.is_running(&id)?;
@@ -206,21 +205,21 @@ impl Textfile {
                 }
                 Some(state) => {
                     ended.take(&id, &state.snapshot());
-                    gone.push(id);
+                    exited.push(id);
                 }
                 None if alive => {}
-                None => gone.push(id),
+                None => exited.push(id),
             }
         }
         if let Some(last) = ending {
             ended.take(&self.id, last);
-            gone.push(self.id.clone());
+            exited.push(self.id.clone());
         }
         if ended.has_changed() {
-            // Before their states go: whoever is killed in between counts nobody twice.
+            // Written before the state files are removed: if this process is killed in between, no process is counted twice.
             replace(&self.states.join("ended.json"), &ended.bytes()?)?;
         }
-        for id in gone {
+        for id in exited {
             let _ = fs::remove_file(self.state_of(&id));
             let _ = fs::remove_file(self.lock_of(&id));
         }
@@ -235,7 +234,7 @@ impl Textfile {
         )
     }
 
-    /// The processes with a state.
+    /// Ids of the processes with a state file.
     fn process_ids(&self) -> io::Result<Vec<String>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.states)? {
@@ -249,7 +248,7 @@ impl Textfile {
         Ok(all)
     }
 
-    /// Its lock is held.
+    /// True if the process holds its lock file.
     fn is_running(&self, id: &str) -> io::Result<bool> {
         match LockedFile::open(&self.lock_of(id), OpenMode::Existing) {
             Ok(lock) => Ok(lock.is_none()),
@@ -259,7 +258,7 @@ impl Textfile {
     }
 }
 
-/// Replaces a file as a whole; readable for everybody, as the node exporter is somebody else.
+/// Replaces a file atomically; world-readable, because the node exporter runs as a different user.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let next = path.with_file_name(format!(".{name}.{}", std::process::id()));

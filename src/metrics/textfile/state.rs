@@ -1,4 +1,4 @@
-//! The figures of one process, or of those that are gone, as JSON.
+//! The metric values of one process, and the totals of exited processes, as JSON files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,14 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::snapshot::{Labels, SampleValue, Snapshot};
 
-/// Every sample, by the name of its metric.
+/// All samples by metric name.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ProcessState {
     families: Vec<(String, Vec<(Labels, SampleValue)>)>,
 }
 
 impl ProcessState {
-    /// What is in a snapshot.
     pub fn of(snapshot: &Snapshot) -> Self {
         let families = snapshot.families().map(|family| {
             let samples = family.samples.clone().into_iter().collect();
@@ -27,17 +26,16 @@ impl ProcessState {
         }
     }
 
-    /// Reads one; what another version wrote, or half of one, counts as nothing.
+    /// Reads a state file; `None` if it is damaged or was written by another version.
     pub fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    /// Its file.
     pub fn bytes(&self) -> io::Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(io::Error::other)
     }
 
-    /// As a snapshot; metrics that this version does not know are left out.
+    /// Converts to a snapshot; metrics that are unknown to this version are left out.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for (name, samples) in &self.families {
@@ -49,18 +47,18 @@ impl ProcessState {
     }
 }
 
-/// What processes have counted that are gone.
+/// Totals of processes that have exited.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct EndedTotals {
     state: ProcessState,
-    /// Those whose state may be there still, and must not be counted again.
+    /// Ids of counted processes whose state file may still exist: they must not be counted twice.
     gone: BTreeSet<String>,
     #[serde(skip)]
     changed: bool,
 }
 
 impl EndedTotals {
-    /// Reads the file; nothing where it is missing or damaged.
+    /// Reads the file; empty if it is missing or damaged.
     pub fn read(path: &Path) -> Self {
         let read = fs::read(path).ok();
         let mut ended: Self = read
@@ -73,12 +71,12 @@ impl EndedTotals {
         ended
     }
 
-    /// True for one that is counted already.
+    /// True if the process is already counted.
     pub fn has(&self, id: &str) -> bool {
         self.gone.contains(id)
     }
 
-    /// A process is gone: what it has counted stays.
+    /// Adds the final values of a process that has exited.
     pub fn take(&mut self, id: &str, last: &Snapshot) {
         let mut all = self.snapshot();
         all.merge(last, false);
@@ -87,17 +85,15 @@ impl EndedTotals {
         self.changed = true;
     }
 
-    /// True where the file has to be written again.
+    /// True if the file must be written.
     pub fn has_changed(&self) -> bool {
         self.changed
     }
 
-    /// As a snapshot.
     pub fn snapshot(&self) -> Snapshot {
         self.state.snapshot()
     }
 
-    /// Its file.
     pub fn bytes(&self) -> io::Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(io::Error::other)
     }

@@ -1,4 +1,4 @@
-//! Many processes in one directory: alive, ended, killed, damaged.
+//! Several processes in one directory: running, exited, killed, with damaged files.
 
 use super::{Textfile, PROM_FILE};
 use crate::metrics::catalog as c;
@@ -31,7 +31,7 @@ fn shown(directory: &Path, name: &str) -> Option<String> {
 }
 
 #[test]
-fn processes_are_added_up_and_those_that_are_gone_still_count() {
+fn running_and_exited_processes_are_summed() {
     let place = directory("sum");
     let total = || shown(&place, "realtime_producer_messages_total");
     let queue = || shown(&place, "realtime_producer_queue_messages");
@@ -44,14 +44,14 @@ fn processes_are_added_up_and_those_that_are_gone_still_count() {
         (Some("7"), Some("3.0"))
     );
     assert_eq!(shown(&place, "realtime_processes").as_deref(), Some("2.0"));
-    // One ends in order, the other is killed: its lock is free and its state is there.
+    // One exits cleanly; the other is killed: its lock is free and its state file remains.
     one.finish(&sent(5, 0.0));
     two.alive = None;
     for round in 0..3 {
         Textfile::new(&place).finish(&sent(1, 9.0));
         assert_eq!(total(), Some((5 + 4 + 1 + round).to_string()));
     }
-    assert_eq!(queue(), None, "nobody lives");
+    assert_eq!(queue(), None, "no process runs");
     let left: Vec<_> = fs::read_dir(place.join(".realtime"))
         .expect("a list")
         .flatten()
@@ -61,7 +61,7 @@ fn processes_are_added_up_and_those_that_are_gone_still_count() {
 }
 
 #[test]
-fn one_killed_while_it_added_up_is_not_counted_twice() {
+fn a_process_killed_while_aggregating_is_not_counted_twice() {
     let place = directory("twice");
     let mut one = Textfile::new(&place);
     one.loop_tick(10_000, &|| sent(3, 1.0));
@@ -69,7 +69,7 @@ fn one_killed_while_it_added_up_is_not_counted_twice() {
     let bytes = fs::read(&state).expect("its state");
     one.alive = None;
     Textfile::new(&place).finish(&sent(0, 0.0));
-    // As if whoever added up had died before it removed the state.
+    // Simulates a process that was killed before it removed the state file.
     fs::write(&state, bytes).expect("back");
     Textfile::new(&place).finish(&sent(0, 0.0));
     assert_eq!(
@@ -80,7 +80,7 @@ fn one_killed_while_it_added_up_is_not_counted_twice() {
 }
 
 #[test]
-fn damaged_states_are_passed_over() {
+fn damaged_state_files_are_skipped() {
     let place = directory("damaged");
     fs::create_dir(place.join(".realtime")).expect("a directory");
     for (name, bytes) in [
@@ -102,7 +102,7 @@ fn damaged_states_are_passed_over() {
 }
 
 #[test]
-fn requests_write_once_a_second() {
+fn requests_write_at_most_once_a_second() {
     let place = directory("often");
     let mut one = Textfile::new(&place);
     one.request_ended(10_000, &|| sent(1, 0.0));
@@ -120,7 +120,7 @@ fn requests_write_once_a_second() {
 }
 
 #[test]
-fn a_missing_directory_is_only_a_warning() {
+fn a_missing_directory_logs_a_warning() {
     let place = Path::new("/nonexistent/textfile");
     Textfile::new(place).finish(&sent(1, 0.0));
     let mut one = Textfile::new(place);

@@ -149,7 +149,7 @@ final class LivenessBrokerTest extends MetricsTestCase
             PHP;
         $env = ['REALTIME_LIVENESS_TIMEOUT_MS' => '200'];
         $seen = $this->runPhp($code, ['args' => ["$this->directory/beat"], 'env' => $env])->json();
-        self::assertStringStartsWith('the command: the loop has not come round for 0.', $seen[2]);
+        self::assertStringStartsWith('the command: no iteration of the loop for 0.', $seen[2]);
         $seen[2] = '';
         self::assertSame([true, null, '', null, null], $seen);
     }
@@ -188,7 +188,7 @@ final class LivenessBrokerTest extends MetricsTestCase
             ['cwd' => $this->directory]
         );
         $result->assertExit(2);
-        self::assertStringContainsString('/nonexistent/beat cannot be: its directory does not exist', $result->stderr);
+        self::assertStringContainsString('/nonexistent/beat cannot be used: its directory does not exist', $result->stderr);
         $this->expectException(ConfigurationException::class);
         Metrics::heartbeat($this->directory);
     }
