@@ -1,5 +1,5 @@
-//! Keeps the library mapped until the process is gone: librdkafka's threads may still run while PHP unloads its extensions, and
-//! would crash it at exit.
+//! Links with `nodelete` so that the library stays mapped until the process exits: librdkafka's threads may still run
+//! while PHP unloads its extensions, and would crash at exit.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,11 +1,10 @@
-//! The one error type of the crate: what went wrong, in words a PHP developer can act on.
+//! The error type of the crate. Messages say what failed, where, and what to do next.
 
 use std::fmt;
 
-/// Result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Which family an [`Error`] belongs to. Each kind is one PHP exception class
+/// The kind of an [`Error`]. Each kind maps to one PHP exception class
 /// (`Toporia\Realtime\Exception\<Kind>Exception`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -15,17 +14,17 @@ pub enum Kind {
     InvalidChannel,
     /// Data that JSON cannot carry, or bytes that are not an envelope.
     Encoding,
-    /// Kafka cannot be reached, or refused us (authentication, authorization).
+    /// Kafka cannot be reached, or refuses the client (authentication, authorization).
     Connection,
     /// The producer's queue stayed full for `queue_full_ms`.
     QueueFull,
     /// Messages that were queued and not delivered.
     Delivery,
-    /// Larger than the client or the broker accepts.
+    /// The message is larger than the client or the broker accepts.
     MessageTooLarge,
     /// The topic does not exist and may not be created.
     UnknownTopic,
-    /// Published again from its own consumer more often than `max_hops`.
+    /// A message was re-published from its own consumer more than `max_hops` times.
     HopLimit,
 }
 
@@ -43,7 +42,7 @@ impl Kind {
         Self::HopLimit,
     ];
 
-    /// True where trying the same thing again later may succeed.
+    /// True if the same operation may succeed later.
     #[must_use]
     pub const fn is_retriable(self) -> bool {
         matches!(self, Self::Connection | Self::QueueFull | Self::Delivery)
@@ -55,15 +54,14 @@ impl Kind {
 pub struct FailedMessage {
     /// Envelope id; empty for a raw record whose id is not known.
     pub id: String,
-    /// Kafka topic it was meant for.
     pub topic: String,
-    /// Kafka's reason, in words.
+    /// The error text from Kafka.
     pub reason: String,
-    /// Which family the reason belongs to.
+    /// The kind of the failure.
     pub kind: Kind,
 }
 
-/// What went wrong: a kind, a sentence, and for deliveries the messages concerned.
+/// An error: kind, message, and for delivery failures the messages that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
@@ -90,18 +88,18 @@ impl Error {
         }
     }
 
-    /// The same, for what somebody sent earlier: the sentence, and the first of the messages.
+    /// A delivery failure of messages sent earlier: `sentence`, followed by a description of the first message.
     pub fn undelivered(sentence: &str, failed: Vec<FailedMessage>) -> Self {
         let first = failed.first().map_or_else(String::new, |first| {
             format!(
-                " The first: {} for topic \"{}\" ({}).",
+                " First: {} for topic \"{}\" ({}).",
                 first.id, first.topic, first.reason
             )
         });
         Self::delivery(format!("{sentence}{first}"), failed)
     }
 
-    /// The same with more words behind it.
+    /// Appends to the message.
     #[must_use]
     pub fn and(mut self, more: &str) -> Self {
         self.message.push_str(more);
@@ -128,25 +126,23 @@ impl Error {
         Self::new(Kind::Connection, message)
     }
 
-    /// Which family it belongs to.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The sentence.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The messages concerned, where [`Kind::Delivery`] knows them.
+    /// The messages that failed, for [`Kind::Delivery`].
     #[must_use]
     pub fn failed(&self) -> &[FailedMessage] {
         &self.failed
     }
 
-    /// True where trying the same thing again later may succeed.
+    /// True if the same operation may succeed later.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {
         self.kind.is_retriable()

@@ -1,8 +1,8 @@
 //! Message ids (UUID version 7) and the clock they are made from.
 //!
-//! An id is 48 bits of Unix milliseconds, 12 bits that count up (they start as the fraction of the
-//! millisecond), and 62 random bits. The first 60 bits never repeat and never go back within a
-//! process, whatever the clock does, so ids sort in the order they were made.
+//! An id is 48 bits of Unix milliseconds, a 12-bit counter (starting at the fraction of the millisecond) and 62 random
+//! bits. The first 60 bits strictly increase within a process even if the clock is set back, so ids sort in creation
+//! order.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Bytes of an id in text form.
 pub const ID_LEN: usize = 36;
 
-/// The 60 time bits of the last id; every id takes a larger one.
+/// The 60 time bits of the last id; each id uses a larger value.
 static LAST_TICK: AtomicU64 = AtomicU64::new(0);
 
-/// Raised in a forked child: generators with an older number hold their parent's random state.
+/// Incremented in a forked child: generators of an older generation hold the random state of the parent.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
@@ -33,7 +33,7 @@ pub fn new_id_bytes() -> [u8; ID_LEN] {
     new_id_with_time().0
 }
 
-/// A new id and the Unix milliseconds it was made at: one look at the clock for both.
+/// A new id and its Unix milliseconds, with one clock read for both.
 #[must_use]
 pub fn new_id_with_time() -> ([u8; ID_LEN], u64) {
     let (millis, fraction) = now();
@@ -47,8 +47,8 @@ pub fn unix_ms() -> u64 {
     now().0
 }
 
-/// Makes every thread's generator take fresh random bits before its next id. For the child side of
-/// `pthread_atfork`: it only raises a number, so it is safe there.
+/// Makes the generator of every thread reseed before its next id. Safe in the child handler of `pthread_atfork`: it
+/// only increments an atomic.
 pub fn reseed_after_fork() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
@@ -64,7 +64,7 @@ fn now() -> (u64, u64) {
     (millis, (u64::from(nanos % 1_000_000) << 12) >> 20)
 }
 
-/// The larger of `wanted` and one past the last tick.
+/// The maximum of `wanted` and the last tick plus one.
 fn next_tick(counter: &AtomicU64, wanted: u64) -> u64 {
     let mut last = counter.load(Ordering::Relaxed);
     loop {
@@ -102,7 +102,7 @@ impl Random {
         for word in &mut state {
             *word = system_random();
         }
-        // All zeros is the one state the generator never leaves.
+        // The generator would stay in an all-zero state forever.
         state[0] |= u64::from(state == [0; 4]);
         Self { generation, state }
     }
@@ -121,8 +121,8 @@ impl Random {
     }
 }
 
-/// Eight bytes of the system's randomness. Where it refuses (a sandbox without the call), process
-/// id, clock and an address stand in, mixed: still different in every process.
+/// Eight bytes from the system's random source. If the call is not available (a sandbox), a mix of process id, clock
+/// and a stack address, which still differs in every process.
 #[allow(unsafe_code)]
 fn system_random() -> u64 {
     let mut bytes = [0_u8; 8];
@@ -152,7 +152,7 @@ const HEX: [[u8; 2]; 256] = {
     table
 };
 
-/// Where each of the 16 bytes begins: the dashes stand at 8, 13, 18 and 23.
+/// The position of each of the 16 bytes in the text form; the dashes are at 8, 13, 18 and 23.
 const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
 fn format(tick: u64, random: u64) -> [u8; ID_LEN] {
@@ -188,12 +188,12 @@ mod tests {
             }
         }
         let millis = u64::from_str_radix(&id[..13].replace('-', ""), 16).unwrap();
-        // Other tests may have run the counter a little ahead of the clock.
+        // Other tests may have advanced the counter a little ahead of the clock.
         assert!(millis >= before && millis <= after + 1000, "{millis}");
     }
 
     #[test]
-    fn ids_rise_and_never_repeat_over_threads() {
+    fn ids_increase_and_are_unique_across_threads() {
         let made: Vec<Vec<[u8; ID_LEN]>> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| (0..20_000).map(|_| new_id_bytes()).collect::<Vec<_>>()))
@@ -203,13 +203,13 @@ mod tests {
         for ids in &made {
             assert!(ids.windows(2).all(|w| w[0] < w[1]));
         }
-        // The 60 time bits alone differ: uniqueness in a process does not rest on chance.
+        // The 60 time bits alone are unique: within a process, uniqueness does not depend on randomness.
         let heads: HashSet<&[u8]> = made.iter().flatten().map(|id| &id[..18]).collect();
         assert_eq!(heads.len(), 80_000);
     }
 
     #[test]
-    fn a_clock_that_goes_back_does_not() {
+    fn ticks_increase_when_the_clock_is_set_back() {
         let counter = AtomicU64::new(0);
         assert_eq!(next_tick(&counter, 900), 900);
         assert_eq!(next_tick(&counter, 5), 901);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_and_its_time_agree() {
+    fn the_id_matches_its_time() {
         let (_, millis) = new_id_with_time();
         assert!(unix_ms() - millis < 1000);
     }

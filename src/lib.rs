@@ -1,18 +1,21 @@
-//! toporia_realtime: the way PHP applications talk in real time, through Kafka.
+//! toporia_realtime: real-time messaging through Kafka for PHP applications.
 //!
 //! ```text
-//! php/          the binding: the only place that knows PHP
-//!  ├ gateway    the WebSocket server: sockets in front, Kafka behind
-//!  └ worker     the loop of a consumer, generic over where records come from and who handles them
-//!     └ dispatch    which callback gets a record
-//!        └ kafka        librdkafka: producer clients, the consumer, topics, the embedded broker
-//!           ├ spool         messages Kafka did not take, on disk
-//!           ├ message, loop_guard, sealed    a message with its bytes, the one in hand, what is encrypted
-//!           ├ metrics       what the process can be asked about, and who watches it
-//!           └ envelope, topic, ids, config, error, log, clock, process    what everything stands on
+//! php          the binding: the only module that uses PHP
+//! gateway      the WebSocket server, compatible with Pusher clients
+//! worker       the consume loop, generic over the source of records and their handler
+//! dispatch     selects the subscription of a record
+//! kafka        librdkafka: producers, consumer, transactions, admin client, embedded broker
+//! metrics      counters, exporters, liveness
+//! spool        undelivered messages on disk
+//! message      a message and its bytes          loop_guard   drops unchanged re-broadcasts
+//! encryption   end-to-end encrypted channels    retry        retry delays and circuit breaker
+//! config       typed, validated settings        topic        channels, topics, patterns
+//! envelope     the JSON of a record             process      state of one process and fork generation
+//! ids, clock, log, error
 //! ```
 //!
-//! Dependencies point down only. Everything outside `php` builds and tests without PHP (`--no-default-features`).
+//! Everything outside `php` builds and tests without PHP (`--no-default-features`).
 #![deny(unsafe_code)]
 
 pub mod clock;

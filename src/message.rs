@@ -1,4 +1,4 @@
-//! A message with its bytes: what the host's Message holds, whether it was made here or came from Kafka.
+//! A message with its bytes: the content of PHP's `Message`, created here or read from Kafka.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -8,33 +8,29 @@ use crate::error::Result;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
 
-/// Where a record came from.
+/// The Kafka position and attempt of a received record.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Its topic.
     pub topic: Rc<str>,
-    /// Its partition.
     pub partition: i32,
-    /// Its offset.
     pub offset: i64,
-    /// 1 for the first try.
+    /// 1 for the first attempt.
     pub attempt: u32,
-    /// Record timestamp in ms; -1 where there is none.
+    /// Record timestamp in ms; -1 if not set.
     pub timestamp_ms: i64,
 }
 
-/// A piece of text: where it stands in the bytes, or on its own where it had to be unescaped.
+/// A string: a range of the bytes, or owned if it had to be unescaped.
 #[derive(Debug, Clone)]
 enum Text {
     Slice(Range<usize>),
     Owned(Box<str>),
 }
 
-/// A message, immutable.
 #[derive(Debug, Clone, Default)]
 pub struct Message {
     bytes: Box<[u8]>,
-    /// Where the value ends in `bytes`; the record key stands behind it. `None` for a tombstone.
+    /// The end of the value in `bytes`; the record key follows it. `None` for a tombstone.
     value: Option<usize>,
     /// `None` for a raw record.
     kind: Option<EnvelopeKind>,
@@ -44,9 +40,8 @@ pub struct Message {
     data: Option<Range<usize>>,
     timestamp: Option<i64>,
     key: Option<Key>,
-    /// Record headers in order.
     pub headers: Vec<Header>,
-    /// Where it came from; `None` for a message made here.
+    /// `None` for a message created here.
     pub origin: Option<Origin>,
 }
 
@@ -61,7 +56,7 @@ fn range_of(bytes: &[u8], part: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Both in one allocation.
+/// Value and key in one allocation.
 fn concat(value: &[u8], key: &[u8]) -> Box<[u8]> {
     let mut both = Vec::with_capacity(value.len() + key.len());
     both.extend_from_slice(value);
@@ -104,7 +99,7 @@ impl Message {
         Self::from_envelope(bytes).unwrap_or_default()
     }
 
-    /// A message of an envelope's bytes.
+    /// A message from the bytes of an envelope.
     ///
     /// # Errors
     /// Encoding: not an envelope.
@@ -113,7 +108,7 @@ impl Message {
         Ok(Self::from_parts(bytes, None, Some(&scanned)))
     }
 
-    /// The same with an id and a time where the envelope has none.
+    /// Adds an id and a timestamp if the envelope has none.
     #[must_use]
     pub fn completed(self) -> Self {
         if !self.id().is_empty() && self.timestamp.is_some() {
@@ -139,7 +134,7 @@ impl Message {
         Self::from_own(&bytes)
     }
 
-    /// A message of a record: with its envelope as scanned, or raw.
+    /// A message from a record, with its scanned envelope, or raw.
     #[must_use]
     pub fn from_record(
         value: Option<&[u8]>,
@@ -184,7 +179,7 @@ impl Message {
 
     fn read<'a>(&'a self, field: Option<&'a Text>) -> Option<&'a str> {
         match field? {
-            // The range was cut at character boundaries of checked UTF-8.
+            // The range lies on character boundaries of validated UTF-8.
             Text::Slice(range) => std::str::from_utf8(&self.bytes[range.clone()]).ok(),
             Text::Owned(own) => Some(own),
         }
@@ -214,13 +209,11 @@ impl Message {
         self.kind.is_none()
     }
 
-    /// Channel of the envelope.
     #[must_use]
     pub fn channel(&self) -> Option<&str> {
         self.read(self.channel.as_ref())
     }
 
-    /// Event of the envelope.
     #[must_use]
     pub fn event(&self) -> Option<&str> {
         self.read(self.event.as_ref())
@@ -232,7 +225,7 @@ impl Message {
         self.data.clone().map(|range| &self.bytes[range])
     }
 
-    /// Unix seconds of the envelope; for a raw record of Kafka's timestamp.
+    /// Unix seconds from the envelope; for a raw record from Kafka's timestamp.
     #[must_use]
     pub fn timestamp(&self) -> i64 {
         self.timestamp
@@ -244,13 +237,12 @@ impl Message {
             .unwrap_or(0)
     }
 
-    /// The value's bytes as they are on the wire; `None` for a tombstone.
+    /// The value as it is on the wire; `None` for a tombstone.
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
         self.value.map(|end| &self.bytes[..end])
     }
 
-    /// Record key.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_ref().map(|key| match key {
@@ -277,7 +269,7 @@ impl Message {
         }
     }
 
-    /// The same envelope for `channel` with other data; the original bytes where neither is another.
+    /// The envelope for `channel` with `data_json`; the original bytes if neither changes.
     #[must_use]
     pub fn bytes_with(&self, channel: &str, data_json: &[u8]) -> std::borrow::Cow<'_, [u8]> {
         if self.data_json() == Some(data_json) {
@@ -296,7 +288,7 @@ impl Message {
         bytes.into()
     }
 
-    /// The bytes for `channel`: the original ones where the channel is its own already, else the same envelope with it.
+    /// The envelope for `channel`; the original bytes if the channel does not change.
     #[must_use]
     pub fn bytes_for(&self, channel: &str) -> std::borrow::Cow<'_, [u8]> {
         if self.channel() == Some(channel) || self.is_raw() {
@@ -336,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_beside_the_value() {
+    fn the_key_is_separate_from_the_value() {
         let message = Message::new(Some("user.1"), "x", None);
         assert_eq!(message.key(), None);
         let keyed = message.with_key(Some(b"k"));

@@ -1,8 +1,10 @@
-//! What belongs to one operating-system process: its producer clients, counters and log, thrown away as a whole by `fork`.
+//! The state of one operating-system process: producer clients, counters, log and metrics. A forked child starts with a
+//! new state.
 //!
-//! A forked child inherits memory but not threads, so nothing made before the fork may be used or destroyed after it: locks may
-//! be held by threads that no longer exist, and librdkafka's own threads are gone. A counter raised by `pthread_atfork` tells
-//! the generations apart (asking `getpid()` on every message cost 30 %); the inherited state is leaked on purpose.
+//! A forked child inherits memory but not threads, so nothing created before the fork may be used or destroyed after
+//! it: locks may be held by threads that no longer exist, and librdkafka's threads do not run. A counter incremented by
+//! `pthread_atfork` identifies the generation (calling `getpid()` for every message cost 30 %); the inherited state is
+//! leaked on purpose.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -18,33 +20,31 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
 static AT_FORK: Once = Once::new();
 
-/// Counters that outlive any one client. All are totals since the process (or fork) began.
+/// Counters that outlive a producer client. All are totals since the process (or fork) started.
 #[derive(Default)]
 pub struct ProcessCounters {
-    /// Messages handed to producers that are closed; a live one counts its own.
+    /// Messages accepted by closed producers; open producers count their own.
     pub produced: AtomicU64,
-    /// Their keys and values, in bytes.
+    /// Bytes of the keys and values of those messages.
     pub produced_bytes: AtomicU64,
-    /// Messages Kafka acknowledged.
+    /// Messages acknowledged by Kafka.
     pub delivered: AtomicU64,
-    /// Messages that failed for good (kept in the spool where there is one).
+    /// Messages that failed permanently (kept in the spool if one is configured).
     pub failed: AtomicU64,
     /// Messages written to the spool.
     pub spooled: AtomicU64,
-    /// Re-broadcasts of the record in hand that the loop guard dropped.
+    /// Re-broadcasts of the current record dropped by the loop guard.
     pub loop_dropped: AtomicU64,
 }
 
-/// Everything of one process and fork generation.
+/// The state of one process and fork generation.
 pub struct Process {
     generation: u32,
     /// Producer clients by configuration.
     pub producers: ProducerPool,
-    /// Lines waiting to be handed to the host's log.
+    /// Log lines waiting to be written by the PHP thread.
     pub log: Log,
-    /// Totals.
     pub counters: ProcessCounters,
-    /// What can be asked about it.
     pub metrics: Registry,
 }
 
@@ -54,7 +54,7 @@ extern "C" fn after_fork_in_child() {
     crate::metrics::after_fork_in_child();
 }
 
-/// The generation of this process: grows by one in each forked child.
+/// The fork generation of this process: incremented in each forked child.
 #[inline]
 pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
@@ -65,12 +65,13 @@ pub fn install_fork_handler() {
     AT_FORK.call_once(|| {
         // SAFETY: the handler only touches an atomic, which is async-signal-safe.
         let status = unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
-        // It fails only for want of memory, while the module starts; then forked children share a client that never answers.
+        // Fails only out of memory while the module starts; forked children would then share a client whose threads do
+        // not run.
         debug_assert_eq!(status, 0, "pthread_atfork failed");
     });
 }
 
-/// The state of this process, made on first use after start or fork.
+/// The state of this process, created on first use after start or fork.
 #[inline]
 pub fn current() -> &'static Process {
     let pointer = CURRENT.load(Ordering::Acquire);
@@ -95,41 +96,44 @@ fn create(stale: *mut Process) -> &'static Process {
     }));
     let published = CURRENT.compare_exchange(stale, fresh, Ordering::AcqRel, Ordering::Acquire);
     if published.is_ok() {
-        // SAFETY: just made by Box::into_raw and published for good.
+        // SAFETY: created by Box::into_raw above; a published Process is never freed.
         return unsafe { &*fresh };
     }
-    // SAFETY: another thread was faster; nobody else has seen `fresh`.
+    // SAFETY: another thread published its state first; no other thread has seen `fresh`.
     drop(unsafe { Box::from_raw(fresh) });
     current()
 }
 
-/// Starts a thread that takes no signals: they belong to the host's own thread, whose PHP handlers expect them.
+/// Starts a thread that blocks all signals: they are delivered to the PHP thread, where PHP's handlers run.
 ///
 /// # Errors
-/// Connection: the system has no more threads.
+/// Connection: the system could not create a thread.
 pub fn spawn<F>(name: &str, run: F) -> Result<JoinHandle<()>>
 where
     F: FnOnce() + Send + 'static,
 {
     let handle = without_signals(|| std::thread::Builder::new().name(name.to_owned()).spawn(run));
     handle.map_err(|error| {
-        Error::connection(format!("No thread could be started for {name}: {error}."))
+        Error::connection(format!(
+            "Cannot start the thread {name}: {error}. Check the limits on threads (ulimit -u) \
+            and memory."
+        ))
     })
 }
 
-/// Runs something that starts threads: they inherit a mask that holds every signal.
+/// Runs `run` with all signals blocked; threads started by it inherit the mask.
 pub fn without_signals<R>(run: impl FnOnce() -> R) -> R {
-    /// Gives the thread its mask back, also after a panic.
+    /// Restores the signal mask of the thread, also after a panic.
     struct Mask(libc::sigset_t);
     impl Drop for Mask {
         fn drop(&mut self) {
-            // SAFETY: a plain signal-mask call on local memory.
+            // SAFETY: reads local memory only.
             unsafe {
                 libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
             };
         }
     }
-    // SAFETY: plain signal-mask calls on local memory.
+    // SAFETY: reads and writes local memory only.
     let _before = unsafe {
         let mut all = std::mem::zeroed();
         let mut before = std::mem::zeroed();

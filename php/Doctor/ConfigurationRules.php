@@ -47,7 +47,7 @@ final class ConfigurationRules
                 'Take acks out, or set it to \'all\'.'
             ) : Finding::warning(
                 'acks',
-                "is $acks: after a broker fails, messages can be lost, doubled or out of order",
+                "is $acks: after a broker fails, messages can be lost, duplicated or reordered",
                 'Take acks out of the configuration, or set it to \'all\'.'
             );
         }

@@ -31,7 +31,8 @@ final class Channel
         self::checkPattern($channel);
         if (Pattern::isPattern($channel)) {
             throw new InvalidChannelException(
-                "The channel '$channel' has a '*': patterns are for subscribing; a message goes to one channel."
+                "The channel '$channel' has a '*': patterns can only be used to subscribe; "
+                . 'a message is sent to one channel.'
             );
         }
     }
@@ -44,7 +45,7 @@ final class Channel
     public static function checkPattern(string $channel): void
     {
         if ($channel === '') {
-            throw new InvalidChannelException("A channel name cannot be empty: give it a name such as 'user.1'.");
+            throw new InvalidChannelException("A channel name cannot be empty: use a name such as 'user.1'.");
         }
         if (preg_match('/\A[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+\z/u', $channel) !== 1) {
             throw new InvalidChannelException(

@@ -1,4 +1,4 @@
-//! `brokers`: the addresses of Kafka.
+//! `brokers`: the bootstrap addresses.
 
 use super::application::named_brokers;
 use super::keys::BROKERS;
@@ -7,7 +7,7 @@ use super::value::{wrong, Value};
 use super::EMBEDDED;
 use crate::error::{Error, Result};
 
-/// Addresses from text with commas or a list, each checked.
+/// Reads addresses from comma-separated text or a list and validates each.
 pub(super) fn addresses(reader: &SettingsReader<'_>) -> Result<String> {
     let Some(found) = reader.sources.find(&BROKERS) else {
         return Ok("localhost:9092".to_owned());
@@ -37,7 +37,8 @@ pub(super) fn addresses(reader: &SettingsReader<'_>) -> Result<String> {
         }
         Value::Map(_) => {
             return Err(Error::configuration(format!(
-                "{place} must be {expected}; it is an array with keys. The whole of config/realtime.php goes to Realtime::configure()."
+                "{place} must be {expected}; it is an array with keys. Pass the whole array of config/realtime.php to \
+                 Realtime::configure()."
             )))
         }
         other => return Err(wrong(place, expected, other)),
@@ -56,7 +57,7 @@ pub(super) fn addresses(reader: &SettingsReader<'_>) -> Result<String> {
     Ok(all.join(","))
 }
 
-/// `host`, `host:port`, `[v6]:port`, with or without `PROTOCOL://`.
+/// Accepts `host`, `host:port` and `[v6]:port`, with or without `PROTOCOL://`.
 fn is_address(address: &str) -> bool {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let (host, port) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {

@@ -1,4 +1,4 @@
-//! The array of config/realtime.php as a whole: which brokers it names and which is the default.
+//! The array of config/realtime.php as a whole: the brokers it defines and the default broker.
 
 use super::gateway;
 use super::keys::{self, TOP_LEVEL};
@@ -8,20 +8,20 @@ use super::value::{wrong, Value};
 use super::{Environment, Layers};
 use crate::error::{Error, Result};
 
-/// What holds for all brokers of an application.
+/// The settings of an application that do not belong to one broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplicationConfig {
-    /// The broker that `broadcast()` uses.
+    /// The broker used by `broadcast()`.
     pub default_broker: String,
-    /// Kafka brokers named in the configuration, in order; empty where it names none.
+    /// Names of the configured Kafka brokers, in order.
     pub brokers: Vec<String>,
 }
 
-/// Reads and checks what is not a setting of one broker.
+/// Reads and validates the settings that do not belong to one broker.
 ///
 /// # Errors
-/// [`crate::error::Kind::Configuration`]: an unknown key at the top level, in `gateway`, or in a
-/// Kafka broker; a wrong type.
+/// [`crate::error::Kind::Configuration`]: an unknown key at the top level, in `gateway` or in a Kafka broker; a wrong
+/// type.
 pub fn application_config(
     configured: Option<&Value>,
     env: &dyn Environment,
@@ -77,10 +77,10 @@ pub(super) fn check_top(map: &[(String, Value)]) -> Result<()> {
     }
 }
 
-/// The members of `brokers` where it names brokers; `None` where it is addresses.
+/// The members of `brokers` if it defines named brokers; `None` if it contains addresses.
 pub(super) fn named_brokers(value: &Value) -> Option<&[(String, Value)]> {
     match value {
-        // array_filter() leaves a list with gaps: numbers as keys, addresses as values.
+        // array_filter() returns a list with gaps: integer keys, addresses as values.
         Value::Map(members) if members.iter().any(|(_, v)| v.as_map().is_some()) => Some(members),
         Value::Map(members) if members.iter().any(|(k, _)| k.parse::<u64>().is_err()) => {
             Some(members)
@@ -96,7 +96,7 @@ fn brokers_of(map: &[(String, Value)]) -> &[(String, Value)] {
         .unwrap_or_default()
 }
 
-/// Whether an entry of `brokers` is for us. Toporia's manager takes the name where it has no driver.
+/// True if an entry of `brokers` is a Kafka broker. Like Toporia's manager, uses the name if the entry has no driver.
 fn is_kafka(name: &str, entry: &Value) -> bool {
     match entry.get("driver") {
         Some(Value::Str(driver)) if !driver.trim().is_empty() => is_kafka_driver(driver.trim()),
@@ -114,7 +114,7 @@ pub(super) fn is_kafka_driver(driver: &str) -> bool {
     )
 }
 
-/// The broker meant, and its array layers, the most specific first.
+/// The name of the selected broker and its array layers, most specific first.
 pub(super) fn select<'a>(
     name: Option<&str>,
     layers: &Layers<'a>,
@@ -153,10 +153,10 @@ pub(super) fn select<'a>(
             || (named.is_empty() && default == "kafka");
         match named.iter().find(|(n, e)| is_kafka(n, e)) {
             _ if usable => default,
-            // The settings are in hand: an application whose default is Redis still may
-            // make a Kafka broker.
+            // With constructor settings, an application whose default broker is Redis can still
+            // create a Kafka broker.
             _ if constructor.is_some() => "kafka".to_owned(),
-            // The one Kafka broker there is, unless another was named as the default.
+            // The only Kafka broker, unless another default was configured.
             Some((only, _)) if kafka == 1 && default == "kafka" => only.clone(),
             _ => default,
         }
@@ -197,7 +197,8 @@ fn kafka_names(entries: &[(String, Value)]) -> String {
 
 fn not_kafka(name: &str, entries: &[(String, Value)]) -> Error {
     Error::configuration(format!(
-        "The broker '{name}' is not a Kafka broker (realtime.brokers.{name}.driver). Name a Kafka broker, or set realtime.default_broker or REALTIME_BROKER to one; {}.",
+        "The broker '{name}' is not a Kafka broker (realtime.brokers.{name}.driver). Name a Kafka broker, or set \
+         realtime.default_broker or REALTIME_BROKER to one; {}.",
         kafka_names(entries)
     ))
 }
@@ -209,7 +210,11 @@ fn unknown_broker(name: &str, entries: &[(String, Value)]) -> Error {
         None if entries.is_empty() && name.contains(':') => {
             "Addresses go into 'brokers' or KAFKA_BROKERS.".to_owned()
         }
-        None if entries.is_empty() => "Without realtime.brokers there is only 'kafka'. Check realtime.default_broker and REALTIME_BROKER.".to_owned(),
+        None if entries.is_empty() => {
+            "Without realtime.brokers there is only 'kafka'. Check realtime.default_broker \
+            and REALTIME_BROKER."
+                .to_owned()
+        }
         None => format!("{}. Check realtime.default_broker and REALTIME_BROKER.", {
             let names = kafka_names(entries);
             names[..1].to_uppercase() + &names[1..]

@@ -1,10 +1,10 @@
-//! The librdkafka properties of a producer and a consumer, defaults and the user's own.
+//! The librdkafka properties of producers and consumers: defaults merged with the user's properties.
 
 use super::{Acks, BrokerConfig, Properties, EMBEDDED};
 use std::fmt::Write;
 
-/// Both clients. Reconnecting is quick so that a restarted broker is found within two seconds;
-/// telemetry and the log of idle connections would only be noise in a web application.
+/// For producers and consumers. Reconnects are frequent, so that a restarted broker is found within two seconds;
+/// telemetry and logging of closed idle connections are off.
 const COMMON: &[(&str, &str)] = &[
     ("client.id", "toporia_realtime"),
     ("socket.keepalive.enable", "true"),
@@ -17,7 +17,7 @@ const COMMON: &[(&str, &str)] = &[
     ("log_level", "4"),
 ];
 
-/// A queue that takes bursts: a million small messages, or 512 MB.
+/// The queue absorbs bursts of up to a million messages or 512 MB.
 const PRODUCER: &[(&str, &str)] = &[
     ("partitioner", "murmur2_random"),
     ("linger.ms", "5"),
@@ -27,8 +27,8 @@ const PRODUCER: &[(&str, &str)] = &[
     ("topic.metadata.propagation.max.ms", "5000"),
 ];
 
-/// The bytes bound what is fetched ahead, not the count: librdkafka's default of 100,000 messages
-/// holds small ones back, and its one-second pause when a queue is full would be felt.
+/// Prefetching is limited by bytes, not by count: librdkafka's default of 100,000 messages throttles small records, and
+/// its one-second backoff when the queue is full would be noticeable.
 const CONSUMER: &[(&str, &str)] = &[
     ("auto.offset.reset", "earliest"),
     ("enable.auto.commit", "false"),
@@ -44,7 +44,7 @@ const CONSUMER: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "5000"),
 ];
 
-/// What the classic protocol's clients decide and the new protocol's brokers do.
+/// Properties of the classic group protocol; with `group.protocol=consumer` the broker controls them.
 const CLASSIC_ONLY: &[&str] = &[
     "partition.assignment.strategy",
     "session.timeout.ms",
@@ -53,13 +53,13 @@ const CLASSIC_ONLY: &[&str] = &[
 ];
 
 impl BrokerConfig {
-    /// True where the broker is the one in the process.
+    /// True for the embedded broker.
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         self.brokers == EMBEDDED
     }
 
-    /// True where every broker is on this machine.
+    /// True if every bootstrap address is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.is_embedded()
@@ -70,8 +70,8 @@ impl BrokerConfig {
             })
     }
 
-    /// Every property of a producer, by name. `bootstrap.servers` is [`EMBEDDED`] where the address
-    /// of the broker in the process belongs. Contains secrets: never log it.
+    /// All properties of a producer, sorted by name. `bootstrap.servers` is [`EMBEDDED`] for the embedded broker.
+    /// Contains secrets: never log it.
     #[must_use]
     pub fn producer_properties(&self) -> Vec<(String, String)> {
         let mut all = self.common();
@@ -85,21 +85,21 @@ impl BrokerConfig {
         all.set("acks", acks);
         all.set("enable.idempotence", self.idempotent.to_string());
         if !self.idempotent && all.get("max.in.flight.requests.per.connection").is_none() {
-            // librdkafka's default of a million would reorder a channel at every retry.
+            // With librdkafka's default of a million, every retry could reorder messages of a channel.
             all.set("max.in.flight.requests.per.connection", "5");
         }
         all.into_sorted()
     }
 
-    /// Every property of a consumer, by name; see [`Self::producer_properties`].
+    /// All properties of a consumer; see [`Self::producer_properties`].
     #[must_use]
     pub fn consumer_properties(&self) -> Vec<(String, String)> {
         let mut all = self.common();
         defaults(&mut all, CONSUMER);
         if self.is_local() {
-            // A developer's machine: a worker that was killed is missed after seconds, and the embedded broker, which keeps a
-            // vanished member for its whole session and does not wake a waiting fetch, answers quickly. 6000 is the least a
-            // Kafka takes with its own defaults.
+            // On a developer's machine a killed worker is detected within seconds, and the embedded broker responds
+            // quickly: it keeps a lost member for its whole session and does not wake a waiting fetch. 6000 is the
+            // minimum that Kafka accepts with its default settings.
             all.set("fetch.wait.max.ms", "20");
             all.set("session.timeout.ms", "6000");
             all.set("heartbeat.interval.ms", "1000");
@@ -117,11 +117,11 @@ impl BrokerConfig {
         all.into_sorted()
     }
 
-    /// Equal for configurations that can share one producer. Contains secrets: never log it.
+    /// Equal for configurations that can share a producer client. Contains secrets: never log it.
     #[must_use]
     pub fn producer_key(&self) -> String {
         let mut key = String::with_capacity(1024);
-        // Lengths before texts: no value can pass for two.
+        // Length-prefixed, so that different lists of values never produce the same key.
         let mut add = |text: &str| {
             let _ = write!(key, "{}:{text}", text.len());
         };

@@ -1,18 +1,18 @@
-//! The names that configurations may use, and the error for one they may not.
+//! The keys that a configuration may use, and the error for an unknown key.
 
 use super::suggestion::nearest;
 use super::value::Value;
 use crate::error::{Error, Result};
 
-/// A setting and every place its value may come from, apart from the array layers themselves.
+/// A setting and its other names: aliases, properties, INI setting, environment variable.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
     pub key: &'static str,
-    /// Toporia's names for the same thing.
+    /// Toporia's names of the setting.
     pub aliases: &'static [&'static str],
-    /// Properties in `producer_config` that mean it.
+    /// Equivalent properties in `producer_config`.
     pub producer: &'static [&'static str],
-    /// Properties in `consumer_config` that mean it.
+    /// Equivalent properties in `consumer_config`.
     pub consumer: &'static [&'static str],
     pub ini: bool,
     pub env: Option<&'static str>,
@@ -53,7 +53,6 @@ pub(super) const fn renamed(key: &'static str, aliases: &'static [&'static str])
 macro_rules! settings {
     ($($name:ident = $setting:expr;)*) => {
         $(pub(super) const $name: Setting = $setting;)*
-        /// All of them.
         pub(super) const SETTINGS: &[Setting] = &[$($name),*];
     };
 }
@@ -122,7 +121,7 @@ settings! {
     DRIVER = plain("driver");
 }
 
-/// Keys of Toporia's own brokers that have nothing to do here, and why.
+/// Keys of Toporia's own brokers that are ignored, and why.
 pub(super) const IGNORED: &[(&str, &str)] = &[
     ("client", "the extension is the Kafka client"),
     (
@@ -176,7 +175,7 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("singleton", "clients are shared by their configuration"),
 ];
 
-/// Keys of config/realtime.php that are no broker settings: ours, then the framework's.
+/// Keys of config/realtime.php that are not broker settings: ours, then the framework's.
 pub(super) const TOP_LEVEL: &[&str] = &[
     "default_broker",
     "handlers",
@@ -210,7 +209,6 @@ pub(super) const TOP_LEVEL: &[&str] = &[
     "consumers",
 ];
 
-/// Keys of `security`.
 pub(super) const SECURITY_KEYS: &[&str] = &[
     "protocol",
     "mechanism",
@@ -233,7 +231,7 @@ pub(super) const MAPPING_KEYS: &[&str] = &[
     "retention_ms",
 ];
 
-/// Why `key` is ignored, where it is.
+/// The reason if `key` is ignored.
 pub(super) fn ignored(key: &str) -> Option<&'static str> {
     IGNORED.iter().find(|(k, _)| *k == key).map(|(_, why)| *why)
 }
@@ -245,7 +243,7 @@ fn broker_keys() -> impl Iterator<Item = &'static str> {
         .chain(IGNORED.iter().map(|(key, _)| *key))
 }
 
-/// Refuses keys of a broker's array that nobody knows.
+/// Refuses unknown keys in a broker's array.
 pub(super) fn check_broker(
     map: &[(String, Value)],
     place: &str,
@@ -255,7 +253,7 @@ pub(super) fn check_broker(
     check(map, place, &known)
 }
 
-/// Refuses keys of `map` that are not among `known`.
+/// Refuses keys of `map` that are not in `known`.
 pub(super) fn check(map: &[(String, Value)], place: &str, known: &[&str]) -> Result<()> {
     match map.iter().find(|(key, _)| !known.contains(&key.as_str())) {
         None => Ok(()),
@@ -267,7 +265,7 @@ fn unknown(key: &str, place: &str, known: &[&str]) -> Error {
     let shown: String = key.chars().take(60).collect();
     let hint = match nearest(key, known) {
         Some(near) => format!(" Did you mean '{near}'?"),
-        None => format!(" Known are: {}.", sorted(known).join(", ")),
+        None => format!(" Known settings: {}.", sorted(known).join(", ")),
     };
     Error::configuration(format!(
         "Unknown setting '{}' in {place}.{hint}",

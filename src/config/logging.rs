@@ -1,4 +1,4 @@
-//! What is written to the log, and how it looks.
+//! Log settings: level and format.
 
 use super::application::top;
 use super::keys::{with_env, Setting};
@@ -11,20 +11,20 @@ use crate::log::{Format, Level};
 const LOG_LEVEL: Setting = with_env("log_level", "REALTIME_LOG_LEVEL");
 const LOG_FORMAT: Setting = with_env("log_format", "REALTIME_LOG_FORMAT");
 
-/// The settings of the log; the same for all brokers of an application.
+/// The log settings, the same for all brokers of an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogConfig {
-    /// The least serious level that is written; `None` where nobody has set it.
+    /// The least severe level that is written; `None` if not configured.
     pub level: Option<Level>,
-    /// How a line looks on standard error.
+    /// The format on standard error.
     pub format: Format,
 }
 
 impl LogConfig {
-    /// Reads them from `configure()`'s array, else from the environment.
+    /// Reads the array given to `configure()`, then the environment.
     ///
     /// # Errors
-    /// Configuration: no such level, no such format.
+    /// Configuration: unknown level or format.
     pub fn resolve(configured: Option<&Value>, env: &dyn Environment) -> Result<Self> {
         let reader = SettingsReader {
             sources: Sources {
@@ -49,8 +49,8 @@ impl LogConfig {
         })
     }
 
-    /// Whether a line is written. Unless a level is set: what librdkafka says is written whole, because it speaks of details only
-    /// where its own property `debug` asks for them; of ours everything but debugging.
+    /// True if a line is written. Without a configured level, all lines of librdkafka are written, because it only logs
+    /// debug lines when its property `debug` is set, and all lines of the extension except debug lines.
     #[must_use]
     pub fn takes(&self, level: Level, from_librdkafka: bool) -> bool {
         match self.level {
@@ -60,14 +60,14 @@ impl LogConfig {
     }
 }
 
-/// The secrets in an array of settings: what stands under a secret name.
+/// The secrets in an array of settings: the values under secret names.
 #[must_use]
 pub fn secrets_in(value: &Value) -> Vec<String> {
     fn walk(value: &Value, is_secret: bool, found: &mut Vec<String>) {
         match value {
             Value::Str(text) if is_secret => {
                 found.push(text.clone());
-                // `secrets` may be several in one text.
+                // `secrets` may be several, comma-separated.
                 found.extend(
                     text.split(',')
                         .filter(|part| *part != text)

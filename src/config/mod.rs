@@ -1,8 +1,8 @@
-//! The configuration of one broker: typed, checked once, with every cross-field rule.
+//! The configuration: typed and validated once, including the rules between settings.
 //!
-//! A value comes from the first of: the array given to `new Broker()`, `brokers.<name>` of the
-//! array given to `configure()`, the same key at the top of that array, the INI settings, the
-//! environment, the default. An empty string counts as unset everywhere.
+//! The value of a setting is taken from the first of these layers that sets it: the array given to `new Broker()`,
+//! `brokers.<name>` of the array given to `configure()`, the top level of that array, INI settings, environment
+//! variables, the default. An empty string counts as unset in every layer.
 
 mod addresses;
 mod application;
@@ -39,52 +39,51 @@ use crate::topic::TopicMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The value of `brokers` that asks for the broker in the process.
+/// The value of `brokers` that selects the embedded broker.
 pub const EMBEDDED: &str = "embedded";
 
-/// What the process knows besides PHP arrays.
+/// Access to environment variables and INI settings.
 pub trait Environment {
-    /// PHP's view of an environment variable.
+    /// An environment variable as PHP sees it.
     fn var(&self, name: &str) -> Option<String>;
     /// An INI setting; `name` without `toporia_realtime.`.
     fn ini(&self, name: &str) -> Option<String>;
 }
 
-/// Where a configuration is read from, the most specific first.
+/// The layers of a configuration, most specific first.
 #[derive(Clone, Copy)]
 pub struct Layers<'a> {
     /// The array given to `new Broker()`.
     pub constructor: Option<&'a Value>,
     /// The array given to `configure()`.
     pub configured: Option<&'a Value>,
-    /// INI and environment.
     pub env: &'a dyn Environment,
 }
 
-/// How many brokers must have a message before it counts as delivered.
+/// The acknowledgements a producer waits for (`acks`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Acks {
-    /// None: fire and forget.
+    /// No acknowledgement (`acks=0`).
     None,
-    /// The partition's leader.
+    /// The leader of the partition (`acks=1`).
     Leader,
-    /// All in-sync copies.
+    /// All in-sync replicas (`acks=all`).
     All,
 }
 
-/// What a consumer promises.
+/// The delivery guarantee of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Delivery {
-    /// Committed after the callback: a record may come twice, never not at all.
+    /// Offsets are committed after the callback: records may be delivered again, but are never lost.
     AtLeastOnce,
-    /// Committed before the callback: a record may be lost, never come twice.
+    /// Offsets are committed before the callback: records may be lost, but are never delivered again.
     AtMostOnce,
-    /// What the callback sends and the offset are one transaction.
+    /// The messages sent by the callback and the offset are committed in one transaction.
     ExactlyOnce,
 }
 
 impl Delivery {
-    /// Its word in the configuration.
+    /// The value in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -95,78 +94,75 @@ impl Delivery {
     }
 }
 
-/// The settings of one broker, resolved and checked. Times in ms, sizes in bytes.
+/// The settings of one broker, resolved and validated. Times in ms, sizes in bytes.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
-    /// Its name in `realtime.brokers`.
+    /// The name in `realtime.brokers`.
     pub name: String,
-    /// Addresses with commas, or [`EMBEDDED`].
+    /// Comma-separated addresses, or [`EMBEDDED`].
     pub brokers: String,
-    /// From channels to topics.
+    /// Maps channels to topics.
     pub topics: Arc<TopicMap>,
-    /// Encrypts what goes to encrypted channels; `None`: only what is encrypted already may go there.
+    /// Encrypts messages for encrypted channels; `None`: only messages that are already encrypted may be sent there.
     pub encryption: Option<crate::gateway::protocol::encryption::MasterKey>,
-    /// `group.id`.
     pub consumer_group: String,
     /// `group.instance.id`, for static membership.
     pub group_instance_id: Option<String>,
-    /// `produce: sync`: every `broadcast()` waits for its acknowledgement.
+    /// `produce: sync`: each `broadcast()` waits for its acknowledgement.
     pub sync: bool,
-    /// `acks`.
     pub acks: Acks,
-    /// `enable.idempotence`.
     pub idempotent: bool,
-    /// What a consumer promises.
     pub delivery: Delivery,
-    /// `None`: host, group and a slot.
+    /// `None`: derived from host, group and a slot number.
     pub transactional_id: Option<String>,
-    /// How long a full queue blocks the caller.
+    /// How long a full producer queue blocks the caller.
     pub queue_full_ms: u64,
-    /// Longest flush at the end of a request.
+    /// Maximum flush time at the end of a request.
     pub request_flush_ms: u64,
-    /// Longest flush at the end of the process.
+    /// Maximum flush time at the end of the process.
     pub shutdown_flush_ms: u64,
-    /// Absolute directory for what Kafka did not take; `None`: reported through PHP's error log.
+    /// Absolute directory for undelivered messages; `None`: they are reported in PHP's error log.
     pub spool: Option<PathBuf>,
-    /// `spool_when: always`: messages are in the spool before they are sent, until they are acknowledged.
+    /// `spool_when: always`: messages are written to the spool before they are sent, and removed when they are
+    /// acknowledged.
     pub spool_always: bool,
-    /// Most that the spool may hold.
+    /// Maximum size of the spool.
     pub spool_max_bytes: u64,
-    /// Keeps the spools of applications apart that share a directory.
+    /// Separates the spools of applications that share a directory.
     pub application: String,
     /// Create mapped, dead-letter and control topics through the admin API.
     pub auto_create_topics: bool,
-    /// Drop what is re-broadcast unchanged from its own callback.
+    /// Drop messages that a callback re-broadcasts unchanged.
     pub loop_guard: bool,
-    /// Most times a message may be published again from its own consumer.
+    /// How often a message may be re-published from its own consumer.
     pub max_hops: u32,
     /// Time between commits.
     pub commit_interval_ms: u64,
-    /// Dead-letter what keeps failing.
+    /// Send records to the dead-letter topic after the last attempt.
     pub dlq: bool,
-    /// Before the dot of a dead-letter topic: `dlq`.
+    /// The prefix of dead-letter topics, without the dot: `dlq`.
     pub dlq_prefix: String,
-    /// Further tries after the first.
+    /// Retries after the first attempt.
     pub max_retries: u32,
-    /// Wait before the first retry.
+    /// Delay before the first retry.
     pub retry_backoff_ms: u64,
-    /// Longest wait between retries.
+    /// Maximum delay between retries.
     pub retry_backoff_max_ms: u64,
-    /// Most records waiting for a retry.
+    /// Maximum number of records waiting for a retry.
     pub retry_max_parked: usize,
-    /// Most records a partition runs past its committed offset.
+    /// Maximum number of records that a partition may be ahead of its committed offset.
     pub retry_max_ahead: usize,
-    /// Exceptions no other try helps against, by class.
+    /// Classes of exceptions that are never retried.
     pub permanent_exceptions: Vec<String>,
-    /// Exceptions another try may help against, whatever else they are.
+    /// Classes of exceptions that are always retried.
     pub transient_exceptions: Vec<String>,
-    /// The user's properties for producers; security included.
+    /// The user's properties for producers, including security.
     pub producer_overrides: Properties,
-    /// The user's properties for consumers; security included.
+    /// The user's properties for consumers, including security.
     pub consumer_overrides: Properties,
-    /// One line for each known key that was ignored or renamed.
+    /// One debug line for each key that was ignored or translated.
     pub debug_notes: Vec<String>,
-    /// What everybody should be told, once.
+    /// Warnings, logged once per process.
     pub warnings: Vec<String>,
 }

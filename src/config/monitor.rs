@@ -1,4 +1,4 @@
-//! What watches a process: where its metrics are read, which file tells that it lives.
+//! Monitoring settings: metrics listener, text file, heartbeat file, liveness timeout.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use super::Layers;
 use crate::error::{Error, Result};
 use crate::metrics::DEFAULT_LIVENESS_TIMEOUT;
 
-/// The settings, resolved and checked.
+/// The settings, resolved and validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonitorConfig {
-    /// Address that a long-running process listens on, host:port or host:first-last; `None`: nowhere.
+    /// The address that a long-running process listens on, `host:port` or `host:first-last`.
     pub listen: Option<String>,
-    /// Directory of the node exporter's textfile collector.
+    /// The directory of the node exporter's textfile collector.
     pub textfile: Option<PathBuf>,
-    /// The file that a loop touches.
+    /// The heartbeat file that a loop updates.
     pub heartbeat: Option<PathBuf>,
-    /// A loop that does not come round for so long is stuck.
+    /// A loop without an iteration for this long is stuck.
     pub liveness: Duration,
 }
 
 impl MonitorConfig {
-    /// From the top of the application's array, INI and the environment.
+    /// Reads the top level of the application's array, INI settings and environment variables.
     ///
     /// # Errors
     /// Configuration.
@@ -51,7 +51,8 @@ impl MonitorConfig {
         let textfile = path(&k::METRICS_TEXTFILE)?;
         if textfile.as_ref().is_some_and(|path| !path.is_absolute()) {
             return Err(Error::configuration(
-                "metrics_textfile (REALTIME_METRICS_TEXTFILE) must be an absolute path: a request and a command begin in different directories.",
+                "metrics_textfile (REALTIME_METRICS_TEXTFILE) must be an absolute path: requests and commands have \
+                 different working directories.",
             ));
         }
         let ms = u64::try_from(DEFAULT_LIVENESS_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
@@ -65,7 +66,7 @@ impl MonitorConfig {
     }
 }
 
-/// Toporia's own brokers have a flag, or an array, of this name: that is not an address.
+/// Toporia's own configuration has a flag or an array of this name, which is not an address.
 fn listen(reader: &SettingsReader<'_>) -> Option<String> {
     let found = reader.sources.find(&k::METRICS)?;
     match found.value.as_ref() {

@@ -1,11 +1,11 @@
-//! librdkafka properties: Java's names for them, the ones that are ours to set, and a small set type.
+//! librdkafka properties: a set of properties, Java's names for them, and properties managed by the extension.
 
 use super::keys::{Setting, CONSUMER_CONFIG, PRODUCER_CONFIG, SETTINGS};
 use super::sources::Sources;
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// Properties by name, none twice. `Debug` hides passwords.
+/// A map of properties. `Debug` hides secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Properties(Vec<(String, String)>);
 
@@ -27,13 +27,12 @@ impl Properties {
             .map(|(_, v)| v.as_str())
     }
 
-    /// Takes a property out.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(n, _)| n == name)?;
         Some(self.0.remove(at).1)
     }
 
-    /// Sets all of `other`.
+    /// Sets all properties of `other`.
     pub fn extend(&mut self, other: &Self) {
         for (name, value) in &other.0 {
             self.set(name, value.as_str());
@@ -63,7 +62,7 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// Whether the value of a property must not be shown.
+/// True if the value of a property must not be shown.
 #[must_use]
 pub fn is_secret(name: &str) -> bool {
     [
@@ -84,7 +83,7 @@ pub(super) enum ClientKind {
     Consumer,
 }
 
-/// One name for what librdkafka and Java know under several.
+/// The canonical name of a property that has several names in librdkafka and Java.
 pub(super) fn canonical(name: &str) -> &str {
     match name.trim() {
         "metadata.broker.list" => "bootstrap.servers",
@@ -106,7 +105,7 @@ pub(super) fn canonical(name: &str) -> &str {
     }
 }
 
-/// Properties that the extension sets itself, and why they cannot be had otherwise.
+/// Properties managed by the extension, and why they cannot be set.
 const MANAGED: &[(&str, &str)] = &[
     (
         "enable.auto.commit",
@@ -129,7 +128,7 @@ const MANAGED: &[(&str, &str)] = &[
     ("internal.termination.signal", "signals belong to PHP"),
 ];
 
-/// Java's properties without a counterpart, and why they can go.
+/// Java properties without a counterpart, and why they are ignored.
 const JAVA_ONLY: &[(&str, &str)] = &[
     ("key.serializer", "keys are bytes"),
     ("value.serializer", "values are bytes"),
@@ -147,8 +146,8 @@ const JAVA_ONLY: &[(&str, &str)] = &[
     ),
 ];
 
-/// The user's properties for one kind of client, names and values as librdkafka has them. What a
-/// [`Setting`] stands for is left out: it is in the configuration already.
+/// The user's properties for one kind of client, translated to librdkafka's names and values. Properties that belong to
+/// a [`Setting`] are left out, because they are read as that setting.
 pub(super) fn collect(
     sources: &Sources<'_>,
     client: ClientKind,
@@ -174,7 +173,8 @@ pub(super) fn collect(
         }
         if matches!(name, "sasl.jaas.config" | "ssl.truststore.location") {
             return Err(Error::configuration(format!(
-                "{place} is for Java clients. Use security.username and security.password, and security.ca with a PEM file."
+                "{place} is for Java clients. Use security.username and security.password, and security.ca with a PEM \
+                 file."
             )));
         }
         let value = found.value.property(place)?;
@@ -184,7 +184,7 @@ pub(super) fn collect(
     Ok(properties)
 }
 
-/// Values that differ between Java and librdkafka.
+/// Translates values that differ between Java and librdkafka.
 fn translate<'a>(
     client: ClientKind,
     given: &str,
@@ -222,7 +222,7 @@ fn translate<'a>(
     Ok(result)
 }
 
-/// Java names assignors by class.
+/// Translates Java's assignor classes.
 fn assignors(value: &str) -> String {
     let short = |one: &str| match one.trim().rsplit('.').next().unwrap_or_default() {
         "CooperativeStickyAssignor" | "StickyAssignor" => "cooperative-sticky".to_owned(),

@@ -1,4 +1,4 @@
-//! Reads settings with their type, range and default, and keeps what is worth saying about them.
+//! Reads settings with type, range and default, and collects notes and warnings about them.
 
 use super::keys::Setting;
 use super::sources::{Found, Sources};
@@ -7,9 +7,9 @@ use crate::error::Result;
 
 pub(super) struct SettingsReader<'a> {
     pub sources: Sources<'a>,
-    /// For whoever looks closely: what was ignored or renamed.
+    /// Debug lines: settings that were ignored or translated.
     pub notes: Vec<String>,
-    /// For everybody, once.
+    /// Warnings, logged once per process.
     pub warnings: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl SettingsReader<'_> {
         Ok(self.text_at(setting, default)?.0)
     }
 
-    /// The text, and what errors call its place.
+    /// The text, and its place as named in errors.
     pub fn text_at(&self, setting: &Setting, default: &str) -> Result<(String, String)> {
         let fallback = (default.to_owned(), setting.key.to_owned());
         self.read(setting, fallback, |f| {
@@ -70,7 +70,7 @@ impl SettingsReader<'_> {
         })
     }
 
-    /// One of a few words; `-` and `_` are the same, case does not matter.
+    /// One of several words, case-insensitive; `_` is accepted for `-`.
     pub fn choice<T: Copy>(
         &self,
         setting: &Setting,

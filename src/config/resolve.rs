@@ -1,4 +1,4 @@
-//! From the layers to a [`BrokerConfig`].
+//! Resolves the layers to a [`BrokerConfig`].
 
 use super::addresses::addresses;
 use super::application::{is_kafka_driver, select, top};
@@ -21,8 +21,8 @@ impl BrokerConfig {
     /// Resolves the broker `name`, or the default one.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Configuration`] naming the setting, where it stands and what it may
-    /// be: unknown key or broker, wrong type, out of range, settings that contradict each other.
+    /// [`crate::error::Kind::Configuration`] naming the setting, its place and the accepted values: unknown key or
+    /// broker, wrong type, out of range, contradicting settings.
     pub fn resolve(name: Option<&str>, layers: &Layers<'_>) -> Result<Self> {
         let (name, arrays) = select(name, layers)?;
         let sources = Sources {
@@ -99,7 +99,7 @@ impl BrokerConfig {
     }
 }
 
-/// One line for each key of the arrays that is known and does nothing here.
+/// One line for each known key of the arrays that is ignored.
 fn ignored_keys(sources: &Sources<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     for layer in &sources.arrays {
@@ -112,7 +112,7 @@ fn ignored_keys(sources: &Sources<'_>) -> Vec<String> {
     notes
 }
 
-/// What watches a process is set for all of it, not for one broker.
+/// Refuses monitoring settings inside a broker: they apply to the whole process.
 fn refuse_misplaced(sources: &Sources<'_>) -> Result<()> {
     let own = [
         k::METRICS,
@@ -125,12 +125,13 @@ fn refuse_misplaced(sources: &Sources<'_>) -> Result<()> {
             continue;
         }
         for (key, value) in layer.map {
-            // Toporia's own brokers have a flag of that name.
+            // Toporia's own brokers have a flag of this name.
             let is_flag =
                 key == k::METRICS.key && !matches!(value, Value::Str(text) if text.contains(':'));
             if own.iter().any(|setting| setting.key == key) && !is_flag && !value.is_unset() {
                 return Err(Error::configuration(format!(
-                    "{} is for the whole process: set realtime.{key} at the top of config/realtime.php, or its environment variable.",
+                    "{} applies to the whole process: set realtime.{key} at the top of config/realtime.php, or its \
+                     environment variable.",
                     layer.origin.key(key)
                 )));
             }
@@ -148,7 +149,7 @@ fn check_driver(reader: &SettingsReader<'_>) -> Result<()> {
     }
 }
 
-/// The key may stand with the gateway's settings, where it belongs, or with the broker's.
+/// The master key may be set among the gateway's settings or among the broker's.
 fn encryption<'a>(
     reader: &mut SettingsReader<'a>,
     layers: &Layers<'a>,
@@ -189,7 +190,7 @@ fn dlq_prefix(reader: &SettingsReader<'_>) -> Result<String> {
     Ok(prefix)
 }
 
-/// `acks` and idempotence, and what they rule out.
+/// Reads `acks` and idempotence and refuses contradictions.
 fn acks(reader: &mut SettingsReader<'_>, delivery: Delivery) -> Result<(Acks, bool)> {
     let choices = [
         ("all", Acks::All),
@@ -216,7 +217,8 @@ fn acks(reader: &mut SettingsReader<'_>, delivery: Delivery) -> Result<(Acks, bo
         }
         if wanted.is_none() {
             reader.warnings.push(format!(
-                "acks={number} turns idempotence off: after a broker failure messages can be lost, doubled or out of order. Remove acks, or set it to 'all'."
+                "acks={number} turns idempotence off: after a broker failure messages can be lost, duplicated or \
+                 reordered. Remove acks, or set it to 'all'."
             ));
         }
         return Ok((acks, false));
@@ -232,7 +234,7 @@ fn acks(reader: &mut SettingsReader<'_>, delivery: Delivery) -> Result<(Acks, bo
     }
 }
 
-/// An idempotent producer may have five requests under way; Toporia's own configuration says ten.
+/// An idempotent producer may have at most five requests in flight; Toporia's own configuration has ten.
 fn in_flight(producer: &mut super::Properties, idempotent: bool, warnings: &mut Vec<String>) {
     const NAME: &str = "max.in.flight.requests.per.connection";
     let many = producer
@@ -242,7 +244,7 @@ fn in_flight(producer: &mut super::Properties, idempotent: bool, warnings: &mut 
     if idempotent && many {
         producer.set(NAME, "5");
         warnings.push(format!(
-            "{NAME} is lowered to 5, the most an idempotent producer may have."
+            "{NAME} is lowered to 5, the maximum for an idempotent producer."
         ));
     }
 }
@@ -257,13 +259,14 @@ fn backoff(reader: &SettingsReader<'_>) -> Result<(u64, u64)> {
     )?;
     if least > most {
         return Err(Error::configuration(format!(
-            "retry_backoff_ms ({least}) is more than retry_backoff_max_ms ({most}). Lower the first or raise the second."
+            "retry_backoff_ms ({least}) is greater than retry_backoff_max_ms ({most}). Lower the first or raise the \
+             second."
         )));
     }
     Ok((least, most))
 }
 
-/// A list of class names, or one name with commas; a leading backslash means nothing.
+/// A list of class names, or comma-separated text; leading backslashes are ignored.
 fn classes(reader: &SettingsReader<'_>, setting: &super::keys::Setting) -> Result<Vec<String>> {
     let Some(found) = reader.sources.find(setting) else {
         return Ok(Vec::new());

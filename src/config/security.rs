@@ -1,4 +1,4 @@
-//! TLS and SASL: `security.*`, the environment, and what producer and consumer make of them.
+//! TLS and SASL settings: `security.*` and environment variables, applied to producer and consumer properties.
 
 use super::keys::{self, SECURITY, SECURITY_KEYS};
 use super::properties::{is_secret, Properties};
@@ -6,7 +6,7 @@ use super::sources::Sources;
 use super::value::Value;
 use crate::error::{Error, Result};
 
-/// Setting, librdkafka's property for it, environment variable.
+/// Setting, librdkafka property, environment variable.
 const MEMBERS: &[(&str, &str, Option<&str>)] = &[
     (
         "protocol",
@@ -31,7 +31,7 @@ const MEMBERS: &[(&str, &str, Option<&str>)] = &[
     ("verify", "enable.ssl.certificate.verification", None),
 ];
 
-/// Reads `security` and the environment, and settles both clients' properties with them.
+/// Reads `security` and the environment into the properties of both clients and validates them.
 pub(super) fn apply(
     sources: &Sources<'_>,
     producer: &mut Properties,
@@ -110,7 +110,7 @@ fn normalize(property: &str, value: &Value, place: &str) -> Result<String> {
     Ok(normal)
 }
 
-/// The rules between protocol, mechanism and credentials.
+/// Validates the combination of protocol, mechanism and credentials.
 fn finalize(
     client: &mut Properties,
     which: &str,
@@ -128,14 +128,16 @@ fn finalize(
         let mechanism = client.get("sasl.mechanism").unwrap_or("PLAIN").to_owned();
         if mechanism == "GSSAPI" {
             return Err(Error::configuration(
-                "security.mechanism GSSAPI (Kerberos) is not built in. Use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
+                "security.mechanism GSSAPI (Kerberos) is not supported by this build. Use PLAIN, SCRAM-SHA-256 or \
+                 SCRAM-SHA-512.",
             ));
         }
         let by_password = mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
         for (property, member) in [("sasl.username", "username"), ("sasl.password", "password")] {
             if by_password && client.get(property).is_none() {
                 return Err(Error::configuration(format!(
-                    "security.protocol is '{protocol}' with {mechanism}, but the {which} has no {member}. Set security.{member} or KAFKA_SASL_{}.",
+                    "security.protocol is '{protocol}' with {mechanism}, but the {which} has no {member}. Set \
+                     security.{member} or KAFKA_SASL_{}.",
                     member.to_ascii_uppercase()
                 )));
             }
@@ -143,7 +145,8 @@ fn finalize(
         client.set("sasl.mechanism", mechanism);
     } else if client.get("sasl.username").is_some() {
         let message = format!(
-            "A SASL user name is set for the {which}, but security.protocol is '{protocol}', so it is not used. Set security.protocol (KAFKA_SECURITY_PROTOCOL) to sasl_ssl or sasl_plaintext."
+            "A SASL user name is set for the {which}, but security.protocol is '{protocol}', so it is not used. Set \
+             security.protocol (KAFKA_SECURITY_PROTOCOL) to sasl_ssl or sasl_plaintext."
         );
         if named_in_array {
             return Err(Error::configuration(message));
@@ -156,7 +159,8 @@ fn finalize(
     if !protocol.ends_with("ssl") && client.get("ssl.ca.location").is_some() {
         push_once(
             warnings,
-            format!("A CA file is set, but security.protocol is '{protocol}': the connection is not encrypted. Set it to ssl or sasl_ssl."),
+            format!("A CA file is set, but security.protocol is '{protocol}': the connection is not encrypted. Set it \
+                to ssl or sasl_ssl."),
         );
     }
     Ok(())

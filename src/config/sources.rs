@@ -1,4 +1,4 @@
-//! Where a setting's value comes from: the arrays, then INI, then the environment.
+//! The layers a setting is read from: arrays, then INI settings, then environment variables.
 
 use super::keys::{Setting, BROKERS, CONSUMER_CONFIG, PRODUCER_CONFIG};
 use super::value::{wrong, Value};
@@ -6,7 +6,7 @@ use super::{properties, Environment};
 use crate::error::Result;
 use std::borrow::Cow;
 
-/// One array of settings and how errors call its keys.
+/// An array of settings and its origin, for errors.
 pub(super) struct ArrayLayer<'a> {
     pub map: &'a [(String, Value)],
     pub origin: LayerOrigin<'a>,
@@ -17,7 +17,7 @@ pub(super) enum LayerOrigin<'a> {
     Constructor,
     /// `realtime.brokers.<name>`
     Broker(&'a str),
-    /// Top level of `realtime`: for all brokers.
+    /// The top level of `realtime`, for all brokers.
     Top,
     /// The array given to the Gateway.
     GatewayConstructor,
@@ -26,7 +26,7 @@ pub(super) enum LayerOrigin<'a> {
 }
 
 impl LayerOrigin<'_> {
-    /// What errors call the array itself.
+    /// The name of the array in errors.
     pub fn array(self) -> String {
         match self {
             Self::Constructor => "the array given to the Broker".to_owned(),
@@ -37,7 +37,7 @@ impl LayerOrigin<'_> {
         }
     }
 
-    /// What errors call one of its keys.
+    /// The name of a key in errors.
     pub fn key(self, key: &str) -> String {
         match self {
             Self::Constructor | Self::GatewayConstructor => format!("'{key}' in {}", self.array()),
@@ -46,27 +46,27 @@ impl LayerOrigin<'_> {
     }
 }
 
-/// A value that is set, and where.
+/// A configured value and its place.
 pub(super) struct Found<'a> {
     pub value: Cow<'a, Value>,
     pub place: String,
-    /// Which layer that was, counted from the most specific one.
+    /// Index of the layer; 0 is the most specific.
     pub layer: usize,
 }
 
-/// The layers, the most specific first.
+/// The layers, most specific first.
 pub(super) struct Sources<'a> {
     pub arrays: Vec<ArrayLayer<'a>>,
     pub env: &'a dyn Environment,
 }
 
 impl<'a> Sources<'a> {
-    /// The first layer that sets `setting` by its key, an alias, or a property that means it.
+    /// The value of the first layer that sets `setting` by its key, an alias, or an equivalent property.
     pub fn find(&self, setting: &Setting) -> Option<Found<'a>> {
         self.find_from(setting, 0)
     }
 
-    /// The same, without the first `skip` layers.
+    /// Like [`Self::find`], without the first `skip` layers.
     pub fn find_from(&self, setting: &Setting, skip: usize) -> Option<Found<'a>> {
         let (ini, env) = (self.arrays.len(), self.arrays.len() + 1);
         self.in_arrays(setting, skip)
@@ -121,7 +121,7 @@ impl<'a> Sources<'a> {
         None
     }
 
-    /// Members of the map `setting`, of all arrays: the most specific layer wins for each name.
+    /// The members of the map `setting` merged over all arrays: for each name the most specific layer wins.
     pub fn merged(&self, setting: &Setting) -> Result<Vec<(&'a str, Found<'a>)>> {
         let mut members: Vec<(&str, Found<'_>)> = Vec::new();
         for (number, layer) in self.arrays.iter().enumerate() {
@@ -161,7 +161,7 @@ fn from_text<'a>(text: String, layer: usize, place: impl Fn() -> String) -> Opti
     })
 }
 
-/// What `explode(',', '')` leaves: a list without an address, as good as unset.
+/// True for a list without an address, which counts as unset: the result of `explode(',', '')`.
 fn no_addresses(value: &Value) -> bool {
     match value {
         Value::List(items) => items.iter().all(Value::is_unset),

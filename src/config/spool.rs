@@ -1,4 +1,4 @@
-//! Where the spool is, and whether messages go there before they are sent.
+//! `spool` and `spool_when`: the directory, and when messages are written to it.
 
 use super::keys as k;
 use super::reader::SettingsReader;
@@ -7,19 +7,18 @@ use super::value::{wrong, Value};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 
-/// What `spool` takes.
+/// The accepted values of `spool`, for errors.
 const WANTED: &str = "a directory, 'always', or false";
 
-/// What a value of `spool` means.
 enum SpoolSetting {
     Off,
-    /// The short spelling of `spool_when: always`.
+    /// Short for `spool_when: always`.
     Always,
     Directory(PathBuf),
 }
 
-/// The spool's directory and whether `spool_when` is `always`. Neither in tests, which would leave files behind and replay
-/// old ones.
+/// Returns the directory and whether `spool_when` is `always`. No spool in tests: they would leave files behind and
+/// replay old messages.
 pub(super) fn resolve(reader: &mut SettingsReader<'_>) -> Result<(Option<PathBuf>, bool)> {
     let choices = [("undelivered", false), ("always", true)];
     let mut always = reader.choice(&k::SPOOL_WHEN, &choices, false)?;
@@ -37,7 +36,7 @@ pub(super) fn resolve(reader: &mut SettingsReader<'_>) -> Result<(Option<PathBuf
                 return Ok((None, false));
             }
             SpoolSetting::Directory(path) => return Ok((Some(path), always)),
-            // Whoever turns it off where nothing else is said means it: a setting for everybody does not stand against that.
+            // `spool: false` in a more specific layer overrides `spool_when: always` of a more general one.
             SpoolSetting::Off if !always || found.layer < layer => return Ok((None, false)),
             SpoolSetting::Off => break,
             SpoolSetting::Always => {
@@ -50,8 +49,9 @@ pub(super) fn resolve(reader: &mut SettingsReader<'_>) -> Result<(Option<PathBuf
     }
     if always && !is_test(reader) {
         return Err(Error::configuration(format!(
-            "{place} is 'always', but `spool` names no directory to keep the messages in. Set `spool` to one that the user that \
-             runs PHP may write to."
+            "{place} is 'always', but `spool` does not name a directory for the messages. Set `spool` to one that the \
+             user \
+             running PHP can write to."
         )));
     }
     Ok((None, false))

@@ -1,6 +1,6 @@
-//! The known name nearest to a misspelt one.
+//! Suggestions for misspelt names ("Did you mean …?").
 
-/// The known name that has the smallest edit distance, if it is near enough to be meant.
+/// The known name with the smallest edit distance, if it is close enough to be a misspelling.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     let allowed = (word.chars().count() / 3).max(2);
@@ -12,7 +12,7 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// Damerau-Levenshtein: letters left out, added, changed, or swapped with their neighbour.
+/// Damerau-Levenshtein distance: deletions, insertions, substitutions and transpositions of adjacent characters.
 fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
     let mut before: Vec<usize> = Vec::new();

@@ -1,4 +1,4 @@
-//! For the tests of other modules: a configuration from a few settings, with no environment and no php.ini around it.
+//! For tests of other modules: a configuration from a few settings, without environment variables or INI settings.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ impl Environment for EmptyEnvironment {
     }
 }
 
-/// The configuration of a broker whose constructor gets these settings.
+/// The configuration of a broker constructed with these settings.
 ///
 /// # Panics
 ///
-/// Where the settings are not valid.
+/// If the settings are invalid.
 pub fn config(settings: &[(&str, Value)]) -> Arc<BrokerConfig> {
     let map = settings
         .iter()

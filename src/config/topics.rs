@@ -1,4 +1,4 @@
-//! `topic_prefix`, `topic_strategy`, `topic_mapping`, `default_topic`: the way from channels to topics.
+//! `topic_prefix`, `topic_strategy`, `topic_mapping`, `default_topic`: how channels map to topics.
 
 use super::keys::{
     self, DEFAULT_PARTITIONS, DEFAULT_TOPIC, MAPPING_KEYS, TOPIC_MAPPING, TOPIC_PREFIX,
@@ -14,7 +14,7 @@ use crate::topic::{
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Reads the topic settings. `dlq_prefix` decides how long a topic may be.
+/// Reads the topic settings. `dlq_prefix` limits the length of topic names.
 pub(super) fn resolve(reader: &mut SettingsReader<'_>, dlq_prefix: &str) -> Result<TopicMap> {
     let (prefix, place) = reader.text_at(&TOPIC_PREFIX, "realtime")?;
     check_name(&prefix, &place)?;
@@ -124,7 +124,7 @@ fn parse_mapping(
                 Some((place, value)) => value.text(&place)?,
                 None => {
                     return Err(Error::configuration(format!(
-                        "{place} names no topic. Give it one: ['topic' => 'realtime.user']."
+                        "{place} has no topic. Add one: ['topic' => 'realtime.user']."
                     )))
                 }
             }
@@ -145,7 +145,7 @@ fn parse_mapping(
     })
 }
 
-/// Milliseconds, or a number with ms, s, m, h, d or w; -1 for ever.
+/// Milliseconds, or a number with the unit ms, s, m, h, d or w; -1 for unlimited.
 fn retention(value: &Value, place: &str) -> Result<i64> {
     const LONGEST: i64 = 36_500 * DAY_MS;
     if let Value::Str(text) = value {
@@ -183,7 +183,8 @@ fn check_name(topic: &str, place: &str) -> Result<()> {
     validate_topic(topic).map_err(|e| Error::configuration(format!("{place}: {}", e.message())))?;
     if is_control_topic(topic) {
         return Err(Error::configuration(format!(
-            "{place} cannot be '{topic}': topics ending in __presence, __client and __events are reserved for the gateways."
+            "{place} cannot be '{topic}': topics ending in __presence, __client and __events are reserved for the \
+             gateways."
         )));
     }
     Ok(())

@@ -1,22 +1,19 @@
-//! What a host hands over as configuration: a PHP array, or the text of an environment variable.
+//! A configuration value from a PHP array or an environment variable.
 
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 
-/// A configuration value. Maps keep their order: `topic_mapping` goes by it.
+/// A configuration value. Maps keep their order, which `topic_mapping` depends on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Counts as unset, as an empty string does.
+    /// Counts as unset, like an empty string.
     Null,
-    /// true or false.
     Bool(bool),
-    /// A whole number.
     Int(i64),
-    /// Any other number.
     Float(f64),
-    /// Text; environment variables are always this.
+    /// Text; environment variables always have this type.
     Str(String),
-    /// A PHP list; also an empty PHP array.
+    /// A PHP list, or an empty PHP array.
     List(Vec<Value>),
     /// A PHP array with keys, in order.
     Map(Vec<(String, Value)>),
@@ -29,7 +26,7 @@ impl From<&str> for Value {
 }
 
 impl Value {
-    /// True for null and for blank text.
+    /// True for null and blank text.
     #[must_use]
     pub fn is_unset(&self) -> bool {
         match self {
@@ -39,7 +36,7 @@ impl Value {
         }
     }
 
-    /// The member of that name, where this is a map that has one.
+    /// The member of that name, if this is a map.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
         self.as_map()?
@@ -48,7 +45,7 @@ impl Value {
             .map(|(_, v)| v)
     }
 
-    /// The members; an empty PHP array counts as a map without any.
+    /// The members of a map; an empty PHP array counts as an empty map.
     #[must_use]
     pub fn as_map(&self) -> Option<&[(String, Value)]> {
         match self {
@@ -58,7 +55,7 @@ impl Value {
         }
     }
 
-    /// Text and numbers as text.
+    /// Converts text and numbers to text.
     pub(super) fn text(&self, place: &str) -> Result<String> {
         match self {
             Self::Str(text) => Ok(text.trim().to_owned()),
@@ -68,7 +65,7 @@ impl Value {
         }
     }
 
-    /// As librdkafka takes it: text, numbers, true and false.
+    /// Converts text, numbers and booleans to the text of a librdkafka property.
     pub(super) fn property(&self, place: &str) -> Result<String> {
         match self {
             Self::Bool(flag) => Ok(flag.to_string()),
@@ -76,7 +73,7 @@ impl Value {
         }
     }
 
-    /// true, false, 1, 0, and the words PHP configurations use for them.
+    /// Accepts true, false, 1, 0, on, off, yes and no.
     pub(super) fn flag(&self, place: &str) -> Result<bool> {
         match self {
             Self::Bool(flag) => Ok(*flag),
@@ -91,8 +88,8 @@ impl Value {
         }
     }
 
-    /// A whole number from `range`. `unit` goes into the error ("ms", "bytes", or empty); bytes may
-    /// carry K, M or G as in php.ini.
+    /// An integer in `range`. `unit` is used in the error ("ms", "bytes", or empty); bytes accept the suffixes K, M and
+    /// G as in php.ini.
     pub(super) fn int(&self, place: &str, range: (i64, i64), unit: &str) -> Result<i64> {
         let expected = || {
             let of = if unit.is_empty() { "" } else { " of " };
@@ -112,7 +109,7 @@ impl Value {
             .ok_or_else(|| wrong(place, &expected(), self))
     }
 
-    /// The value as an error shows it, short and on one line.
+    /// The value as shown in errors, short and on one line.
     pub(super) fn show(&self) -> Cow<'static, str> {
         match self {
             Self::Null => "null".into(),

@@ -1,20 +1,20 @@
-//! Finds the end of an array or object 64 bytes at a time, without looking at each string in it.
+//! Finds the end of an array or object in blocks of 64 bytes, without parsing the strings in it.
 
 use super::MAX_DEPTH;
 
-/// What stands where in 64 bytes: the lowest bit is the first byte.
+/// Bit masks of a block of 64 bytes; the lowest bit is the first byte.
 struct Masks {
     quotes: u64,
     backslashes: u64,
-    /// Brackets and braces; also `Y`, `_`, `y` and DEL, which share their bits and stand in strings only.
+    /// Brackets and braces; also `Y`, `_`, `y` and DEL, which have the same bits but only occur in strings.
     brackets: u64,
 }
 
-/// With SSE2, which every x86-64 processor has.
+/// With SSE2, which is part of x86-64.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-#[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)] // bytes are bytes, 16 bits are 16 bits
-#[allow(clippy::cast_ptr_alignment)] // the load is for any address
+#[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)] // only bit patterns matter
+#[allow(clippy::cast_ptr_alignment)] // the load is unaligned
 #[inline]
 fn masks(block: &[u8; 64]) -> Masks {
     use core::arch::x86_64::{
@@ -26,7 +26,7 @@ fn masks(block: &[u8; 64]) -> Masks {
         brackets: 0,
     };
     for (number, part) in block.chunks_exact(16).enumerate() {
-        // SAFETY: reads the 16 bytes of `part`; the instructions are part of the architecture.
+        // SAFETY: reads the 16 bytes of `part`; SSE2 is always available on x86-64.
         let [quotes, backslashes, brackets] = unsafe {
             let bytes = _mm_loadu_si128(part.as_ptr().cast::<__m128i>());
             let is = |bytes, byte: u8| {
@@ -59,7 +59,7 @@ fn masks(block: &[u8; 64]) -> Masks {
     }
 }
 
-/// Every bit from a set one up to before the next set one: what lies between quotes, the opening one included.
+/// Sets all bits from each opening quote up to, but not including, its closing quote (prefix XOR).
 #[inline]
 const fn between(mut quotes: u64) -> u64 {
     let mut step = 1;
@@ -70,14 +70,14 @@ const fn between(mut quotes: u64) -> u64 {
     quotes
 }
 
-/// The byte behind the array or object that opens at `from`. `None` where it is broken or nested too deeply; which of these
-/// and where is for others to say.
+/// The index after the array or object that opens at `from`. `None` if it is malformed or nested too deeply;
+/// `Scanner::nested_bytewise` finds the error and its position.
 #[inline]
 pub(super) fn end_of_nested(bytes: &[u8], from: usize) -> Option<usize> {
     // One bit for each open bracket: set where it is a brace.
     let mut braces = [0_u64; MAX_DEPTH / 64];
     let mut depth = 0_usize;
-    // All ones where the block begins inside a string; one where its first byte is escaped.
+    // `inside`: all ones if the block begins inside a string. `escape`: one if the first byte of the block is escaped.
     let (mut inside, mut escape) = (0_u64, 0_u64);
     let mut start = from;
     while start < bytes.len() {
@@ -104,7 +104,7 @@ pub(super) fn end_of_nested(bytes: &[u8], from: usize) -> Option<usize> {
         }
         let strings = between(quotes) ^ inside;
         if found.backslashes & !strings != 0 {
-            // Escapes nothing there: whatever that is, it is not JSON.
+            // A backslash outside a string is not JSON.
             return None;
         }
         inside = if strings >> 63 == 1 { u64::MAX } else { 0 };
@@ -141,22 +141,26 @@ mod tests {
     use super::super::scan::Scanner;
     use super::end_of_nested;
 
-    const WHOLE: &str = r#"[{"a":[1,"]}",null],"bc\"{":"x\\","long":"0123456789 0123456789 0123456789 0123456789\"]"},[[]],"y_Y",{"deep":{"er":[{}]}},"\u00e9\/"] ,"more":"{"#;
+    const WHOLE: &str = concat!(
+        r#"[{"a":[1,"]}",null],"#,
+        r#""bc\"{":"x\\","long":"0123456789 0123456789 0123456789 0123456789\"]"},"#,
+        r#"[[]],"y_Y",{"deep":{"er":[{}]}},"\u00e9\/"] ,"more":"{"#
+    );
 
-    /// What the way byte by byte makes of it.
-    fn slowly(text: &str) -> Option<usize> {
+    /// The result of the bytewise scan.
+    fn bytewise(text: &str) -> Option<usize> {
         let bytes = text.as_bytes();
         let mut scanner = Scanner { text, bytes, at: 0 };
         scanner.nested_bytewise().ok().map(|()| scanner.at)
     }
 
     #[test]
-    fn ends_where_the_slow_way_does() {
+    fn the_end_agrees_with_the_bytewise_scan() {
         let mut found = 0;
         for shift in 0..70 {
             let padded = format!("[\"{}\",{}]", "s".repeat(shift), &WHOLE[..WHOLE.len() - 11]);
             let end = end_of_nested(padded.as_bytes(), 0);
-            assert_eq!(end, slowly(&padded));
+            assert_eq!(end, bytewise(&padded));
             assert_eq!(end, Some(padded.len()));
         }
         for at in 1..WHOLE.len() {
@@ -167,7 +171,7 @@ mod tests {
                     let text = String::from_utf8(bytes).expect("ASCII");
                     if let Some(end) = end_of_nested(text.as_bytes(), 0) {
                         found += 1;
-                        assert_eq!(Some(end), slowly(&text), "{text}");
+                        assert_eq!(Some(end), bytewise(&text), "{text}");
                     }
                 }
             }
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn too_deep_is_for_others_to_say() {
+    fn nesting_beyond_the_limit_is_not_scanned() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(end_of_nested(nested(512).as_bytes(), 0), Some(1024));
         assert_eq!(end_of_nested(nested(513).as_bytes(), 0), None);

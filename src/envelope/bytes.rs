@@ -1,17 +1,18 @@
-//! Looking through JSON bytes quickly: what may be passed over, and JSON's grammar of a number.
+//! Fast searches in JSON bytes, eight at a time, and JSON's grammar of numbers.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Marks (bit 7) the bytes of `word` that are `byte`. Bytes above a marked one may be marked wrongly: only the lowest counts.
+/// Sets bit 7 of each byte of `word` that equals `byte`. Only the lowest set bit is reliable: bytes above it may be
+/// marked wrongly.
 #[inline]
 const fn marks(word: u64, byte: u8) -> u64 {
     let zero = word ^ (ONES * byte as u64);
     zero.wrapping_sub(ONES) & !zero & HIGH
 }
 
-/// Position, from `at` on, of the first byte that `word` marks among eight and `byte` accepts alone; the length where there
-/// is none.
+/// The position, at or after `at`, of the first matching byte, or the length. `word` tests eight bytes, `byte` a single
+/// one.
 #[inline]
 fn find(
     bytes: &[u8],
@@ -32,7 +33,7 @@ fn find(
     at
 }
 
-/// Where the plain bytes of a string end: at a `"`, a `\` or a control character.
+/// The position of the next `"`, `\` or control character: the end of a run of plain string bytes.
 #[inline]
 pub(super) fn end_of_run(bytes: &[u8], at: usize) -> usize {
     find(
@@ -46,7 +47,7 @@ pub(super) fn end_of_run(bytes: &[u8], at: usize) -> usize {
     )
 }
 
-/// The first `"` or `\`.
+/// The position of the next `"` or `\`.
 #[inline]
 pub(super) fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
     find(
@@ -57,7 +58,8 @@ pub(super) fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
     )
 }
 
-/// The first `"`, bracket or brace. It may also stop at `Y`, `_`, `y` and DEL, which share the brackets' bits.
+/// The position of the next `"`, bracket or brace. May also stop at `Y`, `_`, `y` and DEL, which have the same bits as
+/// brackets.
 #[inline]
 pub(super) fn quote_or_bracket(bytes: &[u8], at: usize) -> usize {
     find(
@@ -68,7 +70,7 @@ pub(super) fn quote_or_bracket(bytes: &[u8], at: usize) -> usize {
     )
 }
 
-/// JSON's grammar of a number.
+/// True if `word` is a number in JSON's grammar.
 pub(super) fn is_number(word: &[u8]) -> bool {
     let digits = |at: usize| word[at..].iter().take_while(|b| b.is_ascii_digit()).count();
     let mut at = usize::from(word.first() == Some(&b'-'));

@@ -1,7 +1,7 @@
-//! JSON strings, byte for byte as PHP's `json_encode` writes them with its default flags.
+//! JSON strings, byte for byte as PHP's `json_encode` writes them with default flags.
 
-/// What becomes of a byte in a JSON string: 0 as it is, 1 outside ASCII, 2 `\u00xx`, else the
-/// letter after the backslash.
+/// How a byte is written in a JSON string: 0 unchanged, 1 not ASCII, 2 `\u00xx`, otherwise the letter after the
+/// backslash.
 const ESCAPES: [u8; 256] = {
     let mut table = [0_u8; 256];
     let mut i = 0;
@@ -26,8 +26,8 @@ const ESCAPES: [u8; 256] = {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends `s` as a JSON string, quotes included: `/` as `\/`, everything outside ASCII as
-/// `\uXXXX` with lower-case digits and surrogate pairs.
+/// Appends `s` as a JSON string with quotes: `/` as `\/`, and non-ASCII characters as `\uXXXX` with lower-case digits
+/// and surrogate pairs.
 ///
 /// ```text
 /// write_php_string(&mut out, "a/é"); // "a\/\u00e9"
@@ -46,7 +46,7 @@ pub fn write_php_string(out: &mut Vec<u8>, s: &str) {
         from = at + 1;
         match ESCAPES[usize::from(bytes[at])] {
             1 => {
-                // A run of characters outside ASCII; `at` is the first byte of one.
+                // A run of non-ASCII characters that begins at `at`.
                 let mut units = [0_u16; 2];
                 from = at;
                 for c in s[at..].chars().take_while(|c| !c.is_ascii()) {

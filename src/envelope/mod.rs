@@ -1,4 +1,4 @@
-//! The envelope: the JSON that a record on a channel topic carries.
+//! The envelope: the JSON value of a record on a channel topic.
 
 mod blocks;
 mod bytes;
@@ -14,23 +14,21 @@ pub use escape::write_php_string;
 pub use same::same_json;
 pub use scan::{scan_envelope, Scanned};
 
-/// Deepest nesting of arrays and objects in the data, as `json_encode` and `json_decode` have it.
+/// Maximum nesting of arrays and objects in the data, the default of `json_encode` and `json_decode`.
 pub const MAX_DEPTH: usize = 512;
 
-/// What an envelope is about. Everything that `broadcast()` sends is an event.
+/// The type of an envelope. `broadcast()` always sends events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EnvelopeKind {
-    /// Something happened on a channel.
+    /// An event on a channel.
     Event,
     /// A client joins a channel.
     Subscribe,
     /// A client leaves a channel.
     Unsubscribe,
-    /// Something went wrong; said to one client.
+    /// An error for one client.
     Error,
-    /// Are you there?
     Ping,
-    /// I am.
     Pong,
 }
 
@@ -45,7 +43,7 @@ impl EnvelopeKind {
         Self::Pong,
     ];
 
-    /// The word in the envelope.
+    /// The value of `type` in the envelope.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,25 +56,23 @@ impl EnvelopeKind {
         }
     }
 
-    /// The kind of that word; `None` for any other word.
+    /// The kind of a `type`; `None` if it is unknown.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
-/// The parts of an envelope before it is written.
+/// The fields of an envelope to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Envelope<'a> {
-    /// Unique, sortable by time.
     pub id: &'a str,
-    /// What it is about.
     pub kind: EnvelopeKind,
-    /// Left out where `None`.
+    /// Omitted if `None`.
     pub channel: Option<&'a str>,
-    /// Left out where `None`.
+    /// Omitted if `None`.
     pub event: Option<&'a str>,
-    /// JSON, written as it is; left out where `None` or `null`.
+    /// JSON, written unchanged; omitted if `None` or `null`.
     pub data_json: Option<&'a [u8]>,
     /// Unix seconds.
     pub timestamp: i64,
@@ -97,8 +93,8 @@ impl Envelope<'_> {
     }
 }
 
-/// Appends an envelope of a new event up to its data: `{"id":…,"type":"event","channel":…,"event":…`. The id is one of ours, which
-/// needs no escaping. The data may follow as `,"data":…`, then [`write_end`].
+/// Appends the beginning of an event envelope, `{"id":…,"type":"event","channel":…,"event":…`. Generated ids need no
+/// escaping. The caller may append `,"data":…` and must then call [`write_end`].
 pub fn write_event(out: &mut Vec<u8>, id: &[u8; crate::ids::ID_LEN], channel: &str, event: &str) {
     out.reserve(128 + channel.len() + event.len());
     out.extend_from_slice(br#"{"id":"#);
@@ -117,9 +113,8 @@ pub fn write_end(out: &mut Vec<u8>, timestamp: i64) {
     out.push(b'}');
 }
 
-/// Appends an envelope to `out`, keys in the order id, type, channel, event, data, timestamp.
-/// What is `None`, and data that is `null`, is left out. `data_json` is written as it is. An `id`
-/// that is not UTF-8 is written with replacement characters.
+/// Appends an envelope to `out`, with the keys id, type, channel, event, data, timestamp in this order. Fields that are
+/// `None`, and data that is `null`, are omitted. `data_json` is written unchanged. Invalid UTF-8 in `id` is replaced.
 pub fn write_envelope(
     out: &mut Vec<u8>,
     id: &[u8],

@@ -1,12 +1,11 @@
-//! Whether two pieces of JSON say the same, as PHP sees it.
+//! Equality of two JSON texts, by PHP's rules.
 
 use super::scan::is_shallow;
 use serde::de::Deserialize;
 use serde_json::{Map, Number, Value};
 
-/// True where `a` and `b` are the same value once PHP has decoded them into arrays: the order of
-/// keys does not matter, `1.0` is `1`, an empty object is an empty array, and an object with the
-/// keys 0, 1, 2, … is a list. Bytes that are no JSON are the same only as bytes.
+/// True if `a` and `b` decode to equal PHP arrays: the order of keys does not matter, `1.0` equals `1`, an empty object
+/// equals an empty array, and an object with the keys 0, 1, 2, … equals a list. Invalid JSON is compared bytewise.
 #[must_use]
 pub fn same_json(a: &[u8], b: &[u8]) -> bool {
     if a == b {
@@ -55,7 +54,7 @@ fn same_list(map: &Map<String, Value>, list: &[Value]) -> bool {
             .all(|(i, b)| map.get(&i.to_string()).is_some_and(|a| same(a, b)))
 }
 
-/// Integers that PHP holds as such are compared exactly, everything else as its floats.
+/// Compares 64-bit integers exactly and all other numbers as floats, as PHP does.
 fn same_number(a: &Number, b: &Number) -> bool {
     match (a.as_i64(), b.as_i64()) {
         (Some(a), Some(b)) => a == b,

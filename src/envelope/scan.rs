@@ -1,9 +1,8 @@
-//! Reads an envelope without decoding its data.
+//! Scans an envelope without decoding its data.
 //!
-//! Most callbacks look at the event and at a part of the data, and many records are skipped, so
-//! the scan only borrows: the data stays the bytes it is until somebody asks for it. Strings and
-//! brackets are followed through the data, which is enough to know where it ends; what stands
-//! between them is checked by whoever decodes it.
+//! Most callbacks use the event and a part of the data, and many records are skipped, so the scan only borrows: the
+//! data stays encoded until it is needed. Inside the data only strings and brackets are followed, which is enough to
+//! find its end; the rest is validated when the data is decoded.
 
 use super::blocks::end_of_nested;
 use super::bytes::{end_of_run, is_number, quote_or_backslash, quote_or_bracket};
@@ -14,25 +13,23 @@ use std::borrow::Cow;
 /// An envelope, borrowed from the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned<'a> {
-    /// Empty where the envelope has none.
+    /// Empty if the envelope has none.
     pub id: Cow<'a, str>,
-    /// What it is about; `event` where it does not say.
+    /// `event` if the envelope has no type.
     pub kind: EnvelopeKind,
-    /// The channel.
     pub channel: Option<Cow<'a, str>>,
-    /// The event's name.
     pub event: Option<Cow<'a, str>>,
-    /// The JSON of the data, undecoded; `None` where absent or `null`.
+    /// The JSON of the data; `None` if absent or `null`.
     pub data: Option<&'a [u8]>,
     /// Unix seconds.
     pub timestamp: Option<i64>,
 }
 
-/// Reads an envelope: any key order, unknown keys skipped, the last of equal keys counts.
+/// Scans an envelope: keys in any order, unknown keys are skipped, the last of duplicate keys is used.
 ///
 /// # Errors
-/// [`crate::error::Kind::Encoding`] where the bytes are not UTF-8, not one JSON object, nested
-/// deeper than [`MAX_DEPTH`] below the envelope, or where a key of ours has the wrong type.
+/// [`crate::error::Kind::Encoding`] if the bytes are not UTF-8, not a single JSON object, nested deeper than
+/// [`MAX_DEPTH`] below the envelope, or if a known key has the wrong type.
 pub fn scan_envelope(bytes: &[u8]) -> Result<Scanned<'_>> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         Error::encoding(format!(
@@ -85,7 +82,7 @@ impl<'a> Scanner<'a> {
         }
         self.space();
         if self.at < self.bytes.len() {
-            return Err(self.wrong("something follows the end of the object"));
+            return Err(self.wrong("unexpected data after the object"));
         }
         Ok(scanned)
     }
@@ -148,7 +145,7 @@ impl<'a> Scanner<'a> {
         if let Ok(seconds) = raw.parse::<i64>() {
             return Ok(Some(seconds));
         }
-        // Fractions of a second from other producers; beyond 2^63 nothing is a time any more.
+        // Other producers may write fractions of a second; values beyond 2^63 are refused.
         match raw.parse::<f64>() {
             #[allow(clippy::cast_possible_truncation)]
             Ok(seconds) if seconds.abs() < 9.2e18 => Ok(Some(seconds as i64)),
@@ -158,7 +155,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A string, unescaped only where it has an escape.
+    /// Reads a string; allocates only if it has an escape.
     fn string(&mut self) -> Result<Cow<'a, str>> {
         let open = self.at;
         self.at += 1;
@@ -175,14 +172,14 @@ impl<'a> Scanner<'a> {
                 let quoted = &self.text[open..self.at];
                 serde_json::from_str::<String>(quoted)
                     .map(Cow::Owned)
-                    .map_err(|_| self.at(open).wrong("a string with a wrong escape"))
+                    .map_err(|_| self.at(open).wrong("a string with an invalid escape"))
             }
-            Some(_) => Err(self.wrong("a control character stands in a string")),
-            None => Err(self.at(open).wrong("a string does not end")),
+            Some(_) => Err(self.wrong("a control character in a string")),
+            None => Err(self.at(open).wrong("an unterminated string")),
         }
     }
 
-    /// Moves past the string that opens at `open`.
+    /// Skips the string that opens at `open`.
     fn skip_string(&mut self, open: usize) -> Result<()> {
         let mut at = open + 1;
         loop {
@@ -193,12 +190,12 @@ impl<'a> Scanner<'a> {
                     return Ok(());
                 }
                 Some(_) => at += 2,
-                None => return Err(self.at(open).wrong("a string does not end")),
+                None => return Err(self.at(open).wrong("an unterminated string")),
             }
         }
     }
 
-    /// Moves past any value and gives its bytes.
+    /// Skips a value and returns its bytes.
     pub(super) fn value(&mut self) -> Result<&'a [u8]> {
         let from = self.at;
         match self.peek() {
@@ -225,7 +222,7 @@ impl<'a> Scanner<'a> {
         Err(self.at(from).wrong("a value was expected"))
     }
 
-    /// An array or object, brackets matched, strings skipped.
+    /// Skips an array or object, matching brackets and skipping strings.
     fn nested(&mut self) -> Result<()> {
         if let Some(end) = end_of_nested(self.bytes, self.at) {
             self.at = end;
@@ -234,7 +231,7 @@ impl<'a> Scanner<'a> {
         self.nested_bytewise()
     }
 
-    /// The same byte by byte: says what is wrong, and where.
+    /// Like [`Self::nested`], byte by byte, with a precise error.
     #[cold]
     pub(super) fn nested_bytewise(&mut self) -> Result<()> {
         // One bit for each open bracket: set where it is a brace.
@@ -323,12 +320,12 @@ impl<'a> Scanner<'a> {
 fn unknown_kind(word: &str) -> Error {
     let word: String = word.chars().take(40).collect();
     Error::encoding(format!(
-        "Not an envelope: type '{}' is none of event, subscribe, unsubscribe, error, ping, pong.",
+        "Not an envelope: type '{}' must be one of event, subscribe, unsubscribe, error, ping, pong.",
         word.escape_debug()
     ))
 }
 
-/// Whether a value keeps to [`MAX_DEPTH`], so that a recursive parser may be let at it.
+/// True if a value is nested at most [`MAX_DEPTH`] levels, so that a recursive parser can be used on it.
 pub(super) fn is_shallow(json: &[u8]) -> bool {
     let mut scanner = Scanner {
         text: "",

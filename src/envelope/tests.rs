@@ -15,7 +15,7 @@ fn scan(json: &str) -> Scanned<'_> {
 }
 
 #[test]
-fn strings_are_escaped_as_php_does() {
+fn strings_are_escaped_like_json_encode() {
     for (plain, json) in [
         ("", r#""""#),
         ("user.1", r#""user.1""#),
@@ -35,7 +35,7 @@ fn strings_are_escaped_as_php_does() {
 }
 
 #[test]
-fn an_envelope_is_written_in_order_and_without_nulls() {
+fn an_envelope_is_written_in_key_order_without_nulls() {
     let mut out = Vec::new();
     let data = br#"{"id":7,"note":"\u0111"}"#;
     write_envelope(
@@ -49,7 +49,10 @@ fn an_envelope_is_written_in_order_and_without_nulls() {
     );
     assert_eq!(
         String::from_utf8(out).unwrap(),
-        r#"{"id":"1-2","type":"event","channel":"user.1","event":"a\/b","data":{"id":7,"note":"\u0111"},"timestamp":1763700000}"#
+        concat!(
+            r#"{"id":"1-2","type":"event","channel":"user.1","event":"a\/b""#,
+            r#","data":{"id":7,"note":"\u0111"},"timestamp":1763700000}"#
+        )
     );
     for (data, timestamp, json) in [
         (None, 0, r#"{"id":"x","type":"ping","timestamp":0}"#),
@@ -82,7 +85,7 @@ fn an_envelope_is_written_in_order_and_without_nulls() {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_written_envelope_is_scanned() {
     let mut out = Vec::new();
     write_envelope(
         &mut out,
@@ -103,16 +106,17 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn the_scan_borrows_where_it_can() {
+fn strings_without_escapes_are_borrowed() {
     let scanned = scan(r#"{"channel":"user.1","event":"a\/b"}"#);
     assert!(matches!(scanned.channel, Some(Cow::Borrowed("user.1"))));
     assert!(matches!(scanned.event, Some(Cow::Owned(ref e)) if e == "a/b"));
 }
 
 #[test]
-fn keys_in_any_order_unknown_ones_and_the_last_of_equal_ones() {
+fn keys_may_have_any_order_and_the_last_duplicate_is_used() {
     let scanned = scan(
-        " {\"timestamp\" : 1.9e1 ,\"x\":[{}],\"data\":1,\"data\":{\"a\":[1, 2]} , \"channel\":\"a\",\"channel\":null,\n\"\\u0069d\":\"z\",\"type\":\"pong\",\"y\":-1.5E+3,\"event\":\"\"}\t\r\n",
+        " {\"timestamp\" : 1.9e1 ,\"x\":[{}],\"data\":1,\"data\":{\"a\":[1, 2]} , \
+         \"channel\":\"a\",\"channel\":null,\n\"\\u0069d\":\"z\",\"type\":\"pong\",\"y\":-1.5E+3,\"event\":\"\"}\t\r\n",
     );
     assert_eq!(scanned.id, "z");
     assert_eq!(scanned.kind, EnvelopeKind::Pong);
@@ -141,7 +145,7 @@ fn keys_in_any_order_unknown_ones_and_the_last_of_equal_ones() {
 }
 
 #[test]
-fn data_of_every_sort_is_cut_out() {
+fn data_of_every_type_is_returned_as_bytes() {
     for data in [
         "0",
         "-1.5e-7",
@@ -163,7 +167,7 @@ fn data_of_every_sort_is_cut_out() {
 }
 
 #[test]
-fn what_is_not_an_envelope_is_refused() {
+fn malformed_envelopes_are_refused() {
     let deep = |n: usize| format!("{{\"data\":{}{}}}", "[".repeat(n), "]".repeat(n));
     assert!(scan_envelope(deep(512).as_bytes()).is_ok());
     for json in [
@@ -232,10 +236,14 @@ fn what_is_not_an_envelope_is_refused() {
     );
 }
 
-/// Cutting a good envelope anywhere, or changing any one byte, never panics; a cut is refused.
+/// Truncating a valid envelope anywhere, or changing any byte, never panics; a truncated envelope is refused.
 #[test]
-fn damage_is_survived() {
-    let good = r#"{"id":"a\u0041","type":"event","channel":"đ","event":"e","data":{"a":["\"",{}],"b":1.5},"timestamp":17}"#.as_bytes();
+fn damaged_envelopes_never_panic() {
+    let good = concat!(
+        r#"{"id":"a\u0041","type":"event","channel":"đ","event":"e""#,
+        r#","data":{"a":["\"",{}],"b":1.5},"timestamp":17}"#
+    )
+    .as_bytes();
     for end in 0..good.len() {
         assert!(scan_envelope(&good[..end]).is_err(), "{end}");
     }
@@ -249,7 +257,7 @@ fn damage_is_survived() {
 }
 
 #[test]
-fn the_same_json() {
+fn json_is_compared_by_phps_rules() {
     for (a, b) in [
         ("{}", "{}"),
         (r#"{"a":1,"b":[1,2]}"#, r#"{ "b":[1, 2.0], "a":1.0 }"#),
@@ -291,7 +299,7 @@ fn the_same_json() {
 }
 
 #[test]
-fn headers_of_ours() {
+fn headers_of_the_extension_are_recognised() {
     for name in [
         headers::SOCKET,
         headers::PUBLIC,

@@ -1,11 +1,11 @@
-//! A line as it is written where no logger takes it: logfmt, or one JSON object.
+//! Formats a line for standard error when no PSR logger is set: logfmt, or one JSON object per line.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Line;
 
-/// How lines look on standard error.
+/// The format of lines on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// `time=… level=… msg="…" …`
@@ -21,7 +21,7 @@ pub fn iso(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs();
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Days since 0000-03-01: the leap day is the last of its year then.
+    // Days since 0000-03-01, so that the leap day is the last day of the year.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -43,7 +43,7 @@ pub fn iso(time: SystemTime) -> String {
     )
 }
 
-/// The line with its end.
+/// The formatted line with its line break.
 #[must_use]
 pub fn line(line: &Line, format: Format, process: u32) -> String {
     let fields = line
@@ -96,7 +96,7 @@ fn value(text: &mut String, value: &str, always: bool) {
     text.push_str(&quoted(value));
 }
 
-/// A JSON string, in which a line break is `\n`: whatever is said, it is one line.
+/// A JSON string: line breaks are escaped, so the output is always one line.
 fn quoted(value: &str) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line() {
+    fn line_breaks_are_escaped() {
         let said = Line {
             level: Level::Warning,
             text: "two\nlines \"x\"".to_owned(),
@@ -134,11 +134,13 @@ mod tests {
         };
         assert_eq!(
             line(&said, Format::Logfmt, 7),
-            "time=1970-01-01T00:00:00.000Z level=warning msg=\"two\\nlines \\\"x\\\"\" facility=FAIL client=\"a b\" pid=7\n"
+            "time=1970-01-01T00:00:00.000Z level=warning msg=\"two\\nlines \\\"x\\\"\" facility=FAIL client=\"a b\" \
+             pid=7\n"
         );
         assert_eq!(
             line(&said, Format::Json, 7),
-            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"warning\",\"message\":\"two\\nlines \\\"x\\\"\",\"facility\":\"FAIL\",\"client\":\"a b\",\"pid\":7}\n"
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"warning\",\"message\":\"two\\nlines \
+             \\\"x\\\"\",\"facility\":\"FAIL\",\"client\":\"a b\",\"pid\":7}\n"
         );
     }
 }

@@ -1,28 +1,28 @@
-//! How serious a line is, as PSR-3 and syslog name it.
+//! Log levels as defined by PSR-3 and syslog.
 
-/// The levels of PSR-3, the most serious first.
+/// The levels of PSR-3, most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// Nothing works any more.
+    /// The system is unusable.
     Emergency,
-    /// Somebody has to act at once.
+    /// Action must be taken immediately.
     Alert,
-    /// A part has failed.
+    /// A component has failed.
     Critical,
-    /// Something was lost or refused.
+    /// Messages were lost or an operation failed.
     Error,
-    /// Something to look at.
+    /// Needs attention, but nothing has failed.
     Warning,
-    /// Said once, for information.
+    /// Normal but significant event.
     Notice,
-    /// What goes on.
+    /// Informational, for example a connection that was established.
     Info,
-    /// Only interesting while searching for a fault.
+    /// Debug information, not written by default.
     Debug,
 }
 
 impl Level {
-    /// All of them; the place is syslog's severity.
+    /// All levels; the index is syslog's severity.
     pub const ALL: [Self; 8] = [
         Self::Emergency,
         Self::Alert,
@@ -34,7 +34,6 @@ impl Level {
         Self::Debug,
     ];
 
-    /// PSR-3's name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,14 +54,14 @@ impl Level {
         self as i32
     }
 
-    /// The level of a syslog severity, as librdkafka has them; what is out of range is for debugging.
+    /// The level of a syslog severity, as librdkafka uses them; a value out of range is `Debug`.
     #[must_use]
     pub fn of_severity(severity: i32) -> Self {
         let place = usize::try_from(severity).unwrap_or(0);
         Self::ALL.get(place).copied().unwrap_or(Self::Debug)
     }
 
-    /// The level of a name, in any case; syslog's short names too.
+    /// Parses a name, case-insensitive, including syslog's short names.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let name = name.trim().to_ascii_lowercase();
@@ -82,7 +81,7 @@ mod tests {
     use super::Level;
 
     #[test]
-    fn every_level_has_its_name_and_its_severity() {
+    fn levels_convert_to_names_and_severities_and_back() {
         for (severity, level) in (0..).zip(Level::ALL) {
             assert_eq!(level.severity(), severity);
             assert_eq!(Level::of_severity(severity), level);
@@ -91,6 +90,9 @@ mod tests {
         assert_eq!(Level::of_severity(9), Level::Debug);
         assert_eq!(Level::named(" WARN"), Some(Level::Warning));
         assert_eq!(Level::named("loud"), None);
-        assert!(Level::Error < Level::Warning, "the more serious is less");
+        assert!(
+            Level::Error < Level::Warning,
+            "more severe levels order first"
+        );
     }
 }

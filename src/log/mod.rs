@@ -1,7 +1,8 @@
-//! Lines for the host's log, from any thread: kept here until the host's own thread comes to fetch them.
+//! Log lines from any thread, buffered until the PHP thread writes them.
 //!
-//! librdkafka speaks from its own threads, where no PHP function may be called. Repeated lines are folded, so that a broker
-//! that stays away for an hour is a handful of lines; how often one was repeated is said when its minute is over, or at the end.
+//! librdkafka logs from its own threads, where no PHP function may be called. Repeated lines are folded, so that a
+//! broker that is down for an hour logs a handful of lines; the number of repetitions is logged at the end of each
+//! minute, and at exit.
 
 mod format;
 mod level;
@@ -20,33 +21,30 @@ pub use format::{iso, line as formatted, Format};
 pub use level::Level;
 use redact::Secrets;
 
-/// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// How serious.
     pub level: Level,
-    /// What happened; without secrets.
     pub text: String,
     /// When it was logged.
     pub at: SystemTime,
-    /// More about it, by name.
+    /// Context fields by name.
     pub context: Vec<(&'static str, String)>,
     /// Logged by librdkafka.
     pub from_librdkafka: bool,
 }
 
-/// The most lines kept for a host that never comes; the oldest go first, and those for debugging before others.
+/// Maximum number of buffered lines. When full, the oldest line below warning level is dropped first.
 const MAX_LINES: usize = 500;
-/// A line that was said is not said again for this long.
+/// A repeated line is not logged again for this long.
 const FOLD_WINDOW: Duration = Duration::from_secs(60);
-/// So many different lines are remembered for folding.
+/// Maximum number of distinct lines remembered for folding.
 const MAX_RECENT: usize = 64;
-/// The most lines that are said once; further ones are said each time.
+/// Maximum number of lines remembered by `say_once`; further lines are logged each time.
 const MAX_ONCE: usize = 1000;
-/// A longer line is cut, in bytes.
+/// A longer line is truncated, in bytes.
 const MAX_LINE_BYTES: usize = 8192;
 
-/// A line that was said, and is counted from then on.
+/// A logged line and the number of its repetitions since.
 struct RecentLine {
     line: Line,
     since: Instant,
@@ -54,7 +52,7 @@ struct RecentLine {
 }
 
 impl RecentLine {
-    /// How often it was repeated, as a line; counted anew.
+    /// A line with the number of repetitions, if any; resets the count.
     fn repeated(&mut self) -> Option<Line> {
         let times = std::mem::take(&mut self.times);
         (times > 0).then(|| {
@@ -89,21 +87,21 @@ impl LogState {
     }
 }
 
-/// The waiting lines of one process.
+/// The buffered lines of one process.
 #[derive(Default)]
 pub struct Log {
     state: Mutex<LogState>,
-    /// Something waits; read without the lock after every message.
+    /// True if lines are buffered; read without the lock after every message.
     waiting: AtomicBool,
 }
 
 impl Log {
-    /// Adds a line, unless the same one was said within the last minute: then it is counted.
+    /// Adds a line, or counts it if the same line was logged within the last minute.
     pub fn say(&self, level: Level, text: impl Into<String>) {
         self.add(level, &text.into(), Vec::new(), false);
     }
 
-    /// Adds a line of librdkafka.
+    /// Adds a line logged by librdkafka.
     pub fn say_from_librdkafka(
         &self,
         level: Level,
@@ -146,13 +144,13 @@ impl Log {
                 recent.times += 1;
                 return;
             }
-            // Logged with the number of those that came before it, and then counted again.
+            // Logged with the number of earlier repetitions; the count starts again.
             let repeated = recent.repeated();
             recent.since = now;
             state.push(repeated.unwrap_or(line));
         } else {
             if state.recent.len() == MAX_RECENT {
-                // What is forgotten is no longer counted: what was counted is said now.
+                // A line that is no longer remembered is no longer counted: log its count now.
                 let repeated = state
                     .recent
                     .pop_front()
@@ -171,36 +169,36 @@ impl Log {
         self.waiting.store(true, Ordering::Release);
     }
 
-    /// Adds a line that a process says once: something about its configuration, which each request would find again.
+    /// Adds a line once per process, for example a warning about the configuration that every request would repeat.
     pub fn say_once(&self, level: Level, text: &str) {
         if self.is_first(text) {
             self.say(level, text);
         }
     }
 
-    /// True the first time it is asked about this text.
+    /// True at the first call with this text.
     pub fn is_first(&self, text: &str) -> bool {
         let mut state = self.state.lock();
         state.once.len() >= MAX_ONCE || state.once.insert(text.to_owned())
     }
 
-    /// Keeps a secret out of every line from now on.
+    /// Removes a secret from every line from now on.
     pub fn add_secret(&self, secret: &str) {
         self.state.lock().secrets.remember(secret);
     }
 
-    /// The text without secrets.
+    /// The text with secrets replaced.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         self.state.lock().secrets.clean(text).into_owned()
     }
 
-    /// Takes all waiting lines, oldest first, and says what was repeated in a minute that is over.
+    /// Takes all buffered lines, oldest first, and adds repetition counts whose minute has passed.
     pub fn drain(&self) -> Vec<Line> {
         self.drain_at(Instant::now(), false)
     }
 
-    /// The same at the end of the process: what was repeated until now is said too.
+    /// Like [`Self::drain`], at exit: adds all repetition counts.
     pub fn drain_final(&self) -> Vec<Line> {
         self.drain_at(Instant::now(), true)
     }
@@ -216,7 +214,7 @@ impl Log {
                 Line {
                     level: Level::Warning,
                     text: format!(
-                        "{dropped} line(s) were dropped: more than {MAX_LINES} waited to be written."
+                        "{dropped} line(s) were dropped: the log buffer of {MAX_LINES} lines was full."
                     ),
                     at: SystemTime::now(),
                     context: Vec::new(),
@@ -233,7 +231,7 @@ impl Log {
         lines
     }
 
-    /// True where lines wait; cheap enough to ask after every message.
+    /// True if lines are buffered; cheap enough to call after every message.
     #[inline]
     pub fn has_pending(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)

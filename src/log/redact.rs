@@ -1,10 +1,10 @@
-//! Takes out of a line what nobody may read: values of secret settings, passwords in addresses, private keys.
+//! Removes secrets from log lines: values of secret settings, credentials in URLs, private keys.
 
 use std::borrow::Cow;
 
-/// What stands for it.
+/// The replacement for a secret.
 const MASK: &str = "***";
-/// Names of settings whose value is a secret contain one of these.
+/// A setting whose name contains one of these has a secret value.
 const SECRET_NAMES: [&str; 12] = [
     "password",
     "passwd",
@@ -19,17 +19,17 @@ const SECRET_NAMES: [&str; 12] = [
     "authorization",
     ".pem",
 ];
-/// A shorter secret is not looked for by itself: it would be found in ordinary words.
+/// Shorter secrets are not searched for: they would match parts of ordinary words.
 const MIN_SECRET_LENGTH: usize = 4;
-/// So many are remembered.
+/// Maximum number of remembered secrets.
 const MAX_SECRETS: usize = 64;
 
-/// The secrets of this process that are looked for wherever they stand.
+/// The known secrets of this process, replaced wherever they occur.
 #[derive(Debug, Default)]
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// From now on it is taken out of every line.
+    /// Replaces this secret in every line from now on.
     pub fn remember(&mut self, secret: &str) {
         let secret = secret.trim();
         if secret.len() < MIN_SECRET_LENGTH || self.0.iter().any(|known| known == secret) {
@@ -39,11 +39,11 @@ impl Secrets {
             self.0.remove(0);
         }
         self.0.push(secret.to_owned());
-        // The longest first: one may be the beginning of another.
+        // Longest first: a secret may be the prefix of another.
         self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 
-    /// The text without any secret.
+    /// The text with all secrets replaced.
     #[must_use]
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
@@ -56,7 +56,7 @@ impl Secrets {
     }
 }
 
-/// The text without what its form shows to be secret.
+/// Replaces secrets that are recognised by their form.
 fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
     let text = if text.contains("-----BEGIN ") {
         keys(&text).into()
@@ -75,7 +75,7 @@ fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
     text
 }
 
-/// `-----BEGIN … KEY-----` and what follows, to its end.
+/// Replaces PEM blocks, `-----BEGIN …` to `-----END …-----`.
 fn keys(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -97,7 +97,7 @@ fn keys(text: &str) -> String {
     clean
 }
 
-/// `scheme://user:password@host`: without the user and the password.
+/// Replaces user and password in `scheme://user:password@host`.
 fn addresses(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -109,7 +109,7 @@ fn addresses(text: &str) -> String {
                 c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>')
             })
             .unwrap_or(after.len());
-        // The last one: a password may have an @ in it.
+        // The last `@`: a password may contain one.
         if let Some(at) = after[..end].rfind('@') {
             clean.push_str(MASK);
             rest = &after[at..];
@@ -121,7 +121,7 @@ fn addresses(text: &str) -> String {
     clean
 }
 
-/// `name = value`, `name: value`, `"name":"value"`, `name="value"` of a secret setting.
+/// Replaces the value of a secret setting in `name = value`, `name: value`, `"name":"value"` and `name="value"`.
 fn settings(text: &str, lower: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut done = 0;
@@ -139,7 +139,7 @@ fn settings(text: &str, lower: &str) -> String {
     clean
 }
 
-/// The end of the next secret name, and where its value stands, if one follows.
+/// The end of the next secret name, and the range of its value, if one follows.
 fn next_value(text: &str, lower: &str, from: usize) -> Option<(usize, Option<(usize, usize)>)> {
     let place = SECRET_NAMES
         .iter()
@@ -161,7 +161,7 @@ fn next_value(text: &str, lower: &str, from: usize) -> Option<(usize, Option<(us
     if !matches!(bytes.get(at), Some(b'=' | b':')) {
         return Some((name_end, None));
     }
-    // PHP's "=>" too.
+    // Also PHP's "=>".
     at += 1 + usize::from(bytes.get(at + 1) == Some(&b'>'));
     at = skip(at);
     let quote = bytes
@@ -170,7 +170,7 @@ fn next_value(text: &str, lower: &str, from: usize) -> Option<(usize, Option<(us
         .filter(|byte| matches!(byte, b'"' | b'\''));
     let start = at + usize::from(quote.is_some());
     let length = if let Some(quote) = quote {
-        // Up to the quote that is not escaped.
+        // Up to the next unescaped quote.
         let mut escaped = false;
         bytes[start..]
             .iter()
@@ -181,7 +181,7 @@ fn next_value(text: &str, lower: &str, from: usize) -> Option<(usize, Option<(us
             })
             .count()
     } else {
-        // `Basic dXNlcg==` are two words; any other value ends where the next thing begins.
+        // `Basic dXNlcg==` is two words; any other value ends at a separator.
         let word = |from: usize| {
             bytes[from..]
                 .iter()

@@ -1,4 +1,4 @@
-//! Folding, bounds, and what is said at the end.
+//! Tests of folding, bounds and redaction.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ fn texts(lines: Vec<Line>) -> Vec<String> {
 }
 
 #[test]
-fn the_same_line_is_said_once_a_minute() {
+fn a_repeated_line_is_logged_once_a_minute() {
     let log = Log::default();
     assert!(!log.has_pending());
     for _ in 0..3 {
@@ -22,7 +22,7 @@ fn the_same_line_is_said_once_a_minute() {
 }
 
 #[test]
-fn how_often_it_was_repeated_is_said_when_the_minute_is_over() {
+fn the_repetition_count_is_logged_after_a_minute() {
     let log = Log::default();
     for _ in 0..3 {
         log.say(Level::Warning, "broker away");
@@ -37,7 +37,7 @@ fn how_often_it_was_repeated_is_said_when_the_minute_is_over() {
 }
 
 #[test]
-fn how_often_it_was_repeated_is_said_at_the_end() {
+fn the_repetition_count_is_logged_at_exit() {
     let log = Log::default();
     log.say(Level::Error, "broker away");
     log.say(Level::Error, "broker away");
@@ -50,7 +50,7 @@ fn how_often_it_was_repeated_is_said_at_the_end() {
 }
 
 #[test]
-fn what_is_forgotten_for_others_is_said_before() {
+fn the_count_of_an_evicted_line_is_logged() {
     let log = Log::default();
     log.say(Level::Warning, "first");
     log.say(Level::Warning, "first");
@@ -62,7 +62,7 @@ fn what_is_forgotten_for_others_is_said_before() {
 }
 
 #[test]
-fn what_is_said_once_is_not_said_again() {
+fn say_once_logs_once() {
     let log = Log::default();
     log.say_once(Level::Warning, "acks");
     assert_eq!(log.drain().len(), 1);
@@ -71,7 +71,7 @@ fn what_is_said_once_is_not_said_again() {
 }
 
 #[test]
-fn a_host_that_never_comes_costs_bounded_memory() {
+fn the_buffer_is_bounded() {
     let log = Log::default();
     for n in 0..10_000 {
         log.say(Level::Warning, format!("line {n}"));
@@ -80,13 +80,13 @@ fn a_host_that_never_comes_costs_bounded_memory() {
     assert_eq!(lines.len(), MAX_LINES + 1);
     assert_eq!(
         lines[0],
-        "9500 line(s) were dropped: more than 500 waited to be written."
+        "9500 line(s) were dropped: the log buffer of 500 lines was full."
     );
     assert_eq!(lines.last().map(String::as_str), Some("line 9999"));
 }
 
 #[test]
-fn a_flood_of_debugging_drops_no_error() {
+fn debug_lines_are_dropped_before_errors() {
     let log = Log::default();
     log.say(Level::Error, "lost");
     for n in 0..10_000 {
@@ -96,7 +96,7 @@ fn a_flood_of_debugging_drops_no_error() {
 }
 
 #[test]
-fn no_line_has_a_secret_in_it_and_none_is_endless() {
+fn lines_are_redacted_and_truncated() {
     let log = Log::default();
     log.add_secret("s3cret-of-ours");
     log.say(Level::Error, "refused s3cret-of-ours, sasl.password=other");

@@ -83,46 +83,70 @@ metrics! {
     PRODUCER_MESSAGES = counter("realtime_producer_messages", "Messages accepted for sending.");
     PRODUCER_BYTES = counter("realtime_producer_bytes", "Bytes of keys and values of messages accepted for sending.");
     PRODUCER_DELIVERED = counter("realtime_producer_delivered", "Messages acknowledged by Kafka.");
-    PRODUCER_FAILURES = counter("realtime_producer_delivery_failures", "Messages that failed to be delivered, by kind of failure. Kept in the spool if one is configured.");
-    PRODUCER_QUEUE = gauge("realtime_producer_queue_messages", Aggregation::Sum, "Messages accepted, not yet acknowledged or failed.");
-    PRODUCER_QUEUE_FULL = counter("realtime_producer_queue_full", "Messages rejected because the queue stayed full for queue_full_ms.");
-    PRODUCER_LOOP_DROPPED = counter("realtime_producer_loop_dropped", "Re-broadcasts of the current record dropped by the loop guard.");
-    PRODUCER_REACHABLE = gauge("realtime_producer_broker_reachable", Aggregation::Min, "1 if every producer can reach a broker, otherwise 0.");
+    PRODUCER_FAILURES = counter("realtime_producer_delivery_failures", "Messages that failed to be delivered, by kind \
+        of failure. Kept in the spool if one is configured.");
+    PRODUCER_QUEUE = gauge("realtime_producer_queue_messages", Aggregation::Sum, "Messages accepted, not yet \
+        acknowledged or failed.");
+    PRODUCER_QUEUE_FULL = counter("realtime_producer_queue_full", "Messages rejected because the queue stayed full \
+        for queue_full_ms.");
+    PRODUCER_LOOP_DROPPED = counter("realtime_producer_loop_dropped", "Re-broadcasts of the current record dropped by \
+        the loop guard.");
+    PRODUCER_REACHABLE = gauge("realtime_producer_broker_reachable", Aggregation::Min, "1 if every producer can reach \
+        a broker, otherwise 0.");
     PRODUCER_CLIENTS = gauge("realtime_producer_clients", Aggregation::Sum, "Producer clients in this process.");
-    SPOOL_MESSAGES = gauge("realtime_spool_messages", Aggregation::Max, "Messages in the spool, including those of other processes that share it.");
+    SPOOL_MESSAGES = gauge("realtime_spool_messages", Aggregation::Max, "Messages in the spool, including those of \
+        other processes that share it.");
     SPOOL_BYTES = gauge("realtime_spool_bytes", Aggregation::Max, "Bytes of messages in the spool.");
     CONSUMER_MESSAGES = counter("realtime_consumer_messages", "Records fetched.");
     CONSUMER_BYTES = counter("realtime_consumer_bytes", "Bytes of keys and values of records fetched.");
-    CONSUMER_HANDLED = counter("realtime_consumer_handled", "Records handled: the callback returned, or the record was dead-lettered.");
+    CONSUMER_HANDLED = counter("realtime_consumer_handled", "Records handled: the callback returned, or the record \
+        was dead-lettered.");
     CONSUMER_FAILURES = counter("realtime_consumer_failures", "Failed attempts to handle a record.");
     CONSUMER_RETRIES = counter("realtime_consumer_retries", "Retries scheduled after a failed attempt.");
     CONSUMER_DEAD_LETTERED = counter("realtime_consumer_dead_lettered", "Records sent to a dead-letter topic.");
     CONSUMER_SKIPPED = counter("realtime_consumer_skipped", "Records without a matching subscription.");
     CONSUMER_MISMATCH = counter("realtime_consumer_topic_mismatch", "Records whose channel maps to a different topic.");
-    CONSUMER_DROPPED = counter("realtime_consumer_dropped", "Records dropped by at-most-once delivery without being handled.");
+    CONSUMER_DROPPED = counter("realtime_consumer_dropped", "Records dropped by at-most-once delivery without being \
+        handled.");
     CONSUMER_COMMITS = counter("realtime_consumer_commits", "Successful offset commits.");
     CONSUMER_COMMIT_FAILURES = counter("realtime_consumer_commit_failures", "Failed offset commits.");
     CONSUMER_REBALANCES = counter("realtime_consumer_rebalances", "Group rebalances.");
-    CONSUMER_TRANSACTIONS = counter("realtime_consumer_transactions", "Transactions committed (delivery exactly-once).");
-    CONSUMER_TRANSACTIONS_ABORTED = counter("realtime_consumer_transactions_aborted", "Transactions aborted (delivery exactly-once).");
-    CONSUMER_PARKED = gauge("realtime_consumer_parked", Aggregation::Sum, "Records waiting for a retry, or queued behind one with the same key.");
-    CONSUMER_HELD_BACK = gauge("realtime_consumer_held_back", Aggregation::Sum, "Partitions paused because they are too far ahead of their committed offset.");
+    CONSUMER_TRANSACTIONS = counter("realtime_consumer_transactions", "Transactions committed (delivery \
+        exactly-once).");
+    CONSUMER_TRANSACTIONS_ABORTED = counter("realtime_consumer_transactions_aborted", "Transactions aborted (delivery \
+        exactly-once).");
+    CONSUMER_PARKED = gauge("realtime_consumer_parked", Aggregation::Sum, "Records waiting for a retry, or queued \
+        behind one with the same key.");
+    CONSUMER_HELD_BACK = gauge("realtime_consumer_held_back", Aggregation::Sum, "Partitions paused because they are \
+        too far ahead of their committed offset.");
     CONSUMER_ASSIGNED = gauge("realtime_consumer_assigned_partitions", Aggregation::Sum, "Assigned partitions.");
-    CONSUMER_CONNECTED = gauge("realtime_consumer_connected", Aggregation::Min, "1 if the consumer is connected to Kafka, otherwise 0.");
-    CONSUMER_LAG = gauge("realtime_consumer_lag", Aggregation::Sum, "Records of an assigned partition not yet fetched. At most 500 series; the rest is summed in topic=\"other\".");
-    CONSUMER_COMMIT_AGE = gauge("realtime_consumer_commit_age_seconds", Aggregation::Max, "Seconds since the last commit while handled records are uncommitted, otherwise 0.");
-    CONSUMER_POLL_AGE = gauge("realtime_consumer_poll_age_seconds", Aggregation::Max, "Seconds since the last iteration of the consume loop; 0 while it does not run.");
-    CONSUMER_CALLBACK_AGE = gauge("realtime_consumer_callback_age_seconds", Aggregation::Max, "Running time of the current callback in seconds; 0 if none runs.");
-    CONSUMER_CALLBACK = histogram("realtime_consumer_callback_seconds", TIMES, NANOSECONDS, "Duration of each callback.");
-    CONSUMER_BATCH = histogram("realtime_consumer_batch_seconds", TIMES, NANOSECONDS, "Time from a fetch that returned records until all of them were handled.");
+    CONSUMER_CONNECTED = gauge("realtime_consumer_connected", Aggregation::Min, "1 if the consumer is connected to \
+        Kafka, otherwise 0.");
+    CONSUMER_LAG = gauge("realtime_consumer_lag", Aggregation::Sum, "Records of an assigned partition not yet \
+        fetched. At most 500 series; the rest is summed in topic=\"other\".");
+    CONSUMER_COMMIT_AGE = gauge("realtime_consumer_commit_age_seconds", Aggregation::Max, "Seconds since the last \
+        commit while handled records are uncommitted, otherwise 0.");
+    CONSUMER_POLL_AGE = gauge("realtime_consumer_poll_age_seconds", Aggregation::Max, "Seconds since the last \
+        iteration of the consume loop; 0 while it does not run.");
+    CONSUMER_CALLBACK_AGE = gauge("realtime_consumer_callback_age_seconds", Aggregation::Max, "Running time of the \
+        current callback in seconds; 0 if none runs.");
+    CONSUMER_CALLBACK = histogram("realtime_consumer_callback_seconds", TIMES, NANOSECONDS, "Duration of each \
+        callback.");
+    CONSUMER_BATCH = histogram("realtime_consumer_batch_seconds", TIMES, NANOSECONDS, "Time from a fetch that \
+        returned records until all of them were handled.");
     CONSUMER_BATCH_MESSAGES = histogram("realtime_consumer_batch_messages", SIZES, 1, "Records returned by a fetch.");
-    GATEWAY_READY = gauge("realtime_gateway_ready", Aggregation::Min, "1 if Kafka is reachable and the presence state is complete, otherwise 0.");
-    BUILD_INFO = gauge("realtime_build_info", Aggregation::Max, "Always 1; the labels are the versions of the extension, PHP and librdkafka.");
-    PROCESS_LIVE = gauge("realtime_process_live", Aggregation::Min, "0 while a loop is stuck (see /live), otherwise 1.");
+    GATEWAY_READY = gauge("realtime_gateway_ready", Aggregation::Min, "1 if Kafka is reachable and the presence state \
+        is complete, otherwise 0.");
+    BUILD_INFO = gauge("realtime_build_info", Aggregation::Max, "Always 1; the labels are the versions of the \
+        extension, PHP and librdkafka.");
+    PROCESS_LIVE = gauge("realtime_process_live", Aggregation::Min, "0 while a loop is stuck (see /live), otherwise \
+        1.");
     PROCESSES = gauge("realtime_processes", Aggregation::Sum, "Running processes included in the text file.");
-    START_TIME = gauge("process_start_time_seconds", Aggregation::None, "Start time of the process since the Unix epoch in seconds.");
+    START_TIME = gauge("process_start_time_seconds", Aggregation::None, "Start time of the process since the Unix \
+        epoch in seconds.");
     RESIDENT = gauge("process_resident_memory_bytes", Aggregation::None, "Resident memory size in bytes.");
-    CPU = Metric { aggregation: Aggregation::None, ..counter("process_cpu_seconds", "Total user and system CPU time spent in seconds.") };
+    CPU = Metric { aggregation: Aggregation::None, ..counter("process_cpu_seconds", "Total user and system CPU time \
+        spent in seconds.") };
 }
 
 /// All metrics, in the order of the exposition.

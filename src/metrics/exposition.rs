@@ -81,7 +81,8 @@ pub fn text(snapshot: Snapshot, format: ExpositionFormat) -> String {
     }
 }
 
-/// Converts OpenMetrics to the text format: `# HELP` and `# TYPE` of counters get `_total`, and the `# EOF` line is removed.
+/// Converts OpenMetrics to the text format: `# HELP` and `# TYPE` of counters get `_total`, and the `# EOF` line is
+/// removed.
 fn classic(open: &str, counters: &BTreeSet<&'static str>) -> String {
     let mut out = String::with_capacity(open.len() + open.len() / 16);
     for line in open.lines().filter(|line| *line != "# EOF") {
@@ -186,7 +187,8 @@ mod tests {
     #[test]
     fn the_text_format_describes_counters_with_total_and_has_no_eof() {
         let text = text(snapshot(), ExpositionFormat::Classic);
-        assert!(text.contains("# TYPE realtime_producer_messages_total counter\nrealtime_producer_messages_total 3\n"), "{text}");
+        assert!(text.contains("# TYPE realtime_producer_messages_total counter\nrealtime_producer_messages_total \
+            3\n"), "{text}");
         assert!(text.contains("realtime_consumer_parked{group=\"say \\\"hi\\\"\\\\\\n\"} 2"));
         assert!(!text.contains("# EOF"));
         assert!(
@@ -214,7 +216,8 @@ mod tests {
 
     #[test]
     fn the_accept_header_decides() {
-        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+            text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(
             ExpositionFormat::accepted(Some(prometheus)),
             ExpositionFormat::OpenMetrics

@@ -1,7 +1,7 @@
 //! A heartbeat file that a running loop updates: for probes that can run a command but cannot reach a port.
 //!
-//! The file is replaced atomically once a second, so a reader never sees a partial file. If the disk is full, the existing file is
-//! touched instead, which needs no space.
+//! The file is replaced atomically once a second, so a reader never sees a partial file. If the disk is full, the
+//! existing file is touched instead, which needs no space.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -30,7 +30,8 @@ impl Heartbeat {
     pub fn new(path: &Path) -> Result<Self> {
         let refuse = |why: &str| {
             Err(Error::configuration(format!(
-                "The heartbeat file {} cannot be used: {why}. Check heartbeat_file (REALTIME_HEARTBEAT_FILE) or --heartbeat.",
+                "The heartbeat file {} cannot be used: {why}. Check heartbeat_file (REALTIME_HEARTBEAT_FILE) or \
+                 --heartbeat.",
                 path.display()
             )))
         };
@@ -69,7 +70,8 @@ impl Heartbeat {
             process::current().log.say(
                 Level::Warning,
                 format!(
-                    "The heartbeat file {} cannot be written ({error}): a probe that checks it may restart this process.",
+                    "The heartbeat file {} cannot be written ({error}): a probe that checks it may restart this \
+                     process.",
                     self.path.display()
                 ),
             );

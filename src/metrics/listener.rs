@@ -99,7 +99,8 @@ impl Listener {
 fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
     let refuse = || {
         Error::configuration(format!(
-            "Metrics cannot be served on {text:?}: use host:port, such as 127.0.0.1:9400, or a range of ports for several processes, such as 127.0.0.1:9400-9409 (metrics, REALTIME_METRICS, --metrics)."
+            "Metrics cannot be served on {text:?}: use host:port, such as 127.0.0.1:9400, or a range of ports for \
+             several processes, such as 127.0.0.1:9400-9409 (metrics, REALTIME_METRICS, --metrics)."
         ))
     };
     let (host, ports) = text.trim().rsplit_once(':').ok_or_else(refuse)?;
@@ -144,7 +145,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_error(address: &str, error: &io::Error) -> Error {
     let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => " Another process uses the port: each worker on a machine needs its own. Choose another port, or a range such as 127.0.0.1:9400-9409 for all workers.",
+        io::ErrorKind::AddrInUse => {
+            " Another process uses the port: each worker on a machine needs its own. Choose \
+            another port, or a range such as 127.0.0.1:9400-9409 for all workers."
+        }
         io::ErrorKind::PermissionDenied => " Ports below 1024 require root: choose a higher port.",
         io::ErrorKind::AddrNotAvailable => " This machine has no such address.",
         _ => "",

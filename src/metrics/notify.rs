@@ -1,7 +1,7 @@
 //! The `sd_notify` protocol of systemd: readiness, watchdog, status and stopping.
 //!
-//! Lines in a datagram to the socket in `NOTIFY_SOCKET`, a path or an abstract name; this needs no library. The loop itself sends
-//! them, so a callback that hangs stops them and the watchdog of systemd takes action.
+//! Lines in a datagram to the socket in `NOTIFY_SOCKET`, a path or an abstract name; this needs no library. The loop
+//! itself sends them, so a callback that hangs stops them and the watchdog of systemd takes action.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,5 @@
-//! The metrics registry of one process: snapshots for a scrape, liveness and readiness, and the exporters that its loops drive.
+//! The metrics registry of one process: snapshots for a scrape, liveness and readiness, and the exporters that its
+//! loops drive.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::OnceLock;
@@ -53,7 +54,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts the exporters that the configuration of a long-running process enables. Exporters that already run are kept.
+    /// Starts the exporters that the configuration of a long-running process enables. Exporters that already run are
+    /// kept.
     ///
     /// # Errors
     /// Configuration: an invalid address or file. A port that is in use is only logged as a warning.
@@ -146,8 +148,8 @@ impl Registry {
             || self.gateways.any()
     }
 
-    /// Records an iteration of a loop, on its own thread, and updates heartbeat file, systemd and text file when they are due.
-    /// For systemd: whether the service is ready, and its status line.
+    /// Records an iteration of a loop, on its own thread, and updates heartbeat file, systemd and text file when they
+    /// are due. For systemd: whether the service is ready, and its status line.
     pub fn loop_tick(&self, now: u64, ready: bool, status: &dyn Fn() -> String) {
         if let Some(heartbeat) = &mut *self.heartbeat.lock() {
             heartbeat.loop_tick(now);

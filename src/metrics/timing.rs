@@ -1,8 +1,8 @@
 //! Duration of callbacks and batches, with one clock read for each callback.
 //!
-//! A clock read costs about 25 ns, handling a record less than a microsecond in total. A callback is therefore measured from the end
-//! of the previous one, which includes the loop's own work (under a microsecond). After anything else, such as a fetch, a failure or
-//! a signal handler, the clock is also read when the callback starts.
+//! A clock read costs about 25 ns, handling a record less than a microsecond in total. A callback is therefore measured
+//! from the end of the previous one, which includes the loop's own work (under a microsecond). After anything else,
+//! such as a fetch, a failure or a signal handler, the clock is also read when the callback starts.
 
 use std::time::Instant;
 

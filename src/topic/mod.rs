@@ -1,4 +1,4 @@
-//! Which Kafka topic a channel lives in, and which topics a subscription has to read.
+//! Maps channels to Kafka topics, and subscriptions to the topics they read.
 
 mod names;
 mod pattern;
@@ -16,19 +16,19 @@ pub use pattern::ChannelPattern;
 use crate::error::{Error, Result};
 use pattern::Token;
 
-/// How a channel becomes a topic.
+/// `topic_strategy`: how a channel maps to a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TopicStrategy {
-    /// Prefix, `_`, channel; every byte outside `[A-Za-z0-9-]` as `_`: `realtime_user_1`.
+    /// Prefix, `_`, channel, with each byte outside `[A-Za-z0-9-]` replaced by `_`: `realtime_user_1`.
     OnePerChannel,
-    /// As before, but `.` and `_` stay: `realtime_user.1`, as Toporia's own broker names it.
+    /// As [`Self::OnePerChannel`], but keeps `.` and `_`: `realtime_user.1`, as Toporia's own broker names topics.
     OnePerChannelDots,
-    /// The first matching pattern of `topic_mapping`, else the default topic.
+    /// The topic of the first matching pattern in `topic_mapping`, otherwise the default topic.
     Grouped,
 }
 
 impl TopicStrategy {
-    /// The name in the configuration.
+    /// The value in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,38 +39,34 @@ impl TopicStrategy {
     }
 }
 
-/// How a topic is to be created; `None` leaves it to the broker.
+/// Settings for creating a topic; `None` uses the broker's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TopicSpec {
-    /// Number of partitions.
     pub partitions: Option<i32>,
-    /// Copies of each partition.
+    /// Replication factor.
     pub replication: Option<i32>,
-    /// How long records are kept, in ms; -1 for ever.
+    /// `retention.ms`; -1 for unlimited.
     pub retention_ms: Option<i64>,
 }
 
-/// One line of `topic_mapping`.
+/// One entry of `topic_mapping`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mapping {
-    /// The channels.
     pub pattern: ChannelPattern,
-    /// Where they go; taken as it is, without the prefix.
+    /// Used as it is, without the prefix.
     pub topic: String,
-    /// How the topic is created.
     pub spec: TopicSpec,
 }
 
 /// The topics that a subscription reads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TopicFilter {
-    /// One topic by name.
     Exact(String),
-    /// A regular expression as librdkafka takes it, from `^` to `$`.
+    /// A regular expression for librdkafka, anchored with `^` and `$`.
     Regex(String),
 }
 
-/// The rule from channels to topics of one broker configuration.
+/// Maps channels to topics for one broker configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TopicMap {
     prefix: String,
@@ -82,7 +78,7 @@ pub struct TopicMap {
 }
 
 impl TopicMap {
-    /// One topic for each channel, below `prefix`.
+    /// One topic for each channel, starting with `prefix`.
     #[must_use]
     pub fn one_per_channel(prefix: impl Into<String>, keep_dots: bool) -> Self {
         let prefix = prefix.into();
@@ -100,7 +96,7 @@ impl TopicMap {
         }
     }
 
-    /// Channels by pattern into topics, the first match in order; the others into `default_topic`.
+    /// Maps channels by the first matching pattern, and all others to `default_topic`.
     /// The names must have passed [`validate_topic`].
     #[must_use]
     pub fn grouped(
@@ -119,20 +115,18 @@ impl TopicMap {
         }
     }
 
-    /// Lowers the longest topic, in bytes, where the dead-letter prefix needs more room.
+    /// Lowers the maximum topic length, in bytes, to leave space for the dead-letter prefix.
     #[must_use]
     pub fn with_longest_topic(mut self, longest: usize) -> Self {
         self.longest = longest.min(MAX_TOPIC);
         self
     }
 
-    /// `topic_prefix`.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// `topic_strategy`.
     #[must_use]
     pub const fn strategy(&self) -> TopicStrategy {
         self.strategy
@@ -144,7 +138,7 @@ impl TopicMap {
         &self.mapping
     }
 
-    /// Where channels without a mapping go when the strategy is `grouped`.
+    /// The topic of channels without a mapping when the strategy is `grouped`.
     #[must_use]
     pub fn default_topic(&self) -> &str {
         &self.default_topic
@@ -153,8 +147,8 @@ impl TopicMap {
     /// The topic a message on `channel` is written to.
     ///
     /// # Errors
-    /// [`crate::error::Kind::InvalidChannel`]: the name cannot be used, is too long with its
-    /// prefix, or would reach a topic of the gateways.
+    /// [`crate::error::Kind::InvalidChannel`]: the name is invalid, too long with its prefix, or maps to a control
+    /// topic of the gateways.
     pub fn topic_for(&self, channel: &str) -> Result<String> {
         self.check_length(channel)?;
         validate_channel(channel)?;
@@ -175,7 +169,7 @@ impl TopicMap {
         Ok(topic)
     }
 
-    /// Whether `topic` is the topic of `channel`. Asked for every record; does not allocate.
+    /// True if `topic` is the topic of `channel`. Called for every record; does not allocate.
     #[must_use]
     pub fn maps_to(&self, channel: &str, topic: &str) -> bool {
         if self.strategy == TopicStrategy::Grouped {
@@ -196,8 +190,8 @@ impl TopicMap {
             && !is_control_topic(topic)
     }
 
-    /// How `topic` is to be created: known for the topics of the mapping, and for the default
-    /// topic where `default_partitions` is set.
+    /// Settings for creating `topic`: for topics of the mapping, and for the default topic if `default_partitions` is
+    /// set.
     #[must_use]
     pub fn spec_for_topic(&self, topic: &str) -> Option<&TopicSpec> {
         self.mapping
@@ -211,8 +205,8 @@ impl TopicMap {
             })
     }
 
-    /// The topics in which channels of `pattern` can be, none twice. Empty where no channel of it
-    /// can have a topic; [`Self::topic_for`] says why.
+    /// The distinct topics of all channels that match `pattern`. Empty if no such channel can have a topic;
+    /// [`Self::topic_for`] returns the reason.
     #[must_use]
     pub fn topics_for_subscription(&self, pattern: &ChannelPattern) -> Vec<TopicFilter> {
         if pattern.is_exact() {
@@ -241,7 +235,7 @@ impl TopicMap {
         topics
     }
 
-    /// Every topic that channels of this configuration can be in: what a gateway reads.
+    /// Every topic of this configuration; a gateway reads all of them.
     #[must_use]
     pub fn all_topics(&self) -> Vec<TopicFilter> {
         ChannelPattern::parse("**")
@@ -249,7 +243,7 @@ impl TopicMap {
             .unwrap_or_default()
     }
 
-    /// A channel that is too long for its topic hears how much room the prefix leaves it.
+    /// Refuses a channel that is too long, naming the length that the prefix leaves.
     fn check_length(&self, channel: &str) -> Result<()> {
         let room = self.longest.saturating_sub(self.prefix.len() + 1);
         if self.strategy == TopicStrategy::Grouped || channel.len() <= room {
@@ -270,7 +264,7 @@ impl TopicMap {
             .map_or(&self.default_topic, |m| &m.topic)
     }
 
-    /// What a byte of a channel is in its topic.
+    /// The byte of the topic for a byte of the channel.
     const fn topic_byte(&self, byte: u8) -> u8 {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' => byte,
@@ -279,8 +273,8 @@ impl TopicMap {
         }
     }
 
-    /// Topics are coarser than channels (`user.1` and `user_1` share one), so this reads at least
-    /// the right ones; the dispatcher then looks at the channel of each record.
+    /// Several channels may share a topic (`user.1` and `user_1`), so the expression may match more topics than needed;
+    /// the dispatcher checks the channel of each record.
     fn regex(&self, pattern: &ChannelPattern) -> String {
         let any = if self.strategy == TopicStrategy::OnePerChannelDots {
             "[A-Za-z0-9._-]*"

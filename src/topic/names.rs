@@ -1,18 +1,18 @@
-//! Which channel and topic names can be used, and the sentence that says why one cannot.
+//! Validation of channel and topic names.
 
 use crate::error::{Error, Result};
 
-/// Longest topic Kafka takes, in bytes.
+/// Maximum length of a topic name in Kafka, in bytes.
 pub const MAX_KAFKA_TOPIC: usize = 249;
-/// Longest topic of ours: leaves room for `dlq.` before it.
+/// Maximum length of a topic name, leaving space for the prefix `dlq.`.
 pub const MAX_TOPIC: usize = 245;
-/// Longest channel name, in bytes: one letter of prefix and an underscore still fit before it.
+/// Maximum length of a channel name in bytes, leaving space for a prefix of one letter and an underscore.
 pub const MAX_CHANNEL: usize = MAX_TOPIC - 2;
 
-/// What gateways speak among themselves; `<prefix>.<one of these>`.
+/// Suffixes of the control topics between gateways: `<prefix>.<suffix>`.
 const CONTROL: [&str; 3] = ["__presence", "__client", "__events"];
 
-/// Checks a channel name as `broadcast()` takes it: not empty, printable, no `*`, short enough.
+/// Validates a channel name for `broadcast()`: not empty, printable, no `*`, not too long.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidChannel`], naming the character and its position.
@@ -20,7 +20,7 @@ pub fn validate_channel(channel: &str) -> Result<()> {
     check_channel(channel, false)
 }
 
-/// As [`validate_channel`]; `pattern` also allows `*`.
+/// Like [`validate_channel`]; with `pattern`, `*` is allowed.
 pub(super) fn check_channel(channel: &str, pattern: bool) -> Result<()> {
     let what = if pattern {
         "channel pattern"
@@ -29,7 +29,7 @@ pub(super) fn check_channel(channel: &str, pattern: bool) -> Result<()> {
     };
     if channel.is_empty() {
         return Err(Error::channel(format!(
-            "A {what} cannot be empty: give it a name such as 'user.1'."
+            "A {what} cannot be empty: use a name such as 'user.1'."
         )));
     }
     if channel.len() > MAX_CHANNEL {
@@ -39,7 +39,7 @@ pub(super) fn check_channel(channel: &str, pattern: bool) -> Result<()> {
             channel.len()
         )));
     }
-    // The common name is plain ASCII: one pass over the bytes, no decoding.
+    // Fast path for printable ASCII: one pass over the bytes, without decoding.
     if channel
         .bytes()
         .all(|b| matches!(b, b' '..=b'~') && b != b'*')
@@ -49,7 +49,8 @@ pub(super) fn check_channel(channel: &str, pattern: bool) -> Result<()> {
     for (position, c) in channel.chars().enumerate() {
         if c == '*' && !pattern {
             return Err(Error::channel(format!(
-                "The channel name '{}' has a '*' at position {}: patterns are for subscribing; a message goes to one channel.",
+                "The channel name '{}' has a '*' at position {}: patterns can only be used to subscribe; a message is \
+                 sent to one channel.",
                 channel.escape_debug(),
                 position + 1
             )));
@@ -66,7 +67,7 @@ pub(super) fn check_channel(channel: &str, pattern: bool) -> Result<()> {
     Ok(())
 }
 
-/// Checks a topic name by Kafka's rule, at most [`MAX_TOPIC`] bytes.
+/// Validates a topic name by Kafka's rules, at most [`MAX_TOPIC`] bytes.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidChannel`], naming the character and its position.
@@ -74,7 +75,7 @@ pub fn validate_topic(topic: &str) -> Result<()> {
     check_topic(topic, MAX_TOPIC)
 }
 
-/// Checks a topic name by Kafka's own rule, [`MAX_KAFKA_TOPIC`] bytes: for dead-letter topics.
+/// Validates a dead-letter topic name by Kafka's rules, at most [`MAX_KAFKA_TOPIC`] bytes.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidChannel`], naming the character and its position.
@@ -113,8 +114,8 @@ pub(super) fn check_topic(topic: &str, longest: usize) -> Result<()> {
     Ok(())
 }
 
-/// True for the topics that gateways keep for themselves, and for every name Kafka would take for
-/// the same one (it does not tell `.` from `_` when it looks for collisions).
+/// True for control topics of the gateways, and for names that collide with one in Kafka, which treats `.` and `_` as
+/// equal when it checks for collisions.
 #[must_use]
 pub fn is_control_topic(topic: &str) -> bool {
     CONTROL.iter().any(|suffix| {
@@ -130,10 +131,11 @@ pub fn is_control_topic(topic: &str) -> bool {
     })
 }
 
-/// The error for a name that would reach a control topic.
+/// The error for a name that maps to a control topic.
 pub(super) fn control_topic_error(named: &str, topic: &str) -> Error {
     Error::channel(format!(
-        "{named} cannot be used: its topic '{topic}' is reserved for the gateways (…__presence, …__client, …__events). Choose another name."
+        "{named} cannot be used: its topic '{topic}' is reserved for the gateways (…__presence, …__client, \
+         …__events). Choose another name."
     ))
 }
 
@@ -147,7 +149,7 @@ fn describe(c: char) -> String {
     }
 }
 
-/// Control characters, and those that show nothing or turn the direction of what follows.
+/// Control characters, invisible characters, and characters that change the text direction.
 const fn is_unprintable(c: char) -> bool {
     matches!(c,
         '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}'
@@ -155,7 +157,7 @@ const fn is_unprintable(c: char) -> bool {
         | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}'..='\u{ffff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The first 40 characters: enough to recognise a name in an error.
+/// The first 40 characters, for errors.
 pub(super) fn shorten(name: &str) -> &str {
     name.char_indices()
         .nth(40)

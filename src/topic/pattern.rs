@@ -1,11 +1,10 @@
-//! Channel patterns: `user.1` itself, `user.*` one segment, `user.**` anything below.
+//! Channel patterns: `user.1` matches itself, `user.*` one segment, `user.**` any suffix.
 
 use super::names::{check_channel, validate_kafka_topic};
 use crate::error::Result;
 use std::fmt;
 
-/// A channel name or a pattern of them. `*` stands for one or more characters without a dot, `**`
-/// for any characters, none included.
+/// A channel name or pattern. `*` matches one or more characters except a dot, `**` zero or more of any characters.
 ///
 /// ```text
 /// let pattern = ChannelPattern::parse("user.*")?;
@@ -17,18 +16,17 @@ pub struct ChannelPattern {
     shape: Shape,
 }
 
-/// The shapes that are compared without walking the pattern.
+/// Common shapes that are matched without interpreting the pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Shape {
     Exact,
-    /// Ends with its only `*`.
+    /// The only star is a trailing `*`.
     Segment,
-    /// Ends with its only `**`.
+    /// The only stars are a trailing `**`.
     Rest,
     General,
 }
 
-/// One piece of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
     Byte(u8),
@@ -39,19 +37,19 @@ pub(super) enum Token {
 }
 
 impl ChannelPattern {
-    /// Reads a channel name or pattern.
+    /// Parses a channel name or pattern.
     ///
     /// # Errors
-    /// [`crate::error::Kind::InvalidChannel`] where a channel name would be refused, `*` apart.
+    /// [`crate::error::Kind::InvalidChannel`] for an invalid channel name, except that `*` is allowed.
     pub fn parse(text: &str) -> Result<Self> {
         check_channel(text, true)?;
         Ok(Self::of(text))
     }
 
-    /// Reads a topic name or a pattern of topics, whose names may be longer than a channel's.
+    /// Parses a topic name or pattern; topic names may be longer than channel names.
     ///
     /// # Errors
-    /// [`crate::error::Kind::InvalidChannel`] where Kafka would refuse the name, `*` apart.
+    /// [`crate::error::Kind::InvalidChannel`] for an invalid topic name, except that `*` is allowed.
     pub fn parse_topic(text: &str) -> Result<Self> {
         validate_kafka_topic(&text.replace('*', "x"))?;
         Ok(Self::of(text))
@@ -77,13 +75,12 @@ impl ChannelPattern {
         self.shape == Shape::Exact
     }
 
-    /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether `channel` is this name, or falls under this pattern. Does not allocate.
+    /// True if `channel` is this name or matches this pattern. Does not allocate.
     #[must_use]
     pub fn matches(&self, channel: &str) -> bool {
         match self.shape {
@@ -108,12 +105,13 @@ impl ChannelPattern {
         tokens
     }
 
-    /// Whether some channel falls under both.
+    /// True if a channel exists that matches both patterns.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         overlap(&self.tokens(), &other.tokens())
     }
 
-    /// Whether every channel under `other` certainly falls under this. May say no where it does.
+    /// True only if every channel that matches `other` also matches this pattern. May return false although it is the
+    /// case.
     pub(super) fn covers(&self, other: &Self) -> bool {
         covers(&self.tokens(), &other.tokens())
     }
@@ -133,8 +131,8 @@ fn token_at(pattern: &[u8], at: usize) -> (Token, usize) {
     }
 }
 
-/// Matches with two places to go back to: the last `*` of the segment and the last `**`. Going
-/// back further is never needed, because the later star takes up whatever the earlier one leaves.
+/// Matches with two backtracking points: the last `*` of the segment and the last `**`. Earlier stars never need to be
+/// revisited, because a later star can match whatever an earlier star would leave.
 fn matches_general(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut segment: Option<(usize, usize)> = None;
@@ -184,7 +182,7 @@ fn matches_general(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// The automaton of a pattern: state `2 * i` is "before token i", `2 * i + 1` "inside it".
+/// Searches the product of both automata for a common match: state `2 * i` is before token `i`, `2 * i + 1` inside it.
 fn overlap(a: &[Token], b: &[Token]) -> bool {
     let (width, height) = (2 * a.len() + 1, 2 * b.len() + 1);
     let mut seen = vec![false; width * height];
@@ -208,7 +206,7 @@ fn overlap(a: &[Token], b: &[Token]) -> bool {
 }
 
 impl Token {
-    /// Whether some byte is taken by both.
+    /// True if a byte exists that both tokens match.
     fn shares(self, other: Self) -> bool {
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) | (Self::Segment, Self::Segment) => true,
@@ -218,15 +216,15 @@ impl Token {
     }
 }
 
-/// Where a state leads without taking a byte.
+/// The epsilon transition of a state.
 fn epsilon(tokens: &[Token], state: usize) -> Option<usize> {
     let token = tokens.get(state / 2)?;
-    // `**` may be skipped and left; `*` may be left once it has taken something.
+    // `**` may match nothing; `*` may be left after it has matched a byte.
     let leaves = *token == Token::Any || state % 2 == 1;
     leaves.then_some((state / 2 + 1) * 2)
 }
 
-/// What a state takes and where it then is.
+/// The token that a state consumes, and the next state.
 fn consuming(tokens: &[Token], state: usize) -> Option<(Token, usize)> {
     let token = *tokens.get(state / 2)?;
     let next = match token {
@@ -236,7 +234,7 @@ fn consuming(tokens: &[Token], state: usize) -> Option<(Token, usize)> {
     Some((token, next))
 }
 
-/// Matches `outer` against `inner` read as a text in which a star is one symbol.
+/// Matches `outer` against the tokens of `inner`, where a star is a single symbol.
 fn covers(outer: &[Token], inner: &[Token]) -> bool {
     let mut states = vec![false; 2 * outer.len() + 1];
     states[0] = true;

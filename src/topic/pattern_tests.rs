@@ -1,4 +1,4 @@
-//! Tests of channel patterns, against their definition.
+//! Tests of channel patterns, compared with a simple reference implementation.
 
 use super::ChannelPattern;
 
@@ -7,7 +7,7 @@ fn pattern(text: &str) -> ChannelPattern {
 }
 
 #[test]
-fn patterns() {
+fn patterns_match_their_channels() {
     for (text, yes, no) in [
         ("user.1", &["user.1"][..], &["user.12", "user", ""][..]),
         (
@@ -55,7 +55,6 @@ fn patterns() {
     assert!(ChannelPattern::parse("a.*\u{1}").is_err());
 }
 
-/// The definition, without any thought of speed.
 fn slow(pattern: &str, text: &str) -> bool {
     if let Some(rest) = pattern.strip_prefix("**") {
         return (0..=text.len()).any(|n| slow(rest, &text[n..]));
@@ -71,7 +70,7 @@ fn slow(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// All words over `letters` up to `longest`.
+/// All strings over `letters` up to the length `longest`.
 fn words(letters: &[&str], longest: usize) -> Vec<String> {
     let mut all = vec![String::new()];
     let mut from = 0;
@@ -89,7 +88,7 @@ fn words(letters: &[&str], longest: usize) -> Vec<String> {
 }
 
 #[test]
-fn matching_agrees_with_its_definition() {
+fn matching_agrees_with_the_reference() {
     let texts = words(&["a", "b", "."], 6);
     for text in words(&["a", "b", ".", "*", "**"], 5)
         .iter()
@@ -107,7 +106,7 @@ fn matching_agrees_with_its_definition() {
 }
 
 #[test]
-fn patterns_that_meet_and_cover() {
+fn patterns_that_overlap_and_cover() {
     let texts = words(&["a", "b", "."], 5);
     let patterns: Vec<_> = words(&["a", ".", "*", "**"], 3)
         .iter()

@@ -1,4 +1,4 @@
-//! Tests of names and of the way from channels to topics.
+//! Tests of channel and topic names and of the mapping from channels to topics.
 
 use super::*;
 use crate::error::Kind;
@@ -33,7 +33,7 @@ fn grouped() -> TopicMap {
 }
 
 #[test]
-fn one_topic_for_each_channel() {
+fn each_channel_has_its_own_topic() {
     let map = TopicMap::one_per_channel("realtime", false);
     let dots = TopicMap::one_per_channel("realtime", true);
     for (channel, topic, dotted) in [
@@ -66,13 +66,13 @@ fn one_topic_for_each_channel() {
     ] {
         assert!(!map.maps_to(channel, topic), "{channel} {topic}");
     }
-    // A prefix that another continues reads the other's topics and keeps none of their records.
+    // A prefix that is the beginning of another prefix reads the other's topics, but keeps none of their records.
     let staging = TopicMap::one_per_channel("realtime_staging", false);
     assert!(!map.maps_to("user.1", &staging.topic_for("user.1").unwrap()));
 }
 
 #[test]
-fn the_first_matching_pattern_wins_and_no_prefix_is_added() {
+fn the_first_matching_pattern_wins_and_its_topic_has_no_prefix() {
     let map = grouped();
     for (channel, topic) in [
         ("user.1", "realtime.user"),
@@ -95,7 +95,7 @@ fn the_first_matching_pattern_wins_and_no_prefix_is_added() {
 }
 
 #[test]
-fn names_that_cannot_be_used_say_where() {
+fn errors_name_the_character_and_its_position() {
     let map = TopicMap::one_per_channel("realtime", false);
     for (channel, says) in [
         ("", "cannot be empty"),
@@ -116,12 +116,12 @@ fn names_that_cannot_be_used_say_where() {
     assert!(map.topic_for(&"x".repeat(245 - 9)).is_ok());
     let long = map.with_longest_topic(200);
     assert!(long.topic_for(&"x".repeat(245 - 9)).is_err());
-    // Grouped channels do not become topic names: only the characters count.
+    // With the grouped strategy, channels are not part of topic names: only their characters are checked.
     assert!(grouped().topic_for("__presence").is_ok());
 }
 
 #[test]
-fn topic_names_by_kafkas_rule() {
+fn topic_names_follow_kafkas_rules() {
     for good in ["a", "a.b_c-D9", "dlq.x", &"x".repeat(245)] {
         assert!(validate_topic(good).is_ok(), "{good}");
     }
@@ -143,7 +143,7 @@ fn topic_names_by_kafkas_rule() {
 }
 
 #[test]
-fn control_topics_and_what_kafka_takes_for_them() {
+fn control_topics_include_names_that_collide_in_kafka() {
     for topic in [
         "realtime.__presence",
         "realtime___client",
@@ -166,7 +166,7 @@ fn control_topics_and_what_kafka_takes_for_them() {
 }
 
 #[test]
-fn topics_of_a_subscription() {
+fn a_subscription_reads_every_topic_of_its_channels() {
     let exact = |t: &str| TopicFilter::Exact(t.to_owned());
     let regex = |t: &str| vec![TopicFilter::Regex(t.to_owned())];
     let map = TopicMap::one_per_channel("app.rt", false);

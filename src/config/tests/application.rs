@@ -1,4 +1,4 @@
-//! Tests of whole configurations: brokers by name, unknown keys, and what Toporia ships.
+//! Tests of whole configurations: selection of brokers, unknown keys, and the configuration that Toporia ships.
 
 use super::super::*;
 use super::{env, from, json, refused, Env};
@@ -31,7 +31,7 @@ const TWO: &str = r#"{"brokers":{"redis":{"driver":"redis","host":"x"},
     "kafka":{"brokers":"a:1"},"orders":{"driver":"kafka","brokers":"b:1"}}}"#;
 
 #[test]
-fn brokers_by_name() {
+fn a_broker_is_selected_by_name() {
     assert_eq!(resolve(TWO, None, &[]).unwrap().brokers, "a:1");
     assert_eq!(resolve(TWO, Some("orders"), &[]).unwrap().brokers, "b:1");
     assert_eq!(
@@ -91,7 +91,7 @@ fn brokers_by_name() {
 }
 
 #[test]
-fn a_constructor_array_needs_no_default_broker() {
+fn a_constructor_array_does_not_need_a_default_broker() {
     let configured = json(TWO);
     let constructor = json(r#"{"topic_prefix":"p"}"#);
     let based = json(r#"{"broker":"orders","topic_prefix":"q"}"#);
@@ -114,7 +114,7 @@ fn a_constructor_array_needs_no_default_broker() {
 }
 
 #[test]
-fn the_host_configuration() {
+fn the_application_configuration_is_validated() {
     let none = env(&[]);
     let host = application_config(Some(&json(TWO)), &none).unwrap();
     assert_eq!(
@@ -157,7 +157,7 @@ fn the_host_configuration() {
 }
 
 #[test]
-fn unknown_keys_name_the_nearest() {
+fn unknown_keys_suggest_the_nearest_name() {
     for (key, near) in [
         ("topic_prefx", "topic_prefix"),
         ("topic-prefix", "topic_prefix"),
@@ -180,7 +180,7 @@ fn unknown_keys_name_the_nearest() {
     }
     refused(
         r#"{"completely_different":1}"#,
-        &["Known are: ", "topic_prefix"],
+        &["Known settings: ", "topic_prefix"],
     );
     refused(
         r#"{"security":{"user":"x"}}"#,
@@ -188,9 +188,9 @@ fn unknown_keys_name_the_nearest() {
     );
 }
 
-/// Every key of the framework's shipped configuration, both generations together.
+/// All keys of the configurations that both generations of the framework ship.
 #[test]
-fn toporias_own_configuration_is_known() {
+fn the_configuration_shipped_by_toporia_is_accepted() {
     let shipped = r#"{"default_transport":"memory","default_broker":null,"transports":{"memory":{"driver":"memory"}},
         "brokers":{"redis":{"driver":"redis","host":"127.0.0.1"},"postgres":{"driver":"postgres"},
         "kafka":{"driver":"kafka","client":"auto","brokers":["localhost:9092"],"topic_prefix":"realtime",

@@ -1,4 +1,4 @@
-//! Tests of the gateway's settings: where they come from, what they may be, and what is never shown.
+//! Tests of the gateway's settings: layers, accepted values, and secrets that are never shown.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn says(result: Result<GatewayConfig>, parts: &[&str]) {
 }
 
 #[test]
-fn nothing_set_is_the_defaults_and_no_secret() {
+fn defaults_have_no_secret() {
     let settings = gateway("{}", "{}", &[]).unwrap().settings;
     assert_eq!(
         format!("{settings:?}"),
@@ -39,7 +39,7 @@ fn nothing_set_is_the_defaults_and_no_secret() {
 }
 
 #[test]
-fn the_array_given_comes_before_the_configuration_and_that_before_the_environment() {
+fn the_constructor_overrides_the_configuration_which_overrides_the_environment() {
     let variables = [
         ("REALTIME_GATEWAY_HOST", "10.0.0.1"),
         ("REALTIME_GATEWAY_PORT", "7001"),
@@ -79,7 +79,7 @@ fn the_array_given_comes_before_the_configuration_and_that_before_the_environmen
 }
 
 #[test]
-fn numbers_lists_and_times() {
+fn numbers_lists_and_durations_are_converted() {
     let given = r#"{"max_queue":"2M","activity_timeout_ms":15000,"ws_channels":"order.*, public.**",
         "api_listen":"127.0.0.1:7000","require_origin":"yes","messages_per_second":5,"public_by_mark":true}"#;
     let s = gateway("{}", given, &[]).unwrap().settings;
@@ -92,7 +92,7 @@ fn numbers_lists_and_times() {
 }
 
 #[test]
-fn what_is_wrong_is_named_and_secrets_are_not_shown() {
+fn errors_name_the_setting_and_never_show_secrets() {
     for (given, parts) in [
         (
             r#"{"allowed_origin":"x"}"#,
@@ -126,7 +126,7 @@ fn what_is_wrong_is_named_and_secrets_are_not_shown() {
 }
 
 #[test]
-fn the_master_key_reaches_the_sender_from_every_place() {
+fn the_master_key_is_read_from_every_layer() {
     assert!(from("{}").unwrap().encryption.is_none());
     let here = format!(r#"{{"encryption_master_key":"{MASTER}"}}"#);
     assert!(from(&here).unwrap().encryption.is_some());

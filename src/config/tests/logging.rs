@@ -1,4 +1,4 @@
-//! What is written to the log, and which settings are secrets.
+//! Tests of log settings and of secret settings.
 
 use super::{env, json};
 use crate::config::{secrets_in, LogConfig};
@@ -6,7 +6,7 @@ use crate::error::Kind;
 use crate::log::{Format, Level};
 
 #[test]
-fn the_array_goes_before_the_environment() {
+fn the_array_overrides_the_environment() {
     let env = env(&[
         ("REALTIME_LOG_LEVEL", "debug"),
         ("REALTIME_LOG_FORMAT", "json"),
@@ -20,7 +20,7 @@ fn the_array_goes_before_the_environment() {
 }
 
 #[test]
-fn a_level_that_is_none_is_refused() {
+fn an_unknown_level_is_refused() {
     let error =
         LogConfig::resolve(Some(&json(r#"{"log_level":"loud"}"#)), &env(&[])).expect_err("refused");
     assert_eq!(error.kind(), Kind::Configuration);
@@ -31,7 +31,7 @@ fn a_level_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_level_lets_through_what_is_as_serious() {
+fn a_level_includes_more_severe_levels() {
     let warning = LogConfig {
         level: Some(Level::Warning),
         ..LogConfig::default()
@@ -49,8 +49,10 @@ fn a_level_lets_through_what_is_as_serious() {
 #[test]
 fn secrets_are_found_by_their_names() {
     let array = json(
-        r#"{"brokers":{"kafka":{"security":{"username":"shop","password":"one"},"producer_config":{"ssl.key.password":"two"}}},
-            "gateway":{"secrets":"three,four"},"outbox":{"dsn":"five","password":"six"},"encryption_master_key":"seven"}"#,
+        r#"{"brokers":{"kafka":{"security":{"username":"shop","password":"one"},
+            "producer_config":{"ssl.key.password":"two"}}},
+            "gateway":{"secrets":"three,four"},"outbox":{"dsn":"five","password":"six"},
+            "encryption_master_key":"seven"}"#,
     );
     assert_eq!(
         secrets_in(&array),

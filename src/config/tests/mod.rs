@@ -1,4 +1,4 @@
-//! What the tests of the configuration share: an environment, arrays written as JSON.
+//! Shared by the tests of the configuration: an environment, and arrays written as JSON.
 
 mod application;
 mod gateway;
@@ -30,7 +30,7 @@ pub(super) fn env(pairs: &[(&str, &str)]) -> Env {
     Env(pairs.iter().map(own).collect())
 }
 
-/// A configuration as JSON, keys in the order they stand.
+/// A configuration as JSON; keeps the order of keys.
 pub(super) fn json(text: &str) -> Value {
     struct Ordered(Value);
     impl<'de> serde::de::Deserialize<'de> for Ordered {

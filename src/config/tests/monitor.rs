@@ -1,4 +1,4 @@
-//! Tests of what watches a process.
+//! Tests of the monitoring settings.
 
 use super::super::*;
 use super::{env, json};
@@ -17,7 +17,7 @@ fn monitor(configured: &str, variables: &[(&str, &str)]) -> Result<MonitorConfig
 }
 
 #[test]
-fn nothing_watches_unless_it_is_asked_to() {
+fn monitoring_is_off_by_default() {
     let config = monitor("{}", &[]).unwrap();
     assert_eq!(config.listen, None);
     assert_eq!(config.textfile, None);
@@ -26,7 +26,7 @@ fn nothing_watches_unless_it_is_asked_to() {
 }
 
 #[test]
-fn the_array_comes_before_the_environment() {
+fn the_array_overrides_the_environment() {
     let variables = [
         ("REALTIME_METRICS", "127.0.0.1:1"),
         ("REALTIME_METRICS_TEXTFILE", "/a"),
@@ -41,7 +41,7 @@ fn the_array_comes_before_the_environment() {
 }
 
 #[test]
-fn the_flag_of_toporias_brokers_is_no_address() {
+fn the_metrics_flag_of_toporia_is_not_an_address() {
     for configured in [
         r#"{"metrics":true}"#,
         r#"{"metrics":{"enabled":true}}"#,
@@ -53,7 +53,7 @@ fn the_flag_of_toporias_brokers_is_no_address() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_values_are_refused() {
     for (configured, word) in [
         (r#"{"metrics_textfile":"relative"}"#, "absolute"),
         (r#"{"liveness_timeout_ms":5}"#, "liveness_timeout_ms"),
@@ -66,7 +66,7 @@ fn what_cannot_be_is_refused() {
 }
 
 #[test]
-fn it_is_set_for_the_process_not_for_a_broker() {
+fn monitoring_settings_are_refused_inside_a_broker() {
     let none = env(&[]);
     let resolve = |configured: &str| {
         let configured = json(configured);

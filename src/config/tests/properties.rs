@@ -1,4 +1,4 @@
-//! Tests of what librdkafka is given, of Java's names, and of security.
+//! Tests of librdkafka properties, Java's names for them, and security settings.
 
 use super::{from, refused, with};
 
@@ -25,7 +25,7 @@ fn each_once(properties: &[(String, String)]) {
 }
 
 #[test]
-fn defaults_of_both_clients() {
+fn default_properties_of_both_clients() {
     let p = producer("{}");
     each_once(&p);
     for (name, expected) in [
@@ -64,7 +64,7 @@ fn defaults_of_both_clients() {
 }
 
 #[test]
-fn a_vanished_worker_is_missed_sooner_on_a_developers_machine() {
+fn session_timeouts_are_shorter_for_local_brokers() {
     let session = |brokers: &str| {
         let properties = consumer(&format!(r#"{{"brokers":"{brokers}"}}"#));
         value(&properties, "session.timeout.ms").map(str::to_owned)
@@ -83,11 +83,12 @@ fn a_vanished_worker_is_missed_sooner_on_a_developers_machine() {
 }
 
 #[test]
-fn the_users_properties_win_under_any_name() {
+fn user_properties_override_defaults_under_any_name() {
     let p = producer(
         r#"{"producer_config":{"queue.buffering.max.ms":"20","batch.size":"16384","buffer.memory":33554432,
             "max.request.size":"2000000","delivery.timeout.ms":9000,"compression.codec":"OFF",
-            "send.buffer.bytes":-1,"key.serializer":"x","max.in.flight":2,"acks":1,"socket.nagle.disable":false,"x":""}}"#,
+            "send.buffer.bytes":-1,"key.serializer":"x",
+            "max.in.flight":2,"acks":1,"socket.nagle.disable":false,"x":""}}"#,
     );
     each_once(&p);
     for (name, expected) in [
@@ -109,7 +110,8 @@ fn the_users_properties_win_under_any_name() {
     let c = from(
         r#"{"consumer_config":{"fetch.max.wait.ms":"50","group.id":"g","auto.commit.interval.ms":"200",
             "enable.auto.commit":"true","max.poll.records":10,"auto.offset.reset":"none","request.timeout.ms":7000,
-            "group.instance.id":"i-1","partition.assignment.strategy":"org.apache.kafka.clients.consumer.RangeAssignor"}}"#,
+            "group.instance.id":"i-1",
+            "partition.assignment.strategy":"org.apache.kafka.clients.consumer.RangeAssignor"}}"#,
     )
     .unwrap();
     assert_eq!(
@@ -137,7 +139,7 @@ fn the_users_properties_win_under_any_name() {
         value(&p, "max.poll.records").or(value(&p, "auto.commit.interval.ms")),
         None
     );
-    // Names nobody knows are left to the client, which knows them all.
+    // Unknown names are passed to librdkafka, which validates them.
     assert_eq!(
         value(
             &producer(r#"{"producer_config":{"no.such":"1"}}"#),
@@ -178,7 +180,7 @@ fn the_users_properties_win_under_any_name() {
 }
 
 #[test]
-fn the_new_group_protocol_goes_without_the_old_ones_settings() {
+fn the_consumer_group_protocol_omits_classic_properties() {
     let c =
         consumer(r#"{"consumer_config":{"group.protocol":"Consumer","session.timeout.ms":9000}}"#);
     assert_eq!(value(&c, "group.protocol"), Some("consumer"));
@@ -189,8 +191,12 @@ fn the_new_group_protocol_goes_without_the_old_ones_settings() {
 }
 
 #[test]
-fn security_from_the_array_and_the_environment() {
-    let array = from(r#"{"security":{"protocol":"SASL_SSL","mechanism":"scram-sha-256","username":"u","password":"p","ca":"/ca.pem","verify":"off"}}"#).unwrap();
+fn security_is_read_from_the_array_and_the_environment() {
+    let array = from(
+        r#"{"security":{"protocol":"SASL_SSL","mechanism":"scram-sha-256",
+        "username":"u","password":"p","ca":"/ca.pem","verify":"off"}}"#,
+    )
+    .unwrap();
     for properties in [array.producer_properties(), array.consumer_properties()] {
         for (name, expected) in [
             ("security.protocol", "sasl_ssl"),
@@ -260,7 +266,7 @@ fn security_from_the_array_and_the_environment() {
 }
 
 #[test]
-fn the_key_of_a_producer() {
+fn the_producer_key_depends_on_every_producer_setting() {
     let key = |text: &str| from(text).unwrap().producer_key();
     let base = key("{}");
     assert_eq!(

@@ -132,7 +132,7 @@ fn addresses() {
 }
 
 #[test]
-fn values_may_be_text() {
+fn values_are_converted_from_text() {
     let c = from(
         r#"{"queue_full_ms":"250","loop_guard":"off","dlq":0,"spool_max_bytes":"64M","max_hops":3.0,
             "produce":"SYNC","delivery":"at_most_once","auto_create_topics":"no","commit_interval_ms":" 50 "}"#,
@@ -151,14 +151,21 @@ fn values_may_be_text() {
         (Delivery::AtMostOnce, 50)
     );
     for (text, says) in [
-        (r#"{"queue_full_ms":"soon"}"#, "'queue_full_ms' in the array given to the Broker must be a whole number of ms from 0 to 600000; it is 'soon'."),
+        (
+            r#"{"queue_full_ms":"soon"}"#,
+            "'queue_full_ms' in the array given to the Broker must be a whole number of ms \
+            from 0 to 600000; it is 'soon'.",
+        ),
         (r#"{"queue_full_ms":-1}"#, "it is -1"),
         (r#"{"queue_full_ms":1.5}"#, "it is 1.5"),
         (r#"{"queue_full_ms":[1]}"#, "it is a list"),
         (r#"{"max_hops":1001}"#, "from 0 to 1000"),
         (r#"{"loop_guard":"maybe"}"#, "true or false; it is 'maybe'"),
         (r#"{"loop_guard":2}"#, "it is 2"),
-        (r#"{"delivery":"exactly"}"#, "'at-least-once', 'at-most-once', 'exactly-once'"),
+        (
+            r#"{"delivery":"exactly"}"#,
+            "'at-least-once', 'at-most-once', 'exactly-once'",
+        ),
         (r#"{"produce":true}"#, "'async', 'sync'"),
         (r#"{"topic_prefix":true}"#, "must be text; it is true"),
         (r#"{"topic_prefix":"a b"}"#, "a space at position 2"),
@@ -166,14 +173,17 @@ fn values_may_be_text() {
         (r#"{"consumer_group":"a\nb"}"#, "printable"),
         (r#"{"dlq_prefix":"d l q"}"#, "dlq_prefix"),
         (r#"{"driver":"redis"}"#, "'kafka'; it is 'redis'"),
-        (r#"{"producer_config":"linger.ms=5"}"#, "an array of names and values"),
+        (
+            r#"{"producer_config":"linger.ms=5"}"#,
+            "an array of names and values",
+        ),
     ] {
         refused(text, &[says]);
     }
 }
 
 #[test]
-fn settings_that_contradict_each_other() {
+fn contradicting_settings_are_refused() {
     refused(
         r#"{"acks":1,"delivery":"exactly-once"}"#,
         &["acks=1 contradicts delivery 'exactly-once'"],
@@ -246,7 +256,7 @@ fn the_spool() {
 }
 
 #[test]
-fn a_spool_that_has_everything() {
+fn spool_when_always_needs_a_directory() {
     let dir = ("REALTIME_SPOOL", "/b");
     let always = |json: &str, env: &[(&str, &str)]| {
         let c = with(json, env).unwrap();
@@ -265,7 +275,7 @@ fn a_spool_that_has_everything() {
         always(json, &by_env),
         (Some(Path::new("/b").to_owned()), false)
     );
-    // Off for one broker, whatever holds for the others.
+    // Off for one broker, although the environment enables it.
     assert_eq!(always(r#"{"spool":false}"#, &by_env), (None, false));
     assert_eq!(always(json, &[("APP_ENV", "testing"), dir]), (None, false));
     assert_eq!(
@@ -277,7 +287,7 @@ fn a_spool_that_has_everything() {
         r#"{"spool_when":"always"}"#,
         r#"{"spool_when":"always","spool":false}"#,
     ] {
-        refused(nowhere, &["`spool` names no directory", "always"]);
+        refused(nowhere, &["`spool` does not name a directory", "always"]);
     }
     refused(r#"{"spool":"/a","spool_when":"never"}"#, &["'always'"]);
 }

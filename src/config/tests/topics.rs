@@ -3,7 +3,7 @@
 use super::{from, refused, with};
 
 #[test]
-fn topic_mapping_in_order() {
+fn topic_mapping_uses_the_first_match() {
     let c = from(
         r#"{"topic_strategy":"grouped","default_partitions":"6","topic_mapping":{
             "user.*":"rt.user",
@@ -59,7 +59,7 @@ fn topic_mapping_in_order() {
             r#"{"a":7}"#,
             "'a' in 'topic_mapping' in the array given to the Broker must be",
         ),
-        (r#"{"a":{"partitions":3}}"#, "names no topic"),
+        (r#"{"a":{"partitions":3}}"#, "has no topic"),
         (
             r#"{"a":{"topic":"t","partition":3}}"#,
             "Did you mean 'partitions'?",

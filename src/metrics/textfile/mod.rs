@@ -1,4 +1,5 @@
-//! Metrics of processes that cannot be scraped (FPM workers, short scripts), for the node exporter's textfile collector.
+//! Metrics of processes that cannot be scraped (FPM workers, short scripts), for the node exporter's textfile
+//! collector.
 //!
 //! ```text
 //! <directory>/realtime.prom              all processes in one file, so that each series is written once
@@ -116,7 +117,8 @@ impl Textfile {
             process::current().log.say(
                 Level::Warning,
                 format!(
-                    "The metrics for the node exporter could not be written to {} ({error}): check metrics_textfile (REALTIME_METRICS_TEXTFILE), its permissions and free disk space.",
+                    "The metrics for the node exporter could not be written to {} ({error}): check metrics_textfile \
+                     (REALTIME_METRICS_TEXTFILE), its permissions and free disk space.",
                     self.directory.display()
                 ),
             );
@@ -173,7 +175,8 @@ impl Textfile {
         )
     }
 
-    /// Writes the sum of all processes to the exported file. `ending`: the final values of this process, which is exiting.
+    /// Writes the sum of all processes to the exported file. `ending`: the final values of this process, which is
+    /// exiting.
     fn aggregate(&mut self, ending: Option<&Snapshot>, timeout: Duration) -> io::Result<()> {
         let Some(lock) = LockedFile::wait(&self.states.join("lock"), timeout)? else {
             // Another process is aggregating: an exiting process leaves its state file for the next aggregation.
@@ -216,7 +219,8 @@ impl Textfile {
             exited.push(self.id.clone());
         }
         if ended.has_changed() {
-            // Written before the state files are removed: if this process is killed in between, no process is counted twice.
+            // Written before the state files are removed: if this process is killed in between, no process is counted
+            // twice.
             replace(&self.states.join("ended.json"), &ended.bytes()?)?;
         }
         for id in exited {

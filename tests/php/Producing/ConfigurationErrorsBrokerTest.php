@@ -39,7 +39,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
         return [
             'a misspelt key' => [['topic_prefx' => 'x'], "'topic_prefx' $here", "'topic_prefix'?"],
             'another one' => [['brokrs' => 'x'], "'brokrs' $here", "'brokers'?"],
-            'a key like no other' => [['zzzz' => 1], "'zzzz' $here", 'Known are: acks,', 'topic_prefix'],
+            'a key like no other' => [['zzzz' => 1], "'zzzz' $here", 'Known settings: acks,', 'topic_prefix'],
             'a misspelt key further down' => [['security' => ['usrname' => 'x']], "'usrname'", "'username'?"],
             'in a mapping' => [
                 ['topic_mapping' => ['user.*' => ['topic' => 'x', 'partitons' => 2]]], "'user.*'", "'partitions'?",

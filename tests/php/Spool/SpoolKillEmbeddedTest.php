@@ -156,7 +156,7 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
                 new Broker($config);
                 self::fail('It was accepted: ' . json_encode($config));
             } catch (ConfigurationException $e) {
-                self::assertStringContainsString('`spool` names no directory', $e->getMessage());
+                self::assertStringContainsString('`spool` does not name a directory', $e->getMessage());
             }
         }
     }
