@@ -103,8 +103,8 @@ final class TopicsDescribeCommand extends TopicCommand
     private static function about(TopicState $topic, TopicPlan $plan, ?int $records): array
     {
         $channels = implode(', ', $plan->wanted[$topic->name]->patterns ?? []);
-        $copies = $topic->copies();
-        $sum = Text::count(count($topic->partitions), 'partition') . ', ' . ($copies === 1 ? '1 copy' : "$copies copies")
+        $replicas = $topic->replicas();
+        $sum = Text::count(count($topic->partitions), 'partition') . ', ' . ($replicas === 1 ? '1 replica' : "$replicas replicas")
             . ', ' . ($records === null ? 'number of records unknown' : Text::count($records, 'record') . ' at most');
         $problem = $topic->problem();
 

@@ -31,27 +31,27 @@ final class TopicHealth
      */
     public function check(string $topic, array $partitions, ?int $minimum): void
     {
-        $copies = min([PHP_INT_MAX, ...array_map(static fn (array $one): int => count($one['replicas']), $partitions)]);
+        $replicas = min([PHP_INT_MAX, ...array_map(static fn (array $one): int => count($one['replicas']), $partitions)]);
         $leaderless = array_filter($partitions, static fn (array $one): bool => $one['leader'] < 0);
         $behind = array_filter($partitions, static fn (array $one): bool => count($one['isr']) < count($one['replicas']));
         $refusing = $minimum === null ? []
             : array_filter($partitions, static fn (array $one): bool => count($one['isr']) < $minimum);
         if ($leaderless !== []) {
             $this->faults['leader'][] = $topic;
-        } elseif ($minimum !== null && $copies < $minimum) {
+        } elseif ($minimum !== null && $replicas < $minimum) {
             $this->faults['impossible'][] = $topic;
         } elseif ($refusing !== []) {
             $this->faults['refusing'][] = $topic;
         } elseif ($behind !== []) {
             $this->faults['behind'][] = $topic;
         }
-        if ($copies === 1 && $this->brokers > 1) {
+        if ($replicas === 1 && $this->brokers > 1) {
             $this->faults['single'][] = $topic;
         }
-        if ($minimum === 1 && $copies >= 3) {
+        if ($minimum === 1 && $replicas >= 3) {
             $this->faults['minimum'][] = $topic;
         }
-        $this->compare($topic, count($partitions), $copies);
+        $this->compare($topic, count($partitions), $replicas);
     }
 
     /** @return list<Finding> */
@@ -71,27 +71,27 @@ final class TopicHealth
                 ),
                 'impossible' => Finding::error(
                     $where,
-                    'has fewer copies than min.insync.replicas asks for: with acks=all nothing can ever be sent',
-                    'Raise the copies with kafka-reassign-partitions.sh, or lower the setting: kafka-configs.sh --alter '
+                    'has fewer replicas than min.insync.replicas asks for: with acks=all nothing can ever be sent',
+                    'Increase the replicas with kafka-reassign-partitions.sh, or lower the setting: kafka-configs.sh --alter '
                         . '--entity-type topics --entity-name … --add-config min.insync.replicas=1',
                     $facts
                 ),
                 'refusing' => Finding::error(
                     $where,
-                    'has fewer copies in sync than min.insync.replicas asks for: with acks=all nothing can be sent',
+                    'has fewer replicas in sync than min.insync.replicas asks for: with acks=all nothing can be sent',
                     'Start the brokers that are down (`kafka-topics.sh --describe --under-min-isr-partitions`), or '
-                        . 'lower min.insync.replicas below the number of copies.',
+                        . 'lower min.insync.replicas below the number of replicas.',
                     $facts
                 ),
                 'behind' => Finding::warning(
                     $where,
-                    'has copies that are not in sync: a broker is down or behind',
+                    'has replicas that are not in sync: a broker is down or behind',
                     'Look at `kafka-topics.sh --describe --under-replicated-partitions`, and at that broker.',
                     $facts
                 ),
                 'single' => Finding::warning(
                     $where,
-                    "has one copy only, though there are $this->brokers brokers: its messages are gone with "
+                    "has only one replica, though there are $this->brokers brokers: its messages are gone with "
                         . 'one disk, and wait while that broker is down',
                     'Raise it to 3 with kafka-reassign-partitions.sh; for new topics set replication in '
                         . 'topic_mapping, or default.replication.factor of the brokers.',
@@ -99,7 +99,7 @@ final class TopicHealth
                 ),
                 default => Finding::warning(
                     $where,
-                    'min.insync.replicas is 1: acks=all is content with one copy',
+                    'min.insync.replicas is 1: acks=all is satisfied by one replica',
                     'kafka-configs.sh --alter --entity-type topics --entity-name … --add-config '
                         . 'min.insync.replicas=2',
                     $facts
@@ -110,7 +110,7 @@ final class TopicHealth
         return [...$findings, ...$this->own];
     }
 
-    private function compare(string $topic, int $partitions, int $copies): void
+    private function compare(string $topic, int $partitions, int $replicas): void
     {
         ['partitions' => $wanted, 'replication' => $replication] = $this->configured[$topic]
             ?? ['partitions' => null, 'replication' => null];
@@ -125,12 +125,12 @@ final class TopicHealth
                 ['partitions' => $partitions, 'wanted' => $wanted]
             );
         }
-        if ($replication !== null && $replication > $copies) {
+        if ($replication !== null && $replication > $replicas) {
             $this->own[] = Finding::warning(
                 "topic $topic",
-                "has $copies " . ($copies === 1 ? 'copy' : 'copies') . ", and topic_mapping says $replication",
+                "has $replicas " . ($replicas === 1 ? 'replica' : 'replicas') . ", and topic_mapping says $replication",
                 'Raise it with kafka-reassign-partitions.sh: topic_mapping is for topics that are created.',
-                ['replication' => $copies, 'wanted' => $replication]
+                ['replication' => $replicas, 'wanted' => $replication]
             );
         }
     }

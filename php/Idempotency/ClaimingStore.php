@@ -165,7 +165,7 @@ abstract class ClaimingStore implements Store
                 Realtime::log(
                     'error',
                     "'$key' was handled, but could not be marked ({$e->getMessage()}): "
-                    . 'if it comes again it will be handled again.'
+                    . 'if it is delivered again, it is handled again.'
                 );
             }
         }

@@ -145,7 +145,7 @@ final class Idempotency
                 $name = $this->store::class . "\0$key";
                 if (isset(self::$running[$name])) {
                     throw new ConfigurationException(
-                        "'$key' is being handled further up in this very call: is the callback wrapped twice, by hand and "
+                        "'$key' is already being handled in this call: is the callback wrapped twice, in code and "
                         . 'as middleware? Wrap it once, or give the two different scopes.'
                     );
                 }
@@ -172,8 +172,8 @@ final class Idempotency
     {
         if ($key === '') {
             throw new PermanentException(
-                "$what for idempotency in the scope '$this->scope' is no string with something in it: it cannot be told "
-                . 'from another.'
+                "$what for idempotency in the scope '$this->scope' is not a non-empty string, so it cannot be distinguished "
+                . 'from another message.'
             );
         }
 

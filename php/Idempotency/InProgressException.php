@@ -23,8 +23,8 @@ final class InProgressException extends RuntimeException implements RealtimeExce
     public function __construct(private string $key)
     {
         parent::__construct(
-            "Another worker is handling '$key' just now. It will be tried again. Where a worker died over it, the key "
-            . 'is free once the same record comes again, or after the lease of the store.'
+            "Another worker is handling '$key' right now. It will be retried. If that worker died, the key "
+            . 'is released when the same record is delivered again, or when the lease of the store expires.'
         );
     }
 

@@ -27,7 +27,7 @@ final class PdoDialect
     {
         if (!in_array($driver, self::DRIVERS, true)) {
             throw new ConfigurationException(
-                "PdoStore knows the PDO drivers " . implode(', ', self::DRIVERS) . ", not '$driver'."
+                "PdoStore supports the PDO drivers " . implode(', ', self::DRIVERS) . ", not '$driver'."
             );
         }
         self::checkTable($table);
@@ -40,7 +40,7 @@ final class PdoDialect
     {
         if (preg_match('/^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/D', $table) !== 1) {
             throw new ConfigurationException(
-                "'$table' is no table name for PdoStore: letters, digits and _, with a schema and a dot before it or not."
+                "'$table' is not a valid table name for PdoStore: letters, digits and _, optionally with a schema and a dot in front."
             );
         }
     }

@@ -214,9 +214,9 @@ final class PdoStore implements Store
     {
         if (!$pdo->inTransaction()) {
             throw new StoreException(
-                'The callback ended the transaction that holds the idempotency mark (a commit or a rollback of its own, a '
-                . 'statement that creates or alters tables, or a deadlock it caught): effect and mark are no longer one. '
-                . "Let the wrapper commit, or give PdoStore your framework's way as `transaction`."
+                'The callback ended the transaction that contains the idempotency mark (its own commit or rollback, a '
+                . 'statement that creates or alters tables, or a caught deadlock): effect and mark are no longer atomic. '
+                . "Let the wrapper commit, or pass your framework's transaction method to PdoStore as `transaction`."
             );
         }
         if ($this->dialect($pdo)->driver === 'pgsql') {
@@ -225,8 +225,8 @@ final class PdoStore implements Store
                 $pdo->query('SELECT 1');
             } catch (PDOException $e) {
                 throw new StoreException(
-                    'The callback caught an error of PostgreSQL and went on: its transaction is aborted, nothing in it can '
-                    . 'be committed. Let the exception pass, or set a savepoint around the statement that may fail.',
+                    'The callback caught an error of PostgreSQL and continued: the transaction is aborted and cannot '
+                    . 'be committed. Do not catch the exception, or set a savepoint around the statement that may fail.',
                     0,
                     $e
                 );
@@ -239,8 +239,8 @@ final class PdoStore implements Store
         $pdo = $this->connection();
         if (!$pdo->inTransaction()) {
             throw new ConfigurationException(
-                "PdoStore: `transaction` has begun no transaction on the connection that `pdo` names, so effect and mark "
-                . 'would not be one. Are they the same connection?'
+                "PdoStore: `transaction` did not begin a transaction on the connection `pdo`, so effect and mark "
+                . 'would not be atomic. Are they the same connection?'
             );
         }
 
@@ -252,12 +252,12 @@ final class PdoStore implements Store
         $pdo = $this->pdo instanceof Closure ? ($this->pdo)() : $this->pdo;
         if (!$pdo instanceof PDO) {
             throw new ConfigurationException(
-                'PdoStore: the closure returned ' . get_debug_type($pdo) . '; it has to return a PDO.'
+                'PdoStore: the closure must return a PDO, it returned ' . get_debug_type($pdo) . '.'
             );
         }
         if ($pdo->getAttribute(PDO::ATTR_ERRMODE) !== PDO::ERRMODE_EXCEPTION) {
             throw new ConfigurationException(
-                'PdoStore needs a connection in PDO::ERRMODE_EXCEPTION: otherwise a statement of the callback that fails '
+                'PdoStore needs a connection in PDO::ERRMODE_EXCEPTION: otherwise a failed statement of the callback '
                 . 'would be committed as handled.'
             );
         }

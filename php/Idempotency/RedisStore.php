@@ -114,7 +114,7 @@ final class RedisStore extends ClaimingStore
             return $answer;
         }
         throw new StoreException(sprintf(
-            "Redis did not answer for the idempotency key '%s': %s. Is it running, and is the connection in no MULTI, "
+            "Redis did not respond for the idempotency key '%s': %s. Is it running, and is the connection inside a MULTI, "
             . 'pipeline or subscription?',
             $key,
             self::reason($why, $answer, $client ?? null)

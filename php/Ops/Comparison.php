@@ -66,7 +66,7 @@ final class Comparison
                 Difference::WRONG,
                 'forbidden',
                 $wanted->topic,
-                'cannot be seen: Kafka\'s ACLs do not allow it for this user, whether it is there or not.',
+                'is not visible: Kafka\'s ACLs do not allow this user to see it, whether it exists or not.',
                 "kafka-acls.sh --add --allow-principal User:NAME --operation Describe --topic $wanted->topic"
             )];
         }
@@ -76,7 +76,7 @@ final class Comparison
                 Difference::WRONG,
                 'collision',
                 $wanted->topic,
-                "cannot be created: Kafka takes it and $existing for the same name (it does not tell . from _).",
+                "cannot be created: Kafka treats it and $existing as the same name (`.` and `_` are equal).",
                 "Use $existing in topic_mapping, or another name, or delete $existing."
             )];
         }
@@ -87,7 +87,7 @@ final class Comparison
             $auto ? Difference::NOTE : Difference::WRONG,
             'missing',
             $wanted->topic,
-            "is missing ($patterns)." . ($auto ? ' It is created when the first message goes there.' : ''),
+            "is missing ($patterns)." . ($auto ? ' It is created by the first message.' : ''),
             "realtime:topics:create $wanted->topic"
         )];
     }
@@ -114,8 +114,8 @@ final class Comparison
             Difference::WRONG,
             'disputed',
             $wanted->topic,
-            'stands several times in topic_mapping, with different settings; the first counts.',
-            'Give all of its patterns the same partitions, replication and retention.'
+            'occurs several times in topic_mapping, with different settings; the first one is used.',
+            'Use the same partitions, replication and retention for all its patterns.'
         );
     }
 
@@ -134,8 +134,8 @@ final class Comparison
             $differs(
                 'partitions',
                 'has ' . Text::count($has, 'partition') . ', ' . Text::number($wants) . ' wanted.',
-                "realtime:topics:create $wanted->topic --grow (a key may change its partition: best when it is read "
-                . 'to its end)'
+                "realtime:topics:create $wanted->topic --grow (a key may move to another partition: best done when all "
+                . 'records are consumed)'
             );
         } elseif ($has > $wants) {
             $differs(
@@ -145,13 +145,13 @@ final class Comparison
                 "Set its partitions to $has in topic_mapping, or use a new topic."
             );
         }
-        $copies = $wanted->replication ?? $state->copies();
-        if ($copies !== $state->copies()) {
-            $few = $copies > $this->brokers ? ' The cluster has ' . Text::count($this->brokers, 'broker') . '.' : '';
+        $replicas = $wanted->replication ?? $state->replicas();
+        if ($replicas !== $state->replicas()) {
+            $few = $replicas > $this->brokers ? ' The cluster has ' . Text::count($this->brokers, 'broker') . '.' : '';
             $differs(
                 'replication',
-                "has {$state->copies()} of each record, $copies wanted.$few",
-                $few === '' ? 'kafka-reassign-partitions.sh moves copies to other brokers.'
+                "has {$state->replicas()} replicas, $replicas wanted.$few",
+                $few === '' ? 'kafka-reassign-partitions.sh moves replicas to other brokers.'
                     : 'Add brokers, or lower replication in topic_mapping.'
             );
         }
@@ -159,7 +159,7 @@ final class Comparison
         if ($keeps !== null && (int) $keeps !== $wanted->retention) {
             $differs(
                 'retention',
-                'keeps records ' . Units::retention((int) $keeps) . ', '
+                'retention ' . Units::retention((int) $keeps) . ', '
                 . Units::retention((int) $wanted->retention) . ' wanted.',
                 "kafka-configs.sh --alter --entity-type topics --entity-name $wanted->topic --add-config "
                 . "retention.ms=$wanted->retention"
@@ -205,10 +205,10 @@ final class Comparison
             Difference::WARNING,
             'channels',
             null,
-            Text::number($channels) . " topics are channels ({$this->plan->prefix()}_…), one each: more than "
-            . Text::number($this->maxChannels) . ' slow Kafka, the producers and every start of a consumer.',
+            Text::number($channels) . " topics are channel topics ({$this->plan->prefix()}_…), one per channel: more than "
+            . Text::number($this->maxChannels) . ' slow down Kafka, the producers and the start of consumers.',
             "Set topic_strategy to 'grouped' and map channels to a few topics: 'topic_mapping' => ['user.*' => "
-            . "['topic' => '{$this->plan->prefix()}.user', 'partitions' => 12]]. A channel keeps its order: it is the key."
+            . "['topic' => '{$this->plan->prefix()}.user', 'partitions' => 12]]. The order within a channel is preserved: the channel is the key."
         )];
     }
 
@@ -222,16 +222,16 @@ final class Comparison
         if ($left !== []) {
             $found[] = self::note(
                 $left,
-                'from one topic per channel; with topic_strategy grouped nothing is written there any more',
-                'When they are read to their ends (realtime:lag), delete them: kafka-topics.sh --delete.'
+                'from one topic per channel; with topic_strategy grouped they are no longer written to',
+                'Once all records are consumed (realtime:lag), delete them: kafka-topics.sh --delete.'
             );
         }
         $other = $this->named(TopicPlan::OTHER);
         if ($other !== []) {
             $found[] = self::note(
                 $other,
-                'with this prefix, which the configuration does not name',
-                'Add them to topic_mapping, or delete them if nobody uses them.'
+                'with this prefix that are not in the configuration',
+                'Add them to topic_mapping, or delete them if they are not used.'
             );
         }
         $letters = array_filter($this->named(TopicPlan::DEAD_LETTERS), function (string $topic): bool {
@@ -242,8 +242,8 @@ final class Comparison
         if ($letters !== []) {
             $found[] = self::note(
                 array_values($letters),
-                'with dead letters of a topic that is not there any more',
-                'Look at them with realtime:dlq:list, then delete them.'
+                'with dead letters of a topic that no longer exists',
+                'Check them with realtime:dlq:list, then delete them.'
             );
         }
 

@@ -102,10 +102,10 @@ final class GroupLag
         return match (true) {
             $this->now->error !== null || $this->now->isMissing() => '',
             $lag === 0 => $this->now->partitions === [] ? '' : 'yes',
-            $this->now->members === [] && ($this->consumed ?? 0.0) <= 0.0 => 'never: nobody reads',
+            $this->now->members === [] && ($this->consumed ?? 0.0) <= 0.0 => 'never: no consumer',
             $catchesUp === null => '',
-            ($this->consumed ?? 0.0) <= 0.0 => 'never: stands still',
-            $catchesUp === INF => 'never: falls behind',
+            ($this->consumed ?? 0.0) <= 0.0 => 'never: not consuming',
+            $catchesUp === INF => 'never: lag is growing',
             ($this->behind() ?? 0.0) <= self::MAX_NORMAL_SECONDS => 'keeps up',
             default => Units::seconds($catchesUp),
         };

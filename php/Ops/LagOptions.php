@@ -55,7 +55,7 @@ final class LagOptions
             }
         }
         if ($groups !== [] && ($options['all'] ?? false)) {
-            throw new UsageError('--all and --group contradict each other: give one of them.');
+            throw new UsageError('--all and --group cannot be used together.');
         }
         $sample = OptionValue::int('--sample', $options['sample'], 0, 3600);
         $maxSeconds = self::optional('--max-seconds', $options['max-seconds'] ?? null, 0);
@@ -65,7 +65,7 @@ final class LagOptions
             default => OptionValue::int('--watch', $options['watch'], 1, 3600),
         };
         if ($maxSeconds !== null && $sample === 0 && $watch === null) {
-            throw new UsageError('--max-seconds needs rates, and so two looks: leave --sample=0 out.');
+            throw new UsageError('--max-seconds needs rates, so it cannot be used with --sample=0.');
         }
 
         return new self(

@@ -15,7 +15,7 @@ use Toporia\Realtime\Worker\Text;
  */
 final class LagReport
 {
-    private const MISSING = 'there is no such group: nobody has consumed with it yet. Is the name right?';
+    private const MISSING = 'the group does not exist: no worker has consumed with it yet. Is the name correct?';
 
     /** @var list<GroupLag> unreadable groups first, then by descending lag */
     public readonly array $groups;
@@ -81,17 +81,17 @@ final class LagReport
             if ($partition->anomaly() === PartitionLag::OUT_OF_RANGE) {
                 $notes[] = "$place is out of range: " . Text::count($partition->lost(), 'record')
                     . ' were deleted unread (committed ' . Text::number((int) $partition->committed) . ', begins at '
-                    . Text::number($partition->beginning) . '). Read sooner, or keep records longer.';
+                    . Text::number($partition->beginning) . '). Consume faster, or increase the retention.';
             } elseif ($partition->anomaly() === PartitionLag::AHEAD) {
                 $notes[] = "$place: the commit (" . Text::number((int) $partition->committed) . ') is past the end ('
-                    . Text::number($partition->end) . '): the topic was made anew, or a transaction is open.';
+                    . Text::number($partition->end) . '): the topic was recreated, or a transaction is open.';
             }
         }
         if ($without > 0) {
-            $notes[] = Text::count($without, 'partition') . ' without a commit: the lag counts from the beginning.';
+            $notes[] = Text::count($without, 'partition') . ' without a committed offset: the lag counts from the beginning.';
         }
         foreach ($snapshot->deleted as $topic) {
-            $notes[] = "topic $topic is not there any more: it was deleted.";
+            $notes[] = "topic $topic no longer exists: it was deleted.";
         }
 
         return [...$notes, ...array_values($snapshot->errors)];

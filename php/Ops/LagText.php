@@ -40,7 +40,7 @@ final class LagText
     public function lines(LagReport $report): array
     {
         if ($report->groups === []) {
-            return ["No consumer group on $report->kafka fits, of those that this user may see."];
+            return ["No consumer group on $report->kafka matches, of those visible to this user."];
         }
         $shown = $this->first($report->groups);
         $lines = [$this->sum($report, count($shown)), '', ...$this->groups($shown), ...$this->notes($shown)];
@@ -60,7 +60,7 @@ final class LagText
         $text = "$report->kafka: " . Text::count($groups, 'group') . ', ' . Text::count($report->lag(), 'record')
             . ' behind' . ($unknown === 0 ? '' : ' at least (' . Text::number($unknown) . ' not known)');
         if ($shown < $groups) {
-            $text .= '; the ' . Text::number($shown) . ' furthest behind (--limit=0 shows all)';
+            $text .= '; the ' . Text::number($shown) . ' with the highest lag (--limit=0 shows all)';
         }
 
         return $text . ($this->options->watch === null ? '' : date(' · H:i:s', (int) $report->at));
@@ -176,7 +176,7 @@ final class LagText
             return [];
         }
         if ($report->failures === []) {
-            return ['', 'OK: ' . (count($report->groups) === 1 ? 'it is' : 'all of them are') . ' within the limits.'];
+            return ['', 'OK: ' . (count($report->groups) === 1 ? 'it is' : 'all are') . ' within the limits.'];
         }
         $lines = ['', 'NOT OK: ' . Text::count(count($report->failures), 'group')];
         foreach ($this->first(array_keys($report->failures)) as $group) {

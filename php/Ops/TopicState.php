@@ -41,11 +41,11 @@ final class TopicState
     /**
      * The replication factor: the minimum over all partitions.
      */
-    public function copies(): int
+    public function replicas(): int
     {
-        $copies = array_map(static fn (array $partition): int => count($partition['replicas']), $this->partitions);
+        $replicas = array_map(static fn (array $partition): int => count($partition['replicas']), $this->partitions);
 
-        return $copies === [] ? 0 : min($copies);
+        return $replicas === [] ? 0 : min($replicas);
     }
 
     /**
@@ -62,6 +62,6 @@ final class TopicState
             static fn (array $partition): bool => count($partition['isr']) < count($partition['replicas'])
         );
 
-        return $behind === [] ? null : Text::count(count($behind), 'partition') . ' with copies that are not up to date';
+        return $behind === [] ? null : Text::count(count($behind), 'partition') . ' with replicas that are not in sync';
     }
 }

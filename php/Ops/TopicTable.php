@@ -37,14 +37,14 @@ final class TopicTable
                 $topic->name,
                 $this->plan->kind($topic->name) ?? '',
                 Text::number(count($topic->partitions)),
-                Text::number($topic->copies()),
+                Text::number($topic->replicas()),
                 $records === null ? '?' : Text::number($records),
                 $topic->problem() ?? implode(', ', $this->plan->wanted[$topic->name]->patterns ?? []),
             ];
         }
 
         return Table::lines([
-            'TOPIC' => Table::TEXT, 'KIND' => Table::TEXT, 'PARTS' => Table::NUMBER, 'COPIES' => Table::NUMBER,
+            'TOPIC' => Table::TEXT, 'KIND' => Table::TEXT, 'PARTS' => Table::NUMBER, 'REPLICAS' => Table::NUMBER,
             'RECORDS' => Table::NUMBER, 'CHANNELS' => Table::TEXT,
         ], $rows, $width);
     }
@@ -59,7 +59,7 @@ final class TopicTable
             'kind' => $this->plan->kind($topic->name),
             'channels' => $this->plan->wanted[$topic->name]->patterns ?? [],
             'partitions' => count($topic->partitions),
-            'copies' => $topic->copies(),
+            'copies' => $topic->replicas(),
             'records' => $this->records($topic),
             'trouble' => $topic->problem(),
         ];

@@ -56,7 +56,7 @@ final class Units
     public static function retention(int $ms): string
     {
         return match (true) {
-            $ms < 0 => 'for ever',
+            $ms < 0 => 'unlimited',
             $ms < 1000 => "$ms ms",
             default => self::seconds($ms / 1000),
         };

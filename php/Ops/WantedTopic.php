@@ -71,20 +71,20 @@ final class WantedTopic
     }
 
     /**
-     * Describes the settings: `6 partitions, 3 replicas, keeps records 7 d`.
+     * Describes the settings: `6 partitions, 3 replicas, retention 7 d`.
      */
     public function describe(): string
     {
         $words = [
             Text::count($this->partitions ?? 1, 'partition'),
             match ($this->replication) {
-                null => "the brokers' number of copies",
-                1 => '1 copy',
-                default => Text::number($this->replication) . ' copies',
+                null => "the brokers' default replication",
+                1 => '1 replica',
+                default => Text::number($this->replication) . ' replicas',
             },
         ];
         if ($this->retention !== null) {
-            $words[] = 'keeps records ' . Units::retention($this->retention);
+            $words[] = 'retention ' . Units::retention($this->retention);
         }
 
         return implode(', ', $words);

@@ -52,7 +52,7 @@ final class ConnectionMonitor
         if ($this->down) {
             $this->down = false;
             $this->stats->lastError = null;
-            $this->reporter->event('connected', 'Kafka answers again');
+            $this->reporter->event('connected', 'Kafka responds again');
         }
     }
 }

@@ -146,8 +146,8 @@ final class Database
                 $this->pdo = ($this->connect)();
             } catch (PDOException $e) {
                 throw new ConnectionLost("Cannot connect to the database of the outbox ($this->name): "
-                    . $e->getMessage() . '. Is it running, and do REALTIME_OUTBOX_DSN, _USERNAME and _PASSWORD '
-                    . '(realtime.outbox) name it?', 0, $e);
+                    . $e->getMessage() . '. Is it running, and are REALTIME_OUTBOX_DSN, _USERNAME and _PASSWORD '
+                    . '(realtime.outbox) correct?', 0, $e);
             }
             $this->pdo->setAttribute(PDO::ATTR_ERRMODE, PDO::ERRMODE_EXCEPTION);
             $this->pdo->setAttribute(PDO::ATTR_DEFAULT_FETCH_MODE, PDO::FETCH_ASSOC);
@@ -164,7 +164,7 @@ final class Database
             $alive = false;
         }
         if ($alive) {
-            return new OutboxException("The database of the outbox ($this->name) refuses a statement: "
+            return new OutboxException("The database of the outbox ($this->name) rejected a statement: "
                 . $e->getMessage(), 0, $e);
         }
         $this->disconnect();

@@ -93,9 +93,9 @@ final class Outbox
         }
         if ($this->requireTransaction && !$this->pdo->inTransaction()) {
             throw new OutboxException(
-                "Outbox::add('$channel', '$event'): no transaction is open, so the event would be announced whatever "
-                . 'becomes of what it tells. Call $pdo->beginTransaction() first (a BEGIN sent as SQL is not seen on '
-                . 'every database), or make the outbox with requireTransaction: false.'
+                "Outbox::add('$channel', '$event'): no transaction is open, so the event would be sent even if the "
+                . 'change is rolled back. Call $pdo->beginTransaction() first (a BEGIN sent as SQL is not detected on '
+                . 'every database), or create the outbox with requireTransaction: false.'
             );
         }
         $message = Message::event($channel, $event, $data);
@@ -134,7 +134,7 @@ final class Outbox
         if ($reason !== null) {
             throw new OutboxException(
                 "The event was not written to the outbox table $this->table: $reason. Roll the transaction back. Is the "
-                . 'table there? realtime:outbox:table makes it.',
+                . 'table missing? realtime:outbox:table creates it.',
                 0,
                 $previous
             );

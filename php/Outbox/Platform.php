@@ -36,7 +36,7 @@ abstract class Platform
             'pgsql' => new PostgreSql(),
             'mysql' => new MariaDb(),
             default => throw new ConfigurationException(
-                "The outbox has no tables for the PDO driver '$driver'; it has for sqlite, pgsql and mysql (MariaDB)."
+                "The outbox does not support the PDO driver '$driver'; supported are sqlite, pgsql and mysql (MariaDB)."
             ),
         };
     }
@@ -50,7 +50,7 @@ abstract class Platform
     {
         if (preg_match('/\A([A-Za-z_]\w{0,40}\.)?[A-Za-z_]\w{0,40}\z/', $table) !== 1) {
             throw new ConfigurationException(
-                "'$table' cannot be the outbox table: a name has letters, digits and _, 41 at most, such as "
+                "'$table' is not a valid name for the outbox table: at most 41 letters, digits and _, such as "
                 . 'realtime_outbox or app.realtime_outbox.'
             );
         }

@@ -93,7 +93,7 @@ final class Relay
         if ($failed > 0) {
             $this->reporter->event(
                 'failed_rows',
-                "$failed row(s) of the table have failed for good; last_error says why. To try them again: "
+                "$failed row(s) of the table have failed permanently; the reason is in last_error. To retry them: "
                 . "UPDATE {$this->options->table} SET state = 'pending' WHERE state = 'failed'",
                 ['rows' => $failed]
             );
@@ -119,7 +119,7 @@ final class Relay
             : $this->database->platform()->advisoryLock($this->database, $this->options->table);
         if ($lock === null && $this->options->lock === 'advisory') {
             throw new ConfigurationException(
-                'lock is advisory, and SQLite has no advisory locks. Its shards are held by leases: lock auto or lease.'
+                'lock is advisory, and SQLite has no advisory locks. Use lock auto or lease.'
             );
         }
 
@@ -181,7 +181,7 @@ final class Relay
             $this->pause($wait);
             try {
                 $this->database->value('SELECT 1');
-                $this->reporter->event('database_back', 'the database answers again');
+                $this->reporter->event('database_back', 'the database responds again');
 
                 return;
             } catch (ConnectionLost $e) {

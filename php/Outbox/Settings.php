@@ -107,7 +107,7 @@ final class Settings
         }
         if ($this->dsn === null) {
             throw new ConfigurationException(
-                'Which database is the outbox in? Set REALTIME_OUTBOX_DSN (with _USERNAME and _PASSWORD), or outbox.dsn '
+                'The database of the outbox is not configured. Set REALTIME_OUTBOX_DSN (with _USERNAME and _PASSWORD), or outbox.dsn '
                 . 'in config/realtime.php. Example: pgsql:host=127.0.0.1;dbname=shop'
             );
         }

@@ -168,8 +168,8 @@ final class ShardWorker
             return $rows;
         }
         $shards = $held;
-        $this->reporter->event('lock_lost', 'shard ' . implode(', ', $lost) . ' is no longer ours; what was read from it '
-            . 'is left to another relay', ['shards' => $lost]);
+        $this->reporter->event('lock_lost', 'shard ' . implode(', ', $lost) . ' is locked by another relay now; the rows read from it '
+            . 'are left to that relay', ['shards' => $lost]);
 
         return array_values(array_filter($rows, static fn (Row $row): bool => in_array($row->shard, $held, true)));
     }
@@ -241,7 +241,7 @@ final class ShardWorker
         $this->stats->failed += count($result->failed);
         $this->stats->unknown += $result->unknown;
         $events = [
-            ['refused', $result->retry, 'refused for now, tried again later'],
+            ['refused', $result->retry, 'rejected temporarily, retried later'],
             ['failed', $result->failed, 'can never be sent'],
         ];
         foreach ($events as [$type, $rows, $what]) {

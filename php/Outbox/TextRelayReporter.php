@@ -45,7 +45,7 @@ final class TextRelayReporter implements RelayReporter
         $this->out->line('  database  ' . Text::printable($database));
         $this->out->line('  shards    ' . Text::number($options->shards) . " by $lock");
         $this->out->line('  sent rows ' . ($options->retention === 0
-            ? 'are deleted at once'
+            ? 'are deleted immediately'
             : 'are kept for ' . Text::count($options->retention, 'second')));
         $limits = array_filter([
             $options->stopWhenEmpty ? 'when empty' : null,
@@ -89,10 +89,10 @@ final class TextRelayReporter implements RelayReporter
         $line = 'Stopped by ' . (self::REASONS[$reason] ?? $reason) . '. ' . Text::number($stats->sent) . ' sent in '
             . number_format($stats->seconds(), 1) . ' s';
         if ($stats->unknown > 0) {
-            $line .= ', ' . Text::number($stats->unknown) . ' not acknowledged (they stay, and are sent again)';
+            $line .= ', ' . Text::number($stats->unknown) . ' not acknowledged (they remain and are sent again)';
         }
-        $line .= $stats->retries > 0 ? ', ' . Text::number($stats->retries) . ' refused for now' : '';
-        $line .= $stats->failed > 0 ? ', ' . Text::number($stats->failed) . ' failed for good' : '';
+        $line .= $stats->retries > 0 ? ', ' . Text::number($stats->retries) . ' rejected temporarily' : '';
+        $line .= $stats->failed > 0 ? ', ' . Text::number($stats->failed) . ' failed permanently' : '';
         $line .= $stats->cleaned > 0 ? ', ' . Text::number($stats->cleaned) . ' old rows deleted' : '';
         $this->out->line($line . ($backlog === null ? '.' : '; ' . self::waiting($backlog) . '.'));
     }
@@ -103,7 +103,7 @@ final class TextRelayReporter implements RelayReporter
             ? 'more than ' . Text::number(Backlog::MAX_COUNT)
             : Text::number($count);
         $text = $number($backlog->pending) . ' waiting';
-        $text .= $backlog->retry > 0 ? ', ' . $number($backlog->retry) . ' to be tried again' : '';
+        $text .= $backlog->retry > 0 ? ', ' . $number($backlog->retry) . ' to be retried' : '';
         $text .= $backlog->failed > 0 ? ', ' . $number($backlog->failed) . ' failed in the table' : '';
 
         return $text . ($backlog->isEmpty() ? '' : ', the oldest for ' . number_format($backlog->age, 1) . ' s');

@@ -90,7 +90,7 @@ final class ExtensionMissing
             $this->iniFile ?? 'no php.ini'
         );
 
-        return $text . $this->advice() . ' In tests, Realtime::fake() does without it.';
+        return $text . $this->advice() . ' In tests, Realtime::fake() works without it.';
     }
 
     private function advice(): string
@@ -127,7 +127,7 @@ final class ExtensionMissing
 
         return "$iniFile enables it, but this PHP has not loaded $file: "
             . ($restart === '' ? '' : "if it was installed just now,$restart; else ")
-            . 'see what `php -d display_startup_errors=1 -v` says.';
+            . 'check the output of `php -d display_startup_errors=1 -v`.';
     }
 
     private function adviceToEnable(string $file): string

@@ -69,7 +69,7 @@ final class NativeStub
         $publisher = self::publisher('Realtime::broadcast()');
         $channels = is_array($channel) ? array_values($channel) : [$channel];
         if ($channels === []) {
-            throw new InvalidChannelException('The list of channels is empty: nobody would get this event.');
+            throw new InvalidChannelException('The list of channels is empty: no client would receive this event.');
         }
         foreach ($channels as $name) {
             if (!is_string($name)) {

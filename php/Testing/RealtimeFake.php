@@ -170,7 +170,7 @@ final class RealtimeFake implements Publisher, Consumer
         $all = $channel === null && $event === null && $where === null;
         Assertion::that(
             $all ? $this->sent === [] : $this->broadcasts($channel, $event, $where) === [],
-            'Expected that nothing is broadcast' . ($all ? '' : ' as ' . self::describeExpected($channel ?? '**', $event, $where))
+            'Expected no broadcast' . ($all ? '' : ' as ' . self::describeExpected($channel ?? '**', $event, $where))
             . '. ' . $this->describeSent()
         );
     }
@@ -236,6 +236,6 @@ final class RealtimeFake implements Publisher, Consumer
         $lines = array_map(static fn (Sent $sent): string => "\n  - " . $sent->describe(), $first);
         $more = count($this->sent) - count($lines);
 
-        return 'Broadcast were:' . implode('', $lines) . ($more > 0 ? "\n  … and $more more" : '');
+        return 'Broadcasts:' . implode('', $lines) . ($more > 0 ? "\n  … and $more more" : '');
     }
 }

@@ -247,7 +247,7 @@ trait ReceivesMessages
     {
         if (!isset($this->polled[$message->getId()])) {
             throw new ConfigurationException(
-                'Message ' . $message->getId() . ' did not come from poll(), or was answered already.'
+                'Message ' . $message->getId() . ' was not returned by poll(), or is already acknowledged.'
             );
         }
         unset($this->polled[$message->getId()]);

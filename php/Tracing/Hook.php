@@ -128,7 +128,7 @@ final class Hook
             $call();
         } catch (Throwable $e) {
             Realtime::log('warning', sprintf(
-                'The tracer threw %s: %s (%s:%d). The message goes on without it.',
+                'The tracer threw %s: %s (%s:%d). The message is processed without it.',
                 $e::class,
                 $e->getMessage(),
                 $e->getFile(),

@@ -101,12 +101,12 @@ final class Tracing
         if (!$known) {
             throw new ConfigurationException(
                 'realtime.tracing is ' . (is_string($setting) ? "'$setting'" : get_debug_type($setting)) . '; it is true, '
-                . "false, 'auto', 'continue', a " . Tracer::class . ' or its class, or a callable that returns headers.'
+                . "false, 'auto', 'continue', a " . Tracer::class . ', its class, or a callable that returns headers.'
             );
         }
         if (($setting === true || $setting === 'continue') && !class_exists(Globals::class)) {
             throw new ConfigurationException(
-                'realtime.tracing asks for OpenTelemetry, which is not installed: composer require open-telemetry/api.'
+                'realtime.tracing is set to OpenTelemetry, which is not installed: composer require open-telemetry/api.'
             );
         }
         self::$setting = $setting;

@@ -75,7 +75,7 @@ final class TopicsCheck implements Check
             yield Finding::ok(
                 'topics',
                 NameList::short($there) . ': ' . Text::count($partitions, 'partition') . ', every one with a leader '
-                    . 'and all its copies',
+                    . 'and all its replicas',
                 ['topics' => count($there), 'partitions' => $partitions]
             );
         }

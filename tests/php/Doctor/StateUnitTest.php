@@ -61,12 +61,12 @@ final class StateUnitTest extends TestCase
         foreach (
             [
                 'error topic b: has partitions without a leader',
-                'error topic c: has fewer copies in sync than min.insync.replicas',
-                'error topic g: has fewer copies than min.insync.replicas asks for',
-                'warning topic d: has copies that are not in sync',
-                'warning topics e, f: has one copy only, though there are 3 brokers',
+                'error topic c: has fewer replicas in sync than min.insync.replicas',
+                'error topic g: has fewer replicas than min.insync.replicas asks for',
+                'warning topic d: has replicas that are not in sync',
+                'warning topics e, f: has only one replica, though there are 3 brokers',
                 'warning topic e: has 1 partition, and topic_mapping says 3',
-                'warning topic e: has 1 copy, and topic_mapping says 3',
+                'warning topic e: has 1 replica, and topic_mapping says 3',
             ] as $expected
         ) {
             self::assertStringContainsString($expected, $reported);

@@ -50,7 +50,7 @@ final class KeyUnitTest extends TestCase
     public function testAScopeIsAPlainWord(string $scope): void
     {
         $this->expectException(ConfigurationException::class);
-        $this->expectExceptionMessage('is no scope');
+        $this->expectExceptionMessage('is not a valid scope');
         Key::checkScope($scope);
     }
 

@@ -39,7 +39,7 @@ final class ComparisonUnitTest extends TestCase
         $plan = self::plan([['a.*', 'shop.a', 3, 2, 60_000], ['b.*', 'shop.a', 4, 2, 60_000]]);
         $wanted = $plan->wanted['shop.a'];
         self::assertSame([['a.*', 'b.*'], 3, true], [$wanted->patterns, $wanted->partitions, $wanted->disputed]);
-        self::assertSame('3 partitions, 2 copies, keeps records 1 min', $wanted->describe());
+        self::assertSame('3 partitions, 2 replicas, retention 1 min', $wanted->describe());
         $same = self::plan([['a.*', 'shop.a', 3, null, null], ['b.*', 'shop.a', 3, null, null]]);
         self::assertFalse($same->wanted['shop.a']->disputed);
     }
@@ -55,7 +55,7 @@ final class ComparisonUnitTest extends TestCase
         $found = self::found($plan, $topics, ['retention.ms' => '-1']);
         self::assertSame(['partitions', 'replication', 'retention', 'missing'], array_column($found, 'kind'));
         self::assertSame(
-            ['has 4 partitions, 3 wanted; Kafka cannot remove any.', 'keeps records for ever, 1 h wanted.'],
+            ['has 4 partitions, 3 wanted; Kafka cannot remove any.', 'retention unlimited, 1 h wanted.'],
             [$found[0]->what, $found[2]->what]
         );
         self::assertSame('realtime:topics:create shop.b', $found[3]->remedy);
@@ -89,7 +89,7 @@ final class ComparisonUnitTest extends TestCase
         self::assertSame(['superfluous'], array_column($left, 'kind'));
         self::assertStringStartsWith('999 topics from one topic per channel', $left[0]->what);
         $letters = self::found($each, ['dlq.shop_gone' => self::topic('dlq.shop_gone', 1)]);
-        self::assertSame('is a topic with dead letters of a topic that is not there any more.', $letters[0]->what);
+        self::assertSame('is a topic with dead letters of a topic that no longer exists.', $letters[0]->what);
     }
 
     public function testABrokerThatIsDown(): void
@@ -103,7 +103,7 @@ final class ComparisonUnitTest extends TestCase
             'not_ours' => new TopicState('not_ours', [$one]),
         ]);
         self::assertSame(
-            ['has 1 partition without a leader.', 'has 1 partition with copies that are not up to date.'],
+            ['has 1 partition without a leader.', 'has 1 partition with replicas that are not in sync.'],
             array_column($found, 'what')
         );
     }

@@ -39,8 +39,8 @@ final class GroupLagUnitTest extends TestCase
             'yes' => [[8, 8], [10, 10]],
             'keeps up' => [[0, 100], [200, 300]],
             '18 s' => [[0, 1000], [200, 1100]],
-            'never: falls behind' => [[0, 1000], [20, 1100]],
-            'never: stands still' => [[5, 10], [5, 10]],
+            'never: lag is growing' => [[0, 1000], [20, 1100]],
+            'never: not consuming' => [[5, 10], [5, 10]],
         ];
         foreach ($outlooks as $words => [$before, $now]) {
             $lag = new GroupLag(self::snapshot($now), self::snapshot($before), 2.0);
@@ -62,7 +62,7 @@ final class GroupLagUnitTest extends TestCase
     public function testNobodyReadsAGroupWithoutMembers(): void
     {
         $snapshot = new GroupSnapshot('g', state: 'Empty', members: [], partitions: [new PartitionLag('t', 0, 1, 0, 2)]);
-        self::assertSame('never: nobody reads', (new GroupLag($snapshot))->forecast());
+        self::assertSame('never: no consumer', (new GroupLag($snapshot))->forecast());
         self::assertNull($snapshot->reader($snapshot->partitions[0]));
     }
 
@@ -91,7 +91,7 @@ final class GroupLagUnitTest extends TestCase
     {
         $snapshot = self::snapshot([1, 2])->withSeenTopics(['t', 'gone']);
         self::assertSame(['gone'], $snapshot->deleted);
-        self::assertSame(['topic gone is not there any more: it was deleted.'], LagReport::notes($snapshot));
+        self::assertSame(['topic gone no longer exists: it was deleted.'], LagReport::notes($snapshot));
     }
 
     /** @param array{int, int} $at committed, end */

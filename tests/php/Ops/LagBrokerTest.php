@@ -63,7 +63,7 @@ final class LagBrokerTest extends OpsTestCase
         [$group] = $this->json('realtime:lag', ['--sample' => '0'])['groups'];
         self::assertSame(5, $group['lag']);
         self::assertSame([null, 0, 5, 5, 'no_commit'], self::place($group['partitions'][1]));
-        self::assertSame(['1 partition without a commit: the lag counts from the beginning.'], $group['notes']);
+        self::assertSame(['1 partition without a committed offset: the lag counts from the beginning.'], $group['notes']);
     }
 
     public function testRatesComeFromTwoLooks(): void

@@ -55,7 +55,7 @@ final class TableUnitTest extends TestCase
         foreach ($rates as $rate => $words) {
             self::assertSame($words, Units::rate((float) $rate));
         }
-        self::assertSame(['for ever', '500 ms', '7 d'], array_map(Units::retention(...), [-1, 500, 604_800_000]));
+        self::assertSame(['unlimited', '500 ms', '7 d'], array_map(Units::retention(...), [-1, 500, 604_800_000]));
     }
 
     public function testRetentionAsTheConfigurationWritesIt(): void

@@ -55,7 +55,7 @@ final class TopicsBrokerTest extends OpsTestCase
         $input = ['topics' => [$topic], '--partitions' => '2', '--retention' => '30d'];
         self::assertSame(0, $this->command('realtime:topics:create', $input));
         self::assertStringContainsString("$topic: created: 2 partitions", $this->output);
-        self::assertStringContainsString('keeps records 30 d', $this->output);
+        self::assertStringContainsString('retention 30 d', $this->output);
         self::assertCount(2, $this->admin->offsets($topic));
         $copies = ['topics' => [$this->topic('copies')], '--replication' => '7'];
         self::assertSame(1, $this->command('realtime:topics:create', $copies));
@@ -71,7 +71,7 @@ final class TopicsBrokerTest extends OpsTestCase
     {
         $topic = $this->fill($this->channelTopic('user.1'), [2, 1]);
         self::assertSame(0, $this->command('realtime:topics:describe', ['topic' => $topic]));
-        self::assertStringContainsString("$topic: 2 partitions, 1 copy, 3 records at most", $this->output);
+        self::assertStringContainsString("$topic: 2 partitions, 1 replica, 3 records at most", $this->output);
         self::assertMatchesRegularExpression('~^ +0 +1 +1 +0 +2 +2$~m', $this->output);
         self::assertStringContainsString(
             self::isReal() ? 'You may: read, write' : 'none (embedded broker)',

@@ -28,7 +28,7 @@ final class TopicsKafkaTest extends OpsTestCase
             (string) json_encode($found)
         );
         self::assertStringContainsString('The cluster has 1 broker.', $found[1]['what']);
-        self::assertSame('keeps records 1 h, 7 d wanted.', $found[2]['what']);
+        self::assertSame('retention 1 h, 7 d wanted.', $found[2]['what']);
         self::assertStringContainsString('retention.ms=604800000', $found[2]['remedy']);
 
         self::assertSame(0, $this->command('realtime:topics:create', ['--grow' => true, '--dry-run' => true], $config));

@@ -78,10 +78,10 @@ final class RelayBrokerTest extends OutboxTestCase
         $child = $this->relay(['--stop-when-empty'])->wait();
         $child->assertExit();
         self::assertMatchesRegularExpression("/message $large: can never be sent: /", $child->stdout);
-        self::assertStringContainsString('1 failed for good', $child->stdout);
+        self::assertStringContainsString('1 failed permanently', $child->stdout);
         self::assertSame([$large => 'failed', $next => 'sent'], $this->states($pdo));
         $again = $this->relay(['--stop-when-empty'])->wait();
-        self::assertStringContainsString('1 row(s) of the table have failed for good', $again->stdout);
+        self::assertStringContainsString('1 row(s) of the table have failed permanently', $again->stdout);
     }
 
     /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
@@ -136,12 +136,12 @@ final class RelayBrokerTest extends OutboxTestCase
         $result = $first->signal()->wait(10);
         $result->assertExit();
         self::assertLessThan(5.0, microtime(true) - $start, 'SIGTERM while Kafka is away');
-        self::assertStringContainsString('5 not acknowledged (they stay, and are sent again)', $result->stdout);
+        self::assertStringContainsString('5 not acknowledged (they remain and are sent again)', $result->stdout);
         self::assertSame(array_fill_keys($ids, 'pending'), $this->states($pdo));
         $second = $this->relay([], $env);
         $second->waitForOutput('/waiting for Kafka: /');
         $broker = EmbeddedBroker::start((int) substr((string) strrchr($address, ':'), 1));
-        $second->waitForOutput('/Kafka answers again/', 20);
+        $second->waitForOutput('/Kafka responds again/', 20);
         self::eventually(fn () => $this->states($pdo) === array_fill_keys($ids, 'sent'), 'all are sent');
         $second->signal()->wait(10)->assertExit();
         $broker->stop();

@@ -99,7 +99,7 @@ final class ExtensionMissingUnitTest extends TestCase
         );
         file_put_contents("$this->root/ext/toporia_realtime.so", 'API20220829,NTS');
         self::assertStringContainsString(
-            'if it was installed just now, restart php-fpm; else see what `php -d display_startup_errors=1 -v` says',
+            'if it was installed just now, restart php-fpm; else check the output of `php -d display_startup_errors=1 -v`',
             $this->explain('fpm-fcgi', "$this->root/enabled.ini")
         );
         // Commented out is not enabled.
@@ -130,7 +130,7 @@ final class ExtensionMissingUnitTest extends TestCase
     {
         $text = ExtensionMissing::current()->explain('Realtime::broadcast()');
         self::assertStringContainsString('(PHP ' . PHP_VERSION . ', cli, ', $text);
-        self::assertStringContainsString('In tests, Realtime::fake() does without it.', $text);
+        self::assertStringContainsString('In tests, Realtime::fake() works without it.', $text);
     }
 
     private function debian(): string

@@ -56,7 +56,7 @@ final class RealtimeFakeUnitTest extends TestCase
                     => fn () => $this->fake->assertBroadcastTimes('user.1', null, 2),
                 "Did not expect 'order.paid' on 'user.1' for which the closure returns true, but it was broadcast 1"
                     => fn () => $this->fake->assertNotBroadcast('user.1', 'order.paid', static fn () => true),
-                'Expected that nothing is broadcast.' => fn () => $this->fake->assertNothingBroadcast(),
+                'Expected no broadcast.' => fn () => $this->fake->assertNothingBroadcast(),
             ] as $text => $assertion
         ) {
             $message = self::failureOf($assertion);
