@@ -73,14 +73,14 @@ final class Acl
             yield Finding::error(
                 $this->where($hidden),
                 "$this->principal may do nothing with "
-                . (count($hidden) === 1 ? 'it' : 'them') . ': neither read nor write nor see',
+                . (count($hidden) === 1 ? 'it' : 'them') . ': neither read nor write nor describe',
                 $this->forTopics($hidden, 'Read', 'Write'),
                 [
                     'topics' => $hidden,
                 ]
             );
         }
-        foreach (['read' => 'workers get nothing of it', 'write' => 'what is broadcast to it fails'] as $operation => $so) {
+        foreach (['read' => 'workers receive none of its records', 'write' => 'broadcasts to it fail'] as $operation => $so) {
             $topics = array_values(array_diff($without[$operation], $hidden));
             if ($topics === []) {
                 continue;
@@ -91,8 +91,8 @@ final class Acl
             yield $all && !($operation === 'read' && $consumed)
                 ? Finding::warning(
                     $this->where($topics),
-                    $text . ($operation === 'read' ? ' (right for one that only publishes)'
-                    : ' (right for one that only consumes)'),
+                    $text . ($operation === 'read' ? ' (sufficient for publishing only)'
+                    : ' (sufficient for consuming only)'),
                     $remedy,
                     ['topics' => $topics]
                 )
@@ -116,8 +116,8 @@ final class Acl
         if ($refused !== []) {
             yield Finding::error(
                 $this->where($refused),
-                "$this->principal may not write: a message that keeps failing cannot be put "
-                    . 'there, and stops its worker',
+                "$this->principal may not write: a message that fails permanently cannot be stored "
+                    . 'there and stops its worker',
                 $this->forTopics($refused, 'Write'),
                 ['topics' => $refused]
             );
@@ -131,7 +131,7 @@ final class Acl
     {
         return "kafka-acls.sh --bootstrap-server $this->server --add --allow-principal '$this->principal' "
             . implode(' ', array_map(static fn (string $one): string => "--operation $one", $operations)) . " $resource"
-            . ' (as an administrator; look for a deny rule, too: --list ' . strtok($resource, ' ') . ')';
+            . ' (as an administrator; also check for deny rules: --list ' . strtok($resource, ' ') . ')';
     }
 
     /** @param list<string> $topics */

@@ -23,19 +23,19 @@ final class ClockSkew
         $off = abs($behind);
         $facts = ['behind_seconds' => round($behind, 3)];
         if ($off < self::WARNING_SECONDS) {
-            $within = $exact ? 'to ' . max(1, (int) round($off * 1000)) . ' ms' : 'within a second or two';
+            $within = $exact ? 'to ' . max(1, (int) round($off * 1000)) . ' ms' : 'within two seconds';
 
             return Finding::ok('clock', "agrees with $whose ($within)", $facts);
         }
         $text = 'this machine is ' . self::words($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . $whose;
-        $remedy = '`date -u` on both machines says which one is wrong; there: `timedatectl set-ntp true` (chrony or '
+        $remedy = 'Compare `date -u` on both machines; on the wrong one: `timedatectl set-ntp true` (chrony or '
             . 'systemd-timesyncd).';
 
         return $off < self::ERROR_SECONDS
             ? Finding::warning('clock', $text, $remedy, $facts)
             : Finding::error(
                 'clock',
-                "$text: retention, --from times, signatures and certificates go wrong",
+                "$text: retention, --from times, signatures and certificates are unreliable",
                 $remedy,
                 $facts
             );

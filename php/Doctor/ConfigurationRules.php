@@ -44,18 +44,18 @@ final class ConfigurationRules
             // The extension rejects this combination with exactly-once.
             return $this->delivery() === 'exactly-once' ? $this->withoutExtension(
                 "acks is $acks, which contradicts delivery 'exactly-once'",
-                'Take acks out, or set it to \'all\'.'
+                'Remove acks, or set it to \'all\'.'
             ) : Finding::warning(
                 'acks',
-                "is $acks: after a broker fails, messages can be lost, duplicated or reordered",
-                'Take acks out of the configuration, or set it to \'all\'.'
+                "is $acks: after a broker failure, messages can be lost, duplicated or out of order",
+                'Remove acks from the configuration, or set it to \'all\'.'
             );
         }
 
         return $this->settings->flag('idempotence', true) ? null : Finding::warning(
             'idempotence',
-            'is off: a resent message can come twice or out of order',
-            'Take idempotence (enable.idempotence) out of the configuration.'
+            'is off: a resent message can be duplicated or out of order',
+            'Remove idempotence (enable.idempotence) from the configuration.'
         );
     }
 
@@ -74,8 +74,8 @@ final class ConfigurationRules
         return $useless === [] ? null : Finding::warning(
             'delivery',
             'is at-most-once, which neither retries nor writes dead letters: ' . implode(' and ', $useless)
-                . ' does nothing',
-            'Set delivery to \'at-least-once\' if failed messages are to be kept; else take '
+                . ' has no effect',
+            'Set delivery to \'at-least-once\' to keep failed messages; otherwise remove '
                 . implode(' and ', $useless) . ' out.'
         );
     }
@@ -86,11 +86,11 @@ final class ConfigurationRules
             return null;
         }
         $production = in_array(strtolower(Settings::environment('APP_ENV') ?? ''), ['production', 'prod', 'live'], true);
-        $text = "is 'embedded': a broker in this process's memory, which nobody else sees and which ends with it";
+        $text = "is 'embedded': a broker in the memory of this process, invisible to other processes and lost when it ends";
         $remedy = 'Set brokers (KAFKA_BROKERS) to the addresses of your Kafka: host:9092,host:9092';
 
         return $production ? Finding::error('brokers', "$text, and APP_ENV is production", $remedy)
-            : Finding::warning('brokers', $text, "Right for tests and for a first try; elsewhere: $remedy");
+            : Finding::warning('brokers', $text, "For tests and first steps only; otherwise: $remedy");
     }
 
     private function spool(): ?Finding
@@ -101,10 +101,10 @@ final class ConfigurationRules
 
         return Finding::warning(
             'spool',
-            'is not set: what Kafka has not acknowledged when a process ends is lost, with a line in PHP\'s error '
+            'is not set: messages that Kafka has not acknowledged when a process ends are lost, with a line in PHP\'s error '
                 . 'log',
-            'Set spool (REALTIME_SPOOL) to a directory that the users of PHP-FPM and of the workers may write, '
-                . 'such as /var/lib/realtime; or to false, where that may be lost.'
+            'Set spool (REALTIME_SPOOL) to a directory that the users of PHP-FPM and of the workers can write to, '
+                . 'such as /var/lib/realtime; or to false if they may be lost.'
         );
     }
 
@@ -115,7 +115,7 @@ final class ConfigurationRules
         return !is_array($mapping) || $mapping === [] || $this->context->topics->isGrouped() ? null : Finding::warning(
             'topic_mapping',
             'has no effect: topic_strategy is \'' . $this->settings->text('topic_strategy', 'one-per-channel') . '\'',
-            'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', or take topic_mapping out. Channels change '
+            'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', or remove topic_mapping. This changes the topics of channels: '
                 . 'their topics by that: publishers, workers and gateways need it at the same time.'
         );
     }
@@ -127,7 +127,7 @@ final class ConfigurationRules
         return $id === '' || $this->delivery() === 'exactly-once' ? null : Finding::warning(
             'transactional_id',
             "is set, but delivery is {$this->delivery()}, which has no transactions",
-            'Take transactional_id out, or set delivery to \'exactly-once\'.'
+            'Remove transactional_id, or set delivery to \'exactly-once\'.'
         );
     }
 
@@ -145,7 +145,7 @@ final class ConfigurationRules
                 . ' set ' . (count($unused) === 1 ? 'is' : 'are') . ' not used',
             'Set security.protocol (KAFKA_SECURITY_PROTOCOL) to ' . ($security->username === null ? 'ssl'
                 : ($security->ca === null && !$security->usesTls() ? 'sasl_plaintext or sasl_ssl' : 'sasl_ssl'))
-                . ', or take the rest out.'
+                . ', or remove the rest.'
         );
     }
 
@@ -158,7 +158,7 @@ final class ConfigurationRules
         if ($security->usesSasl() && $security->mechanism === 'PLAIN') {
             return Finding::warning(
                 'security',
-                'sends the password of ' . $security->username . ' readable over the network (PLAIN without TLS)',
+                'sends the password of ' . $security->username . ' in plain text over the network (PLAIN without TLS)',
                 'Set security.protocol (KAFKA_SECURITY_PROTOCOL) to sasl_ssl, or security.mechanism to SCRAM-SHA-512.'
             );
         }
@@ -175,8 +175,8 @@ final class ConfigurationRules
 
         return Finding::warning(
             'security.verify',
-            $security->verify ? 'the host name in the brokers\' certificates is not compared: any certificate of the same '
-                . 'authority passes for theirs' : 'is off: whoever stands between can read and change everything',
+            $security->verify ? 'the host name in the brokers\' certificates is not verified: any certificate of the same '
+                . 'authority is accepted' : 'is off: an attacker in the network can read and change all messages',
             'Set security.ca (KAFKA_SSL_CA_LOCATION) to the authority\'s PEM file, and take '
                 . ($security->verify ? 'ssl.endpoint.identification.algorithm' : 'security.verify') . ' out.'
         );
@@ -190,7 +190,7 @@ final class ConfigurationRules
         return $set === null || !filter_var($set, FILTER_VALIDATE_BOOL) ? null : Finding::warning(
             'consumer_config',
             'enable.auto.commit is ignored: offsets are committed after the callback has returned',
-            'Take enable.auto.commit out of consumer_config.'
+            'Remove enable.auto.commit from consumer_config.'
         );
     }
 

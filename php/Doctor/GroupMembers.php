@@ -26,8 +26,8 @@ final class GroupMembers
         if ($idle !== [] && count($idle) < count($members)) {
             yield Finding::warning(
                 $where,
-                count($idle) . ' of ' . count($members) . ' members have no partition, and nothing to do',
-                'More partitions (topic_mapping and kafka-topics.sh --alter), or fewer workers.',
+                count($idle) . ' of ' . count($members) . ' members have no partition and are idle',
+                'Add partitions (topic_mapping and kafka-topics.sh --alter), or run fewer workers.',
                 ['idle' => count($idle)]
             );
         }
@@ -36,8 +36,8 @@ final class GroupMembers
             $each = array_map(static fn (array $topics): string => $topics === [] ? '(nothing)' : NameList::short($topics), $subscriptions);
             yield Finding::warning(
                 $where,
-                'its members subscribe different topics: ' . implode(' | ', array_unique($each)),
-                'Give every worker of a group the same --channels; other channels need another --group.',
+                'its members subscribe to different topics: ' . implode(' | ', array_unique($each)),
+                'Start every worker of a group with the same --channels; other channels need another --group.',
                 ['subscriptions' => $subscriptions]
             );
 
@@ -47,10 +47,10 @@ final class GroupMembers
         if (count($hashes) > 1) {
             yield Finding::warning(
                 $where,
-                'its members read the same topics with ' . count($hashes) . ' different lists of channels: what '
-                    . 'one does not subscribe it skips, and the others never see',
-                'Give every worker of a group the same --channels; other channels need another --group. (Right '
-                    . 'after a deployment with new channels this passes by itself.)',
+                'its members read the same topics with ' . count($hashes) . ' different lists of channels: each '
+                    . 'skips messages of the channels it does not subscribe to, and the others never receive them',
+                'Start every worker of a group with the same --channels; other channels need another --group. (Right '
+                    . 'after a deployment with new channels this resolves itself.)',
                 ['lists' => count($hashes)]
             );
         }

@@ -42,7 +42,7 @@ final class Runner
             if ($why !== null) {
                 // Checks that depend on a skipped one are skipped for the same reason.
                 $context->block($check->name(), $why);
-                yield Finding::skipped($check->name(), "not looked at: $why", $why);
+                yield Finding::skipped($check->name(), "skipped: $why", $why);
 
                 return;
             }
@@ -61,15 +61,15 @@ final class Runner
             return Finding::error(
                 $check->name(),
                 $e->getMessage(),
-                'Run it again; if it stays, look at the log of the brokers.'
+                'Run it again; if it persists, check the log of the brokers.'
             );
         }
 
         return Finding::error(
             $check->name(),
-            'could not be looked at: ' . $e::class . ': ' . $e->getMessage()
+            'could not be checked: ' . $e::class . ': ' . $e->getMessage()
                 . ' (' . basename($e->getFile()) . ':' . $e->getLine() . ')',
-            'The doctor itself has a fault here. Please report this line.'
+            'This is a bug in the doctor. Please report this line.'
         );
     }
 }

@@ -60,11 +60,11 @@ final class TextReport implements Report
     public function end(FindingCounts $counts, float $seconds, int $exitCode): void
     {
         foreach ($this->skipped as $because => $checks) {
-            $this->line("\n" . Text::printable("Not looked at, because $because: " . implode(', ', $checks) . '.'));
+            $this->line("\n" . Text::printable("Skipped because $because: " . implode(', ', $checks) . '.'));
         }
         $this->line('');
         if ($counts->first !== null && $counts->of(Level::Error) > 1) {
-            $this->line('Begin with: ' . Text::printable("{$counts->first->subject}: {$counts->first->text}"));
+            $this->line('Start with: ' . Text::printable("{$counts->first->subject}: {$counts->first->text}"));
             $this->line('          → ' . Text::printable((string) $counts->first->remedy));
             $this->line('');
         }
@@ -73,8 +73,8 @@ final class TextReport implements Report
             $levels[] = "$count $level";
         }
         $verdict = match (true) {
-            $counts->of(Level::Error) > 0 => 'Something is wrong',
-            $counts->of(Level::Warning) > 0 => 'It works; something should be looked at',
+            $counts->of(Level::Error) > 0 => 'Errors found',
+            $counts->of(Level::Warning) > 0 => 'No errors, but warnings',
             default => 'Healthy',
         };
         $this->line(sprintf('%s: %s, in %.1f s.', $verdict, implode(', ', $levels), $seconds));

@@ -64,36 +64,36 @@ final class TopicHealth
             $findings[] = match ($fault) {
                 'leader' => Finding::error(
                     $where,
-                    'has partitions without a leader: nothing can be sent to them or read from them',
+                    'has partitions without a leader: they cannot be written or read',
                     'Start the brokers that are down; `kafka-topics.sh --describe --unavailable-partitions` names '
                         . 'them.',
                     $facts
                 ),
                 'impossible' => Finding::error(
                     $where,
-                    'has fewer replicas than min.insync.replicas asks for: with acks=all nothing can ever be sent',
+                    'has fewer replicas than min.insync.replicas requires: with acks=all no message can ever be sent',
                     'Increase the replicas with kafka-reassign-partitions.sh, or lower the setting: kafka-configs.sh --alter '
                         . '--entity-type topics --entity-name … --add-config min.insync.replicas=1',
                     $facts
                 ),
                 'refusing' => Finding::error(
                     $where,
-                    'has fewer replicas in sync than min.insync.replicas asks for: with acks=all nothing can be sent',
+                    'has fewer replicas in sync than min.insync.replicas requires: with acks=all no message can be sent',
                     'Start the brokers that are down (`kafka-topics.sh --describe --under-min-isr-partitions`), or '
                         . 'lower min.insync.replicas below the number of replicas.',
                     $facts
                 ),
                 'behind' => Finding::warning(
                     $where,
-                    'has replicas that are not in sync: a broker is down or behind',
-                    'Look at `kafka-topics.sh --describe --under-replicated-partitions`, and at that broker.',
+                    'has replicas that are not in sync: a broker is down or lagging',
+                    'Check `kafka-topics.sh --describe --under-replicated-partitions`, and that broker.',
                     $facts
                 ),
                 'single' => Finding::warning(
                     $where,
-                    "has only one replica, though there are $this->brokers brokers: its messages are gone with "
-                        . 'one disk, and wait while that broker is down',
-                    'Raise it to 3 with kafka-reassign-partitions.sh; for new topics set replication in '
+                    "has only one replica, though there are $this->brokers brokers: its messages are lost with "
+                        . 'one disk, and unavailable while that broker is down',
+                    'Increase it to 3 with kafka-reassign-partitions.sh; for new topics set replication in '
                         . 'topic_mapping, or default.replication.factor of the brokers.',
                     $facts
                 ),
@@ -119,9 +119,9 @@ final class TopicHealth
                 "topic $topic",
                 'has ' . Text::count($partitions, 'partition') . ", and topic_mapping says $wanted",
                 $wanted > $partitions
-                    ? "kafka-topics.sh --alter --topic $topic --partitions $wanted (keys change their partitions: their order is lost "
-                        . 'for what is under way), or write the number that it has into topic_mapping.'
-                    : 'Partitions cannot be taken away: write the number that it has into topic_mapping.',
+                    ? "kafka-topics.sh --alter --topic $topic --partitions $wanted (keys move to other partitions: the order per key is lost "
+                        . 'for unconsumed records), or set the actual number in topic_mapping.'
+                    : 'Partitions cannot be removed: set the actual number in topic_mapping.',
                 ['partitions' => $partitions, 'wanted' => $wanted]
             );
         }
@@ -129,7 +129,7 @@ final class TopicHealth
             $this->own[] = Finding::warning(
                 "topic $topic",
                 "has $replicas " . ($replicas === 1 ? 'replica' : 'replicas') . ", and topic_mapping says $replication",
-                'Raise it with kafka-reassign-partitions.sh: topic_mapping is for topics that are created.',
+                'Increase it with kafka-reassign-partitions.sh: topic_mapping only applies to new topics.',
                 ['replication' => $replicas, 'wanted' => $replication]
             );
         }

@@ -35,7 +35,7 @@ final class AclCheck implements Check
 
     public function title(): string
     {
-        return 'Access rights';
+        return 'Permissions';
     }
 
     public function needs(): array
@@ -104,7 +104,7 @@ final class AclCheck implements Check
             $context->block('group-access', "$acl->principal may not read as group $context->group");
             yield Finding::error(
                 "group $context->group",
-                "$acl->principal may not read as this group: no worker of it gets anything",
+                "$acl->principal may not read as this group: its workers receive nothing",
                 $acl->command("--group $context->group", 'Read'),
                 ['operations' => $operations]
             );
@@ -130,7 +130,7 @@ final class AclCheck implements Check
             yield Finding::error(
                 'topics of topic_mapping',
                 NameList::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
-                    . ' not there',
+                    . ' missing',
                 'Create them as a user who may (realtime:topics:create, kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
                 ['topics' => $refused]
             );
@@ -139,7 +139,7 @@ final class AclCheck implements Check
         if ($refused !== []) {
             yield Finding::error(
                 'dead-letter topics',
-                NameList::short($refused) . " cannot be created by $acl->principal: the first message that keeps failing stops "
+                NameList::short($refused) . " cannot be created by $acl->principal: the first message that fails permanently stops "
                     . 'its worker',
                 'Create them as a user who may (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),
                 ['topics' => $refused]

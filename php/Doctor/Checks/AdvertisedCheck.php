@@ -56,9 +56,9 @@ final class AdvertisedCheck implements Check
             if ($known) {
                 yield Finding::error(
                     "broker {$broker['id']}",
-                    "$address belongs to the cluster, and {$probe->failure->step} fails there (above): the partitions it leads "
+                    "$address belongs to the cluster, but {$probe->failure->step} fails there (see above): the partitions it leads "
                         . 'cannot be reached',
-                    (string) ($probe->failure->remedy ?? 'Look at the log of that broker.'),
+                    (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),
                     $facts
                 );
                 continue;
@@ -67,23 +67,23 @@ final class AdvertisedCheck implements Check
             $network = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
             yield Finding::error(
                 "broker {$broker['id']}",
-                "tells clients to come to $address (advertised.listeners), and from here {$probe->failure->step} "
+                "tells clients to connect to $address (advertised.listeners), but from here {$probe->failure->step} "
                     . "fails there: " . $probe->failure->getMessage(),
                 $network
-                    ? "Set advertised.listeners of that broker to an address that this machine can reach (it answers at $asked), "
+                    ? "Set advertised.listeners of that broker to an address that this machine can reach (it responds at $asked), "
                         . "or make $address reachable from here" . ($probe->failure->step === WireException::DNS
                         ? ' (/etc/hosts, DNS).' : '.')
-                    : (string) ($probe->failure->remedy ?? 'Look at the log of that broker.'),
+                    : (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),
                 $facts
             );
         }
         if ($lost === count($brokers) && $brokers !== []) {
-            $context->block($this->name(), 'no broker is reached at the address it advertises');
+            $context->block($this->name(), 'no broker can be reached at its advertised address');
         }
         if ($lost === 0) {
             $count = count($brokers);
-            yield Finding::ok('cluster', ($count === 1 ? 'one broker, reached' : "$count brokers, all reached")
-                . ' where advertised.listeners says' . (($context->cluster['id'] ?? null) === null ? ''
+            yield Finding::ok('cluster', ($count === 1 ? 'one broker, reachable' : "$count brokers, all reachable")
+                . ' at advertised.listeners' . (($context->cluster['id'] ?? null) === null ? ''
                 : ", id {$context->cluster['id']}"), ['brokers' => $count, 'id' => $context->cluster['id'] ?? null]);
         }
     }

@@ -35,7 +35,7 @@ final class BrokersCheck implements Check
     {
         if ($context->settings->isEmbedded()) {
             $context->block($this->name(), 'the broker is embedded in each process');
-            yield Finding::skipped('brokers', 'the broker is embedded in each process: this one has its own, and it is empty');
+            yield Finding::skipped('brokers', 'the broker is embedded in each process: the doctor has its own, empty one');
 
             return;
         }
@@ -43,7 +43,7 @@ final class BrokersCheck implements Check
         if ($security->usesTls() && !extension_loaded('openssl')) {
             yield Finding::warning(
                 'brokers',
-                'cannot be looked at one by one: this PHP has no openssl extension',
+                'cannot be checked one by one: this PHP has no openssl extension',
                 'Install PHP\'s openssl extension for the command line. The application itself does not need it.'
             );
 
@@ -55,8 +55,8 @@ final class BrokersCheck implements Check
             yield $this->finding($probe, $reached !== []);
         }
         if ($reached === []) {
-            $context->block($this->name(), count($probes) === 1 ? "the broker {$probes[0]->address} is not reached"
-                : 'no broker of the list is reached');
+            $context->block($this->name(), count($probes) === 1 ? "the broker {$probes[0]->address} cannot be reached"
+                : 'no broker in the list can be reached');
 
             return;
         }
@@ -73,13 +73,13 @@ final class BrokersCheck implements Check
         }
         $so = $probe->passed === [] ? '' : ' (' . implode(', ', $probe->passed) . ' worked)';
         $text = "{$probe->failure->step} fails: {$probe->failure->getMessage()}$so";
-        $remedy = $probe->failure->remedy ?? 'Look at the log of that broker.';
+        $remedy = $probe->failure->remedy ?? 'Check the log of that broker.';
         $away = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
         // Clients only need one address to find the cluster; brokers that are members are checked by AdvertisedCheck.
         return $others && $away
             ? Finding::warning(
                 $where,
-                "$text; others of the list answer, so that clients find the cluster all the same",
+                "$text; others in the list respond, so clients still find the cluster",
                 $remedy,
                 $facts
             )
@@ -100,9 +100,9 @@ final class BrokersCheck implements Check
         if (count($ids) > 1) {
             yield Finding::error(
                 'brokers',
-                'the list names ' . count($ids) . ' different clusters: '
+                'the list contains ' . count($ids) . ' different clusters: '
                     . implode(' and ', array_map(static fn (array $one): string => implode(', ', $one), $ids)),
-                'Keep the addresses of one cluster in `brokers` (KAFKA_BROKERS): which one a client reaches is '
+                'Keep only the addresses of one cluster in `brokers` (KAFKA_BROKERS): which one a client connects to is '
                     . 'chance.'
             );
         }

@@ -54,7 +54,7 @@ final class CertificateCheck implements Check
                 yield Finding::warning(
                     "certificate of $probe->address",
                     'expires in ' . ($days === 1 ? 'one day' : "$days days")
-                    . ", on $date: from then on no client connects there",
+                    . ", on $date: after that no client can connect there",
                     $remedy,
                     $facts
                 );

@@ -37,22 +37,22 @@ final class ClientCheck implements Check
         try {
             $topics = count($context->topicNames());
         } catch (RealtimeException $e) {
-            $context->block($this->name(), 'the extension does not reach the cluster');
+            $context->block($this->name(), 'the extension cannot reach the cluster');
             yield Finding::error(
                 'client',
-                'the doctor reaches the brokers, the extension does not: ' . $e->getMessage(),
-                'Compare producer_config and consumer_config with `security`: what stands there is for the '
-                    . 'extension alone.'
+                'the doctor can reach the brokers, the extension cannot: ' . $e->getMessage(),
+                'Compare producer_config and consumer_config with `security`: their settings apply to the '
+                    . 'extension only.'
             );
 
             return;
         }
         if ($context->isMock()) {
-            $context->block('admin', 'an embedded broker knows nothing of it');
+            $context->block('admin', 'not supported by an embedded broker');
             yield Finding::warning(
                 'client',
-                'this is an embedded development broker: it keeps everything in memory',
-                'Right for development; elsewhere set brokers (KAFKA_BROKERS) to the addresses of your Kafka.'
+                'this is an embedded development broker: all data is in memory',
+                'For development only; otherwise set brokers (KAFKA_BROKERS) to the addresses of your Kafka.'
             );
         }
         yield Finding::ok('client', sprintf(

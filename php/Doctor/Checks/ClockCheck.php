@@ -47,8 +47,8 @@ final class ClockCheck implements Check
             if (!$probe->hasController) {
                 yield Finding::error(
                     'controller',
-                    'the cluster\'s controller does not answer: no topic can be created, and no partition changes its leader',
-                    'Are most of the nodes with the controller role up? Start those that are down; `kafka-metadata-quorum.sh '
+                    'the cluster\'s controller does not respond: no topic can be created, and no partition can change its leader',
+                    'Are most of the controller nodes up? Start those that are down; `kafka-metadata-quorum.sh '
                         . "--bootstrap-server $probe->address describe --status` shows them."
                 );
 
@@ -59,8 +59,8 @@ final class ClockCheck implements Check
             return;
         }
         if (!$context->options->write) {
-            yield Finding::skipped('clock', 'this user may not ask the cluster for its time (Describe on the cluster); with '
-                . '--write a record finds it out');
+            yield Finding::skipped('clock', 'this user may not read the time of the cluster (Describe on the cluster); with '
+                . '--write it is taken from a record');
         }
     }
 }

@@ -52,7 +52,7 @@ final class ConfigurationCheck implements Check
             yield Finding::error(
                 'config/realtime.php',
                 $context->loadError,
-                'Correct the file; `php config/realtime.php` shows what PHP says of it. What follows is looked at '
+                'Correct the file; `php config/realtime.php` shows PHP\'s error. The following checks run '
                     . 'without it.'
             );
         }
@@ -62,7 +62,7 @@ final class ConfigurationCheck implements Check
         }
         if ($faults === 0) {
             $file = "$context->directory/config/realtime.php";
-            yield Finding::ok('configuration', 'accepted, and nothing in it contradicts (' . (is_file($file) ? $file
+            yield Finding::ok('configuration', 'accepted, without contradictions (' . (is_file($file) ? $file
                 : 'the environment and defaults') . ')');
         }
     }
@@ -71,7 +71,7 @@ final class ConfigurationCheck implements Check
     private function refused(Context $context): iterable
     {
         if (!$context->hasExtension()) {
-            yield Finding::skipped('settings', 'unknown settings and wrong values are found by the extension, which is not loaded');
+            yield Finding::skipped('settings', 'unknown settings and wrong values are detected by the extension, which is not loaded');
 
             return;
         }
@@ -86,22 +86,22 @@ final class ConfigurationCheck implements Check
                 $unknown = preg_match(self::UNKNOWN, $e->getMessage(), $match) === 1;
                 $without = $unknown ? self::without($config, $match['place'], stripslashes($match['key'])) : null;
                 if ($without === null) {
-                    $context->block('configuration', 'the configuration is refused');
+                    $context->block('configuration', 'the configuration is rejected');
                     yield Finding::error(
                         'settings',
                         $e->getMessage(),
-                        'Correct that setting. Until then every broadcast and every worker fails with this message.'
+                        'Correct this setting. Until then every broadcast and every worker fails with this message.'
                     );
 
                     return;
                 }
                 $config = $without;
-                $hint = ($match['hint'] ?? '') !== '' ? $match['hint'] . ' Rename it, or take it out.'
-                    : 'Take it out; the settings are listed in docs/configuration.md and config/realtime.php.';
+                $hint = ($match['hint'] ?? '') !== '' ? $match['hint'] . ' Rename it, or remove it.'
+                    : 'Remove it; the settings are listed in docs/configuration.md and config/realtime.php.';
                 yield Finding::error(
                     'settings',
                     "unknown setting '{$match['key']}' in {$match['place']}",
-                    $hint . ' Until then the configuration is refused as a whole; what follows is looked at '
+                    $hint . ' Until then the configuration is rejected as a whole; what follows is looked at '
                         . 'without this setting.'
                 );
             }

@@ -52,7 +52,7 @@ final class DeadLettersCheck implements Check
         $total = array_sum($letters);
         if ($total === 0) {
             yield Finding::ok('dead letters', $context->settings->flag('dlq', true) ? 'none'
-                : 'none; dlq is off: a message that keeps failing stops its worker', ['count' => 0]);
+                : 'none; dlq is off: a message that fails permanently stops its worker', ['count' => 0]);
 
             return;
         }
@@ -60,9 +60,9 @@ final class DeadLettersCheck implements Check
         $original = $context->deadLetters->original($topic);
         yield Finding::warning(
             'dead letters',
-            Text::count($total, 'message') . ' could not be handled (replayed ones included), in '
+            Text::count($total, 'message') . ' could not be handled (including replayed ones), in '
                 . NameList::short(array_map('strval', array_keys($letters))),
-            "realtime:dlq:list --topic=$original shows why; once that is mended: realtime:dlq:replay, or "
+            "realtime:dlq:list --topic=$original shows the reason; once it is fixed: realtime:dlq:replay, or "
                 . "realtime:dlq:purge",
             ['count' => $total, 'topics' => $letters]
         );

@@ -43,7 +43,7 @@ final class DescriptorsCheck implements Check
     {
         $limits = function_exists('posix_getrlimit') ? posix_getrlimit() : false;
         if ($limits === false || !isset($limits['hard openfiles'])) {
-            yield Finding::skipped('open files', 'their limit is not known: PHP\'s posix extension is missing');
+            yield Finding::skipped('open files', 'limit unknown: PHP\'s posix extension is missing');
 
             return;
         }
@@ -58,10 +58,10 @@ final class DescriptorsCheck implements Check
         } elseif ($gateway->isConfigured() && $hard < $sockets + self::RESERVE) {
             yield Finding::warning(
                 'open files',
-                'a process may open ' . Text::number($hard) . ', so that a gateway takes some '
+                'a process may open ' . Text::number($hard) . ', so a gateway accepts about '
                     . Text::number(max(0, $hard - self::RESERVE)) . ' browsers, not the ' . Text::number($sockets)
                     . ' of max_connections',
-                $remedy . ' (This is the limit of this shell: a service has its own.)',
+                $remedy . ' (This is the limit of this shell; a service has its own.)',
                 $facts
             );
         } else {

@@ -51,7 +51,7 @@ final class GatewayCheck implements Check
             $origins = count($settings->texts('allowed_origins'));
             yield Finding::ok(
                 'gateway',
-                'key and secret are fit to sign; listens on ' . $settings->host() . ':' . $settings->port()
+                'key and secret are valid; listens on ' . $settings->host() . ':' . $settings->port()
                 . ', ' . ($origins === 0 ? 'any origin' : ($origins === 1 ? 'one origin' : "$origins origins")) . ', operations on '
                 . ($settings->ops() ?? 'nothing')
             );
@@ -66,7 +66,7 @@ final class GatewayCheck implements Check
             $findings[] = Finding::error(
                 'gateway',
                 'has no app id',
-                'Set REALTIME_APP_ID (gateway.app_id) to letters and digits, such as the application\'s name; the '
+                'Set REALTIME_APP_ID (gateway.app_id) to letters and digits, such as the name of the application; use the '
                     . 'same for the gateway and for pages.'
             );
         }
@@ -87,7 +87,7 @@ final class GatewayCheck implements Check
         } elseif (strlen($settings->text('secrets', '')) < self::MIN_SECRET_LENGTH) {
             $findings[] = Finding::error(
                 'gateway',
-                'its secret is shorter than 32 characters',
+                'the secret is shorter than 32 characters',
                 'Set REALTIME_APP_SECRET to the output of `openssl rand -hex 32`.'
             );
         }
@@ -104,8 +104,8 @@ final class GatewayCheck implements Check
             if (preg_match('~\Ahttps?://[^/\s]+\z~i', $origin) !== 1) {
                 $findings[] = Finding::error(
                     'gateway',
-                    "the allowed origin '$origin' fits no browser: an origin is scheme, host and port",
-                    'Write it as browsers send it, without a path: https://'
+                    "the allowed origin '$origin' matches no browser: an origin consists of scheme, host and port",
+                    'Use the format of browsers, without a path: https://'
                         . preg_replace('~\A\w+://|/.*\z~', '', $origin)
                 );
             }
@@ -114,7 +114,7 @@ final class GatewayCheck implements Check
         if ($public && $origins === []) {
             $findings[] = Finding::warning(
                 'gateway',
-                "listens on {$settings->host()} and takes browsers from every web page",
+                "listens on {$settings->host()} and accepts browsers from any web page",
                 'Set REALTIME_ALLOWED_ORIGINS (gateway.allowed_origins) to the origins of your pages: '
                     . 'https://shop.example'
             );
@@ -122,9 +122,9 @@ final class GatewayCheck implements Check
         if ($public && $settings->texts('trusted_proxies') === []) {
             $findings[] = Finding::warning(
                 'gateway',
-                "listens on {$settings->host()} itself, and speaks no TLS: keys and messages of browsers that come "
-                    . 'directly are readable on the way',
-                'Let nginx take the connections with TLS (docs/gateway.md), listen on 127.0.0.1 or name the proxy '
+                "listens on {$settings->host()} directly, without TLS: keys and messages of browsers that connect "
+                    . 'directly can be read in transit',
+                'Let nginx terminate TLS (docs/gateway.md), listen on 127.0.0.1, or set the proxy '
                     . 'in REALTIME_TRUSTED_PROXIES (gateway.trusted_proxies).'
             );
         }
@@ -132,8 +132,8 @@ final class GatewayCheck implements Check
         if ($ops !== null && !GatewaySettings::isLoopback(substr($ops, 0, (int) strrpos($ops, ':')))) {
             $findings[] = Finding::warning(
                 'gateway',
-                "its operations listener ($ops) is reached from outside: /metrics needs no password",
-                'Set REALTIME_OPS_LISTEN to 127.0.0.1:6002, or let a firewall admit Prometheus alone.'
+                "the operations listener ($ops) can be reached from outside: /metrics needs no password",
+                'Set REALTIME_OPS_LISTEN to 127.0.0.1:6002, or allow only Prometheus in the firewall.'
             );
         }
 

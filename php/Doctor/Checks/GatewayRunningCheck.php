@@ -48,31 +48,31 @@ final class GatewayRunningCheck implements Check
             yield Finding::error(
                 'running gateway',
                 $body === '' ? 'is not ready' : $body,
-                'Load balancers send it nobody. Where Kafka is the reason, mend that first (the lines above); it '
-                    . 'becomes ready by itself.',
+                'Load balancers send no clients to it. If Kafka is the cause, fix that first (see above); it '
+                    . 'becomes ready automatically.',
                 $facts
             );
         } elseif ($status !== null) {
             yield Finding::error(
                 'running gateway',
-                "something else answers at $at (HTTP $status)",
-                'Give the gateway another address (REALTIME_GATEWAY_PORT, REALTIME_OPS_LISTEN), or end what took '
+                "another program responds at $at (HTTP $status)",
+                'Use another address for the gateway (REALTIME_GATEWAY_PORT, REALTIME_OPS_LISTEN), or stop the program that uses '
                     . 'it: `ss -ltnp` names it.',
                 $facts
             );
         } elseif ($ops !== null && HttpProbe::get($public, '/up', $context->options->timeout)[0] === 200) {
             yield Finding::warning(
                 'running gateway',
-                "serves $public, but its operations listener does not answer at $ops",
+                "serves $public, but its operations listener does not respond at $ops",
                 'Was it started with another REALTIME_OPS_LISTEN? Restart it with this configuration.',
                 $facts
             );
         } else {
             yield Finding::warning(
                 'running gateway',
-                "none on this machine: nothing answers at $at",
-                'Where one should run: realtime:gateway, or look at why its supervisor does not keep it running. '
-                    . 'On a machine that only serves pages this is in order.',
+                "none on this machine: nothing responds at $at",
+                'If one should run here: start realtime:gateway, or check why its supervisor does not keep it running. '
+                    . 'On a machine that only serves pages this is normal.',
                 $facts
             );
         }

@@ -48,9 +48,9 @@ final class GroupCheck implements Check
         try {
             $group = $this->settled($context);
         } catch (RealtimeException $e) {
-            $context->block($this->name(), "Kafka does not tell about group $context->group");
+            $context->block($this->name(), "Kafka does not describe the group $context->group");
             yield Finding::error($where, $e->getMessage(), 'Is the coordinator of the group (a broker) up? '
-                . "`kafka-consumer-groups.sh --describe --group $context->group` asks the same.");
+                . "`kafka-consumer-groups.sh --describe --group $context->group` sends the same request.");
 
             return;
         }
@@ -58,23 +58,23 @@ final class GroupCheck implements Check
         $members = count($group['members']);
         $context->hasMembers = $members > 0;
         $facts = ['group' => $context->group, 'state' => $group['state'], 'members' => $members];
-        $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or look at why its supervisor "
+        $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or check why its supervisor "
             . 'does not keep it running.';
         if ($state === 'dead' || $state === 'unknown' && $members === 0) {
             yield Finding::warning(
                 $where,
-                'does not exist: no worker has ever committed in it',
-                "$start Is the name right " . '(consumer_group, KAFKA_CONSUMER_GROUP, --group)?',
+                'does not exist: no worker has ever committed offsets in it',
+                "$start Is the name correct " . '(consumer_group, KAFKA_CONSUMER_GROUP, --group)?',
                 $facts
             );
         } elseif ($members === 0) {
-            yield Finding::warning($where, 'has no members: nobody consumes', $start, $facts);
+            yield Finding::warning($where, 'has no members: nothing is consumed', $start, $facts);
         } elseif (str_contains($state, 'rebalanc') || in_array($state, ['assigning', 'reconciling'], true)) {
             yield Finding::warning(
                 $where,
-                "is rebalancing, and was for {$this->waitedSeconds()} s: " . Text::count($members, 'member')
+                "is rebalancing, and has been for {$this->waitedSeconds()} s: " . Text::count($members, 'member')
                     . ' wait for each other',
-                'Members that come and go keep it from settling: look at the workers\' logs for restarts, and for '
+                'Members that join and leave repeatedly cause this: check the workers\' logs for restarts, and for '
                     . 'callbacks that take longer than max.poll.interval.ms.',
                 $facts
             );

@@ -50,14 +50,14 @@ final class LagCheck implements Check
         $waiting = array_sum(array_column($lag, 'messages'));
         $where = "lag of group $context->group";
         if ($lag === []) {
-            yield Finding::skipped($where, 'the group has committed nothing yet, and reads no topic that is known here');
+            yield Finding::skipped($where, 'the group has not committed any offset yet and reads no known topic');
 
             return;
         }
         if ($waiting === 0) {
             yield Finding::ok(
                 $where,
-                'none: everything is handled, in ' . Text::count(count($lag), 'topic'),
+                'none: all records are handled, in ' . Text::count(count($lag), 'topic'),
                 ['lag' => 0]
             );
 
@@ -72,20 +72,20 @@ final class LagCheck implements Check
         $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
         $more = 'realtime:lag shows the partitions and whether it grows. ';
         yield match (true) {
-            $context->hasMembers === false => Finding::error($where, "$text, and nobody consumes", 'Start a worker: '
+            $context->hasMembers === false => Finding::error($where, "$text, and nothing is consumed", 'Start a worker: '
                 . "realtime:kafka:consume --group=$context->group --channels=…", $facts),
             ($age ?? 0) >= self::ERROR_SECONDS => Finding::error(
                 $where,
                 $text,
-                $more . 'Look at the workers\' logs and failures first; where they only are too slow: more workers '
+                $more . 'Check the workers\' logs and failures first; if they are only too slow: add workers '
                     . '(up to the number of partitions), then more partitions.',
                 $facts
             ),
             ($age ?? 0) >= self::WARNING_SECONDS => Finding::warning(
                 $where,
                 $text,
-                $more . 'Where it grows: more workers, up to the number of partitions; a callback that waits for '
-                    . 'something slow belongs in a queue.',
+                $more . 'If it grows: add workers, up to the number of partitions; a callback that waits for '
+                    . 'something slow should use a job queue.',
                 $facts
             ),
             default => Finding::ok($where, $text, $facts),

@@ -54,8 +54,8 @@ final class MonitoringCheck implements Check
                 : Finding::warning(
                     'metrics_textfile',
                     "$directory " . (is_dir($directory) ? 'cannot be written by this user' : 'is no directory')
-                        . ': Prometheus sees nothing of short-lived processes',
-                    "mkdir -p $directory, and let the user that runs PHP write there; the node exporter reads it "
+                        . ': Prometheus gets no metrics of short-lived processes',
+                    "mkdir -p $directory, and make it writable for the user that runs PHP; the node exporter reads it "
                         . '(--collector.textfile.directory).'
                 );
         }
@@ -67,25 +67,25 @@ final class MonitoringCheck implements Check
         $facts = ['address' => $address, 'status' => $status];
 
         return match ($status) {
-            200 => Finding::ok('worker', 'its loop comes round (http://' . HttpProbe::reachable($address) . '/live)', $facts),
+            200 => Finding::ok('worker', 'its loop is running (http://' . HttpProbe::reachable($address) . '/live)', $facts),
             503 => Finding::error(
                 'worker',
-                $body === '' ? 'is stuck: its loop does not come round' : $body,
-                'Restart it (its supervisor, or SIGTERM, then SIGKILL); its last log lines and `cat /proc/PID/stack` say what '
-                    . 'it waits for. A callback that takes longer than liveness_timeout_ms belongs in a queue.',
+                $body === '' ? 'is stuck: its loop is not running' : $body,
+                'Restart it (supervisor, or SIGTERM, then SIGKILL); its last log lines and `cat /proc/PID/stack` show what '
+                    . 'it waits for. A callback that takes longer than liveness_timeout_ms should use a job queue.',
                 $facts
             ),
             null => Finding::warning(
                 'worker',
-                "none answers at $address",
-                'Where one should run: realtime:kafka:consume, or look at why its supervisor does not keep it running. On a '
-                    . 'machine without workers this is in order.',
+                "none responds at $address",
+                'If one should run here: start realtime:kafka:consume, or check why its supervisor does not keep it running. On a '
+                    . 'machine without workers this is normal.',
                 $facts
             ),
             default => Finding::error(
                 'worker',
-                "something else answers at $address (HTTP $status)",
-                'Give the workers another address (REALTIME_METRICS), or end what took it: `ss -ltnp` names it.',
+                "another program responds at $address (HTTP $status)",
+                'Use another address for the workers (REALTIME_METRICS), or stop the program that uses it: `ss -ltnp` shows it.',
                 $facts
             ),
         };
@@ -97,9 +97,9 @@ final class MonitoringCheck implements Check
         if (!is_dir($directory) || !is_writable(is_file($file) ? $file : $directory)) {
             return Finding::error(
                 'heartbeat_file',
-                "$file cannot be written by this user: a probe that reads it takes every worker for dead",
-                "mkdir -p $directory, and let the user that runs the workers write there, or set heartbeat_file "
-                    . '(REALTIME_HEARTBEAT_FILE) to another place.'
+                "$file cannot be written by this user: a liveness probe on it considers every worker dead",
+                "mkdir -p $directory, and make it writable for the user that runs the workers, or set heartbeat_file "
+                    . '(REALTIME_HEARTBEAT_FILE) to another path.'
             );
         }
         $age = is_file($file) ? time() - (int) filemtime($file) : null;
@@ -109,7 +109,7 @@ final class MonitoringCheck implements Check
             : Finding::warning(
                 'heartbeat_file',
                 "$file was last touched $age s ago: its worker is stuck, or gone",
-                'Is the worker running? If it is, restart it; its last log lines say what it waits for. If it was taken away, '
+                'Is the worker running? If so, restart it; its last log lines show what it waits for. If it was removed, '
                     . "delete $file.",
                 ['age_seconds' => $age]
             );

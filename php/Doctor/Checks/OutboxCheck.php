@@ -61,7 +61,7 @@ final class OutboxCheck implements Check
             yield Finding::error(
                 'outbox',
                 $e->getMessage(),
-                "Is the database up, and the user right? Where the table $settings->table is missing: "
+                "Is the database up, and are the credentials correct? If the table $settings->table is missing: "
                     . "realtime:outbox:table"
             );
 
@@ -86,9 +86,9 @@ final class OutboxCheck implements Check
         }
         $waiting = $backlog->pending + $backlog->retry;
         $text = $waiting === 0 ? 'empty' : self::number($waiting) . ' row' . ($waiting === 1 ? ' waits' : 's wait')
-            . ($backlog->retry > 0 ? " ({$backlog->retry} of them refused by Kafka before)" : '')
+            . ($backlog->retry > 0 ? " ({$backlog->retry} of them rejected by Kafka before)" : '')
             . ', the oldest for ' . round($backlog->age) . ' s';
-        $remedy = 'Is a relay running? Start realtime:outbox:relay (one is enough; two share the shards). If it runs, its log says why it '
+        $remedy = 'Is a relay running? Start realtime:outbox:relay (one is enough; two share the shards). If it runs, its log shows why it '
             . 'cannot send.';
         yield match (true) {
             $backlog->age >= self::ERROR_SECONDS => Finding::error("outbox $table", $text, $remedy, $facts),

@@ -35,7 +35,7 @@ final class RoundTripCheck implements Check
 
     public function title(): string
     {
-        return 'A record there and back';
+        return 'Round trip';
     }
 
     public function needs(): array
@@ -47,7 +47,7 @@ final class RoundTripCheck implements Check
     {
         $topic = $context->topics->probe();
         if (!$context->options->write) {
-            yield Finding::skipped('round trip', "not asked for: --write sends a record to $topic and reads it");
+            yield Finding::skipped('round trip', "skipped: --write sends a record to $topic and reads it");
 
             return;
         }
@@ -87,8 +87,8 @@ final class RoundTripCheck implements Check
         if ($found === null) {
             yield Finding::error(
                 'round trip',
-                "the record was acknowledged and is not in $topic",
-                'Look at the log of the broker that leads partition 0 of that topic.'
+                "the record was acknowledged but is not in $topic",
+                'Check the log of the broker that leads partition 0 of that topic.'
             );
 
             return;
@@ -96,7 +96,7 @@ final class RoundTripCheck implements Check
         $back = microtime(true);
         yield Finding::ok(
             'round trip',
-            sprintf('a record went to %s in %d ms and came back in %d ms', $topic, ($sent - $before) * 1000, ($back - $sent) * 1000),
+            sprintf('a record was written to %s in %d ms and read back in %d ms', $topic, ($sent - $before) * 1000, ($back - $sent) * 1000),
             ['topic' => $topic, 'sent_ms' => (int) (($sent - $before) * 1000), 'read_ms' => (int) (($back - $sent) * 1000)]
         );
         if (!$context->hasClock && $context->blocked('admin') === null && $this->isStamped($context, $topic)) {

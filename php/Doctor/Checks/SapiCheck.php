@@ -60,7 +60,7 @@ final class SapiCheck implements Check
                     is_file("$this->debian/$version/mods-available/" . self::NAME . '.ini')
                         ? "phpenmod -v $version -s $sapi " . self::NAME . " && systemctl restart $service"
                         : "Put the line extension=" . self::NAME . " into $directory/conf.d/20-" . self::NAME . ".ini, and "
-                            . "restart $service. Where no page of this application runs there, leave it."
+                            . "restart $service. Ignore this if no page of this application runs there."
                 );
         }
     }

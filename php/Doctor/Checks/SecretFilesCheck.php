@@ -38,7 +38,7 @@ final class SecretFilesCheck implements Check
             if (is_file($file) && $this->isWorldReadable($file) && $context->secrets->appearIn((string) @file_get_contents($file))) {
                 yield Finding::warning(
                     $name,
-                    "has a password or secret in it, and every user of this machine may read it ($file)",
+                    "contains a password or secret and can be read by every user of this machine ($file)",
                     "chmod o-r $file (its group should be the one PHP runs as)"
                 );
             }
@@ -64,14 +64,14 @@ final class SecretFilesCheck implements Check
                 "security.$setting",
                 file_exists($file) ? "$file cannot be read by the user $user" : "there is no $file",
                 "Set security.$setting ($variable) to a PEM file" . (file_exists($file) ? " that $user may read: chmod o+r or "
-                    . "chgrp $file" : ', or put it there.')
+                    . "chgrp $file" : ', or create it.')
             );
         } elseif ($setting === 'key' && $this->isWorldReadable($file)) {
             yield Finding::error(
                 'security.key',
-                "every user of this machine may read the private key $file",
-                "chmod 640 $file (its group should be the one PHP runs as); who has read it can pass for this "
-                    . "application: " . 'have it renewed.'
+                "every user of this machine can read the private key $file",
+                "chmod 640 $file (its group should be the one PHP runs as); anyone who has read it can impersonate this "
+                    . "application: " . 'renew it.'
             );
         } else {
             yield Finding::ok("security.$setting", "$file is there");

@@ -51,15 +51,15 @@ final class SpoolCheck implements Check
         if ($unusable !== null) {
             yield Finding::error(
                 'spool',
-                "$directory $unusable: what Kafka does not take is lost",
+                "$directory $unusable: messages that Kafka does not accept are lost",
                 "mkdir -p $directory && chown www-data $directory (the user that runs PHP), or set spool "
-                    . "(REALTIME_SPOOL) to a directory it may write",
+                    . "(REALTIME_SPOOL) to a directory it can write to",
                 $facts
             );
         }
         if (!is_dir($directory)) {
             if ($unusable === null) {
-                yield Finding::ok('spool', "$directory will be made when the first message needs it", $facts);
+                yield Finding::ok('spool', "$directory is created when the first message needs it", $facts);
             }
 
             return;
@@ -77,7 +77,7 @@ final class SpoolCheck implements Check
         if ($state->unreadable !== []) {
             yield Finding::warning(
                 'spool',
-                'what is in ' . implode(', ', $state->unreadable) . ' cannot be seen by this user',
+                'the contents of ' . implode(', ', $state->unreadable) . ' cannot be seen by this user',
                 'Run the doctor as the user that runs PHP (sudo -u www-data …), or as root.'
             );
         }
@@ -85,7 +85,7 @@ final class SpoolCheck implements Check
             yield Finding::error(
                 'spool',
                 Text::count($state->failed, 'message') . ' can never be sent',
-                "Read the reasons in {$state->failedDirectory}/*.jsonl; " . 'send what is needed again '
+                "Read the reasons in {$state->failedDirectory}/*.jsonl; " . 'send the messages again that are needed '
                     . '(realtime:kafka:publish), then delete the files.',
                 $facts
             );
@@ -93,9 +93,9 @@ final class SpoolCheck implements Check
         if ($state->damaged > 0) {
             yield Finding::warning(
                 'spool',
-                Text::count($state->damaged, 'damaged file') . ' set aside',
-                "Look at the notes in {$state->damagedDirectory}: was " . 'the disk full, or did the machine lose power? '
-                    . 'Delete them when they are of no use.',
+                Text::count($state->damaged, 'damaged file') . ' moved aside',
+                "Read the notes in {$state->damagedDirectory}: was " . 'the disk full, or did the machine lose power? '
+                    . 'Delete them if they are no longer needed.',
                 $facts
             );
         }
@@ -107,7 +107,7 @@ final class SpoolCheck implements Check
         $text = Text::count($state->messages, 'message') . ' wait' . ($state->messages === 1 ? 's' : '') . ' in ' . $state->directory
             . ($state->age() === null ? '' : ', the oldest for ' . $state->age() . ' s');
         if (($state->orphanAge() ?? 0) < self::MAX_WAIT_SECONDS) {
-            yield Finding::ok('spool', "$text; they are sent by the next process that reaches Kafka", $facts);
+            yield Finding::ok('spool', "$text; they are sent by the next process that can reach Kafka", $facts);
 
             return;
         }
@@ -115,7 +115,7 @@ final class SpoolCheck implements Check
             'spool',
             $text,
             $context->blocked('brokers') !== null
-            ? 'Mend the way to Kafka first; then they are sent by the next process that broadcasts.'
+            ? 'Fix the connection to Kafka first; then they are sent by the next process that broadcasts.'
             : 'No process of the same brokers, prefix and application has sent anything since: realtime:kafka:publish with the '
                 . 'application\'s configuration sends them. (Were brokers, topic_prefix or application changed? Then with '
                 . 'the old ones: see about.json there.)',
@@ -130,8 +130,8 @@ final class SpoolCheck implements Check
         if ($max > 0 && $state->bytes > $max * 0.8) {
             yield Finding::warning(
                 'spool',
-                sprintf('%s of %s are used: when it is full, messages are refused', Text::bytes($state->bytes), Text::bytes($max)),
-                'Mend the way to Kafka, or raise spool_max_bytes.'
+                sprintf('%s of %s are used: when it is full, messages are rejected', Text::bytes($state->bytes), Text::bytes($max)),
+                'Fix the connection to Kafka, or raise spool_max_bytes.'
             );
         }
         $free = @disk_free_space($state->directory);
@@ -143,14 +143,14 @@ final class SpoolCheck implements Check
             yield Finding::error(
                 'disk of the spool',
                 'is full: ' . Text::bytes((int) $free) . ' free',
-                "`df -h $state->directory`; delete something, or put " . 'spool (REALTIME_SPOOL) on another disk.',
+                "`df -h $state->directory`; free disk space, or put " . 'spool (REALTIME_SPOOL) on another disk.',
                 $facts
             );
         } elseif ($free < $max) {
             yield Finding::warning(
                 'disk of the spool',
                 Text::bytes((int) $free) . ' free, less than spool_max_bytes (' . Text::bytes($max) . ')',
-                "`df -h $state->directory`; make room, or lower spool_max_bytes.",
+                "`df -h $state->directory`; free disk space, or lower spool_max_bytes.",
                 $facts
             );
         }
@@ -176,10 +176,10 @@ final class SpoolCheck implements Check
         }
         $user = function_exists('posix_geteuid') ? (posix_getpwuid(posix_geteuid())['name'] ?? 'this user') : 'this user';
         if (!is_dir($place)) {
-            return $place === $directory ? 'is no directory' : "cannot be made: $place is no directory";
+            return $place === $directory ? 'is no directory' : "cannot be created: $place is no directory";
         }
         if (!is_writable($place)) {
-            return $place === $directory ? "cannot be written by $user" : "cannot be made: $user may not write $place";
+            return $place === $directory ? "cannot be written by $user" : "cannot be created: $user may not write $place";
         }
 
         return null;

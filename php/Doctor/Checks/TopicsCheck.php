@@ -65,24 +65,24 @@ final class TopicsCheck implements Check
             $faults++;
             yield Finding::warning(
                 'topics',
-                Text::number(count($there)) . ' topics, one for each channel: Kafka and every consumer slow down '
-                    . 'with each one',
-                'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', with a topic_mapping for the many.'
+                Text::number(count($there)) . ' topics, one for each channel: Kafka and all consumers slow down '
+                    . 'with each topic',
+                'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', with a topic_mapping.'
             );
         }
         if ($there !== [] && $faults === 0) {
             $partitions = array_sum(array_map(static fn (string $topic): int => count($existing[$topic]['partitions']), $there));
             yield Finding::ok(
                 'topics',
-                NameList::short($there) . ': ' . Text::count($partitions, 'partition') . ', every one with a leader '
-                    . 'and all its replicas',
+                NameList::short($there) . ': ' . Text::count($partitions, 'partition') . ', all with a leader '
+                    . 'and all replicas',
                 ['topics' => count($there), 'partitions' => $partitions]
             );
         }
         if ($topics === []) {
             yield Finding::ok(
                 'topics',
-                'none begins with ' . $context->settings->prefix() . '_ yet: a channel\'s topic appears with its '
+                'none starts with ' . $context->settings->prefix() . '_ yet: the topic of a channel is created with its '
                     . 'first message'
             );
         }
@@ -112,14 +112,14 @@ final class TopicsCheck implements Check
             } elseif (isset($context->topics->configured()[$topic])) {
                 yield Finding::ok(
                     "topic $topic",
-                    'does not exist yet: the first message for it creates it, as topic_mapping says'
+                    'does not exist yet: the first message creates it with the settings of topic_mapping'
                 );
             } else {
                 yield Finding::warning(
                     "topic $topic",
-                    'does not exist: nothing was ever sent to its channel'
+                    'does not exist: no message was ever sent to its channel'
                         . ($near === null ? '' : "; there is $near"),
-                    'Is the channel spelt as the publisher spells it, and the prefix ' . $context->settings->prefix()
+                    'Is the name of the channel the same as in the publisher, and the prefix ' . $context->settings->prefix()
                         . ' the same there? The first message creates the topic; workers wait for it.'
                 );
             }

@@ -144,7 +144,7 @@ final class Bytes
     private function take(int $length): string
     {
         if ($this->at + $length > strlen($this->bytes)) {
-            throw new WireException(WireException::API, 'its answer is shorter than Kafka\'s are: is it a Kafka broker?');
+            throw new WireException(WireException::API, 'its response is too short: is it a Kafka broker?');
         }
         $part = substr($this->bytes, $this->at, $length);
         $this->at += $length;

@@ -50,7 +50,7 @@ final class Connection
         $found = stream_context_get_options($this->stream)['ssl']['peer_certificate'] ?? null;
         $this->close();
         if (!$found instanceof OpenSSLCertificate) {
-            throw new WireException(WireException::TLS, 'the broker showed no certificate');
+            throw new WireException(WireException::TLS, 'the broker sent no certificate');
         }
 
         return Certificate::of($found);
@@ -87,7 +87,7 @@ final class Connection
         }
         $response = new Bytes($this->receive($length));
         if ($response->int32() !== $number) {
-            throw new WireException(WireException::API, 'it answers, but not as Kafka does');
+            throw new WireException(WireException::API, 'it responds, but not with the Kafka protocol');
         }
         if ($flexible) {
             $response->skipTags();
@@ -156,7 +156,7 @@ final class Connection
                 : "$shown cannot be connected to at port $this->port (" . (strtolower($why) ?: 'no answer') . ')',
             $refused
                 ? 'Start the broker, or correct its address in `brokers` (KAFKA_BROKERS).'
-                : 'Is a firewall or a security group between here and there? Is the machine up?'
+                : 'Does a firewall or a security group block the connection? Is the machine up?'
         );
     }
 
@@ -192,7 +192,7 @@ final class Connection
         }
         $last = preg_replace('/^stream_socket_enable_crypto\(\):\s*/', '', trim((string) end($warnings)));
 
-        return $last === '' ? 'the broker ends the handshake' : (string) $last;
+        return $last === '' ? 'the broker closed the connection during the handshake' : (string) $last;
     }
 
     private function receive(int $length): string
@@ -224,8 +224,8 @@ final class Connection
     {
         return new WireException(
             $step,
-            "the port is open, but nothing answers within $this->timeout s",
-            'Is the broker overloaded, frozen or just starting? Look at its log, and at the load of its machine.'
+            "the port is open, but nothing responds within $this->timeout s",
+            'Is the broker overloaded, frozen or starting? Check its log and the load of its machine.'
         );
     }
 
@@ -238,7 +238,7 @@ final class Connection
 
         return new WireException(
             WireException::API,
-            (str_starts_with($bytes, 'HTTP') ? 'a web server' : 'something else') . ' answers at this port, not Kafka',
+            (str_starts_with($bytes, 'HTTP') ? 'a web server' : 'another program') . ' responds at this port, not Kafka',
             'Correct the port in `brokers` (KAFKA_BROKERS); Kafka\'s own is usually 9092.'
         );
     }

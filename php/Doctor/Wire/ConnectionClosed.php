@@ -20,6 +20,6 @@ final class ConnectionClosed extends RuntimeException
      */
     public function __construct(public readonly bool $afterResponse)
     {
-        parent::__construct('the broker ended the connection');
+        parent::__construct('the broker closed the connection');
     }
 }

@@ -108,7 +108,7 @@ final class Prober
         } catch (WireException $e) {
             throw $e->step === WireException::TLS && $this->speaksPlain($host, $port) ? new WireException(
                 WireException::TLS,
-                'this port speaks no TLS: it answers without',
+                'this port does not use TLS',
                 'Use the port of the listener with TLS, or set ' . self::PROTOCOL . ' to '
                     . ($this->security->usesSasl() ? 'sasl_plaintext.' : 'plaintext.')
             ) : $e;
@@ -118,7 +118,7 @@ final class Prober
     private function secure(Connection $connection, Certificate $certificate, string $host): string
     {
         try {
-            return $connection->secure($this->security) . ', its certificate trusted until '
+            return $connection->secure($this->security) . ', certificate valid until '
                 . gmdate('Y-m-d', $certificate->until);
         } catch (WireException $e) {
             throw $this->explainCertificate($certificate, $host) ?? $e;
@@ -142,21 +142,21 @@ final class Prober
             return new WireException(
                 WireException::TLS,
                 "$who is valid only from " . gmdate('Y-m-d H:i', $certificate->from) . ' UTC on',
-                'Is the clock of this machine right? `date -u` here and there tells.'
+                'Is the clock of this machine correct? Compare `date -u` on both machines.'
             );
         }
         if ($this->security->verifyName && !$certificate->isFor($host)) {
             return new WireException(
                 WireException::TLS,
                 "$who is for " . implode(', ', array_slice($certificate->names, 0, 5)) . ", not for $host",
-                'Name the broker in `brokers` and in its advertised.listeners as its certificate does, or give it a '
+                'Use the name in the certificate in `brokers` and in advertised.listeners, or install a '
                     . "certificate that has $host among its names (subjectAltName)."
             );
         }
 
         return new WireException(
             WireException::TLS,
-            "$who is not signed by an authority that is trusted here ("
+            "$who is not signed by a trusted authority ("
                 . ($this->security->ca === null ? 'those of the system' : $this->security->ca) . ')',
             'Set security.ca (KAFKA_SSL_CA_LOCATION) to the PEM file of the authority that signs the brokers\' certificates.'
         );
@@ -168,9 +168,9 @@ final class Prober
         if (!$this->security->usesTls() && !$end->afterResponse && $this->speaksTls($host, $port)) {
             return new WireException(
                 WireException::API,
-                'this port speaks TLS, and ' . self::PROTOCOL . " is {$this->security->protocol}",
+                'this port uses TLS, but ' . self::PROTOCOL . " is {$this->security->protocol}",
                 'Set it to ' . ($this->security->usesSasl() ? 'sasl_ssl' : 'ssl (or sasl_ssl, with user and password)')
-                    . ', and security.ca (KAFKA_SSL_CA_LOCATION) where the authority is a private one.'
+                    . ', and security.ca (KAFKA_SSL_CA_LOCATION) for a private authority.'
             );
         }
         if (!$this->security->usesSasl() && $end->afterResponse) {
@@ -178,7 +178,7 @@ final class Prober
 
             return new WireException(
                 WireException::SASL,
-                'the broker hangs up on whoever does not log in first, and ' . self::PROTOCOL . " is {$this->security->protocol}",
+                'the broker closes connections without authentication, but ' . self::PROTOCOL . " is {$this->security->protocol}",
                 "Set it to $wanted, and security.mechanism, security.username and security.password."
             );
         }
@@ -186,7 +186,7 @@ final class Prober
         if ($this->security->usesTls() && !$end->afterResponse && $this->security->certificate === null) {
             return new WireException(
                 WireException::TLS,
-                'the broker hangs up right after the handshake: it seems to want a certificate of ours',
+                'the broker closes the connection after the handshake: it probably requires a client certificate',
                 'Set security.certificate and security.key (KAFKA_SSL_CERTIFICATE_LOCATION, KAFKA_SSL_KEY_LOCATION) to PEM '
                     . 'files that its authority has signed, or use a port without ssl.client.auth=required.'
             );
@@ -194,8 +194,8 @@ final class Prober
 
         return new WireException(
             $end->afterResponse && $this->security->usesSasl() ? WireException::SASL : WireException::API,
-            $end->getMessage() . ' without an answer',
-            'Look at the broker\'s log; is this really the port of Kafka?'
+            $end->getMessage() . ' without a response',
+            'Check the log of the broker; is this the port of Kafka?'
         );
     }
 

@@ -75,7 +75,7 @@ final class ProtocolClient
         }
         $hash = ['SCRAM-SHA-256' => 'sha256', 'SCRAM-SHA-512' => 'sha512'][$security->mechanism] ?? null;
         if ($hash === null) {
-            throw new WireException(WireException::SASL, "$security->mechanism is not tried by the doctor");
+            throw new WireException(WireException::SASL, "$security->mechanism is not supported by the doctor");
         }
         $scram = new Scram($hash, $user, (string) $security->password);
         $final = $scram->final($this->token($scram->first(), $security));
@@ -264,10 +264,10 @@ final class ProtocolClient
         if ($error !== 0) {
             throw new WireException(
                 WireException::SASL,
-                "the broker refuses the user $security->username with $security->mechanism: wrong user name or password",
+                "the broker rejects the user $security->username with $security->mechanism: wrong user name or password",
                 'Check security.username and security.password (KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD). '
-                    . ($security->mechanism === 'PLAIN' ? 'PLAIN\'s users stand in the broker\'s own JAAS configuration.'
-                        : "Is there such a user? On a broker: kafka-configs.sh --describe --entity-type users "
+                    . ($security->mechanism === 'PLAIN' ? 'Users for PLAIN are in the JAAS configuration of the broker.'
+                        : "Does the user exist? On a broker: kafka-configs.sh --describe --entity-type users "
                         . '--entity-name ' . $security->username)
             );
         }

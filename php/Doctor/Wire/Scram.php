@@ -41,7 +41,7 @@ final class Scram
     {
         ['r' => $nonce, 's' => $salt, 'i' => $rounds] = self::parts($serverFirst) + ['r' => '', 's' => '', 'i' => '0'];
         if (!str_starts_with($nonce, $this->nonce) || (int) $rounds < 1 || (int) $rounds > 1_000_000) {
-            throw new WireException(WireException::SASL, 'the broker\'s SCRAM message makes no sense');
+            throw new WireException(WireException::SASL, 'the SCRAM message of the broker is invalid');
         }
         $salted = hash_pbkdf2($this->hash, $this->password, (string) base64_decode($salt), (int) $rounds, 0, true);
         $clientKey = hash_hmac($this->hash, 'Client Key', $salted, true);
@@ -62,8 +62,8 @@ final class Scram
         if (!hash_equals($this->serverSignature, self::parts($serverFinal)['v'] ?? '')) {
             throw new WireException(
                 WireException::SASL,
-                'the broker could not prove that it knows the password: somebody else may stand between',
-                'Find out who answers at this address before anything is sent there.'
+                'the broker could not prove that it knows the password: this may be a man-in-the-middle attack',
+                'Find out which server uses this address before sending anything to it.'
             );
         }
     }

@@ -41,7 +41,7 @@ final class FindingsKafkaTest extends SecureTestCase
 
             return in_array('error', $report->levels('acl'), true);
         }, 'the ACL takes effect');
-        $text = "/topic $closed: User:shop may not read: workers get nothing of it/";
+        $text = "/topic $closed: User:shop may not read: workers receive none of its records/";
         $report->expect('error', 'acl', $text, "/--operation Read --topic $closed/");
         self::assertCount(1, $report->of('acl'), 'The others are in order.');
         self::assertSame(1, $report->summary['error'], $report->result->describe());
@@ -70,8 +70,8 @@ final class FindingsKafkaTest extends SecureTestCase
 
             return in_array('warning', $report->levels('acl'), true);
         }, 'the ACL takes effect');
-        $report->expect('warning', 'acl', '/User:guest may not write: .*right for one that only consumes/', '/--operation Write/');
-        $letters = '/dlq\..* cannot be created by User:guest: the first message that keeps failing stops its worker/';
+        $report->expect('warning', 'acl', '/User:guest may not write: .*sufficient for consuming/', '/--operation Write/');
+        $letters = '/dlq\..* cannot be created by User:guest: the first message that fails permanently stops its worker/';
         $report->expect('error', 'acl', $letters, '/--operation Create --operation Write/');
         // It may not see the settings of topics, which is no fault.
         self::assertSame(['ok'], $report->levels('topics'), $report->result->describe());
@@ -98,7 +98,7 @@ final class FindingsKafkaTest extends SecureTestCase
         unlink("$this->app/config/realtime.php");
         $report = $this->doctor('--channels=user.1,usr.1');
         $found = "/topic {$this->channelTopic('usr.1')}: does not exist: .*there is {$this->channelTopic('user.1')}/";
-        $report->expect('warning', 'topics', $found, '/spelt/');
+        $report->expect('warning', 'topics', $found, '/the same as in the publisher/');
     }
 
     private function createTopicHere(string $name): string
@@ -114,7 +114,7 @@ final class FindingsKafkaTest extends SecureTestCase
     public function testAGroupNobodyIsIn(): void
     {
         $report = $this->doctor('--group=g-none-' . $this->group);
-        $report->expect('warning', 'group', '/does not exist: no worker has ever committed in it/', '/realtime:kafka:consume/');
+        $report->expect('warning', 'group', '/does not exist: no worker has ever committed offsets in it/', '/realtime:kafka:consume/');
         // One that has worked, and is gone while more comes in.
         $this->send('user.1');
         $broker = $this->broker();
@@ -122,14 +122,14 @@ final class FindingsKafkaTest extends SecureTestCase
         })->consume(stopWhenEmpty: true);
         $broker->close();
         $report = $this->doctor();
-        $report->expect('warning', 'group', '/has no members: nobody consumes/');
-        $report->expect('ok', 'lag', '/none: everything is handled/');
+        $report->expect('warning', 'group', '/has no members: nothing is consumed/');
+        $report->expect('ok', 'lag', '/none: all records are handled/');
         $this->send('user.1', 'user.1');
         $report = $this->doctor();
         $finding = $report->expect(
             'error',
             'lag',
-            '/2 messages wait in .*, the oldest for \d+ s, and nobody consumes/',
+            '/2 messages wait in .*, the oldest for \d+ s, and nothing is consumed/',
             '/Start a worker/',
         );
         self::assertSame(2, $finding['lag']);
@@ -143,7 +143,7 @@ final class FindingsKafkaTest extends SecureTestCase
             $worker->waitForOutput('/assigned: /', 20.0);
         }
         $report = $this->doctor();
-        $text = "/its members subscribe different topics: .*{$this->prefix}_user_[12].* \\| /";
+        $text = "/its members subscribe to different topics: .*{$this->prefix}_user_[12].* \\| /";
         $report->expect('warning', 'group', $text, '/the same --channels/');
         $report->expect('ok', 'group', '/2 members on 1 host/');
     }
@@ -162,7 +162,7 @@ final class FindingsKafkaTest extends SecureTestCase
     {
         touch("$this->app/file");
         $report = $this->doctor('', ['REALTIME_SPOOL' => "$this->app/file/spool"]);
-        $report->expect('error', 'spool', '/cannot be made: .*file is no directory: what Kafka does not take is lost/', '/mkdir -p/');
+        $report->expect('error', 'spool', '/cannot be created: .*file is no directory: messages that Kafka does not accept are lost/', '/mkdir -p/');
         // Messages of a process that never reached Kafka, an hour ago; others that Kafka will never take.
         $this->runPhp(
             'Realtime::broadcast("user.1", "paid", 1); Realtime::broadcast("user.1", "paid", 2);',
@@ -171,7 +171,7 @@ final class FindingsKafkaTest extends SecureTestCase
         )->assertExit();
         $file = glob("$this->app/spool/*/*.spool")[0] ?? '';
         self::assertFileExists($file);
-        $this->doctor()->expect('ok', 'spool', '/2 messages wait in .*sent by the next process that reaches Kafka/');
+        $this->doctor()->expect('ok', 'spool', '/2 messages wait in .*sent by the next process that can reach Kafka/');
         $old = sprintf('%s/%020d-1.spool', dirname($file), (time() - 3600) * 1_000_000_000);
         rename($file, $old);
         mkdir(dirname($file) . '/failed');
@@ -205,8 +205,8 @@ final class FindingsKafkaTest extends SecureTestCase
         self::assertStringNotContainsString('tooshort', $weak->result->stdout);
         $keys['REALTIME_APP_SECRET'] = self::SECRET;
         $report = $this->doctor('', $keys + ['REALTIME_ALLOWED_ORIGINS' => 'shop.example', 'REALTIME_GATEWAY_HOST' => '0.0.0.0']);
-        $report->expect('error', 'gateway', "/origin 'shop\\.example' fits no browser/", '~https://shop\.example~');
-        $report->expect('warning', 'gateway', '/listens on 0\.0\.0\.0 itself, and speaks no TLS/', '/TRUSTED_PROXIES/');
+        $report->expect('error', 'gateway', "/origin 'shop\\.example' matches no browser/", '~https://shop\.example~');
+        $report->expect('warning', 'gateway', '/listens on 0\.0\.0\.0 directly, without TLS/', '/TRUSTED_PROXIES/');
         $report->expect('warning', 'gateway-running', '/none on this machine/', '/realtime:gateway/');
         self::assertStringNotContainsString(self::SECRET, $report->result->stdout);
         // And one that runs.
@@ -215,7 +215,7 @@ final class FindingsKafkaTest extends SecureTestCase
         $gateway->start();
         self::eventually(static fn (): bool => $gateway->stats()['ready'] === true, 'the gateway is ready', 20.0);
         $report = $this->doctor('', $keys + ['REALTIME_ALLOWED_ORIGINS' => 'https://shop.example']);
-        $report->expect('ok', 'gateway', '/key and secret are fit to sign; listens on 127\.0\.0\.1:6001, one origin/');
+        $report->expect('ok', 'gateway', '/key and secret are valid; listens on 127\.0\.0\.1:6001, one origin/');
         $report->expect('ok', 'gateway-running', '~is ready \(http://127\.0\.0\.1:\d+/ready\)~');
         $gateway->stop(0);
     }
@@ -225,7 +225,7 @@ final class FindingsKafkaTest extends SecureTestCase
         $this->send('user.1');
         $address = '127.0.0.1:' . self::freePort();
         $env = ['REALTIME_METRICS' => $address];
-        $this->doctor('', $env)->expect('warning', 'monitoring', '/worker: none answers at/', '/realtime:kafka:consume/');
+        $this->doctor('', $env)->expect('warning', 'monitoring', '/worker: none responds at/', '/realtime:kafka:consume/');
         $worker = $this->startPhp("
             Realtime::configure(['liveness_timeout_ms' => 1000]);
             Toporia\\Realtime\\Metrics::serve('$address');
@@ -277,13 +277,13 @@ final class FindingsKafkaTest extends SecureTestCase
         $report->expect('error', 'configuration', "/unknown setting 'consumer_grup' in realtime\\.brokers\\.kafka/", "/'consumer_group'/");
         $report->expect('error', 'configuration', "/unknown setting 'spol' in the realtime configuration/", "/'spool'/");
         $report->expect('error', 'configuration', "/unknown setting 'prt' in realtime\\.gateway/", "/'port'/");
-        $report->expect('warning', 'configuration', '/acks: is 1: after a broker fails, messages can be lost/', '/\'all\'/');
+        $report->expect('warning', 'configuration', '/acks: is 1: after a broker failure, messages can be lost/', '/\'all\'/');
         self::assertSame(['ok'], $report->levels('client'), 'The rest is looked at without them.');
 
         $this->configure("['acks' => '1', 'delivery' => 'exactly-once']");
         $report = $this->doctor();
         $report->expect('error', 'configuration', "/acks=1 contradicts delivery 'exactly-once'/");
-        $report->expect('skipped', 'client', '/the configuration is refused/');
+        $report->expect('skipped', 'client', '/the configuration is rejected/');
 
         $this->configure("['delivery' => 'at-most-once', 'dlq' => true]");
         $this->doctor()->expect('warning', 'configuration', '/at-most-once, which neither retries nor writes dead letters: dlq/');
@@ -299,7 +299,7 @@ final class FindingsKafkaTest extends SecureTestCase
         file_put_contents("$this->app/.env", "KAFKA_SASL_PASSWORD=shop-password\n");
         chmod("$this->app/.env", 0644);
         $report = $this->doctor();
-        $report->expect('warning', 'files', '/\.env: has a password or secret in it, and every user/', '/chmod o-r/');
+        $report->expect('warning', 'files', '/\.env: contains a password or secret and can be read by every user/', '/chmod o-r/');
         self::assertStringNotContainsString('shop-password', $report->result->stdout);
         chmod("$this->app/.env", 0640);
         self::assertNotContains('warning', $this->doctor()->levels('files'));

@@ -89,11 +89,11 @@ final class RunnerUnitTest extends TestCase
         ];
         [$text, $counts] = self::examine($checks);
         self::assertSame(['ok' => 1, 'warning' => 1, 'error' => 1, 'skipped' => 2], $counts->toArray());
-        self::assertStringContainsString("First\nerror      first: could not be looked at: RuntimeException: broken", $text);
-        self::assertStringContainsString('Not looked at, because the check "first" failed: second, third.', $text);
+        self::assertStringContainsString("First\nerror      first: could not be checked: RuntimeException: broken", $text);
+        self::assertStringContainsString('Skipped because the check "first" failed: second, third.', $text);
         self::assertStringContainsString("warning    y: hm\n           → do this\n", $text);
         self::assertStringNotContainsString('never', $text);
-        self::assertStringContainsString('Something is wrong: 1 ok, 1 warning, 1 error, 2 skipped, in 0.1 s.', $text);
+        self::assertStringContainsString('Errors found: 1 ok, 1 warning, 1 error, 2 skipped, in 0.1 s.', $text);
     }
 
     public function testACheckThatBlocks(): void
@@ -104,7 +104,7 @@ final class RunnerUnitTest extends TestCase
         };
         [$json] = self::examine([self::check('a', [], $block), self::check('b', ['a'], static fn () => [])], true);
         $lines = array_map(static fn (string $line): array => json_decode($line, true), explode("\n", trim($json)));
-        self::assertSame('not looked at: it is night', $lines[1]['text']);
+        self::assertSame('skipped: it is night', $lines[1]['text']);
         self::assertSame(['type' => 'summary', 'ok' => 0, 'warning' => 0, 'error' => 1, 'skipped' => 1, 'seconds' => 0.1,
             'exit_code' => 1], $lines[2]);
     }

@@ -62,7 +62,7 @@ final class StateUnitTest extends TestCase
             [
                 'error topic b: has partitions without a leader',
                 'error topic c: has fewer replicas in sync than min.insync.replicas',
-                'error topic g: has fewer replicas than min.insync.replicas asks for',
+                'error topic g: has fewer replicas than min.insync.replicas requires',
                 'warning topic d: has replicas that are not in sync',
                 'warning topics e, f: has only one replica, though there are 3 brokers',
                 'warning topic e: has 1 partition, and topic_mapping says 3',
@@ -82,8 +82,8 @@ final class StateUnitTest extends TestCase
         $all = ['read', 'write', 'describe'];
         self::assertSame([], self::said($acl->topics(['a' => $all, 'b' => ['ALL']], true)));
         $one = self::said($acl->topics(['a' => $all, 'b' => ['write', 'describe'], 'c' => []], false));
-        self::assertSame(['error topic c: User:x may do nothing with it: neither read nor write nor see',
-            'error topic b: User:x may not read: workers get nothing of it'], $one);
+        self::assertSame(['error topic c: User:x may do nothing with it: neither read nor write nor describe',
+            'error topic b: User:x may not read: workers receive none of its records'], $one);
         $publisher = ['a' => ['write', 'describe'], 'b' => ['write', 'describe']];
         self::assertStringStartsWith('warning topics a, b: User:x may not read', self::said($acl->topics($publisher, false))[0]);
         self::assertStringStartsWith('error topics a, b: User:x may not read', self::said($acl->topics($publisher, true))[0]);
