@@ -132,7 +132,7 @@ mod tests {
     use super::Counters;
 
     #[test]
-    fn every_count_has_a_name_and_words() {
+    fn every_counter_has_a_name_and_a_help_text() {
         let counters = Counters::default();
         counters.broadcasts.add(3);
         let all = counters.all();

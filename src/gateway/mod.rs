@@ -16,6 +16,10 @@
 
 pub mod admin_api;
 pub mod api_client;
+pub mod backend;
+pub mod bootstrap;
+#[cfg(test)]
+mod bootstrap_tests;
 pub mod broadcast;
 pub mod cluster;
 pub mod connection;
@@ -31,15 +35,11 @@ pub mod presence;
 pub mod protocol;
 pub mod recovery;
 mod run;
-pub mod seam;
 pub mod settings;
 mod sys;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_kafka;
-pub mod wiring;
-#[cfg(test)]
-mod wiring_tests;
 
-pub use run::{Gateway, Parts, Stats};
+pub use run::{Backends, Gateway, Stats};

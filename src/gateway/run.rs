@@ -12,22 +12,22 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::admin_api::{AdminRequest, AdminResponse};
+use super::backend::{Cluster, History, NoHistory, SingleNode};
 use super::broadcast::Broadcast;
 use super::counters::Counters;
 use super::hub::Hub;
 use super::listener::Acceptor;
 use super::ports::{check_addresses, ports, warn};
 use super::protocol::{frame, is_reserved_event, Close, SocketId};
-use super::seam::{Alone, Cluster, Forgetful, History};
 use super::settings::Settings;
 use super::sys;
 use crate::error::{Error, Result};
 
 /// How long an answer of all gateways may take.
-const ASK: Duration = Duration::from_secs(5);
+const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What stands behind the sockets.
-pub struct Parts {
+pub struct Backends {
     /// The other gateways.
     pub cluster: Arc<dyn Cluster>,
     /// What was missed.
@@ -47,7 +47,7 @@ struct Running {
     runtime: Runtime,
     accept_tasks: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
-    stop_parts: Option<Box<dyn FnOnce() + Send>>,
+    stop_backends: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What a gateway is doing, in numbers.
@@ -71,25 +71,25 @@ impl Gateway {
     ///
     /// # Errors
     /// As [`Self::start_with`].
-    pub fn alone(settings: Settings) -> Result<Self> {
+    pub fn single_node(settings: Settings) -> Result<Self> {
         Self::start_with(settings, |hub, _| {
-            Ok(Parts {
-                cluster: Arc::new(Alone::new(hub)),
-                history: Arc::new(Forgetful),
+            Ok(Backends {
+                cluster: Arc::new(SingleNode::new(hub)),
+                history: Arc::new(NoHistory),
                 stop: None,
             })
         })
     }
 
-    /// Starts a gateway: its threads, then what `parts` starts behind the sockets (on those threads, if it likes), then the ports.
+    /// Starts a gateway: its threads, then what `backends` starts behind the sockets (on those threads, if it likes), then the ports.
     /// Clients are accepted when this returns.
     ///
     /// # Errors
     /// [`crate::error::Kind::Configuration`] for a setting; [`crate::error::Kind::Connection`] where an address cannot be
-    /// listened on; whatever `parts` says.
+    /// listened on; whatever `backends` says.
     pub fn start_with(
         settings: Settings,
-        parts: impl FnOnce(&Arc<Hub>, &Handle) -> Result<Parts>,
+        backends: impl FnOnce(&Arc<Hub>, &Handle) -> Result<Backends>,
     ) -> Result<Self> {
         settings.validate()?;
         check_addresses(&settings)?;
@@ -109,8 +109,8 @@ impl Gateway {
             let _inside = runtime.enter();
             ports(hub.settings())?
         };
-        let parts = parts(&hub, runtime.handle())?;
-        hub.attach(parts.cluster, parts.history);
+        let backends = backends(&hub, runtime.handle())?;
+        hub.attach(backends.cluster, backends.history);
         let acceptor = Acceptor::new(Arc::clone(&hub), descriptors);
         let address = bound
             .first()
@@ -130,7 +130,7 @@ impl Gateway {
                 runtime,
                 accept_tasks,
                 stop,
-                stop_parts: parts.stop,
+                stop_backends: backends.stop,
             })),
         })
     }
@@ -214,7 +214,7 @@ impl Gateway {
             return AdminResponse::default();
         };
         handle
-            .block_on(async { tokio::time::timeout(ASK, asked).await })
+            .block_on(async { tokio::time::timeout(ADMIN_REQUEST_TIMEOUT, asked).await })
             .unwrap_or_default()
     }
 
@@ -269,7 +269,7 @@ impl Gateway {
             }
             self.say_goodbye(end, drain).await;
         });
-        if let Some(stop) = running.stop_parts {
+        if let Some(stop) = running.stop_backends {
             stop();
         }
         running.runtime.shutdown_timeout(Duration::from_millis(500));

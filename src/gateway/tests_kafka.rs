@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::bootstrap::KafkaBackend;
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::settings::Settings;
-use super::wiring::Kafka;
 use crate::config::{testing, BrokerConfig, Value};
 use crate::envelope::{write_end, write_event};
 use crate::kafka::embedded;
@@ -123,7 +123,7 @@ impl Drop for Sender {
 /// A gateway without a port: a hub, and everything that Kafka is to it.
 pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
-    pub(crate) kafka: Kafka,
+    pub(crate) kafka: KafkaBackend,
 }
 
 impl Node {
@@ -143,9 +143,12 @@ impl Node {
         };
         change(&mut settings);
         let hub = Hub::new(Arc::new(settings), Arc::default());
-        let kafka = Kafka::start(config, &hub).expect("the Kafka side");
+        let kafka = KafkaBackend::start(config, &hub).expect("the Kafka side");
         hub.attach(kafka.cluster(), kafka.history());
-        assert!(kafka.fill(Duration::from_secs(20)), "it did not fill");
+        assert!(
+            kafka.wait_filled(Duration::from_secs(20)),
+            "it did not fill"
+        );
         Self { hub, kafka }
     }
 

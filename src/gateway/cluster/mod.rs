@@ -10,17 +10,17 @@
 //! The sockets' side calls from under its locks, so a call only leaves a note for the actor.
 
 mod actor;
-mod post;
-mod publish;
-mod questions;
+mod control_producer;
+mod event_publisher;
+mod pending_requests;
 #[cfg(test)]
-mod story;
+mod simulation_tests;
+pub mod state;
+#[cfg(test)]
+mod state_tests;
 #[cfg(test)]
 mod tests;
-mod totals;
-pub mod view;
-#[cfg(test)]
-mod view_tests;
+mod webhook_state;
 mod webhooks;
 pub mod wire;
 
@@ -34,25 +34,25 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
-use self::publish::Courier;
-pub use self::view::Timing;
+use self::event_publisher::EventPublisher;
+pub use self::state::Timing;
 use super::admin_api::{AdminRequest, AdminResponse};
+use super::backend::{ApiEvent, BoxFuture, Cluster};
 use super::feed::positions::Positions;
-use super::feed::{Control, ControlTopics, Purpose};
+use super::feed::{ControlTopics, RawControlRecord, TopicRole};
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
 use super::recovery::token::Keys;
-use super::seam::{ApiEvent, BoxFuture, Cluster};
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::process;
 
 /// An event of the HTTP API is waited for so long: those before it may have their time first.
-const ACKNOWLEDGED: Duration = Duration::from_secs(15);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the actor hears.
-enum Note {
+enum Command {
     Joined {
         channel: String,
         socket: SocketId,
@@ -73,15 +73,15 @@ enum Note {
         user: Option<String>,
     },
     /// A record of a control topic.
-    Record {
-        purpose: Purpose,
+    ControlRecord {
+        role: TopicRole,
         key: Vec<u8>,
         value: Vec<u8>,
         offset: i64,
         live: bool,
     },
     Ask {
-        question: AdminRequest,
+        request: AdminRequest,
         reply: oneshot::Sender<AdminResponse>,
     },
     /// The gateway ends: say goodbye, tell nothing more.
@@ -90,18 +90,18 @@ enum Note {
 }
 
 /// What the actor lets others see.
-struct Seen {
-    whole: watch::Sender<bool>,
+struct ActorStatus {
+    complete: watch::Sender<bool>,
     heard: AtomicBool,
 }
 
 /// The other gateways.
 pub struct Gateways {
-    notes: Sender<Note>,
-    seen: Arc<Seen>,
+    commands: Sender<Command>,
+    status: Arc<ActorStatus>,
     config: Arc<BrokerConfig>,
-    courier: Courier,
-    waiting: Mutex<Option<Receiver<Note>>>,
+    publisher: EventPublisher,
+    waiting: Mutex<Option<Receiver<Command>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     generation: u32,
 }
@@ -110,15 +110,15 @@ impl Gateways {
     /// Notes what it is told and does nothing yet; see [`Self::start`].
     #[must_use]
     pub fn new(config: &Arc<BrokerConfig>) -> Arc<Self> {
-        let (notes, waiting) = std::sync::mpsc::channel();
+        let (commands, waiting) = std::sync::mpsc::channel();
         Arc::new(Self {
-            notes,
-            seen: Arc::new(Seen {
-                whole: watch::Sender::new(false),
+            commands,
+            status: Arc::new(ActorStatus {
+                complete: watch::Sender::new(false),
                 heard: AtomicBool::new(false),
             }),
             config: Arc::clone(config),
-            courier: Courier::new(config),
+            publisher: EventPublisher::new(config),
             waiting: Mutex::new(Some(waiting)),
             thread: Mutex::default(),
             generation: process::generation(),
@@ -136,7 +136,7 @@ impl Gateways {
         keys: Keys,
         timing: Timing,
     ) -> Result<()> {
-        let Some(notes) = self.waiting.lock().take() else {
+        let Some(commands) = self.waiting.lock().take() else {
             return Ok(());
         };
         let actor = actor::Actor::new(
@@ -145,17 +145,17 @@ impl Gateways {
             positions,
             keys,
             timing,
-            Arc::clone(&self.seen),
+            Arc::clone(&self.status),
         )?;
-        let thread = process::spawn("rt-gw-cluster", move || actor.run(&notes))?;
+        let thread = process::spawn("rt-gw-cluster", move || actor.run(&commands))?;
         *self.thread.lock() = Some(thread);
         Ok(())
     }
 
     /// A record of a control topic. Called from the feed's thread.
-    pub fn heard(&self, control: &Control<'_>) {
-        self.note(Note::Record {
-            purpose: control.purpose,
+    pub fn handle_record(&self, control: &RawControlRecord<'_>) {
+        self.send_command(Command::ControlRecord {
+            role: control.role,
             key: control.key.to_vec(),
             value: control.value.to_vec(),
             offset: control.offset,
@@ -168,8 +168,8 @@ impl Gateways {
         if self.generation != process::generation() {
             return;
         }
-        self.courier.stop();
-        self.note(Note::Stop);
+        self.publisher.stop();
+        self.send_command(Command::Stop);
         if let Some(thread) = self.thread.lock().take() {
             if thread.join().is_err() {
                 process::current().log.say(
@@ -180,9 +180,9 @@ impl Gateways {
         }
     }
 
-    fn note(&self, note: Note) {
+    fn send_command(&self, command: Command) {
         // Nobody listens after the end.
-        let _ = self.notes.send(note);
+        let _ = self.commands.send(command);
     }
 }
 
@@ -194,7 +194,7 @@ impl Drop for Gateways {
 
 impl Cluster for Gateways {
     fn joined(&self, channel: &str, socket: SocketId, member: &Member, _first: bool) {
-        self.note(Note::Joined {
+        self.send_command(Command::Joined {
             channel: channel.to_owned(),
             socket,
             member: member.clone(),
@@ -202,21 +202,21 @@ impl Cluster for Gateways {
     }
 
     fn left(&self, channel: &str, socket: SocketId, _user_id: &str, _last: bool) {
-        self.note(Note::Left {
+        self.send_command(Command::Left {
             channel: channel.to_owned(),
             socket,
         });
     }
 
     fn occupied(&self, channel: &str, sockets: usize) {
-        self.note(Note::Occupied {
+        self.send_command(Command::Occupied {
             channel: channel.to_owned(),
             sockets,
         });
     }
 
     fn client_event(&self, channel: &str, event: &str, data: &RawValue, user_id: Option<&str>) {
-        self.note(Note::Client {
+        self.send_command(Command::Client {
             channel: channel.to_owned(),
             event: event.to_owned(),
             data: data.to_owned(),
@@ -225,13 +225,13 @@ impl Cluster for Gateways {
     }
 
     fn presence_ready(&self) -> watch::Receiver<bool> {
-        self.seen.whole.subscribe()
+        self.status.complete.subscribe()
     }
 
     fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<std::result::Result<(), String>> {
-        let sent = self.courier.send(events);
+        let sent = self.publisher.send(events);
         Box::pin(async move {
-            let sent = tokio::time::timeout(ACKNOWLEDGED, sent).await;
+            let sent = tokio::time::timeout(PUBLISH_TIMEOUT, sent).await;
             match sent {
                 Ok(Ok(sent)) => sent,
                 Ok(Err(_)) => Err("the gateway is closed".to_owned()),
@@ -240,11 +240,11 @@ impl Cluster for Gateways {
         })
     }
 
-    fn ask(&self, question: AdminRequest) -> BoxFuture<AdminResponse> {
+    fn ask(&self, request: AdminRequest) -> BoxFuture<AdminResponse> {
         let (reply, answer) = oneshot::channel();
-        self.note(Note::Ask { question, reply });
+        self.send_command(Command::Ask { request, reply });
         Box::pin(async move {
-            let bound = questions::BOUND + Duration::from_secs(1);
+            let bound = pending_requests::RESPONSE_TIMEOUT + Duration::from_secs(1);
             match tokio::time::timeout(bound, answer).await {
                 Ok(Ok(answer)) => answer,
                 _ => AdminResponse::default(),
@@ -254,14 +254,14 @@ impl Cluster for Gateways {
 
     /// What its sockets do from now on is not told any more.
     fn drain(&self) {
-        self.note(Note::Drain);
+        self.send_command(Command::Drain);
     }
 
     fn ready(&self) -> std::result::Result<(), String> {
-        if !self.seen.heard.load(Ordering::Acquire) {
+        if !self.status.heard.load(Ordering::Acquire) {
             return Err("Kafka does not bring back this gateway's own heartbeats".to_owned());
         }
-        if !*self.seen.whole.borrow() {
+        if !*self.status.complete.borrow() {
             return Err("the other gateways have not told their members yet".to_owned());
         }
         Ok(())
@@ -269,6 +269,6 @@ impl Cluster for Gateways {
 }
 
 /// The topics' names for a configuration.
-fn topics_of(config: &BrokerConfig) -> ControlTopics {
+fn control_topics(config: &BrokerConfig) -> ControlTopics {
     ControlTopics::of(config.topics.prefix())
 }

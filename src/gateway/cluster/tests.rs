@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::gateway::feed::positions::Part;
-use crate::gateway::feed::{Feed, Manner, Sink};
+use crate::gateway::feed::positions::PartitionState;
+use crate::gateway::feed::{Feed, FeedConfig, FeedSink};
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
 
 /// Hears the control topics beside the gateways.
-struct Ear(Mutex<mpsc::Sender<(Purpose, String)>>);
+struct RecordingSink(Mutex<mpsc::Sender<(TopicRole, String)>>);
 
-impl Sink for Ear {
-    fn began(&self, _: &Part, _: i64, _: i64) {}
-    fn ended(&self, _: &Part) {}
+impl FeedSink for RecordingSink {
+    fn partition_started(&self, _: &PartitionState, _: i64, _: i64) {}
+    fn partition_stopped(&self, _: &PartitionState) {}
     fn broadcast(&self, broadcast: &Arc<crate::gateway::broadcast::Broadcast>, _: i64, _: bool) {
         let text = format!(
             "{} {} {} {:?}",
@@ -24,30 +24,30 @@ impl Sink for Ear {
             String::from_utf8_lossy(&broadcast.data),
             (broadcast.exact, broadcast.except.map(|id| id.to_string()))
         );
-        let _ = self.0.lock().send((Purpose::Channels, text));
+        let _ = self.0.lock().send((TopicRole::Channels, text));
     }
-    fn control(&self, control: &Control<'_>) {
+    fn control(&self, control: &RawControlRecord<'_>) {
         let value = String::from_utf8_lossy(control.value).into_owned();
-        let _ = self.0.lock().send((control.purpose, value));
+        let _ = self.0.lock().send((control.role, value));
     }
 }
 
-fn listen(config: &Arc<BrokerConfig>) -> (Feed, mpsc::Receiver<(Purpose, String)>) {
+fn record_activity(config: &Arc<BrokerConfig>) -> (Feed, mpsc::Receiver<(TopicRole, String)>) {
     let (sender, receiver) = mpsc::channel();
     let feed = Feed::start(
         config,
-        Manner::default(),
+        FeedConfig::default(),
         Arc::default(),
         Arc::default(),
-        Arc::new(Ear(Mutex::new(sender))),
+        Arc::new(RecordingSink(Mutex::new(sender))),
     )
     .expect("a feed");
-    assert!(feed.fill(Duration::from_secs(20)));
+    assert!(feed.wait_filled(Duration::from_secs(20)));
     (feed, receiver)
 }
 
 #[test]
-fn presence_is_the_same_on_all_gateways() {
+fn presence_is_consistent_on_all_gateways() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("presence"));
         let a = Node::start(&config);
@@ -86,13 +86,13 @@ fn presence_is_the_same_on_all_gateways() {
 }
 
 #[test]
-fn client_events_go_where_somebody_listens_and_webhooks_are_told_once() {
+fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("client"));
         let (a, b) = (Node::start(&config), Node::start(&config));
         a.settle();
         b.settle();
-        let (feed, heard) = listen(&config);
+        let (feed, received) = record_activity(&config);
         let data = RawValue::from_string("{\"x\":1}".to_owned()).expect("JSON");
         let cluster = a.kafka.cluster();
         cluster.client_event("private-x", "client-nobody", &data, None);
@@ -100,17 +100,17 @@ fn client_events_go_where_somebody_listens_and_webhooks_are_told_once() {
         a.kafka.cluster().occupied("private-x", 1);
         b.join("presence-y", "2.2", "bob");
         std::thread::sleep(Duration::from_millis(500));
-        cluster.client_event("private-x", "client-heard", &data, None);
+        cluster.client_event("private-x", "client-received", &data, None);
         std::thread::sleep(Duration::from_millis(1500));
-        let all: Vec<(Purpose, String)> = heard.try_iter().collect();
-        let of = |purpose| {
-            let some = all.iter().filter(move |(other, _)| *other == purpose);
+        let all: Vec<(TopicRole, String)> = received.try_iter().collect();
+        let of = |role| {
+            let some = all.iter().filter(move |(other, _)| *other == role);
             some.map(|(_, text)| text.as_str()).collect::<Vec<_>>()
         };
-        let client = of(Purpose::Client);
+        let client = of(TopicRole::Client);
         assert_eq!(client.len(), 1, "{client:?}");
-        assert!(client[0].contains("client-heard"));
-        let events: Vec<String> = of(Purpose::Events)
+        assert!(client[0].contains("client-received"));
+        let events: Vec<String> = of(TopicRole::Events)
             .into_iter()
             .map(|text| {
                 let message = crate::message::Message::from_envelope(text.as_bytes());
@@ -134,7 +134,7 @@ fn client_events_go_where_somebody_listens_and_webhooks_are_told_once() {
 }
 
 #[test]
-fn forged_records_change_nothing() {
+fn records_with_a_wrong_signature_are_ignored() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("forged"));
         let a = Node::start(&config);
@@ -143,8 +143,8 @@ fn forged_records_change_nothing() {
             &["another application's secret, 32 chars"],
             "toporia_realtime control",
         );
-        let topics = topics_of(&config);
-        let record = wire::Record {
+        let topics = control_topics(&config);
+        let record = wire::ControlRecord {
             node: "00000000-evil".to_owned(),
             sequence: 1,
             body: wire::Body::Hello,
@@ -167,7 +167,7 @@ fn events_of_the_http_api_go_through_kafka() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("api"));
         let a = Node::start(&config);
-        let (feed, heard) = listen(&config);
+        let (feed, received) = record_activity(&config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -184,7 +184,9 @@ fn events_of_the_http_api_go_through_kafka() {
         assert_eq!(sent, Ok(()), "on {brokers}");
         let mut all = Vec::new();
         until("both", || {
-            let channels = heard.try_iter().filter(|(p, _)| *p == Purpose::Channels);
+            let channels = received
+                .try_iter()
+                .filter(|(p, _)| *p == TopicRole::Channels);
             all.extend(channels.map(|(_, text)| text));
             all.len() == 2
         });
@@ -195,25 +197,28 @@ fn events_of_the_http_api_go_through_kafka() {
         // Accepted means that Kafka has them: nothing is waited for.
         let ends = |channel: &str| {
             let topic = config.topics.topic_for(channel).expect("a topic");
-            let part = a.kafka.positions().find(&topic).map(|t| t.parts());
-            part.map_or(0, |parts| {
-                parts.iter().map(|p| p.next().max(0)).sum::<i64>()
+            let partition = a.kafka.positions().find(&topic).map(|t| t.partitions());
+            partition.map_or(0, |partitions| {
+                partitions.iter().map(|p| p.next().max(0)).sum::<i64>()
             })
         };
         for n in 1..=20 {
             let sent = runtime.block_on(a.kafka.cluster().publish(vec![event("private-user.1")]));
             assert_eq!(sent, Ok(()));
-            let client = crate::gateway::feed::Client::start(&config).expect("a client");
+            let client = crate::gateway::feed::FeedConsumer::start(&config).expect("a client");
             let topic = config.topics.topic_for("private-user.1").expect("a topic");
             if n % 10 == 0 {
-                let parts = a
+                let partitions = a
                     .kafka
                     .positions()
                     .find(&topic)
                     .expect("it is read")
-                    .parts();
-                let keys: Vec<_> = parts.iter().map(|p| (topic.clone(), p.number)).collect();
-                let which = crate::gateway::feed::Which::End;
+                    .partitions();
+                let keys: Vec<_> = partitions
+                    .iter()
+                    .map(|p| (topic.clone(), p.number))
+                    .collect();
+                let which = crate::gateway::feed::OffsetSpec::End;
                 let found = client
                     .offsets(&keys, which, Duration::from_secs(5))
                     .expect("ends");
@@ -230,7 +235,7 @@ fn events_of_the_http_api_go_through_kafka() {
 }
 
 #[test]
-fn an_event_that_kafka_does_not_take_is_not_accepted() {
+fn an_api_event_that_kafka_rejects_is_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -262,19 +267,19 @@ fn an_event_that_kafka_does_not_take_is_not_accepted() {
         admin.create_topic(&topic, &|| true).expect("created");
         let gateways = Gateways::new(&config);
         let begun = Instant::now();
-        let others = gateways.publish(vec![event("private-b")]);
+        let other_nodes = gateways.publish(vec![event("private-b")]);
         let sent = runtime.block_on(gateways.publish(vec![event("private-a")]));
         let why = sent.expect_err("it is not acknowledged");
         assert!(why.contains("did not acknowledge"), "{why}");
         assert!(begun.elapsed() < Duration::from_secs(9));
         // Who sent at the same time is not blamed for it.
-        assert_eq!(runtime.block_on(others), Ok(()));
+        assert_eq!(runtime.block_on(other_nodes), Ok(()));
         gateways.stop();
     }
 }
 
 #[test]
-fn questions_are_put_to_all() {
+fn admin_requests_reach_all_gateways() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("ask"));
         let (a, b) = (Node::start(&config), Node::start(&config));
@@ -288,10 +293,10 @@ fn questions_are_put_to_all() {
             .build()
             .expect("a runtime");
         let began = Instant::now();
-        let question = AdminRequest::Channels {
+        let request = AdminRequest::Channels {
             prefix: String::new(),
         };
-        let answer = runtime.block_on(a.kafka.cluster().ask(question));
+        let answer = runtime.block_on(a.kafka.cluster().ask(request));
         // Both answered, or it would have waited for the whole time.
         assert!(began.elapsed() < Duration::from_millis(1500));
         assert_eq!(answer, AdminResponse::default());

@@ -7,123 +7,122 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::totals::{Happening, What};
+use super::webhook_state::{EventKind, WebhookEvent};
 use crate::envelope::{write_envelope, EnvelopeKind};
 use crate::ids::unix_ms;
 
 /// What nobody wrote is kept for so long, ms; so is what was seen.
-const KEEP: u64 = 60_000;
+const RETENTION_MS: u64 = 60_000;
 /// At most so many.
-const MOST: usize = 100_000;
+const MAX_ENTRIES: usize = 100_000;
 /// Who leads from now on first sees what its predecessor has written, ms.
-const GRACE: u64 = 1_000;
+const LEADER_GRACE_MS: u64 = 1_000;
 
 /// What is still to be seen in the topic.
 #[derive(Default)]
 pub(super) struct Webhooks {
-    pending: VecDeque<(u64, Happening)>,
+    pending: VecDeque<(u64, WebhookEvent)>,
     /// What is there already, by id.
-    seen: HashMap<String, u64>,
+    written: HashMap<String, u64>,
     /// What others wrote and did not happen here yet.
-    ahead: VecDeque<(u64, Told)>,
-    leads_since: Option<u64>,
-    swept: u64,
+    early: VecDeque<(u64, SentWebhook)>,
+    leader_since: Option<u64>,
+    swept_at: u64,
 }
 
 /// What stands in the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct SentWebhook {
     pub id: String,
-    pub what: What,
+    pub kind: EventKind,
     pub channel: String,
     pub user: Option<String>,
 }
 
-impl Told {
-    fn is_about(&self, happening: &Happening) -> bool {
-        self.what == happening.what
-            && self.channel == happening.channel
-            && self.user == happening.user
+impl SentWebhook {
+    fn is_about(&self, event: &WebhookEvent) -> bool {
+        self.kind == event.kind && self.channel == event.channel && self.user == event.user
     }
 }
 
 impl Webhooks {
     /// Something happened. It is to be written now where the answer has it.
-    pub fn happened(&mut self, happening: Happening, leads: bool, now: u64) -> Option<Happening> {
-        let leads = self.leads(leads, now);
-        if self.seen.contains_key(&happening.id) {
-            self.ahead.retain(|(_, told)| told.id != happening.id);
+    pub fn add(&mut self, event: WebhookEvent, is_leader: bool, now: u64) -> Option<WebhookEvent> {
+        let is_leader = self.is_leader(is_leader, now);
+        if self.written.contains_key(&event.id) {
+            self.early.retain(|(_, sent)| sent.id != event.id);
             return None;
         }
-        if happening.by_silence {
-            let mut ahead = self.ahead.iter();
-            if let Some(at) = ahead.position(|(_, told)| told.is_about(&happening)) {
-                self.ahead.remove(at);
+        if event.by_timeout {
+            let mut early = self.early.iter();
+            if let Some(at) = early.position(|(_, sent)| sent.is_about(&event)) {
+                self.early.remove(at);
                 return None;
             }
         }
-        if leads {
-            self.seen.insert(happening.id.clone(), now);
-            return Some(happening);
+        if is_leader {
+            self.written.insert(event.id.clone(), now);
+            return Some(event);
         }
-        if self.pending.len() < MOST {
-            self.pending.push_back((now, happening));
+        if self.pending.len() < MAX_ENTRIES {
+            self.pending.push_back((now, event));
         }
         None
     }
 
     /// Somebody wrote it.
-    pub fn saw(&mut self, told: Told, now: u64) {
-        if self.seen.len() >= MOST || self.seen.insert(told.id.clone(), now).is_some() {
+    pub fn record_sent(&mut self, sent: SentWebhook, now: u64) {
+        if self.written.len() >= MAX_ENTRIES || self.written.insert(sent.id.clone(), now).is_some()
+        {
             return;
         }
-        let same = |(_, one): &(u64, Happening)| one.id == told.id;
-        let alike = |(_, one): &(u64, Happening)| one.by_silence && told.is_about(one);
+        let same = |(_, one): &(u64, WebhookEvent)| one.id == sent.id;
+        let alike = |(_, one): &(u64, WebhookEvent)| one.by_timeout && sent.is_about(one);
         let mut pending = self.pending.iter();
         let at = pending.position(same);
         match at.or_else(|| self.pending.iter().position(alike)) {
             Some(at) => {
                 self.pending.remove(at);
             }
-            None if self.ahead.len() < MOST => self.ahead.push_back((now, told)),
+            None if self.early.len() < MAX_ENTRIES => self.early.push_back((now, sent)),
             None => {}
         }
     }
 
     /// This node slept, or heard nobody for long: another may have led meanwhile.
-    pub fn was_away(&mut self) {
-        self.leads_since = None;
+    pub fn after_absence(&mut self) {
+        self.leader_since = None;
     }
 
     /// What is to be written because this node leads now.
-    pub fn take(&mut self, leads: bool, now: u64) -> Vec<Happening> {
-        if now.saturating_sub(self.swept) > KEEP / 4 {
-            self.swept = now;
-            let is_young = |at: &u64| now.saturating_sub(*at) <= KEEP;
-            self.seen.retain(|_, at| is_young(at));
-            self.ahead.retain(|(at, _)| is_young(at));
+    pub fn take_due(&mut self, is_leader: bool, now: u64) -> Vec<WebhookEvent> {
+        if now.saturating_sub(self.swept_at) > RETENTION_MS / 4 {
+            self.swept_at = now;
+            let is_young = |at: &u64| now.saturating_sub(*at) <= RETENTION_MS;
+            self.written.retain(|_, at| is_young(at));
+            self.early.retain(|(at, _)| is_young(at));
             self.pending.retain(|(at, _)| is_young(at));
         }
-        if !self.leads(leads, now) {
+        if !self.is_leader(is_leader, now) {
             return Vec::new();
         }
         let pending = std::mem::take(&mut self.pending);
         for (_, one) in &pending {
-            self.seen.insert(one.id.clone(), now);
+            self.written.insert(one.id.clone(), now);
         }
         pending.into_iter().map(|(_, one)| one).collect()
     }
 
-    fn leads(&mut self, leads: bool, now: u64) -> bool {
-        if !leads {
-            self.leads_since = None;
+    fn is_leader(&mut self, is_leader: bool, now: u64) -> bool {
+        if !is_leader {
+            self.leader_since = None;
             return false;
         }
-        now.saturating_sub(*self.leads_since.get_or_insert(now)) >= GRACE
+        now.saturating_sub(*self.leader_since.get_or_insert(now)) >= LEADER_GRACE_MS
     }
 }
 
-impl Happening {
+impl WebhookEvent {
     /// The record's value: an envelope whose event is the webhook's name.
     pub(super) fn envelope(&self) -> Vec<u8> {
         let data = self.user.as_ref().map(|user| {
@@ -138,7 +137,7 @@ impl Happening {
             self.id.as_bytes(),
             EnvelopeKind::Event.as_str(),
             Some(&self.channel),
-            Some(self.what.as_str()),
+            Some(self.kind.as_str()),
             data.as_deref(),
             i64::try_from(unix_ms() / 1000).unwrap_or(0),
         );
@@ -146,8 +145,8 @@ impl Happening {
     }
 }
 
-impl Told {
-    /// Reads what [`Happening::envelope`] wrote; `None` where it is anything else.
+impl SentWebhook {
+    /// Reads what [`WebhookEvent::envelope`] wrote; `None` where it is anything else.
     pub fn read(value: &[u8]) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Data {
@@ -160,7 +159,7 @@ impl Told {
         };
         Some(Self {
             id: scanned.id.into_owned(),
-            what: What::read(&scanned.event?)?,
+            kind: EventKind::read(&scanned.event?)?,
             channel: scanned.channel?.into_owned(),
             user,
         })
@@ -171,120 +170,114 @@ impl Told {
 mod tests {
     use super::*;
 
-    fn happening(id: &str, by_silence: bool) -> Happening {
-        Happening {
-            what: What::MemberRemoved,
+    fn event(id: &str, by_timeout: bool) -> WebhookEvent {
+        WebhookEvent {
+            kind: EventKind::MemberRemoved,
             channel: "presence-x".to_owned(),
             user: Some("7".to_owned()),
             id: id.to_owned(),
-            by_silence,
+            by_timeout,
         }
     }
 
-    fn told(id: &str) -> Told {
-        Told::read(&happening(id, false).envelope()).expect("ours")
+    fn sent(id: &str) -> SentWebhook {
+        SentWebhook::read(&event(id, false).envelope()).expect("ours")
     }
 
     /// One that leads for long.
     fn leader() -> Webhooks {
         let mut hooks = Webhooks::default();
-        assert!(hooks.take(true, 10_000).is_empty());
+        assert!(hooks.take_due(true, 10_000).is_empty());
         hooks
     }
 
     #[test]
-    fn an_envelope_reads_back() {
+    fn a_webhook_envelope_survives_a_round_trip() {
         assert_eq!(
-            told("a"),
-            Told {
+            sent("a"),
+            SentWebhook {
                 id: "a".to_owned(),
-                what: What::MemberRemoved,
+                kind: EventKind::MemberRemoved,
                 channel: "presence-x".to_owned(),
                 user: Some("7".to_owned()),
             }
         );
-        let vacated = Happening {
-            what: What::Vacated,
+        let vacated = WebhookEvent {
+            kind: EventKind::Vacated,
             user: None,
-            ..happening("b", false)
+            ..event("b", false)
         };
-        assert_eq!(Told::read(&vacated.envelope()).expect("ours").user, None);
+        assert_eq!(
+            SentWebhook::read(&vacated.envelope()).expect("ours").user,
+            None
+        );
         for other in ["", "{}", r#"{"id":"1","channel":"a","event":"order.paid"}"#] {
-            assert_eq!(Told::read(other.as_bytes()), None, "{other}");
+            assert_eq!(SentWebhook::read(other.as_bytes()), None, "{other}");
         }
     }
 
     #[test]
-    fn who_leads_writes_at_once_and_once() {
+    fn the_leader_writes_each_webhook_once() {
         let mut hooks = leader();
-        assert!(hooks
-            .happened(happening("a", false), true, 11_000)
-            .is_some());
-        hooks.saw(told("a"), 11_010);
-        assert_eq!(hooks.happened(happening("a", false), true, 11_020), None);
-        assert!(hooks.take(true, 11_030).is_empty() && hooks.ahead.is_empty());
+        assert!(hooks.add(event("a", false), true, 11_000).is_some());
+        hooks.record_sent(sent("a"), 11_010);
+        assert_eq!(hooks.add(event("a", false), true, 11_020), None);
+        assert!(hooks.take_due(true, 11_030).is_empty() && hooks.early.is_empty());
     }
 
     #[test]
-    fn a_successor_writes_what_its_predecessor_did_not() {
+    fn a_new_leader_writes_pending_webhooks() {
         let mut hooks = Webhooks::default();
         for id in ["a", "b"] {
-            assert_eq!(hooks.happened(happening(id, false), false, 10_000), None);
+            assert_eq!(hooks.add(event(id, false), false, 10_000), None);
         }
-        hooks.saw(told("a"), 10_100);
-        assert!(hooks.take(false, 15_000).is_empty());
+        hooks.record_sent(sent("a"), 10_100);
+        assert!(hooks.take_due(false, 15_000).is_empty());
         // What the other wrote last may still be on its way.
-        assert!(hooks.take(true, 20_000).is_empty());
-        assert_eq!(hooks.take(true, 21_000), [happening("b", false)]);
-        assert!(hooks.take(true, 21_100).is_empty());
+        assert!(hooks.take_due(true, 20_000).is_empty());
+        assert_eq!(hooks.take_due(true, 21_000), [event("b", false)]);
+        assert!(hooks.take_due(true, 21_100).is_empty());
     }
 
     #[test]
-    fn two_nodes_that_die_at_once_are_told_once_whoever_was_missed_first() {
+    fn simultaneous_node_failures_are_written_once() {
         // The leader missed b last, this node a: one happening, two ids, and the leader dies as well.
         for told_first in [false, true] {
             let mut hooks = Webhooks::default();
             if told_first {
-                hooks.saw(told("gone b"), 10_000);
+                hooks.record_sent(sent("gone b"), 10_000);
             }
-            assert_eq!(
-                hooks.happened(happening("gone a", true), false, 10_100),
-                None
-            );
+            assert_eq!(hooks.add(event("gone a", true), false, 10_100), None);
             if !told_first {
-                hooks.saw(told("gone b"), 10_200);
+                hooks.record_sent(sent("gone b"), 10_200);
             }
-            assert!(hooks.take(true, 20_000).is_empty());
-            assert!(hooks.take(true, 25_000).is_empty(), "{told_first}");
+            assert!(hooks.take_due(true, 20_000).is_empty());
+            assert!(hooks.take_due(true, 25_000).is_empty(), "{told_first}");
             // The next time it is another happening.
-            assert!(hooks
-                .happened(happening("gone c", true), true, 26_000)
-                .is_some());
+            assert!(hooks.add(event("gone c", true), true, 26_000).is_some());
         }
     }
 
     #[test]
-    fn another_user_is_another_happening() {
+    fn webhooks_of_different_users_are_distinct() {
         let mut hooks = Webhooks::default();
-        let other = Happening {
+        let other = WebhookEvent {
             user: Some("8".to_owned()),
-            ..happening("gone a", true)
+            ..event("gone a", true)
         };
-        assert_eq!(hooks.happened(other.clone(), false, 10_000), None);
-        hooks.saw(told("gone b"), 10_100);
-        assert!(hooks.take(true, 20_000).is_empty());
-        assert_eq!(hooks.take(true, 21_000), [other]);
+        assert_eq!(hooks.add(other.clone(), false, 10_000), None);
+        hooks.record_sent(sent("gone b"), 10_100);
+        assert!(hooks.take_due(true, 20_000).is_empty());
+        assert_eq!(hooks.take_due(true, 21_000), [other]);
     }
 
     #[test]
-    fn a_leader_that_slept_sees_first_what_was_written_meanwhile() {
+    fn a_suspended_leader_reads_before_it_writes() {
         let mut hooks = leader();
-        hooks.was_away();
-        assert_eq!(hooks.happened(happening("a", false), true, 30_000), None);
-        hooks.saw(told("a"), 30_300);
-        assert!(hooks.take(true, 31_500).is_empty());
-        assert!(hooks
-            .happened(happening("b", false), true, 31_600)
-            .is_some());
+        hooks.after_absence();
+        assert_eq!(hooks.add(event("a", false), true, 30_000), None);
+        hooks.record_sent(sent("a"), 30_300);
+        assert!(hooks.take_due(true, 31_500).is_empty());
+        assert!(hooks.add(event("b", false), true, 31_600).is_some());
     }
 }

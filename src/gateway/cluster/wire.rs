@@ -15,7 +15,7 @@ use crate::gateway::recovery::token::Keys;
 
 /// A member of a presence channel, as a snapshot lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seat {
+pub struct PresenceMember {
     /// The channel.
     pub c: String,
     /// The socket.
@@ -24,12 +24,12 @@ pub struct Seat {
     pub m: Member,
 }
 
-impl From<Seat> for Membership {
-    fn from(seat: Seat) -> Self {
+impl From<PresenceMember> for Membership {
+    fn from(member: PresenceMember) -> Self {
         Self {
-            channel: seat.c,
-            socket: seat.s,
-            member: seat.m,
+            channel: member.c,
+            socket: member.s,
+            member: member.m,
         }
     }
 }
@@ -48,7 +48,7 @@ pub enum Body {
         c: usize,
     },
     /// A socket joined a presence channel.
-    Join(Seat),
+    Join(PresenceMember),
     /// A socket left a presence channel.
     Leave {
         /// The channel.
@@ -70,7 +70,7 @@ pub enum Body {
         /// How many.
         of: u32,
         /// Seats.
-        m: Vec<Seat>,
+        m: Vec<PresenceMember>,
         /// Occupied channels.
         o: Vec<(String, usize)>,
     },
@@ -114,7 +114,7 @@ pub enum Body {
 
 /// A record.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Record {
+pub struct ControlRecord {
     /// The node that wrote it.
     #[serde(rename = "n")]
     pub node: String,
@@ -129,7 +129,7 @@ pub struct Record {
 /// Hexadecimal digits of a signature.
 const SIGNATURE: usize = 64;
 
-impl Record {
+impl ControlRecord {
     /// The value of the Kafka record; `None` for what JSON cannot carry, which nothing here is.
     #[must_use]
     pub fn seal(&self, topic: &str, keys: &Keys) -> Option<Vec<u8>> {
@@ -163,8 +163,8 @@ mod tests {
         Keys::new(&["4f9c1d7a20b86e35f1a7c9d2e4b60837"], "tests")
     }
 
-    fn record(body: Body) -> Record {
-        Record {
+    fn record(body: Body) -> ControlRecord {
+        ControlRecord {
             node: "node-1".to_owned(),
             sequence: 7,
             body,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_taken_from_its_node_on_its_topic_only() {
+    fn a_signature_is_valid_for_its_node_and_topic_only() {
         let data = RawValue::from_string(r#"{"x": 1.0}"#.to_owned()).expect("JSON");
         let client = Body::Client {
             c: "private-a".to_owned(),
@@ -181,8 +181,9 @@ mod tests {
             u: None,
         };
         let value = record(client).seal("t.__client", &keys()).expect("JSON");
-        let open =
-            |topic, key: &str, value: &[u8]| Record::open(topic, key.as_bytes(), value, &keys());
+        let open = |topic, key: &str, value: &[u8]| {
+            ControlRecord::open(topic, key.as_bytes(), value, &keys())
+        };
         let read = open("t.__client", "node-1", &value).expect("ours");
         assert_eq!((read.node.as_str(), read.sequence), ("node-1", 7));
         let Body::Client { d, .. } = read.body else {
@@ -197,14 +198,14 @@ mod tests {
             assert!(open("t.__client", "node-1", &changed).is_none(), "{place}");
             assert!(open("t.__client", "node-1", &value[..place]).is_none());
         }
-        let others = Keys::new(&["another secret of an application"], "tests");
-        assert!(Record::open("t.__client", b"node-1", &value, &others).is_none());
+        let other_nodes = Keys::new(&["another secret of an application"], "tests");
+        assert!(ControlRecord::open("t.__client", b"node-1", &value, &other_nodes).is_none());
     }
 
     #[test]
-    fn every_body_reads_back() {
+    fn every_body_survives_a_round_trip() {
         let socket: SocketId = "1.2".parse().expect("an id");
-        let seat = Seat {
+        let member = PresenceMember {
             c: "presence-a".to_owned(),
             s: socket,
             m: Member {
@@ -215,7 +216,7 @@ mod tests {
         let bodies = [
             Body::Hello,
             Body::Beat { m: 1, c: 2 },
-            Body::Join(seat.clone()),
+            Body::Join(member.clone()),
             Body::Leave {
                 c: "presence-a".to_owned(),
                 s: socket,
@@ -227,7 +228,7 @@ mod tests {
             Body::Snapshot {
                 part: 0,
                 of: 1,
-                m: vec![seat],
+                m: vec![member],
                 o: vec![("a".to_owned(), 3)],
             },
             Body::Gap { of: "x".to_owned() },
@@ -248,7 +249,7 @@ mod tests {
         for body in bodies {
             let said = format!("{body:?}");
             let value = record(body).seal("t", &keys()).expect("JSON");
-            let read = Record::open("t", b"node-1", &value, &keys()).expect("ours");
+            let read = ControlRecord::open("t", b"node-1", &value, &keys()).expect("ours");
             assert_eq!(format!("{:?}", read.body), said);
         }
     }

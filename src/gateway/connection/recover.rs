@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::session::Session;
+use crate::gateway::backend::Replay;
 use crate::gateway::broadcast::Position;
 use crate::gateway::hub::Channel;
-use crate::gateway::seam::Replay;
 
 /// How often the positions of quiet channels are sent again: a token expires after ten minutes.
 const POSITION_REFRESH: Duration = Duration::from_secs(60);

@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 use super::action::{action, Action};
 use super::limits::{SlidingWindow, TokenBucket};
 use super::socket::Socket;
+use crate::gateway::backend::{BoxFuture, Replay};
 use crate::gateway::hub::{Channel, Hub};
 use crate::gateway::protocol::frame::{self, Member, SignIn};
 use crate::gateway::protocol::{auth, Close, Name};
-use crate::gateway::seam::{BoxFuture, Replay};
 
 /// A connection's client: rate limits, pending subscriptions and replays.
 pub(super) struct Session {

@@ -8,10 +8,10 @@ use tokio::net::TcpStream;
 
 use super::session::Session;
 use super::socket::QueuedFrame;
+use crate::gateway::backend::TokenSubject;
 use crate::gateway::broadcast::{advance, Position};
 use crate::gateway::hub::Channel;
 use crate::gateway::protocol::frame;
-use crate::gateway::seam::Holder;
 
 /// Maximum frames in one system call; the kernel's limit is 1024.
 const SLICES: usize = 128;
@@ -128,7 +128,7 @@ impl Writer {
         }
         let mut json = b"{".to_vec();
         for (channel, position) in positions {
-            let holder = Holder {
+            let holder = TokenSubject {
                 channel: channel.name().to_owned(),
                 socket: session.socket.id,
                 user: session.socket.user().map(str::to_owned),

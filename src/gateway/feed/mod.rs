@@ -8,24 +8,24 @@
 //! What appears later is read from the time of the last complete look at the cluster, less five seconds; never from the beginning,
 //! or an old topic that becomes visible would be poured over live sockets. What cannot be read is counted and said.
 
-mod bell;
-mod choice;
-mod client;
-mod known;
-mod lookup;
+mod admin_queries;
+mod consumer;
+mod notify;
 pub mod positions;
 mod reader;
 mod record;
-mod scout;
-mod start;
+mod start_offset;
 #[cfg(test)]
 mod tests;
+mod topic_changes;
+mod topic_discovery;
+mod topic_selector;
 
-pub use choice::{Choice, ControlTopics, Purpose};
-pub(crate) use client::Client;
-pub(crate) use lookup::{Key, Which};
+pub(crate) use admin_queries::{Key, OffsetSpec};
+pub(crate) use consumer::FeedConsumer;
 pub(crate) use reader::{headers_of, timestamp_of};
-pub use record::{Marks, Skip, EXACT};
+pub use record::{BroadcastHeaders, Skip, EXACT};
+pub use topic_selector::{ControlTopics, TopicRole, TopicSelector};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use self::positions::{Part, Positions};
+use self::positions::{PartitionState, Positions};
 use super::broadcast::Broadcast;
 pub use super::broadcast::TopicNumber;
 use super::counters::Counters;
@@ -46,36 +46,36 @@ use crate::topic::{ChannelPattern, TopicMap};
 
 /// How the feed reads.
 #[derive(Debug, Clone)]
-pub struct Manner {
+pub struct FeedConfig {
     /// Channels to narrow it to; empty for all.
-    pub only: Vec<ChannelPattern>,
+    pub channels: Vec<ChannelPattern>,
     /// Largest data of an event.
-    pub longest: usize,
+    pub max_event_bytes: usize,
     /// So far back the ring is filled before anything is delivered.
-    pub keep: Duration,
+    pub history: Duration,
     /// At most so many records of a partition are read for that.
-    pub most_kept: i64,
+    pub max_history_records: i64,
     /// Time between two looks at the cluster's topics.
-    pub refresh: Duration,
+    pub refresh_interval: Duration,
 }
 
-impl Default for Manner {
+impl Default for FeedConfig {
     fn default() -> Self {
         Self {
-            only: Vec::new(),
-            longest: 256 << 10,
-            keep: Duration::from_secs(120),
-            most_kept: 50_000,
-            refresh: Duration::from_secs(1),
+            channels: Vec::new(),
+            max_event_bytes: 256 << 10,
+            history: Duration::from_secs(120),
+            max_history_records: 50_000,
+            refresh_interval: Duration::from_secs(1),
         }
     }
 }
 
 /// A record of a control topic.
 #[derive(Debug)]
-pub struct Control<'a> {
+pub struct RawControlRecord<'a> {
     /// Which topic.
-    pub purpose: Purpose,
+    pub role: TopicRole,
     /// Its key.
     pub key: &'a [u8],
     /// Its value.
@@ -87,41 +87,41 @@ pub struct Control<'a> {
 }
 
 /// Where records go. Called from the feed's threads; must not block.
-pub trait Sink: Send + Sync {
+pub trait FeedSink: Send + Sync {
     /// A partition is read from `offset` on: everything with a timestamp of `since_ms` and later.
-    fn began(&self, part: &Part, offset: i64, since_ms: i64);
+    fn partition_started(&self, state: &PartitionState, offset: i64, since_ms: i64);
     /// A partition is not read any more.
-    fn ended(&self, part: &Part);
+    fn partition_stopped(&self, state: &PartitionState);
     /// A broadcast; `live` is false for what only fills the ring.
     fn broadcast(&self, broadcast: &Arc<Broadcast>, timestamp_ms: i64, live: bool);
     /// A record of a control topic.
-    fn control(&self, control: &Control<'_>);
+    fn control(&self, control: &RawControlRecord<'_>);
 }
 
 /// A partition as its records name it.
 #[derive(Clone)]
-struct Lane {
-    part: Arc<Part>,
-    purpose: Purpose,
+struct PartitionReader {
+    state: Arc<PartitionState>,
+    role: TopicRole,
 }
 
 /// What the two threads share.
 struct Shared {
-    client: Client,
+    client: FeedConsumer,
     topics: Arc<TopicMap>,
-    choice: Choice,
-    manner: Manner,
+    selector: TopicSelector,
+    feed_config: FeedConfig,
     positions: Arc<Positions>,
     counters: Arc<Counters>,
-    sink: Arc<dyn Sink>,
-    lanes: Mutex<HashMap<(usize, i32), Lane>>,
+    sink: Arc<dyn FeedSink>,
+    readers: Mutex<HashMap<(usize, i32), PartitionReader>>,
     /// Partitions that have to be begun again.
-    lost: Mutex<Vec<Key>>,
+    to_restart: Mutex<Vec<Key>>,
     stopping: AtomicBool,
     /// The last look at the cluster succeeded.
-    reached: AtomicBool,
+    connected: AtomicBool,
     /// The first complete look is done and its partitions are being read.
-    begun: AtomicBool,
+    started: AtomicBool,
 }
 
 impl Shared {
@@ -144,24 +144,24 @@ impl Feed {
     /// Configuration: properties librdkafka does not take. Connection: no more threads.
     pub fn start(
         config: &Arc<BrokerConfig>,
-        manner: Manner,
+        feed_config: FeedConfig,
         positions: Arc<Positions>,
         counters: Arc<Counters>,
-        sink: Arc<dyn Sink>,
+        sink: Arc<dyn FeedSink>,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
-            client: Client::start(config)?,
+            client: FeedConsumer::start(config)?,
             topics: Arc::clone(&config.topics),
-            choice: Choice::new(&config.topics, &manner.only),
-            manner,
+            selector: TopicSelector::new(&config.topics, &feed_config.channels),
+            feed_config,
             positions,
             counters,
             sink,
-            lanes: Mutex::default(),
-            lost: Mutex::default(),
+            readers: Mutex::default(),
+            to_restart: Mutex::default(),
             stopping: AtomicBool::new(false),
-            reached: AtomicBool::new(false),
-            begun: AtomicBool::new(false),
+            connected: AtomicBool::new(false),
+            started: AtomicBool::new(false),
         });
         let feed = Self {
             shared: Arc::clone(&shared),
@@ -171,32 +171,34 @@ impl Feed {
         let mut threads = feed.threads.lock();
         let own = Arc::clone(&shared);
         threads.push(process::spawn("rt-gw-feed", move || reader::run(&own))?);
-        threads.push(process::spawn("rt-gw-scout", move || scout::run(&shared))?);
+        threads.push(process::spawn("rt-gw-scout", move || {
+            topic_discovery::run(&shared);
+        })?);
         drop(threads);
         Ok(feed)
     }
 
     /// True where Kafka answered the last time it was asked.
     #[must_use]
-    pub fn is_reached(&self) -> bool {
-        self.shared.reached.load(Ordering::Acquire)
+    pub fn is_connected(&self) -> bool {
+        self.shared.connected.load(Ordering::Acquire)
     }
 
     /// True once everything that was there at the start has been read.
     #[must_use]
     pub fn is_filled(&self) -> bool {
-        self.shared.begun.load(Ordering::Acquire)
+        self.shared.started.load(Ordering::Acquire)
             && self
                 .shared
                 .positions
                 .all()
                 .iter()
-                .all(|topic| topic.parts().iter().all(|part| part.is_filled()))
+                .all(|topic| topic.partitions().iter().all(|state| state.is_filled()))
     }
 
     /// Waits for that, `bound` at most; false where it takes longer.
     #[must_use]
-    pub fn fill(&self, bound: Duration) -> bool {
+    pub fn wait_filled(&self, bound: Duration) -> bool {
         let until = Instant::now() + bound;
         while !self.is_filled() {
             if Instant::now() >= until {
@@ -213,7 +215,7 @@ impl Feed {
             return;
         }
         self.shared.stopping.store(true, Ordering::Release);
-        self.shared.positions.bell.ring();
+        self.shared.positions.refresh_request.notify();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
                 process::current().log.say(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::bell::Bell;
+use super::notify::Notify;
 use crate::gateway::broadcast::TopicNumber;
 
 /// Kafka's own id of a topic, another one after it was deleted and made again; 0 where the cluster has none.
@@ -17,7 +17,7 @@ pub type TopicId = u128;
 
 /// One partition that is read.
 #[derive(Debug)]
-pub struct Part {
+pub struct PartitionState {
     /// The topic's number.
     pub topic: TopicNumber,
     /// Its name.
@@ -31,16 +31,16 @@ pub struct Part {
     /// Records with an earlier timestamp are passed over; for brokers that cannot look offsets up by time.
     pub not_before_ms: AtomicI64,
     /// False once it is not read any more: its topic was deleted, or its offsets were out of range.
-    pub reads: AtomicBool,
+    pub is_active: AtomicBool,
     /// Kafka does not let us read it: nothing of it is waited for.
     pub denied: AtomicBool,
 }
 
-impl Part {
+impl PartitionState {
     /// True where what was there at the start has been handed over, or nothing of it comes.
     #[must_use]
     pub fn is_filled(&self) -> bool {
-        !self.reads.load(Ordering::Acquire)
+        !self.is_active.load(Ordering::Acquire)
             || self.denied.load(Ordering::Acquire)
             || self.next() >= self.live_from.load(Ordering::Acquire)
     }
@@ -52,13 +52,13 @@ impl Part {
     }
 
     /// Everything below `offset` is handed over. Never goes back, but for [`Self::restart`].
-    pub fn reached(&self, offset: i64) {
+    pub fn advance_to(&self, offset: i64) {
         self.next.fetch_max(offset, Ordering::AcqRel);
     }
 
     /// It is not read any more, and how far it was means nothing.
-    pub fn forget(&self) {
-        self.reads.store(false, Ordering::Release);
+    pub fn reset(&self) {
+        self.is_active.store(false, Ordering::Release);
         self.next.store(-1, Ordering::Release);
     }
 
@@ -68,7 +68,7 @@ impl Part {
         self.not_before_ms.store(not_before_ms, Ordering::Release);
         self.live_from.store(live_from, Ordering::Release);
         self.next.store(from, Ordering::Release);
-        self.reads.store(true, Ordering::Release);
+        self.is_active.store(true, Ordering::Release);
     }
 }
 
@@ -81,7 +81,7 @@ pub struct Topic {
     pub name: Arc<str>,
     /// The two halves of its id.
     id: [AtomicU64; 2],
-    parts: RwLock<Vec<Arc<Part>>>,
+    partitions: RwLock<Vec<Arc<PartitionState>>>,
 }
 
 impl Topic {
@@ -101,46 +101,49 @@ impl Topic {
 
     /// Its partitions, in the order they were found.
     #[must_use]
-    pub fn parts(&self) -> Vec<Arc<Part>> {
-        self.parts.read().clone()
+    pub fn partitions(&self) -> Vec<Arc<PartitionState>> {
+        self.partitions.read().clone()
     }
 
     /// One of them.
     #[must_use]
-    pub fn part(&self, number: i32) -> Option<Arc<Part>> {
-        let parts = self.parts.read();
-        parts.iter().find(|part| part.number == number).cloned()
+    pub fn partition(&self, number: i32) -> Option<Arc<PartitionState>> {
+        let partitions = self.partitions.read();
+        partitions
+            .iter()
+            .find(|state| state.number == number)
+            .cloned()
     }
 
     /// The partition, entered where it is new.
-    pub fn enter(&self, number: i32) -> Arc<Part> {
-        if let Some(part) = self.part(number) {
-            return part;
+    pub fn get_or_insert(&self, number: i32) -> Arc<PartitionState> {
+        if let Some(state) = self.partition(number) {
+            return state;
         }
-        let mut parts = self.parts.write();
-        if let Some(part) = parts.iter().find(|part| part.number == number) {
-            return Arc::clone(part);
+        let mut partitions = self.partitions.write();
+        if let Some(state) = partitions.iter().find(|state| state.number == number) {
+            return Arc::clone(state);
         }
-        let part = Arc::new(Part {
+        let state = Arc::new(PartitionState {
             topic: self.number,
             name: Arc::clone(&self.name),
             number,
             next: AtomicI64::new(-1),
             live_from: AtomicI64::new(i64::MAX),
             not_before_ms: AtomicI64::new(i64::MIN),
-            reads: AtomicBool::new(false),
+            is_active: AtomicBool::new(false),
             denied: AtomicBool::new(false),
         });
-        parts.push(Arc::clone(&part));
-        part
+        partitions.push(Arc::clone(&state));
+        state
     }
 
     /// Number and next offset of every partition that is read.
-    pub fn each_next(&self, mut with: impl FnMut(i32, i64)) {
-        for part in self.parts.read().iter() {
-            let next = part.next();
-            if next >= 0 && part.reads.load(Ordering::Acquire) {
-                with(part.number, next);
+    pub fn for_each_next_offset(&self, mut with: impl FnMut(i32, i64)) {
+        for state in self.partitions.read().iter() {
+            let next = state.next();
+            if next >= 0 && state.is_active.load(Ordering::Acquire) {
+                with(state.number, next);
             }
         }
     }
@@ -156,21 +159,21 @@ struct Table {
 #[derive(Debug, Default)]
 pub struct Positions {
     table: RwLock<Table>,
-    looked_ms: AtomicI64,
+    refreshed_ms: AtomicI64,
     /// Rung by whoever waits for a topic that is not here yet.
-    pub bell: Bell,
+    pub refresh_request: Notify,
 }
 
 impl Positions {
     /// Everything that Kafka had at this time, Unix ms, is being read.
-    pub fn looked(&self, ms: i64) {
-        self.looked_ms.store(ms, Ordering::Release);
+    pub fn set_refreshed(&self, ms: i64) {
+        self.refreshed_ms.store(ms, Ordering::Release);
     }
 
     /// The time of the last look that found everything and began to read it, Unix ms; 0 before the first.
     #[must_use]
-    pub fn looked_ms(&self) -> i64 {
-        self.looked_ms.load(Ordering::Acquire)
+    pub fn refreshed_ms(&self) -> i64 {
+        self.refreshed_ms.load(Ordering::Acquire)
     }
 
     /// The topic of that name, where it is read.
@@ -188,7 +191,7 @@ impl Positions {
     }
 
     /// The topic of that name, entered where it is new.
-    pub fn enter(&self, name: &str) -> Arc<Topic> {
+    pub fn get_or_insert(&self, name: &str) -> Arc<Topic> {
         if let Some(topic) = self.find(name) {
             return topic;
         }
@@ -202,7 +205,7 @@ impl Positions {
             number,
             name: Arc::clone(&name),
             id: [AtomicU64::new(0), AtomicU64::new(0)],
-            parts: RwLock::default(),
+            partitions: RwLock::default(),
         });
         table.numbers.insert(name, number);
         table.topics.push(Arc::clone(&topic));
@@ -221,32 +224,33 @@ mod tests {
     use super::Positions;
 
     #[test]
-    fn a_topic_keeps_its_number_and_a_partition_its_place() {
+    fn topics_keep_their_numbers_and_offsets_never_go_back() {
         let positions = Positions::default();
-        let a = positions.enter("a");
-        let b = positions.enter("b");
+        let a = positions.get_or_insert("a");
+        let b = positions.get_or_insert("b");
         assert_eq!((a.number, b.number), (0, 1));
-        assert_eq!(positions.enter("a").number, 0);
-        let part = a.enter(3);
-        part.restart(10, 12, 0);
-        part.reached(15);
-        part.reached(11);
+        assert_eq!(positions.get_or_insert("a").number, 0);
+        let state = a.get_or_insert(3);
+        state.restart(10, 12, 0);
+        state.advance_to(15);
+        state.advance_to(11);
         let mut seen = Vec::new();
-        a.each_next(|number, next| seen.push((number, next)));
+        a.for_each_next_offset(|number, next| seen.push((number, next)));
         assert_eq!(seen, [(3, 15)]);
         a.set_id(u128::MAX - 5);
         assert_eq!(positions.find("a").map(|a| a.id()), Some(u128::MAX - 5));
         // What may not be read is not waited for.
-        a.enter(3).restart(10, 12, 0);
-        assert!(!part.is_filled());
-        part.denied
+        a.get_or_insert(3).restart(10, 12, 0);
+        assert!(!state.is_filled());
+        state
+            .denied
             .store(true, std::sync::atomic::Ordering::Release);
-        assert!(part.is_filled());
-        part.restart(10, 12, 0);
-        assert!(!part.is_filled());
-        part.reached(12);
-        assert!(part.is_filled());
-        b.enter(0);
-        b.each_next(|_, _| panic!("it is not read yet"));
+        assert!(state.is_filled());
+        state.restart(10, 12, 0);
+        assert!(!state.is_filled());
+        state.advance_to(12);
+        assert!(state.is_filled());
+        b.get_or_insert(0);
+        b.for_each_next_offset(|_, _| panic!("it is not read yet"));
     }
 }

@@ -10,48 +10,48 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::client::Raw;
-use super::positions::Part;
-use super::record::{Marks, Skip};
-use super::{Control, Lane, Purpose, Shared};
+use super::consumer::Raw;
+use super::positions::PartitionState;
+use super::record::{BroadcastHeaders, Skip};
+use super::{PartitionReader, RawControlRecord, Shared, TopicRole};
 use crate::gateway::broadcast::{At, Broadcast};
 use crate::kafka::client;
 use crate::log::Level;
 use crate::process;
 
 /// Longest wait for a record: stopping takes as long.
-const WAIT: Duration = Duration::from_millis(50);
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// A line about topics that do not fit is said this often.
-const MINUTE: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What only this thread has.
-struct Reader<'a> {
+struct FeedReader<'a> {
     shared: &'a Shared,
-    lanes: HashMap<(usize, i32), Lane>,
-    mismatch_said: Option<Instant>,
+    readers: HashMap<(usize, i32), PartitionReader>,
+    mismatch_logged_at: Option<Instant>,
     mismatches: u64,
 }
 
 pub(super) fn run(shared: &Shared) {
-    let mut reader = Reader {
+    let mut reader = FeedReader {
         shared,
-        lanes: HashMap::new(),
-        mismatch_said: None,
+        readers: HashMap::new(),
+        mismatch_logged_at: None,
         mismatches: 0,
     };
-    let mut hand: Vec<Raw> = Vec::with_capacity(1024);
+    let mut batch: Vec<Raw> = Vec::with_capacity(1024);
     while !shared.is_stopping() {
-        shared.client.poll(WAIT, &mut hand);
-        for raw in hand.drain(..) {
+        shared.client.poll(POLL_TIMEOUT, &mut batch);
+        for raw in batch.drain(..) {
             // SAFETY: taken over from librdkafka, alive until given back in the next line.
             unsafe {
                 reader.take(raw);
                 sys::rd_kafka_message_destroy(raw);
             }
         }
-        while let Some((code, words)) = shared.client.complaint() {
+        while let Some((code, words)) = shared.client.next_error() {
             if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
-                shared.reached.store(false, Ordering::Release);
+                shared.connected.store(false, Ordering::Release);
             } else {
                 let words = words.split(" (after ").next().unwrap_or_default();
                 let text = format!("The gateway's feed from Kafka: {words}");
@@ -61,42 +61,42 @@ pub(super) fn run(shared: &Shared) {
     }
 }
 
-impl Reader<'_> {
+impl FeedReader<'_> {
     /// # Safety
     /// `raw` must be alive.
     unsafe fn take(&mut self, raw: Raw) {
         let message = &*raw;
         let key = (message.rkt as usize, message.partition);
-        if !self.lanes.contains_key(&key) {
-            let Some(lane) = self.shared.lanes.lock().get(&key).cloned() else {
+        if !self.readers.contains_key(&key) {
+            let Some(reader) = self.shared.readers.lock().get(&key).cloned() else {
                 return;
             };
-            self.lanes.insert(key, lane);
+            self.readers.insert(key, reader);
         }
-        let Some(lane) = self.lanes.get(&key).cloned() else {
+        let Some(reader) = self.readers.get(&key).cloned() else {
             return;
         };
         match message.err {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => self.record(&lane, raw),
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => self.record(&reader, raw),
             // Behind the last record there may be markers of transactions: the end is further than the records.
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => lane.part.reached(message.offset),
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => reader.state.advance_to(message.offset),
             Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET => {
-                self.lose(&lane.part, "its offset is out of range");
+                self.restart_partition(&reader.state, "its offset is out of range");
             }
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
             | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
             | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
             | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => {
-                self.lose(&lane.part, "Kafka does not have it any more");
+                self.restart_partition(&reader.state, "Kafka does not have it any more");
             }
             code => {
                 if code == Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED {
-                    lane.part.denied.store(true, Ordering::Release);
+                    reader.state.denied.store(true, Ordering::Release);
                 }
                 let text = format!(
                     "The gateway cannot read partition {} of topic \"{}\": {}.",
-                    lane.part.number,
-                    lane.part.name,
+                    reader.state.number,
+                    reader.state.name,
                     client::describe(code)
                 );
                 process::current().log.say(Level::Warning, text);
@@ -105,83 +105,89 @@ impl Reader<'_> {
     }
 
     /// A partition cannot be read on: counted, said, and begun again where the scout says.
-    fn lose(&self, part: &Arc<Part>, why: &str) {
-        if !part.reads.swap(false, Ordering::AcqRel) {
+    fn restart_partition(&self, state: &Arc<PartitionState>, why: &str) {
+        if !state.is_active.swap(false, Ordering::AcqRel) {
             return;
         }
         self.shared.counters.offsets_lost.add_one();
         let line = format!(
             "The gateway reads partition {} of topic \"{}\" anew: {why} (offset {}). Events may be missing, and clients that come back are told so.",
-            part.number,
-            part.name,
-            part.next()
+            state.number,
+            state.name,
+            state.next()
         );
         process::current().log.say(Level::Warning, line);
-        self.shared.sink.ended(part);
-        let key = (part.name.to_string(), part.number);
-        self.shared.lost.lock().push(key);
-        self.shared.positions.bell.ring();
+        self.shared.sink.partition_stopped(state);
+        let key = (state.name.to_string(), state.number);
+        self.shared.to_restart.lock().push(key);
+        self.shared.positions.refresh_request.notify();
     }
 
     /// # Safety
     /// `raw` must be alive.
-    unsafe fn record(&mut self, lane: &Lane, raw: Raw) {
+    unsafe fn record(&mut self, reader: &PartitionReader, raw: Raw) {
         let message = &*raw;
-        let part = &lane.part;
+        let state = &reader.state;
         let offset = message.offset;
-        if offset < part.next() || !part.reads.load(Ordering::Acquire) {
+        if offset < state.next() || !state.is_active.load(Ordering::Acquire) {
             return;
         }
         let timestamp_ms = timestamp_of(raw);
-        if timestamp_ms < part.not_before_ms.load(Ordering::Acquire) {
-            part.reached(offset + 1);
+        if timestamp_ms < state.not_before_ms.load(Ordering::Acquire) {
+            state.advance_to(offset + 1);
             return;
         }
         let value = slice(message.payload.cast(), message.len);
-        let live = offset >= part.live_from.load(Ordering::Acquire);
-        if lane.purpose == Purpose::Channels {
+        let live = offset >= state.live_from.load(Ordering::Acquire);
+        if reader.role == TopicRole::Channels {
             self.shared.counters.records.add_one();
-            let mut marks = Marks::default();
-            headers_of(raw, |name, value| marks.add(name, value));
+            let mut headers = BroadcastHeaders::default();
+            headers_of(raw, |name, value| headers.add(name, value));
             let at = At {
-                topic: part.topic,
-                partition: part.number,
+                topic: state.topic,
+                partition: state.number,
                 offset,
             };
-            self.broadcast(part, value, marks, at, timestamp_ms, live);
+            self.broadcast(state, value, headers, at, timestamp_ms, live);
         } else {
-            self.shared.sink.control(&Control {
-                purpose: lane.purpose,
+            self.shared.sink.control(&RawControlRecord {
+                role: reader.role,
                 key: slice(message.key.cast(), message.key_len),
                 value,
                 offset,
                 live,
             });
         }
-        if part.denied.load(Ordering::Relaxed) {
-            part.denied.store(false, Ordering::Release);
+        if state.denied.load(Ordering::Relaxed) {
+            state.denied.store(false, Ordering::Release);
         }
         // Last: whoever reads this position may rely on everything below having been handed over.
-        part.reached(offset + 1);
+        state.advance_to(offset + 1);
     }
 
     fn broadcast(
         &mut self,
-        part: &Part,
+        state: &PartitionState,
         value: &[u8],
-        marks: Marks,
+        headers: BroadcastHeaders,
         at: At,
         timestamp_ms: i64,
         live: bool,
     ) {
         let shared = self.shared;
-        let longest = shared.manner.longest;
-        let read =
-            Broadcast::from_record(&part.name, value, marks, &shared.topics, longest, Some(at));
+        let max_event_bytes = shared.feed_config.max_event_bytes;
+        let read = Broadcast::from_record(
+            &state.name,
+            value,
+            headers,
+            &shared.topics,
+            max_event_bytes,
+            Some(at),
+        );
         match read {
             Ok(broadcast) => {
-                let only = &shared.manner.only;
-                if !only.is_empty() && !only.iter().any(|p| p.matches(&broadcast.channel)) {
+                let channels = &shared.feed_config.channels;
+                if !channels.is_empty() && !channels.iter().any(|p| p.matches(&broadcast.channel)) {
                     return;
                 }
                 let broadcast = Arc::new(broadcast);
@@ -189,7 +195,7 @@ impl Reader<'_> {
             }
             // Counted once: what fills the ring was counted by those who delivered it.
             Err(_) if !live => {}
-            Err(Skip::TopicMismatch { channel }) => self.mismatch(&part.name, &channel),
+            Err(Skip::TopicMismatch { channel }) => self.mismatch(&state.name, &channel),
             Err(Skip::Reserved) => shared.counters.reserved_events.add_one(),
             Err(Skip::TooLarge) => shared.counters.oversized_events.add_one(),
             Err(Skip::NotAnEnvelope | Skip::Type) => shared.counters.bad_records.add_one(),
@@ -201,12 +207,12 @@ impl Reader<'_> {
         self.shared.counters.topic_mismatch.add_one();
         self.mismatches += 1;
         if self
-            .mismatch_said
-            .is_some_and(|said| said.elapsed() < MINUTE)
+            .mismatch_logged_at
+            .is_some_and(|said| said.elapsed() < LOG_INTERVAL)
         {
             return;
         }
-        self.mismatch_said = Some(Instant::now());
+        self.mismatch_logged_at = Some(Instant::now());
         let right = self.shared.topics.topic_for(channel);
         let right = right.unwrap_or_else(|_| "none".to_owned());
         let channel: String = channel.escape_debug().take(200).collect();

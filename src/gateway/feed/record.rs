@@ -14,7 +14,7 @@ pub const EXACT: &str = "x-realtime-exact";
 
 /// What the headers of a record say to gateways.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct BroadcastHeaders {
     /// The socket to leave out.
     pub except: Option<SocketId>,
     /// Public by the sender's convention.
@@ -23,7 +23,7 @@ pub struct Marks {
     pub exact: bool,
 }
 
-impl Marks {
+impl BroadcastHeaders {
     /// Takes one header into account; others than ours change nothing.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         if name == crate::envelope::headers::SOCKET.as_bytes() {
@@ -57,20 +57,20 @@ pub enum Skip {
 }
 
 impl Broadcast {
-    /// Reads a record. `longest` is the most bytes of data that sockets get.
+    /// Reads a record. `max_event_bytes` is the most bytes of data that sockets get.
     ///
     /// # Errors
     /// Why it is skipped.
     pub fn from_record(
         topic: &str,
         value: &[u8],
-        marks: Marks,
+        headers: BroadcastHeaders,
         topics: &TopicMap,
-        longest: usize,
+        max_event_bytes: usize,
         at: Option<At>,
     ) -> Result<Self, Skip> {
         // The rest of an envelope is small: what is larger than this needs no look.
-        if value.len() > longest + 4096 {
+        if value.len() > max_event_bytes + 4096 {
             return Err(Skip::TooLarge);
         }
         let scanned = scan_envelope(value).map_err(|_| Skip::NotAnEnvelope)?;
@@ -90,7 +90,7 @@ impl Broadcast {
         }
         let data = match scanned.data {
             None => Bytes::from_static(b"\"null\""),
-            Some(data) if data.len() > longest => return Err(Skip::TooLarge),
+            Some(data) if data.len() > max_event_bytes => return Err(Skip::TooLarge),
             Some(data) => {
                 // The scan only finds where the data ends; clients would choke on what is no JSON.
                 if serde_json::from_slice::<IgnoredAny>(data).is_err() {
@@ -105,9 +105,9 @@ impl Broadcast {
             event: event.into(),
             id: scanned.id.into(),
             data,
-            except: marks.except,
-            public: marks.public,
-            exact: marks.exact,
+            except: headers.except,
+            public: headers.public,
+            exact: headers.exact,
             at,
         })
     }
@@ -119,12 +119,12 @@ mod tests {
 
     fn read(topic: &str, value: &str) -> Result<Broadcast, Skip> {
         let topics = TopicMap::one_per_channel("realtime", false);
-        let marks = Marks::default();
-        Broadcast::from_record(topic, value.as_bytes(), marks, &topics, 1000, None)
+        let headers = BroadcastHeaders::default();
+        Broadcast::from_record(topic, value.as_bytes(), headers, &topics, 1000, None)
     }
 
     #[test]
-    fn an_envelope_is_a_broadcast_with_its_data_as_a_string() {
+    fn an_envelope_becomes_a_broadcast_with_string_data() {
         let value = r#"{"id":"1","type":"event","channel":"user.1","event":"e\u00e9","data":{"a":"\"\\ \u0001"},"timestamp":1}"#;
         let read = read("realtime_user_1", value).expect("a broadcast");
         assert_eq!(
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_says_why() {
+    fn skipped_records_have_a_reason() {
         let mismatch = |channel: &str| Skip::TopicMismatch {
             channel: channel.to_owned(),
         };
@@ -196,26 +196,26 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_ours_count_and_bad_ids_do_not() {
-        let mut marks = Marks::default();
+    fn known_headers_are_read_and_invalid_socket_ids_ignored() {
+        let mut headers = BroadcastHeaders::default();
         for (name, value) in [
             ("x-realtime-public", "1"),
             ("x-realtime-exact", "0"),
             ("x-realtime-socket", "12.34"),
             ("other", "1"),
         ] {
-            marks.add(name.as_bytes(), value.as_bytes());
+            headers.add(name.as_bytes(), value.as_bytes());
         }
-        assert!(marks.public && !marks.exact);
-        assert_eq!(marks.except, "12.34".parse().ok());
+        assert!(headers.public && !headers.exact);
+        assert_eq!(headers.except, "12.34".parse().ok());
         for bad in ["12.34\n", "x", "", "1.2:presence-room"] {
-            marks.add(b"x-realtime-socket", bad.as_bytes());
-            assert_eq!(marks.except, None, "{bad:?}");
+            headers.add(b"x-realtime-socket", bad.as_bytes());
+            assert_eq!(headers.except, None, "{bad:?}");
         }
     }
 
     #[test]
-    fn random_bytes_never_end_the_process() {
+    fn corrupted_records_never_panic() {
         let seed = br#"{"id":"1","type":"event","channel":"user.1","event":"e","data":{"a":[1,"x"]},"timestamp":1}"#;
         let topics = TopicMap::one_per_channel("realtime", false);
         let mut state = 88_172_645_463_325_252_u64;
@@ -228,9 +228,9 @@ mod tests {
                 let place = usize::try_from(state).unwrap_or(0) % bytes.len();
                 bytes[place] = state.to_le_bytes()[7];
             }
-            let marks = Marks::default();
+            let headers = BroadcastHeaders::default();
             let read =
-                Broadcast::from_record("realtime_user_1", &bytes, marks, &topics, 1000, None);
+                Broadcast::from_record("realtime_user_1", &bytes, headers, &topics, 1000, None);
             if let Ok(read) = read {
                 assert!(serde_json::from_slice::<String>(&read.data).is_ok());
             }

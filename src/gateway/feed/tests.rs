@@ -11,21 +11,23 @@ type Entry = (String, String, i64, bool, Instant);
 
 /// Keeps what comes.
 #[derive(Default)]
-struct Kept {
+struct RecordingSink {
     all: Mutex<Vec<Entry>>,
     began: Mutex<Vec<(String, i32, i64)>>,
     ended: Mutex<Vec<(String, i32)>>,
-    control: Mutex<Vec<(Purpose, String, bool)>>,
+    control: Mutex<Vec<(TopicRole, String, bool)>>,
 }
 
-impl Sink for Kept {
-    fn began(&self, part: &Part, offset: i64, _: i64) {
-        let entry = (part.name.to_string(), part.number, offset);
+impl FeedSink for RecordingSink {
+    fn partition_started(&self, state: &PartitionState, offset: i64, _: i64) {
+        let entry = (state.name.to_string(), state.number, offset);
         self.began.lock().push(entry);
     }
 
-    fn ended(&self, part: &Part) {
-        self.ended.lock().push((part.name.to_string(), part.number));
+    fn partition_stopped(&self, state: &PartitionState) {
+        self.ended
+            .lock()
+            .push((state.name.to_string(), state.number));
     }
 
     fn broadcast(&self, broadcast: &Arc<Broadcast>, _: i64, live: bool) {
@@ -40,74 +42,74 @@ impl Sink for Kept {
         self.all.lock().push(entry);
     }
 
-    fn control(&self, control: &Control<'_>) {
+    fn control(&self, control: &RawControlRecord<'_>) {
         let value = String::from_utf8_lossy(control.value).into_owned();
         self.control
             .lock()
-            .push((control.purpose, value, control.live));
+            .push((control.role, value, control.live));
     }
 }
 
-impl Kept {
+impl RecordingSink {
     fn live(&self) -> Vec<String> {
         let all = self.all.lock();
         let live = all.iter().filter(|entry| entry.3);
         live.map(|entry| entry.1.clone()).collect()
     }
 
-    fn rung(&self) -> Vec<String> {
+    fn buffered(&self) -> Vec<String> {
         let all = self.all.lock();
-        let rung = all.iter().filter(|entry| !entry.3);
-        rung.map(|entry| entry.1.clone()).collect()
+        let buffered = all.iter().filter(|entry| !entry.3);
+        buffered.map(|entry| entry.1.clone()).collect()
     }
 }
 
 struct Run {
     feed: Feed,
-    kept: Arc<Kept>,
+    sink: Arc<RecordingSink>,
     counters: Arc<Counters>,
     positions: Arc<Positions>,
 }
 
-fn run(config: &Arc<BrokerConfig>, manner: Manner) -> Run {
-    let (kept, counters) = (Arc::<Kept>::default(), Arc::<Counters>::default());
+fn run(config: &Arc<BrokerConfig>, feed_config: FeedConfig) -> Run {
+    let (sink, counters) = (Arc::<RecordingSink>::default(), Arc::<Counters>::default());
     let positions = Arc::<Positions>::default();
-    let sink: Arc<dyn Sink> = Arc::clone(&kept) as _;
+    let shared_sink: Arc<dyn FeedSink> = Arc::clone(&sink) as _;
     let feed = Feed::start(
         config,
-        manner,
+        feed_config,
         Arc::clone(&positions),
         Arc::clone(&counters),
-        sink,
+        shared_sink,
     )
     .expect("a feed");
-    assert!(feed.fill(Duration::from_secs(20)), "it did not fill");
+    assert!(feed.wait_filled(Duration::from_secs(20)), "it did not fill");
     Run {
         feed,
-        kept,
+        sink,
         counters,
         positions,
     }
 }
 
 #[test]
-fn from_the_end_with_what_came_before_in_the_ring() {
+fn reading_starts_at_the_end_and_recent_records_fill_the_buffer() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("feed"));
         let sender = Sender::start(&config);
         let before: Vec<String> = (0..5).map(|_| sender.send("user.1", "e", "1")).collect();
         sender.flush();
-        let run = run(&config, Manner::default());
-        assert_eq!(run.kept.rung(), before);
+        let run = run(&config, FeedConfig::default());
+        assert_eq!(run.sink.buffered(), before);
         let after: Vec<String> = (0..5).map(|_| sender.send("user.1", "e", "1")).collect();
-        until("five broadcasts", || run.kept.live().len() == 5);
-        assert_eq!(run.kept.live(), after);
+        until("five broadcasts", || run.sink.live().len() == 5);
+        assert_eq!(run.sink.live(), after);
         let topic = config.topics.topic_for("user.1").expect("a topic");
         let topic = run.positions.find(&topic).expect("it is read");
         let mut sum = 0;
         until("positions", || {
             sum = 0;
-            topic.each_next(|_, next| sum += next);
+            topic.for_each_next_offset(|_, next| sum += next);
             sum == 10
         });
         // The embedded broker does not tell.
@@ -118,40 +120,40 @@ fn from_the_end_with_what_came_before_in_the_ring() {
 }
 
 #[test]
-fn a_late_topic_is_read_whole_and_an_old_one_that_appears_is_not_poured_out() {
+fn a_new_topic_is_read_completely_and_old_records_are_not_delivered() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("late"));
         let sender = Sender::start(&config);
-        let run = run(&config, Manner::default());
+        let run = run(&config, FeedConfig::default());
         std::thread::sleep(Duration::from_millis(1500));
         let sent: Vec<String> = (0..3).map(|_| sender.send("new.1", "e", "1")).collect();
-        until("the late topic", || run.kept.live().len() >= 3);
-        assert_eq!(run.kept.live(), sent);
+        until("the late topic", || run.sink.live().len() >= 3);
+        assert_eq!(run.sink.live(), sent);
         // Records of a day ago, in a topic the feed sees only now.
         let old = i64::try_from(crate::ids::unix_ms()).unwrap_or(0) - 86_400_000;
         for _ in 0..3 {
             sender.send_at("old.1", "e", "1", old);
         }
         let fresh = sender.send("old.1", "e", "1");
-        until("the fresh one", || run.kept.live().contains(&fresh));
+        until("the fresh one", || run.sink.live().contains(&fresh));
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(run.kept.live().len(), 4);
+        assert_eq!(run.sink.live().len(), 4);
         run.feed.stop();
     }
 }
 
 #[test]
-fn what_is_no_broadcast_is_counted_and_skipped() {
+fn invalid_records_are_counted_and_skipped() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("skips"));
         let sender = Sender::start(&config);
         sender.send("user.1", "e", "1");
         sender.flush();
-        let manner = Manner {
-            only: vec![ChannelPattern::parse("user.*").expect("a pattern")],
-            ..Manner::default()
+        let feed_config = FeedConfig {
+            channels: vec![ChannelPattern::parse("user.*").expect("a pattern")],
+            ..FeedConfig::default()
         };
-        let run = run(&config, manner);
+        let run = run(&config, feed_config);
         let topic = config.topics.topic_for("user.1").expect("a topic");
         sender.raw(&topic, b"no envelope");
         sender.raw(&topic, br#"{"type":"ping","channel":"user.1","event":"e"}"#);
@@ -167,9 +169,9 @@ fn what_is_no_broadcast_is_counted_and_skipped() {
         );
         sender.raw(&topic, large.as_bytes());
         let last = sender.send("user.1", "e", "1");
-        until("the last", || run.kept.live().contains(&last));
+        until("the last", || run.sink.live().contains(&last));
         // `user_1` lives in this topic, too; it is only none of those that this gateway serves.
-        assert_eq!(run.kept.live(), [last]);
+        assert_eq!(run.sink.live(), [last]);
         let counters = &run.counters;
         assert_eq!(counters.bad_records.get(), 2);
         assert_eq!(counters.topic_mismatch.get(), 1);
@@ -180,14 +182,14 @@ fn what_is_no_broadcast_is_counted_and_skipped() {
 }
 
 #[test]
-fn an_offset_out_of_range_is_counted_and_reading_goes_on() {
+fn reading_continues_after_a_topic_is_recreated() {
     // Records are deleted under the feed's feet: a real Kafka only.
     for brokers in brokers().into_iter().filter(|b| b.contains(':')).skip(1) {
         let config = config(&brokers, &unique("range"));
         let sender = Sender::start(&config);
         sender.send("user.1", "e", "1");
         sender.flush();
-        let run = run(&config, Manner::default());
+        let run = run(&config, FeedConfig::default());
         let topic = config.topics.topic_for("user.1").expect("a topic");
         let admin = crate::kafka::admin::Admin::start(&config).expect("an admin");
         admin.delete_topic(&topic, &|| true).expect("deleted");
@@ -195,29 +197,29 @@ fn an_offset_out_of_range_is_counted_and_reading_goes_on() {
         let sent = sender.send("user.1", "e", "2");
         sender.flush();
         until("the topic that was made again", || {
-            run.kept.live().contains(&sent)
+            run.sink.live().contains(&sent)
         });
         run.feed.stop();
     }
 }
 
 #[test]
-fn from_kafka_to_the_sink_in_milliseconds() {
+fn delivery_latency_is_low() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("speed"));
         let sender = Sender::start(&config);
         sender.send("user.1", "e", "1");
         sender.flush();
-        let run = run(&config, Manner::default());
+        let run = run(&config, FeedConfig::default());
         let rate = if cfg!(debug_assertions) {
             5_000
         } else {
             20_000
         };
         let mut sent = HashMap::new();
-        let begin = Instant::now();
+        let start_initial = Instant::now();
         for n in 0..rate {
-            let due = begin + Duration::from_secs(1) * n / rate;
+            let due = start_initial + Duration::from_secs(1) * n / rate;
             while Instant::now() < due {
                 std::thread::sleep(Duration::from_micros(200));
             }
@@ -225,8 +227,8 @@ fn from_kafka_to_the_sink_in_milliseconds() {
             sent.insert(sender.send("user.1", "e", "{\"id\":7}"), now);
         }
         let wanted = usize::try_from(rate).expect("small");
-        until("all of them", || run.kept.live().len() == wanted);
-        let all = run.kept.all.lock();
+        until("all of them", || run.sink.live().len() == wanted);
+        let all = run.sink.all.lock();
         let mut times: Vec<Duration> = all
             .iter()
             .filter(|entry| entry.3)

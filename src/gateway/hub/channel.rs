@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::gateway::backend::Replay;
 use crate::gateway::broadcast::{Broadcast, Position};
 use crate::gateway::connection::{EnqueueResult, Socket};
 use crate::gateway::protocol::channel::{ChannelKind, Name};
 use crate::gateway::protocol::{frame, SocketId};
-use crate::gateway::seam::Replay;
 
 /// A socket channel with subscribers.
 pub struct Channel {

@@ -15,12 +15,12 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::backend::{Cluster, History};
 use super::connection::Socket;
 use super::counters::Counters;
 use super::presence::{NodeId, Presence};
 use super::protocol::channel::Name;
 use super::protocol::SocketId;
-use super::seam::{Cluster, History};
 use super::settings::Settings;
 use cache::Cache;
 

@@ -118,12 +118,12 @@ impl Hub {
         }
     }
 
-    /// Ends a recovery with the result of [`crate::gateway::seam::History`].
+    /// Ends a recovery with the result of [`crate::gateway::backend::History`].
     pub(in crate::gateway) fn finish_replay(
         &self,
         channel: &Arc<Channel>,
         socket: SocketId,
-        replay: &crate::gateway::seam::Replay,
+        replay: &crate::gateway::backend::Replay,
     ) {
         match channel.finish_replay(socket, replay) {
             Some(true) => self.counters.recovered.add_one(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::room::{size, Key, Room};
+use super::channel::{size, PresenceChannel, SocketKey};
 use super::{Change, Presence};
 use crate::gateway::connection::Socket;
 use crate::gateway::hub::{Channel, Hub, JoinError, Joined};
@@ -20,13 +20,14 @@ impl Presence {
         member: &Member,
         holding: bool,
     ) -> Result<Joined, JoinError> {
-        let mut rooms = self.rooms.lock();
+        let mut channels = self.channels.lock();
         let key = (hub.node().clone(), socket.id);
-        let room = rooms.entry(name.full.to_owned()).or_default();
-        let is_new = room.user(&member.user_id).is_none() && room.owner(&key).is_none();
+        let presence_channel = channels.entry(name.full.to_owned()).or_default();
+        let is_new = presence_channel.user_index(&member.user_id).is_none()
+            && presence_channel.user_index_of(&key).is_none();
         let settings = hub.settings();
-        let size = room.size() + size(&member.user_id, member.user_info.as_deref());
-        let refused = if is_new && room.users.len() >= settings.max_members {
+        let size = presence_channel.size() + size(&member.user_id, member.user_info.as_deref());
+        let refused = if is_new && presence_channel.users.len() >= settings.max_members {
             Some(JoinError::TooManyMembers)
         } else if is_new && size > settings.max_presence_bytes {
             Some(JoinError::MemberListTooLarge)
@@ -34,16 +35,16 @@ impl Presence {
             None
         };
         if let Some(why) = refused {
-            tidy(&mut rooms, name.full);
+            remove_if_empty(&mut channels, name.full);
             return Err(why);
         }
-        let was_there = room.owner(&key).is_some();
-        let first = room.add(key.clone(), member);
-        let success = room.success();
+        let was_there = presence_channel.user_index_of(&key).is_some();
+        let first = presence_channel.add(key.clone(), member);
+        let success = presence_channel.success();
         match hub.add_subscriber(socket, name, &success, holding) {
             Ok(joined) => {
                 if first {
-                    self.tell_added(name.full, member, Some(socket.id));
+                    self.send_member_added(name.full, member, Some(socket.id));
                 }
                 if !was_there {
                     if let Some(cluster) = hub.cluster() {
@@ -54,10 +55,10 @@ impl Presence {
             }
             Err(why) => {
                 if !was_there {
-                    if let Some(room) = rooms.get_mut(name.full) {
-                        room.remove(&key);
+                    if let Some(presence_channel) = channels.get_mut(name.full) {
+                        presence_channel.remove(&key);
                     }
-                    tidy(&mut rooms, name.full);
+                    remove_if_empty(&mut channels, name.full);
                 }
                 Err(why)
             }
@@ -66,34 +67,34 @@ impl Presence {
 
     /// A socket of this gateway unsubscribes.
     pub(in crate::gateway) fn leave(&self, hub: &Hub, channel: &Arc<Channel>, socket: SocketId) {
-        let mut rooms = self.rooms.lock();
+        let mut channels = self.channels.lock();
         hub.drop_subscriber(channel, socket);
         let key = (hub.node().clone(), socket);
-        let Some(room) = rooms.get_mut(channel.name()) else {
+        let Some(presence_channel) = channels.get_mut(channel.name()) else {
             return;
         };
-        let Some((user, last)) = room.remove(&key) else {
+        let Some((user, last)) = presence_channel.remove(&key) else {
             return;
         };
-        tidy(&mut rooms, channel.name());
+        remove_if_empty(&mut channels, channel.name());
         if last {
-            self.tell_removed(channel.name(), &user);
+            self.send_member_removed(channel.name(), &user);
         }
         if let Some(cluster) = hub.cluster() {
             cluster.left(channel.name(), socket, &user, last);
         }
     }
 
-    pub(super) fn enter(
+    pub(super) fn add_socket(
         &self,
-        rooms: &mut HashMap<String, Room>,
-        key: Key,
+        channels: &mut HashMap<String, PresenceChannel>,
+        key: SocketKey,
         channel: &str,
         member: &Member,
     ) -> Option<Change> {
-        let room = rooms.entry(channel.to_owned()).or_default();
-        room.add(key, member).then(|| {
-            self.tell_added(channel, member, None);
+        let presence_channel = channels.entry(channel.to_owned()).or_default();
+        presence_channel.add(key, member).then(|| {
+            self.send_member_added(channel, member, None);
             Change::Added {
                 channel: channel.to_owned(),
                 user_id: member.user_id.clone(),
@@ -101,16 +102,16 @@ impl Presence {
         })
     }
 
-    pub(super) fn take(
+    pub(super) fn remove_socket(
         &self,
-        rooms: &mut HashMap<String, Room>,
-        key: &Key,
+        channels: &mut HashMap<String, PresenceChannel>,
+        key: &SocketKey,
         channel: &str,
     ) -> Option<Change> {
-        let (user_id, last) = rooms.get_mut(channel)?.remove(key)?;
-        tidy(rooms, channel);
+        let (user_id, last) = channels.get_mut(channel)?.remove(key)?;
+        remove_if_empty(channels, channel);
         last.then(|| {
-            self.tell_removed(channel, &user_id);
+            self.send_member_removed(channel, &user_id);
             Change::Removed {
                 channel: channel.to_owned(),
                 user_id,
@@ -118,7 +119,7 @@ impl Presence {
         })
     }
 
-    fn tell_added(&self, channel: &str, member: &Member, except: Option<SocketId>) {
+    fn send_member_added(&self, channel: &str, member: &Member, except: Option<SocketId>) {
         let Some(hub) = self.hub.upgrade() else {
             return;
         };
@@ -133,7 +134,7 @@ impl Presence {
         hub.send_to_members(channel, "pusher_internal:member_added", &data, except);
     }
 
-    fn tell_removed(&self, channel: &str, user_id: &str) {
+    fn send_member_removed(&self, channel: &str, user_id: &str) {
         let Some(hub) = self.hub.upgrade() else {
             return;
         };
@@ -143,8 +144,11 @@ impl Presence {
     }
 }
 
-fn tidy(rooms: &mut HashMap<String, Room>, channel: &str) {
-    if rooms.get(channel).is_some_and(|room| room.users.is_empty()) {
-        rooms.remove(channel);
+fn remove_if_empty(channels: &mut HashMap<String, PresenceChannel>, channel: &str) {
+    if channels
+        .get(channel)
+        .is_some_and(|presence_channel| presence_channel.users.is_empty())
+    {
+        channels.remove(channel);
     }
 }

@@ -1,7 +1,7 @@
 //! Members of presence channels on all gateways: node → channel → socket. Who was added and who removed is derived here, never told.
 
+mod channel;
 mod local;
-mod room;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
-use room::Room;
+use channel::PresenceChannel;
 
 /// Id of a gateway, new at each start.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,14 +83,14 @@ pub struct Membership {
 /// Members of all presence channels.
 pub struct Presence {
     hub: Weak<Hub>,
-    rooms: Mutex<HashMap<String, Room>>,
+    channels: Mutex<HashMap<String, PresenceChannel>>,
 }
 
 impl Presence {
     pub(in crate::gateway) fn new(hub: Weak<Hub>) -> Self {
         Self {
             hub,
-            rooms: Mutex::default(),
+            channels: Mutex::default(),
         }
     }
 
@@ -102,16 +102,16 @@ impl Presence {
         socket: SocketId,
         member: &Member,
     ) -> Vec<Change> {
-        let mut rooms = self.rooms.lock();
-        self.enter(&mut rooms, (node.clone(), socket), channel, member)
+        let mut channels = self.channels.lock();
+        self.add_socket(&mut channels, (node.clone(), socket), channel, member)
             .into_iter()
             .collect()
     }
 
     /// Another gateway's socket left.
     pub fn remove(&self, node: &NodeId, channel: &str, socket: SocketId) -> Vec<Change> {
-        let mut rooms = self.rooms.lock();
-        self.take(&mut rooms, &(node.clone(), socket), channel)
+        let mut channels = self.channels.lock();
+        self.remove_socket(&mut channels, &(node.clone(), socket), channel)
             .into_iter()
             .collect()
     }
@@ -123,14 +123,14 @@ impl Presence {
 
     /// Another gateway told all its members: whoever is not among them is gone, whoever is new is added.
     pub fn replace_node(&self, node: &NodeId, members: &[Membership]) -> Vec<Change> {
-        let mut rooms = self.rooms.lock();
+        let mut channels = self.channels.lock();
         let wanted: HashMap<(&str, SocketId), &Member> = members
             .iter()
             .map(|m| ((m.channel.as_str(), m.socket), &m.member))
             .collect();
         let mut gone: Vec<(String, SocketId)> = Vec::new();
-        for (channel, room) in rooms.iter() {
-            for user in &room.users {
+        for (channel, presence_channel) in channels.iter() {
+            for user in &presence_channel.users {
                 for (_, socket) in user
                     .sockets
                     .iter()
@@ -154,14 +154,23 @@ impl Presence {
                 *channel == membership.channel && *socket == membership.socket
             });
             if moved {
-                changes.extend(self.take(&mut rooms, &key, &membership.channel));
+                changes.extend(self.remove_socket(&mut channels, &key, &membership.channel));
             }
-            changes.extend(self.enter(&mut rooms, key, &membership.channel, &membership.member));
+            changes.extend(self.add_socket(
+                &mut channels,
+                key,
+                &membership.channel,
+                &membership.member,
+            ));
         }
         for (channel, socket) in gone {
             let still_wanted = wanted.contains_key(&(channel.as_str(), socket));
             if !still_wanted {
-                changes.extend(self.take(&mut rooms, &(node.clone(), socket), &channel));
+                changes.extend(self.remove_socket(
+                    &mut channels,
+                    &(node.clone(), socket),
+                    &channel,
+                ));
             }
         }
         changes
@@ -170,39 +179,45 @@ impl Presence {
     /// Users of a channel and their info (JSON), in the order they came, of all gateways.
     #[must_use]
     pub fn members(&self, channel: &str) -> Vec<Member> {
-        let rooms = self.rooms.lock();
-        rooms.get(channel).map_or_else(Vec::new, |room| {
-            room.users
-                .iter()
-                .map(|user| Member {
-                    user_id: user.id.clone(),
-                    user_info: user.info().map(str::to_owned),
-                })
-                .collect()
-        })
+        let channels = self.channels.lock();
+        channels
+            .get(channel)
+            .map_or_else(Vec::new, |presence_channel| {
+                presence_channel
+                    .users
+                    .iter()
+                    .map(|user| Member {
+                        user_id: user.id.clone(),
+                        user_info: user.info().map(str::to_owned),
+                    })
+                    .collect()
+            })
     }
 
     /// How many users a channel has.
     #[must_use]
     pub fn count(&self, channel: &str) -> usize {
-        self.rooms.lock().get(channel).map_or(0, |r| r.users.len())
+        self.channels
+            .lock()
+            .get(channel)
+            .map_or(0, |r| r.users.len())
     }
 
     /// Every membership of a node's sockets.
     #[must_use]
     pub fn snapshot(&self, node: &NodeId) -> Vec<Membership> {
-        let rooms = self.rooms.lock();
+        let channels = self.channels.lock();
         let mut all = Vec::new();
-        for (channel, room) in rooms.iter() {
-            for user in &room.users {
-                for place in &user.sockets {
-                    if place.key.0 == *node {
+        for (channel, presence_channel) in channels.iter() {
+            for user in &presence_channel.users {
+                for member_socket in &user.sockets {
+                    if member_socket.key.0 == *node {
                         all.push(Membership {
                             channel: channel.clone(),
-                            socket: place.key.1,
+                            socket: member_socket.key.1,
                             member: Member {
                                 user_id: user.id.clone(),
-                                user_info: place.info.as_deref().map(str::to_owned),
+                                user_info: member_socket.info.as_deref().map(str::to_owned),
                             },
                         });
                     }
@@ -215,9 +230,9 @@ impl Presence {
     /// The user that a socket is on a channel.
     #[must_use]
     pub fn user_of(&self, node: &NodeId, channel: &str, socket: SocketId) -> Option<String> {
-        let rooms = self.rooms.lock();
-        let room = rooms.get(channel)?;
-        let at = room.owner(&(node.clone(), socket))?;
-        Some(room.users[at].id.clone())
+        let channels = self.channels.lock();
+        let presence_channel = channels.get(channel)?;
+        let at = presence_channel.user_index_of(&(node.clone(), socket))?;
+        Some(presence_channel.users[at].id.clone())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::ring::Timed;
+use super::replay_buffer::Timed;
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::protocol::channel::{requires_auth, target_channels};
 use crate::gateway::protocol::encryption;
@@ -11,10 +11,10 @@ use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
 
 /// What a frame has beside its texts, in bytes.
-const FRAME: usize = 48;
+const FRAME_OVERHEAD: usize = 48;
 
 /// Whose replay it is.
-pub(super) struct Wanted<'a> {
+pub(super) struct ReplayFilter<'a> {
     /// The socket channel.
     pub channel: &'a str,
     /// The broadcast channels that can reach it.
@@ -24,8 +24,8 @@ pub(super) struct Wanted<'a> {
     pub settings: &'a Settings,
 }
 
-impl Wanted<'_> {
-    fn takes(&self, broadcast: &Broadcast) -> bool {
+impl ReplayFilter<'_> {
+    fn matches(&self, broadcast: &Broadcast) -> bool {
         let settings = self.settings;
         if !self.channels.iter().any(|c| *c == *broadcast.channel)
             || (broadcast.except.is_some() && broadcast.except == self.socket)
@@ -50,10 +50,10 @@ impl Wanted<'_> {
 }
 
 /// The events in order; `None` where they do not fit into a socket's queue. Partitions are merged by Kafka's timestamps, each in its own order.
-pub(super) fn merge(found: Vec<Timed>, wanted: &Wanted<'_>) -> Option<Vec<Arc<Broadcast>>> {
+pub(super) fn merge(found: Vec<Timed>, wanted: &ReplayFilter<'_>) -> Option<Vec<Arc<Broadcast>>> {
     let mut chosen: Vec<Timed> = found
         .into_iter()
-        .filter(|(_, broadcast)| wanted.takes(broadcast))
+        .filter(|(_, broadcast)| wanted.matches(broadcast))
         .collect();
     chosen.sort_by_key(|(_, broadcast)| broadcast.at);
     // A timestamp that is older than its predecessor's must not move a record before it.
@@ -67,16 +67,17 @@ pub(super) fn merge(found: Vec<Timed>, wanted: &Wanted<'_>) -> Option<Vec<Arc<Br
     }
     chosen.sort_by_key(|(ms, _)| *ms);
     let mut ids = HashSet::new();
-    let mut places = HashSet::new();
+    let mut topics = HashSet::new();
     let mut bytes = 0;
     let mut events = Vec::new();
     for (_, broadcast) in chosen {
-        let is_new = places.insert(broadcast.at)
+        let is_new = topics.insert(broadcast.at)
             && (broadcast.id.is_empty() || ids.insert(broadcast.id.clone()));
         if !is_new {
             continue;
         }
-        bytes += broadcast.data.len() + broadcast.event.len() + wanted.channel.len() + FRAME;
+        bytes +=
+            broadcast.data.len() + broadcast.event.len() + wanted.channel.len() + FRAME_OVERHEAD;
         if bytes > wanted.settings.max_queue / 4 * 3 {
             return None;
         }

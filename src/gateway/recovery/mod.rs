@@ -8,29 +8,31 @@
 //!
 //! Either everything is given back, or it is said that something may be missing; client events never are.
 
+mod channel_topics;
 mod keys;
 mod merge;
-mod read;
-pub mod ring;
+pub mod replay_buffer;
 mod scan;
-mod sources;
+mod scan_reader;
 #[cfg(test)]
 mod tests;
 pub mod token;
 
-pub use scan::Limits;
+pub use scan::ScanLimits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::merge::{merge, Wanted};
-use self::ring::{From, Lane, Ring};
-use self::scan::{Range, Scans};
-use self::sources::{sources_of, want, Not, Sources};
-use self::token::{Keys, Place, Refusal, Token};
+use self::channel_topics::{
+    add_start_positions, source_channels_of, ChannelTopics, PartitionUnavailable,
+};
+use self::merge::{merge, ReplayFilter};
+use self::replay_buffer::{PartitionKey, ReplayBuffer, ReplayFrom};
+use self::scan::{Range, ScanPool};
+use self::token::{Keys, Token, TokenError, TopicPosition};
+use super::backend::{BoxFuture, History, Replay, TokenSubject};
 use super::broadcast::Position;
 use super::feed::positions::Positions;
-use super::seam::{BoxFuture, History, Holder, Replay};
 use super::settings::Settings;
 use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
@@ -38,9 +40,9 @@ use crate::log::Level;
 use crate::process;
 
 /// Another gateway may have been further than this one: its position is waited for so long.
-const CATCH_UP: Duration = Duration::from_secs(2);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// A topic that one gateway knew so long before another one's look is known to that one, too, unless it is gone.
-const KNOWN_TO_ALL_MS: i64 = 5_000;
+const DISCOVERY_LAG_MS: i64 = 5_000;
 
 /// The history of one gateway.
 pub struct Recovery {
@@ -50,30 +52,30 @@ pub struct Recovery {
 struct Inner {
     settings: Arc<Settings>,
     positions: Arc<Positions>,
-    ring: Arc<Ring>,
-    scans: Scans,
+    replay_buffer: Arc<ReplayBuffer>,
+    scans: ScanPool,
     keys: Keys,
-    sources: Sources,
+    sources: ChannelTopics,
 }
 
 impl Recovery {
-    /// For the topics of a configuration. `ring` is filled by the feed, which moves `positions`.
+    /// For the topics of a configuration. `replay_buffer` is filled by the feed, which moves `positions`.
     #[must_use]
     pub fn new(
         config: &Arc<BrokerConfig>,
         settings: &Arc<Settings>,
         positions: &Arc<Positions>,
-        ring: &Arc<Ring>,
+        replay_buffer: &Arc<ReplayBuffer>,
     ) -> Self {
-        let limits = Limits::of(settings);
+        let limits = ScanLimits::of(settings);
         Self {
             inner: Arc::new(Inner {
                 settings: Arc::clone(settings),
                 positions: Arc::clone(positions),
-                ring: Arc::clone(ring),
-                scans: Scans::new(config, limits),
+                replay_buffer: Arc::clone(replay_buffer),
+                scans: ScanPool::new(config, limits),
                 keys: Keys::new(&settings.secrets, "toporia_realtime position"),
-                sources: Sources::new(&config.topics),
+                sources: ChannelTopics::new(&config.topics),
             }),
         }
     }
@@ -82,25 +84,27 @@ impl Recovery {
 impl History for Recovery {
     fn position(&self, channel: &str) -> Position {
         let mut position = Position::new();
-        for feeding in self.inner.sources.feeding(channel).iter() {
-            if let Some(topic) = self.inner.positions.find(&feeding.name) {
-                topic.each_next(|partition, next| position.push((topic.number, partition, next)));
+        for topics_of in self.inner.sources.topics_of(channel).iter() {
+            if let Some(topic) = self.inner.positions.find(&topics_of.name) {
+                topic.for_each_next_offset(|partition, next| {
+                    position.push((topic.number, partition, next));
+                });
             }
         }
         position
     }
 
-    fn token(&self, holder: &Holder, position: &Position) -> Option<String> {
-        let feeding = self.inner.sources.feeding(&holder.channel);
-        if feeding.is_empty() {
+    fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String> {
+        let topics_of = self.inner.sources.topics_of(&holder.channel);
+        if topics_of.is_empty() {
             return None;
         }
-        let mut places = Vec::with_capacity(feeding.len());
-        for feeding in feeding.iter() {
-            if let Some(topic) = self.inner.positions.find(&feeding.name) {
+        let mut topics = Vec::with_capacity(topics_of.len());
+        for topics_of in topics_of.iter() {
+            if let Some(topic) = self.inner.positions.find(&topics_of.name) {
                 let of_topic = position.iter().filter(|entry| entry.0 == topic.number);
-                places.push(Place {
-                    name: feeding.hash,
+                topics.push(TopicPosition {
+                    name: topics_of.hash,
                     id: topic.id(),
                     next: of_topic.map(|entry| (entry.1, entry.2)).collect(),
                 });
@@ -110,9 +114,9 @@ impl History for Recovery {
             issued_ms: unix_ms(),
             socket: holder.socket.to_string(),
             user: holder.user.clone(),
-            places,
+            topics,
         };
-        token.seal(&holder.channel, &self.inner.keys)
+        token.encode(&holder.channel, &self.inner.keys)
     }
 
     fn replay(
@@ -148,21 +152,22 @@ impl Inner {
         user: Option<&str>,
         may_scan: Option<&mut bool>,
     ) -> Result<Replay, &'static str> {
-        let longest = u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
-        let token = Token::open(token, channel, &self.keys, unix_ms(), longest);
+        let max_event_bytes =
+            u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
+        let token = Token::decode(token, channel, &self.keys, unix_ms(), max_event_bytes);
         let token = token.map_err(|refusal| match refusal {
-            Refusal::Forged => "its token is not ours, or of another channel",
-            Refusal::Stale => "its token is too old",
+            TokenError::Forged => "its token is not ours, or of another channel",
+            TokenError::Stale => "its token is too old",
         })?;
         if token.user.is_some() && token.user.as_deref() != user {
             return Err("another user was signed in then");
         }
-        let channels = sources_of(channel);
+        let channels = source_channels_of(channel);
         let mut wanted = self.wanted(&token, channel).await?;
         if !self.catch_up(&wanted).await {
             return Err("this gateway is not as far as the one that issued the token");
         }
-        let mut found = self.ring.find(&channels, &wanted);
+        let mut found = self.replay_buffer.find(&channels, &wanted);
         let mut older = Vec::new();
         if !found.missing.is_empty() {
             *may_scan.ok_or(
@@ -175,28 +180,28 @@ impl Inner {
                     "Kafka does not have it any more, it is too much, or too many others read",
                 )?;
                 for (partition, end) in &scanned.ends {
-                    let lane = (topic, *partition);
-                    for entry in wanted.iter_mut().filter(|(other, _)| *other == lane) {
-                        entry.1 = From::Offset(*end);
+                    let key = (topic, *partition);
+                    for entry in wanted.iter_mut().filter(|(other, _)| *other == key) {
+                        entry.1 = ReplayFrom::Offset(*end);
                     }
                 }
                 older.extend(scanned.events.iter().cloned());
             }
-            found = self.ring.find(&channels, &wanted);
+            found = self.replay_buffer.find(&channels, &wanted);
             if !found.missing.is_empty() {
                 return Err("reading it from Kafka took too long");
             }
         }
         older.append(&mut found.events);
         let mut up_to = Position::new();
-        for ((lane, from), high) in wanted.iter().zip(&found.up_to) {
+        for ((key, from), end_offset) in wanted.iter().zip(&found.up_to) {
             let next = match *from {
-                From::Offset(offset) => offset.max(*high),
-                From::Time(_) => *high,
+                ReplayFrom::Offset(offset) => offset.max(*end_offset),
+                ReplayFrom::Time(_) => *end_offset,
             };
-            up_to.push((lane.0, lane.1, next));
+            up_to.push((key.0, key.1, next));
         }
-        let wanted = Wanted {
+        let wanted = ReplayFilter {
             channel,
             channels: &channels,
             socket: token.socket.parse().ok(),
@@ -216,24 +221,24 @@ impl Inner {
         &self,
         token: &Token,
         channel: &str,
-    ) -> Result<Vec<(Lane, From)>, &'static str> {
+    ) -> Result<Vec<(PartitionKey, ReplayFrom)>, &'static str> {
         let issued_ms = i64::try_from(token.issued_ms).unwrap_or(i64::MAX);
-        let until = Instant::now() + CATCH_UP;
+        let until = Instant::now() + CATCH_UP_TIMEOUT;
         let mut has_asked = false;
         loop {
-            let looked_ms = self.positions.looked_ms();
+            let refreshed_ms = self.positions.refreshed_ms();
             match self.try_wanted(token, channel) {
                 Ok(wanted) => return Ok(wanted),
-                Err(Not::TheSame) => return Err("the topic was made anew"),
-                Err(Not::Here)
-                    if looked_ms > issued_ms.saturating_add(KNOWN_TO_ALL_MS)
+                Err(PartitionUnavailable::Recreated) => return Err("the topic was made anew"),
+                Err(PartitionUnavailable::NotRead)
+                    if refreshed_ms > issued_ms.saturating_add(DISCOVERY_LAG_MS)
                         || Instant::now() >= until =>
                 {
                     return Err("the topic, or a partition of it, is not here");
                 }
-                Err(Not::Here) => {
+                Err(PartitionUnavailable::NotRead) => {
                     if !std::mem::replace(&mut has_asked, true) {
-                        self.positions.bell.ring();
+                        self.positions.refresh_request.notify();
                     }
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
@@ -241,27 +246,34 @@ impl Inner {
         }
     }
 
-    fn try_wanted(&self, token: &Token, channel: &str) -> Result<Vec<(Lane, From)>, Not> {
+    fn try_wanted(
+        &self,
+        token: &Token,
+        channel: &str,
+    ) -> Result<Vec<(PartitionKey, ReplayFrom)>, PartitionUnavailable> {
         let mut wanted = Vec::new();
-        for feeding in self.sources.feeding(channel).iter() {
-            let place = token.places.iter().find(|place| place.name == feeding.hash);
-            let topic = self.positions.find(&feeding.name);
-            want(topic.as_deref(), place, token.issued_ms, &mut wanted)?;
+        for topics_of in self.sources.topics_of(channel).iter() {
+            let place = token
+                .topics
+                .iter()
+                .find(|place| place.name == topics_of.hash);
+            let topic = self.positions.find(&topics_of.name);
+            add_start_positions(topic.as_deref(), place, token.issued_ms, &mut wanted)?;
         }
         Ok(wanted)
     }
 
     /// The token may come from a gateway that was ahead of this one: what it had is not to come twice.
-    async fn catch_up(&self, wanted: &[(Lane, From)]) -> bool {
-        let until = Instant::now() + CATCH_UP;
+    async fn catch_up(&self, wanted: &[(PartitionKey, ReplayFrom)]) -> bool {
+        let until = Instant::now() + CATCH_UP_TIMEOUT;
         loop {
-            let behind = wanted.iter().any(|(lane, from)| {
-                let From::Offset(offset) = *from else {
+            let behind = wanted.iter().any(|(key, from)| {
+                let ReplayFrom::Offset(offset) = *from else {
                     return false;
                 };
-                let topic = self.positions.topic(lane.0);
-                let part = topic.and_then(|topic| topic.part(lane.1));
-                part.is_none_or(|part| part.next() < offset)
+                let topic = self.positions.topic(key.0);
+                let partition = topic.and_then(|topic| topic.partition(key.1));
+                partition.is_none_or(|partition| partition.next() < offset)
             });
             if !behind {
                 return true;
@@ -276,21 +288,21 @@ impl Inner {
     /// What the ring does not have, by topic, up to where the feed is.
     fn ranges(
         &self,
-        wanted: &[(Lane, From)],
+        wanted: &[(PartitionKey, ReplayFrom)],
         missing: &[usize],
         up_to: &[i64],
     ) -> Option<Vec<Range>> {
         let mut ranges: Vec<Range> = Vec::new();
         for &place in missing {
-            let (lane, from) = wanted.get(place)?;
-            let topic = self.positions.topic(lane.0)?;
-            let next = topic.part(lane.1)?.next();
+            let (key, from) = wanted.get(place)?;
+            let topic = self.positions.topic(key.0)?;
+            let next = topic.partition(key.1)?.next();
             let end = next.max(*up_to.get(place)?);
-            let part = (lane.1, *from, end);
-            match ranges.iter_mut().find(|range| range.topic == lane.0) {
+            let part = (key.1, *from, end);
+            match ranges.iter_mut().find(|range| range.topic == key.0) {
                 Some(range) => range.parts.push(part),
                 None => ranges.push(Range {
-                    topic: lane.0,
+                    topic: key.0,
                     name: topic.name.to_string(),
                     parts: vec![part],
                 }),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, OnceCell, Semaphore};
 
-use super::read::read;
-use super::ring::{From, Timed};
+use super::replay_buffer::{ReplayFrom, Timed};
+use super::scan_reader::read;
 use super::token::short_hash;
 use crate::config::BrokerConfig;
 use crate::gateway::broadcast::TopicNumber;
@@ -18,8 +18,8 @@ use crate::process;
 
 /// The bounds.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Scans at the same time.
+pub struct ScanLimits {
+    /// ScanPool at the same time.
     pub at_once: usize,
     /// Records of one scan.
     pub records: i64,
@@ -28,10 +28,10 @@ pub struct Limits {
     /// Time of one scan.
     pub time: Duration,
     /// Largest data of an event.
-    pub longest: usize,
+    pub max_event_bytes: usize,
 }
 
-impl Limits {
+impl ScanLimits {
     /// As the settings have them.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
@@ -40,7 +40,7 @@ impl Limits {
             records: i64::try_from(settings.replay_scan_records).unwrap_or(i64::MAX),
             bytes: settings.replay_scan_bytes,
             time: settings.replay_scan_time,
-            longest: settings.max_event,
+            max_event_bytes: settings.max_event,
         }
     }
 }
@@ -51,7 +51,7 @@ pub(super) struct Range {
     pub topic: TopicNumber,
     pub name: String,
     /// Partition, from where, and the end: what comes after is in the ring.
-    pub parts: Vec<(i32, From, i64)>,
+    pub parts: Vec<(i32, ReplayFrom, i64)>,
 }
 
 /// What was found.
@@ -65,44 +65,44 @@ pub(super) struct Scanned {
 type Cell = Arc<OnceCell<Option<Arc<Scanned>>>>;
 
 /// A range without its ends, which move on all the time: whoever wants the same beginning gets the same answer.
-type Beginning = (u64, Vec<(i32, i64, bool)>);
+type RangeStart = (u64, Vec<(i32, i64, bool)>);
 
 /// All scans of one gateway.
-pub(super) struct Scans {
+pub(super) struct ScanPool {
     config: Arc<BrokerConfig>,
-    limits: Limits,
-    room: Arc<Semaphore>,
-    shared: Mutex<HashMap<Beginning, (Cell, Instant)>>,
+    limits: ScanLimits,
+    permits: Arc<Semaphore>,
+    shared: Mutex<HashMap<RangeStart, (Cell, Instant)>>,
 }
 
 /// An answer is shared with those who ask so much later.
-const FRESH: Duration = Duration::from_secs(5);
+const SHARE_WINDOW: Duration = Duration::from_secs(5);
 
-impl Scans {
-    pub fn new(config: &Arc<BrokerConfig>, limits: Limits) -> Self {
+impl ScanPool {
+    pub fn new(config: &Arc<BrokerConfig>, limits: ScanLimits) -> Self {
         Self {
             config: Arc::clone(config),
             limits,
-            room: Arc::new(Semaphore::new(limits.at_once)),
+            permits: Arc::new(Semaphore::new(limits.at_once)),
             shared: Mutex::default(),
         }
     }
 
     /// Reads a range; `None` where it is not there any more, is too long, or too many others read.
     pub async fn scan(&self, range: Range) -> Option<Arc<Scanned>> {
-        let key = range.beginning();
+        let key = range.start();
         let cell = {
             let mut shared = self.shared.lock();
-            shared.retain(|_, (cell, since)| !cell.initialized() || since.elapsed() < FRESH);
+            shared.retain(|_, (cell, since)| !cell.initialized() || since.elapsed() < SHARE_WINDOW);
             let entry = shared.entry(key);
             Arc::clone(&entry.or_insert_with(|| (Cell::default(), Instant::now())).0)
         };
-        let found = cell.get_or_init(|| self.fresh(range)).await;
+        let found = cell.get_or_init(|| self.start_scan(range)).await;
         found.clone()
     }
 
-    async fn fresh(&self, range: Range) -> Option<Arc<Scanned>> {
-        let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
+    async fn start_scan(&self, range: Range) -> Option<Arc<Scanned>> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let (config, limits) = (Arc::clone(&self.config), self.limits);
         let (done, scanned) = oneshot::channel();
         // A thread of its own: the gateway has few, and this one waits for Kafka.
@@ -117,10 +117,10 @@ impl Scans {
 }
 
 impl Range {
-    fn beginning(&self) -> Beginning {
+    fn start(&self) -> RangeStart {
         let each = self.parts.iter().map(|(partition, from, _)| match *from {
-            From::Offset(offset) => (*partition, offset, true),
-            From::Time(ms) => (*partition, ms, false),
+            ReplayFrom::Offset(offset) => (*partition, offset, true),
+            ReplayFrom::Time(ms) => (*partition, ms, false),
         });
         (short_hash(&self.name), each.collect())
     }

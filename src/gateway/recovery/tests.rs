@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::gateway::seam::Holder;
+use crate::gateway::backend::TokenSubject;
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
 use crate::topic::ChannelPattern;
 
@@ -16,8 +16,8 @@ fn runtime() -> tokio::runtime::Runtime {
         .expect("a runtime")
 }
 
-fn holder(channel: &str, user: Option<&str>) -> Holder {
-    Holder {
+fn holder(channel: &str, user: Option<&str>) -> TokenSubject {
+    TokenSubject {
         channel: channel.to_owned(),
         socket: "1.2".parse().expect("an id"),
         user: user.map(str::to_owned),
@@ -49,7 +49,7 @@ fn records(node: &Node) -> u64 {
 }
 
 #[test]
-fn what_was_missed_comes_back_in_order_and_once() {
+fn missed_events_are_replayed_in_order_and_once() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("replay"));
         let sender = Sender::start(&config);
@@ -103,7 +103,7 @@ fn what_was_missed_comes_back_in_order_and_once() {
 }
 
 #[test]
-fn another_gateway_and_one_that_was_started_again_know_the_position() {
+fn tokens_are_valid_on_other_and_restarted_gateways() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("again"));
         let sender = Sender::start(&config);
@@ -124,7 +124,7 @@ fn another_gateway_and_one_that_was_started_again_know_the_position() {
 }
 
 #[test]
-fn what_the_ring_forgot_comes_from_kafka_within_bounds() {
+fn evicted_events_are_scanned_from_kafka_within_limits() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("scan"));
         let sender = Sender::start(&config);
@@ -136,7 +136,7 @@ fn what_the_ring_forgot_comes_from_kafka_within_bounds() {
         let sent: Vec<String> = (0..100).map(|_| sender.send("user.1", "e", "1")).collect();
         sender.flush();
         until("all were read", || records(&node) >= before + 100);
-        assert!(node.kafka.ring_size().0 < 20);
+        assert!(node.kafka.replay_buffer_size().0 < 20);
         let history = node.kafka.history();
         let not = history.replay(mark.clone(), "private-user.1".to_owned(), None, false);
         assert!(!runtime().block_on(not).recovered);
@@ -167,7 +167,7 @@ fn what_the_ring_forgot_comes_from_kafka_within_bounds() {
 }
 
 #[test]
-fn a_topic_that_appeared_after_the_token_is_in_it_nevertheless() {
+fn topics_created_after_the_token_are_replayed() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("appears"));
         let sender = Sender::start(&config);
@@ -175,7 +175,7 @@ fn a_topic_that_appeared_after_the_token_is_in_it_nevertheless() {
         let mark = token(&node, "private-new.1", None);
         let sent: Vec<String> = (0..3).map(|_| sender.send("new.1", "e", "1")).collect();
         sender.flush();
-        until("they were read", || node.kafka.ring_size().0 == 3);
+        until("they were read", || node.kafka.replay_buffer_size().0 == 3);
         let found = replay(&node, &mark, "private-new.1", None);
         assert!(found.recovered, "on {brokers}");
         assert_eq!(ids(&found), sent);
@@ -184,7 +184,7 @@ fn a_topic_that_appeared_after_the_token_is_in_it_nevertheless() {
 }
 
 #[test]
-fn a_topic_that_another_gateway_found_first_is_waited_for() {
+fn a_replay_waits_for_a_topic_known_to_another_gateway() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("first"));
         let sender = Sender::start(&config);
@@ -194,7 +194,9 @@ fn a_topic_that_another_gateway_found_first_is_waited_for() {
         });
         let had: Vec<String> = (0..3).map(|_| sender.send("new.1", "e", "1")).collect();
         sender.flush();
-        until("one has it", || quick.kafka.ring_size().0 == had.len());
+        until("one has it", || {
+            quick.kafka.replay_buffer_size().0 == had.len()
+        });
         let mark = token(&quick, "private-new.1", None);
         let missed = sender.send("new.1", "e", "2");
         sender.flush();
@@ -218,7 +220,7 @@ fn a_topic_that_another_gateway_found_first_is_waited_for() {
 }
 
 #[test]
-fn a_topic_that_is_not_read_is_waited_for_only_while_it_may_be_new() {
+fn an_unread_topic_is_awaited_only_while_it_may_be_new() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("gone"));
         let sender = Sender::start(&config);
@@ -233,21 +235,26 @@ fn a_topic_that_is_not_read_is_waited_for_only_while_it_may_be_new() {
             &config,
             node.hub.settings(),
             node.kafka.positions(),
-            &Arc::new(Ring::new(Duration::ZERO, 0)),
+            &Arc::new(ReplayBuffer::new(Duration::ZERO, 0)),
         );
         let mark = |ago_ms: u64| {
             let now = token(&node, channel, None);
             let keys = &history.inner.keys;
-            let mut token = Token::open(&now, channel, keys, unix_ms(), 60_000).expect("ours");
+            let mut token = Token::decode(&now, channel, keys, unix_ms(), 60_000).expect("ours");
             token.issued_ms -= ago_ms;
-            token.seal(channel, keys).expect("a token")
+            token.encode(channel, keys).expect("a token")
         };
         for (ago_ms, waits) in [(0, true), (20_000, false)] {
             let mark = mark(ago_ms);
             let begun = Instant::now();
             let found = replay(&other, &mark, channel, None);
             assert!(!found.recovered && found.events.is_empty());
-            assert_eq!(begun.elapsed() >= CATCH_UP, waits, "{:?}", begun.elapsed());
+            assert_eq!(
+                begun.elapsed() >= CATCH_UP_TIMEOUT,
+                waits,
+                "{:?}",
+                begun.elapsed()
+            );
         }
         node.kafka.stop();
         other.kafka.stop();
@@ -255,7 +262,7 @@ fn a_topic_that_is_not_read_is_waited_for_only_while_it_may_be_new() {
 }
 
 #[test]
-fn a_topic_that_was_made_again_is_another_one() {
+fn a_recreated_topic_is_not_recovered() {
     // Deleting needs an admin API: a real Kafka only.
     for brokers in brokers().into_iter().skip(1) {
         let config = config(&brokers, &unique("deleted"));
@@ -281,7 +288,7 @@ fn a_topic_that_was_made_again_is_another_one() {
 }
 
 #[test]
-fn offsets_that_kafka_does_not_have_any_more_are_not_recovered() {
+fn deleted_offsets_are_not_recovered() {
     for brokers in brokers().into_iter().skip(1) {
         let config = config(&brokers, &unique("expired"));
         let sender = Sender::start(&config);
@@ -307,11 +314,11 @@ fn offsets_that_kafka_does_not_have_any_more_are_not_recovered() {
 }
 
 #[test]
-fn the_ring_forgets_the_oldest_and_knows_it() {
+fn eviction_is_visible_to_replays() {
     use crate::gateway::broadcast::{At, Broadcast};
-    let ring = Ring::new(Duration::from_secs(120), 2_000);
-    let lane = (0, 0);
-    ring.begin(lane, 10, 1_000);
+    let replay_buffer = ReplayBuffer::new(Duration::from_secs(120), 2_000);
+    let key = (0, 0);
+    replay_buffer.start_partition(key, 10, 1_000);
     let push = |offset: i64, channel: &str| {
         let broadcast = Broadcast {
             channel: channel.into(),
@@ -327,34 +334,34 @@ fn the_ring_forgets_the_oldest_and_knows_it() {
                 offset,
             }),
         };
-        ring.push(&Arc::new(broadcast), 1_000 + offset);
+        replay_buffer.push(&Arc::new(broadcast), 1_000 + offset);
     };
     let find = |from| {
         let channels = ["a".to_owned(), "b".to_owned()];
-        let found = ring.find(&channels, &[(lane, from)]);
+        let found = replay_buffer.find(&channels, &[(key, from)]);
         (found.events.len(), found.missing.len(), found.up_to[0])
     };
     push(10, "a");
     push(12, "b");
-    assert_eq!(find(From::Offset(10)), (2, 0, 13));
-    assert_eq!(find(From::Offset(11)), (1, 0, 13));
-    assert_eq!(find(From::Offset(9)), (2, 1, 13));
-    assert_eq!(find(From::Time(1_000)), (2, 0, 13));
-    assert_eq!(find(From::Time(999)).1, 1);
+    assert_eq!(find(ReplayFrom::Offset(10)), (2, 0, 13));
+    assert_eq!(find(ReplayFrom::Offset(11)), (1, 0, 13));
+    assert_eq!(find(ReplayFrom::Offset(9)), (2, 1, 13));
+    assert_eq!(find(ReplayFrom::Time(1_000)), (2, 0, 13));
+    assert_eq!(find(ReplayFrom::Time(999)).1, 1);
     for offset in 13..40 {
         push(offset, if offset % 2 == 0 { "a" } else { "b" });
     }
-    let (count, bytes) = ring.size();
+    let (count, bytes) = replay_buffer.size();
     assert!(bytes <= 2_000 && count > 5);
     let first = 40 - i64::try_from(count).expect("small");
-    assert_eq!(find(From::Offset(first)), (count, 0, 40));
-    assert_eq!(find(From::Offset(first - 1)).1, 1);
+    assert_eq!(find(ReplayFrom::Offset(first)), (count, 0, 40));
+    assert_eq!(find(ReplayFrom::Offset(first - 1)).1, 1);
     // A partition that begins anew starts empty.
-    ring.begin(lane, 100, 5_000);
-    assert_eq!(ring.size(), (0, 0));
-    assert_eq!(find(From::Offset(100)), (0, 0, 100));
+    replay_buffer.start_partition(key, 100, 5_000);
+    assert_eq!(replay_buffer.size(), (0, 0));
+    assert_eq!(find(ReplayFrom::Offset(100)), (0, 0, 100));
     push(100, "a");
-    assert_eq!(find(From::Offset(100)), (1, 0, 101));
-    ring.end(lane);
-    assert_eq!(find(From::Offset(100)), (0, 1, -1));
+    assert_eq!(find(ReplayFrom::Offset(100)), (1, 0, 101));
+    replay_buffer.stop_partition(key);
+    assert_eq!(find(ReplayFrom::Offset(100)), (0, 1, -1));
 }

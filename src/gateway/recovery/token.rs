@@ -15,13 +15,13 @@ use super::keys::MAC;
 /// The form of the bytes.
 const VERSION: u8 = 1;
 /// A longer token is none of ours: it is not even decoded.
-const LONGEST: usize = 8192;
+const MAX_TOKEN_LENGTH: usize = 8192;
 /// Clocks of two servers may differ by this much, ms.
 const SKEW_MS: u64 = 60_000;
 
 /// Where one topic had been read to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct TopicPosition {
     /// First bytes of the hash of its name.
     pub name: u64,
     /// Kafka's id of it; 0 where it has none.
@@ -40,12 +40,12 @@ pub struct Token {
     /// The user signed in there.
     pub user: Option<String>,
     /// One for each topic that fed the channel.
-    pub places: Vec<Place>,
+    pub topics: Vec<TopicPosition>,
 }
 
 /// Why a token is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum TokenError {
     /// Not a token of ours, or one of another channel.
     Forged,
     /// Issued too long ago, or in the future.
@@ -64,7 +64,7 @@ pub fn short_hash(name: &str) -> u64 {
 impl Token {
     /// The text that is sent to the browser; `None` where it would be longer than one is taken back: topics of a thousand partitions.
     #[must_use]
-    pub fn seal(&self, channel: &str, keys: &Keys) -> Option<String> {
+    pub fn encode(&self, channel: &str, keys: &Keys) -> Option<String> {
         let mut bytes = vec![VERSION];
         number(&mut bytes, self.issued_ms);
         text(&mut bytes, &self.socket);
@@ -75,8 +75,8 @@ impl Token {
                 text(&mut bytes, user);
             }
         }
-        number(&mut bytes, self.places.len() as u64);
-        for place in &self.places {
+        number(&mut bytes, self.topics.len() as u64);
+        for place in &self.topics {
             bytes.extend_from_slice(&place.name.to_be_bytes());
             bytes.extend_from_slice(&place.id.to_be_bytes());
             number(&mut bytes, place.next.len() as u64);
@@ -88,38 +88,40 @@ impl Token {
         let signature = keys.sign(&[channel.as_bytes(), &bytes]);
         bytes.extend_from_slice(&signature[..MAC]);
         let text = URL_SAFE_NO_PAD.encode(bytes);
-        (text.len() <= LONGEST).then_some(text)
+        (text.len() <= MAX_TOKEN_LENGTH).then_some(text)
     }
 
-    /// What a text says, if it is a token of ours for this channel, issued within the last `longest_ms`.
+    /// What a text says, if it is a token of ours for this channel, issued within the last `max_age_ms`.
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn open(
+    pub fn decode(
         text: &str,
         channel: &str,
         keys: &Keys,
         now_ms: u64,
-        longest_ms: u64,
-    ) -> Result<Self, Refusal> {
-        if text.len() > LONGEST {
-            return Err(Refusal::Forged);
+        max_age_ms: u64,
+    ) -> Result<Self, TokenError> {
+        if text.len() > MAX_TOKEN_LENGTH {
+            return Err(TokenError::Forged);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Forged)?;
-        let end = bytes.len().checked_sub(MAC).ok_or(Refusal::Forged)?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| TokenError::Forged)?;
+        let end = bytes.len().checked_sub(MAC).ok_or(TokenError::Forged)?;
         let (body, signature) = bytes.split_at(end);
         if !keys.verify(&[channel.as_bytes(), body], signature) {
-            return Err(Refusal::Forged);
+            return Err(TokenError::Forged);
         }
-        let token = Self::read(&mut Reader(body)).ok_or(Refusal::Forged)?;
+        let token = Self::read(&mut TokenReader(body)).ok_or(TokenError::Forged)?;
         let age = now_ms.saturating_sub(token.issued_ms);
-        if age > longest_ms || token.issued_ms > now_ms + SKEW_MS {
-            return Err(Refusal::Stale);
+        if age > max_age_ms || token.issued_ms > now_ms + SKEW_MS {
+            return Err(TokenError::Stale);
         }
         Ok(token)
     }
 
-    fn read(from: &mut Reader<'_>) -> Option<Self> {
+    fn read(from: &mut TokenReader<'_>) -> Option<Self> {
         if from.byte()? != VERSION {
             return None;
         }
@@ -130,7 +132,7 @@ impl Token {
             1 => Some(from.text()?),
             _ => return None,
         };
-        let mut places = Vec::new();
+        let mut topics = Vec::new();
         for _ in 0..from.number()? {
             let name = u64::from_be_bytes(from.take(8)?.try_into().ok()?);
             let id = u128::from_be_bytes(from.take(16)?.try_into().ok()?);
@@ -139,13 +141,13 @@ impl Token {
                 let partition = i32::try_from(from.number()?).ok()?;
                 next.push((partition, i64::try_from(from.number()?).ok()?));
             }
-            places.push(Place { name, id, next });
+            topics.push(TopicPosition { name, id, next });
         }
         from.0.is_empty().then_some(Self {
             issued_ms,
             socket,
             user,
-            places,
+            topics,
         })
     }
 }
@@ -165,9 +167,9 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-struct Reader<'a>(&'a [u8]);
+struct TokenReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> TokenReader<'a> {
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
@@ -201,7 +203,7 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000_000;
-    const LONGEST_MS: u64 = 600_000;
+    const MAX_AGE_MS: u64 = 600_000;
 
     fn keys(secret: &str) -> Keys {
         Keys::new(&[secret], "tests")
@@ -212,13 +214,13 @@ mod tests {
             issued_ms: NOW,
             socket: "123.456".to_owned(),
             user: Some("7".to_owned()),
-            places: vec![
-                Place {
+            topics: vec![
+                TopicPosition {
                     name: short_hash("realtime_user_1"),
                     id: 1 << 100 | 5,
                     next: vec![(0, 0), (3, i64::MAX)],
                 },
-                Place {
+                TopicPosition {
                     name: 9,
                     id: 0,
                     next: vec![],
@@ -228,80 +230,85 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_again_what_was_put_into_it() {
+    fn a_token_survives_a_round_trip() {
         let keys = keys("s");
-        let sealed = token().seal("private-user.1", &keys).expect("short enough");
-        let opened = Token::open(&sealed, "private-user.1", &keys, NOW + 599_000, LONGEST_MS);
+        let sealed = token()
+            .encode("private-user.1", &keys)
+            .expect("short enough");
+        let opened = Token::decode(&sealed, "private-user.1", &keys, NOW + 599_000, MAX_AGE_MS);
         assert_eq!(opened, Ok(token()));
     }
 
     #[test]
-    fn nobody_else_can_make_one() {
+    fn forged_tokens_are_rejected() {
         let (ours, theirs) = (keys("s"), keys("t"));
-        let sealed = token().seal("private-a", &ours).expect("short enough");
-        let open = |text: &str, channel: &str, keys: &Keys| {
-            Token::open(text, channel, keys, NOW, LONGEST_MS)
+        let sealed = token().encode("private-a", &ours).expect("short enough");
+        let decode = |text: &str, channel: &str, keys: &Keys| {
+            Token::decode(text, channel, keys, NOW, MAX_AGE_MS)
         };
-        assert_eq!(open(&sealed, "private-b", &ours), Err(Refusal::Forged));
-        assert_eq!(open(&sealed, "private-a", &theirs), Err(Refusal::Forged));
+        assert_eq!(decode(&sealed, "private-b", &ours), Err(TokenError::Forged));
+        assert_eq!(
+            decode(&sealed, "private-a", &theirs),
+            Err(TokenError::Forged)
+        );
         let bytes = URL_SAFE_NO_PAD.decode(&sealed).expect("base64");
         for place in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[place] ^= 1;
             let text = URL_SAFE_NO_PAD.encode(changed);
-            assert_eq!(open(&text, "private-a", &ours), Err(Refusal::Forged));
+            assert_eq!(decode(&text, "private-a", &ours), Err(TokenError::Forged));
             let text = URL_SAFE_NO_PAD.encode(&bytes[..place]);
-            assert_eq!(open(&text, "private-a", &ours), Err(Refusal::Forged));
+            assert_eq!(decode(&text, "private-a", &ours), Err(TokenError::Forged));
         }
         for text in ["", "x", "....", &"A".repeat(100_000)] {
-            assert_eq!(open(text, "private-a", &ours), Err(Refusal::Forged));
+            assert_eq!(decode(text, "private-a", &ours), Err(TokenError::Forged));
         }
     }
 
     #[test]
     fn an_old_secret_is_accepted_and_the_first_one_signs() {
         let before = keys("old");
-        let sealed = token().seal("a", &before).expect("short enough");
+        let sealed = token().encode("a", &before).expect("short enough");
         let after = Keys::new(&["new", "old"], "tests");
-        assert!(Token::open(&sealed, "a", &after, NOW, LONGEST_MS).is_ok());
-        let sealed = token().seal("a", &after).expect("short enough");
-        assert!(Token::open(&sealed, "a", &keys("new"), NOW, LONGEST_MS).is_ok());
-        assert!(Token::open(&sealed, "a", &before, NOW, LONGEST_MS).is_err());
+        assert!(Token::decode(&sealed, "a", &after, NOW, MAX_AGE_MS).is_ok());
+        let sealed = token().encode("a", &after).expect("short enough");
+        assert!(Token::decode(&sealed, "a", &keys("new"), NOW, MAX_AGE_MS).is_ok());
+        assert!(Token::decode(&sealed, "a", &before, NOW, MAX_AGE_MS).is_err());
         let other = Keys::new(&["new"], "something else");
-        assert!(Token::open(&sealed, "a", &other, NOW, LONGEST_MS).is_err());
+        assert!(Token::decode(&sealed, "a", &other, NOW, MAX_AGE_MS).is_err());
     }
 
     #[test]
-    fn ten_minutes_and_no_longer() {
+    fn tokens_expire_after_ten_minutes() {
         let keys = keys("s");
-        let sealed = token().seal("a", &keys).expect("short enough");
-        let at = |now| Token::open(&sealed, "a", &keys, now, LONGEST_MS);
-        assert!(at(NOW + LONGEST_MS).is_ok());
-        assert_eq!(at(NOW + LONGEST_MS + 1), Err(Refusal::Stale));
+        let sealed = token().encode("a", &keys).expect("short enough");
+        let at = |now| Token::decode(&sealed, "a", &keys, now, MAX_AGE_MS);
+        assert!(at(NOW + MAX_AGE_MS).is_ok());
+        assert_eq!(at(NOW + MAX_AGE_MS + 1), Err(TokenError::Stale));
         assert!(at(NOW - SKEW_MS).is_ok());
-        assert_eq!(at(NOW - SKEW_MS - 1), Err(Refusal::Stale));
+        assert_eq!(at(NOW - SKEW_MS - 1), Err(TokenError::Stale));
     }
 
     #[test]
-    fn one_that_would_not_be_taken_back_is_not_given() {
+    fn oversized_tokens_are_not_issued() {
         let keys = keys("s");
         let of = |partitions: i32| {
             let mut token = token();
-            token.places[1].next = (0..partitions).map(|p| (p, 1 << 40)).collect();
-            token.seal("a", &keys)
+            token.topics[1].next = (0..partitions).map(|p| (p, 1 << 40)).collect();
+            token.encode("a", &keys)
         };
         let most = of(700).expect("short enough");
-        assert!(Token::open(&most, "a", &keys, NOW, LONGEST_MS).is_ok());
+        assert!(Token::decode(&most, "a", &keys, NOW, MAX_AGE_MS).is_ok());
         assert_eq!(of(2000), None);
     }
 
     #[test]
-    fn numbers_of_any_size_and_no_more() {
+    fn varints_round_trip_and_overflow_is_rejected() {
         for value in [0, 127, 128, u64::MAX] {
             let mut bytes = Vec::new();
             number(&mut bytes, value);
-            assert_eq!(Reader(&bytes).number(), Some(value));
+            assert_eq!(TokenReader(&bytes).number(), Some(value));
         }
-        assert_eq!(Reader(&[0xff; 11]).number(), None);
+        assert_eq!(TokenReader(&[0xff; 11]).number(), None);
     }
 }

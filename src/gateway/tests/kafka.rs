@@ -230,7 +230,7 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
 }
 
 #[test]
-fn gateways_are_started_again_under_a_client_that_recovers() {
+fn a_client_recovers_across_gateway_restarts() {
     let many = std::env::var("REALTIME_TEST_MESSAGES");
     let many = many.ok().and_then(|n| n.parse().ok()).unwrap_or(5_000);
     for brokers in brokers() {
@@ -241,7 +241,7 @@ fn gateways_are_started_again_under_a_client_that_recovers() {
 
 /// A channel's first messages make its topic; of two gateways one finds it first, and its clients go over to the other.
 #[test]
-fn what_a_client_has_of_a_new_topic_does_not_come_again_from_a_gateway_that_finds_it_later() {
+fn events_of_a_new_topic_are_not_duplicated_by_a_later_gateway() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("later"));
         let sender = Sender::start(&config);

@@ -42,7 +42,7 @@ fn a_port_in_use_is_reported_with_the_likely_owner() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = settings();
     settings.port = taken.local_addr().unwrap().port();
-    let error = Gateway::alone(settings).err().unwrap();
+    let error = Gateway::single_node(settings).err().unwrap();
     assert!(
         error.message().contains("6001")
             && error
@@ -64,7 +64,7 @@ fn invalid_settings_are_rejected_at_start() {
     ] {
         let mut settings = settings();
         change(&mut settings);
-        assert!(Gateway::alone(settings).is_err());
+        assert!(Gateway::single_node(settings).is_err());
     }
 }
 

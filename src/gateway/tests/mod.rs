@@ -42,7 +42,7 @@ pub fn settings() -> Settings {
 pub fn gateway(change: impl FnOnce(&mut Settings)) -> Gateway {
     let mut settings = settings();
     change(&mut settings);
-    Gateway::alone(settings).unwrap()
+    Gateway::single_node(settings).unwrap()
 }
 
 /// Waits up to five seconds until the condition holds.

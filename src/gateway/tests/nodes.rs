@@ -35,7 +35,7 @@ fn removed(user: &str) -> Change {
 }
 
 #[test]
-fn members_of_other_gateways_come_and_go() {
+fn remote_members_are_added_and_removed() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.subscribe("presence-a", Some(r#"{"user_id":"local"}"#));
@@ -77,7 +77,7 @@ fn members_of_other_gateways_come_and_go() {
 }
 
 #[test]
-fn a_snapshot_replaces_and_tells_the_difference_only() {
+fn a_snapshot_sends_only_the_difference() {
     let gateway = gateway(|_| {});
     let presence = gateway.hub().presence();
     let node = NodeId::from("one");
@@ -113,7 +113,7 @@ fn a_snapshot_replaces_and_tells_the_difference_only() {
 }
 
 #[test]
-fn questions_are_merged() {
+fn admin_responses_are_merged() {
     use crate::gateway::admin_api::{AdminRequest, AdminResponse, Target};
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);

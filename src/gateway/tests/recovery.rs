@@ -8,27 +8,27 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::gateway::backend::{BoxFuture, History, NoHistory, Replay, SingleNode, TokenSubject};
 use crate::gateway::broadcast::{Broadcast, Position};
-use crate::gateway::seam::{Alone, BoxFuture, Forgetful, History, Holder, Replay};
-use crate::gateway::Parts;
+use crate::gateway::Backends;
 
 /// What a replay was asked for: token, channel, user, whether Kafka may be read.
-type Asked = (String, String, Option<String>, bool);
+type ReplayCall = (String, String, Option<String>, bool);
 
 /// A history of one partition, where the test says what replays bring and when.
 #[derive(Default)]
-struct Told {
+struct ScriptedHistory {
     next: Mutex<i64>,
     replays: Mutex<VecDeque<oneshot::Receiver<Replay>>>,
-    asked: Mutex<Vec<Asked>>,
+    calls: Mutex<Vec<ReplayCall>>,
 }
 
-impl History for Told {
+impl History for ScriptedHistory {
     fn position(&self, _: &str) -> Position {
         vec![(1, 0, *self.next.lock())]
     }
 
-    fn token(&self, holder: &Holder, position: &Position) -> Option<String> {
+    fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String> {
         Some(format!("{}@{}", holder.channel, position[0].2))
     }
 
@@ -39,7 +39,7 @@ impl History for Told {
         user: Option<String>,
         may_scan: bool,
     ) -> BoxFuture<Replay> {
-        self.asked.lock().push((token, channel, user, may_scan));
+        self.calls.lock().push((token, channel, user, may_scan));
         let answer = self.replays.lock().pop_front();
         Box::pin(async move {
             match answer {
@@ -50,7 +50,7 @@ impl History for Told {
     }
 }
 
-impl Told {
+impl ScriptedHistory {
     /// The next replay waits for what the test sends.
     fn expect(&self) -> oneshot::Sender<Replay> {
         let (sender, receiver) = oneshot::channel();
@@ -59,18 +59,18 @@ impl Told {
     }
 }
 
-fn start() -> (Gateway, Arc<Told>) {
-    let told = Arc::new(Told::default());
-    let history = Arc::clone(&told);
+fn start() -> (Gateway, Arc<ScriptedHistory>) {
+    let history = Arc::new(ScriptedHistory::default());
+    let own = Arc::clone(&history);
     let gateway = Gateway::start_with(settings(), |hub, _| {
-        Ok(Parts {
-            cluster: Arc::new(Alone::new(hub)),
-            history,
+        Ok(Backends {
+            cluster: Arc::new(SingleNode::new(hub)),
+            history: own,
             stop: None,
         })
     })
     .unwrap();
-    (gateway, told)
+    (gateway, history)
 }
 
 fn event(offset: i64, id: &str) -> Arc<Broadcast> {
@@ -91,26 +91,28 @@ fn event(offset: i64, id: &str) -> Arc<Broadcast> {
 }
 
 /// As the reader of Kafka does it.
-fn live(gateway: &Gateway, told: &Told, offset: i64, id: &str) {
+fn live(gateway: &Gateway, history: &ScriptedHistory, offset: i64, id: &str) {
     gateway.hub().deliver(&event(offset, id));
-    *told.next.lock() = offset + 1;
+    *history.next.lock() = offset + 1;
 }
 
 #[test]
-fn success_replay_recovered_live_and_nothing_twice() {
-    let (gateway, told) = start();
-    let replay = told.expect();
+fn recovery_order_is_success_replay_recovered_live() {
+    let (gateway, history) = start();
+    let replay = history.expect();
     let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "private-a@5"}));
     client.subscribe("private-a", None);
-    eventually("the replay was asked for", || told.asked.lock().len() == 1);
+    eventually("the replay was requested", || {
+        history.calls.lock().len() == 1
+    });
     assert_eq!(
-        told.asked.lock()[0],
+        history.calls.lock()[0],
         ("private-a@5".into(), "private-a".into(), None, true)
     );
     // Live while the replay is under way: held, some of it in the replay as well.
-    live(&gateway, &told, 6, "id6");
-    live(&gateway, &told, 7, "id7");
+    live(&gateway, &history, 6, "id6");
+    live(&gateway, &history, 7, "id7");
     client.expect_silence();
     replay
         .send(Replay {
@@ -128,8 +130,8 @@ fn success_replay_recovered_live_and_nothing_twice() {
     );
     // 7 lies below what the replay covered, so it does not reach the channel or was among it; so does 8, whenever it
     // comes.
-    live(&gateway, &told, 8, "id8");
-    live(&gateway, &told, 9, "id9");
+    live(&gateway, &history, 8, "id8");
+    live(&gateway, &history, 9, "id9");
     let mut events = Vec::new();
     while events
         .last()
@@ -145,13 +147,13 @@ fn success_replay_recovered_live_and_nothing_twice() {
 }
 
 #[test]
-fn what_cannot_be_recovered_is_said_and_live_goes_on() {
-    let (gateway, told) = start();
-    let replay = told.expect();
+fn a_failed_recovery_is_reported_and_live_events_continue() {
+    let (gateway, history) = start();
+    let replay = history.expect();
     let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "old"}));
     client.subscribe("private-a", None);
-    live(&gateway, &told, 3, "id3");
+    live(&gateway, &history, 3, "id3");
     drop(replay);
     assert_eq!(
         client.expect("realtime:recovered", "private-a"),
@@ -166,12 +168,12 @@ fn what_cannot_be_recovered_is_said_and_live_goes_on() {
         next = client.event();
     }
     assert_eq!(next["event"], "pusher_internal:subscription_succeeded");
-    assert_eq!(told.asked.lock().len(), 1);
+    assert_eq!(history.calls.lock().len(), 1);
 }
 
 #[test]
-fn a_recovery_by_somebody_without_the_right_is_none() {
-    let (gateway, told) = start();
+fn an_unauthorized_subscription_starts_no_replay() {
+    let (gateway, history) = start();
     let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "token"}));
     client.send(
@@ -179,13 +181,13 @@ fn a_recovery_by_somebody_without_the_right_is_none() {
         &json!({"channel": "private-a", "auth": "app-key:00"}),
     );
     client.expect("pusher:subscription_error", "private-a");
-    assert!(told.asked.lock().is_empty());
+    assert!(history.calls.lock().is_empty());
 }
 
 #[test]
-fn positions_go_to_those_who_asked_and_never_run_ahead() {
-    let (gateway, told) = start();
-    *told.next.lock() = 10;
+fn positions_are_sent_on_request_and_never_ahead_of_events() {
+    let (gateway, history) = start();
+    *history.next.lock() = 10;
     let (mut asked, mut plain) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
     asked.send("realtime:resume", &json!({}));
     asked.subscribe("private-a", None);
@@ -202,8 +204,8 @@ fn positions_go_to_those_who_asked_and_never_run_ahead() {
         json!({"private-a": "private-a@11"})
     );
     // Other records moved the position: it is taken along with the next event.
-    *told.next.lock() = 50;
-    live(&gateway, &told, 60, "id60");
+    *history.next.lock() = 50;
+    live(&gateway, &history, 60, "id60");
     asked.expect("e60", "private-a");
     assert_eq!(
         asked.expect("realtime:position", ""),
@@ -214,7 +216,7 @@ fn positions_go_to_those_who_asked_and_never_run_ahead() {
     plain.expect_silence();
     // Once a batch, not once an event.
     for offset in 61..100 {
-        live(&gateway, &told, offset, &format!("id{offset}"));
+        live(&gateway, &history, offset, &format!("id{offset}"));
     }
     let (mut events, mut last, mut tokens) = (60, 61, 0);
     while events < 99 || last < 100 {
@@ -237,19 +239,21 @@ fn positions_go_to_those_who_asked_and_never_run_ahead() {
 }
 
 #[test]
-fn replays_come_one_after_another_and_scans_are_limited() {
-    let (gateway, told) = start();
+fn replays_run_one_at_a_time_and_kafka_scans_are_limited() {
+    let (gateway, history) = start();
     let tokens: serde_json::Map<String, serde_json::Value> = (0..30)
         .map(|i| (format!("private-{i}"), json!("t")))
         .collect();
-    let answers: Vec<_> = (0..30).map(|_| told.expect()).collect();
+    let answers: Vec<_> = (0..30).map(|_| history.expect()).collect();
     let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!(tokens));
     for i in 0..30 {
         client.subscribe(&format!("private-{i}"), None);
     }
     for (i, answer) in answers.into_iter().enumerate() {
-        eventually("the next is asked for", || told.asked.lock().len() == i + 1);
+        eventually("the next is requested", || {
+            history.calls.lock().len() == i + 1
+        });
         answer
             .send(Replay {
                 recovered: true,
@@ -258,7 +262,7 @@ fn replays_come_one_after_another_and_scans_are_limited() {
             })
             .unwrap();
     }
-    let allowed: Vec<bool> = told.asked.lock().iter().map(|a| a.3).collect();
+    let allowed: Vec<bool> = history.calls.lock().iter().map(|a| a.3).collect();
     assert!(
         allowed[..10].iter().all(|a| *a) && allowed[10..].iter().all(|a| !a),
         "{allowed:?}"
@@ -269,12 +273,12 @@ fn replays_come_one_after_another_and_scans_are_limited() {
 }
 
 #[test]
-fn a_channel_that_is_recovered_again_and_again_is_bounded() {
-    let (gateway, told) = start();
+fn repeated_replays_of_a_channel_are_limited() {
+    let (gateway, history) = start();
     let mut client = TestClient::connect(&gateway);
     let mut verdicts = Vec::new();
     for _ in 0..13 {
-        let answer = told.expect();
+        let answer = history.expect();
         let _ = answer.send(Replay {
             recovered: true,
             ..Replay::default()
@@ -292,41 +296,41 @@ fn a_channel_that_is_recovered_again_and_again_is_bounded() {
     }
     // Once for the channel, and ten times more in a minute.
     assert_eq!(verdicts, [&[true; 11][..], &[false; 2]].concat());
-    assert_eq!(told.asked.lock().len(), 11);
+    assert_eq!(history.calls.lock().len(), 11);
     // Another channel has its own.
     client.send("realtime:resume", &json!({"private-b": "t"}));
     client.send_subscribe("private-b", None);
-    eventually("it is asked for", || told.asked.lock().len() == 12);
+    eventually("it is requested", || history.calls.lock().len() == 12);
 }
 
 #[test]
-fn leaving_a_channel_does_not_make_room_for_more_reads_of_kafka() {
-    let (gateway, told) = start();
+fn cancelled_scans_count_against_the_limit() {
+    let (gateway, history) = start();
     let mut client = TestClient::connect(&gateway);
     let mut open = Vec::new();
     for i in 0..12 {
         let channel = format!("private-{i}");
         // Kafka is read, and never comes to an end.
-        open.push(told.expect());
+        open.push(history.expect());
         client.send("realtime:resume", &json!({(channel.as_str()): "t"}));
         client.subscribe(&channel, None);
-        eventually("it is asked for", || told.asked.lock().len() == i + 1);
+        eventually("it is requested", || history.calls.lock().len() == i + 1);
         client.send("pusher:unsubscribe", &json!({"channel": channel}));
     }
-    let allowed: Vec<bool> = told.asked.lock().iter().map(|a| a.3).collect();
+    let allowed: Vec<bool> = history.calls.lock().iter().map(|a| a.3).collect();
     assert_eq!(allowed, [&[true; 10][..], &[false; 2]].concat());
 }
 
 #[test]
-fn asking_for_positions_again_and_again_tells_them_once() {
-    let (gateway, _told) = start();
+fn repeated_resume_sends_positions_once() {
+    let (gateway, _history) = start();
     let mut client = TestClient::connect(&gateway);
     for i in 0..20 {
         client.subscribe(&format!("private-{i}"), None);
     }
     client.send("realtime:resume", &json!({}));
-    let told = client.expect("realtime:position", "");
-    assert_eq!(told.as_object().unwrap().len(), 20);
+    let positions = client.expect("realtime:position", "");
+    assert_eq!(positions.as_object().unwrap().len(), 20);
     for _ in 0..10 {
         client.send("realtime:resume", &json!({}));
     }
@@ -334,7 +338,7 @@ fn asking_for_positions_again_and_again_tells_them_once() {
 }
 
 #[test]
-fn without_a_history_nothing_is_promised() {
+fn without_history_recovered_is_false() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "token"}));
@@ -346,13 +350,13 @@ fn without_a_history_nothing_is_promised() {
     gateway.broadcast_locally("a", "e", b"1", None).unwrap();
     client.expect("e", "private-a");
     client.expect_silence();
-    assert!(Forgetful.position("private-a").is_empty());
+    assert!(NoHistory.position("private-a").is_empty());
 }
 
 #[test]
-fn more_than_a_queue_takes_is_no_recovery_and_no_loop() {
-    let (gateway, told) = start();
-    let replay = told.expect();
+fn a_replay_larger_than_the_queue_is_not_recovered() {
+    let (gateway, history) = start();
+    let replay = history.expect();
     let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!({"private-a": "t"}));
     client.subscribe("private-a", None);

@@ -221,7 +221,7 @@ impl GatewayServer {
             ..settings()
         };
         Self {
-            gateway: Gateway::alone(settings).expect("a gateway"),
+            gateway: Gateway::single_node(settings).expect("a gateway"),
             base: 0,
         }
     }

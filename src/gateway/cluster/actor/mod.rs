@@ -1,7 +1,7 @@
 //! The one thread that talks to the other gateways: notes and records in, records and changes of presence out, in order.
 
-mod hear;
-mod tell;
+mod inbound;
+mod outbound;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -9,12 +9,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::post::Post;
-use super::questions::{parts, Questions};
-use super::view::{Effect, Timing, View, SLEPT};
+use super::control_producer::ControlProducer;
+use super::pending_requests::{split_response, PendingRequests};
+use super::state::{ClusterState, Effect, Timing, SUSPENDED_AFTER};
 use super::webhooks::Webhooks;
 use super::wire::Body;
-use super::{topics_of, Note, Seen};
+use super::{control_topics, ActorStatus, Command};
 use crate::clock::coarse_ms;
 use crate::config::BrokerConfig;
 use crate::error::Result;
@@ -29,36 +29,36 @@ use crate::log::Level;
 use crate::process;
 
 /// The clock is looked at this often.
-const STEP: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Notes dealt with between two looks.
-const AT_ONCE: usize = 1_000;
+const MAX_COMMANDS: usize = 1_000;
 pub(in crate::gateway::cluster) struct Actor {
     config: Arc<BrokerConfig>,
     hub: Weak<Hub>,
     positions: Arc<Positions>,
     keys: Keys,
     timing: Timing,
-    seen: Arc<Seen>,
+    status: Arc<ActorStatus>,
     topics: ControlTopics,
-    post: Post,
-    view: View,
+    producer: ControlProducer,
+    state: ClusterState,
     own: String,
     /// Numbers of this node's records: presence, client.
     sequences: [u64; 2],
-    seats: HashMap<String, HashMap<SocketId, Member>>,
+    members: HashMap<String, HashMap<SocketId, Member>>,
     channels: HashMap<String, usize>,
-    greeted: bool,
+    hello_received: bool,
     draining: bool,
-    tell: bool,
-    beat_at: u64,
+    snapshot_due: bool,
+    heartbeat_at: u64,
     tick_at: u64,
-    awake_at: u64,
+    last_awake: u64,
     /// It was away: who led meanwhile is known once its own record of this number has come back.
-    unheard: u64,
-    questions: Questions,
+    leader_after_sequence: u64,
+    requests: PendingRequests,
     webhooks: Webhooks,
     /// The last number of each node's client events.
-    clients: HashMap<String, u64>,
+    client_sequences: HashMap<String, u64>,
 }
 
 impl Actor {
@@ -68,7 +68,7 @@ impl Actor {
         positions: &Arc<Positions>,
         keys: Keys,
         timing: Timing,
-        seen: Arc<Seen>,
+        status: Arc<ActorStatus>,
     ) -> Result<Self> {
         let own = hub.node().as_str().to_owned();
         Ok(Self {
@@ -77,54 +77,54 @@ impl Actor {
             positions: Arc::clone(positions),
             keys,
             timing,
-            seen,
-            topics: topics_of(config),
-            post: Post::start(config)?,
-            view: View::new(&own, timing, coarse_ms()),
+            status,
+            topics: control_topics(config),
+            producer: ControlProducer::start(config)?,
+            state: ClusterState::new(&own, timing, coarse_ms()),
             own,
             sequences: [0, 0],
-            seats: HashMap::new(),
+            members: HashMap::new(),
             channels: HashMap::new(),
-            greeted: false,
+            hello_received: false,
             draining: false,
-            tell: false,
-            beat_at: 0,
+            snapshot_due: false,
+            heartbeat_at: 0,
             tick_at: 0,
-            awake_at: 0,
-            unheard: 0,
-            questions: Questions::default(),
+            last_awake: 0,
+            leader_after_sequence: 0,
+            requests: PendingRequests::default(),
             webhooks: Webhooks::default(),
-            clients: HashMap::new(),
+            client_sequences: HashMap::new(),
         })
     }
 
-    pub fn run(mut self, notes: &Receiver<Note>) {
-        let (mut made, mut make_at) = (false, 0);
+    pub fn run(mut self, commands: &Receiver<Command>) {
+        let (mut topics_created, mut retry_topics_at) = (false, 0);
         loop {
-            if !made && coarse_ms() >= make_at {
-                made = self.make_topics();
+            if !topics_created && coarse_ms() >= retry_topics_at {
+                topics_created = self.create_topics();
                 // While Kafka is away the notes come first.
-                make_at = coarse_ms() + 2_000;
+                retry_topics_at = coarse_ms() + 2_000;
             }
-            let mut going = match notes.recv_timeout(STEP) {
-                Ok(note) => self.take(note),
+            let mut going = match commands.recv_timeout(POLL_INTERVAL) {
+                Ok(command) => self.handle_command(command),
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => false,
             };
-            for note in notes.try_iter().take(AT_ONCE) {
-                going &= self.take(note);
+            for command in commands.try_iter().take(MAX_COMMANDS) {
+                going &= self.handle_command(command);
             }
-            self.step();
+            self.tick();
             if !going {
                 break;
             }
         }
-        self.post.flush(Duration::from_secs(1));
+        self.producer.flush(Duration::from_secs(1));
     }
 
     /// Does what the view says.
-    fn deal(&mut self) {
-        let effects = self.view.effects();
+    fn apply_effects(&mut self) {
+        let effects = self.state.effects();
         if effects.is_empty() {
             return;
         }
@@ -134,11 +134,11 @@ impl Actor {
         let now = coarse_ms();
         for effect in effects {
             match effect {
-                Effect::Add { node, seat } => {
+                Effect::AddMember { node, member } => {
                     let node = NodeId::from(node.as_str());
-                    hub.presence().add(&node, &seat.c, seat.s, &seat.m);
+                    hub.presence().add(&node, &member.c, member.s, &member.m);
                 }
-                Effect::Remove {
+                Effect::RemoveMember {
                     node,
                     channel,
                     socket,
@@ -146,44 +146,44 @@ impl Actor {
                     let node = NodeId::from(node.as_str());
                     hub.presence().remove(&node, &channel, socket);
                 }
-                Effect::Replace { node, seats } => {
-                    let seats: Vec<Membership> = seats.into_iter().map(Into::into).collect();
+                Effect::ReplaceMembers { node, members } => {
+                    let members: Vec<Membership> = members.into_iter().map(Into::into).collect();
                     let node = NodeId::from(node.as_str());
-                    hub.presence().replace_node(&node, &seats);
+                    hub.presence().replace_node(&node, &members);
                 }
-                Effect::Drop { node } => {
-                    self.questions.gone(&node, now);
-                    self.clients.remove(&node);
+                Effect::RemoveNode { node } => {
+                    self.requests.node_removed(&node, now);
+                    self.client_sequences.remove(&node);
                     hub.presence().drop_node(&NodeId::from(node.as_str()));
                 }
-                Effect::Tell => self.tell = true,
-                Effect::AskGap { of } => self.send(Body::Gap { of }),
-                Effect::Happened(happening) => {
-                    let leads = self.leads();
-                    if let Some(happening) = self.webhooks.happened(happening, leads, now) {
-                        self.publish(&happening);
+                Effect::SendSnapshot => self.snapshot_due = true,
+                Effect::RequestSnapshot { of } => self.send(Body::Gap { of }),
+                Effect::Webhook(event) => {
+                    let is_leader = self.is_leader();
+                    if let Some(event) = self.webhooks.add(event, is_leader, now) {
+                        self.publish(&event);
                     }
                 }
-                Effect::Asked { from, id, question } => {
-                    let mut answers = parts(hub.handle_admin_request(&question)).into_iter().peekable();
+                Effect::AdminRequest { from, id, request } => {
+                    let mut answers = split_response(hub.handle_admin_request(&request)).into_iter().peekable();
                     while let Some(a) = answers.next() {
                         let last = answers.peek().is_none();
                         let to = from.clone();
                         self.send(Body::Answer { id, to, last, a });
                     }
                 }
-                Effect::Answered {
+                Effect::AdminResponse {
                     from,
                     id,
                     last,
                     answer,
-                } => self.questions.answered(&from, id, last, answer, now),
+                } => self.requests.add_response(&from, id, last, answer, now),
                 Effect::Isolated => process::current().log.say(
                     Level::Error,
                     "The gateway hears nobody over Kafka, not even itself: presence stays as it was, and it is not ready.",
                 ),
-                Effect::Back => {
-                    self.was_away();
+                Effect::Reconnected => {
+                    self.after_absence();
                     process::current()
                         .log
                         .say(Level::Notice, "The gateway hears the others over Kafka again.");
@@ -192,72 +192,74 @@ impl Actor {
         }
     }
 
-    fn publish(&mut self, happening: &super::totals::Happening) {
-        let value = happening.envelope();
+    fn publish(&mut self, event: &super::webhook_state::WebhookEvent) {
+        let value = event.envelope();
         let topic = self.topics.events.clone();
-        self.post.send(&topic, &happening.channel, &value);
+        self.producer.send(&topic, &event.channel, &value);
     }
 
     /// A process that was stopped has not seen who led meanwhile.
-    fn wake_up(&mut self) {
+    fn detect_suspension(&mut self) {
         let now = coarse_ms();
-        let before = std::mem::replace(&mut self.awake_at, now);
-        if before > 0 && now.saturating_sub(before) > SLEPT {
-            self.was_away();
+        let before = std::mem::replace(&mut self.last_awake, now);
+        if before > 0 && now.saturating_sub(before) > SUSPENDED_AFTER {
+            self.after_absence();
         }
     }
 
-    fn was_away(&mut self) {
-        self.beat_at = 0;
-        self.unheard = self.sequences[0] + 1;
-        self.webhooks.was_away();
+    fn after_absence(&mut self) {
+        self.heartbeat_at = 0;
+        self.leader_after_sequence = self.sequences[0] + 1;
+        self.webhooks.after_absence();
     }
 
-    fn leads(&self) -> bool {
-        self.view.leads() && self.view.own_sequence() >= self.unheard
+    fn is_leader(&self) -> bool {
+        self.state.is_leader() && self.state.own_sequence() >= self.leader_after_sequence
     }
 
     /// What is due by the clock.
-    fn step(&mut self) {
-        self.wake_up();
+    fn tick(&mut self) {
+        self.detect_suspension();
         let now = coarse_ms();
-        if !self.greeted && self.is_reading() {
-            self.greeted = true;
-            self.greet();
-            self.beat_at = now + self.timing.beat;
+        if !self.hello_received && self.is_reading() {
+            self.hello_received = true;
+            self.send_hello();
+            self.heartbeat_at = now + self.timing.heartbeat;
         }
         if now >= self.tick_at {
             self.tick_at = now + 50;
-            self.view.tick(now);
-            self.deal();
-            self.questions.settle(now);
-            let leads = self.leads();
-            for happening in self.webhooks.take(leads, now) {
-                self.publish(&happening);
+            self.state.tick(now);
+            self.apply_effects();
+            self.requests.complete_finished(now);
+            let is_leader = self.is_leader();
+            for event in self.webhooks.take_due(is_leader, now) {
+                self.publish(&event);
             }
-            self.post.serve();
+            self.producer.poll();
         }
-        if self.greeted && !self.draining {
-            if std::mem::take(&mut self.tell) {
+        if self.hello_received && !self.draining {
+            if std::mem::take(&mut self.snapshot_due) {
                 self.snapshot();
             }
-            if now >= self.beat_at {
-                self.beat_at = now + self.timing.beat;
-                let m = self.seats.values().map(HashMap::len).sum();
+            if now >= self.heartbeat_at {
+                self.heartbeat_at = now + self.timing.heartbeat;
+                let m = self.members.values().map(HashMap::len).sum();
                 let c = self.channels.len();
                 self.send(Body::Beat { m, c });
             }
         }
-        let whole = self.view.is_whole();
-        self.seen.whole.send_if_modified(|known| {
-            let changes = *known != whole;
-            *known = whole;
+        let complete = self.state.is_complete();
+        self.status.complete.send_if_modified(|known| {
+            let changes = *known != complete;
+            *known = complete;
             changes
         });
-        let heard = self.view.is_heard(now);
-        self.seen.heard.store(heard, Ordering::Release);
+        let heard = self.state.receives_own_records(now);
+        self.status.heard.store(heard, Ordering::Release);
         if let Some(hub) = self.hub.upgrade() {
-            hub.counters().nodes.set(self.view.others().len() as u64);
+            hub.counters()
+                .nodes
+                .set(self.state.other_nodes().len() as u64);
         }
     }
 }

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::ApiError;
+use crate::gateway::backend::{ApiEvent, Cluster};
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::channel::ChannelKind;
 use crate::gateway::protocol::{encryption, frame, is_reserved_event, Name, SocketId};
-use crate::gateway::seam::{ApiEvent, Cluster};
 
 /// Maximum length of an event name, in characters.
 const MAX_EVENT_NAME: usize = 200;

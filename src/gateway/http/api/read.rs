@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::ApiError;
 use crate::gateway::admin_api::{AdminRequest, Target};
+use crate::gateway::backend::Cluster;
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::channel::ChannelKind;
 use crate::gateway::protocol::{Name, SocketId};
-use crate::gateway::seam::Cluster;
 
 #[derive(Serialize)]
 struct Row {

@@ -7,18 +7,18 @@ use crate::gateway::protocol::frame::quote_into;
 use crate::gateway::protocol::SocketId;
 
 /// A socket of a gateway.
-pub(super) type Key = (NodeId, SocketId);
+pub(super) type SocketKey = (NodeId, SocketId);
 
 /// A socket's place, with the info it brought.
-pub(super) struct Place {
-    pub key: Key,
+pub(super) struct MemberSocket {
+    pub key: SocketKey,
     pub info: Option<Arc<str>>,
 }
 
 /// A user and where it is.
 pub(super) struct User {
     pub id: String,
-    pub sockets: Vec<Place>,
+    pub sockets: Vec<MemberSocket>,
 }
 
 impl User {
@@ -30,19 +30,21 @@ impl User {
 
 /// A channel.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct PresenceChannel {
     pub users: Vec<User>,
 }
 
-impl Room {
-    pub fn user(&self, id: &str) -> Option<usize> {
+impl PresenceChannel {
+    pub fn user_index(&self, id: &str) -> Option<usize> {
         self.users.iter().position(|user| user.id == id)
     }
 
-    pub fn owner(&self, key: &Key) -> Option<usize> {
-        self.users
-            .iter()
-            .position(|user| user.sockets.iter().any(|place| place.key == *key))
+    pub fn user_index_of(&self, key: &SocketKey) -> Option<usize> {
+        self.users.iter().position(|user| {
+            user.sockets
+                .iter()
+                .any(|member_socket| member_socket.key == *key)
+        })
     }
 
     /// What the members take in an answer, in bytes.
@@ -54,30 +56,31 @@ impl Room {
     }
 
     /// Enters a socket; true for a user's first. A socket that is there already stays what it is.
-    pub fn add(&mut self, key: Key, member: &Member) -> bool {
-        if self.owner(&key).is_some() {
+    pub fn add(&mut self, key: SocketKey, member: &Member) -> bool {
+        if self.user_index_of(&key).is_some() {
             return false;
         }
-        let place = Place {
+        let member_socket = MemberSocket {
             key,
             info: member.user_info.as_deref().map(Arc::from),
         };
-        if let Some(at) = self.user(&member.user_id) {
-            self.users[at].sockets.push(place);
+        if let Some(at) = self.user_index(&member.user_id) {
+            self.users[at].sockets.push(member_socket);
             return false;
         }
         self.users.push(User {
             id: member.user_id.clone(),
-            sockets: vec![place],
+            sockets: vec![member_socket],
         });
         true
     }
 
     /// Takes a socket out: its user, and whether it was the last.
-    pub fn remove(&mut self, key: &Key) -> Option<(String, bool)> {
-        let at = self.owner(key)?;
+    pub fn remove(&mut self, key: &SocketKey) -> Option<(String, bool)> {
+        let at = self.user_index_of(key)?;
         let user = &mut self.users[at];
-        user.sockets.retain(|place| place.key != *key);
+        user.sockets
+            .retain(|member_socket| member_socket.key != *key);
         let (id, last) = (user.id.clone(), user.sockets.is_empty());
         if last {
             self.users.remove(at);

@@ -3,30 +3,36 @@
 use std::collections::HashMap;
 
 use super::super::wire::Body;
-use super::{Effect, Node, View};
-use crate::gateway::cluster::totals::Happening;
+use super::{ClusterState, Effect, Node};
+use crate::gateway::cluster::webhook_state::WebhookEvent;
 
 /// A tick that comes this much late means that the whole process slept, ms.
-pub(in crate::gateway::cluster) const SLEPT: u64 = 3_000;
+pub(in crate::gateway::cluster) const SUSPENDED_AFTER: u64 = 3_000;
 /// So many nodes that are gone are remembered, so that their old records do not bring them back.
-const GRAVES: usize = 1_000;
+const MAX_REMOVED_NODES: usize = 1_000;
 
-impl View {
+impl ClusterState {
     /// False for a record that was seen before. A gap in the numbers means that something of the node is missing.
-    pub(super) fn accept(&mut self, id: &str, sequence: u64, body: &Body, now: u64) -> bool {
+    pub(super) fn check_sequence(
+        &mut self,
+        id: &str,
+        sequence: u64,
+        body: &Body,
+        now: u64,
+    ) -> bool {
         let begins = matches!(body, Body::Hello) && sequence == 1;
         match self.nodes.get_mut(id) {
             Some(node) if sequence <= node.sequence => return false,
             Some(node) => {
                 if sequence > node.sequence + 1 {
                     node.synced = false;
-                    node.assembly = None;
+                    node.partial_snapshot = None;
                 }
                 node.sequence = sequence;
                 node.heard = now;
             }
             None => {
-                if self.grave(id) >= sequence {
+                if self.removed_sequence(id) >= sequence {
                     return false;
                 }
                 let node = Node {
@@ -40,47 +46,47 @@ impl View {
         }
         // A snapshot under way is no reason to ask for one.
         if !matches!(body, Body::Snapshot { .. } | Body::Hello | Body::Bye) {
-            self.ask_again(id, now);
+            self.request_snapshot(id, now);
         }
         true
     }
 
     /// Asks for what is missing of a node, unless that was done just now, or our own hello does it.
-    pub(super) fn ask_again(&mut self, id: &str, now: u64) {
-        let Some(greeted) = self.greeted else {
+    pub(super) fn request_snapshot(&mut self, id: &str, now: u64) {
+        let Some(hello_received) = self.hello_received else {
             return;
         };
-        let again = self.timing.again;
+        let again = self.timing.resync_interval;
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
-        let asked = node.asked.unwrap_or(greeted);
-        let is_new = node.asked.is_none() && now.saturating_sub(greeted) >= again;
+        let asked = node.asked.unwrap_or(hello_received);
+        let is_new = node.asked.is_none() && now.saturating_sub(hello_received) >= again;
         if node.synced || !(is_new || now.saturating_sub(asked) >= again) {
             return;
         }
         node.asked = Some(now);
         self.effects.push(if id == self.own {
-            Effect::Tell
+            Effect::SendSnapshot
         } else {
-            Effect::AskGap { of: id.to_owned() }
+            Effect::RequestSnapshot { of: id.to_owned() }
         });
     }
 
-    pub(super) fn listen(&mut self, id: &str, now: u64) {
-        self.heard_any = now;
+    pub(super) fn record_activity(&mut self, id: &str, now: u64) {
+        self.last_record_at = now;
         if id == self.own {
-            self.heard_own = Some(now);
+            self.own_record_at = Some(now);
         }
         if std::mem::take(&mut self.isolated) {
             // The others were not silent, we were deaf.
-            self.forgive(now);
-            self.effects.push(Effect::Back);
+            self.reset_deadlines(now);
+            self.effects.push(Effect::Reconnected);
         }
     }
 
-    pub(super) fn forgive(&mut self, now: u64) {
-        self.heard_any = now;
+    pub(super) fn reset_deadlines(&mut self, now: u64) {
+        self.last_record_at = now;
         for node in self.nodes.values_mut() {
             node.heard = now;
         }
@@ -91,18 +97,18 @@ impl View {
             node.synced = true;
         }
         if id == self.own {
-            self.greeted = Some(now);
-        } else if self.greeted.is_some() {
-            self.effects.push(Effect::Tell);
+            self.hello_received = Some(now);
+        } else if self.hello_received.is_some() {
+            self.effects.push(Effect::SendSnapshot);
         }
     }
 
-    pub(super) fn beat(&mut self, id: &str, seats: usize, channels: usize, now: u64) {
+    pub(super) fn beat(&mut self, id: &str, members: usize, channels: usize, now: u64) {
         if let Some(node) = self.nodes.get_mut(id) {
-            let counted: usize = node.seats.values().map(HashMap::len).sum();
-            if node.synced && (counted != seats || node.channels.len() != channels) {
+            let counted: usize = node.members.values().map(HashMap::len).sum();
+            if node.synced && (counted != members || node.channels.len() != channels) {
                 node.synced = false;
-                self.ask_again(id, now);
+                self.request_snapshot(id, now);
             }
         }
     }
@@ -110,18 +116,18 @@ impl View {
     /// The clock: who is gone, who may go, whether presence is whole.
     pub fn tick(&mut self, now: u64) {
         let slept = self
-            .ticked
+            .last_tick
             .replace(now)
-            .is_some_and(|before| now.saturating_sub(before) > SLEPT);
+            .is_some_and(|before| now.saturating_sub(before) > SUSPENDED_AFTER);
         if slept {
             // We were stopped, not they: what they wrote meanwhile is still on its way.
-            self.forgive(now);
+            self.reset_deadlines(now);
         }
         if self.isolated {
             return;
         }
-        let silent = self.timing.silent;
-        if now.saturating_sub(self.heard_any) >= silent {
+        let silent = self.timing.node_timeout;
+        if now.saturating_sub(self.last_record_at) >= silent {
             self.isolated = true;
             self.effects.push(Effect::Isolated);
             return;
@@ -130,18 +136,19 @@ impl View {
             .nodes
             .iter()
             .filter(|(id, node)| {
-                let is_left = node.leaving.is_some_and(|until| now >= until);
+                let is_left = node.leaving_until.is_some_and(|until| now >= until);
                 let is_silent = now.saturating_sub(node.heard) >= silent;
                 **id != self.own && (is_left || is_silent)
             })
             .map(|(id, _)| id.clone())
             .collect();
         for id in gone {
-            self.lose(&id);
+            self.remove_node(&id);
         }
-        if let (false, Some(greeted)) = (self.settled, self.greeted) {
+        if let (false, Some(hello_received)) = (self.presence_complete, self.hello_received) {
             let all = self.nodes.values().all(|node| node.synced);
-            self.settled = all || now.saturating_sub(greeted) >= self.timing.settle;
+            self.presence_complete =
+                all || now.saturating_sub(hello_received) >= self.timing.presence_wait;
         }
         let unsynced: Vec<String> = self
             .nodes
@@ -150,47 +157,49 @@ impl View {
             .map(|(id, _)| id.clone())
             .collect();
         for id in unsynced {
-            self.ask_again(&id, now);
+            self.request_snapshot(&id, now);
         }
     }
 
-    pub(super) fn lose(&mut self, id: &str) {
+    pub(super) fn remove_node(&mut self, id: &str) {
         let Some(node) = self.nodes.remove(id) else {
             return;
         };
-        self.bury(id, node.sequence);
+        self.remember_removed(id, node.sequence);
         // The same on every gateway, though each finds it out by its own clock.
         let cause = format!("gone {id}");
-        let happened = self.totals.clear(&node.seats, &node.channels, &cause);
-        for one in happened {
-            self.note(Some(Happening {
-                by_silence: true,
+        let events = self
+            .webhook_state
+            .clear(&node.members, &node.channels, &cause);
+        for one in events {
+            self.emit_webhook(Some(WebhookEvent {
+                by_timeout: true,
                 ..one
             }));
         }
-        self.effects.push(Effect::Drop {
+        self.effects.push(Effect::RemoveNode {
             node: id.to_owned(),
         });
     }
 
-    pub(super) fn note(&mut self, happened: Option<Happening>) {
+    pub(super) fn emit_webhook(&mut self, events: Option<WebhookEvent>) {
         // What was so before we came has been told by others.
-        if self.settled {
-            self.effects.extend(happened.map(Effect::Happened));
+        if self.presence_complete {
+            self.effects.extend(events.map(Effect::Webhook));
         }
     }
 
-    pub(super) fn bury(&mut self, id: &str, sequence: u64) {
-        self.graves.retain(|(known, _)| known != id);
-        self.graves.push_back((id.to_owned(), sequence));
-        if self.graves.len() > GRAVES {
-            self.graves.pop_front();
+    pub(super) fn remember_removed(&mut self, id: &str, sequence: u64) {
+        self.removed_nodes.retain(|(known, _)| known != id);
+        self.removed_nodes.push_back((id.to_owned(), sequence));
+        if self.removed_nodes.len() > MAX_REMOVED_NODES {
+            self.removed_nodes.pop_front();
         }
     }
 
-    pub(super) fn grave(&self, id: &str) -> u64 {
-        let mut graves = self.graves.iter();
-        graves
+    pub(super) fn removed_sequence(&self, id: &str) -> u64 {
+        let mut removed_nodes = self.removed_nodes.iter();
+        removed_nodes
             .find(|(known, _)| known == id)
             .map_or(0, |(_, sequence)| *sequence)
     }

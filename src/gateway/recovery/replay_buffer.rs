@@ -14,17 +14,17 @@ use crate::gateway::broadcast::Broadcast;
 use crate::gateway::feed::TopicNumber;
 
 /// What an entry takes beside its texts.
-const OVERHEAD: usize = 160;
+const ENTRY_OVERHEAD: usize = 160;
 
 /// A partition.
-pub type Lane = (TopicNumber, i32);
+pub type PartitionKey = (TopicNumber, i32);
 
 /// A broadcast with Kafka's timestamp of its record, ms.
 pub type Timed = (i64, Arc<Broadcast>);
 
 /// What is wanted of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum ReplayFrom {
     /// Everything from this offset on.
     Offset(i64),
     /// Everything with a timestamp of this or later, Unix ms.
@@ -32,19 +32,19 @@ pub enum From {
 }
 
 struct Entry {
-    heard_ms: u64,
+    received_ms: u64,
     timestamp_ms: i64,
     broadcast: Arc<Broadcast>,
 }
 
 /// From where on nothing is missing.
 #[derive(Clone, Copy)]
-struct Floor {
+struct CompleteRange {
     offset: i64,
     /// Nothing with this timestamp or a later one is missing.
     since_ms: i64,
     /// The offset after the last that is here.
-    high: i64,
+    end_offset: i64,
 }
 
 #[derive(Default)]
@@ -53,13 +53,13 @@ struct Inner {
     /// Channels in the order their entries came.
     order: VecDeque<Arc<str>>,
     channels: HashMap<Arc<str>, VecDeque<Entry>>,
-    floors: HashMap<Lane, Floor>,
+    complete: HashMap<PartitionKey, CompleteRange>,
 }
 
 /// The ring.
-pub struct Ring {
+pub struct ReplayBuffer {
     inner: Mutex<Inner>,
-    keep_ms: u64,
+    retention_ms: u64,
     max_bytes: usize,
 }
 
@@ -75,42 +75,42 @@ pub struct Found {
 }
 
 fn size(broadcast: &Broadcast) -> usize {
-    OVERHEAD
+    ENTRY_OVERHEAD
         + broadcast.channel.len()
         + broadcast.event.len()
         + broadcast.id.len()
         + broadcast.data.len()
 }
 
-impl Ring {
+impl ReplayBuffer {
     /// Keeps broadcasts for `keep`, at most `max_bytes` of them.
     #[must_use]
     pub fn new(keep: Duration, max_bytes: usize) -> Self {
         Self {
             inner: Mutex::default(),
-            keep_ms: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
+            retention_ms: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
             max_bytes,
         }
     }
 
     /// A partition is read from `offset` on, which is everything with a timestamp of `since_ms` and later. Forgets what it held before.
-    pub fn begin(&self, lane: Lane, offset: i64, since_ms: i64) {
+    pub fn start_partition(&self, key: PartitionKey, offset: i64, since_ms: i64) {
         let mut inner = self.inner.lock();
-        let floor = Floor {
+        let range = CompleteRange {
             offset,
             since_ms,
-            high: offset,
+            end_offset: offset,
         };
-        if inner.floors.insert(lane, floor).is_some() {
-            inner.forget(lane);
+        if inner.complete.insert(key, range).is_some() {
+            inner.remove_partition(key);
         }
     }
 
     /// A partition is not read any more.
-    pub fn end(&self, lane: Lane) {
+    pub fn stop_partition(&self, key: PartitionKey) {
         let mut inner = self.inner.lock();
-        if inner.floors.remove(&lane).is_some() {
-            inner.forget(lane);
+        if inner.complete.remove(&key).is_some() {
+            inner.remove_partition(key);
         }
     }
 
@@ -119,15 +119,15 @@ impl Ring {
         let Some(at) = broadcast.at else {
             return;
         };
-        let heard_ms = coarse_ms();
+        let received_ms = coarse_ms();
         let mut inner = self.inner.lock();
-        let Some(floor) = inner.floors.get_mut(&(at.topic, at.partition)) else {
+        let Some(range) = inner.complete.get_mut(&(at.topic, at.partition)) else {
             return;
         };
-        floor.high = floor.high.max(at.offset + 1);
+        range.end_offset = range.end_offset.max(at.offset + 1);
         inner.bytes += size(broadcast);
         let entry = Entry {
-            heard_ms,
+            received_ms,
             timestamp_ms,
             broadcast: Arc::clone(broadcast),
         };
@@ -137,7 +137,7 @@ impl Ring {
         };
         inner.order.push_back(Arc::clone(&name));
         inner.channels.entry(name).or_default().push_back(entry);
-        let oldest = heard_ms.saturating_sub(self.keep_ms);
+        let oldest = received_ms.saturating_sub(self.retention_ms);
         while inner.bytes > self.max_bytes || inner.oldest().is_some_and(|ms| ms < oldest) {
             inner.evict();
         }
@@ -145,15 +145,15 @@ impl Ring {
 
     /// What these channels have in these partitions.
     #[must_use]
-    pub fn find(&self, channels: &[String], wanted: &[(Lane, From)]) -> Found {
+    pub fn find(&self, channels: &[String], wanted: &[(PartitionKey, ReplayFrom)]) -> Found {
         let inner = self.inner.lock();
         let mut found = Found::default();
-        for (place, (lane, from)) in wanted.iter().enumerate() {
-            let floor = inner.floors.get(lane);
-            found.up_to.push(floor.map_or(-1, |floor| floor.high));
-            let is_here = floor.is_some_and(|floor| match *from {
-                From::Offset(offset) => offset >= floor.offset,
-                From::Time(ms) => floor.offset == 0 || ms >= floor.since_ms,
+        for (place, (key, from)) in wanted.iter().enumerate() {
+            let range = inner.complete.get(key);
+            found.up_to.push(range.map_or(-1, |range| range.end_offset));
+            let is_here = range.is_some_and(|range| match *from {
+                ReplayFrom::Offset(offset) => offset >= range.offset,
+                ReplayFrom::Time(ms) => range.offset == 0 || ms >= range.since_ms,
             });
             if !is_here {
                 found.missing.push(place);
@@ -165,11 +165,11 @@ impl Ring {
             };
             found.events.extend(entries.iter().filter_map(|entry| {
                 let at = entry.broadcast.at?;
-                let lane = (at.topic, at.partition);
-                let (_, from) = wanted.iter().find(|(known, _)| *known == lane)?;
+                let key = (at.topic, at.partition);
+                let (_, from) = wanted.iter().find(|(known, _)| *known == key)?;
                 let is_wanted = match *from {
-                    From::Offset(offset) => at.offset >= offset,
-                    From::Time(ms) => entry.timestamp_ms >= ms,
+                    ReplayFrom::Offset(offset) => at.offset >= offset,
+                    ReplayFrom::Time(ms) => entry.timestamp_ms >= ms,
                 };
                 is_wanted.then(|| (entry.timestamp_ms, Arc::clone(&entry.broadcast)))
             }));
@@ -188,7 +188,7 @@ impl Ring {
 impl Inner {
     fn oldest(&self) -> Option<u64> {
         let entries = self.channels.get(self.order.front()?)?;
-        entries.front().map(|entry| entry.heard_ms)
+        entries.front().map(|entry| entry.received_ms)
     }
 
     fn evict(&mut self) {
@@ -202,9 +202,9 @@ impl Inner {
         if let Some(entry) = entries.pop_front() {
             self.bytes = self.bytes.saturating_sub(size(&entry.broadcast));
             if let Some(at) = entry.broadcast.at {
-                if let Some(floor) = self.floors.get_mut(&(at.topic, at.partition)) {
-                    floor.offset = floor.offset.max(at.offset + 1);
-                    floor.since_ms = floor.since_ms.max(entry.timestamp_ms + 1);
+                if let Some(range) = self.complete.get_mut(&(at.topic, at.partition)) {
+                    range.offset = range.offset.max(at.offset + 1);
+                    range.since_ms = range.since_ms.max(entry.timestamp_ms + 1);
                 }
             }
         }
@@ -214,13 +214,13 @@ impl Inner {
     }
 
     /// Takes out what a partition held, with its places in the order.
-    fn forget(&mut self, lane: Lane) {
+    fn remove_partition(&mut self, key: PartitionKey) {
         let mut kept: HashMap<Arc<str>, VecDeque<bool>> = HashMap::new();
         let mut freed = 0;
         for (name, entries) in &mut self.channels {
             let is_of = |entry: &Entry| {
                 let at = entry.broadcast.at;
-                at.is_some_and(|at| (at.topic, at.partition) == lane)
+                at.is_some_and(|at| (at.topic, at.partition) == key)
             };
             if !entries.iter().any(is_of) {
                 continue;

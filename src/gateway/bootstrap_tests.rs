@@ -1,4 +1,4 @@
-//! How long a gateway's Kafka side takes to start.
+//! How long a gateway's KafkaBackend side takes to start.
 
 use std::io::Write;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::tests_kafka::{brokers, config, unique, Node, Sender};
 
 #[test]
-fn a_gateway_is_up_within_seconds() {
+fn a_gateway_starts_within_seconds() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("start"));
         let sender = Sender::start(&config);

@@ -22,21 +22,21 @@ pub(super) type Raw = *mut sys::rd_kafka_message_t;
 const BATCH: usize = 512;
 
 /// The client. Its functions may be called from any thread.
-pub(crate) struct Client {
+pub(crate) struct FeedConsumer {
     raw: *mut sys::rd_kafka_t,
     queue: Option<EventQueue>,
-    complaints: Option<EventQueue>,
+    errors: Option<EventQueue>,
     handles: Mutex<HashMap<String, TopicHandle>>,
-    committed: bool,
+    read_committed: bool,
     generation: u32,
     brokers: String,
 }
 
 // SAFETY: librdkafka's clients, queues and topic handles may be used from any thread; the table is behind a lock.
-unsafe impl Send for Client {}
-unsafe impl Sync for Client {}
+unsafe impl Send for FeedConsumer {}
+unsafe impl Sync for FeedConsumer {}
 
-impl Client {
+impl FeedConsumer {
     /// Makes the client, which connects by itself.
     ///
     /// # Errors
@@ -63,9 +63,9 @@ impl Client {
         Ok(Self {
             raw: made.raw,
             queue: Some(EventQueue::new(made.raw)),
-            complaints: Some(made.error_queue),
+            errors: Some(made.error_queue),
             handles: Mutex::default(),
-            committed: made.read_committed,
+            read_committed: made.read_committed,
             generation: process::generation(),
             brokers: config.brokers.clone(),
         })
@@ -78,7 +78,7 @@ impl Client {
 
     /// Whether records of transactions that are still open are kept back.
     pub fn reads_committed(&self) -> bool {
-        self.committed
+        self.read_committed
     }
 
     /// True where the broker is an embedded one, of this process or another; `None` until a broker has answered.
@@ -169,27 +169,27 @@ impl Client {
     }
 
     /// What the client complains about, one at a time: the code and the words.
-    pub fn complaint(&self) -> Option<(Code, String)> {
-        let complaints = self.complaints.as_ref()?;
-        while let Some(answer) = complaints.poll(Duration::ZERO) {
-            if let Some(complaint) = answer.error() {
-                return Some(complaint);
+    pub fn next_error(&self) -> Option<(Code, String)> {
+        let errors = self.errors.as_ref()?;
+        while let Some(answer) = errors.poll(Duration::ZERO) {
+            if let Some(next_error) = answer.error() {
+                return Some(next_error);
             }
         }
         None
     }
 }
 
-impl Drop for Client {
+impl Drop for FeedConsumer {
     fn drop(&mut self) {
-        let (queue, complaints) = (self.queue.take(), self.complaints.take());
+        let (queue, errors) = (self.queue.take(), self.errors.take());
         let handles = std::mem::take(&mut *self.handles.lock());
         if self.generation != process::generation() {
             // The parent's, with threads that are not here.
-            std::mem::forget((queue, complaints, handles));
+            std::mem::forget((queue, errors, handles));
             return;
         }
-        drop((queue, complaints, handles));
+        drop((queue, errors, handles));
         // SAFETY: the last owner; every message was given back.
         unsafe { sys::rd_kafka_destroy(self.raw) };
     }

@@ -6,14 +6,14 @@ use parking_lot::{Condvar, Mutex};
 
 /// Rung by whoever needs a look at the cluster's topics now.
 #[derive(Debug, Default)]
-pub struct Bell {
+pub struct Notify {
     rung: Mutex<bool>,
     wake: Condvar,
 }
 
-impl Bell {
+impl Notify {
     /// Asks for a look.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         *self.rung.lock() = true;
         self.wake.notify_all();
     }
@@ -32,10 +32,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ring_before_the_wait_counts_once() {
-        let bell = Bell::default();
-        bell.ring();
-        bell.ring();
+    fn notifications_before_a_wait_are_merged() {
+        let bell = Notify::default();
+        bell.notify();
+        bell.notify();
         assert!(bell.wait(Duration::from_secs(5)));
         assert!(!bell.wait(Duration::from_millis(1)));
     }

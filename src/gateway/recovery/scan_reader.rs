@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::ring::{From, Timed};
-use super::scan::{Limits, Range, Scanned};
+use super::replay_buffer::{ReplayFrom, Timed};
+use super::scan::{Range, ScanLimits, Scanned};
 use crate::config::BrokerConfig;
 use crate::gateway::broadcast::{At, Broadcast};
-use crate::gateway::feed::{headers_of, timestamp_of, Client, Key, Marks, Which};
+use crate::gateway::feed::{
+    headers_of, timestamp_of, BroadcastHeaders, FeedConsumer, Key, OffsetSpec,
+};
 use crate::topic::TopicMap;
 
 /// A partition under way.
-struct Part {
+struct PartitionScan {
     next: i64,
     end: i64,
     not_before_ms: i64,
@@ -24,20 +26,24 @@ struct Part {
 
 struct Scan<'a> {
     range: &'a Range,
-    limits: &'a Limits,
+    limits: &'a ScanLimits,
     topics: &'a TopicMap,
-    parts: HashMap<i32, Part>,
-    open: usize,
+    parts: HashMap<i32, PartitionScan>,
+    remaining: usize,
     records: i64,
     bytes: usize,
     events: Vec<Timed>,
 }
 
 /// Reads the range; `None` where that is not possible within the limits.
-pub(super) fn read(config: &Arc<BrokerConfig>, range: &Range, limits: &Limits) -> Option<Scanned> {
+pub(super) fn read(
+    config: &Arc<BrokerConfig>,
+    range: &Range,
+    limits: &ScanLimits,
+) -> Option<Scanned> {
     let until = Instant::now() + limits.time;
     let left = || until.saturating_duration_since(Instant::now());
-    let client = Client::start(config).ok()?;
+    let client = FeedConsumer::start(config).ok()?;
     let is_mock = client.is_mock(left())?;
     let starts = starts(&client, range, is_mock, &left)?;
     let mut scan = Scan {
@@ -45,7 +51,7 @@ pub(super) fn read(config: &Arc<BrokerConfig>, range: &Range, limits: &Limits) -
         limits,
         topics: &config.topics,
         parts: HashMap::new(),
-        open: 0,
+        remaining: 0,
         records: 0,
         bytes: 0,
         events: Vec::new(),
@@ -58,16 +64,16 @@ pub(super) fn read(config: &Arc<BrokerConfig>, range: &Range, limits: &Limits) -
     for (partition, part) in starts {
         if part.next < part.end {
             client.open(&range.name, partition, part.next).ok()?;
-            scan.open += 1;
+            scan.remaining += 1;
         }
         scan.parts.insert(partition, part);
     }
-    let mut hand = Vec::new();
+    let mut batch = Vec::new();
     let mut is_whole = true;
-    while scan.open > 0 && is_whole {
+    while scan.remaining > 0 && is_whole {
         is_whole = !left().is_zero();
-        client.poll(left().min(Duration::from_millis(100)), &mut hand);
-        for raw in hand.drain(..) {
+        client.poll(left().min(Duration::from_millis(100)), &mut batch);
+        for raw in batch.drain(..) {
             // SAFETY: alive until it is given back.
             unsafe {
                 is_whole &= scan.take(raw);
@@ -90,34 +96,35 @@ pub(super) fn read(config: &Arc<BrokerConfig>, range: &Range, limits: &Limits) -
 
 /// Where each partition begins; `None` where a beginning is not there any more.
 fn starts(
-    client: &Client,
+    client: &FeedConsumer,
     range: &Range,
     is_mock: bool,
     left: &dyn Fn() -> Duration,
-) -> Option<Vec<(i32, Part)>> {
+) -> Option<Vec<(i32, PartitionScan)>> {
     let keys: Vec<Key> = range
         .parts
         .iter()
         .map(|(partition, _, _)| (range.name.clone(), *partition))
         .collect();
-    let first = client.offsets(&keys, Which::Beginning, left()).ok()?;
+    let first = client.offsets(&keys, OffsetSpec::Beginning, left()).ok()?;
     let mut starts = Vec::with_capacity(keys.len());
     for (key, (partition, from, end)) in keys.into_iter().zip(&range.parts) {
         let first = *first.get(&key)?;
         let (next, not_before_ms) = match *from {
-            From::Offset(offset) if offset < first || offset > *end => return None,
-            From::Offset(offset) => (offset, i64::MIN),
+            ReplayFrom::Offset(offset) if offset < first || offset > *end => return None,
+            ReplayFrom::Offset(offset) => (offset, i64::MIN),
             // Deleted records may have been as young.
-            From::Time(ms) if is_mock => (first, ms),
-            From::Time(ms) => {
-                let found = client.offsets(std::slice::from_ref(&key), Which::Since(ms), left());
+            ReplayFrom::Time(ms) if is_mock => (first, ms),
+            ReplayFrom::Time(ms) => {
+                let found =
+                    client.offsets(std::slice::from_ref(&key), OffsetSpec::Since(ms), left());
                 let found = *found.ok()?.get(&key)?;
                 (if found < 0 { *end } else { found }, ms)
             }
         };
         starts.push((
             *partition,
-            Part {
+            PartitionScan {
                 next,
                 end: *end,
                 not_before_ms,
@@ -143,7 +150,7 @@ impl Scan<'_> {
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
                 part.next = part.next.max(message.offset);
                 if was_open && part.next >= part.end {
-                    self.open -= 1;
+                    self.remaining -= 1;
                 }
                 return true;
             }
@@ -161,7 +168,7 @@ impl Scan<'_> {
         let offset = message.offset;
         part.next = offset + 1;
         if part.next >= part.end {
-            self.open -= 1;
+            self.remaining -= 1;
         }
         if offset >= part.end {
             return true;
@@ -175,7 +182,7 @@ impl Scan<'_> {
         if timestamp_ms < part.not_before_ms || message.payload.is_null() {
             return true;
         }
-        let mut marks = Marks::default();
+        let mut marks = BroadcastHeaders::default();
         headers_of(raw, |name, value| marks.add(name, value));
         let at = At {
             topic: self.range.topic,
@@ -184,8 +191,9 @@ impl Scan<'_> {
         };
         let value = std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len);
         let name = &self.range.name;
-        let longest = self.limits.longest;
-        let read = Broadcast::from_record(name, value, marks, self.topics, longest, Some(at));
+        let max_event_bytes = self.limits.max_event_bytes;
+        let read =
+            Broadcast::from_record(name, value, marks, self.topics, max_event_bytes, Some(at));
         if let Ok(broadcast) = read {
             self.events.push((timestamp_ms, Arc::new(broadcast)));
         }

@@ -4,16 +4,16 @@
 //! All gateways read the same records in the same order, this one's own among them, so all come to the same state.
 
 mod effect;
+mod members;
 mod nodes;
-mod seats;
 
 pub use effect::{Effect, Timing};
-pub(super) use nodes::SLEPT;
+pub(super) use nodes::SUSPENDED_AFTER;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::totals::Totals;
-use super::wire::{Body, Record, Seat};
+use super::webhook_state::WebhookState;
+use super::wire::{Body, ControlRecord, PresenceMember};
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
 
@@ -25,37 +25,37 @@ struct Node {
     synced: bool,
     /// When its snapshot was asked for.
     asked: Option<u64>,
-    leaving: Option<u64>,
-    assembly: Option<Assembly>,
-    seats: HashMap<String, HashMap<SocketId, Member>>,
+    leaving_until: Option<u64>,
+    partial_snapshot: Option<PartialSnapshot>,
+    members: HashMap<String, HashMap<SocketId, Member>>,
     channels: HashMap<String, usize>,
 }
 
 #[derive(Debug, Default)]
-struct Assembly {
+struct PartialSnapshot {
     next: u32,
-    seats: Vec<Seat>,
+    members: Vec<PresenceMember>,
     channels: Vec<(String, usize)>,
 }
 
 /// The state.
-pub struct View {
+pub struct ClusterState {
     own: String,
     timing: Timing,
     nodes: BTreeMap<String, Node>,
-    graves: VecDeque<(String, u64)>,
-    totals: Totals,
-    heard_any: u64,
-    heard_own: Option<u64>,
+    removed_nodes: VecDeque<(String, u64)>,
+    webhook_state: WebhookState,
+    last_record_at: u64,
+    own_record_at: Option<u64>,
     /// When the own hello came back.
-    greeted: Option<u64>,
-    settled: bool,
+    hello_received: Option<u64>,
+    presence_complete: bool,
     isolated: bool,
-    ticked: Option<u64>,
+    last_tick: Option<u64>,
     effects: Vec<Effect>,
 }
 
-impl View {
+impl ClusterState {
     /// Knows nobody yet.
     #[must_use]
     pub fn new(own: &str, timing: Timing, now: u64) -> Self {
@@ -63,14 +63,14 @@ impl View {
             own: own.to_owned(),
             timing,
             nodes: BTreeMap::new(),
-            graves: VecDeque::new(),
-            totals: Totals::default(),
-            heard_any: now,
-            heard_own: None,
-            greeted: None,
-            settled: false,
+            removed_nodes: VecDeque::new(),
+            webhook_state: WebhookState::default(),
+            last_record_at: now,
+            own_record_at: None,
+            hello_received: None,
+            presence_complete: false,
             isolated: false,
-            ticked: None,
+            last_tick: None,
             effects: Vec::new(),
         }
     }
@@ -82,15 +82,15 @@ impl View {
 
     /// True once every node heard from has told its members, and while this gateway is not cut off.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.settled && !self.isolated
+    pub fn is_complete(&self) -> bool {
+        self.presence_complete && !self.isolated
     }
 
     /// True while this gateway's own records come back to it.
     #[must_use]
-    pub fn is_heard(&self, now: u64) -> bool {
-        self.heard_own
-            .is_some_and(|heard| now.saturating_sub(heard) < self.timing.silent)
+    pub fn receives_own_records(&self, now: u64) -> bool {
+        self.own_record_at
+            .is_some_and(|heard| now.saturating_sub(heard) < self.timing.node_timeout)
     }
 
     /// True where nobody was heard for long.
@@ -101,19 +101,19 @@ impl View {
 
     /// Other nodes that are alive.
     #[must_use]
-    pub fn others(&self) -> Vec<&str> {
-        let others = self.nodes.iter();
-        others
-            .filter(|(id, node)| **id != self.own && node.leaving.is_none())
+    pub fn other_nodes(&self) -> Vec<&str> {
+        let other_nodes = self.nodes.iter();
+        other_nodes
+            .filter(|(id, node)| **id != self.own && node.leaving_until.is_none())
             .map(|(id, _)| id.as_str())
             .collect()
     }
 
     /// True where this is the lowest live node, which speaks for all.
     #[must_use]
-    pub fn leads(&self) -> bool {
-        let mut alive = self.nodes.iter().filter(|(_, n)| n.leaving.is_none());
-        self.is_whole() && alive.next().is_some_and(|(id, _)| *id == self.own)
+    pub fn is_leader(&self) -> bool {
+        let mut alive = self.nodes.iter().filter(|(_, n)| n.leaving_until.is_none());
+        self.is_complete() && alive.next().is_some_and(|(id, _)| *id == self.own)
     }
 
     /// The number of this gateway's own record that came back last.
@@ -124,20 +124,20 @@ impl View {
 
     /// True where another node has told of sockets on this channel.
     #[must_use]
-    pub fn is_elsewhere(&self, channel: &str) -> bool {
+    pub fn has_remote_subscribers(&self, channel: &str) -> bool {
         self.nodes
             .iter()
             .any(|(id, node)| *id != self.own && node.channels.contains_key(channel))
     }
 
     /// A record that was there before this gateway started: its node may be alive.
-    pub fn preview(&mut self, record: &Record, now: u64) {
+    pub fn apply_history(&mut self, record: &ControlRecord, now: u64) {
         if matches!(record.body, Body::Bye) {
             self.nodes.remove(&record.node);
-            self.bury(&record.node, record.sequence);
+            self.remember_removed(&record.node, record.sequence);
             return;
         }
-        if self.grave(&record.node) >= record.sequence {
+        if self.removed_sequence(&record.node) >= record.sequence {
             return;
         }
         let node = self.nodes.entry(record.node.clone()).or_default();
@@ -146,41 +146,41 @@ impl View {
     }
 
     /// A record, in the order of the topic.
-    pub fn apply(&mut self, record: Record, offset: i64, now: u64) {
-        let Record {
+    pub fn apply(&mut self, record: ControlRecord, offset: i64, now: u64) {
+        let ControlRecord {
             node: id,
             sequence,
             body,
         } = record;
-        if !self.accept(&id, sequence, &body, now) {
+        if !self.check_sequence(&id, sequence, &body, now) {
             return;
         }
-        self.listen(&id, now);
+        self.record_activity(&id, now);
         let cause = offset.to_string();
         match body {
             Body::Hello => self.hello(&id, now),
             Body::Beat { m, c } => self.beat(&id, m, c, now),
-            Body::Join(seat) => self.join(&id, seat, &cause),
+            Body::Join(member) => self.join(&id, member, &cause),
             Body::Leave { c, s } => self.leave(&id, &c, s, &cause),
             Body::Occupied { c, n } => self.occupied(&id, &c, n, &cause),
             Body::Snapshot { part, of, m, o } => self.snapshot(&id, part, of, m, o, &cause),
             Body::Gap { of } => {
                 if of == self.own {
-                    self.effects.push(Effect::Tell);
+                    self.effects.push(Effect::SendSnapshot);
                 }
             }
             Body::Bye => {
-                let until = now + self.timing.drain;
+                let until = now + self.timing.drain_members;
                 if let Some(node) = self.nodes.get_mut(&id) {
-                    node.leaving = Some(until);
+                    node.leaving_until = Some(until);
                 }
             }
             Body::Ask { id: number, q } => {
                 if id != self.own {
-                    self.effects.push(Effect::Asked {
+                    self.effects.push(Effect::AdminRequest {
                         from: id,
                         id: number,
-                        question: q,
+                        request: q,
                     });
                 }
             }
@@ -191,7 +191,7 @@ impl View {
                 a,
             } => {
                 if to == self.own {
-                    self.effects.push(Effect::Answered {
+                    self.effects.push(Effect::AdminResponse {
                         from: id,
                         id: number,
                         last,

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::super::webhooks::Told;
-use super::super::wire::{Body, Record, Seat};
-use super::super::Note;
+use super::super::webhooks::SentWebhook;
+use super::super::wire::{Body, ControlRecord, PresenceMember};
+use super::super::Command;
 use super::Actor;
 use crate::clock::coarse_ms;
 use crate::gateway::admin_api::AdminRequest;
-use crate::gateway::feed::Purpose;
+use crate::gateway::feed::TopicRole;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
 use crate::log::Level;
@@ -17,23 +17,23 @@ use crate::process;
 
 impl Actor {
     /// False at the end.
-    pub(super) fn take(&mut self, note: Note) -> bool {
-        self.wake_up();
-        match note {
-            Note::Joined {
+    pub(super) fn handle_command(&mut self, command: Command) -> bool {
+        self.detect_suspension();
+        match command {
+            Command::Joined {
                 channel,
                 socket,
                 member,
             } => self.joined(channel, socket, member),
-            Note::Left { channel, socket } => self.left(&channel, socket),
-            Note::Occupied { channel, sockets } => self.occupied(channel, sockets),
-            Note::Client {
+            Command::Left { channel, socket } => self.left(&channel, socket),
+            Command::Occupied { channel, sockets } => self.occupied(channel, sockets),
+            Command::Client {
                 channel,
                 event,
                 data,
                 user,
             } => {
-                if self.greeted && self.view.is_elsewhere(&channel) {
+                if self.hello_received && self.state.has_remote_subscribers(&channel) {
                     self.send_client(Body::Client {
                         c: channel,
                         e: event,
@@ -42,36 +42,36 @@ impl Actor {
                     });
                 }
             }
-            Note::Record {
-                purpose,
+            Command::ControlRecord {
+                role,
                 key,
                 value,
                 offset,
                 live,
-            } => self.record(purpose, &key, &value, offset, live),
-            Note::Ask { question, reply } => self.ask(question, reply),
-            Note::Drain => {
-                if self.greeted && !self.draining {
+            } => self.record(role, &key, &value, offset, live),
+            Command::Ask { request, reply } => self.ask(request, reply),
+            Command::Drain => {
+                if self.hello_received && !self.draining {
                     self.send(Body::Bye);
-                    self.post.flush(Duration::from_millis(500));
+                    self.producer.flush(Duration::from_millis(500));
                 }
                 self.draining = true;
             }
-            Note::Stop => {
-                if self.greeted && !self.draining {
+            Command::Stop => {
+                if self.hello_received && !self.draining {
                     self.send(Body::Bye);
                 }
                 return false;
             }
         }
-        self.deal();
+        self.apply_effects();
         true
     }
 
     pub(super) fn joined(&mut self, channel: String, socket: SocketId, member: Member) {
-        let room = self.seats.entry(channel.clone()).or_default();
+        let room = self.members.entry(channel.clone()).or_default();
         room.insert(socket, member.clone());
-        self.tell_others(Body::Join(Seat {
+        self.send_if_active(Body::Join(PresenceMember {
             c: channel,
             s: socket,
             m: member,
@@ -79,13 +79,13 @@ impl Actor {
     }
 
     pub(super) fn left(&mut self, channel: &str, socket: SocketId) {
-        if let Some(room) = self.seats.get_mut(channel) {
+        if let Some(room) = self.members.get_mut(channel) {
             room.remove(&socket);
             if room.is_empty() {
-                self.seats.remove(channel);
+                self.members.remove(channel);
             }
         }
-        self.tell_others(Body::Leave {
+        self.send_if_active(Body::Leave {
             c: channel.to_owned(),
             s: socket,
         });
@@ -97,15 +97,15 @@ impl Actor {
         } else {
             self.channels.insert(channel.clone(), sockets);
         }
-        self.tell_others(Body::Occupied {
+        self.send_if_active(Body::Occupied {
             c: channel,
             n: sockets,
         });
     }
 
     /// Before the hello there is nobody to tell: the snapshot that follows it has everything. While draining nothing is told.
-    pub(super) fn tell_others(&mut self, body: Body) {
-        if self.greeted && !self.draining {
+    pub(super) fn send_if_active(&mut self, body: Body) {
+        if self.hello_received && !self.draining {
             self.send(body);
         }
     }
@@ -123,37 +123,37 @@ impl Actor {
     }
 
     pub(super) fn write(&mut self, topic: &str, sequence: u64, body: Body) {
-        let record = Record {
+        let record = ControlRecord {
             node: self.own.clone(),
             sequence,
             body,
         };
         if let Some(value) = record.seal(topic, &self.keys) {
             // What librdkafka does not take leaves a gap in the numbers, and the others ask.
-            self.post.send(topic, &self.own, &value);
+            self.producer.send(topic, &self.own, &value);
         }
     }
 
     pub(super) fn record(
         &mut self,
-        purpose: Purpose,
+        role: TopicRole,
         key: &[u8],
         value: &[u8],
         offset: i64,
         live: bool,
     ) {
-        let topic = match purpose {
-            Purpose::Presence => &self.topics.presence,
-            Purpose::Client => &self.topics.client,
-            Purpose::Events => {
-                if let Some(told) = Told::read(value) {
-                    self.webhooks.saw(told, coarse_ms());
+        let topic = match role {
+            TopicRole::Presence => &self.topics.presence,
+            TopicRole::Client => &self.topics.client,
+            TopicRole::Events => {
+                if let Some(sent) = SentWebhook::read(value) {
+                    self.webhooks.record_sent(sent, coarse_ms());
                 }
                 return;
             }
-            Purpose::Channels => return,
+            TopicRole::Channels => return,
         };
-        let Some(record) = Record::open(topic, key, value, &self.keys) else {
+        let Some(record) = ControlRecord::open(topic, key, value, &self.keys) else {
             if let Some(hub) = self.hub.upgrade() {
                 hub.counters().forged_control.add_one();
             }
@@ -164,16 +164,19 @@ impl Actor {
             return;
         };
         let now = coarse_ms();
-        match (purpose, live) {
-            (Purpose::Presence, true) => self.view.apply(record, offset, now),
-            (Purpose::Presence, false) => self.view.preview(&record, now),
+        match (role, live) {
+            (TopicRole::Presence, true) => self.state.apply(record, offset, now),
+            (TopicRole::Presence, false) => self.state.apply_history(&record, now),
             (_, true) => self.client_event(record),
             (_, false) => {}
         }
     }
 
-    pub(super) fn client_event(&mut self, record: Record) {
-        let last = self.clients.entry(record.node.clone()).or_default();
+    pub(super) fn client_event(&mut self, record: ControlRecord) {
+        let last = self
+            .client_sequences
+            .entry(record.node.clone())
+            .or_default();
         if record.node == self.own || record.sequence <= *last {
             return;
         }
@@ -188,19 +191,28 @@ impl Actor {
 
     pub(super) fn ask(
         &mut self,
-        question: AdminRequest,
+        request: AdminRequest,
         reply: tokio::sync::oneshot::Sender<crate::gateway::admin_api::AdminResponse>,
     ) {
         let Some(hub) = self.hub.upgrade() else {
             return;
         };
-        let own = hub.handle_admin_request(&question);
-        let others: HashSet<String> = self.view.others().into_iter().map(str::to_owned).collect();
-        let is_alone = others.is_empty() || !self.greeted || self.view.is_isolated();
-        let others = if is_alone { HashSet::new() } else { others };
-        let id = self.questions.put(own, others, reply, coarse_ms());
+        let own = hub.handle_admin_request(&request);
+        let other_nodes: HashSet<String> = self
+            .state
+            .other_nodes()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let is_alone = other_nodes.is_empty() || !self.hello_received || self.state.is_isolated();
+        let other_nodes = if is_alone {
+            HashSet::new()
+        } else {
+            other_nodes
+        };
+        let id = self.requests.add(own, other_nodes, reply, coarse_ms());
         if !is_alone {
-            self.send(Body::Ask { id, q: question });
+            self.send(Body::Ask { id, q: request });
         }
     }
 }

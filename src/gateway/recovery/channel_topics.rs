@@ -5,31 +5,31 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::ring::{From, Lane};
-use super::token::{short_hash, Place};
+use super::replay_buffer::{PartitionKey, ReplayFrom};
+use super::token::{short_hash, TopicPosition};
 use crate::gateway::feed::positions::Topic;
 use crate::gateway::protocol::channel::{source_channels, Name};
 use crate::topic::TopicMap;
 
 /// A partition that no token knows: everything since so long before the token, ms.
-const BEFORE_MS: i64 = 5_000;
+const OVERLAP_MS: i64 = 5_000;
 /// Channels whose topics are remembered.
-const REMEMBERED: usize = 100_000;
+const MAX_CACHED_CHANNELS: usize = 100_000;
 
 /// A topic that feeds a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Feeding {
+pub(super) struct SourceTopic {
     pub name: Box<str>,
     pub hash: u64,
 }
 
 /// The topics of channels, remembered: every position asks for them.
-pub(super) struct Sources {
+pub(super) struct ChannelTopics {
     topics: Arc<TopicMap>,
-    known: RwLock<HashMap<Box<str>, Arc<[Feeding]>>>,
+    known: RwLock<HashMap<Box<str>, Arc<[SourceTopic]>>>,
 }
 
-impl Sources {
+impl ChannelTopics {
     pub fn new(topics: &Arc<TopicMap>) -> Self {
         Self {
             topics: Arc::clone(topics),
@@ -38,24 +38,24 @@ impl Sources {
     }
 
     /// The topics whose records can reach a socket channel.
-    pub fn feeding(&self, channel: &str) -> Arc<[Feeding]> {
+    pub fn topics_of(&self, channel: &str) -> Arc<[SourceTopic]> {
         if let Some(known) = self.known.read().get(channel) {
             return Arc::clone(known);
         }
-        let mut found: Vec<Feeding> = Vec::new();
-        for source in sources_of(channel) {
+        let mut found: Vec<SourceTopic> = Vec::new();
+        for source in source_channels_of(channel) {
             let Ok(name) = self.topics.topic_for(&source) else {
                 continue;
             };
             let hash = short_hash(&name);
             if !found.iter().any(|other| other.hash == hash) {
                 let name = name.into();
-                found.push(Feeding { name, hash });
+                found.push(SourceTopic { name, hash });
             }
         }
-        let found: Arc<[Feeding]> = found.into();
+        let found: Arc<[SourceTopic]> = found.into();
         let mut all = self.known.write();
-        if all.len() >= REMEMBERED {
+        if all.len() >= MAX_CACHED_CHANNELS {
             all.clear();
         }
         all.insert(channel.into(), Arc::clone(&found));
@@ -64,7 +64,7 @@ impl Sources {
 }
 
 /// The broadcast channels whose records can reach a socket channel.
-pub(super) fn sources_of(channel: &str) -> Vec<String> {
+pub(super) fn source_channels_of(channel: &str) -> Vec<String> {
     let mut all = Vec::new();
     if let Some(name) = Name::parse(channel) {
         source_channels(&name, |source| all.push(source.to_owned()));
@@ -74,45 +74,49 @@ pub(super) fn sources_of(channel: &str) -> Vec<String> {
 
 /// Why nothing can be wanted of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Not {
+pub(super) enum PartitionUnavailable {
     /// It is another one than the token is about.
-    TheSame,
+    Recreated,
     /// It, or a partition of it, is not read here: not yet, or not any more.
-    Here,
+    NotRead,
 }
 
 /// What is wanted of a topic.
 ///
 /// # Errors
 /// Why that cannot be said.
-pub(super) fn want(
+pub(super) fn add_start_positions(
     topic: Option<&Topic>,
-    place: Option<&Place>,
+    place: Option<&TopicPosition>,
     issued_ms: u64,
-    wanted: &mut Vec<(Lane, From)>,
-) -> Result<(), Not> {
+    wanted: &mut Vec<(PartitionKey, ReplayFrom)>,
+) -> Result<(), PartitionUnavailable> {
     let had = place.is_some_and(|place| !place.next.is_empty());
     let Some(topic) = topic else {
-        return if had { Err(Not::Here) } else { Ok(()) };
+        return if had {
+            Err(PartitionUnavailable::NotRead)
+        } else {
+            Ok(())
+        };
     };
     let id = topic.id();
     if place.is_some_and(|place| place.id != 0 && id != 0 && place.id != id) {
-        return Err(Not::TheSame);
+        return Err(PartitionUnavailable::Recreated);
     }
     let mut parts = Vec::new();
-    topic.each_next(|partition, _| parts.push(partition));
+    topic.for_each_next_offset(|partition, _| parts.push(partition));
     let before = |partition: i32| {
         let mut next = place?.next.iter();
         next.find(|entry| entry.0 == partition).map(|entry| entry.1)
     };
     // What a partition that is not read has, nobody can give back.
     if place.is_some_and(|place| place.next.iter().any(|entry| !parts.contains(&entry.0))) {
-        return Err(Not::Here);
+        return Err(PartitionUnavailable::NotRead);
     }
     for partition in parts {
         let from = match before(partition) {
-            Some(next) => From::Offset(next),
-            None => From::Time(i64::try_from(issued_ms).unwrap_or(i64::MAX) - BEFORE_MS),
+            Some(next) => ReplayFrom::Offset(next),
+            None => ReplayFrom::Time(i64::try_from(issued_ms).unwrap_or(i64::MAX) - OVERLAP_MS),
         };
         wanted.push(((topic.number, partition), from));
     }

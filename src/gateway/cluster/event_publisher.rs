@@ -17,8 +17,8 @@ use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers::SOCKET;
 use crate::envelope::{write_end, write_event};
 use crate::error::{Error, FailedMessage};
+use crate::gateway::backend::ApiEvent;
 use crate::gateway::feed::EXACT;
-use crate::gateway::seam::ApiEvent;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::{Producer, ProducerRecord};
@@ -26,29 +26,29 @@ use crate::log::Level;
 use crate::process;
 
 /// A client that has never reached a broker gets so long to.
-const REACH: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Kafka gets so long to acknowledge; then they are given up.
-const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// No more events are gathered than a flush can name.
-const AT_ONCE: usize = 500;
+const MAX_BATCH: usize = 500;
 /// More than a flush names: whichever they were, nobody is told that theirs are there.
-const NAMED: usize = 1000;
+const MAX_REPORTED_FAILURES: usize = 1000;
 
 /// What became of one request's events.
-pub(super) type Sent = Result<(), String>;
+pub(super) type PublishResult = Result<(), String>;
 
-struct Order {
+struct PublishRequest {
     events: Vec<ApiEvent>,
-    reply: oneshot::Sender<Sent>,
+    reply: oneshot::Sender<PublishResult>,
 }
 
 /// Who sends them. Its thread and its client are made for the first event.
-pub(super) struct Courier {
+pub(super) struct EventPublisher {
     config: Arc<BrokerConfig>,
-    running: Mutex<Option<(Sender<Order>, JoinHandle<()>)>>,
+    running: Mutex<Option<(Sender<PublishRequest>, JoinHandle<()>)>>,
 }
 
-impl Courier {
+impl EventPublisher {
     pub fn new(config: &Arc<BrokerConfig>) -> Self {
         Self {
             config: Arc::clone(config),
@@ -57,14 +57,14 @@ impl Courier {
     }
 
     /// Sends each event to the topic of its channel, in order; either all can go, or none does.
-    pub fn send(&self, events: Vec<ApiEvent>) -> oneshot::Receiver<Sent> {
+    pub fn send(&self, events: Vec<ApiEvent>) -> oneshot::Receiver<PublishResult> {
         let (reply, sent) = oneshot::channel();
         let mut running = self.running.lock();
         if running.is_none() {
-            let (orders, waiting) = std::sync::mpsc::channel();
+            let (requests, waiting) = std::sync::mpsc::channel();
             let config = Arc::clone(&self.config);
             match process::spawn("rt-gw-api", move || run(&config, &waiting)) {
-                Ok(thread) => *running = Some((orders, thread)),
+                Ok(thread) => *running = Some((requests, thread)),
                 Err(error) => {
                     // Nobody waits where the request is gone.
                     let _ = reply.send(Err(error.message().to_owned()));
@@ -72,19 +72,19 @@ impl Courier {
                 }
             }
         }
-        if let Some((orders, _)) = &*running {
+        if let Some((requests, _)) = &*running {
             // Where its thread is gone the reply is dropped, and that is an answer too.
-            let _ = orders.send(Order { events, reply });
+            let _ = requests.send(PublishRequest { events, reply });
         }
         sent
     }
 
     /// Sends what has been ordered and ends.
     pub fn stop(&self) {
-        let Some((orders, thread)) = self.running.lock().take() else {
+        let Some((requests, thread)) = self.running.lock().take() else {
             return;
         };
-        drop(orders);
+        drop(requests);
         if thread.join().is_err() {
             process::current().log.say(
                 Level::Error,
@@ -94,13 +94,13 @@ impl Courier {
     }
 }
 
-fn run(config: &Arc<BrokerConfig>, orders: &Receiver<Order>) {
+fn run(config: &Arc<BrokerConfig>, requests: &Receiver<PublishRequest>) {
     let mut client: Option<Arc<Producer>> = None;
-    while let Ok(first) = orders.recv() {
+    while let Ok(first) = requests.recv() {
         let mut count = first.events.len();
         let mut all = vec![first];
-        while count < AT_ONCE {
-            let Ok(next) = orders.try_recv() else { break };
+        while count < MAX_BATCH {
+            let Ok(next) = requests.try_recv() else { break };
             count += next.events.len();
             all.push(next);
         }
@@ -109,18 +109,18 @@ fn run(config: &Arc<BrokerConfig>, orders: &Receiver<Order>) {
             .filter(|producer| !producer.needs_replacement());
         match producer.map_or_else(|| start(config), Ok) {
             Ok(producer) => {
-                deal(&producer, config, all);
+                publish_batch(&producer, config, all);
                 client = Some(producer);
             }
             Err(error) => {
-                for order in all {
-                    let _ = order.reply.send(Err(error.message().to_owned()));
+                for request in all {
+                    let _ = request.reply.send(Err(error.message().to_owned()));
                 }
             }
         }
     }
     if let Some(producer) = client {
-        producer.close(Instant::now() + ACKNOWLEDGE);
+        producer.close(Instant::now() + ACK_TIMEOUT);
     }
 }
 
@@ -133,37 +133,38 @@ fn start(config: &Arc<BrokerConfig>) -> Result<Arc<Producer>, Error> {
     }
     own.producer_overrides.set("linger.ms", "0");
     // A little less than is waited for: what failed is known to have failed then.
-    let bound = ACKNOWLEDGE.as_millis() - 500;
+    let bound = ACK_TIMEOUT.as_millis() - 500;
     own.producer_overrides
         .set("message.timeout.ms", bound.to_string());
     Producer::start(Arc::new(own))
 }
 
 /// Sends them all, waits once, and tells each who waits what became of theirs.
-fn deal(producer: &Producer, config: &BrokerConfig, orders: Vec<Order>) {
-    let until = Instant::now() + REACH;
+fn publish_batch(producer: &Producer, config: &BrokerConfig, requests: Vec<PublishRequest>) {
+    let until = Instant::now() + CONNECT_TIMEOUT;
     while !producer.is_reachable() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
     if !producer.is_reachable() {
-        for order in orders {
+        for request in requests {
             let why = format!("Kafka at {} cannot be reached", config.brokers);
-            let _ = order.reply.send(Err(why));
+            let _ = request.reply.send(Err(why));
         }
         return;
     }
-    let mut waiting = Vec::with_capacity(orders.len());
-    for order in orders {
-        match send_all(producer, config, &order.events) {
-            Ok(ids) => waiting.push((ids, order.reply)),
+    let mut waiting = Vec::with_capacity(requests.len());
+    for request in requests {
+        match send_all(producer, config, &request.events) {
+            Ok(ids) => waiting.push((ids, request.reply)),
             Err(why) => {
-                let _ = order.reply.send(Err(why));
+                let _ = request.reply.send(Err(why));
             }
         }
     }
-    let flushed = producer.flush(ACKNOWLEDGE);
+    let flushed = producer.flush(ACK_TIMEOUT);
     let failed = flushed.as_ref().err().map_or(&[][..], Error::failed);
-    let all_failed = flushed.is_err() && (failed.is_empty() || failed.len() >= NAMED);
+    let all_failed =
+        flushed.is_err() && (failed.is_empty() || failed.len() >= MAX_REPORTED_FAILURES);
     let failed: HashMap<&str, &FailedMessage> =
         failed.iter().map(|one| (one.id.as_str(), one)).collect();
     for (ids, reply) in waiting {

@@ -10,19 +10,19 @@ use sys::bindings::{
     rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code,
 };
 
-use super::client::Client;
+use super::consumer::FeedConsumer;
 use super::positions::TopicId;
 use crate::kafka::client::{self, AdminOptions, EventQueue, TopicPartitionList};
 
 /// Topics in one request for their ids.
-const AT_ONCE: usize = 500;
+const MAX_TOPICS_PER_REQUEST: usize = 500;
 
 /// A partition by its topic's name.
 pub(crate) type Key = (String, i32);
 
 /// Which offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum OffsetSpec {
     /// The first that is there.
     Beginning,
     /// The one after the last.
@@ -31,7 +31,7 @@ pub(crate) enum Which {
     Since(i64),
 }
 
-impl Client {
+impl FeedConsumer {
     /// Asks the leaders of all these partitions at once. A partition whose leader does not answer is missing in the answer.
     ///
     /// # Errors
@@ -39,16 +39,16 @@ impl Client {
     pub fn offsets(
         &self,
         partitions: &[Key],
-        which: Which,
+        offset_spec: OffsetSpec,
         bound: Duration,
     ) -> Result<HashMap<Key, i64>, Code> {
         if partitions.is_empty() {
             return Ok(HashMap::new());
         }
-        let spec = match which {
-            Which::Beginning => Spec::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
-            Which::End => Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
-            Which::Since(ms) => ms.max(0),
+        let spec = match offset_spec {
+            OffsetSpec::Beginning => Spec::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
+            OffsetSpec::End => Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
+            OffsetSpec::Since(ms) => ms.max(0),
         };
         let mut asked = TopicPartitionList::new();
         for (topic, partition) in partitions {
@@ -95,13 +95,18 @@ impl Client {
     /// The ids of these topics, as far as the cluster says: old ones have none.
     pub fn topic_ids(&self, names: &[String], bound: Duration) -> HashMap<String, TopicId> {
         let mut found = HashMap::with_capacity(names.len());
-        for some in names.chunks(AT_ONCE) {
-            self.some_ids(some, bound, &mut found);
+        for some in names.chunks(MAX_TOPICS_PER_REQUEST) {
+            self.topic_ids_chunk(some, bound, &mut found);
         }
         found
     }
 
-    fn some_ids(&self, names: &[String], bound: Duration, found: &mut HashMap<String, TopicId>) {
+    fn topic_ids_chunk(
+        &self,
+        names: &[String],
+        bound: Duration,
+        found: &mut HashMap<String, TopicId>,
+    ) {
         let names: Vec<_> = names.iter().map(|name| client::c_string(name)).collect();
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let queue = EventQueue::new(self.raw());

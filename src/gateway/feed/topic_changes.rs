@@ -3,62 +3,71 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::scout::{now_ms, Scout, BEFORE_MS};
-use super::{Key, Purpose, Shared};
+use super::topic_discovery::{now_ms, TopicDiscovery, OVERLAP_MS};
+use super::{Key, Shared, TopicRole};
 use crate::kafka::client::TopicInfo;
 
 /// The ids of known topics are compared this often.
-const IDS: Duration = Duration::from_secs(10);
+const ID_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// So many topics are one small request: theirs are compared at this pace.
-const FEW: usize = 500;
-const IDS_OF_FEW: Duration = Duration::from_secs(2);
+const SMALL_CLUSTER: usize = 500;
+const SMALL_CLUSTER_ID_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// A topic that is missing in so many looks in turn is gone.
-const GONE: u32 = 3;
+const MISSING_BEFORE_CLOSE: u32 = 3;
 
-impl Scout {
+impl TopicDiscovery {
     /// A topic that was deleted and made again has the same name and another id: its offsets mean something else.
-    pub(super) fn compare_ids(
+    pub(super) fn check_topic_ids(
         &mut self,
         shared: &Shared,
-        wanted: &[(&TopicInfo, Purpose)],
+        wanted: &[(&TopicInfo, TopicRole)],
         now: bool,
     ) {
-        let pace = if wanted.len() <= FEW { IDS_OF_FEW } else { IDS };
-        let is_due = self.ids_at.is_none_or(|at| at.elapsed() >= pace);
-        if self.complete_ms.is_none() || !(is_due || now) {
+        let pace = if wanted.len() <= SMALL_CLUSTER {
+            SMALL_CLUSTER_ID_CHECK_INTERVAL
+        } else {
+            ID_CHECK_INTERVAL
+        };
+        let is_due = self.ids_checked_at.is_none_or(|at| at.elapsed() >= pace);
+        if self.last_complete_ms.is_none() || !(is_due || now) {
             return;
         }
-        self.ids_at = Some(Instant::now());
+        self.ids_checked_at = Some(Instant::now());
         // One that was made since the last time has nothing older.
-        let since_ms = std::mem::replace(&mut self.ids_ms, now_ms()) - BEFORE_MS;
+        let since_ms = std::mem::replace(&mut self.ids_checked_ms, now_ms()) - OVERLAP_MS;
         let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
-        self.note_ids(shared, &names, since_ms);
+        self.update_topic_ids(shared, &names, since_ms);
     }
 
     /// Asks for the ids of these topics; one that has another now is begun anew, with what is as young as `ms`.
-    pub(super) fn note_ids(&mut self, shared: &Shared, names: &[String], ms: i64) {
+    pub(super) fn update_topic_ids(&mut self, shared: &Shared, names: &[String], ms: i64) {
         for (name, id) in self.ids(shared, names) {
-            let topic = shared.positions.enter(&name);
+            let topic = shared.positions.get_or_insert(&name);
             let before = topic.id();
             topic.set_id(id);
             if before == 0 || before == id {
                 continue;
             }
-            let keys: Vec<Key> = self.known.keys().filter(|k| k.0 == name).cloned().collect();
+            let keys: Vec<Key> = self
+                .active
+                .keys()
+                .filter(|k| k.0 == name)
+                .cloned()
+                .collect();
             for key in keys {
-                self.again(shared, &key, ms);
+                self.restart_from(shared, &key, ms);
             }
             // What it had been read to means nothing any more.
-            for part in topic.parts() {
-                part.forget();
+            for state in topic.partitions() {
+                state.reset();
             }
         }
     }
 
-    pub(super) fn forget_gone(&mut self, shared: &Shared, wanted: &[(&TopicInfo, Purpose)]) {
+    pub(super) fn close_deleted(&mut self, shared: &Shared, wanted: &[(&TopicInfo, TopicRole)]) {
         let is_there: HashSet<&str> = wanted.iter().map(|(t, _)| t.name.as_str()).collect();
         let away: HashSet<String> = self
-            .known
+            .active
             .keys()
             .map(|(topic, _)| topic)
             .filter(|topic| !is_there.contains(topic.as_str()))
@@ -70,11 +79,11 @@ impl Scout {
         for topic in away {
             let times = self.missing.entry(topic.clone()).or_default();
             *times += 1;
-            if *times < GONE {
+            if *times < MISSING_BEFORE_CLOSE {
                 continue;
             }
             let keys: Vec<Key> = self
-                .known
+                .active
                 .keys()
                 .filter(|k| k.0 == topic)
                 .cloned()
@@ -84,8 +93,8 @@ impl Scout {
             }
             if let Some(topic) = shared.positions.find(&topic) {
                 topic.set_id(0);
-                for part in topic.parts() {
-                    part.forget();
+                for state in topic.partitions() {
+                    state.reset();
                 }
             }
         }

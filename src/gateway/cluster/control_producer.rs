@@ -15,16 +15,16 @@ use crate::kafka::embedded;
 use crate::process;
 
 /// The producer. Used by one thread.
-pub(super) struct Post {
+pub(super) struct ControlProducer {
     raw: *mut sys::rd_kafka_t,
     handles: HashMap<String, TopicHandle>,
     generation: u32,
 }
 
 // SAFETY: librdkafka's clients and topic handles may be used from any thread.
-unsafe impl Send for Post {}
+unsafe impl Send for ControlProducer {}
 
-impl Post {
+impl ControlProducer {
     /// Makes the client, which connects by itself.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Post {
     }
 
     /// Makes the broker aware of a topic: one that creates topics by itself does so now.
-    pub fn touch(&self, topic: &str) {
+    pub fn request_metadata(&self, topic: &str) {
         if let Some(handle) = TopicHandle::new(self.raw, topic) {
             // What it answers does not matter.
             let _ = metadata(self.raw, Some(&handle), Duration::from_secs(1));
@@ -88,7 +88,7 @@ impl Post {
     }
 
     /// Lets librdkafka say what it has to say.
-    pub fn serve(&self) {
+    pub fn poll(&self) {
         // SAFETY: a live client.
         unsafe { sys::bindings::rd_kafka_poll(self.raw, 0) };
     }
@@ -101,7 +101,7 @@ impl Post {
     }
 }
 
-impl Drop for Post {
+impl Drop for ControlProducer {
     fn drop(&mut self) {
         let handles = std::mem::take(&mut self.handles);
         if self.generation != process::generation() {

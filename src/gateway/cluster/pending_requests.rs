@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 use crate::gateway::admin_api::AdminResponse;
 
 /// How long answers are waited for.
-pub(super) const BOUND: Duration = Duration::from_secs(2);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Channels and connections in one record.
-const AT_ONCE: usize = 500;
+const MAX_ENTRIES_PER_RECORD: usize = 500;
 
-struct Open {
+struct PendingRequest {
     id: u64,
     until: u64,
     missing: HashSet<String>,
@@ -23,35 +23,42 @@ struct Open {
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Questions {
-    open: Vec<Open>,
+pub(super) struct PendingRequests {
+    open: Vec<PendingRequest>,
     last: u64,
 }
 
-impl Questions {
-    /// One more: its number. `own` is what this gateway answers, `others` who else is to.
-    pub fn put(
+impl PendingRequests {
+    /// One more: its number. `own` is what this gateway answers, `other_nodes` who else is to.
+    pub fn add(
         &mut self,
         own: AdminResponse,
-        others: HashSet<String>,
+        other_nodes: HashSet<String>,
         reply: oneshot::Sender<AdminResponse>,
         now: u64,
     ) -> u64 {
         self.last += 1;
-        let open = Open {
+        let open = PendingRequest {
             id: self.last,
-            until: now + u64::try_from(BOUND.as_millis()).unwrap_or(0),
-            missing: others,
+            until: now + u64::try_from(RESPONSE_TIMEOUT.as_millis()).unwrap_or(0),
+            missing: other_nodes,
             answer: own,
             reply,
         };
         self.open.push(open);
-        self.settle(now);
+        self.complete_finished(now);
         self.last
     }
 
     /// Somebody answers.
-    pub fn answered(&mut self, from: &str, id: u64, last: bool, answer: AdminResponse, now: u64) {
+    pub fn add_response(
+        &mut self,
+        from: &str,
+        id: u64,
+        last: bool,
+        answer: AdminResponse,
+        now: u64,
+    ) {
         let open = self.open.iter_mut().find(|open| open.id == id);
         if let Some(open) = open.filter(|open| open.missing.contains(from)) {
             open.answer = std::mem::take(&mut open.answer).merge(answer);
@@ -59,24 +66,24 @@ impl Questions {
                 open.missing.remove(from);
             }
         }
-        self.settle(now);
+        self.complete_finished(now);
     }
 
     /// Nobody waits for a node that is gone.
-    pub fn gone(&mut self, node: &str, now: u64) {
+    pub fn node_removed(&mut self, node: &str, now: u64) {
         for open in &mut self.open {
             open.missing.remove(node);
         }
-        self.settle(now);
+        self.complete_finished(now);
     }
 
     /// Gives out what is complete, and what will not be.
-    pub fn settle(&mut self, now: u64) {
+    pub fn complete_finished(&mut self, now: u64) {
         let (done, open) = std::mem::take(&mut self.open)
             .into_iter()
             .partition(|open| open.missing.is_empty() || now >= open.until);
         self.open = open;
-        let done: Vec<Open> = done;
+        let done: Vec<PendingRequest> = done;
         for one in done {
             // Who asked may have gone.
             let _ = one.reply.send(one.answer);
@@ -85,14 +92,14 @@ impl Questions {
 }
 
 /// An answer in parts that fit into records.
-pub(super) fn parts(mut answer: AdminResponse) -> Vec<AdminResponse> {
+pub(super) fn split_response(mut answer: AdminResponse) -> Vec<AdminResponse> {
     let mut parts = Vec::new();
     let mut connections = std::mem::take(&mut answer.connections).into_iter();
     let mut channels = std::mem::take(&mut answer.channels).into_iter();
     loop {
         let part = AdminResponse {
-            channels: channels.by_ref().take(AT_ONCE).collect(),
-            connections: connections.by_ref().take(AT_ONCE).collect(),
+            channels: channels.by_ref().take(MAX_ENTRIES_PER_RECORD).collect(),
+            connections: connections.by_ref().take(MAX_ENTRIES_PER_RECORD).collect(),
             count: 0,
         };
         if part.channels.is_empty() && part.connections.is_empty() {

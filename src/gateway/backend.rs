@@ -1,5 +1,5 @@
-//! What the sockets' side asks of the rest: [`Cluster`] for the other gateways, [`History`] for what was missed. [`Alone`] and
-//! [`Forgetful`] stand in where there is no Kafka.
+//! What the sockets' side asks of the rest: [`Cluster`] for the other gateways, [`History`] for what was missed. [`SingleNode`] and
+//! [`NoHistory`] stand in where there is no Kafka.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -55,7 +55,7 @@ pub trait Cluster: Send + Sync {
 
 /// Whom a position belongs to.
 #[derive(Debug, Clone)]
-pub struct Holder {
+pub struct TokenSubject {
     /// The socket channel.
     pub channel: String,
     /// The socket.
@@ -85,7 +85,7 @@ pub trait History: Send + Sync {
     /// Next offsets of all that feeds the socket channel: everything below was handed to [`Hub::deliver`], which has returned.
     fn position(&self, channel: &str) -> Position;
     /// The position as an opaque text; `None` where the channel cannot be recovered.
-    fn token(&self, holder: &Holder, position: &Position) -> Option<String>;
+    fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String>;
     /// What came after a token, for the same channel and user. Without `may_scan` only from memory: this socket had its share of Kafka.
     fn replay(
         &self,
@@ -97,12 +97,12 @@ pub trait History: Send + Sync {
 }
 
 /// A gateway that has no other beside it.
-pub struct Alone {
+pub struct SingleNode {
     hub: Weak<Hub>,
     ready: watch::Sender<bool>,
 }
 
-impl Alone {
+impl SingleNode {
     /// For the sockets of `hub`.
     #[must_use]
     pub fn new(hub: &Arc<Hub>) -> Self {
@@ -113,7 +113,7 @@ impl Alone {
     }
 }
 
-impl Cluster for Alone {
+impl Cluster for SingleNode {
     fn joined(&self, _: &str, _: SocketId, _: &Member, _: bool) {}
     fn left(&self, _: &str, _: SocketId, _: &str, _: bool) {}
     fn occupied(&self, _: &str, _: usize) {}
@@ -157,14 +157,14 @@ impl Cluster for Alone {
 }
 
 /// A gateway that keeps nothing: no positions, nothing recovered.
-pub struct Forgetful;
+pub struct NoHistory;
 
-impl History for Forgetful {
+impl History for NoHistory {
     fn position(&self, _: &str) -> Position {
         Position::new()
     }
 
-    fn token(&self, _: &Holder, _: &Position) -> Option<String> {
+    fn token(&self, _: &TokenSubject, _: &Position) -> Option<String> {
         None
     }
 

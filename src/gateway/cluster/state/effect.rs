@@ -1,7 +1,7 @@
 //! What the view asks for: the effects of records and of the clock, and the numbers it goes by.
 
-use super::super::totals::Happening;
-use super::super::wire::Seat;
+use super::super::webhook_state::WebhookEvent;
+use super::super::wire::PresenceMember;
 use crate::gateway::admin_api::{AdminRequest, AdminResponse};
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
@@ -10,15 +10,15 @@ use crate::gateway::settings::Settings;
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// Between two heartbeats.
-    pub beat: u64,
+    pub heartbeat: u64,
     /// A node that is silent for so long is gone.
-    pub silent: u64,
+    pub node_timeout: u64,
     /// The members of a node that ended in order stay for so long.
-    pub drain: u64,
+    pub drain_members: u64,
     /// Presence waits so long for the nodes heard from.
-    pub settle: u64,
+    pub presence_wait: u64,
     /// A snapshot that did not come is asked for again after this.
-    pub again: u64,
+    pub resync_interval: u64,
 }
 
 impl Timing {
@@ -27,11 +27,11 @@ impl Timing {
     pub fn of(settings: &Settings) -> Self {
         let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
-            beat: ms(settings.heartbeat),
-            silent: ms(settings.node_timeout),
-            drain: ms(settings.drain_members),
-            settle: ms(settings.presence_wait),
-            again: ms(settings.heartbeat),
+            heartbeat: ms(settings.heartbeat),
+            node_timeout: ms(settings.node_timeout),
+            drain_members: ms(settings.drain_members),
+            presence_wait: ms(settings.presence_wait),
+            resync_interval: ms(settings.heartbeat),
         }
     }
 }
@@ -40,14 +40,14 @@ impl Timing {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// A seat of another gateway was taken.
-    Add {
+    AddMember {
         /// Whose.
         node: String,
         /// Which.
-        seat: Seat,
+        member: PresenceMember,
     },
     /// A seat of another gateway is free.
-    Remove {
+    RemoveMember {
         /// Whose.
         node: String,
         /// The channel.
@@ -56,37 +56,37 @@ pub enum Effect {
         socket: SocketId,
     },
     /// Everything another gateway has was told anew.
-    Replace {
+    ReplaceMembers {
         /// Whose.
         node: String,
         /// Its seats.
-        seats: Vec<Seat>,
+        members: Vec<PresenceMember>,
     },
     /// Another gateway is gone.
-    Drop {
+    RemoveNode {
         /// Which.
         node: String,
     },
     /// This gateway is to tell all it has.
-    Tell,
+    SendSnapshot,
     /// This gateway is to ask a node for all it has.
-    AskGap {
+    RequestSnapshot {
         /// Which.
         of: String,
     },
     /// Something for the webhooks.
-    Happened(Happening),
+    Webhook(WebhookEvent),
     /// A question of another gateway.
-    Asked {
+    AdminRequest {
         /// Who asks.
         from: String,
         /// Its number.
         id: u64,
         /// What.
-        question: AdminRequest,
+        request: AdminRequest,
     },
     /// An answer to a question of this gateway.
-    Answered {
+    AdminResponse {
         /// Who answers.
         from: String,
         /// The question's number.
@@ -99,5 +99,5 @@ pub enum Effect {
     /// Nobody was heard for long: this is the one that is cut off.
     Isolated,
     /// Somebody is heard again.
-    Back,
+    Reconnected,
 }

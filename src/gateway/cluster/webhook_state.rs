@@ -9,7 +9,7 @@ use crate::gateway::protocol::SocketId;
 
 /// What happened to a channel or a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum What {
+pub enum EventKind {
     /// The first socket came.
     Occupied,
     /// The last one went.
@@ -20,7 +20,7 @@ pub enum What {
     MemberRemoved,
 }
 
-impl What {
+impl EventKind {
     /// Pusher's name of the webhook.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -41,15 +41,15 @@ impl What {
             Self::MemberAdded,
             Self::MemberRemoved,
         ];
-        all.into_iter().find(|what| what.as_str() == name)
+        all.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
 /// One event for webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happening {
+pub struct WebhookEvent {
     /// What.
-    pub what: What,
+    pub kind: EventKind,
     /// Where.
     pub channel: String,
     /// Who.
@@ -57,73 +57,78 @@ pub struct Happening {
     /// The same on every gateway, so that it is told once: a hash of what happened and of its cause.
     pub id: String,
     /// A node fell silent: on another gateway the same may have another cause, and so another id.
-    pub by_silence: bool,
+    pub by_timeout: bool,
 }
 
-impl Happening {
-    fn new(what: What, channel: &str, user: Option<&str>, cause: &str) -> Self {
+impl WebhookEvent {
+    fn new(kind: EventKind, channel: &str, user: Option<&str>, cause: &str) -> Self {
         let mut hash = Sha256::new();
-        for part in [what.as_str(), channel, user.unwrap_or_default(), cause] {
+        for part in [kind.as_str(), channel, user.unwrap_or_default(), cause] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
         Self {
-            what,
+            kind,
             channel: channel.to_owned(),
             user: user.map(str::to_owned),
             id: hex::encode(&hash.finalize()[..16]),
-            by_silence: false,
+            by_timeout: false,
         }
     }
 }
 
 /// The counts.
 #[derive(Debug, Default)]
-pub(super) struct Totals {
+pub(super) struct WebhookState {
     /// Nodes with sockets on a channel.
     nodes: HashMap<String, usize>,
     /// Sockets of a user on a channel.
-    seats: HashMap<(String, String), usize>,
+    members: HashMap<(String, String), usize>,
 }
 
-impl Totals {
+impl WebhookState {
     /// One node more has sockets there.
-    pub fn occupy(&mut self, channel: &str, cause: &str) -> Option<Happening> {
+    pub fn occupy(&mut self, channel: &str, cause: &str) -> Option<WebhookEvent> {
         let count = self.nodes.entry(channel.to_owned()).or_default();
         *count += 1;
-        (*count == 1).then(|| Happening::new(What::Occupied, channel, None, cause))
+        (*count == 1).then(|| WebhookEvent::new(EventKind::Occupied, channel, None, cause))
     }
 
     /// One node less.
-    pub fn vacate(&mut self, channel: &str, cause: &str) -> Option<Happening> {
+    pub fn vacate(&mut self, channel: &str, cause: &str) -> Option<WebhookEvent> {
         let count = self.nodes.get_mut(channel)?;
         *count -= 1;
         if *count > 0 {
             return None;
         }
         self.nodes.remove(channel);
-        Some(Happening::new(What::Vacated, channel, None, cause))
+        Some(WebhookEvent::new(EventKind::Vacated, channel, None, cause))
     }
 
     /// One seat more.
-    pub fn add_seat(&mut self, channel: &str, user: &str, cause: &str) -> Option<Happening> {
+    pub fn add_member(&mut self, channel: &str, user: &str, cause: &str) -> Option<WebhookEvent> {
         let key = (channel.to_owned(), user.to_owned());
-        let count = self.seats.entry(key).or_default();
+        let count = self.members.entry(key).or_default();
         *count += 1;
-        (*count == 1).then(|| Happening::new(What::MemberAdded, channel, Some(user), cause))
+        (*count == 1).then(|| WebhookEvent::new(EventKind::MemberAdded, channel, Some(user), cause))
     }
 
     /// One seat less.
-    pub fn remove_seat(&mut self, channel: &str, user: &str, cause: &str) -> Option<Happening> {
+    pub fn remove_member(
+        &mut self,
+        channel: &str,
+        user: &str,
+        cause: &str,
+    ) -> Option<WebhookEvent> {
         let key = (channel.to_owned(), user.to_owned());
-        let count = self.seats.get_mut(&key)?;
+        let count = self.members.get_mut(&key)?;
         *count -= 1;
         if *count > 0 {
             return None;
         }
-        self.seats.remove(&key);
-        Some(Happening::new(
-            What::MemberRemoved,
+        self.members.remove(&key);
+        Some(WebhookEvent::new(
+            EventKind::MemberRemoved,
             channel,
             Some(user),
             cause,
@@ -133,19 +138,19 @@ impl Totals {
     /// All that a node had is gone.
     pub fn clear(
         &mut self,
-        seats: &HashMap<String, HashMap<SocketId, Member>>,
+        members: &HashMap<String, HashMap<SocketId, Member>>,
         channels: &HashMap<String, usize>,
         cause: &str,
-    ) -> Vec<Happening> {
-        let mut happened = Vec::new();
-        for (channel, room) in seats {
+    ) -> Vec<WebhookEvent> {
+        let mut events = Vec::new();
+        for (channel, room) in members {
             for member in room.values() {
-                happened.extend(self.remove_seat(channel, &member.user_id, cause));
+                events.extend(self.remove_member(channel, &member.user_id, cause));
             }
         }
         for channel in channels.keys() {
-            happened.extend(self.vacate(channel, cause));
+            events.extend(self.vacate(channel, cause));
         }
-        happened
+        events
     }
 }

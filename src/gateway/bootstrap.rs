@@ -1,19 +1,19 @@
-//! Puts a gateway's Kafka side together: feed, other gateways, recovery, around one hub.
+//! Puts a gateway's KafkaBackend side together: feed, other gateways, recovery, around one hub.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::backend::{Cluster, History, NoHistory};
 use super::broadcast::Broadcast;
 use super::cluster::{Gateways, Timing};
-use super::feed::positions::{Part, Positions};
-use super::feed::{Control, Feed, Manner, Sink};
+use super::feed::positions::{PartitionState, Positions};
+use super::feed::{Feed, FeedConfig, FeedSink, RawControlRecord};
 use super::hub::Hub;
-use super::recovery::ring::Ring;
+use super::recovery::replay_buffer::ReplayBuffer;
 use super::recovery::token::Keys;
 use super::recovery::Recovery;
-use super::seam::{Cluster, Forgetful, History};
 use super::settings::Settings;
-use super::{Gateway, Parts};
+use super::{Backends, Gateway};
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::ids::unix_ms;
@@ -21,29 +21,29 @@ use crate::log::Level;
 use crate::process;
 
 /// Where the feed's records go: into the ring, then to the sockets.
-struct Outlet {
+struct FeedDispatcher {
     hub: Weak<Hub>,
-    ring: Option<Arc<Ring>>,
+    replay_buffer: Option<Arc<ReplayBuffer>>,
     gateways: Arc<Gateways>,
 }
 
-impl Sink for Outlet {
-    fn began(&self, part: &Part, offset: i64, since_ms: i64) {
-        if let Some(ring) = &self.ring {
-            ring.begin((part.topic, part.number), offset, since_ms);
+impl FeedSink for FeedDispatcher {
+    fn partition_started(&self, state: &PartitionState, offset: i64, since_ms: i64) {
+        if let Some(replay_buffer) = &self.replay_buffer {
+            replay_buffer.start_partition((state.topic, state.number), offset, since_ms);
         }
     }
 
-    fn ended(&self, part: &Part) {
-        if let Some(ring) = &self.ring {
-            ring.end((part.topic, part.number));
+    fn partition_stopped(&self, state: &PartitionState) {
+        if let Some(replay_buffer) = &self.replay_buffer {
+            replay_buffer.stop_partition((state.topic, state.number));
         }
     }
 
     fn broadcast(&self, broadcast: &Arc<Broadcast>, timestamp_ms: i64, live: bool) {
         // The ring first: who subscribes between the two has it in its replay, and who came before gets it now.
-        if let Some(ring) = &self.ring {
-            ring.push(broadcast, timestamp_ms);
+        if let Some(replay_buffer) = &self.replay_buffer {
+            replay_buffer.push(broadcast, timestamp_ms);
         }
         let Some(hub) = self.hub.upgrade() else {
             return;
@@ -56,21 +56,21 @@ impl Sink for Outlet {
         }
     }
 
-    fn control(&self, control: &Control<'_>) {
-        self.gateways.heard(control);
+    fn control(&self, control: &RawControlRecord<'_>) {
+        self.gateways.handle_record(control);
     }
 }
 
-/// The running Kafka side of a gateway.
-pub struct Kafka {
+/// The running KafkaBackend side of a gateway.
+pub struct KafkaBackend {
     feed: Feed,
     gateways: Arc<Gateways>,
-    ring: Option<Arc<Ring>>,
+    replay_buffer: Option<Arc<ReplayBuffer>>,
     positions: Arc<Positions>,
     history: Arc<dyn History>,
 }
 
-impl Kafka {
+impl KafkaBackend {
     /// Starts reading. [`Self::cluster`] and [`Self::history`] are to be attached to the hub; the port is to be opened after [`Self::fill`].
     ///
     /// # Errors
@@ -78,45 +78,50 @@ impl Kafka {
     pub fn start(config: &Arc<BrokerConfig>, hub: &Arc<Hub>) -> Result<Self> {
         let settings = hub.settings();
         let positions = Arc::<Positions>::default();
-        let ring = settings
-            .recovery
-            .then(|| Arc::new(Ring::new(settings.replay_window, settings.replay_memory)));
+        let replay_buffer = settings.recovery.then(|| {
+            Arc::new(ReplayBuffer::new(
+                settings.replay_window,
+                settings.replay_memory,
+            ))
+        });
         let gateways = Gateways::new(config);
-        let history: Arc<dyn History> = match &ring {
-            Some(ring) => Arc::new(Recovery::new(config, settings, &positions, ring)),
-            None => Arc::new(Forgetful),
+        let history: Arc<dyn History> = match &replay_buffer {
+            Some(replay_buffer) => {
+                Arc::new(Recovery::new(config, settings, &positions, replay_buffer))
+            }
+            None => Arc::new(NoHistory),
         };
         // First of all the control topics: the feed then finds them at its first look.
         let keys = Keys::new(&settings.secrets, "toporia_realtime control");
         gateways.start(hub, &positions, keys, Timing::of(settings))?;
-        let outlet = Outlet {
+        let dispatcher = FeedDispatcher {
             hub: Arc::downgrade(hub),
-            ring: ring.clone(),
+            replay_buffer: replay_buffer.clone(),
             gateways: Arc::clone(&gateways),
         };
-        let manner = Manner {
-            only: settings.channels.clone(),
-            longest: settings.max_event,
-            keep: if ring.is_some() {
+        let feed_config = FeedConfig {
+            channels: settings.channels.clone(),
+            max_event_bytes: settings.max_event,
+            history: if replay_buffer.is_some() {
                 settings.replay_window
             } else {
                 Duration::ZERO
             },
-            refresh: settings.topic_refresh,
-            ..Manner::default()
+            refresh_interval: settings.topic_refresh,
+            ..FeedConfig::default()
         };
         let counters = Arc::clone(hub.counters());
         let feed = Feed::start(
             config,
-            manner,
+            feed_config,
             Arc::clone(&positions),
             counters,
-            Arc::new(outlet),
+            Arc::new(dispatcher),
         )?;
         Ok(Self {
             feed,
             gateways,
-            ring,
+            replay_buffer,
             positions,
             history,
         })
@@ -134,22 +139,24 @@ impl Kafka {
         Arc::clone(&self.history)
     }
 
-    /// Waits until the ring has what it is to have, `bound` at most; false where Kafka needs longer (it goes on by itself).
+    /// Waits until the ring has what it is to have, `bound` at most; false where KafkaBackend needs longer (it goes on by itself).
     #[must_use]
-    pub fn fill(&self, bound: Duration) -> bool {
-        self.feed.fill(bound)
+    pub fn wait_filled(&self, bound: Duration) -> bool {
+        self.feed.wait_filled(bound)
     }
 
-    /// True where Kafka answered the last time it was asked.
+    /// True where KafkaBackend answered the last time it was asked.
     #[must_use]
-    pub fn is_reached(&self) -> bool {
-        self.feed.is_reached()
+    pub fn is_connected(&self) -> bool {
+        self.feed.is_connected()
     }
 
     /// Broadcasts in the ring, and their bytes.
     #[must_use]
-    pub fn ring_size(&self) -> (usize, usize) {
-        self.ring.as_ref().map_or((0, 0), |ring| ring.size())
+    pub fn replay_buffer_size(&self) -> (usize, usize) {
+        self.replay_buffer
+            .as_ref()
+            .map_or((0, 0), |replay_buffer| replay_buffer.size())
     }
 
     /// How far the feed is.
@@ -170,27 +177,27 @@ impl Kafka {
     }
 }
 
-impl Drop for Kafka {
+impl Drop for KafkaBackend {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-/// Kafka gets so long to fill the ring before the port opens all the same.
-const FILL: Duration = Duration::from_secs(10);
-/// A Kafka that does not answer at all is not waited for so long.
-const REACH: Duration = Duration::from_secs(4);
+/// KafkaBackend gets so long to fill the ring before the port opens all the same.
+const FILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A KafkaBackend that does not answer at all is not waited for so long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl Gateway {
     /// Starts a gateway on the topics of a broker configuration, beside all others of the application. The port is open when this
-    /// returns, after at most ten seconds; where Kafka is away it is open after four, and [`Self::stats`] says that it is not ready.
+    /// returns, after at most ten seconds; where KafkaBackend is away it is open after four, and [`Self::stats`] says that it is not ready.
     ///
     /// # Errors
     /// As [`Self::start_with`].
     pub fn start(settings: Settings, broker: &BrokerConfig) -> Result<Self> {
         let config = Arc::new(broker.clone());
         Self::start_with(settings, move |hub, _| {
-            let kafka = Kafka::start(&config, hub)?;
+            let kafka = KafkaBackend::start(&config, hub)?;
             if !kafka.wait() {
                 process::current().log.say(
                     Level::Warning,
@@ -200,7 +207,7 @@ impl Gateway {
                     ),
                 );
             }
-            Ok(Parts {
+            Ok(Backends {
                 cluster: kafka.cluster(),
                 history: kafka.history(),
                 stop: Some(Box::new(move || kafka.stop())),
@@ -209,13 +216,13 @@ impl Gateway {
     }
 }
 
-impl Kafka {
+impl KafkaBackend {
     /// Waits for the ring, as long as that makes sense.
     fn wait(&self) -> bool {
         let begun = Instant::now();
-        while !self.fill(Duration::from_millis(100)) {
+        while !self.wait_filled(Duration::from_millis(100)) {
             let passed = begun.elapsed();
-            if passed >= FILL || (passed >= REACH && !self.is_reached()) {
+            if passed >= FILL_TIMEOUT || (passed >= CONNECT_TIMEOUT && !self.is_connected()) {
                 return false;
             }
         }

@@ -4,7 +4,7 @@ use crate::topic::{is_control_topic, ChannelPattern, TopicFilter, TopicMap, Topi
 
 /// What a topic is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Purpose {
+pub enum TopicRole {
     /// Broadcasts.
     Channels,
     /// `<prefix>.__presence`.
@@ -41,7 +41,7 @@ impl ControlTopics {
 
 /// The rule.
 #[derive(Debug)]
-pub struct Choice {
+pub struct TopicSelector {
     control: ControlTopics,
     /// Topics by name; `None` for everything that has the prefix.
     exact: Option<Vec<String>>,
@@ -49,14 +49,14 @@ pub struct Choice {
     keeps_dots: bool,
 }
 
-impl Choice {
-    /// For the channels of a configuration, narrowed to `only` where that names any.
+impl TopicSelector {
+    /// For the channels of a configuration, narrowed to `channels` where that names any.
     #[must_use]
-    pub fn new(topics: &TopicMap, only: &[ChannelPattern]) -> Self {
-        let filters: Vec<TopicFilter> = if only.is_empty() {
+    pub fn new(topics: &TopicMap, channels: &[ChannelPattern]) -> Self {
+        let filters: Vec<TopicFilter> = if channels.is_empty() {
             topics.all_topics()
         } else {
-            let each = only.iter();
+            let each = channels.iter();
             each.flat_map(|pattern| topics.topics_for_subscription(pattern))
                 .collect()
         };
@@ -81,14 +81,14 @@ impl Choice {
 
     /// What a topic is read for; `None` for one that is not.
     #[must_use]
-    pub fn purpose(&self, topic: &str) -> Option<Purpose> {
-        for (name, purpose) in [
-            (&self.control.presence, Purpose::Presence),
-            (&self.control.client, Purpose::Client),
-            (&self.control.events, Purpose::Events),
+    pub fn role(&self, topic: &str) -> Option<TopicRole> {
+        for (name, role) in [
+            (&self.control.presence, TopicRole::Presence),
+            (&self.control.client, TopicRole::Client),
+            (&self.control.events, TopicRole::Events),
         ] {
             if name == topic {
-                return Some(purpose);
+                return Some(role);
             }
         }
         let is_read = match &self.exact {
@@ -101,7 +101,7 @@ impl Choice {
                     })
             }),
         };
-        (is_read && !is_control_topic(topic)).then_some(Purpose::Channels)
+        (is_read && !is_control_topic(topic)).then_some(TopicRole::Channels)
     }
 }
 
@@ -110,32 +110,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_topic_of_the_prefix_and_no_other() {
-        let choice = Choice::new(&TopicMap::one_per_channel("realtime", false), &[]);
+    fn every_topic_of_the_prefix_is_selected() {
+        let selector = TopicSelector::new(&TopicMap::one_per_channel("realtime", false), &[]);
         let table = [
-            ("realtime_user_1", Some(Purpose::Channels)),
-            ("realtime_staging_user_1", Some(Purpose::Channels)),
+            ("realtime_user_1", Some(TopicRole::Channels)),
+            ("realtime_staging_user_1", Some(TopicRole::Channels)),
             ("realtime_user.1", None),
             ("realtime_", None),
             ("realtime", None),
             ("other_user_1", None),
             ("dlq.realtime_user_1", None),
             ("realtime___presence", None),
-            ("realtime.__presence", Some(Purpose::Presence)),
-            ("realtime.__client", Some(Purpose::Client)),
-            ("realtime.__events", Some(Purpose::Events)),
+            ("realtime.__presence", Some(TopicRole::Presence)),
+            ("realtime.__client", Some(TopicRole::Client)),
+            ("realtime.__events", Some(TopicRole::Events)),
             ("realtime_staging.__presence", None),
         ];
         for (topic, expected) in table {
-            assert_eq!(choice.purpose(topic), expected, "{topic}");
+            assert_eq!(selector.role(topic), expected, "{topic}");
         }
-        let dots = Choice::new(&TopicMap::one_per_channel("realtime", true), &[]);
-        assert_eq!(dots.purpose("realtime_user.1"), Some(Purpose::Channels));
-        assert_eq!(dots.purpose("realtime_x.__presence"), None);
+        let dots = TopicSelector::new(&TopicMap::one_per_channel("realtime", true), &[]);
+        assert_eq!(dots.role("realtime_user.1"), Some(TopicRole::Channels));
+        assert_eq!(dots.role("realtime_x.__presence"), None);
     }
 
     #[test]
-    fn grouped_topics_by_name_and_narrowed_channels() {
+    fn grouped_topics_are_selected_by_name_and_narrowed_by_channels() {
         let pattern = |text: &str| ChannelPattern::parse(text).expect("a pattern");
         let mapping = vec![crate::topic::Mapping {
             pattern: pattern("user.*"),
@@ -143,19 +143,19 @@ mod tests {
             spec: crate::topic::TopicSpec::default(),
         }];
         let topics = TopicMap::grouped("realtime", mapping, "realtime.rest", None);
-        let all = Choice::new(&topics, &[]);
-        assert_eq!(all.purpose("realtime.user"), Some(Purpose::Channels));
-        assert_eq!(all.purpose("realtime.rest"), Some(Purpose::Channels));
-        assert_eq!(all.purpose("realtime_user_1"), None);
-        let some = Choice::new(&topics, &[pattern("user.*")]);
-        assert_eq!(some.purpose("realtime.user"), Some(Purpose::Channels));
-        assert_eq!(some.purpose("realtime.rest"), None);
-        let one = Choice::new(
+        let all = TopicSelector::new(&topics, &[]);
+        assert_eq!(all.role("realtime.user"), Some(TopicRole::Channels));
+        assert_eq!(all.role("realtime.rest"), Some(TopicRole::Channels));
+        assert_eq!(all.role("realtime_user_1"), None);
+        let some = TopicSelector::new(&topics, &[pattern("user.*")]);
+        assert_eq!(some.role("realtime.user"), Some(TopicRole::Channels));
+        assert_eq!(some.role("realtime.rest"), None);
+        let one = TopicSelector::new(
             &TopicMap::one_per_channel("realtime", false),
             &[pattern("user.1")],
         );
-        assert_eq!(one.purpose("realtime_user_1"), Some(Purpose::Channels));
-        assert_eq!(one.purpose("realtime_user_2"), None);
-        assert_eq!(one.purpose("realtime.__presence"), Some(Purpose::Presence));
+        assert_eq!(one.role("realtime_user_1"), Some(TopicRole::Channels));
+        assert_eq!(one.role("realtime_user_2"), None);
+        assert_eq!(one.role("realtime.__presence"), Some(TopicRole::Presence));
     }
 }

@@ -4,25 +4,25 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::wire::{Body, Seat};
+use super::super::wire::{Body, PresenceMember};
 use super::Actor;
-use crate::gateway::feed::positions::Part as Partition;
+use crate::gateway::feed::positions::PartitionState as Partition;
 use crate::kafka::admin::{Admin, AdminError, NewTopic};
 use crate::log::Level;
 use crate::process;
 
 /// Seats and channels in one part of a snapshot, and the bytes of user info after which one is full.
-const PART: usize = 400;
-const PART_BYTES: usize = 200 << 10;
+const MAX_PART_ENTRIES: usize = 400;
+const MAX_PART_BYTES: usize = 200 << 10;
 /// Kafka gets so long to make the control topics before it is asked anew.
-const MAKING: Duration = Duration::from_secs(3);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A part of a snapshot: seats and occupied channels.
-type Part = (Vec<Seat>, Vec<(String, usize)>);
+type Part = (Vec<PresenceMember>, Vec<(String, usize)>);
 
 impl Actor {
     /// Control topics have settings of their own, so they are made by us, before anything asks for them.
-    pub(super) fn make_topics(&self) -> bool {
+    pub(super) fn create_topics(&self) -> bool {
         let short = [("retention.ms", "600000"), ("segment.ms", "300000")];
         let short = short.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let admin = match Admin::start(&self.config) {
@@ -32,7 +32,7 @@ impl Actor {
                 return true;
             }
         };
-        let until = Instant::now() + MAKING;
+        let until = Instant::now() + CREATE_TIMEOUT;
         let go_on = || Instant::now() < until;
         for (name, config) in [
             (&self.topics.presence, short.to_vec()),
@@ -51,7 +51,7 @@ impl Actor {
                 Err(AdminError::Error(error)) if error.is_retriable() && !go_on() => return false,
                 Err(AdminError::Error(error)) => {
                     // It may be there already, or the broker makes it itself: an embedded one of another process does.
-                    self.post.touch(name);
+                    self.producer.request_metadata(name);
                     process::current().log.say(Level::Debug, error.message());
                 }
             }
@@ -60,12 +60,12 @@ impl Actor {
     }
 
     /// Hello, and what sockets did before it.
-    pub(super) fn greet(&mut self) {
+    pub(super) fn send_hello(&mut self) {
         self.send(Body::Hello);
         let mut before = Vec::new();
-        for (channel, room) in &self.seats {
+        for (channel, room) in &self.members {
             before.extend(room.iter().map(|(socket, member)| {
-                Body::Join(Seat {
+                Body::Join(PresenceMember {
                     c: channel.clone(),
                     s: *socket,
                     m: member.clone(),
@@ -90,12 +90,12 @@ impl Actor {
             .all(|name| {
                 let topic = self.positions.find(name);
                 topic.is_some_and(|topic| {
-                    let parts = topic.parts();
-                    let reads = |part: &Arc<Partition>| {
-                        part.reads.load(Ordering::Acquire)
-                            && part.next() >= part.live_from.load(Ordering::Acquire)
+                    let partitions = topic.partitions();
+                    let reads = |partition: &Arc<Partition>| {
+                        partition.is_active.load(Ordering::Acquire)
+                            && partition.next() >= partition.live_from.load(Ordering::Acquire)
                     };
-                    !parts.is_empty() && parts.iter().all(reads)
+                    !partitions.is_empty() && partitions.iter().all(reads)
                 })
             })
     }
@@ -104,16 +104,17 @@ impl Actor {
     pub(super) fn snapshot(&mut self) {
         let mut all: Vec<Part> = vec![Default::default()];
         let mut bytes = 0;
-        for (channel, room) in &self.seats {
+        for (channel, room) in &self.members {
             for (socket, member) in room {
-                let is_full = |part: &Part| part.0.len() >= PART || bytes >= PART_BYTES;
+                let is_full =
+                    |part: &Part| part.0.len() >= MAX_PART_ENTRIES || bytes >= MAX_PART_BYTES;
                 if all.last().is_some_and(is_full) {
                     all.push(Default::default());
                     bytes = 0;
                 }
                 bytes += member.user_id.len() + member.user_info.as_ref().map_or(0, String::len);
-                if let Some((seats, _)) = all.last_mut() {
-                    seats.push(Seat {
+                if let Some((members, _)) = all.last_mut() {
+                    members.push(PresenceMember {
                         c: channel.clone(),
                         s: *socket,
                         m: member.clone(),
@@ -122,7 +123,10 @@ impl Actor {
             }
         }
         for (channel, sockets) in &self.channels {
-            if all.last().is_some_and(|part| part.1.len() >= PART) {
+            if all
+                .last()
+                .is_some_and(|part| part.1.len() >= MAX_PART_ENTRIES)
+            {
                 all.push(Default::default());
             }
             if let Some((_, channels)) = all.last_mut() {

@@ -1,0 +1,142 @@
+//! Seats and occupied channels of a node: one by one, and all at once from its snapshot.
+
+use super::super::wire::PresenceMember;
+use super::{ClusterState, Effect, PartialSnapshot};
+use crate::gateway::protocol::SocketId;
+
+impl ClusterState {
+    pub(super) fn join(&mut self, id: &str, member: PresenceMember, cause: &str) {
+        let Some(node) = self.nodes.get_mut(id) else {
+            return;
+        };
+        let room = node.members.entry(member.c.clone()).or_default();
+        if room.insert(member.s, member.m.clone()).is_none() {
+            let events = self
+                .webhook_state
+                .add_member(&member.c, &member.m.user_id, cause);
+            self.emit_webhook(events);
+            if id != self.own {
+                let node = id.to_owned();
+                self.effects.push(Effect::AddMember { node, member });
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, id: &str, channel: &str, socket: SocketId, cause: &str) {
+        let Some(node) = self.nodes.get_mut(id) else {
+            return;
+        };
+        let Some(room) = node.members.get_mut(channel) else {
+            return;
+        };
+        let Some(member) = room.remove(&socket) else {
+            return;
+        };
+        if room.is_empty() {
+            node.members.remove(channel);
+        }
+        let events = self
+            .webhook_state
+            .remove_member(channel, &member.user_id, cause);
+        self.emit_webhook(events);
+        if id != self.own {
+            self.effects.push(Effect::RemoveMember {
+                node: id.to_owned(),
+                channel: channel.to_owned(),
+                socket,
+            });
+        }
+    }
+
+    pub(super) fn occupied(&mut self, id: &str, channel: &str, sockets: usize, cause: &str) {
+        let Some(node) = self.nodes.get_mut(id) else {
+            return;
+        };
+        let before = if sockets == 0 {
+            node.channels.remove(channel)
+        } else {
+            node.channels.insert(channel.to_owned(), sockets)
+        };
+        let events = match (before, sockets) {
+            (None, 1..) => self.webhook_state.occupy(channel, cause),
+            (Some(_), 0) => self.webhook_state.vacate(channel, cause),
+            _ => None,
+        };
+        self.emit_webhook(events);
+    }
+
+    pub(super) fn snapshot(
+        &mut self,
+        id: &str,
+        part: u32,
+        of: u32,
+        members: Vec<PresenceMember>,
+        channels: Vec<(String, usize)>,
+        cause: &str,
+    ) {
+        let Some(node) = self.nodes.get_mut(id) else {
+            return;
+        };
+        if node.synced {
+            return;
+        }
+        if part == 0 {
+            node.partial_snapshot = Some(PartialSnapshot::default());
+        }
+        let Some(partial_snapshot) = &mut node.partial_snapshot else {
+            return;
+        };
+        if partial_snapshot.next != part {
+            node.partial_snapshot = None;
+            return;
+        }
+        partial_snapshot.next += 1;
+        partial_snapshot.members.extend(members);
+        partial_snapshot.channels.extend(channels);
+        if partial_snapshot.next < of {
+            return;
+        }
+        let Some(complete) = node.partial_snapshot.take() else {
+            return;
+        };
+        node.synced = true;
+        node.asked = None;
+        self.replace(id, complete, cause);
+    }
+
+    /// New seats first: a user who is in both was never away.
+    pub(super) fn replace(&mut self, id: &str, complete: PartialSnapshot, cause: &str) {
+        let Some(node) = self.nodes.get_mut(id) else {
+            return;
+        };
+        let old_seats = std::mem::take(&mut node.members);
+        let old_channels = std::mem::take(&mut node.channels);
+        for member in &complete.members {
+            let room = node.members.entry(member.c.clone()).or_default();
+            room.insert(member.s, member.m.clone());
+        }
+        node.channels = complete.channels.into_iter().collect();
+        let mut events = Vec::new();
+        for (channel, room) in &node.members {
+            for member in room.values() {
+                events.extend(
+                    self.webhook_state
+                        .add_member(channel, &member.user_id, cause),
+                );
+            }
+        }
+        for channel in node.channels.keys() {
+            events.extend(self.webhook_state.occupy(channel, cause));
+        }
+        events.extend(self.webhook_state.clear(&old_seats, &old_channels, cause));
+        for one in events {
+            self.emit_webhook(Some(one));
+        }
+        if id != self.own {
+            self.effects.push(Effect::ReplaceMembers {
+                node: id.to_owned(),
+                members: complete.members,
+            });
+        }
+    }
+}

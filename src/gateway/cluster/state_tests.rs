@@ -1,0 +1,346 @@
+//! Nodes that come, go, fall silent, and are cut off, without any Kafka.
+
+use super::state::{ClusterState, Effect, Timing};
+use super::webhook_state::EventKind;
+use super::wire::{Body, ControlRecord, PresenceMember};
+use crate::gateway::protocol::frame::Member;
+use crate::gateway::settings::Settings;
+
+/// A view with a log that it reads.
+struct Stage {
+    state: ClusterState,
+    now: u64,
+    offset: i64,
+    sequences: std::collections::HashMap<String, u64>,
+}
+
+fn member(channel: &str, socket: &str, user: &str) -> PresenceMember {
+    PresenceMember {
+        c: channel.to_owned(),
+        s: socket.parse().expect("an id"),
+        m: Member {
+            user_id: user.to_owned(),
+            user_info: None,
+        },
+    }
+}
+
+impl Stage {
+    fn new(own: &str) -> Self {
+        Self {
+            state: ClusterState::new(own, Timing::of(&Settings::default()), 1_000),
+            now: 1_000,
+            offset: 0,
+            sequences: std::collections::HashMap::new(),
+        }
+    }
+
+    fn say(&mut self, node: &str, body: Body) -> Vec<Effect> {
+        let sequence = self.sequences.entry(node.to_owned()).or_default();
+        *sequence += 1;
+        let sequence = *sequence;
+        self.record(node, sequence, body)
+    }
+
+    fn record(&mut self, node: &str, sequence: u64, body: Body) -> Vec<Effect> {
+        self.offset += 1;
+        let record = ControlRecord {
+            node: node.to_owned(),
+            sequence,
+            body,
+        };
+        self.state.apply(record, self.offset, self.now);
+        self.state.effects()
+    }
+
+    /// Something is said and never arrives.
+    fn remove_node(&mut self, node: &str) {
+        *self.sequences.entry(node.to_owned()).or_default() += 1;
+    }
+
+    fn wait(&mut self, ms: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for _ in 0..ms / 100 {
+            self.now += 100;
+            self.state.tick(self.now);
+            effects.extend(self.state.effects());
+        }
+        effects
+    }
+
+    /// Time in which these nodes send heartbeats, with what they have.
+    fn live(&mut self, ms: u64, nodes: &[(&str, usize, usize)]) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for _ in 0..ms / 2_000 {
+            for (node, m, c) in nodes {
+                effects.extend(self.say(node, Body::Beat { m: *m, c: *c }));
+            }
+            effects.extend(self.wait(2_000));
+        }
+        effects
+    }
+
+    fn presence_complete(own: &str) -> Self {
+        let mut stage = Self::new(own);
+        stage.say(own, Body::Hello);
+        stage.wait(100);
+        assert!(stage.state.is_complete());
+        stage
+    }
+}
+
+fn snapshot(members: Vec<PresenceMember>, channels: &[(&str, usize)]) -> Body {
+    let own = |(c, n): &(&str, usize)| ((*c).to_owned(), *n);
+    Body::Snapshot {
+        part: 0,
+        of: 1,
+        m: members,
+        o: channels.iter().map(own).collect(),
+    }
+}
+
+fn events(effects: &[Effect]) -> Vec<(EventKind, String)> {
+    let each = effects.iter().filter_map(|effect| match effect {
+        Effect::Webhook(event) => {
+            let who = event.user.clone().unwrap_or_default();
+            Some((event.kind, format!("{} {who}", event.channel)))
+        }
+        _ => None,
+    });
+    each.collect()
+}
+
+#[test]
+fn presence_is_complete_after_all_snapshots() {
+    let mut stage = Stage::new("c");
+    for (node, sequence) in [("a", 40), ("b", 7)] {
+        let record = ControlRecord {
+            node: node.to_owned(),
+            sequence,
+            body: Body::Beat { m: 1, c: 1 },
+        };
+        stage.state.apply_history(&record, stage.now);
+        stage.sequences.insert(node.to_owned(), sequence);
+    }
+    stage.say("c", Body::Hello);
+    stage.wait(500);
+    assert!(!stage.state.is_complete());
+    let sent = snapshot(vec![member("presence-x", "1.1", "7")], &[("presence-x", 1)]);
+    let effects = stage.say("a", sent);
+    assert!(matches!(&effects[..], [Effect::ReplaceMembers { node, .. }] if node == "a"));
+    stage.wait(100);
+    assert!(!stage.state.is_complete());
+    stage.say("b", snapshot(vec![], &[]));
+    stage.wait(100);
+    assert!(stage.state.is_complete());
+    assert_eq!(stage.state.other_nodes(), ["a", "b"]);
+    assert!(
+        stage.state.has_remote_subscribers("presence-x")
+            && !stage.state.has_remote_subscribers("y")
+    );
+}
+
+#[test]
+fn a_missing_snapshot_is_requested_again_and_bounded() {
+    let mut stage = Stage::new("c");
+    stage.say("c", Body::Hello);
+    let record = ControlRecord {
+        node: "a".to_owned(),
+        sequence: 5,
+        body: Body::Beat { m: 1, c: 1 },
+    };
+    stage.state.apply_history(&record, stage.now);
+    let effects = stage.wait(2_900);
+    assert!(!stage.state.is_complete());
+    assert!(effects.contains(&Effect::RequestSnapshot { of: "a".to_owned() }));
+    stage.wait(200);
+    assert!(stage.state.is_complete());
+}
+
+#[test]
+fn a_hello_gets_a_snapshot_and_a_sequence_gap_requests_one() {
+    let mut stage = Stage::presence_complete("b");
+    assert_eq!(stage.say("a", Body::Hello), [Effect::SendSnapshot]);
+    assert_eq!(stage.state.other_nodes(), ["a"]);
+    stage.live(2_000, &[("b", 0, 0), ("a", 0, 0)]);
+    let came = member("presence-x", "1.1", "7");
+    let effects = stage.say("a", Body::Join(came.clone()));
+    assert!(effects.contains(&Effect::AddMember {
+        node: "a".to_owned(),
+        member: came.clone()
+    }));
+    stage.remove_node("a");
+    let effects = stage.say("a", Body::Beat { m: 2, c: 0 });
+    assert_eq!(effects, [Effect::RequestSnapshot { of: "a".to_owned() }]);
+    let second = member("presence-x", "2.2", "8");
+    let effects = stage.say("a", snapshot(vec![came, second], &[]));
+    assert_eq!(events(&effects).len(), 1);
+    // What was seen before is not taken again.
+    let effects = stage.record("a", 1, Body::Hello);
+    assert_eq!(effects, []);
+    let effects = stage.say("b", Body::Gap { of: "b".to_owned() });
+    assert_eq!(effects, [Effect::SendSnapshot]);
+}
+
+#[test]
+fn heartbeat_counts_detect_a_divergence() {
+    let mut stage = Stage::presence_complete("b");
+    stage.say("a", Body::Hello);
+    stage.live(4_000, &[("b", 0, 0), ("a", 0, 0)]);
+    let effects = stage.say("a", Body::Beat { m: 1, c: 0 });
+    assert_eq!(effects, [Effect::RequestSnapshot { of: "a".to_owned() }]);
+}
+
+#[test]
+fn a_silent_node_is_removed_and_returns_with_a_snapshot() {
+    let mut stage = Stage::presence_complete("b");
+    stage.say("a", Body::Hello);
+    stage.say("a", Body::Join(member("presence-x", "1.1", "7")));
+    stage.say(
+        "a",
+        Body::Occupied {
+            c: "presence-x".to_owned(),
+            n: 1,
+        },
+    );
+    let early = stage.live(8_000, &[("b", 0, 0)]);
+    assert_eq!(events(&early), []);
+    let late = stage.live(4_000, &[("b", 0, 0)]);
+    assert!(late.contains(&Effect::RemoveNode {
+        node: "a".to_owned()
+    }));
+    assert_eq!(
+        events(&late),
+        [
+            (EventKind::MemberRemoved, "presence-x 7".to_owned()),
+            (EventKind::Vacated, "presence-x ".to_owned())
+        ]
+    );
+    assert!(stage.state.is_complete());
+    // An old record does not bring it back, a new one does.
+    assert_eq!(stage.record("a", 2, Body::Beat { m: 1, c: 1 }), []);
+    assert!(stage.state.other_nodes().is_empty());
+    let effects = stage.say("a", Body::Beat { m: 1, c: 1 });
+    assert_eq!(effects, [Effect::RequestSnapshot { of: "a".to_owned() }]);
+    let sent = snapshot(vec![member("presence-x", "1.1", "7")], &[("presence-x", 1)]);
+    let effects = stage.say("a", sent);
+    assert_eq!(
+        events(&effects),
+        [
+            (EventKind::MemberAdded, "presence-x 7".to_owned()),
+            (EventKind::Occupied, "presence-x ".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn a_node_that_receives_nothing_is_isolated() {
+    let mut stage = Stage::presence_complete("b");
+    stage.say("a", Body::Hello);
+    stage.say("a", Body::Join(member("presence-x", "1.1", "7")));
+    stage.live(2_000, &[("a", 1, 0), ("b", 0, 0)]);
+    let effects = stage.wait(60_000);
+    assert_eq!(effects, [Effect::Isolated]);
+    assert!(!stage.state.is_complete() && stage.state.is_isolated());
+    assert_eq!(stage.state.other_nodes(), ["a"]);
+    assert!(!stage.state.receives_own_records(stage.now));
+    let effects = stage.say("a", Body::Beat { m: 1, c: 0 });
+    assert_eq!(effects, [Effect::Reconnected]);
+    // The others get their time again.
+    assert!(!stage
+        .wait(5_000)
+        .iter()
+        .any(|effect| matches!(effect, Effect::RemoveNode { .. })));
+    assert!(stage.state.is_complete());
+}
+
+#[test]
+fn a_suspended_process_removes_no_nodes() {
+    let mut stage = Stage::presence_complete("b");
+    stage.say("a", Body::Hello);
+    stage.live(2_000, &[("a", 0, 0), ("b", 0, 0)]);
+    stage.now += 60_000;
+    stage.state.tick(stage.now);
+    assert_eq!(stage.state.effects(), []);
+    assert!(stage.state.is_complete());
+    let effects = stage.live(14_000, &[("b", 0, 0)]);
+    assert!(effects.contains(&Effect::RemoveNode {
+        node: "a".to_owned()
+    }));
+}
+
+#[test]
+fn members_of_a_draining_node_stay_five_seconds() {
+    let mut stage = Stage::presence_complete("b");
+    stage.say("a", Body::Hello);
+    stage.say("a", Body::Join(member("presence-x", "1.1", "7")));
+    stage.say("a", Body::Bye);
+    assert!(stage.state.other_nodes().is_empty());
+    // The user comes back to this gateway meanwhile: nobody was added, and nobody will be removed.
+    stage.say("b", Body::Beat { m: 0, c: 0 });
+    let effects = stage.say("b", Body::Join(member("presence-x", "9.9", "7")));
+    assert_eq!(events(&effects), []);
+    let early = stage.wait(4_900);
+    assert_eq!(early, []);
+    let late = stage.wait(200);
+    assert_eq!(
+        late,
+        [Effect::RemoveNode {
+            node: "a".to_owned()
+        }]
+    );
+}
+
+#[test]
+fn the_lowest_live_node_is_the_leader() {
+    let mut stage = Stage::presence_complete("b");
+    assert!(stage.state.is_leader());
+    stage.say("a", Body::Hello);
+    assert!(!stage.state.is_leader());
+    stage.say("c", Body::Hello);
+    stage.say("a", Body::Bye);
+    assert!(stage.state.is_leader());
+}
+
+#[test]
+fn webhooks_count_over_all_nodes() {
+    let mut stage = Stage::presence_complete("b");
+    stage.say("a", Body::Hello);
+    let occupied = |n| Body::Occupied {
+        c: "news".to_owned(),
+        n,
+    };
+    assert_eq!(
+        events(&stage.say("a", occupied(1))),
+        [(EventKind::Occupied, "news ".to_owned())]
+    );
+    assert_eq!(events(&stage.say("b", occupied(3))), []);
+    assert_eq!(events(&stage.say("a", occupied(0))), []);
+    assert_eq!(
+        events(&stage.say("b", occupied(0))),
+        [(EventKind::Vacated, "news ".to_owned())]
+    );
+}
+
+#[test]
+fn a_partial_snapshot_has_no_effect() {
+    let mut stage = Stage::presence_complete("b");
+    stage.live(4_000, &[("b", 0, 0)]);
+    stage.sequences.insert("a".to_owned(), 9);
+    let part = |part, members| Body::Snapshot {
+        part,
+        of: 2,
+        m: members,
+        o: vec![],
+    };
+    stage.say("a", Body::Beat { m: 2, c: 0 });
+    let effects = stage.say("a", part(0, vec![member("presence-x", "1.1", "7")]));
+    assert_eq!(effects, []);
+    // The second part is lost: it begins anew.
+    stage.remove_node("a");
+    stage.say("a", part(0, vec![member("presence-x", "1.1", "7")]));
+    let effects = stage.say("a", part(1, vec![member("presence-x", "2.2", "8")]));
+    assert!(effects
+        .iter()
+        .any(|e| matches!(e, Effect::ReplaceMembers { members, .. } if members.len() == 2)));
+}

@@ -1,0 +1,318 @@
+//! The thread that looks which topics there are, and decides from which offset each partition is read.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+
+use super::start_offset::{initial_start, late_start_offsets, StartOffset};
+use super::{Key, OffsetSpec, PartitionReader, Shared, TopicRole};
+use crate::kafka::client::TopicInfo;
+use crate::log::Level;
+use crate::process;
+
+/// One answer of Kafka's takes this long at most.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// What appears late is read from this long before the last complete look.
+pub(super) const OVERLAP_MS: i64 = 5_000;
+/// Control records of this age still say which nodes are alive, ms.
+const NODE_LOOKBACK_MS: i64 = 12_000;
+/// The longest time between two looks, however long they take.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// The same for a look that somebody waits for.
+const MAX_PAUSE_REQUESTED: Duration = Duration::from_secs(1);
+
+/// What the scout remembers between two looks.
+#[derive(Default)]
+pub(super) struct TopicDiscovery {
+    /// What is being read.
+    pub active: HashMap<Key, TopicRole>,
+    /// What is to be read from a time, Unix ms, as soon as its leader answers.
+    pub pending: BTreeMap<Key, (TopicRole, i64)>,
+    /// When the last complete look was asked for, Unix ms.
+    pub last_complete_ms: Option<i64>,
+    pub missing: HashMap<String, u32>,
+    /// Topics that were seen without their partitions, and the time they are read from.
+    delayed: HashMap<String, i64>,
+    pub ids_checked_at: Option<Instant>,
+    /// The same, Unix ms.
+    pub ids_checked_ms: i64,
+    pub is_mock: bool,
+}
+
+pub(super) fn run(shared: &Shared) {
+    let mut discovery = TopicDiscovery::default();
+    while !shared.is_stopping() {
+        let started = Instant::now();
+        discovery.refresh_topics(shared);
+        // In a cluster of very many topics a look takes its time: at most a tenth of everything is spent on it.
+        let rest = started.elapsed() * 9;
+        let pause = if discovery.last_complete_ms.is_none() {
+            Duration::from_millis(50)
+        } else if discovery.pending.is_empty() {
+            shared.feed_config.refresh_interval
+        } else {
+            shared
+                .feed_config
+                .refresh_interval
+                .min(Duration::from_millis(200))
+        };
+        let bell = &shared.positions.refresh_request;
+        let ended = Instant::now();
+        if bell.wait(pause.max(rest.min(MAX_PAUSE))) {
+            // Many may ask, one after the other. What was lost does not wait.
+            let rest = rest.min(MAX_PAUSE_REQUESTED);
+            while ended.elapsed() < rest
+                && !shared.is_stopping()
+                && shared.to_restart.lock().is_empty()
+            {
+                bell.wait(rest.saturating_sub(ended.elapsed()));
+            }
+        }
+    }
+    for (topic, partition) in discovery.active.keys() {
+        shared.client.close(topic, *partition);
+    }
+}
+
+pub(super) fn now_ms() -> i64 {
+    i64::try_from(crate::ids::unix_ms()).unwrap_or(i64::MAX)
+}
+
+impl TopicDiscovery {
+    fn refresh_topics(&mut self, shared: &Shared) {
+        let asked_ms = now_ms();
+        if self.last_complete_ms.is_none() {
+            match shared.client.is_mock(Duration::from_millis(500)) {
+                Some(is_mock) => self.is_mock = is_mock,
+                None => return shared.connected.store(false, Ordering::Release),
+            }
+        }
+        let Ok(topics) = shared.client.topics(REQUEST_TIMEOUT) else {
+            return shared.connected.store(false, Ordering::Release);
+        };
+        shared.connected.store(true, Ordering::Release);
+        let wanted: Vec<(&TopicInfo, TopicRole)> = topics
+            .iter()
+            .filter_map(|topic| Some((topic, shared.selector.role(&topic.name)?)))
+            .collect();
+        let to_restart = std::mem::take(&mut *shared.to_restart.lock());
+        self.check_topic_ids(shared, &wanted, !to_restart.is_empty());
+        for key in to_restart {
+            let ms = self
+                .last_complete_ms
+                .map_or_else(now_ms, |ms| ms - OVERLAP_MS);
+            self.restart_from(shared, &key, ms);
+        }
+        self.close_deleted(shared, &wanted);
+        let first = self.last_complete_ms.is_none();
+        let threshold = self.last_complete_ms.map_or(asked_ms, |ms| ms - OVERLAP_MS);
+        let mut fresh = Vec::new();
+        let mut is_delayed = HashSet::new();
+        for (topic, role) in wanted {
+            if topic.error != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                is_delayed.insert(topic.name.clone());
+                let delayed = self.delayed.entry(topic.name.clone());
+                delayed.or_insert(threshold);
+                continue;
+            }
+            for partition in &topic.partitions {
+                let key = (topic.name.clone(), partition.id);
+                if !self.active.contains_key(&key) && !self.pending.contains_key(&key) {
+                    fresh.push((key, role));
+                }
+            }
+        }
+        if first && !self.start_initial(shared, &fresh, asked_ms) {
+            return;
+        }
+        for (key, role) in fresh {
+            if !self.active.contains_key(&key) {
+                let from = self.delayed.get(&key.0).copied().unwrap_or(threshold);
+                self.pending.insert(key, (role, from));
+            }
+        }
+        self.delayed.retain(|topic, _| is_delayed.contains(topic));
+        self.start_pending(shared);
+        self.last_complete_ms = Some(asked_ms);
+        if self.pending.is_empty() && self.delayed.is_empty() {
+            shared.positions.set_refreshed(asked_ms);
+        }
+        shared.started.store(true, Ordering::Release);
+    }
+
+    /// The first look: what is there is read from the end, after the ring got what came before. False to look again.
+    fn start_initial(
+        &mut self,
+        shared: &Shared,
+        fresh: &[(Key, TopicRole)],
+        asked_ms: i64,
+    ) -> bool {
+        let keys: Vec<Key> = fresh.iter().map(|(key, _)| key.clone()).collect();
+        let names: HashSet<&String> = keys.iter().map(|(topic, _)| topic).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let Ok(ends) = shared
+            .client
+            .offsets(&keys, OffsetSpec::End, REQUEST_TIMEOUT)
+        else {
+            return false;
+        };
+        let history_ms = i64::try_from(shared.feed_config.history.as_millis()).unwrap_or(i64::MAX);
+        let mut since = HashMap::new();
+        for (role, back_ms) in [
+            (TopicRole::Channels, history_ms),
+            (TopicRole::Presence, NODE_LOOKBACK_MS),
+        ] {
+            let some = fresh.iter().filter(|(_, other)| *other == role);
+            let some: Vec<Key> = some.map(|(key, _)| key.clone()).collect();
+            let offset_spec = if self.is_mock {
+                OffsetSpec::Beginning
+            } else {
+                OffsetSpec::Since(asked_ms - back_ms)
+            };
+            match shared.client.offsets(&some, offset_spec, REQUEST_TIMEOUT) {
+                Ok(found) => since.extend(found),
+                Err(_) => return false,
+            }
+        }
+        let ids = self.ids(shared, &names);
+        self.ids_checked_at = Some(Instant::now());
+        self.ids_checked_ms = asked_ms;
+        for (name, id) in ids {
+            shared.positions.get_or_insert(&name).set_id(id);
+        }
+        for (key, role) in fresh {
+            // Without an answer of its leader it is late: read from now on.
+            let Some(&end) = ends.get(key) else {
+                continue;
+            };
+            let since = since.get(key).copied();
+            let start = initial_start(
+                *role,
+                end,
+                since,
+                asked_ms,
+                shared.feed_config.max_history_records,
+                history_ms,
+            );
+            let start = if self.is_mock {
+                start.not_before(asked_ms - history_ms.min(i64::MAX / 2))
+            } else {
+                start
+            };
+            self.open(shared, key, *role, start);
+        }
+        true
+    }
+
+    /// The ids of topics; the embedded broker has none to tell, and does not even answer.
+    pub fn ids(
+        &self,
+        shared: &Shared,
+        names: &[String],
+    ) -> HashMap<String, super::positions::TopicId> {
+        if self.is_mock || names.is_empty() {
+            return HashMap::new();
+        }
+        shared.client.topic_ids(names, REQUEST_TIMEOUT)
+    }
+
+    /// Starts what is pending, as far as its leaders answer.
+    fn start_pending(&mut self, shared: &Shared) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let mut by_time: BTreeMap<i64, Vec<Key>> = BTreeMap::new();
+        for (key, (_, ms)) in &self.pending {
+            by_time.entry(*ms).or_default().push(key.clone());
+        }
+        for (ms, keys) in by_time {
+            let offset_spec = if self.is_mock {
+                OffsetSpec::Beginning
+            } else {
+                OffsetSpec::Since(ms)
+            };
+            let ask = |offset_spec| shared.client.offsets(&keys, offset_spec, REQUEST_TIMEOUT);
+            let Some(starts) = late_start_offsets(ask, offset_spec) else {
+                continue;
+            };
+            let names: HashSet<String> = keys.iter().map(|(topic, _)| topic.clone()).collect();
+            self.update_topic_ids(shared, &names.into_iter().collect::<Vec<_>>(), ms);
+            for key in keys {
+                let Some(&(mut from, end)) = starts.get(&key) else {
+                    continue;
+                };
+                let Some((role, _)) = self.pending.remove(&key) else {
+                    continue;
+                };
+                let state = shared.positions.get_or_insert(&key.0).get_or_insert(key.1);
+                if (from..=end).contains(&state.next()) {
+                    // It was read before: nothing comes twice.
+                    from = state.next();
+                }
+                let start = StartOffset {
+                    from,
+                    live_from: from,
+                    not_before_ms: i64::MIN,
+                    since_ms: ms,
+                };
+                let start = if self.is_mock {
+                    start.not_before(ms)
+                } else {
+                    start
+                };
+                self.open(shared, &key, role, start);
+            }
+        }
+    }
+
+    fn open(&mut self, shared: &Shared, key: &Key, role: TopicRole, start: StartOffset) {
+        let (topic, partition) = key;
+        let state = shared
+            .positions
+            .get_or_insert(topic)
+            .get_or_insert(*partition);
+        let Some(handle) = shared.client.handle(topic) else {
+            return;
+        };
+        state.restart(start.from, start.live_from, start.not_before_ms);
+        if role == TopicRole::Channels {
+            shared
+                .sink
+                .partition_started(&state, start.from, start.since_ms);
+        }
+        let reader = PartitionReader { state, role };
+        shared.readers.lock().insert((handle, *partition), reader);
+        match shared.client.open(topic, *partition, start.from) {
+            Ok(()) => {
+                self.active.insert(key.clone(), role);
+            }
+            Err(error) => {
+                process::current().log.say(Level::Error, error.message());
+                self.pending.insert(key.clone(), (role, start.since_ms));
+            }
+        }
+    }
+
+    pub fn close(&mut self, shared: &Shared, key: &Key) -> Option<TopicRole> {
+        let role = self.active.remove(key)?;
+        shared.client.close(&key.0, key.1);
+        if let Some(state) = shared
+            .positions
+            .find(&key.0)
+            .and_then(|t| t.partition(key.1))
+        {
+            state.is_active.store(false, Ordering::Release);
+            shared.sink.partition_stopped(&state);
+        }
+        Some(role)
+    }
+
+    /// A partition that could not be read on: from this time, as soon as its leader answers.
+    pub fn restart_from(&mut self, shared: &Shared, key: &Key, ms: i64) {
+        if let Some(role) = self.close(shared, key) {
+            self.pending.insert(key.clone(), (role, ms));
+        }
+    }
+}
