@@ -201,7 +201,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
         broker.counters.timing.liveness.loop_tick(round);
         php.poll_interrupts(round).map_err(abort)?;
         consumer.serve_events(&php).map_err(abort)?;
-        if let Some(error) = consumer.refused() {
+        if let Some(error) = consumer.take_fatal_error() {
             return Err(error.into());
         }
         consumer.commit_if_due(round)?;
@@ -252,7 +252,7 @@ fn take(
     match route {
         Route::To(_, envelope) => {
             let message = handler::message(record, envelope.as_ref());
-            consumer.taken(record);
+            consumer.await_ack(record);
             return Ok(Some(message));
         }
         Route::Mismatch(_) => count(&counters.mismatched),
@@ -265,7 +265,7 @@ fn take(
             }
         }
     }
-    consumer.done(record);
+    consumer.complete(record);
     Ok(None)
 }
 
@@ -310,8 +310,9 @@ fn is_same(waiting: &Inner, origin: &Origin) -> bool {
 pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<(), CallError> {
     let origin = origin_of(message, "nack")?;
     let consumer = broker.consumer.borrow().clone();
-    let open = consumer
-        .is_some_and(|consumer| consumer.is_open(&origin.topic, origin.partition, origin.offset));
+    let open = consumer.is_some_and(|consumer| {
+        consumer.is_in_progress(&origin.topic, origin.partition, origin.offset)
+    });
     let waits = broker
         .redelivery
         .borrow()

@@ -170,7 +170,7 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
                 Ok(()) => {
                     let counters = &broker.counters;
                     counters.dead_lettered.add(1);
-                    consumer.done(record);
+                    consumer.complete(record);
                 }
                 Err(error) => process::current().log.say(Level::Error, error.message()),
             }

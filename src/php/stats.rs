@@ -32,15 +32,7 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     } else {
         -1
     };
-    let mut assigned = ZendHashTable::new();
-    for (topic, partition, position, lag) in assignment {
-        let mut entry = ZendHashTable::new();
-        entry.insert("topic", topic)?;
-        entry.insert("partition", i64::from(partition))?;
-        entry.insert("position", position)?;
-        entry.insert("lag", lag)?;
-        assigned.push(entry)?;
-    }
+    let assigned = assignment_list(assignment)?;
     let waiting = consumer
         .as_ref()
         .map_or_else(Vec::new, |consumer| consumer.waiting_for());
@@ -55,7 +47,11 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     all.insert(
         "parked",
-        count(consumer.as_ref().map_or(0, |consumer| consumer.parked())),
+        count(
+            consumer
+                .as_ref()
+                .map_or(0, |consumer| consumer.queued_for_retry()),
+        ),
     )?;
     all.insert(
         "held_back",
@@ -110,4 +106,20 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     let mut value = Zval::new();
     value.set_hashtable(all);
     Ok(value)
+}
+
+/// `stats()['assignment']`: topic, partition, position and lag of each assigned partition.
+fn assignment_list(
+    assignment: Vec<(String, i32, i64, i64)>,
+) -> ext_php_rs::error::Result<ext_php_rs::boxed::ZBox<ZendHashTable>> {
+    let mut list = ZendHashTable::new();
+    for (topic, partition, position, lag) in assignment {
+        let mut entry = ZendHashTable::new();
+        entry.insert("topic", topic)?;
+        entry.insert("partition", i64::from(partition))?;
+        entry.insert("position", position)?;
+        entry.insert("lag", lag)?;
+        list.push(entry)?;
+    }
+    Ok(list)
 }

@@ -1,4 +1,4 @@
-//! At most once: what was fetched is committed before it is handled, and what fails is gone.
+//! At most once: fetched records are committed before they are handled, and a failed record is dropped.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use crate::kafka::consumer::PreCommit;
 use crate::log::Level;
 use crate::process;
 
-/// How long to wait for the answer to a commit before looking at everything else again: who wants to stop, who gets which partition.
+/// Maximum wait for the answer to a commit before the loop checks stop requests and rebalances again.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
-    /// Commits what is in hand and handles all of it, also where somebody asks to stop meanwhile: nobody else gets it any more.
+    /// Commits the fetched records and handles all of them, also after a stop request: no other member reads them any
+    /// more.
     pub(super) fn handle_at_most_once(
         &self,
         handled: &mut u64,
@@ -22,14 +23,15 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         match self.source.pre_commit(TIMEOUT) {
             PreCommit::Committed => {}
             PreCommit::Refused => {
-                self.drop_batch("their offsets could not be committed");
+                self.drop_batch("the commit of their offsets failed");
                 return Ok(None);
             }
             PreCommit::Unanswered => {
-                // Whether the group has the offsets is not known: what is in hand waits, and nothing else is fetched.
+                // It is unknown whether the group has the offsets: the fetched records wait, and nothing else is
+                // fetched.
                 if self.stop_reason(*handled).is_some() {
                     self.drop_batch(
-                        "Kafka has not answered the commit of their offsets before the end",
+                        "Kafka did not answer the commit of their offsets before the stop",
                     );
                 }
                 return Ok(None);

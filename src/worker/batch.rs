@@ -1,4 +1,4 @@
-//! Lists of records for one callback: what goes into one, and what becomes of each when one of them fails.
+//! Batches of records for one callback: which records go into a batch, and the result of each when one of them fails.
 
 use std::rc::Rc;
 
@@ -6,8 +6,8 @@ use super::{add, count, DeliveryMode, Handler, Item, Outcome, Source, Step, Work
 use crate::dispatch::{Route, Subscription};
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
-    /// Gathers what is in hand for the same subscription. A partition is followed only up to a record that goes elsewhere, so
-    /// that its order stays.
+    /// Gathers fetched records of the same subscription. Of a partition only the records up to the first one of
+    /// another subscription are taken, so that the partition keeps its order.
     pub(super) fn batch(
         &self,
         first: S::Item,
@@ -24,7 +24,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             let Some(item) = self.source.next() else {
                 break;
             };
-            // One whose callback crashed is handed over alone, so that it takes nobody along; one that is given up becomes a letter.
+            // A record that crashed the process is delivered alone; after the last attempt it is dead-lettered.
             let blocked = item.crashes() > 0
                 || self.pending_dead_letters.has(&item)
                 || others.iter().any(|other| other.same_partition(&item));
@@ -55,7 +55,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             _ => done.min(list.len() - 1),
         };
         for item in &list[..done] {
-            self.source.done(item);
+            self.source.complete(item);
         }
         let Some((failed, rest)) = list[done..].split_first() else {
             return Ok(Step::Handled(done as u64));
@@ -64,7 +64,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             // The batch had its one attempt.
             for item in rest {
                 count(&self.counters.dropped);
-                self.source.done(item);
+                self.source.complete(item);
             }
         } else {
             for item in rest.iter().rev() {

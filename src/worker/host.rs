@@ -1,4 +1,4 @@
-//! What the loop works on: a source of records on one side, the host's callbacks on the other.
+//! The two sides of the loop: a source of records and a handler with the callbacks.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,61 +11,60 @@ use crate::kafka::consumer::PreCommit;
 
 /// One record of a source.
 pub trait Item: Clone {
-    /// Its topic.
     fn topic(&self) -> &str;
-    /// Its value; `None` for a tombstone.
+    /// Value; `None` for a tombstone.
     fn value(&self) -> Option<&[u8]>;
-    /// True where the two come from one partition.
+    /// True where both records come from the same partition.
     fn same_partition(&self, other: &Self) -> bool;
     /// Topic, partition and offset.
     fn place(&self) -> (String, i32, i64);
-    /// How often its callback has crashed.
+    /// Attempts until its callback last ended the process; 0 where it never did.
     fn crashes(&self) -> u32;
 }
 
-/// Where records come from.
+/// A source of records: the consumer, or a double in tests.
 pub trait Source {
-    /// Its records.
     type Item: Item;
-    /// Fetches up to `most`, waiting at most `wait` for the first; how many came.
+    /// Fetches up to `most` records, waiting at most `wait` for the first; the number of records fetched.
     fn fetch(&self, wait: Duration, most: usize) -> usize;
-    /// True where there is something to hand over: fetched, or waiting for another try that is due.
+    /// True where a record can be handed out: fetched, or its retry is due.
     fn has_records(&self) -> bool;
-    /// The next record.
+    /// Hands out the next record.
     fn next(&self) -> Option<Self::Item>;
-    /// It was handled, or nobody wants it.
-    fn done(&self, item: &Self::Item);
-    /// It was not handled and comes again, as another attempt where `failed`.
+    /// The record was handled or is skipped.
+    fn complete(&self, item: &Self::Item);
+    /// The record was not handled and is handed out again, as another attempt where `failed`.
     fn requeue(&self, item: &Self::Item, failed: bool);
-    /// It failed and comes again after `wait`, and what has its key after it.
-    fn park(&self, item: &Self::Item, wait: Duration);
-    /// Keeps the membership alive while there is much to hand over; cheap.
+    /// The record failed and is retried after `wait`; later records of its key wait behind it.
+    fn schedule_retry(&self, item: &Self::Item, wait: Duration);
+    /// Keeps the group membership alive while there are many records to hand out; cheap.
     fn keep_alive(&self);
-    /// TopicPartitionList that come and go.
+    /// Processes rebalances.
     ///
     /// # Errors
-    /// The watcher wants to stop.
+    /// The listener asks to stop.
     fn serve_events<W: RebalanceListener>(&self, watcher: &W) -> Result<(), W::Abort>;
-    /// Commits if it is time to; `now` is that of [`crate::clock::coarse_ms`].
+    /// Commits if the commit interval has passed; `now` is that of [`crate::clock::coarse_ms`].
     ///
     /// # Errors
-    /// Delivery: what a callback sent was not delivered.
+    /// Delivery: a message sent by a callback was not delivered.
     fn commit_if_due(&self, now: u64) -> Result<()>;
-    /// Commits and waits for the answer.
+    /// Commits and waits for the answer, `bound` at most.
     ///
     /// # Errors
-    /// Delivery: what a callback sent was not delivered.
+    /// Delivery: a message sent by a callback was not delivered.
     fn commit_now(&self, bound: Duration) -> Result<()>;
-    /// Commits everything in hand before it is handled. Where there is no answer within `bound`, what is in hand waits for it:
-    /// call it again.
+    /// Commits everything fetched before it is handled. Without an answer within `bound` the fetched records wait for
+    /// it: call it again.
     fn pre_commit(&self, bound: Duration) -> PreCommit;
-    /// Gives up everything in hand: how many records that were, and of which topics.
+    /// Drops everything fetched: how many records, and of which topics.
     fn discard_fetched(&self) -> (u64, Vec<String>);
-    /// What Kafka refuses for good.
-    fn refused(&self) -> Option<Error>;
-    /// Everything assigned is read to its end.
+    /// A permanent error that Kafka reported, once.
+    fn take_fatal_error(&self) -> Option<Error>;
+    /// Every assigned partition is read to its end.
     fn is_at_end(&self) -> bool;
-    /// Nothing is assigned, and nothing is going to be: the topics do not exist, or the group has dealt without us.
+    /// Nothing is assigned and nothing will be: the topics do not exist, or the group has assigned every partition to
+    /// other members.
     fn nothing_to_come(&self) -> bool;
 }
 
@@ -74,64 +73,64 @@ pub trait Source {
 pub struct DeadLetter {
     /// Class of the exception.
     pub class: String,
-    /// Its message.
+    /// Message of the exception.
     pub reason: String,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
 }
 
-/// What a callback made of a record.
+/// The result of a callback for its record.
 #[derive(Debug)]
 pub enum Outcome<A> {
-    /// It returned.
+    /// The callback returned.
     Handled,
-    /// It was not for this group.
+    /// The record is a replay for another group.
     Skipped,
-    /// It failed: again after this time.
+    /// The callback failed: retry after this time.
     Retry(Duration),
-    /// It failed, and another try would not help.
+    /// The callback failed, and a retry would not help.
     DeadLetter(DeadLetter),
-    /// It failed, and there are no other tries.
+    /// The callback failed, and delivery is at-most-once.
     Dropped,
-    /// The host wants to stop; the record was not handled.
+    /// The host asks to stop; the record was not handled.
     Stop(A),
-    /// The process is ending inside the callback; the host has seen to the record.
+    /// The process is ending inside the callback; the handler has recorded the crash.
     Exiting(A),
 }
 
-/// The host's side.
+/// The host's callbacks.
 pub trait Handler<I>: RebalanceListener {
-    /// What a subscription carries.
+    /// Type of a subscription's callback.
     type Callback;
-    /// Handles one record.
+    /// Calls the callback with one record.
     fn handle(
         &self,
         subscription: &Rc<Subscription<Self::Callback>>,
         item: &I,
         envelope: Option<&Scanned<'_>>,
     ) -> Outcome<Self::Abort>;
-    /// Handles a list of records: how many of them were handled before one failed, and what becomes of that one.
+    /// Calls the callback with a batch: the number of records handled before one failed, and the result of that one.
     fn handle_batch(
         &self,
         subscription: &Rc<Subscription<Self::Callback>>,
         items: &[I],
     ) -> (usize, Outcome<Self::Abort>);
-    /// False for a record that another group asked to have again.
+    /// False for a replay that another group asked for.
     fn wants(&self, item: &I) -> bool;
-    /// Why a record is given up before it is handed over: its callbacks have crashed too often.
+    /// The dead letter of a record whose callbacks ended the process too often.
     fn retries_exhausted(&self, item: &I) -> Option<DeadLetter>;
-    /// Why a record of a channel topic that is not an envelope is given up.
+    /// The dead letter of a record of a channel topic that is not an envelope.
     fn not_an_envelope(&self, reason: &Error) -> DeadLetter;
-    /// Keeps a record as a dead letter.
+    /// Writes a dead letter.
     ///
     /// # Errors
-    /// It could not be kept; the loop ends.
+    /// It could not be written; the loop ends.
     fn dead_letter(&self, item: &I, letter: &DeadLetter) -> Result<()>;
-    /// Between records: lets the host run its signal handlers and its own regular work; `now` as above.
+    /// Runs between records: signal handlers and the host's periodic work; `now` as above.
     ///
     /// # Errors
-    /// The host wants to stop.
+    /// The host asks to stop.
     fn poll_interrupts(&self, now: u64) -> Result<(), Self::Abort>;
-    /// Turns an error of ours into the host's.
+    /// Converts an error into the host's form.
     fn fail(&self, error: Error) -> Self::Abort;
 }

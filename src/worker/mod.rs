@@ -1,6 +1,6 @@
-//! The loop of a consumer: fetch, route, hand over, note how far it came, until something asks it to stop.
+//! The consumer loop: fetch, route, call, commit, until a stop condition holds.
 //!
-//! It knows Kafka only as a [`Source`] and the host only as a [`Handler`], so that it can be tested with neither.
+//! It knows Kafka only as a [`Source`] and the host only as a [`Handler`], so that tests run it without either.
 
 mod at_most_once;
 mod batch;
@@ -27,33 +27,33 @@ use crate::metrics::timing::Timing;
 use crate::process;
 use crate::topic::TopicMap;
 
-/// Totals of the loop: its thread writes them, anybody may read them.
+/// Counters of the loop; its thread writes them, any thread may read them.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
-    /// Handed to a callback that returned, and dead-lettered.
+    /// Records whose callback returned, and dead letters.
     pub handled: SingleWriterCounter,
-    /// Callbacks that failed.
+    /// Callback failures.
     pub failures: SingleWriterCounter,
-    /// Records nobody subscribed.
+    /// Records without a matching subscription.
     pub skipped: SingleWriterCounter,
     /// Records whose channel belongs to another topic.
     pub mismatched: SingleWriterCounter,
-    /// Failed records that were, or will be, tried again.
+    /// Failed attempts that are followed by a retry.
     pub retries: SingleWriterCounter,
-    /// Records given up and kept as dead letters.
+    /// Records written as dead letters.
     pub dead_lettered: SingleWriterCounter,
-    /// Records that at-most-once gave up without handling them.
+    /// Records dropped by at-most-once.
     pub dropped: SingleWriterCounter,
-    /// Transactions Kafka has committed.
+    /// Transactions committed.
     pub transactions: SingleWriterCounter,
-    /// Transactions that were taken back.
+    /// Transactions aborted.
     pub aborted: SingleWriterCounter,
-    /// How long callbacks and batches take, and whether the loop comes round.
+    /// Durations of callbacks and batches, and the liveness of the loop.
     pub timing: Timing,
 }
 
 impl WorkerCounters {
-    /// From the beginning: in a forked child the totals are its own.
+    /// Starts again at 0: a forked child has counters of its own.
     pub fn reset(&self) {
         for total in [
             &self.handled,
@@ -80,58 +80,54 @@ fn add(number: &SingleWriterCounter, more: u64) {
     number.add(more);
 }
 
-/// What a consumer promises, with what it takes.
+/// Delivery guarantee of a consumer.
 pub enum DeliveryMode<'a> {
-    /// Committed after it was handled.
+    /// Offsets are committed after the records were handled.
     AtLeastOnce,
-    /// Committed before it is handled.
+    /// Offsets are committed before the records are handled.
     AtMostOnce,
-    /// Committed with what was sent for it.
+    /// Offsets are committed in the transaction that holds the results.
     ExactlyOnce(&'a dyn Transactions),
 }
 
-/// While idle, the host's signal handlers get their turn this often.
+/// While idle, signal handlers run this often.
 const SLICE: Duration = Duration::from_millis(100);
-/// What stopping may add to the callback that is running.
+/// Time that stopping may add to the running callback.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
-/// The loop with everything it works on.
+/// The loop and its collaborators.
 pub struct Worker<'a, S: Source, H: Handler<S::Item>> {
-    /// Where records come from.
     pub source: &'a S,
-    /// The host.
     pub handler: &'a H,
-    /// Who gets what; may change while a callback runs.
+    /// Routing table; may change while a callback runs.
     pub subscriptions: &'a RefCell<Subscriptions<H::Callback>>,
     /// The rule from channels to topics.
     pub topics: &'a TopicMap,
-    /// What happens to offsets, and when.
     pub delivery: DeliveryMode<'a>,
-    /// When to stop.
+    /// Stop conditions.
     pub limits: Limits,
-    /// Asks it to stop from outside.
+    /// Stop requests.
     pub stop: &'a StopSignal,
-    /// Totals.
     pub counters: &'a WorkerCounters,
-    /// Records given up in transactions that were taken back.
+    /// Dead letters of transactions that were aborted.
     pub pending_dead_letters: PendingDeadLetters,
 }
 
 enum Step<I, A> {
-    /// So many were handled, or are dead letters now.
+    /// This many records were handled or dead-lettered.
     Handled(u64),
-    /// Nobody's: nothing to count and nothing to pause for.
+    /// The record was skipped.
     Passed,
-    /// In a transaction, which has to be taken back.
+    /// A record of a transaction failed: the transaction must be aborted.
     Failed(I, Outcome<A>),
 }
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
-    /// Runs until it is asked to stop, a limit is reached, or something fails. What was handled is committed either way, what
-    /// was fetched and not handled is not.
+    /// Runs until a stop is requested, a limit is reached, or an error occurs. In every case the handled records are
+    /// committed; records that were fetched and not handled are not.
     ///
     /// # Errors
-    /// The host's own, or one of ours in the host's form.
+    /// An error of the host, or one of ours in the host's form.
     pub fn run(&self) -> Result<(u64, Reason), H::Abort> {
         let mut handled = 0;
         let ended = self.run_until(&mut handled);
@@ -154,7 +150,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                     .prepare()
                     .map_err(|error| self.handler.fail(error))?
                 {
-                    // A member meanwhile, without looking at what it is given: that would ask for offsets.
+                    // Stays a member of the group, without processing an assignment: that would query offsets.
                     self.source.keep_alive();
                     continue;
                 }
@@ -188,7 +184,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
     }
 
-    /// What is in hand, one record after the other.
+    /// Handles the fetched records one by one.
     fn handle_fetched(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
         self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
@@ -204,16 +200,16 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         Ok(None)
     }
 
-    /// Keeps the membership alive while records are being handled, and lets partitions go that others are waiting for.
+    /// Keeps the membership alive while records are handled, and releases partitions that other members wait for.
     fn keep_alive(&self) -> Result<(), H::Abort> {
         self.source.keep_alive();
         self.source.serve_events(self.handler)
     }
 
-    /// What happens between two records; `Some` where it is time to stop.
+    /// Runs between two records; `Some` is the reason to stop.
     fn between_records(&self, handled: u64) -> Result<Option<Reason>, H::Abort> {
         let now = self.poll_interrupts()?;
-        if let Some(error) = self.source.refused() {
+        if let Some(error) = self.source.take_fatal_error() {
             return Err(self.handler.fail(error));
         }
         self.source
@@ -222,7 +218,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         Ok(self.stop_reason(handled))
     }
 
-    /// The host gets its turn, and whoever watches learns that the loop came round. The time it is.
+    /// Runs the host's interrupts and records a loop tick; the current time.
     fn poll_interrupts(&self) -> Result<u64, H::Abort> {
         let now = coarse_ms();
         self.counters.timing.liveness.loop_tick(now);
@@ -230,10 +226,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         Ok(now)
     }
 
-    /// Why to stop now, if there is a reason.
+    /// The reason to stop now, if there is one.
     fn stop_reason(&self, handled: u64) -> Option<Reason> {
         let asked = self.stop.reason().or_else(|| self.limits.reached(handled));
-        // A callback that unsubscribes the last channel has asked for the end, too.
+        // A callback that removes the last subscription stops the loop, too.
         asked.or_else(|| {
             self.subscriptions
                 .borrow()
@@ -242,7 +238,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         })
     }
 
-    /// How many records to fetch. At-most-once commits all of them, so they may not be more than will be handled.
+    /// How many records to fetch. At-most-once commits all of them, so it fetches no more than it will handle.
     fn capacity(&self, handled: u64) -> usize {
         let capacity = match self.delivery {
             DeliveryMode::AtMostOnce => self.limits.remaining(handled),
@@ -282,12 +278,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             Route::Mismatch(envelope) => {
                 count(&self.counters.mismatched);
                 self.log_mismatch(&item, &envelope);
-                self.source.done(&item);
+                self.source.complete(&item);
                 Ok(Step::Passed)
             }
             Route::Unclaimed => {
                 count(&self.counters.skipped);
-                self.source.done(&item);
+                self.source.complete(&item);
                 Ok(Step::Passed)
             }
             Route::NotAnEnvelope(_) if matches!(self.delivery, DeliveryMode::AtMostOnce) => {
@@ -300,7 +296,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
     }
 
-    /// What becomes of a record after its callback.
+    /// Applies the result of a callback to its record.
     fn settle(
         &self,
         item: &S::Item,
@@ -308,12 +304,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
         match outcome {
             Outcome::Handled => {
-                self.source.done(item);
+                self.source.complete(item);
                 return Ok(Step::Handled(1));
             }
             Outcome::Skipped => {
                 count(&self.counters.skipped);
-                self.source.done(item);
+                self.source.complete(item);
                 return Ok(Step::Passed);
             }
             Outcome::Exiting(abort) => return Err(abort),
@@ -326,19 +322,19 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         match outcome {
             Outcome::Retry(wait) => {
                 count(&self.counters.retries);
-                self.source.park(item, wait);
+                self.source.schedule_retry(item, wait);
                 Ok(Step::Handled(0))
             }
             Outcome::DeadLetter(letter) => self.dead_letter(item, &letter),
             Outcome::Dropped => {
                 count(&self.counters.dropped);
-                self.source.done(item);
+                self.source.complete(item);
                 Ok(Step::Handled(0))
             }
             Outcome::Stop(abort) => {
                 if matches!(self.delivery, DeliveryMode::AtMostOnce) {
                     count(&self.counters.dropped);
-                    self.source.done(item);
+                    self.source.complete(item);
                 } else {
                     self.source.requeue(item, true);
                 }
@@ -348,7 +344,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
     }
 
-    /// Keeps a record as a dead letter; its offset moves on once Kafka has acknowledged that.
+    /// Writes a dead letter; the offset is committed once Kafka has acknowledged it.
     fn dead_letter(
         &self,
         item: &S::Item,
@@ -360,7 +356,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             return Err(self.handler.fail(error));
         }
         count(&self.counters.dead_lettered);
-        self.source.done(item);
+        self.source.complete(item);
         Ok(Step::Handled(1))
     }
 
@@ -380,7 +376,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 }
 
-/// For a source: joined and given nothing for this long counts as nothing to come.
+/// A member that was assigned nothing for this long after joining has nothing to expect.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// True where `since` is longer ago than [`JOIN_TIMEOUT`].

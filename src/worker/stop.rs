@@ -1,10 +1,10 @@
-//! When a worker stops: each reason is one small thing.
+//! Stop conditions of a worker.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Why it stopped.
+/// Reason of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// `stopConsuming()`.
@@ -13,12 +13,12 @@ pub enum Reason {
     Signal,
     /// `maxMessages` were handled.
     MaxMessages,
-    /// Everything is read.
+    /// Every assigned partition is read to its end.
     Empty,
 }
 
 impl Reason {
-    /// The word in `stats()['stop_reason']`.
+    /// The value of `stats()['stop_reason']`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -33,18 +33,18 @@ impl Reason {
 /// Limits of one `consume()`.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The longest one poll waits.
+    /// Maximum wait of one poll.
     pub wait: Duration,
-    /// Most records fetched at once.
+    /// Maximum records per fetch.
     pub batch: usize,
-    /// Stop after so many; 0 for no limit.
+    /// Stop after this many records; 0 for no limit.
     pub max_messages: u64,
-    /// Stop at the end of everything assigned.
+    /// Stop at the end of every assigned partition.
     pub when_empty: bool,
 }
 
 impl Limits {
-    /// The reason to stop after `handled` records.
+    /// The reason to stop after `handled` records, if there is one.
     #[must_use]
     pub fn reached(&self, handled: u64) -> Option<Reason> {
         (self.max_messages > 0 && handled >= self.max_messages).then_some(Reason::MaxMessages)
@@ -60,44 +60,44 @@ impl Limits {
     }
 }
 
-/// Raised by a signal handler: nothing but an atomic may be touched there.
+/// Set by a signal handler, which may touch nothing but an atomic.
 static SIGNALLED: AtomicBool = AtomicBool::new(false);
 
-/// Asks a worker to stop after the record in hand.
+/// A request to stop after the current record.
 #[derive(Debug, Default)]
 pub struct StopSignal {
     asked: Cell<bool>,
 }
 
 impl StopSignal {
-    /// `stopConsuming()`.
+    /// Called by `stopConsuming()`.
     pub fn ask(&self) {
         self.asked.set(true);
     }
 
-    /// Before a new run.
+    /// Clears every request before a new run.
     pub fn reset(&self) {
         self.asked.set(false);
         SIGNALLED.store(false, Ordering::Relaxed);
     }
 
-    /// Before a new run, where a signal that came already is to end it.
+    /// Clears `stopConsuming()` before a new run; a signal that arrived already still ends it.
     pub fn renew(&self) {
         self.asked.set(false);
     }
 
-    /// A signal of the process asks every worker; safe in a signal handler.
+    /// A signal stops every worker of the process; async-signal-safe.
     pub fn signal() {
         SIGNALLED.store(true, Ordering::Relaxed);
     }
 
-    /// True once a signal has asked.
+    /// True once a stop signal arrived.
     #[must_use]
     pub fn is_signalled() -> bool {
         SIGNALLED.load(Ordering::Relaxed)
     }
 
-    /// Why to stop, if it was asked for.
+    /// The reason to stop, if one was requested.
     #[inline]
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {

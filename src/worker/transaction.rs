@@ -1,4 +1,4 @@
-//! Exactly once: what the callbacks send and the offsets of what they handled are one transaction.
+//! Exactly once: the messages that the callbacks send and the offsets of the handled records are one transaction.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,51 +12,52 @@ use crate::process;
 /// Pause after a transaction that Kafka did not commit.
 const ABORT_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 100 });
 
-/// How a transaction ended.
+/// Outcome of a transaction.
 #[derive(Debug)]
 pub enum TransactionOutcome {
-    /// Kafka has all of it.
+    /// Kafka has committed it.
     Committed,
-    /// Kafka has nothing of it, and the consumer reads on where it began.
+    /// Kafka has aborted it, and the consumer reads again from where it began.
     Aborted(Error),
 }
 
 /// The transactions of a consumer.
 pub trait Transactions {
-    /// Takes its name in Kafka, which ends what a worker before it left open: until then the offsets of the group cannot be read.
+    /// Obtains the transactional.id, which aborts the open transaction of an earlier worker: until then the offsets of
+    /// the group cannot be read.
     ///
     /// # Errors
-    /// Kafka refuses for good. `Ok(false)`: Kafka does not answer yet.
+    /// A permanent error of Kafka. `Ok(false)`: Kafka has not answered yet.
     fn prepare(&self) -> Result<bool>;
-    /// Begins one. Waits for Kafka no longer than a moment.
+    /// Begins a transaction; waits only briefly for Kafka.
     ///
     /// # Errors
-    /// Kafka refuses for good: another worker has taken this one's place. `Ok(false)`: Kafka does not answer yet.
+    /// A permanent error of Kafka: another worker has fenced this one. `Ok(false)`: Kafka has not answered yet.
     fn begin(&self) -> Result<bool>;
-    /// Ends it with the offsets of everything handled since it began.
+    /// Commits it with the offsets of everything handled since it began.
     ///
     /// # Errors
-    /// Kafka refuses for good.
+    /// A permanent error of Kafka.
     fn commit(&self) -> Result<TransactionOutcome>;
-    /// Takes it back; the consumer goes back to where it began.
+    /// Aborts it; the consumer returns to where it began.
     ///
     /// # Errors
-    /// Kafka refuses for good.
+    /// A permanent error of Kafka.
     fn abort(&self) -> Result<()>;
-    /// The longest one should be open.
+    /// Maximum duration of a transaction.
     fn bound(&self) -> Duration;
 }
 
-/// Records that were given up in a transaction which had to be taken back: dead letters of the next one that is not.
+/// Dead letters of records in aborted transactions: they are written in the next transaction.
 #[derive(Debug, Default)]
 pub struct PendingDeadLetters {
     given_up: RefCell<HashMap<(String, i32, i64), DeadLetter>>,
-    /// Those whose letter is in the transaction that is open.
+    /// Records whose dead letter is in the open transaction.
     written: RefCell<Vec<(String, i32, i64)>>,
 }
 
 impl PendingDeadLetters {
-    /// The letter of a given_up record, which is handled with it.
+    /// The dead letter of a record that was given up, which completes the record.
     pub(super) fn letter<I: Item>(&self, item: &I) -> Option<DeadLetter> {
         if self.given_up.borrow().is_empty() {
             return None;
@@ -67,7 +68,7 @@ impl PendingDeadLetters {
         Some(letter)
     }
 
-    /// True for a given_up record.
+    /// True for a record that was given up.
     pub(super) fn has<I: Item>(&self, item: &I) -> bool {
         let given_up = self.given_up.borrow();
         !given_up.is_empty() && given_up.contains_key(&item.place())
@@ -87,7 +88,8 @@ impl PendingDeadLetters {
 }
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
-    /// Handles what is in hand, up to a third of the transaction's timeout, and commits it with what was sent.
+    /// Handles fetched records, for up to a third of the transaction's timeout, and commits them with the messages
+    /// sent.
     pub(super) fn transaction(
         &self,
         transactions: &dyn Transactions,
@@ -110,7 +112,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             let step = match self.step(item, remaining) {
                 Ok(step) => step,
                 Err(abort) => {
-                    // The first trouble is what the caller has to hear of.
+                    // The caller needs the first error.
                     drop(transactions.abort());
                     count(&self.counters.aborted);
                     return Err(abort);
@@ -148,14 +150,14 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 count(&self.counters.aborted);
                 process::current().log.say(
                     Level::Warning,
-                    format!("Transaction taken back, its records come again: {error}"),
+                    format!("Transaction aborted, its records are read again: {error}"),
                 );
                 self.wait(ABORT_PAUSE)
             }
         }
     }
 
-    /// A record failed: everything since the transaction began is taken back and comes again after a while.
+    /// A record failed: the transaction is aborted, and its records are retried after a wait.
     fn abort_transaction(
         &self,
         transactions: &dyn Transactions,
@@ -186,7 +188,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         self.wait(wait)
     }
 
-    /// Waits before the next try, as a member of its group.
+    /// Waits before the retry, as a member of the group.
     fn wait(&self, wait: Duration) -> Result<Option<Reason>, H::Abort> {
         let until = Instant::now() + wait;
         loop {

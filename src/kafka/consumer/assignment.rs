@@ -1,4 +1,4 @@
-//! TopicPartitionList coming and going: what the consumer does when the group deals them anew, and seek, pause and resume.
+//! Rebalances: the consumer's part when partitions are assigned and revoked.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -18,25 +18,25 @@ use crate::process;
 /// A partition of a topic.
 pub type TopicPartition = (String, i32);
 
-/// What the host may do while partitions come and go.
+/// Callbacks of the host for rebalances.
 pub trait RebalanceListener {
-    /// Why the host wants to stop.
+    /// The host's reason to stop.
     type Abort;
-    /// TopicPartitionList were given to us; reading has not begun, so this is the place to seek.
+    /// Partitions were assigned. Reading has not begun, so this is the place to seek.
     ///
     /// # Errors
-    /// The host wants to stop; the partitions are taken nevertheless.
+    /// The host asks to stop; the partitions stay assigned.
     fn assigned(&self, partitions: &[TopicPartition]) -> Result<(), Self::Abort>;
-    /// TopicPartitionList are taken away. `lost`: they already belong to somebody else.
+    /// Partitions are revoked. `lost`: they belong to other members already.
     ///
     /// # Errors
-    /// The host wants to stop; the partitions are let go nevertheless.
+    /// The host asks to stop; the partitions are revoked nevertheless.
     fn revoked(&self, partitions: &[TopicPartition], lost: bool) -> Result<(), Self::Abort>;
 }
 
-/// The same between two records.
+/// Maximum wait for Kafka between two records.
 pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Where a metadata answer or a committed offset may take its time.
+/// Maximum wait for metadata or committed offsets.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 
 fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
@@ -47,10 +47,10 @@ fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
 }
 
 impl Consumer {
-    /// Deals with everything librdkafka has noted.
+    /// Processes everything that librdkafka's callbacks noted.
     ///
     /// # Errors
-    /// What the watcher answered.
+    /// The listener's.
     pub fn serve_events<W: RebalanceListener>(&self, watcher: &W) -> Result<(), W::Abort> {
         while let Some(event) = self.next_event() {
             match event {
@@ -94,7 +94,7 @@ impl Consumer {
                     .add(topic, *number, *offset)
                     .restore_crash_counts(&metadata.crashes);
                 if *offset < 0 && self.reads_from_end && state.is_late(topic) {
-                    // It appeared after we subscribed: everything in it is news.
+                    // The topic appeared after subscribing: every record in it is new.
                     let beginning = i64::from(sys::bindings::RD_KAFKA_OFFSET_BEGINNING);
                     state.seeks.insert((topic.clone(), *number), beginning);
                 }
@@ -141,7 +141,7 @@ impl Consumer {
         // SAFETY: a live client.
         let is_lost = unsafe { sys::bindings::rd_kafka_assignment_lost(self.client) } != 0;
         if !is_lost {
-            // What is not acknowledged in time comes again at the new owner.
+            // Records that are not acknowledged in time are read again by the new owner.
             let _ = self.commit_now(Duration::from_secs(3));
         }
         let outcome = watcher.revoked(&names, is_lost);
@@ -152,7 +152,7 @@ impl Consumer {
             }
         }
         if self.connected_at.get().is_some() {
-            // The time to be given something counts from here.
+            // The time to be assigned something starts again here.
             self.connected_at.set(Some(std::time::Instant::now()));
         }
         // SAFETY: a live client and a valid list.
@@ -174,7 +174,7 @@ impl Consumer {
         }
     }
 
-    /// Asks again what members before us wrote beside their offsets, where Kafka did not say when we were given the partitions.
+    /// Reads the commit metadata of previous owners again, where Kafka did not answer at the assignment.
     pub(super) fn reread_metadata(&self) {
         let metadata_unread: Vec<TopicPartition> = {
             let state = self.state.borrow();
@@ -199,7 +199,7 @@ impl Consumer {
         }
     }
 
-    /// The group's offsets (-1 where it has none) and what is written beside them; `None` where Kafka does not say in time.
+    /// The group's offsets (-1 where it has none) with their metadata; `None` where Kafka does not answer in time.
     pub(super) fn query_committed(
         &self,
         partitions: &[TopicPartition],
@@ -246,15 +246,15 @@ impl Consumer {
         process::current().log.say(
             Level::Warning,
             format!(
-                "Consumer group \"{}\" has members that subscribe different channels on the same topic: whoever gets a partition \
-                 skips what it did not subscribe, and the others never see it. Give every member the same channels, or each \
+                "Consumer group \"{}\" has members that subscribe different channels on the same topic: a member skips \
+                 records of its partitions that it did not subscribe, and no other member reads them. Give every member the same channels, or each \
                  set of channels its own group. (After a change of channels this is said once.)",
                 self.config.consumer_group
             ),
         );
     }
 
-    /// True where a member with other subscriptions has committed to a partition of ours.
+    /// True where a member with other subscriptions committed to a partition of this consumer.
     #[must_use]
     pub fn has_conflict(&self) -> bool {
         self.state.borrow().conflict

@@ -16,7 +16,7 @@ const POLL_INTERVAL_MS: u64 = 1000;
 
 impl Consumer {
     /// The record failed: it is retried after `wait`, and later records of its key wait behind it.
-    pub fn park(&self, record: &Record, wait: Duration) {
+    pub fn schedule_retry(&self, record: &Record, wait: Duration) {
         let mut state = self.state.borrow_mut();
         state
             .records
@@ -60,7 +60,7 @@ impl Consumer {
 
     /// Records that wait for a retry, or behind one that does.
     #[must_use]
-    pub fn parked(&self) -> usize {
+    pub fn queued_for_retry(&self) -> usize {
         self.state.borrow().records.queued_for_retry()
     }
 

@@ -1,4 +1,4 @@
-//! Commits: what was handled is told to Kafka, but only once everything the callbacks sent is acknowledged.
+//! Commits: the offsets of handled records, once everything that their callbacks sent is acknowledged.
 #![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use crate::error::{Error, Result};
 use crate::kafka::client::{self, TopicPartitionList};
 use crate::process;
 
-/// A periodic commit waits this long for acknowledgements, then leaves it to the next one.
+/// Maximum wait of a periodic commit for acknowledgements; after that the next one includes its offsets.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Consumer {
     /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer; `now` is that of [`coarse_ms`].
     ///
     /// # Errors
-    /// Delivery: something a callback sent was not delivered; nothing is committed.
+    /// Delivery: a message sent by a callback was not delivered; nothing is committed.
     pub fn commit_if_due(&self, now: u64) -> Result<()> {
         if !self.commits_afterwards() {
             return Ok(());
@@ -39,7 +39,7 @@ impl Consumer {
         self.request(Instant::now() + TIMEOUT).map(drop)
     }
 
-    /// Asks for a commit soon, as an acknowledgement by hand does.
+    /// Requests a commit after an acknowledgement by the application.
     ///
     /// # Errors
     /// See [`Consumer::commit_if_due`].
@@ -55,7 +55,7 @@ impl Consumer {
     /// Commits everything handled and waits for Kafka's answer, `bound` at most.
     ///
     /// # Errors
-    /// Delivery: something a callback sent was not delivered; nothing is committed.
+    /// Delivery: a message sent by a callback was not delivered; nothing is committed.
     pub fn commit_now(&self, bound: Duration) -> Result<()> {
         if !self.commits_afterwards() {
             return Ok(());
@@ -63,7 +63,7 @@ impl Consumer {
         self.commit(bound)
     }
 
-    /// Tells the group whose callback crashed, and nothing of what else was handled since the last transaction.
+    /// Reports crash counts to the group, without the progress since the last transaction.
     ///
     /// # Errors
     /// See [`Consumer::commit_now`].
@@ -78,20 +78,20 @@ impl Consumer {
         self.commit(bound)
     }
 
-    /// True for at-least-once. At-most-once commits ahead, and exactly-once in its transactions.
+    /// True for at-least-once: at-most-once commits before, exactly-once in its transactions.
     #[inline]
     fn commits_afterwards(&self) -> bool {
         self.config.delivery == Delivery::AtLeastOnce
     }
 
-    /// What the group may be told within a transaction: everything handled since the last one.
+    /// The offsets for a transaction: of everything handled since the last one.
     pub fn offsets(&self) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         self.add_offsets(&mut list);
         list
     }
 
-    /// The transaction with these offsets is committed.
+    /// Kafka has committed the transaction with these offsets.
     pub fn committed_with(&self, offsets: &TopicPartitionList) {
         let mut state = self.state.borrow_mut();
         let number = state.records.next_commit();
@@ -104,9 +104,9 @@ impl Consumer {
         self.stats.committed();
     }
 
-    /// Commits the offsets after everything in hand, before any of it is handled, and waits for the answer for `bound`. Call it
-    /// again where there was none yet: there is one such commit on its way at a time, as an earlier one that arrives later would
-    /// take the group back to what was handled meanwhile.
+    /// Commits the offsets after everything fetched, before any of it is handled, and waits for the answer for
+    /// `bound`. Without an answer, call it again: one such commit is pending at a time, as an earlier commit that
+    /// arrives later would move the group back.
     pub fn pre_commit(&self, bound: Duration) -> PreCommit {
         let until = Instant::now() + crate::clock::bounded(bound);
         let ends = self.state.borrow_mut().records.ends_of_fetched();
@@ -116,9 +116,9 @@ impl Consumer {
         self.await_pre_commit(until);
         let last = self.state.borrow_mut().take_answered();
         match last {
-            // What a rebalance took out of the hand meanwhile needs no commit any more.
+            // Partitions revoked since need no commit any more.
             Some(last) if last.covers(&ends) => return last.verdict(),
-            // It was for a hand that is gone.
+            // Its records were discarded.
             Some(_) | None => {}
         }
         if self.state.borrow().pre_commit.is_some() {
@@ -170,17 +170,17 @@ impl Consumer {
         Ok(())
     }
 
-    /// Sends the request; false where there is nothing to commit, or acknowledgements are missing still.
+    /// Sends the request; false where there is nothing to commit or acknowledgements are missing.
     fn request(&self, until: Instant) -> Result<bool> {
         let mut list = TopicPartitionList::new();
         self.add_offsets(&mut list);
-        // With nothing to commit there is nothing to wait for.
+        // Without offsets there is no reason to wait.
         let until = if list.elements().is_empty() {
             Instant::now()
         } else {
             until
         };
-        // The list is made first: what is sent from here on belongs to records that are not in it.
+        // The list is made first: messages sent from here on belong to records that are not in it.
         if !self.deliveries_acknowledged(until)? || list.elements().is_empty() {
             return Ok(false);
         }
@@ -199,7 +199,7 @@ impl Consumer {
         }
     }
 
-    /// Sends a commit; the number that its answer will carry.
+    /// Sends a commit; the number that its answer carries.
     fn ask(&self, list: &TopicPartitionList) -> Option<usize> {
         let number = self.state.borrow_mut().records.next_commit();
         // SAFETY: a live client and our own queue; the list is copied.
@@ -220,7 +220,7 @@ impl Consumer {
         sent
     }
 
-    /// Waits until everything that was sent for the records is acknowledged.
+    /// Waits until everything that the callbacks sent is acknowledged.
     fn deliveries_acknowledged(&self, until: Instant) -> Result<bool> {
         let clients = process::current().producers.all();
         let owing: Vec<_> = clients
@@ -246,12 +246,12 @@ impl Consumer {
         }
         self.rewind();
         Err(Error::undelivered(
-            "What a callback sent was not delivered, so its records are not committed and come again.",
+            "A message sent by a callback was not delivered: its records are not committed and are read again.",
             failed,
         ))
     }
 
-    /// Waits for the answer to the commit that is under way, if there is one.
+    /// Waits for the answer to the pending commit, if there is one.
     fn await_answer(&self, until: Instant) {
         while self.state.borrow().pending_commit.is_some() && Instant::now() < until {
             self.read_answers(until.saturating_duration_since(Instant::now()));
@@ -281,7 +281,7 @@ impl Consumer {
                 for n in 0..count {
                     let element = &*(*list).elems.add(n);
                     let topic = client::topic_of(element);
-                    // The answer as a whole is an error only where all of its partitions are one.
+                    // The answer as a whole has an error only where all of its partitions have one.
                     if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                         state
                             .records

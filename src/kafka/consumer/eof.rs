@@ -1,4 +1,5 @@
-//! Whether everything assigned is read: by the ends Kafka reports or, where a consumer was started without them, by asking.
+//! Detects that every assigned partition is read to its end: by the ends that librdkafka reports or, for a consumer
+//! started without these reports, by queries.
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
@@ -11,16 +12,16 @@ use super::partition::Partition;
 use super::Consumer;
 use crate::kafka::client;
 
-/// How often Kafka is asked for the ends.
+/// Interval of end queries.
 const EVERY: Duration = Duration::from_millis(200);
-/// One question.
+/// Maximum wait for one query.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Before an end that never comes (the last offsets are the marks of transactions, or were compacted away) nothing comes for
-/// so long.
+/// Wait without new records before an end that is never reached counts as reached: the last offsets are transaction
+/// markers, or were compacted away.
 const END_GRACE: Duration = Duration::from_secs(2);
 
 impl Consumer {
-    /// True where something is assigned and all of it is read to its end.
+    /// True where partitions are assigned and all of them are read to their ends.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
         {
@@ -31,7 +32,8 @@ impl Consumer {
                 return !busy && assigned.all(Partition::is_at_end);
             }
         }
-        // Begun by a consume() that does not stop at the end, and kept: a new one would have to be told what was handled.
+        // This consumer was started by a consume() that does not stop at the end; a new one would have to rejoin the
+        // group.
         if self.last_end_query.get().elapsed() < EVERY {
             return false;
         }
@@ -66,7 +68,7 @@ impl Consumer {
         })
     }
 
-    /// The first offset of a partition and the one after its last record; `None` where Kafka does not say in time.
+    /// The first offset of a partition and the one after its last record; `None` where Kafka does not answer in time.
     fn query_ends(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
         let topic = client::c_string(topic);
         let bound = crate::clock::bounded(TIMEOUT).as_millis();

@@ -1,4 +1,4 @@
-//! What Kafka complains about, in messages and events: what is waited for, and what ends a consumer.
+//! Errors that Kafka reports in messages and events: missing topics, and errors that end a consumer.
 #![allow(unsafe_code)]
 
 use rdkafka_sys as sys;
@@ -62,7 +62,8 @@ impl Consumer {
                     "Kafka at {} refuses consumer group \"{}\"{place}",
                     self.config.brokers, self.config.consumer_group
                 );
-                state.refused = Some(client::to_error(code, &doing, reason, &self.config.brokers));
+                state.fatal_error =
+                    Some(client::to_error(code, &doing, reason, &self.config.brokers));
             }
             _ => {}
         }

@@ -20,11 +20,8 @@ use crate::kafka::producer::delivery::{self, Header};
 pub struct Record {
     pub(super) raw: RawMessage,
     pub(super) slot: usize,
-    /// Topic name.
     pub topic: Rc<str>,
-    /// Partition number.
     pub partition: i32,
-    /// Offset.
     pub offset: i64,
     /// 1 for the first attempt.
     pub attempt: u32,
@@ -64,7 +61,6 @@ impl Record {
         unsafe { slice((*self.raw).key.cast(), (*self.raw).key_len) }
     }
 
-    /// Headers in order.
     #[must_use]
     pub fn headers(&self) -> Vec<Header> {
         // SAFETY: as above.
@@ -149,7 +145,8 @@ impl Consumer {
         self.events.in_batch.store(false, Ordering::Release);
     }
 
-    /// Where the ends of partitions are reported, the batch call counts such a report as a record, and after a pause or a
+    /// With reports of ends the batch call counts such a report as a record, and after a pause or a rebalance it would
+    /// return one record too many.
     /// rebalance it would go on one record too far.
     fn fetch_one_by_one(&self, state: &mut State, max: usize) {
         while state.records.fetched_count() < max {
@@ -194,13 +191,13 @@ impl Consumer {
 
     /// The record has its result, or is skipped: its offset may be committed.
     #[inline]
-    pub fn done(&self, record: &Record) {
+    pub fn complete(&self, record: &Record) {
         let mut state = self.state.borrow_mut();
         state.records.complete(record.raw, Instant::now);
     }
 
     /// The record was returned by `poll()`: it is complete when the application acknowledges it.
-    pub fn taken(&self, record: &Record) {
+    pub fn await_ack(&self, record: &Record) {
         self.state.borrow_mut().records.await_ack(record.raw);
     }
 
@@ -212,7 +209,7 @@ impl Consumer {
     }
 
     /// True while a record was handed out and has no result.
-    pub fn is_open(&self, topic: &str, number: i32, offset: i64) -> bool {
+    pub fn is_in_progress(&self, topic: &str, number: i32, offset: i64) -> bool {
         let mut state = self.state.borrow_mut();
         let partition = state.records.find(topic, number);
         partition.is_some_and(|partition| partition.is_in_progress(offset))

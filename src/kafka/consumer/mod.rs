@@ -1,8 +1,8 @@
-//! A member of a consumer group: fetches records in batches, hands them out one by one, and knows which were handled.
+//! A member of a consumer group: fetches records in batches, hands them out one by one, and commits their offsets.
 //!
-//! Everything takes `&self`, because a callback may call back into the same broker, and no borrow is held while it runs. Records
-//! not handled yet stay in here, never on the stack: a PHP fatal error jumps over the stack, and librdkafka waits for ever
-//! for a client whose messages were not given back.
+//! Everything takes `&self`, because a callback may call the same broker, and no borrow is held while it runs. Records
+//! without a result stay in here, never on the stack: a PHP fatal error jumps over the stack, and librdkafka waits for
+//! a client whose messages were not destroyed.
 #![allow(unsafe_code)]
 
 pub mod assignment;
@@ -46,11 +46,11 @@ use crate::metrics::number::SingleWriterCounter;
 use crate::process;
 use crate::topic::TopicFilter;
 
-/// How long a broker on this machine is waited for, to find out what it is.
+/// Maximum wait for a broker on this machine, to detect an embedded broker.
 const LOCAL_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An embedded broker lets a group that starts again wait for the session of the member before, also where that has left: so
-/// sessions are short there, unless the application has said otherwise. False where it has.
+/// An embedded broker lets a restarting group wait for the session of the previous member, even if that has left:
+/// sessions are short there, unless the application configures them. False where it does.
 fn shorten_session_timeout(config: &BrokerConfig, properties: &mut Vec<(String, String)>) -> bool {
     let mut changed = false;
     for (name, value) in [
@@ -67,32 +67,31 @@ fn shorten_session_timeout(config: &BrokerConfig, properties: &mut Vec<(String, 
     changed
 }
 
-/// Totals of one consumer: its thread writes them, anybody may read them.
+/// Counters of one consumer; its thread writes them, any thread may read them.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Records fetched and handed out.
+    /// Records taken from the fetch queue.
     pub consumed: SingleWriterCounter,
-    /// Their keys and values in bytes.
+    /// Bytes of their keys and values.
     pub bytes: SingleWriterCounter,
-    /// Commits Kafka accepted.
+    /// Commits that Kafka accepted.
     pub commits: SingleWriterCounter,
-    /// When the last of them was, by [`crate::clock::coarse_ms`]; 0 for none.
+    /// Time of the last one, by [`crate::clock::coarse_ms`]; 0 for none.
     pub committed_at: SingleWriterCounter,
-    /// Commits it refused.
+    /// Commits that failed.
     pub commit_failures: SingleWriterCounter,
-    /// Times the group's partitions were dealt anew.
+    /// Group rebalances.
     pub rebalances: SingleWriterCounter,
 }
 
 impl Stats {
-    /// Kafka took a commit.
+    /// Kafka accepted a commit.
     pub(super) fn committed(&self) {
         self.commits.add(1);
         self.committed_at.set(crate::clock::coarse_ms());
     }
 }
 
-/// The consumer.
 pub struct Consumer {
     pub(super) client: *mut sys::rd_kafka_t,
     queue: *mut sys::rd_kafka_queue_t,
@@ -101,15 +100,14 @@ pub struct Consumer {
     generation: u32,
     events: Box<Events>,
     state: RefCell<State>,
-    /// Totals.
     pub stats: Arc<Stats>,
     pub(super) reads_from_end: bool,
     pub(super) reports_eof: bool,
     pub(super) last_commit: Cell<u64>,
     refreshed: Cell<Instant>,
-    /// When a partition was last rewound, or that was tried.
+    /// Time of the last rewind or attempt at one.
     last_rewind: Cell<u64>,
-    /// When something was last fetched or assigned, and when the ends were last asked for.
+    /// Time of the last fetch or assignment, and of the last end query.
     last_fetch: Cell<Instant>,
     last_end_query: Cell<Instant>,
     polled: Cell<u64>,
@@ -120,11 +118,11 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Makes the client. Connects when [`Consumer::subscribe`] is called. `patterns`: topics have to be looked for. `reports_eof`: the
-    /// ends of partitions are reported, so that somebody can stop there; it costs some speed.
+    /// Creates the client; it connects when [`Consumer::subscribe`] is called. `patterns`: topics are discovered by
+    /// pattern. `reports_eof`: ends of partitions are reported, for consumers that stop there; it costs some speed.
     ///
     /// # Errors
-    /// Configuration: properties librdkafka does not take.
+    /// Configuration: properties that librdkafka refuses.
     pub fn start(config: &Arc<BrokerConfig>, patterns: bool, reports_eof: bool) -> Result<Self> {
         let mut properties = config.consumer_properties();
         properties.retain(|(name, _)| name != "enable.partition.eof");
@@ -132,7 +130,7 @@ impl Consumer {
         crate::kafka::embedded::resolve(config, &mut properties)?;
         let refresh = "topic.metadata.refresh.interval.ms";
         if !patterns && config.consumer_overrides.get(refresh).is_none() {
-            // A missing topic is looked for every second; with patterns that would mean listing all topics of the cluster.
+            // A missing topic is queried every second; with patterns that would list all topics of the cluster.
             properties.retain(|(name, _)| name != refresh);
             properties.push((refresh.to_owned(), "1000".to_owned()));
         }
@@ -150,11 +148,11 @@ impl Consumer {
             && client::cluster_id_of_idle(client, LOCAL_PROBE_TIMEOUT)
                 .is_some_and(|id| client::is_mock(&id));
         if is_embedded && shorten_session_timeout(config, &mut properties) {
-            // SAFETY: nobody else has it, and it has joined nothing.
+            // SAFETY: no other code has it, and it has joined nothing.
             unsafe { sys::rd_kafka_destroy(client) };
             client = Self::client_with(&properties, &events)?;
         }
-        // SAFETY: a live client; both queues are returned in `close`.
+        // SAFETY: a live client; both queues are destroyed in `close`.
         let (queue, commits) = unsafe {
             sys::rd_kafka_poll_set_consumer(client);
             (
@@ -195,12 +193,11 @@ impl Consumer {
         conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_CONSUMER)
     }
 
-    /// The client, for what only transactions need.
+    /// The client, for transactions.
     pub(super) fn client(&self) -> *mut sys::rd_kafka_t {
         self.client
     }
 
-    /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &Arc<BrokerConfig> {
         &self.config
@@ -216,7 +213,7 @@ impl Consumer {
     /// metadata of commits.
     ///
     /// # Errors
-    /// Configuration: a topic name or pattern librdkafka does not take.
+    /// Configuration: a topic name or pattern that librdkafka refuses.
     pub fn subscribe(&self, filters: Vec<TopicFilter>, subscriptions: String) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for filter in &filters {
@@ -252,24 +249,24 @@ impl Consumer {
         ))
     }
 
-    /// The next rebalance or error to deal with, if any.
+    /// The next rebalance or error to process.
     pub(super) fn next_event(&self) -> Option<Event> {
         self.events.next()
     }
 
-    /// What Kafka refuses for good, once.
-    pub fn refused(&self) -> Option<Error> {
-        self.state.borrow_mut().refused.take()
+    /// A permanent error that Kafka reported, once.
+    pub fn take_fatal_error(&self) -> Option<Error> {
+        self.state.borrow_mut().fatal_error.take()
     }
 
-    /// Finishes in order: commits nothing (see [`Consumer::commit_now`]), leaves the group, ends the threads. Bounded by about
-    /// three seconds. Idempotent; does nothing in a forked child.
+    /// Commits nothing (see [`Consumer::commit_now`]), leaves the group and ends the threads, within about three
+    /// seconds. Idempotent; does nothing in a forked child.
     pub fn close(&self) {
         if self.is_inherited() || self.closed.replace(true) {
             return;
         }
         self.events.closing.store(true, Ordering::Release);
-        // librdkafka waits for a client whose messages were not destroyed.
+        // librdkafka waits for messages that were not destroyed.
         self.state.borrow_mut().records.clear();
         // SAFETY: first the group, then the queues, then the client; each once.
         unsafe {
@@ -280,15 +277,15 @@ impl Consumer {
             ));
             while let Some(event) = self.events.next() {
                 if let Event::Assign(_) | Event::Revoke(_) = event {
-                    // The group waits for an answer that nobody gave in time. From here on any answer counts as giving up
-                    // everything; before the call above, one to an assignment would have been refused, and it would wait on.
+                    // The group waits for an answer to a pending rebalance. From here on any answer revokes
+                    // everything; before the call above, an answer to an assignment would have been refused.
                     sys::bindings::rd_kafka_assign(self.client, std::ptr::null());
                 }
             }
             let until = Instant::now() + crate::clock::bounded(Duration::from_secs(3));
             let mut closed = false;
             while !closed && Instant::now() < until {
-                // As messages: what was fetched ahead cannot be served by callbacks.
+                // As messages: prefetched records cannot be served by callbacks.
                 let late = sys::bindings::rd_kafka_consume_queue(farewell, 50);
                 if !late.is_null() {
                     sys::rd_kafka_message_destroy(late);
@@ -298,7 +295,7 @@ impl Consumer {
             sys::rd_kafka_queue_destroy(farewell);
             sys::rd_kafka_queue_destroy(self.queue);
             sys::rd_kafka_queue_destroy(self.commits);
-            // A group that did not let go in time would keep librdkafka waiting for it, without a bound.
+            // librdkafka would wait without a bound for a group that was not left in time.
             let flags = if closed {
                 NO_CONSUMER_CLOSE
             } else {
@@ -311,7 +308,7 @@ impl Consumer {
 
 /// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: it was closed within a bound, or has never joined.
 pub(in crate::kafka) const NO_CONSUMER_CLOSE: i32 = 8;
-/// `RD_KAFKA_DESTROY_F_IMMEDIATE`: the client's threads end by themselves, and nobody waits for them.
+/// `RD_KAFKA_DESTROY_F_IMMEDIATE`: the client's threads end by themselves, without a join.
 const IMMEDIATE: i32 = 4;
 
 impl Drop for Consumer {

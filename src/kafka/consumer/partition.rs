@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-/// Where an application moves the read position to.
+/// Target of a seek by the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeekTarget {
     /// The first record that Kafka still has.
     Beginning,
     /// Behind the last record.
     End,
-    /// An offset.
     Offset(i64),
 }
 
@@ -24,7 +23,6 @@ pub enum SeekTarget {
 pub struct Partition {
     /// Topic name, shared with the messages that come from it.
     pub topic: Rc<str>,
-    /// Partition number.
     pub number: i32,
     /// Records taken and not complete, in the order of their offsets.
     in_progress: VecDeque<i64>,
@@ -121,7 +119,8 @@ impl Partition {
         (Some(offset) != self.committed || self.crashed_at_commit.is_some()).then_some(offset)
     }
 
-    /// Where to read again so that everything since the last commit is undone; `None` where nothing was read.
+    /// The offset to read again from so that everything since the last commit is undone; `None` where nothing was
+    /// read.
     #[must_use]
     pub fn restart_offset(&self) -> Option<i64> {
         self.position.and(self.restart)

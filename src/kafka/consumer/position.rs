@@ -1,4 +1,4 @@
-//! Where a consumer reads on: seek, pause and resume.
+//! The read position: seek, pause and resume.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -13,33 +13,33 @@ use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, TopicPartitionList};
 
-/// What could not be rewound is tried again this often.
+/// Interval of retries for a failed seek.
 const SEEK_RETRY_MS: u64 = 500;
 
-/// Where to read on.
+/// Target of a seek.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
-    /// The first record Kafka still has.
+    /// The first record that Kafka still has.
     Beginning,
-    /// Behind the last one.
+    /// Behind the last record.
     End,
     /// An offset, 0 or more.
     Offset(i64),
-    /// The first record of this time (milliseconds since 1970) or later.
+    /// The first record with this timestamp (milliseconds since 1970) or a later one.
     Time(i64),
 }
 
 impl Consumer {
-    /// Takes back everything handled since the last commit: it comes again. Nothing beyond can be committed, also where the
-    /// partition cannot be rewound yet: what it gives until then is thrown away.
+    /// Undoes everything handled since the last commit: the records are read again. Later records cannot be committed;
+    /// where a seek fails, records are discarded until it succeeds.
     pub(in crate::kafka) fn rewind(&self) {
         let back = self.state.borrow().records.restart_offsets();
         self.seek_back(&back);
         self.last_rewind.set(coarse_ms());
     }
 
-    /// Goes to where the group is, whatever was handled here: another member, or another life of this one, may have committed
-    /// since. False where Kafka does not say in time.
+    /// Moves to the group's offsets, whatever was handled here: another member, or an earlier process, may have
+    /// committed since. False where Kafka does not answer in time.
     pub(in crate::kafka) fn go_to_committed(&self) -> bool {
         let assigned: Vec<TopicPartition> = {
             let state = self.state.borrow();
@@ -66,7 +66,7 @@ impl Consumer {
         true
     }
 
-    /// Tries again what Kafka had no answer to: rewinding, reading what others wrote beside the offsets.
+    /// Retries requests that Kafka did not answer: seeks, and reading commit metadata.
     pub(super) fn retry_pending(&self) {
         let now = coarse_ms();
         if now.saturating_sub(self.last_rewind.get()) < SEEK_RETRY_MS {
@@ -108,7 +108,7 @@ impl Consumer {
         }
     }
 
-    /// Reads on from `position`. Inside `assigned` it takes effect before the first record, otherwise at once.
+    /// Reads on from `position`. Inside `assigned` it takes effect before the first record, otherwise immediately.
     ///
     /// # Errors
     /// Configuration: the partition is not assigned to this consumer. Connection: Kafka does not answer.
@@ -183,7 +183,7 @@ impl Consumer {
         Ok(list.elements()[0].offset)
     }
 
-    /// Stops or goes on fetching; `None`s mean everything assigned.
+    /// Pauses or resumes fetching; `None`s mean everything assigned.
     pub fn set_paused(&self, topic: Option<&str>, partition: Option<i32>, paused: bool) {
         let chosen: Vec<TopicPartition> = {
             let state = self.state.borrow();
@@ -207,7 +207,7 @@ impl Consumer {
         for (topic, number) in &chosen {
             if let Some(partition) = self.state.borrow_mut().records.find(topic, *number) {
                 partition.paused = paused;
-                // What was set held_back is fetched again after resume(), as everything else.
+                // Records that were held back are fetched again after resume(), as all others.
                 partition.held_back &= !paused;
             }
         }

@@ -1,20 +1,20 @@
-//! Commits ahead of the handling, for at-most-once: which answer belongs to which request, and what it says.
+//! Pre-commits of at-most-once: which answer belongs to which request.
 
 use super::records::Ends;
 use super::state::State;
 
-/// What became of a commit ahead.
+/// Outcome of a pre-commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreCommit {
-    /// Kafka has it: what is in hand may be handled, and nobody else gets it.
+    /// Kafka has the offsets: the fetched records may be handled, and no other member reads them.
     Committed,
-    /// Kafka refused it, or part of it: whoever reads these partitions next may get the records.
+    /// Kafka refused the offsets of some partitions: their next owner may read the records.
     Refused,
     /// There is no answer yet.
     Unanswered,
 }
 
-/// A commit ahead that was sent.
+/// A pre-commit that was sent.
 #[derive(Debug)]
 pub(super) struct PendingPreCommit {
     number: usize,
@@ -35,7 +35,7 @@ impl PendingPreCommit {
         self.taken.is_none()
     }
 
-    /// True where it was for all of this.
+    /// True where it covers all of these offsets.
     pub fn covers(&self, ends: &Ends) -> bool {
         ends.iter()
             .all(|(place, end)| self.ends.get(place) == Some(end))
@@ -51,7 +51,7 @@ impl PendingPreCommit {
 }
 
 impl State {
-    /// The answer to a commit.
+    /// An answer to a commit arrived.
     pub(super) fn answered(&mut self, number: usize, taken: bool) {
         if self.pending_commit == Some(number) {
             self.pending_commit = None;
@@ -65,7 +65,7 @@ impl State {
         }
     }
 
-    /// The commit ahead, if its answer is here.
+    /// The pre-commit, if it is answered.
     pub(super) fn take_answered(&mut self) -> Option<PendingPreCommit> {
         self.pre_commit.take_if(|ahead| !ahead.is_unanswered())
     }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_for_the_question_that_it_answers() {
+    fn an_answer_belongs_to_the_commit_with_its_number() {
         let mut state = State::default();
         let first = state.records.next_commit();
         state.pending_commit = Some(first);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_rebalance_took_away_needs_no_other_commit() {
+    fn revoked_partitions_need_no_other_commit() {
         let ahead = PendingPreCommit::new(1, ends(&[("t", 0, 7), ("t", 1, 3)]));
         assert!(ahead.covers(&ends(&[("t", 1, 3)])));
         assert!(!ahead.covers(&ends(&[("t", 1, 4)])));

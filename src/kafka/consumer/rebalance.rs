@@ -1,4 +1,5 @@
-//! What librdkafka tells a consumer in its callbacks, kept until the consumer's own loop looks: no host code runs inside them.
+//! librdkafka's callbacks note what happened, and the consumer's own loop processes it: no host code runs inside a
+//! callback.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -11,29 +12,29 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::kafka::client::{self, Conf, TopicPartitionList};
 
-/// One thing that happened.
+/// A rebalance or an error.
 pub enum Event {
-    /// The group gives us these partitions; it waits until we have taken them.
+    /// The group assigns these partitions and waits until they are taken.
     Assign(TopicPartitionList),
-    /// The group takes these partitions away; it waits until we have let go.
+    /// The group revokes these partitions and waits until they are released.
     Revoke(TopicPartitionList),
     /// A client-wide error, such as all brokers being down or a refused password.
     Error(Code, String),
 }
 
-/// The callbacks' side. Lives in a box whose address librdkafka knows until the consumer is destroyed.
+/// The state of the callbacks. Boxed: librdkafka has its address until the consumer is destroyed.
 #[derive(Default)]
 pub struct Events {
     waiting: Mutex<VecDeque<Event>>,
-    /// While closing, revocations are answered at once: nobody looks any more.
+    /// While closing, revocations are answered immediately: the loop runs no more.
     pub closing: AtomicBool,
-    /// While records are taken by the batch call, which loses the next one where a callback has asked it to return: it takes it
-    /// out of the queue, sees the request, and leaves. It never waits here, so there is nothing to cut short either.
+    /// Set while records are taken by the batch call. It loses a record where a callback calls `rd_kafka_yield`: it
+    /// takes the record out of the queue, sees the request, and returns. It never waits here, so there is no need to
+    /// interrupt it.
     pub in_batch: AtomicBool,
 }
 
 impl Events {
-    /// Sets the callbacks.
     pub fn attach(&self, conf: &mut Conf) {
         // SAFETY: the conf is ours, the functions are static, and `self` is boxed by the consumer.
         unsafe {
@@ -43,7 +44,7 @@ impl Events {
         }
     }
 
-    /// Keeps what a callback tells, and ends the poll that is running it: it would wait out its time before anybody looks.
+    /// Notes an event and interrupts the running poll, which would wait for its full timeout otherwise.
     unsafe fn note(&self, client: *mut sys::rd_kafka_t, event: Event) {
         self.waiting.lock().push_back(event);
         if !self.in_batch.load(Ordering::Acquire) {
@@ -51,13 +52,13 @@ impl Events {
         }
     }
 
-    /// The oldest thing that happened.
+    /// The oldest event.
     pub fn next(&self) -> Option<Event> {
         self.waiting.lock().pop_front()
     }
 }
 
-/// True where the group rebalances step by step.
+/// True for a cooperative (incremental) protocol.
 ///
 /// # Safety
 /// `client` must be a live consumer.
@@ -65,7 +66,7 @@ pub(super) unsafe fn is_cooperative(client: *mut sys::rd_kafka_t) -> bool {
     client::text(sys::bindings::rd_kafka_rebalance_protocol(client)) == "COOPERATIVE"
 }
 
-/// Lets go of partitions; all of them for a protocol that takes everything away at once.
+/// Releases partitions; all of them for an eager protocol.
 ///
 /// # Safety
 /// `client` must be a live consumer and `list` a valid list.

@@ -15,7 +15,6 @@ use super::retry_queue::{KeyQueue, RetryQueue};
 pub trait Fetched {
     /// Identifies a message while it is alive.
     type Id: Copy + Eq;
-    /// The message.
     fn id(&self) -> Self::Id;
     /// False for errors and ends of partitions.
     fn is_record(&self) -> bool;
@@ -25,7 +24,6 @@ pub trait Fetched {
     fn topic(&self) -> String;
     /// The partition's number.
     fn partition(&self) -> i32;
-    /// The offset.
     fn offset(&self) -> i64;
     /// The key; `None` for no key.
     fn key(&self) -> Option<&[u8]>;
@@ -39,15 +37,12 @@ pub type Ends = BTreeMap<(Rc<str>, i32), i64>;
 /// A record that was handed out, by the id of its message.
 #[derive(Debug, Clone)]
 pub struct Handle<I> {
-    /// The message.
+    /// Id of the message.
     pub id: I,
     /// The partition's place in the assignment; `GONE` where it was revoked.
     pub slot: usize,
-    /// Topic name.
     pub topic: Rc<str>,
-    /// Partition number.
     pub partition: i32,
-    /// Offset.
     pub offset: i64,
     /// 1 for the first attempt.
     pub attempt: u32,
@@ -55,14 +50,13 @@ pub struct Handle<I> {
     pub crashes: u32,
 }
 
-/// What [`AssignedRecords::next`] finds.
+/// Result of [`AssignedRecords::next`].
 #[derive(Debug)]
 pub enum Next<M: Fetched> {
     /// Nothing is fetched and no retry is due.
     Empty,
     /// An error or the end of a partition, with the partition's slot.
     Event(M, Option<usize>),
-    /// A record.
     Record(Handle<M::Id>),
 }
 
@@ -78,9 +72,7 @@ pub struct RetryBounds {
 /// An offset for a commit, with the crash counts that go into its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitOffset {
-    /// Topic name.
     pub topic: Rc<str>,
-    /// Partition number.
     pub partition: i32,
     /// The next record that the group has to read.
     pub offset: i64,
@@ -98,7 +90,7 @@ struct InFlight<M> {
 /// The slot of a record in flight whose partition was revoked.
 pub const GONE: usize = usize::MAX;
 
-/// See the module.
+/// Every record without a result; see the module documentation.
 pub struct AssignedRecords<M> {
     partitions: Vec<Option<Partition>>,
     index: HashMap<(Rc<str>, i32), usize>,
@@ -139,7 +131,7 @@ impl<M> Default for AssignedRecords<M> {
     }
 }
 
-/// The assignment.
+/// Assigning and revoking.
 impl<M: Fetched> AssignedRecords<M> {
     /// A partition was assigned; `committed` is the group's offset, negative where it has none.
     pub fn add(&mut self, topic: &str, number: i32, committed: i64) -> &mut Partition {
@@ -179,12 +171,10 @@ impl<M: Fetched> AssignedRecords<M> {
         self.recent = None;
     }
 
-    /// The assigned partitions.
     pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.iter().flatten()
     }
 
-    /// An assigned partition.
     pub fn find(&mut self, topic: &str, number: i32) -> Option<&mut Partition> {
         let slot = self.slot_of(topic, number)?;
         self.partitions[slot].as_mut()
@@ -580,7 +570,7 @@ impl<M: Fetched> AssignedRecords<M> {
     }
 }
 
-/// Commits.
+/// Offsets of commits, and undoing progress.
 impl<M: Fetched> AssignedRecords<M> {
     /// The offsets that may be committed, where Kafka does not have them yet.
     pub fn committable(&self) -> Vec<CommitOffset> {
@@ -608,7 +598,7 @@ impl<M: Fetched> AssignedRecords<M> {
         }
     }
 
-    /// Where each partition is read again so that everything since the last commit is undone.
+    /// The offset of each partition to read again from so that everything since the last commit is undone.
     pub fn restart_offsets(&self) -> Vec<(String, i32, i64)> {
         let restart =
             |one: &Partition| Some((one.topic.to_string(), one.number, one.restart_offset()?));
@@ -638,7 +628,7 @@ impl<M: Fetched> AssignedRecords<M> {
         self.commits
     }
 
-    /// Where each partition would be committed if everything fetched were handled.
+    /// The offset after the last fetched record of each partition.
     pub fn ends_of_fetched(&mut self) -> Ends {
         let fetched = std::mem::take(&mut self.fetched);
         let mut ends = Ends::new();

@@ -1,4 +1,4 @@
-//! The consumer as the worker sees it.
+//! The consumer as a [`Source`] of the worker.
 
 use std::time::Duration;
 
@@ -44,16 +44,16 @@ impl Source for Consumer {
         Self::next(self)
     }
 
-    fn done(&self, item: &Record) {
-        Self::done(self, item);
+    fn complete(&self, item: &Record) {
+        Self::complete(self, item);
     }
 
     fn requeue(&self, item: &Record, failed: bool) {
         Self::requeue(self, item, failed);
     }
 
-    fn park(&self, item: &Record, wait: Duration) {
-        Self::park(self, item, wait);
+    fn schedule_retry(&self, item: &Record, wait: Duration) {
+        Self::schedule_retry(self, item, wait);
     }
 
     fn keep_alive(&self) {
@@ -80,8 +80,8 @@ impl Source for Consumer {
         Self::discard_fetched(self)
     }
 
-    fn refused(&self) -> Option<Error> {
-        Self::refused(self)
+    fn take_fatal_error(&self) -> Option<Error> {
+        Self::take_fatal_error(self)
     }
 
     fn is_at_end(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What a consumer knows while it runs: its records, its subscription, the last error.
+//! State of a running consumer: its records, its subscription, the last error.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::records::AssignedRecords;
 use crate::error::Error;
 use crate::topic::TopicFilter;
 
-/// What changes while consuming. Borrowed briefly, never while a callback runs.
+/// State that changes while consuming. Borrowed briefly, never while a callback runs.
 #[derive(Default)]
 pub(super) struct State {
     pub records: AssignedRecords<FetchedMessage>,
@@ -25,7 +25,7 @@ pub(super) struct State {
     pub known_topics: Option<HashSet<String>>,
     pub filters: Vec<TopicFilter>,
     pub last_error: Option<String>,
-    pub refused: Option<Error>,
+    pub fatal_error: Option<Error>,
     /// The number of the commit whose answer is pending.
     pub pending_commit: Option<usize>,
     pub pre_commit: Option<PendingPreCommit>,

@@ -1,4 +1,4 @@
-//! What a consumer can be asked: what is assigned, how far it is behind, whether Kafka answers.
+//! State of a consumer: assignment, lag, reachability.
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use crate::metrics::consumers::GroupStats;
 use crate::topic::TopicFilter;
 
 impl Consumer {
-    /// What is assigned: topic, partition, the next offset (negative: not known yet) and the lag (negative: not known yet).
+    /// The assignment: topic, partition, the next offset and the lag (both negative while unknown).
     #[must_use]
     pub fn assignment(&self) -> Vec<(String, i32, i64, i64)> {
         let state = self.state.borrow();
@@ -37,7 +37,7 @@ impl Consumer {
             .collect()
     }
 
-    /// Where it stands, for the metrics. The lag of each partition takes a look-up each: only where it is asked for.
+    /// State for the metrics. The lag of each partition takes a look-up: only on request.
     #[must_use]
     pub fn group_stats(&self, with_lag: bool) -> GroupStats {
         let uncommitted = {
@@ -46,7 +46,7 @@ impl Consumer {
             assigned.any(Partition::has_uncommitted)
         };
         GroupStats {
-            parked: self.parked() as u64,
+            parked: self.queued_for_retry() as u64,
             held_back: self.held_back() as u64,
             assigned: self.partition_count() as u64,
             connected: self.is_connected(),
@@ -82,7 +82,7 @@ impl Consumer {
         }
     }
 
-    /// How many partitions are assigned.
+    /// Number of assigned partitions.
     #[must_use]
     pub fn partition_count(&self) -> usize {
         self.state.borrow().records.partitions().count()
@@ -94,7 +94,7 @@ impl Consumer {
         self.partition_count() == 0
     }
 
-    /// True where nothing was subscribed but topics that do not exist.
+    /// True where every subscribed topic is missing.
     #[must_use]
     pub fn no_topic_exists(&self) -> bool {
         let state = self.state.borrow();
@@ -105,7 +105,8 @@ impl Consumer {
             })
     }
 
-    /// For a consumer that reads from the end: which topics there were before, so that later ones are read from their beginning.
+    /// For a consumer that reads from the end: the topics that exist already. Later ones are read from their
+    /// beginning.
     pub(super) fn snapshot_topics(&self) {
         let patterns = |filter: &TopicFilter| matches!(filter, TopicFilter::Regex(_));
         let wanted = self.reads_from_end && self.state.borrow().filters.iter().any(patterns);
@@ -119,7 +120,7 @@ impl Consumer {
         client::topics(self.client, bound)
     }
 
-    /// True once a broker answered and not all have gone since.
+    /// True once a broker answered, until all brokers are down.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connected.get()
@@ -134,7 +135,8 @@ impl Consumer {
         }
     }
 
-    /// While no broker is known to answer, asks: nothing else tells that a group which has nothing to read can be reached.
+    /// While no broker is known to be reachable, queries one: without records nothing else tells that Kafka is
+    /// reachable.
     pub(super) fn probe_broker(&self) {
         if self.connected.get()
             || self
@@ -162,7 +164,7 @@ impl Consumer {
         }
     }
 
-    /// A new run begins: what was missing before may be there by now, and the time to be given something counts from here.
+    /// A new run begins: missing topics may exist by now, and the time to be assigned something starts again.
     pub fn begin(&self) {
         self.last_fetch.set(Instant::now());
         if self.connected_at.get().is_some() {
@@ -185,7 +187,7 @@ impl Consumer {
         self.connected_at.get()
     }
 
-    /// The last thing Kafka complained about.
+    /// The last error that Kafka reported.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         self.state.borrow().last_error.clone()
@@ -197,7 +199,8 @@ impl Consumer {
         self.state.borrow().waiting_for.iter().cloned().collect()
     }
 
-    /// With patterns, or where the application sets its pace, the periodic refresh may be slow; a missing exact topic is still looked for every second.
+    /// With patterns, or with an interval set by the application, the periodic refresh may be slow; a missing exact
+    /// topic is still queried every second.
     pub(super) fn refresh_missing(&self) {
         let due = self.refreshed.get().elapsed() >= Duration::from_secs(1);
         if !due {
@@ -216,7 +219,7 @@ impl Consumer {
                         .any(|filter| matches!(filter, TopicFilter::Regex(_))))
         };
         if wanted {
-            // A full list makes librdkafka look at its subscription again.
+            // A full list makes librdkafka evaluate its subscription again.
             drop(self.topics(Duration::from_millis(200)));
         }
     }

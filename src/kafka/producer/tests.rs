@@ -50,7 +50,7 @@ fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
         let _ = consumer.serve_events(&NoopListener);
         while let Some(record) = consumer.next() {
             all.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
-            consumer.done(&record);
+            consumer.complete(&record);
         }
     }
     all

@@ -241,12 +241,12 @@ impl Item for ModelRecord {
 struct Process<'w> {
     world: &'w World,
     records: RefCell<AssignedRecords<Message>>,
-    /// Where librdkafka fetches next, by assigned partition.
+    /// Position of librdkafka's next fetch, by assigned partition.
     positions: RefCell<BTreeMap<i32, i64>>,
     paused: RefCell<Vec<i32>>,
     /// Commits without an answer yet.
     answers: RefCell<Vec<(usize, Vec<CommitOffset>)>>,
-    /// What the callbacks sent: not acknowledged yet, or in the open transaction.
+    /// Messages that the callbacks sent: not acknowledged yet, or in the open transaction.
     sent: RefCell<Vec<(i32, i64)>>,
     is_unsure: Cell<bool>,
     fetches: Cell<u32>,
@@ -491,7 +491,7 @@ impl Source for Process<'_> {
         Some(ModelRecord { handle, value })
     }
 
-    fn done(&self, item: &ModelRecord) {
+    fn complete(&self, item: &ModelRecord) {
         let is_unclaimed = self.world.log[usize::try_from(item.handle.partition).expect("one")]
             .iter()
             .any(|record| {
@@ -514,7 +514,7 @@ impl Source for Process<'_> {
         records.requeue(item.handle.id, failed, Instant::now());
     }
 
-    fn park(&self, item: &ModelRecord, wait: Duration) {
+    fn schedule_retry(&self, item: &ModelRecord, wait: Duration) {
         let mut records = self.records.borrow_mut();
         records.schedule_retry(item.handle.id, Instant::now(), wait);
     }
@@ -584,7 +584,7 @@ impl Source for Process<'_> {
         self.records.borrow_mut().discard_fetched()
     }
 
-    fn refused(&self) -> Option<Error> {
+    fn take_fatal_error(&self) -> Option<Error> {
         None
     }
 

@@ -1,4 +1,4 @@
-//! The loop without Kafka and without PHP: a source of numbers, and a handler that fails when told to.
+//! The loop without Kafka and PHP: a source of numbers, and a handler that fails on request.
 
 mod commit_model;
 mod delivery_modes;
@@ -57,7 +57,7 @@ struct Numbers {
     failed: Cell<u32>,
     commits: Cell<u32>,
     undelivered: Cell<bool>,
-    /// Commits ahead that get no answer yet.
+    /// Pre-commits that are not answered yet.
     unanswered: Cell<u32>,
 }
 
@@ -79,7 +79,7 @@ impl Source for Numbers {
         self.hand.borrow_mut().pop_front()
     }
 
-    fn done(&self, item: &Number) {
+    fn complete(&self, item: &Number) {
         self.done.borrow_mut().push(item.place);
     }
 
@@ -88,7 +88,7 @@ impl Source for Numbers {
         self.hand.borrow_mut().push_front(item.clone());
     }
 
-    fn park(&self, item: &Number, _: Duration) {
+    fn schedule_retry(&self, item: &Number, _: Duration) {
         self.failed.set(self.failed.get() + 1);
         self.ahead.borrow_mut().push_back(item.clone());
     }
@@ -128,7 +128,7 @@ impl Source for Numbers {
         Ok(())
     }
 
-    fn refused(&self) -> Option<Error> {
+    fn take_fatal_error(&self) -> Option<Error> {
         None
     }
 
@@ -141,7 +141,7 @@ impl Source for Numbers {
     }
 }
 
-type Told = Box<dyn Fn(u32) -> Outcome<String>>;
+type Callback = Box<dyn Fn(u32) -> Outcome<String>>;
 
 fn letter(reason: &str) -> DeadLetter {
     DeadLetter {
@@ -152,8 +152,8 @@ fn letter(reason: &str) -> DeadLetter {
 }
 
 struct Script {
-    tell: Told,
-    buried: RefCell<Vec<u32>>,
+    callback: Callback,
+    dead_letters: RefCell<Vec<u32>>,
     lists: RefCell<Vec<Vec<u32>>>,
 }
 
@@ -178,7 +178,7 @@ impl Handler<Number> for Script {
         item: &Number,
         _: Option<&Scanned<'_>>,
     ) -> Outcome<String> {
-        (self.tell)(item.place)
+        (self.callback)(item.place)
     }
 
     fn handle_batch(&self, _: &Rc<Subscription<()>>, items: &[Number]) -> (usize, Outcome<String>) {
@@ -186,7 +186,7 @@ impl Handler<Number> for Script {
             .borrow_mut()
             .push(items.iter().map(|item| item.place).collect());
         for (place, item) in items.iter().enumerate() {
-            match (self.tell)(item.place) {
+            match (self.callback)(item.place) {
                 Outcome::Handled => {}
                 other => return (place, other),
             }
@@ -207,7 +207,7 @@ impl Handler<Number> for Script {
     }
 
     fn dead_letter(&self, item: &Number, _: &DeadLetter) -> Result<()> {
-        self.buried.borrow_mut().push(item.place);
+        self.dead_letters.borrow_mut().push(item.place);
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Handler<Number> for Script {
     }
 }
 
-struct Scene {
+struct Fixture {
     source: Numbers,
     handler: Script,
     subscriptions: RefCell<Subscriptions<()>>,
@@ -229,7 +229,12 @@ struct Scene {
     counters: WorkerCounters,
 }
 
-fn scene(style: Style, channel_names: &[&str], tell: Told, stop: &Rc<StopSignal>) -> Scene {
+fn fixture(
+    style: Style,
+    channel_names: &[&str],
+    callback: Callback,
+    stop: &Rc<StopSignal>,
+) -> Fixture {
     let topics = TopicMap::one_per_channel("t", false);
     let mut subscriptions = Subscriptions::default();
     for name in channel_names {
@@ -242,11 +247,11 @@ fn scene(style: Style, channel_names: &[&str], tell: Told, stop: &Rc<StopSignal>
             })
             .expect("added");
     }
-    Scene {
+    Fixture {
         source: Numbers::default(),
         handler: Script {
-            tell,
-            buried: RefCell::default(),
+            callback,
+            dead_letters: RefCell::default(),
             lists: RefCell::default(),
         },
         subscriptions: RefCell::new(subscriptions),
@@ -256,7 +261,7 @@ fn scene(style: Style, channel_names: &[&str], tell: Told, stop: &Rc<StopSignal>
     }
 }
 
-impl Scene {
+impl Fixture {
     fn put(&self, numbers: std::ops::Range<u32>, topic: &'static str, channel: &str) {
         for number in numbers {
             let mut value = Vec::new();
@@ -310,6 +315,6 @@ fn limits() -> Limits {
     }
 }
 
-fn all_is_well(_: u32) -> Outcome<String> {
+fn succeed(_: u32) -> Outcome<String> {
     Outcome::Handled
 }
