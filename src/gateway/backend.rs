@@ -86,6 +86,8 @@ pub trait History: Send + Sync {
     fn position(&self, channel: &str) -> Position;
     /// The position as an opaque text; `None` where the channel cannot be recovered.
     fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String>;
+    /// True if [`Self::replay`] would accept the token for this channel now. Cheap: called for every token a client sends.
+    fn accepts(&self, token: &str, channel: &str) -> bool;
     /// What came after a token, for the same channel and user. Without `may_scan` only from memory: this socket had its share of Kafka.
     fn replay(
         &self,
@@ -166,6 +168,10 @@ impl History for NoHistory {
 
     fn token(&self, _: &TokenSubject, _: &Position) -> Option<String> {
         None
+    }
+
+    fn accepts(&self, _: &str, _: &str) -> bool {
+        false
     }
 
     fn replay(&self, _: String, _: String, _: Option<String>, _: bool) -> BoxFuture<Replay> {

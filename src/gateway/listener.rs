@@ -31,6 +31,9 @@ const MAX_PENDING_PER_ADDRESS: usize = 64;
 /// The warning about file descriptors is logged when this share of the permits, in eighths, is taken.
 const WARN_AT_EIGHTHS: usize = 7;
 
+/// Size of the kernel's receive buffer per connection, in bytes. Left to itself it grows to megabytes while reading is delayed.
+const RECEIVE_BUFFER: usize = 64 << 10;
+
 /// The purpose of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -164,6 +167,7 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let settings = Arc::clone(self.hub.settings());
         sys::bound_send_buffer(&stream, settings.send_buffer);
+        sys::bound_receive_buffer(&stream, RECEIVE_BUFFER);
         let end = request::deadline(settings.handshake_timeout);
         let head = request::read_head(&mut stream, settings.max_header, end);
         let mut request = match pending

@@ -103,6 +103,15 @@ pub fn is_in_use(address: SocketAddr) -> bool {
 
 /// Bounds what the kernel keeps for a client that does not read: left to itself it takes megabytes for each.
 pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
+    set_buffer(stream, libc::SO_SNDBUF, bytes);
+}
+
+/// Bounds what the kernel keeps of a client whose input is not read at the moment.
+pub fn bound_receive_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
+    set_buffer(stream, libc::SO_RCVBUF, bytes);
+}
+
+fn set_buffer(stream: &tokio::net::TcpStream, option: libc::c_int, bytes: usize) {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     let size = libc::socklen_t::try_from(std::mem::size_of::<libc::c_int>()).unwrap_or(4);
     // SAFETY: a plain call with local memory on a descriptor that `stream` keeps open. Where it fails the kernel's own bound holds.
@@ -110,7 +119,7 @@ pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
         libc::setsockopt(
             stream.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_SNDBUF,
+            option,
             (&raw const bytes).cast(),
             size,
         );
@@ -120,6 +129,29 @@ pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn kernel_buffers_are_bounded() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        bound_receive_buffer(&server, 64 << 10);
+        client.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        let chunk = [0_u8; 16 << 10];
+        while let Ok(n) = io::Write::write(&mut &client, &chunk) {
+            sent += n;
+            if sent > 64 << 20 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        // Everything the server does not read is in its receive buffer or in the sender's own send buffer.
+        let mut queued: libc::c_int = 0;
+        // SAFETY: a plain call with local memory on an open descriptor.
+        unsafe { libc::ioctl(server.as_raw_fd(), libc::FIONREAD, &raw mut queued) };
+        assert!((1..=128 << 10).contains(&queued), "{queued} of {sent}");
+    }
 
     #[tokio::test]
     async fn a_port_shared_with_so_reuseport_is_reported_as_in_use() {

@@ -56,8 +56,12 @@ impl SlidingWindow {
         self.times.len() < most as usize
     }
 
-    pub fn count(&mut self, now: Instant) {
+    /// Records an event. Only the newest `most` are kept, which are sufficient for [`Self::allows`] with the same limit.
+    pub fn count(&mut self, most: u32, now: Instant) {
         self.times.push_back(now);
+        while self.times.len() > most as usize {
+            self.times.pop_front();
+        }
     }
 }
 
@@ -84,7 +88,7 @@ mod tests {
         for i in 0..5 {
             let now = start + Duration::from_secs(i);
             assert!(window.allows(5, ten, now));
-            window.count(now);
+            window.count(5, now);
         }
         assert!(!window.allows(5, ten, start + Duration::from_secs(9)));
         assert!(window.allows(5, ten, start + Duration::from_secs(10)));

@@ -7,6 +7,7 @@
 //!  ├ session       carries out actions: client events, sign-in
 //!  ├ subscribe     subscriptions and their checks
 //!  ├ recover       replays and positions
+//!  ├ tokens        recovery tokens until the client subscribes
 //!  ├ writer        queue → one vectored write; positions
 //!  └ limits        rate limits
 //! socket       the connection as the hub sees it: id, send queue, subscriptions
@@ -20,6 +21,7 @@ mod serve;
 mod session;
 mod socket;
 mod subscribe;
+mod tokens;
 mod writer;
 
 pub use serve::{refuse, serve};

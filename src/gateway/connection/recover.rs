@@ -22,11 +22,12 @@ impl Session {
         }
         let asks_first = !self.socket.wants_positions();
         self.socket.enable_positions();
-        let most = self.hub.settings().max_subscriptions;
+        let history = self.hub.history().cloned();
         for (channel, token) in tokens {
-            let fresh = self.socket.channel(&channel).is_none();
-            if fresh && (self.tokens.len() < most || self.tokens.contains_key(&channel)) {
-                self.tokens.insert(channel, token);
+            if self.socket.channel(&channel).is_none() {
+                self.tokens.insert(&channel, &token, |token| {
+                    history.as_ref().is_some_and(|h| h.accepts(token, &channel))
+                });
             }
         }
         // Sent once here; afterwards only when they change.
@@ -125,7 +126,7 @@ impl Session {
         }
         if let (Some(replay), Some((channel, _))) = (self.finished.take(), self.replaying.take()) {
             if replay.scanned {
-                self.kafka_replays.count(Instant::now());
+                self.count_kafka_replay();
             }
             self.hub.finish_replay(&channel, self.socket.id, &replay);
             self.mark_position_due(&channel);
@@ -147,9 +148,14 @@ impl Session {
             .repeat_replays
             .allows(settings.replays_per_minute, MINUTE, now);
         if allowed {
-            self.repeat_replays.count(now);
+            self.repeat_replays.count(settings.replays_per_minute, now);
         }
         allowed
+    }
+
+    fn count_kafka_replay(&mut self) {
+        let limit = self.hub.settings().replays_per_minute;
+        self.kafka_replays.count(limit, Instant::now());
     }
 
     /// Cancels the replay of a channel after an unsubscribe. It counts against the limit of Kafka reads, because a read
@@ -160,7 +166,7 @@ impl Session {
         if self.replaying.as_ref().is_some_and(is_now) {
             self.replaying = None;
             self.finished = None;
-            self.kafka_replays.count(Instant::now());
+            self.count_kafka_replay();
         }
     }
 

@@ -1,6 +1,6 @@
 //! The state of a connection's client, and its actions: pings, sign-in, client events.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::action::{action, Action};
 use super::limits::{SlidingWindow, TokenBucket};
 use super::socket::Socket;
+use super::tokens::ResumeTokens;
 use crate::gateway::backend::{BoxFuture, Replay};
 use crate::gateway::hub::{Channel, Hub};
 use crate::gateway::protocol::frame::{self, Member, SignIn};
@@ -27,7 +28,7 @@ pub(super) struct Session {
     pub pending_joins: Vec<(String, Member)>,
     pub presence_wait: Option<BoxFuture<()>>,
     /// Tokens of `realtime:resume`, by channel, until the client subscribes.
-    pub tokens: BTreeMap<String, String>,
+    pub tokens: ResumeTokens,
     /// Queued replays: channel and token.
     pub replays: VecDeque<(Arc<Channel>, String)>,
     pub replaying: Option<(Arc<Channel>, BoxFuture<Replay>)>,
@@ -57,7 +58,7 @@ impl Session {
             user_member: None,
             pending_joins: Vec::new(),
             presence_wait: None,
-            tokens: BTreeMap::new(),
+            tokens: ResumeTokens::new(settings.max_subscriptions),
             replays: VecDeque::new(),
             replaying: None,
             finished: None,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -14,6 +14,10 @@ use parking_lot::Mutex;
 use crate::gateway::broadcast::At;
 use crate::gateway::hub::Channel;
 use crate::gateway::protocol::{Close, SocketId};
+
+/// Approximate memory of a queued frame in addition to its bytes: queue slot, allocation headers, position. Without it a client that
+/// does not read could make small frames take many times `max_queue`.
+const FRAME_OVERHEAD: usize = 192;
 
 /// A frame in the send queue.
 pub struct QueuedFrame {
@@ -55,6 +59,8 @@ pub struct Socket {
     /// Subscribed channels in the order of their subscriptions; `None` after the connection ended.
     channels: Mutex<Option<Vec<Arc<Channel>>>>,
     wants_positions: AtomicBool,
+    /// Bytes of live events held back on all channels that are being recovered.
+    held: AtomicUsize,
     max_queue: usize,
 }
 
@@ -81,6 +87,7 @@ impl Socket {
             user: OnceLock::new(),
             channels: Mutex::new(Some(Vec::new())),
             wants_positions: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
             max_queue,
         }
     }
@@ -102,7 +109,7 @@ impl Socket {
         if queue.shut || queue.dropped {
             return EnqueueResult::Closed;
         }
-        if queue.bytes + frame.len() > self.max_queue {
+        if queue.bytes + cost(&frame) > self.max_queue {
             // The queued frames are not sent: the client reconnects and subscribes again.
             queue.frames = VecDeque::new();
             queue.dropped = true;
@@ -116,7 +123,7 @@ impl Socket {
             self.waker.wake();
             return EnqueueResult::Overflow;
         }
-        queue.bytes += frame.len();
+        queue.bytes += cost(&frame);
         let was_empty = queue.frames.is_empty();
         queue.frames.push_back(QueuedFrame { frame, record_at });
         drop(queue);
@@ -174,10 +181,15 @@ impl Socket {
         self.queue.lock().frames.iter().for_each(&mut each);
     }
 
-    /// Releases `bytes` that were written or discarded.
-    pub fn written(&self, bytes: usize) {
+    /// Counts a frame that the writer adds behind the frames it took.
+    pub(super) fn count_appended(&self, frame: &Bytes) {
+        self.queue.lock().bytes += cost(frame);
+    }
+
+    /// Releases `bytes` that were written, and the overhead of `frames` that are complete.
+    pub fn written(&self, bytes: usize, frames: usize) {
         let mut queue = self.queue.lock();
-        queue.bytes = queue.bytes.saturating_sub(bytes);
+        queue.bytes = queue.bytes.saturating_sub(bytes + frames * FRAME_OVERHEAD);
     }
 
     /// Discards the queue and accepts no more frames.
@@ -208,6 +220,22 @@ impl Socket {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.lock().bytes
+    }
+
+    /// True if `frames` frames of `bytes` bytes in total fit into the queue.
+    #[must_use]
+    pub fn fits(&self, frames: usize, bytes: usize) -> bool {
+        self.queued() + bytes + frames * FRAME_OVERHEAD <= self.max_queue
+    }
+
+    /// Adds to the bytes of held live events, and returns their sum over all channels.
+    pub(in crate::gateway) fn hold(&self, bytes: usize) -> usize {
+        self.held.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// Releases held bytes.
+    pub(in crate::gateway) fn release_held(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Id of the signed-in user.
@@ -281,4 +309,9 @@ impl Socket {
     pub fn max_queue(&self) -> usize {
         self.max_queue
     }
+}
+
+/// The memory of a queued frame.
+fn cost(frame: &Bytes) -> usize {
+    frame.len() + FRAME_OVERHEAD
 }

@@ -67,7 +67,7 @@ impl Session {
                         "Too many presence subscriptions in a short time.".into(),
                     ));
                 }
-                self.presence_joins.count(now);
+                self.presence_joins.count(settings.presence_joins, now);
             }
             if !self.is_presence_ready() {
                 self.pending_joins.push((name.full.to_owned(), member));
@@ -204,6 +204,7 @@ impl Session {
     pub(super) fn unsubscribe(&mut self, channel: &str) {
         self.pending_joins.retain(|(name, _)| name != channel);
         self.cancel_replay(channel);
+        self.due_positions.retain(|due| due.name() != channel);
         self.hub.unsubscribe_socket(&self.socket, channel);
         self.start_next_replay();
     }

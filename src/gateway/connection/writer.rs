@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::session::Session;
@@ -79,8 +80,8 @@ impl Writer {
             frames += 1;
         }
         self.offset = rest;
-        counters.frames_sent.add(frames);
-        session.socket.written(written);
+        counters.frames_sent.add(frames as u64);
+        session.socket.written(written, frames);
         if self.frames.is_empty() {
             self.frames = VecDeque::new();
         }
@@ -101,10 +102,7 @@ impl Writer {
         }
         if let Some((code, reason)) = batch.close {
             self.closing = true;
-            self.frames.push_back(QueuedFrame {
-                frame: frame::close(code, &reason),
-                record_at: None,
-            });
+            self.append(session, frame::close(code, &reason));
         }
         !self.frames.is_empty()
     }
@@ -147,10 +145,16 @@ impl Writer {
         }
         if json.len() > 1 {
             json.push(b'}');
-            self.frames.push_back(QueuedFrame {
-                frame: frame::connection_event("realtime:position", &json),
-                record_at: None,
-            });
+            self.append(session, frame::connection_event("realtime:position", &json));
         }
+    }
+
+    /// Appends a frame of the writer's own, counted like those of the queue.
+    fn append(&mut self, session: &Session, frame: Bytes) {
+        session.socket.count_appended(&frame);
+        self.frames.push_back(QueuedFrame {
+            frame,
+            record_at: None,
+        });
     }
 }

@@ -12,6 +12,9 @@ use crate::gateway::connection::{EnqueueResult, Socket};
 use crate::gateway::protocol::channel::{ChannelKind, Name};
 use crate::gateway::protocol::{frame, SocketId};
 
+/// Approximate memory of a held event in addition to its data and name.
+const HELD_OVERHEAD: usize = 128;
+
 /// A socket channel with subscribers.
 pub struct Channel {
     name: Box<str>,
@@ -38,13 +41,43 @@ pub(super) struct Subscriber {
 pub(super) enum RecoveryState {
     /// Live events are held back until the replay has finished.
     Holding {
-        events: Vec<Arc<Broadcast>>,
-        bytes: usize,
+        events: HeldEvents,
         /// More events arrived than the send queue can hold: the recovery has failed.
         overflow: bool,
     },
     /// Live events below this position are duplicates of the replay and are skipped.
     Skipping(Position),
+}
+
+/// Live events held back during a replay, counted on their socket.
+pub(super) struct HeldEvents {
+    events: Vec<Arc<Broadcast>>,
+    bytes: usize,
+    socket: Arc<Socket>,
+}
+
+impl HeldEvents {
+    pub fn new(socket: &Arc<Socket>) -> Self {
+        Self {
+            events: Vec::new(),
+            bytes: 0,
+            socket: Arc::clone(socket),
+        }
+    }
+
+    /// Holds an event, and returns the bytes held for the socket on all its channels.
+    fn push(&mut self, broadcast: &Arc<Broadcast>) -> usize {
+        let bytes = broadcast.data.len() + broadcast.event.len() + HELD_OVERHEAD;
+        self.bytes += bytes;
+        self.events.push(Arc::clone(broadcast));
+        self.socket.hold(bytes)
+    }
+}
+
+impl Drop for HeldEvents {
+    fn drop(&mut self) {
+        self.socket.release_held(self.bytes);
+    }
 }
 
 /// Result of a delivery.
@@ -133,7 +166,9 @@ impl Channel {
         let mut state = self.state.lock();
         let subscriber = state.subscribers.get_mut(&id)?;
         let Some(RecoveryState::Holding {
-            events, overflow, ..
+            events: held,
+            overflow,
+            ..
         }) = subscriber.recovery.take().map(|boxed| *boxed)
         else {
             return None;
@@ -146,9 +181,10 @@ impl Channel {
             .map(|event| (self.frame(event), event))
             .collect();
         let size: usize = frames.iter().map(|(frame, _)| frame.len()).sum();
-        let held: usize = events.iter().map(|event| event.data.len() + 256).sum();
+        let events = &held.events;
+        let held_bytes: usize = events.iter().map(|event| event.data.len() + 256).sum();
         // A replay that overflows the queue would close the connection, and the client would request it again.
-        let fits = socket.queued() + size + held <= socket.max_queue();
+        let fits = socket.fits(frames.len() + events.len(), size + held_bytes);
         let recovered = replay.recovered && !overflow && fits;
         let replayed: &[Arc<Broadcast>] = if recovered { &replay.events } else { &[] };
         if recovered {
@@ -168,7 +204,7 @@ impl Channel {
             None,
         ));
         let seen: std::collections::HashSet<&str> = replayed.iter().map(|e| &*e.id).collect();
-        for event in &events {
+        for event in events {
             let twice = recovered && (seen.contains(&*event.id) || event.is_below(&replay.up_to));
             if !twice {
                 self.push(socket, self.frame(event), event);
@@ -188,23 +224,17 @@ impl Subscriber {
         match self.recovery.as_deref_mut() {
             None => true,
             Some(RecoveryState::Holding {
-                events,
-                bytes,
-                overflow,
+                events, overflow, ..
             }) => {
-                *bytes += broadcast.data.len() + broadcast.event.len() + 128;
-                if *bytes > max {
-                    *overflow = true;
-                }
-                if *overflow && *bytes > 2 * max {
+                let held = events.push(broadcast);
+                *overflow |= held > max;
+                if held > 2 * max {
                     // Live events must not be lost, so a client whose replay takes too long is disconnected.
                     self.socket.close(
                         crate::gateway::protocol::Close::OverCapacity,
                         "The recovery takes too long",
                     );
-                    events.clear();
-                } else {
-                    events.push(Arc::clone(broadcast));
+                    *events = HeldEvents::new(&self.socket);
                 }
                 false
             }
@@ -223,5 +253,34 @@ impl Subscriber {
                 true
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_events_count_on_their_socket_over_all_channels_until_they_are_dropped() {
+        let id = "1.2".parse().unwrap();
+        let socket = Arc::new(Socket::new(id, "127.0.0.1".parse().unwrap(), 1000));
+        let broadcast = Arc::new(Broadcast {
+            channel: "a".into(),
+            event: "e".into(),
+            id: "1".into(),
+            data: vec![b'x'; 100].into(),
+            except: None,
+            public: false,
+            exact: false,
+            at: None,
+        });
+        let each = 100 + 1 + HELD_OVERHEAD;
+        let (mut one, mut two) = (HeldEvents::new(&socket), HeldEvents::new(&socket));
+        assert_eq!(one.push(&broadcast), each);
+        assert_eq!(two.push(&broadcast), 2 * each);
+        drop(one);
+        assert_eq!(two.push(&broadcast), 2 * each);
+        drop(two);
+        assert_eq!(socket.hold(0), 0);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::channel::{Channel, ChannelState, RecoveryState, Subscriber};
+use super::channel::{Channel, ChannelState, HeldEvents, RecoveryState, Subscriber};
 use super::Hub;
 use crate::gateway::connection::Socket;
 use crate::gateway::protocol::channel::ChannelKind;
@@ -76,8 +76,7 @@ impl Hub {
             socket.push(succeeded_frame(name.full, success));
             let recovery = holding.then(|| {
                 Box::new(RecoveryState::Holding {
-                    events: Vec::new(),
-                    bytes: 0,
+                    events: HeldEvents::new(socket),
                     overflow: false,
                 })
             });

@@ -119,6 +119,12 @@ impl History for Recovery {
         token.encode(&holder.channel, &self.inner.keys)
     }
 
+    fn accepts(&self, token: &str, channel: &str) -> bool {
+        let longest =
+            u64::try_from(self.inner.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
+        Token::decode(token, channel, &self.inner.keys, unix_ms(), longest).is_ok()
+    }
+
     fn replay(
         &self,
         token: String,

@@ -9,6 +9,7 @@ mod fuzz;
 mod handshake;
 mod kafka;
 mod lifecycle;
+mod memory;
 mod nodes;
 mod presence;
 mod recovery;

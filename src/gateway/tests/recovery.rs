@@ -32,6 +32,10 @@ impl History for ScriptedHistory {
         Some(format!("{}@{}", holder.channel, position[0].2))
     }
 
+    fn accepts(&self, _: &str, _: &str) -> bool {
+        true
+    }
+
     fn replay(
         &self,
         token: String,

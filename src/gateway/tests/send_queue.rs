@@ -40,7 +40,7 @@ fn frames_queued_while_a_close_is_pending_precede_it() {
 
 #[test]
 fn an_overflowed_queue_is_marked_and_closes_the_socket() {
-    let socket = socket(100);
+    let socket = socket(300);
     assert_eq!(socket.push(Bytes::from(vec![0; 60])), EnqueueResult::Queued);
     assert_eq!(
         socket.push(Bytes::from(vec![0; 60])),
