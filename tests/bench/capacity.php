@@ -1,11 +1,12 @@
 <?php
 
 /**
- * The figures of docs/capacity.md: what topics cost a worker, a producer and a gateway, and what a socket costs a gateway.
+ * Measures the figures of docs/capacity.md: the cost of topics for a worker, a producer and a gateway, and of a socket
+ * for a gateway.
  *
  *     php -d extension=… tests/bench/capacity.php --kafka=host:port [--topics=100,1000,5000] [--sockets=1000,5000] [--records=200000]
  *
- * A real Kafka, one node, empty. Memory is resident memory of the process (VmRSS); CPU is user and system time of it.
+ * Apache Kafka, one node, empty. Memory is the resident memory of the process (VmRSS); CPU is its user and system time.
  */
 
 declare(strict_types=1);
@@ -36,7 +37,7 @@ $row = static function (string $what, string ...$values): void {
 $ms = static fn (int $since): string => number_format((hrtime(true) - $since) / 1e6) . ' ms';
 $mb = static fn (int $kb): string => number_format($kb / 1024, 1) . ' MB';
 
-/** Memory and, over some seconds, CPU of a child that has nothing to do. */
+/** Memory of an idle child, and its CPU time over some seconds. */
 $idle = static function (Child $child, int $seconds = 5) use ($mb): array {
     $before = $child->cpu();
     sleep($seconds);
@@ -45,7 +46,7 @@ $idle = static function (Child $child, int $seconds = 5) use ($mb): array {
 };
 
 foreach ($counts($options['topics']) as $count) {
-    // With --prefix topics of a run before are used again: what is there is not made.
+    // With --prefix, topics of an earlier run are reused instead of created.
     $prefix = $options['prefix'] ?? 'cap' . bin2hex(random_bytes(3));
     $env = ['KAFKA_TOPIC_PREFIX' => $prefix, 'KAFKA_CONSUMER_GROUP' => $prefix] + $environment;
     $admin = new Admin(['brokers' => $kafka]);
@@ -66,7 +67,7 @@ foreach ($counts($options['topics']) as $count) {
     $worker = Child::php([$console, 'realtime:kafka:consume', '--channels=user.*', '--timeout=1000'], $env);
     $worker->waitFor('/assigned: .*user_/', 300.0);
     $row('worker: from its start to its assignment', $ms($start));
-    // Until every partition has been asked for its first records.
+    // Until the first fetch of every partition.
     sleep(5);
     $row('worker: idle', ...$idle($worker));
     $start = hrtime(true);
@@ -131,7 +132,7 @@ if ((int) $options['records'] > 0) {
         $count,
         str_repeat('x', 100)
     );
-    // The first ones make the topic.
+    // The first messages create the topic.
     foreach ([1000, $count] as $n) {
         $cpu = $gateway->cpu();
         $producer = Child::php(['-r', str_replace("\$i < $count;", "\$i < $n;", $code)], $env);

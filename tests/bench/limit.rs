@@ -1,4 +1,4 @@
-//! The limit of the benchmark: a plain loop over the librdkafka that the extension uses, with nothing around it.
+//! The limit of the benchmark: a plain loop over the same librdkafka as the extension, with nothing around it.
 //!
 //! ```text
 //! bench_limit produce <brokers> <topic> <messages>   the same 261 bytes again and again, flush at the end included
@@ -16,7 +16,7 @@ use rdkafka_sys::bindings as sys;
 
 const VALUE: &[u8] = br#"{"id":"019a9f5e-2b7c-7c41-9d2e-3f6a1b0c8d7e","type":"event","channel":"user.1","event":"order.created","data":{"order_id":1000000,"status":"created","total":149.95,"currency":"EUR","paid":true,"items":[{"sku":"TS-1042-XL","quantity":2}]},"timestamp":1763700000}"#;
 const KEY: &[u8] = b"user.1";
-/// As many records at once as `consume()` asks for by default.
+/// As many records per poll as `consume()` requests by default.
 const BATCH: usize = 100;
 
 const PRODUCER: &[(&str, &str)] = &[
@@ -48,7 +48,7 @@ fn main() {
         fail("The number of messages is no number.");
     };
     let topic = c_string(topic);
-    // SAFETY: every handle is made, used and left to the end of the process in the function it belongs to.
+    // SAFETY: every handle is created, used and left to the end of the process in the function it belongs to.
     let (started, cpu) = unsafe {
         match what.as_str() {
             "produce" => produce(brokers, &topic, messages),
@@ -155,7 +155,8 @@ unsafe fn consume(brokers: &str, topic: &CStr, messages: u64) -> (Instant, Durat
     let (mut seen, mut bytes) = (0_u64, 0_usize);
     let deadline = Instant::now() + Duration::from_secs(60);
     while seen < messages {
-        // One with patience, then what is there: as consume() does, for waiting for a whole batch costs latency.
+        // One poll with a timeout, then only available records: like consume(), because waiting for a full batch costs
+        // latency.
         batch[0] = sys::rd_kafka_consumer_poll(client, 100);
         if batch[0].is_null() {
             if Instant::now() > deadline {

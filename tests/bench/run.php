@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The benchmark's parts, one after the other; run.sh starts it with everything it needs. See its --help.
+ * The benchmark's parts, one after the other; run.sh provides what they need. See its --help.
  */
 
 declare(strict_types=1);
@@ -43,7 +43,7 @@ printf(
 );
 echo $lab->peers();
 
-// The embedded broker keeps 5 MB of a partition: its messages are spread over more of them.
+// The embedded broker keeps 5 MB of a partition: messages are spread over more partitions.
 $places = ['Kafka' => [$options['kafka'] ?? '', '1'], 'embedded broker' => [$options['embedded'] ?? '', '40']];
 foreach (array_filter($places, static fn (array $place): bool => $place[0] !== '') as $at => [$brokers, $partitions]) {
     if ($wanted('a')) {

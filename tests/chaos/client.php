@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Asks a PHP-FPM again and again and prints each message id that it answers, until a file says stop.
+ * Sends requests to a PHP-FPM and prints each returned message id, until a stop file exists.
  *
  * php client.php DIRECTORY
  */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Sends the numbers of a run, evenly over its time, while Kafka's nodes die and come back; prints what became of them.
+ * Sends the numbers of a run, evenly over its time, while Kafka's nodes are killed and restarted; prints their results.
  *
  * php producer.php JOB(json)
  */

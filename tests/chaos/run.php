@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The parts of a run one after the other, each with its table; exit code 1 where a promise was broken: run.sh --help.
+ * Runs the parts one after the other, each with its table; exit code 1 if a promise was broken: run.sh --help.
  */
 
 declare(strict_types=1);
@@ -24,7 +24,7 @@ try {
 $held = true;
 foreach ($settings->parts as $part) {
     $directory = "$settings->directory/$part-$settings->seed";
-    // What a broken promise left behind is evidence, whoever runs the same seed next.
+    // The data of a broken promise is evidence: the next run with the same seed keeps it.
     is_file("$directory/broken") && rename($directory, "$directory-broken-" . filemtime("$directory/broken"));
     is_dir($directory) || mkdir($directory, 0777, true);
     array_map('unlink', array_filter(glob("$directory/{*,*/*,*/*/*}", GLOB_BRACE) ?: [], 'is_file'));

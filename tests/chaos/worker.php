@@ -1,7 +1,8 @@
 <?php
 
 /**
- * One worker of a run: notes each number it begins and each it has handled, and forwards it; misbehaves as told.
+ * One worker of a run: records each number it begins and each it has handled, and forwards it; misbehaves as
+ * configured.
  *
  * php worker.php JOB(json) NOTES(file) record|batch
  */
@@ -21,7 +22,7 @@ require __DIR__ . '/src/autoload.php';
 [, $json, $file, $style] = $argv;
 $job = Job::fromJson($json);
 $behaviour = $job->behaviour();
-// Unbuffered: what is noted is in the file, whatever happens to this process next.
+// Unbuffered: each note is in the file, even if the process is killed next.
 $notes = fopen($file, 'ab') ?: exit(70);
 $note = static function (string $line) use ($notes): void {
     fwrite($notes, "$line\n");

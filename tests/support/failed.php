@@ -5,9 +5,9 @@
  *
  *     php tests/support/failed.php build/test-output/kafka-1.xml 5
  *
- * A line each: the test's file, a tab, its class and method (all data sets run again). Ends with 1 and the reason on
- * stderr where nothing is to be run again: PHPUnit itself died and left no report, no test failed (then one was skipped
- * or risky, which it would be again), or more failed than the number given, which is no accident of a busy machine.
+ * One line per test: its file, a tab, its class and method (all data sets run again). Exits with 1 and the reason on
+ * stderr if no test should run again: PHPUnit itself crashed and left no report, no test failed (then one was skipped
+ * or risky, which it would be again), or more failed than the given number, too many for a busy machine.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What every client of the benchmark begins with: its classes, and errors where the one who runs it sees them.
+ * Common setup of the benchmark's clients: classes, and visible errors.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * (a) Realtime::broadcast(), flush at the end included. Arguments: brokers, messages.
+ * (a) Realtime::broadcast(), including the final flush. Arguments: brokers, messages.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ $messages = (int) $messages;
 Realtime::configure(['default_broker' => 'kafka', 'brokers' => [
     'kafka' => ['brokers' => $brokers, 'topic_prefix' => Load::WRITTEN],
 ]]);
-// Connected before the clock starts, as every peer is.
+// Connected before the clock starts, like every peer.
 Realtime::broadcast(Load::CHANNEL, Load::EVENT, Load::data(0));
 Realtime::flush();
 

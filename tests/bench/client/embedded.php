@@ -1,7 +1,7 @@
 <?php
 
 /**
- * An embedded broker in a process of its own, so that its time is not counted as a client's: prints its address, lives
+ * An embedded broker in a process of its own, so that its time is not attributed to a client: prints its address, runs
  * until its input ends. Arguments: topics with their partitions, as topic:partitions.
  */
 

@@ -3,7 +3,7 @@
 /**
  * Fills a topic with envelopes for the consuming benchmarks. Arguments: brokers, messages, topic, partitions.
  *
- * They are spread over the partitions because the embedded broker keeps only the last 5 MB of each.
+ * Spread over the partitions, because the embedded broker keeps only the last 5 MB of each.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * (a) json_encode alone: what PHP takes to write the envelope, with no Kafka at all. Arguments: ignored, messages.
+ * (a) json_encode alone: the time PHP takes to write the envelope, without Kafka. Arguments: ignored, messages.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * (d) Memory while many messages go through. Arguments: brokers, messages, write or read.
+ * (d) Memory while many messages are processed. Arguments: brokers, messages, write or read.
  *
  * Prints the resident memory in KB after each tenth.
  */
@@ -29,7 +29,7 @@ if ($what === 'write') {
     Realtime::configure(['default_broker' => 'kafka', 'brokers' => ['kafka' => $config]]);
     while ($seen < $tenth * 10) {
         Realtime::broadcast(Load::CHANNEL, Load::EVENT, Load::data($seen));
-        // In portions, so that what is measured is not the length of the queue.
+        // In portions, so that the length of the queue does not affect the result.
         if (++$seen % 10000 === 0) {
             Realtime::flush(60000);
         }

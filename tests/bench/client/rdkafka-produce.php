@@ -27,7 +27,7 @@ $meter = Meter::start();
 for ($n = 0; $n < $messages; $n++) {
     $json = json_encode(Load::envelope($prefix . (1000000 + $n), $n), JSON_THROW_ON_ERROR);
     $topic->produce(RD_KAFKA_PARTITION_UA, 0, $json, Load::CHANNEL);
-    // Its manual says after every message; now and then costs less, and is enough.
+    // Its manual recommends it after every message; less often costs less, and is enough.
     if ($n % 1000 === 0) {
         $producer->poll(0);
     }

@@ -1,9 +1,9 @@
 <?php
 
 /**
- * (c) A worker that runs for long and broadcasts once in each request. Arguments: brokers, requests.
+ * (c) A long-running worker that broadcasts once per request. Arguments: brokers, requests.
  *
- * Prints what broadcast and flush took in each, in ms. The connection is there, as it is from the second request on.
+ * Prints the duration of broadcast and flush in each, in ms. The connection exists, as from the second request on.
  */
 
 declare(strict_types=1);

@@ -1,11 +1,11 @@
-//! When the kernel got what a socket reads: its receive timestamps (`Documentation/networking/timestamping.rst` of Linux), so that
-//! a reader that waits for a core does not count as the server's time.
+//! The kernel's receive timestamps of a socket (`Documentation/networking/timestamping.rst` of Linux), so that a reader
+//! that waits for a core does not count as the server's time.
 
 use std::io;
 use std::mem::{size_of_val, MaybeUninit};
 use std::os::fd::AsRawFd;
 
-/// Has the kernel note the time of each segment.
+/// Enables the kernel's timestamp for each segment.
 pub fn ask_for(socket: &impl AsRawFd) {
     let flags = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
     // SAFETY: a live socket and local memory.
@@ -21,14 +21,14 @@ pub fn ask_for(socket: &impl AsRawFd) {
     assert_eq!(done, 0, "the kernel gives timestamps");
 }
 
-/// Reads; how many bytes, and when the last of them came (Unix ns, 0 where the kernel does not say).
+/// Reads; returns the number of bytes, and the time of the last one (Unix ns, 0 if the kernel reports none).
 pub fn read(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usize, u64)> {
     let mut part = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
     };
     let mut control = [0_u64; 32];
-    // SAFETY: a message header of zeros is an empty one; all it points at is local and outlives the calls.
+    // SAFETY: a zeroed message header is an empty one; all its pointers are to locals that outlive the calls.
     unsafe {
         let mut message: libc::msghdr = MaybeUninit::zeroed().assume_init();
         message.msg_iov = &raw mut part;
@@ -47,7 +47,7 @@ pub fn read(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usize, u64)
                 && about.cmsg_type == libc::SCM_TIMESTAMPING
                 && about.cmsg_len >= 16
             {
-                // Three times of two 64-bit numbers: the first is the software's.
+                // Three times of two 64-bit numbers: the first is the software timestamp.
                 let time = libc::CMSG_DATA(header).cast::<[[u8; 8]; 2]>().read();
                 let [seconds, ns] = time.map(u64::from_ne_bytes);
                 came = seconds * 1_000_000_000 + ns;

@@ -1,4 +1,5 @@
-//! Who competes: a loop that only writes (the limit), a plain tokio-tungstenite fan-out, and the gateway.
+//! The servers under comparison: a loop that only writes (the limit), a plain tokio-tungstenite fan-out, and the
+//! gateway.
 
 use std::io::{IoSlice, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,11 +19,11 @@ use toporia_realtime::gateway::Gateway;
 pub trait Contender {
     fn name(&self) -> &'static str;
     fn address(&self) -> String;
-    /// Sends to everybody who is connected.
+    /// Sends to every connected socket.
     fn broadcast(&mut self, json: &str);
     /// Frames that are not written yet.
     fn waiting(&self) -> u64;
-    /// Waits until so many are connected and subscribed.
+    /// Waits until this many sockets are connected and subscribed.
     fn settled(&mut self, count: usize);
 }
 
@@ -38,7 +39,7 @@ fn wait_for(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Non-blocking sockets and one vectored write for each and every frame, from one thread.
+/// Non-blocking sockets and one vectored write per frame, from one thread.
 pub struct Raw {
     address: String,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
@@ -94,7 +95,7 @@ impl Contender for Raw {
     }
 }
 
-/// As one writes it after reading the crate's examples: a task and a channel for each connection, one send a message.
+/// As in the crate's examples: a task and a channel per connection, one send per message.
 pub struct Tungstenite {
     address: String,
     runtime: tokio::runtime::Runtime,
@@ -204,7 +205,7 @@ pub fn settings() -> Settings {
 /// The gateway, fed without Kafka.
 pub struct GatewayServer {
     gateway: Gateway,
-    /// Frames written that were no broadcasts.
+    /// Frames written that were not broadcasts.
     base: u64,
 }
 
@@ -213,7 +214,7 @@ impl GatewayServer {
         Self::start_with(Settings::default().max_queue)
     }
 
-    /// With so many bytes that may wait for one socket.
+    /// With a limit of bytes that may wait for one socket.
     pub fn start_with(max_queue: usize) -> Self {
         let settings = Settings {
             max_queue,

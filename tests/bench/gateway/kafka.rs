@@ -1,11 +1,12 @@
-//! From Kafka to the sockets: a sender in a process of its own, a real Kafka (or the embedded broker), a gateway here, readers in a
-//! third process, all on the same cores; seven of eight readers are read in passing, because clients are other machines.
+//! From Kafka to the sockets: a sender in a process of its own, Apache Kafka (or the embedded broker), a gateway here,
+//! and readers in a third process, all on the same cores; seven of eight readers are only drained, because real clients
+//! are other machines.
 //!
-//! An event's way is told in two parts that meet where Kafka acknowledges the record: what Kafka takes to have it, and what passes
-//! until it is in the client's socket.
+//! The latency of an event is measured in two parts that meet where Kafka acknowledges the record: until Kafka has it,
+//! and from then until it is in the client's socket.
 //!
-//! Each round also says how late the machine itself wakes a thread that sleeps for a millisecond, with nothing else to do: on a
-//! shared host that alone may be more than what is measured here. So there are rounds, and their median and best are told.
+//! Each round also reports how late the machine wakes a thread that sleeps for a millisecond on an idle process: on a
+//! shared host this alone may exceed the measured latency. The median and the best of the rounds are reported.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
@@ -25,12 +26,12 @@ use crate::meter::{self, cpu, now_ns, sorted, Percentiles, Row};
 use crate::readers::{Others, Readers, Sample, LOOKS};
 
 const CHANNEL: &str = "public.bench";
-/// Deliveries a second that the goal is about.
+/// The target of deliveries per second.
 const DELIVERIES: usize = 20_000;
 const SECONDS: usize = 5;
-/// So many times.
+/// The number of rounds.
 const ROUNDS: usize = 9;
-/// Before them, at the same rate: a JVM compiles what is used in its first seconds.
+/// Warm-up at the same rate: a JVM compiles its hot code in the first seconds.
 const WARM_UP: usize = 10;
 
 struct Nothing;
@@ -58,7 +59,7 @@ fn config(brokers: &str, prefix: &str) -> Arc<BrokerConfig> {
     Arc::new(BrokerConfig::resolve(None, &layers).expect("a configuration"))
 }
 
-/// Subscribers and records a second, each twenty thousand deliveries a second.
+/// Subscribers and records per second, each 20,000 deliveries per second.
 pub fn run(brokers: &str) {
     println!(
         "\nThrough Kafka at {brokers} to sockets, {DELIVERIES} deliveries a second, {ROUNDS} rounds of {SECONDS} s. \
@@ -115,7 +116,7 @@ struct Round {
     to_socket: Percentiles,
     whole: Percentiles,
     raw: Percentiles,
-    /// µs for each frame.
+    /// Microseconds of CPU time per frame.
     cpu: f64,
 }
 
@@ -160,12 +161,12 @@ fn rounds(brokers: &str, subscribers: usize) -> Vec<Round> {
     rounds
 }
 
-/// Readers, of whom those that do not look at the time leave the cores to the servers.
+/// Readers; those that do not check the time leave the cores to the servers.
 fn start(address: &str, subscribers: usize) -> Readers {
     Readers::start_with(address, subscribers, 0, Others::InPassing)
 }
 
-/// How many ns too late a sleep of a millisecond ends.
+/// The delay of a sleep of one millisecond, in ns.
 fn lateness() -> u64 {
     const SLEEP: Duration = Duration::from_millis(1);
     let begun = Instant::now();
@@ -173,7 +174,8 @@ fn lateness() -> u64 {
     u64::try_from(begun.elapsed().saturating_sub(SLEEP).as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The limit of the machine: the same events to as many sockets at the same pace from a loop that only writes, without Kafka.
+/// The limit of the machine: the same events to as many sockets at the same pace from a loop that only writes, without
+/// Kafka.
 fn writes_only(raw: &mut Raw, readers: &Readers, per_second: usize) -> Percentiles {
     let begun = Instant::now();
     for n in 0..per_second * SECONDS {
@@ -186,7 +188,7 @@ fn writes_only(raw: &mut Raw, readers: &Readers, per_second: usize) -> Percentil
     Percentiles::of(samples.iter().map(|s| s.came.saturating_sub(s.called)))
 }
 
-/// Sends from a process of its own. When Kafka acknowledged each event, by the time of its call.
+/// Sends from a process of its own. Returns the acknowledgement time of each event, by the time of its call.
 fn send_elsewhere(
     config: &BrokerConfig,
     brokers: &str,
@@ -209,7 +211,7 @@ fn send_elsewhere(
         .collect()
 }
 
-/// Prints when each record was acknowledged.
+/// Prints the acknowledgement time of each record.
 struct Acknowledged;
 
 impl ClientContext for Acknowledged {}
@@ -225,7 +227,7 @@ impl ProducerContext for Acknowledged {
     }
 }
 
-/// The process that sends: rdkafka's own producer, nothing of ours, and without waiting for company (`linger.ms=0`).
+/// The sending process: a plain rdkafka producer without batching delay (`linger.ms=0`).
 pub fn send(brokers: &str, topic: &str, per_second: &str, seconds: &str) {
     let number = |text: &str| text.parse::<u64>().expect("a number");
     let (rate, seconds) = (number(per_second), number(seconds));

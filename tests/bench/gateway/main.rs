@@ -1,5 +1,5 @@
-//! How fast the gateway is: the same broadcasts through it, through a plain tokio-tungstenite fan-out, and through a loop that only
-//! writes, in one run. Readers are a process of their own, so that CPU times are the server's.
+//! Measures the gateway: the same broadcasts through it, through a plain tokio-tungstenite fan-out, and through a loop
+//! that only writes, in one run. Readers are a process of their own, so that CPU times are the server's.
 //!
 //! ```text
 //! bench_gateway                  everything, as a table
@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-/// Event data of about 180 bytes and a note, that begins with the time in ns.
+/// Event data of about 180 bytes and a note that begins with the time in ns.
 fn data(note: usize) -> String {
     data_of(meter::now_ns(), note)
 }
@@ -78,8 +78,8 @@ fn contenders() -> Vec<Box<dyn Contender>> {
     ]
 }
 
-/// Sends `total` broadcasts, `per_second` of them (0: as fast as they go, at most 32 under way), and waits until the readers have all
-/// of them. CPU in µs per frame, and frames a second.
+/// Sends `total` broadcasts, `per_second` of them (0: as fast as possible, at most 32 in flight), and waits until the
+/// readers have all. Returns CPU in µs per frame, and frames per second.
 fn run(
     contender: &mut dyn Contender,
     readers: &Readers,
@@ -102,7 +102,7 @@ fn run(
     let frames = total * SUBSCRIBERS as u64;
     let expected = frames * contenders::event(&data(note)).len() as u64;
     let used = cpu() - before;
-    // What is written is not yet delivered: the kernel's buffers take megabytes.
+    // Written is not delivered: the kernel's buffers hold megabytes.
     while per_second == 0 && readers.bytes() - read_before < expected {
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -181,7 +181,7 @@ fn slow() {
     contender.settled(SUBSCRIBERS);
     let mut times: [Vec<Percentiles>; 2] = Default::default();
     for place in 0..2 * PAIRS {
-        // Without, with, with, without: what drifts is no difference.
+        // Without, with, with, without: so that drift does not look like a difference.
         let slow = matches!(place % 4, 1 | 2);
         let stuck = slow.then(|| Readers::start(&contender.address(), 0, 1));
         contender.settled(SUBSCRIBERS + usize::from(slow));

@@ -1,4 +1,4 @@
-//! What is measured: CPU time of this process, memory, the clock that both processes share.
+//! Measurements: CPU time of this process, memory, the clock that both processes share.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ pub fn cpu() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// Unix time in ns, the same in every process and in the kernel's timestamps of what came.
+/// Unix time in ns, the same in every process and in the kernel's receive timestamps.
 pub fn now_ns() -> u64 {
     let mut now = libc::timespec {
         tv_sec: 0,
@@ -35,7 +35,7 @@ pub fn rss_kb() -> u64 {
         .unwrap_or(0)
 }
 
-/// Of times in ms.
+/// A percentile of times in ms.
 #[derive(Clone, Copy)]
 pub struct Percentiles {
     pub p50: f64,
@@ -43,7 +43,7 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    /// Of times in ns; 0 for none.
+    /// A percentile of times in ns; 0 if there are none.
     pub fn of(times: impl Iterator<Item = u64>) -> Self {
         let mut times: Vec<u64> = times.collect();
         times.sort_unstable();
@@ -58,14 +58,13 @@ impl Percentiles {
     }
 }
 
-/// From the least to the most.
+/// From the smallest to the largest.
 pub fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     numbers
 }
 
-/// A line of a table.
 pub struct Row {
     pub name: &'static str,
     pub cells: Vec<String>,

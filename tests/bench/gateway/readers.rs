@@ -1,4 +1,4 @@
-//! The clients: a process of its own that connects, subscribes, reads, and tells when what it read had come.
+//! The clients: a process of its own that connects, subscribes, reads, and reports when each event arrived.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,30 +12,30 @@ use tokio::net::TcpStream;
 use crate::arrival;
 use crate::meter::{now_ns, Percentiles};
 
-/// One in so many connections looks at the time in each event.
+/// One in this many connections checks the time in each event.
 pub const LOOKS: usize = 8;
-/// How often each of the others is read where they are read in passing.
+/// How often the drained connections are read.
 const ROUND: Duration = Duration::from_millis(100);
-/// A few of them at a time.
+/// A few at a time.
 const STEP: Duration = Duration::from_millis(2);
 
-/// What the connections that do not look at the time are like.
+/// Behaviour of the connections that do not check the time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Others {
-    /// They wait for each event, as the others do.
+    /// They wait for each event, like the others.
     Wait,
-    /// They are read now and then, so that they hardly ask for the cores: in life they are other machines.
+    /// They are drained periodically, so that they hardly use the cores: in production they are other machines.
     InPassing,
 }
 
-/// One event at one of the connections that look. Unix ns.
+/// One event at one of the checking connections. Unix ns.
 #[derive(Clone, Copy)]
 pub struct Sample {
-    /// The sender's call, as the event says.
+    /// The time of the sender's call, from the event.
     pub called: u64,
-    /// The kernel had it for the reader's socket.
+    /// The kernel received it for the reader's socket.
     pub came: u64,
-    /// The reader, which shares the cores with everybody else here, got to it.
+    /// The reader, which shares the cores with all others here, read it.
     pub read: u64,
 }
 
@@ -47,12 +47,12 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Starts `count` that read and `slow` that do not; returns when all are subscribed.
+    /// Starts `count` readers and `slow` clients that do not read; returns when all are subscribed.
     pub fn start(address: &str, count: usize, slow: usize) -> Self {
         Self::start_with(address, count, slow, Others::Wait)
     }
 
-    /// The same, with these others.
+    /// The same, with these behaviours.
     pub fn start_with(address: &str, count: usize, slow: usize, others: Others) -> Self {
         let program = std::env::current_exe().expect("own path");
         let mut child = Command::new(program)
@@ -90,12 +90,12 @@ impl Readers {
         self.line()
     }
 
-    /// Bytes that all of them have read since they began.
+    /// Bytes that all of them have read since the start.
     pub fn bytes(&self) -> u64 {
         self.ask(b"bytes\n").parse().expect("a number")
     }
 
-    /// Everything read since the last time.
+    /// Everything read since the last call.
     pub fn samples(&self) -> Vec<Sample> {
         let line = self.ask(b"samples\n");
         let mut numbers = line.split_whitespace().map(|n| n.parse().expect("ns"));
@@ -108,7 +108,7 @@ impl Readers {
         samples
     }
 
-    /// From the call until it was there for the reader, of everything read since the last time.
+    /// From the call until the reader could read it, for everything read since the last call.
     pub fn latency(&self) -> Percentiles {
         let samples = self.samples().into_iter();
         Percentiles::of(samples.map(|s| s.came.saturating_sub(s.called)))
@@ -124,7 +124,6 @@ impl Drop for Readers {
 
 type Samples = Rc<RefCell<Vec<Sample>>>;
 
-/// The process itself.
 pub fn run(address: &str, count: &str, slow: &str, others: Others) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -169,7 +168,6 @@ pub fn run(address: &str, count: &str, slow: &str, others: Others) {
     });
 }
 
-/// Handshake and subscription.
 async fn connect(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     let request = format!("GET /app/bench?protocol=7 HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
@@ -202,7 +200,7 @@ async fn read(mut stream: TcpStream, bytes: Rc<Cell<u64>>) {
     }
 }
 
-/// Reads each of them once in a round, a few in each step.
+/// Reads each of them once per round, a few in each step.
 async fn read_in_passing(mut streams: Vec<std::net::TcpStream>, bytes: Rc<Cell<u64>>) {
     let mut buffer = vec![0_u8; 64 << 10];
     let steps = ROUND.as_micros() / STEP.as_micros();
@@ -211,7 +209,7 @@ async fn read_in_passing(mut streams: Vec<std::net::TcpStream>, bytes: Rc<Cell<u
         for some in streams.chunks_mut(each) {
             tokio::time::sleep(STEP).await;
             for stream in some {
-                // An end is told by those that wait.
+                // The reading connections detect the end.
                 let n = stream.read(&mut buffer).unwrap_or(0);
                 bytes.set(bytes.get() + n as u64);
             }
@@ -219,7 +217,7 @@ async fn read_in_passing(mut streams: Vec<std::net::TcpStream>, bytes: Rc<Cell<u
     }
 }
 
-/// Reads and looks at the times.
+/// Reads and checks the times.
 async fn look(stream: TcpStream, samples: Samples, bytes: Rc<Cell<u64>>) {
     arrival::ask_for(&stream);
     let mut buffer = vec![0_u8; 64 << 10];

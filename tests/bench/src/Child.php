@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A PHP process that is measured from outside: its memory, its CPU time, what it prints.
+ * A PHP process that is measured from outside: its memory, CPU time and output.
  */
 
 declare(strict_types=1);
@@ -47,7 +47,7 @@ final class Child
     }
 
     /**
-     * Waits until what it printed matches.
+     * Waits until its output matches.
      *
      * @return array<int, string> the match
      *
@@ -100,23 +100,20 @@ final class Child
     }
 
     /**
-     * Asks it to end, and waits.
+     * Stops it, and waits.
      */
     public function stop(float $seconds): void
     {
         proc_terminate($this->process);
         $deadline = microtime(true) + $seconds;
         while (proc_get_status($this->process)['running'] && microtime(true) < $deadline) {
-            // A full pipe would hold it up.
+            // A full pipe would block it.
             $this->output .= (string) stream_get_contents($this->pipe);
             usleep(5_000);
         }
         $this->kill();
     }
 
-    /**
-     * Ends it at once.
-     */
     public function kill(): void
     {
         if (is_resource($this->process)) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Many WebSockets on one gateway that do nothing but stay.
+ * Many idle WebSockets on one gateway.
  */
 
 declare(strict_types=1);
@@ -17,14 +17,14 @@ final class Crowd
     private array $sockets = [];
 
     /**
-     * Connects, subscribes, and waits for the answer, one after the other.
+     * Connects, subscribes, and waits for the response, one after the other.
      *
      * @param Closure(int): ?string $channel of the n-th socket; null: none
      */
     public function __construct(string $address, string $key, int $count, Closure $channel)
     {
         for ($n = 0; $n < $count; $n++) {
-            // Other loopback addresses, so that one has enough ports and the cap on an address is not the matter.
+            // Several loopback addresses, so that neither the ports of one nor the limit per address are exceeded.
             $from = ['socket' => ['bindto' => '127.0.' . intdiv($n, 200) . '.' . ($n % 200 + 2) . ':0']];
             $socket = stream_socket_client("tcp://$address", $code, $text, 10.0, STREAM_CLIENT_CONNECT, stream_context_create($from));
             if ($socket === false) {

@@ -25,7 +25,7 @@ final class Lab
     }
 
     /**
-     * The command of a client with the extension; `-n` keeps the machine's other extensions out.
+     * The command of a client with the extension; `-n` excludes the machine's other extensions.
      *
      * @return list<string>
      */
@@ -35,7 +35,7 @@ final class Lab
     }
 
     /**
-     * The same with php-rdkafka.
+     * The command of a client with php-rdkafka.
      *
      * @return list<string>
      */
@@ -45,7 +45,7 @@ final class Lab
     }
 
     /**
-     * The same with neither.
+     * The command of a client with neither.
      *
      * @return list<string>
      */
@@ -79,7 +79,7 @@ final class Lab
     }
 
     /**
-     * Which versions are compared, for the head of the table.
+     * The compared versions, for the head of the table.
      */
     public function peers(): string
     {
@@ -126,7 +126,7 @@ final class Lab
     }
 
     /**
-     * Runs a command that prints nothing, and says how long it took from outside, in ms.
+     * Runs a command without output, and returns its duration measured from outside, in ms.
      *
      * @param list<string> $command
      */

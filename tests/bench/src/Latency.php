@@ -1,7 +1,8 @@
 <?php
 
 /**
- * (c) and (e): what one message adds to a script and to a request, and how soon the command handles its first record.
+ * (c) and (e): the overhead of one message in a script and in a request, and the time until the command handles its
+ * first record.
  */
 
 declare(strict_types=1);
@@ -17,7 +18,7 @@ final class Latency
     }
 
     /**
-     * A script of its own process with one broadcast and without, in turn; and a request in a worker that runs already.
+     * A script in a process of its own with one broadcast and without, in turn; and a request in a running worker.
      */
     public function broadcast(string $brokers, string $at): void
     {

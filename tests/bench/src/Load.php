@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What every benchmark sends: an order in an envelope of 261 bytes, on one channel.
+ * The message of every benchmark: an order in an envelope of 261 bytes, on one channel.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ final class Load
     public const BYTES = 261;
     public const CHANNEL = 'user.1';
     public const EVENT = 'order.created';
-    /** Topic prefixes: what is written in a benchmark, and what was written before it to be read. */
+    /** Topic prefixes: of messages written in a benchmark, and of messages prepared for reading. */
     public const WRITTEN = 'bench';
     public const READ = 'benchread';
 
@@ -43,7 +43,7 @@ final class Load
     }
 
     /**
-     * The envelope as an array, as one builds it without the extension. $id has 36 bytes.
+     * The envelope as an array, as built without the extension. $id has 36 bytes.
      *
      * @return array<string, mixed>
      */
@@ -60,7 +60,7 @@ final class Load
     }
 
     /**
-     * The settings of librdkafka that the extension has by default, so that its peers run with the same.
+     * The extension's default settings of librdkafka, so that its peers run with the same.
      *
      * @return array<string, string>
      */
@@ -78,7 +78,7 @@ final class Load
     }
 
     /**
-     * The same for a consumer, with a group of its own.
+     * The same for a consumer, with its own group.
      *
      * @return array<string, string>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * (d): resident memory while many messages go through one process, written and then read.
+ * (d): resident memory while many messages are written and read by one process.
  */
 
 declare(strict_types=1);

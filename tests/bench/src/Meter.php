@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Measures this process between two moments: its CPU time in all threads, the wall clock and its memory.
+ * Measures this process between two moments: CPU time of all threads, wall clock and memory.
  */
 
 declare(strict_types=1);

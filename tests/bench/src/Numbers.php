@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Medians and percentiles.
+ * Computes medians and percentiles.
  */
 
 declare(strict_types=1);
@@ -22,7 +22,7 @@ final class Numbers
     }
 
     /**
-     * The smallest value that so many of a hundred do not exceed.
+     * The smallest value that this percentage does not exceed.
      *
      * @param non-empty-list<float> $values
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The one table of the benchmark: a section for each question, printed as it is answered.
+ * The table of the benchmark: a section per question, printed as soon as it is answered.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * (a) and (b): CPU time per message, ours and its peers' in turn, so that a busy moment of the machine meets them all.
+ * (a) and (b): CPU time per message, ours and its peers' in turn, so that load on the machine affects all of them.
  */
 
 declare(strict_types=1);

@@ -29,7 +29,7 @@ if (isset($files[$path])) {
 }
 Realtime::configure(require __DIR__ . '/config/realtime.php');
 
-// Whoever asks is who ?user= says: this is a test.
+// ?user= names the authenticated user: this is a test.
 $user = (string) ($_GET['user'] ?? 'nobody');
 $answer = static function (callable $make): void {
     header('Content-Type: application/json');

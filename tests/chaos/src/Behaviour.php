@@ -1,7 +1,8 @@
 <?php
 
 /**
- * What the callback does with each number: decided by the seed alone, so that workers and judge agree without a word.
+ * The callback's action for each number: derived from the seed alone, so that workers and judge agree without
+ * communicating.
  */
 
 declare(strict_types=1);
@@ -10,7 +11,7 @@ namespace Toporia\Realtime\Chaos;
 
 final class Behaviour
 {
-    /** Forwards it. */
+    /** Only forwards the number. */
     public const FINE = 'fine';
     /** Takes up to 100 ms. */
     public const SLOW = 'slow';
@@ -18,9 +19,9 @@ final class Behaviour
     public const OVERSLEEP = 'oversleep';
     /** Throws at the first or the first two attempts. */
     public const TRANSIENT = 'transient';
-    /** Throws always, before it forwards. */
+    /** Always throws, before it forwards. */
     public const THROW = 'throw';
-    /** Throws always, after it has forwarded. */
+    /** Always throws, after it has forwarded. */
     public const THROW_LATE = 'throw-late';
     /** Throws a Permanent exception. */
     public const PERMANENT = 'permanent';
@@ -31,7 +32,7 @@ final class Behaviour
     public const MEMORY_ONCE = 'memory-once';
     public const MEMORY = 'memory';
 
-    /** What ends as a dead letter, with the exception class that it names. */
+    /** Actions that end as a dead letter, with the exception class in it. */
     public const DOOMED = [
         self::THROW => 'RuntimeException',
         self::THROW_LATE => 'RuntimeException',
@@ -39,16 +40,16 @@ final class Behaviour
         self::EXIT => 'FatalError',
         self::MEMORY => 'FatalError',
     ];
-    /** How badly callbacks behave: they only take their time, they throw, too, or everything. */
+    /** How much callbacks misbehave: they are only slow, they also throw, or everything. */
     public const CALM = 'calm';
     public const THROWING = 'throwing';
     public const ALL = 'all';
     public const LEVELS = [self::CALM, self::THROWING, self::ALL];
-    /** What ends its process. */
+    /** Actions that end the process. */
     public const DEADLY = [self::EXIT_ONCE, self::EXIT, self::MEMORY_ONCE, self::MEMORY];
     /** Exit code of a callback that calls exit. */
     public const EXIT_CODE = 17;
-    /** Every so many keys the order starts again. */
+    /** After this many keys the order repeats. */
     public const KEYS = 500;
 
     /** @var array<int, string> number => what happens, where it is not FINE */
@@ -96,7 +97,7 @@ final class Behaviour
     }
 
     /**
-     * All numbers that are special, with what happens to each.
+     * All special numbers, with their action.
      *
      * @return array<int, string>
      */
@@ -106,7 +107,7 @@ final class Behaviour
     }
 
     /**
-     * True where it must end as a dead letter, in the modes that have them.
+     * True if it must be dead-lettered, in the modes with dead letters.
      */
     public function isDoomed(int $number): bool
     {
@@ -114,7 +115,7 @@ final class Behaviour
     }
 
     /**
-     * One in ten goes through the raw topic and has no key: no order is promised to it.
+     * One in ten goes through the raw topic and has no key: its order is not guaranteed.
      */
     public static function key(int $number): ?string
     {

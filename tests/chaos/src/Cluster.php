@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The Kafka that the run breaks, and what Kafka's own tools say about it: the judge does not ask the extension.
+ * The Kafka under test, and the output of Kafka's own tools: the judge does not rely on the extension.
  */
 
 declare(strict_types=1);
@@ -29,7 +29,7 @@ final class Cluster
     }
 
     /**
-     * Creates topics, replicated as the cluster has it.
+     * Creates topics, with the replication of the cluster.
      *
      * @param array<string, int> $topics name => partitions
      */
@@ -41,7 +41,7 @@ final class Cluster
     }
 
     /**
-     * Partitions of the topics whose name begins so.
+     * Partitions of the topics with this prefix.
      *
      * @return array<string, int>
      */
@@ -58,7 +58,7 @@ final class Cluster
     }
 
     /**
-     * Records that a group has not committed, as Kafka counts them; null where it cannot say at the moment.
+     * Records that a group has not committed, as Kafka counts them; null if it cannot tell at the moment.
      *
      * @return array<string, int>|null "topic-partition" => records, where there are any
      */
@@ -82,7 +82,7 @@ final class Cluster
     }
 
     /**
-     * Kills a node and brings it back after so many seconds. False where one is away, or has not caught up yet.
+     * Kills a node and restarts it after this many seconds. False if a node is down, or has not caught up yet.
      */
     public function kill(int $node, float $seconds): bool
     {
@@ -96,25 +96,24 @@ final class Cluster
         return true;
     }
 
-    /** Kills every node. */
+    /** Kills all nodes at once. */
     public function down(): void
     {
         $this->script('cluster.sh', ['kill', 'all', "--name=$this->name"]);
     }
 
-    /** Brings every node back. */
     public function up(): void
     {
         $this->script('cluster.sh', ['back', 'all', "--name=$this->name"]);
     }
 
-    /** True where no node is away and none is behind. */
+    /** True if all nodes are up and in sync. */
     public function isWhole(): bool
     {
         return $this->away === null;
     }
 
-    /** Brings a node back when it is time to, and notes when it has caught up. Call it often. */
+    /** Restarts a node when it is due, and records when it has caught up. Call it often. */
     public function tick(): void
     {
         if ($this->away === null || microtime(true) < $this->returns) {
@@ -136,8 +135,8 @@ final class Cluster
     }
 
     /**
-     * The command that prints every record of a topic as `partition, offset, headers, key, value`, tab between them,
-     * and never what an aborted transaction wrote.
+     * The command that prints every record of a topic as `partition, offset, headers, key, value`, separated by tabs,
+     * and no record of an aborted transaction.
      *
      * @return list<string>
      */

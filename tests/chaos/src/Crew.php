@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The workers of a run, and the supervisor that starts them again: signals go through it, and it notes how each ended.
+ * The workers of a run, and their supervisor: it restarts them, sends the signals, and records each exit.
  */
 
 declare(strict_types=1);
@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Chaos;
 
 final class Crew
 {
-    /** SIGTERM: the callback that runs (the longest sleeps so long), and at most 5 s. On a machine that has much to do. */
+    /** SIGTERM: the running callback (at most its longest sleep), plus 5 s, on a busy machine. */
     private const FAREWELL = 5.0 + 5.0;
     private const OVERSLEPT = Settings::POLL_INTERVAL_MS / 1000 + 2.0;
 
@@ -45,7 +45,7 @@ final class Crew
     }
 
     /**
-     * Lets a fault of the schedule happen to a worker. False where it cannot happen at the moment.
+     * Applies a scheduled fault to a worker. False if this is impossible at the moment.
      */
     public function suffer(string $kind, int $slot, float $seconds): bool
     {
@@ -76,7 +76,7 @@ final class Crew
         return true;
     }
 
-    /** Wakes who has slept, starts who is due, notes who has ended. Call it often. */
+    /** Resumes frozen workers, starts those that are due, records exits. Call it often. */
     public function tick(): void
     {
         $now = microtime(true);
@@ -109,7 +109,7 @@ final class Crew
         }
     }
 
-    /** Ends the trouble: who is frozen wakes up, and the crew is complete again. */
+    /** Ends the faults: frozen workers resume, and the missing ones are started. */
     public function calm(): void
     {
         $this->frozen = array_map(static fn () => 0.0, $this->frozen);
@@ -122,7 +122,7 @@ final class Crew
         }
     }
 
-    /** SIGTERM to everybody, and waits until they have ended. */
+    /** SIGTERM to every worker, and waits until they have exited. */
     public function dismiss(): void
     {
         $this->vacant = [];
@@ -137,7 +137,7 @@ final class Crew
         }
     }
 
-    /** Kills whoever is left: for a run that fails. */
+    /** Kills the remaining workers: for a run that fails. */
     public function destroy(): void
     {
         foreach ($this->workers as $worker) {
@@ -156,13 +156,13 @@ final class Crew
         );
     }
 
-    /** The longest that SIGTERM took, in seconds. */
+    /** The longest exit after SIGTERM, in seconds. */
     public function slowest(): float
     {
         return $this->slowest;
     }
 
-    /** How many processes worked. */
+    /** The number of started workers. */
     public function started(): int
     {
         return $this->started;
@@ -182,7 +182,7 @@ final class Crew
         return true;
     }
 
-    /** This worker, or the next to whom nothing is happening. */
+    /** This worker, or the next one without a fault. */
     private function healthy(int $slot): ?int
     {
         $slots = array_keys(array_diff_key($this->workers, $this->frozen, $this->leaving, $this->killed));
@@ -200,7 +200,7 @@ final class Crew
     {
         $this->started++;
         $name = sprintf('%s/worker-%03d-%d', $this->job->directory, $this->started, $slot);
-        // One of them takes lists.
+        // One of the workers uses batches.
         $style = $slot === 3 ? 'batch' : 'record';
         $script = dirname(__DIR__) . '/worker.php';
         $this->workers[$slot] = new Process(
@@ -265,7 +265,7 @@ final class Crew
         );
     }
 
-    /** Its callback had ended the process already; PHP takes no signals any more then. */
+    /** Its callback had already ended the process; PHP handles no signals from then on. */
     private function wasDying(Process $worker, string $notes): bool
     {
         if (preg_match('/\nB (\d+) \d+\n\z/', $notes, $last) !== 1) {

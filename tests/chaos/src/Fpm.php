@@ -1,8 +1,7 @@
 <?php
 
 /**
- * PHP-FPM as Debian configures it, asked by several clients at once, reloaded again and again: no answered request's
- * message is lost.
+ * PHP-FPM with Debian's configuration, several clients, repeated reloads: no message of an answered request is lost.
  */
 
 declare(strict_types=1);
@@ -29,7 +28,7 @@ final class Fpm implements Part
         $prefix = 'chaos-' . bin2hex(random_bytes(3));
         $topic = "{$prefix}_web";
         $this->cluster->createTopics([$topic => self::TOPIC_PARTITIONS]);
-        // Its workers run as somebody else, who may not be let into this directory.
+        // Its workers run as another user without access to this directory.
         $place = sys_get_temp_dir() . "/$prefix";
         mkdir($place);
         $server = new FpmServer(

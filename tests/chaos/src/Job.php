@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the processes of one run have in common: names of topics and group, and how their brokers are configured.
+ * Shared by the processes of one run: names of topics and group, and the configuration of their brokers.
  */
 
 declare(strict_types=1);
@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Chaos;
 
 final class Job
 {
-    /** The channel that most numbers come through, and the partitions of its topic. */
+    /** The channel of most numbers, and the partitions of its topic. */
     public const CHANNEL = 'in';
     public const PARTITIONS = ['in' => 12, 'raw' => 4, 'out' => 12];
 
@@ -27,7 +27,7 @@ final class Job
     }
 
     /**
-     * A part's own, with topics of its own.
+     * A separate job for a part, with its own topics.
      *
      * @param array<string, mixed> $other than the settings say
      */
@@ -59,13 +59,13 @@ final class Job
         return new self(...$given);
     }
 
-    /** One argument of a command line. */
+    /** The job as one command-line argument. */
     public function toJson(): string
     {
         return json_encode(get_object_vars($this), JSON_THROW_ON_ERROR);
     }
 
-    /** The channel's topic; the raw topic for the numbers without key; where the results go. */
+    /** The channel's topic; the raw topic for numbers without key; the topic of the results. */
     public function input(): string
     {
         return "{$this->prefix}_" . self::CHANNEL;
@@ -102,7 +102,7 @@ final class Job
     }
 
     /**
-     * The configuration of a broker that consumes, and forwards.
+     * The configuration of a broker that consumes and forwards.
      *
      * @return array<string, mixed>
      */
@@ -114,13 +114,13 @@ final class Job
             'brokers' => $this->brokers,
             'topic_prefix' => $this->prefix,
             'consumer_group' => $this->group(),
-            // Waiting is not what is tested here.
+            // Waiting is not tested here.
             'retry_backoff_ms' => 20,
             'consumer_config' => [
                 'session.timeout.ms' => Settings::SESSION_MS,
                 'max.poll.interval.ms' => Settings::POLL_INTERVAL_MS,
             ],
-            // A killed worker's open transaction holds up whoever reads committed results for so long.
+            // A killed worker's open transaction blocks readers of committed results for this long.
             'producer_config' => $exactlyOnce ? ['transaction.timeout.ms' => 10_000] : [],
         ] + ($this->mode === 'at-least-once' ? [] : ['delivery' => $this->mode]);
     }

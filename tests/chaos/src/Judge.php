@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Holds what a ledger says against what the mode promises.
+ * Compares a ledger with the promises of the mode.
  */
 
 declare(strict_types=1);
@@ -80,7 +80,7 @@ final class Judge
         $this->report->tell('Handled and not in the output topic', count($ledger->numbers(
             fn (int $n) => $ledger->handled[$n] !== "\0" && $ledger->output[$n] === "\0"
         )));
-        // A worker that was frozen handles what it had committed when others are past it: order is not promised.
+        // A frozen worker handles its committed records when others are ahead: order is not guaranteed.
         $this->report->tell('Out of order in the output, by key', count($ledger->disorder));
     }
 
@@ -134,8 +134,8 @@ final class Judge
         $odd = [];
         foreach ($this->ledger->attempts as $number => $attempts) {
             $what = $this->behaviour->of($number);
-            // An attempt that a SIGKILL cut short is not counted by anybody. One that ended with the process counts for the
-            // whole list it was in, also for a record that was not begun.
+            // An attempt interrupted by SIGKILL is not counted. An attempt that ended the process counts for its whole
+            // batch, also for records that were not begun.
             $least = $what === Behaviour::PERMANENT ? 1 : 4;
             if ($this->behaviour->isDoomed($number) && ($attempts < $least || $attempts > 4)) {
                 $odd[] = "$number ($what: $attempts)";

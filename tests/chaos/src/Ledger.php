@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What became of each number: how often it was begun, handled, forwarded and dead-lettered, and whether order held.
+ * The results of each number: how often it was begun, handled, forwarded and dead-lettered, and whether order was kept.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use ArrayObject;
 
 final class Ledger
 {
-    /** How often, one byte a number. */
+    /** Counts, one byte per number. */
     public string $input;
     public string $begun;
     public string $handled;
@@ -26,7 +26,7 @@ final class Ledger
     public array $disorder = [];
     /** @var list<string> where the producer's order was not kept */
     public array $inputDisorder = [];
-    /** What is no number of this run. */
+    /** Records that are not numbers of this run. */
     public int $foreign = 0;
     /** @var array<string, list<int>> notes file => KB resident, as time went on */
     public array $memory = [];
@@ -36,13 +36,13 @@ final class Ledger
         $this->input = $this->begun = $this->handled = $this->output = $this->dead = str_repeat("\0", $messages);
     }
 
-    /** Reads the topics, and what the workers noted. */
+    /** Reads the topics and the workers' notes. */
     public function fill(Cluster $cluster, Reader $reader): void
     {
         $topics = $cluster->topics($this->job->prefix);
         $inputs = [$this->job->input(), $this->job->raw()];
         foreach ($topics as $topic => $partitions) {
-            // Arrow functions take copies of everything but objects.
+            // Arrow functions capture copies of everything except objects.
             $last = new ArrayObject();
             $reader->read($topic, $partitions, match (true) {
                 in_array($topic, $inputs, true) => fn (int $p, int $o, string $h, ?string $key, string $value)
@@ -59,7 +59,7 @@ final class Ledger
     }
 
     /**
-     * Numbers that a test of their counts picks.
+     * Numbers whose counts satisfy a condition.
      *
      * @param callable(int): bool $wanted gets a number
      *
@@ -78,7 +78,7 @@ final class Ledger
     }
 
     /**
-     * Numbers that came more than once.
+     * Numbers that arrived more than once.
      *
      * @return list<int>
      */
@@ -135,7 +135,7 @@ final class Ledger
         }
     }
 
-    /** False where it is no number of this run. */
+    /** False if it is not a number of this run. */
     private function count(string &$counts, int $number): bool
     {
         if ($number < 0 || $number >= $this->messages) {
@@ -148,7 +148,7 @@ final class Ledger
         return true;
     }
 
-    /** Reads what a worker noted. */
+    /** Reads a worker's notes. */
     public function readNotes(string $file): void
     {
         $notes = fopen($file, 'rb');

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One worker that runs for long, whose callbacks throw now and then, in each mode: it does not grow.
+ * One long-running worker per mode, whose callbacks sometimes throw: its memory does not grow.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use RuntimeException;
 
 final class Memory implements Part
 {
-    /** More than this is a leak; less is what the allocators keep, in KB. */
+    /** The limit in KB: more is a leak, less is kept by allocators. */
     private const ROOM = 12 * 1024;
     private const MOST = 300_000;
     private const PATIENCE = 900.0;

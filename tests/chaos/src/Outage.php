@@ -1,7 +1,8 @@
 <?php
 
 /**
- * A producer whose Kafka is down, all of it, for a minute: one process ends meanwhile, one begins; the spool keeps all.
+ * A producer during a minute's outage of the whole Kafka: one process exits in it, one starts in it; the spool keeps
+ * all.
  */
 
 declare(strict_types=1);
@@ -29,7 +30,7 @@ final class Outage implements Part
     {
         $topic = "{$this->prefix}_orders";
         $this->cluster->createTopics([$topic => self::TOPIC_PARTITIONS]);
-        // The first ends in the middle of it, the second knows nothing else, and the third sees the end.
+        // The first exits during the outage, the second runs only within it, and the third sees its end.
         $down = (float) max(10, min(60, $this->settings->seconds / 2));
         $plan = [5.0 + $down / 2, $down / 4, $down / 4 + 10.0];
         $from = 0;
@@ -101,7 +102,7 @@ final class Outage implements Part
         return $this->script("producer-$index", [(string) $from, (string) $count, (string) $seconds]);
     }
 
-    /** A last process that sends nothing of this run, and waits until the spool is empty. */
+    /** A final process that sends no number of this run, and waits until the spool is empty. */
     private function drain(): Process
     {
         $process = $this->script('drain', ['0', '0', '0']);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One part of the suite: does its worst, prints its table.
+ * One part of the suite: causes its faults, prints its table.
  */
 
 declare(strict_types=1);

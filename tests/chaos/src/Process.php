@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A child process whose output goes to a file; asked now and then whether it still runs.
+ * A child process with its output in a file, polled for its exit.
  */
 
 declare(strict_types=1);
@@ -37,7 +37,7 @@ final class Process
     }
 
     /**
-     * PHP with the extension under test and no other that the machine has enabled.
+     * PHP with the extension under test and none of the machine's other extensions.
      *
      * @return list<string>
      */
@@ -61,7 +61,7 @@ final class Process
         if ($status['running']) {
             return true;
         }
-        // It is told once only.
+        // The exit code is available only once.
         $this->signal = $status['signaled'] ? $status['termsig'] : null;
         $this->code = $status['signaled'] ? null : $status['exitcode'];
         proc_close($this->process);
@@ -69,7 +69,7 @@ final class Process
         return false;
     }
 
-    /** The exit code; null while it runs, and where a signal ended it. */
+    /** The exit code; null while it runs, and if a signal ended it. */
     public function code(): ?int
     {
         return $this->code;
@@ -89,7 +89,7 @@ final class Process
     }
 
     /**
-     * Waits for its end, and kills it when that takes longer.
+     * Waits for its exit, and kills it after the timeout.
      *
      * @return bool false where it had to be killed
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reads a topic to its end with Kafka's own console consumer, as a consumer that sees only committed results.
+ * Reads a topic to its end with Kafka's own console consumer, as a read_committed consumer.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Broker;
 
 final class Reader
 {
-    /** Key of the record that ends a partition: a transaction that is open before it hides it. */
+    /** Key of the last record of a partition: an open transaction before it hides it. */
     private const END = 'the-end';
 
     public function __construct(private readonly Cluster $cluster, private readonly string $directory)
@@ -21,7 +21,7 @@ final class Reader
     }
 
     /**
-     * Every record of the topic, each partition in its order.
+     * Every record of the topic, by partition and in order.
      *
      * @param callable(int, int, string, string|null, string): void $record partition, offset, headers, key, value
      * @param float $patience seconds until it must have ended

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The table of a part: what was counted, what was promised, and whether it held.
+ * The table of a part: counts, promises, and whether they were kept.
  */
 
 declare(strict_types=1);
@@ -27,7 +27,7 @@ final class Report
         printf("\n%s\n    %s\n%s\n", $this->title, $this->again, str_repeat('-', self::NAME + self::VALUE + 12));
     }
 
-    /** A number that says something and promises nothing. */
+    /** A number for information only. */
     public function tell(string $name, int|float|string $value): void
     {
         $this->line($name, $value, '');
@@ -47,7 +47,7 @@ final class Report
         }
     }
 
-    /** A sentence that must be true. */
+    /** A statement that must be true. */
     public function holds(string $name, int|float|string $value, bool $true): void
     {
         $this->line($name, $value, $true ? 'ok' : 'VIOLATED');
@@ -62,7 +62,7 @@ final class Report
         array_push($this->violations, ...$what);
     }
 
-    /** Prints what was violated; true where nothing was. */
+    /** Prints the violations; true if there were none. */
     public function close(): bool
     {
         echo str_repeat('-', self::NAME + self::VALUE + 12), "\n";

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * One mode's run: producer, workers and trouble at once, then calm until everything is done, then the judgement.
+ * One mode's run: producer, workers and faults side by side, then a quiet phase until all records are done, then the
+ * judgement.
  */
 
 declare(strict_types=1);
@@ -12,7 +13,7 @@ use RuntimeException;
 
 final class Run implements Part
 {
-    /** So long nothing may stand still while there is work left, in seconds. */
+    /** The longest time without progress while records are left, in seconds. */
     private const PATIENCE = 90.0;
 
     private Job $job;
@@ -56,7 +57,7 @@ final class Run implements Part
         $this->happened($crew, $worked);
         $this->produced($producer);
         (new Judge($this->job, $this->job->behaviour(), $ledger, $this->report))->judge();
-        // Where at-most-once could not commit it has dropped the records, and their offsets stay until others follow.
+        // If at-most-once could not commit, it has dropped the records, and their offsets stay until others follow.
         $this->job->mode === 'at-most-once'
             ? $this->report->tell('Partitions left with dropped records at their end', count($stuck))
             : $this->report->none('Records that nobody finished', $stuck);
@@ -66,7 +67,7 @@ final class Run implements Part
         return $this->report->close();
     }
 
-    /** Faults by the schedule, and whatever the callbacks do, while the producer sends. */
+    /** Scheduled faults, and the faults of the callbacks, while the producer sends. */
     private function trouble(Crew $crew, Process $producer): void
     {
         $schedule = new Schedule(
@@ -89,9 +90,9 @@ final class Run implements Part
     }
 
     /**
-     * A single node that was killed loses transactions: it starts with leaders that it has to elect anew, and a coordinator
-     * that ends a transaction meanwhile skips its markers ("Couldn't find leader endpoint … likely deleted already", Kafka
-     * 4.3.1). Results come twice then, or are never seen, whoever the client is.
+     * A single node that was killed loses transactions: after a restart it first has to elect leaders, and a
+     * coordinator that ends a transaction before that skips its markers ("Couldn't find leader endpoint … likely
+     * deleted already", Kafka 4.3.1). Results are then duplicated or never visible, with any client.
      */
     private function mortalNodes(): int
     {
@@ -164,7 +165,7 @@ final class Run implements Part
 
     private function produced(Process $producer): void
     {
-        // What librdkafka has to say at the end may stand behind it.
+        // librdkafka's final log lines may follow it.
         $lines = preg_grep('/^\{/', explode("\n", $producer->output())) ?: [];
         $said = json_decode((string) end($lines), true);
         if ($producer->code() !== 0 || !is_array($said)) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What breaks when: drawn from the seed before the run begins.
+ * The schedule of faults: drawn from the seed before the run begins.
  */
 
 declare(strict_types=1);
@@ -12,15 +12,15 @@ final class Schedule
 {
     /** A worker gets SIGKILL. */
     public const KILL = 'SIGKILL';
-    /** A worker gets SIGTERM, as a deployment does it, and another takes its place. */
+    /** A worker gets SIGTERM, as in a deployment, and is replaced. */
     public const TERM = 'SIGTERM';
     /** A worker gets SIGSTOP for longer than its session, then SIGCONT. */
     public const STOP = 'SIGSTOP';
-    /** A node of Kafka is killed, and comes back. */
+    /** A Kafka node is killed, and restarted. */
     public const NODE = 'node killed';
-    /** One worker more. */
+    /** An additional worker joins. */
     public const JOIN = 'worker joins';
-    /** A worker gets SIGTERM, and nobody takes its place. */
+    /** A worker gets SIGTERM, and is not replaced. */
     public const LEAVE = 'worker leaves';
 
     private const WEIGHTS = [
@@ -43,14 +43,14 @@ final class Schedule
             array_keys($weights),
             $weights
         ));
-        // Each kind once, then whatever comes.
+        // Each kind once, then random ones.
         $first = array_keys($weights);
         for ($i = count($first) - 1; $i > 0; $i--) {
             $j = mt_rand(0, $i);
             [$first[$i], $first[$j]] = [$first[$j], $first[$i]];
         }
         $faults = [];
-        // A short run has its faults closer together, so that each kind happens.
+        // A short run has its faults closer together, so that each kind occurs.
         $pace = min(1.0, $seconds / 30);
         for ($at = 3.0 * $pace; $at < $seconds; $at += $pace * mt_rand(1000, 4000) / 1000) {
             $kind = array_shift($first) ?? $bag[mt_rand(0, count($bag) - 1)];

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a run was asked for: its options, checked.
+ * The options of a run, checked.
  */
 
 declare(strict_types=1);
@@ -14,9 +14,9 @@ final class Settings
 {
     public const MODES = ['at-least-once', 'at-most-once', 'exactly-once'];
     public const PARTS = ['at-least-once', 'at-most-once', 'exactly-once', 'fpm', 'outage', 'memory'];
-    /** A consumer that is silent for so long has lost its partitions, in ms; a frozen one stays so for longer. */
+    /** A consumer that is silent for this long has lost its partitions, in ms; a frozen one stays silent for longer. */
     public const SESSION_MS = 6000;
-    /** A consumer whose callback takes so long has lost them, too, in ms; one number oversleeps it. */
+    /** A consumer whose callback takes this long has lost its partitions too, in ms; one number takes longer. */
     public const POLL_INTERVAL_MS = 10_000;
 
     /**
@@ -103,7 +103,7 @@ final class Settings
     }
 
     /**
-     * How long sending takes, in seconds.
+     * The duration of sending, in seconds.
      */
     public function duration(): float
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Admin on the embedded broker: what it cannot do there is said, and faults that pass are waited out.
+ * Admin on the embedded broker: unsupported calls are refused, and temporary faults are waited out.
  */
 
 declare(strict_types=1);

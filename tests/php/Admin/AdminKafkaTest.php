@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What only a real Kafka lets Admin do: settings of topics, deleting topics and records, offsets by time, transactions.
+ * Admin calls that need Apache Kafka: topic configuration, deleting topics and records, offsets by time, transactions.
  */
 
 declare(strict_types=1);
@@ -85,7 +85,8 @@ final class AdminKafkaTest extends AdminTestCase
     }
 
     /**
-     * The performance tool ends each transaction with a marker, so no record is at the end of the topic.
+     * The performance tool ends each transaction with a control record, so the last offset of the topic holds no
+     * message.
      */
     public function testMarkersOfTransactionsAtTheEndAreNoRecords(): void
     {

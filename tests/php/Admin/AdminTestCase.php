@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests of Admin: one for each test, and a topic with known records.
+ * Base of the Admin tests: an Admin for each test, and a topic with known records.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ abstract class AdminTestCase extends BrokerTestCase
     use UsesAdmin;
 
     /**
-     * A topic in which each of the first partitions holds '<partition>-0', '<partition>-1' and so on.
+     * Fills a topic: each of the first partitions holds '<partition>-0', '<partition>-1' and so on.
      *
      * @param list<int> $counts how many records each partition gets
      */
@@ -43,7 +43,7 @@ abstract class AdminTestCase extends BrokerTestCase
     }
 
     /**
-     * What read() hands over, by partition.
+     * The records that read() delivers, by partition.
      *
      * @param array<int, int> $from
      *

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What both the embedded broker and a real Kafka tell Admin of themselves, of many topics, and of a group's offsets.
+ * Admin on the embedded broker and on Kafka: the cluster, many topics, and the offsets of a group.
  */
 
 declare(strict_types=1);
@@ -69,7 +69,7 @@ final class ClusterBrokerTest extends AdminTestCase
 
     public function testAGroupWhoseBrokerIsChangingIsAskedForAgain(): void
     {
-        // In a process of its own: librdkafka crashes there in a client without a group.
+        // In a process of its own: librdkafka crashes there if the client has no group.
         $result = $this->runPhp(<<<'PHP'
             $kafka = Toporia\Realtime\EmbeddedBroker::start();
             $kafka->createTopic('t', 2);

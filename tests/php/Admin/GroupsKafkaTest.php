@@ -1,7 +1,8 @@
 <?php
 
 /**
- * What only a real Kafka tells Admin: groups and their members, settings of topics, what is allowed; more partitions.
+ * Admin calls that need Apache Kafka: groups and their members, topic configuration, permitted operations, more
+ * partitions.
  */
 
 declare(strict_types=1);

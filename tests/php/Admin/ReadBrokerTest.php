@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Admin::read(): every record up to the end as of now, in order, as a consumer would get it, and nothing committed.
+ * Admin::read(): every record up to the end offset at the call, in order, as a consumer would get it, with no commit.
  */
 
 declare(strict_types=1);

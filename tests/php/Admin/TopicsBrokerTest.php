@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Admin's topics and offsets, on either broker.
+ * Admin's topics and offsets, on both brokers.
  */
 
 declare(strict_types=1);

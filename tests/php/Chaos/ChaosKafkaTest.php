@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The chaos suite in its short form, each mode on a node of its own: what `make chaos` does for long.
+ * The chaos suite in its short form, each mode on a node of its own; `make chaos` runs it for longer.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class ChaosKafkaTest extends TestCase
 {
-    /** Printed by a failure with the run's own table; the same seed repeats the same faults. */
+    /** Printed with the run's own table when it fails; the same seed repeats the same faults. */
     private const SEED = 42;
 
     /** @var array<string, ChildProcess> */
@@ -22,7 +22,7 @@ final class ChaosKafkaTest extends TestCase
     protected function tearDown(): void
     {
         foreach ($this->runs as $run) {
-            // Its script stops the node it has started.
+            // The script stops the node that it started.
             $run->signal(15)->wait(15.0);
         }
         $this->runs = [];

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The console application without a broker: its commands, wrong usage, the application's own commands.
+ * The console application without a broker: its commands, wrong usage, commands of the application.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * ./console as a shell runs it: configuration of the working directory, exit codes, the missing extension.
+ * ./console as run from a shell: configuration in the working directory, exit codes, the missing extension.
  */
 
 declare(strict_types=1);
@@ -61,7 +61,7 @@ final class ConsoleScriptUnitTest extends TestCase
                 }
             }
             PHP);
-        // The application's classes may need Symfony before the layer has found it.
+        // Classes of the application may need Symfony before the PHP layer has found it.
         $symfony = "require_once '/usr/share/php/Symfony/Component/Console/autoload.php';";
         $file = $this->directory . '/vendor/autoload.php';
         file_put_contents($file, str_replace('<?php', "<?php $symfony", (string) file_get_contents($file)));
@@ -130,7 +130,7 @@ final class ConsoleScriptUnitTest extends TestCase
      */
     private function console(array $arguments, array $options = []): ProcessResult
     {
-        // The setting keeps the console from looking for a build of the extension by itself.
+        // The setting keeps the console from searching for a build of the extension.
         $options += ['cwd' => $this->directory, 'ini' => ['toporia_realtime_rerun' => '1']];
 
         return $this->runConsole($arguments, $options);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests that run ./console against a broker: an application's directory, and its output decoded.
+ * Base of the tests that run ./console against a broker: an application directory, and decoded output.
  */
 
 declare(strict_types=1);
@@ -40,19 +40,19 @@ abstract class ConsoleTestCase extends BrokerTestCase
     }
 
     /**
-     * Writes config/realtime.php; without it there is one that only has what every test needs.
+     * Writes config/realtime.php; without it there is one with only the settings every test needs.
      *
      * @param string $array PHP code
      */
     protected function configure(string $array): void
     {
-        // The embedded broker lets a group whose last member left wait for that member's session to end.
+        // The embedded broker makes a group wait for the session of its last member to expire.
         $short = "['consumer_config' => ['session.timeout.ms' => 6000, 'heartbeat.interval.ms' => 1000]]";
         file_put_contents("$this->app/config/realtime.php", "<?php\n\nreturn $array + $short;\n");
     }
 
     /**
-     * Writes the classes of the application, loaded as its vendor/autoload.php.
+     * Writes the classes of the application, loaded by its vendor/autoload.php.
      *
      * @param string $code PHP code without the opening tag
      */
@@ -63,7 +63,7 @@ abstract class ConsoleTestCase extends BrokerTestCase
     }
 
     /**
-     * What a handler of the application wrote to a file there.
+     * The content of a file that a handler of the application wrote in the application directory.
      *
      * @return list<string>
      */

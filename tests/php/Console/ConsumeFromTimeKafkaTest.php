@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:consume --from=<a time>: on a real Kafka only, because the embedded broker has no index of times.
+ * realtime:kafka:consume --from=<time>: on Kafka only, because the embedded broker has no time index.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How a worker lives and ends: signals, restart marks, a Kafka that is not there, topics that come later.
+ * The lifecycle of a worker: signals, restart marks, an unreachable Kafka, topics that are created later.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Every option of realtime:kafka:consume does what its row says, against a real topic.
+ * Every option of realtime:kafka:consume has its documented effect, on a real topic.
  */
 
 declare(strict_types=1);

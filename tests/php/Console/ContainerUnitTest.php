@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The small container makes what can be made and says what stands in the way of the rest.
+ * The small container creates objects where it can, and reports the reason where it cannot.
  */
 
 declare(strict_types=1);

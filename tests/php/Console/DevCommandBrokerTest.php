@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:dev: a broker that other processes reach, until a signal.
+ * realtime:kafka:dev: a broker that other processes can reach, until a signal.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The line that is rewritten in place: on a terminal only, never mixed up with lines that stay.
+ * The status line that is rewritten in place: on a terminal only, never mixed with permanent lines.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:kafka:publish: one event, or one for each line of standard input, delivered when it returns.
+ * realtime:kafka:publish: one event, or one event per line of standard input, delivered before it returns.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What realtime:kafka:consume --json said, decoded.
+ * The decoded output of realtime:kafka:consume --json.
  */
 
 declare(strict_types=1);
@@ -26,7 +26,7 @@ final class Report
     }
 
     /**
-     * The last line; fails unless it is the summary, and the process ended with the code that it says.
+     * The last line; fails unless it is the summary and the exit code of the process matches it.
      *
      * @return array<string, mixed>
      */
@@ -41,7 +41,7 @@ final class Report
     }
 
     /**
-     * Those of a type.
+     * The lines of one type.
      *
      * @return list<array<string, mixed>>
      */

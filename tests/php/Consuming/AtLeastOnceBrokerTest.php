@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A record counts as handled when its callback has returned, and not before: throws that end consume(), kills, restarts.
+ * A record counts as handled only once its callback has returned: exceptions that end consume(), kills, restarts.
  */
 
 declare(strict_types=1);
@@ -167,7 +167,7 @@ final class AtLeastOnceBrokerTest extends ConsumingTestCase
         self::assertSame(range(0, 1999), array_values(array_unique($noted)), 'and the order is kept');
     }
 
-    /** Notes each record's data, then does what `$then` says. */
+    /** Appends each record's data to the notes, then runs `$then`. */
     private function worker(string $then = ''): string
     {
         return <<<PHP

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * subscribeBatch(): lists of messages, and which of them count as handled when one fails.
+ * subscribeBatch(): batches of messages, and which messages count as handled when one fails.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * When offsets are committed: at their interval, at the end, and never before what the callbacks sent is acknowledged.
+ * When offsets are committed: at the interval, at the end, and never before the messages that callbacks sent are
+ * acknowledged.
  */
 
 declare(strict_types=1);
@@ -205,7 +206,7 @@ final class CommitBrokerTest extends ConsumingTestCase
     }
 
     /**
-     * A broker whose callback sends to a Kafka that is not there.
+     * A broker whose callback sends to an unreachable Kafka.
      *
      * @param array<string, mixed> $config
      */
@@ -219,7 +220,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         });
     }
 
-    /** Where every delivery fails after 300 ms. */
+    /** A broker on which every delivery fails after 300 ms. */
     private function nowhere(): Broker
     {
         return new Broker($this->config([
@@ -234,7 +235,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         try {
             Realtime::flush(1000);
         } catch (DeliveryException) {
-            // What a test made fail on purpose must not be told to the next one.
+            // Clears the failures that a test caused on purpose, so that the next test does not get them reported.
         }
         parent::tearDown();
     }

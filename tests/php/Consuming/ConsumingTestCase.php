@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests of consuming: records that are certainly in Kafka, what the group has committed, what was logged.
+ * Base of the consuming tests: acknowledged records, committed offsets of the group, captured log lines.
  */
 
 declare(strict_types=1);
@@ -17,12 +17,14 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 abstract class ConsumingTestCase extends BrokerTestCase
 {
-    /** Settings with which a throw in a callback ends consume() at once, with that exception, and its offset stays. */
+    /**
+     * Settings with which an exception in a callback ends consume() immediately, with that exception; the offset stays.
+     */
     protected const AT_ONCE = ['dlq' => false, 'max_retries' => 0];
 
     /**
-     * A member that was killed holds its partitions so long, not for the default of 45 s; and the embedded broker
-     * answers who joins a group that had members before after this less one second.
+     * A killed member holds its partitions this long instead of the default of 45 s; the embedded broker lets members
+     * join a group that had members before after this minus one second.
      */
     protected int $sessionMs = 1250;
 
@@ -53,7 +55,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
         $config['consumer_config'] = ($config['consumer_config'] ?? []) + [
             'session.timeout.ms' => $this->sessionMs,
             'heartbeat.interval.ms' => 200,
-            // The end of a partition is told only after this wait.
+            // The end of a partition is reported only after this wait.
             'fetch.wait.max.ms' => 10,
         ];
 
@@ -61,7 +63,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * A broker of this test whose consume() ends after 40 s whatever happens, unless the test sets a tick of its own.
+     * A broker whose consume() ends after 40 s at the latest, unless the test sets its own tick.
      *
      * @param array<string, mixed> $config over config()
      */
@@ -71,7 +73,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * Starts a snippet that is configured as this test's own brokers are.
+     * Starts a snippet with the configuration of this test's brokers.
      *
      * @param array<string, mixed> $options
      */
@@ -83,7 +85,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * What the extension wrote to PHP's error log in this test.
+     * The lines that the extension wrote to PHP's error log in this test.
      */
     protected function logged(): string
     {
@@ -91,7 +93,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * Publishes one event for each of these data, and waits until Kafka has them all.
+     * Publishes one event per entry, and waits until Kafka has acknowledged all.
      *
      * @param iterable<mixed> $data
      */
@@ -105,7 +107,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * Sends raw records, and waits until Kafka has them all.
+     * Sends raw records, and waits until Kafka has acknowledged all.
      *
      * @param iterable<mixed> $values
      * @param int|null $partition null: by turns to four, which is how many a topic made by its first record has
@@ -121,7 +123,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * Runs the broker's callbacks until everything there is was handled; the number of handled records.
+     * Runs the broker's callbacks until every available record is handled; returns the number of handled records.
      */
     protected function drain(Broker $broker): int
     {
@@ -129,7 +131,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * The data of everything the group has not committed yet, handled and committed by a new member.
+     * The data of every record that the group has not committed, handled and committed by a new member.
      *
      * @return list<mixed>
      */
@@ -147,8 +149,8 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * What the group has committed of a topic: partition => next offset, those without a commit left out. No other
-     * member may be in the group meanwhile.
+     * The offsets that the group has committed for a topic: partition => next offset, without partitions that have no
+     * commit. No other member may be in the group.
      *
      * @return array<int, int>
      */
@@ -173,7 +175,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * Makes the broker's consume() end after so many seconds whatever happens, so that no test waits for ever.
+     * Ends the broker's consume() after this many seconds, so that no test waits forever.
      */
     protected static function within(float $seconds, Broker $broker): Broker
     {
@@ -187,7 +189,7 @@ abstract class ConsumingTestCase extends BrokerTestCase
     }
 
     /**
-     * A file of this test for its child processes to write lines to, as the one thing that outlives a SIGKILL.
+     * A file to which child processes append lines: it survives a SIGKILL.
      */
     protected function notes(): string
     {

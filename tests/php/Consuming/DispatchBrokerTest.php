@@ -1,7 +1,8 @@
 <?php
 
 /**
- * What a channel's callback is given, and what it is not: other channels of the same topic, other prefixes, strangers.
+ * Which messages reach a channel's callback, and which do not: other channels of the same topic, other prefixes,
+ * foreign records.
  */
 
 declare(strict_types=1);
@@ -75,7 +76,7 @@ final class DispatchBrokerTest extends ConsumingTestCase
 
     public function testAnotherEnvironmentIsNotHeard(): void
     {
-        // prefix "p" with channel "a_user.1" writes to p_a_user_1, which the prefix "p_a" reads for "user.1".
+        // The prefix "p" with the channel "a_user.1" writes to p_a_user_1, which the prefix "p_a" reads as "user.1".
         $there = $this->broker();
         $there->publish('a_user.1', Message::event(null, 'theirs', 1));
         $here = $this->broker(['topic_prefix' => $this->prefix . '_a']);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Callbacks that end the process, by exit or a fatal error: in order, with their code, and their record comes again.
+ * Callbacks that end the process by exit or a fatal error: clean shutdown, exit code kept, record delivered again.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A forwarder (consume, broadcast the result) that is killed at any point and started again: no input lacks its output.
+ * A forwarder (consume, broadcast the result) that is killed at any point and restarted: no input lacks its output.
  */
 
 declare(strict_types=1);

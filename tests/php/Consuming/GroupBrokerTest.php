@@ -1,7 +1,8 @@
 <?php
 
 /**
- * Several members of one group: partitions are shared and moved without loss, other subscriptions are noticed.
+ * Several members of one group: partitions are shared and moved without loss, and conflicting subscriptions are
+ * reported.
  */
 
 declare(strict_types=1);
@@ -12,7 +13,7 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class GroupBrokerTest extends ConsumingTestCase
 {
-    /** Members that are there get this less one second to join again, when another comes. */
+    /** When another member joins, the existing ones have this minus one second to rejoin. */
     protected int $sessionMs = 2000;
 
     public function testTwoMembersShareThePartitionsAndNothingIsLostOrTwice(): void
@@ -46,7 +47,7 @@ final class GroupBrokerTest extends ConsumingTestCase
         $first = $this->member('first', $topic);
         $this->waitUntilNoted('first assigned', 4);
         $second = $this->member('second', $topic);
-        // A record for each partition all the time; the first member's own partitions must not wait for the rebalance.
+        // One record per partition all the time; the first member's own partitions must not wait for the rebalance.
         $deadline = microtime(true) + 15.0;
         for ($i = 1; count($this->partitions('second assigned')) < 2 && microtime(true) < $deadline; $i++) {
             $this->send($topic, range($i * 4, $i * 4 + 3), null);
@@ -97,7 +98,7 @@ final class GroupBrokerTest extends ConsumingTestCase
         $this->waitUntilNoted('first assigned', 4);
         self::eventually(fn (): bool => count($this->handled()) === 4, 'it is at the end', 10.0);
         $second = $this->member('second', $topic);
-        // Meanwhile one record for each partition, so that a wrong position would pass over it.
+        // In the meantime one record per partition is sent, so that a wrong position would skip it.
         $this->send($topic, range(4, 7), null);
         $this->waitUntilNoted('second assigned', 2);
         $this->send($topic, range(8, 11), null);
@@ -167,7 +168,7 @@ final class GroupBrokerTest extends ConsumingTestCase
         self::assertStringNotContainsString('subscribe different channels', $this->logged());
     }
 
-    /** A member in a process of its own that notes what it is given, what it loses and what it handles. */
+    /** A member in a child process that records the partitions it gets and loses and the messages it handles. */
     private function member(string $name, string $topic): ChildProcess
     {
         $names = '[$name, $topic] = ' . var_export([$name, $topic], true) . ';';

@@ -1,8 +1,8 @@
 <?php
 
 /**
- * The new group protocol (group.protocol=consumer) and static membership on a real Kafka: members come, go and restart,
- * nothing is lost, and what is revoked was committed before.
+ * The new group protocol (group.protocol=consumer) and static membership on Kafka: members join, leave and restart, no
+ * record is lost, and revoked partitions are committed first.
  */
 
 declare(strict_types=1);
@@ -44,7 +44,7 @@ final class GroupProtocolsKafkaTest extends DeliveryTestCase
         $second = $this->member('second', $protocol);
         $second->waitForOutput('/^second assigned [1-9]/m', 30.0);
         $this->awaitHandled(500);
-        // Its partitions go to the other one, with the offsets it commits on its way out.
+        // Its partitions move to the other member, with the offsets it commits when it leaves.
         $result = $first->signal()->wait(15.0)->assertExit();
         self::assertStringContainsString('first revoked 3 ', $result->stdout, 'half of them for the second');
         $third = $this->member('third', $protocol);
@@ -142,7 +142,7 @@ final class GroupProtocolsKafkaTest extends DeliveryTestCase
         return (int) preg_match_all("/^\\w+ $what [1-9]/m", $member->stdout());
     }
 
-    /** The partitions it was given last. */
+    /** The partitions of the last assignment. */
     private function partitions(ChildProcess $member): string
     {
         preg_match_all('/^\w+ assigned [1-9]\d* (\S+)$/m', $member->stdout(), $found);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A record of a channel topic that is no envelope: kept as a dead letter at once, and consume() goes on.
+ * A record of a channel topic that is not an envelope is dead-lettered, and consume() continues.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a callback sends while it has a record in hand: the very same is dropped, anything else counts its hops.
+ * Messages sent from inside a callback: an identical one is dropped, any other gets a hop more.
  */
 
 declare(strict_types=1);
@@ -229,7 +229,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
     }
 
     /**
-     * Starts with 0 on the channel "chain" and gives the callback the next number with each message.
+     * Publishes 0 on the channel "chain" and runs the callback with the next number for each message.
      *
      * @param callable(int, Message): void $callback
      * @param array<string, mixed> $config
@@ -244,7 +244,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
     }
 
     /**
-     * Handles everything on user.1, one event of DATA at first; how many there were.
+     * Handles everything on user.1, starting with one event of DATA; returns the number of events.
      *
      * @param array<string, mixed> $config
      */

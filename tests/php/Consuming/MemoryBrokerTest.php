@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Memory: a consumer that runs for long does not grow, and closures that hold their own broker are collected.
+ * Memory: a long-running consumer does not grow, and closures that hold their own broker are collected.
  */
 
 declare(strict_types=1);
@@ -141,7 +141,7 @@ final class MemoryBrokerTest extends ConsumingTestCase
         self::assertNotNull($kept->getPayload());
     }
 
-    /** A broker that nobody else holds. */
+    /** A broker without other references. */
     private function detached(): Broker
     {
         return new Broker($this->config());

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What consume() and poll() refuse, each with an error that says what to do instead.
+ * Calls that consume() and poll() refuse, each with an error that names the alternative.
  */
 
 declare(strict_types=1);

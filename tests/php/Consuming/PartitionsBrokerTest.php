@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Partitions as the application sees them: given and taken away, paused, resumed, and read from another position.
+ * Partitions as the application sees them: assigned and revoked, paused, resumed, and read from another position.
  */
 
 declare(strict_types=1);
@@ -45,7 +45,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
         $this->send($topic, range(0, 9), null);
         $broker = $this->reading($topic);
         $broker->consume(maxMessages: 4);
-        // Known once each partition was fetched from.
+        // Known as soon as each partition was fetched from.
         self::eventually(static fn () => $broker->stats()['lag'] === 6, 'lag 6');
         $this->drain($broker);
         $stats = $broker->stats();
@@ -105,7 +105,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
             $broker->seek($topic, 0, $time);
         });
         $this->drain($broker);
-        // The embedded broker keeps no index of times: it answers with the end or the beginning.
+        // The embedded broker has no time index: it answers with the end or the beginning.
         if (self::isReal()) {
             self::assertSame(['new', 'new'], array_column($this->got, 1));
         } else {

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * poll(), ack() and nack(): offsets move up to the lowest message that is still open, failures come again or are kept.
+ * poll(), ack() and nack(): offsets advance to the lowest message without an ack; failures are retried or
+ * dead-lettered.
  */
 
 declare(strict_types=1);
@@ -115,7 +116,7 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertSame(2, $again->getAttempt());
         self::assertSame($first->getId(), $again->getId());
         self::assertSame($first->getOffset(), $again->getOffset());
-        // Jitter may shorten the wait, by half at most.
+        // Jitter may shorten the delay, by at most half.
         self::assertGreaterThan(0.14, microtime(true) - $start);
         self::assertSame(1, $broker->stats()['failures']);
         $broker->ack($again);
@@ -244,7 +245,7 @@ final class PollBrokerTest extends ConsumingTestCase
     }
 
     /**
-     * Polls until there are so many.
+     * Polls until this many messages were received.
      *
      * @return list<Message>
      */

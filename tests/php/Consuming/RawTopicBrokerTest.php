@@ -1,7 +1,7 @@
 <?php
 
 /**
- * subscribeTopic(): every record of a topic, as it is.
+ * subscribeTopic(): every record of a topic, unchanged.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * SIGTERM and SIGINT while consuming: the record in hand is finished, then consume() returns; PHP's own handlers run.
+ * SIGTERM and SIGINT during consume(): the running callback finishes, then consume() returns; PHP's own handlers run.
  */
 
 declare(strict_types=1);
@@ -196,7 +196,7 @@ final class SignalBrokerTest extends ConsumingTestCase
 
     public function testTheTimeLimitLeavesAnIdleConsumerAlone(): void
     {
-        // It counts the time the process computes, which waiting is not.
+        // The limit counts CPU time, and waiting uses none.
         $child = $this->startPhp($this->worker('', '', 'set_time_limit(1);'));
         $child->waitForOutput('/^idle$/m');
         usleep(1_300_000);
@@ -204,7 +204,7 @@ final class SignalBrokerTest extends ConsumingTestCase
         $child->signal(SIGTERM)->wait()->assertExit();
     }
 
-    /** A consumer of user.1 that says when it is ticking, and at the end how consume() returned. */
+    /** A consumer of user.1 that prints when it ticks, and how consume() returned. */
     private function worker(string $callback, string $after = '', string $before = ''): string
     {
         return <<<PHP

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * When consume() returns, what it returns, and that it neither waits for a batch nor stops too early.
+ * When consume() returns, its return value, and that it neither waits for a full batch nor stops too early.
  */
 
 declare(strict_types=1);
@@ -134,7 +134,7 @@ final class StopBrokerTest extends ConsumingTestCase
     {
         $this->publish('user.1', [0.0]);
         $latencies = [];
-        // As it is by default; the other tests fetch more often.
+        // The default interval; the other tests fetch more often.
         $broker = $this->broker(['consumer_config' => ['fetch.wait.max.ms' => 100]]);
         $broker->subscribe('user.1', static function (Message $message) use (&$latencies): void {
             $latencies[] = hrtime(true) / 1e6 - $message->getData();
@@ -143,7 +143,7 @@ final class StopBrokerTest extends ConsumingTestCase
         $latencies = [];
         $sent = 0;
         $broker->onTick(static function (Broker $broker) use (&$latencies, &$sent): void {
-            // One at a time: the next leaves when the one before has arrived.
+            // One at a time: each is sent when the previous one has arrived.
             if ($sent === count($latencies)) {
                 $broker->publish('user.1', Message::event(null, 'tick', hrtime(true) / 1e6));
                 $sent++;

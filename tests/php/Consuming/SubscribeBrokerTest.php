@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Which callback gets a message: exactly one, and which one; subscriptions that come and go, also while consuming.
+ * Which callback gets a message: exactly one; subscriptions that are added and removed, also during consume().
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Consumer first, topic afterwards: nothing is lost, and it is found soon.
+ * A consumer that starts before its topic exists: no message is lost, and the topic is found quickly.
  */
 
 declare(strict_types=1);
@@ -65,7 +65,7 @@ final class TopicCreatedLaterBrokerTest extends ConsumingTestCase
     /** @return array<string, array{string, string, float}> */
     public static function resets(): array
     {
-        // Missing topics are looked for every second, patterns every five seconds.
+        // Missing topics are looked up every second, patterns every five seconds.
         return [
             'earliest' => ['earliest', 'user.1', 3.0],
             'latest' => ['latest', 'user.1', 3.0],
@@ -108,7 +108,7 @@ final class TopicCreatedLaterBrokerTest extends ConsumingTestCase
         self::assertSame(['a', 'b', 'c'], $seen);
     }
 
-    /** A tick that acts once after so many seconds, and ends consume() after `$limit`. */
+    /** A tick that acts once after this many seconds, and ends consume() after `$limit`. */
     private function after(float $seconds, Closure $act, float $start, float $limit): Closure
     {
         $done = false;

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * delivery: at-most-once: what was fetched is committed before it is handled, so nothing ever comes twice.
+ * delivery: at-most-once: offsets are committed before the records are handled, so no record is handled twice.
  */
 
 declare(strict_types=1);

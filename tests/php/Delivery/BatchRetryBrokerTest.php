@@ -1,7 +1,8 @@
 <?php
 
 /**
- * Lists of messages of which one fails: those before it are done, it waits or becomes a dead letter, the rest comes again.
+ * Batches in which one record fails: records before it are done, it is retried or dead-lettered, the rest is delivered
+ * again.
  */
 
 declare(strict_types=1);
@@ -41,8 +42,8 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
 
     public function testWhatComesAgainIsBeforeWhatWasHeldBackMeanwhile(): void
     {
-        // 1 fails, so that 13 to 15 wait behind it; with them the partition is past the bound, and 16 is set aside while the
-        // list of 11 and 12 is gathered. That fails, too.
+        // 1 fails, so 13 to 15 wait behind it; then the partition exceeds the limit, and 16 is set aside while the
+        // batch of 11 and 12 is collected, which fails too.
         $keyed = static fn (int $n): array => [in_array($n, [1, 13, 14, 15], true) ? 'a' : "k$n", $n];
         $this->publishKeyed(array_map($keyed, range(1, 40)));
         $broker = $this->batch([1 => 2, 11 => 1], [
@@ -213,7 +214,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
     }
 
     /**
-     * Handles the lists of user.1 one by one, until one fails.
+     * Handles the batches of user.1 until one fails.
      *
      * @param array<int, int> $failing data => how many of its tries fail
      * @param array<string, mixed> $config

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A callback that ends its process, by exit or a fatal error: workers are started again, and it does not kill them for ever.
+ * A callback that ends its process by exit or a fatal error: after a limit of restarts the record is dead-lettered.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ use Toporia\Realtime\Tests\Support\ProcessResult;
 
 final class CrashCountBrokerTest extends DeliveryTestCase
 {
-    /** What the scripts consume with: their last run ends by itself. */
+    /** The consume() call of the scripts: the last run ends by itself. */
     private const TO_THE_END = 'stopWhenEmpty: true';
 
     /** @dataProvider deaths */
@@ -94,7 +94,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
     public function testWhileAnEarlierOneIsParked(): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1']);
-        // A1 is what the committed offset points at; C1 is what dies.
+        // The committed offset points at A1; C1 ends the process.
         $this->workers(
             'if ($record === "A1" && !is_file(getenv("TEST_NOTES") . ".C1")) { throw new DomainException("no"); }'
             . 'if ($record === "C1") { $attempt === 2 and touch(getenv("TEST_NOTES") . ".C1"); exit; }',
@@ -103,7 +103,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         unlink($this->notes() . '.C1');
         $tries = $this->triesNoted();
         self::assertSame(['C1#1', 'C1#2'], array_values(preg_grep('/^C/', $tries) ?: []), implode(' ', $tries));
-        // The offset waits at A1, so what is behind it may be written again: the same letter, by its coordinates.
+        // The offset stays at A1, so the dead letter behind it may be written again, with the same coordinates.
         $letters = array_unique(array_map(static fn (Message $letter) => [
             $letter->getPayload(), $letter->getHeaders()['x-exception-class'],
             $letter->getHeaders()['x-original-offset'],
@@ -209,7 +209,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
     }
 
     /**
-     * Starts the worker again and again, as a supervisor does, until it ends by itself.
+     * Restarts the worker like a supervisor until it ends by itself.
      *
      * @param array<string, mixed> $config
      *

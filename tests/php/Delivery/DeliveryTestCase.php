@@ -1,7 +1,8 @@
 <?php
 
 /**
- * Base of the tests of retries, dead letters and delivery modes: records named by key and number, a callback that fails.
+ * Base of the tests of retries, dead letters and delivery modes: records named by key and number, a callback that
+ * fails.
  */
 
 declare(strict_types=1);
@@ -18,7 +19,7 @@ use Toporia\Realtime\Tests\Consuming\ConsumingTestCase;
 
 abstract class DeliveryTestCase extends ConsumingTestCase
 {
-    /** A record that fails however often it is tried. */
+    /** A record that fails at every attempt. */
     protected const ALWAYS = PHP_INT_MAX;
 
     /** @var list<string> every call of a callback of handler(), as "A1#2": the record A1, its second attempt */
@@ -27,7 +28,7 @@ abstract class DeliveryTestCase extends ConsumingTestCase
     protected array $done = [];
 
     /**
-     * Retries follow each other quickly unless a test wants to see them wait.
+     * Retries follow each other quickly unless a test measures the delay.
      *
      * @param array<string, mixed> $config
      *
@@ -39,7 +40,8 @@ abstract class DeliveryTestCase extends ConsumingTestCase
     }
 
     /**
-     * Sends records to one partition of topic(), and waits until Kafka has them: "A1" has the key A, "-1" has none.
+     * Sends records to one partition of topic(), and waits for the acknowledgements: "A1" has the key A, "-1" has no
+     * key.
      *
      * @param list<string> $records
      */
@@ -54,7 +56,7 @@ abstract class DeliveryTestCase extends ConsumingTestCase
     }
 
     /**
-     * A broker whose callback fails as told; subscribed to topic().
+     * A broker whose callback fails as configured; subscribed to topic().
      *
      * @param array<string, int>|callable(Message): ?Throwable $failing see handler()
      * @param array<string, mixed> $config
@@ -65,7 +67,7 @@ abstract class DeliveryTestCase extends ConsumingTestCase
     }
 
     /**
-     * A callback that notes what it is given, in `tries` and `done`, and fails.
+     * A callback that records its messages in `tries` and `done`, and fails.
      *
      * @param array<string, int>|callable(Message): ?Throwable $failing record => how many of its tries fail; or what
      *        decides about the exception
@@ -88,7 +90,7 @@ abstract class DeliveryTestCase extends ConsumingTestCase
     }
 
     /**
-     * What was tried of one record or key, in order.
+     * The attempts of one record or key, in order.
      *
      * @return list<string>
      */
@@ -118,7 +120,7 @@ abstract class DeliveryTestCase extends ConsumingTestCase
     }
 
     /**
-     * The values of topic() that the group has not committed, handled and committed by a new member.
+     * The values in topic() that the group has not committed, handled and committed by a new member.
      *
      * @return list<string|null>
      */
@@ -136,7 +138,7 @@ abstract class DeliveryTestCase extends ConsumingTestCase
     }
 
     /**
-     * Runs until everything is handled, and returns what consume() threw.
+     * Runs until every record is handled, and returns the exception of consume().
      */
     protected function drainThrows(Broker $broker): Throwable
     {
@@ -148,7 +150,7 @@ abstract class DeliveryTestCase extends ConsumingTestCase
         self::fail('consume() threw nothing.');
     }
 
-    /** Stops the broker's consume() once the condition holds; fails the test where it does not in time. */
+    /** Stops the broker's consume() once the condition holds; fails the test if it does not hold in time. */
     protected static function stopWhen(Broker $broker, callable $condition, float $seconds = 15.0): Broker
     {
         $deadline = microtime(true) + $seconds;
@@ -163,7 +165,7 @@ abstract class DeliveryTestCase extends ConsumingTestCase
     }
 
     /**
-     * A script for startPhp(): notes every call in notes() as "A1#2", then runs `$code`, then notes "A1 done".
+     * A script for startPhp(): appends every call to notes() as "A1#2", then runs `$code`, then appends "A1 done".
      *
      * @param string $code sees $message, $record, $attempt and $broker
      * @param string $config of the broker, PHP source of an array

@@ -1,8 +1,8 @@
 <?php
 
 /**
- * delivery: exactly-once: what the callbacks send and how far they came is one transaction. The embedded broker shows
- * readers aborted results too, so there the order and the offsets count; a real Kafka shows each result once.
+ * delivery: exactly-once: messages sent by callbacks and the consumed offsets form one transaction. Readers of the
+ * embedded broker see aborted results too, so order and offsets are checked there; on Kafka each result appears once.
  */
 
 declare(strict_types=1);
@@ -299,7 +299,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
     }
 
     /**
-     * A broker that sends every record on to topic('out').
+     * A broker that forwards every record to topic('out').
      *
      * @param array<string, int>|callable(Message): ?Throwable $failing see handler(); it sends first, then fails
      * @param array<string, mixed> $config
@@ -341,7 +341,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
     {
         $results = $this->results(count($expected));
         if (!self::isReal()) {
-            // The last of each is the one that counted.
+            // The last attempt of each is the one that was committed.
             $results = array_reverse(array_values(array_unique(array_reverse($results))));
             $results = array_values(array_intersect($results, $expected));
         }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * onFailed(): told of every failed try, and what its callback may do.
+ * onFailed(): called for every failed attempt, and what its callback may do.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What may happen while a record waits for its next try: stop, close, unsubscribe, seek, pause. Nothing behind it is lost.
+ * Stop, close, unsubscribe, seek and pause while a record waits for its retry: no record behind it is lost.
  */
 
 declare(strict_types=1);
@@ -16,9 +16,9 @@ use Toporia\Realtime\Message;
 
 final class PendingRetryBrokerTest extends DeliveryTestCase
 {
-    /** Waits that outlast every test. */
+    /** Delays that outlast every test. */
     private const LONG = ['retry_backoff_ms' => 60_000, 'retry_backoff_max_ms' => 60_000];
-    /** Waits in which something else can be done. */
+    /** Delays that leave time for something else. */
     private const HALF_A_SECOND = ['retry_backoff_ms' => 500, 'retry_backoff_max_ms' => 500];
 
     public function testAStopDoesNotWaitAndTheRecordStaysUncommitted(): void
@@ -206,7 +206,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
                 $this->produce(['C1', 'D1']);
                 $paused = microtime(true);
             }
-            // Longer than the wait: what ends the bound's own pause must not end the user's.
+            // Longer than the delay: the end of the limit's own pause must not end the user's pause.
             if ($resumed === null && $paused !== null && microtime(true) - $paused > 1.2) {
                 self::assertNotContains('D1', $this->done);
                 $resumed = microtime(true);

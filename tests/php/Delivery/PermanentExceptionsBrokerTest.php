@@ -1,7 +1,8 @@
 <?php
 
 /**
- * Which exceptions are tried again and which are not: markers, settings by class, and our own; the first that speaks wins.
+ * Which exceptions are retried and which are not: marker interfaces, settings by class, and built-in rules; the first
+ * match wins.
  */
 
 declare(strict_types=1);
@@ -30,7 +31,7 @@ use TypeError;
 
 final class PermanentExceptionsBrokerTest extends DeliveryTestCase
 {
-    /** How often a record is tried at most in these tests. */
+    /** The maximum number of attempts per record in these tests. */
     private const SETTINGS = ['max_retries' => 1, 'retry_backoff_ms' => 10];
 
     public function testEachKindIsTriedAsOftenAsItShould(): void
@@ -163,7 +164,7 @@ final class PermanentExceptionsBrokerTest extends DeliveryTestCase
     }
 
     /**
-     * Throws each in the callback of a record of its own, every time, and looks how often it is tried.
+     * Throws each exception in the callback of its own record, every time, and returns the number of attempts.
      *
      * @param list<array{Throwable, int}> $expected
      * @param array<string, mixed> $config

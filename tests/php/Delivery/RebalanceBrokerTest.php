@@ -1,8 +1,8 @@
 <?php
 
 /**
- * Partitions that move to another member: what was handled is committed first, what waits goes along, what is lost is not
- * committed any more.
+ * Partitions that move to another member: handled records are committed first, pending retries move along, lost
+ * partitions are no longer committed.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class RebalanceBrokerTest extends DeliveryTestCase
 {
-    /** Members that are there get this less one second to join again, when another comes. */
+    /** When another member joins, the existing ones have this minus one second to rejoin. */
     protected int $sessionMs = 2000;
 
     public function testWhatWasHandledIsCommittedBeforeItMoves(): void
@@ -64,7 +64,7 @@ final class RebalanceBrokerTest extends DeliveryTestCase
         $first = $this->startPhp($this->member('if ($record === "A4") { echo "busy\n"; usleep(100000); }', $config));
         $first->waitForOutput('/^busy$/m');
         $first->signal(SIGSTOP);
-        // Its session ends; another one handles everything, and commits it.
+        // Its session expires; another member handles everything, and commits it.
         $handled = 0;
         $second = $this->broker()->subscribeTopic($this->topic(), static function (Message $m) use (&$handled): void {
             $handled++;
@@ -93,7 +93,7 @@ final class RebalanceBrokerTest extends DeliveryTestCase
         }
     }
 
-    /** A member that prints what it is given, and handles as script() does. */
+    /** A member that prints each message, and handles it like script(). */
     private function member(string $code, string $config = '[]'): string
     {
         return str_replace('$handled = $broker->consume', <<<'PHP'

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A callback that throws: its record waits and is tried again, holding back its own key only, then becomes a dead letter.
+ * A callback that throws: the record is retried after a delay, blocking only its own key, then dead-lettered.
  */
 
 declare(strict_types=1);

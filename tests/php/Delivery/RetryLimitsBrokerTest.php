@@ -1,7 +1,8 @@
 <?php
 
 /**
- * retry_max_parked and retry_max_ahead: what waits is bounded, the partition pauses, and the member stays in its group.
+ * retry_max_parked and retry_max_ahead: pending retries are limited, the partition pauses, and the member stays in its
+ * group.
  */
 
 declare(strict_types=1);

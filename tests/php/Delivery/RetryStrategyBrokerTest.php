@@ -1,7 +1,7 @@
 <?php
 
 /**
- * retryWith(): the application decides how long a failed record waits, and when it is given up.
+ * retryWith(): the application decides the retry delay, and when a record is given up.
  */
 
 declare(strict_types=1);

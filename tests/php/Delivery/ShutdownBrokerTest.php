@@ -1,7 +1,7 @@
 <?php
 
 /**
- * SIGTERM at bad moments: while a record waits, while the group moves partitions, while Kafka is away. Exit 0, and soon.
+ * SIGTERM during a retry delay, a rebalance or a Kafka outage: exit code 0, within a bound.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class ShutdownBrokerTest extends DeliveryTestCase
 {
-    /** What a stop may take, in seconds. */
+    /** The longest a stop may take, in seconds. */
     private const BOUND = 5.0;
     private const LONG = '["retry_backoff_ms" => 60000, "retry_backoff_max_ms" => 60000]';
 
@@ -48,13 +48,13 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         $this->produce(['A1', 'B1']);
         $first = $this->startPhp($this->script(''));
         $this->waitFor('B1 done');
-        // The second asks to join: the group is in between until the first has answered.
+        // The second member asks to join: the group rebalances until the first one has answered.
         $second = $this->startPhp(self::up($this->script('')));
         $second->waitForOutput('/^up$/m');
         usleep(120_000);
         $this->assertEndsInTime($first);
         $this->assertEndsInTime($second);
-        // The embedded broker takes no commit while a group is in between; a Kafka does.
+        // The embedded broker accepts no commit during a rebalance; Kafka does.
         self::assertSame([], array_diff($this->left(), self::isReal() ? [] : ['A1', 'B1']));
     }
 
@@ -69,7 +69,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         $this->assertEndsInTime($child);
     }
 
-    /** librdkafka's own call waits for a coordinator without an end. */
+    /** librdkafka's own call waits for a coordinator without a limit. */
     public function testWhileNobodyCoordinatesTheGroupOfATransaction(): void
     {
         $code = '$broker->send("results", $record); usleep(500_000);';
@@ -107,7 +107,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
     }
 
     /**
-     * A worker, and a broker that is nobody else's, with two records in it.
+     * A worker, and a private broker with two records in it.
      *
      * @return array{EmbeddedBroker, ChildProcess}
      */
@@ -125,7 +125,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         return [$kafka, $child];
     }
 
-    /** A script that says `up` once consume() has begun: before it, a signal does what PHP does with it. */
+    /** A script that prints `up` once consume() has begun: before it, PHP's default handling of signals applies. */
     private static function up(string $script): string
     {
         $tick = "\$broker->onTick(static function (): void {\n    echo \"up\\n\";\n});\n";

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Exactly-once where it counts: on a real Kafka, with workers that are killed, and one that believes it is still there.
+ * Exactly-once on Kafka, with workers that are killed, and a zombie worker that resumes.
  */
 
 declare(strict_types=1);
@@ -61,7 +61,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
     public function testWhoeverStartsNextTakesBackWhatAKilledOneLeftOpen(): void
     {
         $this->fill(40);
-        // It has the first of the group's transactional ids until it is told to go.
+        // It holds the group's first transactional.id until it is told to exit.
         $first = $this->startPhp(<<<'PHP'
             $broker = new Broker(['delivery' => 'exactly-once']);
             $broker->subscribeTopic(getenv('OTHER'), static fn (Message $message) => null);
@@ -76,7 +76,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         $first->signal(SIGTERM)->wait()->assertExit();
 
         $this->runPhp($this->worker(0), ['timeout' => 60.0])->assertExit();
-        // An open transaction would end what readers see, for the minute that it may take.
+        // An open transaction would hold the last stable offset back for up to a minute.
         self::assertSame(array_map('strval', range(1, 40)), $this->results());
         self::assertSame([], $this->left());
     }
@@ -116,7 +116,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         $zombie->subscribeTopic($this->topic(), function (Message $message) use ($config, &$again): void {
             Realtime::broker()->send($this->topic('out'), "zombie {$message->getPayload()}", 'k', [], 0);
             if ($message->getPayload() === '3') {
-                // Whoever starts with its transactional id while it is busy.
+                // A worker that starts while the transactional.id is in use.
                 $again++;
                 $config = var_export($config + ['consumer_group' => "$this->group-2"], true);
                 $code = str_replace("['delivery' => 'exactly-once']", $config, $this->worker(0));
@@ -145,7 +145,8 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         usleep(150_000);
         $zombie->signal(SIGSTOP);
         usleep((int) ($this->sessionMs * 1000 * 1.5));
-        // Its lock on the slot is still held, so the new one has an id of its own; the group's generation fences.
+        // The lock on its transactional.id is still held, so the new worker has another one; the group generation
+        // fences the old one.
         $this->runPhp($this->worker(0), ['timeout' => 90.0])->assertExit();
         $zombie->signal(SIGCONT);
         $zombie->signal(SIGTERM)->wait(30.0);
@@ -162,7 +163,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         $away->waitForOutput('/^running$/m');
         usleep(100_000);
         $away->signal(SIGSTOP);
-        // Longer than its session, too, and than Kafka takes to look for such transactions (10 s).
+        // Longer than its session and than Kafka's interval for aborting timed-out transactions (10 s).
         usleep(max(13_000, (int) ($this->sessionMs * 1.5)) * 1000);
         $away->signal(SIGCONT);
         $result = $away->wait(90.0)->assertExit();
@@ -234,7 +235,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         Realtime::flush();
     }
 
-    /** Sends every record on to the same partition of the other topic. */
+    /** Forwards every record to the same partition of the other topic. */
     private function worker(int $sleepUs = 300): string
     {
         [$in, $out] = [var_export($this->topic(), true), var_export($this->topic('out'), true)];

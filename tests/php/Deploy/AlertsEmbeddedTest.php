@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The alert rules: promtool accepts them, each has a test that fires and one that stays quiet, and a place in the runbook.
+ * The alert rules: promtool accepts them, each has a firing and a quiet test case, and a section in the runbook.
  */
 
 declare(strict_types=1);
@@ -22,7 +22,7 @@ final class AlertsEmbeddedTest extends DeployTestCase
         $directory = self::root() . '/deploy/prometheus';
         $this->execute([self::program('promtool'), 'check', 'rules', "$directory/alerts.yml"])->assertExit();
         $this->execute([self::program('promtool'), 'check', 'config', "$directory/prometheus.yml"])->assertExit();
-        // The rules lie elsewhere in the container.
+        // The rules have another path in the container.
         $compose = self::file('docker/prometheus.compose.yml', ['/etc/prometheus/alerts.yml' => "$directory/alerts.yml"]);
         $file = $this->write('prometheus.yml', $compose);
         $this->execute([self::program('promtool'), 'check', 'config', $file])->assertExit();

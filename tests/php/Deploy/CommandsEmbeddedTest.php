@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Every command line in deploy/ and in its pages: the command is there, and so is each of its options.
+ * Every command line in deploy/ and its pages: the command exists, and so does each of its options.
  */
 
 declare(strict_types=1);
@@ -56,7 +56,7 @@ final class CommandsEmbeddedTest extends TestCase
     }
 
     /**
-     * The options of the worker in systemd's environment file are in a line of their own.
+     * The worker's options are on a line of their own in systemd's environment file.
      */
     public function testTheOptionsOfTheEnvironmentFileExist(): void
     {
@@ -69,18 +69,18 @@ final class CommandsEmbeddedTest extends TestCase
     }
 
     /**
-     * Command and options, from the name of the command to the end of its line (or of the list that it is in).
+     * Command and options, from the command name to the end of its line or list.
      *
      * @return list<array{string, list<string>}>
      */
     private static function commandLines(string $text): array
     {
-        // Lists over several lines, of YAML (`- --option`) and of JavaScript (`[…]`), are one line here.
+        // Lists over several lines, in YAML (`- --option`) and JavaScript (`[…]`), are joined into one line.
         $text = (string) preg_replace(['/\n\s+- (?=--)/', "/,\n\s+(?=['`]--)/", '/\\\\\n\s+/'], ' ', $text);
         preg_match_all('/(?<![\w-])(realtime:[a-z:]+[a-z])\b(?!\.)([^\n]*)/', $text, $found, PREG_SET_ORDER);
 
         return array_map(static function (array $match): array {
-            // What follows in prose, behind a closing backtick, is no argument.
+            // Prose after a closing backtick is not an argument.
             preg_match_all('/(?<![\w-])--([a-z][a-z-]*)/', explode('` ', $match[2])[0], $options);
 
             return [$match[1], $options[1]];

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The dashboard and the alert rules on a real Prometheus that scrapes a worker and a gateway with work to do.
+ * The dashboard and the alert rules on a real Prometheus that scrapes a busy worker and gateway.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ final class DashboardEmbeddedTest extends DeployTestCase
 {
     use RunsGateways;
 
-    /** Where Prometheus, the worker's metrics and the gateway's operations listen. */
+    /** The addresses of Prometheus, the worker's metrics and the gateway's operations endpoint. */
     private string $prometheus;
     private string $worker;
     private string $operations;
@@ -47,7 +47,7 @@ final class DashboardEmbeddedTest extends DeployTestCase
 
     public function testEveryQueryOfTheDashboardAndEveryAlertFindsItsSeries(): void
     {
-        // Until there are rates, and the alert that needs no waiting time.
+        // Until there are rates, and the alert without a waiting time fires.
         $this->work(fn (): bool => $this->query('rate(realtime_gateway_frames_sent_total[10s])') !== []
             && $this->query('rate(realtime_consumer_callback_seconds_count[10s]) > 0') !== []
             && $this->query('ALERTS{alertname="RealtimeDeadLetters",alertstate="firing"}') !== []);
@@ -201,7 +201,7 @@ final class DashboardEmbeddedTest extends DeployTestCase
     }
 
     /**
-     * What an instant query finds, without values that are no number.
+     * The result of an instant query, without NaN values.
      *
      * @return list<array{metric: array<string, string>, value: array{float, string}}>
      */

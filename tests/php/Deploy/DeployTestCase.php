@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests of deploy/: its files with this machine's paths in them, and the programs that read them.
+ * Base of the tests of deploy/: its files with this machine's paths, and the programs that read them.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Tests\Support\ProcessResult;
 
 /**
- * The application of these tests is laid out as the files expect one: vendor/bin/toporia-realtime in its directory.
+ * The application of these tests has the layout that the files expect: vendor/bin/toporia-realtime in its directory.
  */
 abstract class DeployTestCase extends ConsoleTestCase
 {
@@ -30,7 +30,7 @@ abstract class DeployTestCase extends ConsoleTestCase
         mkdir("$this->app/vendor/bin");
         $console = var_export(self::root() . '/php/Console/main.php', true);
         file_put_contents("$this->app/vendor/bin/toporia-realtime", "<?php\n\nexit(require $console);\n");
-        // What stands for /usr/bin/php: the same, with the extension under test. exec: signals reach PHP itself.
+        // A stand-in for /usr/bin/php that loads the extension under test. With exec, signals reach PHP itself.
         $php = escapeshellarg(PHP_BINARY);
         $extension = escapeshellarg('extension=' . self::extension());
         file_put_contents($this->php(), "#!/bin/sh\nexec $php -d $extension -d display_errors=stderr \"\$@\"\n");
@@ -58,14 +58,14 @@ abstract class DeployTestCase extends ConsoleTestCase
         parent::tearDown();
     }
 
-    /** A program that stands for /usr/bin/php. */
+    /** The path of the stand-in for /usr/bin/php. */
     protected function php(): string
     {
         return "$this->app/php";
     }
 
     /**
-     * The class App\OrderHandler, which the files name: it writes its process and the event to the file `log`.
+     * The class App\OrderHandler, named in the files: it appends its process id and the event to the file `log`.
      */
     protected function orderHandler(): void
     {
@@ -87,7 +87,7 @@ abstract class DeployTestCase extends ConsoleTestCase
     }
 
     /**
-     * Waits until so many different events were handled; one that was in hand when its worker was killed comes twice.
+     * Waits until this many different events were handled; an event whose worker was killed is delivered twice.
      */
     protected function waitForEvents(int $count): void
     {
@@ -99,7 +99,7 @@ abstract class DeployTestCase extends ConsoleTestCase
     }
 
     /**
-     * Waits until the group has committed so many records of this test: others use the files' groups as well.
+     * Waits until the group has committed this many records of this test: other tests use the same groups.
      */
     protected function waitForCommits(string $group, int $count): void
     {
@@ -114,7 +114,7 @@ abstract class DeployTestCase extends ConsoleTestCase
     }
 
     /**
-     * A file of deploy/ with other texts in place of some of its own; each of them must be there.
+     * A file of deploy/ with some of its texts replaced; each of them must occur.
      *
      * @param array<string, string> $replace
      */
@@ -153,7 +153,7 @@ abstract class DeployTestCase extends ConsoleTestCase
     }
 
     /**
-     * Starts a program; asked to end, and killed where it does not, at the end of the test.
+     * Starts a program; at the end of the test it gets a signal, and is killed if it does not exit.
      *
      * @param list<string> $command
      * @param array<string, string> $env over the environment of this process
@@ -164,7 +164,7 @@ abstract class DeployTestCase extends ConsoleTestCase
     }
 
     /**
-     * So many ports in a row that nobody listens on; the first one ends in 1.
+     * Consecutive free ports; the first one ends in 1.
      *
      * @return int the first without its last digit: 2345 stands for 23451, 23452, …
      */
@@ -184,7 +184,7 @@ abstract class DeployTestCase extends ConsoleTestCase
         self::fail("There are no $count free ports in a row between 20000 and 32000.");
     }
 
-    /** A program's path; fails with the way to get it. */
+    /** A program's path; fails with the command that installs it. */
     protected static function program(string $name): string
     {
         foreach (['/usr/bin', '/usr/sbin', '/bin', '/sbin'] as $directory) {

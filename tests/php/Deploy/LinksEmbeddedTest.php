@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The pages on running it: each link leads to a file that is there, and to a heading that it has.
+ * The operations pages: each link points to an existing file and an existing heading.
  */
 
 declare(strict_types=1);

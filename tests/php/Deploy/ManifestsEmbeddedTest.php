@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The YAML of deploy/: it parses, its parts fit together, and the containers are locked down as the pages say.
+ * The YAML of deploy/: it parses, its parts are consistent, and the containers are hardened as documented.
  */
 
 declare(strict_types=1);
@@ -72,7 +72,7 @@ final class ManifestsEmbeddedTest extends TestCase
     public function testEnoughTimeToEndInOrder(): void
     {
         $by = self::byKind()['Deployment'];
-        // The callback, 5 s for what waits, shutdown_flush_ms (10 s).
+        // The running callback, 5 s for pending work, shutdown_flush_ms (10 s).
         self::assertGreaterThanOrEqual(30, $by['realtime-worker']['spec']['template']['spec']['terminationGracePeriodSeconds']);
         $gateway = $by['realtime-gateway']['spec']['template']['spec'];
         $drain = self::option(self::container($by['realtime-gateway'])['args'], 'drain');
@@ -89,7 +89,7 @@ final class ManifestsEmbeddedTest extends TestCase
         $arguments = self::container($by['Deployment']['realtime-worker'])['args'];
         self::assertSame(self::option($arguments, 'group'), $kafka['metadata']['consumerGroup']);
         self::assertSame($by['ConfigMap']['realtime']['data']['KAFKA_BROKERS'], $kafka['metadata']['bootstrapServers']);
-        // KEDA takes texts only.
+        // KEDA accepts only strings.
         self::assertSame($kafka['metadata'], array_filter($kafka['metadata'], 'is_string'));
         self::assertSame('false', $kafka['metadata']['allowIdleConsumers']);
         $comment = (string) file_get_contents(self::root() . '/deploy/kubernetes/keda.yaml');

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * deploy/nginx in a real nginx, with TLS, before two gateways: browsers come through, and a restart costs them nothing.
+ * deploy/nginx in a real nginx, with TLS, in front of two gateways: browsers connect, and a restart loses nothing.
  */
 
 declare(strict_types=1);
@@ -76,7 +76,7 @@ final class NginxEmbeddedTest extends DeployTestCase
         $client->subscribe('private-order.7');
         $this->broadcast('order.7', 'paid', ['total' => 149.95]);
         self::assertSame(['total' => 149.95], $client->event('paid')['data']);
-        // Larger than nginx's and TLS's own buffers.
+        // Larger than the buffers of nginx and TLS.
         $this->broadcast('order.7', 'large', str_repeat('x', 100_000));
         self::assertSame(100_000, strlen($client->event('large')['data']));
         $client->say('pusher:ping', []);
@@ -107,7 +107,7 @@ final class NginxEmbeddedTest extends DeployTestCase
     public function testTheGatewayKnowsTheBrowsersAddress(): void
     {
         $from = static fn (string $address): array => ['X-Forwarded-For' => $address];
-        // Two from one address on each gateway, and the next one is one too many; another address is not concerned.
+        // Two from one address on each gateway are allowed, a third is not; another address is unaffected.
         $held = [];
         for ($i = 0; $i < 4; $i++) {
             $held[] = $this->browser($from('203.0.113.7'));
@@ -147,7 +147,7 @@ final class NginxEmbeddedTest extends DeployTestCase
         return ['cafile' => $this->certificate, 'peer_name' => self::HOST, 'verify_peer' => true];
     }
 
-    /** Makes a certificate of its own for the host, and returns the file. */
+    /** Creates a certificate for the host, and returns the file. */
     private function certify(): string
     {
         $configuration = $this->write('openssl.cnf', "[req]\ndistinguished_name = dn\n[dn]\n[san]\nsubjectAltName = DNS:"

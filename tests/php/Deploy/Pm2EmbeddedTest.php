@@ -1,7 +1,7 @@
 <?php
 
 /**
- * deploy/pm2: Node.js reads the file, and what PM2 would start is what the pages promise.
+ * deploy/pm2: Node.js reads the file, and the processes PM2 would start are the documented ones.
  */
 
 declare(strict_types=1);
@@ -33,7 +33,7 @@ final class Pm2EmbeddedTest extends DeployTestCase
             self::assertGreaterThanOrEqual($bound, $app['kill_timeout'], 'ms until SIGKILL');
         }
 
-        // As PM2 does it: program and arguments, no shell in between, and SIGINT at the end.
+        // Like PM2: program and arguments without a shell, and SIGINT at the end.
         $this->orderHandler();
         $free = '--metrics=127.0.0.1:' . self::freePort();
         $arguments = preg_replace('/^--metrics=.*/', $free, $apps[0]['args']);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * deploy/supervisor in a real Supervisor: it starts the workers, starts one again that was killed, and stops them in order.
+ * deploy/supervisor in a real Supervisor: it starts the workers, restarts a killed one, and stops them cleanly.
  */
 
 declare(strict_types=1);
@@ -59,16 +59,16 @@ final class SupervisorEmbeddedTest extends DeployTestCase
         $this->publish('order.1', 'a', 'b', 'c');
         $this->waitForEvents(3);
 
-        // Killed without a word: another one takes its place, and the group goes on.
+        // Killed without a signal handler: another worker replaces it, and the group continues.
         $killed = $this->processes()['realtime-consume_0']['pid'];
         posix_kill($killed, SIGKILL);
         $this->anotherThan($killed);
         $this->publish('order.1', 'd', 'e');
         $this->waitForEvents(5);
-        // Whoever leaves while the group deals its partitions anew may not commit any more: these would come again.
+        // A member that leaves during a rebalance may not commit any more: its records would be delivered again.
         $this->waitForCommits('mailer', 5);
 
-        // What realtime:restart does: exit code 0, and started again all the same.
+        // The effect of realtime:restart: exit code 0, and a new process.
         $before = $this->pids();
         $restart = [$this->php(), 'vendor/bin/toporia-realtime', 'realtime:restart'];
         $this->execute($restart, $this->environment())->assertExit();
@@ -104,7 +104,7 @@ final class SupervisorEmbeddedTest extends DeployTestCase
     }
 
     /**
-     * What supervisorctl's status asks, without starting Python each time.
+     * The query of supervisorctl status, without starting Python each time.
      *
      * @return array<string, array{state: string, pid: int}> by name
      */

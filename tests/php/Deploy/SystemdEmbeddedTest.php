@@ -1,7 +1,7 @@
 <?php
 
 /**
- * deploy/systemd in a real systemd: the units are valid and locked down; a worker is started, watched, reloaded, stopped.
+ * deploy/systemd in a real systemd: the units are valid and hardened; a worker is started, watched, reloaded, stopped.
  */
 
 declare(strict_types=1);
@@ -51,7 +51,7 @@ final class SystemdEmbeddedTest extends DeployTestCase
             'User=www-data' => 'User=' . posix_getpwuid(posix_getuid())['name'],
             'Group=www-data' => 'Group=' . posix_getgrgid(posix_getgid())['name'],
             'WatchdogSec=90' => 'WatchdogSec=3',
-            // The test's files are in /tmp, and its extension may be in a home directory.
+            // The files of the test are in /tmp, and the extension may be in a home directory.
             'PrivateTmp=yes' => 'PrivateTmp=no',
             'ProtectHome=yes' => 'ProtectHome=no',
             'ProtectSystem=strict' => "ProtectSystem=strict\nReadWritePaths=$this->app",

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The dead-letter commands as processes: no terminal, signals, a kill in the middle, a Kafka that is not there.
+ * The dead-letter commands as processes: no terminal, signals, a kill half-way, an unreachable Kafka.
  */
 
 declare(strict_types=1);
@@ -102,7 +102,7 @@ final class CommandProcessesBrokerTest extends DlqTestCase
     }
 
     /**
-     * What the group that failed gets, to the end of the topic.
+     * The records that the failed group still gets, up to the end of the topic.
      *
      * @return list<string>
      */

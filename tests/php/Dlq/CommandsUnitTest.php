@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The four dead-letter commands on a Kafka in memory: what they print, ask and answer.
+ * The four dead-letter commands on a Kafka in memory: their output, questions and exit codes.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Dead letters: the record as it was, headers that say what happened, and a topic that cannot be written.
+ * Dead letters: the unchanged record, headers that describe the failure, and a topic that is not writable.
  */
 
 declare(strict_types=1);
@@ -191,7 +191,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
             throw $why;
         };
         $broker = $this->broker(['dlq_prefix' => $prefix]);
-        // A pattern of raw topics that finds nothing but this one.
+        // A pattern of raw topics that matches only this one.
         $broker->subscribeTopic($way === 'pattern' ? "$prefix.$this->prefix.raw.*" : $topic, $throw);
         self::assertSame($why, $this->drainThrows($broker));
         self::assertSame(1, $calls);
@@ -213,7 +213,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
 
     public function testWhereTheirTopicCannotBeWrittenTheOffsetDoesNotMove(): void
     {
-        // Of the longest names Kafka takes: with "dlq." before it is too long.
+        // As long as Kafka allows: with "dlq." in front it is too long.
         $topic = str_pad($this->topic(), 247, 'x');
         $kafka = self::isReal() ? null : EmbeddedBroker::start();
         $config = $kafka === null ? [] : ['brokers' => $kafka->address()];
@@ -222,7 +222,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         $sender->close();
         $failing = $this->broker($config + ['max_retries' => 0]);
         $failing->subscribeTopic($topic, static function () use ($kafka): void {
-            // The embedded broker takes any name: what it is sent next, it refuses.
+            // The embedded broker accepts any topic name, but then refuses the record.
             $kafka?->failNext('Produce', 'TOPIC_AUTHORIZATION_FAILED', 20);
             throw new DomainException('no');
         });

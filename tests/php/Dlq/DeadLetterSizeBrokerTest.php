@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A record that is too large for its dead-letter topic: what is kept says where the record itself lies.
+ * A record that is too large for its dead-letter topic: the dead letter names the location of the record.
  */
 
 declare(strict_types=1);
@@ -65,7 +65,7 @@ final class DeadLetterSizeBrokerTest extends DeliveryTestCase
 
     public function testTheBrokerIsTheOneThatRefusesIt(): void
     {
-        // A limit of the client is the same to the embedded broker, which has none of its own.
+        // A client-side limit has the same effect on the embedded broker, which has no limit of its own.
         $limit = self::isReal() ? [] : ['producer_config' => ['message.max.bytes' => 5000]];
         if (self::isReal()) {
             $this->createTopic("dlq.{$this->topic()}");
@@ -86,7 +86,7 @@ final class DeadLetterSizeBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    /** Sets a topic's max.message.bytes on a real Kafka, with its own tool. */
+    /** Sets a topic's max.message.bytes on Kafka, with Kafka's own tool. */
     private static function limit(string $topic, int $bytes): void
     {
         $command = [

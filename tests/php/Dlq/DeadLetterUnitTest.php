@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a dead letter says about itself, and what it is replayed with.
+ * The description of a dead letter, and the message it is replayed as.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * Base of the tests of dead letters on a broker: groups that fail, and the commands run here or as processes.
+ * Base of the tests of dead letters on a broker: groups that fail, and the commands run in this process or as
+ * processes.
  */
 
 declare(strict_types=1);
@@ -19,19 +20,19 @@ use Toporia\Realtime\Tests\Console\ConsoleTestCase;
 
 abstract class DlqTestCase extends ConsoleTestCase
 {
-    /** What the last command() printed. */
+    /** The output of the last command(). */
     protected string $output = '';
 
     protected function setUp(): void
     {
         parent::setUp();
-        // Failures are logged to the error log, which is not what these tests look at.
+        // Failures are logged to the error log, which these tests do not check.
         $this->iniSet('error_log', '/dev/null');
         $this->configure("['dlq_prefix' => '{$this->dlqPrefix()}']");
     }
 
     /**
-     * A record that fails becomes a dead letter at once; no test sees another's letters.
+     * A failing record is dead-lettered after one attempt; no test sees another's dead letters.
      *
      * @param array<string, mixed> $config
      *
@@ -50,16 +51,13 @@ abstract class DlqTestCase extends ConsoleTestCase
         return "{$this->prefix}dead";
     }
 
-    /**
-     * The dead-letter topic of a topic.
-     */
     protected function dead(string $topic): string
     {
         return $this->dlqPrefix() . '.' . $topic;
     }
 
     /**
-     * Sends records to a raw topic, and waits until Kafka has them.
+     * Sends records to a raw topic, and waits for the acknowledgements.
      *
      * @param list<string|null> $records
      * @param array<string, string|null> $headers
@@ -74,7 +72,7 @@ abstract class DlqTestCase extends ConsoleTestCase
     }
 
     /**
-     * Lets a group consume a topic to its end, failing on some records; returns what it was given.
+     * Lets a group consume a topic to its end, failing on some records; returns the delivered messages.
      *
      * @param callable(Message): ?Throwable $why null: handled
      *
@@ -98,7 +96,7 @@ abstract class DlqTestCase extends ConsoleTestCase
     }
 
     /**
-     * A callback for consumeAs() that fails on everything.
+     * A callback for consumeAs() that fails on every message.
      *
      * @return callable(Message): Throwable
      */
@@ -108,7 +106,7 @@ abstract class DlqTestCase extends ConsoleTestCase
     }
 
     /**
-     * Runs `realtime:dlq:<name>` in this process; what it prints is in `output`.
+     * Runs `realtime:dlq:<name>` in this process; its output is in `output`.
      *
      * @param array<string, mixed> $input
      * @param list<string> $answers typed on a terminal; none: there is none
@@ -125,7 +123,7 @@ abstract class DlqTestCase extends ConsoleTestCase
     }
 
     /**
-     * What `realtime:dlq:list --json` lists, the newest first.
+     * The entries of `realtime:dlq:list --json`, newest first.
      *
      * @param array<string, mixed> $input
      *
@@ -140,7 +138,7 @@ abstract class DlqTestCase extends ConsoleTestCase
     }
 
     /**
-     * Replays everything that was not replayed yet.
+     * Replays every dead letter that was not replayed yet.
      *
      * @return array<string, mixed> its result
      */

@@ -24,9 +24,9 @@ final class MemoryCluster implements Cluster
     public array $compacted = [];
     /** @var list<string> topics that were read, and from where */
     public array $reads = [];
-    /** Topic whose records do not arrive. */
+    /** The topic whose records are never acknowledged. */
     public ?string $failing = null;
-    /** Topic that refuses records at once. */
+    /** The topic that refuses records immediately. */
     public ?string $refusing = null;
     public bool $canCreate = true;
     public int $flushes = 0;
@@ -42,7 +42,7 @@ final class MemoryCluster implements Cluster
     }
 
     /**
-     * Adds a record, as a producer would.
+     * Adds a record, like a producer.
      *
      * @param array<string, string|null> $headers
      */
@@ -62,8 +62,6 @@ final class MemoryCluster implements Cluster
     }
 
     /**
-     * Adds a dead letter.
-     *
      * @param array<string, string|null> $headers over the usual ones; null: without that one
      */
     public function letter(string $of, ?string $value = '{"n":1}', array $headers = [], ?string $key = 'k'): Record
@@ -181,7 +179,7 @@ final class MemoryCluster implements Cluster
         $this->closed = true;
     }
 
-    /** What runs inside read() may send and flush, nothing else: the native reader has one consumer. */
+    /** The callback of read() may only send and flush: the native reader has one consumer. */
     private function mustNotBeReading(): void
     {
         if ($this->reading) {

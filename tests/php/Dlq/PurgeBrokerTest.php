@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Purging on a broker: what is deleted, what has to stay, and what the embedded broker says instead.
+ * Purging on a broker: which records are deleted, which stay, and the error of the embedded broker.
  */
 
 declare(strict_types=1);

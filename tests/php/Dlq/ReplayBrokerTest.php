@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Replaying on a broker: the group that failed gets it again, nobody else; and what fails again says so.
+ * Replaying on a broker: only the failed group gets the message again, and a second failure is recorded.
  */
 
 declare(strict_types=1);
@@ -116,7 +116,7 @@ final class ReplayBrokerTest extends DlqTestCase
         $topic = $this->createTopic($this->topic());
         $target = $this->createTopic($this->topic('target'));
         $this->send($topic, ['x']);
-        // A record in hand that was forwarded as often as it may be: what its callback sends fails.
+        // A record that has reached max_hops: a message sent by its callback fails.
         for ($i = 0; $i < 3; $i++) {
             $broker = $this->broker(['max_hops' => 2, 'consumer_group' => "$this->group-hops"]);
             $broker->subscribeTopic($topic, static function (Message $m) use ($broker, $topic): void {
@@ -206,7 +206,7 @@ final class ReplayBrokerTest extends DlqTestCase
             $admin->createTopic($this->dead($topic), 1, -1, ['max.message.bytes' => 20000]);
             $admin->close();
         }
-        // The embedded broker takes a letter of any size: there it holds the record, and the outcome is the same.
+        // The embedded broker accepts a dead letter of any size: it holds the record, and the result is the same.
         $value = bin2hex(random_bytes(50_000));
         $this->send($topic, [$value], 'key', ['own' => 'o']);
         foreach (['0', '1'] as $replays) {
@@ -251,7 +251,7 @@ final class ReplayBrokerTest extends DlqTestCase
     }
 
     /**
-     * Puts a dead letter without key and value there, as one whose record was too large.
+     * Writes a dead letter without key and value, as for a record that was too large.
      *
      * @param array<string, string> $headers
      */

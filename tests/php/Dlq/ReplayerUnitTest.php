@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Replaying: what is chosen, what is sent where, what is remembered, and what happens when Kafka does not take it.
+ * Replaying: selection, target topics, markers, and a Kafka that refuses the records.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Which letters are chosen, and how little is read for it.
+ * Which dead letters are selected, and how few records are read for it.
  */
 
 declare(strict_types=1);

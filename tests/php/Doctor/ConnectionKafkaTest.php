@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:doctor on the way to Kafka: what it says of a healthy system, and of every step that can fail.
+ * realtime:doctor, connection to Kafka: the findings for a healthy system, and for every step that can fail.
  */
 
 declare(strict_types=1);
@@ -109,7 +109,7 @@ final class ConnectionKafkaTest extends SecureTestCase
         self::assertSame(1, $report->result->exitCode);
         $finding = $report->expect('error', 'brokers', $text, $remedy);
         self::assertSame($step, $finding['step']);
-        // The rest of it goes on, and what needs Kafka says why it could not.
+        // The other checks run, and those that need Kafka report why they could not.
         $report->expect('skipped', 'topics', '/skipped: the broker .* cannot be reached/');
         self::assertNotSame([], $report->of('descriptors'));
         foreach ([self::WRONG, 'shop-password'] as $secret) {
@@ -152,13 +152,13 @@ final class ConnectionKafkaTest extends SecureTestCase
         $env = ['KAFKA_BROKERS' => self::kafka()->of('plain')] + array_fill_keys(array_keys(self::kafka()->environment()), null);
         $library = glob('/usr/lib/*/faketime/libfaketime.so.1')[0] ?? null;
         self::assertNotNull($library, 'libfaketime is missing. Install it: make setup');
-        // The child's wall clock alone: it stands for a machine whose clock is wrong.
+        // Only the child's wall clock: it stands for a machine with a wrong clock.
         $fake = ['LD_PRELOAD' => $library, 'FAKETIME_DONT_FAKE_MONOTONIC' => '1'];
         $report = $this->doctor('', ['FAKETIME' => '+1h'] + $fake + $env);
         $report->expect('error', 'clock', '/this machine is 60 minutes ahead of the cluster/', '/timedatectl/');
         $report = $this->doctor('', ['FAKETIME' => '-8s'] + $fake + $env);
         $report->expect('warning', 'clock', '/this machine is [78]\.\d s behind the cluster/', '/date -u/');
-        // Who may not ask the cluster learns it from a record.
+        // A user without access to the cluster resource gets the finding from a record.
         $report = $this->doctor('--write', ['FAKETIME' => '-8s'] + $fake);
         self::assertSame([], $report->of('clock'));
         $report->expect('warning', 'round-trip', '/clock: this machine is [678]\.\d s behind the broker that stamped/');
@@ -169,7 +169,7 @@ final class ConnectionKafkaTest extends SecureTestCase
     {
         $report = $this->doctor('', [], ['extension' => false, 'ini' => ['toporia_realtime_rerun' => '1']]);
         $report->expect('error', 'extension', '/is not loaded/', '/make install|pie install|extension=/');
-        // What needs no extension is looked at all the same.
+        // Checks that need no extension still run.
         self::assertSame(['ok'], $report->levels('brokers'));
         $report->expect('skipped', 'topics', '/the extension is not loaded/');
         self::assertSame(1, $report->result->exitCode);

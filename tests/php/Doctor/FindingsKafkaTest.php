@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:doctor beyond the connection: access rights, topics, groups, lag, dead letters, spool, outbox, gateway, settings.
+ * realtime:doctor beyond the connection: ACLs, topics, groups, lag, dead letters, spool, outbox, gateway, settings.
  */
 
 declare(strict_types=1);
@@ -73,7 +73,7 @@ final class FindingsKafkaTest extends SecureTestCase
         $report->expect('warning', 'acl', '/User:guest may not write: .*sufficient for consuming/', '/--operation Write/');
         $letters = '/dlq\..* cannot be created by User:guest: the first message that fails permanently stops its worker/';
         $report->expect('error', 'acl', $letters, '/--operation Create --operation Write/');
-        // It may not see the settings of topics, which is no fault.
+        // Without access to the topic configuration, which is not an error.
         self::assertSame(['ok'], $report->levels('topics'), $report->result->describe());
     }
 
@@ -115,7 +115,7 @@ final class FindingsKafkaTest extends SecureTestCase
     {
         $report = $this->doctor('--group=g-none-' . $this->group);
         $report->expect('warning', 'group', '/does not exist: no worker has ever committed offsets in it/', '/realtime:kafka:consume/');
-        // One that has worked, and is gone while more comes in.
+        // A group that has worked and is gone while more messages arrive.
         $this->send('user.1');
         $broker = $this->broker();
         $broker->subscribe('user.1', static function (): void {
@@ -163,7 +163,7 @@ final class FindingsKafkaTest extends SecureTestCase
         touch("$this->app/file");
         $report = $this->doctor('', ['REALTIME_SPOOL' => "$this->app/file/spool"]);
         $report->expect('error', 'spool', '/cannot be created: .*file is no directory: messages that Kafka does not accept are lost/', '/mkdir -p/');
-        // Messages of a process that never reached Kafka, an hour ago; others that Kafka will never take.
+        // Messages of a process that did not reach Kafka, an hour ago; others that Kafka will never accept.
         $this->runPhp(
             'Realtime::broadcast("user.1", "paid", 1); Realtime::broadcast("user.1", "paid", 2);',
             ['env' => ['KAFKA_BROKERS' => '127.0.0.1:1', 'REALTIME_SPOOL' => "$this->app/spool"],
@@ -209,7 +209,7 @@ final class FindingsKafkaTest extends SecureTestCase
         $report->expect('warning', 'gateway', '/listens on 0\.0\.0\.0 directly, without TLS/', '/TRUSTED_PROXIES/');
         $report->expect('warning', 'gateway-running', '/none on this machine/', '/realtime:gateway/');
         self::assertStringNotContainsString(self::SECRET, $report->result->stdout);
-        // And one that runs.
+        // And a group that is running.
         $gateway = new Gateway(['app_id' => '1', 'key' => 'key', 'secret' => self::SECRET, 'port' => 0,
             'ops_listen' => $keys['REALTIME_OPS_LISTEN'], 'broker' => $this->config(), 'max_connections' => 100]);
         $gateway->start();
@@ -257,7 +257,7 @@ final class FindingsKafkaTest extends SecureTestCase
             $worker = $this->startConsole(['realtime:kafka:consume', "--channels=$channel", '--max-time=90'], $options);
             $worker->waitForOutput('/assigned: /', 20.0);
         }
-        // Channels enough for both partitions, so that either worker commits.
+        // Enough channels for both partitions, so that each worker commits.
         self::eventually(function () use ($publish, &$report): bool {
             foreach (range(1, 4) as $n) {
                 $publish('user.' . random_int(1, 1000));

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The runner goes on after a failure, skips what has nothing to look at, and lets no secret through.
+ * The runner continues after a failure, skips checks without a subject, and prints no secret.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where the doctor finds settings, and what it takes for a topic of the application.
+ * The settings that the doctor finds, and which topics belong to the application.
  */
 
 declare(strict_types=1);

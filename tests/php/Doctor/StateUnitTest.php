@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the doctor makes of topics, access rights, clocks, certificates and names.
+ * The doctor's findings on topics, ACLs, clocks, certificates and names.
  */
 
 declare(strict_types=1);

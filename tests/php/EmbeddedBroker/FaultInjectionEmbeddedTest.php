@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Faults on purpose: what is sent and consumed survives those that pass, and those that do not are told.
+ * Injected faults: sent and consumed messages survive temporary faults, and permanent ones are reported.
  */
 
 declare(strict_types=1);
@@ -29,11 +29,11 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
     protected function setUp(): void
     {
         parent::setUp();
-        // Not the one that other tests share: faults are for all of its clients.
+        // A broker of its own: faults affect all of its clients.
         $this->kafka = self::$own ??= EmbeddedBroker::start();
         $this->orders = $this->topic('orders');
         $this->kafka->createTopic($this->orders);
-        // Clients complain of what is done to them.
+        // Clients log the faults.
         $this->errorLog = (string) ini_set('error_log', '/dev/null');
     }
 
@@ -127,7 +127,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
 
     public function testNothingIsPassedOverWhereABrokerGoesAwayBetweenFetches(): void
     {
-        // In a process of its own: the client that lost a record did not end either.
+        // In a process of its own: the client that lost a record did not exit either.
         $result = $this->runPhp(<<<'PHP'
             $kafka = EmbeddedBroker::start();
             $kafka->createTopic('orders');

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The embedded broker: its address, its topics, several at once, other processes, and its end.
+ * The embedded broker: its address, its topics, several instances, other processes, and its shutdown.
  */
 
 declare(strict_types=1);

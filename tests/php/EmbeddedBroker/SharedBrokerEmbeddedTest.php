@@ -1,7 +1,7 @@
 <?php
 
 /**
- * `brokers: embedded`: one broker in the process, made on first use, shared by all that ask for it.
+ * `brokers: embedded`: one broker in the process, created on first use, shared by all its users.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A guest of the chat without a browser: the page's requests, and its WebSocket.
+ * A chat user without a browser: the requests of the page, and its WebSocket.
  */
 
 declare(strict_types=1);
@@ -49,7 +49,7 @@ final class ChatClient
     }
 
     /**
-     * Gives a name, connects, and joins a room; returns who is there.
+     * Sets a name, connects, and joins a room; returns its members.
      *
      * @return list<string> names
      */
@@ -74,7 +74,7 @@ final class ChatClient
     }
 
     /**
-     * The data of the next event of that name; others on the way are passed over.
+     * The data of the next event of that name; other events are skipped.
      */
     public function await(string $event, float $seconds = 10.0): mixed
     {
@@ -89,7 +89,7 @@ final class ChatClient
     }
 
     /**
-     * Whether an event of that name comes within that time.
+     * True if an event of that name arrives in time.
      */
     public function hears(string $event, float $seconds): bool
     {
@@ -158,7 +158,7 @@ final class ChatClient
         return json_decode($frame, true);
     }
 
-    /** The payload of the next whole frame, as the server sends them: unmasked and in one piece. */
+    /** The payload of the next whole frame, as servers send it: unmasked and unfragmented. */
     private function take(): ?string
     {
         if (strlen($this->buffer) < 2) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * examples/chat: who is in the room, and what they say, through Kafka and the gateway.
+ * examples/chat: presence and messages of a room, through Kafka and the gateway.
  */
 
 declare(strict_types=1);
@@ -34,7 +34,7 @@ final class ChatEmbeddedTest extends TestCase
         self::assertSame(['Minh', 'Chào <b>Lan</b>'], [$said['name'], $said['text']]);
         self::assertFalse($minh->hears('said', 0.7), 'Who says it has shown it already.');
 
-        // Rooms are apart, and there is no way into anything else.
+        // Rooms are separate, and other channels are not accessible.
         $lan->request('/say', ['room' => 'kitchen', 'text' => 'elsewhere', 'socket_id' => $lan->socketId]);
         self::assertFalse($minh->hears('said', 0.7));
         $wanted = ['socket_id' => $lan->socketId, 'channel_name' => 'private-user.1'];

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * examples/orders: its processes share and repeat as groups do, and its benchmark shows what the page gains.
+ * examples/orders: its processes share and repeat messages as groups do, and its benchmark shows the gain of the page.
  */
 
 declare(strict_types=1);
@@ -24,7 +24,7 @@ final class OrdersEmbeddedTest extends TestCase
             $result->stdout,
             $result->describe()
         );
-        // Four partitions, two workers: neither is left out, and each charged a part.
+        // Four partitions, two workers: each worker charged some of the orders.
         preg_match_all('/process (\d+) charged (\d+)/', $result->stdout, $shares);
         self::assertCount(2, array_unique($shares[1]), $result->describe());
         self::assertSame(16, array_sum($shares[2]));
@@ -52,7 +52,7 @@ final class OrdersEmbeddedTest extends TestCase
     {
         $file = self::root() . "/examples/orders/$script";
 
-        // With a Kafka of its own, whatever broker the suite runs on.
+        // With its own embedded broker, independent of the suite's broker.
         return $this->startScript($file, ['args' => $arguments, 'env' => ['KAFKA_BROKERS' => null]])->wait(90.0);
     }
 }

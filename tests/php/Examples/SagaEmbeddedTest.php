@@ -1,7 +1,7 @@
 <?php
 
 /**
- * examples/saga: every order ends consistent, also when each service is killed half-way.
+ * examples/saga: every order ends in a consistent state, also if each service is killed half-way.
  */
 
 declare(strict_types=1);
@@ -41,7 +41,7 @@ final class SagaEmbeddedTest extends TestCase
     {
         $file = self::root() . '/examples/saga/run.php';
 
-        // With a Kafka of its own, whatever broker the suite runs on.
+        // With its own embedded broker, independent of the suite's broker.
         return $this->startScript($file, ['args' => $arguments, 'env' => ['KAFKA_BROKERS' => null]])->wait(120.0);
     }
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The scripts of examples/ do what their first lines say.
+ * The scripts of examples/ work as their first lines describe.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The extension as PHP sees it: it loads, introduces itself, and leaves without a trace.
+ * The extension in PHP: it loads, describes itself, and unloads cleanly.
  */
 
 declare(strict_types=1);

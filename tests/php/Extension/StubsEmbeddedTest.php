@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The stubs say exactly what the extension has: every class, method, parameter, type and default, and nothing else.
+ * The stubs match the extension: every class, method, parameter, type and default, and nothing else.
  */
 
 declare(strict_types=1);
@@ -35,7 +35,7 @@ final class StubsEmbeddedTest extends TestCase
     }
 
     /**
-     * All classes in one comparison: a change of the API shows its whole extent at once.
+     * All classes in one comparison, so that an API change shows its whole extent.
      */
     public function testEveryStubSaysWhatTheExtensionHas(): void
     {
@@ -64,7 +64,7 @@ final class StubsEmbeddedTest extends TestCase
     }
 
     /**
-     * One line for each thing that can differ, so that PHPUnit's diff names it.
+     * One line for each fact that can differ, so that PHPUnit's diff names it.
      *
      * @param array<string, array<string, mixed>> $classes
      */

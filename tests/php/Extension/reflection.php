@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Prints what Reflection says of our native classes, as JSON: of the loaded extension, or of the stubs without it.
+ * Prints the native classes according to Reflection, as JSON: of the loaded extension, or of the stubs without it.
  */
 
 declare(strict_types=1);
@@ -30,7 +30,7 @@ $classes = static function () use ($root, $native): array {
 
 $value = static fn (mixed $value): string => json_encode($value, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);
 
-// The order in which a union names its types means nothing.
+// The order of the types in a union has no meaning.
 $type = static function (?ReflectionType $type): string {
     $parts = explode('|', (string) $type);
     sort($parts);
@@ -54,7 +54,7 @@ $method = static function (ReflectionMethod $m) use ($parameter, $type): string 
 
 $describe = static function (string $name) use ($method, $value, $type): array {
     $class = new ReflectionClass($name);
-    // Of inherited ones only those that one of our classes declares: PHP's own are the same on both sides.
+    // Of inherited members, only those that one of our classes declares: PHP's own are the same on both sides.
     $ours = static fn ($m): bool => str_starts_with($m->getDeclaringClass()->getName(), 'Toporia\\Realtime\\');
     $constants = $properties = $methods = $docs = [];
     foreach ($class->getReflectionConstants() as $constant) {
@@ -69,7 +69,7 @@ $describe = static function (string $name) use ($method, $value, $type): array {
         }
     }
     foreach ($class->getMethods() as $m) {
-        // Private ones are nobody's business, except a constructor that keeps others from calling `new`.
+        // Private members are not compared, except a constructor that prevents `new`.
         if ($ours($m) && (!$m->isPrivate() || $m->isConstructor())) {
             $methods[$m->getName()] = $method($m);
             $docs[$m->getName() . '()'] = $m->getDocComment();

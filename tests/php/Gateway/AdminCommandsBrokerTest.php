@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who is connected, kicking and unsubscribing: from the object, from another process, by the commands, over all gateways.
+ * Connection lists, kicking and unsubscribing: with the object, from another process, by command, across all gateways.
  */
 
 declare(strict_types=1);
@@ -19,7 +19,7 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
 {
     use RunsGateways;
 
-    /** A gateway that is elsewhere, as a controller has it. */
+    /** A remote gateway, as in a controller. */
     private function remote(Gateway $gateway): Gateway
     {
         return new Gateway($this->settings(['api_listen' => $gateway->address()]));

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The native authorizer: right signatures for what may be signed, none for anything else.
+ * The native authorizer: correct signatures for permitted subscriptions, none for anything else.
  */
 
 declare(strict_types=1);
@@ -59,7 +59,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
     }
 
     /**
-     * An endpoint that signs what it is handed forges members: socket_id "1.2:presence-room" with a channel named
+     * An endpoint that signs any input forges members: socket_id "1.2:presence-room" with a channel named
      * {"user_id":"admin"} would be the signature of a member.
      *
      * @dataProvider oracles

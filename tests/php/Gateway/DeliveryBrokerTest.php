@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What is broadcast reaches the sockets it is for, as pusher-js expects it, and no others.
+ * A broadcast reaches the intended sockets, in pusher-js's format, and no others.
  */
 
 declare(strict_types=1);
@@ -79,7 +79,7 @@ final class DeliveryBrokerTest extends GatewayTestCase
     }
 
     /**
-     * pusher-js parses one level: a text that looks like a number must arrive as a text.
+     * pusher-js decodes one level: a string that looks like a number must arrive as a string.
      *
      * @dataProvider values
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Encrypted channels: encrypted at the sender, opaque in Kafka and in the gateway, readable in the browser alone.
+ * Encrypted channels: encrypted by the sender, opaque to Kafka and the gateway, readable only in the browser.
  */
 
 declare(strict_types=1);
@@ -32,7 +32,7 @@ final class EncryptedBrokerTest extends GatewayTestCase
     }
 
     /**
-     * As pusher-js does, with libsodium in place of tweetnacl.
+     * Like pusher-js, with libsodium instead of tweetnacl.
      */
     private static function decrypt(mixed $data, string $channel = self::CHANNEL): mixed
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests of the class Gateway: in this process, on a free port, reading the test's own topics.
+ * Base of the tests of the class Gateway: in this process, on a free port, reading the test's topics.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The gateway's HTTP API on a real Kafka that freezes and comes back: 200 means that Kafka has it, 503 says why it may not.
+ * The gateway's HTTP API on a Kafka that freezes and recovers: 200 means acknowledged, 503 explains why not.
  */
 
 declare(strict_types=1);
@@ -51,12 +51,12 @@ final class HttpApiKafkaTest extends BrokerTestCase
 
         $this->node->continue();
         self::eventually(fn () => $this->post($gateway, 'after')[0] === 200, 'Kafka takes events again', 30);
-        // What was not acknowledged may have arrived all the same; what was, has.
+        // Unacknowledged messages may have arrived; acknowledged ones have.
         self::assertSame(['n' => 1], $client->event('after', 'private-user.1')['data']);
     }
 
     /**
-     * Signed as Pusher's server libraries do (Pusher HTTP API, "Generating authentication signatures").
+     * Signed like Pusher's server libraries (Pusher HTTP API, "Generating authentication signatures").
      *
      * @return array{int, string} status and body
      */

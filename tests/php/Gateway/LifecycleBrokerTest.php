@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A gateway's life: it starts, says where, serves, ends; what keeps it from starting is named.
+ * The lifecycle of a gateway: start, address, service, stop, and named reasons for a failed start.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Presence: who is here, who comes, who goes, across two gateways.
+ * Presence: members, members added and removed, across two gateways.
  */
 
 declare(strict_types=1);
@@ -22,7 +22,7 @@ final class PresenceBrokerTest extends GatewayTestCase
         self::assertSame(['name' => 'An'], $both['data']['presence']['hash'][1]);
         $added = $first->event('pusher_internal:member_added', 'presence-room');
         self::assertSame(['user_id' => '2', 'user_info' => ['name' => 'Bình']], $added['data']);
-        // A second tab of the same user is nobody new, and its end is nobody's leaving.
+        // A second tab of the same user adds no member, and closing it removes none.
         $tab = $this->client($gateway);
         $tab->subscribe('presence-room', ['user_id' => 2]);
         $tab->socket->hangUp();

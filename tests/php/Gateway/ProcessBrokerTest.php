@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The gateway inside PHP's process: callbacks that take their time, fatal errors, exit, fork, signals.
+ * The gateway inside the PHP process: slow callbacks, fatal errors, exit, fork, signals.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ use Toporia\Realtime\Tests\Support\PusherClient;
 final class ProcessBrokerTest extends GatewayTestCase
 {
     /**
-     * A child with a gateway, and a browser on it.
+     * A child with a gateway, and a browser connected to it.
      *
      * @return array{ChildProcess, PusherClient}
      */

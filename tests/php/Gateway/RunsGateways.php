@@ -1,7 +1,8 @@
 <?php
 
 /**
- * Gateways of a test: one configuration with a random secret, for this process and its children, and browsers on them.
+ * Gateways of a test: one configuration with a random secret, for this process and its children, and connected
+ * browsers.
  */
 
 declare(strict_types=1);
@@ -19,7 +20,7 @@ use Toporia\Realtime\Tests\Support\PusherClient;
  */
 trait RunsGateways
 {
-    /** The application's secret, of this test alone. */
+    /** The application's secret, unique to this test. */
     protected string $secret = '';
     /** @var list<Gateway> */
     private array $gateways = [];
@@ -42,7 +43,7 @@ trait RunsGateways
     }
 
     /**
-     * What the gateways of this test are configured with, over which it puts its own.
+     * The base configuration of this test's gateways.
      *
      * @param array<string, mixed> $over
      *
@@ -78,7 +79,7 @@ trait RunsGateways
     }
 
     /**
-     * A gateway of this test that runs; stopped at its end.
+     * A running gateway; stopped at the end of the test.
      *
      * @param array<string, mixed> $over settings
      */
@@ -88,7 +89,7 @@ trait RunsGateways
     }
 
     /**
-     * A browser on it, connected.
+     * A browser that is connected to the gateway.
      *
      * @param array<string, mixed> $over settings that differ
      */
@@ -100,7 +101,7 @@ trait RunsGateways
     }
 
     /**
-     * Broadcasts and waits until Kafka has it.
+     * Broadcasts, and waits for the acknowledgement.
      */
     protected function broadcast(string $channel, string $event, mixed $data = null, ?string $except = null): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The guides' configuration block, with strings and Java's names, does what it says: seen on the wire.
+ * The guides' configuration block, with strings and Java's names, has its documented effect on the wire.
  */
 
 declare(strict_types=1);
@@ -64,7 +64,7 @@ final class ConfigurationBrokerTest extends TestCase
     public function testBatchSizeIsInBytesAndLingerWaitsForTheBatch(): void
     {
         $broker = $this->configured(['batch.size' => '16384', 'linger.ms' => '400'], []);
-        // Connection and metadata first: they are not what is measured.
+        // Connection and metadata first: they are not measured.
         $broker->publish('user.1', Message::event('user.1', 'first'));
         $broker->publishBatch([]);
         $start = microtime(true);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The guides' code that consumes: several channels, options and events, the same event again, retries, logging.
+ * The consuming code of the guides: several channels, options and events, repeated events, retries, logging.
  */
 
 declare(strict_types=1);
@@ -44,7 +44,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
         $this->send('user.1', 'user.updated', ['user_id' => 3]);
         $this->send('user.1', 'anything', ['a' => 1]);
 
-        // By hand there is no command line: the default of option() counts.
+        // Started by hand there is no command line: the default of option() applies.
         $consumer = $this->start($way, SwitchingConsumer::class, '[]', ['--channels=user.1,user.2', '--channels', 'user.3']);
         $consumer->waitForOutput('/passed on: anything/');
         $result = $consumer->signal()->wait()->assertExit();

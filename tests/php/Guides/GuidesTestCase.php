@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests of the guides' code: each class runs by hand and as a command of ./console.
+ * Base of the tests of the guides' code: each class runs directly and as a command of ./console.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * The guides' code that sends: a service with named arguments, publish() with a Message, helper functions, Kafka down.
+ * The producing code of the guides: a service with named arguments, publish() with a Message, helper functions, Kafka
+ * down.
  */
 
 declare(strict_types=1);
@@ -64,7 +65,7 @@ final class ProducingBrokerTest extends GuidesTestCase
         self::assertSame('saved', $result->lines()[0], $result->describe());
         preg_match('/after (\d+) ms/', $result->stdout, $ms);
         self::assertLessThan(500, (int) $ms[1]);
-        // It is not lost in silence either: with no spool it is reported.
+        // The loss is not silent either: without a spool it is reported.
         self::assertStringContainsString('was not delivered to 127.0.0.1:1', $result->stderr);
     }
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Stands between a client and a Kafka broker and prints what each produce and fetch request asks for.
+ * A proxy between a client and a Kafka broker that prints the contents of each produce and fetch request.
  *
  *     php spy.php 127.0.0.1:9092        prints {"port": …}, then a line for each request
  */
@@ -13,7 +13,7 @@ $server = stream_socket_server('tcp://127.0.0.1:0');
 $own = (int) substr((string) strrchr((string) stream_socket_get_name($server, false), ':'), 1);
 echo json_encode(['port' => $own]), "\n";
 
-/** Where the body of a request begins: after key, version, correlation id and client id. */
+/** The offset of a request's body: after key, version, correlation id and client id. */
 $body = static function (string $frame, bool $flexible): int {
     $length = unpack('n', $frame, 8)[1];
 
@@ -37,14 +37,15 @@ $report = static function (string $frame) use ($body): void {
     } elseif ($key === 1) {
         $at = $body($frame, $version >= 12) + ($version < 15 ? 4 : 0);
         $fetch = unpack('Nwait/Nleast', $frame, $at);
-        // Behind wait, least, most, isolation and session: how many topics, then the first one's name or id.
+        // After wait, minimum, maximum, isolation level and session: the number of topics, then the first one's name or
+        // id.
         $at += 12 + 1 + ($version >= 7 ? 8 : 0) + ($version >= 12 ? 1 : 4);
         $at += match (true) {
             $version >= 13 => 16,
             $version === 12 => ord($frame[$at] ?? "\0"),
             default => 2 + (unpack('n', $frame . "\0\0", $at)[1] ?? 0),
         };
-        // How many partitions; number, epochs and offsets of the first one.
+        // The number of partitions; number, epochs and offsets of the first one.
         $at += ($version >= 12 ? 1 : 4) + 4 + 8 + ($version >= 9 ? 4 : 0) + ($version >= 12 ? 4 : 0) + ($version >= 5 ? 8 : 0);
         if (strlen($frame) >= $at + 4) {
             echo json_encode([
@@ -83,7 +84,7 @@ while (true) {
                 continue 2;
             }
             if ($stream === $broker) {
-                // The broker tells clients its own address; they shall come here.
+                // The broker advertises its own address; clients must connect to the proxy instead.
                 foreach (['127.0.0.1', 'localhost'] as $name) {
                     $bytes = str_replace($name . pack('N', $port), $name . pack('N', $own), $bytes);
                 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A worker that is killed between the effect and its mark: what each store makes of it.
+ * A worker that is killed between the effect and its mark, with each store.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The wrapper around a callback for lists: what is left out, and which message a failure is put down to.
+ * The wrapper around a batch callback: which messages are left out, and which message a failure is attributed to.
  */
 
 declare(strict_types=1);
@@ -166,7 +166,7 @@ final class IdempotencyBatchUnitTest extends TestCase
     }
 
     /**
-     * Messages with these numbers; the same number is the same message.
+     * Messages with these numbers; equal numbers are the same message.
      *
      * @return list<Message>
      */
@@ -179,7 +179,7 @@ final class IdempotencyBatchUnitTest extends TestCase
     }
 
     /**
-     * A callback that keeps its lists and fails at that number.
+     * A callback that keeps its batches and fails at that number.
      *
      * @param (Closure(int): Throwable)|null $failure gets the index in its own list
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The wrapper: which messages it lets through, by which key, and what a failure leaves behind.
+ * The wrapper: which messages it passes on, by which key, and the state after a failure.
  */
 
 declare(strict_types=1);

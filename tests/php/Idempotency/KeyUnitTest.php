@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Idempotency keys: readable where they can be, never the same for two that differ.
+ * Idempotency keys: readable where possible, never equal for two different messages.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The key table: made, missing, purged; connections that are asked for each time, or come with odd attributes.
+ * The key table: created, missing, purged; connections from a factory, and with unusual attributes.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Effect and mark in one transaction: the wrapper's own, the caller's, a framework's; and what a callback does to it.
+ * Effect and mark in one transaction: of the wrapper, the caller or a framework; and callbacks that interfere with it.
  */
 
 declare(strict_types=1);
@@ -105,7 +105,8 @@ final class PdoTransactionBrokerTest extends StoreTestCase
     {
         $levels = 0;
         $pdo = null;
-        // As Laravel's DB::transaction(): nested calls become savepoints, and a nested beginTransaction() would throw.
+        // Like Laravel's DB::transaction(): nested calls become savepoints, and a nested beginTransaction() would
+        // throw.
         $transaction = static function (Closure $work) use (&$levels, &$pdo): mixed {
             self::assertInstanceOf(PDO::class, $pdo);
             $levels === 0 ? $pdo->beginTransaction() : $pdo->exec("SAVEPOINT level_$levels");
@@ -167,7 +168,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
             } catch (StoreException $e) {
                 self::assertStringContainsString('no longer one', $e->getMessage());
             }
-            // What it committed is marked, what it rolled back is not: still one.
+            // Committed work is marked, rolled back work is not: still one.
             self::assertCount($this->marks($stores), $stores->effects());
             self::assertSame($end === 'commit' ? 0 : 1, $stores->run('s:1', 'again'));
         }

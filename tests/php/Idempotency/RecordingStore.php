@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A store that keeps what it was asked, hands on what the test says is new, and behaves as a test wants afterwards.
+ * A store that records its calls, runs the callback as configured, and then behaves as the test wants.
  */
 
 declare(strict_types=1);
@@ -18,10 +18,10 @@ final class RecordingStore implements Store
     public array $asked = [];
     /** @var list<string> keys that were handled */
     public array $done = [];
-    /** Thrown instead of running anything. */
+    /** Thrown instead of running the callback. */
     public ?Throwable $fails = null;
 
-    /** As a database: after an exception nothing of the call is marked, whatever its index says. */
+    /** Like a database: after an exception no key of the call is marked, whatever index it names. */
     public function run(array $keys, Closure $effect): int
     {
         $this->asked[] = $keys;

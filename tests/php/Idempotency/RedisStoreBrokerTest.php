@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What is Redis's own: options of the clients, a server that goes away at each moment, a connection in a wrong state.
+ * Specific to Redis: client options, a server that goes away at each moment, a connection in a wrong state.
  */
 
 declare(strict_types=1);
@@ -63,7 +63,8 @@ final class RedisStoreBrokerTest extends StoreTestCase
         $stores = $this->open($name);
         try {
             $stores->run('s:1', 'first', 'topic-0-1', static function () use ($stores): void {
-                // The record came to another worker meanwhile, which is still at it when the first one fails.
+                // Another worker has got the record in the meantime, and is still busy with it when the first one
+                // fails.
                 Databases::phpredis()->set("$stores->table:s:1", 'claim:' . str_repeat('f', 16) . ':topic-0-1');
                 throw new \RuntimeException('no');
             });
@@ -94,13 +95,13 @@ final class RedisStoreBrokerTest extends StoreTestCase
                 return $redis;
             });
             $runs = 0;
-            // Away after the effect: the mark is missing, which is logged; throwing would only repeat the effect.
+            // Down after the effect: the mark is missing, which is logged; throwing would only repeat the effect.
             self::assertSame(1, $store->run(['s:1' => 'topic-0-1'], static function () use (&$runs): void {
                 $runs++;
                 Databases::kill('redis', 'away');
             }));
             self::assertStringContainsString("'s:1' was handled, but could not be marked", (string) file_get_contents($log));
-            // Away before the effect: it is not run, and the failure is one that passes.
+            // Down before the effect: it is not run, and the failure is transient.
             try {
                 $store->run(['s:2' => 'topic-0-2'], static fn () => self::fail('it must not run'));
                 self::fail('it has to throw');

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What every store has to do, on each of them and on real servers.
+ * The contract of every store, tested with each of them on real servers.
  */
 
 declare(strict_types=1);
@@ -47,7 +47,7 @@ final class StoreContractBrokerTest extends StoreTestCase
         }
         self::assertSame(1, $stores->run('s:1', 'try 3', 'topic-0-2'), 'another record: the claim is released');
         self::assertSame(0, $stores->run('s:1', 'try 4'));
-        // The database takes back what the failed tries did.
+        // The database rolls the failed attempts back.
         $left = $stores->pdo !== null ? ['try 3'] : ['try 1', 'try 2', 'try 3'];
         self::assertSame($left, $stores->effects());
     }
@@ -96,7 +96,7 @@ final class StoreContractBrokerTest extends StoreTestCase
     public function testAKeyIsForgottenAfterItsTime(string $name): void
     {
         $now = time();
-        // Redis has a clock of its own.
+        // Redis has its own clock.
         $redis = str_contains($name, 'redis');
         $stores = $this->open($name, ['ttl' => 1] + ($redis ? [] : ['clock' => static function () use (&$now): int {
             return $now;

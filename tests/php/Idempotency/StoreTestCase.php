@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests of stores: one that is removed afterwards, and child processes that use it too.
+ * Base of the tests of stores: a store that is removed afterwards, and child processes that use it.
  */
 
 declare(strict_types=1);

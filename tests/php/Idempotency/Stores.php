@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Makes each store on its real server, here and in child processes, and keeps what the effects of a test did.
+ * Creates each store on its real server, here and in child processes, and keeps the effects of a test.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,8 @@ use Toporia\Realtime\Idempotency\Store;
 use Toporia\Realtime\Tests\Support\Databases;
 
 /**
- * Effects go where the store is: rows beside the marks of a PdoStore, on its connection; a list in Redis; an array.
+ * Effects are kept in the store's backend: rows beside the marks of a PdoStore, on its connection; a list in Redis; an
+ * array.
  */
 final class Stores
 {
@@ -46,7 +47,7 @@ final class Stores
     }
 
     /**
-     * For @dataProvider: every store.
+     * Data provider: every store.
      *
      * @return array<string, array{string}>
      */
@@ -56,7 +57,7 @@ final class Stores
     }
 
     /**
-     * For @dataProvider: every store that several processes share.
+     * Data provider: every store that several processes can share.
      *
      * @return array<string, array{string}>
      */
@@ -66,7 +67,7 @@ final class Stores
     }
 
     /**
-     * A fresh store with tables of its own.
+     * A fresh store with its own tables.
      *
      * @param array<string, mixed> $options
      */
@@ -82,7 +83,7 @@ final class Stores
     }
 
     /**
-     * Notes an effect, through the store's own connection where it is a database.
+     * Records an effect, through the store's own connection if it is a database.
      */
     public function effect(string $what): void
     {
@@ -96,7 +97,7 @@ final class Stores
     }
 
     /**
-     * All effects there are, sorted, as another connection sees them.
+     * All effects, sorted, read through another connection.
      *
      * @return list<string>
      */

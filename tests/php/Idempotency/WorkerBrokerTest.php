@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The wrapper in a consumer on a real topic: duplicates, retries, a killed worker, two groups that share a scope.
+ * The wrapper in a consumer on a real topic: duplicates, retries, a killed worker, two groups with one scope.
  */
 
 declare(strict_types=1);

@@ -1,8 +1,8 @@
 <?php
 
 /**
- * What goes over the wire is byte for byte what json_encode() gives, and what comes back is what json_decode() gives,
- * for thousands of generated values, bad ones among them.
+ * The bytes on the wire equal json_encode()'s, and the values read equal json_decode()'s, for thousands of generated
+ * values, invalid ones among them.
  */
 
 declare(strict_types=1);
@@ -119,7 +119,7 @@ final class DifferentialBrokerTest extends BrokerTestCase
         }
         $random = mt_srand(5);
         for ($i = 0; $i < 3000; $i++) {
-            // Valid JSON with a few bytes changed: sometimes still JSON, mostly not.
+            // Valid JSON with a few changed bytes: sometimes still valid, mostly not.
             $json = (string) json_encode((new RandomValue($i, 0))->value(3), JSON_PARTIAL_OUTPUT_ON_ERROR);
             for ($changes = mt_rand(1, 3); $changes > 0 && $json !== ''; $changes--) {
                 $json[mt_rand(0, strlen($json) - 1)] = '{}[]",:\\u0123456789.eE+-tfn '[mt_rand(0, 29)] ?? ' ';
@@ -156,12 +156,12 @@ final class DifferentialBrokerTest extends BrokerTestCase
         }
     }
 
-    /** What json_decode() makes of it, to the bit; where it refuses (depth), we do. */
+    /** Equal to json_decode(), to the bit; where it refuses (depth), so do we. */
     private static function assertSameData(string $json, callable $data, bool $raw = false): void
     {
         $expected = json_decode($json, true);
         if ($expected === null && $json !== 'null') {
-            // A raw record that is no JSON for PHP has no data; an envelope's data is refused.
+            // A raw record that is not valid JSON for PHP has no data; an envelope's data is refused.
             try {
                 $decoded = $data();
                 self::assertTrue($raw && $decoded === null, "$json was decoded");
@@ -186,7 +186,7 @@ final class DifferentialBrokerTest extends BrokerTestCase
         self::fail("taken, though json_decode() refuses it: $envelope");
     }
 
-    /** An EncodingException, or the very exception that jsonSerialize() threw. */
+    /** An EncodingException, or the exception that jsonSerialize() threw. */
     private static function assertRefused(mixed $value, callable $call, string $what): void
     {
         try {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The broadcast driver: names, data, the socket to leave out, the public mark, and what it refuses.
+ * The broadcast driver: names, data, the excluded socket, the public mark, and refused input.
  */
 
 declare(strict_types=1);
@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Laravel;
 
 final class BroadcastBrokerTest extends LaravelTestCase
 {
-    /** An event whose parts are given to it. */
+    /** An event with injected channels, name and data. */
     private const EVENT = <<<'PHP'
         namespace App\Events;
 
@@ -41,7 +41,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
     }
 
     /**
-     * Broadcast::on() came with Laravel 11, ShouldRescue with 12; in versions before, that is what this says.
+     * Broadcast::on() came with Laravel 11, ShouldRescue with 12; in earlier versions this stands in for them.
      */
     public function testAnonymousEventsAndThoseThatMustNotFail(): void
     {
@@ -215,7 +215,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
             return [(hrtime(true) - $start) / 1e6, storage_path('realtime')];
             PHP);
         self::assertLessThan(100, $ms);
-        // The process has ended without Kafka: the message waits in the spool.
+        // The process exited without Kafka: the message waits in the spool.
         self::assertNotSame([], glob("$spool/*"), 'Nothing was spooled.');
     }
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The commands that only Laravel has, and that all others are there.
+ * The commands that only Laravel has, and the presence of all others.
  */
 
 declare(strict_types=1);
@@ -32,12 +32,12 @@ final class CommandsBrokerTest extends LaravelTestCase
         $said = $this->artisan('kafka:send Hello')->assertExit()->stdout;
         self::assertStringContainsString("Sent to $topic.", $said);
         $this->artisan('kafka:send {"id":7} --key=seven')->assertExit();
-        // The default group has no other members here, and begins at the beginning.
+        // The default group has no other members here, and starts at the beginning.
         $got = $this->artisan('kafka:consume --max-messages=2')->assertExit()->lines();
         self::assertEqualsCanonicalizing(['Hello', '{"id":7}'], array_slice($got, 1));
         $records = $this->consumeAll($topic, 2);
         self::assertEqualsCanonicalizing([null, 'seven'], array_map(static fn ($r) => $r->getKey(), $records));
-        // Acknowledged by hand: they do not come again.
+        // Acknowledged with ack(): not delivered again.
         $this->artisan('kafka:send Bye')->assertExit();
         $worker = $this->startArtisan('kafka:consume');
         $worker->waitForOutput('/^Bye$/m');
@@ -60,7 +60,7 @@ final class CommandsBrokerTest extends LaravelTestCase
             ["somebody else's"],
             $this->artisan('kafka:consume')->assertExit()->lines()
         );
-        // The other one is free.
+        // The other one is available.
         $this->artisan('kafka:send x --topic=' . $this->topic())->assertExit();
     }
 

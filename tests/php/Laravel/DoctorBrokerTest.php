@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:doctor in artisan: it looks at Laravel's configuration, also where the extension refuses it.
+ * realtime:doctor in artisan: it checks Laravel's configuration, also where the extension refuses it.
  */
 
 declare(strict_types=1);
@@ -35,7 +35,7 @@ final class DoctorBrokerTest extends LaravelTestCase
         $report->expect('error', 'configuration', "/unknown setting 'spol'/", "/'spool'/");
         self::assertSame(1, $report->result->exitCode);
         self::assertContains('ok', $report->levels('client'), 'The rest is looked at without them.');
-        // Wrong usage is 2 here, too, though Symfony says 1.
+        // Wrong usage exits with 2 here too, although Symfony uses 1.
         $this->artisan('realtime:doctor --timeout=soon')->assertExit(2);
     }
 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * examples/laravel as its README starts it: web server, queue worker, payment worker, all of them processes.
+ * examples/laravel as its README starts it: web server, queue worker and payment worker as processes.
  */
 
 declare(strict_types=1);
@@ -54,14 +54,15 @@ final class ExampleBrokerTest extends LaravelTestCase
     }
 
     /**
-     * PHP's own web server, as `php artisan serve` starts it.
+     * PHP's built-in web server, as `php artisan serve` starts it.
      */
     private function serve(): void
     {
         $probe = stream_socket_server('tcp://127.0.0.1:0');
         $this->port = (int) substr((string) strrchr((string) stream_socket_get_name($probe, false), ':'), 1);
         fclose($probe);
-        // Its router, which Laravel 8 takes from the application: what is no file of public/ goes to the application.
+        // Its router, which Laravel 8 takes from the application: a path without a file in public/ goes to the
+        // application.
         $this->startScript('-S', [
             'args' => ["127.0.0.1:$this->port", "$this->app/server.php"],
             'cwd' => $this->app,

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The facade: broadcasts after the commit, and the fake that the driver and the helpers go through too.
+ * The facade: broadcasts after the commit, and the fake that the driver and the helpers use too.
  */
 
 declare(strict_types=1);

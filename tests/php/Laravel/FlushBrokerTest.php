@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where something ends in a process that goes on, Kafka is waited for.
+ * In long-running processes the flush happens at the end of each request, job and command.
  */
 
 declare(strict_types=1);

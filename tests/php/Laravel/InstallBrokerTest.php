@@ -34,7 +34,7 @@ final class InstallBrokerTest extends LaravelTestCase
         $second = $this->artisan('realtime:install')->assertExit();
         self::assertSame($before, $this->contents());
         self::assertStringContainsString('Nothing to do: everything is in place.', $second->stdout);
-        // What it wrote is a configuration that works.
+        // The written configuration works.
         self::assertSame(['mine', 'kafka'], $this->inApp(
             "return [config('realtime.gateway.app_id'), config('broadcasting.default')];"
         ));
@@ -51,7 +51,7 @@ final class InstallBrokerTest extends LaravelTestCase
 
     public function testAnApplicationOfLaravel11AndLater(): void
     {
-        // Its bootstrap file cannot run on this Laravel: only what becomes of it is looked at.
+        // Its bootstrap file cannot run on this Laravel: only the edited text is checked.
         $this->inApp(<<<'PHP'
             unlink(base_path('config/broadcasting.php'));
             file_put_contents(base_path('.env'), "APP_NAME=Shop\n");

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests in a real Laravel: a copy of examples/laravel, on the framework that Debian packages.
+ * Base of the tests in a real Laravel: a copy of examples/laravel, on the framework packaged by Debian.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ abstract class LaravelTestCase extends BrokerTestCase
 {
     protected const SECRET = '3f1c5e0a9b7d4826a0c4e8f2b6d19573';
 
-    /** Where the application of this test lives. */
+    /** The directory of this test's application. */
     protected string $app;
 
     protected function setUp(): void
@@ -47,7 +47,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     }
 
     /**
-     * Replaces the .env of the application.
+     * Replaces the application's .env.
      *
      * @param array<string, string|null> $variables
      */
@@ -62,7 +62,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     }
 
     /**
-     * Adds lines to the .env, over those that are there.
+     * Adds lines to the .env, overriding existing ones.
      *
      * @param array<string, string> $variables
      */
@@ -117,7 +117,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     }
 
     /**
-     * Runs code in the booted application and returns what it returned, through JSON.
+     * Runs code in the booted application and returns its result, through JSON.
      *
      * @param array<string, mixed> $options of runPhp()
      */
@@ -152,7 +152,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     }
 
     /**
-     * Code that sends a request to the application and gives status and body; as somebody, where a user is given.
+     * Code that sends a request to the application and returns status and body; authenticated, if a user is given.
      *
      * @param array<string, mixed> $input
      */
@@ -175,7 +175,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     }
 
     /**
-     * Everything the application has sent to Kafka: the default topic of grouped channels.
+     * Every message that the application has sent to Kafka: the default topic of grouped channels.
      *
      * @return list<Message>
      */
@@ -185,7 +185,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     }
 
     /**
-     * What those messages say, for comparisons.
+     * The essential parts of those messages, for comparisons.
      *
      * @param list<Message> $messages
      *
@@ -207,7 +207,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     }
 
     /**
-     * The machine's variables must not be the application's: its .env is, as where it runs.
+     * The machine's variables must not reach the application: its .env is the only source, as in production.
      *
      * @param array<string, mixed> $options
      *
@@ -216,7 +216,7 @@ abstract class LaravelTestCase extends BrokerTestCase
     private function own(array $options): array
     {
         $options['env'] = ($options['env'] ?? []) + array_fill_keys(array_keys($this->childEnvironment()), null);
-        // Debian's Laravel 8.83 was written for PHP 8.1: its own deprecations are not what is tested.
+        // Debian's Laravel 8.83 was written for PHP 8.1: its own deprecations are not tested.
         $options['ini'] = ($options['ini'] ?? []) + ['error_reporting' => (string) (E_ALL & ~E_DEPRECATED)];
 
         return $options;

@@ -54,7 +54,7 @@ final class ProviderBrokerTest extends LaravelTestCase
     public function testACachedConfigurationWorksWithoutTheEnvironment(): void
     {
         $this->artisan('config:cache')->assertExit();
-        // Laravel reads no .env then: what is needed is in the cache or nowhere.
+        // With a cached configuration Laravel reads no .env: values come from the cache or not at all.
         unlink("$this->app/.env");
         $this->inApp("\\Realtime::broadcast('user.1', 'order.created', ['id' => 7]); \\Realtime::flush();");
         self::assertSame([['user.1', 'order.created', ['id' => 7]]], self::told($this->sent()));

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Broadcasts in queue jobs: acknowledged before the job is deleted, tried again where Kafka is away.
+ * Broadcasts in queue jobs: acknowledged before the job is deleted, retried while Kafka is unreachable.
  */
 
 declare(strict_types=1);
@@ -29,7 +29,7 @@ final class QueueBrokerTest extends LaravelTestCase
 
     public function testAWorkerKilledRightAfterTheJobIsDeletedHasSentTheMessage(): void
     {
-        // The moment the deletion is committed, before anything else runs: the worst one there is.
+        // The moment after the deletion is committed, before anything else runs: the worst possible one.
         $this->write('app/Providers/AppServiceProvider.php', <<<'PHP'
             <?php
 

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The worker in artisan: handlers by the container, queued handlers, events, the log channel, exit codes.
+ * The worker in artisan: handlers from the container, queued handlers, events, the log channel, exit codes.
  */
 
 declare(strict_types=1);

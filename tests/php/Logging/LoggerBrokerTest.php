@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where the extension's own lines go: a logger, standard error, PHP's log; with level, fields, and without secrets.
+ * Log lines of the extension: to a logger, standard error or PHP's log; with level and fields, and without secrets.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a worker and a gateway show: every metric, described, with the right values after a known workload.
+ * The metrics of a worker and a gateway: each is described, with the right value after a known workload.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ final class ExpositionBrokerTest extends MetricsTestCase
     use RunsGateways;
 
     /**
-     * 30 messages: 3 fail once, 2 fail for ever and become dead letters.
+     * 30 messages: 3 fail once, 2 fail permanently and are dead-lettered.
      */
     public function testTheValuesAfterAKnownWorkload(): void
     {
@@ -54,7 +54,7 @@ final class ExpositionBrokerTest extends MetricsTestCase
         self::assertGreaterThan(0, $scrape->value('realtime_consumer_assigned_partitions', $group));
         self::assertLessThan(5, $scrape->value('realtime_consumer_poll_age_seconds', $group));
         self::assertSame(0.0, $scrape->value('realtime_consumer_callback_age_seconds', $group));
-        // Every try is a callback: 25 good ones, 3 twice, 2 twice.
+        // Every attempt is a callback: 25 successful ones, 3 with two attempts, 2 with two attempts.
         self::assertSame(35.0, $scrape->value('realtime_consumer_callback_seconds_count', $group));
         self::assertSame(35.0, $scrape->value('realtime_consumer_callback_seconds_bucket', $group + ['le' => '+Inf']));
         self::assertSame(30.0, $scrape->value('realtime_consumer_batch_messages_sum', $group));
@@ -73,7 +73,7 @@ final class ExpositionBrokerTest extends MetricsTestCase
     }
 
     /**
-     * The table of docs/monitoring.md and what a process shows are one.
+     * The table of docs/monitoring.md matches the metrics of a process.
      */
     private function everyMetricIsThere(Scrape $scrape): void
     {
@@ -84,7 +84,7 @@ final class ExpositionBrokerTest extends MetricsTestCase
         $shown = array_map(static fn (array $family) => "$family[type]: $family[help]", $scrape->families);
         ksort($shown);
         $documented = self::documented();
-        // Only in the text file: there are several processes in it.
+        // Only in the text file, which covers several processes.
         self::assertArrayHasKey('realtime_processes', $documented);
         unset($documented['realtime_processes']);
         self::assertSame($documented, $shown);
@@ -122,7 +122,7 @@ final class ExpositionBrokerTest extends MetricsTestCase
     }
 
     /**
-     * Nothing that a user names is a label, and what Kafka names is bounded.
+     * No label contains user input, and the labels from Kafka are bounded.
      */
     public function testChannelsAreNoLabels(): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The port of --metrics under everything that comes to a port: crowds, slow and rude clients, forks, others that have it.
+ * The port of --metrics under load: many clients, slow and invalid clients, forks, a port in use.
  */
 
 declare(strict_types=1);
@@ -84,7 +84,7 @@ final class ListenerBrokerTest extends MetricsTestCase
         ) {
             self::assertSame($status, self::ask($address, $request)[0], substr($request, 0, 30));
         }
-        // The slow ones are told, and let go.
+        // Slow clients get an error response and are disconnected.
         $answer = stream_get_contents($slow[0]);
         self::assertStringStartsWith('HTTP/1.1 408', (string) $answer);
         self::assertLessThan(12.0, microtime(true) - $start);
@@ -100,7 +100,7 @@ final class ListenerBrokerTest extends MetricsTestCase
         $result->assertExit(1);
         self::assertStringContainsString("Metrics cannot be served on $address (", $result->stderr);
         self::assertStringContainsString('range', $result->stderr);
-        // Of a setting that several workers share it is a warning: their work is worth more.
+        // For a setting that several workers share it is a warning: their work is more important.
         $result = $this->runConsole(
             ['realtime:kafka:consume', '--channels=user.1', '--max-time=1'],
             ['cwd' => $this->directory, 'env' => ['REALTIME_METRICS' => $address], 'ini' => ['log_errors' => '1']]

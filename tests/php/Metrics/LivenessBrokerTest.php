@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A worker that is alive but stuck is found: by /live, by its heartbeat file, by systemd's watchdog.
+ * A worker that is alive but stuck is detected: by /live, its heartbeat file and systemd's watchdog.
  */
 
 declare(strict_types=1);
@@ -100,7 +100,7 @@ final class LivenessBrokerTest extends MetricsTestCase
         }
         self::assertLessThan(1.0, $times[2] - $times[1], 'within the second that systemd waits');
         self::assertGreaterThan(0.3, $times[2] - $times[0], 'and not all the time');
-        // While a callback hangs nothing is sent: that is what the watchdog is for.
+        // While a callback hangs nothing is sent: that triggers the watchdog.
         $this->send('user.1', 1);
         $silent = self::within(function (): float {
             $before = microtime(true);
@@ -155,7 +155,7 @@ final class LivenessBrokerTest extends MetricsTestCase
     }
 
     /**
-     * The relay of the outbox is watched like a worker, and ends in order at --max-time and at --max-memory.
+     * The outbox relay is watched like a worker, and exits cleanly at --max-time and at --max-memory.
      */
     public function testTheRelay(): void
     {
@@ -194,7 +194,7 @@ final class LivenessBrokerTest extends MetricsTestCase
     }
 
     /**
-     * A socket as systemd has it; what a service is told of it.
+     * A notification socket like systemd's; returns the received notifications.
      *
      * @return array{NOTIFY_SOCKET: string}
      */

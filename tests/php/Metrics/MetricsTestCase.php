@@ -15,7 +15,7 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 abstract class MetricsTestCase extends BrokerTestCase
 {
-    /** A directory of this test alone. */
+    /** A directory of this test. */
     protected string $directory = '';
 
     protected function setUp(): void
@@ -32,7 +32,7 @@ abstract class MetricsTestCase extends BrokerTestCase
     }
 
     /**
-     * A worker of realtime:kafka:consume with --metrics on a free port, and that port's address.
+     * A realtime:kafka:consume worker with --metrics on a free port, and the address of that port.
      *
      * @param list<string> $arguments
      * @param array<string, mixed> $options as startConsole() takes them
@@ -71,7 +71,7 @@ abstract class MetricsTestCase extends BrokerTestCase
     }
 
     /**
-     * Status and body of a request as it is written.
+     * Status and body of the response to a literal request.
      *
      * @return array{int, string, string} the third: the head of the answer
      */
@@ -95,7 +95,7 @@ abstract class MetricsTestCase extends BrokerTestCase
     }
 
     /**
-     * Waits until something holds, and gives it back.
+     * Waits until a value is truthy, and returns it.
      *
      * @template T
      *
@@ -117,7 +117,7 @@ abstract class MetricsTestCase extends BrokerTestCase
     }
 
     /**
-     * What promtool has to say of an exposition; nothing where it is good.
+     * The complaints of promtool about an exposition; empty if it is valid.
      */
     protected static function promtool(string $text): string
     {

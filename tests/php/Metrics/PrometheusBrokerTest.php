@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The real Prometheus scrapes a worker and a gateway, and is asked through its HTTP API.
+ * The real Prometheus scrapes a worker and a gateway, and is queried through its HTTP API.
  */
 
 declare(strict_types=1);
@@ -61,7 +61,7 @@ final class PrometheusBrokerTest extends MetricsTestCase
         self::assertGreaterThan(0.001, $slow);
         self::assertLessThan(0.1, $slow);
         self::assertSame(1.0, $this->query("realtime_consumer_callback_seconds_bucket{le=\"30.0\"} >= bool 11"));
-        // Prometheus has understood what each metric is.
+        // Prometheus has read the type and help of each metric.
         $known = $this->api('metadata?metric=realtime_consumer_callback_seconds');
         self::assertSame('histogram', $known['realtime_consumer_callback_seconds'][0]['type'] ?? null);
         $known = $this->api('metadata?metric=realtime_gateway_frames_sent');

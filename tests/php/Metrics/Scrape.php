@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One exposition, read strictly: families with their type and help, samples by name and labels.
+ * One exposition, parsed strictly: families with their type and help, samples by name and labels.
  */
 
 declare(strict_types=1);
@@ -39,7 +39,7 @@ final class Scrape
     }
 
     /**
-     * The value of a series; null where there is none.
+     * The value of a series; null if it does not exist.
      *
      * @param array<string, string> $labels
      */
@@ -52,7 +52,7 @@ final class Scrape
     }
 
     /**
-     * All series of a name.
+     * All series of a metric.
      *
      * @return array<string, float>
      */

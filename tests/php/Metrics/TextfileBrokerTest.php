@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Metrics of processes that nobody can scrape: many of them in one file for the node exporter, the ended ones included.
+ * Metrics of processes that cannot be scraped: several in one file for the node exporter, ended ones included.
  */
 
 declare(strict_types=1);
@@ -38,7 +38,7 @@ final class TextfileBrokerTest extends MetricsTestCase
         foreach ($children as $child) {
             $child->wait(40)->assertExit();
         }
-        // Whoever found the place taken for too long has left its figures to the next one.
+        // A process that could not get the lock in time has left its values to the next one.
         $this->runPhp('Realtime::broadcast("user.1", "e", 0);', $this->writing())->assertExit();
         $scrape = $this->shown();
         self::assertSame(37.0, $scrape->value(self::SENT));
@@ -48,7 +48,7 @@ final class TextfileBrokerTest extends MetricsTestCase
         self::assertSame('', self::promtool($scrape->text));
         self::assertSame(['.', '..', '.realtime', 'realtime.prom'], scandir("$this->directory/prom"));
         self::assertEqualsCanonicalizing(['.', '..', 'ended.json', 'lock'], scandir("$this->directory/prom/.realtime"));
-        // A process that does nothing of ours writes nothing.
+        // A process that does not use the extension writes nothing.
         $before = filemtime("$this->directory/prom/realtime.prom");
         $this->runPhp('Message::event(null, "e");', $this->writing())->assertExit();
         clearstatcache();
@@ -93,7 +93,7 @@ final class TextfileBrokerTest extends MetricsTestCase
             $workers[$this->server->request()[0] ?? ''] = true;
         }
         usleep(1_100_000);
-        // Requests are written once a second for each worker: the next one tells of those before it.
+        // Each worker writes once a second: the next request includes the values of the ones before it.
         for ($n = 0; $n < 6; $n++) {
             $workers[$this->server->request()[0] ?? ''] = true;
             usleep(600_000);
@@ -104,7 +104,7 @@ final class TextfileBrokerTest extends MetricsTestCase
         self::assertSame((float) count($workers), $scrape->value('realtime_processes'));
         self::assertSame('', self::promtool($scrape->text));
         self::assertStringNotContainsString('metrics', $this->server->log());
-        // The workers are killed, and what they have written counts on.
+        // The workers are killed, and their last values still count.
         $this->server->stop();
         $this->runPhp('Realtime::broadcast("user.1", "e", 0);', $this->writing())->assertExit();
         $after = $this->shown();
@@ -113,7 +113,7 @@ final class TextfileBrokerTest extends MetricsTestCase
     }
 
     /**
-     * A disk without room for anything costs a warning.
+     * A full disk only causes a warning.
      */
     public function testAFullDiskHurtsNobody(): void
     {
@@ -126,7 +126,7 @@ final class TextfileBrokerTest extends MetricsTestCase
             @file_put_contents("$small/full", str_repeat('x', 1 << 20));
             touch("$small/beat", time() - 600);
         } else {
-            // No right to mount: a place where nothing can be made does the same.
+            // Without permission to mount: a directory in which no file can be created has the same effect.
             $small = '/proc/self/fd';
         }
         $options = ['ini' => ['log_errors' => '1'], 'env' => ['REALTIME_METRICS_TEXTFILE' => $small]];

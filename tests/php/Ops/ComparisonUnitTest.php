@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a topic is to a configuration, and what differs between the two.
+ * Comparing a topic with the configuration: its role, and the differences.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What two looks at a group say: lag, rates, when it has caught up; and the limits.
+ * Two samples of a group: lag, rates, time until it has caught up; and the limits.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:lag on either broker: committed, end, rates, limits and their exit codes.
+ * realtime:lag on both brokers: committed, end, rates, limits and exit codes.
  */
 
 declare(strict_types=1);

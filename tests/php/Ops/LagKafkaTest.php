@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:lag on a real Kafka: members, a thousand groups, offsets out of range, a topic that is deleted meanwhile.
+ * realtime:lag on Kafka: members, a thousand groups, offsets out of range, a topic that is deleted in between.
  */
 
 declare(strict_types=1);
@@ -33,7 +33,7 @@ final class LagKafkaTest extends OpsTestCase
     public function testAThousandGroups(): void
     {
         $topic = $this->fill($this->topic(), [1200]);
-        // Kafka makes its own topic for commits when the first group comes.
+        // Kafka creates its internal topic for commits with the first group.
         $this->consumeSome($this->group, $topic, 1);
         $groups = [];
         for ($i = 0; $i < 1000; $i++) {

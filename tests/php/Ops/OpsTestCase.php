@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests of realtime:lag and realtime:topics on a broker: records, groups, and the commands run here.
+ * Base of the tests of realtime:lag and realtime:topics on a broker: records, groups, and the commands in this process.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ abstract class OpsTestCase extends ConsoleTestCase
 {
     use UsesAdmin;
 
-    /** What the last command() printed. */
+    /** The output of the last command(). */
     protected string $output = '';
 
     /**
@@ -39,7 +39,7 @@ abstract class OpsTestCase extends ConsoleTestCase
     }
 
     /**
-     * Lets a group consume so many records of a topic, and commit them.
+     * Lets a group consume this many records of a topic, and commit them.
      */
     protected function consumeSome(string $group, string $topic, int $count): void
     {
@@ -50,7 +50,7 @@ abstract class OpsTestCase extends ConsoleTestCase
     }
 
     /**
-     * Runs a command in this process; what it prints is in `output`.
+     * Runs a command in this process; its output is in `output`.
      *
      * @param array<string, mixed> $input
      * @param array<string, mixed> $config over config(), of the broker `kafka`
@@ -67,7 +67,7 @@ abstract class OpsTestCase extends ConsoleTestCase
     }
 
     /**
-     * The same with --json, decoded; the exit code has to be that one.
+     * The same with --json, decoded; checks the exit code.
      *
      * @param array<string, mixed> $input
      * @param array<string, mixed> $config

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tables and words of the operators' commands: narrow terminals, odd names, rates, times.
+ * Tables and texts of the operations commands: narrow terminals, unusual names, rates, times.
  */
 
 declare(strict_types=1);

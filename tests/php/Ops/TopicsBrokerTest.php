@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics and its four parts on either broker.
+ * realtime:topics and its four subcommands on both brokers.
  */
 
 declare(strict_types=1);

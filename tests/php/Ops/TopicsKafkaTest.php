@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:topics on a real Kafka: retention, more partitions, and what Kafka itself refuses.
+ * realtime:topics on Kafka: retention, more partitions, and refusals by Kafka.
  */
 
 declare(strict_types=1);

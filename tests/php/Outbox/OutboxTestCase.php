@@ -19,7 +19,7 @@ use Toporia\Realtime\Tests\Support\Databases;
 abstract class OutboxTestCase extends BrokerTestCase
 {
     protected string $table;
-    /** The connection that made the table, and will drop it. */
+    /** The connection that created the table, and will drop it. */
     protected ?PDO $made = null;
     private string $driver = 'sqlite';
 
@@ -42,7 +42,7 @@ abstract class OutboxTestCase extends BrokerTestCase
     }
 
     /**
-     * Makes the table, and gives a connection to its database.
+     * Creates the table, and returns a connection to its database.
      */
     protected function database(string $driver): PDO
     {
@@ -61,7 +61,7 @@ abstract class OutboxTestCase extends BrokerTestCase
     }
 
     /**
-     * Starts a relay; with --stop-when-empty it ends by itself.
+     * Starts a relay; with --stop-when-empty it exits by itself.
      *
      * @param list<string> $arguments
      * @param array<string, string> $env
@@ -75,7 +75,7 @@ abstract class OutboxTestCase extends BrokerTestCase
     }
 
     /**
-     * Sends all that waits, and returns the summary.
+     * Sends all pending rows, and returns the summary.
      *
      * @return array<string, mixed>
      */
@@ -89,7 +89,7 @@ abstract class OutboxTestCase extends BrokerTestCase
     }
 
     /**
-     * The messages that reached a channel, with their keys and headers.
+     * The messages of a channel, with their keys and headers.
      *
      * @return list<Message>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Writing into the outbox, which a web process does without Kafka and without the extension.
+ * Writing to the outbox, which a web process does without Kafka and without the extension.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * From a transaction to Kafka, on each database: what is announced, when, and what becomes of the rows.
+ * From a transaction to Kafka, on each database: which rows are sent, when, and their state afterwards.
  */
 
 declare(strict_types=1);
@@ -45,7 +45,7 @@ final class RelayBrokerTest extends OutboxTestCase
     }
 
     /**
-     * SQLite has one writer at a time: there no transaction can commit after one that began later.
+     * SQLite has one writer at a time: no transaction can commit after one that began later.
      *
      * @dataProvider \Toporia\Realtime\Tests\Support\Databases::provideServers
      */
@@ -155,7 +155,7 @@ final class RelayBrokerTest extends OutboxTestCase
         $before = $this->outbox($pdo, false)->add('user.1', 'before');
         $child = $this->relay(['--json'], ['REALTIME_OUTBOX_DSN' => $this->markedDsn($driver, $pdo)]);
         self::eventually(fn () => $this->states($pdo) === [$before => 'sent'], 'it runs');
-        // Its first round is over, and what it asks now is what waits.
+        // Its first round is over, and the next query is the one that waits.
         usleep(200_000);
         $this->drop($driver, $pdo);
         $child->waitForOutput('/"type":"database_back"/');
@@ -196,7 +196,7 @@ final class RelayBrokerTest extends OutboxTestCase
         $this->relay([], ['REALTIME_OUTBOX_DSN' => ''])->wait()->assertExit(2);
     }
 
-    /** A DSN whose connections can be told from those of other tests, which share the server. */
+    /** A DSN that identifies its connections among those of other tests, which share the server. */
     private function markedDsn(string $driver, PDO $pdo): string
     {
         $dsn = Databases::dsn($driver);
@@ -209,7 +209,7 @@ final class RelayBrokerTest extends OutboxTestCase
         return str_replace('user=root', "user=$this->table", $dsn);
     }
 
-    /** Ends the relay's connections. */
+    /** Terminates the relay's connections. */
     private function drop(string $driver, PDO $pdo): void
     {
         if ($driver === 'pgsql') {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A batch against a Kafka that refuses this and that: what is marked, what waits, and that a key keeps its order.
+ * A batch that Kafka refuses in part: which rows are marked, which wait, and that a key keeps its order.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Several relays on one outbox while the application writes, and one of them dies: nothing missing, order per key.
+ * Several relays on one outbox while the application writes, and one is killed: no message missing, order per key.
  */
 
 declare(strict_types=1);

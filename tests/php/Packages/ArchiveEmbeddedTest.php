@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The archive for one PHP, and what PIE downloads: names, contents, and that they work from where they were unpacked.
+ * The archive for one PHP version, and PIE's download: names, contents, and that they work where they were unpacked.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,6 @@ final class ArchiveEmbeddedTest extends PackagesTestCase
 {
     private static string $folder = '';
 
-    /** The archive, unpacked. */
     private static function unpacked(): string
     {
         if (self::$folder === '') {
@@ -103,7 +102,7 @@ final class ArchiveEmbeddedTest extends PackagesTestCase
             "Needs glibc $needed or newer",
             (string) file_get_contents(self::unpacked() . '/INSTALL.txt')
         );
-        // What README and docs/install.md promise.
+        // As promised in README and docs/install.md.
         self::assertTrue(version_compare($needed, '2.34', '<='), "$needed is newer than the 2.34 that is promised");
     }
 

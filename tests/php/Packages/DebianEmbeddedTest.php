@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The Debian packages: what they say about themselves, what is in them, and their scripts.
+ * The Debian packages: control fields, contents, and scripts.
  */
 
 declare(strict_types=1);

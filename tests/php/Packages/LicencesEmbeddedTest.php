@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The licence notices name everything that is linked, with its text, and are not made where a text is missing.
+ * The licence notices name every linked library, with its text, and are not built if a text is missing.
  */
 
 declare(strict_types=1);
@@ -34,7 +34,7 @@ final class LicencesEmbeddedTest extends PackagesTestCase
 
     public function testEveryLinkedCrateIsNamedWithAText(): void
     {
-        // Cargo's own answer to what is linked, by another way than that of the script.
+        // Cargo's own list of linked crates, obtained differently from the script.
         [$status, $tree, $errors] = self::execute(
             ['cargo', 'tree', '--offline', '--locked', '-e', 'normal,no-proc-macro', '--prefix', 'none', '--no-dedupe', '-f', '{p}'],
             [],

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Builds the packages once, from the library under test, and looks into them.
+ * Builds the packages once, from the library under test, and inspects them.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ abstract class PackagesTestCase extends TestCase
 {
     use RunsPhp;
 
-    /** Where the packages of this run are; made once for all classes. */
+    /** The directory of this run's packages; built once for all classes. */
     private static string $packages = '';
 
     protected static function packages(): string
@@ -37,7 +37,7 @@ abstract class PackagesTestCase extends TestCase
         return self::$packages;
     }
 
-    /** The one package whose name matches. */
+    /** The only package whose name matches. */
     protected static function package(string $pattern): string
     {
         $found = glob(self::packages() . "/$pattern") ?: [];
@@ -63,7 +63,7 @@ abstract class PackagesTestCase extends TestCase
     }
 
     /**
-     * The files in an archive, as Composer (and so PIE) would find them.
+     * The files in an archive, as Composer (and so PIE) finds them.
      *
      * @return list<string>
      */

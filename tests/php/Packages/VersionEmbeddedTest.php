@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One version everywhere, and a check that notices when one place has another.
+ * One version everywhere, and a check that detects a deviating one.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What Composer makes of the package: autoloading in each of its modes, the binary, Laravel's package discovery.
+ * The package in Composer: autoloading in each of its modes, the binary, Laravel's package discovery.
  */
 
 declare(strict_types=1);
@@ -31,7 +31,7 @@ final class ComposerEmbeddedTest extends TestCase
     protected function tearDown(): void
     {
         $this->endChildren();
-        // The link first: what is behind it is this checkout.
+        // The link first: its target is this checkout.
         @unlink("$this->app/vendor/toporia/realtime");
         is_dir($this->app) && LaravelApplication::remove($this->app);
     }
@@ -102,7 +102,7 @@ final class ComposerEmbeddedTest extends TestCase
     {
         LaravelApplication::create($this->app);
         LaravelApplication::remove("$this->app/vendor");
-        // As the README has it, but from Debian's packages instead of Packagist.
+        // As in the README, but from Debian's packages instead of Packagist.
         $own = json_decode((string) file_get_contents("$this->app/composer.json"), true);
         $framework = getenv('REALTIME_TEST_LARAVEL') ?: '/usr/share/php/Illuminate/autoload.php';
         $this->composerJson([
@@ -120,7 +120,7 @@ final class ComposerEmbeddedTest extends TestCase
         $install = $this->artisan('realtime:install');
         self::assertStringContainsString('added    .env: KAFKA_BROKERS', $install->stdout, $install->describe());
         $this->artisan('config:cache');
-        // config() of Laravel, although its helpers came after Composer's files, ours among them.
+        // config() of Laravel, although its helpers are loaded after Composer's files, ours among them.
         $result = $this->runPhp(
             "require '$this->app/vendor/autoload.php';
             \$app = require '$this->app/bootstrap/app.php';
@@ -142,7 +142,7 @@ final class ComposerEmbeddedTest extends TestCase
             'name' => 'me/app',
             'repositories' => [['packagist.org' => false], ['type' => 'path', 'url' => self::root()]],
             'require' => ['php' => '>=8.1', 'toporia/realtime' => '@dev'],
-            // What Debian has installed.
+            // The packages that Debian has installed.
             'provide' => ['symfony/console' => '5.4.0', 'laravel/framework' => '8.83.0'],
         ], JSON_THROW_ON_ERROR));
     }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * config(), env() and the signature of commands, where no framework brings them.
+ * config(), env() and the command signature, where no framework provides them.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who has no extension is told which case it is and which command fixes it.
+ * Without the extension, the message names the cause and the command that fixes it.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The polyfills step aside for a framework, whether its helpers are loaded before ours or after.
+ * The polyfills give way to a framework, whether its helpers are loaded before ours or after.
  */
 
 declare(strict_types=1);
@@ -154,7 +154,7 @@ final class FrameworkHelpersEmbeddedTest extends TestCase
     }
 
     /**
-     * Whose each function is, when our files come between the two pieces of code.
+     * The owner of each function, when our files are loaded between the two pieces of code.
      *
      * @param array<string, string> $env
      *

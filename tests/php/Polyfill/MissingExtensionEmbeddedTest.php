@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a person sees whose PHP has not loaded the extension, with the real library in the wrong place or of another build.
+ * The message for a PHP without the extension, with the real library in the wrong place or from another build.
  */
 
 declare(strict_types=1);
@@ -62,7 +62,7 @@ final class MissingExtensionEmbeddedTest extends TestCase
     {
         $this->install();
         $environment = ['extension' => false, 'ini' => ['extension_dir' => "$this->directory/ext"]];
-        // As if started a second time: the console of a checkout would take the build that is there.
+        // Prevents a restart: the console of a checkout would use an existing build.
         $second = ['ini' => $environment['ini'] + ['toporia_realtime_rerun' => '1']];
         $console = $this->runConsole(['realtime:kafka:publish', 'user.1', 'hello', '{}'], $second + $environment + [
             'env' => $this->environment(),

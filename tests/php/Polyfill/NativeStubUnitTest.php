@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Without the extension: every class is there, says what is missing, and works while faked.
+ * Without the extension: every class exists, reports the missing extension, and works while faked.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Patterns of channels and events match as the extension's own do.
+ * Patterns of channels and events match exactly as in the extension.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What extension.neon tells PHPStan is there, and can be loaded without the extension.
+ * Classes and functions declared to PHPStan by extension.neon exist, and load without the extension.
  */
 
 declare(strict_types=1);
@@ -42,7 +42,7 @@ final class PhpStanEmbeddedTest extends TestCase
     }
 
     /**
-     * The facade's annotations are all that tools know of it.
+     * Tools know the facade only by its annotations.
      */
     public function testTheFacadeIsAnnotatedWithWhatItsObjectHas(): void
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * `produce: sync` and `acks`: what is waited for, what is said about it.
+ * `produce: sync` and `acks`: which acknowledgements are awaited, and the warnings about them.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Kafka clients: one for each configuration, shared by those that are alike, at most eight; and what stats() says.
+ * Kafka clients: one per configuration, shared by equal ones, at most eight; and their numbers in stats().
  */
 
 declare(strict_types=1);

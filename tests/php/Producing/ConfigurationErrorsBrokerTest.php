@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What is refused in a configuration, in which words, and what is taken although it is written otherwise.
+ * Refused configurations and their error texts, and values that are accepted in several notations.
  */
 
 declare(strict_types=1);
@@ -166,11 +166,11 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
             'consumer_group' => '',
             'topic_strategy' => 'ONE_PER_CHANNEL',
             'security' => ['protocol' => '', 'username' => null],
-            // Toporia's own shipped configuration.
+            // The configuration that Toporia ships.
             'driver' => 'kafka', 'client' => 'auto', 'buffer_size' => 100, 'flush_interval_ms' => 100,
             'async_queue' => true, 'producer_pool' => ['size' => 4], 'dlq_enabled' => true, 'manual_commit' => true,
             'circuit_breaker_threshold' => 5,
-            // Names of Java's client.
+            // Names of the Java client.
             'producer_config' => [
                 'batch.size' => '16384', 'acks' => 'all', 'delivery.timeout.ms' => '30000',
                 'buffer.memory' => 33_554_432, 'max.request.size' => '2000000', 'compression.type' => 'GZIP',

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where a setting comes from: constructor, configure(), INI, PHP's view of the environment, defaults, in that order.
+ * The source of a setting: constructor, configure(), INI, PHP's view of the environment, defaults, in that order.
  */
 
 declare(strict_types=1);
@@ -13,8 +13,8 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 final class ConfigurationOrderBrokerTest extends ProducingTestCase
 {
     /**
-     * The topic that a message of this broker is meant for; nobody listens, so nothing is sent. What has no array of
-     * its own is resolved once a request, so brokers are made with a harmless one.
+     * The target topic of a message of this broker; there is no Kafka, so nothing is sent. A configuration without its
+     * own array is resolved once per request, so brokers are created with a neutral one.
      */
     private const PRINT_TOPIC = <<<'PHP'
         function topicOf(?Broker $broker): string
@@ -166,7 +166,7 @@ final class ConfigurationOrderBrokerTest extends ProducingTestCase
         self::assertSame(['one_c', 'env_c', 'two_c', 'env_c', 'three_c'], $bodies);
     }
 
-    /** PHP's own web server: many requests in one process. */
+    /** PHP's built-in web server: many requests in one process. */
     private function startServer(string $directory, ?string &$address): ChildProcess
     {
         $address = $this->deadAddress();

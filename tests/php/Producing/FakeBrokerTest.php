@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Realtime::fake(), swap() and restore() with the extension: nothing reaches Kafka, the same checks are made.
+ * Realtime::fake(), swap() and restore() with the extension: nothing reaches Kafka, and the same checks apply.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Realtime::flush() with and without a broker: what it waits for, whom it names, and how long it takes.
+ * Realtime::flush() with and without a broker: what it waits for, which channels it names, and how long it takes.
  */
 
 declare(strict_types=1);
@@ -186,7 +186,7 @@ final class FlushBrokerTest extends ProducingTestCase
 
     private string $dead = '';
 
-    /** What a script prints as JSON that has nobody to talk to and does not wait at its end. */
+    /** The JSON output of a script without a reachable Kafka that does not wait at its end. */
     private function without(string $code, ?string $address = null): mixed
     {
         $this->dead = $address ?? $this->deadAddress();

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * fork(): children send through clients of their own, the parent's stays the parent's, nobody hangs at the end.
+ * fork(): children send through their own clients, the parent keeps its client, and no process hangs at its end.
  */
 
 declare(strict_types=1);
@@ -147,7 +147,7 @@ final class ForkBrokerTest extends ProducingTestCase
 
     public function testForkingWhileTheParentConnects(): void
     {
-        // Resolving a name takes a lock of the C library that fork() copies as it is.
+        // Name resolution takes a lock of the C library that fork() copies in its locked state.
         $result = $this->runPhp(<<<'PHP'
             ini_set('toporia_realtime.shutdown_flush_ms', '50');
             for ($i = 0; $i < 40; $i++) {

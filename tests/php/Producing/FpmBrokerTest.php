@@ -1,7 +1,7 @@
 <?php
 
 /**
- * PHP-FPM as Debian configures it: what every request sends is delivered, whatever becomes of the worker.
+ * PHP-FPM with Debian's configuration: the messages of every request are delivered, even if the worker is stopped.
  */
 
 declare(strict_types=1);
@@ -27,7 +27,7 @@ final class FpmBrokerTest extends ProducingTestCase
         for ($n = 0; $n < 60; $n++) {
             [$ids[$n], $times[]] = $server->request("n=$n") ?? ['', 99];
         }
-        // SIGTERM: no end of the module, so everything must have left at the end of its request.
+        // SIGTERM: no module shutdown, so everything must be sent at the end of its request.
         $server->stop();
         sort($times);
         self::assertLessThan(0.1, $times[57], 'the 95th percentile of the answers, in seconds');
@@ -114,7 +114,7 @@ final class FpmBrokerTest extends ProducingTestCase
         self::assertLessThan(0.8, $times[1], 'the one after the first may find the worker still waiting');
         sort($times);
         self::assertLessThan(0.1, $times[17], 'all others find it free at once');
-        // The 20th request ends the worker: what it still has is reported.
+        // The 20th request ends the worker: its pending messages are reported.
         $ids[] = $server->request()[0] ?? '';
         self::eventually(
             static fn () => array_filter($ids, static fn (string $id) => !str_contains($server->log(), $id)) === [],

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * PHP-FPM that is reloaded under load, and whose Kafka goes away: nothing is lost or crashes, requests stay quick.
+ * PHP-FPM that is reloaded under load, or loses Kafka: no message is lost, no crash, requests stay fast.
  */
 
 declare(strict_types=1);
@@ -113,7 +113,7 @@ final class FpmOutageKafkaTest extends ProducingTestCase
         return new FpmServer($directory, self::extension(), $code, $environment, [], $workers);
     }
 
-    /** A process that asks again and again and prints each id it got, until that file is there. */
+    /** A process that sends requests and prints each returned id, until that file exists. */
     private function client(string $directory, string $stop): ChildProcess
     {
         return $this->startPhp(<<<'PHP'

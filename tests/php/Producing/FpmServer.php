@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A PHP-FPM of a test's own, with Debian's defaults, on a unix socket; and the few lines of FastCGI to ask it.
+ * A private PHP-FPM with Debian's defaults, on a unix socket; and a minimal FastCGI client.
  */
 
 declare(strict_types=1);
@@ -17,7 +17,7 @@ final class FpmServer
     private ChildProcess $process;
 
     /**
-     * Starts it and waits until it answers.
+     * Starts it and waits until it responds.
      *
      * @param string $directory a directory of the test's, to which everything goes
      * @param string $code what every request runs (no opening tag)
@@ -49,7 +49,7 @@ final class FpmServer
     }
 
     /**
-     * One request: what it printed, and the seconds until its answer was complete. Null where the worker went away.
+     * One request: its output, and the seconds until the response was complete. Null if the worker exited.
      *
      * @return array{string, float}|null
      */
@@ -59,7 +59,7 @@ final class FpmServer
     }
 
     /**
-     * SIGUSR2 (12): the master starts again, with new workers; SIGQUIT (3): orderly end.
+     * SIGUSR2 (12): the master restarts with new workers; SIGQUIT (3): graceful stop.
      */
     public function signal(int $signal): void
     {
@@ -72,7 +72,7 @@ final class FpmServer
     }
 
     /**
-     * What FPM wrote to its own log, and PHP to its error log.
+     * The contents of FPM's log and of PHP's error log.
      */
     public function log(): string
     {
@@ -80,8 +80,8 @@ final class FpmServer
     }
 
     /**
-     * Ends it as `systemctl stop` does, at the latest by force. With FPM's default process_control_timeout of 0 its
-     * workers are killed at once, so they get the time that the flush after an answer takes.
+     * Stops it like `systemctl stop`, by force after a timeout. With FPM's default process_control_timeout of 0 its
+     * workers are killed immediately, so they first get the time that the flush after a response takes.
      */
     public function stop(): void
     {
@@ -152,7 +152,7 @@ final class FpmServer
      */
     private function configuration(array $environment, array $ini, int $workers, string $more): string
     {
-        // catch_workers_output and clear_env keep their defaults, as Debian's own pool leaves them.
+        // catch_workers_output and clear_env keep their defaults, as in Debian's own pool.
         $lines = ['[global]', "error_log = $this->directory/fpm.log", '[www]', "listen = $this->socket",
             'pm = static', "pm.max_children = $workers", "php_admin_value[error_log] = $this->directory/php.log",
             'php_admin_flag[log_errors] = on'];

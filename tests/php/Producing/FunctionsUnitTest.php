@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The namespaced functions do what the classes do, through the fake as well.
+ * The namespaced functions behave like the classes, with a fake too.
  */
 
 declare(strict_types=1);

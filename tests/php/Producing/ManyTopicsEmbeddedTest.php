@@ -1,7 +1,7 @@
 <?php
 
 /**
- * More topics than a client keeps handles of; on the embedded broker, where making a topic costs nothing.
+ * More topics than a client keeps handles for; on the embedded broker, where creating a topic is cheap.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ final class ManyTopicsEmbeddedTest extends ProducingTestCase
     public function testManyTopicsThroughOneClient(): void
     {
         $broker = new Broker($this->config());
-        // More than the handles it keeps: the least used ones go and come back.
+        // More than the handles it keeps: the least recently used ones are released and created again.
         for ($i = 0; $i < 1100; $i++) {
             $broker->send($this->topic((string) ($i % 1050)), "$i", null, [], 0);
         }

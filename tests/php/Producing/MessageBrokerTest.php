@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Message: what the native class does beyond its stand-in, on the way to Kafka and back.
+ * Message: behaviour of the native class beyond its stand-in, on the way to Kafka and back.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A Message made and read in PHP: the same with the extension and on its stand-in.
+ * A Message created and read in PHP: the same with the extension and with its stand-in.
  */
 
 declare(strict_types=1);

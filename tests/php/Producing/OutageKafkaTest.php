@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A real Kafka that freezes, dies and comes back while a process broadcasts: nothing is lost, nothing arrives twice.
+ * A Kafka that freezes, is killed and restarts while a process broadcasts: no message is lost or duplicated.
  */
 
 declare(strict_types=1);
@@ -60,7 +60,7 @@ final class OutageKafkaTest extends BrokerTestCase
         return sys_get_temp_dir() . "/realtime-test-$this->prefix";
     }
 
-    /** Broadcasts 1000, says so, waits for the outage, broadcasts 1000 more, waits until all are acknowledged. */
+    /** Broadcasts 1000, reports it, waits for the outage, broadcasts 1000 more, waits until all are acknowledged. */
     private function script(): string
     {
         return '$file = ' . var_export($this->signalFile(), true) . ';' . <<<'PHP'

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Which partition a record goes to: by murmur2 of its key, as Java's and KafkaJS's producers have it.
+ * The partition of a record: murmur2 of its key, as in Java's and KafkaJS's producers.
  */
 
 declare(strict_types=1);
@@ -53,9 +53,9 @@ final class PartitionerBrokerTest extends ProducingTestCase
     public function testRecordsWithoutAKeyAreSpread(): void
     {
         $topic = $this->createTopic($this->topic(), 5);
-        // Without a batch in the making, each record is free to go anywhere.
+        // Without a batch in progress, each record may go to any partition.
         $broker = $this->broker(['producer_config' => ['sticky.partitioning.linger.ms' => 0]]);
-        // librdkafka passes over a partition whose leader it does not know yet: of a new topic, that may be one for a moment.
+        // librdkafka skips a partition whose leader is not known yet: this may happen briefly for a new topic.
         for ($partition = 0; $partition < 5; $partition++) {
             $broker->send($topic, "to $partition", null, [], $partition);
         }

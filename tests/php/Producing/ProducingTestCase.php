@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests of sending: brokers that are not there, what a topic holds, and what an exception says.
+ * Base of the producing tests: unreachable brokers, the contents of a topic, and the messages of exceptions.
  */
 
 declare(strict_types=1);
@@ -40,7 +40,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * `host:port` where nobody listens, reserved so that nobody will during this test.
+     * `host:port` without a listener, reserved for the duration of this test.
      */
     protected function deadAddress(): string
     {
@@ -48,7 +48,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * `host:port` that takes connections and never says a word.
+     * `host:port` that accepts connections and never responds.
      */
     protected function silentAddress(): string
     {
@@ -56,7 +56,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * Starts a program that ends with this test at the latest.
+     * Starts a program that is stopped at the end of this test.
      *
      * @param list<string> $command
      * @param array<string, string> $env the whole environment
@@ -67,7 +67,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * The extension under test, for programs other than this PHP's own.
+     * The extension under test, for programs other than this PHP binary.
      */
     protected static function extension(): string
     {
@@ -109,7 +109,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * The message of what the call throws, which must be of that class (not of a subclass).
+     * The message of the exception that the call throws, which must be of exactly that class.
      *
      * @param class-string<Throwable> $class
      */
@@ -119,7 +119,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * What the call throws, which must be of that class (not of a subclass).
+     * The exception that the call throws, which must be of exactly that class.
      *
      * @template T of Throwable
      *
@@ -151,7 +151,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * The envelopes in a channel's topic, decoded; waits until there are so many.
+     * The envelopes in a channel's topic, decoded; waits until there are this many.
      *
      * @return list<array<string, mixed>>
      */
@@ -164,7 +164,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * The values in a topic; waits until there are so many.
+     * The values in a topic; waits until there are this many.
      *
      * @return list<string>
      */
@@ -177,7 +177,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * The single record that is in a topic.
+     * The only record in a topic.
      */
     protected function only(string $topic): Message
     {
@@ -188,7 +188,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * Configures this process for other settings than config()'s, as the default broker.
+     * Configures this process with settings other than config()'s, as the default broker.
      *
      * @param array<string, mixed> $config
      */
@@ -198,7 +198,7 @@ abstract class ProducingTestCase extends BrokerTestCase
     }
 
     /**
-     * murmur2 as Java's and KafkaJS's producers have it, for a list of partitions of that length.
+     * murmur2 as in Java's and KafkaJS's producers, for a list of partitions of that length.
      */
     protected static function partitionOf(string $key, int $partitions): int
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Broker::publishBatch(): messages and arrays, what it counts, and what a bad entry does.
+ * Broker::publishBatch(): messages and arrays, the counts it returns, and the effect of an invalid entry.
  */
 
 declare(strict_types=1);
@@ -118,7 +118,7 @@ final class PublishBatchBrokerTest extends ProducingTestCase
             '3 message',
             self::thrown(DeliveryException::class, static fn () => $broker->close())
         );
-        // They expire within this test, so that no other one hears of them.
+        // They expire within this test, so that no other test gets their reports.
         $e = self::catch(DeliveryException::class, static fn () => Realtime::flush(5000));
         self::assertCount(3, $e->getFailed());
     }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Broker::publish(): a message's own bytes, keys and headers, and what the arguments beside it change.
+ * Broker::publish(): a message's own bytes, keys and headers, and the effect of the other arguments.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ use TypeError;
 
 final class PublishBrokerTest extends ProducingTestCase
 {
-    /** An envelope as another program may write it: other order, spaces, other escapes, a key we do not know. */
+    /** An envelope as another program may write it: other order, spaces, other escapes, an unknown key. */
     private const FOREIGN = '{"type":"event", "timestamp":1763700000,"channel":"user.1","id":"msg_5f3",'
         . '"event":"order/paid","extra":[1.0],"data":{"n":1.50,"é":"/"}}';
 

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What only a real Kafka refuses: topics that do not exist, may not be created, or differ by a dot from another.
+ * Topics that only Kafka refuses: missing ones, forbidden ones, and names that differ only by a dot.
  */
 
 declare(strict_types=1);
@@ -62,7 +62,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
         $broker = $this->broker(['auto_create_topics' => false]);
         $broker->publish('user.1', Message::event('user.1', 'e'));
         self::catch(DeliveryException::class, static fn () => Realtime::flush(10_000));
-        // Known by now: said at once.
+        // Already known: reported without waiting.
         $ms = self::time(fn () => self::thrown(
             UnknownTopicException::class,
             static fn () => $broker->publish('user.1', Message::event('user.1', 'e'))
@@ -148,7 +148,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
     }
 
     /**
-     * The Kafka that creates no topics; without a new topic's usual 10 s to become known everywhere.
+     * The Kafka without automatic topic creation; without the 10 s that new topics normally have to propagate.
      *
      * @return array<string, mixed>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The end of a process: everything is delivered or reported, in bounded time, however the script ends.
+ * The end of a process: every message is delivered or reported, in bounded time, however the script ends.
  */
 
 declare(strict_types=1);

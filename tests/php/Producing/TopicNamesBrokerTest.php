@@ -148,7 +148,7 @@ final class TopicNamesBrokerTest extends ProducingTestCase
     }
 
     /**
-     * The topics that broadcasts to these channels are meant for; in a process of its own, without a broker.
+     * The target topics of broadcasts to these channels; in a process of its own, without a broker.
      *
      * @param list<string> $channels
      * @param array<string, mixed> $config

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Each way in which sending fails has its own exception, with the next thing to try in its words.
+ * Each kind of failed send has its own exception, whose message names the next step.
  */
 
 declare(strict_types=1);
@@ -21,7 +21,7 @@ use Toporia\Realtime\Realtime;
 
 final class UnreachableBrokerTest extends ProducingTestCase
 {
-    /** What a snippet that prints the exception it meets, and the time until then, has in front of it. */
+    /** The code in front of a snippet that prints its exception and the elapsed time. */
     private const REPORT = <<<'PHP'
         function report(callable $call): void
         {
@@ -141,7 +141,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
             $broker->publish('circle', Message::event('circle', 'e', $message->getData() + 1));
         });
         $broker->publish('circle', Message::event('circle', 'e', 0));
-        // Permanent: no second try, and a dead letter ends the circle.
+        // Permanent: no retry, and a dead letter ends the loop.
         $why = [];
         $broker->onFailed(function (Message $message, \Throwable $e) use (&$why): void {
             $why[] = $e;
@@ -201,7 +201,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
     }
 
     /**
-     * What a script prints, one JSON value a line; it does not wait at its end.
+     * The output of a script, one JSON value per line; it does not wait at its end.
      *
      * @param array<string, mixed> $config
      *

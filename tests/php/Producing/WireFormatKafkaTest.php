@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What Kafka's own tools make of our records, and where its own producer puts the same keys.
+ * Our records as seen by Kafka's own tools, and the partitions that its own producer chooses for the same keys.
  */
 
 declare(strict_types=1);

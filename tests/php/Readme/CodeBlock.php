@@ -1,9 +1,9 @@
 <?php
 
 /**
- * One fenced block of a README, with what the comment above it says of running it.
+ * One fenced block of a README, and the comment above it that says how to run it.
  *
- * Comments that readers do not see, on the line above the fence:
+ * HTML comments, on the line above the fence:
  *
  *     <!-- run -->                        it is run on the embedded broker and must exit with 0
  *     <!-- run: prints "order.created" -->   and its output contains that

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The README's blocks are found with their comments, line numbers and without their indentation.
+ * The blocks of a README are found with their comments and line numbers, without indentation.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * `make demo` shows orders going round, ends by itself, and leaves nothing behind.
+ * `make demo` shows a flow of orders, exits by itself, and leaves no process behind.
  */
 
 declare(strict_types=1);

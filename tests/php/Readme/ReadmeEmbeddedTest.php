@@ -55,7 +55,7 @@ final class ReadmeEmbeddedTest extends TestCase
     }
 
     /**
-     * In order, in one folder, as a reader would: a later block sees what an earlier one saved and sent.
+     * In order, in one directory, like a reader: a later block sees the results of an earlier one.
      *
      * @dataProvider pagesThatRun
      */
@@ -77,7 +77,8 @@ final class ReadmeEmbeddedTest extends TestCase
             if (!$block->runs) {
                 continue;
             }
-            // On the embedded broker a group's second member waits for the first one's session to end: a group each.
+            // On the embedded broker a group's second member waits for the first one's session to expire: a group for
+            // each block.
             $group = ['KAFKA_CONSUMER_GROUP' => "readme-$block->line"];
             $result = $this->startBlock($block, $group + $env)->wait(60.0);
             $where = basename($page) . ":$block->line ";
@@ -101,7 +102,7 @@ final class ReadmeEmbeddedTest extends TestCase
         }
     }
 
-    /** A folder as a user of the package has one: vendor/autoload.php, ./console, and a php that has the extension. */
+    /** A user's project directory: vendor/autoload.php, ./console, and a php with the extension. */
     private function makeProject(): void
     {
         $this->project = sys_get_temp_dir() . '/realtime-readme-' . bin2hex(random_bytes(4));
@@ -121,7 +122,7 @@ final class ReadmeEmbeddedTest extends TestCase
         if ($block->language === 'php') {
             $code = str_starts_with($block->code, '<?php') ? $block->code : self::preamble($block->code) . $block->code;
             file_put_contents("$this->project/example.php", $code);
-            // By its path: proc_open looks programs up on this process's path, not on the child's.
+            // By its path: proc_open looks up programs in this process's path, not in the child's.
             $command = ["$this->project/.bin/php", 'example.php'];
         } else {
             $command = ['bash', '-euo', 'pipefail', '-c', $block->code];
@@ -130,7 +131,7 @@ final class ReadmeEmbeddedTest extends TestCase
         return $this->children[] = new ChildProcess($command, $env, $this->project);
     }
 
-    /** What the text around an example has said already: the autoloader, and where the classes come from. */
+    /** The context of an example that the text assumes: the autoloader, and the imported classes. */
     private static function preamble(string $code): string
     {
         $preamble = "<?php require 'vendor/autoload.php'; ";
@@ -143,7 +144,7 @@ final class ReadmeEmbeddedTest extends TestCase
         return $preamble . "\n";
     }
 
-    /** As a file, as the inside of a class, or as entries of a configuration array: documentation shows pieces. */
+    /** As a file, a class body, or entries of a configuration array: documentation shows fragments. */
     private function lintPhp(string $code): ProcessResult
     {
         if (str_starts_with($code, '<?php')) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Producer, consumer, admin and gateway over TLS and SASL: what is right gets through, what is wrong is said in words.
+ * Producer, consumer, admin and gateway over TLS and SASL: valid clients work, and errors are explained.
  */
 
 declare(strict_types=1);
@@ -104,7 +104,7 @@ final class ClientsKafkaTest extends SecureTestCase
 
     public function testAWrongPasswordIsWhatFlushAndAdminTell(): void
     {
-        // In a process of its own: what cannot be sent stays queued until its end.
+        // In a process of its own: an unsendable message stays queued until the end.
         $result = $this->runPhp(<<<'PHP'
             Realtime::broadcast('user.1', 'paid', 1);
             try {
@@ -142,7 +142,7 @@ final class ClientsKafkaTest extends SecureTestCase
     #[DataProvider('untrusted')]
     public function testAnUntrustedBrokerGetsNothing(string $listener, array $other): void
     {
-        // Without the user of the other tests, whom TLS alone does not want.
+        // Without the user of the other tests, which a TLS-only listener does not accept.
         Realtime::configure([]);
         $settings = self::kafka()->settings($listener);
         foreach ($other as $key => $name) {
@@ -156,7 +156,8 @@ final class ClientsKafkaTest extends SecureTestCase
             self::assertStringContainsString('certificate verify failed', $e->getMessage());
             self::assertStringContainsString('security.ca', $e->getMessage());
         }
-        // A worker waits: a certificate is renewed without it. But it says what it waits for, and who knows more.
+        // A worker waits, as a certificate may be renewed without a restart. But it reports what it waits for, and how
+        // to check.
         $env = ['KAFKA_BROKERS' => $settings['brokers'], 'KAFKA_SECURITY_PROTOCOL' => 'SSL',
             'KAFKA_SSL_CA_LOCATION' => $settings['security']['ca'], 'KAFKA_SASL_USERNAME' => null];
         $worker = $this->startConsole(['realtime:kafka:consume', '--channels=user.1'], ['env' => $env]);
@@ -173,7 +174,7 @@ final class ClientsKafkaTest extends SecureTestCase
         Realtime::flush();
         [$open, $closed] = [$this->channelTopic('user.1'), $this->channelTopic('user.2')];
         self::kafka()->acl('--deny-principal', 'User:shop', '--operation', 'Read', '--operation', 'Write', '--topic', $closed);
-        // Sending: the other channel's message arrives, and the one that did not is named.
+        // Sending: the message to the other channel arrives, and the refused one is named.
         $sender = $this->broker(['spool' => false]);
         self::eventually(static function () use ($sender, $closed): bool {
             $sender->publish('user.2', Message::event(null, 'paid', 2));
@@ -190,7 +191,7 @@ final class ClientsKafkaTest extends SecureTestCase
             }
         }, 'the ACL takes effect');
         self::assertGreaterThanOrEqual(2, count($this->consumeAll($open, 2)));
-        // Reading: who asks for the forbidden one is told its name; who does not, goes on.
+        // Receiving: a subscriber of the forbidden topic gets its name; other subscribers continue.
         $both = ['realtime:kafka:consume', '--channels=user.1,user.2', '--max-time=15'];
         $result = $this->runConsole($both)->assertExit(1);
         self::assertMatchesRegularExpression("/FAILED: .*$closed.*ACLs/s", $result->stdout);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * realtime:lag and realtime:topics as a user whom Kafka's ACLs show nothing.
+ * realtime:lag and realtime:topics as a user to whom Kafka's ACLs grant nothing.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The spool: what Kafka did not take waits on disk and is sent by the next process, or later by the same one.
+ * The spool: unacknowledged messages wait on disk and are sent by the next process, or later by the same one.
  */
 
 declare(strict_types=1);

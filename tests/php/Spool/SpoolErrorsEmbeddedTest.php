@@ -70,7 +70,7 @@ final class SpoolErrorsEmbeddedTest extends SpoolTestCase
     }
 
     /**
-     * Lets another process empty the spool; those are delivered, and the one that cannot be is kept with its reason.
+     * Lets another process drain the spool; records are delivered, and undeliverable ones kept with the reason.
      *
      * @param list<string> $delivered
      *

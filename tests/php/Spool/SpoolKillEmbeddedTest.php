@@ -1,7 +1,8 @@
 <?php
 
 /**
- * `spool_when: always`: what broadcast() returned for outlives SIGKILL, and nothing stays on disk once it is acknowledged.
+ * `spool_when: always`: a message survives SIGKILL once broadcast() returned, and is removed from disk once
+ * acknowledged.
  */
 
 declare(strict_types=1);
@@ -198,7 +199,7 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
         }
         self::assertCount(4 * count($all), $perKey);
         foreach ($perKey as $key => $numbers) {
-            // What was acknowledged and not noted came again: the first time counts.
+            // Messages acknowledged but not marked were sent again: the first one counts.
             $numbers = array_values($numbers);
             self::assertSame(range($numbers[0], end($numbers), 4), $numbers, "key $key");
         }

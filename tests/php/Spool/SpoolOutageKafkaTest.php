@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A real Kafka that dies in the middle of a script: what it had not acknowledged is on disk, the next process sends it.
+ * A Kafka that is killed during a script: unacknowledged messages are on disk, and the next process sends them.
  */
 
 declare(strict_types=1);
@@ -72,7 +72,7 @@ final class SpoolOutageKafkaTest extends ProducingTestCase
         $broker->consume(500, 1000, 0, true);
         $broker->close();
         for ($key = 0; $key < 5; $key++) {
-            // Those that were on their way when Kafka died may have come twice: the first time counts.
+            // Messages in flight when Kafka was killed may be duplicated: the first one counts.
             self::assertSame(range($key, 5999, 5), array_values($perKey["key-$key"]), "key $key");
         }
     }

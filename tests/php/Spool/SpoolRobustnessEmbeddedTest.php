@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The spool under attack: replayers that are killed, a disk that is full, several writers, files damaged in the middle.
+ * The spool under stress: replayers that are killed, a full disk, several writers, damaged files.
  */
 
 declare(strict_types=1);
@@ -37,7 +37,7 @@ final class SpoolRobustnessEmbeddedTest extends SpoolTestCase
         $perKey = [];
         foreach ($this->received($this->channelTopic('user.1'), 6000) as $message) {
             $data = self::envelope($message)['data'];
-            // What was not marked as sent came again: the first time counts.
+            // Messages that were not marked as sent were sent again: the first one counts.
             $perKey[$message->getKey()][$data] = $data;
         }
         foreach (range(0, 3) as $key) {
@@ -48,7 +48,7 @@ final class SpoolRobustnessEmbeddedTest extends SpoolTestCase
     public function testAFullDiskIsReportedAndWhatFittedIsSent(): void
     {
         $log = $this->directory() . '/error.log';
-        // Only root may mount a small disk; for others the spool's own bound stands in for it.
+        // Only root may mount a small disk; for other users the spool's own limit stands in for it.
         exec('mount -t tmpfs -o size=128k none ' . escapeshellarg($this->spool) . ' 2>/dev/null', $output, $failed);
         $bound = $failed === 0 ? '' : 'Realtime::configure(["spool_max_bytes" => 131072]);';
         try {

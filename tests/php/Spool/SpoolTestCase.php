@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A spool, and a broker that starts later on a port where nobody listened before: the base of the spool's tests.
+ * Base of the spool tests: a spool, and a broker that starts later on a port without a listener before.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of every test that needs a broker: the embedded one or a real Kafka, as REALTIME_TEST_BROKERS says.
+ * Base of every test that needs a broker: the embedded one or Apache Kafka, according to REALTIME_TEST_BROKERS.
  */
 
 declare(strict_types=1);
@@ -20,9 +20,9 @@ abstract class BrokerTestCase extends TestCase
     use RunsPhp;
 
     private static ?EmbeddedBroker $embedded = null;
-    /** Topic prefix of this test alone: no test sees another's records. */
+    /** The topic prefix of this test: no test sees another's records. */
     protected string $prefix;
-    /** Consumer group of this test alone. */
+    /** The consumer group of this test. */
     protected string $group;
     /** @var list<Broker> */
     private array $brokers = [];
@@ -55,7 +55,7 @@ abstract class BrokerTestCase extends TestCase
         if (self::isReal()) {
             return (string) getenv('REALTIME_TEST_BROKERS');
         }
-        // A forked child must start none of its own: it goes on with its parent's.
+        // A forked child must not start its own: it uses the one of its parent.
         if (self::$embedded === null) {
             self::$embedded = EmbeddedBroker::start();
         }
@@ -64,8 +64,8 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * True against a real Kafka. For expectations that differ, never to leave a test out: tests/php/Kafka and
-     * tests/php/Embedded are for those that run on one of them only.
+     * True on Apache Kafka. For expectations that differ, never to skip a test: names that end in KafkaTest or
+     * EmbeddedTest are for tests that run on one of the two only.
      */
     protected static function isReal(): bool
     {
@@ -73,7 +73,7 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * `host:port` of a real Kafka that creates no topics by itself; for tests/php/Kafka.
+     * `host:port` of a Kafka without automatic topic creation; for KafkaTest classes.
      */
     protected static function strictAddress(): string
     {
@@ -83,7 +83,7 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * What a test's brokers are configured with, over which it puts its own.
+     * The base configuration of a test's brokers; the argument overrides it.
      *
      * @param array<string, mixed> $config
      *
@@ -92,7 +92,7 @@ abstract class BrokerTestCase extends TestCase
     protected function config(array $config = []): array
     {
         $consumer = $config['consumer_config'] ?? [];
-        // A member that went away without a word holds its group up for so long; the new protocol has no such setting.
+        // A member that disappears blocks its group for this long; the new protocol has no such setting.
         $consumer += isset($consumer['group.protocol']) ? [] : ['session.timeout.ms' => 6000];
 
         return ['consumer_config' => $consumer] + $config + [
@@ -123,7 +123,7 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * A raw topic's name of this test alone.
+     * The name of a raw topic of this test.
      */
     protected function topic(string $name = 'topic'): string
     {
@@ -131,7 +131,7 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * The topic a channel has with the default topic strategy, as the guides write it.
+     * The topic of a channel with the default topic strategy, as in the guides.
      */
     protected function channelTopic(string $channel): string
     {
@@ -139,7 +139,7 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * Creates a topic; one that exists stays as it is.
+     * Creates a topic; an existing one stays as it is.
      */
     protected function createTopic(string $topic, int $partitions = 1): string
     {
@@ -154,7 +154,7 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * Everything in a topic, through a group of its own; waits until there are so many, or for `seconds`.
+     * Every record of a topic, through a separate group; waits until there are this many, at most for `seconds`.
      *
      * @return list<Message> in the order of their offsets within each partition
      */
@@ -175,7 +175,7 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * Records in a topic: from Kafka's own tool on a real Kafka, by reading them on the embedded broker.
+     * The number of records in a topic: from Kafka's own tool on Kafka, by reading them on the embedded broker.
      */
     protected function topicCount(string $topic): int
     {
@@ -183,7 +183,7 @@ abstract class BrokerTestCase extends TestCase
     }
 
     /**
-     * Waits until the condition holds; fails with that sentence when it does not in time.
+     * Waits until the condition holds; fails with that text if it does not in time.
      *
      * @param callable(): bool $condition
      */
@@ -199,7 +199,7 @@ abstract class BrokerTestCase extends TestCase
         self::assertTrue(true, $what);
     }
 
-    /** A port nobody listens on, below the range of outgoing connections, so that none of them takes it meanwhile. */
+    /** A free port below the range of outgoing connections, so that no connection takes it in the meantime. */
     protected static function freePort(): int
     {
         for ($i = 0; $i < 100; $i++) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A child process in the background: wait for a line of its output, send it signals, see how it ends.
+ * A background child process: wait for a line of its output, send it signals, inspect its exit.
  */
 
 declare(strict_types=1);
@@ -51,7 +51,7 @@ final class ChildProcess
     }
 
     /**
-     * Waits until the output so far (stdout and stderr apart, either may match) matches, and returns the matches.
+     * Waits until the output so far matches (stdout and stderr separately, either may match), and returns the matches.
      *
      * @return array<int|string, string>
      */
@@ -113,7 +113,7 @@ final class ChildProcess
     }
 
     /**
-     * Waits for the end; a child that takes longer is killed, and its result says so.
+     * Waits for the exit; a child that takes longer is killed, and its result says so.
      */
     public function wait(float $seconds = 20.0): ProcessResult
     {
@@ -137,13 +137,13 @@ final class ChildProcess
         }
     }
 
-    /** Reads what is there, waiting at most so long; false once the child has ended. */
+    /** Reads available output, waiting at most this long; false once the child has exited. */
     private function pump(float $seconds): bool
     {
         if ($this->result !== null) {
             return false;
         }
-        // Before reading: what was printed before the end is then in the pipe for certain.
+        // Before reading: output printed before the exit is then certainly in the pipe.
         $status = proc_get_status($this->process);
         $this->read($status['running'] ? $seconds : 0.0);
         if ($status['running']) {
@@ -163,7 +163,7 @@ final class ChildProcess
             return;
         }
         $write = $except = null;
-        // A signal to this process may interrupt the wait, which is no reason to warn.
+        // A signal to this process may interrupt the wait, which needs no warning.
         @stream_select($open, $write, $except, 0, (int) ($seconds * 1_000_000));
         $this->stdout .= (string) stream_get_contents($this->pipes[1]);
         $this->stderr .= (string) stream_get_contents($this->pipes[2]);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The tests' own tool for child processes tells exit codes, signals and time-outs apart.
+ * The tests' own tool for child processes distinguishes exit codes, signals and timeouts.
  */
 
 declare(strict_types=1);

@@ -1,8 +1,8 @@
 <?php
 
 /**
- * Commits offsets for many consumer groups quickly, as a client without a membership may: Kafka's own requests, written
- * by hand, all of them on one connection.
+ * Commits offsets for many consumer groups quickly, as a client without membership may: hand-written Kafka requests on
+ * one connection.
  */
 
 declare(strict_types=1);
@@ -43,7 +43,7 @@ final class CommittedGroups
     {
         $text = static fn (string $text): string => pack('n', strlen($text)) . $text;
         $body = pack('nnN', self::OFFSET_COMMIT, self::VERSION, 0) . $text('tests')
-            // No generation, no member, the broker's own time to keep it; one topic, one partition.
+            // No generation, no member, the broker's default retention; one topic, one partition.
             . $text($group) . pack('N', 0xffffffff) . $text('') . pack('J', -1)
             . pack('N', 1) . $text($topic) . pack('N', 1) . pack('NJ', $partition, $offset) . $text('');
 

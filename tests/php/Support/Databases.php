@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The databases and the Redis the stores are tested with: those of the environment, else private ones of this process.
+ * The databases and the Redis of the store tests: from the environment, otherwise private ones of this process.
  */
 
 declare(strict_types=1);
@@ -15,8 +15,8 @@ use Redis;
 use RuntimeException;
 
 /**
- * A server is started when a test first asks for it, and ends with the process that ran the tests. Child processes get
- * its address in the environment, and reach it through this class too.
+ * A server is started on first use, and stopped with the process that runs the tests. Child processes get its address
+ * from the environment, and connect through this class too.
  *
  *     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide *\/
  *     public function testWhatever(string $database): void
@@ -33,7 +33,7 @@ final class Databases
     ];
 
     /**
-     * For @dataProvider: one PDO driver a test.
+     * Data provider: one PDO driver per test.
      *
      * @return array<string, array{string}>
      */
@@ -53,7 +53,7 @@ final class Databases
     }
 
     /**
-     * A new connection that throws on errors; a database of SQLite waits 5 s for a lock.
+     * A new connection that throws on errors; SQLite waits 5 s for a lock.
      *
      * @param string $driver sqlite, pgsql or mysql
      * @param array<int, mixed> $options of PDO
@@ -67,7 +67,7 @@ final class Databases
     }
 
     /**
-     * The data source name with its user in it, so that `new PDO($dsn)` is all a child process needs.
+     * The data source name including the user, so that child processes need only `new PDO($dsn)`.
      */
     public static function dsn(string $driver): string
     {
@@ -106,7 +106,7 @@ final class Databases
     }
 
     /**
-     * A name no other test uses; for tables, and as the prefix of keys in Redis.
+     * A unique name; for tables, and as the prefix of keys in Redis.
      */
     public static function table(string $prefix = 't'): string
     {
@@ -114,7 +114,7 @@ final class Databases
     }
 
     /**
-     * Starts a server of the test's own, which it may kill(); remove it with stop() in tearDown().
+     * Starts a private server, which the test may kill(); remove it with stop() in tearDown().
      *
      * @param string $driver pgsql, mysql or redis
      *
@@ -126,7 +126,7 @@ final class Databases
     }
 
     /**
-     * Ends a server of startOwn() at once; restart() brings it back with its data.
+     * Kills a server of startOwn(); restart() starts it again with its data.
      */
     public static function kill(string $driver, string $name): void
     {
@@ -142,7 +142,7 @@ final class Databases
     }
 
     /**
-     * Ends a server of startOwn() and removes its data.
+     * Stops a server of startOwn() and removes its data.
      */
     public static function stop(string $driver, string $name): void
     {
@@ -178,7 +178,7 @@ final class Databases
             putenv("REALTIME_TEST_SQLITE=$file");
             $owner = getmypid();
             register_shutdown_function(static function () use ($file, $owner): void {
-                // A forked child inherits this function, and the file is not its own.
+                // A forked child inherits this function, and must not remove the file of its parent.
                 if (getmypid() === $owner) {
                     array_map('unlink', glob("$file*") ?: []);
                 }

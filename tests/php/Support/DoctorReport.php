@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What realtime:doctor --json said, taken apart.
+ * The parsed output of realtime:doctor --json.
  */
 
 declare(strict_types=1);
@@ -32,14 +32,14 @@ final class DoctorReport
         Assert::assertNotSame([], $this->summary, 'The last line is the summary. ' . $result->describe());
         Assert::assertSame($result->exitCode, $this->summary['exit_code']);
         foreach ($this->findings as $finding) {
-            // Nobody is left alone with a fault.
+            // Every fault comes with a suggestion.
             $needed = in_array($finding['level'], ['error', 'warning'], true);
             Assert::assertSame($needed, ($finding['remedy'] ?? '') !== '', (string) json_encode($finding));
         }
     }
 
     /**
-     * The finding of that check and level whose text fits; fails where there is none.
+     * The finding of that check and level whose text matches; fails if there is none.
      *
      * @return array<string, mixed>
      */

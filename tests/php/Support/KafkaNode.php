@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A real Kafka node of a test's own, to be stopped, frozen and killed; and Kafka's own tools to look into any node.
+ * A private Kafka node, to be stopped, frozen and killed; and Kafka's own tools to inspect any node.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ final class KafkaNode
     }
 
     /**
-     * Starts one (3 s); stop() it in tearDown(). One that is forgotten is swept away by the next start.
+     * Starts a node (3 s); stop() it in tearDown(). The next start removes forgotten ones.
      */
     public static function start(bool $autoCreate = true): self
     {
@@ -32,7 +32,7 @@ final class KafkaNode
     }
 
     /**
-     * Records in a topic, as Kafka's own offsets tell it (markers of transactions count as records).
+     * The number of records in a topic by Kafka's own offsets (transaction markers count as records).
      *
      * @param string $address any running broker's `host:port`
      */
@@ -55,7 +55,7 @@ final class KafkaNode
     }
 
     /**
-     * Freezes it: it accepts connections and answers nothing.
+     * Freezes it: it accepts connections and never responds.
      */
     public function pause(): void
     {
@@ -63,7 +63,7 @@ final class KafkaNode
     }
 
     /**
-     * Ends pause().
+     * Resumes a paused node.
      */
     public function continue(): void
     {
@@ -71,7 +71,7 @@ final class KafkaNode
     }
 
     /**
-     * Ends it at once; its data stays, restart() brings it back.
+     * Kills it; its data stays, and restart() starts it again.
      */
     public function kill(): void
     {
@@ -87,7 +87,7 @@ final class KafkaNode
     }
 
     /**
-     * Ends it and removes its data.
+     * Stops it and removes its data.
      */
     public function stop(): void
     {

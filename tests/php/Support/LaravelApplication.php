@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Makes a Laravel application out of examples/laravel: what `composer install` would have made of it.
+ * Creates a Laravel application from examples/laravel, in the state after `composer install`.
  */
 
 declare(strict_types=1);
@@ -50,7 +50,7 @@ final class LaravelApplication
     }
 
     /**
-     * Removes it, with everything it wrote.
+     * Removes it with all its files.
      */
     public static function remove(string $directory): void
     {

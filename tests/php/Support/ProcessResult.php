@@ -1,7 +1,7 @@
 <?php
 
 /**
- * How a child process ended, and what it printed.
+ * The exit and the output of a child process.
  */
 
 declare(strict_types=1);
@@ -29,7 +29,7 @@ final class ProcessResult
     }
 
     /**
-     * Fails the test, showing the output, unless it exited with that code by itself and in time.
+     * Fails the test, showing the output, unless the process exited with that code by itself and in time.
      */
     public function assertExit(int $code = 0): self
     {
@@ -41,7 +41,7 @@ final class ProcessResult
     }
 
     /**
-     * The standard output decoded from JSON: how snippets hand values back.
+     * The standard output decoded from JSON: the return value of a snippet.
      */
     public function json(): mixed
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A publisher that hands everything on to another one: a test overrides the one method it is about.
+ * A publisher that delegates to another one: a test overrides the one method it needs.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What pusher-js does, as far as tests need it: connect, subscribe with signatures, wait for events.
+ * A minimal pusher-js: connect, subscribe with signatures, wait for events.
  */
 
 declare(strict_types=1);
@@ -12,7 +12,7 @@ use PHPUnit\Framework\Assert;
 use Toporia\Realtime\Gateway;
 
 /**
- * Events are arrays of `event`, `channel` and `data`; a string of JSON in `data` is decoded once, as pusher-js does.
+ * Events are arrays of `event`, `channel` and `data`; a JSON string in `data` is decoded once, like in pusher-js.
  */
 final class PusherClient
 {
@@ -39,7 +39,7 @@ final class PusherClient
     }
 
     /**
-     * Subscribes, signed where the channel wants it, and waits for the answer.
+     * Subscribes, signed if the channel requires it, and waits for the response.
      *
      * @param array{user_id: string|int, user_info?: mixed}|null $presence
      *
@@ -56,7 +56,7 @@ final class PusherClient
     }
 
     /**
-     * Sends an event of the client.
+     * Sends a client event.
      */
     public function say(string $event, mixed $data, ?string $channel = null): void
     {
@@ -88,7 +88,7 @@ final class PusherClient
     }
 
     /**
-     * Everything that comes within so many seconds, and what was kept.
+     * Every event within this many seconds, and the kept ones.
      *
      * @return list<string> names of events, as `event` or `event@channel`
      */
@@ -107,7 +107,7 @@ final class PusherClient
         return $names;
     }
 
-    /** Reads one frame; false once nothing came, or the connection has ended. */
+    /** Reads one frame; false if none arrived, or the connection is closed. */
     private function pump(float $seconds): bool
     {
         $frame = $this->socket->receive(max(0.0, $seconds));

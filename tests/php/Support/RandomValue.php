@@ -21,7 +21,7 @@ use Toporia\Realtime\Tests\Support\Json\Suit;
 use Toporia\Realtime\Tests\Support\Json\Wrapped;
 
 /**
- * Values of every kind json_encode() meets, good and bad, the same for the same seed.
+ * Values of every kind that json_encode() handles, valid and invalid, the same for the same seed.
  *
  * ```php
  * $random = new RandomValue(42);
@@ -63,7 +63,7 @@ final class RandomValue
     }
 
     /**
-     * The next value: mostly small trees, now and then a deep one.
+     * The next value: mostly small trees, occasionally a deep one.
      */
     public function next(): mixed
     {
@@ -98,7 +98,7 @@ final class RandomValue
     }
 
     /**
-     * A string of random characters, all of Unicode, ASCII preferred.
+     * A string of random Unicode characters, preferably ASCII.
      */
     public function text(): string
     {
@@ -119,7 +119,7 @@ final class RandomValue
     }
 
     /**
-     * Any float, infinite ones and NAN left out.
+     * Any float except infinities and NAN.
      */
     public function float(): float
     {
@@ -165,7 +165,7 @@ final class RandomValue
     }
 
     /**
-     * Something JSON refuses.
+     * A value that json_encode() refuses.
      */
     private function bad(): mixed
     {
@@ -181,7 +181,7 @@ final class RandomValue
     }
 
     /**
-     * Bytes that are not UTF-8: cut off, overlong, surrogates, beyond Unicode, or just noise.
+     * Bytes that are not UTF-8: truncated, overlong, surrogates, beyond Unicode, or random.
      */
     private function badText(): string
     {
@@ -210,7 +210,7 @@ final class RandomValue
             }
         }
         if ($items !== [] && mt_rand(0, 9) === 0) {
-            // A hole, at either end or in the middle.
+            // A gap in the keys, at either end or in the middle.
             unset($items[array_rand($items)]);
         }
         if (mt_rand(0, 19) === 0) {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Runs realtime:doctor in the directory of an application of its own.
+ * Runs realtime:doctor in the directory of a private application.
  */
 
 declare(strict_types=1);
@@ -45,7 +45,7 @@ trait RunsDoctor
     }
 
     /**
-     * Runs it with --json; a spool is configured unless the environment says otherwise.
+     * Runs it with --json; a spool is configured unless the environment overrides it.
      *
      * @param array<string, string|null> $env
      * @param array<string, mixed> $options of runPhp()
@@ -56,7 +56,7 @@ trait RunsDoctor
     }
 
     /**
-     * Runs it as it is typed.
+     * Runs it with these arguments.
      *
      * @param array<string, string|null> $env
      * @param array<string, mixed> $options of runPhp()

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Runs PHP in child processes that have the extension and the PHP layer: what a process does at its end needs one.
+ * Runs PHP in child processes with the extension and the PHP layer, for the behaviour at the end of a process.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ trait RunsPhp
     private array $scripts = [];
 
     /**
-     * The environment of a child beside this process's own; BrokerTestCase adds broker, prefix and group.
+     * Additional environment of a child; BrokerTestCase adds broker, prefix and group.
      *
      * @return array<string, string|null>
      */
@@ -90,7 +90,7 @@ trait RunsPhp
     protected function startScript(string $file, array $options = []): ChildProcess
     {
         $command = [PHP_BINARY, ...self::extensionOption($options['extension'] ?? true)];
-        // Errors to stderr in full, so that a test sees them whatever the machine's php.ini says.
+        // All errors to stderr, so that a test sees them whatever the machine's php.ini says.
         $ini = ['display_errors' => 'stderr', 'error_reporting' => '-1', 'log_errors' => '0'];
         foreach (($options['ini'] ?? []) + $ini as $name => $value) {
             array_push($command, '-d', "$name=$value");
@@ -105,7 +105,7 @@ trait RunsPhp
     }
 
     /**
-     * Kills every child that still runs and removes the snippets.
+     * Kills running children and removes the snippets.
      *
      * @after
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The Kafka with TLS, SASL and ACLs: one for all the tests of a run, ended with it.
+ * The Kafka with TLS, SASL and ACLs: one for all tests of a run, stopped at its end.
  */
 
 declare(strict_types=1);
@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Tests\Support;
 use RuntimeException;
 
 /**
- * What its listeners and users are for: tests/support/kafka/secure.sh. REALTIME_TEST_SECURE names a node that runs already
+ * Its listeners and users are described in tests/support/kafka/secure.sh. REALTIME_TEST_SECURE names a running node
  * (`tests/support/kafka.sh start --secure --name=NAME`), for work on these tests.
  */
 final class SecureKafka
@@ -59,7 +59,7 @@ final class SecureKafka
     }
 
     /**
-     * The same as the environment of a process.
+     * The same as environment variables.
      *
      * @return array<string, string>
      */
@@ -80,7 +80,7 @@ final class SecureKafka
     }
 
     /**
-     * Adds access rights: arguments of Kafka's AclCommand.
+     * Adds ACLs: arguments of Kafka's AclCommand.
      */
     public function acl(string ...$arguments): void
     {
@@ -95,7 +95,7 @@ final class SecureKafka
             self::script(['start', '--secure', "--name=$name", '--owner=' . getmypid()]);
             $self = getmypid();
             register_shutdown_function(static function () use ($name, $self): void {
-                // A forked child ends, too, and it is not the child's.
+                // A forked child exits too, and must not stop the node of its parent.
                 if (getmypid() === $self) {
                     self::script(['stop', "--name=$name"]);
                 }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * An Admin for each test of a class, which also makes its topics.
+ * An Admin for each test of a class, which also creates its topics.
  */
 
 declare(strict_types=1);
@@ -27,7 +27,7 @@ trait UsesAdmin
     }
 
     /**
-     * Through Admin itself: Kafka's own tool takes seconds for each, and AdminKafkaTest compares the two.
+     * Through Admin: Kafka's own tool takes seconds for each topic, and AdminKafkaTest compares the two.
      */
     protected function createTopic(string $topic, int $partitions = 1): string
     {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A raw WebSocket client: the handshake and every frame by hand, so that a test can also send what no browser would.
+ * A raw WebSocket client: handshake and frames written by hand, so that a test can send invalid ones.
  */
 
 declare(strict_types=1);
@@ -25,13 +25,13 @@ final class WebSocketClient
     private $socket;
     private string $buffer = '';
     private bool $ended = false;
-    /** Status line of the answer to the handshake. */
+    /** Status line of the handshake response. */
     public readonly string $status;
     /** @var array<string, string> headers of that answer, names in lower case */
     public readonly array $headers;
 
     /**
-     * Connects and asks for the upgrade. An answer other than 101 is no failure here: look at $status.
+     * Connects and requests the upgrade. A response other than 101 is not a failure here: check $status.
      *
      * @param string $address `host:port`
      * @param array<string, string> $headers over those of a correct handshake
@@ -87,7 +87,7 @@ final class WebSocketClient
     }
 
     /**
-     * Sends one frame, as it should not be where a test wants that.
+     * Sends one frame, invalid if a test wants that.
      *
      * @param int $rsv the three reserved bits
      */
@@ -108,9 +108,6 @@ final class WebSocketClient
         $this->sendRaw($frame . $payload);
     }
 
-    /**
-     * Sends bytes as they are.
-     */
     public function sendRaw(string $bytes): void
     {
         $deadline = microtime(true) + 5.0;
@@ -127,8 +124,7 @@ final class WebSocketClient
     }
 
     /**
-     * The next frame, whole messages only in one frame each, as servers send them; null where none comes in time, or
-     * the connection has ended.
+     * The next frame, unfragmented as servers send it; null if none arrives in time, or the connection is closed.
      *
      * @return array{opcode: int, payload: string}|null
      */
@@ -148,7 +144,7 @@ final class WebSocketClient
     }
 
     /**
-     * The code and reason of the close frame, reading past everything before it; null where none comes in time.
+     * The code and reason of the close frame, skipping everything before it; null if none arrives in time.
      *
      * @return array{int, string}|null
      */
@@ -167,7 +163,7 @@ final class WebSocketClient
     }
 
     /**
-     * Whether the other side has closed the connection.
+     * True if the peer has closed the connection.
      */
     public function hasEnded(): bool
     {
@@ -177,7 +173,7 @@ final class WebSocketClient
     }
 
     /**
-     * Ends the connection without a word, as a cut cable does.
+     * Closes the connection without a close frame, like a cut cable.
      */
     public function hangUp(): void
     {
@@ -211,7 +207,7 @@ final class WebSocketClient
         $write = $except = null;
         $micro = (int) ($seconds * 1_000_000);
         if (@stream_select($read, $write, $except, intdiv($micro, 1_000_000), $micro % 1_000_000) > 0) {
-            // Until nothing is left: what TLS has decrypted already wakes no stream_select().
+            // Until nothing is left: bytes that TLS has already decrypted do not wake stream_select().
             do {
                 $bytes = @fread($this->socket, 1 << 20);
                 $this->buffer .= (string) $bytes;

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The trait that gives users' tests an embedded broker: what a handler gets, what fails, what comes again.
+ * The trait that gives users' tests an embedded broker: delivered messages, failures, retries.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * RealtimeFake as a consumer: what receive() was given reaches the callbacks by the rules of a real broker.
+ * RealtimeFake as a consumer: messages given to receive() reach the callbacks by the rules of a real broker.
  */
 
 declare(strict_types=1);

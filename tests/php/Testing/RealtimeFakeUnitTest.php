@@ -1,7 +1,7 @@
 <?php
 
 /**
- * RealtimeFake records what is broadcast, and says in its failures what was broadcast instead.
+ * RealtimeFake records broadcasts, and lists them in the messages of failed assertions.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The trait that ends a fake after each test, with and without the extension; what failures say.
+ * The trait that removes a fake after each test, with and without the extension; its failure messages.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the newer generation calls beyond the contract: batches, a loop over consume(), another group, health, numbers.
+ * Calls of the newer generation beyond the interface: batches, a loop over consume(), another group, health, metrics.
  */
 
 declare(strict_types=1);
@@ -21,7 +21,7 @@ final class BatchesAndCyclesBrokerTest extends ToporiaTestCase
         ')->wait()->assertExit();
         self::assertMatchesRegularExpression("/\\A5 in (\\d+) cycles, group $this->group-handler\n\\z/", $result->stdout);
         preg_match('/in (\d+)/', $result->stdout, $cycles);
-        // Two at most in each, and a few before the group has formed.
+        // At most two in each, and a few before the group has formed.
         self::assertGreaterThanOrEqual(3, (int) $cycles[1]);
         self::assertLessThan(15, (int) $cycles[1]);
     }

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * What a callback broadcasts again through the framework's manager is not published again, whoever called the callback.
+ * A message broadcast again by a callback through the framework's manager is not published again, whichever caller runs
+ * it.
  */
 
 declare(strict_types=1);
@@ -12,7 +13,7 @@ use PHPUnit\Framework\Attributes\DataProvider;
 
 final class LoopGuardBrokerTest extends ToporiaTestCase
 {
-    /** Sends two, consumes them with a callback that broadcasts each again, and says what was dropped. */
+    /** Sends two, consumes them with a callback that broadcasts each again, and returns the dropped ones. */
     private const AGAIN = '
         use Toporia\Realtime\Toporia\Configuration;
         Realtime::configure(Configuration::application($config));

@@ -191,7 +191,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
     /** @param array<string, mixed> $options */
     private function boot(string $generation, string $code, string $before = '', array $options = []): ChildProcess
     {
-        // `use` has to stand at the top, before what changes the configuration.
+        // `use` has to be at the top, before the code that changes the configuration.
         preg_match_all('/^\s*use .*;$/m', self::BOOT, $uses);
         $boot = preg_replace('/^\s*use .*;$/m', '', self::BOOT);
 

@@ -55,7 +55,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
         $code = '$manager->broadcast("events.a.b", "x", 1); $manager->broadcast("user.1.orders", "y", 1);';
         $this->startToporia('Newer', $code)->wait()->assertExit();
         self::assertContains('events.a.b', array_column($this->envelopes('events.stream'), 'channel'));
-        // In the newer generation * is one segment, in the older one any number.
+        // In the newer generation * matches one segment, in the older one any number.
         self::assertSame('user.1.orders', $this->envelopes("$this->prefix.default")[0]['channel']);
         $this->startToporia('Older', $code)->wait()->assertExit();
         self::assertSame('user.1.orders', $this->envelopes("$this->prefix.user")[0]['channel']);

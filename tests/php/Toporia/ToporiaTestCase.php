@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Base of the tests in Toporia: snippets run in a process that has the doubles of one generation and this package.
+ * Base of the Toporia tests: snippets run in a process with the doubles of one generation and this package.
  */
 
 declare(strict_types=1);
@@ -20,7 +20,7 @@ abstract class ToporiaTestCase extends BrokerTestCase
     }
 
     /**
-     * Starts a snippet after `$config` (the array of config/realtime.php) and `$manager` were made.
+     * Starts a snippet after `$config` (the array of config/realtime.php) and `$manager` were created.
      *
      * @param array<string, mixed> $broker over the array that Toporia ships
      * @param array<string, mixed> $options of startPhp()

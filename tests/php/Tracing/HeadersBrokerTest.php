@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Trace context from a callable: on every way a message is sent, and through what keeps it meanwhile.
+ * Trace context from a callable: in every way of sending a message, and through everything that stores it.
  */
 
 declare(strict_types=1);
@@ -27,7 +27,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
 
     private int $asked = 0;
 
-    /** The event of a record that was read from its topic as it is. */
+    /** The event of a record that was read directly from its topic. */
     private static function event(Message $message): string
     {
         return json_decode((string) $message->getPayload(), true)['event'];
@@ -196,7 +196,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
         $outbox->add('a', 'one', 1);
         $outbox->add('a', 'two', 2, headers: ['traceparent' => self::OTHER]);
         $pdo->commit();
-        // The relay has a context of its own; the rows keep theirs.
+        // The relay has its own context; the rows keep theirs.
         $this->trace(static fn (): array => ['traceparent' => '00-33333333333333333333333333333333-4444444444444444-01']);
         $relay = $this->broker();
         foreach ($pdo->query('SELECT * FROM ' . Outbox::TABLE . ' ORDER BY id', PDO::FETCH_ASSOC) as $row) {
@@ -221,7 +221,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
                 'traceparent' => '%s']]);
             PHP;
         try {
-            // Killed before Kafka has it: the spool is all that is left.
+            // Killed before Kafka has it: only the spool is left.
             $this->runPhp(sprintf($code, self::PARENT) . <<<'PHP'
                 Realtime::broadcast('spooled', 'one', 1);
                 posix_kill(getmypid(), SIGKILL);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Spans around sending and handling, by the OpenTelemetry API; in child processes, where its stand-in may be loaded.
+ * Spans around sending and handling, with the OpenTelemetry API; in child processes, where its stand-in may be loaded.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ final class OpenTelemetryBrokerTest extends ConsumingTestCase
     private const CONSUMER = 4;
 
     /**
-     * Runs code with the stand-in of the API, and answers with the spans it made.
+     * Runs code with the stand-in of the API, and returns its spans.
      *
      * @param array<string, string> $env
      *

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Events from JSON text: one, or one a line, of which a bad one costs itself only.
+ * Events from JSON text: one, or one per line; an invalid line does not affect the others.
  */
 
 declare(strict_types=1);

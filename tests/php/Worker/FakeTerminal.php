@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A terminal that keeps what was written to it.
+ * A terminal that keeps the written text.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The options of the gateway, alone and beside a consumer: defaults, and a clear word for every value that cannot be.
+ * The options of the gateway, alone and with a consumer: defaults, and a clear error for every invalid value.
  */
 
 declare(strict_types=1);

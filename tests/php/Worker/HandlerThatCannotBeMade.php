@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A handler whose constructor wants what a container cannot guess.
+ * A handler with a constructor parameter that a container cannot guess.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A handler with a mistake: nobody may call its handle().
+ * An invalid handler: its handle() is private.
  */
 
 declare(strict_types=1);

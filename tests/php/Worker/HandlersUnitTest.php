@@ -1,7 +1,8 @@
 <?php
 
 /**
- * Who gets a message: --handler, realtime.handlers by event, the host, or nobody and it is printed.
+ * The handler of a message: --handler, realtime.handlers by event, the host's handler, or none and the message is
+ * printed.
  */
 
 declare(strict_types=1);

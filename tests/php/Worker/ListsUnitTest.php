@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The lists that realtime:kafka:dev and realtime:kafka:publish take as options, and how partitions are written.
+ * The list options of realtime:kafka:dev and realtime:kafka:publish, and the notation of partitions.
  */
 
 declare(strict_types=1);

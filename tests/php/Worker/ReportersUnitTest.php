@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a worker tells people, and what it tells programs.
+ * The output of a worker for people and for programs.
  */
 
 declare(strict_types=1);

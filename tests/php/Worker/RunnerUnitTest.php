@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The options reach Broker::consume() as they were given; run without the extension, where a fake stands in for Kafka.
+ * The options reach Broker::consume() unchanged; run without the extension, with a fake.
  */
 
 declare(strict_types=1);

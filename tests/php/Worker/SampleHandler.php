@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A handler as an application writes it, which keeps a log.
+ * A handler as an application writes it, with a log.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A class that needs itself, by way of another.
+ * A class that depends on itself through another class.
  */
 
 declare(strict_types=1);

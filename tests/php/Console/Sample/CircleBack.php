@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The other half of a circle.
+ * The other half of a circular dependency.
  */
 
 declare(strict_types=1);

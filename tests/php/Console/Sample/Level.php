@@ -1,7 +1,7 @@
 <?php
 
 /**
- * An enum: nothing makes one of it.
+ * An enum: a container cannot create one.
  */
 
 declare(strict_types=1);

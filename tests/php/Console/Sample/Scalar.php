@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A class that wants a text nobody can guess.
+ * A class whose string parameter the container cannot guess.
  */
 
 declare(strict_types=1);

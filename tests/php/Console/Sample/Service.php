@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A class whose constructor asks for a little of everything.
+ * A class whose constructor has one parameter of each kind.
  */
 
 declare(strict_types=1);

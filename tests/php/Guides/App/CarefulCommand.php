@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Broadcasts with a try/catch around it, in case Kafka is down.
+ * Broadcasts inside try/catch, in case Kafka is down.
  */
 
 declare(strict_types=1);

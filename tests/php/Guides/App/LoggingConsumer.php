@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Logs what fails, with the message as an array, and goes on.
+ * Logs failures with the message as an array, and continues.
  */
 
 declare(strict_types=1);

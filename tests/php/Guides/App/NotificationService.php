@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A service as the guides write one: it knows the realtime manager and broadcasts with named arguments.
+ * A service as in the guides: it gets the realtime manager and broadcasts with named arguments.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tries a message several times itself, remembers by id what failed, and tries that again after consume() came back.
+ * Retries a message several times itself, remembers failures by id, and retries them after consume() returned.
  */
 
 declare(strict_types=1);

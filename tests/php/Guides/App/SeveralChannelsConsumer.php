@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Subscribes several channels with closures over $this and consumes until it is told to stop.
+ * Subscribes to several channels with closures over $this and consumes until it is stopped.
  */
 
 declare(strict_types=1);

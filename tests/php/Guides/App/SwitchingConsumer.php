@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Checks for the class of the broker, reads its channels from an option and switches on the event.
+ * Checks the class of the broker, reads its channels from an option and switches on the event.
  */
 
 declare(strict_types=1);

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Support\Json;
 
 /**
- * An enum with string values: JSON carries the value.
+ * An enum with string values: JSON contains the value.
  */
 enum Suit: string
 {

@@ -8,7 +8,7 @@ use JsonSerializable;
 use RuntimeException;
 
 /**
- * An object that says itself what it is in JSON: another value, itself, a copy of itself, or an exception.
+ * An object with its own JSON form: another value, itself, a copy of itself, or an exception.
  */
 final class Wrapped implements JsonSerializable
 {
@@ -20,7 +20,7 @@ final class Wrapped implements JsonSerializable
     public int $public = 1;
     protected int $protected = 2;
 
-    /** How often it was asked. */
+    /** The number of calls. */
     public static int $calls = 0;
 
     public function __construct(public mixed $value, private string $mode = self::VALUE)

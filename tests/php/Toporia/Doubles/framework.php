@@ -1,9 +1,9 @@
 <?php
 
 /**
- * Loads the doubles of one generation of Toporia, then this package, as an application would.
+ * Loads the doubles of one generation of Toporia, then this package, like an application.
  *
- * They have what the framework's contracts have at the places where this package meets them, and nothing more.
+ * They contain only the parts of the framework's interfaces that this package uses.
  */
 
 declare(strict_types=1);

@@ -1,8 +1,8 @@
 <?php
 
 /**
- * Stands in for open-telemetry/api, which no package source of the tests has: the classes and methods that the adapter uses,
- * with the names, parameters and meaning of its public API (1.x). Spans are kept in Globals::$spans.
+ * Stands in for open-telemetry/api, which no package source of the tests has: the classes and methods that the adapter
+ * uses, with the names, parameters and semantics of its public API (1.x). Spans are kept in Globals::$spans.
  */
 
 declare(strict_types=1);

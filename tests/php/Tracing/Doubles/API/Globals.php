@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where an application's OpenTelemetry is found; here it is also set up.
+ * The global OpenTelemetry instances of an application; here they are set up, too.
  */
 
 declare(strict_types=1);

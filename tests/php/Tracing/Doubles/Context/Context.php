@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Immutable; one of them is the current one.
+ * Immutable; one context is the current one.
  */
 
 declare(strict_types=1);

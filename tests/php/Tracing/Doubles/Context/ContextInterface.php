@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Values that belong together; the keys here are names.
+ * Associated values; the keys here are names.
  */
 
 declare(strict_types=1);

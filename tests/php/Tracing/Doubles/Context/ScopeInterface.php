@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Ends what activate() began.
+ * Ends the scope of activate().
  */
 
 declare(strict_types=1);

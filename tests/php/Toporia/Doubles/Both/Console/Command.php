@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A command without a constructor, whose options are what was typed.
+ * A command without a constructor, whose options are the typed ones.
  */
 
 declare(strict_types=1);

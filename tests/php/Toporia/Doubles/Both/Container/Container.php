@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A container that makes what needs nothing.
+ * A container that creates classes without dependencies.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A provider; the type of the container is where the generations differ.
+ * A provider; the generations differ in the type of the container.
  */
 
 declare(strict_types=1);

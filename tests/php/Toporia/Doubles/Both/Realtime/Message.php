@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A message that is final and makes its own id, as the framework's is.
+ * A message that is final and creates its own id, like the framework's.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Commands by name, made when they run.
+ * Commands by name, created when they run.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The newer generation's manager: it forgives a BrokerException, and nothing else.
+ * The newer generation's manager: it catches a BrokerException, and nothing else.
  */
 
 declare(strict_types=1);

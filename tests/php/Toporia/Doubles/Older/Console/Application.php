@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The older generation's console: classes are registered, the later one of a name wins.
+ * The older generation's console: classes are registered, the last one of a name wins.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The older generation's manager: what the broker throws reaches the page.
+ * The older generation's manager: exceptions of the broker reach the page.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What travels with a trace, as one text.
+ * Baggage entries that propagate with a trace, as one string.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A span that remembers what it was told.
+ * A span that records its calls.
  */
 
 declare(strict_types=1);

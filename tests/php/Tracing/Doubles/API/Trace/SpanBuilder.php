@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Starts a span in the current context, or in the one it is given.
+ * Starts a span in the current context, or in the given one.
  */
 
 declare(strict_types=1);

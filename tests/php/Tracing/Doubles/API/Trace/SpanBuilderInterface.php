@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What is said about a span before it starts.
+ * Attributes of a span before it starts.
  */
 
 declare(strict_types=1);

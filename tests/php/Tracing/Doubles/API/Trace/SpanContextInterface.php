@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a span is known by.
+ * The identity of a span.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A span.
+ * A span that is running or ended.
  */
 
 declare(strict_types=1);

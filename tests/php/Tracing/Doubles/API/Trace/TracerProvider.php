@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Makes tracers, and is the one it makes.
+ * Creates tracers; it is its own tracer.
  */
 
 declare(strict_types=1);

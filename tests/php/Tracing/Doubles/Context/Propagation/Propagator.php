@@ -1,7 +1,7 @@
 <?php
 
 /**
- * W3C trace context and baggage.
+ * Propagates W3C trace context and baggage.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The framework's own broker, which must never be loaded beside ours.
+ * The framework's own broker, which must never be loaded together with ours.
  */
 
 declare(strict_types=1);

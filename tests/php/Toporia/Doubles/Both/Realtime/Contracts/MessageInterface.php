@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The contract of a message.
+ * The interface of a message.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The part of the manager's contract that brokers meet.
+ * The part of the manager's interface that brokers use.
  */
 
 declare(strict_types=1);

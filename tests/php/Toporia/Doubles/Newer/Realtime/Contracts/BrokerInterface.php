@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The contract of a broker in the newer generation: batches, too.
+ * The interface of a broker in the newer generation: with batches.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The answer to a health check.
+ * The result of a health check.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the newer generation's health command asks.
+ * The method that the newer generation's health command calls.
  */
 
 declare(strict_types=1);

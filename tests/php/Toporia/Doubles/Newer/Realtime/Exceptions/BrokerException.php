@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The exception that the newer generation's manager forgives.
+ * The exception that the newer generation's manager catches.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The contract of a broker in the older generation: seven methods.
+ * The interface of a broker in the older generation: seven methods.
  */
 
 declare(strict_types=1);

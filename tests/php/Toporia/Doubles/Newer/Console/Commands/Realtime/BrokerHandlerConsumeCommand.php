@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The newer generation's command, which loops over consume() and looks at its limits in between.
+ * The newer generation's command, which loops over consume() and checks its limits in between.
  */
 
 declare(strict_types=1);

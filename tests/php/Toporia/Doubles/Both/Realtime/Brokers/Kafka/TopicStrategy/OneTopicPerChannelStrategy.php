@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Says by being there that `one-per-channel` keeps dots.
+ * Its existence means that `one-per-channel` keeps dots.
  */
 
 declare(strict_types=1);

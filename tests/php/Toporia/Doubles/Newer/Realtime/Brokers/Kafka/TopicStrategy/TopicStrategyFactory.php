@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The default mapping of the newer generation, where it keeps it.
+ * The default mapping of the newer generation, in its class.
  */
 
 declare(strict_types=1);
