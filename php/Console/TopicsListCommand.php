@@ -21,12 +21,15 @@ use Toporia\Realtime\Ops\TopicTable;
 use Toporia\Realtime\Support\Pattern;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
+use Toporia\Realtime\Worker\UsageError;
 
 /**
  * As realtime:topics it also compares them with the configuration.
  */
 final class TopicsListCommand extends TopicCommand
 {
+    private const SUBCOMMANDS = ['list', 'compare', 'create', 'describe'];
+
     public function __construct(Host $host, private bool $compares = false)
     {
         parent::__construct($compares ? 'realtime:topics' : 'realtime:topics:list', $host);
@@ -57,7 +60,7 @@ final class TopicsListCommand extends TopicCommand
                   realtime:topics:compare            show differences from the configuration, with remedies
                   realtime:topics:create             create missing topics
 
-                Exit codes: 0 done, 1 Kafka cannot be asked, 2 wrong usage.
+                Exit codes: 0 done, 1 Kafka is unreachable, 2 wrong usage.
                 HELP
             );
     }
@@ -78,11 +81,17 @@ final class TopicsListCommand extends TopicCommand
                     static fn (TopicState $topic): bool => ($all || $plan->kind($topic->name) !== null)
                         && ($pattern === null || Pattern::matches($pattern, $topic->name))
                 ));
+                if ($wanted === [] && $pattern !== null && in_array($pattern, self::SUBCOMMANDS, true)) {
+                    throw new UsageError(
+                        "No topic is named '$pattern', and {$this->getName()} takes the pattern of a topic. "
+                        . "Did you mean realtime:topics:$pattern?"
+                    );
+                }
                 $shown = $limit === 0 ? $wanted : array_slice($wanted, 0, $limit);
                 $table = new TopicTable($plan, self::spans($admin, $shown));
                 $found = $this->compares ? $this->compare($input, $admin, $plan, $topics) : [];
                 $json ? $this->json($output, $table, $shown, $found)
-                    : $this->text($output, $admin, $plan, $table, $shown, count($wanted), $found);
+                    : $this->text($output, $admin, $plan, $table, $shown, count($wanted), $found, $pattern);
 
                 return self::DONE;
             }
@@ -119,16 +128,18 @@ final class TopicsListCommand extends TopicCommand
         TopicTable $table,
         array $shown,
         int $count,
-        array $found
+        array $found,
+        ?string $pattern
     ): void {
         $kafka = $admin->configuration()['brokers'];
+        $none = $pattern === null ? 'no topics' : Text::printable("no topic matches '$pattern'");
         $this->write($output, [
-            "$kafka: " . ($count === 0 ? 'no topics' : Text::count($count, 'topic'))
+            "$kafka: " . ($count === 0 ? $none : Text::count($count, 'topic'))
                 . " (topic_prefix {$plan->prefix()}, {$plan->strategy()})"
                 . ($count > count($shown) ? ', the first ' . count($shown) . ' shown (--limit=0 shows all)' : ''),
             ...($shown === [] ? [] : ['', ...$table->lines($shown, Screen::width($output))]),
         ]);
-        if (!$this->compares) {
+        if (!$this->compares || $count === 0 && $pattern !== null) {
             return;
         }
         $this->write($output, [

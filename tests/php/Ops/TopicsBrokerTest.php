@@ -28,6 +28,26 @@ final class TopicsBrokerTest extends OpsTestCase
         self::assertStringContainsString('the first 1 shown (--limit=0 shows all)', $this->output);
     }
 
+    public function testAPatternThatMatchesNothingIsReported(): void
+    {
+        $topic = $this->fill($this->channelTopic('user.1'), [1]);
+        foreach (['realtime:topics', 'realtime:topics:list'] as $command) {
+            self::assertSame(0, $this->command($command, ['pattern' => "$this->prefix-nothing.*"]));
+            self::assertStringContainsString("no topic matches '$this->prefix-nothing.*'", $this->output);
+            self::assertStringNotContainsString('match the configuration', $this->output);
+        }
+        self::assertSame(0, $this->command('realtime:topics', ['pattern' => $topic]));
+        self::assertStringContainsString('Topics match the configuration.', $this->output);
+    }
+
+    public function testASubcommandAfterASpaceIsAUsageError(): void
+    {
+        foreach (['list', 'compare', 'create', 'describe'] as $subcommand) {
+            self::assertSame(2, $this->command('realtime:topics', ['pattern' => $subcommand]));
+            self::assertStringContainsString("Did you mean realtime:topics:$subcommand?", $this->output);
+        }
+    }
+
     public function testCreateMakesWhatTheMappingWants(): void
     {
         $user = "$this->prefix.user";
@@ -119,9 +139,9 @@ final class TopicsBrokerTest extends OpsTestCase
             $this->createTopic($this->channelTopic("user.$user"));
         }
         self::assertSame(0, $this->command('realtime:topics:compare', ['--max-channels' => '3']));
-        self::assertStringNotContainsString('topics are channels', $this->output);
+        self::assertStringNotContainsString('topics are channel topics', $this->output);
         self::assertSame(0, $this->command('realtime:topics:compare', ['--max-channels' => '2']));
-        self::assertStringContainsString('WARN   3 topics are channels', $this->output);
+        self::assertStringContainsString('WARN   3 topics are channel topics', $this->output);
         self::assertStringContainsString("Set topic_strategy to 'grouped'", $this->output);
         self::assertSame(2, $this->command('realtime:topics:compare', ['--max-channels' => 'many']));
     }
