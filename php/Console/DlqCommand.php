@@ -21,6 +21,7 @@ use Toporia\Realtime\Dlq\AdminCluster;
 use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letters;
 use Toporia\Realtime\Dlq\TopicNames;
+use Toporia\Realtime\Ops\TopicPlan;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
@@ -30,6 +31,9 @@ use Toporia\Realtime\Worker\UsageError;
  */
 abstract class DlqCommand extends Command
 {
+    /** Maximum number of skipped topics that are named. */
+    private const SKIPPED_SHOWN = 10;
+
     /**
      * @param (Closure(string): Cluster)|null $connect connects to the named broker; null: through the extension
      */
@@ -80,13 +84,21 @@ abstract class DlqCommand extends Command
      * dead-letter topics.
      *
      * @param Closure(Letters, Cluster): int $work returns the exit code
+     * @param bool $ownOnly read dead-letter topics of other applications only if they are named in full
      */
-    protected function withLetters(InputInterface $input, OutputInterface $output, TopicNames $names, Closure $work): int
-    {
+    protected function withLetters(
+        InputInterface $input,
+        OutputInterface $output,
+        TopicNames $names,
+        Closure $work,
+        bool $ownOnly = false
+    ): int {
         $broker = $this->brokerName($input);
         $cluster = $this->connect === null ? new AdminCluster($broker) : ($this->connect)($broker);
         try {
-            $letters = new Letters($cluster, $names);
+            $plan = $ownOnly ? new TopicPlan($cluster->configuration()) : null;
+            $letters = new Letters($cluster, $names, $plan === null ? null
+                : static fn (string $topic): bool => $plan->kind($names->original($topic)) !== null);
             if ($letters->topics() === []) {
                 $this->errors($output)->writeln(
                     'No dead letters: Kafka has no topic ' . $names->deadLetters('…') . ' here.',
@@ -100,6 +112,24 @@ abstract class DlqCommand extends Command
         } finally {
             $cluster->close();
         }
+    }
+
+    /**
+     * Names the topics of other applications that are left alone.
+     *
+     * @param list<string> $topics
+     */
+    protected function writeSkipped(OutputInterface $output, Cluster $cluster, array $topics): void
+    {
+        if ($topics === []) {
+            return;
+        }
+        $more = count($topics) - self::SKIPPED_SHOWN;
+        $this->write($this->errors($output), [
+            'Only topics of this application (topic_prefix ' . $cluster->configuration()['topic_prefix'] . '). '
+            . 'Skipped: ' . implode(', ', array_slice($topics, 0, self::SKIPPED_SHOWN))
+            . ($more > 0 ? ' and ' . Text::number($more) . ' more' : '') . '. Use --topic with a full name to select one.',
+        ]);
     }
 
     /**

@@ -46,6 +46,9 @@ final class DlqPurgeCommand extends DlqCommand
                   <info>%command.full_name% --replayed --before=7d --topic=realtime_user_1</info>
                   <info>%command.full_name% --all --yes</info>
 
+                Only topics of this application (topic_prefix, topic_mapping) are purged; others need --topic with their
+                full name.
+
                 Kafka only deletes the beginning of a partition: a letter that must stay keeps all later ones; the command
                 lists them. --before and --replayed can be combined; both must match. Not available on the embedded broker.
 
@@ -68,11 +71,12 @@ final class DlqPurgeCommand extends DlqCommand
 
         $purge = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection, $replayed): int {
             $purger = new Purger($cluster, $letters);
+            $this->writeSkipped($output, $cluster, $letters->skipped($selection));
 
             return $this->purge($input, $output, $purger, $purger->plan($selection, $replayed));
         };
 
-        return $this->withLetters($input, $output, $names, $purge);
+        return $this->withLetters($input, $output, $names, $purge, true);
     }
 
     private function purge(InputInterface $input, OutputInterface $output, Purger $purger, PurgePlan $plan): int

@@ -50,6 +50,9 @@ final class DlqReplayCommand extends DlqCommand
                   <info>%command.full_name% --class=OrderException --since=2h --dry-run</info>
                   <info>%command.full_name% --all --yes</info>
 
+                Only letters of this application's topics (topic_prefix, topic_mapping) are replayed; others need --topic
+                with the full name of their topic, or letter ids.
+
                 A replay is sent to the topic in which the message failed; only the consumer group that failed handles it.
                 Replayed letters are recorded in Kafka and hidden afterwards. A letter is marked once Kafka has
                 acknowledged it; if the process is killed just before, the next replay sends up to 100 letters again.
@@ -76,12 +79,13 @@ final class DlqReplayCommand extends DlqCommand
 
         $work = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection): int {
             $replayer = new Replayer($cluster, $letters);
+            $this->writeSkipped($output, $cluster, $letters->skipped($selection));
             $plan = $replayer->plan($selection, (bool) $input->getOption('again'));
 
             return $this->work($input, $output, $replayer, $plan);
         };
 
-        return $this->withLetters($input, $output, $names, $work);
+        return $this->withLetters($input, $output, $names, $work, true);
     }
 
     private function work(InputInterface $input, OutputInterface $output, Replayer $replayer, ReplayPlan $plan): int

@@ -39,6 +39,11 @@ final class AdminCluster implements Cluster
         $this->admin = new Admin(['broker' => $name]);
     }
 
+    public function configuration(): array
+    {
+        return $this->admin->configuration();
+    }
+
     public function topics(string $pattern): array
     {
         return array_map(static fn (array $topic): int => count($topic['partitions']), $this->admin->topics($pattern));

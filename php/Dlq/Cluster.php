@@ -18,6 +18,13 @@ use Toporia\Realtime\Exception\RealtimeException;
 interface Cluster
 {
     /**
+     * The effective configuration, as returned by Admin::configuration().
+     *
+     * @return array<string, mixed>
+     */
+    public function configuration(): array;
+
+    /**
      * The topics matching a name or a pattern (`*` one segment, `**` any number).
      *
      * @return array<string, int> number of partitions by topic

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
+use Closure;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
@@ -17,7 +18,11 @@ final class Letters
 {
     private ?ReplayMarkers $markers = null;
 
-    public function __construct(private Cluster $cluster, private TopicNames $names)
+    /**
+     * @param (Closure(string): bool)|null $isOwn true for the dead-letter topics of this application; the others are
+     *        only read if the selection names them in full. null: all topics
+     */
+    public function __construct(private Cluster $cluster, private TopicNames $names, private ?Closure $isOwn = null)
     {
     }
 
@@ -34,6 +39,34 @@ final class Letters
         sort($topics);
 
         return array_values(array_filter($topics, $this->names->isDeadLetters(...)));
+    }
+
+    /**
+     * The dead-letter topics in which the selection is searched.
+     *
+     * @return list<string>
+     *
+     * @throws RealtimeException
+     */
+    public function selected(Selection $selection): array
+    {
+        $topics = $this->topics();
+
+        return $selection->topics($topics, $this->isOwn === null ? $topics : array_filter($topics, $this->isOwn));
+    }
+
+    /**
+     * The dead-letter topics of other applications that match the selection but are not read.
+     *
+     * @return list<string>
+     *
+     * @throws RealtimeException
+     */
+    public function skipped(Selection $selection): array
+    {
+        $topics = $this->topics();
+
+        return array_values(array_diff($selection->topics($topics, $topics), $this->selected($selection)));
     }
 
     /**
@@ -56,7 +89,7 @@ final class Letters
     public function each(Selection $selection, callable $callback): void
     {
         $markers = $this->markers();
-        foreach ($selection->topics($this->topics()) as $topic) {
+        foreach ($this->selected($selection) as $topic) {
             $from = $selection->from($topic, $this->cluster->offsets($topic));
             $continue = true;
             $this->read($topic, $from, static function (Letter $letter) use ($selection, $callback, $markers, &$continue) {

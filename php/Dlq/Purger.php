@@ -31,7 +31,7 @@ final class Purger
     {
         $plan = new PurgePlan();
         $markers = $this->letters->markers();
-        foreach ($selection->topics($this->letters->topics()) as $topic) {
+        foreach ($this->letters->selected($selection) as $topic) {
             $this->letters->read($topic, [], static function (Letter $letter) use (
                 $plan,
                 $markers,

@@ -91,19 +91,24 @@ final class Selection
     /**
      * The dead-letter topics that must be read.
      *
-     * @param list<string> $topics
+     * @param list<string> $topics all dead-letter topics: a topic that is named in full, or by a letter id, may be any
+     * @param array<int, string> $searched the topics for everything else: patterns, channels, message ids, no --topic
      *
      * @return list<string>
      */
-    public function topics(array $topics): array
+    public function topics(array $topics, array $searched): array
     {
+        $named = array_intersect($topics, [
+            ...array_map('strval', array_keys($this->letterIds)),
+            ...array_map($this->topicOfRawMessage(...), array_keys($this->messages)),
+        ]);
         if ($this->letterIds !== [] && $this->messages === []) {
-            return array_values(array_intersect($topics, array_map('strval', array_keys($this->letterIds))));
+            return array_values($named);
         }
         // An exact topic name is sufficient; anything else may be a channel, which only the letters contain.
         $exact = array_values(array_filter($topics, fn (string $topic): bool => $this->coversTopic($topic, exactly: true)));
 
-        return $exact === [] ? $topics : $exact;
+        return $exact === [] ? array_values(array_unique([...$searched, ...$named])) : $exact;
     }
 
     /**
@@ -179,6 +184,14 @@ final class Selection
 
         return Pattern::matches($this->topic, $deadLetters)
             || Pattern::matches($this->topic, $this->names->original($deadLetters));
+    }
+
+    /**
+     * The dead-letter topic in the message id of a raw topic (`topic-partition-offset`); empty for other ids.
+     */
+    private function topicOfRawMessage(int|string $id): string
+    {
+        return preg_match('/\A(.+)-\d+-\d+\z/s', (string) $id, $match) === 1 ? $this->names->deadLetters($match[1]) : '';
     }
 
     private function isListed(Letter $letter): bool

@@ -114,6 +114,48 @@ final class CommandsUnitTest extends TestCase
         self::assertStringContainsString('dlq.orders/0/1, dlq.orders/0/2', $this->output);
     }
 
+    public function testChangesKeepToTheTopicsOfThisApplication(): void
+    {
+        $this->cluster->foreign = ['theirs', 'dlq.theirs'];
+        $this->letters(2);
+        $this->cluster->letter('theirs', '{}', ['x-original-offset' => '9']);
+
+        self::assertSame(0, $this->execute('purge', ['--all' => true, '--yes' => true]));
+        self::assertStringContainsString('2 letters of dlq.orders', $this->output);
+        self::assertStringContainsString('Only topics of this application (topic_prefix app). Skipped: dlq.theirs.', $this->output);
+        self::assertSame(['dlq.orders'], array_keys($this->cluster->deleted));
+
+        self::assertSame(0, $this->execute('purge', ['--all' => true, '--yes' => true, '--topic' => 'th*']));
+        self::assertStringContainsString('Nothing to delete.', $this->output);
+        self::assertSame(0, $this->execute('replay', ['--all' => true, '--yes' => true]));
+        self::assertStringContainsString('Skipped: dlq.theirs.', $this->output);
+        self::assertSame(0, $this->execute('replay', ['--topic' => '**', '--yes' => true]));
+        self::assertSame([], $this->cluster->all('theirs'));
+
+        self::assertSame(0, $this->execute('replay', ['--topic' => 'theirs', '--yes' => true]));
+        self::assertStringNotContainsString('Skipped', $this->output);
+        self::assertCount(1, $this->cluster->all('theirs'));
+        foreach (['theirs/0/0', 'theirs-0-9'] as $id) {
+            self::assertSame(0, $this->execute('replay', ['letters' => [$id], '--again' => true, '--yes' => true]), $id);
+        }
+        self::assertCount(3, $this->cluster->all('theirs'));
+        self::assertSame(0, $this->execute('purge', ['--all' => true, '--yes' => true, '--topic' => 'dlq.theirs']));
+        self::assertSame(['dlq.orders', 'dlq.theirs'], array_keys($this->cluster->deleted));
+    }
+
+    public function testAChannelOfAnotherApplicationIsNotSelected(): void
+    {
+        $this->cluster->foreign = ['prod_u', 'dlq.prod_u'];
+        $envelope = '{"id":"1","type":"event","channel":"u","event":"e","timestamp":1}';
+        $this->cluster->letter('app_u', $envelope);
+        $this->cluster->letter('prod_u', strtr($envelope, ['"1"' => '"2"']));
+        self::assertSame(1, $this->execute('replay', ['letters' => ['2'], '--yes' => true]));
+        self::assertStringContainsString('no dead letter has this id', $this->output);
+        self::assertSame([], $this->cluster->all('prod_u'));
+        self::assertSame(0, $this->execute('purge', ['--all' => true, '--topic' => 'u', '--yes' => true]));
+        self::assertSame(['dlq.app_u'], array_keys($this->cluster->deleted));
+    }
+
     public function testReplayAsksAndOnlyYesIsYes(): void
     {
         $this->letters(2);

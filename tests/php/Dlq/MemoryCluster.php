@@ -24,6 +24,8 @@ final class MemoryCluster implements Cluster
     public array $compacted = [];
     /** @var list<string> topics that were read, and from where */
     public array $reads = [];
+    /** @var list<string> topics of other applications */
+    public array $foreign = [];
     /** The topic whose records are never acknowledged. */
     public ?string $failing = null;
     /** The topic that refuses records immediately. */
@@ -82,6 +84,18 @@ final class MemoryCluster implements Cluster
     public function all(string $topic): array
     {
         return array_merge(...$this->topics[$topic] ?? [[]]);
+    }
+
+    public function configuration(): array
+    {
+        $own = array_diff(array_map('strval', array_keys($this->topics)), $this->foreign);
+
+        return [
+            'topic_prefix' => 'app', 'topic_strategy' => 'grouped', 'default_topic' => 'app', 'default_partitions' => null,
+            'dlq_prefix' => 'dlq', 'topic_mapping' => array_map(static fn (string $topic): array => [
+                'pattern' => $topic, 'topic' => $topic, 'partitions' => null, 'replication' => null, 'retention_ms' => null,
+            ], array_values($own)),
+        ];
     }
 
     public function topics(string $pattern): array
