@@ -25,6 +25,12 @@ existing() {
 # Every shell script of the repository, wherever it is.
 shell_scripts() { find . \( -path ./target -o -path ./build -o -path ./vendor -o -path ./node_modules -o -path ./.git \) -prune -o -type f \( -name '*.sh' -o -path ./.ci/run \) -print; }
 
+# A test whose name ends otherwise is in no suite of phpunit.xml and would never run.
+test_names() {
+    local suffix='(Unit|Embedded|Broker|Kafka)Test.php$'
+    ! find tests/php -name '*Test.php' | grep -Ev "$suffix"
+}
+
 mapfile -t php_paths < <(existing php stubs packaging tests/php tests/bench tests/chaos examples config bin console)
 mapfile -t scripts < <(shell_scripts)
 
@@ -33,6 +39,7 @@ check "clippy" cargo clippy --locked --all-targets -- -D warnings
 check "clippy, core without PHP" cargo clippy --locked --all-targets --no-default-features -- -D warnings
 # Errors only (-n): the 120 characters of PSR-12 are a soft limit, of which it would warn in fifty places.
 check "PSR-12" phpcs -n --standard=tests/support/phpcs.xml --basepath="$ROOT" "${php_paths[@]}"
+check "each test belongs to a suite" test_names
 check "composer.json" env COMPOSER_ALLOW_SUPERUSER=1 composer validate --strict --no-interaction
 if have shellcheck; then
     check "shellcheck" shellcheck -x "${scripts[@]}"

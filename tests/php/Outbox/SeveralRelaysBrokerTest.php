@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Outbox;
 
 use PHPUnit\Framework\Attributes\DataProviderExternal;
+use Toporia\Realtime\Tests\Support\Databases;
 
 final class SeveralRelaysBrokerTest extends OutboxTestCase
 {

@@ -35,7 +35,7 @@ final class PublishBrokerTest extends ProducingTestCase
         $broker = $this->broker();
         $broker->send($this->channelTopic('user.1'), self::FOREIGN, 'first key', ['h' => '1', 'h2' => '2']);
         $again = $this->broker(['topic_prefix' => "$this->prefix-two"]);
-        $broker->subscribe('user.1', static function (Message $message, Broker $b = null) use ($again): void {
+        $broker->subscribe('user.1', static function (Message $message, ?Broker $b = null) use ($again): void {
             $again->publish('user.1', $message);
         });
         self::assertSame(1, $broker->consume(200, 10, 1));

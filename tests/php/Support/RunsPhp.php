@@ -92,6 +92,8 @@ trait RunsPhp
         $command = [PHP_BINARY, ...self::extensionOption($options['extension'] ?? true)];
         // All errors to stderr, so that a test sees them whatever the machine's php.ini says.
         $ini = ['display_errors' => 'stderr', 'error_reporting' => '-1', 'log_errors' => '0'];
+        // PHP 8.5 adds backtraces to fatal errors; older versions ignore the setting.
+        $ini['fatal_error_backtraces'] = '0';
         foreach (($options['ini'] ?? []) + $ini as $name => $value) {
             array_push($command, '-d', "$name=$value");
         }
