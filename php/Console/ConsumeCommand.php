@@ -51,6 +51,12 @@ final class ConsumeCommand extends Command
             ->addOption('max-messages', null, $value, 'Stop after N handled messages (0: no limit)', '0')
             ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when all partitions have been read to their end')
             ->addOption('handler', null, $value, 'Class with handle(Message $message) for every message')
+            ->addOption(
+                'handler-lifetime',
+                null,
+                $value,
+                'Create handlers and middleware anew after N seconds (0: for every message) [default: never]'
+            )
             ->addOption('group', null, $value, 'Consumer group, overriding the configuration')
             ->addOption(
                 'from',
@@ -99,7 +105,13 @@ final class ConsumeCommand extends Command
         $terminal = new OutputTerminal($output);
         $config = $this->host->config();
         $reporter = $options->json ? new JsonReporter($terminal) : new TextReporter($terminal);
-        $handlers = new HandlerResolver($config, $this->host->make(...), $this->host->fallback());
+        $handlers = new HandlerResolver(
+            $config,
+            $this->host->make(...),
+            $this->host->fallback(),
+            $options->handlerLifetime,
+            $this->host instanceof RenewsObjects ? $this->host->renew(...) : null
+        );
         MonitorOptions::fromArray($input->getOptions())->report($reporter);
         $stop = StopConditions::for($options, RestartSignal::of($config, $this->host->directory()));
         $gateway = $options->gateway === null

@@ -81,6 +81,14 @@ final class Container
         }
     }
 
+    /**
+     * Forgets all objects that were created: get() creates them again. Objects passed to bind() are kept.
+     */
+    public function forgetInstances(): void
+    {
+        $this->instances = [self::class => $this];
+    }
+
     private function make(string $id): object
     {
         $bound = $this->bindings[$id] ?? null;

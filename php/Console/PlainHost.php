@@ -34,7 +34,7 @@ use Toporia\Realtime\Toporia\Framework;
  * A .env file is not read: the environment is that of the shell, systemd or Docker. Load a .env file at the top of
  * config/realtime.php if needed.
  */
-final class PlainHost implements Host, InspectableConfiguration
+final class PlainHost implements Host, RenewsObjects, InspectableConfiguration
 {
     /** Keys used only by the commands, not by the extension. */
     private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file'];
@@ -170,6 +170,13 @@ final class PlainHost implements Host, InspectableConfiguration
 
     public function make(string $class): object
     {
+        return $this->container->get($class);
+    }
+
+    public function renew(string $class): object
+    {
+        $this->container->forgetInstances();
+
         return $this->container->get($class);
     }
 

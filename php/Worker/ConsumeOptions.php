@@ -23,6 +23,7 @@ final class ConsumeOptions
      * @param int $maxMessages 0: no limit
      * @param int $maxTime seconds; 0: no limit
      * @param int $maxMemory bytes; 0: no limit
+     * @param int|null $handlerLifetime seconds; 0: a new handler for every message; null: the default of the host
      */
     private function __construct(
         public readonly string $broker,
@@ -38,7 +39,8 @@ final class ConsumeOptions
         public readonly int $maxMemory,
         public readonly bool $json,
         public readonly bool $deadLetters,
-        public readonly ?GatewayOptions $gateway
+        public readonly ?GatewayOptions $gateway,
+        public readonly ?int $handlerLifetime
     ) {
     }
 
@@ -67,7 +69,9 @@ final class ConsumeOptions
             isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
             (bool) ($raw['json'] ?? false),
             !($raw['no-dlq'] ?? false),
-            $gateway
+            $gateway,
+            isset($raw['handler-lifetime'])
+                ? OptionValue::int('--handler-lifetime', $raw['handler-lifetime'], 0, self::MAX_INT) : null
         );
     }
 

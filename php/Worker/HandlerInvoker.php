@@ -29,26 +29,26 @@ use Toporia\Realtime\Realtime;
  *         }
  *     }
  *
- * The handler is instantiated for the first message and kept. Its class is checked earlier, so that mistakes surface at
- * start.
+ * The handler is instantiated for the first message and kept for its lifetime. Its class is checked earlier, so that
+ * mistakes surface at start.
  */
 final class HandlerInvoker
 {
-    private ?object $object;
+    private object $object;
 
     /**
      * @param class-string|object $handler a class, an object, or a closure
-     * @param Closure(class-string): object $make instantiates a class
+     * @param Closure(class-string): ApplicationObject $objects creates the object of a class
      * @param string $where the setting or option that named it, for errors: `--handler` or
      *        `realtime.handlers['order.*']`
      *
      * @throws ConfigurationException the class does not exist or has no handle()
      */
     public function __construct(
-        private mixed $handler,
-        private Closure $make,
+        mixed $handler,
+        Closure $objects,
         private MiddlewarePipeline $middleware,
-        private string $where
+        string $where
     ) {
         if (!is_object($handler) && !(is_string($handler) && class_exists($handler))) {
             throw new ConfigurationException(
@@ -62,7 +62,7 @@ final class HandlerInvoker
                 "$where: $class has no public method handle(Message \$message): void."
             );
         }
-        $this->object = is_object($handler) ? $handler : null;
+        $this->object = is_object($handler) ? $handler : $objects($handler);
     }
 
     /**
@@ -82,9 +82,11 @@ final class HandlerInvoker
      */
     public function __invoke(Message $message): void
     {
-        $object = $this->object();
-        $call = $object instanceof Closure ? $object : [$object, 'handle'];
-        $this->middleware->run($message, $call);
+        // The middleware runs first: it may prepare what the handler is created with.
+        $this->middleware->run($message, function (Message $message): void {
+            $object = $this->object();
+            $object instanceof Closure ? $object($message) : $object->handle($message);
+        });
     }
 
     /**
@@ -113,7 +115,7 @@ final class HandlerInvoker
 
     private function object(): object
     {
-        return $this->object ??= ($this->make)($this->handler);
+        return $this->object instanceof ApplicationObject ? $this->object->get() : $this->object;
     }
 
     private static function hasHandle(string|object $handler): bool

@@ -25,6 +25,8 @@ final class HandlerResolver
     private array $reported = [];
     private int $unhandled = 0;
     private MiddlewarePipeline $middleware;
+    /** @var Closure(class-string): ApplicationObject */
+    private Closure $objects;
     /** @var (Closure(Message): ?HandlerInvoker)|null selects the handler of a message */
     private ?Closure $select = null;
 
@@ -32,12 +34,23 @@ final class HandlerResolver
      * @param array<string, mixed> $config the application's `realtime` configuration: `handlers`, `middleware`
      * @param Closure(class-string): object $make instantiates a class
      * @param (Closure(Message): void)|null $host the host's default for messages without a handler
+     * @param int|null $lifetime seconds until handlers and middleware are instantiated again; 0: for every message;
+     *        null: never
+     * @param (Closure(class-string): object)|null $renew instantiates a class again, with new dependencies; null: as
+     *        $make
      *
      * @throws ConfigurationException invalid middleware
      */
-    public function __construct(private array $config, private Closure $make, private ?Closure $host = null)
-    {
-        $this->middleware = new MiddlewarePipeline($this->list('middleware'), $make);
+    public function __construct(
+        private array $config,
+        Closure $make,
+        private ?Closure $host = null,
+        ?int $lifetime = null,
+        ?Closure $renew = null
+    ) {
+        $this->objects = static fn (string $class): ApplicationObject
+            => new ApplicationObject($class, $make, $lifetime, $renew);
+        $this->middleware = new MiddlewarePipeline($this->list('middleware'), $this->objects);
     }
 
     /**
@@ -54,7 +67,7 @@ final class HandlerResolver
     {
         if ($class !== null) {
             try {
-                $invoker = new HandlerInvoker(ltrim($class, '\\'), $this->make, $this->middleware, '--handler');
+                $invoker = $this->invoker(ltrim($class, '\\'), '--handler');
                 $this->select = static fn (): HandlerInvoker => $invoker;
 
                 return $invoker->prepare();
@@ -109,11 +122,16 @@ final class HandlerResolver
         return $this->unhandled;
     }
 
+    private function invoker(mixed $handler, string $where): HandlerInvoker
+    {
+        return new HandlerInvoker($handler, $this->objects, $this->middleware, $where);
+    }
+
     private function byEvent(Reporter $reporter): Closure
     {
         $invokers = [];
         foreach ($this->list('handlers') as $event => $handler) {
-            $invokers[$event] = new HandlerInvoker($handler, $this->make, $this->middleware, "realtime.handlers['$event']");
+            $invokers[$event] = $this->invoker($handler, "realtime.handlers['$event']");
         }
         $patterns = new EventPatterns($invokers);
         $this->select = static fn (Message $message): ?HandlerInvoker => $patterns->for((string) $message->getEvent());

@@ -26,19 +26,20 @@ use Toporia\Realtime\Message;
  */
 final class MiddlewarePipeline
 {
-    /** @var list<callable(Message, callable): void>|null */
-    private ?array $ready = null;
+    /** @var list<ApplicationObject|callable> */
+    private array $layers = [];
 
     /**
      * @param array<mixed> $middleware classes, objects, callables
-     * @param Closure(class-string): object $make instantiates a class
+     * @param Closure(class-string): ApplicationObject $objects creates the object of a class
      *
      * @throws ConfigurationException an invalid entry
      */
-    public function __construct(private array $middleware, private Closure $make)
+    public function __construct(array $middleware, Closure $objects)
     {
         foreach ($middleware as $i => $entry) {
             if (is_callable($entry)) {
+                $this->layers[] = $entry;
                 continue;
             }
             $known = is_object($entry) || is_string($entry) && class_exists($entry);
@@ -48,6 +49,7 @@ final class MiddlewarePipeline
                     . ($known ? ' has no method handle(Message $message, callable $next).' : ' is not an existing class.')
                 );
             }
+            $this->layers[] = is_object($entry) ? self::callable($entry) : $objects($entry);
         }
     }
 
@@ -56,21 +58,18 @@ final class MiddlewarePipeline
      */
     public function run(Message $message, callable $handler): void
     {
-        $this->ready ??= array_map($this->callable(...), array_values($this->middleware));
         $next = $handler;
-        foreach (array_reverse($this->ready) as $layer) {
-            $next = static fn (Message $message) => $layer($message, $next);
+        foreach (array_reverse($this->layers) as $layer) {
+            // Instantiated when it is its turn: an outer layer may prepare what an inner one is created with.
+            $next = static fn (Message $message) => $layer instanceof ApplicationObject
+                ? self::callable($layer->get())($message, $next)
+                : $layer($message, $next);
         }
         $next($message);
     }
 
-    private function callable(mixed $entry): callable
+    private static function callable(object $object): callable
     {
-        if (is_callable($entry)) {
-            return $entry;
-        }
-        $object = is_object($entry) ? $entry : ($this->make)($entry);
-
         return method_exists($object, 'handle') ? [$object, 'handle'] : $object;
     }
 }

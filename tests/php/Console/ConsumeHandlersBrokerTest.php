@@ -89,7 +89,7 @@ final class ConsumeHandlersBrokerTest extends ConsoleTestCase
         $this->configure("['handlers' => ['order.*' => Every::class], 'middleware' => [Timing::class]]");
         $this->publish('user.1', 'order.paid', 'other');
         $report = $this->consume('--channels=user.1 --stop-when-empty');
-        self::assertSame(['made', 'before', 'every order.paid user.1', 'after'], $this->log());
+        self::assertSame(['before', 'made', 'every order.paid user.1', 'after'], $this->log());
         self::assertSame(1, $report->summary()['unhandled']);
         self::assertSame('other', $report->of('unhandled')[0]['event']);
     }

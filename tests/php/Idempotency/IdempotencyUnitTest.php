@@ -19,6 +19,7 @@ use Toporia\Realtime\Idempotency\Idempotency;
 use Toporia\Realtime\Idempotency\InProgressException;
 use Toporia\Realtime\Idempotency\MemoryStore;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Worker\ApplicationObject;
 use Toporia\Realtime\Worker\MiddlewarePipeline;
 
 final class IdempotencyUnitTest extends TestCase
@@ -116,7 +117,10 @@ final class IdempotencyUnitTest extends TestCase
     {
         $make = (new Container())
             ->bind(Idempotency::class, static fn () => new Idempotency(new MemoryStore(), 'orders'))->get(...);
-        $pipeline = new MiddlewarePipeline([Idempotency::class], $make);
+        $pipeline = new MiddlewarePipeline(
+            [Idempotency::class],
+            static fn (string $class): ApplicationObject => new ApplicationObject($class, $make, null)
+        );
         $message = $this->message(1);
         $pipeline->run($message, $this->handler());
         $pipeline->run($message, $this->handler());

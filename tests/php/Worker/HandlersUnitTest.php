@@ -44,6 +44,58 @@ final class HandlersUnitTest extends TestCase
         self::assertSame('handled by ' . SampleHandler::class, $resolver->describe(SampleHandler::class));
     }
 
+    public function testAHandlerIsCreatedAnewAfterItsLifetime(): void
+    {
+        $call = $this->resolve($this->resolver([], null, 0), SampleHandler::class);
+        $made = SampleHandler::$made;
+        $call($this->message('a'));
+        $call($this->message('b'));
+        self::assertSame($made + 2, SampleHandler::$made, 'a new object for every message');
+
+        SampleHandler::$made = 0;
+        $call = $this->resolve($this->resolver(['handlers' => ['**' => SampleHandler::class]], null, 1));
+        $call($this->message('a'));
+        $call($this->message('b'));
+        self::assertSame(1, SampleHandler::$made);
+        usleep(1_050_000);
+        $call($this->message('c'));
+        self::assertSame(2, SampleHandler::$made, 'created again after one second');
+    }
+
+    public function testTheMiddlewareRunsBeforeTheHandlerIsCreated(): void
+    {
+        $log = [];
+        $make = static function (string $class) use (&$log): object {
+            $log[] = "new $class";
+
+            return new $class();
+        };
+        $layer = static function (Message $message, callable $next) use (&$log): void {
+            $log[] = "before {$message->getEvent()}";
+            $next($message);
+        };
+        $resolver = new HandlerResolver(['handlers' => ['**' => SampleHandler::class], 'middleware' => [$layer]], $make, null, 0);
+        $call = $this->resolve($resolver);
+        $call($this->message('a'));
+        $call($this->message('b'));
+        self::assertSame(['before a', 'new ' . SampleHandler::class, 'before b', 'new ' . SampleHandler::class], $log);
+    }
+
+    public function testAHandlerThatCannotBeCreatedAnewFailsWithTheCause(): void
+    {
+        $failing = false;
+        $make = static function (string $class) use (&$failing): object {
+            return $failing ? throw new ConfigurationException('wrapped', 0, new RuntimeException('database is down')) : new $class();
+        };
+        $resolver = new HandlerResolver(['handlers' => ['**' => SampleHandler::class]], $make, null, 0);
+        $call = $this->resolve($resolver);
+        $call($this->message('a'));
+        $failing = true;
+        $this->expectException(RuntimeException::class);
+        $this->expectExceptionMessage('database is down');
+        $call($this->message('b'));
+    }
+
     public function testHandlersAreChosenByEvent(): void
     {
         $log = [];
@@ -231,9 +283,16 @@ final class HandlersUnitTest extends TestCase
     }
 
     /** @param array<string, mixed> $config */
-    private function resolver(array $config, ?\Closure $host = null): HandlerResolver
+    private function resolver(array $config, ?\Closure $host = null, ?int $lifetime = null): HandlerResolver
     {
-        return new HandlerResolver($config, (new Container())->get(...), $host);
+        $container = new Container();
+        $renew = static function (string $class) use ($container): object {
+            $container->forgetInstances();
+
+            return $container->get($class);
+        };
+
+        return new HandlerResolver($config, $container->get(...), $host, $lifetime, $renew);
     }
 
     private function resolve(HandlerResolver $resolver, ?string $class = null): callable

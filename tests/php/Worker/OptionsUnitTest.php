@@ -30,6 +30,7 @@ final class OptionsUnitTest extends TestCase
         self::assertFalse($options->from->seeks());
         self::assertSame([0, 0], [$options->maxTime, $options->maxMemory]);
         self::assertFalse($options->json);
+        self::assertNull($options->handlerLifetime);
     }
 
     public function testValuesAsHostsGiveThem(): void
@@ -42,6 +43,7 @@ final class OptionsUnitTest extends TestCase
             'max-messages' => '10',
             'stop-when-empty' => true,
             'handler' => 'App\H',
+            'handler-lifetime' => '300',
             'group' => 'g',
             'from' => 'end',
             'max-time' => '60',
@@ -56,6 +58,7 @@ final class OptionsUnitTest extends TestCase
             $options->stopWhenEmpty, $options->handler, $options->group, $options->from->position(),
             $options->maxTime, $options->maxMemory, $options->json,
         ]);
+        self::assertSame(300, $options->handlerLifetime);
     }
 
     /**
@@ -114,6 +117,7 @@ final class OptionsUnitTest extends TestCase
             'negative messages' => [['max-messages' => -1], '--max-messages=-1 is out of range: it must be at least'],
             'beyond 64 bits' => [['max-messages' => '99999999999999999999'], '--max-messages=99999999999999999999 is'],
             'negative time' => [['max-time' => '-1'], '--max-time=-1 is out of range'],
+            'a lifetime in words' => [['handler-lifetime' => 'long'], '--handler-lifetime'],
             'memory in words' => [['max-memory' => 'much'], "--max-memory='much' is not an amount of memory"],
             'no memory' => [['max-memory' => '0'], "--max-memory='0' is not an amount of memory"],
             'an empty handler' => [['handler' => ''], '--handler needs a value'],
