@@ -17,7 +17,7 @@ final class AdminEmbeddedTest extends AdminTestCase
 {
     /** @dataProvider calls */
     #[DataProvider('calls')]
-    public function testWhatItCannotDo(callable $call): void
+    public function testUnsupportedCallsAreRefused(callable $call): void
     {
         $topic = $this->filled([1]);
         $e = self::thrown(ConfigurationException::class, fn () => $call($this->admin, $topic));
@@ -51,7 +51,7 @@ final class AdminEmbeddedTest extends AdminTestCase
         self::assertStringContainsString('no admin API', $result->lines()[1]);
     }
 
-    public function testFaultsThatPassAreWaitedOut(): void
+    public function testTemporaryFaultsAreWaitedOut(): void
     {
         $kafka = EmbeddedBroker::start()->createTopic('one');
         $config = ['brokers' => $kafka->address()];
@@ -66,7 +66,7 @@ final class AdminEmbeddedTest extends AdminTestCase
         $kafka->stop();
     }
 
-    public function testTheBrokerOfTheProcess(): void
+    public function testTheSharedBrokerOfTheProcess(): void
     {
         $result = $this->runPhp(<<<'PHP'
             Realtime::configure(['brokers' => 'embedded', 'produce' => 'sync']);

@@ -16,7 +16,7 @@ use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class AdminKafkaTest extends AdminTestCase
 {
-    public function testATopicGetsItsSettings(): void
+    public function testATopicIsCreatedWithItsConfiguration(): void
     {
         $topic = $this->topic('settings');
         $settings = ['retention.ms' => 7_200_000, 'cleanup.policy' => 'delete', 'preallocate' => false];
@@ -28,7 +28,7 @@ final class AdminKafkaTest extends AdminTestCase
         self::assertStringContainsString('retention.ms=7200000', $described);
     }
 
-    public function testWhatKafkaRefuses(): void
+    public function testRefusalsByKafkaAreReported(): void
     {
         $topic = $this->topic('refused');
         $create = fn (...$arguments) => fn () => $this->admin->createTopic($topic, ...$arguments);
@@ -88,7 +88,7 @@ final class AdminKafkaTest extends AdminTestCase
      * The performance tool ends each transaction with a control record, so the last offset of the topic holds no
      * message.
      */
-    public function testMarkersOfTransactionsAtTheEndAreNoRecords(): void
+    public function testTransactionMarkersAtTheEndAreNotRecords(): void
     {
         $topic = $this->createTopic($this->topic('transactions'), 2);
         $command = [self::root() . '/tests/support/kafka.sh', 'tool', 'org.apache.kafka.tools.ProducerPerformance',

@@ -29,7 +29,7 @@ final class ClusterBrokerTest extends AdminTestCase
         self::thrown(ConfigurationException::class, fn () => $this->admin->cluster());
     }
 
-    public function testManyTopicsAtOnce(): void
+    public function testManyTopicsInOneCall(): void
     {
         $one = $this->filled([2, 3], 'one');
         $two = $this->filled([1], 'two');
@@ -47,7 +47,7 @@ final class ClusterBrokerTest extends AdminTestCase
         self::thrown(TypeError::class, fn () => $this->admin->offsetsOfTopics([['a']]));
     }
 
-    public function testWhatAGroupHasCommitted(): void
+    public function testCommittedOffsetsOfAGroup(): void
     {
         $topic = $this->filled([3, 0, 1]);
         self::assertSame([], $this->admin->groupOffsets($this->group));
@@ -67,7 +67,7 @@ final class ClusterBrokerTest extends AdminTestCase
         }
     }
 
-    public function testAGroupWhoseBrokerIsChangingIsAskedForAgain(): void
+    public function testAGroupWhoseCoordinatorMovesIsQueriedAgain(): void
     {
         // In a process of its own: librdkafka crashes there if the client has no group.
         $result = $this->runPhp(<<<'PHP'
@@ -84,7 +84,7 @@ final class ClusterBrokerTest extends AdminTestCase
         self::assertSame('[]{"g":' . $none . ',"h":' . $none . '}', $result->assertExit()->stdout);
     }
 
-    public function testWhatTheEmbeddedBrokerCannotDoIsSaid(): void
+    public function testUnsupportedCallsOfTheEmbeddedBrokerAreExplained(): void
     {
         $topic = $this->createTopic($this->topic());
         $asked = [

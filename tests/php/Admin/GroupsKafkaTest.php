@@ -71,7 +71,7 @@ final class GroupsKafkaTest extends AdminTestCase
         self::thrown(UnknownTopicException::class, fn () => $this->admin->topicConfig($this->topic('missing')));
     }
 
-    public function testWhatIsAllowed(): void
+    public function testPermittedOperations(): void
     {
         $topic = $this->createTopic($this->topic());
         $allowed = $this->admin->operations([$topic, $this->topic('missing')]);

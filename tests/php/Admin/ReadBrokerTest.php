@@ -29,7 +29,7 @@ final class ReadBrokerTest extends AdminTestCase
         self::assertSame([], $this->readAll($this->createTopic($this->topic('empty'), 2)));
     }
 
-    public function testFromSomewhereElse(): void
+    public function testReadingFromAnotherOffset(): void
     {
         $topic = $this->filled([4, 4, 4]);
         self::assertSame(
@@ -38,7 +38,7 @@ final class ReadBrokerTest extends AdminTestCase
         );
     }
 
-    public function testAMessageIsWhatAConsumerGets(): void
+    public function testAMessageEqualsTheOneAConsumerGets(): void
     {
         $topic = $this->createTopic($this->channelTopic('user.1'));
         $broker = $this->broker();
@@ -60,7 +60,7 @@ final class ReadBrokerTest extends AdminTestCase
         self::assertSame(['raw', 'k', null], [$read[0]->getType(), $read[0]->getKey(), $read[1]->getPayload()]);
     }
 
-    public function testWhatIsSentMeanwhileIsNotRead(): void
+    public function testMessagesSentDuringTheReadAreNotIncluded(): void
     {
         $topic = $this->filled([3]);
         $broker = $this->broker(['produce' => 'sync']);
@@ -71,7 +71,7 @@ final class ReadBrokerTest extends AdminTestCase
         self::assertCount(6, $this->readAll($topic)[0]);
     }
 
-    public function testFalseEndsItAndNothingElseDoes(): void
+    public function testOnlyReturningFalseEndsIt(): void
     {
         $topic = $this->filled([600]);
         self::assertSame(2, $this->admin->read($topic, static fn (Message $m) => $m->getOffset() < 1));
@@ -90,7 +90,7 @@ final class ReadBrokerTest extends AdminTestCase
         self::assertSame(600, $this->admin->read($topic, static fn () => null), 'it can be read again');
     }
 
-    public function testOneAtATime(): void
+    public function testANestedReadIsRefused(): void
     {
         $topic = $this->filled([1]);
         $this->admin->read($topic, function () use ($topic): void {
@@ -102,7 +102,7 @@ final class ReadBrokerTest extends AdminTestCase
         });
     }
 
-    public function testClosedWhileReadingItEndsAfterTheRecordInHand(): void
+    public function testClosedWhileReadingItEndsAfterTheCurrentRecord(): void
     {
         $topic = $this->filled([50]);
         self::assertSame(1, $this->admin->read($topic, fn () => $this->admin->close()));
@@ -110,7 +110,7 @@ final class ReadBrokerTest extends AdminTestCase
         $this->admin->close();
     }
 
-    public function testWhatCannotBeRead(): void
+    public function testUnreadableTopicsAreReported(): void
     {
         $topic = $this->filled([1]);
         $read = fn (string $topic, array $from = []) => $this->admin->read($topic, static fn () => null, $from);
@@ -121,7 +121,7 @@ final class ReadBrokerTest extends AdminTestCase
         self::thrown(ConfigurationException::class, fn () => $read($topic, ['x' => 0]));
     }
 
-    public function testAFatalErrorInACallbackEndsTheProcessAtOnce(): void
+    public function testAFatalErrorInACallbackEndsTheProcessImmediately(): void
     {
         $topic = $this->filled([600]);
         $deaths = [
@@ -171,7 +171,7 @@ final class ReadBrokerTest extends AdminTestCase
         self::assertLessThan(4.0, $result->seconds);
     }
 
-    public function testAnUnreachableKafkaIsNamedWithinItsBound(): void
+    public function testAnUnreachableKafkaIsReportedInTime(): void
     {
         $admin = new Admin(['brokers' => '127.0.0.1:1']);
         $start = microtime(true);

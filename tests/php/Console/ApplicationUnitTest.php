@@ -85,7 +85,7 @@ final class ApplicationUnitTest extends TestCase
         ];
     }
 
-    public function testTheApplicationsOwnCommandsAreMadeByTheContainer(): void
+    public function testCommandsOfTheApplicationAreCreatedByTheContainer(): void
     {
         $config = [
             'commands' => [Sample\ReportCommand::class],
@@ -96,7 +96,7 @@ final class ApplicationUnitTest extends TestCase
         self::assertStringContainsString('from the container', $output);
     }
 
-    public function testACommandThatIsNoneIsNamed(): void
+    public function testAnInvalidCommandClassIsNamed(): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage('commands[0] is stdClass; expected a class that extends');

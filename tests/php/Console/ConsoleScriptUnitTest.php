@@ -102,7 +102,7 @@ final class ConsoleScriptUnitTest extends TestCase
         self::assertStringContainsString('"--stop-when-empty" option does not accept a value', $result->stderr);
     }
 
-    public function testWithoutTheExtensionItSaysWhatIsMissing(): void
+    public function testWithoutTheExtensionItReportsTheMissingExtension(): void
     {
         foreach (
             [
@@ -117,7 +117,7 @@ final class ConsoleScriptUnitTest extends TestCase
         }
     }
 
-    public function testWithoutTheExtensionTheRestWorks(): void
+    public function testWithoutTheExtensionOtherCommandsWork(): void
     {
         $this->configure("['restart_file' => " . var_export($this->directory . '/mark', true) . ']');
         $this->console(['list'], ['extension' => false])->assertExit();

@@ -112,7 +112,7 @@ final class ConsumeHandlersBrokerTest extends ConsoleTestCase
         );
     }
 
-    public function testFailedIsToldOnceAfterTheLastTry(): void
+    public function testFailedIsCalledOnceAfterTheLastAttempt(): void
     {
         $this->configure("['brokers' => ['kafka' => ['max_retries' => 2, 'retry_backoff_ms' => 10]]]");
         $this->publish('user.1', 'bad', 'good');
@@ -124,7 +124,7 @@ final class ConsumeHandlersBrokerTest extends ConsoleTestCase
         ));
     }
 
-    public function testWhatAHandlerSendsIsDelivered(): void
+    public function testMessagesSentByAHandlerAreDelivered(): void
     {
         $this->publish('user.1', 'a', 'b');
         $this->consume('--channels=user.1 --stop-when-empty --handler=Forward')->summary();
@@ -132,7 +132,7 @@ final class ConsumeHandlersBrokerTest extends ConsoleTestCase
         self::assertSame(['forwarded', 'forwarded'], $report->events());
     }
 
-    public function testAHandlerThatCannotBeIsWrongUsage(): void
+    public function testAnInvalidHandlerIsWrongUsage(): void
     {
         foreach (
             [
@@ -147,7 +147,7 @@ final class ConsumeHandlersBrokerTest extends ConsoleTestCase
         }
     }
 
-    public function testAMisspeltSettingIsNamedWithTheNearest(): void
+    public function testAMisspeltSettingIsReportedWithTheNearestName(): void
     {
         $this->configure("['brokers' => ['kafka' => ['topic_prefx' => 'x']]]");
         $result = $this->console('realtime:kafka:consume --channels=user.1')->assertExit(2);

@@ -15,7 +15,7 @@ final class ConsumeLifecycleBrokerTest extends ConsoleTestCase
 {
     /** @dataProvider signals */
     #[DataProvider('signals')]
-    public function testASignalEndsItInOrder(int $signal): void
+    public function testASignalStopsItCleanly(int $signal): void
     {
         $this->publish('user.1', 'a');
         $child = $this->startConsume('--channels=user.1');
@@ -33,7 +33,7 @@ final class ConsumeLifecycleBrokerTest extends ConsoleTestCase
         return ['SIGTERM' => [15], 'SIGINT' => [2]];
     }
 
-    public function testASignalLetsTheRecordInHandFinish(): void
+    public function testASignalLetsTheRunningCallbackFinish(): void
     {
         $this->classes(<<<'PHP'
             final class Slow
@@ -102,7 +102,7 @@ final class ConsumeLifecycleBrokerTest extends ConsoleTestCase
         self::assertStringContainsString('3 handled', $result->stdout);
     }
 
-    public function testAKafkaThatIsNotThereIsWaitedFor(): void
+    public function testAnUnreachableKafkaIsWaitedFor(): void
     {
         $child = $this->startConsole(
             ['realtime:kafka:consume', '--channels=user.1'],

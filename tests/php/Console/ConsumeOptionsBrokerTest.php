@@ -38,7 +38,7 @@ final class ConsumeOptionsBrokerTest extends ConsoleTestCase
         self::assertStringContainsString('third', $result->stderr);
     }
 
-    public function testMaxMessagesStopsAfterExactlySoMany(): void
+    public function testMaxMessagesStopsAfterExactlyThisMany(): void
     {
         $this->publish('user.1', ...array_map(static fn (int $i) => "e$i", range(1, 10)));
         $first = $this->consume('--channels=user.1 --max-messages=3 --batch-size=10');
@@ -78,7 +78,7 @@ final class ConsumeOptionsBrokerTest extends ConsoleTestCase
         self::assertSame(['handled' => 0, 'reason' => 'empty'], $this->pick($report->summary(), 'handled', 'reason'));
     }
 
-    public function testWithoutStopWhenEmptyItGoesOn(): void
+    public function testWithoutStopWhenEmptyItContinues(): void
     {
         $this->publish('user.1', 'a');
         $child = $this->startConsume('--channels=user.1');
@@ -89,7 +89,7 @@ final class ConsumeOptionsBrokerTest extends ConsoleTestCase
         $child->signal(15)->wait()->assertExit();
     }
 
-    public function testTimeoutIsALimitAndNotAPace(): void
+    public function testTimeoutIsALimitAndNotAnInterval(): void
     {
         $this->publish('user.1', 'a', 'b');
         foreach ([1, 20000] as $timeout) {
@@ -100,7 +100,7 @@ final class ConsumeOptionsBrokerTest extends ConsoleTestCase
         }
     }
 
-    public function testGroupsEachGetEverythingAndRememberWhereTheyWere(): void
+    public function testEachGroupGetsEverythingAndKeepsItsOffsets(): void
     {
         $this->publish('user.1', 'a', 'b');
         $other = "--group=other$this->group";
@@ -167,7 +167,7 @@ final class ConsumeOptionsBrokerTest extends ConsoleTestCase
         $report->summary();
     }
 
-    public function testTheTextFormSaysWhoItIsAndWhatItDid(): void
+    public function testTheTextOutputNamesTheWorkerAndItsResults(): void
     {
         $this->publish('user.1', 'a');
         $result = $this->console('realtime:kafka:consume --channels=user.1 --stop-when-empty')->assertExit();
@@ -180,7 +180,7 @@ final class ConsumeOptionsBrokerTest extends ConsoleTestCase
         }
     }
 
-    public function testAChannelThatCannotBeIsWrongUsage(): void
+    public function testAnInvalidChannelIsWrongUsage(): void
     {
         $result = $this->console('realtime:kafka:consume --channels=' . str_repeat('x', 300))->assertExit(2);
         self::assertStringContainsString('--channels: ', $result->stderr);

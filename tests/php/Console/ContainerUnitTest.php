@@ -25,7 +25,7 @@ final class ContainerUnitTest extends TestCase
         $this->container = new Container();
     }
 
-    public function testConstructorsGetWhatTheyAskForByType(): void
+    public function testConstructorParametersAreResolvedByType(): void
     {
         $this->container->bind(Countable::class, static fn () => new ArrayObject([1, 2]));
         $service = $this->container->get(Sample\Service::class);
@@ -35,7 +35,7 @@ final class ContainerUnitTest extends TestCase
         self::assertSame(['default', null], [$service->text, $service->missing]);
     }
 
-    public function testEverythingIsMadeOnce(): void
+    public function testEachClassIsInstantiatedOnce(): void
     {
         self::assertSame($this->container->get(stdClass::class), $this->container->get(stdClass::class));
     }
@@ -55,7 +55,7 @@ final class ContainerUnitTest extends TestCase
 
     /** @dataProvider impossible */
     #[DataProvider('impossible')]
-    public function testWhatCannotBeMadeIsExplained(string $id, string $text): void
+    public function testUnresolvableClassesAreExplained(string $id, string $text): void
     {
         $this->container->bind('wrong', static fn () => 5);
         $this->expectException(ConfigurationException::class);

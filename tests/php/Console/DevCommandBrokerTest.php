@@ -44,7 +44,7 @@ final class DevCommandBrokerTest extends ConsoleTestCase
         self::assertStringContainsString('in use', $result->stderr);
     }
 
-    public function testHostAndPortAreThoseAskedFor(): void
+    public function testHostAndPortAreTheRequestedOnes(): void
     {
         // A port that was free a moment ago.
         $socket = stream_socket_server('tcp://127.0.0.1:0');
@@ -55,7 +55,7 @@ final class DevCommandBrokerTest extends ConsoleTestCase
         self::assertSame("127.0.0.1:$port", $address);
     }
 
-    public function testAnAddressThatIsNotOursIsAnError(): void
+    public function testAForeignAddressIsAnError(): void
     {
         $result = $this->console('realtime:kafka:dev --host=192.0.2.1 --port=0')->assertExit(1);
         self::assertStringContainsString('192.0.2.1', $result->stderr);

@@ -14,7 +14,7 @@ use Toporia\Realtime\Console\OutputTerminal;
 
 final class OutputTerminalUnitTest extends TestCase
 {
-    public function testTheStatusIsErasedBeforeALineAndWrittenAgainAfterIt(): void
+    public function testTheStatusIsErasedBeforeALineAndRestoredAfterIt(): void
     {
         $output = new BufferedOutput();
         $terminal = new OutputTerminal($output, true);
@@ -29,7 +29,7 @@ final class OutputTerminalUnitTest extends TestCase
         );
     }
 
-    public function testWhereNobodyWatchesThereIsNoStatus(): void
+    public function testWithoutATerminalThereIsNoStatus(): void
     {
         $output = new BufferedOutput();
         $terminal = new OutputTerminal($output);

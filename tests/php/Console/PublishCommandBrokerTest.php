@@ -35,7 +35,7 @@ final class PublishCommandBrokerTest extends ConsoleTestCase
         self::assertSame('user.1', $message->getKey());
     }
 
-    public function testOneForEachLineAndABadLineCostsItselfOnly(): void
+    public function testOneForEachLineAndAnInvalidLineIsSkippedAlone(): void
     {
         $lines = implode("\n", array_map(static fn (int $i) => "{\"n\":$i}", range(1, 500)));
         $lines = str_replace('{"n":250}', '{n:250}', $lines);
@@ -57,7 +57,7 @@ final class PublishCommandBrokerTest extends ConsoleTestCase
         self::assertSame('', $result->stdout);
     }
 
-    public function testWhatCannotBeSentIsWrongUsage(): void
+    public function testUnsendableInputIsWrongUsage(): void
     {
         $result = $this->console('realtime:kafka:publish user.1 paid {id:7}')->assertExit(2);
         self::assertStringContainsString('The data is not valid JSON', $result->stderr);
@@ -68,7 +68,7 @@ final class PublishCommandBrokerTest extends ConsoleTestCase
         self::assertStringContainsString('The event name is required', $result->stderr);
     }
 
-    public function testAKafkaThatIsNotThereIsAFailureThatNamesTheMessage(): void
+    public function testAnUnreachableKafkaIsAFailureThatNamesTheMessage(): void
     {
         $result = $this->console(
             'realtime:kafka:publish user.1 paid 1',

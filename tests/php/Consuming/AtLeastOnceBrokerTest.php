@@ -14,7 +14,7 @@ use Toporia\Realtime\Message;
 
 final class AtLeastOnceBrokerTest extends ConsumingTestCase
 {
-    public function testAThrowThatIsNeitherRetriedNorKeptEndsConsumeWithThatVeryException(): void
+    public function testAnExceptionWithoutRetriesAndDeadLettersEndsConsumeWithIt(): void
     {
         $this->publish('user.1', range(0, 199));
         $topic = $this->channelTopic('user.1');
@@ -51,7 +51,7 @@ final class AtLeastOnceBrokerTest extends ConsumingTestCase
         self::assertContains(200, $this->committed($topic));
     }
 
-    public function testAfterAThrowANewMemberStartsWithTheRecordThatFailed(): void
+    public function testAfterAnExceptionANewMemberStartsWithTheFailedRecord(): void
     {
         $this->publish('user.1', range(0, 199));
         $broker = $this->broker(self::AT_ONCE)->subscribe('user.1', static function (Message $message): void {
@@ -70,7 +70,7 @@ final class AtLeastOnceBrokerTest extends ConsumingTestCase
         self::assertSame(range(57, 199), $this->rest('user.1'));
     }
 
-    public function testARecordThatAlwaysFailsIsTriedAgainEachTime(): void
+    public function testARecordThatAlwaysFailsIsDeliveredAgainEachTime(): void
     {
         $this->publish('user.1', [1, 2]);
         $attempts = [];
@@ -90,7 +90,7 @@ final class AtLeastOnceBrokerTest extends ConsumingTestCase
         self::assertSame([1, 2, 3], $attempts);
     }
 
-    public function testAThrowHoldsBackItsOwnPartitionOnly(): void
+    public function testAnExceptionBlocksOnlyItsOwnPartition(): void
     {
         $topic = $this->topic();
         $this->send($topic, range(0, 39), null);
@@ -135,7 +135,7 @@ final class AtLeastOnceBrokerTest extends ConsumingTestCase
         self::assertSame(range(38, 99), $this->rest('user.1'));
     }
 
-    public function testOnACleanStopAndStartNothingComesTwice(): void
+    public function testACleanRestartDeliversNothingTwice(): void
     {
         $this->publish('user.1', range(0, 499));
         $seen = [];
@@ -150,7 +150,7 @@ final class AtLeastOnceBrokerTest extends ConsumingTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
-    public function testKilledInMidRunAndStartedAgainEveryRecordIsHandled(): void
+    public function testKilledAndRestartedEveryRecordIsHandled(): void
     {
         $this->publish('user.1', range(0, 1999));
         $child = $this->startPhp($this->worker('usleep(300);'), ['timeout' => 30.0]);

@@ -19,7 +19,7 @@ final class BatchBrokerTest extends ConsumingTestCase
     /** @var list<list<mixed>> the data of each list */
     private array $lists = [];
 
-    public function testListsOfAtMostTheBatchSizeInOrder(): void
+    public function testBatchesOfAtMostTheBatchSizeInOrder(): void
     {
         $this->publish('user.1', range(0, 249));
         self::assertSame(250, $this->collecting()->consume(batchSize: 40, stopWhenEmpty: true));
@@ -46,7 +46,7 @@ final class BatchBrokerTest extends ConsumingTestCase
         }
     }
 
-    public function testAListHasOnlyWhatItsSubscriptionIsFor(): void
+    public function testABatchContainsOnlyMessagesOfItsSubscription(): void
     {
         for ($i = 0; $i < 10; $i++) {
             $this->publish('user.1', ["dot $i"]);
@@ -71,7 +71,7 @@ final class BatchBrokerTest extends ConsumingTestCase
         self::assertSame(range(24, 50), $this->rest('user.1'));
     }
 
-    public function testAStopTakesEffectAfterTheListInHand(): void
+    public function testAStopTakesEffectAfterTheCurrentBatch(): void
     {
         $this->publish('user.1', range(1, 50));
         $broker = $this->broker();
@@ -86,7 +86,7 @@ final class BatchBrokerTest extends ConsumingTestCase
         self::assertSame(range($handled + 1, 50), $this->rest('user.1'));
     }
 
-    public function testAListIsNeverWaitedFor(): void
+    public function testAPartialBatchIsDeliveredWithoutWaiting(): void
     {
         $this->publish('user.1', [1]);
         $broker = $this->collecting();
@@ -95,7 +95,7 @@ final class BatchBrokerTest extends ConsumingTestCase
         self::assertLessThan(5.0, microtime(true) - $start);
     }
 
-    public function testBatchExceptionSaysHowFarItCame(): void
+    public function testBatchExceptionNamesTheFailedMessage(): void
     {
         $this->publish('user.1', range(1, 20));
         $cause = new DomainException('no');
@@ -126,7 +126,7 @@ final class BatchBrokerTest extends ConsumingTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
-    public function testBatchExceptionIsCommittedUpToTheOneThatFailed(): void
+    public function testBatchExceptionCommitsUpToTheFailedMessage(): void
     {
         $this->publish('user.1', range(1, 20));
         $broker = $this->broker(self::AT_ONCE)->subscribeBatch('user.1', static function (array $messages): void {
@@ -145,7 +145,7 @@ final class BatchBrokerTest extends ConsumingTestCase
         self::assertSame(range(8, 20), $this->rest('user.1'));
     }
 
-    public function testAnyOtherThrowIsForTheWholeList(): void
+    public function testAnyOtherExceptionFailsTheWholeBatch(): void
     {
         $this->publish('user.1', range(1, 20));
         $boom = new DomainException('no');
@@ -170,7 +170,7 @@ final class BatchBrokerTest extends ConsumingTestCase
 
     /** @dataProvider indexes */
     #[DataProvider('indexes')]
-    public function testAnIndexThatIsNotInTheListLosesNothing(int $index): void
+    public function testAnIndexOutsideTheBatchLosesNothing(int $index): void
     {
         $this->publish('user.1', range(1, 5));
         $broker = $this->broker(self::AT_ONCE);

@@ -17,7 +17,7 @@ use Toporia\Realtime\Realtime;
 
 final class CommitBrokerTest extends ConsumingTestCase
 {
-    public function testItCommitsByItselfEveryInterval(): void
+    public function testItCommitsAtEveryInterval(): void
     {
         $this->publish('user.1', range(1, 30));
         $during = [];
@@ -47,7 +47,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         self::assertLessThanOrEqual(2, $during);
     }
 
-    public function testWhatWasCommittedOutlivesAKill(): void
+    public function testCommittedOffsetsSurviveAKill(): void
     {
         $this->publish('user.1', range(1, 5));
         $child = $this->startPhp(<<<'PHP'
@@ -74,7 +74,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         self::assertSame(2, $broker->stats()['commits']);
     }
 
-    public function testNothingHandledIsNothingCommitted(): void
+    public function testWithoutHandledRecordsNothingIsCommitted(): void
     {
         $broker = $this->broker(['consumer_config' => ['auto.commit.interval.ms' => 50]]);
         $broker->subscribe('user.1', static fn () => null);
@@ -99,7 +99,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         self::assertSame([1, 2], $this->rest('user.1'));
     }
 
-    public function testACommitWaitsForWhatTheCallbackSent(): void
+    public function testACommitWaitsForTheMessagesOfTheCallback(): void
     {
         $this->publish('in', [1]);
         $port = self::freePort();
@@ -159,7 +159,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         self::assertSame(range(1, 200), $this->rest('in'));
     }
 
-    public function testAfterAFailedDeliveryTheSameBrokerBringsTheRecordsAgain(): void
+    public function testAfterAFailedDeliveryTheSameBrokerDeliversTheRecordsAgain(): void
     {
         $this->publish('in', [1, 2, 3]);
         $nowhere = $this->nowhere();
@@ -185,7 +185,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         self::assertSame([], $this->rest('in'));
     }
 
-    public function testAFailureBeforeConsumingIsNotTheCallbacks(): void
+    public function testAFailureBeforeConsumingIsNotAttributedToTheCallback(): void
     {
         $this->publish('in', [1]);
         $before = Realtime::stats()['delivery_failures'];

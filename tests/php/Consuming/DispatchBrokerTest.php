@@ -19,7 +19,7 @@ final class DispatchBrokerTest extends ConsumingTestCase
     /** @var list<Message> */
     private array $got = [];
 
-    public function testTheMessageAsItWasSentAndWhereItCameFrom(): void
+    public function testTheMessageIsUnchangedAndHasItsCoordinates(): void
     {
         $broker = $this->broker();
         $id = $broker->publish(
@@ -47,7 +47,7 @@ final class DispatchBrokerTest extends ConsumingTestCase
         self::assertStringStartsWith('{"id":"' . $id . '","type":"event","channel":"user.1"', $message->toJson());
     }
 
-    public function testChannelsOfOneTopicDoNotHearEachOther(): void
+    public function testChannelsOfOneTopicAreSeparate(): void
     {
         $this->publish('user.1', ['dot']);
         $this->publish('user_1', ['line']);
@@ -64,7 +64,7 @@ final class DispatchBrokerTest extends ConsumingTestCase
         self::assertSame(['line'], $this->data());
     }
 
-    public function testWhatIsSkippedIsCommitted(): void
+    public function testSkippedRecordsAreCommitted(): void
     {
         $this->publish('user_1', [1, 2, 3]);
         $broker = $this->broker()->subscribe('user.1', $this->collect());
@@ -74,7 +74,7 @@ final class DispatchBrokerTest extends ConsumingTestCase
         self::assertSame([3], array_values($this->committed($this->channelTopic('user.1'))));
     }
 
-    public function testAnotherEnvironmentIsNotHeard(): void
+    public function testMessagesOfAnotherEnvironmentAreSkipped(): void
     {
         // The prefix "p" with the channel "a_user.1" writes to p_a_user_1, which the prefix "p_a" reads as "user.1".
         $there = $this->broker();
@@ -178,7 +178,7 @@ final class DispatchBrokerTest extends ConsumingTestCase
         self::assertSame(7, $this->got[2]->getTimestamp());
     }
 
-    public function testAMessageNobodyReadsIsNeverDecoded(): void
+    public function testUnreadDataIsNeverDecoded(): void
     {
         $this->send($this->channelTopic('user.1'), ['{"id":"1","channel":"user.1","event":"e","data":{"a":tru}}']);
         self::assertSame(1, $this->drain($this->broker()->subscribe('user.1', $this->collect())));

@@ -62,7 +62,7 @@ final class ExitBrokerTest extends ConsumingTestCase
         ];
     }
 
-    public function testAFatalErrorWhileABatchIsInHand(): void
+    public function testAFatalErrorWhileABatchIsInFlight(): void
     {
         $this->publish('user.1', range(1, 100));
         $result = $this->runPhp(<<<'PHP'
@@ -95,7 +95,7 @@ final class ExitBrokerTest extends ConsumingTestCase
         self::assertSame([3, 4, 5], $this->rest('user.1'));
     }
 
-    public function testAThrowInADestructorOfTheCallbacks(): void
+    public function testAnExceptionInADestructorOfTheCallbacks(): void
     {
         $this->publish('user.1', range(1, 5));
         $result = $this->runPhp(<<<'PHP'
@@ -157,7 +157,7 @@ final class ExitBrokerTest extends ConsumingTestCase
         self::assertSame([1], $this->rest('user.1'));
     }
 
-    public function testTheScriptSimplyEndsWithoutClosing(): void
+    public function testTheScriptEndsWithoutClosing(): void
     {
         $this->publish('user.1', range(1, 5));
         $result = $this->runPhp(<<<'PHP'
@@ -171,7 +171,7 @@ final class ExitBrokerTest extends ConsumingTestCase
         self::assertSame([3, 4, 5], $this->rest('user.1'));
     }
 
-    public function testWhatACallbackSentBeforeExitIsDelivered(): void
+    public function testMessagesSentBeforeExitAreDelivered(): void
     {
         $this->publish('in', [1, 2]);
         $this->runPhp(<<<'PHP'

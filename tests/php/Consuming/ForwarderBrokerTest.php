@@ -14,7 +14,7 @@ final class ForwarderBrokerTest extends ConsumingTestCase
 {
     private const RECORDS = 3000;
 
-    public function testKilledInMidRunEveryInputHasItsOutput(): void
+    public function testKilledAtAnyPointEveryInputHasItsOutput(): void
     {
         $this->publish('in', range(0, self::RECORDS - 1));
         $kills = 0;

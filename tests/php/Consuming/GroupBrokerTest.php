@@ -16,7 +16,7 @@ final class GroupBrokerTest extends ConsumingTestCase
     /** When another member joins, the existing ones have this minus one second to rejoin. */
     protected int $sessionMs = 2000;
 
-    public function testTwoMembersShareThePartitionsAndNothingIsLostOrTwice(): void
+    public function testTwoMembersShareThePartitionsWithoutLossOrDuplicates(): void
     {
         $topic = $this->topic();
         $this->send($topic, range(0, 199), null);
@@ -40,7 +40,7 @@ final class GroupBrokerTest extends ConsumingTestCase
         self::assertSame(['first' => 100, 'second' => 100], ['first' => $by['first'], 'second' => $by['second']]);
     }
 
-    public function testTheMemberThatStaysKeepsConsumingWhileOthersCome(): void
+    public function testARemainingMemberKeepsConsumingWhileOthersJoin(): void
     {
         $topic = $this->topic();
         $this->send($topic, range(0, 3), null);
@@ -90,7 +90,7 @@ final class GroupBrokerTest extends ConsumingTestCase
         self::assertSame(range(0, 43), $handled, 'nothing twice, nothing lost');
     }
 
-    public function testAtTheEndARebalanceLosesNothing(): void
+    public function testARebalanceAtTheEndOfATopicLosesNothing(): void
     {
         $topic = $this->topic();
         $this->send($topic, range(0, 3), null);
@@ -123,7 +123,7 @@ final class GroupBrokerTest extends ConsumingTestCase
         $this->end($second);
     }
 
-    public function testNothingAssignedBecauseAnotherMemberHasEverything(): void
+    public function testAMemberWithoutPartitionsWaits(): void
     {
         $topic = $this->createTopic($this->topic(), 1);
         $this->send($topic, [0]);
@@ -138,7 +138,7 @@ final class GroupBrokerTest extends ConsumingTestCase
         $this->end($first);
     }
 
-    public function testMembersWithOtherSubscriptionsAreNoticed(): void
+    public function testMembersWithOtherSubscriptionsAreReported(): void
     {
         $this->publish('user.1', [1]);
         $first = $this->broker()->subscribe('user.1', static fn () => null);
@@ -156,7 +156,7 @@ final class GroupBrokerTest extends ConsumingTestCase
         self::assertSame(1, substr_count($this->logged(), 'subscribe different channels'), $this->logged());
     }
 
-    public function testMembersWithTheSameSubscriptionsAreNot(): void
+    public function testMembersWithTheSameSubscriptionsAreNotReported(): void
     {
         $this->publish('user.1', [1]);
         $first = $this->broker()->subscribe('user.1', static fn () => null)->subscribe('user_1', static fn () => null);

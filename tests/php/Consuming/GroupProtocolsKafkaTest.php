@@ -36,7 +36,7 @@ final class GroupProtocolsKafkaTest extends DeliveryTestCase
 
     /** @dataProvider protocols */
     #[DataProvider('protocols')]
-    public function testMembersThatComeAndGoHandleEverythingOnce(string $protocol): void
+    public function testMembersThatJoinAndLeaveHandleEverythingOnce(string $protocol): void
     {
         $this->fill(self::RECORDS);
         $first = $this->member('first', $protocol);
@@ -67,7 +67,7 @@ final class GroupProtocolsKafkaTest extends DeliveryTestCase
 
     /** @dataProvider protocols */
     #[DataProvider('protocols')]
-    public function testAStaticMemberThatRestartsGetsItsPartitionsBackAndTheOthersAreLeftAlone(string $protocol): void
+    public function testAStaticMemberThatRestartsGetsItsPartitionsBackWithoutARebalance(string $protocol): void
     {
         $this->fill(self::RECORDS);
         $steady = $this->member('steady', $protocol, 'id-1');

@@ -18,7 +18,7 @@ final class InvalidEnvelopeBrokerTest extends ConsumingTestCase
 {
     /** @dataProvider strangers */
     #[DataProvider('strangers')]
-    public function testItIsKeptAsItWasAndTheOthersAreHandled(?string $value): void
+    public function testItIsDeadLetteredUnchangedAndTheOthersAreHandled(?string $value): void
     {
         $topic = $this->channelTopic('user.1');
         $this->broker()->send($topic, $value, 'its key', ['own' => "\xff"], 1);
@@ -71,7 +71,7 @@ final class InvalidEnvelopeBrokerTest extends ConsumingTestCase
         ];
     }
 
-    public function testThePrefixOfDeadLettersCanBeChosen(): void
+    public function testTheDeadLetterPrefixIsConfigurable(): void
     {
         $topic = $this->channelTopic('user.1');
         $this->send($topic, ['hello']);
@@ -102,7 +102,7 @@ final class InvalidEnvelopeBrokerTest extends ConsumingTestCase
         self::assertCount(0, $this->consumeAll("dlq.$topic"));
     }
 
-    public function testAStrangerAmongABatch(): void
+    public function testAnInvalidRecordInABatch(): void
     {
         $topic = $this->channelTopic('user.1');
         $envelope = static fn (int $i): string => Message::event('user.1', 'e', $i)->toJson();
@@ -118,7 +118,7 @@ final class InvalidEnvelopeBrokerTest extends ConsumingTestCase
         self::assertCount(1, $this->consumeAll("dlq.$topic", 1));
     }
 
-    public function testInPollStyleItIsPassedOver(): void
+    public function testPollSkipsIt(): void
     {
         $topic = $this->channelTopic('user.1');
         $this->send($topic, ['hello', Message::event('user.1', 'e', 5)->toJson()]);

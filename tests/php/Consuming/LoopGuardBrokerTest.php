@@ -19,7 +19,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
 {
     private const DATA = ['b' => 1, 'a' => ['x' => 'é/', 'n' => null], 'list' => [1, 2]];
 
-    public function testTheVerySameIsDropped(): void
+    public function testAnIdenticalMessageIsDropped(): void
     {
         $dropped = Realtime::stats()['loop_dropped'];
         $ids = [];
@@ -33,7 +33,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
-    public function testEqualAsJsonIsTheSame(): void
+    public function testEqualJsonCountsAsIdentical(): void
     {
         $dropped = Realtime::stats()['loop_dropped'];
         $this->inCallback(static function (): void {
@@ -46,7 +46,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
 
     /** @dataProvider others */
     #[DataProvider('others')]
-    public function testAnythingElseIsPublishedWithAHop(string $channel, string $event, mixed $data): void
+    public function testAnyOtherMessageIsPublishedWithAHopMore(string $channel, string $event, mixed $data): void
     {
         $dropped = Realtime::stats()['loop_dropped'];
         $id = null;
@@ -90,7 +90,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         self::assertSame([null, '1', '2', '3', '4', '5', '6', '7', '8'], $hops, 'and it was tried once');
     }
 
-    public function testWhatHopsTooOftenIsADeadLetterThatKeepsItsHops(): void
+    public function testAMessageOverTheHopLimitIsDeadLetteredWithItsHops(): void
     {
         Realtime::configure(['brokers' => ['kafka' => $this->config(['max_hops' => 2])]]);
         $hops = 0;
@@ -106,7 +106,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         ], 'the letter itself makes no hop');
     }
 
-    public function testTheLimitCanBeSetAndHoldsForEveryWayToSend(): void
+    public function testTheLimitIsConfigurableAndAppliesToEverySendMethod(): void
     {
         $config = ['max_hops' => 2];
         Realtime::configure(['brokers' => ['kafka' => $this->config($config)]]);
@@ -158,7 +158,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         self::assertSame([null, '1', '1', '1'], $hops);
     }
 
-    public function testOutsideCallbacksNothingIsDroppedOrCounted(): void
+    public function testOutsideCallbacksNoMessageIsDroppedOrCounted(): void
     {
         $this->inCallback(static fn () => null);
         Realtime::broadcast('user.1', 'happened', self::DATA);
@@ -168,7 +168,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         self::assertArrayNotHasKey('x-realtime-hops', end($again)->getHeaders());
     }
 
-    public function testAfterAThrowNothingIsInHand(): void
+    public function testAfterAnExceptionTheGuardIsReset(): void
     {
         try {
             $this->inCallback(static function (): void {
@@ -182,7 +182,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         self::assertSame($dropped, Realtime::stats()['loop_dropped']);
     }
 
-    public function testItCanBeTurnedOff(): void
+    public function testItCanBeDisabled(): void
     {
         $off = ['loop_guard' => false];
         Realtime::configure(['brokers' => ['kafka' => $this->config($off)]]);
@@ -199,7 +199,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         self::assertArrayNotHasKey('x-realtime-hops', $last->getHeaders());
     }
 
-    public function testInABatchAnyOfTheListIsTheSame(): void
+    public function testInABatchEachMessageCountsAsIdentical(): void
     {
         $dropped = Realtime::stats()['loop_dropped'];
         $this->publish('user.1', [1, 2, 3]);
@@ -219,7 +219,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
         self::assertSame($dropped + 3, Realtime::stats()['loop_dropped']);
     }
 
-    public function testAListOfChannelsReachesTheOthers(): void
+    public function testAListOfChannelsReachesTheOtherChannels(): void
     {
         $this->inCallback(static function (): void {
             Realtime::broadcast(['user.1', 'user.2'], 'happened', self::DATA);

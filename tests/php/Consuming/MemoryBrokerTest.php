@@ -14,7 +14,7 @@ use WeakReference;
 
 final class MemoryBrokerTest extends ConsumingTestCase
 {
-    public function testTwoHundredThousandMessagesLeaveNothingBehind(): void
+    public function testTwoHundredThousandMessagesLeakNoMemory(): void
     {
         $this->runPhp(str_replace('TOPIC', $this->topic(), <<<'PHP'
             for ($i = 0; $i < 200_000; $i++) {

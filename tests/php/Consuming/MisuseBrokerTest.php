@@ -127,7 +127,7 @@ final class MisuseBrokerTest extends ConsumingTestCase
         return ['at-most-once' => ['at-most-once'], 'exactly-once' => ['exactly-once']];
     }
 
-    public function testAtLeastOnceMayBeSaid(): void
+    public function testAtLeastOnceMayBeConfiguredExplicitly(): void
     {
         $this->publish('user.1', [1]);
         $broker = $this->broker(['delivery' => 'at-least-once'])->subscribe('user.1', static fn () => null);
@@ -168,7 +168,7 @@ final class MisuseBrokerTest extends ConsumingTestCase
         $broker->consume();
     }
 
-    public function testClosedFromItsOwnCallbackItEndsAfterTheRecordInHand(): void
+    public function testClosedFromItsOwnCallbackItEndsAfterTheCurrentRecord(): void
     {
         $this->publish('user.1', [1, 2, 3]);
         $seen = [];
@@ -182,7 +182,7 @@ final class MisuseBrokerTest extends ConsumingTestCase
         self::assertSame([2, 3], $this->rest('user.1'), 'the handled record is committed, the others are not');
     }
 
-    public function testMessagesOfNobodyCannotBeAcknowledged(): void
+    public function testMessagesThatWereNotPolledCannotBeAcknowledged(): void
     {
         $broker = $this->broker()->subscribe('user.1');
         foreach (['ack', 'nack'] as $method) {

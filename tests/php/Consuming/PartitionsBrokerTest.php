@@ -19,7 +19,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
     /** @var list<array{int, mixed}> partition and data of each record */
     private array $got = [];
 
-    public function testOnAssignedComesBeforeTheFirstRecord(): void
+    public function testOnAssignedRunsBeforeTheFirstRecord(): void
     {
         $topic = $this->topic();
         $this->send($topic, range(0, 7), null);
@@ -39,7 +39,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
         self::assertSame(array_fill(0, 8, 'record'), $order);
     }
 
-    public function testTheStatsNameWhatIsAssigned(): void
+    public function testTheStatsNameTheAssignedPartitions(): void
     {
         $topic = $this->topic();
         $this->send($topic, range(0, 9), null);
@@ -172,7 +172,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
         $this->reading($this->topic())->seek($this->topic(), 0, 0);
     }
 
-    public function testAPausedPartitionRestsAndLosesNothing(): void
+    public function testAPausedPartitionDeliversNothingAndLosesNothing(): void
     {
         $topic = $this->topic();
         $this->send($topic, range(0, 79), null);
@@ -244,7 +244,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
         self::assertSame($broker, $broker->pause()->resume()->pause('x', 3)->resume('x', 3));
     }
 
-    public function testAThrowInOnAssignedEndsConsumeAndKeepsThePartitions(): void
+    public function testAnExceptionInOnAssignedEndsConsumeAndKeepsThePartitions(): void
     {
         $this->publish('user.1', [1, 2]);
         $boom = new \LogicException('assigned');
@@ -265,7 +265,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
         self::assertSame(2, $this->drain($broker));
     }
 
-    public function testTheLastHookCounts(): void
+    public function testTheLastHookReplacesEarlierOnes(): void
     {
         $this->publish('user.1', [1]);
         $called = [];

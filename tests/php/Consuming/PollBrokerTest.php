@@ -16,7 +16,7 @@ use Toporia\Realtime\Message;
 
 final class PollBrokerTest extends ConsumingTestCase
 {
-    public function testMessagesComeOneByOneAndThenNull(): void
+    public function testMessagesAreReturnedOneByOneAndThenNull(): void
     {
         $this->publish('user.1', [1, 2, 3]);
         $broker = $this->broker()->subscribe('user.1');
@@ -38,7 +38,7 @@ final class PollBrokerTest extends ConsumingTestCase
         }
     }
 
-    public function testWhatIsNotAcknowledgedComesAgainForANewMember(): void
+    public function testUnacknowledgedMessagesAreDeliveredToANewMember(): void
     {
         $this->publish('user.1', range(1, 5));
         $broker = $this->broker()->subscribe('user.1');
@@ -62,7 +62,7 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertSame([3, 4, 5], $this->rest('user.1'), 'up to the lowest open one, 3');
     }
 
-    public function testInAnyOrderWhenAllAreAcknowledgedNothingIsLeft(): void
+    public function testAcknowledgedInAnyOrderNothingIsLeft(): void
     {
         $this->publish('user.1', range(1, 5));
         $broker = $this->broker()->subscribe('user.1');
@@ -102,7 +102,7 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertContains(1, $this->committed($this->channelTopic('user.1')));
     }
 
-    public function testNackBringsItAgainAfterAWaitAsAnotherAttempt(): void
+    public function testNackDeliversItAgainAfterADelayAsAnotherAttempt(): void
     {
         $this->publish('user.1', [1, 2]);
         $broker = $this->broker(['retry_backoff_ms' => 300])->subscribe('user.1');
@@ -124,7 +124,7 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
-    public function testUntilItIsAcknowledgedANackedMessageHoldsTheOffset(): void
+    public function testANackedMessageHoldsTheOffsetUntilItIsAcknowledged(): void
     {
         $this->publish('user.1', [1, 2]);
         $broker = $this->broker()->subscribe('user.1');
@@ -135,7 +135,7 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertSame([1, 2], $this->rest('user.1'));
     }
 
-    public function testAfterTheLastTryItBecomesADeadLetter(): void
+    public function testAfterTheLastAttemptItIsDeadLettered(): void
     {
         $this->publish('user.1', [1, 2]);
         $broker = $this->broker(['retry_backoff_ms' => 10, 'max_retries' => 2])->subscribe('user.1');
@@ -171,7 +171,7 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertSame('3', $headers['x-attempts']);
     }
 
-    public function testAPermanentFailureIsNotTriedAgain(): void
+    public function testAPermanentFailureIsNotRetried(): void
     {
         $this->publish('user.1', [1]);
         $broker = $this->broker()->subscribe('user.1');
@@ -186,7 +186,7 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
-    public function testNackTwiceBringsItAgainOnce(): void
+    public function testNackTwiceDeliversItOnceMore(): void
     {
         $this->publish('user.1', [1]);
         $broker = $this->broker(['retry_backoff_ms' => 20])->subscribe('user.1');
@@ -209,7 +209,7 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
-    public function testAckAfterNackTakesItBack(): void
+    public function testAckAfterNackCancelsTheRetry(): void
     {
         $this->publish('user.1', [1]);
         $broker = $this->broker(['retry_backoff_ms' => 20])->subscribe('user.1');

@@ -19,7 +19,7 @@ final class RawTopicBrokerTest extends ConsumingTestCase
     /** @var list<Message> */
     private array $got = [];
 
-    public function testARecordAsItIs(): void
+    public function testARecordIsUnchanged(): void
     {
         $topic = $this->topic();
         $this->broker()->send($topic, "\x00\xff bytes", "\xfekey", ['h' => "\x01\xff"], 2);
@@ -38,7 +38,7 @@ final class RawTopicBrokerTest extends ConsumingTestCase
         self::assertEqualsWithDelta(time(), $message->getTimestamp(), 10);
     }
 
-    public function testDataIsTheJsonWhereItIsJson(): void
+    public function testDataIsDecodedIfTheValueIsJson(): void
     {
         $topic = $this->topic();
         $this->send($topic, [['a' => [1, 2.5, null]], '"text"', '17', 'null', '{"broken', '', " [1] \n"]);
@@ -95,7 +95,7 @@ final class RawTopicBrokerTest extends ConsumingTestCase
         self::assertEqualsCanonicalizing(['pattern a', 'exact b'], $by);
     }
 
-    public function testEverythingIsDeliveredOfAChannelTopicToo(): void
+    public function testARawSubscriptionOfAChannelTopicGetsEveryRecord(): void
     {
         $topic = $this->channelTopic('user.1');
         $this->publish('user.1', [1]);

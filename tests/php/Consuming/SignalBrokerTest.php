@@ -29,7 +29,7 @@ final class SignalBrokerTest extends ConsumingTestCase
 
     /** @dataProvider signals */
     #[DataProvider('signals')]
-    public function testInMidBatchAndDuringASlowCallback(int $signal): void
+    public function testWithinABatchAndDuringASlowCallback(int $signal): void
     {
         $this->publish('user.1', range(1, 20));
         $child = $this->startPhp($this->worker(<<<'PHP'
@@ -106,7 +106,7 @@ final class SignalBrokerTest extends ConsumingTestCase
         self::assertMatchesRegularExpression('/^returned \d{1,3} stopped$/m', $result->stdout);
     }
 
-    public function testAThrowInTheApplicationsHandlerEndsConsume(): void
+    public function testAnExceptionInTheApplicationsHandlerEndsConsume(): void
     {
         $child = $this->startPhp(<<<'PHP'
             pcntl_async_signals(true);
@@ -125,7 +125,7 @@ final class SignalBrokerTest extends ConsumingTestCase
         self::assertStringContainsString('caught from the handler', $result->stdout);
     }
 
-    public function testTheDefaultIsBackAfterwards(): void
+    public function testTheDefaultHandlersAreRestoredAfterwards(): void
     {
         $child = $this->startPhp($this->worker('', <<<'PHP'
             echo "waiting\n";
@@ -149,7 +149,7 @@ final class SignalBrokerTest extends ConsumingTestCase
         $child->signal(SIGTERM)->wait()->assertExit();
     }
 
-    public function testConsumeGoesOnAfterASignal(): void
+    public function testConsumeCanBeCalledAgainAfterASignal(): void
     {
         $this->publish('user.1', [1, 2, 3]);
         $child = $this->startPhp($this->worker('echo "got $data\n"; if ($data === 1) { usleep(600_000); }', <<<'PHP'

@@ -41,7 +41,7 @@ final class StopBrokerTest extends ConsumingTestCase
         self::assertSame('stopped', $broker->stats()['stop_reason']);
     }
 
-    public function testStopConsumingBeforeConsumeAsksNothingOfIt(): void
+    public function testStopConsumingBeforeConsumeHasNoEffect(): void
     {
         $this->publish('user.1', [1, 2]);
         $broker = $this->broker()->subscribe('user.1', static fn () => null);
@@ -49,7 +49,7 @@ final class StopBrokerTest extends ConsumingTestCase
         self::assertSame(2, self::within(15.0, $broker)->consume(maxMessages: 2));
     }
 
-    public function testConsumeGoesOnWhereItStopped(): void
+    public function testConsumeResumesWhereItStopped(): void
     {
         $this->publish('user.1', range(1, 6));
         $seen = [];
@@ -111,7 +111,7 @@ final class StopBrokerTest extends ConsumingTestCase
         self::assertSame('empty', $broker->stats()['stop_reason']);
     }
 
-    public function testWithoutStopWhenEmptyItGoesOnAtTheEnd(): void
+    public function testWithoutStopWhenEmptyItContinuesAtTheEnd(): void
     {
         $this->publish('user.1', [1]);
         $broker = $this->broker()->subscribe('user.1', static fn () => null);
@@ -130,7 +130,7 @@ final class StopBrokerTest extends ConsumingTestCase
         self::assertSame(50, $broker->stats()['handled']);
     }
 
-    public function testABatchIsAMaximumAndNeverWaitedFor(): void
+    public function testTheBatchSizeIsAMaximumAndNeverWaitedFor(): void
     {
         $this->publish('user.1', [0.0]);
         $latencies = [];
@@ -154,7 +154,7 @@ final class StopBrokerTest extends ConsumingTestCase
         self::assertLessThan(150.0, $latencies[3], 'median, ms: ' . implode(' ', array_map('intval', $latencies)));
     }
 
-    public function testATimeoutOfZeroOnlyLooks(): void
+    public function testATimeoutOfZeroDoesNotWait(): void
     {
         $this->publish('user.1', [1, 2, 3]);
         $broker = $this->broker()->subscribe('user.1', static fn () => null);
@@ -176,7 +176,7 @@ final class StopBrokerTest extends ConsumingTestCase
         self::assertNull($stats['last_error']);
     }
 
-    public function testATickComesAtItsPaceAndGetsTheBroker(): void
+    public function testATickRunsAtItsIntervalAndGetsTheBroker(): void
     {
         $broker = $this->broker()->subscribe('user.1', static fn () => null);
         $times = [];
@@ -196,7 +196,7 @@ final class StopBrokerTest extends ConsumingTestCase
         }
     }
 
-    public function testATickComesAlsoWhenBusyAndNeverInsideACallback(): void
+    public function testATickAlsoRunsWhenBusyAndNeverInsideACallback(): void
     {
         $this->publish('user.1', range(1, 40));
         $inside = false;
@@ -214,7 +214,7 @@ final class StopBrokerTest extends ConsumingTestCase
         self::assertGreaterThanOrEqual(5, $ticks);
     }
 
-    public function testAThrowInATickEndsConsume(): void
+    public function testAnExceptionInATickEndsConsume(): void
     {
         $this->publish('user.1', [1]);
         $broker = $this->broker()->subscribe('user.1', static fn () => null);

@@ -28,7 +28,7 @@ final class SubscribeBrokerTest extends ConsumingTestCase
         self::assertSame(['a user.1'], $this->got);
     }
 
-    public function testOneStarIsOneSegment(): void
+    public function testOneStarMatchesOneSegment(): void
     {
         $this->publishTo('user.1', 'user.22', 'user.1.orders', 'users.1', 'user');
         $this->drain($this->broker()->subscribe('user.*', $this->by('a')));
@@ -42,14 +42,14 @@ final class SubscribeBrokerTest extends ConsumingTestCase
         self::assertEqualsCanonicalizing(['a user.1.orders', 'a user.2.orders'], $this->got);
     }
 
-    public function testTwoStarsAreAnything(): void
+    public function testTwoStarsMatchAnySegments(): void
     {
         $this->publishTo('user.1', 'user.1.orders', 'user.1.orders.new', 'admin.1');
         $this->drain($this->broker()->subscribe('user.**', $this->by('a')));
         self::assertEqualsCanonicalizing(['a user.1', 'a user.1.orders', 'a user.1.orders.new'], $this->got);
     }
 
-    public function testEverythingOfThePrefix(): void
+    public function testEveryChannelOfThePrefix(): void
     {
         $this->publishTo('user.1', 'admin');
         $this->drain($this->broker()->subscribe('**', $this->by('a')));
@@ -75,7 +75,7 @@ final class SubscribeBrokerTest extends ConsumingTestCase
         self::assertSame(['first user.1'], $this->got);
     }
 
-    public function testSubscribingAgainReplacesInTheOldPlace(): void
+    public function testSubscribingAgainReplacesTheCallbackInPlace(): void
     {
         $this->publishTo('user.1');
         $broker = $this->broker()
@@ -144,7 +144,7 @@ final class SubscribeBrokerTest extends ConsumingTestCase
         self::assertSame(['old 1', 'new 2', 'new 3'], $seen);
     }
 
-    public function testSubscribedWhileConsumingItIsHeard(): void
+    public function testSubscribedWhileConsumingItGetsMessages(): void
     {
         $this->publishTo('user.1', 'user.2');
         $broker = $this->broker();
@@ -168,7 +168,7 @@ final class SubscribeBrokerTest extends ConsumingTestCase
         self::assertEqualsCanonicalizing(['note a', 'static b', 'invoke c', 'note d'], $this->got);
     }
 
-    public function testWhatIsNoCallableIsATypeError(): void
+    public function testANonCallableIsATypeError(): void
     {
         $this->expectException(TypeError::class);
         $this->expectExceptionMessage('Broker::subscribe(): Argument #2 ($callback) must be of type');
@@ -185,7 +185,7 @@ final class SubscribeBrokerTest extends ConsumingTestCase
         self::assertSame($broker, $broker->unsubscribe('a'));
     }
 
-    public function testAPatternBesideItsExactChannelIsFoundAsQuickly(): void
+    public function testAPatternWithAnExactChannelIsDispatchedAsFast(): void
     {
         $this->publishTo('user.1', 'user.2');
         $broker = $this->broker()->subscribe('user.*', $this->by('pattern'))->subscribe('user.1', $this->by('exact'));

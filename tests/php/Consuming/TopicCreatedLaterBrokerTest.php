@@ -21,7 +21,7 @@ final class TopicCreatedLaterBrokerTest extends ConsumingTestCase
         self::assertSame([1, 2, 3], $this->rest('user.1'));
     }
 
-    public function testLatestReadsOnlyWhatComesAfterwards(): void
+    public function testLatestReadsOnlyLaterRecords(): void
     {
         $this->publish('user.1', [1, 2, 3]);
         $seen = [];
@@ -74,7 +74,7 @@ final class TopicCreatedLaterBrokerTest extends ConsumingTestCase
         ];
     }
 
-    public function testOthersAreHandledWhileOneIsWaitedFor(): void
+    public function testOtherTopicsAreHandledWhileOneIsMissing(): void
     {
         $this->publish('here', [1]);
         $seen = [];

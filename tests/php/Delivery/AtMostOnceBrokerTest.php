@@ -22,7 +22,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         return parent::config($config + ['delivery' => 'at-most-once']);
     }
 
-    public function testEverythingIsHandledOnce(): void
+    public function testEveryRecordIsHandledOnce(): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1']);
         $broker = $this->consumer();
@@ -45,7 +45,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         self::assertGreaterThan(0, $committed[0]);
     }
 
-    public function testAThrowIsCountedAndLoggedAndThatIsAll(): void
+    public function testAnExceptionIsOnlyCountedAndLogged(): void
     {
         $this->produce(['A1', 'A2', 'B1']);
         $broker = $this->consumer(['A1' => self::ALWAYS]);
@@ -67,7 +67,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters());
     }
 
-    public function testAStrangerIsCountedAndNoDeadLetter(): void
+    public function testAnInvalidRecordIsCountedAndNotDeadLettered(): void
     {
         $topic = $this->channelTopic('user.1');
         $this->send($topic, ['hello', Message::event('user.1', 'e', 1)->toJson()]);
@@ -81,7 +81,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters(0, $topic));
     }
 
-    public function testAListThatFailsDoesNotComeAgain(): void
+    public function testAFailedBatchIsNotRetried(): void
     {
         $this->publish('user.1', [1, 2, 3, 4]);
         $lists = [];
@@ -112,7 +112,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         self::assertContains('A300 done', $this->noted());
     }
 
-    public function testExitInACallbackDoesNotBringItAgain(): void
+    public function testExitInACallbackDoesNotRepeatTheRecord(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $script = $this->script('if ($record === "A1") { exit(4); }', '[]', 'batchSize: 1, stopWhenEmpty: true');
@@ -121,7 +121,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         self::assertSame(['A1#1', 'B1#1', 'B1 done', 'C1#1', 'C1 done'], $this->noted());
     }
 
-    public function testAStopFinishesTheHand(): void
+    public function testAStopFinishesTheFetchedRecords(): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1', 'E1', 'F1']);
         $broker = $this->broker();
@@ -140,7 +140,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         );
     }
 
-    public function testASignalFinishesTheHandToo(): void
+    public function testASignalFinishesTheFetchedRecordsToo(): void
     {
         $records = array_map(static fn (int $i) => "A$i", range(1, 12));
         $this->produce($records);
@@ -164,7 +164,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         self::assertSame(['D1', 'E1'], $this->left());
     }
 
-    public function testWhereTheCommitFailsTheHandIsDropped(): void
+    public function testIfTheCommitFailsTheFetchedRecordsAreDropped(): void
     {
         $kafka = EmbeddedBroker::start();
         $sender = $this->broker(['brokers' => $kafka->address()]);
@@ -188,7 +188,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         $kafka->stop();
     }
 
-    public function testAnAnswerThatComesLateBelongsToItsOwnCommit(): void
+    public function testALateResponseBelongsToItsOwnCommit(): void
     {
         $kafka = EmbeddedBroker::start();
         $sender = $this->broker(['brokers' => $kafka->address()]);

@@ -15,7 +15,7 @@ use Toporia\Realtime\Realtime;
 final class BatchCrashKafkaTest extends DeliveryTestCase
 {
     /** @dataProvider deliveries */
-    public function testNoRecordIsPassedOverInANewGroup(string $delivery): void
+    public function testNoRecordIsSkippedInANewGroup(string $delivery): void
     {
         $topic = $this->createTopic($this->topic(), 4);
         $result = $this->createTopic($this->topic('results'), 1);

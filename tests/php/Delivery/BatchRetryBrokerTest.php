@@ -23,7 +23,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
     /** @var list<int> the data of what was handled */
     private array $handled = [];
 
-    public function testTheRestComesAgainAtOnceAndTheFailedOneAfterItsWait(): void
+    public function testTheRestIsDeliveredAgainImmediatelyAndTheFailedRecordAfterItsDelay(): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3, 'd' => 4, 'e' => 5]);
         $broker = $this->batch([3 => 1], ['retry_backoff_ms' => 300, 'retry_backoff_max_ms' => 300]);
@@ -40,7 +40,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
-    public function testWhatComesAgainIsBeforeWhatWasHeldBackMeanwhile(): void
+    public function testRedeliveredRecordsPrecedeThoseHeldBackInBetween(): void
     {
         // 1 fails, so 13 to 15 wait behind it; then the partition exceeds the limit, and 16 is set aside while the
         // batch of 11 and 12 is collected, which fails too.
@@ -55,7 +55,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertCount(40, $this->handled, 'each once');
     }
 
-    public function testAfterItsLastTryItIsADeadLetter(): void
+    public function testAfterTheLastAttemptItIsADeadLetter(): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3, 'd' => 4]);
         $broker = $this->batch([2 => self::ALWAYS]);
@@ -73,7 +73,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
-    public function testWithoutACauseTheExceptionItselfIsTold(): void
+    public function testWithoutACauseTheExceptionItselfIsReported(): void
     {
         $this->publishKeyed(['a' => 1]);
         $broker = $this->broker(['max_retries' => 0]);
@@ -83,7 +83,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertSame(BatchException::class, $letter->getHeaders()['x-exception-class']);
     }
 
-    public function testItsKeyWaitsForItAndTheOthersDoNot(): void
+    public function testItsKeyWaitsAndOtherKeysDoNot(): void
     {
         $this->publishKeyed([['a', 1], ['b', 2], ['a', 3], ['b', 4], ['a', 5]]);
         $broker = $this->batch([1 => 2], ['retry_backoff_ms' => 200, 'retry_backoff_max_ms' => 200]);
@@ -91,7 +91,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertSame([2, 4, 1, 3, 5], $this->handled);
     }
 
-    public function testAnyOtherThrowIsForTheFirstOfTheList(): void
+    public function testAnyOtherExceptionIsAttributedToTheFirstRecord(): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3]);
         $broker = $this->broker(['max_retries' => 1]);
@@ -111,7 +111,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertCount(1, $this->letters(1, $this->channelTopic('user.1')));
     }
 
-    public function testEveryRecordOfAListFails(): void
+    public function testEveryRecordOfABatchFails(): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3, 'd' => 4, 'e' => 5]);
         $broker = $this->batch(array_fill_keys(range(1, 5), self::ALWAYS), ['max_retries' => 1]);
@@ -127,7 +127,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
 
     /** @dataProvider indexes */
     #[DataProvider('indexes')]
-    public function testAnIndexThatIsNotInTheListLosesNothing(int $index): void
+    public function testAnIndexOutsideTheBatchLosesNothing(int $index): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3]);
         $broker = $this->broker(['max_retries' => 0]);
@@ -150,7 +150,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         return ['too large' => [1000], 'negative' => [-1]];
     }
 
-    public function testWithDeadLettersOffItThrowsAfterTheLastTry(): void
+    public function testWithDeadLettersOffItThrowsAfterTheLastAttempt(): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3]);
         $broker = $this->batch([2 => self::ALWAYS], ['dlq' => false, 'max_retries' => 1]);
@@ -173,7 +173,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertSame([5, 6], $this->rest('user.1'));
     }
 
-    public function testAStopLeavesTheFailedOneAndTheRestUncommitted(): void
+    public function testAStopLeavesTheFailedRecordAndTheRestUncommitted(): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3, 'd' => 4]);
         $broker = $this->broker();
@@ -188,7 +188,7 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         self::assertSame([3, 4], $this->rest('user.1'));
     }
 
-    public function testListsAndSinglesSideBySide(): void
+    public function testBatchAndSingleSubscriptionsSideBySide(): void
     {
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3]);
         $this->produce(['A1', 'B1']);

@@ -20,7 +20,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
 
     /** @dataProvider deaths */
     #[DataProvider('deaths')]
-    public function testAfterItsLastDeathItIsADeadLetter(string $death, int $code, string $stderr): void
+    public function testAfterTheLastCrashItIsADeadLetter(string $death, int $code, string $stderr): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1']);
         $runs = $this->workers("if (\$record === 'B1') { $death }", ['max_retries' => 1]);
@@ -59,7 +59,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         ];
     }
 
-    public function testByDefaultItIsTriedFourTimes(): void
+    public function testByDefaultItIsAttemptedFourTimes(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $runs = $this->workers('if ($record === "B1") { exit; }');
@@ -70,7 +70,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         self::assertSame('FatalError', $letter->getHeaders()['x-exception-class']);
     }
 
-    public function testOnceItWorksItsDeathsAreForgotten(): void
+    public function testASuccessResetsTheCrashCount(): void
     {
         $this->produce(['A1', 'B1']);
         $this->workers('if ($attempt < 3) { exit; }', ['max_retries' => 2]);
@@ -79,7 +79,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testDeathsAndThrowsAreCountedTogether(): void
+    public function testCrashesAndExceptionsAreCountedTogether(): void
     {
         $this->produce(['A1', 'B1']);
         $runs = $this->workers(
@@ -91,7 +91,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         self::assertSame('4', $this->letters(1)[0]->getHeaders()['x-attempts']);
     }
 
-    public function testWhileAnEarlierOneIsParked(): void
+    public function testWhileAnEarlierRecordWaitsForItsRetry(): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1']);
         // The committed offset points at A1; C1 ends the process.
@@ -112,7 +112,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testInOtherPartitionsOthersKeepTheirOwnCount(): void
+    public function testEachPartitionKeepsItsOwnCount(): void
     {
         $this->produce(['A1', 'A2']);
         $this->produce(['B1', 'B2'], 1);
@@ -124,7 +124,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testInAListOnlyTheDeadlyOneIsADeadLetter(): void
+    public function testInABatchOnlyTheCrashingRecordIsDeadLettered(): void
     {
         $channel = $this->channelTopic('user.1');
         foreach (range(1, 5) as $data) {
@@ -162,7 +162,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         self::assertSame([3], $data);
     }
 
-    public function testADeathOutsideOfCallbacksIsNobodysFault(): void
+    public function testACrashOutsideOfCallbacksIsNotCounted(): void
     {
         $this->produce(['A1', 'B1']);
         $script = $this->script('', '["max_retries" => 0]', 'maxMessages: 1');
@@ -187,7 +187,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         self::assertSame(['B1', 'C1'], array_slice($left, -2), 'and nothing is lost');
     }
 
-    public function testWithDeadLettersOffItIsNeverPassedOver(): void
+    public function testWithDeadLettersOffItIsNeverSkipped(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $this->workers('if ($record === "B1") { exit; }', ['max_retries' => 1, 'dlq' => false], 4);
@@ -197,7 +197,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
         self::assertSame([0 => 1], $this->committed($this->topic()));
     }
 
-    public function testWhatIsInTheCommitHurtsNobodyElse(): void
+    public function testMetadataOfACommitDoesNotAffectOtherClients(): void
     {
         $this->produce(['A1', 'B1']);
         $this->runPhp($this->script('if ($record === "B1") { exit; }'), ['timeout' => 10.0])->assertExit();

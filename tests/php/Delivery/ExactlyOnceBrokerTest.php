@@ -40,7 +40,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         $this->assertLeft([]);
     }
 
-    public function testAThrowAbortsAndTheHandStartsAgain(): void
+    public function testAnExceptionAbortsAndTheBatchIsRetried(): void
     {
         $this->produce(self::RECORDS);
         $broker = $this->forwarder(['C1' => 1]);
@@ -57,7 +57,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         $this->assertLeft([]);
     }
 
-    public function testAfterTheLastTryTheDeadLetterIsInTheNextTransaction(): void
+    public function testAfterTheLastAttemptTheDeadLetterIsInTheNextTransaction(): void
     {
         $this->produce(self::RECORDS);
         $broker = $this->forwarder(['C1' => self::ALWAYS]);
@@ -75,7 +75,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         $this->assertLeft([]);
     }
 
-    public function testAPermanentFailureIsNotTriedAgain(): void
+    public function testAPermanentFailureIsNotRetried(): void
     {
         $this->produce(self::RECORDS);
         $broker = $this->forwarder(
@@ -98,7 +98,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         self::assertSame(['C1', 'D1', 'E1'], array_slice($left, -3));
     }
 
-    public function testEveryWayToSendIsPartOfIt(): void
+    public function testEverySendMethodIsPartOfIt(): void
     {
         $this->produce(['A1']);
         $other = $this->broker();
@@ -140,7 +140,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         self::assertStringContainsString('127.0.0.1:1', $errors[0]);
     }
 
-    public function testOutsideOfCallbacksSendingIsAsEver(): void
+    public function testOutsideOfCallbacksSendingIsNotTransactional(): void
     {
         $broker = $this->exactlyOnce();
         $broker->publish('user.1', Message::event('user.1', 'e', 1));
@@ -167,7 +167,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         return ['acks 1' => [['acks' => 1]], 'acks 0' => [['acks' => 0]], 'idempotence' => [['idempotence' => false]]];
     }
 
-    public function testListsAreTransactionsToo(): void
+    public function testBatchesAreTransactionsToo(): void
     {
         $records = array_map(static fn (int $i) => Message::event('user.1', 'e', $i)->toJson(), range(1, 30));
         $this->send($this->channelTopic('user.1'), $records);
@@ -187,7 +187,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         $this->assertResults(array_map('strval', range(1, 30)));
     }
 
-    public function testOneOfAListThatIsGivenUpBecomesALetterAndTheOthersGoOn(): void
+    public function testAGivenUpRecordOfABatchIsDeadLetteredAndTheOthersContinue(): void
     {
         $records = array_map(static fn (int $i) => Message::event('user.1', 'e', $i)->toJson(), range(1, 9));
         $this->send($this->channelTopic('user.1'), $records);
@@ -209,7 +209,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         self::assertCount(1, $this->consumeAll('dlq.' . $this->channelTopic('user.1'), 1));
     }
 
-    public function testAStopCommitsWhatWasHandledAndNoMore(): void
+    public function testAStopCommitsOnlyHandledRecords(): void
     {
         $this->produce(self::RECORDS);
         $broker = $this->exactlyOnce();
@@ -235,7 +235,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         $this->assertLeft(['D1', 'E1']);
     }
 
-    public function testALongHandIsEndedBeforeItsTransactionTimesOut(): void
+    public function testALongBatchIsCommittedBeforeItsTransactionTimesOut(): void
     {
         $this->produce(array_map(static fn (int $i) => "A$i", range(1, 9)));
         $broker = $this->exactlyOnce(['producer_config' => ['transaction.timeout.ms' => 1500]]);
@@ -277,7 +277,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         );
     }
 
-    public function testADeathAbortsAndIsCounted(): void
+    public function testACrashAbortsAndIsCounted(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $out = var_export($this->topic('out'), true);

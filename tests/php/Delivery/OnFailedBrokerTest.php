@@ -24,7 +24,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
     /** @var list<array{string|null, int, Throwable, bool}> record, attempt, why, and whether it comes again */
     private array $told = [];
 
-    public function testItIsToldOfEveryFailedTry(): void
+    public function testItIsCalledForEveryFailedAttempt(): void
     {
         $this->produce(['A1', 'B1']);
         $thrown = [];
@@ -37,7 +37,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         ], $this->told);
     }
 
-    public function testTheNumbersAreThereAlready(): void
+    public function testTheStatsAreUpToDateInTheCallback(): void
     {
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => self::ALWAYS], ['max_retries' => 1]);
@@ -50,7 +50,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertSame(2, $broker->stats()['failures']);
     }
 
-    public function testOfAPermanentFailureOnce(): void
+    public function testItIsCalledOnceForAPermanentFailure(): void
     {
         $this->produce(['A1']);
         $why = new PermanentException('never');
@@ -58,7 +58,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertSame([['A1', 1, $why, false]], $this->told);
     }
 
-    public function testWithoutDeadLettersBeforeConsumeThrows(): void
+    public function testWithoutDeadLettersItIsCalledBeforeConsumeThrows(): void
     {
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => self::ALWAYS], ['dlq' => false, 'max_retries' => 1]);
@@ -67,7 +67,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertSame($e, $this->told[1][2]);
     }
 
-    public function testInABatchOfTheRecordThatFailed(): void
+    public function testInABatchItGetsTheFailedRecord(): void
     {
         $this->publish('user.1', [1, 2, 3]);
         $data = [];
@@ -93,7 +93,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertCount(1, $this->told);
     }
 
-    public function testWhatIsSentThereIsSent(): void
+    public function testMessagesSentInItAreSent(): void
     {
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => 1]);
@@ -129,7 +129,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         return ['stopConsuming' => ['stopConsuming'], 'close' => ['close'], 'unsubscribe' => ['unsubscribe']];
     }
 
-    public function testAfterTheLastTryTheDeadLetterIsWrittenAllTheSame(): void
+    public function testTheDeadLetterIsWrittenWhateverItDoes(): void
     {
         $this->produce(['A1', 'B1']);
         $broker = $this->consumer(['A1' => self::ALWAYS], ['max_retries' => 0]);
@@ -141,7 +141,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertSame($handled === 1 ? ['A1'] : [], $this->letterValues($handled));
     }
 
-    public function testAThrowThereEndsConsumeAndTheOffsetStays(): void
+    public function testAnExceptionInItEndsConsumeAndTheOffsetStays(): void
     {
         $this->produce(['A1', 'B1']);
         $mistake = new LogicException('a mistake there');
@@ -153,7 +153,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters());
     }
 
-    public function testExitThereEndsInOrder(): void
+    public function testExitInItEndsCleanly(): void
     {
         $this->produce(['A1', 'B1']);
         $result = $this->runPhp($this->script(
@@ -168,7 +168,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertContains('A1', $this->left());
     }
 
-    public function testConsumingAgainFromThereIsRefused(): void
+    public function testConsumingInsideItIsRefused(): void
     {
         $this->produce(['A1']);
         $errors = [];
@@ -184,7 +184,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertCount(1, $errors);
     }
 
-    public function testOfNackToo(): void
+    public function testItIsCalledForNackToo(): void
     {
         $this->produce(['A1']);
         $broker = $this->broker(['max_retries' => 0])->subscribeTopic($this->topic())->onFailed($this->note());

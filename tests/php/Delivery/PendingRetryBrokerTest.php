@@ -39,7 +39,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters());
     }
 
-    public function testWhatIsHeldBackBehindItIsNotLostEither(): void
+    public function testRecordsHeldBackBehindItAreNotLost(): void
     {
         $this->produce(['A1', 'A2', 'B1', 'A3']);
         $broker = $this->consumer(['A1' => self::ALWAYS], self::LONG);
@@ -50,7 +50,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertSame(['A1', 'A2', 'A3'], array_values(preg_grep('/^A/', $left) ?: []), 'in order');
     }
 
-    public function testTheSameBrokerGoesOnWhereItStopped(): void
+    public function testTheSameBrokerResumesWhereItStopped(): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1', 'E1']);
         $broker = $this->consumer(['B1' => 1], self::HALF_A_SECOND);
@@ -62,7 +62,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testALoopOfShortRunsGivesAPoisonRecordUp(): void
+    public function testALoopOfShortRunsGivesUpAPoisonRecord(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $broker = $this->consumer(['A1' => self::ALWAYS], ['max_retries' => 2, 'retry_backoff_ms' => 20]);
@@ -85,7 +85,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertSame(['B1', 'A1'], $this->done);
     }
 
-    public function testPollingGoesOnWhileItWaits(): void
+    public function testPollingContinuesWhileItWaits(): void
     {
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => 1], self::HALF_A_SECOND);
@@ -115,7 +115,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertSame([2], $second, 'the callback of the time of the try');
     }
 
-    public function testItsSubscriptionIsGone(): void
+    public function testItsSubscriptionIsRemoved(): void
     {
         $this->produce(['A1', 'B1']);
         $this->produce(['C1'], 0, $this->topic('other'));
@@ -134,7 +134,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertContains('A1', $this->left(), 'whoever listens again gets it');
     }
 
-    public function testTheLastSubscriptionIsGone(): void
+    public function testTheLastSubscriptionIsRemoved(): void
     {
         $this->produce(['A1', 'B1']);
         $broker = $this->consumer(['A1' => self::ALWAYS], self::LONG);
@@ -150,7 +150,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertContains('A1', $this->left());
     }
 
-    public function testASeekBackBringsItOnce(): void
+    public function testASeekBackDeliversItOnce(): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1']);
         $broker = $this->consumer(['B1' => 1], self::HALF_A_SECOND);
@@ -173,7 +173,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testASeekBeyondItLeavesItBehind(): void
+    public function testASeekBeyondItSkipsIt(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $broker = $this->consumer(['B1' => self::ALWAYS], self::LONG);
@@ -245,7 +245,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         return ['stopConsuming' => ['stopConsuming'], 'close' => ['close'], 'unsubscribe' => ['unsubscribe']];
     }
 
-    public function testAScriptThatEndsWithParkedRecordsEndsInOrder(): void
+    public function testAScriptThatEndsWithPendingRetriesEndsCleanly(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $code = $this->script(

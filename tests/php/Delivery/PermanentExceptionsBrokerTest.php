@@ -34,7 +34,7 @@ final class PermanentExceptionsBrokerTest extends DeliveryTestCase
     /** The maximum number of attempts per record in these tests. */
     private const SETTINGS = ['max_retries' => 1, 'retry_backoff_ms' => 10];
 
-    public function testEachKindIsTriedAsOftenAsItShould(): void
+    public function testEachKindIsAttemptedAsOftenAsItShould(): void
     {
         $both = new class ('both') extends DomainException implements Transient, Permanent {
         };
@@ -123,7 +123,7 @@ final class PermanentExceptionsBrokerTest extends DeliveryTestCase
         self::assertSame((string) $tries, $letter->getHeaders()['x-attempts']);
     }
 
-    public function testWhatOurOwnMethodsThrowInACallback(): void
+    public function testExceptionsOfOurOwnMethodsInACallback(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $broker = $this->consumer(static function (Message $message): ?Throwable {

@@ -17,7 +17,7 @@ final class RebalanceBrokerTest extends DeliveryTestCase
     /** When another member joins, the existing ones have this minus one second to rejoin. */
     protected int $sessionMs = 2000;
 
-    public function testWhatWasHandledIsCommittedBeforeItMoves(): void
+    public function testHandledRecordsAreCommittedBeforeAPartitionMoves(): void
     {
         foreach (range(0, 3) as $partition) {
             $this->produce(["A$partition", "B$partition"], $partition);
@@ -33,7 +33,7 @@ final class RebalanceBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testARecordThatWaitsGoesAlong(): void
+    public function testAPendingRetryMovesWithItsPartition(): void
     {
         foreach (range(0, 3) as $partition) {
             $this->produce(["A$partition", "B$partition"], $partition);
@@ -80,7 +80,7 @@ final class RebalanceBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left(), 'its older offset did not come over the newer one');
     }
 
-    public function testAStaticMemberThatRestartsIsAMemberLikeBefore(): void
+    public function testAStaticMemberThatRestartsKeepsItsMembership(): void
     {
         $this->produce(['A1', 'B1']);
         foreach ([['A1', 'B1'], ['C1']] as $run => $expected) {

@@ -15,7 +15,7 @@ use Toporia\Realtime\Message;
 
 final class RetryBrokerTest extends DeliveryTestCase
 {
-    public function testAFailedRecordIsTriedAgainWhileTheOthersGoOn(): void
+    public function testAFailedRecordIsRetriedWhileOthersContinue(): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1', 'E1']);
         $broker = $this->consumer(['B1' => 2]);
@@ -35,7 +35,7 @@ final class RetryBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters());
     }
 
-    public function testAfterItsLastTryItIsADeadLetterAndCountsAsHandled(): void
+    public function testAfterTheLastAttemptItIsADeadLetterAndCountsAsHandled(): void
     {
         $this->produce(['A1', 'B1', 'C1']);
         $broker = $this->consumer(['B1' => self::ALWAYS]);
@@ -58,7 +58,7 @@ final class RetryBrokerTest extends DeliveryTestCase
      * @param list<string> $tries
      */
     #[DataProvider('retries')]
-    public function testHowOftenIsASetting(int $retries, array $tries): void
+    public function testTheNumberOfRetriesIsASetting(int $retries, array $tries): void
     {
         $this->produce(['A1']);
         self::assertSame(1, $this->drain($this->consumer(['A1' => self::ALWAYS], ['max_retries' => $retries])));
@@ -72,7 +72,7 @@ final class RetryBrokerTest extends DeliveryTestCase
         return ['none' => [0, ['A1#1']], 'five' => [5, ['A1#1', 'A1#2', 'A1#3', 'A1#4', 'A1#5', 'A1#6']]];
     }
 
-    public function testTheWaitDoublesWithATenthOfJitter(): void
+    public function testTheDelayDoublesWithATenthOfJitter(): void
     {
         $this->produce(['A1']);
         [$waits, $times] = [[], []];
@@ -95,7 +95,7 @@ final class RetryBrokerTest extends DeliveryTestCase
         }
     }
 
-    public function testTheWaitHasABound(): void
+    public function testTheDelayHasAMaximum(): void
     {
         $this->produce(['A1']);
         $waits = [];
@@ -111,14 +111,14 @@ final class RetryBrokerTest extends DeliveryTestCase
         }
     }
 
-    public function testARecordThatWaitsHoldsBackItsOwnKeyOnly(): void
+    public function testAPendingRetryBlocksOnlyItsOwnKey(): void
     {
         $this->produce(['A1', 'B1', 'A2', 'B2', 'A3', 'B3']);
         self::assertSame(6, $this->drain($this->consumer(['A1' => 2], ['retry_backoff_ms' => 100])));
         self::assertSame(['A1#1', 'B1#1', 'B2#1', 'B3#1', 'A1#2', 'A1#3', 'A2#1', 'A3#1'], $this->tries);
     }
 
-    public function testOnceItIsADeadLetterTheNextOfItsKeyIsHandled(): void
+    public function testOnceDeadLetteredTheNextRecordOfItsKeyIsHandled(): void
     {
         $this->produce(['A1', 'A2', 'B1', 'A3']);
         self::assertSame(4, $this->drain($this->consumer(['A1' => self::ALWAYS, 'A2' => 1], ['max_retries' => 1])));
@@ -137,7 +137,7 @@ final class RetryBrokerTest extends DeliveryTestCase
         self::assertSame(['A1', 'A2'], $this->letterValues(2));
     }
 
-    public function testRecordsWithoutAKeyDoNotHoldEachOther(): void
+    public function testRecordsWithoutAKeyDoNotBlockEachOther(): void
     {
         $this->produce(['-1', '-2', '-3', '-4']);
         $broker = $this->consumer(['-1' => 1, '-2' => 1], ['retry_backoff_ms' => 400, 'retry_backoff_max_ms' => 400]);

@@ -17,7 +17,7 @@ use Toporia\Realtime\Message;
 
 final class RetryLimitsBrokerTest extends DeliveryTestCase
 {
-    public function testNoMoreWaitThanTheBound(): void
+    public function testPendingRetriesAreLimited(): void
     {
         $this->produce(array_map(static fn (int $i) => "-$i", range(1, 40)));
         [$parked, $held] = [[], []];
@@ -43,7 +43,7 @@ final class RetryLimitsBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testAPartitionRunsNoFurtherAheadThanTheBound(): void
+    public function testAPartitionReadsAheadOnlyUpToTheLimit(): void
     {
         $this->produce(['A1', ...array_map(static fn (int $i) => "B$i", range(1, 60))]);
         $this->produce(array_map(static fn (int $i) => "C$i", range(1, 60)), 1);
@@ -84,7 +84,7 @@ final class RetryLimitsBrokerTest extends DeliveryTestCase
 
     /** @dataProvider waits */
     #[DataProvider('waits')]
-    public function testALongWaitDoesNotCostTheMembership(string $record, array $config): void
+    public function testALongDelayDoesNotCostTheMembership(string $record, array $config): void
     {
         $this->produce(['A1', 'A2', '-1']);
         $lost = [];
@@ -112,7 +112,7 @@ final class RetryLimitsBrokerTest extends DeliveryTestCase
         ];
     }
 
-    public function testALongWaitInATransactionDoesNotEither(): void
+    public function testALongDelayInATransactionDoesNotCostTheMembership(): void
     {
         $this->produce(['A1', 'B1']);
         $broker = $this->consumer(['B1' => 1], [

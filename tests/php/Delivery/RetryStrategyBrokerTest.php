@@ -23,7 +23,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
     /** @var list<array{string|null, string, int}> what a strategy of strategy() was asked */
     private array $asked = [];
 
-    public function testItIsAskedAfterEveryFailureAndEndsWithNull(): void
+    public function testItIsCalledAfterEveryFailureAndNullGivesUp(): void
     {
         $this->produce(['A1', 'B1']);
         $broker = $this->consumer(['A1' => self::ALWAYS])->retryWith($this->strategy(
@@ -35,7 +35,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertSame('6', $this->letters(1)[0]->getHeaders()['x-attempts']);
     }
 
-    public function testNullAtOnceIsADeadLetterAtOnce(): void
+    public function testNullAtTheFirstFailureDeadLettersImmediately(): void
     {
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => self::ALWAYS])->retryWith($this->strategy(static fn () => null));
@@ -44,7 +44,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertSame('1', $this->letters(1)[0]->getHeaders()['x-attempts']);
     }
 
-    public function testItsWaitIsKept(): void
+    public function testItsDelayIsKept(): void
     {
         $this->produce(['A1', 'B1']);
         $times = [];
@@ -63,7 +63,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertLessThan(0.55, $times[2] - $times[0]);
     }
 
-    public function testNothingIsNoWait(): void
+    public function testZeroMeansNoDelay(): void
     {
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => 50])->retryWith($this->strategy(static fn (): int => 0));
@@ -73,7 +73,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertLessThan(2.0, microtime(true) - $start);
     }
 
-    public function testPermanentFailuresAreNotAsked(): void
+    public function testItIsNotCalledForPermanentFailures(): void
     {
         $this->produce(['A1']);
         $broker = $this->consumer(static fn () => new PermanentException('never'))
@@ -93,7 +93,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertSame(['A1'], $this->left());
     }
 
-    public function testAnotherReplacesItAndNullBringsTheSettingsBack(): void
+    public function testAnotherReplacesItAndNullRestoresTheSettings(): void
     {
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => self::ALWAYS], ['max_retries' => 1]);
@@ -109,7 +109,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertSame(['B1#1', 'B1#2'], $this->tries);
     }
 
-    public function testOneThatThrowsEndsConsumeAndTheOffsetStays(): void
+    public function testAStrategyThatThrowsEndsConsumeAndTheOffsetStays(): void
     {
         $this->produce(['A1', 'B1']);
         $mistake = new LogicException('a mistake in the strategy');
@@ -120,7 +120,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters());
     }
 
-    public function testOneThatStopsTheConsumer(): void
+    public function testAStrategyThatStopsTheConsumer(): void
     {
         $this->produce(['A1', 'B1']);
         $broker = $this->consumer(['A1' => self::ALWAYS]);
@@ -135,7 +135,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertSame(['A1', 'B1'], $this->left());
     }
 
-    public function testNackAsksItToo(): void
+    public function testNackUsesItToo(): void
     {
         $this->produce(['A1']);
         $broker = $this->broker()->subscribeTopic($this->topic())
@@ -151,7 +151,7 @@ final class RetryStrategyBrokerTest extends DeliveryTestCase
         self::assertSame('2', $this->letters(1)[0]->getHeaders()['x-attempts']);
     }
 
-    public function testOneThatHoldsItsBrokerIsCollected(): void
+    public function testAStrategyThatHoldsItsBrokerIsCollected(): void
     {
         $make = function (): WeakReference {
             $broker = new Broker($this->config());

@@ -18,7 +18,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
     private const BOUND = 5.0;
     private const LONG = '["retry_backoff_ms" => 60000, "retry_backoff_max_ms" => 60000]';
 
-    public function testWhileARecordWaitsForItsNextTry(): void
+    public function testWhileARecordWaitsForItsRetry(): void
     {
         $this->produce(['A1', 'B1']);
         $child = $this->startPhp($this->script(
@@ -31,7 +31,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters());
     }
 
-    public function testWhileATransactionWaitsForItsNextTry(): void
+    public function testWhileATransactionWaitsForItsRetry(): void
     {
         $this->produce(['A1', 'B1']);
         $child = $this->startPhp($this->script(
@@ -43,7 +43,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         self::assertContains('B1', $this->left());
     }
 
-    public function testWhileTheGroupMovesPartitions(): void
+    public function testDuringARebalance(): void
     {
         $this->produce(['A1', 'B1']);
         $first = $this->startPhp($this->script(''));
@@ -70,7 +70,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
     }
 
     /** librdkafka's own call waits for a coordinator without a limit. */
-    public function testWhileNobodyCoordinatesTheGroupOfATransaction(): void
+    public function testWithoutACoordinatorForTheGroupOfATransaction(): void
     {
         $code = '$broker->send("results", $record); usleep(500_000);';
         [$kafka, $child] = $this->startOnItsOwn('["delivery" => "exactly-once"]', $code);
@@ -98,7 +98,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         ];
     }
 
-    public function testBeforeKafkaWasEverThere(): void
+    public function testWithoutAFirstConnection(): void
     {
         $config = '["brokers" => "127.0.0.1:1", "shutdown_flush_ms" => 500]';
         $child = $this->startPhp(self::up($this->script('', $config)));

@@ -17,7 +17,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
 {
     private const RECORDS = 2000;
 
-    public function testKilledAgainAndAgainReadersSeeEachResultOnce(): void
+    public function testKilledRepeatedlyReadersSeeEachResultOnce(): void
     {
         $this->fill(self::RECORDS);
         $kills = 0;
@@ -33,7 +33,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testTwoWorkersThatAreKilledByTurns(): void
+    public function testTwoWorkersThatAreKilledInTurn(): void
     {
         $this->fill(self::RECORDS, 4);
         $children = [$this->startPhp($this->worker()), $this->startPhp($this->worker())];
@@ -58,7 +58,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         }
     }
 
-    public function testWhoeverStartsNextTakesBackWhatAKilledOneLeftOpen(): void
+    public function testTheNextWorkerAbortsTheOpenTransactionOfAKilledOne(): void
     {
         $this->fill(40);
         // It holds the group's first transactional.id until it is told to exit.
@@ -81,7 +81,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testOneThatStartsTakesBackWhatTwoKilledOnesLeftOpen(): void
+    public function testOneWorkerAbortsTheOpenTransactionsOfTwoKilledOnes(): void
     {
         $this->fill(0, 2);
         $assigned = '$broker->onAssigned(static function (array $own) { echo "has ", count($own), "\n"; });' . "\n";
@@ -137,7 +137,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         self::assertCount(10, $this->left(), 'the zombie committed nothing');
     }
 
-    public function testAZombieProcessThatWakesUp(): void
+    public function testAZombieProcessThatResumesIsFenced(): void
     {
         $this->fill(300);
         $zombie = $this->startPhp($this->worker(3000));
@@ -154,7 +154,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testAWorkerAwayForLongerThanItsTransactionMayTakeGoesOnByItself(): void
+    public function testAWorkerFrozenPastItsTransactionTimeoutRecovers(): void
     {
         $this->fill(200);
         $config = "['delivery' => 'exactly-once', 'producer_config' => ['transaction.timeout.ms' => 1500]]";
@@ -172,7 +172,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         self::assertSame([], $this->left());
     }
 
-    public function testAConsumerInsideACallbackOfAnotherHasAPromiseOfItsOwn(): void
+    public function testAConsumerInsideACallbackHasItsOwnTransactions(): void
     {
         $this->fill(3);
         $this->createTopic($this->topic('inner'));
@@ -198,7 +198,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         self::assertCount(2, $this->consumeAll($this->topic('inner-out'), 2), 'and the inner one committed its own');
     }
 
-    public function testReadersNeverSeeWhatWasAborted(): void
+    public function testReadersNeverSeeAbortedResults(): void
     {
         $this->fill(5);
         $seen = [];

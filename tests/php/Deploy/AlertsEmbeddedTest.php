@@ -28,7 +28,7 @@ final class AlertsEmbeddedTest extends DeployTestCase
         $this->execute([self::program('promtool'), 'check', 'config', $file])->assertExit();
     }
 
-    public function testEachRuleFiresWhereItHasToAndNowhereElse(): void
+    public function testEachRuleFiresOnlyWhereItShould(): void
     {
         $files = (array) glob(self::root() . '/deploy/prometheus/tests/*.yml');
         self::assertCount(count(self::alertGroups()), $files, 'a file of tests for each group');
@@ -46,7 +46,7 @@ final class AlertsEmbeddedTest extends DeployTestCase
         self::assertEqualsCanonicalizing($alerts, array_unique($quiet), 'and to stay quiet');
     }
 
-    public function testEachHasItsPlaceInTheRunbook(): void
+    public function testEachRuleHasASectionInTheRunbook(): void
     {
         $runbook = (string) file_get_contents(self::root() . '/docs/alerts.md');
         preg_match_all('/^### (\S+)$/m', $runbook, $headings);

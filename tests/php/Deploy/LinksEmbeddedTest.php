@@ -19,7 +19,7 @@ final class LinksEmbeddedTest extends TestCase
      *           ["capacity.md"]
      *           ["gateway.md"]
      */
-    public function testLinksLeadSomewhere(string $page): void
+    public function testLinksHaveTargets(string $page): void
     {
         $docs = dirname(__DIR__, 3) . '/docs';
         preg_match_all('/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/', (string) file_get_contents("$docs/$page"), $links, PREG_SET_ORDER);

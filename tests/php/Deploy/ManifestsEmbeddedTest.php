@@ -28,7 +28,7 @@ final class ManifestsEmbeddedTest extends TestCase
         self::assertEqualsCanonicalizing(array_values(array_diff($files, ['kustomization.yaml'])), $resources);
     }
 
-    public function testNamesAndLabelsFitTogether(): void
+    public function testNamesAndLabelsAreConsistent(): void
     {
         $by = self::byKind();
         foreach ($by['Deployment'] as $name => $deployment) {
@@ -48,7 +48,7 @@ final class ManifestsEmbeddedTest extends TestCase
         self::assertEqualsCanonicalizing(array_keys($by['Deployment']), $scraped);
     }
 
-    public function testContainersAreLockedDownAndProbed(): void
+    public function testContainersAreHardenedAndProbed(): void
     {
         foreach (self::byKind()['Deployment'] as $name => $deployment) {
             $pod = $deployment['spec']['template']['spec'];
@@ -69,7 +69,7 @@ final class ManifestsEmbeddedTest extends TestCase
         }
     }
 
-    public function testEnoughTimeToEndInOrder(): void
+    public function testTheGracePeriodAllowsACleanStop(): void
     {
         $by = self::byKind()['Deployment'];
         // The running callback, 5 s for pending work, shutdown_flush_ms (10 s).
@@ -121,7 +121,7 @@ final class ManifestsEmbeddedTest extends TestCase
         }
     }
 
-    public function testTheDockerfileCopiesWhatIsThereAndDoesNotRunAsRoot(): void
+    public function testTheDockerfileCopiesExistingFilesAndDoesNotRunAsRoot(): void
     {
         $file = (string) file_get_contents(self::root() . '/deploy/docker/Dockerfile');
         $ignored = file(self::root() . '/deploy/docker/Dockerfile.dockerignore', FILE_IGNORE_NEW_LINES) ?: [];

@@ -83,7 +83,7 @@ final class NginxEmbeddedTest extends DeployTestCase
         $client->event('pusher:pong');
     }
 
-    public function testARestartOfOneGatewayCostsItsBrowsersNothing(): void
+    public function testARestartOfOneGatewayLosesNothingForItsBrowsers(): void
     {
         $clients = [$this->browser(), $this->browser(), $this->browser(), $this->browser()];
         $counts = array_map(static fn (Gateway $gateway) => $gateway->stats()['connections'], $this->pair);
@@ -117,7 +117,7 @@ final class NginxEmbeddedTest extends DeployTestCase
         self::assertSame(4100, $refused->closed()[0] ?? null);
     }
 
-    public function testOnlyTheSocketsAreReachedFromOutside(): void
+    public function testOnlyTheSocketsAreExposed(): void
     {
         self::assertStringContainsString(' 101 ', $this->connect('/app/shop-key?protocol=7')->status);
         foreach (['/apps/shop/channels', '/metrics', '/ready', '/'] as $path) {

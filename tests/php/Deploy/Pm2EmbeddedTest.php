@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Deploy;
 
 final class Pm2EmbeddedTest extends DeployTestCase
 {
-    public function testWhatPm2WouldStart(): void
+    public function testTheProcessesPm2WouldStart(): void
     {
         $script = 'process.stdout.write(JSON.stringify(require(process.argv[1]).apps))';
         $environment = [

@@ -50,7 +50,7 @@ final class SupervisorEmbeddedTest extends DeployTestCase
             INI);
     }
 
-    public function testItRunsRestartsAndStopsThemInOrder(): void
+    public function testItStartsRestartsAndStopsThemCleanly(): void
     {
         $this->start([self::program('supervisord'), '-c', $this->configuration], $this->environment());
         $this->untilAllRun();

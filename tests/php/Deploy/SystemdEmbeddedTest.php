@@ -18,7 +18,7 @@ final class SystemdEmbeddedTest extends DeployTestCase
         'toporia-realtime-outbox.service',
     ];
 
-    public function testTheUnitsAreValidAndLockedDown(): void
+    public function testTheUnitsAreValidAndHardened(): void
     {
         foreach (self::UNITS as $unit) {
             $file = $this->write($unit, self::file("systemd/$unit"));
@@ -31,7 +31,7 @@ final class SystemdEmbeddedTest extends DeployTestCase
         }
     }
 
-    public function testTheWatchdogIsSlowerThanTheLoopsOwnBound(): void
+    public function testTheWatchdogIsSlowerThanTheLoopsOwnLimit(): void
     {
         $unit = self::file('systemd/toporia-realtime-consume@.service');
         self::assertSame(1, preg_match('/^WatchdogSec=(\d+)$/m', $unit, $watchdog));

@@ -42,7 +42,7 @@ final class CommandsUnitTest extends TestCase
         Realtime::configure([]);
     }
 
-    public function testWithoutDeadLetterTopicsEveryCommandSaysSo(): void
+    public function testWithoutDeadLetterTopicsEveryCommandReportsIt(): void
     {
         $inputs = [
             'list' => [], 'show' => ['letter' => 'x'], 'replay' => ['--all' => true, '--yes' => true],
@@ -57,7 +57,7 @@ final class CommandsUnitTest extends TestCase
         }
     }
 
-    public function testListHidesWhatWasReplayed(): void
+    public function testListHidesReplayedDeadLetters(): void
     {
         $this->letters(3);
         $this->execute('replay', ['letters' => ['orders/0/1'], '--yes' => true]);
@@ -156,7 +156,7 @@ final class CommandsUnitTest extends TestCase
         self::assertSame(['dlq.app_u'], array_keys($this->cluster->deleted));
     }
 
-    public function testReplayAsksAndOnlyYesIsYes(): void
+    public function testReplayRequiresAnExplicitYes(): void
     {
         $this->letters(2);
         foreach (['n', '', 'maybe'] as $answer) {
@@ -175,7 +175,7 @@ final class CommandsUnitTest extends TestCase
         self::assertCount(4, $this->cluster->all('orders'));
     }
 
-    public function testALetterThatIsNotThereIsNamed(): void
+    public function testAMissingDeadLetterIsNamed(): void
     {
         $this->letters(2);
         $asked = ['letters' => ['orders/0/1', 'orders/0/7', 'realtime_user_1'], '--yes' => true];
@@ -209,7 +209,7 @@ final class CommandsUnitTest extends TestCase
         self::assertSame([[], []], [$this->cluster->deleted, $this->cluster->compacted]);
     }
 
-    public function testWhatCouldNotBeReplayedIsExitCode1(): void
+    public function testAFailedReplayIsExitCode1(): void
     {
         $this->letters(1);
         $this->cluster->letter('orders', null, ['x-original-size' => '2000000']);
@@ -227,7 +227,7 @@ final class CommandsUnitTest extends TestCase
         self::assertStringContainsString('Not delivered; these letters can be replayed again', $this->output);
     }
 
-    public function testPurgeDeletesUpToTheFirstThatStays(): void
+    public function testPurgeDeletesUpToTheFirstOneToKeep(): void
     {
         $this->letters(5);
         $this->execute('replay', ['letters' => ['orders/0/0', 'orders/0/1', 'orders/0/3'], '--yes' => true]);

@@ -70,7 +70,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         ];
     }
 
-    public function testOnAChannelToo(): void
+    public function testChannelMessagesToo(): void
     {
         $value = ' {"channel":"user.1", "event" : "e","data":{"b":1.0,"a":"\u00e9\/"},"id":"7","extra":[ ] }';
         $topic = $this->channelTopic('user.1');
@@ -152,7 +152,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         self::assertSame([0 => 2], $this->committed($this->topic()));
     }
 
-    public function testWithDeadLettersOffConsumeThrowsAfterTheLastTry(): void
+    public function testWithDeadLettersOffConsumeThrowsAfterTheLastAttempt(): void
     {
         $this->produce(['A1', 'B1', 'A2', 'C1']);
         $why = null;
@@ -180,7 +180,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
 
     /** @dataProvider ways */
     #[DataProvider('ways')]
-    public function testAThrowWhileConsumingDeadLettersEndsConsumeAtOnce(string $prefix, string $way): void
+    public function testAnExceptionWhileConsumingDeadLettersEndsConsumeImmediately(string $prefix, string $way): void
     {
         $topic = "$prefix.{$this->topic()}";
         $this->produce(['A1', 'B1'], 0, $topic);
@@ -211,7 +211,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         return ['by name' => ['dlq', 'name'], 'by a pattern' => ['dlq', 'pattern'], 'prefix' => ['dead', 'name']];
     }
 
-    public function testWhereTheirTopicCannotBeWrittenTheOffsetDoesNotMove(): void
+    public function testIfTheirTopicIsNotWritableTheOffsetStays(): void
     {
         // As long as Kafka allows: with "dlq." in front it is too long.
         $topic = str_pad($this->topic(), 247, 'x');

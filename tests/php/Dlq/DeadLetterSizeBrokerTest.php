@@ -63,7 +63,7 @@ final class DeadLetterSizeBrokerTest extends DeliveryTestCase
         ];
     }
 
-    public function testTheBrokerIsTheOneThatRefusesIt(): void
+    public function testItMayBeTheBrokerThatRefusesIt(): void
     {
         // A client-side limit has the same effect on the embedded broker, which has no limit of its own.
         $limit = self::isReal() ? [] : ['producer_config' => ['message.max.bytes' => 5000]];

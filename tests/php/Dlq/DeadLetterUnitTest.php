@@ -27,7 +27,7 @@ final class DeadLetterUnitTest extends TestCase
     private const ENVELOPE
         = '{"id":"019a","type":"event","channel":"user.1","event":"paid","data":{"a":1.0},"timestamp":1763700000}';
 
-    public function testAnEventOfOurs(): void
+    public function testAnEventInAnEnvelope(): void
     {
         $letter = $this->letter(self::ENVELOPE, ['x-replays' => '2']);
         self::assertSame('dlq.orders/0/0', (string) $letter->letterId());
@@ -43,7 +43,7 @@ final class DeadLetterUnitTest extends TestCase
 
     /** @dataProvider strangers */
     #[DataProvider('strangers')]
-    public function testWhatIsNoEnvelopeIsNamedByWhereItWas(?string $value): void
+    public function testARecordWithoutAnEnvelopeIsNamedByItsCoordinates(?string $value): void
     {
         $letter = $this->letter($value);
         self::assertSame('orders-0-3', $letter->messageId());
@@ -66,7 +66,7 @@ final class DeadLetterUnitTest extends TestCase
         ];
     }
 
-    public function testARecordThatSomebodyElsePutThere(): void
+    public function testARecordOfAnotherProgram(): void
     {
         $letter = new Letter(new Record('dlq.orders', 1, 7, null, 'x', ['a' => null], 1763700000), new TopicNames());
         self::assertSame('orders', $letter->originalTopic());
@@ -79,7 +79,7 @@ final class DeadLetterUnitTest extends TestCase
         self::assertSame(1763700000, $letter->failedAt());
     }
 
-    public function testATombstoneIsToldFromCoordinates(): void
+    public function testATombstoneIsDistinguishedFromCoordinates(): void
     {
         $size = ['x-original-size' => '1048577'];
         self::assertNull($this->letter(null, [], 'key')->omittedBytes());
@@ -176,7 +176,7 @@ final class DeadLetterUnitTest extends TestCase
         self::assertSame([2, 1], array_column($all->take(), 'n'));
     }
 
-    public function testJsonIsLaidOutWithoutChangingIt(): void
+    public function testJsonIsIndentedWithoutChangingIt(): void
     {
         $json = '{"a":1.0,"b":[],"c":{},"n":12345678901234567890,"a":[1,{"x":"\u00fc\/\u001b \\" {]"}],"t":true}';
         self::assertSame(<<<'TEXT'

@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Dlq;
 
 final class PurgeBrokerTest extends DlqTestCase
 {
-    public function testUpToTheFirstLetterThatHasToStay(): void
+    public function testUpToTheFirstOneToKeep(): void
     {
         $topic = $this->createTopic($this->topic());
         $dead = $this->createTopic($this->dead($topic));

@@ -44,7 +44,7 @@ final class ReplayBrokerTest extends DlqTestCase
         self::assertNotNull($this->listed(['--all' => true])[0]['replayed_at']);
     }
 
-    public function testAHeaderThatComesSeveralTimesKeepsAllItsValues(): void
+    public function testARepeatedHeaderKeepsAllItsValues(): void
     {
         $topic = $this->createTopic($this->topic());
         $this->send($topic, ['x'], 'k', ['via' => ['a', null, 'b'], 'own' => 'o']);
@@ -60,7 +60,7 @@ final class ReplayBrokerTest extends DlqTestCase
         self::assertSame(['o'], $again->getHeaderValues('own'));
     }
 
-    public function testWhatFailsAgainSaysHowOftenItHasCome(): void
+    public function testASecondFailureCountsTheReplays(): void
     {
         $topic = $this->createTopic($this->topic());
         $this->send($topic, ['before', 'x'], 'k');
@@ -111,7 +111,7 @@ final class ReplayBrokerTest extends DlqTestCase
         ]);
     }
 
-    public function testTheHopCountStartsAnew(): void
+    public function testTheHopCountIsReset(): void
     {
         $topic = $this->createTopic($this->topic());
         $target = $this->createTopic($this->topic('target'));
@@ -167,7 +167,7 @@ final class ReplayBrokerTest extends DlqTestCase
         self::assertCount(1, $this->listed());
     }
 
-    public function testALetterWithoutAValueIsReplayedFromItsOriginal(): void
+    public function testADeadLetterWithoutAValueIsReplayedFromItsOriginal(): void
     {
         $topic = $this->createTopic($this->topic(), 2);
         $broker = Realtime::broker('kafka');
@@ -198,7 +198,7 @@ final class ReplayBrokerTest extends DlqTestCase
         ]);
     }
 
-    public function testARecordTooLargeForItsLetterComesAgainTwice(): void
+    public function testARecordTooLargeForItsDeadLetterIsReplayedTwice(): void
     {
         $topic = $this->createTopic($this->topic());
         if (self::isReal()) {
@@ -225,7 +225,7 @@ final class ReplayBrokerTest extends DlqTestCase
         ]);
     }
 
-    public function testATombstoneStaysOne(): void
+    public function testATombstoneStaysATombstone(): void
     {
         $topic = $this->createTopic($this->topic());
         $this->send($topic, [null, null], 'k', ['own' => 'o']);
@@ -238,7 +238,7 @@ final class ReplayBrokerTest extends DlqTestCase
         ]);
     }
 
-    public function testADryRunAndANoChangeNothing(): void
+    public function testADryRunAndADeclinedQuestionChangeNothing(): void
     {
         $topic = $this->createTopic($this->topic());
         $this->send($topic, ['x']);

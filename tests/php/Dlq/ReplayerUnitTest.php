@@ -31,7 +31,7 @@ final class ReplayerUnitTest extends TestCase
         $this->cluster->create('dlq.orders');
     }
 
-    public function testARecordIsSentAgainAndRemembered(): void
+    public function testARecordIsSentAgainAndMarked(): void
     {
         $letter = $this->cluster->letter('orders', '{"n":1}', ['own' => 'o'], 'key');
         $delivery = $this->replay();
@@ -74,7 +74,7 @@ final class ReplayerUnitTest extends TestCase
         ));
     }
 
-    public function testWhatFailsMeanwhileIsNotPartOfThePlan(): void
+    public function testLaterFailuresAreNotPartOfThePlan(): void
     {
         $this->cluster->letter('orders', 'first');
         $replayer = $this->replayer();
@@ -105,7 +105,7 @@ final class ReplayerUnitTest extends TestCase
         );
     }
 
-    public function testWhatDoesNotArriveIsNamedAndNotMarked(): void
+    public function testUndeliveredRecordsAreNamedAndNotMarked(): void
     {
         $this->cluster->letter('orders');
         $this->cluster->letter('users');
@@ -117,7 +117,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertSame(1, $this->replay()->replayed, 'it is still there to be replayed');
     }
 
-    public function testItStopsWhenNothingArrivesAnyMore(): void
+    public function testItStopsWhenNoRecordIsDeliveredAnyMore(): void
     {
         for ($i = 0; $i < 400; $i++) {
             $this->cluster->letter('orders');
@@ -130,7 +130,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertSame([], $this->cluster->all('dlq-replayed'));
     }
 
-    public function testItStopsWhenNothingCanBeRemembered(): void
+    public function testItStopsWhenMarksCannotBeWritten(): void
     {
         for ($i = 0; $i < 150; $i++) {
             $this->cluster->letter('orders');
@@ -143,7 +143,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertSame('timed out', $delivery->unmarked['dlq.orders/0/0']);
     }
 
-    public function testWithoutATopicToRememberInNothingIsSent(): void
+    public function testWithoutATopicForMarksNothingIsSent(): void
     {
         $this->cluster->letter('orders');
         $this->cluster->canCreate = false;
@@ -155,7 +155,7 @@ final class ReplayerUnitTest extends TestCase
         }
     }
 
-    public function testARecordThatIsRefusedCostsItselfOnly(): void
+    public function testARefusedRecordDoesNotAffectOthers(): void
     {
         $this->cluster->letter('orders');
         $this->cluster->letter('users');
@@ -166,7 +166,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertFalse($delivery->stopped);
     }
 
-    public function testAStopFinishesTheBatchInHand(): void
+    public function testAStopFinishesTheCurrentBatch(): void
     {
         for ($i = 0; $i < 10; $i++) {
             $this->cluster->letter('orders');
@@ -183,7 +183,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertSame(7, $this->replayer()->plan($this->select(), false)->count());
     }
 
-    public function testWhatCannotBeReplayedIsSaidWithTheReason(): void
+    public function testUnreplayableRecordsAreReportedWithTheReason(): void
     {
         $this->cluster->letter('orders', '{}', ['x-original-group' => null]);
         $this->cluster->letter('orders', null, self::LEFT_OUT);
@@ -196,7 +196,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertSame('its topic gone no longer exists.', $plan->refused['dlq.gone/0/0']);
     }
 
-    public function testTheOriginalOfALetterWithoutAValueIsFetched(): void
+    public function testTheOriginalOfADeadLetterWithoutAValueIsFetched(): void
     {
         foreach (range(0, 4) as $i) {
             $this->cluster->put('orders', "large $i", "key $i", ['own' => "$i"], 1, 1763700000);
@@ -221,7 +221,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertCount(1, $plan->refused);
     }
 
-    public function testATombstoneIsSentAsOne(): void
+    public function testATombstoneIsSentAsATombstone(): void
     {
         $this->cluster->letter('users', null, [], 'k');
         self::assertSame(1, $this->replay()->replayed);
@@ -241,7 +241,7 @@ final class ReplayerUnitTest extends TestCase
         self::assertSame(['a key', 'no such partition'], array_column($this->cluster->topics['orders'][0], 'value'));
     }
 
-    public function testAMarkOfAnotherLifeOfTheTopicHidesNothing(): void
+    public function testAMarkFromBeforeTheTopicWasRecreatedHidesNothing(): void
     {
         $mark = static fn (int $at): string => (string) json_encode(['at' => $at]);
         $this->cluster->put('dlq-replayed', $mark(time() - 3600), 'dlq.orders/0/0');
@@ -256,14 +256,14 @@ final class ReplayerUnitTest extends TestCase
         self::assertSame([2, 1], [$plan->count(), $plan->replayedBefore]);
     }
 
-    public function testAMarkHoldsThoughTheConsumersClockIsAhead(): void
+    public function testAMarkIsValidThoughTheConsumersClockIsAhead(): void
     {
         $this->cluster->letter('orders', '{}', ['x-failed-at' => (string) (time() + 100)]);
         $this->replay();
         self::assertSame(0, $this->replayer()->plan($this->select(), false)->count());
     }
 
-    public function testLettersDeletedMeanwhileAreCounted(): void
+    public function testDeadLettersDeletedInBetweenAreCounted(): void
     {
         $this->cluster->letter('orders');
         $this->cluster->letter('orders');

@@ -40,7 +40,7 @@ final class SelectionUnitTest extends TestCase
      * @param list<string> $expected
      */
     #[DataProvider('selections')]
-    public function testItChooses(array $options, array $expected, int $ids = 0): void
+    public function testItSelects(array $options, array $expected, int $ids = 0): void
     {
         $given = $ids === 0 ? [] : explode(' ', (string) $options['ids']);
         $selection = Selection::of(new TopicNames(), $options, $given, 10_000);
@@ -82,7 +82,7 @@ final class SelectionUnitTest extends TestCase
         ];
     }
 
-    public function testOfAPlaceOnlyWhatIsNeededIsRead(): void
+    public function testOnlyTheNeededPartOfATopicIsRead(): void
     {
         $this->chosen(Selection::of(new TopicNames(), [], ['orders/0/1'], 0));
         self::assertSame(['dlq.orders [1]'], $this->cluster->reads);
@@ -91,7 +91,7 @@ final class SelectionUnitTest extends TestCase
         self::assertSame(['dlq.orders'], $this->cluster->reads);
     }
 
-    public function testReadingEndsWhenItIsTold(): void
+    public function testReadingEndsWhenItIsStopped(): void
     {
         $seen = [];
         $letters = new Letters($this->cluster, new TopicNames());
@@ -104,7 +104,7 @@ final class SelectionUnitTest extends TestCase
         self::assertNotContains('dlq.rt_user_2', $this->cluster->reads);
     }
 
-    public function testWhatIsEverything(): void
+    public function testTheSelectionOfEverything(): void
     {
         self::assertTrue(Selection::of(new TopicNames(), [], [], 0)->isEverything());
         foreach (['topic' => 'a', 'class' => 'a', 'since' => '1', 'before' => '1', 'group' => 'a'] as $name => $value) {

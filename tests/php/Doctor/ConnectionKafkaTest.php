@@ -117,7 +117,7 @@ final class ConnectionKafkaTest extends SecureTestCase
         }
     }
 
-    public function testOneOfTwoAddressesIsEnoughAndDoubtful(): void
+    public function testOneOfTwoAddressesIsEnoughForAWarning(): void
     {
         $report = $this->doctor('', ['KAFKA_BROKERS' => '127.0.0.1:1,' . self::kafka()->of('sasl_ssl')]);
         $report->expect('warning', 'brokers', '/127\.0\.0\.1:1: TCP fails: .*others in the list respond/');
@@ -139,7 +139,7 @@ final class ConnectionKafkaTest extends SecureTestCase
         $report->expect('skipped', 'client', '/no broker can be reached at its advertised address/');
     }
 
-    public function testACertificateThatEndsSoon(): void
+    public function testACertificateThatExpiresSoon(): void
     {
         $env = array_fill_keys(array_keys(self::kafka()->environment()), null);
         $report = $this->doctor('', self::kafka()->environment('ending') + $env);
@@ -165,7 +165,7 @@ final class ConnectionKafkaTest extends SecureTestCase
         $this->doctor('', $env)->expect('ok', 'clock', '/agrees with the cluster\'s controller/');
     }
 
-    public function testWithoutTheExtensionItSaysWhatToDo(): void
+    public function testWithoutTheExtensionItNamesTheRemedy(): void
     {
         $report = $this->doctor('', [], ['extension' => false, 'ini' => ['toporia_realtime_rerun' => '1']]);
         $report->expect('error', 'extension', '/is not loaded/', '/make install|pie install|extension=/');

@@ -47,7 +47,7 @@ final class FindingsKafkaTest extends SecureTestCase
         self::assertSame(1, $report->summary['error'], $report->result->describe());
     }
 
-    public function testAUserWhoMayNothing(): void
+    public function testAUserWithoutAnyAccess(): void
     {
         $this->configure("['topic_strategy' => 'grouped', 'topic_mapping' => ['user.*' => '{$this->prefix}.users']]");
         $report = $this->doctor('', ['KAFKA_SASL_USERNAME' => 'guest', 'KAFKA_SASL_PASSWORD' => 'guest-password']);
@@ -59,7 +59,7 @@ final class FindingsKafkaTest extends SecureTestCase
         self::assertStringNotContainsString('guest-password', $text);
     }
 
-    public function testAUserWhoMayOnlyRead(): void
+    public function testAUserWithReadAccessOnly(): void
     {
         $this->send('user.1');
         $allow = ['--allow-principal', 'User:guest', '--operation', 'Read', '--resource-pattern-type', 'prefixed'];
@@ -77,7 +77,7 @@ final class FindingsKafkaTest extends SecureTestCase
         self::assertSame(['ok'], $report->levels('topics'), $report->result->describe());
     }
 
-    public function testATransactionalIdOfSomebodyElse(): void
+    public function testATransactionalIdWithoutAccess(): void
     {
         $this->configure("['delivery' => 'exactly-once', 'transactional_id' => 'z-$this->group']");
         $report = $this->doctor();
@@ -86,7 +86,7 @@ final class FindingsKafkaTest extends SecureTestCase
         self::assertNotContains('error', $this->doctor()->levels('acl'));
     }
 
-    public function testTopicsThatAreMissingOrOtherwise(): void
+    public function testTopicsThatAreMissingOrDifferent(): void
     {
         $this->send('user.1');
         $users = $this->createTopicHere('users');
@@ -111,7 +111,7 @@ final class FindingsKafkaTest extends SecureTestCase
         return $topic;
     }
 
-    public function testAGroupNobodyIsIn(): void
+    public function testAGroupWithoutMembers(): void
     {
         $report = $this->doctor('--group=g-none-' . $this->group);
         $report->expect('warning', 'group', '/does not exist: no worker has ever committed offsets in it/', '/realtime:kafka:consume/');
@@ -158,11 +158,16 @@ final class FindingsKafkaTest extends SecureTestCase
         self::assertSame(1, $finding['count']);
     }
 
-    public function testASpoolThatCannotBeOrHasTrouble(): void
+    public function testASpoolThatIsUnusableOrHasFailures(): void
     {
         touch("$this->app/file");
         $report = $this->doctor('', ['REALTIME_SPOOL' => "$this->app/file/spool"]);
-        $report->expect('error', 'spool', '/cannot be created: .*file is no directory: messages that Kafka does not accept are lost/', '/mkdir -p/');
+        $report->expect(
+            'error',
+            'spool',
+            '/cannot be created: .*file is no directory: messages that Kafka does not accept are lost/',
+            '/mkdir -p/',
+        );
         // Messages of a process that did not reach Kafka, an hour ago; others that Kafka will never accept.
         $this->runPhp(
             'Realtime::broadcast("user.1", "paid", 1); Realtime::broadcast("user.1", "paid", 2);',
@@ -181,7 +186,7 @@ final class FindingsKafkaTest extends SecureTestCase
         $report->expect('error', 'spool', '/1 message can never be sent/', '/failed\/\*\.jsonl/');
     }
 
-    public function testAnOutboxNobodyEmpties(): void
+    public function testAnOutboxWithoutARelay(): void
     {
         $file = "$this->app/outbox.sqlite";
         $env = ['REALTIME_OUTBOX_DSN' => "sqlite:$file"];
@@ -269,7 +274,7 @@ final class FindingsKafkaTest extends SecureTestCase
         $report->expect('warning', 'group', '/with 2 different lists of channels/', '/the same --channels/');
     }
 
-    public function testSettingsThatAreRefusedOrDoubtful(): void
+    public function testSettingsThatAreRefusedOrQuestionable(): void
     {
         $this->configure("['brokers' => ['kafka' => ['consumer_grup' => 'x', 'topic_prefix' => '$this->prefix']], 'spol' => '/x',"
             . " 'gateway' => ['prt' => 1], 'acks' => '1']");
@@ -294,7 +299,7 @@ final class FindingsKafkaTest extends SecureTestCase
         self::assertSame(['ok'], $report->levels('client'), 'The environment is enough for that.');
     }
 
-    public function testSecretsThatEverybodyMayRead(): void
+    public function testSecretsThatAreWorldReadable(): void
     {
         file_put_contents("$this->app/.env", "KAFKA_SASL_PASSWORD=shop-password\n");
         chmod("$this->app/.env", 0644);

@@ -79,7 +79,7 @@ final class RunnerUnitTest extends TestCase
         return [$output->fetch(), $counts];
     }
 
-    public function testItGoesOnAndSkipsWhatDepends(): void
+    public function testItContinuesAndSkipsDependentChecks(): void
     {
         $checks = [
             self::check('first', [], static fn () => throw new RuntimeException('broken')),
@@ -120,7 +120,7 @@ final class RunnerUnitTest extends TestCase
         self::assertSame([[0, 0], [0, 1], [1, 1], [0, 0]], $codes);
     }
 
-    public function testNoSecretGetsThrough(): void
+    public function testNoSecretIsPrinted(): void
     {
         $config = [
             'brokers' => ['kafka' => ['security' => ['password' => 'pass-word'], 'producer_config' => ['sasl.password' => 'other-word']]],
@@ -138,7 +138,7 @@ final class RunnerUnitTest extends TestCase
         }
     }
 
-    public function testControlCharactersOfOthersStayInvisible(): void
+    public function testControlCharactersAreNotPrinted(): void
     {
         [$text] = self::examine([self::check('c', [], static fn () => [Finding::error('x', "a\e[31mb <info>c</>", 'd')])]);
         self::assertStringNotContainsString("\e", $text);

@@ -46,7 +46,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
 
     /** @dataProvider faultsThatPass */
     #[DataProvider('faultsThatPass')]
-    public function testAProduceThatFailsIsTriedAgainAndArrivesOnce(string $error): void
+    public function testAFailedProduceIsRetriedAndArrivesOnce(string $error): void
     {
         $this->kafka->failNext('Produce', $error, 2);
         $broker = $this->onIt(['produce' => 'sync']);
@@ -66,7 +66,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         ];
     }
 
-    public function testAProduceThatCannotSucceedIsToldAtOnce(): void
+    public function testAPermanentProduceErrorIsReportedImmediately(): void
     {
         $this->kafka->failNext('Produce', 'MSG_SIZE_TOO_LARGE');
         $broker = $this->onIt(['produce' => 'sync']);
@@ -80,7 +80,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         self::assertSame(['accepted'], $this->payloads($this->orders, 1));
     }
 
-    public function testWhatIsSentWhileItIsDownArrivesWhenItIsUpAgain(): void
+    public function testMessagesSentWhileItIsDownArriveWhenItIsUpAgain(): void
     {
         $broker = $this->onIt();
         $broker->send($this->orders, 'before');
@@ -100,7 +100,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         self::assertSame(['before', 'meanwhile'], $this->payloads($this->orders, 2));
     }
 
-    public function testAConsumerComesBackAfterItWasDown(): void
+    public function testAConsumerRecoversAfterItWasDown(): void
     {
         $broker = $this->onIt();
         $broker->send($this->orders, 'one');
@@ -125,7 +125,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         self::assertSame(['one', 'two'], $seen);
     }
 
-    public function testNothingIsPassedOverWhereABrokerGoesAwayBetweenFetches(): void
+    public function testNoRecordIsSkippedIfABrokerGoesAwayBetweenFetches(): void
     {
         // In a process of its own: the client that lost a record did not exit either.
         $result = $this->runPhp(<<<'PHP'
@@ -170,7 +170,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         $result->assertExit();
     }
 
-    public function testFailedCommitsAreTriedAgain(): void
+    public function testFailedCommitsAreRetried(): void
     {
         $broker = $this->onIt();
         $broker->send($this->orders, 'one');
@@ -190,7 +190,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         self::assertSame(['two'], $seen, 'it was committed in the end');
     }
 
-    public function testLatencyIsFeltAndEnds(): void
+    public function testLatencyIsInjectedAndEnds(): void
     {
         $broker = $this->onIt(['produce' => 'sync']);
         $broker->send($this->orders, 'warm');
@@ -221,7 +221,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         self::assertSame(['allowed'], $this->payloads($secret, 1));
     }
 
-    public function testAllFaultsEndAtOnce(): void
+    public function testAllFaultsAreCleared(): void
     {
         $this->kafka->failNext('Produce', 'REQUEST_TIMED_OUT', 1000)
             ->failTopic($this->orders, 'UNKNOWN_TOPIC_OR_PART')
@@ -237,7 +237,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
 
     /** @dataProvider mistakes */
     #[DataProvider('mistakes')]
-    public function testAMistakeNamesWhatIsMeant(callable $mistake, string $meant): void
+    public function testAWrongNameIsReportedWithTheNearestOne(callable $mistake, string $meant): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage($meant);
@@ -257,7 +257,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         ];
     }
 
-    public function testOnceStoppedItSaysSo(): void
+    public function testAStoppedBrokerIsReported(): void
     {
         $kafka = EmbeddedBroker::start();
         $kafka->stop();

@@ -21,7 +21,7 @@ final class LifecycleEmbeddedTest extends BrokerTestCase
         $kafka->stop();
     }
 
-    public function testTwoAreApart(): void
+    public function testTwoInstancesAreSeparate(): void
     {
         $other = EmbeddedBroker::start();
         self::assertNotSame(self::address(), $other->address());

@@ -15,7 +15,7 @@ final class SharedBrokerEmbeddedTest extends TestCase
 {
     use RunsPhp;
 
-    public function testOneProcessTalksToItself(): void
+    public function testOneProcessSendsToItself(): void
     {
         $result = $this->runPhp(<<<'PHP'
             Realtime::configure(['brokers' => 'embedded']);
@@ -34,7 +34,7 @@ final class SharedBrokerEmbeddedTest extends TestCase
         self::assertSame('', $result->stderr);
     }
 
-    public function testAForkedChildGoesOnWithItsParents(): void
+    public function testAForkedChildUsesItsParentsBroker(): void
     {
         $result = $this->runPhp(<<<'PHP'
             Realtime::configure(['brokers' => 'embedded']);

@@ -15,7 +15,7 @@ final class ChatEmbeddedTest extends TestCase
 {
     use RunsPhp;
 
-    public function testTwoGuestsSeeAndHearEachOther(): void
+    public function testTwoUsersSeeEachOtherAndTheirMessages(): void
     {
         $chat = $this->startScript(self::root() . '/examples/chat/run.php', ['env' => ['KAFKA_BROKERS' => null]]);
         $url = $chat->waitForOutput('~Open (http://\S+?)/ in~', 40.0)[1];

@@ -16,7 +16,7 @@ final class OrdersEmbeddedTest extends TestCase
 {
     use RunsPhp;
 
-    public function testEachOrderIsChargedByOneWorkerAndHeardByEveryGroup(): void
+    public function testEachOrderIsChargedByOneWorkerAndReceivedByEveryGroup(): void
     {
         $result = $this->example('run.php', ['16'])->assertExit();
         self::assertStringContainsString(
@@ -30,7 +30,7 @@ final class OrdersEmbeddedTest extends TestCase
         self::assertSame(16, array_sum($shares[2]));
     }
 
-    public function testTheRequestIsTwentyTimesFasterAndSurvivesThePayment(): void
+    public function testTheRequestIsTwentyTimesFasterAndSurvivesAFailedPayment(): void
     {
         $result = $this->example('benchmark.php', ['--scale=0.2', '--workers=6', '--seconds=0.8'])->assertExit();
         preg_match('/synchronous +(\d+) ms +(\d+)\n +asynchronous +(\d+) ms +(\d+)/', $result->stdout, $table);

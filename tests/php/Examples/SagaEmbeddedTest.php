@@ -30,7 +30,7 @@ final class SagaEmbeddedTest extends TestCase
         self::assertSame([...self::ENDS, '0 services killed, 0 orders inconsistent'], $result->lines());
     }
 
-    public function testServicesThatAreKilledHalfWayLeaveNothingHalfDone(): void
+    public function testServicesKilledHalfWayLeaveConsistentOrders(): void
     {
         $result = $this->saga(['accidents'])->assertExit();
         self::assertSame([...self::ENDS, '7 services killed, 0 orders inconsistent'], $result->lines());

@@ -33,7 +33,7 @@ final class ScriptsBrokerTest extends BrokerTestCase
         self::assertSame([1, 2, 3, 4, 5, 6], $paid);
     }
 
-    public function testTheWorkerStopsInOrderOnSigterm(): void
+    public function testTheWorkerStopsCleanlyOnSigterm(): void
     {
         $this->produce(3);
         $worker = $this->startScript(self::example('worker'));
@@ -42,7 +42,7 @@ final class ScriptsBrokerTest extends BrokerTestCase
         self::assertStringContainsString('stopped by signal', $worker->stdout());
     }
 
-    public function testThePollWorkerTriesAgainAndGivesUpWhereThatCannotHelp(): void
+    public function testThePollWorkerRetriesAndGivesUpPermanentFailures(): void
     {
         $this->produce(6);
         $worker = $this->startScript(self::example('poll-worker'), ['args' => ['6']])->wait(30.0)->assertExit();
@@ -64,7 +64,7 @@ final class ScriptsBrokerTest extends BrokerTestCase
         self::assertSame('Order 5 has no customer.', $dead[0]->getHeaders()['x-exception-message']);
     }
 
-    public function testThePollWorkerEndsInOrderOnSigterm(): void
+    public function testThePollWorkerStopsCleanlyOnSigterm(): void
     {
         $this->produce(1);
         $worker = $this->startScript(self::example('poll-worker'));

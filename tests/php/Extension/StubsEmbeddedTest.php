@@ -37,12 +37,12 @@ final class StubsEmbeddedTest extends TestCase
     /**
      * All classes in one comparison, so that an API change shows its whole extent.
      */
-    public function testEveryStubSaysWhatTheExtensionHas(): void
+    public function testEveryStubMatchesTheExtension(): void
     {
         self::assertSame(self::lines(self::$native), self::lines(self::$stubs));
     }
 
-    public function testEveryStubIsWhereItsNameSays(): void
+    public function testEveryStubIsInTheFileOfItsName(): void
     {
         foreach (self::$stubs as $class => $stub) {
             $path = strtr(substr($class, strlen('Toporia\\Realtime\\')), '\\', '/');

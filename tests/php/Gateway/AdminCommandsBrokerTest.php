@@ -78,7 +78,7 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
         self::assertSame(4009, $client->socket->closed()[0] ?? null);
     }
 
-    public function testWhomMustBeSaid(): void
+    public function testATargetIsRequired(): void
     {
         $gateway = new Gateway($this->settings());
         foreach ([[], ['user' => ''], ['users' => '7'], ['socket' => '12']] as $where) {
@@ -93,7 +93,7 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
         $gateway->unsubscribe(['user' => 7], "a\nb");
     }
 
-    public function testNoGatewayAndAWrongSecretAreSaid(): void
+    public function testNoGatewayAndAWrongSecretAreReported(): void
     {
         $nobody = new Gateway($this->settings(['api_listen' => '127.0.0.1:1']));
         try {
@@ -160,7 +160,7 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
         self::assertFalse($clients[4]->socket->hasEnded(), 'the connection stays');
     }
 
-    public function testTheConfigurationSaysWhereItIs(): void
+    public function testTheAddressComesFromTheConfiguration(): void
     {
         $gateway = $this->gateway();
         [$host, $port] = explode(':', $gateway->address());

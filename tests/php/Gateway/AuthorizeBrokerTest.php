@@ -44,7 +44,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
         self::assertSame('{"user_id":"u"}', $bare['channel_data']);
     }
 
-    public function testAnEncryptedChannelTellsItsOwnKeyOnly(): void
+    public function testAnEncryptedChannelGetsItsOwnKeyOnly(): void
     {
         $channel = 'private-encrypted-order.7';
         $with = $this->settings(['encryption_master_key' => self::MASTER_KEY]);
@@ -104,7 +104,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
      * @param array<string, mixed> $presence
      */
     #[DataProvider('members')]
-    public function testMembersThatCannotBe(array $presence, string $says): void
+    public function testInvalidMembers(array $presence, string $says): void
     {
         $this->expectException(EncodingException::class);
         $this->expectExceptionMessage($says);
@@ -146,7 +146,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
         Gateway::authenticate('1.2:presence-a', ['id' => 7], $this->settings());
     }
 
-    public function testTheSettingsOfTheApplicationAreTaken(): void
+    public function testTheSettingsOfTheApplicationAreUsed(): void
     {
         Realtime::configure(['gateway' => ['key' => 'shop-key', 'secrets' => [$this->secret]]]);
         self::assertSame($this->sign('1.2:private-a'), Gateway::authorize('1.2', 'private-a')['auth']);
@@ -163,7 +163,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
         Gateway::authorize('1.2', 'private-a', null, $this->settings(['secrets' => ['secret']]));
     }
 
-    public function testWhatWasSignedOpensTheGateway(): void
+    public function testTheGatewayAcceptsTheSignature(): void
     {
         $gateway = $this->gateway(['encryption_master_key' => self::MASTER_KEY]);
         $client = $this->client($gateway, ['encryption_master_key' => self::MASTER_KEY]);

@@ -41,7 +41,7 @@ final class DeliveryBrokerTest extends GatewayTestCase
         self::assertSame(2, $client->event('second', 'private-late.1')['data']);
     }
 
-    public function testPlainNamesAreOpenWhereTheyArePublicOnly(): void
+    public function testPlainNamesAreAcceptedOnlyIfPublic(): void
     {
         $gateway = $this->gateway();
         $client = $this->client($gateway);
@@ -84,7 +84,7 @@ final class DeliveryBrokerTest extends GatewayTestCase
      * @dataProvider values
      */
     #[DataProvider('values')]
-    public function testEveryKindOfDataArrivesAsItWas(mixed $data): void
+    public function testEveryKindOfDataArrivesUnchanged(mixed $data): void
     {
         $client = $this->client($this->gateway());
         $client->subscribe('private-values');
@@ -140,7 +140,7 @@ final class DeliveryBrokerTest extends GatewayTestCase
         self::assertSame([], $clients[0]->rest());
     }
 
-    public function testWhatCannotBeBroadcastLocally(): void
+    public function testInvalidLocalBroadcasts(): void
     {
         $gateway = $this->gateway();
         $calls = [

@@ -49,7 +49,7 @@ final class EncryptedBrokerTest extends GatewayTestCase
         return json_decode($plain, true, 512, JSON_THROW_ON_ERROR);
     }
 
-    public function testTheBrowserReadsWhatKafkaCannot(): void
+    public function testOnlyTheBrowserCanDecrypt(): void
     {
         $this->configureKey();
         $settings = ['encryption_master_key' => self::MASTER_KEY];
@@ -65,7 +65,7 @@ final class EncryptedBrokerTest extends GatewayTestCase
         self::assertSame($data, self::decrypt($envelope->getData()));
     }
 
-    public function testEveryWayToSendEncrypts(): void
+    public function testEverySendMethodEncrypts(): void
     {
         $this->configureKey();
         $broker = $this->encrypting();
@@ -113,7 +113,7 @@ final class EncryptedBrokerTest extends GatewayTestCase
         self::assertSame($before, Realtime::stats()['messages_produced']);
     }
 
-    public function testWhatIsEncryptedAlreadyGoesAsItIs(): void
+    public function testEncryptedDataIsForwardedUnchanged(): void
     {
         $this->createTopic($this->channelTopic(self::CHANNEL));
         $this->encrypting()->publish(self::CHANNEL, Message::event(null, 'first', 'secret'));
@@ -157,7 +157,7 @@ final class EncryptedBrokerTest extends GatewayTestCase
         $without->broadcastLocally(self::CHANNEL, 'paid', ['id' => 7]);
     }
 
-    public function testPlainDataFromElsewhereDoesNotReachTheSockets(): void
+    public function testPlainDataFromOtherProducersDoesNotReachTheSockets(): void
     {
         $this->configureKey();
         $settings = ['encryption_master_key' => self::MASTER_KEY];

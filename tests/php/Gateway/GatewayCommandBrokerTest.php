@@ -55,7 +55,7 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
         self::assertStringContainsString("Another gateway already listens on ", $second->stderr());
     }
 
-    public function testCtrlCIsTheSame(): void
+    public function testCtrlCStopsItToo(): void
     {
         [$child] = $this->begin('realtime:gateway');
         $child->signal(SIGINT)->wait(10.0)->assertExit();
@@ -201,7 +201,7 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
         self::assertStringContainsString('Stopped by a signal', $result->stdout);
     }
 
-    public function testASignalRightAfterItListensEndsTheWorkerInOrder(): void
+    public function testASignalRightAfterItListensStopsTheWorkerCleanly(): void
     {
         $this->classes('final class Idle { public function handle(Message $message): void {} }');
         [$child] = $this->begin('realtime:kafka:consume --channels=order.1 --handler=Idle --websocket=127.0.0.1:0');
@@ -210,7 +210,7 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
         self::assertStringContainsString('Stopped by a signal', $result->stdout);
     }
 
-    public function testWithoutCallbacksItIsTheGatewayAlone(): void
+    public function testWithoutCallbacksOnlyTheGatewayRuns(): void
     {
         foreach (['', ' --channels=a'] as $channels) {
             [$child, $address] = $this->begin("realtime:kafka:consume --websocket --ws-channels=a,b$channels");
@@ -221,7 +221,7 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
         }
     }
 
-    public function testAConfiguredPortIsTaken(): void
+    public function testAConfiguredPortIsUsed(): void
     {
         $this->configure("['gateway' => ['port' => 0, 'host' => '127.0.0.3']]");
         [, $address] = $this->begin('realtime:kafka:consume --websocket');

@@ -31,7 +31,7 @@ final class HttpApiKafkaTest extends BrokerTestCase
         parent::tearDown();
     }
 
-    public function testWhatKafkaDoesNotAcknowledgeIsA503ThatSaysSo(): void
+    public function testAnUnacknowledgedEventIsA503WithTheReason(): void
     {
         $gateway = $this->gateway(['broker' => ['brokers' => $this->node->address] + $this->config()]);
         $client = $this->client($gateway);

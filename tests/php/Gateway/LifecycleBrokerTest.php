@@ -41,7 +41,7 @@ final class LifecycleBrokerTest extends GatewayTestCase
         $gateway->broadcastLocally('public.news', 'late');
     }
 
-    public function testAStoppedOneStartsAgain(): void
+    public function testAStoppedGatewayStartsAgain(): void
     {
         $gateway = $this->gateway();
         $gateway->stop(0);
@@ -49,7 +49,7 @@ final class LifecycleBrokerTest extends GatewayTestCase
         self::assertTrue($gateway->isRunning());
     }
 
-    public function testWaitingTakesItsTimeAndNoLonger(): void
+    public function testWaitReturnsAfterItsTimeout(): void
     {
         $gateway = $this->gateway();
         $start = microtime(true);
@@ -76,7 +76,7 @@ final class LifecycleBrokerTest extends GatewayTestCase
         self::assertFalse($gateway->isRunning());
     }
 
-    public function testAnAddressThatIsNotOurs(): void
+    public function testAForeignAddress(): void
     {
         $this->expectException(ConnectionException::class);
         $this->expectExceptionMessage('192.0.2.1');
@@ -89,7 +89,7 @@ final class LifecycleBrokerTest extends GatewayTestCase
      * @param array<string, mixed> $over
      */
     #[DataProvider('wrong')]
-    public function testWhatIsWrongIsNamedBeforeAnythingOpens(array $over, string ...$says): void
+    public function testInvalidSettingsAreNamedBeforeAnythingOpens(array $over, string ...$says): void
     {
         try {
             (new Gateway($this->settings($over)))->start();
@@ -132,7 +132,7 @@ final class LifecycleBrokerTest extends GatewayTestCase
         self::assertSame(2, $gateway->stats()['subscriptions']);
     }
 
-    public function testAnUnknownKeyIsRefusedInWordsAndForGood(): void
+    public function testAnUnknownKeyIsRefusedPermanently(): void
     {
         $gateway = $this->gateway();
         $socket = new WebSocketClient($gateway->address(), '/app/other?protocol=7&client=js&version=8.4.0');

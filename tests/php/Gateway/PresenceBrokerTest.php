@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Gateway;
 
 final class PresenceBrokerTest extends GatewayTestCase
 {
-    public function testMembersComeAndGo(): void
+    public function testMembersAreAddedAndRemoved(): void
     {
         $gateway = $this->gateway();
         $first = $this->client($gateway);
@@ -32,7 +32,7 @@ final class PresenceBrokerTest extends GatewayTestCase
         self::assertSame(['user_id' => '2'], $removed['data']);
     }
 
-    public function testTwoGatewaysAreOneRoom(): void
+    public function testTwoGatewaysShareAPresenceChannel(): void
     {
         [$one, $two] = [$this->gateway(), $this->gateway()];
         foreach ([$one, $two] as $gateway) {

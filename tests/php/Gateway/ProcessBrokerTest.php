@@ -30,7 +30,7 @@ final class ProcessBrokerTest extends GatewayTestCase
         return [$child, $this->client($child->waitForOutput('/at (\S+:\d+)/')[1])];
     }
 
-    public function testACallbackThatTakesItsTimeDelaysNoSocket(): void
+    public function testASlowCallbackDelaysNoSocket(): void
     {
         $this->createTopic($this->channelTopic('slow.1'));
         $this->createTopic($this->channelTopic('quick.1'));
@@ -61,7 +61,7 @@ final class ProcessBrokerTest extends GatewayTestCase
 
     /** @dataProvider ends */
     #[DataProvider('ends')]
-    public function testHoweverThePhpEndsTheClientsAreToldToComeBack(string $code, int $exit): void
+    public function testHoweverPhpExitsTheClientsAreToldToReconnect(string $code, int $exit): void
     {
         [$child, $client] = $this->child("usleep(300_000); $code");
         self::assertSame(4200, $client->socket->closed(10.0)[0] ?? null);
@@ -84,7 +84,7 @@ final class ProcessBrokerTest extends GatewayTestCase
         ];
     }
 
-    public function testAFatalErrorInACallbackEndsTheGatewayInOrder(): void
+    public function testAFatalErrorInACallbackStopsTheGatewayCleanly(): void
     {
         $this->createTopic($this->channelTopic('order.1'));
         [$child, $client] = $this->child(<<<'PHP'
@@ -96,7 +96,7 @@ final class ProcessBrokerTest extends GatewayTestCase
         $child->wait(15.0)->assertExit(255);
     }
 
-    public function testSigtermDrainsAndEndsWithZero(): void
+    public function testSigtermDrainsAndExitsWithZero(): void
     {
         [$child, $client] = $this->child(<<<'PHP'
             $gateway->wait(0);
@@ -113,7 +113,7 @@ final class ProcessBrokerTest extends GatewayTestCase
         self::assertSame(['waiting', 'stopping', 'done'], array_slice($result->lines(), 1));
     }
 
-    public function testASignalThatCameBeforeTheFirstPollEndsTheConsumer(): void
+    public function testASignalBeforeTheFirstPollEndsTheConsumer(): void
     {
         $this->createTopic($this->channelTopic('order.1'));
         [$child, $client] = $this->child(<<<'PHP'
@@ -178,7 +178,7 @@ final class ProcessBrokerTest extends GatewayTestCase
         $child->signal()->wait(10.0)->assertExit();
     }
 
-    public function testAChildOfTheForkMayHaveItsOwn(): void
+    public function testAForkedChildMayHaveItsOwnGateway(): void
     {
         $child = $this->startPhp(<<<'PHP'
             $first = (new Toporia\Realtime\Gateway())->start();
@@ -209,7 +209,7 @@ final class ProcessBrokerTest extends GatewayTestCase
         return (int) $children;
     }
 
-    public function testStartingAndStoppingLeavesNothingBehind(): void
+    public function testStartingAndStoppingLeaksNothing(): void
     {
         $result = $this->runPhp(<<<'PHP'
             $gateway = new Toporia\Realtime\Gateway();

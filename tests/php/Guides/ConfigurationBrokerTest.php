@@ -37,7 +37,7 @@ final class ConfigurationBrokerTest extends TestCase
         Realtime::configure([]);
     }
 
-    public function testTheBlockAsTheGuidesHaveIt(): void
+    public function testTheConfigurationBlockOfTheGuides(): void
     {
         $this->consumeOne($this->configured(
             ['compression.type' => 'gzip', 'batch.size' => '16384', 'linger.ms' => '10'],
@@ -84,7 +84,7 @@ final class ConfigurationBrokerTest extends TestCase
         self::assertGreaterThan(10000, max($sizes), 'Batches were not filled.');
     }
 
-    public function testAnEmptyStringIsUnsetAndAWrongOneNamesItsPlace(): void
+    public function testAnEmptyStringIsUnsetAndAWrongOneNamesItsKey(): void
     {
         $this->consumeOne($this->configured(['compression.type' => ''], ['fetch.min.bytes' => '']));
         self::assertSame([0], array_unique($this->seen('produce', 'codec')));

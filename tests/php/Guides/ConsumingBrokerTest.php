@@ -60,7 +60,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
 
     /** @dataProvider ways */
     #[DataProvider('ways')]
-    public function testTheSameEventAgainFromItsOwnCallbackFeedsNobody(string $way): void
+    public function testTheSameEventFromItsOwnCallbackIsNotPublished(string $way): void
     {
         $this->send('test', 'first', ['price' => 9.5, 'list' => [1, 2]]);
         $this->send('test', 'second', null);
@@ -76,7 +76,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
 
     /** @dataProvider ways */
     #[DataProvider('ways')]
-    public function testRetriesAndIdsAfterConsumeCameBack(string $way): void
+    public function testRetriesAndIdsAfterConsumeReturned(string $way): void
     {
         $this->send('test', 'easy', ['n' => 1]);
         $this->send('test', 'difficult', ['n' => 2]);

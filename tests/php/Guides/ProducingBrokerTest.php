@@ -57,7 +57,7 @@ final class ProducingBrokerTest extends GuidesTestCase
 
     /** @dataProvider ways */
     #[DataProvider('ways')]
-    public function testTheRequestGoesOnWhileKafkaIsDown(string $way): void
+    public function testTheRequestContinuesWhileKafkaIsDown(string $way): void
     {
         $result = $this->start($way, CarefulCommand::class, "['brokers' => '127.0.0.1:1']", [], [
             'ini' => ['toporia_realtime.shutdown_flush_ms' => '200'],

@@ -21,7 +21,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provideShared */
     #[DataProviderExternal(Stores::class, 'provideShared')]
-    public function testWorkersRaceForTheSameKeys(string $name): void
+    public function testWorkersCompeteForTheSameKeys(string $name): void
     {
         $stores = $this->open($name);
         $code = '
@@ -74,7 +74,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provideShared */
     #[DataProviderExternal(Stores::class, 'provideShared')]
-    public function testTheSecondGoesOnWhereTheFirstFails(string $name): void
+    public function testTheSecondContinuesIfTheFirstFails(string $name): void
     {
         $stores = $this->open($name);
         $first = $this->inAnotherProcess($stores, '
@@ -115,7 +115,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
 
     /** @dataProvider clients */
     #[DataProvider('clients')]
-    public function testAListDoesNotWaitWhileItHoldsKeys(string $name): void
+    public function testABatchDoesNotWaitWhileItHoldsKeys(string $name): void
     {
         $stores = $this->open($name, ['waitMs' => 5000]);
         $first = $this->inAnotherProcess($stores, '
@@ -146,7 +146,7 @@ final class ConcurrencyBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testListsInOppositeOrderDoNotBlockEachOther(string $driver): void
+    public function testBatchesInOppositeOrderDoNotDeadlock(string $driver): void
     {
         $stores = $this->open($driver);
         $code = '

@@ -23,7 +23,7 @@ final class CrashBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testInADatabaseEffectAndMarkAreOne(string $name): void
+    public function testInADatabaseEffectAndMarkAreAtomic(string $name): void
     {
         $stores = $this->open($name);
         self::assertSame(9, $this->inAnotherProcess($stores, self::KILLED_AFTER_THE_EFFECT)->wait()->signal);
@@ -34,7 +34,7 @@ final class CrashBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testKilledAfterTheCommitItIsDone(string $name): void
+    public function testKilledAfterTheCommitItIsMarked(string $name): void
     {
         $stores = $this->open($name);
         $child = $this->inAnotherProcess($stores, '

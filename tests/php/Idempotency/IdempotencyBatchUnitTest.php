@@ -28,7 +28,7 @@ final class IdempotencyBatchUnitTest extends TestCase
     /** @var array<int, Message> */
     private array $messages = [];
 
-    public function testWhatWasHandledIsLeftOut(): void
+    public function testHandledMessagesAreLeftOut(): void
     {
         $idempotency = new Idempotency(new MemoryStore(), 'stock');
         $callback = $idempotency->wrap($this->collector());
@@ -41,7 +41,7 @@ final class IdempotencyBatchUnitTest extends TestCase
         self::assertCount(2, $this->lists);
     }
 
-    public function testTwiceInOneListIsOnce(): void
+    public function testADuplicateInABatchRunsOnce(): void
     {
         $idempotency = new Idempotency(new MemoryStore(), 'stock');
         $idempotency->wrap($this->collector())($this->list(1, 2, 1, 1, 3));
@@ -51,7 +51,7 @@ final class IdempotencyBatchUnitTest extends TestCase
 
     /** @dataProvider stores */
     #[DataProvider('stores')]
-    public function testABatchExceptionKeepsThoseBeforeIt(Closure $store): void
+    public function testABatchExceptionKeepsEarlierMessages(Closure $store): void
     {
         $idempotency = new Idempotency($store(), 'stock');
         $idempotency->wrap($this->collector())($this->list(1, 3));
@@ -74,7 +74,7 @@ final class IdempotencyBatchUnitTest extends TestCase
         ];
     }
 
-    public function testAStoreThatTakesAllBackHandlesThoseBeforeAgain(): void
+    public function testAStoreThatRollsBackHandlesEarlierMessagesAgain(): void
     {
         $idempotency = new Idempotency(new RecordingStore(), 'stock');
         $failing = $this->collector(3, static fn (int $at) => new BatchException($at));
@@ -101,7 +101,7 @@ final class IdempotencyBatchUnitTest extends TestCase
         self::assertSame([2, 'call 2'], [$e->getIndex(), $e->getPrevious()?->getMessage()]);
     }
 
-    public function testAnyOtherFailureIsTheFirstNewMessages(): void
+    public function testAnyOtherFailureIsAttributedToTheFirstNewMessage(): void
     {
         $idempotency = new Idempotency(new MemoryStore(), 'stock');
         $failing = $this->collector(3, static fn () => new RuntimeException('broken'));
@@ -113,7 +113,7 @@ final class IdempotencyBatchUnitTest extends TestCase
         self::assertSame([2, 'broken'], [$e->getIndex(), $e->getPrevious()?->getMessage()]);
     }
 
-    public function testAnIndexBeyondTheListCountsAsTheFirst(): void
+    public function testAnIndexBeyondTheBatchCountsAsTheFirst(): void
     {
         foreach ([4, 400, -1] as $index) {
             $idempotency = new Idempotency(new MemoryStore(), 'stock');
@@ -127,7 +127,7 @@ final class IdempotencyBatchUnitTest extends TestCase
         }
     }
 
-    public function testAMessageWithoutAKeyStopsTheListThere(): void
+    public function testAMessageWithoutAKeyStopsTheBatch(): void
     {
         $key = static fn (Message $message): ?string => $message->getData() === 3 ? null : "k{$message->getData()}";
         $idempotency = new Idempotency(new MemoryStore(), 'stock', $key);
@@ -140,7 +140,7 @@ final class IdempotencyBatchUnitTest extends TestCase
         self::assertInstanceOf(PermanentException::class, $e);
     }
 
-    public function testAKeyInHandElsewhereStopsTheListThere(): void
+    public function testAKeyInProgressElsewhereStopsTheBatch(): void
     {
         $store = new MemoryStore();
         $idempotency = new Idempotency($store, 'stock', static fn (Message $message): string => "k{$message->getData()}");
@@ -155,7 +155,7 @@ final class IdempotencyBatchUnitTest extends TestCase
         self::assertSame([[1]], $this->lists, 'what stood before it is done');
     }
 
-    public function testAStoreThatFailsIsTheFirstMessages(): void
+    public function testAStoreFailureIsAttributedToTheFirstMessage(): void
     {
         $store = new RecordingStore();
         $store->fails = new RuntimeException('the store is down');

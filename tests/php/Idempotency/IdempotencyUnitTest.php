@@ -40,7 +40,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertSame(2, $idempotency->skipped());
     }
 
-    public function testScopesDoNotTakeEachOthersMessages(): void
+    public function testScopesAreIndependent(): void
     {
         $store = new MemoryStore();
         $message = $this->message(1);
@@ -50,7 +50,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertSame([1, 1], $this->handled);
     }
 
-    public function testAKeyOfTheCallersOwn(): void
+    public function testACustomKey(): void
     {
         $key = static fn (Message $message): int => $message->getData()['payment'];
         $callback = (new Idempotency(new MemoryStore(), 'payments', $key))->wrap($this->handler());
@@ -81,7 +81,7 @@ final class IdempotencyUnitTest extends TestCase
         return ['null' => [null], 'empty' => [''], 'array' => [[1]], 'float' => [1.5], 'false' => [false]];
     }
 
-    public function testAThrowLeavesNoMark(): void
+    public function testAnExceptionLeavesNoMark(): void
     {
         $store = new MemoryStore();
         $idempotency = new Idempotency($store, 'orders');
@@ -97,7 +97,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertSame([1], $this->handled);
     }
 
-    public function testOnceWithAKeyTellsWhetherItRan(): void
+    public function testOnceWithAKeyReturnsWhetherItRan(): void
     {
         $idempotency = new Idempotency(new MemoryStore(), 'invoices');
         $runs = 0;
@@ -127,7 +127,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertSame([1], $this->handled);
     }
 
-    public function testACallbackThatIsWrappedTwiceIsRefusedInsteadOfNeverCalled(): void
+    public function testACallbackThatIsWrappedTwiceIsRefused(): void
     {
         $idempotency = new Idempotency(new RecordingStore(), 'orders');
         $again = new Idempotency(new RecordingStore(), 'orders');
@@ -143,7 +143,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertSame([1], $this->handled, 'afterwards the key is free');
     }
 
-    public function testAMemoryInFrontOfAnotherStore(): void
+    public function testAMemoryStoreInFrontOfAnotherStore(): void
     {
         $store = new RecordingStore();
         $inner = (new Idempotency($store, 'orders'))->wrap($this->handler());
@@ -155,7 +155,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertCount(1, $store->asked);
     }
 
-    public function testAKeyInHandIsATransientFailure(): void
+    public function testAKeyInProgressIsATransientFailure(): void
     {
         $store = new MemoryStore();
         $this->expectException(InProgressException::class);
@@ -169,7 +169,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertSame('orders:1', $e->getKey());
     }
 
-    public function testTheMemoryForgetsAfterItsTime(): void
+    public function testTheMemoryStoreExpiresKeys(): void
     {
         $now = 1000;
         $store = new MemoryStore(ttl: 60, clock: static function () use (&$now): int {
@@ -186,7 +186,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertSame([1, 1], $this->handled);
     }
 
-    public function testTheMemoryIsBounded(): void
+    public function testTheMemoryStoreIsBounded(): void
     {
         $store = new MemoryStore(limit: 10);
         $idempotency = new Idempotency($store, 'orders');
@@ -198,7 +198,7 @@ final class IdempotencyUnitTest extends TestCase
         self::assertTrue($idempotency->once('k89', static fn () => null), 'the oldest went first');
     }
 
-    public function testNumbersThatMakeNoSense(): void
+    public function testInvalidNumbers(): void
     {
         foreach ([['ttl' => 0], ['limit' => 0], ['ttl' => -1]] as $bad) {
             try {

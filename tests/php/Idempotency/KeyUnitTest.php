@@ -30,7 +30,7 @@ final class KeyUnitTest extends TestCase
         }
     }
 
-    public function testAKeyThatLooksLikeAHashMeetsNoHash(): void
+    public function testAKeyThatLooksLikeAHashCollidesWithNone(): void
     {
         $long = str_repeat('k', 500);
         $pretender = 'sha256:' . hash('sha256', $long);

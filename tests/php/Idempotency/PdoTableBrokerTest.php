@@ -61,7 +61,7 @@ final class PdoTableBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testPurgeRemovesWhatIsOver(string $driver): void
+    public function testPurgeRemovesExpiredKeys(string $driver): void
     {
         $now = 1000;
         $stores = $this->open($driver, ['ttl' => 60, 'clock' => static function () use (&$now): int {
@@ -131,7 +131,7 @@ final class PdoTableBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testAClosureIsAskedForEachMessage(string $driver): void
+    public function testAConnectionClosureIsCalledForEachMessage(string $driver): void
     {
         $stores = $this->open($driver);
         $asked = 0;

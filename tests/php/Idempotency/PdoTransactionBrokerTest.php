@@ -39,7 +39,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testACallersTransactionTakesBothWithIt(string $driver): void
+    public function testACallersTransactionCoversBoth(string $driver): void
     {
         $stores = $this->open($driver);
         $pdo = $stores->pdo;
@@ -61,7 +61,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testAThrowInACallersTransactionTakesBackOnlyItsOwn(string $driver): void
+    public function testAnExceptionInACallersTransactionRollsBackOnlyItsOwnWork(string $driver): void
     {
         $stores = $this->open($driver);
         $pdo = $stores->pdo;
@@ -158,7 +158,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testACallbackThatEndsTheTransactionIsTold(string $driver): void
+    public function testACallbackThatEndsTheTransactionIsReported(string $driver): void
     {
         foreach (['commit', 'rollBack'] as $end) {
             $stores = $this->open($driver);
@@ -174,7 +174,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
         }
     }
 
-    public function testOnMariaDbATableThatIsMadeEndsTheTransactionAndIsTold(): void
+    public function testOnMariaDbCreatingATableEndsTheTransactionAndIsReported(): void
     {
         $stores = $this->open('mysql');
         $this->expectException(StoreException::class);

@@ -43,7 +43,7 @@ final class RedisStoreBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
     #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
-    public function testKeysLiveAsLongAsTheyShould(string $name): void
+    public function testKeysExpireAfterTheirTime(string $name): void
     {
         $stores = $this->open($name, ['ttl' => 1000, 'lease' => 100]);
         $redis = Databases::phpredis();
@@ -132,7 +132,7 @@ final class RedisStoreBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
     #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
-    public function testAForeignValueUnderTheKeyIsAnErrorThatSaysSo(string $name): void
+    public function testAForeignValueUnderTheKeyIsAnError(string $name): void
     {
         $stores = $this->open($name);
         Databases::phpredis()->rPush("$stores->table:s:1", 'a list');
@@ -141,7 +141,7 @@ final class RedisStoreBrokerTest extends StoreTestCase
         $stores->run('s:1', 'effect');
     }
 
-    public function testWhatIsNoClientIsRefused(): void
+    public function testAnInvalidClientIsRefused(): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage('stdClass');

@@ -33,7 +33,7 @@ final class StoreContractBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
     #[DataProviderExternal(Stores::class, 'provide')]
-    public function testAfterAThrowItRunsAgain(string $name): void
+    public function testAfterAnExceptionItRunsAgain(string $name): void
     {
         $stores = $this->open($name);
         $fails = static fn () => throw new RuntimeException('no');
@@ -68,7 +68,7 @@ final class StoreContractBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
     #[DataProviderExternal(Stores::class, 'provide')]
-    public function testAKeyAtItsLongest(string $name): void
+    public function testAKeyOfTheMaximumLength(string $name): void
     {
         $stores = $this->open($name);
         $long = str_repeat('k', Key::MAX_BYTES - 1);
@@ -78,7 +78,7 @@ final class StoreContractBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
     #[DataProviderExternal(Stores::class, 'provide')]
-    public function testSeveralKeysAtOnce(string $name): void
+    public function testSeveralKeysInOneCall(string $name): void
     {
         $stores = $this->open($name);
         $given = [];
@@ -93,7 +93,7 @@ final class StoreContractBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
     #[DataProviderExternal(Stores::class, 'provide')]
-    public function testAKeyIsForgottenAfterItsTime(string $name): void
+    public function testAKeyExpiresAfterItsTime(string $name): void
     {
         $now = time();
         // Redis has its own clock.
@@ -111,7 +111,7 @@ final class StoreContractBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
     #[DataProviderExternal(Stores::class, 'provide')]
-    public function testAListWithAFailureInIt(string $name): void
+    public function testABatchWithAFailure(string $name): void
     {
         $stores = $this->open($name);
         $idempotency = new Idempotency($stores->store, 'list');
@@ -153,7 +153,7 @@ final class StoreContractBrokerTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
     #[DataProviderExternal(Stores::class, 'provide')]
-    public function testTimesThatMakeNoSense(string $name): void
+    public function testInvalidTimes(string $name): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage('ttl');

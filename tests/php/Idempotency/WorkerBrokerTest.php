@@ -47,7 +47,7 @@ final class WorkerBrokerTest extends ConsumingTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testListsWithDuplicatesAndAFailure(string $name): void
+    public function testBatchesWithDuplicatesAndAFailure(string $name): void
     {
         $stores = $this->stores = Stores::fresh($name);
         $this->sendTwice(range(0, 49));
@@ -69,7 +69,7 @@ final class WorkerBrokerTest extends ConsumingTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
     #[DataProviderExternal(Stores::class, 'provide')]
-    public function testACallbackThatThrowsIsTriedAgainAndThenDone(string $name): void
+    public function testACallbackThatThrowsIsRetriedAndThenMarked(string $name): void
     {
         $stores = $this->stores = Stores::fresh($name);
         $this->sendTwice([0]);
@@ -86,7 +86,7 @@ final class WorkerBrokerTest extends ConsumingTestCase
         self::assertSame([3, ['effect 0']], [$tries, $stores->effects()]);
     }
 
-    public function testAWorkerThatIsKilledAgainAndAgainHandlesEachMessageOnce(): void
+    public function testAWorkerThatIsKilledRepeatedlyHandlesEachMessageOnce(): void
     {
         $stores = $this->stores = Stores::fresh('pgsql');
         $this->publish('order.1', range(0, 599));

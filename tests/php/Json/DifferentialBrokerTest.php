@@ -105,7 +105,7 @@ final class DifferentialBrokerTest extends BrokerTestCase
         }
     }
 
-    public function testWhatIsReceivedIsWhatJsonDecodeGives(): void
+    public function testReceivedDataEqualsJsonDecode(): void
     {
         $documents = ['0', '-0', '-0.0', '1e2', '1E+2', '0.1e-7', '1e400', '-1e400', '9223372036854775807',
             '9223372036854775808', '-9223372036854775809', '123456789012345678901234567890', '""', '"\u0000"',

@@ -34,7 +34,7 @@ final class AuthorizationBrokerTest extends LaravelTestCase
         return ['private' => ['private-user.1'], 'private and cached' => ['private-cache-user.1']];
     }
 
-    public function testAnEncryptedChannelBringsItsKey(): void
+    public function testAnEncryptedChannelGetsItsKey(): void
     {
         $master = random_bytes(32);
         $this->addEnv(['REALTIME_ENCRYPTION_MASTER_KEY' => base64_encode($master)]);
@@ -43,7 +43,7 @@ final class AuthorizationBrokerTest extends LaravelTestCase
         self::assertSame(base64_encode(hash('sha256', "private-encrypted-user.1$master", true)), $answer['shared_secret']);
     }
 
-    public function testAPresenceChannelTellsWhoItIs(): void
+    public function testAPresenceChannelSignsTheUser(): void
     {
         [$status, $answer] = $this->auth(['socket_id' => '123.456', 'channel_name' => 'presence-shop']);
         self::assertSame(200, $status);
@@ -60,7 +60,7 @@ final class AuthorizationBrokerTest extends LaravelTestCase
      * @dataProvider refusals
      */
     #[DataProvider('refusals')]
-    public function testWhatIsNotAllowedIsNotSigned(array $input, ?int $user = 1): void
+    public function testDeniedSubscriptionsAreNotSigned(array $input, ?int $user = 1): void
     {
         [$status, $answer] = $this->auth($input, $user);
         self::assertSame(403, $status);
@@ -89,7 +89,7 @@ final class AuthorizationBrokerTest extends LaravelTestCase
         ];
     }
 
-    public function testAConnectionMayHaveKeysOfItsOwn(): void
+    public function testAConnectionMayHaveItsOwnKeys(): void
     {
         $secret = strrev(self::SECRET);
         $this->write('config/broadcasting.php', <<<PHP

@@ -88,7 +88,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
         }
     }
 
-    public function testNamesAndDataAreAsLaravelGivesThem(): void
+    public function testNamesAndDataAreLaravels(): void
     {
         $this->inApp(<<<'PHP'
             event(new App\Events\Told([
@@ -168,7 +168,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
         }
     }
 
-    public function testOnlyBroadcastExceptionsComeOut(): void
+    public function testOnlyBroadcastExceptionsAreThrown(): void
     {
         $said = $this->inApp(<<<'PHP'
             $answers = [];
@@ -188,7 +188,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
         ], $said);
     }
 
-    public function testAConnectionMayHaveABrokerOfItsOwn(): void
+    public function testAConnectionMayHaveItsOwnBroker(): void
     {
         $this->write('config/broadcasting.php', <<<PHP
             <?php
@@ -206,7 +206,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
         self::assertSame(['x-realtime-public' => '1', 'x-realtime-socket' => '1.2'], $messages[0]->getHeaders());
     }
 
-    public function testWithKafkaAwayARequestIsNotHeldUp(): void
+    public function testWithKafkaUnreachableARequestIsNotDelayed(): void
     {
         $this->addEnv(['KAFKA_BROKERS' => '127.0.0.1:1']);
         [$ms, $spool] = $this->inApp(<<<'PHP'

@@ -53,7 +53,7 @@ final class CommandsBrokerTest extends LaravelTestCase
 
     /** @dataProvider owners */
     #[DataProvider('owners')]
-    public function testTheNamesAreLeftToWhoeverHasThem(string $where, string $code): void
+    public function testCommandNamesThatAreInUseAreNotOverridden(string $where, string $code): void
     {
         $this->write($where, $code);
         self::assertSame(

@@ -46,7 +46,7 @@ final class FacadeBrokerTest extends LaravelTestCase
         self::assertCount(1, array_filter($told, static fn ($m) => str_contains((string) $m->getPayload(), '"data":{}')));
     }
 
-    public function testAfterCommitWhatCannotBeSentIsRefusedInsideTheTransaction(): void
+    public function testAfterCommitAnUnsendableBroadcastIsRefusedInsideTheTransaction(): void
     {
         $this->migrate();
         self::assertSame(0, $this->inApp(<<<'PHP'
@@ -98,7 +98,7 @@ final class FacadeBrokerTest extends LaravelTestCase
         return ['with the extension' => [true], 'without' => [false]];
     }
 
-    public function testWithoutTheExtensionABroadcastSaysWhatToDo(): void
+    public function testWithoutTheExtensionABroadcastNamesTheRemedy(): void
     {
         $said = $this->inApp(<<<'PHP'
             try {
@@ -111,7 +111,7 @@ final class FacadeBrokerTest extends LaravelTestCase
         self::assertStringContainsString('toporia_realtime', $said[1]);
     }
 
-    public function testAnAssertionWithoutAFakeSaysSo(): void
+    public function testAnAssertionWithoutAFakeIsReported(): void
     {
         self::assertStringContainsString('call Realtime::fake() first', $this->inApp(<<<'PHP'
             try {

@@ -14,7 +14,7 @@ final class FlushBrokerTest extends LaravelTestCase
 {
     /** @dataProvider ends */
     #[DataProvider('ends')]
-    public function testWhatWasSentIsWithKafkaThen(string $end): void
+    public function testMessagesAreAcknowledgedAtTheFlush(string $end): void
     {
         $this->realtime("['brokers' => ['kafka' => ['producer_config' => ['linger.ms' => 250]]]]");
         self::assertSame([1, 0], $this->inApp(<<<PHP
@@ -37,7 +37,7 @@ final class FlushBrokerTest extends LaravelTestCase
         ];
     }
 
-    public function testWithKafkaAwayOnlyTheFirstWaits(): void
+    public function testWithKafkaUnreachableOnlyTheFirstFlushWaits(): void
     {
         $this->addEnv(['KAFKA_BROKERS' => '127.0.0.1:1']);
         [$first, $second] = $this->inApp(<<<'PHP'

@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Laravel;
 
 final class InstallBrokerTest extends LaravelTestCase
 {
-    public function testItAddsWhatIsMissingAndChangesNothingTheSecondTime(): void
+    public function testItAddsMissingPartsAndChangesNothingTheSecondTime(): void
     {
         $this->env(['APP_NAME' => 'My $hop', 'BROADCAST_DRIVER' => 'log', 'REALTIME_APP_ID' => 'mine']);
         $this->write('resources/js/bootstrap.js', "window.axios = 1;\n");
@@ -40,7 +40,7 @@ final class InstallBrokerTest extends LaravelTestCase
         ));
     }
 
-    public function testBroadcastsThatGoSomewhereStay(): void
+    public function testAnExistingBroadcastDriverIsKept(): void
     {
         $this->env(['BROADCAST_DRIVER' => 'pusher']);
         $this->write('app/Providers/AppServiceProvider.php', self::emptyProvider());

@@ -37,7 +37,7 @@ final class ProviderBrokerTest extends LaravelTestCase
         ], $found);
     }
 
-    public function testTheManagerIsNotMadeBeforeSomebodyNeedsIt(): void
+    public function testTheManagerIsCreatedOnFirstUse(): void
     {
         $this->write('app/Providers/AppServiceProvider.php', <<<'PHP'
             <?php
@@ -95,7 +95,7 @@ final class ProviderBrokerTest extends LaravelTestCase
         self::assertSame([['user.1', 'notification', ['id' => 7]]], self::told($this->sent()));
     }
 
-    public function testAWrongConfigurationIsSaidWhereItIsUsedAndNowhereElse(): void
+    public function testAnInvalidConfigurationIsReportedOnlyWhereItIsUsed(): void
     {
         $this->realtime("['brokers' => ['kafka' => ['topic_prefx' => 'x']]]");
         self::assertSame('still here', $this->inApp("return 'still here';"));

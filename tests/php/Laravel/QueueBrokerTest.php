@@ -62,7 +62,7 @@ final class QueueBrokerTest extends LaravelTestCase
         self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::told($this->sent()));
     }
 
-    public function testWithKafkaAwayTheJobIsTriedAgain(): void
+    public function testWithKafkaUnreachableTheJobIsRetried(): void
     {
         $this->placeOrder();
         $this->connection("['driver' => 'kafka', 'brokers' => '127.0.0.1:1', 'topic_prefix' => '$this->prefix', "
@@ -79,7 +79,7 @@ final class QueueBrokerTest extends LaravelTestCase
         self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::told($this->sent()));
     }
 
-    public function testTheSyncConnectionHoldsNoRequestUp(): void
+    public function testTheSyncConnectionDelaysNoRequest(): void
     {
         $this->addEnv(['QUEUE_CONNECTION' => 'sync', 'KAFKA_BROKERS' => '127.0.0.1:1']);
         $ms = $this->inApp(<<<'PHP'
@@ -91,7 +91,7 @@ final class QueueBrokerTest extends LaravelTestCase
         self::assertLessThan(1000, $ms, 'At most the bounded flush after the job.');
     }
 
-    public function testAWorkerWaitsBoundedlyForWhatItsJobsHaveSentOtherwise(): void
+    public function testAWorkerWaitsInBoundedTimeForOtherMessagesOfItsJobs(): void
     {
         $this->addEnv(['KAFKA_BROKERS' => '127.0.0.1:1']);
         $this->write('app/Jobs/Helper.php', <<<'PHP'

@@ -18,7 +18,7 @@ final class WorkerBrokerTest extends LaravelTestCase
     private const SHORT = "'brokers' => ['kafka' => ['consumer_config' => ['session.timeout.ms' => 6000]]]";
     private const ONCE = 'realtime:kafka:consume --stop-when-empty --json';
 
-    public function testTheExamplesWorkerTakesThePaymentAndSaysSo(): void
+    public function testTheExamplesWorkerHandlesThePaymentAndReportsIt(): void
     {
         $this->migrate();
         $this->inApp(<<<'PHP'
@@ -92,7 +92,7 @@ final class WorkerBrokerTest extends LaravelTestCase
         self::assertSame("failed $ids[1] not today", $log[2]);
     }
 
-    public function testEventsAndTheLogTellWhatHappened(): void
+    public function testEventsAndTheLogReportTheResults(): void
     {
         $this->write('app/Providers/AppServiceProvider.php', <<<'PHP'
             <?php
@@ -174,7 +174,7 @@ final class WorkerBrokerTest extends LaravelTestCase
         self::assertStringNotContainsString('given up', $lines);
     }
 
-    public function testWrongUsageIsExitCode2AndAMissingHandlerIsSaid(): void
+    public function testWrongUsageIsExitCode2AndAMissingHandlerIsReported(): void
     {
         $this->artisan('realtime:kafka:consume')->assertExit(2);
         $this->artisan('realtime:kafka:consume --channels=user.1 --nonsense')->assertExit(2);
@@ -200,7 +200,7 @@ final class WorkerBrokerTest extends LaravelTestCase
         self::assertStringContainsString("Laravel's container cannot create App\\Realtime\\Needy", $said->stderr);
     }
 
-    public function testSigtermAndRestartStopTheWorkerInOrder(): void
+    public function testSigtermAndRestartStopTheWorkerCleanly(): void
     {
         $this->realtime('[' . self::SHORT . ']');
         $worker = $this->startArtisan('realtime:kafka:consume --channels=user.1');
@@ -212,7 +212,7 @@ final class WorkerBrokerTest extends LaravelTestCase
         self::assertStringContainsString('Stopped by realtime:restart.', $worker->wait()->assertExit()->stdout);
     }
 
-    public function testAWorkerThatHearsNothingIsToldOfThePrivateTwin(): void
+    public function testAnIdleWorkerIsWarnedOfTheSimilarPrivateChannel(): void
     {
         $this->realtime('[' . self::SHORT . ']');
         $this->inApp(<<<'PHP'
@@ -225,7 +225,7 @@ final class WorkerBrokerTest extends LaravelTestCase
         self::assertStringNotContainsString('other', $worker->signal()->wait()->assertExit()->stdout);
     }
 
-    public function testTheTwinIsFoundByTheNameOfItsTopicToo(): void
+    public function testTheSimilarChannelIsFoundByItsTopicNameToo(): void
     {
         $broker = $this->broker();
         $broker->publish('private-user.1', Message::event('private-user.1', 'e'));

@@ -69,14 +69,14 @@ final class LoggerBrokerTest extends ConsumingTestCase
         self::assertSame(['error: lost'], $logger->lines);
     }
 
-    public function testWhatIsNoLoggerIsRefused(): void
+    public function testAnInvalidLoggerIsRefused(): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage('realtime.logger must be a PSR-3 logger');
         $this->configureWith(['logger' => 'nobody']);
     }
 
-    public function testALevelThatIsNoneIsRefused(): void
+    public function testAnInvalidLevelIsRefused(): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage('realtime.log_level');
@@ -129,7 +129,7 @@ final class LoggerBrokerTest extends ConsumingTestCase
         self::assertSame(1, substr_count($logged, 'The logger of realtime.logger threw RuntimeException: disk full'));
     }
 
-    public function testALoggerThatThrowsLeavesTheExceptionOnItsWayAlone(): void
+    public function testALoggerThatThrowsKeepsThePendingException(): void
     {
         $this->configureWith(['logger' => static fn () => throw new RuntimeException('disk full')]);
         Realtime::broadcast('a', 'one');
@@ -157,7 +157,7 @@ final class LoggerBrokerTest extends ConsumingTestCase
         self::assertSame(1, count(array_keys(array_column($this->lines, 1), 'one', true)));
     }
 
-    public function testLibrdkafkaSpeaksThroughTheSameLogger(): void
+    public function testLibrdkafkaLogsThroughTheSameLogger(): void
     {
         $this->configureWith(['logger' => $this->collector()]);
         $port = self::freePort();
@@ -205,7 +205,7 @@ final class LoggerBrokerTest extends ConsumingTestCase
         ];
     }
 
-    public function testALevelOfTheEnvironmentHolds(): void
+    public function testALevelFromTheEnvironmentApplies(): void
     {
         $result = $this->runPhp(
             'Realtime::log("warning", "small"); Realtime::log("error", "large");',
@@ -259,7 +259,7 @@ final class LoggerBrokerTest extends ConsumingTestCase
             PHP)->assertExit(7);
     }
 
-    public function testALoggerIsStillUsedForWhatIsSaidAtTheEnd(): void
+    public function testALoggerIsStillUsedAtTheEndOfTheProcess(): void
     {
         $port = self::freePort();
         $result = $this->runPhp(<<<PHP

@@ -104,7 +104,7 @@ final class ExpositionBrokerTest extends MetricsTestCase
         return $table;
     }
 
-    public function testWhatThisProcessSendsIsCounted(): void
+    public function testMessagesOfThisProcessAreCounted(): void
     {
         $before = new Scrape(Metrics::text());
         $this->send('user.1', 7);
@@ -124,7 +124,7 @@ final class ExpositionBrokerTest extends MetricsTestCase
     /**
      * No label contains user input, and the labels from Kafka are bounded.
      */
-    public function testChannelsAreNoLabels(): void
+    public function testChannelsAreNotLabels(): void
     {
         for ($n = 0; $n < 50; $n++) {
             Realtime::broadcast("secret-room.$n", 'e', $n);

@@ -21,7 +21,7 @@ final class ListenerBrokerTest extends MetricsTestCase
         parent::tearDown();
     }
 
-    public function testAThousandScrapesAtOnce(): void
+    public function testAThousandConcurrentScrapes(): void
     {
         $address = (string) Metrics::serve('127.0.0.1:0');
         $threads = self::threads();
@@ -60,7 +60,7 @@ final class ListenerBrokerTest extends MetricsTestCase
         self::assertSame($threads, $most, 'no thread for a connection');
     }
 
-    public function testSlowAndRudeClientsHoldNobodyUp(): void
+    public function testSlowAndInvalidClientsBlockNoScrape(): void
     {
         $address = (string) Metrics::serve('127.0.0.1:0');
         $slow = [];
@@ -90,7 +90,7 @@ final class ListenerBrokerTest extends MetricsTestCase
         self::assertLessThan(12.0, microtime(true) - $start);
     }
 
-    public function testAPortThatIsTakenEndsTheCommandAndIsNamed(): void
+    public function testAPortInUseEndsTheCommandAndIsReported(): void
     {
         $address = (string) Metrics::serve('127.0.0.1:0');
         $result = $this->runConsole(
@@ -121,7 +121,7 @@ final class ListenerBrokerTest extends MetricsTestCase
 
     /** @dataProvider wrongAddresses */
     #[DataProvider('wrongAddresses')]
-    public function testAnAddressThatIsNoneIsWrongUsage(string $address): void
+    public function testAnInvalidAddressIsWrongUsage(string $address): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage('write host:port');

@@ -29,7 +29,7 @@ final class LivenessBrokerTest extends MetricsTestCase
         parent::tearDown();
     }
 
-    public function testAStuckCallbackIsFound(): void
+    public function testAStuckCallbackIsDetected(): void
     {
         $this->handler('touch("begun"); while (!is_file("go")) { usleep(50_000); }');
         $beat = "$this->directory/beat";
@@ -83,7 +83,7 @@ final class LivenessBrokerTest extends MetricsTestCase
 
     /** @dataProvider sockets */
     #[DataProvider('sockets')]
-    public function testSystemdIsToldOfALife(bool $abstract): void
+    public function testSystemdIsNotifiedOfTheLifecycle(bool $abstract): void
     {
         $this->handler('sleep(2);');
         $env = $this->listen($abstract) + ['WATCHDOG_USEC' => '1000000', 'WATCHDOG_PID' => null];
@@ -181,7 +181,7 @@ final class LivenessBrokerTest extends MetricsTestCase
         self::assertStringContainsString('max-memory', $result->stdout . $result->stderr);
     }
 
-    public function testAHeartbeatFileThatCannotBe(): void
+    public function testAnUnusableHeartbeatFile(): void
     {
         $result = $this->runConsole(
             ['realtime:kafka:consume', '--channels=user.1', '--heartbeat=/nonexistent/beat'],

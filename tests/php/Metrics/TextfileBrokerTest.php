@@ -26,7 +26,7 @@ final class TextfileBrokerTest extends MetricsTestCase
         parent::tearDown();
     }
 
-    public function testShortProcessesAtOnceAreAddedUp(): void
+    public function testConcurrentShortProcessesAreSummed(): void
     {
         $children = [];
         for ($n = 1; $n <= 8; $n++) {
@@ -55,7 +55,7 @@ final class TextfileBrokerTest extends MetricsTestCase
         self::assertSame($before, filemtime("$this->directory/prom/realtime.prom"));
     }
 
-    public function testOneThatIsKilledStillCounts(): void
+    public function testAKilledProcessStillCounts(): void
     {
         $this->handler('touch("handled");');
         $this->send('user.1', 3);
@@ -115,7 +115,7 @@ final class TextfileBrokerTest extends MetricsTestCase
     /**
      * A full disk only causes a warning.
      */
-    public function testAFullDiskHurtsNobody(): void
+    public function testAFullDiskOnlyCausesAWarning(): void
     {
         $small = "$this->directory/small";
         mkdir($small);

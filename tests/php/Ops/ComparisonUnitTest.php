@@ -16,7 +16,7 @@ use Toporia\Realtime\Ops\TopicState;
 
 final class ComparisonUnitTest extends TestCase
 {
-    public function testWhatATopicIs(): void
+    public function testTheRoleOfATopic(): void
     {
         $grouped = self::plan([['user.*', 'shop.user', null, null, null]]);
         $kinds = [
@@ -34,7 +34,7 @@ final class ComparisonUnitTest extends TestCase
         self::assertSame([], $each->wanted);
     }
 
-    public function testTheFirstOfSeveralEntriesCountsAndADisputeIsSaid(): void
+    public function testTheFirstOfSeveralEntriesAppliesAndAConflictIsReported(): void
     {
         $plan = self::plan([['a.*', 'shop.a', 3, 2, 60_000], ['b.*', 'shop.a', 4, 2, 60_000]]);
         $wanted = $plan->wanted['shop.a'];
@@ -62,7 +62,7 @@ final class ComparisonUnitTest extends TestCase
         self::assertSame(Difference::WRONG, $found[3]->level, 'it does not come by itself');
     }
 
-    public function testNamesThatKafkaTakesForTheSame(): void
+    public function testNamesThatCollideInKafka(): void
     {
         $plan = self::plan([['a.*', 'shop.a.b', null, null, null], ['b.*', 'shop.a_c', null, null, null]], [
             'default_topic' => 'shop.a.c',
@@ -73,7 +73,7 @@ final class ComparisonUnitTest extends TestCase
         self::assertStringContainsString('shop.a.c', $found[1]->what);
     }
 
-    public function testMoreChannelsThanOneTopicEachIsGoodForAndLeftOvers(): void
+    public function testTooManyChannelsForOneTopicEachAndLeftovers(): void
     {
         $topics = [];
         for ($i = 0; $i <= 1000; $i++) {

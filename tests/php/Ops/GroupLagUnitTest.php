@@ -51,7 +51,7 @@ final class GroupLagUnitTest extends TestCase
         self::assertSame([50.0, 100.0], $lag->rates($lag->now->partitions[0]));
     }
 
-    public function testWhatGoesBackIsNoRate(): void
+    public function testADecreaseHasNoRate(): void
     {
         $lag = new GroupLag(self::snapshot([0, 5]), self::snapshot([90, 100]), 2.0);
         self::assertSame([0.0, 0.0], [$lag->produced, $lag->consumed]);
@@ -59,14 +59,14 @@ final class GroupLagUnitTest extends TestCase
         self::assertSame([null, null, null, ''], [$first->produced, $first->behind(), $first->catchesUp(), $first->forecast()]);
     }
 
-    public function testNobodyReadsAGroupWithoutMembers(): void
+    public function testAGroupWithoutMembersIsReported(): void
     {
         $snapshot = new GroupSnapshot('g', state: 'Empty', members: [], partitions: [new PartitionLag('t', 0, 1, 0, 2)]);
         self::assertSame('never: no consumer', (new GroupLag($snapshot))->forecast());
         self::assertNull($snapshot->reader($snapshot->partitions[0]));
     }
 
-    public function testTheWorstComesFirstAndLimitsNameTheirReason(): void
+    public function testTheWorstIsFirstAndLimitsNameTheirReason(): void
     {
         $options = LagOptions::of(['broker' => 'kafka', 'sample' => '2', 'threshold' => '10', 'max-seconds' => '5']);
         $snapshots = [

@@ -42,7 +42,7 @@ final class LagBrokerTest extends OpsTestCase
         self::assertSame(0, $this->command('realtime:lag', ['--sample' => '1', '--max-seconds' => '0']));
     }
 
-    public function testAGroupThatIsNotThere(): void
+    public function testAMissingGroup(): void
     {
         self::assertSame(0, $this->command('realtime:lag', ['--sample' => '0', '--group' => ['nobody', 'none']]));
         self::assertStringContainsString('nobody, none: there is no such group', $this->output);
@@ -66,7 +66,7 @@ final class LagBrokerTest extends OpsTestCase
         self::assertSame(['1 partition without a committed offset: the lag counts from the beginning.'], $group['notes']);
     }
 
-    public function testRatesComeFromTwoLooks(): void
+    public function testRatesNeedTwoSamples(): void
     {
         $topic = $this->fill($this->topic(), [1]);
         $this->consumeSome($this->group, $topic, 1);
@@ -88,7 +88,7 @@ final class LagBrokerTest extends OpsTestCase
         self::assertStringStartsWith('never: ', $group['outlook']);
     }
 
-    public function testWatchingEndsWithASignalAndTheLastVerdict(): void
+    public function testWatchingEndsWithASignalAndTheLastResult(): void
     {
         $topic = $this->fill($this->topic(), [4]);
         $this->consumeSome($this->group, $topic, 1);

@@ -12,7 +12,7 @@ use Toporia\Realtime\Tests\Support\CommittedGroups;
 
 final class LagKafkaTest extends OpsTestCase
 {
-    public function testMembersAndWhatTheyRead(): void
+    public function testMembersAndTheirPartitions(): void
     {
         $topic = $this->fill($this->topic(), [3, 3]);
         $broker = $this->broker(['group_instance_id' => 'host-7']);
@@ -57,7 +57,7 @@ final class LagKafkaTest extends OpsTestCase
         self::assertStringContainsString('No consumer group', $this->output);
     }
 
-    public function testACommitBelowTheBeginningIsSaid(): void
+    public function testACommitBelowTheBeginningIsReported(): void
     {
         $topic = $this->fill($this->topic(), [10]);
         $this->consumeSome($this->group, $topic, 2);

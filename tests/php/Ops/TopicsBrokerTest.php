@@ -48,7 +48,7 @@ final class TopicsBrokerTest extends OpsTestCase
         }
     }
 
-    public function testCreateMakesWhatTheMappingWants(): void
+    public function testCreateCreatesTheMappedTopics(): void
     {
         $user = "$this->prefix.user";
         $config = self::grouped(['user.*' => ['topic' => $user, 'partitions' => 3]], "$this->prefix.rest");
@@ -103,7 +103,7 @@ final class TopicsBrokerTest extends OpsTestCase
         self::assertStringContainsString('has a space', $this->output);
     }
 
-    public function testCompareFindsWhatDiffers(): void
+    public function testCompareFindsDifferences(): void
     {
         $few = $this->createTopic("$this->prefix.few");
         $many = $this->createTopic("$this->prefix.many", 3);
@@ -133,7 +133,7 @@ final class TopicsBrokerTest extends OpsTestCase
         self::assertStringContainsString("  WRONG  $few has 1 partition, 2 wanted.", $this->output);
     }
 
-    public function testMoreChannelsThanOneTopicEachIsGoodFor(): void
+    public function testTooManyChannelsForOneTopicEach(): void
     {
         foreach ([1, 2, 3] as $user) {
             $this->createTopic($this->channelTopic("user.$user"));

@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Ops;
 
 final class TopicsKafkaTest extends OpsTestCase
 {
-    public function testTopicsAreMadeAsTheMappingWantsAndDifferencesAreMended(): void
+    public function testMappedTopicsAreCreatedAndDifferencesFixed(): void
     {
         $topic = "$this->prefix.user";
         $this->admin->createTopic($topic, 1, 1, ['retention.ms' => 3_600_000]);
@@ -43,7 +43,7 @@ final class TopicsKafkaTest extends OpsTestCase
         self::assertStringContainsString('What it is: mapped (user.*)', $this->output);
     }
 
-    public function testANameThatKafkaTakesForAnotherIsRefusedAndTheOthersAreMade(): void
+    public function testACollidingNameIsRefusedAndTheOthersAreCreated(): void
     {
         $this->admin->createTopic("$this->prefix.a_b");
         $input = ['topics' => ["$this->prefix.a.b", "$this->prefix.c"]];

@@ -56,7 +56,7 @@ final class OutboxUnitTest extends TestCase
         (new Outbox($this->pdo))->add('user.1', 'a');
     }
 
-    public function testAMissingTableIsSaidWhateverTheConnectionsErrorMode(): void
+    public function testAMissingTableIsReportedInEveryErrorMode(): void
     {
         foreach ([PDO::ERRMODE_SILENT, PDO::ERRMODE_WARNING, PDO::ERRMODE_EXCEPTION] as $mode) {
             $this->pdo->setAttribute(PDO::ATTR_ERRMODE, $mode);
@@ -70,7 +70,7 @@ final class OutboxUnitTest extends TestCase
         }
     }
 
-    public function testDataThatIsNoJsonWritesNothing(): void
+    public function testUnencodableDataWritesNothing(): void
     {
         try {
             (new Outbox($this->pdo, requireTransaction: false))->add('user.1', 'a', "\xff");
@@ -86,7 +86,7 @@ final class OutboxUnitTest extends TestCase
      * @param callable(PDO): mixed $make
      */
     #[DataProvider('impossible')]
-    public function testWhatCannotBeIsAConfigurationError(callable $make): void
+    public function testInvalidSettingsAreConfigurationErrors(callable $make): void
     {
         $this->expectException(ConfigurationException::class);
         $make($this->pdo);

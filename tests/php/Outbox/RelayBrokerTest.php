@@ -19,7 +19,7 @@ final class RelayBrokerTest extends OutboxTestCase
 {
     /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testWhatIsRolledBackIsNotAnnouncedAndWhatIsCommittedIsWithItsBytes(string $driver): void
+    public function testOnlyCommittedRowsAreSentWithTheirBytes(string $driver): void
     {
         $pdo = $this->database($driver);
         $outbox = $this->outbox($pdo);
@@ -69,7 +69,7 @@ final class RelayBrokerTest extends OutboxTestCase
 
     /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testARowThatCanNeverBeSentIsMarkedAndHoldsNothingBack(string $driver): void
+    public function testAnUnsendableRowIsMarkedAndBlocksNothing(string $driver): void
     {
         $pdo = $this->database($driver);
         $outbox = $this->outbox($pdo, false);
@@ -104,7 +104,7 @@ final class RelayBrokerTest extends OutboxTestCase
 
     /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testASignalEndsItInOrder(string $driver): void
+    public function testASignalStopsItCleanly(string $driver): void
     {
         $pdo = $this->database($driver);
         $child = $this->relay();
@@ -118,7 +118,7 @@ final class RelayBrokerTest extends OutboxTestCase
         self::assertStringContainsString('Stopped by a signal. 1 sent', $result->stdout);
     }
 
-    public function testAKafkaThatIsAwayIsWaitedFor(): void
+    public function testAnUnreachableKafkaIsWaitedFor(): void
     {
         $pdo = $this->database('sqlite');
         $outbox = $this->outbox($pdo, false);
@@ -149,7 +149,7 @@ final class RelayBrokerTest extends OutboxTestCase
 
     /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provideServers */
     #[DataProviderExternal(Databases::class, 'provideServers')]
-    public function testADatabaseThatComesBackIsFoundAgain(string $driver): void
+    public function testItReconnectsToTheDatabase(string $driver): void
     {
         $pdo = $this->database($driver);
         $before = $this->outbox($pdo, false)->add('user.1', 'before');
@@ -169,7 +169,7 @@ final class RelayBrokerTest extends OutboxTestCase
 
     /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testTheTableIsMadeByACommand(string $driver): void
+    public function testACommandCreatesTheTable(string $driver): void
     {
         $env = ['env' => ['REALTIME_OUTBOX_DSN' => Databases::dsn($driver), 'REALTIME_OUTBOX_TABLE' => $this->table]];
         $missing = $this->relay(['--stop-when-empty'], $env['env'])->wait();

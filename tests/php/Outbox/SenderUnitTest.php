@@ -24,7 +24,7 @@ use Throwable;
 
 final class SenderUnitTest extends TestCase
 {
-    public function testWhatIsAcknowledgedIsSentInItsOrder(): void
+    public function testAcknowledgedRowsAreSentInOrder(): void
     {
         $fake = new RealtimeFake();
         $outcome = $this->send($fake, [$this->row(1, 'a'), $this->row(2, 'b'), $this->row(3, 'a')]);
@@ -33,7 +33,7 @@ final class SenderUnitTest extends TestCase
         $fake->assertBroadcastTimes('user.1', 'e', 3);
     }
 
-    public function testARefusalHoldsBackItsKeyOnly(): void
+    public function testARefusalBlocksOnlyItsKey(): void
     {
         $publisher = $this->refusing(2, new UnknownTopicException('no such topic'));
         $rows = [$this->row(1, 'a'), $this->row(2, 'b'), $this->row(3, 'a'), $this->row(4, 'b')];
@@ -43,7 +43,7 @@ final class SenderUnitTest extends TestCase
         self::assertSame([1, 3], $publisher->published, 'row 4 was not even tried');
     }
 
-    public function testWhatCanNeverBeSentHoldsNothingBack(): void
+    public function testAnUnsendableRowBlocksNothing(): void
     {
         $publisher = $this->refusing(1, new MessageTooLargeException('too large'));
         $outcome = $this->send($publisher, [$this->row(1, 'a'), $this->row(2, 'a')]);
@@ -59,7 +59,7 @@ final class SenderUnitTest extends TestCase
         self::assertSame([[], []], [$outcome->retry, $outcome->failed]);
     }
 
-    public function testARowThatSomebodyBrokeIsMarkedAsFailed(): void
+    public function testACorruptedRowIsMarkedAsFailed(): void
     {
         $broken = Row::of(['payload' => 'no json'] + $this->columns(1, 'a'));
         $outcome = $this->send(new RealtimeFake(), [$broken, $this->row(2, 'a')]);
@@ -67,7 +67,7 @@ final class SenderUnitTest extends TestCase
         self::assertSame([2], self::ids($outcome->sent));
     }
 
-    public function testBackoffGrowsToItsBound(): void
+    public function testBackoffGrowsToItsMaximum(): void
     {
         $backoff = new Backoff(500, 60_000);
         foreach ([1 => 500, 2 => 1000, 5 => 8000, 50 => 60_000] as $attempts => $expected) {

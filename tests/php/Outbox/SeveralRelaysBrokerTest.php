@@ -18,7 +18,7 @@ final class SeveralRelaysBrokerTest extends OutboxTestCase
 
     /** @dataProvider \Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testThreeRelaysOfWhichOneIsKilled(string $driver): void
+    public function testOneOfThreeRelaysIsKilled(string $driver): void
     {
         $this->createTopic($this->channelTopic('user.1'), 4);
         $pdo = $this->database($driver);

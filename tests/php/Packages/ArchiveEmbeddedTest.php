@@ -34,7 +34,7 @@ final class ArchiveEmbeddedTest extends PackagesTestCase
         return self::package('toporia_realtime-*.tar.gz');
     }
 
-    public function testItsNameSaysForWhichPhpItIs(): void
+    public function testItsNameContainsThePhpVersion(): void
     {
         $expected = sprintf(
             'toporia_realtime-%s-php%s-%s%s-%s-linux-glibc.tar.gz',
@@ -47,7 +47,7 @@ final class ArchiveEmbeddedTest extends PackagesTestCase
         self::assertSame($expected, basename(self::archive()));
     }
 
-    public function testItHasEverythingAndNothingOfTheWorkshop(): void
+    public function testItHasEveryFileAndNoDevelopmentFiles(): void
     {
         $entries = array_map(
             static fn (string $path): string => substr($path, strpos($path, '/') + 1),
@@ -91,7 +91,7 @@ final class ArchiveEmbeddedTest extends PackagesTestCase
         self::assertSame('Toporia Realtime ' . self::version(), trim($output));
     }
 
-    public function testItSaysWhichGlibcItNeeds(): void
+    public function testItNamesTheRequiredGlibc(): void
     {
         $library = self::unpacked() . '/toporia_realtime.so';
         preg_match_all('/GLIBC_([0-9.]+)/', self::execute(['objdump', '-T', $library])[1], $versions);

@@ -100,7 +100,7 @@ final class DebianEmbeddedTest extends PackagesTestCase
         );
     }
 
-    public function testTheLayerRunsFromWhereDebianPutsIt(): void
+    public function testTheLayerRunsFromDebiansPaths(): void
     {
         $root = self::packages() . '-debian';
         self::execute(['dpkg-deb', '-x', self::layer(), $root]);

@@ -105,7 +105,7 @@ final class LicencesEmbeddedTest extends PackagesTestCase
         self::assertStringContainsString('zstd, inside the crate zstd-sys', $errors);
     }
 
-    public function testWhatIsNoMetadataIsRefused(): void
+    public function testInvalidMetadataIsRefused(): void
     {
         [$status, , $errors] = self::execute([PHP_BINARY, '-n', self::root() . '/packaging/licences.php'], [], '{}');
         self::assertSame(1, $status);

@@ -60,7 +60,7 @@ final class VersionEmbeddedTest extends PackagesTestCase
 
     /** @dataProvider differences */
     #[DataProvider('differences')]
-    public function testAnotherNumberAnywhereIsFound(string $path, string $pattern, string $replacement, string $said): void
+    public function testADifferentNumberAnywhereIsDetected(string $path, string $pattern, string $replacement, string $said): void
     {
         $this->change($path, $pattern, $replacement);
         [$status, , $errors] = self::execute(["$this->copy/tools/version.sh"]);
@@ -81,7 +81,7 @@ final class VersionEmbeddedTest extends PackagesTestCase
         ];
     }
 
-    public function testANewOneIsWrittenIntoAllOfThem(): void
+    public function testANewVersionIsWrittenEverywhere(): void
     {
         [$status, , $errors] = self::execute(["$this->copy/tools/version.sh", '9.8.7']);
         self::assertSame(1, $status, 'the changelog is a person\'s to write');
@@ -94,7 +94,7 @@ final class VersionEmbeddedTest extends PackagesTestCase
         }
     }
 
-    public function testWhatIsNoVersionIsRefused(): void
+    public function testAnInvalidVersionIsRefused(): void
     {
         [$status, , $errors] = self::execute(["$this->copy/tools/version.sh", 'v1']);
         self::assertSame(1, $status);

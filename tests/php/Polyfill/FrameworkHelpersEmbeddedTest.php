@@ -40,7 +40,7 @@ final class FrameworkHelpersEmbeddedTest extends TestCase
 
     /** @dataProvider frameworks */
     #[DataProvider('frameworks')]
-    public function testTheFrameworksFunctionsAreTheOnesThatAreCalled(string $class, string $when): void
+    public function testTheFrameworksFunctionsAreCalled(string $class, string $when): void
     {
         $functions = $this->functions(
             self::autoloading($class) . ($when === 'before' ? self::HELPERS : ''),
@@ -49,7 +49,7 @@ final class FrameworkHelpersEmbeddedTest extends TestCase
         self::assertEquals(array_fill_keys(self::FUNCTIONS, 'framework'), $functions);
     }
 
-    public function testWithoutAFrameworkThereAreOurs(): void
+    public function testWithoutAFrameworkOursAreCalled(): void
     {
         $functions = $this->functions('', self::HELPERS);
         self::assertEquals(array_fill_keys(self::FUNCTIONS, 'ours'), $functions);
@@ -61,13 +61,13 @@ final class FrameworkHelpersEmbeddedTest extends TestCase
         self::assertEquals(['config' => 'framework'] + array_fill_keys(self::FUNCTIONS, 'ours'), $functions);
     }
 
-    public function testTheyCanBeTurnedOff(): void
+    public function testTheyCanBeDisabled(): void
     {
         $functions = $this->functions('', self::HELPERS, ['REALTIME_POLYFILLS' => 'off']);
         self::assertEquals(array_fill_keys(self::FUNCTIONS, 'framework'), $functions);
     }
 
-    public function testALaravelThatIsFoundLaterGetsWhatItsHelpersWouldHaveBeenCalledWith(): void
+    public function testALaravelLoadedLaterGetsTheArgumentsOfItsHelpers(): void
     {
         $laravel = getenv('REALTIME_TEST_LARAVEL') ?: '/usr/share/php/Illuminate/autoload.php';
         $result = $this->runPhp(
@@ -105,7 +105,7 @@ final class FrameworkHelpersEmbeddedTest extends TestCase
         );
     }
 
-    public function testWhatOnlyLaravelUnderstandsIsRefusedElsewhere(): void
+    public function testArgumentsOfLaravelOnlyAreRefusedElsewhere(): void
     {
         $result = $this->runPhp($this->load() . '
             foreach ([fn () => broadcast(), fn () => broadcast(new stdClass()), fn () => config()] as $call) {

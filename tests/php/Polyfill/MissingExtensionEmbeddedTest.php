@@ -52,13 +52,13 @@ final class MissingExtensionEmbeddedTest extends TestCase
         self::assertMatchesRegularExpression("/this one is API$build[1],N?TS\\. Run `/", $said);
     }
 
-    public function testEnabledAndNotThere(): void
+    public function testEnabledAndMissing(): void
     {
         file_put_contents("$this->directory/ini/realtime.ini", "extension=toporia_realtime\n");
         self::assertMatchesRegularExpression('/but \S+ is not there: run `/', $this->broadcast()->stdout);
     }
 
-    public function testTheConsoleAndTheGuidesCodeSayItToo(): void
+    public function testTheConsoleAndTheGuidesCodeReportItToo(): void
     {
         $this->install();
         $environment = ['extension' => false, 'ini' => ['extension_dir' => "$this->directory/ext"]];

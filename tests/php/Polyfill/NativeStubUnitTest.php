@@ -16,7 +16,7 @@ final class NativeStubUnitTest extends TestCase
 {
     use RunsPhp;
 
-    public function testEveryWayToKafkaSaysWhatIsMissing(): void
+    public function testEveryMethodReportsTheMissingExtension(): void
     {
         $result = $this->withoutExtension(<<<'PHP'
             $calls = [
@@ -79,7 +79,7 @@ final class NativeStubUnitTest extends TestCase
         self::assertSame([1, ['paid'], 3, null], $result);
     }
 
-    public function testAPublisherThatCannotReceiveDoesNotPretendTo(): void
+    public function testAPublisherThatCannotReceiveIsReported(): void
     {
         $result = $this->withoutExtension(<<<'PHP'
             Realtime::swap(new class implements Toporia\Realtime\Contract\Publisher {

@@ -18,7 +18,7 @@ final class PhpStanEmbeddedTest extends TestCase
 {
     use RunsPhp;
 
-    public function testItIsIncludedByItselfAndNamesWhatIsThere(): void
+    public function testItIsIncludedAutomaticallyAndNamesExistingClasses(): void
     {
         $composer = json_decode((string) file_get_contents(self::root() . '/composer.json'), true);
         self::assertSame(['extension.neon'], $composer['extra']['phpstan']['includes']);
@@ -29,7 +29,7 @@ final class PhpStanEmbeddedTest extends TestCase
         }
     }
 
-    public function testItsBootstrapMakesTheNameThatGuidesCheckFor(): void
+    public function testItsBootstrapDefinesTheClassNameOfTheGuides(): void
     {
         foreach ([true, false] as $extension) {
             $result = $this->runPhp(
@@ -44,7 +44,7 @@ final class PhpStanEmbeddedTest extends TestCase
     /**
      * Tools know the facade only by its annotations.
      */
-    public function testTheFacadeIsAnnotatedWithWhatItsObjectHas(): void
+    public function testTheFacadesAnnotationsMatchItsObject(): void
     {
         $facade = (string) file_get_contents(self::root() . '/php/Laravel/Facades/Realtime.php');
         preg_match_all('/@method static \S+ (\w+)\(([^)]*)\)/', $facade, $methods, PREG_SET_ORDER);

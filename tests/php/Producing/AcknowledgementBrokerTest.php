@@ -15,7 +15,7 @@ use Toporia\Realtime\Realtime;
 
 final class AcknowledgementBrokerTest extends ProducingTestCase
 {
-    public function testSyncReturnsWhenKafkaHasIt(): void
+    public function testSyncReturnsWhenAcknowledged(): void
     {
         $broker = $this->broker(['produce' => 'sync']);
         for ($i = 0; $i < 20; $i++) {
@@ -30,7 +30,7 @@ final class AcknowledgementBrokerTest extends ProducingTestCase
         self::assertSame(['raw'], $this->payloads($this->topic()));
     }
 
-    public function testSyncTellsOfItsOwnMessageOnly(): void
+    public function testSyncReportsOnlyItsOwnMessage(): void
     {
         $result = $this->runPhp(<<<'PHP'
             $lost = new Broker(['brokers' => $argv[1], 'producer_config' => ['message.timeout.ms' => 300],
@@ -50,7 +50,7 @@ final class AcknowledgementBrokerTest extends ProducingTestCase
 
     /** @dataProvider weakAcks */
     #[DataProvider('weakAcks')]
-    public function testFewerAcknowledgementsSayOnceWhatTheyCost(array $config, string $number): void
+    public function testWeakAcksLogOneWarning(array $config, string $number): void
     {
         $config = var_export(['brokers' => ['kafka' => $config]], true);
         $result = $this->runPhp("Realtime::configure($config);" . <<<'PHP'
@@ -73,7 +73,7 @@ final class AcknowledgementBrokerTest extends ProducingTestCase
         ];
     }
 
-    public function testSyncWithAcks0DoesNotWaitForWhatNeverComes(): void
+    public function testSyncWithAcks0DoesNotWait(): void
     {
         $broker = $this->broker(['produce' => 'sync', 'acks' => 0]);
         $broker->publish('user.1', Message::event('user.1', 'warm'));
@@ -83,7 +83,7 @@ final class AcknowledgementBrokerTest extends ProducingTestCase
         self::assertCount(2, $this->envelopes('user.1', 2));
     }
 
-    public function testAcksAllIsSilent(): void
+    public function testAcksAllLogsNoWarning(): void
     {
         $config = var_export(['acks' => 'all', 'idempotence' => true], true);
         $result = $this->runPhp("(new Broker($config))->publish('user.1', Message::event('user.1', 'e'));");
@@ -91,7 +91,7 @@ final class AcknowledgementBrokerTest extends ProducingTestCase
         self::assertCount(1, $this->envelopes('user.1'));
     }
 
-    public function testFlushAfterASyncFailureDoesNotTellItAgain(): void
+    public function testFlushAfterASyncFailureDoesNotReportItAgain(): void
     {
         $result = $this->runPhp(<<<'PHP'
             Realtime::configure(['produce' => 'sync', 'producer_config' => ['message.timeout.ms' => 300],

@@ -76,7 +76,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
         self::assertSame(['x-realtime-socket' => '123.456', 'x-tenant' => 'acme'], $headers);
     }
 
-    public function testNullDataIsLeftOutOtherEmptyDataIsNot(): void
+    public function testNullDataIsOmittedAndOtherEmptyDataIsNot(): void
     {
         foreach ([null, [], '', 0, false, (object) []] as $data) {
             Realtime::broadcast('empty', 'e', $data);
@@ -91,7 +91,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
         self::assertSame(['""', '0', '[]', 'false', 'none', 'none', '{}'], $data);
     }
 
-    public function testAListGetsOneRecordEachWithOneId(): void
+    public function testAListOfChannelsGetsOneRecordEachWithOneId(): void
     {
         $id = Realtime::broadcast(['user.1', 'user.2', 'room-3'], 'news', ['n' => 1]);
         Realtime::flush();
@@ -105,7 +105,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
         }
     }
 
-    public function testAListWithOneBadNameSendsNothing(): void
+    public function testAListOfChannelsWithOneBadNameSendsNothing(): void
     {
         $before = Realtime::stats()['messages_produced'];
         self::thrown(InvalidChannelException::class, static fn () => Realtime::broadcast(['ok', ''], 'e'));
@@ -132,7 +132,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
         Realtime::flush();
     }
 
-    public function testTextLikeArgumentsAreTakenAsPhpTakesThem(): void
+    public function testStringableArgumentsAreConvertedLikeInPhp(): void
     {
         $name = new class () {
             public function __toString(): string
@@ -175,7 +175,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
 
     /** @dataProvider refusedHeaders */
     #[DataProvider('refusedHeaders')]
-    public function testHeadersOfOursCannotBeForged(array $headers): void
+    public function testReservedHeadersCannotBeForged(array $headers): void
     {
         $message = self::thrown(
             ConfigurationException::class,
@@ -198,7 +198,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
 
     /** @dataProvider badSocketIds */
     #[DataProvider('badSocketIds')]
-    public function testASocketIdThatIsNoneIsRefused(string $id): void
+    public function testAnInvalidSocketIdIsRefused(string $id): void
     {
         $before = Realtime::stats()['messages_produced'];
         $message = self::thrown(
@@ -248,7 +248,7 @@ final class BroadcastBrokerTest extends ProducingTestCase
         );
     }
 
-    public function testDataThatJsonCannotCarrySendsNothing(): void
+    public function testUnencodableDataSendsNothing(): void
     {
         $loop = [];
         $loop['self'] = &$loop;

@@ -50,7 +50,7 @@ final class ClientsBrokerTest extends ProducingTestCase
         );
     }
 
-    public function testAtMostEightAndNothingIsLostByIt(): void
+    public function testAtMostEightClientsWithoutLoss(): void
     {
         $code = <<<'PHP'
             for ($round = 0; $round < 3; $round++) {

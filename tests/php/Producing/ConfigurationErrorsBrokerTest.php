@@ -90,7 +90,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
      * @param array<string, mixed> $config
      */
     #[DataProvider('refusedByConfigure')]
-    public function testConfigureRefusesAtOnce(array $config, string ...$said): void
+    public function testConfigureRefusesImmediately(array $config, string ...$said): void
     {
         $message = self::thrown(ConfigurationException::class, static fn () => Realtime::configure($config));
         foreach ($said as $part) {
@@ -154,7 +154,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
         ];
     }
 
-    public function testSettingsAsTheGuidesAndOthersWriteThem(): void
+    public function testSettingsInTheNotationOfGuidesAndOtherClients(): void
     {
         $broker = $this->broker([
             'brokers' => [self::address(), ''],

@@ -29,7 +29,7 @@ final class ConfigurationOrderBrokerTest extends ProducingTestCase
         }
         PHP;
 
-    public function testEachLayerGoesOverThoseBelowIt(): void
+    public function testEachLayerOverridesTheLowerOnes(): void
     {
         $code = self::PRINT_TOPIC . <<<'PHP'
             $topics['environment'] = topicOf(new Broker(['max_hops' => 8]));

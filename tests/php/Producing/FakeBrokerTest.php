@@ -20,7 +20,7 @@ use TypeError;
 
 final class FakeBrokerTest extends ProducingTestCase
 {
-    public function testNothingIsSentWhileFakedAndEverythingAfterwards(): void
+    public function testNothingIsSentUntilTheFakeIsRemoved(): void
     {
         $before = Realtime::stats();
         $fake = Realtime::fake();
@@ -52,7 +52,7 @@ final class FakeBrokerTest extends ProducingTestCase
         ));
     }
 
-    public function testTheSameThingsAreRefused(): void
+    public function testTheSameInputIsRefused(): void
     {
         $fake = Realtime::fake();
         self::thrown(InvalidChannelException::class, static fn () => Realtime::broadcast('', 'e'));
@@ -71,7 +71,7 @@ final class FakeBrokerTest extends ProducingTestCase
         self::assertLessThan(50, self::time(static fn () => Realtime::flush()));
     }
 
-    public function testSwapGoesThroughAnotherPublisher(): void
+    public function testSwapUsesAnotherPublisher(): void
     {
         $publisher = $this->recorder();
         Realtime::swap($publisher);
@@ -85,7 +85,7 @@ final class FakeBrokerTest extends ProducingTestCase
         );
     }
 
-    public function testSwapToABrokerOfOnesOwn(): void
+    public function testSwapToACustomBroker(): void
     {
         Realtime::swap($this->broker(['topic_prefix' => "$this->prefix-swapped"]));
         Realtime::broadcast('user.1', 'swapped');
@@ -106,7 +106,7 @@ final class FakeBrokerTest extends ProducingTestCase
         self::assertSame(7, $publisher->calls[0][2]);
     }
 
-    public function testWhatIsNoPublisherIsRefused(): void
+    public function testAnInvalidPublisherIsRefused(): void
     {
         self::thrown(TypeError::class, static fn () => Realtime::swap((object) []));
         self::thrown(TypeError::class, static fn () => Realtime::fake('x'));

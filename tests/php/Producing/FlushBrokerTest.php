@@ -28,7 +28,7 @@ final class FlushBrokerTest extends ProducingTestCase
         self::assertLessThan(50, self::time(static fn () => Realtime::flush()), 'nothing is left to wait for');
     }
 
-    public function testItIsQuickWhateverTheLinger(): void
+    public function testItIsQuickWhateverTheLingerTime(): void
     {
         $broker = $this->broker(['producer_config' => ['linger.ms' => 2000]]);
         $broker->publish('user.1', Message::event('user.1', 'warm'));
@@ -42,7 +42,7 @@ final class FlushBrokerTest extends ProducingTestCase
         self::assertLessThan(50, $times[5], 'the median of a flush, in ms');
     }
 
-    public function testWithoutABrokerItThrowsInTimeAndNamesEachMessage(): void
+    public function testWithoutABrokerItThrowsAtTheTimeoutAndNamesEachMessage(): void
     {
         $result = $this->without(<<<'PHP'
             $start = hrtime(true);
@@ -116,7 +116,7 @@ final class FlushBrokerTest extends ProducingTestCase
         self::assertSame(5000, $reported);
     }
 
-    public function testTheExceptionOfAnApplicationsOwnHasNobody(): void
+    public function testAnExceptionCreatedByAnApplicationNamesNoMessage(): void
     {
         self::assertSame([], (new DeliveryException('x'))->getFailed());
     }
@@ -139,7 +139,7 @@ final class FlushBrokerTest extends ProducingTestCase
         }
     }
 
-    public function testSignalsAreServedWhileItWaits(): void
+    public function testSignalHandlersRunWhileItWaits(): void
     {
         $this->dead = $this->deadAddress();
         foreach (['Realtime::flush(3000);', 'Realtime::broker()->publishBatch([["a", "b", 1]], 3000);'] as $wait) {

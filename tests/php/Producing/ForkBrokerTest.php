@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Producing;
 
 final class ForkBrokerTest extends ProducingTestCase
 {
-    public function testEightChildrenSendWhatTheyHave(): void
+    public function testEightChildrenSendTheirMessages(): void
     {
         $this->createTopic($this->channelTopic('fork'), 4);
         $result = $this->runPhp(<<<'PHP'
@@ -52,7 +52,7 @@ final class ForkBrokerTest extends ProducingTestCase
         self::assertCount(4803, array_unique(array_column($envelopes, 'id')), 'no id twice, in any process');
     }
 
-    public function testAChildThatSendsNothingEndsAtOnceAndTouchesNothing(): void
+    public function testAChildThatSendsNothingExitsImmediatelyWithoutAClient(): void
     {
         $result = $this->runPhp(<<<'PHP'
             Realtime::broadcast('fork', 'first');
@@ -125,7 +125,7 @@ final class ForkBrokerTest extends ProducingTestCase
         }
     }
 
-    public function testForkingWhileThousandsAreOnTheirWay(): void
+    public function testForkingWithThousandsInFlight(): void
     {
         $result = $this->runPhp(<<<'PHP'
             for ($i = 0; $i < 3000; $i++) {

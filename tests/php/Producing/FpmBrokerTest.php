@@ -19,7 +19,7 @@ final class FpmBrokerTest extends ProducingTestCase
         parent::tearDown();
     }
 
-    public function testWhatEachRequestSendsIsDeliveredAndTheAnswerDoesNotWait(): void
+    public function testMessagesOfEachRequestAreDeliveredAndTheResponseDoesNotWait(): void
     {
         $server = $this->serve('echo Realtime::broadcast("web", "e", (int) $_GET["n"]);');
         $ids = [];
@@ -81,7 +81,7 @@ final class FpmBrokerTest extends ProducingTestCase
         self::assertStringNotContainsString('SIG', $server->log());
     }
 
-    public function testARequestThatEndsBadlyHasSentWhatItSent(): void
+    public function testAFailedRequestKeepsItsSentMessages(): void
     {
         $server = $this->serve(
             'Realtime::broadcast("web", $_GET["how"]);'
@@ -98,7 +98,7 @@ final class FpmBrokerTest extends ProducingTestCase
         self::assertSame(['exit', 'throw', 'fatal', 'exit'], array_column($this->envelopes('web', 4), 'event'));
     }
 
-    public function testWithoutABrokerRequestsStayQuickAndEachLossIsLogged(): void
+    public function testWithoutABrokerRequestsStayFastAndEachLossIsLogged(): void
     {
         $server = $this->serve(
             'echo Realtime::broadcast("web", "e");',

@@ -50,7 +50,7 @@ final class FpmOutageKafkaTest extends ProducingTestCase
         self::assertStringNotContainsString('SIGABRT', $this->server->log());
     }
 
-    public function testWithKafkaStoppedRequestsStayQuickAndTheSpoolKeepsThem(): void
+    public function testWithKafkaStoppedRequestsStayFastAndTheSpoolKeepsTheMessages(): void
     {
         $this->node = KafkaNode::start();
         KafkaNode::createTopic($this->node->address, $this->channelTopic('web'));

@@ -86,7 +86,7 @@ final class FunctionsUnitTest extends TestCase
 
     /** @dataProvider badChannels */
     #[DataProvider('badChannels')]
-    public function testAChannelThatCannotBeIsRefusedWhileFakedToo(string|array $channel): void
+    public function testAnInvalidChannelIsRefusedWhileFakedToo(string|array $channel): void
     {
         $fake = Realtime::fake();
         try {
@@ -110,7 +110,7 @@ final class FunctionsUnitTest extends TestCase
         ];
     }
 
-    public function testDataThatIsNoJsonSendsNothing(): void
+    public function testUnencodableDataIsNotSent(): void
     {
         $fake = Realtime::fake();
         try {

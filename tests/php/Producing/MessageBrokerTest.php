@@ -18,7 +18,7 @@ use TypeError;
 
 final class MessageBrokerTest extends ProducingTestCase
 {
-    public function testWhatArrivesIsWhatWasMade(): void
+    public function testAMessageArrivesUnchanged(): void
     {
         $message = Message::event('user.1', 'order.created', ['é' => [1, 1.5, null, true], 'o' => ['a' => '/']])
             ->withKey('k')->withHeaders(['h' => 'v']);
@@ -60,7 +60,7 @@ final class MessageBrokerTest extends ProducingTestCase
         self::assertSame([$message->getTopic(), $message->getOffset()], [$changed->getTopic(), $changed->getOffset()]);
     }
 
-    public function testDataIsDecodedOnceAndEachCallerHasItsOwn(): void
+    public function testDataIsDecodedOnceAndEachCallerHasItsOwnCopy(): void
     {
         $message = Message::fromJson('{"id":"i","type":"event","event":"e","data":{"list":[1,2]},"timestamp":1}');
         $data = $message->getData();
@@ -82,7 +82,7 @@ final class MessageBrokerTest extends ProducingTestCase
         );
     }
 
-    public function testAMissingIdOrTimeIsMade(): void
+    public function testAMissingIdOrTimeIsGenerated(): void
     {
         $message = Message::fromJson('{"channel":"user.1","event":"e","data":1.0}');
         self::assertMatchesRegularExpression('/\A[0-9a-f-]{36}\z/', $message->getId());
@@ -91,7 +91,7 @@ final class MessageBrokerTest extends ProducingTestCase
         self::assertStringContainsString('"data":1.0', $message->toJson(), 'the data stays as it was written');
     }
 
-    public function testItCannotBeMadeClonedOrChangedOtherwise(): void
+    public function testItCannotBeInstantiatedClonedOrChangedOtherwise(): void
     {
         self::thrown(Error::class, static fn () => new Message());
         self::assertFalse((new \ReflectionClass(Message::class))->isInstantiable());
@@ -119,7 +119,7 @@ final class MessageBrokerTest extends ProducingTestCase
 
     /** @dataProvider notEnvelopes */
     #[DataProvider('notEnvelopes')]
-    public function testWhatIsNoEnvelopeSaysSo(string $json): void
+    public function testAnInvalidEnvelopeIsReported(string $json): void
     {
         $message = self::thrown(EncodingException::class, static fn () => Message::fromJson($json));
         self::assertNotSame('', $message);

@@ -42,7 +42,7 @@ final class MessageUnitTest extends TestCase
         self::assertNull($message->getData());
     }
 
-    public function testIdsAreUuidsInTheOrderOfTheirMaking(): void
+    public function testIdsAreUuidsInTheOrderOfTheirCreation(): void
     {
         $ids = [];
         for ($i = 0; $i < 5000; $i++) {
@@ -63,7 +63,7 @@ final class MessageUnitTest extends TestCase
         self::assertEqualsWithDelta(time(), Message::event('a', 'b')->getTimestamp(), 2);
     }
 
-    public function testReadAndWrittenAgainItKeepsItsBytes(): void
+    public function testParsedAndSerialisedAgainItKeepsItsBytes(): void
     {
         $message = Message::fromJson(self::JSON);
         self::assertSame(self::JSON, $message->toJson());
@@ -83,7 +83,7 @@ final class MessageUnitTest extends TestCase
         self::assertSame([1, ['id' => 'no']], $message->getData());
     }
 
-    public function testArraysGoBothWays(): void
+    public function testArraysRoundTrip(): void
     {
         $message = Message::fromJson(self::JSON);
         self::assertSame(
@@ -93,7 +93,7 @@ final class MessageUnitTest extends TestCase
         self::assertSame($message->toArray(), Message::fromArray($message->toArray())->toArray());
     }
 
-    public function testAnArrayMayLeaveOutWhatCanBeMade(): void
+    public function testAnArrayMayLeaveOutGeneratedFields(): void
     {
         $message = Message::fromArray(['channel' => 'user.1', 'event' => 'a', 'data' => ['x' => 1]]);
         self::assertSame('event', $message->getType());
@@ -120,7 +120,7 @@ final class MessageUnitTest extends TestCase
         self::assertNull($copy->withKey(null)->getKey());
     }
 
-    public function testWhatWasNotReceivedComesFromNowhere(): void
+    public function testAMessageThatWasNotReceivedHasNoCoordinates(): void
     {
         $message = Message::event('a', 'b');
         self::assertNull($message->getTopic());
@@ -138,7 +138,7 @@ final class MessageUnitTest extends TestCase
 
     /** @dataProvider notJson */
     #[DataProvider('notJson')]
-    public function testDataThatIsNoJsonIsRefusedAtOnce(mixed $data): void
+    public function testUnencodableDataIsRefusedImmediately(mixed $data): void
     {
         $this->expectException(EncodingException::class);
         Message::event('a', 'b', $data);
@@ -164,7 +164,7 @@ final class MessageUnitTest extends TestCase
         ];
     }
 
-    public function testTheDeepestDataThatJsonDecodeTakesGoesBothWays(): void
+    public function testTheDeepestDataThatJsonDecodeAcceptsRoundTrips(): void
     {
         $deep = [];
         for ($i = 0; $i < 510; $i++) {
@@ -175,7 +175,7 @@ final class MessageUnitTest extends TestCase
 
     /** @dataProvider notAnEnvelope */
     #[DataProvider('notAnEnvelope')]
-    public function testWhatIsNoEnvelopeIsRefused(string $json): void
+    public function testAnInvalidEnvelopeIsRefused(string $json): void
     {
         $this->expectException(EncodingException::class);
         Message::fromJson($json);
@@ -197,7 +197,7 @@ final class MessageUnitTest extends TestCase
         ];
     }
 
-    public function testBrokenDataShowsWhenItIsRead(): void
+    public function testBrokenDataIsReportedWhenItIsRead(): void
     {
         $message = Message::fromJson('{"id":"i","event":"a","channel":"c","data":{"x":tru}}');
         self::assertSame('a', $message->getEvent());

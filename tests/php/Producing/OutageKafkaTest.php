@@ -28,7 +28,7 @@ final class OutageKafkaTest extends BrokerTestCase
         parent::tearDown();
     }
 
-    public function testAFrozenBrokerHoldsNobodyUp(): void
+    public function testAFrozenBrokerBlocksNoCaller(): void
     {
         $child = $this->startPhp($this->script(), ['env' => ['KAFKA_BROKERS' => $this->node->address]]);
         $child->waitForOutput('/^first delivered$/m');
@@ -42,7 +42,7 @@ final class OutageKafkaTest extends BrokerTestCase
         self::assertSame(2000, KafkaNode::count($this->node->address, $this->channelTopic('user.1')));
     }
 
-    public function testABrokerThatDiesAndComesBackHasEverythingOnce(): void
+    public function testAKilledBrokerHasEveryMessageOnceAfterItsRestart(): void
     {
         $child = $this->startPhp($this->script(), ['env' => ['KAFKA_BROKERS' => $this->node->address]]);
         $child->waitForOutput('/^first delivered$/m');

@@ -13,7 +13,7 @@ use Toporia\Realtime\Realtime;
 
 final class PartitionerBrokerTest extends ProducingTestCase
 {
-    public function testTheHashOfThisTestIsKafkasOwn(): void
+    public function testTheHashOfThisTestMatchesKafkas(): void
     {
         // From Kafka's own UtilsTest, as positive numbers.
         $known = ['21' => -973932308, 'foobar' => -790332482, 'a-little-bit-long-string' => -985981536,
@@ -87,7 +87,7 @@ final class PartitionerBrokerTest extends ProducingTestCase
         self::assertSame(range(0, 2999), array_map(static fn (Message $m) => self::data($m), $messages));
     }
 
-    public function testAFixedPartitionWins(): void
+    public function testAnExplicitPartitionWins(): void
     {
         $topic = $this->createTopic($this->topic(), 4);
         $broker = $this->broker();

@@ -76,7 +76,7 @@ final class PublishBatchBrokerTest extends ProducingTestCase
      * @param class-string<Throwable> $why
      */
     #[DataProvider('badEntries')]
-    public function testABadEntryIsNamedAndTheCauseGiven(mixed $bad, string $why): void
+    public function testABadEntryIsNamedWithTheCause(mixed $bad, string $why): void
     {
         $broker = $this->broker();
         $batch = [['user.1', 'first'], ['user.1', 'second'], $bad, ['user.1', 'behind it']];
@@ -99,7 +99,7 @@ final class PublishBatchBrokerTest extends ProducingTestCase
         ];
     }
 
-    public function testWithoutABrokerItCountsInBoundedTime(): void
+    public function testWithoutABrokerItReturnsTheCountInBoundedTime(): void
     {
         $broker = new Broker(['brokers' => $this->deadAddress(), 'shutdown_flush_ms' => 0,
             'producer_config' => ['message.timeout.ms' => 1000]]);

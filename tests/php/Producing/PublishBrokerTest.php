@@ -48,7 +48,7 @@ final class PublishBrokerTest extends ProducingTestCase
         self::assertSame(['1', '2'], [$headers['h'] ?? null, $headers['h2'] ?? null]);
     }
 
-    public function testTheChannelGivenWinsOverTheMessages(): void
+    public function testTheChannelArgumentWinsOverTheMessages(): void
     {
         $message = Message::event('user.1', 'moved', ['x' => "\u{e9}"]);
         $broker = $this->broker();
@@ -64,7 +64,7 @@ final class PublishBrokerTest extends ProducingTestCase
         self::assertSame('user.1', $message->getChannel(), 'the message itself does not change');
     }
 
-    public function testAMessageWithoutAChannelGetsTheOneGiven(): void
+    public function testAMessageWithoutAChannelGetsTheArgument(): void
     {
         $message = Message::event(null, 'e', 5);
         $broker = $this->broker();
@@ -96,7 +96,7 @@ final class PublishBrokerTest extends ProducingTestCase
         self::assertSame(['', 'given', 'own', 'user.1', 'user.1'], $keys);
     }
 
-    public function testHeadersOfTheCallGoOverTheMessages(): void
+    public function testHeadersOfTheCallOverrideTheMessages(): void
     {
         $message = Message::event('user.1', 'e')->withHeaders(['a' => '1', 'b' => '2']);
         $broker = $this->broker();

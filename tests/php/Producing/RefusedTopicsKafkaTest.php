@@ -34,7 +34,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
         self::assertSame(1, KafkaNode::count(self::strictAddress(), $this->channelTopic('user.2')));
     }
 
-    public function testAsynchronouslyTheFlushTells(): void
+    public function testAsynchronouslyTheFlushReportsIt(): void
     {
         $strict = $this->broker(self::strict());
         $id = $strict->publish('user.1', Message::event('user.1', 'e'));
@@ -47,7 +47,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
         Realtime::flush();
     }
 
-    public function testATopicThatWeMayNotCreate(): void
+    public function testATopicThatMayNotBeCreated(): void
     {
         $topic = $this->channelTopic('user.1');
         $sync = $this->broker(['auto_create_topics' => false, 'produce' => 'sync']);
@@ -84,7 +84,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
         self::assertSame(['at last'], array_column($this->envelopes('user.1'), 'event'));
     }
 
-    public function testATopicOfTheMappingIsCreatedAsTheMappingSays(): void
+    public function testAMappedTopicIsCreatedWithItsConfiguration(): void
     {
         $topic = "$this->prefix.grouped";
         $broker = $this->broker([
@@ -112,7 +112,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
         self::assertSame(range(0, 499), $data, 'those that waited for the topic did not change places');
     }
 
-    public function testATopicThatDiffersByADotNamesTheOneThatIsThere(): void
+    public function testATopicThatDiffersByADotNamesTheExistingOne(): void
     {
         $this->createTopic("$this->prefix.a_b");
         $broker = $this->broker(['produce' => 'sync']);
@@ -132,7 +132,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
         self::assertStringContainsString("$this->prefix.a_b", $message);
     }
 
-    public function testAMessageLargerThanTheBrokerTakes(): void
+    public function testAMessageLargerThanTheBrokersLimit(): void
     {
         $topic = $this->createTopic($this->channelTopic('user.1'));
         self::tool('kafka.admin.ConfigCommand', ['--alter', '--entity-type', 'topics', '--entity-name', $topic,

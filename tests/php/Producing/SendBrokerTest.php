@@ -48,7 +48,7 @@ final class SendBrokerTest extends ProducingTestCase
         self::assertSame(['why' => 'deleted'], $record->getHeaders());
     }
 
-    public function testTheTopicIsTakenAsItIs(): void
+    public function testTheTopicNameIsUsedUnchanged(): void
     {
         $broker = $this->broker();
         $id = $broker->send("$this->prefix.a-b_c.D", 'x', 'k');
@@ -86,7 +86,7 @@ final class SendBrokerTest extends ProducingTestCase
         self::assertCount(2, $headers);
     }
 
-    public function testWhatIsNoJsonSendsNothing(): void
+    public function testUnencodableValuesAreNotSent(): void
     {
         $broker = $this->broker();
         $topic = $this->topic();
@@ -112,7 +112,7 @@ final class SendBrokerTest extends ProducingTestCase
         self::thrown(TypeError::class, static fn () => $broker->send('t', 'x', null, ['h' => (object) []]));
     }
 
-    public function testNoMessageIsLostBesideAnother(): void
+    public function testNoMessageIsLostBesideAFailedOne(): void
     {
         $broker = $this->broker();
         $topic = $this->createTopic($this->topic(), 3);

@@ -12,7 +12,7 @@ use PHPUnit\Framework\Attributes\DataProvider;
 
 final class ShutdownBrokerTest extends ProducingTestCase
 {
-    public function testAScriptThatSimplyEndsLosesNothing(): void
+    public function testAScriptThatEndsNormallyLosesNothing(): void
     {
         $this->createTopic($this->channelTopic('user.1'), 12);
         $code = <<<'PHP'
@@ -27,7 +27,7 @@ final class ShutdownBrokerTest extends ProducingTestCase
 
     /** @dataProvider endings */
     #[DataProvider('endings')]
-    public function testHoweverItEnds(string $ending, int $code): void
+    public function testEveryKindOfExit(string $ending, int $code): void
     {
         $result = $this->runPhp("for (\$i = 0; \$i < 300; \$i++) { Realtime::broadcast('c', 'e', \$i); } $ending");
         self::assertSame([$code, null], [$result->exitCode, $result->signal], $result->describe());
@@ -51,7 +51,7 @@ final class ShutdownBrokerTest extends ProducingTestCase
         ];
     }
 
-    public function testWhatAShutdownFunctionAndADestructorSendArrives(): void
+    public function testMessagesOfAShutdownFunctionAndADestructorArrive(): void
     {
         $this->runPhp(<<<'PHP'
             $keep = new class () {
@@ -107,7 +107,7 @@ final class ShutdownBrokerTest extends ProducingTestCase
         self::assertLessThan(600, substr_count($lines, "\n"));
     }
 
-    public function testAProcessThatSendsNothingEndsAtOnce(): void
+    public function testAProcessThatSendsNothingExitsImmediately(): void
     {
         $result = $this->runPhp('Realtime::configure([]); Realtime::broker(); Message::event("c", "e");', [
             'env' => ['KAFKA_BROKERS' => $this->deadAddress()],

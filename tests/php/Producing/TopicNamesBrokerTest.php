@@ -43,7 +43,7 @@ final class TopicNamesBrokerTest extends ProducingTestCase
         );
     }
 
-    public function testGroupedGoesByTheFirstMatchingPattern(): void
+    public function testGroupedUsesTheFirstMatchingPattern(): void
     {
         $config = [
             'topic_strategy' => 'grouped',
@@ -75,7 +75,7 @@ final class TopicNamesBrokerTest extends ProducingTestCase
 
     /** @dataProvider refused */
     #[DataProvider('refused')]
-    public function testNamesThatCannotBe(string $channel, string $why): void
+    public function testInvalidNames(string $channel, string $why): void
     {
         $before = Realtime::stats()['messages_produced'];
         $broker = $this->broker();
@@ -122,7 +122,7 @@ final class TopicNamesBrokerTest extends ProducingTestCase
 
     /** @dataProvider refusedTopics */
     #[DataProvider('refusedTopics')]
-    public function testRawTopicsThatCannotBe(string $topic, string $why): void
+    public function testInvalidRawTopics(string $topic, string $why): void
     {
         $broker = $this->broker();
         self::assertStringContainsString(

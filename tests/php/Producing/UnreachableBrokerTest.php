@@ -69,7 +69,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
         self::assertSame([10, 10], [$stats['messages_produced'], $stats['queued']], 'the refused one is not counted');
     }
 
-    public function testAFullQueueThatEmptiesLosesNothing(): void
+    public function testAFullQueueThatDrainsLosesNothing(): void
     {
         $small = ['queue.buffering.max.messages' => 50];
         $broker = $this->broker(['queue_full_ms' => 10_000, 'producer_config' => $small]);
@@ -80,7 +80,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
         self::assertSame(range(0, 1999), array_column($this->envelopes('user.1', 2000), 'data'));
     }
 
-    public function testAMessageLargerThanTheClientTakes(): void
+    public function testAMessageLargerThanTheClientsLimit(): void
     {
         $before = Realtime::stats()['messages_produced'];
         $large = str_repeat('x', 5_000_000);
@@ -132,7 +132,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
         );
     }
 
-    public function testMessagesThatGoRoundInCircles(): void
+    public function testMessagesThatLoop(): void
     {
         $broker = $this->broker(['max_hops' => 3]);
         $seen = [];
@@ -157,7 +157,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
 
     /** @dataProvider rubbish */
     #[DataProvider('rubbish')]
-    public function testABrokerThatAnswersRubbish(string $kind): void
+    public function testABrokerThatAnswersInvalidBytes(string $kind): void
     {
         $server = $this->startPhp(<<<'PHP'
             $server = stream_socket_server('tcp://127.0.0.1:0');

@@ -16,7 +16,7 @@ final class DemoEmbeddedTest extends TestCase
 {
     use RunsPhp;
 
-    public function testOrdersOfTheCustomerAndOfThePageAreReceivedAndNothingIsLeft(): void
+    public function testOrdersOfTheScriptAndThePageAreReceivedAndNothingIsLeft(): void
     {
         $temporary = sys_get_temp_dir() . '/realtime-demo-test-' . bin2hex(random_bytes(4));
         mkdir($temporary);

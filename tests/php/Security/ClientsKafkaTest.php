@@ -36,7 +36,7 @@ final class ClientsKafkaTest extends SecureTestCase
 
     /** @dataProvider ways */
     #[DataProvider('ways')]
-    public function testProducerConsumerAndAdminGetThrough(string $listener, string $mechanism): void
+    public function testProducerConsumerAndAdminConnect(string $listener, string $mechanism): void
     {
         $settings = self::kafka()->settings($listener, $mechanism);
         Realtime::configure($this->config($settings));
@@ -73,7 +73,7 @@ final class ClientsKafkaTest extends SecureTestCase
         self::assertStringNotContainsString('shop-password', $result->stdout . $result->stderr);
     }
 
-    public function testTheGatewayDeliversWhatCameOverTls(): void
+    public function testTheGatewayDeliversMessagesReceivedOverTls(): void
     {
         $keys = ['app_id' => '1', 'key' => 'key', 'secret' => bin2hex(random_bytes(16))];
         $gateway = new Gateway($keys + ['port' => 0, 'ops_listen' => 'off', 'broker' => $this->config()]);
@@ -94,7 +94,7 @@ final class ClientsKafkaTest extends SecureTestCase
 
     /** @dataProvider mechanisms */
     #[DataProvider('mechanisms')]
-    public function testAWrongPasswordEndsTheWorkerWithClearWords(string $mechanism): void
+    public function testAWrongPasswordEndsTheWorkerWithAClearError(string $mechanism): void
     {
         $env = ['KAFKA_SASL_PASSWORD' => self::WRONG, 'KAFKA_SASL_MECHANISM' => $mechanism];
         $result = $this->runConsole(['realtime:kafka:consume', '--channels=user.1'], ['env' => $env])->assertExit(1);
@@ -102,7 +102,7 @@ final class ClientsKafkaTest extends SecureTestCase
         self::assertStringNotContainsString(self::WRONG, $result->stdout . $result->stderr);
     }
 
-    public function testAWrongPasswordIsWhatFlushAndAdminTell(): void
+    public function testAWrongPasswordIsReportedByFlushAndAdmin(): void
     {
         // In a process of its own: an unsendable message stays queued until the end.
         $result = $this->runPhp(<<<'PHP'
@@ -165,7 +165,7 @@ final class ClientsKafkaTest extends SecureTestCase
         $worker->signal()->wait(10.0)->assertExit();
     }
 
-    public function testOneForbiddenTopicIsNamedAndTheOthersGoOn(): void
+    public function testAForbiddenTopicIsNamedAndTheOthersContinue(): void
     {
         $broker = $this->broker();
         foreach (['user.1', 'user.2'] as $channel) {
@@ -199,7 +199,7 @@ final class ClientsKafkaTest extends SecureTestCase
         self::assertStringContainsString('2 handled', $this->runConsole($one)->assertExit()->stdout);
     }
 
-    public function testAGatewayGoesOnWithoutAForbiddenTopic(): void
+    public function testAGatewayContinuesWithoutAForbiddenTopic(): void
     {
         foreach (['public.a', 'public.b'] as $channel) {
             Realtime::broadcast($channel, 'first', 1);

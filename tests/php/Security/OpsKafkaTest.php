@@ -15,7 +15,7 @@ use Toporia\Realtime\Console\PlainHost;
 
 final class OpsKafkaTest extends SecureTestCase
 {
-    public function testWhatMayNotBeSeenIsNotCalledMissing(): void
+    public function testInaccessibleTopicsAreNotCalledMissing(): void
     {
         $admin = new Admin(self::kafka()->settings(user: 'admin'));
         $topic = "$this->prefix.user";
@@ -36,7 +36,7 @@ final class OpsKafkaTest extends SecureTestCase
         self::assertSame([0, ['missing']], [$code, array_column($found['differences'], 'kind')]);
     }
 
-    public function testAGroupThatMayNotBeSeenIsNamedWithTheReason(): void
+    public function testAnInaccessibleGroupIsNamedWithTheReason(): void
     {
         [$code, $report] = $this->ask('realtime:lag', self::kafka()->settings(user: 'guest'), ['--sample' => '0']);
         self::assertSame(1, $code);

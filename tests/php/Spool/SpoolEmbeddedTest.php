@@ -12,7 +12,7 @@ use Toporia\Realtime\Message;
 
 final class SpoolEmbeddedTest extends SpoolTestCase
 {
-    public function testTheNextProcessSendsWhatTheOneBeforeCouldNot(): void
+    public function testTheNextProcessSendsTheSpooledMessages(): void
     {
         $result = $this->spooling(<<<'PHP'
             for ($i = 0; $i < 300; $i++) {
@@ -57,7 +57,7 @@ final class SpoolEmbeddedTest extends SpoolTestCase
         self::assertEqualsCanonicalizing([[null, 'tombstone'], ["bytes \xff\0", null], ['', '']], $raw);
     }
 
-    public function testTheTimeOfTheRecordIsThatOfItsMaking(): void
+    public function testTheTimestampIsTheTimeOfTheBroadcast(): void
     {
         $before = time();
         $this->spooling('Realtime::broker()->send("RAW", "x");')->assertExit();
@@ -70,7 +70,7 @@ final class SpoolEmbeddedTest extends SpoolTestCase
         self::assertLessThanOrEqual($after, $timestamp);
     }
 
-    public function testALivingProcessSpoolsWhatExpiresAndSendsItWhenKafkaIsBack(): void
+    public function testARunningProcessSpoolsExpiredMessagesAndSendsThemLater(): void
     {
         $child = $this->startPhp(self::DRAIN . str_replace('RAW', $this->topic(), <<<'PHP'
             Realtime::configure(['producer_config' => ['message.timeout.ms' => 500]]);
@@ -108,7 +108,7 @@ final class SpoolEmbeddedTest extends SpoolTestCase
         self::assertStringContainsString($result->stdout, $result->stderr, 'it is reported instead');
     }
 
-    public function testBrokersPrefixesAndApplicationsKeepApart(): void
+    public function testSpoolsAreSeparateByBrokersPrefixAndApplication(): void
     {
         $send = 'Realtime::broadcast("user.1", "e");';
         $this->spooling($send, ['APP_NAME' => 'shop'])->assertExit();
@@ -128,7 +128,7 @@ final class SpoolEmbeddedTest extends SpoolTestCase
         self::assertCount(2, $this->spoolFiles());
     }
 
-    public function testSeveralProcessesAtOnce(): void
+    public function testSeveralProcessesSideBySide(): void
     {
         $children = [];
         for ($n = 0; $n < 6; $n++) {
@@ -154,7 +154,7 @@ final class SpoolEmbeddedTest extends SpoolTestCase
         }
     }
 
-    public function testWhatMoreThanEightClientsCouldNotSendIsSpooledToo(): void
+    public function testUnsentMessagesOfMoreThanEightClientsAreSpooledToo(): void
     {
         $this->spooling(<<<'PHP'
             for ($i = 0; $i < 12; $i++) {

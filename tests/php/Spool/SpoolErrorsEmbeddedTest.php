@@ -12,7 +12,7 @@ use Toporia\Realtime\Message;
 
 final class SpoolErrorsEmbeddedTest extends SpoolTestCase
 {
-    public function testAFullSpoolIsReportedAndNothingVanishes(): void
+    public function testAFullSpoolIsReportedAndEachLossNamed(): void
     {
         $log = $this->directory() . '/error.log';
         $result = $this->spooling(<<<'PHP'
@@ -38,7 +38,7 @@ final class SpoolErrorsEmbeddedTest extends SpoolTestCase
         self::assertEqualsCanonicalizing(array_values(array_diff($result->lines(), $reported)), $arrived);
     }
 
-    public function testAMessageThatIsTooLargeByNowDoesNotHoldUpTheOthers(): void
+    public function testAMessageOverTheCurrentLimitDoesNotBlockOthers(): void
     {
         $ids = $this->spooling(<<<'PHP'
             Realtime::configure(['producer_config' => ['message.max.bytes' => 2_000_000]]);
@@ -55,7 +55,7 @@ final class SpoolErrorsEmbeddedTest extends SpoolTestCase
         self::assertSame([['name' => 'h', 'value' => ['text' => 'v']]], $failed['headers']);
     }
 
-    public function testAPartitionThatDoesNotExistDoesNotHoldUpTheOthers(): void
+    public function testAMissingPartitionDoesNotBlockOthers(): void
     {
         $ids = $this->spooling(<<<'PHP'
             $broker = Realtime::broker();
@@ -113,7 +113,7 @@ final class SpoolErrorsEmbeddedTest extends SpoolTestCase
         self::assertStringContainsString('00000000000000000001-1', $result->stderr);
     }
 
-    public function testADirectoryThatCannotBeUsedIsSaidAtOnce(): void
+    public function testAnUnusableDirectoryIsReportedImmediately(): void
     {
         file_put_contents("$this->spool/file", '');
         $result = $this->spooling(<<<'PHP'

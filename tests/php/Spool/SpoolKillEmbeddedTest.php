@@ -23,7 +23,7 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
         }
         PHP;
 
-    public function testWhatReturnedBeforeTheKillIsSentByTheNextProcessInOrder(): void
+    public function testMessagesBroadcastBeforeTheKillAreSentInOrderByTheNextProcess(): void
     {
         $ids = $this->kill(self::FOR_EVER, 1)[0];
         self::assertCount(1, $this->spoolFiles());
@@ -34,7 +34,7 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
         self::assertSame(count($messages), count(array_unique(array_map(self::id(...), $messages))), 'each of them once');
     }
 
-    public function testProcessesThatAreKilledWhileKafkaAnswersLoseNothing(): void
+    public function testProcessesKilledWhileKafkaIsUpLoseNothing(): void
     {
         $this->startLate();
         $all = $this->kill(self::FOR_EVER, 3);
@@ -42,7 +42,7 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
         $this->assertAllInOrder($all, $this->received($this->channelTopic('user.1'), array_sum(array_map(count(...), $all))));
     }
 
-    public function testWhatIsAcknowledgedLeavesNothingBehind(): void
+    public function testAcknowledgedMessagesAreRemovedFromDisk(): void
     {
         $this->startLate();
         $result = $this->spooling(<<<'PHP'
@@ -77,7 +77,7 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
         self::assertSame($result->lines(), array_map(self::id(...), $messages));
     }
 
-    public function testWhereTheDiskIsFullBroadcastThrowsAndSendsNothing(): void
+    public function testOnAFullDiskBroadcastThrowsAndSendsNothing(): void
     {
         exec('mount -t tmpfs -o size=128k none ' . escapeshellarg($this->spool) . ' 2>/dev/null', $output, $failed);
         $bound = $failed === 0 ? '' : 'Realtime::configure(["spool_max_bytes" => 131072]);';
@@ -108,7 +108,7 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
         self::assertSame($ids, $arrived, 'what returned arrives, what threw does not');
     }
 
-    public function testSoDoesOneWithALimitOnTheSizeOfFiles(): void
+    public function testWithAFileSizeLimitBroadcastThrowsAndSendsNothing(): void
     {
         $script = $this->directory() . '/limited.sh';
         $code = $this->directory() . '/code.php';
@@ -130,7 +130,7 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
         self::assertSame($ids, array_map(self::id(...), $this->received($this->channelTopic('user.1'), 300)));
     }
 
-    public function testAChildHasAFileOfItsOwn(): void
+    public function testAChildHasItsOwnFile(): void
     {
         $result = $this->spooling(<<<'PHP'
             echo Realtime::broadcast('user.1', 'e', 'parent'), "\n";

@@ -14,7 +14,7 @@ final class SpoolRobustnessEmbeddedTest extends SpoolTestCase
 {
     private const SEND_AGAIN = 'Realtime::broadcast("other", "e"); Realtime::flush(); drain();';
 
-    public function testReplayersThatAreKilledLoseNothingAndKeepTheOrder(): void
+    public function testKilledReplayersLoseNothingAndKeepTheOrder(): void
     {
         $this->spooling(<<<'PHP'
             for ($i = 0; $i < 6000; $i++) {
@@ -45,7 +45,7 @@ final class SpoolRobustnessEmbeddedTest extends SpoolTestCase
         }
     }
 
-    public function testAFullDiskIsReportedAndWhatFittedIsSent(): void
+    public function testAFullDiskIsReportedAndStoredMessagesAreSent(): void
     {
         $log = $this->directory() . '/error.log';
         // Only root may mount a small disk; for other users the spool's own limit stands in for it.
@@ -101,7 +101,7 @@ final class SpoolRobustnessEmbeddedTest extends SpoolTestCase
         self::assertSame($ids, $arrived);
     }
 
-    public function testBehindAFileDamagedInItsMiddleTheOthersAreSent(): void
+    public function testFilesAfterADamagedOneAreSent(): void
     {
         $this->spooling('for ($i = 0; $i < 50; $i++) { Realtime::broadcast("user.1", "e", $i); }')->assertExit();
         $file = $this->spoolFiles()[0];
@@ -138,7 +138,7 @@ final class SpoolRobustnessEmbeddedTest extends SpoolTestCase
         self::assertCount(20, $this->received($this->channelTopic('user.1'), 20));
     }
 
-    public function testWritersThatAreKilledDoNotHurtEachOther(): void
+    public function testKilledWritersDoNotAffectEachOther(): void
     {
         $code = <<<'PHP'
             Realtime::configure(['producer_config' => ['message.timeout.ms' => 300]]);

@@ -48,7 +48,7 @@ final class ChildProcessUnitTest extends TestCase
         self::assertSame(['b', false, '--x', 'in'], $this->runPhp($code, $options)->json());
     }
 
-    public function testTheLayerAndTheExtensionAreThereAsInThisProcess(): void
+    public function testTheLayerAndTheExtensionAreLoadedAsInThisProcess(): void
     {
         $code = 'echo json_encode([extension_loaded("toporia_realtime"), class_exists(Realtime::class)]);';
         self::assertSame([extension_loaded('toporia_realtime'), true], $this->runPhp($code)->json());

@@ -18,7 +18,7 @@ final class EmbeddedBrokerTraitBrokerTest extends TestCase
 {
     use UsesEmbeddedBroker;
 
-    public function testAHandlerGetsWhatWasPublishedAndNothingTwice(): void
+    public function testAHandlerGetsEachPublishedMessageOnce(): void
     {
         $handler = new class {
             /** @var list<string> */
@@ -38,7 +38,7 @@ final class EmbeddedBrokerTraitBrokerTest extends TestCase
         self::assertSame(['order.paid {"id":7}', 'order.sent {"id":8}'], $handler->seen);
     }
 
-    public function testWhatTheHandlerThrowsIsThrownAndItsMessageComesAgain(): void
+    public function testAHandlersExceptionIsThrownAndItsMessageDeliveredAgain(): void
     {
         $tries = 0;
         $handler = static function () use (&$tries): void {
@@ -58,7 +58,7 @@ final class EmbeddedBrokerTraitBrokerTest extends TestCase
         self::assertSame(3, $tries);
     }
 
-    public function testWhatAHandlerBroadcastsCanBeConsumedInTurn(): void
+    public function testBroadcastsOfAHandlerCanBeConsumedInTurn(): void
     {
         $this->publishAndConsume('orders', 'order.created', ['id' => 1], static function (Message $message): void {
             Realtime::broadcast('payments', 'payment.due', $message->getData());

@@ -90,7 +90,7 @@ final class FakeConsumerUnitTest extends TestCase
         self::assertSame(['1', '1'], $this->seen);
     }
 
-    public function testABatchGoesAsFarAsItSays(): void
+    public function testABatchIsHandledUpToItsFailure(): void
     {
         $this->fake->receive('a', '1')->receive('a', '2')->receive('a', '3');
         $this->fake->subscribeBatch('a', function (array $messages): void {
@@ -124,7 +124,7 @@ final class FakeConsumerUnitTest extends TestCase
         $this->fake->assertAcked($second);
     }
 
-    public function testAMessageIsAnsweredOnce(): void
+    public function testAMessageIsAcknowledgedOnce(): void
     {
         $message = $this->fake->receive('a', '1')->subscribe('a')->poll();
         assert($message !== null);
@@ -146,12 +146,12 @@ final class FakeConsumerUnitTest extends TestCase
         $this->fake->poll();
     }
 
-    public function testAnImpossibleChannelIsRefused(): void
+    public function testAnInvalidChannelIsRefused(): void
     {
         $this->expectException(InvalidChannelException::class);
         $this->fake->subscribe('');
     }
-    public function testWhatACallbackBroadcastsAgainUnchangedIsNotSent(): void
+    public function testAnUnchangedBroadcastFromACallbackIsNotSent(): void
     {
         $fake = Realtime::fake();
         try {

@@ -30,7 +30,7 @@ final class RealtimeFakeUnitTest extends TestCase
         $this->fake = new RealtimeFake();
     }
 
-    public function testAssertionsLookAtChannelEventAndClosure(): void
+    public function testAssertionsCheckChannelEventAndClosure(): void
     {
         $this->publish('user.1', 'paid', ['id' => 7]);
         $this->publish('user.2', 'paid', ['id' => 8]);
@@ -45,7 +45,7 @@ final class RealtimeFakeUnitTest extends TestCase
         self::assertCount(1, $this->fake->broadcasts('user.1'));
     }
 
-    public function testFailuresSayWhatWasBroadcastInstead(): void
+    public function testFailuresListTheActualBroadcasts(): void
     {
         $this->publish('user.1', 'order.paid', ['id' => 7]);
         foreach (
@@ -65,14 +65,14 @@ final class RealtimeFakeUnitTest extends TestCase
         }
     }
 
-    public function testAFailureWithNothingBroadcastSaysSo(): void
+    public function testAFailureWithoutBroadcastsIsExplicit(): void
     {
         $message = self::failureOf(fn () => $this->fake->assertBroadcast('user.1'));
         self::assertStringContainsString('Nothing was broadcast.', $message);
         $this->fake->assertNothingBroadcast();
     }
 
-    public function testLongDataAndLongListsAreCut(): void
+    public function testLongDataAndLongListsAreTruncated(): void
     {
         for ($i = 0; $i < 25; $i++) {
             $this->publish('user.1', 'paid', str_repeat('é', 500));
@@ -139,7 +139,7 @@ final class RealtimeFakeUnitTest extends TestCase
         ];
     }
 
-    public function testRawTopicsAreKeptApart(): void
+    public function testRawTopicsAreRecordedSeparately(): void
     {
         $this->fake->send('orders', "\xff binary", 'k');
         $this->fake->send('orders', null);
@@ -154,7 +154,7 @@ final class RealtimeFakeUnitTest extends TestCase
         $this->fake->send('orders', [NAN]);
     }
 
-    public function testImpossibleChannelsAreRefused(): void
+    public function testInvalidChannelsAreRefused(): void
     {
         $this->expectException(InvalidChannelException::class);
         $this->publish('', 'paid');
@@ -168,7 +168,7 @@ final class RealtimeFakeUnitTest extends TestCase
         self::assertSame('m', $this->fake->sent()[0]->key);
     }
 
-    public function testWhatTheInnerPublisherThrowsComesThrough(): void
+    public function testExceptionsOfTheInnerPublisherAreThrown(): void
     {
         $inner = new RealtimeFake();
         $fake = new RealtimeFake($inner);

@@ -29,12 +29,12 @@ final class ResetsRealtimeUnitTest extends TestCase
 
     /** @depends testAFakeOfOneTest */
     #[Depends('testAFakeOfOneTest')]
-    public function testIsGoneInTheNext(): void
+    public function testIsRemovedBeforeTheNext(): void
     {
         self::assertFalse(Realtime::stats()['fake']);
     }
 
-    public function testTheHelpersAndTheManagerOfTheGuidesGoThroughTheFake(): void
+    public function testTheHelpersAndTheManagerOfTheGuidesUseTheFake(): void
     {
         $fake = Realtime::fake();
         realtime()->broadcast(channel: 'user.1', event: 'one', data: ['a' => 1]);
@@ -56,7 +56,7 @@ final class ResetsRealtimeUnitTest extends TestCase
         self::assertSame(['said hello'], $heard);
     }
 
-    public function testNothingBroadcastCanBeNarrowedAndSaysWhatWas(): void
+    public function testAssertNothingBroadcastCanBeFilteredAndListsBroadcasts(): void
     {
         $fake = Realtime::fake();
         Realtime::broadcast('user.1', 'order.paid', ['id' => 7]);

@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Toporia;
 
 final class BatchesAndCyclesBrokerTest extends ToporiaTestCase
 {
-    public function testItsCommandGetsConsumeBackAfterEachCycle(): void
+    public function testConsumeReturnsToItsCommandAfterEachCycle(): void
     {
         $result = $this->startToporia('Newer', '
             foreach (range(1, 5) as $i) {

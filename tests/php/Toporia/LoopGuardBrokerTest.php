@@ -54,14 +54,14 @@ final class LoopGuardBrokerTest extends ToporiaTestCase
 
     /** @dataProvider callbacks */
     #[DataProvider('callbacks')]
-    public function testTheSameAgainIsNotPublished(string $generation, string $consume): void
+    public function testAnIdenticalMessageIsNotPublished(string $generation, string $consume): void
     {
         $result = $this->startToporia($generation, sprintf(self::AGAIN, $consume))->wait();
         self::assertSame([4, 2], $result->json(), $result->describe());
         self::assertCount(2, $this->envelopes("$this->prefix.user", 2), 'What came from Kafka went there again.');
     }
 
-    public function testWhatDiffersAndWhatIsSentOutsideIsPublished(): void
+    public function testDifferentMessagesAndThoseSentOutsideArePublished(): void
     {
         $result = $this->startToporia('Newer', sprintf(self::AGAIN, '
             Realtime::broker()->subscribe("user.1", function ($message) use ($manager) {
@@ -74,7 +74,7 @@ final class LoopGuardBrokerTest extends ToporiaTestCase
         self::assertCount(7, $this->envelopes("$this->prefix.user", 7));
     }
 
-    public function testItCanBeTurnedOff(): void
+    public function testItCanBeDisabled(): void
     {
         $code = sprintf(self::AGAIN, 'Realtime::broker()->subscribe("user.1", $again)->consume(1000, 1, 2);');
         $result = $this->startToporia('Newer', $code, ['loop_guard' => false])->wait();

@@ -59,7 +59,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
 
     /** @dataProvider generations */
     #[DataProvider('generations')]
-    public function testTheWorkerBroadcastsToThisServersClientsAndNotToKafkaAgain(string $generation): void
+    public function testTheWorkerBroadcastsToLocalClientsAndNotToKafkaAgain(string $generation): void
     {
         $result = $this->console($generation, 'realtime:kafka:consume --channels=user.1 --channels user.2 --stop-when-empty', '
             Realtime::broadcast("user.1", "one", ["a" => 1]);
@@ -74,7 +74,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
 
     /** @dataProvider generations */
     #[DataProvider('generations')]
-    public function testAHandlerIsMadeByTheContainerAndWhatItBroadcastsAgainStaysHere(string $generation): void
+    public function testAHandlerIsCreatedByTheContainerAndItsRebroadcastsStayLocal(string $generation): void
     {
         $result = $this->console(
             $generation,
@@ -144,7 +144,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
         $this->boot('Newer', 'echo "booted";', 'unset($config["brokers"]["kafka"]);')->wait()->assertExit();
     }
 
-    public function testAKeyOfTheFrameworkThatWeDoNotKnowTakesNoPageDown(): void
+    public function testAnUnknownKeyOfTheFrameworkBreaksNoPage(): void
     {
         $result = $this->boot(
             'Newer',
@@ -160,7 +160,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
         self::assertStringContainsString("Did you mean 'topic_prefix'?", $result->stderr);
     }
 
-    public function testEveryCommandOfTheConsoleIsThere(): void
+    public function testEveryCommandOfTheConsoleExists(): void
     {
         $names = $this->boot('Newer', '
             $application = new Toporia\Realtime\Console\Application(Toporia\Realtime\Toporia\ToporiaHost::current());
@@ -175,7 +175,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
 
     /** @dataProvider generations */
     #[DataProvider('generations')]
-    public function testTheDoctorLooksAtTheFrameworksConfigurationAlsoWhereItIsRefused(string $generation): void
+    public function testTheDoctorChecksTheFrameworksConfigurationEvenIfItIsRefused(string $generation): void
     {
         $report = new DoctorReport($this->console($generation, 'realtime:doctor --json', ''));
         self::assertNotContains('error', $report->levels('configuration'), $report->result->describe());

@@ -14,7 +14,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
 {
     /** @dataProvider generations */
     #[DataProvider('generations')]
-    public function testTheManagerMakesOursUnderItsOwnName(string $generation): void
+    public function testTheManagerCreatesOurBrokerUnderItsOwnClassName(string $generation): void
     {
         $result = $this->startToporia($generation, '
             $before = class_exists("Toporia\Framework\Realtime\Brokers\KafkaBroker", false);
@@ -33,7 +33,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
 
     /** @dataProvider generations */
     #[DataProvider('generations')]
-    public function testTheBytesAreTheFrameworksAndTheTopicsStay(string $generation): void
+    public function testBytesAndTopicsAreTheFrameworks(string $generation): void
     {
         $message = $this->startToporia($generation, '
             $manager->broadcast("user.1", "order.created", ["id" => 7, "name" => "é/x"]);
@@ -50,7 +50,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
         self::assertSame($message, $other->getPayload(), 'Not byte for byte what toJson() gives.');
     }
 
-    public function testTheDefaultMappingIsAskedOfTheFramework(): void
+    public function testTheDefaultMappingComesFromTheFramework(): void
     {
         $code = '$manager->broadcast("events.a.b", "x", 1); $manager->broadcast("user.1.orders", "y", 1);';
         $this->startToporia('Newer', $code)->wait()->assertExit();
@@ -115,7 +115,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
 
     /** @dataProvider generations */
     #[DataProvider('generations')]
-    public function testKafkaDownCostsThePageNothing(string $generation): void
+    public function testAnUnreachableKafkaDoesNotDelayThePage(string $generation): void
     {
         $result = $this->startToporia($generation, '
             $start = microtime(true);
@@ -125,7 +125,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
         self::assertSame([['user.1 order.created'], true], $result->json());
     }
 
-    public function testFailuresAreTheOnesThatTheNewerManagerForgives(): void
+    public function testFailuresAreTheExceptionsThatTheNewerManagerCatches(): void
     {
         $result = $this->startToporia('Newer', '
             use Toporia\Framework\Realtime\Exceptions\BrokerException;
@@ -159,7 +159,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
         self::assertStringContainsString("Did you mean 'topic_prefix'?", $mistake);
     }
 
-    public function testWhoWaitsForKafkaGetsTheFrameworksExceptionWhenItIsDown(): void
+    public function testASynchronousCallThrowsTheFrameworksExceptionWhenKafkaIsDown(): void
     {
         $result = $this->startToporia('Newer', '
             use Toporia\Framework\Realtime\Exceptions\BrokerException;
@@ -183,7 +183,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
         self::assertStringContainsString('Broker publish failed', $result->stderr);
     }
 
-    public function testInTheOlderGenerationOurExceptionsAreThrownAsTheyAre(): void
+    public function testInTheOlderGenerationOurExceptionsAreThrownUnchanged(): void
     {
         $result = $this->startToporia('Older', '
             try {

@@ -51,7 +51,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
         };
     }
 
-    public function testEveryWayOfSending(): void
+    public function testEverySendMethod(): void
     {
         $this->trace($this->traceHeaders());
         Realtime::broadcast('a', 'one', 1);
@@ -87,7 +87,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
         self::assertSame(['traceparent' => self::OTHER, 'baggage' => 'tenant=7'], $headers['three']);
     }
 
-    public function testWhatIsNotValidIsLeftOutAndSaidOnce(): void
+    public function testInvalidContextIsLeftOutAndReportedOnce(): void
     {
         $this->trace(static fn (): array => ['traceparent' => 'nonsense', 'baggage' => 'a=1', 'x-realtime-hops' => '7']);
         Realtime::broadcast('a', 'one');
@@ -99,7 +99,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
         self::assertSame(1, substr_count($this->logged(), 'The tracer\'s header "traceparent" is not sent'));
     }
 
-    public function testATracerThatThrowsStopsNothing(): void
+    public function testATracerThatThrowsDoesNotStopAnything(): void
     {
         $this->trace(static fn (): array => throw new RuntimeException('no trace today'));
         Realtime::broadcast('a', 'one');
@@ -109,7 +109,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
         self::assertSame(1, substr_count($this->logged(), 'no trace today'));
     }
 
-    public function testFalseTurnsItOff(): void
+    public function testFalseDisablesIt(): void
     {
         $this->trace(false);
         Realtime::broadcast('a', 'one');
@@ -118,14 +118,14 @@ final class HeadersBrokerTest extends ConsumingTestCase
         self::assertSame([], Tracing::headers());
     }
 
-    public function testWhatIsNoTracerIsRefused(): void
+    public function testAnInvalidTracerIsRefused(): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage("realtime.tracing is 'nobody'");
         $this->trace('nobody');
     }
 
-    public function testTheCallableIsGivenTheMessageInHand(): void
+    public function testTheCallableGetsTheMessageBeingHandled(): void
     {
         $causes = [];
         $this->trace(static function (?Message $cause) use (&$causes): array {
@@ -147,7 +147,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
         self::assertSame(self::HEADERS, $headers);
     }
 
-    public function testAForwardedMessageGetsTheNewContextWhereThereIsOne(): void
+    public function testAForwardedMessageGetsTheNewContextIfThereIsOne(): void
     {
         $this->trace(static fn (?Message $cause): array => $cause?->getEvent() === 'traced'
             ? ['traceparent' => self::OTHER]
@@ -245,7 +245,7 @@ final class HeadersBrokerTest extends ConsumingTestCase
         }
     }
 
-    public function testHandleGivesAPulledMessageItsTrace(): void
+    public function testHandleGivesAPolledMessageItsTrace(): void
     {
         $causes = [];
         $this->trace(static function (?Message $cause) use (&$causes): array {

@@ -106,7 +106,7 @@ final class OpenTelemetryBrokerTest extends ConsumingTestCase
         self::assertSame($sent['span'], $handled['parent']);
     }
 
-    public function testAListLinksToEachOfItsMessages(): void
+    public function testABatchSpanLinksToEachOfItsMessages(): void
     {
         $spans = $this->spans(<<<'PHP'
             for ($i = 0; $i < 3; $i++) {
@@ -128,7 +128,7 @@ final class OpenTelemetryBrokerTest extends ConsumingTestCase
         }
     }
 
-    public function testAFailureIsToldAndEachTryHasItsSpan(): void
+    public function testAFailureIsRecordedAndEachAttemptHasItsSpan(): void
     {
         $spans = $this->spans(<<<'PHP'
             Realtime::broadcast('in', 'paid');
@@ -162,7 +162,7 @@ final class OpenTelemetryBrokerTest extends ConsumingTestCase
         self::assertSame(['traceparent' => $parent], $this->consumeAll($this->channelTopic('in'), 1)[0]->getHeaders());
     }
 
-    public function testTheEnvironmentTurnsItOff(): void
+    public function testTheEnvironmentDisablesIt(): void
     {
         $spans = $this->spans("Realtime::broadcast('in', 'paid');", ['REALTIME_TRACING' => 'off']);
         self::assertSame(['request'], array_column($spans, 'name'));
@@ -184,7 +184,7 @@ final class OpenTelemetryBrokerTest extends ConsumingTestCase
         self::assertSame([false, 1], $count);
     }
 
-    public function testAskingForWhatIsNotInstalledIsRefused(): void
+    public function testRequiringAMissingOpenTelemetryIsRefused(): void
     {
         $text = $this->runPhp(<<<'PHP'
             try {

@@ -76,14 +76,14 @@ final class W3cUnitTest extends TestCase
         }
     }
 
-    public function testAStateWithoutItsParentIsLeftOut(): void
+    public function testATracestateWithoutItsTraceparentIsLeftOut(): void
     {
         self::assertSame([['baggage' => 'a=1'], ['traceparent']], W3c::filter([
             'traceparent' => 'nonsense', 'tracestate' => 'a=1', 'baggage' => 'a=1', 'b3' => null, 'x' => '',
         ]));
     }
 
-    public function testTheContextOfAMessageIsWhatIsValid(): void
+    public function testTheContextOfAMessageContainsValidHeadersOnly(): void
     {
         $message = Message::event('user.1', 'paid')->withHeaders([
             'traceparent' => self::PARENT, 'tracestate' => 'NO', 'baggage' => 'a=1', 'other' => 'x',
@@ -92,7 +92,7 @@ final class W3cUnitTest extends TestCase
         self::assertSame([], Tracing::context(Message::event('user.1', 'paid')));
     }
 
-    public function testWhatTheCallerHasSetStays(): void
+    public function testHeadersSetByTheCallerStay(): void
     {
         $ours = ['traceparent' => 'p', 'tracestate' => 's', 'baggage' => 'b'];
         self::assertSame(['baggage' => 'b'], Hook::withoutCallerHeaders($ours, ['traceparent' => 'own']));

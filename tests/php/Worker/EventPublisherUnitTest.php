@@ -43,7 +43,7 @@ final class EventPublisherUnitTest extends TestCase
         self::assertNull($this->fake->broadcasts()[0]->getData());
     }
 
-    public function testOneThatIsNoJsonIsWrongUsage(): void
+    public function testInvalidJsonIsWrongUsage(): void
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage("The data is not valid JSON (Syntax error): {id:7\\u001b}");

@@ -17,14 +17,14 @@ use Toporia\Realtime\Worker\UsageError;
 
 final class GatewayOptionsUnitTest extends TestCase
 {
-    public function testDefaultsChangeNothingOfTheConfiguration(): void
+    public function testDefaultsDoNotChangeTheConfiguration(): void
     {
         $options = GatewayOptions::fromArray([]);
         self::assertSame(['broker' => 'kafka'], $options->settings());
         self::assertSame([5000, 0, 0], [$options->drainMs, $options->maxTime, $options->maxMemory]);
     }
 
-    public function testWhatIsGivenWins(): void
+    public function testGivenOptionsWin(): void
     {
         $options = GatewayOptions::fromArray([
             'broker' => 'events', 'host' => '0.0.0.0', 'port' => '0', 'ws-channels' => ['order.*,a', 'public.**'],
@@ -43,7 +43,7 @@ final class GatewayOptionsUnitTest extends TestCase
      * @param array<string, mixed> $raw
      */
     #[DataProvider('wrong')]
-    public function testWhatCannotBeIsNamed(array $raw, string $message): void
+    public function testInvalidValuesAreNamed(array $raw, string $message): void
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage($message);
@@ -93,7 +93,7 @@ final class GatewayOptionsUnitTest extends TestCase
 
     /** @dataProvider noAddresses */
     #[DataProvider('noAddresses')]
-    public function testWhatIsNoAddress(string $given): void
+    public function testInvalidAddresses(string $given): void
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage('--websocket');
@@ -106,7 +106,7 @@ final class GatewayOptionsUnitTest extends TestCase
         return [[''], [':'], ['::1'], ['a b'], ['host:'], ['host:x'], ['host:70000'], ['http://host:1'], ["host\n:1"]];
     }
 
-    public function testBesideAConsumer(): void
+    public function testWithAConsumer(): void
     {
         self::assertNull(ConsumeOptions::fromArray(['channels' => 'a', 'websocket' => false])->gateway);
         foreach ([null, true] as $bare) {
@@ -133,14 +133,14 @@ final class GatewayOptionsUnitTest extends TestCase
         ConsumeOptions::fromArray(['channels' => 'a', 'ws-channels' => 'b']);
     }
 
-    public function testADrainIsCheckedWithoutAWebsocketToo(): void
+    public function testTheDrainOptionIsCheckedWithoutAWebsocketToo(): void
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage("--drain='soon' is not a whole number");
         ConsumeOptions::fromArray(['channels' => 'a', 'drain' => 'soon']);
     }
 
-    public function testAHandlerNeedsChannelsAlsoBesideTheGateway(): void
+    public function testAHandlerNeedsChannelsAlsoWithTheGateway(): void
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage('--channels is required');
@@ -153,7 +153,7 @@ final class GatewayOptionsUnitTest extends TestCase
      * @param array<string, mixed> $raw
      */
     #[DataProvider('forConsumers')]
-    public function testOptionsOfAConsumerWithoutOneAreWrongUsage(array $raw, string $option): void
+    public function testConsumerOptionsWithoutAConsumerAreWrongUsage(array $raw, string $option): void
     {
         $options = ConsumeOptions::fromArray($raw + ['websocket' => null, 'channels' => 'a']);
         $this->expectException(UsageError::class);

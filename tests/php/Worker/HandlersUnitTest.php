@@ -33,7 +33,7 @@ final class HandlersUnitTest extends TestCase
         SampleHandler::$made = 0;
     }
 
-    public function testTheHandlerOptionTakesEverything(): void
+    public function testTheHandlerOptionHandlesEveryMessage(): void
     {
         $resolver = $this->resolver(['handlers' => ['order.*' => stdClass::class]]);
         $call = $this->resolve($resolver, '\\' . SampleHandler::class);
@@ -124,7 +124,7 @@ final class HandlersUnitTest extends TestCase
         self::assertStringContainsString('order.**, order.*', $resolver->describe(null));
     }
 
-    public function testAnEventThatNobodyHandlesIsCountedAndSaidOnce(): void
+    public function testAnUnhandledEventIsCountedAndReportedOnce(): void
     {
         $resolver = $this->resolver(['handlers' => ['order.*' => SampleHandler::class]]);
         $call = $this->resolve($resolver);
@@ -136,7 +136,7 @@ final class HandlersUnitTest extends TestCase
         self::assertStringContainsString("no handler for event 'user.\\u001b[31m'", $this->terminal->lines[0]);
     }
 
-    public function testEventNamesFromOutsideDoNotPileUp(): void
+    public function testUnknownEventNamesDoNotAccumulate(): void
     {
         $call = $this->resolve($this->resolver(['handlers' => ['order.*' => SampleHandler::class]]));
         for ($i = 0; $i < 2500; $i++) {
@@ -145,7 +145,7 @@ final class HandlersUnitTest extends TestCase
         self::assertCount(100, $this->terminal->lines);
     }
 
-    public function testWithoutHandlersTheHostGetsIt(): void
+    public function testWithoutHandlersTheHostsHandlerGetsIt(): void
     {
         $got = [];
         $resolver = $this->resolver([], static function (Message $message) use (&$got): void {
@@ -156,7 +156,7 @@ final class HandlersUnitTest extends TestCase
         self::assertSame('broadcast by the framework', $resolver->describe(null));
     }
 
-    public function testWithNoneOfTheseItIsPrintedAndSaysSo(): void
+    public function testWithoutAnyHandlerItIsPrintedWithANotice(): void
     {
         $resolver = $this->resolver([]);
         $this->resolve($resolver)(Message::event('user.1', 'order.paid', ['id' => 7, 'name' => "Lê\e"]));
@@ -164,7 +164,7 @@ final class HandlersUnitTest extends TestCase
         self::assertStringContainsString('printed', $resolver->describe(null));
     }
 
-    public function testWhatAHandlerThrowsGoesOnAndFailedIsToldWhenItIsGivenUp(): void
+    public function testAHandlersExceptionPropagatesAndFailedIsCalledAtTheEnd(): void
     {
         SampleHandler::$throw = new RuntimeException('no stock');
         $byEvent = ['handlers' => ['order.*' => SampleHandler::class]];
@@ -189,7 +189,7 @@ final class HandlersUnitTest extends TestCase
         self::assertCount(2, SampleHandler::$log, 'only the handler of its event is told');
     }
 
-    public function testWhatFailedThrowsIsNotLost(): void
+    public function testAnExceptionInFailedIsNotLost(): void
     {
         $log = ini_set('error_log', (string) tempnam(sys_get_temp_dir(), 'log'));
         $handler = new class {
@@ -236,7 +236,7 @@ final class HandlersUnitTest extends TestCase
         self::assertSame([], $this->terminal->lines);
     }
 
-    public function testAHandlerOptionThatCannotBeIsWrongUsage(): void
+    public function testAnInvalidHandlerOptionIsWrongUsage(): void
     {
         foreach (
             [
@@ -261,7 +261,7 @@ final class HandlersUnitTest extends TestCase
      * @param array<string, mixed> $config
      */
     #[DataProvider('wrongConfigurations')]
-    public function testConfigurationThatCannotBeIsNamed(array $config, string $text): void
+    public function testInvalidConfigurationIsNamed(array $config, string $text): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage($text);

@@ -26,7 +26,7 @@ final class ListsUnitTest extends TestCase
 
     /** @dataProvider wrongTopics */
     #[DataProvider('wrongTopics')]
-    public function testTopicsThatCannotBe(mixed $given): void
+    public function testInvalidTopics(mixed $given): void
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage('--topic=');
@@ -51,7 +51,7 @@ final class ListsUnitTest extends TestCase
 
     /** @dataProvider wrongHeaders */
     #[DataProvider('wrongHeaders')]
-    public function testHeadersThatCannotBe(string $given): void
+    public function testInvalidHeaders(string $given): void
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage('is not name:value');
@@ -79,7 +79,7 @@ final class ListsUnitTest extends TestCase
         self::assertStringEndsWith('t19 [0], and 5 more topics', Partitions::describe($many));
     }
 
-    public function testTextIsMadePrintable(): void
+    public function testTextIsPrintable(): void
     {
         self::assertSame('a\n\u001b[31m"\\é', Text::printable("a\n\e[31m\"\\é"));
         self::assertSame("a\u{fffd}b?", Text::printable("a\xffb\x7f"));

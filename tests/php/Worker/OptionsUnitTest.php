@@ -33,7 +33,7 @@ final class OptionsUnitTest extends TestCase
         self::assertNull($options->handlerLifetime);
     }
 
-    public function testValuesAsHostsGiveThem(): void
+    public function testValuesInTheTypesOfEachHost(): void
     {
         $options = ConsumeOptions::fromArray([
             'channels' => 'user.1, order.*',
@@ -90,7 +90,7 @@ final class OptionsUnitTest extends TestCase
      * @param array<string, mixed> $raw
      */
     #[DataProvider('wrong')]
-    public function testWhatCannotBeIsNamed(array $raw, string $message): void
+    public function testInvalidValuesAreNamed(array $raw, string $message): void
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage($message);

@@ -27,7 +27,7 @@ final class ReportersUnitTest extends TestCase
         $this->terminal = new FakeTerminal();
     }
 
-    public function testTheFirstLinesSayWhoItIs(): void
+    public function testTheFirstLinesNameTheWorker(): void
     {
         $options = ConsumeOptions::fromArray([
             'channels' => 'user.1,order.*',
@@ -63,7 +63,7 @@ final class ReportersUnitTest extends TestCase
         self::assertSame('', end($this->terminal->statuses), 'what moved does not stay behind');
     }
 
-    public function testTheStatusMakesRoomForWhatAHandlerPrints(): void
+    public function testTheStatusMakesRoomForTheHandlersOutput(): void
     {
         $watched = new FakeTerminal(true);
         (new TextReporter($watched))->beforeHandler();
@@ -83,7 +83,7 @@ final class ReportersUnitTest extends TestCase
         self::assertSame([], $this->terminal->statuses);
     }
 
-    public function testProgressShowsWhatIsWrong(): void
+    public function testProgressShowsErrors(): void
     {
         $reporter = new TextReporter($this->terminal, 0.0);
         $reporter->progress(new Snapshot(1.0, 0, 2, -1, false, [], "refused\n"));
@@ -95,7 +95,7 @@ final class ReportersUnitTest extends TestCase
         self::assertStringEndsWith('1 failure, waiting for 2 topics', $this->terminal->lines[1]);
     }
 
-    public function testTheSummaryOfPeople(): void
+    public function testTheSummaryOfTheTextOutput(): void
     {
         (new TextReporter($this->terminal))->summary(new Summary(
             1234,
@@ -112,7 +112,7 @@ final class ReportersUnitTest extends TestCase
         );
     }
 
-    public function testAFailureSaysWhatAndWhere(): void
+    public function testAFailureNamesTheErrorAndTheRecord(): void
     {
         $reporter = new TextReporter($this->terminal);
         $reporter->failure(new RuntimeException("broken\e"));
@@ -158,7 +158,7 @@ final class ReportersUnitTest extends TestCase
         }
     }
 
-    public function testKafkaGoneAndBackIsSaidOnceEach(): void
+    public function testLosingAndRegainingKafkaIsReportedOnceEach(): void
     {
         $watch = new ConnectionWatch(new TextReporter($this->terminal));
         $watch->update(new Snapshot(0.2, 0, 0, -1, false, [], null));
@@ -172,7 +172,7 @@ final class ReportersUnitTest extends TestCase
         self::assertStringContainsString('Kafka is reachable again', $this->terminal->lines[1]);
     }
 
-    public function testNoAnswerAtAllIsSaidAfterAWhile(): void
+    public function testAMissingResponseIsReportedAfterAWhile(): void
     {
         $watch = new ConnectionWatch(new TextReporter($this->terminal));
         foreach ([0.2, 1.0, 2.1, 2.3] as $seconds) {
@@ -193,7 +193,7 @@ final class ReportersUnitTest extends TestCase
         self::assertStringContainsString('waiting for topics a, b (', $this->terminal->lines[1]);
     }
 
-    public function testASnapshotIsMadeOfTheStats(): void
+    public function testASnapshotIsCreatedFromTheStats(): void
     {
         $snapshot = Snapshot::of(
             ['handled' => 5, 'failures' => 1, 'lag' => 3, 'connected' => true, 'waiting_for' => ['a']]

@@ -76,7 +76,7 @@ final class RunnerUnitTest extends TestCase
         );
     }
 
-    public function testTheSummaryHasWhatConsumeReturned(): void
+    public function testTheSummaryContainsConsumesResult(): void
     {
         [$code, $output] = $this->execute('echo json_encode($run(["--channels" => ["a"], "--json" => true]));');
         self::assertSame(0, $code);
@@ -87,7 +87,7 @@ final class RunnerUnitTest extends TestCase
         ]);
     }
 
-    public function testWhatConsumeThrowsIsExitCode1(): void
+    public function testAnExceptionOfConsumeIsExitCode1(): void
     {
         [$code, $output] = $this->execute(<<<'PHP'
             $recorder->throw = new Toporia\Realtime\Exception\ConnectionException('authentication refused');

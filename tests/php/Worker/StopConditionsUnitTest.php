@@ -70,7 +70,7 @@ final class StopConditionsUnitTest extends TestCase
         self::assertSame('restart', $worker->reason());
     }
 
-    public function testAMarkThatGoesAwayStopsNobody(): void
+    public function testARemovedMarkStopsNoWorker(): void
     {
         $signal = new RestartSignal($this->file);
         $signal->set();
@@ -79,7 +79,7 @@ final class StopConditionsUnitTest extends TestCase
         self::assertNull($worker->reason());
     }
 
-    public function testALinkInItsPlaceIsReplacedAndNotFollowed(): void
+    public function testASymlinkInItsPlaceIsReplacedAndNotFollowed(): void
     {
         $victim = $this->file . '.victim';
         file_put_contents($victim, 'precious');
@@ -90,7 +90,7 @@ final class StopConditionsUnitTest extends TestCase
         unlink($victim);
     }
 
-    public function testTheFileIsThatOfTheUserApplicationAndDirectory(): void
+    public function testTheFileIsSpecificToUserApplicationAndDirectory(): void
     {
         $files = array_map(static fn (RestartSignal $signal) => $signal->file(), [
             RestartSignal::of([], '/srv/a'),
@@ -104,7 +104,7 @@ final class StopConditionsUnitTest extends TestCase
         self::assertSame('/run/x', RestartSignal::of(['restart_file' => '/run/x'], '/srv/a')->file());
     }
 
-    public function testInTheSharedDirectoryOnlyOurOwnMarkCounts(): void
+    public function testInTheSharedDirectoryOnlyTheUsersOwnMarkCounts(): void
     {
         (new RestartSignal($this->file, true))->set();
         self::assertNotNull((new RestartSignal($this->file, true))->current());
@@ -115,14 +115,14 @@ final class StopConditionsUnitTest extends TestCase
         }
     }
 
-    public function testAFileThatCannotBeWrittenIsNamed(): void
+    public function testAnUnwritableFileIsNamed(): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage('Cannot write the restart file /nowhere/at/all');
         (new RestartSignal('/nowhere/at/all'))->set();
     }
 
-    public function testAnImpossibleSettingIsNamed(): void
+    public function testAnInvalidSettingIsNamed(): void
     {
         $this->expectException(ConfigurationException::class);
         $this->expectExceptionMessage('restart_file is a array');
@@ -137,7 +137,7 @@ final class StopConditionsUnitTest extends TestCase
         self::assertSame('max_time', $conditions->met());
     }
 
-    public function testOnlyWhatTheOptionsAskForIsWatched(): void
+    public function testOnlyConditionsOfTheOptionsAreChecked(): void
     {
         $signal = new RestartSignal($this->file);
         $raw = ['channels' => 'a'];
