@@ -180,7 +180,7 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
     public static function wrong(): array
     {
         return [
-            'nobody' => ['kick', 2, 'Nothing stands for everybody'],
+            'nobody' => ['kick', 2, 'One of --user, --socket or --channel is required'],
             'no socket id' => ['kick --socket=12', 2, '--socket'],
             'an empty user' => ['kick --user=', 2, '--user needs a value'],
             'no port' => ['connections --api=127.0.0.1', 2, 'has no port'],

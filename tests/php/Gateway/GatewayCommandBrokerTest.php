@@ -41,7 +41,7 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
         $child->signal();
         self::assertSame(4200, $client->socket->closed(10.0)[0] ?? null);
         $result = $child->wait(10.0)->assertExit();
-        self::assertStringContainsString('sending 1 socket elsewhere', $result->stdout);
+        self::assertStringContainsString('draining 1 socket', $result->stdout);
         self::assertStringContainsString('Stopped by signal', $result->stdout);
     }
 
@@ -161,9 +161,9 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
             'a port' => ['realtime:gateway --port=http', "--port='http'"],
             'an unknown option' => ['realtime:gateway --prot=1', 'prot'],
             'channels' => ['realtime:gateway --ws-channels=', '--ws-channels'],
-            'a socket alone' => ['realtime:kafka:consume --channels=a --ws-channels=b', 'needs --websocket'],
+            'a socket alone' => ['realtime:kafka:consume --channels=a --ws-channels=b', 'requires --websocket'],
             'an address' => ['realtime:kafka:consume --websocket=http://x', '--websocket'],
-            'nothing to count' => ['realtime:kafka:consume --websocket --max-messages=1', '--max-messages is for a'],
+            'nothing to count' => ['realtime:kafka:consume --websocket --max-messages=1', '--max-messages requires a consumer'],
         ];
     }
 

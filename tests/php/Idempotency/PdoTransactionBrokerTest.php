@@ -166,7 +166,7 @@ final class PdoTransactionBrokerTest extends StoreTestCase
                 $stores->run('s:1', 'effect', null, static fn () => $stores->pdo?->$end());
                 self::fail('it has to throw');
             } catch (StoreException $e) {
-                self::assertStringContainsString('no longer one', $e->getMessage());
+                self::assertStringContainsString('no longer atomic', $e->getMessage());
             }
             // Committed work is marked, rolled back work is not: still one.
             self::assertCount($this->marks($stores), $stores->effects());

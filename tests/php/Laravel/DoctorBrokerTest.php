@@ -22,7 +22,7 @@ final class DoctorBrokerTest extends LaravelTestCase
         $report = $this->doctor();
         self::assertNotContains('error', $report->levels('configuration'), $report->result->describe());
         $report->expect('ok', 'client', '/connects as the application does/');
-        $report->expect('ok', 'gateway', '/key and secret are fit to sign/');
+        $report->expect('ok', 'gateway', '/key and secret are valid/');
         $report->expect('ok', 'spool', "~storage/realtime~");
         self::assertStringNotContainsString(self::SECRET, $report->result->stdout);
     }

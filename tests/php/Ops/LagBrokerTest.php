@@ -45,7 +45,7 @@ final class LagBrokerTest extends OpsTestCase
     public function testAMissingGroup(): void
     {
         self::assertSame(0, $this->command('realtime:lag', ['--sample' => '0', '--group' => ['nobody', 'none']]));
-        self::assertStringContainsString('nobody, none: there is no such group', $this->output);
+        self::assertStringContainsString('nobody, none: the group does not exist', $this->output);
         $report = $this->json('realtime:lag', ['--group' => ['nobody'], '--threshold' => '9', '--sample' => '0'], 1);
         self::assertStringContainsString('Is the name correct?', $report['failures']['nobody']);
     }
