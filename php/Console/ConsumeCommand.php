@@ -55,7 +55,7 @@ final class ConsumeCommand extends Command
                 'handler-lifetime',
                 null,
                 $value,
-                'Create handlers and middleware anew after N seconds (0: for every message) [default: never]'
+                'Create handlers and middleware anew after N seconds (0: for every message) [default: never; Laravel: 0]'
             )
             ->addOption('group', null, $value, 'Consumer group, overriding the configuration')
             ->addOption(
@@ -109,7 +109,7 @@ final class ConsumeCommand extends Command
             $config,
             $this->host->make(...),
             $this->host->fallback(),
-            $options->handlerLifetime,
+            $options->handlerLifetime ?? ($this->host instanceof CreatesHandlersPerMessage ? 0 : null),
             $this->host instanceof RenewsObjects ? $this->host->renew(...) : null
         );
         MonitorOptions::fromArray($input->getOptions())->report($reporter);

@@ -13,6 +13,7 @@ use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Foundation\Application;
 use Illuminate\Contracts\Queue\ShouldQueue;
 use Throwable;
+use Toporia\Realtime\Console\CreatesHandlersPerMessage;
 use Toporia\Realtime\Console\InspectableConfiguration;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Console\ObservesWorkers;
@@ -27,10 +28,13 @@ use Toporia\Realtime\Worker\ConsumeOptions;
 /**
  * Handlers and middleware are resolved from Laravel's container; a handler that implements ShouldQueue is queued.
  */
-final class LaravelHost implements InspectableConfiguration, Host, ObservesWorkers
+final class LaravelHost implements InspectableConfiguration, Host, ObservesWorkers, CreatesHandlersPerMessage
 {
+    private MessageScope $scope;
+
     public function __construct(private Application $app)
     {
+        $this->scope = new MessageScope($app);
     }
 
     /**
@@ -40,8 +44,8 @@ final class LaravelHost implements InspectableConfiguration, Host, ObservesWorke
     {
         $config = (array) $this->app->make('config')->get('realtime', []);
         Configuration::applyOrThrow($config);
-        // The outermost middleware, so that it sees exceptions of the application's own middleware.
-        $config['middleware'] = [$this->announceConsumed(...), ...(array) ($config['middleware'] ?? [])];
+        // The outermost middleware: it resets the state before the application's own middleware is created.
+        $config['middleware'] = [$this->process(...), ...(array) ($config['middleware'] ?? [])];
 
         return $config;
     }
@@ -90,8 +94,9 @@ final class LaravelHost implements InspectableConfiguration, Host, ObservesWorke
         };
     }
 
-    private function announceConsumed(Message $message, callable $next): void
+    private function process(Message $message, callable $next): void
     {
+        $this->scope->begin();
         $next($message);
         $this->announce(new MessageConsumed($message));
     }

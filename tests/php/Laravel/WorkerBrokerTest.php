@@ -151,6 +151,84 @@ final class WorkerBrokerTest extends LaravelTestCase
         self::assertStringContainsString('A listener that fails stops nothing.', $reported);
     }
 
+    public function testNoStateOfAMessageReachesTheNext(): void
+    {
+        $this->write('app/Realtime/Counter.php', <<<'PHP'
+            <?php
+
+            namespace App\Realtime;
+
+            final class Counter
+            {
+                public int $calls = 0;
+            }
+            PHP);
+        $this->write('app/Realtime/CounterFacade.php', <<<'PHP'
+            <?php
+
+            namespace App\Realtime;
+
+            final class CounterFacade extends \Illuminate\Support\Facades\Facade
+            {
+                protected static function getFacadeAccessor(): string
+                {
+                    return Counter::class;
+                }
+            }
+            PHP);
+        $this->write('app/Providers/AppServiceProvider.php', <<<'PHP'
+            <?php
+
+            namespace App\Providers;
+
+            final class AppServiceProvider extends \Illuminate\Support\ServiceProvider
+            {
+                public function register(): void
+                {
+                    $this->app->scoped(\App\Realtime\Counter::class);
+                }
+            }
+            PHP);
+        $this->write('app/Realtime/Stateful.php', <<<'PHP'
+            <?php
+
+            namespace App\Realtime;
+
+            use Illuminate\Support\Facades\App;
+            use Illuminate\Support\Facades\Auth;
+            use Illuminate\Support\Facades\Log;
+
+            final class Stateful
+            {
+                public function __construct(private Counter $counter)
+                {
+                }
+
+                public function handle(\Toporia\Realtime\Message $message): void
+                {
+                    $id = $message->getData()['id'];
+                    Log::info("message $id");
+                    $seen = [$this->counter->calls, app(Counter::class)->calls, CounterFacade::getFacadeRoot()->calls,
+                        App::getLocale(), Auth::id(), app('auth.driver')->id()];
+                    file_put_contents(base_path('log'), json_encode($seen) . "\n", FILE_APPEND);
+                    $this->counter->calls++;
+                    App::setLocale('fr');
+                    Auth::setUser(new \Illuminate\Auth\GenericUser(['id' => $id]));
+                    Log::withContext(['leaked' => $id]);
+                }
+            }
+            PHP);
+        $this->publish('user.1', ['id' => 1], ['id' => 2], ['id' => 3]);
+        $this->realtime('[' . self::SHORT . ']');
+        $worker = $this->artisan(self::ONCE . ' --channels=user.1 --handler=App\Realtime\Stateful')->assertExit();
+        $clean = [0, 0, 0, 'en', null, null];
+        $log = array_map('json_decode', (array) file("$this->app/log", FILE_IGNORE_NEW_LINES));
+        self::assertSame([$clean, $clean, $clean], $log, $worker->describe());
+        $lines = (string) file_get_contents("$this->app/storage/logs/laravel.log");
+        self::assertStringContainsString('message 3', $lines);
+        self::assertStringNotContainsString('leaked', $lines);
+    }
+
     public function testWithoutDeadLettersNoneIsAnnounced(): void
     {
         $this->write('app/Realtime/Failing.php', <<<'PHP'
