@@ -1,8 +1,8 @@
-# What can be done here: `make` alone lists it. The work is in tools/ and tests/support/.
+# `make` lists the targets. The work is done by the scripts in tools/ and tests/support/.
 
 # For another PHP: make build PHP=php8.3 PHP_CONFIG=php-config8.3
 
-# Where rustup puts cargo; a shell older than its installation does not have it on its path.
+# The directory of rustup's cargo; a shell older than the installation does not have it on its path.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -11,17 +11,17 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Installs what is missing: Debian packages, Rust (nothing where all is there)
+setup: ## Installs missing Debian packages and Rust
 	@tools/setup.sh test
 
 build: ## Builds target/release/libtoporia_realtime.so
 	@tools/setup.sh build
 	@tools/build.sh
 
-install: build ## Puts the extension into PHP's extension directory and enables it
+install: build ## Installs the extension into PHP's extension directory and enables it
 	@tools/install.sh install
 
-uninstall: ## Takes it out again
+uninstall: ## Uninstalls the extension
 	@tools/install.sh uninstall
 
 package: ## Builds the packages of every PHP here into build/packages: archives, Debian, PIE
@@ -31,7 +31,7 @@ package: ## Builds the packages of every PHP here into build/packages: archives,
 package-try: ## Installs, uses and removes the packages in clean Debian roots (root, network; SUITES="bookworm trixie")
 	@tools/package-try.sh $(SUITES)
 
-demo: build ## Shows orders being broadcast and received, by services and in the browser, without Kafka
+demo: build ## Runs the demo: orders broadcast to services and the browser, without Kafka
 	@tools/setup.sh demo
 	@examples/demo/run.sh
 
@@ -44,16 +44,16 @@ test: ## Runs every check and test on a private Kafka; installs their dependenci
 test-rust: setup ## Rust tests of the core (no PHP)
 	@tests/support/test.sh rust
 
-test-php: setup build ## PHPUnit: without the extension, and against the embedded broker
+test-php: setup build ## PHPUnit without the extension, and on the embedded broker
 	@tests/support/test.sh php
 
-test-kafka: setup build ## PHPUnit against a real Apache Kafka, which it starts and stops
+test-kafka: setup build ## PHPUnit on a private Apache Kafka
 	@tests/support/test.sh kafka
 
 test-browser: setup build ## Real pusher-js and laravel-echo in Chromium against the gateway; screenshots in build/test-output
 	@tests/support/test.sh browser
 
-chaos: setup build ## Breaks a Kafka cluster and its clients for long, and counts what is lost (options: see tests/chaos/run.sh)
+chaos: setup build ## Injects faults into a Kafka cluster and its clients, and checks the guarantees (options: tests/chaos/run.sh --help)
 	@tests/chaos/run.sh --mode="$(MODE)" --messages="$(MESSAGES)" --seed="$(SEED)" --workers="$(WORKERS)" \
 		--seconds="$(SECONDS)" --rate="$(RATE)" --callbacks="$(CALLBACKS)" --nodes="$(NODES)"
 
@@ -67,6 +67,6 @@ lint: setup ## rustfmt, clippy, PSR-12, composer validate, shellcheck
 bench: build ## CPU time per message, against named peers
 	@tests/bench/run.sh
 
-clean: ## Removes everything that was built or fetched
+clean: ## Removes all build results and downloads
 	rm -rf build
 	cargo clean

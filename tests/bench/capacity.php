@@ -12,11 +12,11 @@
 declare(strict_types=1);
 
 use Toporia\Realtime\Bench\Child;
-use Toporia\Realtime\Bench\Crowd;
+use Toporia\Realtime\Bench\IdleConnections;
 use Toporia\Realtime\Admin;
 
 require __DIR__ . '/src/Child.php';
-require __DIR__ . '/src/Crowd.php';
+require __DIR__ . '/src/IdleConnections.php';
 
 $options = getopt('', ['kafka:', 'topics:', 'sockets:', 'records:', 'prefix:'])
     + ['topics' => '100,1000,5000', 'sockets' => '1000,5000', 'records' => '200000'];
@@ -111,12 +111,12 @@ foreach ($counts($options['sockets']) as $count) {
         $address = $gateway->waitFor('/listens on ([0-9.]+:\d+)/', 60.0)[1];
         $gateway->waitFor('/is ready/', 60.0);
         [$before, $cpu] = [$gateway->memory(), $gateway->cpu()];
-        $crowd = new Crowd($address, 'bench-key', $count, $channel);
+        $connections = new IdleConnections($address, 'bench-key', $count, $channel);
         $connecting = number_format(($gateway->cpu() - $cpu) / $count * 1e6) . ' µs to connect';
         sleep(1);
         $each = number_format(($gateway->memory() - $before) / $count, 2) . ' KB a socket';
         $row($what, $each, $connecting, ...$idle($gateway));
-        unset($crowd);
+        unset($connections);
         $gateway->stop(30.0);
     }
 }

@@ -6,7 +6,7 @@
 
 declare(strict_types=1);
 
-use Toporia\Realtime\Bench\Lab;
+use Toporia\Realtime\Bench\ClientRunner;
 use Toporia\Realtime\Bench\Latency;
 use Toporia\Realtime\Bench\Load;
 use Toporia\Realtime\Bench\Memory;
@@ -26,10 +26,10 @@ $rounds = (int) $options['rounds'];
 $runs = (int) $options['runs'];
 $wanted = static fn (string $part): bool => str_contains($options['only'], $part);
 
-$lab = new Lab($options['extension'], $options['rdkafka'] ?? null, $options['limit']);
+$runner = new ClientRunner($options['extension'], $options['rdkafka'] ?? null, $options['limit']);
 $table = new Table();
-$throughput = new Throughput($lab, $table, $messages, $rounds);
-$latency = new Latency($lab, $table, $runs);
+$throughput = new Throughput($runner, $table, $messages, $rounds);
+$latency = new Latency($runner, $table, $runs);
 
 printf(
     "PHP %s, %s, %d processors. %s messages of %d bytes in each of %d rounds.\n"
@@ -41,7 +41,7 @@ printf(
     Load::BYTES,
     $rounds
 );
-echo $lab->peers();
+echo $runner->peers();
 
 // The embedded broker keeps 5 MB of a partition: messages are spread over more partitions.
 $places = ['Kafka' => [$options['kafka'] ?? '', '1'], 'embedded broker' => [$options['embedded'] ?? '', '40']];
@@ -50,7 +50,7 @@ foreach (array_filter($places, static fn (array $place): bool => $place[0] !== '
         $throughput->produce($brokers, $at);
     }
     if ($wanted('b') || $wanted('e')) {
-        $lab->time($lab->ours('fill', $brokers, $options['messages'], Load::topic(Load::READ), $partitions));
+        $runner->time($runner->ours('fill', $brokers, $options['messages'], Load::topic(Load::READ), $partitions));
     }
     if ($wanted('b')) {
         $throughput->consume($brokers, $at);
@@ -59,7 +59,7 @@ foreach (array_filter($places, static fn (array $place): bool => $place[0] !== '
         $latency->broadcast($brokers, $at);
     }
     if ($wanted('d') && $at === 'Kafka') {
-        (new Memory($lab, $table))->run($brokers, $at, (int) $options['memory']);
+        (new Memory($runner, $table))->run($brokers, $at, (int) $options['memory']);
     }
     if ($wanted('e')) {
         $latency->firstRecord($brokers, $at, min($runs, 20));

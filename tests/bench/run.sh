@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the extension beside its peers, on a real Kafka and on the embedded broker, and prints one table.
+# Measures the extension and its peers, on Apache Kafka and on the embedded broker, and prints one table.
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -84,7 +84,7 @@ fi
 embedded=""
 if [[ ",$on," == *,embedded,* ]]; then
     say "Starting the embedded broker in a process of its own"
-    # It lives until its input ends: with this script.
+    # It runs until its input ends: with this script.
     coproc BROKER { exec "$PHP" -n -d "extension=$REALTIME_EXTENSION" tests/bench/client/embedded.php bench_user_1:1 benchread_user_1:40; }
     read -r -t 10 embedded <&"${BROKER[0]}" || fail "the embedded broker did not start."
 fi
@@ -96,7 +96,7 @@ fi
 
 if [[ "$only" == *g* ]]; then
     say "The gateway: fan-out, idle connections, a slow client; from Kafka to the socket"
-    # Two descriptors for each of the 5000 idle connections would be too many for the usual limit of 1024.
+    # Each of the 5000 idle connections needs two descriptors, more than the usual limit of 1024.
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || note "ulimit -n could not be raised"
     gateway="${CARGO_TARGET_DIR:-$ROOT/target}/release/examples/bench_gateway"
     "$gateway"

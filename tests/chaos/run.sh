@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Breaks a Kafka cluster and everybody who uses it, at random from a seed, and counts what was promised.
+# Injects faults into a Kafka cluster and its clients, at random from a seed, and checks the promised guarantees.
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -11,19 +11,19 @@ Usage: tests/chaos/run.sh [--mode=all] [--messages=1000000] [--seed=…] [--work
    or: make chaos MODE=… MESSAGES=… SEED=… WORKERS=… SECONDS=… RATE=… CALLBACKS=… NODES=…
 
   --mode       at-least-once, at-most-once, exactly-once: numbered messages through workers that are killed, frozen and
-               replaced, whose callbacks throw, sleep, exit and exhaust memory, while nodes of Kafka die and come back
-               fpm: requests to a PHP-FPM that is reloaded again and again
-               outage: a producer whose Kafka is down for a minute, and that ends meanwhile
-               memory: one worker with throwing callbacks, for long
+               replaced, whose callbacks throw, sleep, exit and exhaust memory, while Kafka nodes are killed and restarted
+               fpm: requests to a PHP-FPM that is reloaded repeatedly
+               outage: a producer during a one-minute outage of Kafka, and its restart within it
+               memory: one long-running worker with throwing callbacks
                Several: --mode=fpm,outage. Default: all of them
-  --messages   how many, in each of the first three; they are sent at --rate a second at most, and not faster than in
-               --seconds altogether, so that there is time for trouble
+  --messages   number of messages in each of the first three; sent at --rate per second at most, and not faster than in
+               --seconds in total, so that there is time for faults
   --seed       decides every fault and every callback; printed, so that a run can be repeated
-  --callbacks  all; throwing: none of them ends its process; calm: they only take their time
-  --nodes      of the cluster: 3 (replication 3, min.insync.replicas 2), or 1, which is not killed in exactly-once: alone
-               it would skip the markers that end a transaction
+  --callbacks  all; throwing: none of them ends its process; calm: they are only slow
+  --nodes      of the cluster: 3 (replication 3, min.insync.replicas 2), or 1, which is not killed in exactly-once: a single node
+               would skip the markers that end a transaction
 
-Exit code 1 where a promise was broken: its table says which, its notes and logs stay in build/chaos.
+Exit code 1 if a guarantee was violated: the table names it, notes and logs are kept in build/chaos.
 TEXT
 }
 
@@ -31,7 +31,7 @@ nodes=3
 arguments=()
 for argument in "$@"; do
     case "$argument" in
-        # make chaos passes what was not given as an empty value.
+        # make chaos passes unset variables as empty values.
         --*=) ;;
         --nodes=*) nodes=${argument#*=} ;;
         --help | -h)

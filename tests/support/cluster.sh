@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts and stops a cluster of Apache Kafka nodes on the loopback interface, each of which can be killed and brought back.
+# Starts and stops a cluster of Apache Kafka nodes on the loopback interface, each of which can be killed and restarted.
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -22,7 +22,7 @@ TEXT
 
 KAFKA="$ROOT/tests/support/kafka.sh"
 HOME_DIR="$ROOT/build/kafka"
-# Three of them share the machine with everything they serve.
+# Three nodes share the machine with the clients.
 export KAFKA_HEAP="${KAFKA_HEAP:-320m}"
 export JDK_JAVA_OPTIONS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
@@ -43,7 +43,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# Ports that nobody listens on, all different, below the range of outgoing connections.
+# Different free ports below the range of outgoing connections.
 free_ports() { # how many
     local port found=()
     while [ ${#found[@]} -lt "$1" ]; do
@@ -61,17 +61,17 @@ addresses() { each | while read -r node; do cat "$HOME_DIR/$node/address"; done 
 
 write_properties() { # number, port, controller port, voters, replicas
     local in_sync=$(($5 > 1 ? 2 : 1))
-    # The single node's properties, with what a cluster has differently.
+    # The properties of the single node, with the differences of a cluster.
     sed -e "s|^node.id=.*|node.id=$1|; s|^controller.quorum.voters=.*|controller.quorum.voters=$4|" \
         -e "s|@PORT@|$2|g; s|@CONTROLLER_PORT@|$3|g; s|@DATA@|$HOME_DIR/$name-$1/data|; s|@AUTO_CREATE@|true|" \
         -e "s|replication.factor=1|replication.factor=$5|; s|min.isr=1|min.isr=$in_sync|" \
         "$ROOT/tests/support/kafka/server.properties"
     echo "min.insync.replicas=$in_sync"
-    # A dead node is noticed, and a dead client's transaction given up, within a test's patience.
+    # Detect a dead node, and abort a dead client's transaction, before a test times out.
     echo "broker.session.timeout.ms=4000"
     echo "broker.heartbeat.interval.ms=500"
     echo "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000"
-    # One client asks for its topics while others are being elected leaders: do not keep it waiting.
+    # Short elections: a client may ask for its topics during one.
     echo "controller.quorum.election.timeout.ms=1000"
     echo "controller.quorum.fetch.timeout.ms=2000"
 }
@@ -100,7 +100,7 @@ start() {
     addresses
 }
 
-# All at once where all are meant: none of them serves before most of them can vote.
+# Start "all" nodes in parallel: none serves before a majority can vote.
 launch() {
     local node starting=()
     while read -r node; do

@@ -42,7 +42,8 @@ done
 [ ${#kinds[@]} -gt 0 ] || kinds=(redis postgres mariadb)
 [[ "$name" =~ ^[A-Za-z0-9_-]+$ ]] || fail "'$name' is no name for a server." "Use letters, digits, - and _."
 
-# A server is a directory build/databases/NAME/KIND: `place` names its temporary directory, beside its pid and its log.
+# A server is a directory build/databases/NAME/KIND: `place` contains the path of its temporary directory; pid and log
+# are beside it.
 each_server() { find "$HOME_DIR" -mindepth 3 -maxdepth 3 -name place -printf '%h\n' 2>/dev/null | sort; }
 
 place() { cat "$1/place" 2>/dev/null; }
@@ -66,7 +67,7 @@ postgres_bin() {
     dirname "$found"
 }
 
-# PostgreSQL refuses to run as root: then it runs as the user its package made.
+# PostgreSQL refuses to run as root: then it runs as the user of its package.
 as_database_user() {
     if [ "$(id -u)" -eq 0 ]; then setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; else "$@"; fi
 }
@@ -88,7 +89,7 @@ prepare_mariadb() {
         --skip-test-db --skip-name-resolve
 }
 
-# The command line of a server in its place, one word a line; the tests need no disk that survives the machine.
+# The command line of a server in its directory, one word per line; without fsync, as the data is temporary.
 command_of() { # kind, place
     case "$1" in
         redis) printf '%s\n' redis-server --port 0 --unixsocket "$2/redis.sock" --save "" --appendonly yes --appendfsync no --dir "$2" ;;
@@ -114,7 +115,7 @@ variable_of() { # kind, place
 # PostgreSQL's immediate shutdown: SIGKILL would leave its shared memory behind.
 ending_signal() { if [ "$1" = postgres ]; then echo QUIT; else echo KILL; fi; }
 
-# Starts the process and waits until it says that it serves; 1 when it ended or took too long.
+# Starts the process and waits until it is ready; returns 1 if it exited or took too long.
 launch() { # server directory
     local server=$1 kind=${1##*/} place pid words run=()
     place=$(place "$server")
@@ -133,7 +134,7 @@ launch() { # server directory
     return 1
 }
 
-# Outlives this script: a test run that is killed cannot clean up, and leaves no server behind all the same.
+# Outlives this script: a killed test run cannot clean up, and must leave no server behind.
 end_with_owner() { # server directory, owner
     local place
     place=$(place "$1")
@@ -147,7 +148,7 @@ start() { # kind
     if running_pid "$server" >/dev/null; then return; fi
     remove "$server"
     mkdir -p "$server"
-    # Not below the project: a socket's path has at most 107 bytes, and PostgreSQL's own user must get there.
+    # Not below the project: a socket's path has at most 107 bytes, and PostgreSQL's own user needs access.
     place="$(mktemp -d "${TMPDIR:-/tmp}/realtime-$1.XXXXXX")"
     chmod 711 "$place"
     echo "$place" >"$server/place"
@@ -189,7 +190,7 @@ restart() { # kind
     launch "$server" || { tail -n 30 "$server/log" >&2; fail "$1 did not start again (log: $server/log)."; }
 }
 
-# Servers with this owner; without one, those whose owner died without cleaning up (a test run that was killed).
+# Servers with this owner; without an owner, servers whose owner exited without cleaning up (a killed test run).
 remove_owned() {
     local server by
     while read -r server; do

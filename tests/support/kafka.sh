@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Starts and stops a real Apache Kafka for the tests: one node on the loopback interface, free ports, data below build/kafka.
+# Starts and stops an Apache Kafka for the tests: one node on the loopback interface, free ports, data below
+# build/kafka.
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -74,7 +75,7 @@ fetch_jars() {
     say "Fetching Apache Kafka's jars (54 MB) through Maven into build/kafka/lib"
     mkdir -p "$HOME_DIR"
     (
-        # Two test runs at once must not write one directory.
+        # Two concurrent test runs must not write to one directory.
         flock 9
         [ "$LIB/.complete" -nt "$POM" ] && exit 0
         rm -rf "$LIB"
@@ -87,7 +88,7 @@ fetch_jars() {
 
 java_tool() { java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$LIB/*" "$@"; }
 
-# Below the range of outgoing connections (32768 and up), so that none of them takes the port meanwhile.
+# Below the range of outgoing connections (32768 and up), so that no connection takes the port in the meantime.
 free_port() {
     local port
     for _ in {1..50}; do
@@ -145,14 +146,14 @@ configure_node() {
     }
 }
 
-# Outlives this script: a test run that is killed cannot clean up, and leaves no broker behind all the same.
+# Outlives this script: a killed test run cannot clean up, and must leave no broker behind.
 end_with_owner() { # owner, process
     trap "" INT TERM
     while kill -0 "$1" && kill -0 "$2"; do sleep 1; done
     kill -KILL "$2"
 }
 
-# Starts the process and waits until Kafka says that it serves; 1 when it ended or took too long.
+# Starts the process and waits until Kafka reports that it is ready; returns 1 if it exited or took too long.
 launch_node() {
     local pid
     : >"$node/server.log"
@@ -191,7 +192,7 @@ start_node() {
             return
         fi
         end_process KILL
-        # Somebody took a port between the look and the start: other ports. Anything else will not go away by itself.
+        # Another process took a port between the check and the start: try other ports. Other errors are permanent.
         grep -q BindException "$node/server.log" || break
     done
     tail -n 40 "$node/server.log" >&2
@@ -219,7 +220,7 @@ remove_node() { # its data is thrown away: no need for an orderly end
 
 each_node() { find "$HOME_DIR" -mindepth 2 -maxdepth 2 -name address -printf '%h\n' 2>/dev/null | sort; }
 
-# Nodes whose owner died without cleaning up (a test run that was killed).
+# Nodes whose owner exited without cleaning up (a killed test run).
 sweep() {
     local dir
     while read -r dir; do
@@ -237,7 +238,7 @@ stop_owned() {
     done < <(each_node)
 }
 
-# The addresses of the nodes that were started by hand, for whoever runs PHPUnit without make.
+# The addresses of the nodes that were started by hand, for running PHPUnit without make.
 write_env() {
     {
         [ ! -f "$HOME_DIR/main/address" ] || echo "export REALTIME_TEST_BROKERS=$(address "$HOME_DIR/main")"

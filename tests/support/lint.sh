@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every check that needs no running code; goes through all of them and fails at the end if one did.
+# Runs every static check; continues after a failure, and fails at the end.
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -14,7 +14,7 @@ check() { # title, command …
     "$@" || failed+=("$title: $*")
 }
 
-# Only what is there: each directory joins as soon as it exists.
+# Only existing paths.
 existing() {
     local path
     for path in "$@"; do
@@ -22,7 +22,7 @@ existing() {
     done
 }
 
-# Every shell script of the repository, wherever it is.
+# Every shell script of the repository.
 shell_scripts() { find . \( -path ./target -o -path ./build -o -path ./vendor -o -path ./node_modules -o -path ./.git \) -prune -o -type f \( -name '*.sh' -o -path ./.ci/run \) -print; }
 
 # A test whose name ends otherwise is in no suite of phpunit.xml and would never run.
@@ -37,7 +37,7 @@ mapfile -t scripts < <(shell_scripts)
 check "rustfmt" cargo fmt --check
 check "clippy" cargo clippy --locked --all-targets -- -D warnings
 check "clippy, core without PHP" cargo clippy --locked --all-targets --no-default-features -- -D warnings
-# Errors only (-n): the 120 characters of PSR-12 are a soft limit, of which it would warn in fifty places.
+# Errors only (-n): the 120 characters of PSR-12 are a soft limit, exceeded in about fifty places.
 check "PSR-12" phpcs -n --standard=tests/support/phpcs.xml --basepath="$ROOT" "${php_paths[@]}"
 check "each test belongs to a suite" test_names
 check "composer.json" env COMPOSER_ALLOW_SUPERUSER=1 composer validate --strict --no-interaction

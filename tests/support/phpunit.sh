@@ -11,10 +11,10 @@
 
 cd "$ROOT"
 PHPUNIT="$(command -v phpunit)" || fail "phpunit is missing." "Install it: make setup"
-# A test that hangs must not hang the run for ever.
+# A test that hangs must not block the run forever.
 LIMIT=${REALTIME_TEST_TIMEOUT:-2400}
 
-# Where an installed copy of the extension is enabled, PHP would load it first: scan a copy of the ini files without it.
+# If an installed copy of the extension is enabled, PHP would load it first: scan a copy of the ini files without it.
 without_installed_copy() {
     local scan_dir copy file
     scan_dir="$("$PHP" -r 'echo PHP_CONFIG_FILE_SCAN_DIR;')"

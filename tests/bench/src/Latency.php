@@ -13,7 +13,7 @@ use RuntimeException;
 
 final class Latency
 {
-    public function __construct(private Lab $lab, private Table $table, private int $runs)
+    public function __construct(private ClientRunner $runner, private Table $table, private int $runs)
     {
     }
 
@@ -24,17 +24,17 @@ final class Latency
     {
         $with = $without = [];
         for ($run = 0; $run < $this->runs; $run++) {
-            $without[] = $this->lab->time($this->lab->ours('script', $brokers, 'none'));
-            $with[] = $this->lab->time($this->lab->ours('script', $brokers, 'broadcast'));
+            $without[] = $this->runner->time($this->runner->ours('script', $brokers, 'none'));
+            $with[] = $this->runner->time($this->runner->ours('script', $brokers, 'broadcast'));
         }
-        $warm = $this->lab->run($this->lab->ours('requests', $brokers, (string) $this->runs));
+        $warm = $this->runner->run($this->runner->ours('requests', $brokers, (string) $this->runs));
         $this->table->section("(c) One broadcast with its flush, $at", ['p50', 'p99']);
         $this->row('request of a running worker: adds', $warm);
         $this->row('script, new process: without', $without);
         $this->row('script, new process: with', $with);
         $this->table->row('script, new process: adds', [
-            self::ms(Numbers::median($with) - Numbers::median($without)),
-            self::ms(Numbers::percentile($with, 99) - Numbers::percentile($without, 99)),
+            self::ms(Statistics::median($with) - Statistics::median($without)),
+            self::ms(Statistics::percentile($with, 99) - Statistics::percentile($without, 99)),
         ]);
     }
 
@@ -48,12 +48,12 @@ final class Latency
             $took[] = $this->start($brokers);
         }
         $this->table->section("(e) Command's start to its first record, $at", ['p50', 'longest']);
-        $this->table->row('realtime:kafka:consume', [self::ms(Numbers::median($took)), self::ms(max($took))]);
+        $this->table->row('realtime:kafka:consume', [self::ms(Statistics::median($took)), self::ms(max($took))]);
     }
 
     private function start(string $brokers): float
     {
-        $command = $this->lab->console(
+        $command = $this->runner->console(
             'realtime:kafka:consume',
             '--channels=' . Load::CHANNEL,
             '--group=bench-' . bin2hex(random_bytes(6)),
@@ -88,7 +88,7 @@ final class Latency
      */
     private function row(string $name, array $took): void
     {
-        $this->table->row($name, [self::ms(Numbers::median($took)), self::ms(Numbers::percentile($took, 99))]);
+        $this->table->row($name, [self::ms(Statistics::median($took)), self::ms(Statistics::percentile($took, 99))]);
     }
 
     private static function ms(float $ms): string

@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Bench;
 
 final class Memory
 {
-    public function __construct(private Lab $lab, private Table $table)
+    public function __construct(private ClientRunner $runner, private Table $table)
     {
     }
 
@@ -19,7 +19,7 @@ final class Memory
         $title = sprintf('(d) Memory over %s messages each way, %s', number_format($messages), $at);
         $this->table->section($title, ['after 10 %', 'after 50 %', 'at the end']);
         foreach (['broadcast()' => 'write', 'consume()' => 'read'] as $name => $what) {
-            $memory = $this->lab->run($this->lab->ours('memory', $brokers, (string) $messages, $what));
+            $memory = $this->runner->run($this->runner->ours('memory', $brokers, (string) $messages, $what));
             $this->table->row($name, [self::mb($memory[0]), self::mb($memory[4]), self::mb($memory[9])]);
         }
     }

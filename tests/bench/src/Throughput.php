@@ -12,7 +12,7 @@ use RuntimeException;
 
 final class Throughput
 {
-    public function __construct(private Lab $lab, private Table $table, private int $messages, private int $rounds)
+    public function __construct(private ClientRunner $runner, private Table $table, private int $messages, private int $rounds)
     {
     }
 
@@ -22,13 +22,13 @@ final class Throughput
     public function produce(string $brokers, string $at): void
     {
         $messages = (string) $this->messages;
-        $clients = ['Realtime::broadcast()' => $this->lab->ours('broadcast', $brokers, $messages)];
-        if ($this->lab->rdkafka !== null) {
-            $clients['php-rdkafka + json_encode'] = $this->lab->rdkafka('rdkafka-produce', $brokers, $messages);
+        $clients = ['Realtime::broadcast()' => $this->runner->ours('broadcast', $brokers, $messages)];
+        if ($this->runner->rdkafka !== null) {
+            $clients['php-rdkafka + json_encode'] = $this->runner->rdkafka('rdkafka-produce', $brokers, $messages);
         }
-        $clients['json_encode alone, no Kafka'] = $this->lab->plain('json-encode', $brokers, $messages);
+        $clients['json_encode alone, no Kafka'] = $this->runner->plain('json-encode', $brokers, $messages);
         $clients['limit: plain Rust loop over librdkafka'] =
-            $this->lab->limit('produce', $brokers, Load::topic(Load::WRITTEN), $messages);
+            $this->runner->limit('produce', $brokers, Load::topic(Load::WRITTEN), $messages);
         $this->compare("(a) Producing, $at", $clients);
     }
 
@@ -39,15 +39,15 @@ final class Throughput
     {
         $messages = (string) $this->messages;
         $clients = [
-            'consume(), event and data' => $this->lab->ours('consume', $brokers, $messages, 'data'),
-            'consume(), event only' => $this->lab->ours('consume', $brokers, $messages, 'event'),
+            'consume(), event and data' => $this->runner->ours('consume', $brokers, $messages, 'data'),
+            'consume(), event only' => $this->runner->ours('consume', $brokers, $messages, 'event'),
         ];
-        if ($this->lab->rdkafka !== null) {
+        if ($this->runner->rdkafka !== null) {
             $clients['php-rdkafka + json_decode, event and data'] =
-                $this->lab->rdkafka('rdkafka-consume', $brokers, $messages, 'data');
+                $this->runner->rdkafka('rdkafka-consume', $brokers, $messages, 'data');
         }
         $clients['limit: plain Rust loop over librdkafka'] =
-            $this->lab->limit('consume', $brokers, Load::topic(Load::READ), $messages);
+            $this->runner->limit('consume', $brokers, Load::topic(Load::READ), $messages);
         $this->compare("(b) Consuming, $at", $clients);
     }
 
@@ -59,7 +59,7 @@ final class Throughput
         $cpu = $wall = [];
         for ($round = 0; $round < $this->rounds; $round++) {
             foreach ($clients as $name => $command) {
-                $answer = $this->lab->run($command);
+                $answer = $this->runner->run($command);
                 if ($answer['delivered'] !== $answer['messages']) {
                     throw new RuntimeException("$name: only {$answer['delivered']} messages went through.");
                 }
@@ -68,13 +68,13 @@ final class Throughput
             }
         }
         $this->table->section($title, ['CPU median', 'CPU min', 'wall median', 'CPU, to ours']);
-        $ours = Numbers::median(reset($cpu));
+        $ours = Statistics::median(reset($cpu));
         foreach (array_keys($clients) as $name) {
-            $median = Numbers::median($cpu[$name]);
+            $median = Statistics::median($cpu[$name]);
             $this->table->row($name, [
                 sprintf('%.2f µs', $median),
                 sprintf('%.2f µs', min($cpu[$name])),
-                sprintf('%.2f µs', Numbers::median($wall[$name])),
+                sprintf('%.2f µs', Statistics::median($wall[$name])),
                 sprintf('%.2f', $median / $ours),
             ]);
         }

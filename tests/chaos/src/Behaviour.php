@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The callback's action for each number: derived from the seed alone, so that workers and judge agree without
+ * The callback's action for each number: derived from the seed alone, so that workers and checker agree without
  * communicating.
  */
 
@@ -109,7 +109,7 @@ final class Behaviour
     /**
      * True if it must be dead-lettered, in the modes with dead letters.
      */
-    public function isDoomed(int $number): bool
+    public function isDeadLettered(int $number): bool
     {
         return isset(self::DOOMED[$this->of($number)]);
     }

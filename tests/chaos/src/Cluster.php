@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The Kafka under test, and the output of Kafka's own tools: the judge does not rely on the extension.
+ * The Kafka under test, and the output of Kafka's own tools: the checker does not rely on the extension.
  */
 
 declare(strict_types=1);
@@ -86,7 +86,7 @@ final class Cluster
      */
     public function kill(int $node, float $seconds): bool
     {
-        if (!$this->isWhole()) {
+        if (!$this->isInSync()) {
             return false;
         }
         $this->away = $node;
@@ -97,18 +97,18 @@ final class Cluster
     }
 
     /** Kills all nodes at once. */
-    public function down(): void
+    public function killAll(): void
     {
         $this->script('cluster.sh', ['kill', 'all', "--name=$this->name"]);
     }
 
-    public function up(): void
+    public function startAll(): void
     {
         $this->script('cluster.sh', ['back', 'all', "--name=$this->name"]);
     }
 
     /** True if all nodes are up and in sync. */
-    public function isWhole(): bool
+    public function isInSync(): bool
     {
         return $this->away === null;
     }

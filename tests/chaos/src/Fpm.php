@@ -58,13 +58,13 @@ final class Fpm implements Part
 
         $report = new Report('PHP-FPM, reloaded under load', $this->settings->again('fpm'));
         $report->open();
-        $report->tell('Reloads (SIGUSR2)', $reloads);
-        $report->holds('Requests answered', count($answered), count($answered) > $reloads * 10);
-        $report->tell('Messages in the topic', count($delivered));
-        $report->none('Answered and lost', array_values(array_diff($answered, array_keys($delivered))));
-        $report->none('Twice in the topic', array_keys(array_filter($delivered, static fn (int $n) => $n > 1)));
+        $report->info('Reloads (SIGUSR2)', $reloads);
+        $report->mustHold('Requests answered', count($answered), count($answered) > $reloads * 10);
+        $report->info('Messages in the topic', count($delivered));
+        $report->mustBeEmpty('Answered and lost', array_values(array_diff($answered, array_keys($delivered))));
+        $report->mustBeEmpty('Twice in the topic', array_keys(array_filter($delivered, static fn (int $n) => $n > 1)));
         preg_match_all('/exited on signal \d+ \((?!SIGTERM|SIGQUIT|SIGKILL)\S+\)/', $server->log(), $crashes);
-        $report->none('Workers that crashed', $crashes[0]);
+        $report->mustBeEmpty('Workers that crashed', $crashes[0]);
         array_map('unlink', glob("$place/*") ?: []);
         rmdir($place);
 

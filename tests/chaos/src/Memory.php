@@ -15,7 +15,7 @@ final class Memory implements Part
     /** The limit in KB: more is a leak, less is kept by allocators. */
     private const ROOM = 12 * 1024;
     private const MOST = 300_000;
-    private const PATIENCE = 900.0;
+    private const PROGRESS_TIMEOUT = 900.0;
 
     public function __construct(
         private readonly Settings $settings,
@@ -53,30 +53,30 @@ final class Memory implements Part
         if (!$producer->wait(300.0) || $producer->code() !== 0) {
             throw new RuntimeException("The producer failed:\n" . $producer->output());
         }
-        $crew = new Crew($job, $this->settings->extension, 1);
+        $supervisor = new WorkerSupervisor($job, $this->settings->extension, 1);
         try {
-            $deadline = microtime(true) + self::PATIENCE;
+            $deadline = microtime(true) + self::PROGRESS_TIMEOUT;
             while ($this->cluster->lag($job->group()) !== []) {
-                $crew->tick();
+                $supervisor->tick();
                 usleep(1_000_000);
                 if (microtime(true) > $deadline) {
                     throw new RuntimeException("The worker did not finish in time; see $directory");
                 }
             }
-            $crew->dismiss();
+            $supervisor->stopWorkers();
         } finally {
-            $crew->destroy();
+            $supervisor->destroy();
         }
         $ledger = new Ledger($job->messages, $job);
         $ledger->readNotes("$directory/worker-001-0.notes");
         $used = array_merge(...array_values($ledger->memory));
         $early = $used[(int) (count($used) * 0.3)];
         $late = max(array_slice($used, (int) (count($used) * 0.8)));
-        $report->holds(
+        $report->mustHold(
             sprintf('%s: MB at 30 %% and at the end of %s messages', $mode, number_format($job->messages, 0, '.', ' ')),
             sprintf('%.1f  %.1f', $early / 1024, $late / 1024),
             $late - $early < self::ROOM
         );
-        $report->violated($crew->violations());
+        $report->addViolations($supervisor->violations());
     }
 }

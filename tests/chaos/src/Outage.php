@@ -16,7 +16,7 @@ final class Outage implements Part
 
     private string $prefix;
     /** @var list<string> */
-    private array $trouble = [];
+    private array $errors = [];
 
     public function __construct(
         private readonly Settings $settings,
@@ -43,11 +43,11 @@ final class Outage implements Part
             while ($process->isRunning()) {
                 $now = microtime(true);
                 if ($fell === null && $now - $started > 5.0) {
-                    $this->cluster->down();
+                    $this->cluster->killAll();
                     $fell = microtime(true);
                 }
                 if ($fell > 0.0 && $now - $fell > $down) {
-                    $this->cluster->up();
+                    $this->cluster->startAll();
                     $fell = 0.0;
                 }
                 usleep(50_000);
@@ -56,10 +56,10 @@ final class Outage implements Part
         }
         $this->check($this->drain());
 
-        return $this->judge($topic, $from, $down);
+        return $this->checkResults($topic, $from, $down);
     }
 
-    private function judge(string $topic, int $sent, float $down): bool
+    private function checkResults(string $topic, int $sent, float $down): bool
     {
         $counts = str_repeat("\0", $sent);
         $last = $mixed = [];
@@ -85,14 +85,14 @@ final class Outage implements Part
 
         $report = new Report('A producer whose Kafka is down', $this->settings->again('outage'));
         $report->open();
-        $report->tell('Seconds without Kafka', $down);
-        $report->tell('Processes that sent, one after the other', 3);
-        $report->tell('Sent', $sent);
-        $report->none('Lost', $missing);
-        $report->tell('Delivered twice', substr_count($counts, "\2"));
-        $report->tell('Out of order, by key (first appearances)', count($mixed));
-        $report->none('Left in the spool', glob("$this->directory/spool/*/*.spool") ?: []);
-        $report->violated($this->trouble);
+        $report->info('Seconds without Kafka', $down);
+        $report->info('Processes that sent, one after the other', 3);
+        $report->info('Sent', $sent);
+        $report->mustBeEmpty('Lost', $missing);
+        $report->info('Delivered twice', substr_count($counts, "\2"));
+        $report->info('Out of order, by key (first appearances)', count($mixed));
+        $report->mustBeEmpty('Left in the spool', glob("$this->directory/spool/*/*.spool") ?: []);
+        $report->addViolations($this->errors);
 
         return $report->close();
     }
@@ -131,11 +131,11 @@ final class Outage implements Part
     private function check(Process $process): void
     {
         if ($process->code() !== 0) {
-            $this->trouble[] = "A producer ended with exit code {$process->code()} ($process->log):\n"
+            $this->errors[] = "A producer ended with exit code {$process->code()} ($process->log):\n"
                 . $process->output();
         }
         if (str_contains($process->output(1000), 'LOST')) {
-            $this->trouble[] = "A producer says that it lost something ($process->log):\n" . $process->output();
+            $this->errors[] = "A producer says that it lost something ($process->log):\n" . $process->output();
         }
     }
 }

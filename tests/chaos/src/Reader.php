@@ -24,11 +24,11 @@ final class Reader
      * Every record of the topic, by partition and in order.
      *
      * @param callable(int, int, string, string|null, string): void $record partition, offset, headers, key, value
-     * @param float $patience seconds until it must have ended
+     * @param float $timeout seconds until it must have ended
      *
      * @throws RuntimeException the end of a partition cannot be seen: something before it is undecided
      */
-    public function read(string $topic, int $partitions, callable $record, float $patience = 120.0): void
+    public function read(string $topic, int $partitions, callable $record, float $timeout = 120.0): void
     {
         $this->markEnds($topic, $partitions);
         $errors = ['file', "$this->directory/reader.log", 'a'];
@@ -37,7 +37,7 @@ final class Reader
             throw new RuntimeException("Cannot start Kafka's console consumer.");
         }
         $ended = [];
-        $deadline = microtime(true) + $patience;
+        $deadline = microtime(true) + $timeout;
         $rest = '';
         stream_set_blocking($pipes[1], false);
         while (count($ended) < $partitions && microtime(true) < $deadline && !feof($pipes[1])) {
@@ -64,7 +64,7 @@ final class Reader
         if (count($ended) < $partitions) {
             throw new RuntimeException(sprintf(
                 'Within %.0f s only %d of the %d partitions of %s showed their end to a reader of committed results.',
-                $patience,
+                $timeout,
                 count($ended),
                 $partitions,
                 $topic

@@ -28,7 +28,7 @@ final class Report
     }
 
     /** A number for information only. */
-    public function tell(string $name, int|float|string $value): void
+    public function info(string $name, int|float|string $value): void
     {
         $this->line($name, $value, '');
     }
@@ -38,7 +38,7 @@ final class Report
      *
      * @param list<int|string> $which
      */
-    public function none(string $name, array $which): void
+    public function mustBeEmpty(string $name, array $which): void
     {
         $this->line($name, count($which), $which === [] ? 'ok' : 'VIOLATED');
         if ($which !== []) {
@@ -48,7 +48,7 @@ final class Report
     }
 
     /** A statement that must be true. */
-    public function holds(string $name, int|float|string $value, bool $true): void
+    public function mustHold(string $name, int|float|string $value, bool $true): void
     {
         $this->line($name, $value, $true ? 'ok' : 'VIOLATED');
         if (!$true) {
@@ -57,7 +57,7 @@ final class Report
     }
 
     /** @param list<string> $what that must not have happened */
-    public function violated(array $what): void
+    public function addViolations(array $what): void
     {
         array_push($this->violations, ...$what);
     }

@@ -2,7 +2,7 @@
 
 /**
  * One mode's run: producer, workers and faults side by side, then a quiet phase until all records are done, then the
- * judgement.
+ * checks.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,7 @@ use RuntimeException;
 final class Run implements Part
 {
     /** The longest time without progress while records are left, in seconds. */
-    private const PATIENCE = 90.0;
+    private const PROGRESS_TIMEOUT = 90.0;
 
     private Job $job;
     private Report $report;
@@ -40,13 +40,13 @@ final class Run implements Part
             Process::php($this->settings->extension, dirname(__DIR__) . '/producer.php', $this->job->toJson()),
             "$this->directory/producer.log"
         );
-        $crew = new Crew($this->job, $this->settings->extension, $this->settings->workers);
+        $supervisor = new WorkerSupervisor($this->job, $this->settings->extension, $this->settings->workers);
         try {
-            $this->trouble($crew, $producer);
-            $stuck = $this->calm($crew, $producer);
-            $crew->dismiss();
+            $this->injectFaults($supervisor, $producer);
+            $stuck = $this->waitUntilDone($supervisor, $producer);
+            $supervisor->stopWorkers();
         } finally {
-            $crew->destroy();
+            $supervisor->destroy();
             $producer->kill();
         }
         $worked = microtime(true) - $started;
@@ -54,36 +54,36 @@ final class Run implements Part
         $ledger->fill($this->cluster, new Reader($this->cluster, $this->directory));
 
         $this->report->open();
-        $this->happened($crew, $worked);
+        $this->reportFaults($supervisor, $worked);
         $this->produced($producer);
-        (new Judge($this->job, $this->job->behaviour(), $ledger, $this->report))->judge();
+        (new Checker($this->job, $this->job->behaviour(), $ledger, $this->report))->check();
         // If at-most-once could not commit, it has dropped the records, and their offsets stay until others follow.
         $this->job->mode === 'at-most-once'
-            ? $this->report->tell('Partitions left with dropped records at their end', count($stuck))
-            : $this->report->none('Records that nobody finished', $stuck);
-        $this->report->tell('Longest time from SIGTERM to exit code 0, in s', $crew->slowest());
-        $this->report->violated($crew->violations());
+            ? $this->report->info('Partitions left with dropped records at their end', count($stuck))
+            : $this->report->mustBeEmpty('Unfinished records', $stuck);
+        $this->report->info('Longest time from SIGTERM to exit code 0, in s', $supervisor->slowest());
+        $this->report->addViolations($supervisor->violations());
 
         return $this->report->close();
     }
 
     /** Scheduled faults, and the faults of the callbacks, while the producer sends. */
-    private function trouble(Crew $crew, Process $producer): void
+    private function injectFaults(WorkerSupervisor $supervisor, Process $producer): void
     {
         $schedule = new Schedule(
             $this->settings->seed,
             $this->job->seconds,
             $this->settings->workers,
-            $this->mortalNodes()
+            $this->killableNodes()
         );
         $start = microtime(true);
         $faults = $schedule->faults;
         while ($faults !== [] || ($producer->isRunning() && microtime(true) - $start < $this->job->seconds + 60)) {
             $now = microtime(true) - $start;
             while ($faults !== [] && $faults[0]['at'] <= $now) {
-                $this->apply(array_shift($faults), $crew);
+                $this->apply(array_shift($faults), $supervisor);
             }
-            $crew->tick();
+            $supervisor->tick();
             $this->cluster->tick();
             usleep(20_000);
         }
@@ -94,18 +94,18 @@ final class Run implements Part
      * coordinator that ends a transaction before that skips its markers ("Couldn't find leader endpoint … likely
      * deleted already", Kafka 4.3.1). Results are then duplicated or never visible, with any client.
      */
-    private function mortalNodes(): int
+    private function killableNodes(): int
     {
         return $this->job->mode === 'exactly-once' && $this->cluster->nodes === 1 ? 0 : $this->cluster->nodes;
     }
 
     /** @param array{at: float, kind: string, which: int, seconds: float} $fault */
-    private function apply(array $fault, Crew $crew): void
+    private function apply(array $fault, WorkerSupervisor $supervisor): void
     {
         $kind = $fault['kind'];
         $happened = $kind === Schedule::NODE
             ? $this->cluster->kill($fault['which'], $fault['seconds'])
-            : $crew->suffer($kind, $fault['which'], $fault['seconds']);
+            : $supervisor->applyFault($kind, $fault['which'], $fault['seconds']);
         if ($happened) {
             $this->faults[$kind] = ($this->faults[$kind] ?? 0) + 1;
         } else {
@@ -116,30 +116,30 @@ final class Run implements Part
     /**
      * Waits until every record is committed.
      *
-     * @return list<string> partitions where nothing moves any more, with what is left in each
+     * @return list<string> partitions without progress, with the number of records left in each
      */
-    private function calm(Crew $crew, Process $producer): array
+    private function waitUntilDone(WorkerSupervisor $supervisor, Process $producer): array
     {
-        $crew->calm();
+        $supervisor->endFaults();
         $left = null;
         $since = $asked = microtime(true);
         while (true) {
-            $crew->tick();
+            $supervisor->tick();
             $this->cluster->tick();
             usleep(20_000);
             $now = microtime(true);
-            if ($now - $asked < 2.0 || $producer->isRunning() && $now - $since < self::PATIENCE) {
+            if ($now - $asked < 2.0 || $producer->isRunning() && $now - $since < self::PROGRESS_TIMEOUT) {
                 continue;
             }
             $asked = $now;
             $lag = $this->cluster->lag($this->job->group());
-            if ($lag === [] && !$producer->isRunning() && $this->cluster->isWhole()) {
+            if ($lag === [] && !$producer->isRunning() && $this->cluster->isInSync()) {
                 return [];
             }
             if ($lag !== null && $lag !== $left) {
                 $since = $now;
                 $left = $lag;
-            } elseif ($now - $since > self::PATIENCE) {
+            } elseif ($now - $since > self::PROGRESS_TIMEOUT) {
                 return array_map(
                     static fn (string $where, int $count) => "$where: $count",
                     array_keys($left ?? ['unknown' => 1]),
@@ -149,17 +149,17 @@ final class Run implements Part
         }
     }
 
-    private function happened(Crew $crew, float $seconds): void
+    private function reportFaults(WorkerSupervisor $supervisor, float $seconds): void
     {
-        $this->report->tell('Seconds until everything was done', $seconds);
+        $this->report->info('Seconds until everything was done', $seconds);
         foreach ($this->faults as $kind => $count) {
-            $this->report->tell("Fault: $kind", $count);
+            $this->report->info("Fault: $kind", $count);
         }
-        $this->report->tell('Faults that found nobody to happen to', $this->skipped);
-        $this->report->tell('Worker processes', $crew->started());
-        ksort($crew->events);
-        foreach ($crew->events as $event => $count) {
-            $this->report->tell("Workers $event", $count);
+        $this->report->info('Faults without a suitable worker or node', $this->skipped);
+        $this->report->info('Worker processes', $supervisor->started());
+        ksort($supervisor->events);
+        foreach ($supervisor->events as $event => $count) {
+            $this->report->info("Workers $event", $count);
         }
     }
 
@@ -171,9 +171,9 @@ final class Run implements Part
         if ($producer->code() !== 0 || !is_array($said)) {
             throw new RuntimeException("The producer failed ($producer->log):\n" . $producer->output());
         }
-        $this->report->holds('Delivery failures of the producer', $said['failures'], $said['failures'] === 0);
+        $this->report->mustHold('Delivery failures of the producer', $said['failures'], $said['failures'] === 0);
         $memory = $said['memory'];
-        $this->report->tell(
+        $this->report->info(
             'Memory of the producer at 20 % and at 90 %, in MB',
             sprintf('%.1f  %.1f', $memory[2] / 1024, end($memory) / 1024)
         );

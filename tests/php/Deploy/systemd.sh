@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs a systemd of its own, in a mount namespace that SystemdTest has made, and takes a worker through its life; prints what
-# it sees as name=value. The application's directory is the argument.
+# Runs a private systemd, in a mount namespace made by SystemdEmbeddedTest, and takes a worker through its lifecycle;
+# prints its observations as name=value. The argument is the application's directory.
 set -euo pipefail
 
 app=$1
 unit=toporia-realtime-consume@orders
 
-# A user's systemd wants a machine that was booted with one; this is how it looks.
+# A user's systemd expects a machine that was booted with one; these files look like it.
 mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd/system /run/systemd/inaccessible/dir /run/user-test
 chmod 700 /run/user-test
@@ -44,10 +44,10 @@ until [ -S "$XDG_RUNTIME_DIR/systemd/private" ] || ((SECONDS > 15)); do sleep 0.
 timeout 60 systemctl --user start "$unit"
 echo "started=$(of ActiveState)"
 until [ -s "$app/log" ] || ((SECONDS > 40)); do sleep 0.1; done
-# commit_interval_ms, and some room: what was handled is committed.
+# commit_interval_ms and a margin: handled records are committed.
 sleep 2
 
-# Frozen: systemd hears nothing any more, ends it, and starts another one.
+# Frozen: systemd gets no notifications, kills it, and starts another one.
 kill -STOP "$(of MainPID)"
 until_is 20 auto-restart SubState
 echo "frozen=$(of Result)"

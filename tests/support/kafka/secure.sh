@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `kafka.sh start --secure` adds to a node: certificates, listeners with TLS and SASL, users, ACLs.
+# The additions of `kafka.sh start --secure` to a node: certificates, listeners with TLS and SASL, users, ACLs.
 #
 # Listeners beside the plain one, and what each is for:
 #   sasl_ssl        TLS and SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
@@ -11,16 +11,16 @@
 #   other_host      TLS with a certificate for kafka.elsewhere.example
 #   lost            plain, but advertised under a name that does not resolve
 #
-# Users: admin and the owner of the client's certificate (may do everything), shop (what the ACLs allow: everything with
-# topics that begin with t or dlq.t, and groups and transactional ids that begin with g, as those of the tests do), guest
-# (nothing). Their passwords are NAME-password.
-# Whoever comes without SASL (User:ANONYMOUS) may do everything, as a test's own tools do.
+# Users: admin and the owner of the client's certificate (all operations), shop (limited by ACLs: all operations on
+# topics that begin with t or dlq.t, and on groups and transactional ids that begin with g, as in the tests), guest (no
+# access). Their passwords are NAME-password. Clients without SASL (User:ANONYMOUS) have full access, like a test's own
+# tools.
 # shellcheck disable=SC2154
 
 SECURE_LISTENERS=(sasl_ssl sasl_plaintext ssl mutual expired ending other_host lost)
 SECURE_USERS=(admin shop guest)
 
-# A key and a certificate of the node's own CA, in the one PEM file that Kafka wants: name, days, subjectAltName.
+# A key and a certificate of the node's own CA, in the single PEM file that Kafka expects: name, days, subjectAltName.
 make_certificate() {
     local dir=$1 name=$2 days=$3 names=$4
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=kafka-$name" \
@@ -55,7 +55,7 @@ add_listener() {
     echo "$name=127.0.0.1:$port" >>"$node/secure"
 }
 
-# Key store, and for SASL the users of PLAIN: those of SCRAM are in the cluster's own metadata.
+# Key store, and for SASL the users of PLAIN: the SCRAM users are in the cluster's metadata.
 secure_listener() {
     local name=$1 certificate=$2 mechanisms=$3 user accounts=""
     {
@@ -76,7 +76,7 @@ secure_listener() {
     } >>"$node/server.properties"
 }
 
-# Rewrites the node's configuration; prints the arguments that its data directory is formatted with, one a line.
+# Rewrites the node's configuration; prints the arguments for formatting its data directory, one per line.
 secure_node() {
     local listener port user hash
     make_certificates
@@ -120,7 +120,7 @@ TEXT
     done
 }
 
-# What the user shop may do from the beginning.
+# The initial ACLs of the user shop.
 allow_shop() {
     admin org.apache.kafka.tools.AclCommand --add --allow-principal User:shop --operation All --resource-pattern-type prefixed \
         --topic t --topic dlq.t --group g --transactional-id g >"$node/acl.log" 2>&1 || { cat "$node/acl.log" >&2; fail "Kafka took no ACL."; }

@@ -8,11 +8,11 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Chaos;
 
-final class Crew
+final class WorkerSupervisor
 {
     /** SIGTERM: the running callback (at most its longest sleep), plus 5 s, on a busy machine. */
-    private const FAREWELL = 5.0 + 5.0;
-    private const OVERSLEPT = Settings::POLL_INTERVAL_MS / 1000 + 2.0;
+    private const STOP_LIMIT = 5.0 + 5.0;
+    private const SLOWEST_CALLBACK = Settings::POLL_INTERVAL_MS / 1000 + 2.0;
 
     /** @var array<int, Process> slot => who works there */
     private array $workers = [];
@@ -29,9 +29,9 @@ final class Crew
     private int $started = 0;
     private float $slowest = 0.0;
 
-    /** @var array<string, int> what happened how often */
+    /** @var array<string, int> the number of each event */
     public array $events = [];
-    /** @var array<string, string> what must not happen => the first time it did */
+    /** @var array<string, string> forbidden event => its first occurrence */
     private array $violations = [];
 
     public function __construct(
@@ -47,7 +47,7 @@ final class Crew
     /**
      * Applies a scheduled fault to a worker. False if this is impossible at the moment.
      */
-    public function suffer(string $kind, int $slot, float $seconds): bool
+    public function applyFault(string $kind, int $slot, float $seconds): bool
     {
         if ($kind === Schedule::JOIN) {
             return $this->join();
@@ -92,7 +92,7 @@ final class Crew
             }
         }
         foreach ($this->leaving as $slot => $since) {
-            if ($now - $since > self::OVERSLEPT + 2 * self::FAREWELL) {
+            if ($now - $since > self::SLOWEST_CALLBACK + 2 * self::STOP_LIMIT) {
                 $pid = $this->workers[$slot]->pid;
                 $this->violations['A worker did not end after SIGTERM']
                     ??= sprintf('process %d, %.0f s', $pid, $now - $since);
@@ -110,7 +110,7 @@ final class Crew
     }
 
     /** Ends the faults: frozen workers resume, and the missing ones are started. */
-    public function calm(): void
+    public function endFaults(): void
     {
         $this->frozen = array_map(static fn () => 0.0, $this->frozen);
         $this->tick();
@@ -123,7 +123,7 @@ final class Crew
     }
 
     /** SIGTERM to every worker, and waits until they have exited. */
-    public function dismiss(): void
+    public function stopWorkers(): void
     {
         $this->vacant = [];
         foreach ($this->workers as $slot => $worker) {
@@ -239,7 +239,7 @@ final class Crew
         if ($signal === SIGTERM && $asked !== null && !str_contains($notes, "\nA ")) {
             return 'ended by SIGTERM before they consumed';
         }
-        if ($signal === SIGTERM && $asked !== null && $this->wasDying($worker, $notes)) {
+        if ($signal === SIGTERM && $asked !== null && $this->wasExiting($worker, $notes)) {
             return 'ended by SIGTERM while they died in a callback';
         }
         if ($signal !== null) {
@@ -251,7 +251,7 @@ final class Crew
         }
         if ($worker->code() === 0 && $asked !== null) {
             $late = microtime(true) - $asked;
-            if ($late > self::FAREWELL + self::OVERSLEPT) {
+            if ($late > self::STOP_LIMIT + self::SLOWEST_CALLBACK) {
                 $this->violation('SIGTERM took too long', $worker);
             }
 
@@ -266,7 +266,7 @@ final class Crew
     }
 
     /** Its callback had already ended the process; PHP handles no signals from then on. */
-    private function wasDying(Process $worker, string $notes): bool
+    private function wasExiting(Process $worker, string $notes): bool
     {
         if (preg_match('/\nB (\d+) \d+\n\z/', $notes, $last) !== 1) {
             return false;

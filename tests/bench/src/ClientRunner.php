@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Bench;
 
 use RuntimeException;
 
-final class Lab
+final class ClientRunner
 {
     /**
      * @param string $extension toporia_realtime.so

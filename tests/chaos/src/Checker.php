@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Chaos;
 
-final class Judge
+final class Checker
 {
     public function __construct(
         private readonly Job $job,
@@ -18,7 +18,7 @@ final class Judge
     ) {
     }
 
-    public function judge(): void
+    public function check(): void
     {
         $this->sending();
         match ($this->job->mode) {
@@ -27,27 +27,27 @@ final class Judge
             default => $this->exactlyOnce(),
         };
         $foreign = $this->ledger->foreign;
-        $this->report->holds('Records that are no number of this run', $foreign, $foreign === 0);
+        $this->report->mustHold('Records that are not numbers of this run', $foreign, $foreign === 0);
     }
 
     /** The producer's own promise: idempotent, everything acknowledged. */
     private function sending(): void
     {
         $ledger = $this->ledger;
-        $this->report->tell('Sent', $this->job->messages);
-        $this->report->none(
+        $this->report->info('Sent', $this->job->messages);
+        $this->report->mustBeEmpty(
             'Sent and not in the input topics',
             $ledger->numbers(fn (int $n) => $ledger->input[$n] === "\0")
         );
-        $this->report->none('Twice in the input topics', Ledger::repeated($ledger->input));
-        $this->report->none('Out of order in the input topics, by key', $ledger->inputDisorder);
+        $this->report->mustBeEmpty('Twice in the input topics', Ledger::repeated($ledger->input));
+        $this->report->mustBeEmpty('Out of order in the input topics, by key', $ledger->inputDisorder);
     }
 
     private function atLeastOnce(): void
     {
         $this->account();
-        $this->report->tell('Numbers forwarded more than once', count(Ledger::repeated($this->ledger->output)));
-        $this->report->tell('Dead letters more than once', count(Ledger::repeated($this->ledger->dead)));
+        $this->report->info('Numbers forwarded more than once', count(Ledger::repeated($this->ledger->output)));
+        $this->report->info('Dead letters more than once', count(Ledger::repeated($this->ledger->dead)));
         $this->missing();
         $this->deadLetters();
         $this->order();
@@ -57,9 +57,9 @@ final class Judge
     {
         $ledger = $this->ledger;
         $this->account();
-        $this->report->none('Twice in the output topic', Ledger::repeated($ledger->output));
-        $this->report->none('Twice in the dead-letter topics', Ledger::repeated($ledger->dead));
-        $this->report->none(
+        $this->report->mustBeEmpty('Twice in the output topic', Ledger::repeated($ledger->output));
+        $this->report->mustBeEmpty('Twice in the dead-letter topics', Ledger::repeated($ledger->dead));
+        $this->report->mustBeEmpty(
             'In the output and in the dead-letter topics',
             $ledger->numbers(fn (int $n) => $ledger->output[$n] !== "\0" && $ledger->dead[$n] !== "\0")
         );
@@ -72,34 +72,34 @@ final class Judge
     {
         $ledger = $this->ledger;
         $this->account();
-        $this->report->none('Begun twice', Ledger::repeated($ledger->begun));
-        $this->report->none('Twice in the output topic', Ledger::repeated($ledger->output));
-        $this->report->none('Dead letters', $ledger->numbers(fn (int $n) => $ledger->dead[$n] !== "\0"));
+        $this->report->mustBeEmpty('Begun twice', Ledger::repeated($ledger->begun));
+        $this->report->mustBeEmpty('Twice in the output topic', Ledger::repeated($ledger->output));
+        $this->report->mustBeEmpty('Dead letters', $ledger->numbers(fn (int $n) => $ledger->dead[$n] !== "\0"));
         $lost = $ledger->numbers(fn (int $n) => $ledger->begun[$n] === "\0");
-        $this->report->tell('Never begun (lost with a process, as this mode allows)', count($lost));
-        $this->report->tell('Handled and not in the output topic', count($ledger->numbers(
+        $this->report->info('Never begun (lost with a process, as this mode allows)', count($lost));
+        $this->report->info('Handled and not in the output topic', count($ledger->numbers(
             fn (int $n) => $ledger->handled[$n] !== "\0" && $ledger->output[$n] === "\0"
         )));
         // A frozen worker handles its committed records when others are ahead: order is not guaranteed.
-        $this->report->tell('Out of order in the output, by key', count($ledger->disorder));
+        $this->report->info('Out of order in the output, by key', count($ledger->disorder));
     }
 
     private function account(): void
     {
         $ledger = $this->ledger;
-        $this->report->tell('Begun', self::distinct($ledger->begun));
-        $this->report->tell('Handled', self::distinct($ledger->handled));
-        $this->report->tell('In the output topic', self::distinct($ledger->output));
-        $this->report->tell('In the dead-letter topics', self::distinct($ledger->dead));
+        $this->report->info('Begun', self::distinct($ledger->begun));
+        $this->report->info('Handled', self::distinct($ledger->handled));
+        $this->report->info('In the output topic', self::distinct($ledger->output));
+        $this->report->info('In the dead-letter topics', self::distinct($ledger->dead));
     }
 
     private function missing(): void
     {
         $ledger = $this->ledger;
-        $this->report->none('Missing: neither in the output nor in the dead letters', $ledger->numbers(
+        $this->report->mustBeEmpty('Missing: neither in the output nor in the dead letters', $ledger->numbers(
             fn (int $n) => $ledger->output[$n] === "\0" && $ledger->dead[$n] === "\0"
         ));
-        $this->report->none('Handled and not forwarded', $ledger->numbers(
+        $this->report->mustBeEmpty('Handled and not forwarded', $ledger->numbers(
             fn (int $n) => $ledger->handled[$n] !== "\0" && $ledger->output[$n] === "\0"
         ));
     }
@@ -108,10 +108,10 @@ final class Judge
     {
         $ledger = $this->ledger;
         $behaviour = $this->behaviour;
-        $doomed = array_filter(array_keys($behaviour->special()), fn (int $n) => $behaviour->isDoomed($n));
-        $this->report->tell('Doomed (they fail whatever is done)', count($doomed));
-        $this->report->none('Doomed and not in the dead letters', array_values(array_filter(
-            $doomed,
+        $failing = array_filter(array_keys($behaviour->special()), fn (int $n) => $behaviour->isDeadLettered($n));
+        $this->report->info('Permanent failures', count($failing));
+        $this->report->mustBeEmpty('Permanent failures that are not dead-lettered', array_values(array_filter(
+            $failing,
             fn (int $n) => $ledger->dead[$n] === "\0"
         )));
         $wrong = $odd = [];
@@ -123,13 +123,13 @@ final class Judge
                 $odd[] = "$number ($what: $class)";
             }
         }
-        $this->report->none('Dead-lettered though it can be handled', $wrong);
-        $this->report->none('Dead-lettered with another class than it threw', $odd);
-        $this->report->none('Dead-lettered after another number of attempts', $this->oddAttempts());
+        $this->report->mustBeEmpty('Dead-lettered although handleable', $wrong);
+        $this->report->mustBeEmpty('Dead-lettered with a wrong exception class', $odd);
+        $this->report->mustBeEmpty('Dead-lettered after a wrong number of attempts', $this->unexpectedAttempts());
     }
 
     /** @return list<string> */
-    private function oddAttempts(): array
+    private function unexpectedAttempts(): array
     {
         $odd = [];
         foreach ($this->ledger->attempts as $number => $attempts) {
@@ -137,7 +137,7 @@ final class Judge
             // An attempt interrupted by SIGKILL is not counted. An attempt that ended the process counts for its whole
             // batch, also for records that were not begun.
             $least = $what === Behaviour::PERMANENT ? 1 : 4;
-            if ($this->behaviour->isDoomed($number) && ($attempts < $least || $attempts > 4)) {
+            if ($this->behaviour->isDeadLettered($number) && ($attempts < $least || $attempts > 4)) {
                 $odd[] = "$number ($what: $attempts)";
             }
         }
@@ -147,7 +147,7 @@ final class Judge
 
     private function order(): void
     {
-        $this->report->none('Out of order in the output, by key (first appearances)', $this->ledger->disorder);
+        $this->report->mustBeEmpty('Out of order in the output, by key (first appearances)', $this->ledger->disorder);
     }
 
     private static function distinct(string $counts): int

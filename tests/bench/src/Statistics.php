@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Bench;
 
-final class Numbers
+final class Statistics
 {
     /**
      * @param non-empty-list<float> $values

@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Bench;
 use Closure;
 use RuntimeException;
 
-final class Crowd
+final class IdleConnections
 {
     /** @var list<resource> */
     private array $sockets = [];
