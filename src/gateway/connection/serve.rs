@@ -289,9 +289,11 @@ impl Connection {
         let due = self.last_received + settings.activity_timeout;
         if now >= due {
             self.pinged_at = Some(now);
-            self.session
-                .socket
-                .push(frame::connection_event("pusher:ping", b"{}"));
+            // Both kinds: browsers answer pusher:ping, and the mobile SDKs answer only WebSocket pings. Any frame
+            // counts as an answer.
+            let socket = &self.session.socket;
+            socket.push(frame::connection_event("pusher:ping", b"{}"));
+            socket.push(frame::ping());
             self.timer
                 .as_mut()
                 .reset((now + settings.pong_timeout).into());

@@ -68,7 +68,8 @@ pub fn check(settings: &Settings, request: &Request) -> Result<(), Close> {
         .filter(|value| !value.is_empty())
         .ok_or(Close::NoProtocol)?;
     match protocol.parse::<u32>() {
-        Ok(7) => {}
+        // Java and .NET announce 5, pysher 6; their frames are those of 7.
+        Ok(5..=7) => {}
         Ok(_) => return Err(Close::UnsupportedProtocol),
         Err(_) => return Err(Close::VersionFormat),
     }

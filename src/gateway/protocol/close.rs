@@ -106,7 +106,7 @@ impl Close {
             Self::Quota => "Connection quota of the application reached",
             Self::Path => "Unknown path; connect to /app/{key}",
             Self::VersionFormat => "Invalid protocol version",
-            Self::UnsupportedProtocol => "Protocol version not supported; this server speaks 7",
+            Self::UnsupportedProtocol => "Protocol version not supported; use 5, 6 or 7",
             Self::NoProtocol => "Protocol version missing; add ?protocol=7",
             Self::Unauthorized => "Not authorized",
             Self::OverCapacity => "Over capacity",

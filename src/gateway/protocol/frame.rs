@@ -106,6 +106,14 @@ pub fn error(code: u16, message: &str) -> Bytes {
     connection_event("pusher:error", &data)
 }
 
+/// A ping frame without a payload.
+#[must_use]
+pub fn ping() -> Bytes {
+    let mut out = Vec::with_capacity(2);
+    header(&mut out, 0x9, 0);
+    Bytes::from(out)
+}
+
 /// A close frame; the reason is truncated to 123 bytes.
 #[must_use]
 pub fn close(code: u16, reason: &str) -> Bytes {

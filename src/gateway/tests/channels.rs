@@ -45,6 +45,31 @@ fn a_client_that_answers_no_ping_is_closed() {
 }
 
 #[test]
+fn a_client_that_answers_only_websocket_pings_stays_connected() {
+    let gateway = gateway(|s| {
+        s.activity_timeout = Duration::from_secs(1);
+        s.pong_timeout = Duration::from_secs(1);
+    });
+    let mut phone = TestClient::connect(&gateway);
+    phone.subscribe("private-a", None);
+    let begun = Instant::now();
+    let (mut pings, mut events) = (0, 0);
+    while begun.elapsed() < Duration::from_secs(5) {
+        send(&gateway, "a", "data", &json!(1));
+        match phone.next(Duration::from_millis(100)) {
+            Frame::Ping => {
+                pings += 1;
+                phone.frame(0x8A, b"");
+            }
+            Frame::Text(text) if text.contains("pusher:ping") => {}
+            Frame::Text(_) => events += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(pings >= 3 && events > 10, "{pings} pings, {events} events");
+}
+
+#[test]
 fn private_and_public_channels_require_what_is_documented() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);

@@ -41,6 +41,57 @@ fn a_refused_connection_gets_101_an_error_and_a_close() {
     }
 }
 
+/// Requests as the official SDKs and pysher build them, from their sources: path, query, and the headers of their WebSocket library.
+const SDK_HANDSHAKES: &[(&str, &str, &str)] = &[
+    (
+        "pusher-js 8",
+        "?protocol=7&client=js&version=8.4.0&flash=false",
+        "Origin: https://shop.example\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+    ),
+    (
+        "pusher-websocket-java 2.4",
+        "?client=java-client&protocol=5&version=2.4.4",
+        "",
+    ),
+    (
+        "pusher-websocket-swift 10",
+        "?client=pusher-websocket-swift&version=10.1.5&protocol=7",
+        "",
+    ),
+    (
+        "pusher-websocket-dotnet 2",
+        "?protocol=5&client=pusher-dotnet-client&version=2.2.0",
+        "",
+    ),
+    (
+        "pysher 1",
+        "?client=Pysher&version=1.0.8&protocol=6",
+        "Origin: http://127.0.0.1:6001\r\n",
+    ),
+];
+
+#[test]
+fn handshakes_of_official_sdks_are_accepted() {
+    let gateway = gateway(|_| {});
+    for (sdk, query, headers) in SDK_HANDSHAKES {
+        let mut client =
+            TestClient::open(gateway.address(), &format!("/app/app-key{query}"), headers);
+        client.establish();
+        client.subscribe("private-a", None);
+        assert_eq!(
+            gateway.broadcast_locally("a", "e", b"1", None).unwrap(),
+            1,
+            "{sdk}"
+        );
+        client.expect("e", "private-a");
+        client.frame(0x88, &1000_u16.to_be_bytes());
+        assert_eq!(client.expect_close(), 1000);
+        eventually("the connection is removed", || {
+            gateway.hub().sockets().is_empty()
+        });
+    }
+}
+
 #[test]
 fn invalid_and_ambiguous_http_requests_are_rejected() {
     let gateway = gateway(|_| {});

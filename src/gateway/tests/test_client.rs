@@ -197,9 +197,19 @@ impl TestClient {
         })
     }
 
+    /// Reads the next frame that is not a ping, as WebSocket libraries hand them to applications.
+    fn next_but_pings(&mut self, wait: Duration) -> Frame {
+        loop {
+            match self.next(wait) {
+                Frame::Ping => {}
+                frame => return frame,
+            }
+        }
+    }
+
     /// Reads the next text message as JSON.
     pub fn event(&mut self) -> Value {
-        match self.next(Duration::from_secs(5)) {
+        match self.next_but_pings(Duration::from_secs(5)) {
             Frame::Text(text) => serde_json::from_str(&text).unwrap(),
             other => panic!("expected an event, got {other:?}"),
         }
@@ -229,7 +239,7 @@ impl TestClient {
     pub fn expect_close(&mut self) -> u16 {
         let mut error = None;
         loop {
-            match self.next(Duration::from_secs(5)) {
+            match self.next_but_pings(Duration::from_secs(5)) {
                 Frame::Text(text) => {
                     let event: Value = serde_json::from_str(&text).unwrap();
                     if event["event"] == "pusher:error" {
