@@ -72,8 +72,7 @@ final class AdminKafkaTest extends AdminTestCase
     public function testOffsetsByTime(): void
     {
         $topic = $this->filled([2, 0]);
-        usleep(1_100_000);
-        $between = time();
+        $between = self::waitForNextSecond();
         $precise = new DateTimeImmutable();
         usleep(20_000);
         $this->fill($topic, [1, 0]);

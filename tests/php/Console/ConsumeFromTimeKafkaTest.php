@@ -13,9 +13,7 @@ final class ConsumeFromTimeKafkaTest extends ConsoleTestCase
     public function testFromATime(): void
     {
         $this->publish('user.1', 'before');
-        usleep(1_100_000);
-        $time = time();
-        usleep(300_000);
+        $time = self::waitForNextSecond();
         $this->publish('user.1', 'after');
         $iso = gmdate('Y-m-d\TH:i:s\Z', $time);
         foreach ([(string) $time, $iso] as $from) {

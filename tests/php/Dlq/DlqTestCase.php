@@ -22,13 +22,20 @@ abstract class DlqTestCase extends ConsoleTestCase
 {
     /** The output of the last command(). */
     protected string $output = '';
+    private string $errorLog = '';
 
     protected function setUp(): void
     {
         parent::setUp();
         // Failures are logged to the error log, which these tests do not check.
-        $this->iniSet('error_log', '/dev/null');
+        $this->errorLog = (string) ini_set('error_log', '/dev/null');
         $this->configure("['dlq_prefix' => '{$this->dlqPrefix()}']");
+    }
+
+    protected function tearDown(): void
+    {
+        ini_set('error_log', $this->errorLog);
+        parent::tearDown();
     }
 
     /**

@@ -145,7 +145,8 @@ final class ListenerBrokerTest extends MetricsTestCase
     public function testAForkedChildInheritsNoPort(): void
     {
         $result = $this->runPhp(<<<'PHP'
-                        $address = Metrics::serve('127.0.0.1:0');
+            use Toporia\Realtime\Metrics;
+            $address = Metrics::serve('127.0.0.1:0');
             $pid = pcntl_fork();
             if ($pid === 0) {
                 // The child lives on after its parent's port is closed, and has an own one.

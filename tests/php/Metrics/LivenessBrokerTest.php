@@ -134,7 +134,8 @@ final class LivenessBrokerTest extends MetricsTestCase
     public function testALoopOfTheApplication(): void
     {
         $code = <<<'PHP'
-                        $beat = $argv[1];
+            use Toporia\Realtime\Metrics;
+            $beat = $argv[1];
             Metrics::heartbeat($beat);
             Metrics::beat('busy');
             $seen = [is_file($beat), Metrics::stuck()];

@@ -62,7 +62,7 @@ final class SpoolEmbeddedTest extends SpoolTestCase
         $before = time();
         $this->spooling('Realtime::broker()->send("RAW", "x");')->assertExit();
         $after = time();
-        sleep(1);
+        self::waitForNextSecond();
         $this->startLate();
         $this->spooling(self::DRAIN . 'Realtime::broadcast("c", "e"); drain();')->assertExit();
         $timestamp = $this->received($this->topic(), 1)[0]->getTimestamp();

@@ -199,6 +199,17 @@ abstract class BrokerTestCase extends TestCase
         self::assertTrue(true, $what);
     }
 
+    /** Waits until the clock shows another second, for timestamps that are compared in seconds. */
+    protected static function waitForNextSecond(): int
+    {
+        $second = time();
+        while (time() === $second) {
+            usleep(5_000);
+        }
+
+        return time();
+    }
+
     /** A free port below the range of outgoing connections, so that no connection takes it in the meantime. */
     protected static function freePort(): int
     {
