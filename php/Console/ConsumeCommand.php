@@ -37,6 +37,9 @@ final class ConsumeCommand extends Command
     {
         $value = InputOption::VALUE_REQUIRED;
         MonitorOptions::define($this);
+        if ($this->host instanceof AddsConsumeOptions) {
+            $this->getDefinition()->addOptions($this->host->consumeOptions());
+        }
         $this
             ->setDescription('Consume channels from Kafka and pass each message to its handler')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
@@ -101,7 +104,10 @@ final class ConsumeCommand extends Command
 
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
-        $options = ConsumeOptions::fromArray($input->getOptions());
+        $given = $input->getOptions();
+        $options = ConsumeOptions::fromArray(
+            $this->host instanceof AddsConsumeOptions ? $this->host->translateOptions($given) : $given
+        );
         $terminal = new OutputTerminal($output);
         $config = $this->host->config();
         $reporter = $options->json ? new JsonReporter($terminal) : new TextReporter($terminal);

@@ -9,8 +9,10 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Toporia;
 
 use Closure;
+use Symfony\Component\Console\Input\InputOption;
 use Throwable;
 use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
+use Toporia\Realtime\Console\AddsConsumeOptions;
 use Toporia\Realtime\Console\InspectableConfiguration;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Exception\ConfigurationException;
@@ -20,7 +22,7 @@ use Toporia\Realtime\Message;
  * Handlers are resolved from the application's container. Messages without a handler are broadcast by the framework's
  * own manager to the browsers connected to this server.
  */
-final class ToporiaHost implements InspectableConfiguration, Host
+final class ToporiaHost implements InspectableConfiguration, Host, AddsConsumeOptions
 {
     private static ?self $current = null;
 
@@ -135,6 +137,25 @@ final class ToporiaHost implements InspectableConfiguration, Host
     public function manager(): RealtimeManagerInterface
     {
         return $this->container->get(RealtimeManagerInterface::class);
+    }
+
+    public function consumeOptions(): array
+    {
+        return [
+            new InputOption('dlq-enabled', null, InputOption::VALUE_NONE, 'Enable dead letters, overriding the configuration'),
+            new InputOption('all', null, InputOption::VALUE_NONE, 'Consume all channels, if --channels is not given'),
+            new InputOption('topic', null, InputOption::VALUE_REQUIRED, 'Channel to consume, if --channels is not given'),
+        ];
+    }
+
+    public function translateOptions(array $options): array
+    {
+        if (($options['channels'] ?? []) === []) {
+            $topic = $options['topic'] ?? null;
+            $options['channels'] = $topic !== null ? [$topic] : ($options['all'] ?? false ? ['**'] : []);
+        }
+
+        return $options;
     }
 
     public function fallback(): ?Closure

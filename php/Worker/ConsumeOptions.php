@@ -23,6 +23,7 @@ final class ConsumeOptions
      * @param int $maxMessages 0: no limit
      * @param int $maxTime seconds; 0: no limit
      * @param int $maxMemory bytes; 0: no limit
+     * @param bool $deadLetters false: none, whatever the configuration says
      * @param int|null $handlerLifetime seconds; 0: a new handler for every message; null: the default of the host
      */
     private function __construct(
@@ -40,7 +41,8 @@ final class ConsumeOptions
         public readonly bool $json,
         public readonly bool $deadLetters,
         public readonly ?GatewayOptions $gateway,
-        public readonly ?int $handlerLifetime
+        public readonly ?int $handlerLifetime,
+        private bool $forcesDeadLetters
     ) {
     }
 
@@ -51,6 +53,9 @@ final class ConsumeOptions
      */
     public static function fromArray(array $raw): self
     {
+        if (($raw['no-dlq'] ?? false) && ($raw['dlq-enabled'] ?? false)) {
+            throw new UsageError('--no-dlq and --dlq-enabled cannot be used together.');
+        }
         $gateway = GatewayOptions::fromConsume($raw);
         $channels = $raw['channels'] ?? null;
         $none = $gateway !== null && ($channels === null || $channels === []) && !isset($raw['handler']);
@@ -71,7 +76,8 @@ final class ConsumeOptions
             !($raw['no-dlq'] ?? false),
             $gateway,
             isset($raw['handler-lifetime'])
-                ? OptionValue::int('--handler-lifetime', $raw['handler-lifetime'], 0, self::MAX_INT) : null
+                ? OptionValue::int('--handler-lifetime', $raw['handler-lifetime'], 0, self::MAX_INT) : null,
+            (bool) ($raw['dlq-enabled'] ?? false)
         );
     }
 
@@ -105,6 +111,7 @@ final class ConsumeOptions
     public function settings(): array
     {
         return ($this->group === null ? [] : ['consumer_group' => $this->group])
-            + ($this->deadLetters ? [] : ['dlq' => false]);
+            + ($this->deadLetters ? [] : ['dlq' => false])
+            + ($this->forcesDeadLetters ? ['dlq' => true] : []);
     }
 }

@@ -97,6 +97,33 @@ final class ProviderBrokerTest extends ToporiaTestCase
         self::assertSame(['one', 'two'], array_column($this->envelopes("$this->prefix.default", 2), 'event'));
     }
 
+    /** @return array<string, array{string, list<string>}> */
+    public static function frameworkOptions(): array
+    {
+        return [
+            '--all' => ['--all --dlq-enabled', ['user.1 one', 'user.2 two']],
+            '--topic' => ['--topic=user.2', ['user.2 two']],
+            '--channels wins' => ['--channels=user.1 --all --topic=user.2', ['user.1 one']],
+        ];
+    }
+
+    /**
+     * @dataProvider frameworkOptions
+     *
+     * @param list<string> $expected
+     */
+    #[DataProvider('frameworkOptions')]
+    public function testOptionsOfTheFrameworksOwnCommandAreAccepted(string $options, array $expected): void
+    {
+        $result = $this->console('Newer', "realtime:kafka:consume $options --stop-when-empty", '
+            Realtime::broadcast("user.1", "one", ["a" => 1]);
+            Realtime::broadcast("user.2", "two", ["a" => 2]);
+            Realtime::flush();
+        ', 'sort($manager->local); echo json_encode($manager->local), "\n";')->assertExit();
+        $lines = $result->lines();
+        self::assertSame($expected, json_decode((string) end($lines), true), $result->describe());
+    }
+
     /** @dataProvider generations */
     #[DataProvider('generations')]
     public function testWrongUsageIsExitCodeTwo(string $generation): void

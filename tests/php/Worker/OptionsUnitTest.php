@@ -33,6 +33,14 @@ final class OptionsUnitTest extends TestCase
         self::assertNull($options->handlerLifetime);
     }
 
+    public function testDeadLettersCanBeForcedAndDisabled(): void
+    {
+        $settings = static fn (array $raw): array => ConsumeOptions::fromArray(['channels' => 'a'] + $raw)->settings();
+        self::assertSame([], $settings([]));
+        self::assertSame(['dlq' => true], $settings(['dlq-enabled' => true]));
+        self::assertSame(['dlq' => false], $settings(['no-dlq' => true]));
+    }
+
     public function testValuesInTheTypesOfEachHost(): void
     {
         $options = ConsumeOptions::fromArray([
@@ -117,6 +125,7 @@ final class OptionsUnitTest extends TestCase
             'negative messages' => [['max-messages' => -1], '--max-messages=-1 is out of range: it must be at least'],
             'beyond 64 bits' => [['max-messages' => '99999999999999999999'], '--max-messages=99999999999999999999 is'],
             'negative time' => [['max-time' => '-1'], '--max-time=-1 is out of range'],
+            'dead letters and none' => [['no-dlq' => true, 'dlq-enabled' => true], '--no-dlq and --dlq-enabled'],
             'a lifetime in words' => [['handler-lifetime' => 'long'], '--handler-lifetime'],
             'memory in words' => [['max-memory' => 'much'], "--max-memory='much' is not an amount of memory"],
             'no memory' => [['max-memory' => '0'], "--max-memory='0' is not an amount of memory"],
