@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
 
+use Toporia\Framework\Realtime\Consumer\Contracts\BatchConsumerHandlerInterface;
 use Toporia\Framework\Realtime\Contracts\HealthCheckableInterface;
 use Toporia\Framework\Realtime\Contracts\HealthCheckResult;
 use Toporia\Realtime\Admin;
@@ -19,6 +20,8 @@ use Toporia\Realtime\Realtime;
  */
 final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthCheckableInterface
 {
+    private ?BatchConsumerHandlerInterface $batchHandler = null;
+
     /**
      * Requests metadata from Kafka.
      */
@@ -37,6 +40,81 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
             ['topics' => $topics, 'queued' => $stats['queued'], 'spooled' => $stats['spooled']],
             (hrtime(true) - $start) / 1e6
         );
+    }
+
+    /**
+     * Passes batches of the handler's channels to handleBatch(), until stopConsuming() or a signal.
+     *
+     * Messages that the handler reports as failed are retried and then become dead letters; the others are not handled
+     * again. Offsets are always committed per batch.
+     *
+     * @param int $timeoutMs poll timeout, in ms
+     *
+     * @throws \Throwable the framework's BrokerException; with `dlq` off, the exception of the handler
+     */
+    public function consumeBatch(BatchConsumerHandlerInterface $handler, int $timeoutMs = 1000): void
+    {
+        $this->expectConnected();
+        $looping = Framework::isCalledInLoop(debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 2));
+        $batchSize = max(1, $handler->getBatchSize());
+        try {
+            if ($handler !== $this->batchHandler) {
+                $callback = new BatchCallback($handler);
+                foreach ($handler->getChannels() as $channel) {
+                    $this->native()->subscribeBatch((string) $channel, $callback(...));
+                }
+                $this->batchHandler = $handler;
+            }
+            $looping ? $this->consumeOnce($timeoutMs, $batchSize) : $this->native()->consume($timeoutMs, $batchSize);
+        } catch (RealtimeException $e) {
+            throw Framework::exception('The kafka broker cannot consume', $e);
+        }
+    }
+
+    public function setConsumerGroup(string $consumerGroup): void
+    {
+        parent::setConsumerGroup($consumerGroup);
+        $this->batchHandler = null;
+    }
+
+    /**
+     * Always null: failed messages are handled by the extension and the realtime:dlq commands.
+     */
+    public function getDlq(): ?object
+    {
+        return null;
+    }
+
+    /**
+     * Always null: messages are queued by the extension, not in PHP.
+     */
+    public function getAsyncQueue(): ?object
+    {
+        return null;
+    }
+
+    /**
+     * Always null: messages are queued by the extension, not in APCu.
+     */
+    public function getSharedQueue(): ?object
+    {
+        return null;
+    }
+
+    /**
+     * Always null: the extension has one producer per process.
+     */
+    public function getProducerPool(): ?object
+    {
+        return null;
+    }
+
+    /**
+     * Always null: publish() and publishBatch() batch by themselves.
+     */
+    public function getBatchProducer(): ?object
+    {
+        return null;
     }
 
     public function getHealthCheckName(): string

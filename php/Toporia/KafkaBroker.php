@@ -233,7 +233,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /** One round of a loop run by the framework's command. */
-    private function consumeOnce(int $timeoutMs, int $batchSize): void
+    protected function consumeOnce(int $timeoutMs, int $batchSize): void
     {
         $native = $this->native();
         $end = hrtime(true) + $timeoutMs * 1_000_000;
@@ -289,7 +289,7 @@ class KafkaBroker implements BrokerInterface
         };
     }
 
-    private function expectConnected(): void
+    protected function expectConnected(): void
     {
         if (!$this->connected) {
             throw Framework::exception('The kafka broker', new ConnectionException(

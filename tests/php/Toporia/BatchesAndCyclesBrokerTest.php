@@ -61,6 +61,93 @@ final class BatchesAndCyclesBrokerTest extends ToporiaTestCase
         self::assertCount(20, $this->envelopes("$this->prefix.user", 20));
     }
 
+    public function testABatchHandlerReceivesBatchesAndFailedMessagesAreRetried(): void
+    {
+        $result = $this->startToporia('Newer', '
+            use Toporia\Framework\Realtime\Consumer\Contracts\BatchConsumerHandlerInterface;
+            use Toporia\Framework\Realtime\Consumer\Contracts\ConsumerContext;
+            $broker = $manager->broker("kafka");
+            $handler = new class ($broker) implements BatchConsumerHandlerInterface {
+                public array $handled = [];
+                public array $attempts = [];
+                public array $failed = [];
+
+                public function __construct(private object $broker)
+                {
+                }
+
+                public function getName(): string
+                {
+                    return "sums";
+                }
+
+                public function getChannels(): array
+                {
+                    return ["user.*"];
+                }
+
+                public function getBatchSize(): int
+                {
+                    return 10;
+                }
+
+                public function getBatchTimeout(): int
+                {
+                    return 100;
+                }
+
+                public function shouldCommitPerBatch(): bool
+                {
+                    return true;
+                }
+
+                public function handleBatch(array $messages, ConsumerContext $context): array
+                {
+                    $failed = [];
+                    foreach ($messages as $i => $message) {
+                        $n = $message->getData();
+                        $this->attempts[$n] = ($this->attempts[$n] ?? 0) + 1;
+                        // 2 and 5 fail the first time.
+                        if (in_array($n, [2, 5], true) && $this->attempts[$n] === 1) {
+                            $failed[] = $i;
+                        } else {
+                            $this->handled[] = $n;
+                        }
+                    }
+                    if (count($this->handled) === 8) {
+                        $this->broker->stopConsuming();
+                    }
+
+                    return $failed;
+                }
+
+                public function onBatchFailed(array $messages, array $failed, Throwable $e, ConsumerContext $context): void
+                {
+                    $this->failed[] = [$context->handlerName, count($failed), $e->getMessage()];
+                }
+            };
+            foreach (range(0, 7) as $n) {
+                $manager->broadcast("user.1", "e", $n);
+            }
+            $broker->drain(10000);
+            $broker->consumeBatch($handler, 200);
+            sort($handler->handled);
+            ksort($handler->attempts);
+            echo json_encode([$handler->handled, array_values($handler->attempts), $handler->failed[0][0]]);
+        ', ['retry_backoff_ms' => 10])->wait()->json();
+        self::assertSame([[0, 1, 2, 3, 4, 5, 6, 7], [1, 1, 2, 1, 1, 2, 1, 1], 'sums'], $result);
+    }
+
+    public function testTheOtherMethodsOfTheFrameworksBrokerExist(): void
+    {
+        $result = $this->startToporia('Newer', '
+            $broker = $manager->broker("kafka");
+            echo json_encode([$broker->getDlq(), $broker->getAsyncQueue(), $broker->getSharedQueue(),
+                $broker->getProducerPool(), $broker->getBatchProducer(), $broker->flushAsyncQueue(true)]);
+        ')->wait()->json();
+        self::assertSame([null, null, null, null, null, 0], $result);
+    }
+
     public function testHealthAndNumbers(): void
     {
         $result = $this->startToporia('Newer', '
