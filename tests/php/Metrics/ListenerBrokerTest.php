@@ -147,8 +147,10 @@ final class ListenerBrokerTest extends MetricsTestCase
         $result = $this->runPhp(<<<'PHP'
             use Toporia\Realtime\Metrics;
             $address = Metrics::serve('127.0.0.1:0');
+            [$parent, $child] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
             $pid = pcntl_fork();
             if ($pid === 0) {
+                fwrite($child, 'x');
                 // The child lives on after its parent's port is closed, and has an own one.
                 usleep(300_000);
                 $own = Metrics::serve('127.0.0.1:0');
@@ -157,6 +159,8 @@ final class ListenerBrokerTest extends MetricsTestCase
                 exit($ok ? 0 : 1);
             }
             $before = (string) file_get_contents("http://$address/live");
+            // fork() has returned in the child, so its copy of the socket is closed.
+            fread($parent, 1);
             Metrics::stop();
             // Free again, though the child runs: the port can be taken by the next worker.
             $again = Metrics::serve($address);
