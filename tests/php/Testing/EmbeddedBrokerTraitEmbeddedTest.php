@@ -14,7 +14,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Testing\UsesEmbeddedBroker;
 
-final class EmbeddedBrokerTraitBrokerTest extends TestCase
+final class EmbeddedBrokerTraitEmbeddedTest extends TestCase
 {
     use UsesEmbeddedBroker;
 

@@ -13,7 +13,7 @@ use PHPUnit\Framework\Attributes\DataProviderExternal;
 use Toporia\Realtime\Idempotency\InProgressException;
 use Toporia\Realtime\Tests\Support\Databases;
 
-final class CrashBrokerTest extends StoreTestCase
+final class CrashEmbeddedTest extends StoreTestCase
 {
     private const KILLED_AFTER_THE_EFFECT = '
         $stores->run("s:1", "the killed one", "topic-0-7", function () {

@@ -14,7 +14,7 @@ use Toporia\Realtime\Idempotency\InProgressException;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Tests\Support\Databases;
 
-final class ConcurrencyBrokerTest extends StoreTestCase
+final class ConcurrencyEmbeddedTest extends StoreTestCase
 {
     private const WORKERS = 4;
     private const KEYS = 60;

@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Producing;
 
 use Toporia\Realtime\Tests\Support\ChildProcess;
 
-final class ConfigurationOrderBrokerTest extends ProducingTestCase
+final class ConfigurationOrderEmbeddedTest extends ProducingTestCase
 {
     /**
      * The target topic of a message of this broker; there is no Kafka, so nothing is sent. A configuration without its

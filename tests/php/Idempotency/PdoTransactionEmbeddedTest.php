@@ -20,7 +20,7 @@ use Toporia\Realtime\Idempotency\PdoStore;
 use Toporia\Realtime\Idempotency\StoreException;
 use Toporia\Realtime\Tests\Support\Databases;
 
-final class PdoTransactionBrokerTest extends StoreTestCase
+final class PdoTransactionEmbeddedTest extends StoreTestCase
 {
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]

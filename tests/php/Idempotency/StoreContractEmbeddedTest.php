@@ -17,7 +17,7 @@ use Toporia\Realtime\Idempotency\Idempotency;
 use Toporia\Realtime\Idempotency\Key;
 use Toporia\Realtime\Message;
 
-final class StoreContractBrokerTest extends StoreTestCase
+final class StoreContractEmbeddedTest extends StoreTestCase
 {
     /** @dataProvider Toporia\Realtime\Tests\Idempotency\Stores::provide */
     #[DataProviderExternal(Stores::class, 'provide')]

@@ -17,7 +17,7 @@ use Toporia\Realtime\Idempotency\PdoStore;
 use Toporia\Realtime\Idempotency\StoreException;
 use Toporia\Realtime\Tests\Support\Databases;
 
-final class PdoTableBrokerTest extends StoreTestCase
+final class PdoTableEmbeddedTest extends StoreTestCase
 {
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]

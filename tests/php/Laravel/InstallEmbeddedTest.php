@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
-final class InstallBrokerTest extends LaravelTestCase
+final class InstallEmbeddedTest extends LaravelTestCase
 {
     public function testItAddsMissingPartsAndChangesNothingTheSecondTime(): void
     {

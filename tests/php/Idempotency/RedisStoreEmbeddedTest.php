@@ -18,7 +18,7 @@ use Toporia\Realtime\Idempotency\RedisStore;
 use Toporia\Realtime\Idempotency\StoreException;
 use Toporia\Realtime\Tests\Support\Databases;
 
-final class RedisStoreBrokerTest extends StoreTestCase
+final class RedisStoreEmbeddedTest extends StoreTestCase
 {
     /** @dataProvider options */
     #[DataProvider('options')]
@@ -41,8 +41,8 @@ final class RedisStoreBrokerTest extends StoreTestCase
         ];
     }
 
-    /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
-    #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
+    /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashEmbeddedTest::clients */
+    #[DataProviderExternal(CrashEmbeddedTest::class, 'clients')]
     public function testKeysExpireAfterTheirTime(string $name): void
     {
         $stores = $this->open($name, ['ttl' => 1000, 'lease' => 100]);
@@ -56,8 +56,8 @@ final class RedisStoreBrokerTest extends StoreTestCase
         self::assertEqualsWithDelta(1000, $redis->ttl($key), 2, 'the time to live afterwards');
     }
 
-    /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
-    #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
+    /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashEmbeddedTest::clients */
+    #[DataProviderExternal(CrashEmbeddedTest::class, 'clients')]
     public function testAClaimThatWasTakenOverIsNotReleased(string $name): void
     {
         $stores = $this->open($name);
@@ -75,8 +75,8 @@ final class RedisStoreBrokerTest extends StoreTestCase
         self::assertSame('claim:' . str_repeat('f', 16) . ':topic-0-1', Databases::phpredis()->get("$stores->table:s:1"));
     }
 
-    /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
-    #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
+    /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashEmbeddedTest::clients */
+    #[DataProviderExternal(CrashEmbeddedTest::class, 'clients')]
     public function testARedisThatGoesAway(string $name): void
     {
         $socket = Databases::startOwn('redis', 'away');
@@ -130,8 +130,8 @@ final class RedisStoreBrokerTest extends StoreTestCase
         (new RedisStore($redis))->run(['s:1' => null], static fn () => self::fail('it must not run'));
     }
 
-    /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashBrokerTest::clients */
-    #[DataProviderExternal(CrashBrokerTest::class, 'clients')]
+    /** @dataProvider Toporia\Realtime\Tests\Idempotency\CrashEmbeddedTest::clients */
+    #[DataProviderExternal(CrashEmbeddedTest::class, 'clients')]
     public function testAForeignValueUnderTheKeyIsAnError(string $name): void
     {
         $stores = $this->open($name);
