@@ -6,7 +6,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall package package-try demo check test test-rust test-php test-kafka test-browser chaos memcheck lint bench clean
+.PHONY: help setup build install uninstall package package-try demo check test test-rust test-php test-kafka test-browser chaos memcheck lint bench hooks clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ lint: setup ## rustfmt, clippy, PSR-12, composer validate, shellcheck
 
 bench: build ## CPU time per message, against named peers
 	@tests/bench/run.sh
+
+hooks: ## Installs a git hook that checks formatting and syntax before each commit
+	@git config core.hooksPath tools/hooks
 
 clean: ## Removes all build results and downloads
 	rm -rf build

@@ -44,6 +44,13 @@ check "composer.json" env COMPOSER_ALLOW_SUPERUSER=1 composer validate --strict 
 if have shellcheck; then
     check "shellcheck" shellcheck -x "${scripts[@]}"
 fi
+if have actionlint; then
+    check "actionlint" actionlint .github/workflows/*.yml
+fi
+if have cargo-deny; then
+    # Advisories need their database from the network; the workflow's machine has it.
+    check "cargo deny" cargo deny --locked check bans licenses sources
+fi
 
 if [ ${#failed[@]} -gt 0 ]; then
     fail "lint found something in:" "${failed[@]}"
