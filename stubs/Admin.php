@@ -36,8 +36,8 @@ final class Admin
     /**
      * Reads the configuration; does not connect.
      *
-     * @param array<string, mixed> $config as for Broker; missing settings come from Realtime::configure(), the INI settings
-     *     and the environment
+     * @param array<string, mixed> $config as for Broker; missing settings come from Realtime::configure(), the INI
+     *     settings and the environment
      *
      * @throws ConfigurationException an unknown key or a wrong value
      * @throws ExtensionMissingException without the extension

@@ -47,18 +47,21 @@ final class ConsumeCommand extends Command
                 'channels',
                 null,
                 $value | InputOption::VALUE_IS_ARRAY,
-                'Channels to consume, comma-separated or repeated; patterns such as user.* (one segment) and user.** allowed'
+                'Channels to consume, comma-separated or repeated; patterns such as user.* (one segment) and '
+                    . 'user.** allowed'
             )
             ->addOption('batch-size', null, $value, 'Maximum batch size, in records', '100')
             ->addOption('timeout', null, $value, 'Poll timeout in ms', '1000')
             ->addOption('max-messages', null, $value, 'Stop after N handled messages (0: no limit)', '0')
-            ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when all partitions have been read to their end')
+            ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when all partitions have been read to '
+                . 'their end')
             ->addOption('handler', null, $value, 'Class with handle(Message $message) for every message')
             ->addOption(
                 'handler-lifetime',
                 null,
                 $value,
-                'Create handlers and middleware anew after N seconds (0: for every message) [default: never; Laravel: 0]'
+                'Create handlers and middleware anew after N seconds (0: for every message) [default: never; '
+                    . 'Laravel: 0]'
             )
             ->addOption('group', null, $value, 'Consumer group, overriding the configuration')
             ->addOption(
@@ -71,7 +74,8 @@ final class ConsumeCommand extends Command
             )
             ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
             ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
-            ->addOption('no-dlq', null, InputOption::VALUE_NONE, 'Stop at a message that keeps failing instead of dead-lettering it')
+            ->addOption('no-dlq', null, InputOption::VALUE_NONE, 'Stop at a message that keeps failing instead of '
+                . 'dead-lettering it')
             ->addOption(
                 'websocket',
                 null,
@@ -87,7 +91,8 @@ final class ConsumeCommand extends Command
                 'With --websocket: channels that clients may subscribe to (default: all channels of the prefix)'
             )
             ->addOption('drain', null, $value, 'With --websocket: time to drain clients on shutdown, in ms', '5000')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is the summary')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
+                . 'the summary')
             ->setHelp(
                 <<<'HELP'
                 Messages are passed to <info>--handler</info>, else to the entry of <info>handlers</info> in

@@ -45,10 +45,10 @@ final class DevCommand extends Command
             )
             ->setHelp(
                 <<<'HELP'
-                Keeps everything in memory, at most the last 5 MB per partition; all data is lost when it stops. It has no
-                time index (--from=<time> reads no old records), and a consumer that rejoins a group waits until its
-                previous session expires: session.timeout.ms in consumer_config, 45 s by default. For
-                development and tests only.
+                Keeps everything in memory, at most the last 5 MB per partition; all data is lost when it stops. It has
+                no time index (--from=<time> reads no old records), and a consumer that rejoins a group waits until its
+                previous session expires: session.timeout.ms in consumer_config, 45 s by default. For development and
+                tests only.
 
                   <info>%command.full_name% --topic=realtime_user_1:4</info>
                   <info>KAFKA_BROKERS=127.0.0.1:9092 php app.php</info>

@@ -128,7 +128,8 @@ abstract class DlqCommand extends Command
         $this->write($this->errors($output), [
             'Only topics of this application (topic_prefix ' . $cluster->configuration()['topic_prefix'] . '). '
             . 'Skipped: ' . implode(', ', array_slice($topics, 0, self::SKIPPED_SHOWN))
-            . ($more > 0 ? ' and ' . Text::number($more) . ' more' : '') . '. Use --topic with a full name to select one.',
+            . ($more > 0 ? ' and ' . Text::number($more) . ' more' : '') . '. Use --topic with a full name to '
+            . 'select one.',
         ]);
     }
 

@@ -36,15 +36,16 @@ final class DlqListCommand extends DlqCommand
             ->setDescription('List dead letters: messages that could not be handled')
             ->addSelection('topic', 'class', 'since', 'group')
             ->addOption('all', null, InputOption::VALUE_NONE, 'Include replayed letters')
-            ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Maximum letters shown, newest first (0: all)', '50')
+            ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Maximum letters shown, newest first '
+                . '(0: all)', '50')
             ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% --topic='user.*' --class=OrderException --since=2h</info>
                   <info>%command.full_name% --json --limit=0 | jq -r .class | sort | uniq -c</info>
 
-                A letter is identified by its letter id (<info>dlq.realtime_user_1/0/17</info>: topic, partition, offset) or by
-                its message id; realtime:dlq:show and realtime:dlq:replay accept both.
+                A letter is identified by its letter id (<info>dlq.realtime_user_1/0/17</info>: topic, partition,
+                offset) or by its message id; realtime:dlq:show and realtime:dlq:replay accept both.
 
                 Exit codes: 0 done (even without letters), 1 Kafka is unreachable, 2 wrong usage.
                 HELP
@@ -92,6 +93,7 @@ final class DlqListCommand extends DlqCommand
         $text = $found === 0 ? 'No dead letters' : Text::count($found, 'dead letter');
         $text .= $shown < $found ? ', the newest ' . Text::number($shown) . ' shown (--limit=0 shows all)' : '';
 
-        return $text . ($hidden === 0 ? '.' : '; ' . Text::count($hidden, 'replayed letter') . ' hidden (--all shows them).');
+        return $text . ($hidden === 0 ? '.' : '; ' . Text::count($hidden, 'replayed letter') . ' hidden (--all '
+            . 'shows them).');
     }
 }

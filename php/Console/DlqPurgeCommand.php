@@ -49,8 +49,9 @@ final class DlqPurgeCommand extends DlqCommand
                 Only topics of this application (topic_prefix, topic_mapping) are purged; others need --topic with their
                 full name.
 
-                Kafka only deletes the beginning of a partition: a letter that must stay keeps all later ones; the command
-                lists them. --before and --replayed can be combined; both must match. Not available on the embedded broker.
+                Kafka only deletes the beginning of a partition: a letter that must stay keeps all later ones; the
+                command lists them. --before and --replayed can be combined; both must match. Not available on the
+                embedded broker.
 
                 Exit codes: 0 done (or nothing to do), 1 Kafka is unreachable or rejected it, 2 wrong usage, or an
                 embedded broker.
@@ -95,7 +96,8 @@ final class DlqPurgeCommand extends DlqCommand
             $markerError = $purger->run($plan);
             $deleted = $plan->count();
             $this->write($this->errors($output), $markerError === null ? [] : [
-                'Markers of deleted letters could not be removed (' . Text::printable($markerError) . '). They are harmless.',
+                'Markers of deleted letters could not be '
+                    . 'removed (' . Text::printable($markerError) . '). They are harmless.',
             ]);
         }
         $this->report($input, $output, $plan, $deleted);

@@ -38,7 +38,8 @@ final class DlqReplayCommand extends DlqCommand
     {
         $this
             ->setDescription('Send dead letters back to their topics, for the consumer group that failed')
-            ->addArgument('letters', InputArgument::IS_ARRAY, 'Letter ids such as dlq.realtime_user_1/0/17, or message ids')
+            ->addArgument('letters', InputArgument::IS_ARRAY, 'Letter ids such as dlq.realtime_user_1/0/17, or '
+                . 'message ids')
             ->addSelection('topic', 'class', 'since', 'group')
             ->addOption('all', null, InputOption::VALUE_NONE, 'Replay all letters that were not replayed yet')
             ->addOption('again', null, InputOption::VALUE_NONE, 'Include letters that were replayed before')
@@ -50,11 +51,11 @@ final class DlqReplayCommand extends DlqCommand
                   <info>%command.full_name% --class=OrderException --since=2h --dry-run</info>
                   <info>%command.full_name% --all --yes</info>
 
-                Only letters of this application's topics (topic_prefix, topic_mapping) are replayed; others need --topic
-                with the full name of their topic, or letter ids.
+                Only letters of this application's topics (topic_prefix, topic_mapping) are replayed; others need
+                --topic with the full name of their topic, or letter ids.
 
-                A replay is sent to the topic in which the message failed; only the consumer group that failed handles it.
-                Replayed letters are recorded in Kafka and hidden afterwards. A letter is marked once Kafka has
+                A replay is sent to the topic in which the message failed; only the consumer group that failed handles
+                it. Replayed letters are recorded in Kafka and hidden afterwards. A letter is marked once Kafka has
                 acknowledged it; if the process is killed just before, the next replay sends up to 100 letters again.
                 Ctrl-C stops cleanly.
 
@@ -179,7 +180,8 @@ final class DlqReplayCommand extends DlqCommand
             $text .= ', stopped early';
         }
         if ($plan->replayedBefore > 0) {
-            $text .= '; ' . Text::number($plan->replayedBefore) . ' already replayed and skipped (--again includes them)';
+            $text .= '; ' . Text::number($plan->replayedBefore) . ' already replayed and skipped (--again '
+                . 'includes them)';
         }
 
         return "$text.";

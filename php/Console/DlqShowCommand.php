@@ -37,7 +37,8 @@ final class DlqShowCommand extends DlqCommand
     {
         $this
             ->setDescription('Show one dead letter: why it failed, its headers, its payload')
-            ->addArgument('letter', InputArgument::REQUIRED, 'Letter id, such as dlq.realtime_user_1/0/17, or message id')
+            ->addArgument('letter', InputArgument::REQUIRED, 'Letter id, such as dlq.realtime_user_1/0/17, or '
+                . 'message id')
             ->addSelection()
             ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object')
             ->setHelp(
@@ -71,8 +72,8 @@ final class DlqShowCommand extends DlqCommand
             }
             if ($found === []) {
                 $this->write($this->errors($output), [
-                    'Error: there is no dead letter ' . Text::printable($asked) . '. It may have been purged or removed '
-                    . 'by retention; realtime:dlq:list --all shows the existing letters.',
+                    'Error: there is no dead letter ' . Text::printable($asked) . '. It may have been purged or '
+                        . 'removed by retention; realtime:dlq:list --all shows the existing letters.',
                 ]);
 
                 return self::FAILED;
@@ -94,7 +95,8 @@ final class DlqShowCommand extends DlqCommand
         $letterIds = array_map(static fn (Letter $letter): string => (string) $letter->letterId(), $letters);
         $more = count($letterIds) > self::MAX_SHOWN ? ', …' : '';
 
-        return "Several dead letters have the message id $asked (several groups, or replayed and failed again). Give one "
+        return "Several dead letters have the message id $asked (several groups, or replayed and failed again). "
+            . "Give one "
             . 'letter id: ' . implode(', ', array_slice($letterIds, 0, self::MAX_SHOWN)) . $more;
     }
 }

@@ -48,14 +48,16 @@ final class DoctorCommand extends Command
                 'Channels of a worker, comma-separated or repeated (default: all topics of the application)'
             )
             ->addOption('timeout', null, $value, 'Timeout for each step of connecting to a broker, in ms', '5000')
-            ->addOption('write', null, InputOption::VALUE_NONE, 'Also send a test record through a dedicated topic and read it back')
+            ->addOption('write', null, InputOption::VALUE_NONE, 'Also send a test record through a dedicated topic '
+                . 'and read it back')
             ->addOption('strict', null, InputOption::VALUE_NONE, 'Exit with 1 on warnings too')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is the summary')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
+                . 'the summary')
             ->setHelp(
                 <<<'HELP'
-                Each line is <info>ok</info>, <info>warning</info> (it works, but look at it) or <info>error</info>; warnings
-                and errors come with their remedy. A check that an error makes impossible is <info>skipped</info>.
-                Nothing is changed; only <info>--write</info> sends a record, to
+                Each line is <info>ok</info>, <info>warning</info> (it works, but look at it) or <info>error</info>;
+                warnings and errors come with their remedy. A check that an error makes impossible is
+                <info>skipped</info>. Nothing is changed; only <info>--write</info> sends a record, to
                 <info>(prefix).__doctor</info>.
 
                 Exit codes: 0 no errors (with <info>--strict</info>: no warnings either), 1 otherwise, 2 wrong usage.

@@ -36,7 +36,8 @@ final class GatewayCommand extends Command
         $value = InputOption::VALUE_REQUIRED;
         MonitorOptions::define($this);
         $this
-            ->setDescription('Run the WebSocket gateway, which delivers broadcasts to browsers (pusher-js, laravel-echo)')
+            ->setDescription('Run the WebSocket gateway, which delivers broadcasts to browsers (pusher-js, '
+                . 'laravel-echo)')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption('host', null, $value, 'Address to listen on, overriding the configuration')
             ->addOption('port', null, $value, 'Port to listen on, overriding the configuration (0: any free port)')
@@ -49,7 +50,8 @@ final class GatewayCommand extends Command
             ->addOption('drain', null, $value, 'Time to drain clients on shutdown, in ms', '5000')
             ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
             ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is the summary')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
+                . 'the summary')
             ->setHelp(
                 <<<'HELP'
                 Needs REALTIME_APP_ID, REALTIME_APP_KEY and REALTIME_APP_SECRET, or the same under <info>gateway</info>

@@ -30,8 +30,8 @@ final class GatewayKickCommand extends GatewayAdminCommand
             ->addSelection('user', 'socket', 'channel')
             ->setHelp(
                 <<<'HELP'
-                The clients do not reconnect by themselves (close code 4009), but can after the page is reloaded: to keep a
-                user out, the application must deny authorization.
+                The clients do not reconnect by themselves (close code 4009), but can after the page is reloaded: to
+                keep a user out, the application must deny authorization.
 
                   <info>%command.full_name% --user=7</info>
                   <info>%command.full_name% --channel=private-order.7</info>

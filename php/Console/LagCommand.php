@@ -49,7 +49,8 @@ final class LagCommand extends Command
             )
             ->addOption('all', null, $none, 'Show all groups of this Kafka')
             ->addOption('partitions', null, $none, 'Show partitions too (always shown for a single group)')
-            ->addOption('limit', null, $value, 'Maximum lines per table, largest lag first; 0: all [default: 20; --json: all]')
+            ->addOption('limit', null, $value, 'Maximum lines per table, largest lag first; 0: all [default: 20; '
+                . '--json: all]')
             ->addOption('sample', null, $value, 'Seconds between the two snapshots used for rates (0: no rates)', '2')
             ->addOption(
                 'watch',

@@ -51,20 +51,22 @@ final class OutboxRelayCommand extends Command
             ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when there is nothing left to send')
             ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
             ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
-            ->addOption('retention', null, $value, 'Keep sent rows for N seconds (0: delete immediately) [default: 86400]')
+            ->addOption('retention', null, $value, 'Keep sent rows for N seconds (0: delete immediately) '
+                . '[default: 86400]')
             ->addOption('shards', null, $value, 'Number of shards, as in the application\'s Outbox [default: 16]')
             ->addOption('table', null, $value, 'Outbox table [default: realtime_outbox]')
             ->addOption('lock', null, $value, 'Lock type for shards: auto, advisory or lease [default: auto]')
             ->addOption('lease', null, $value, 'Lease duration in seconds [default: 15]')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is the summary')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
+                . 'the summary')
             ->setHelp(
                 <<<'HELP'
                 The database is <info>REALTIME_OUTBOX_DSN</info>, <info>_USERNAME</info> and <info>_PASSWORD</info>, or
                 <info>outbox</info> in config/realtime.php. Several relays may run at the same time.
 
-                A row is marked as sent after Kafka has acknowledged it: at least once, with a stable message id, in order
-                per key. While Kafka is unreachable the relay waits. A row that Kafka rejects is retried and blocks later
-                rows of its key; a row that can never be sent is marked as failed.
+                A row is marked as sent after Kafka has acknowledged it: at least once, with a stable message id, in
+                order per key. While Kafka is unreachable the relay waits. A row that Kafka rejects is retried and
+                blocks later rows of its key; a row that can never be sent is marked as failed.
 
                 Exit codes: 0 stopped by a signal or a limit, 1 failed while running, 2 wrong usage.
 

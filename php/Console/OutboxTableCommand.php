@@ -54,7 +54,8 @@ final class OutboxTableCommand extends Command
         $driver = OptionValue::text('--driver', $input->getOption('driver'));
         $print = $input->getOption('print') || $input->getOption('dry-run');
         if ($driver !== null && (!$print || !in_array($driver, Platform::DRIVERS, true))) {
-            throw new UsageError('--driver must be one of ' . implode(', ', Platform::DRIVERS) . ', and requires --print.');
+            throw new UsageError('--driver must be one of ' . implode(', ', Platform::DRIVERS) . ', and requires '
+                . '--print.');
         }
         $database = null;
         $driver ??= $print ? $settings->driver() : null;

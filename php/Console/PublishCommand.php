@@ -38,7 +38,8 @@ final class PublishCommand extends Command
             ->setDescription('Send an event to a channel, or one per line of standard input')
             ->addArgument('channel', InputArgument::REQUIRED, 'The channel, such as user.1')
             ->addArgument('event', InputArgument::REQUIRED, 'The event, such as order.created')
-            ->addArgument('json', InputArgument::OPTIONAL, 'Data as JSON; - reads one JSON value per line from standard input')
+            ->addArgument('json', InputArgument::OPTIONAL, 'Data as JSON; - reads one JSON value per line from '
+                . 'standard input')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption('key', null, $value, 'Record key (default: the channel)')
             ->addOption(

@@ -28,8 +28,8 @@ final class RestartCommand extends Command
             ->setDescription('Make running workers finish the current record and exit')
             ->setHelp(
                 <<<'HELP'
-                Changes a file that workers watch. The default file is in the temporary directory and reaches the workers of
-                this user and this working directory. Workers that run as another user, in another directory
+                Changes a file that workers watch. The default file is in the temporary directory and reaches the
+                workers of this user and this working directory. Workers that run as another user, in another directory
                 or under systemd's PrivateTmp need <info>restart_file</info> in config/realtime.php.
 
                 Run it after a deployment. A supervisor must start the workers again.

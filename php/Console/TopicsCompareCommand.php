@@ -36,9 +36,9 @@ final class TopicsCompareCommand extends TopicCommand
                 <<<'HELP'
                   <info>%command.full_name%</info>
 
-                Compares partitions, replication and retention of topic_mapping with Kafka. Finds topics that are missing,
-                unused, without a leader or under-replicated, whose names collide in Kafka (. and _), and too many
-                channels for one topic per channel.
+                Compares partitions, replication and retention of topic_mapping with Kafka. Finds topics that are
+                missing, unused, without a leader or under-replicated, whose names collide in Kafka (. and _), and too
+                many channels for one topic per channel.
 
                 Exit codes: 0 ok (warnings and notes do not count), 1 something is wrong or Kafka is unreachable,
                 2 wrong usage.

@@ -56,7 +56,8 @@ final class TopicsCreateCommand extends TopicCommand
                 Unset values use the brokers' defaults; partitions use default_partitions, else 1. Adding partitions
                 may move a key to another partition: grow a topic when its consumers have caught up.
 
-                Exit codes: 0 done (existing topics included), 1 Kafka rejected a topic or is unreachable, 2 wrong usage.
+                Exit codes: 0 done (existing topics included), 1 Kafka rejected a topic or is unreachable, 2 wrong
+                usage.
                 HELP
             );
     }
@@ -92,7 +93,8 @@ final class TopicsCreateCommand extends TopicCommand
             }
             if ($wanted === []) {
                 $this->write($output, [
-                    "Nothing to create: with topic_strategy {$plan->strategy()}, topics are created with their channels. "
+                    "Nothing to create: with topic_strategy {$plan->strategy()}, topics are created with their "
+                        . "channels. "
                     . 'Name a topic to create it now.',
                 ]);
 

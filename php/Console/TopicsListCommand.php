@@ -42,19 +42,21 @@ final class TopicsListCommand extends TopicCommand
                 $this->compares ? 'List the topics of this application, and differences from the configuration'
                     : 'List the topics of this application'
             )
-            ->addArgument('pattern', InputArgument::OPTIONAL, 'Only topics matching a name or pattern: shop.user, shop.*, shop.**')
+            ->addArgument('pattern', InputArgument::OPTIONAL, 'Only topics matching a name or pattern: shop.user, '
+                . 'shop.*, shop.**')
             ->addBroker()
             ->addMaxChannels()
             ->addOption('all', null, InputOption::VALUE_NONE, 'List all topics except Kafka\'s internal ones')
-            ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Maximum topics shown (0: all) [default: 50; --json: 0]')
+            ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Maximum topics shown (0: all) [default: 50; '
+                . '--json: 0]')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name%</info>
                   <info>%command.full_name% --all</info>
                   <info>%command.full_name% 'dlq.**'</info>
 
-                Topics of this application are: topic_mapping and default_topic, topics that begin with topic_prefix, and
-                their dead-letter topics. RECORDS is the maximum number of records they hold now.
+                Topics of this application are: topic_mapping and default_topic, topics that begin with topic_prefix,
+                and their dead-letter topics. RECORDS is the maximum number of records they hold now.
 
                   realtime:topics:describe <topic>   show one topic in full
                   realtime:topics:compare            show differences from the configuration, with remedies

@@ -81,7 +81,8 @@ final class LetterDetails
             $bytes = $this->letter->omittedBytes();
 
             return ['Payload   ' . ($bytes === null ? '(none: a tombstone)' : '(omitted: its '
-                . Text::count($bytes, 'byte') . ' were too large; a replay fetches the original record if Kafka still has it)')];
+                . Text::count($bytes, 'byte') . ' were too large; a replay fetches the original record if Kafka '
+                . 'still has it)')];
         }
         $lines = JsonFormatter::lines($payload) ?? explode("\n", $payload);
 

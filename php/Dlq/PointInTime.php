@@ -46,8 +46,8 @@ final class PointInTime
             return $position->getTimestamp();
         }
         throw new UsageError(
-            "$option=" . OptionValue::shown($value) . ' is not a time. Expected a duration ago (90s, 15m, 2h, 7d), an ISO '
-            . '8601 time such as 2026-01-31T08:00:00Z, or Unix seconds.'
+            "$option=" . OptionValue::shown($value) . ' is not a time. Expected a duration ago (90s, 15m, 2h, '
+                . '7d), an ISO 8601 time such as 2026-01-31T08:00:00Z, or Unix seconds.'
         );
     }
 

@@ -80,7 +80,8 @@ final class Acl
                 ]
             );
         }
-        foreach (['read' => 'workers receive none of its records', 'write' => 'broadcasts to it fail'] as $operation => $so) {
+        $effects = ['read' => 'workers receive none of its records', 'write' => 'broadcasts to it fail'];
+        foreach ($effects as $operation => $so) {
             $topics = array_values(array_diff($without[$operation], $hidden));
             if ($topics === []) {
                 continue;

@@ -86,7 +86,8 @@ final class ConfigurationRules
             return null;
         }
         $production = in_array(strtolower(Settings::environment('APP_ENV') ?? ''), ['production', 'prod', 'live'], true);
-        $text = "is 'embedded': a broker in the memory of this process, invisible to other processes and lost when it ends";
+        $text = "is 'embedded': a broker in the memory of this process, invisible to other processes and lost "
+            . "when it ends";
         $remedy = 'Set brokers (KAFKA_BROKERS) to the addresses of your Kafka: host:9092,host:9092';
 
         return $production ? Finding::error('brokers', "$text, and APP_ENV is production", $remedy)
@@ -101,7 +102,8 @@ final class ConfigurationRules
 
         return Finding::warning(
             'spool',
-            'is not set: messages that Kafka has not acknowledged when a process ends are lost, with a line in PHP\'s error '
+            'is not set: messages that Kafka has not acknowledged when a process ends are lost, with a line in '
+                . 'PHP\'s error '
                 . 'log',
             'Set spool (REALTIME_SPOOL) to a directory that the users of PHP-FPM and of the workers can write to, '
                 . 'such as /var/lib/realtime; or to false if they may be lost.'
@@ -115,8 +117,8 @@ final class ConfigurationRules
         return !is_array($mapping) || $mapping === [] || $this->context->topics->isGrouped() ? null : Finding::warning(
             'topic_mapping',
             'has no effect: topic_strategy is \'' . $this->settings->text('topic_strategy', 'one-per-channel') . '\'',
-            'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', or remove topic_mapping. This changes the topics of channels: '
-                . 'their topics by that: publishers, workers and gateways need it at the same time.'
+            'Set topic_strategy (KAFKA_TOPIC_STRATEGY) to \'grouped\', or remove topic_mapping. This changes the '
+                . 'topics of channels: their topics by that: publishers, workers and gateways need it at the same time.'
         );
     }
 
@@ -175,7 +177,8 @@ final class ConfigurationRules
 
         return Finding::warning(
             'security.verify',
-            $security->verify ? 'the host name in the brokers\' certificates is not verified: any certificate of the same '
+            $security->verify ? 'the host name in the brokers\' certificates is not verified: any certificate of '
+                . 'the same '
                 . 'authority is accepted' : 'is off: an attacker in the network can read and change all messages',
             'Set security.ca (KAFKA_SSL_CA_LOCATION) to the authority\'s PEM file, and take '
                 . ($security->verify ? 'ssl.endpoint.identification.algorithm' : 'security.verify') . ' out.'

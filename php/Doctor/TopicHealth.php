@@ -72,13 +72,14 @@ final class TopicHealth
                 'impossible' => Finding::error(
                     $where,
                     'has fewer replicas than min.insync.replicas requires: with acks=all no message can ever be sent',
-                    'Increase the replicas with kafka-reassign-partitions.sh, or lower the setting: kafka-configs.sh --alter '
-                        . '--entity-type topics --entity-name … --add-config min.insync.replicas=1',
+                    'Increase the replicas with kafka-reassign-partitions.sh, or lower the setting: kafka-configs.sh '
+                        . '--alter --entity-type topics --entity-name … --add-config min.insync.replicas=1',
                     $facts
                 ),
                 'refusing' => Finding::error(
                     $where,
-                    'has fewer replicas in sync than min.insync.replicas requires: with acks=all no message can be sent',
+                    'has fewer replicas in sync than min.insync.replicas requires: with acks=all no message '
+                        . 'can be sent',
                     'Start the brokers that are down (`kafka-topics.sh --describe --under-min-isr-partitions`), or '
                         . 'lower min.insync.replicas below the number of replicas.',
                     $facts
@@ -119,7 +120,8 @@ final class TopicHealth
                 "topic $topic",
                 'has ' . Text::count($partitions, 'partition') . ", and topic_mapping says $wanted",
                 $wanted > $partitions
-                    ? "kafka-topics.sh --alter --topic $topic --partitions $wanted (keys move to other partitions: the order per key is lost "
+                    ? "kafka-topics.sh --alter --topic $topic --partitions $wanted (keys move to other partitions: "
+                        . "the order per key is lost "
                         . 'for unconsumed records), or set the actual number in topic_mapping.'
                     : 'Partitions cannot be removed: set the actual number in topic_mapping.',
                 ['partitions' => $partitions, 'wanted' => $wanted]

@@ -172,7 +172,8 @@ final class Idempotency
     {
         if ($key === '') {
             throw new PermanentException(
-                "$what for idempotency in the scope '$this->scope' is not a non-empty string, so it cannot be distinguished "
+                "$what for idempotency in the scope '$this->scope' is not a non-empty string, so it cannot be "
+                    . "distinguished "
                 . 'from another message.'
             );
         }

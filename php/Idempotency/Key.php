@@ -46,7 +46,8 @@ final class Key
         // No colon, so that no scope and key look like another scope and key.
         if (preg_match('/^[A-Za-z0-9._-]{1,64}$/D', $scope) !== 1) {
             throw new ConfigurationException(
-                "'" . addcslashes(substr($scope, 0, 80), "\0..\37'\177..\377") . "' is not a valid scope for idempotency keys: allowed are "
+                "'" . addcslashes(substr($scope, 0, 80), "\0..\37'\177..\377") . "' is not a valid scope for "
+                    . "idempotency keys: allowed are "
                 . '1 to 64 of the characters A-Z a-z 0-9 . _ -. Use the name of the consumer group, for example.'
             );
         }

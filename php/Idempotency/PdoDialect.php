@@ -40,7 +40,8 @@ final class PdoDialect
     {
         if (preg_match('/^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/D', $table) !== 1) {
             throw new ConfigurationException(
-                "'$table' is not a valid table name for PdoStore: letters, digits and _, optionally with a schema and a dot in front."
+                "'$table' is not a valid table name for PdoStore: letters, digits and _, optionally with a schema and "
+                    . "a dot in front."
             );
         }
     }

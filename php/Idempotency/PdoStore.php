@@ -215,7 +215,8 @@ final class PdoStore implements Store
         if (!$pdo->inTransaction()) {
             throw new StoreException(
                 'The callback ended the transaction that contains the idempotency mark (its own commit or rollback, a '
-                . 'statement that creates or alters tables, or a caught deadlock): effect and mark are no longer atomic. '
+                . 'statement that creates or alters tables, or a caught deadlock): effect and mark are no longer '
+                . 'atomic. '
                 . "Let the wrapper commit, or pass your framework's transaction method to PdoStore as `transaction`."
             );
         }
@@ -226,7 +227,8 @@ final class PdoStore implements Store
             } catch (PDOException $e) {
                 throw new StoreException(
                     'The callback caught an error of PostgreSQL and continued: the transaction is aborted and cannot '
-                    . 'be committed. Do not catch the exception, or set a savepoint around the statement that may fail.',
+                    . 'be committed. Do not catch the exception, or set a savepoint around the statement that '
+                    . 'may fail.',
                     0,
                     $e
                 );

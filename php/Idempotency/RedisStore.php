@@ -114,7 +114,8 @@ final class RedisStore extends ClaimingStore
             return $answer;
         }
         throw new StoreException(sprintf(
-            "Redis did not respond for the idempotency key '%s': %s. Is it running, and is the connection inside a MULTI, "
+            "Redis did not respond for the idempotency key '%s': %s. Is it running, and is the connection inside "
+                . "a MULTI, "
             . 'pipeline or subscription?',
             $key,
             self::reason($why, $answer, $client ?? null)

@@ -205,10 +205,12 @@ final class Comparison
             Difference::WARNING,
             'channels',
             null,
-            Text::number($channels) . " topics are channel topics ({$this->plan->prefix()}_…), one per channel: more than "
+            Text::number($channels) . " topics are channel topics ({$this->plan->prefix()}_…), one per channel: "
+                . "more than "
             . Text::number($this->maxChannels) . ' slow down Kafka, the producers and the start of consumers.',
             "Set topic_strategy to 'grouped' and map channels to a few topics: 'topic_mapping' => ['user.*' => "
-            . "['topic' => '{$this->plan->prefix()}.user', 'partitions' => 12]]. The order within a channel is preserved: the channel is the key."
+            . "['topic' => '{$this->plan->prefix()}.user', 'partitions' => 12]]. The order within a channel is "
+            . "preserved: the channel is the key."
         )];
     }
 

@@ -88,7 +88,8 @@ final class LagReport
             }
         }
         if ($without > 0) {
-            $notes[] = Text::count($without, 'partition') . ' without a committed offset: the lag counts from the beginning.';
+            $notes[] = Text::count($without, 'partition') . ' without a committed offset: the lag counts from the '
+                . 'beginning.';
         }
         foreach ($snapshot->deleted as $topic) {
             $notes[] = "topic $topic no longer exists: it was deleted.";

@@ -51,7 +51,8 @@ final class Column
             }
             if ($name === '' || preg_match(self::RESERVED, (string) $name) === 1) {
                 throw new ConfigurationException(
-                    "The header \"$name\" cannot be set: names must not be empty, and those of the extension are its own."
+                    "The header \"$name\" cannot be set: names must not be empty, and those of the extension are "
+                        . "its own."
                 );
             }
             // A list of pairs: as keys of an object, numeric names would be decoded as integers.

@@ -41,7 +41,8 @@ final class ConnectionMonitor
         $this->down = true;
         $why = ($this->lastError)() ?? 'no response yet';
         $this->stats->lastError = $why;
-        $this->reporter->event('disconnected', "waiting for Kafka: $why. The rows stay in the outbox", ['error' => $why]);
+        $this->reporter->event('disconnected', "waiting for Kafka: $why. The rows stay in "
+            . "the outbox", ['error' => $why]);
     }
 
     /**

@@ -59,7 +59,8 @@ final class Outbox
         $this->platform = Platform::of((string) $pdo->getAttribute(PDO::ATTR_DRIVER_NAME));
         Platform::checkTable($table);
         if ($shards < 1 || $shards > KeyHash::MAX_SHARDS) {
-            throw new ConfigurationException("shards is $shards; it is a number from 1 to " . KeyHash::MAX_SHARDS . '.');
+            throw new ConfigurationException("shards is $shards; it is a number "
+                . "from 1 to " . KeyHash::MAX_SHARDS . '.');
         }
     }
 
@@ -133,7 +134,8 @@ final class Outbox
         }
         if ($reason !== null) {
             throw new OutboxException(
-                "The event was not written to the outbox table $this->table: $reason. Roll the transaction back. Is the "
+                "The event was not written to the outbox table $this->table: $reason. Roll the transaction "
+                    . "back. Is the "
                 . 'table missing? realtime:outbox:table creates it.',
                 0,
                 $previous

@@ -47,7 +47,8 @@ final class Rows
             throw $e;
         } catch (OutboxException $e) {
             throw new OutboxException(
-                "The outbox table $this->name cannot be read: {$e->getMessage()}. Create it with realtime:outbox:table.",
+                "The outbox table $this->name cannot be read: {$e->getMessage()}. Create it with "
+                    . "realtime:outbox:table.",
                 0,
                 $e
             );

@@ -107,8 +107,8 @@ final class Settings
         }
         if ($this->dsn === null) {
             throw new ConfigurationException(
-                'The database of the outbox is not configured. Set REALTIME_OUTBOX_DSN (with _USERNAME and _PASSWORD), or outbox.dsn '
-                . 'in config/realtime.php. Example: pgsql:host=127.0.0.1;dbname=shop'
+                'The database of the outbox is not configured. Set REALTIME_OUTBOX_DSN (with _USERNAME and '
+                    . '_PASSWORD), or outbox.dsn in config/realtime.php. Example: pgsql:host=127.0.0.1;dbname=shop'
             );
         }
         // Timeout for servers that do not respond and for locked files, in seconds.

@@ -168,8 +168,8 @@ final class ShardWorker
             return $rows;
         }
         $shards = $held;
-        $this->reporter->event('lock_lost', 'shard ' . implode(', ', $lost) . ' is locked by another relay now; the rows read from it '
-            . 'are left to that relay', ['shards' => $lost]);
+        $this->reporter->event('lock_lost', 'shard ' . implode(', ', $lost) . ' is locked by another relay now; the '
+            . 'rows read from it are left to that relay', ['shards' => $lost]);
 
         return array_values(array_filter($rows, static fn (Row $row): bool => in_array($row->shard, $held, true)));
     }

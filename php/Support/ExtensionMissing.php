@@ -106,7 +106,8 @@ final class ExtensionMissing
             return $other !== null ? "$file is built for another PHP: $other" : $this->adviceToEnable($file);
         }
         foreach (glob(dirname($this->extensionDir) . '/*/' . self::NAME . '.so') ?: [] as $elsewhere) {
-            return "It is installed for another PHP ($elsewhere), not for this one, which looks in $this->extensionDir: "
+            return "It is installed for another PHP ($elsewhere), not for this one, which "
+                . "looks in $this->extensionDir: "
                 . $this->rebuild();
         }
 

@@ -113,7 +113,8 @@ final class RealtimeFake implements Publisher, Consumer
     {
         Assertion::that(
             $this->count($channel, $event, $where) > 0,
-            'Expected ' . self::describeExpected($channel, $event, $where) . ', but it was not broadcast. ' . $this->describeSent()
+            'Expected ' . self::describeExpected($channel, $event, $where) . ', but it was not '
+                . 'broadcast. ' . $this->describeSent()
         );
     }
 

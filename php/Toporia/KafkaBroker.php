@@ -273,7 +273,8 @@ class KafkaBroker implements BrokerInterface
                 if ($refused === count($messages)) {
                     throw Framework::exception('Failed to publish a batch to the kafka broker', $e);
                 }
-                error_log("Message {$message->getId()} of a batch was not sent on channel '$channel': {$e->getMessage()}");
+                error_log("Message {$message->getId()} of a batch was not sent on "
+                    . "channel '$channel': {$e->getMessage()}");
             }
         }
 

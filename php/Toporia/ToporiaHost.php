@@ -47,7 +47,8 @@ final class ToporiaHost implements InspectableConfiguration, Host, AddsConsumeOp
     public static function current(): self
     {
         return self::$current ?? throw new ConfigurationException(
-            'The commands require the service provider: add ' . RealtimeServiceProvider::class . '::class to bootstrap/app.php.'
+            'The commands require the service '
+                . 'provider: add ' . RealtimeServiceProvider::class . '::class to bootstrap/app.php.'
         );
     }
 
@@ -142,9 +143,11 @@ final class ToporiaHost implements InspectableConfiguration, Host, AddsConsumeOp
     public function consumeOptions(): array
     {
         return [
-            new InputOption('dlq-enabled', null, InputOption::VALUE_NONE, 'Enable dead letters, overriding the configuration'),
+            new InputOption('dlq-enabled', null, InputOption::VALUE_NONE, 'Enable dead letters, overriding the '
+                . 'configuration'),
             new InputOption('all', null, InputOption::VALUE_NONE, 'Consume all channels, if --channels is not given'),
-            new InputOption('topic', null, InputOption::VALUE_REQUIRED, 'Channel to consume, if --channels is not given'),
+            new InputOption('topic', null, InputOption::VALUE_REQUIRED, 'Channel to consume, if --channels is '
+                . 'not given'),
         ];
     }
 

@@ -97,7 +97,8 @@ final class ConsumeOptions
         ]));
         if ($given !== []) {
             throw new UsageError(
-                "$given[0] requires a consumer, but with --websocket and no handler only the gateway runs. Add --channels "
+                "$given[0] requires a consumer, but with --websocket and no handler only the gateway runs. Add "
+                    . "--channels "
                 . 'with a --handler or realtime.handlers, or remove the option.'
             );
         }

@@ -49,7 +49,8 @@ final class EventPublisher
             return $this->publish($json === null ? null : self::decode($json));
         } catch (JsonException $e) {
             throw new UsageError(
-                'The data is not valid JSON (' . $e->getMessage() . '): ' . Text::shorten(Text::printable($json ?? ''), 200)
+                'The data is not '
+                    . 'valid JSON (' . $e->getMessage() . '): ' . Text::shorten(Text::printable($json ?? ''), 200)
                 . " — in a shell, quote it: '{\"id\":7}'",
                 0,
                 $e

@@ -43,8 +43,8 @@ final class FromPosition
             }
         }
         throw new UsageError(
-            '--from=' . OptionValue::shown($value) . ' is not valid. Expected committed, beginning, end, an ISO 8601 time such as '
-            . '2026-01-31T08:00:00Z, or Unix seconds.'
+            '--from=' . OptionValue::shown($value) . ' is not valid. Expected committed, beginning, end, an ISO 8601 '
+                . 'time such as 2026-01-31T08:00:00Z, or Unix seconds.'
         );
     }
 

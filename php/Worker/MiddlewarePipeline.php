@@ -46,7 +46,8 @@ final class MiddlewarePipeline
             if (!$known || !method_exists($entry, 'handle') && !method_exists($entry, '__invoke')) {
                 throw new ConfigurationException(
                     "realtime.middleware[$i]: " . (is_object($entry) ? $entry::class : OptionValue::shown($entry))
-                    . ($known ? ' has no method handle(Message $message, callable $next).' : ' is not an existing class.')
+                    . ($known ? ' has no method handle(Message $message, '
+                    . 'callable $next).' : ' is not an existing class.')
                 );
             }
             $this->layers[] = is_object($entry) ? self::callable($entry) : $objects($entry);

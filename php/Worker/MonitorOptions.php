@@ -35,7 +35,8 @@ final class MonitorOptions
                 'metrics',
                 null,
                 $value,
-                'Serve /metrics (Prometheus), /live and /ready on host:port, or on the first free port of host:first-last'
+                'Serve /metrics (Prometheus), /live and /ready on host:port, or on the first free port of '
+                    . 'host:first-last'
             )
             ->addOption('heartbeat', null, $value, 'Touch this file every second while the loop is running');
     }

@@ -131,7 +131,8 @@ final class AclCheck implements Check
                 'topics of topic_mapping',
                 NameList::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
                     . ' missing',
-                'Create them as a user who may (realtime:topics:create, kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
+                'Create them as a user who may (realtime:topics:create, '
+                    . 'kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
                 ['topics' => $refused]
             );
         }
@@ -139,7 +140,8 @@ final class AclCheck implements Check
         if ($refused !== []) {
             yield Finding::error(
                 'dead-letter topics',
-                NameList::short($refused) . " cannot be created by $acl->principal: the first message that fails permanently stops "
+                NameList::short($refused) . " cannot be created by $acl->principal: the first message that fails "
+                    . "permanently stops "
                     . 'its worker',
                 'Create them as a user who may (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),
                 ['topics' => $refused]

@@ -56,7 +56,8 @@ final class AdvertisedCheck implements Check
             if ($known) {
                 yield Finding::error(
                     "broker {$broker['id']}",
-                    "$address belongs to the cluster, but {$probe->failure->step} fails there (see above): the partitions it leads "
+                    "$address belongs to the cluster, but {$probe->failure->step} fails there (see above): the "
+                        . "partitions it leads "
                         . 'cannot be reached',
                     (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),
                     $facts
@@ -70,7 +71,8 @@ final class AdvertisedCheck implements Check
                 "tells clients to connect to $address (advertised.listeners), but from here {$probe->failure->step} "
                     . "fails there: " . $probe->failure->getMessage(),
                 $network
-                    ? "Set advertised.listeners of that broker to an address that this machine can reach (it responds at $asked), "
+                    ? "Set advertised.listeners of that broker to an address that this machine can reach (it "
+                        . "responds at $asked), "
                         . "or make $address reachable from here" . ($probe->failure->step === WireException::DNS
                         ? ' (/etc/hosts, DNS).' : '.')
                     : (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),

@@ -35,7 +35,8 @@ final class BrokersCheck implements Check
     {
         if ($context->settings->isEmbedded()) {
             $context->block($this->name(), 'the broker is embedded in each process');
-            yield Finding::skipped('brokers', 'the broker is embedded in each process: the doctor has its own, empty one');
+            yield Finding::skipped('brokers', 'the broker is embedded in each process: the doctor has its own, '
+                . 'empty one');
 
             return;
         }
@@ -102,8 +103,8 @@ final class BrokersCheck implements Check
                 'brokers',
                 'the list contains ' . count($ids) . ' different clusters: '
                     . implode(' and ', array_map(static fn (array $one): string => implode(', ', $one), $ids)),
-                'Keep only the addresses of one cluster in `brokers` (KAFKA_BROKERS): which one a client connects to is '
-                    . 'chance.'
+                'Keep only the addresses of one cluster in `brokers` (KAFKA_BROKERS): which one a client '
+                    . 'connects to is chance.'
             );
         }
     }

@@ -47,7 +47,8 @@ final class ClockCheck implements Check
             if (!$probe->hasController) {
                 yield Finding::error(
                     'controller',
-                    'the cluster\'s controller does not respond: no topic can be created, and no partition can change its leader',
+                    'the cluster\'s controller does not respond: no topic can be created, and no partition can change '
+                        . 'its leader',
                     'Are most of the controller nodes up? Start those that are down; `kafka-metadata-quorum.sh '
                         . "--bootstrap-server $probe->address describe --status` shows them."
                 );
@@ -59,8 +60,8 @@ final class ClockCheck implements Check
             return;
         }
         if (!$context->options->write) {
-            yield Finding::skipped('clock', 'this user may not read the time of the cluster (Describe on the cluster); with '
-                . '--write it is taken from a record');
+            yield Finding::skipped('clock', 'this user may not read the time of the cluster (Describe on the '
+                . 'cluster); with --write it is taken from a record');
         }
     }
 }

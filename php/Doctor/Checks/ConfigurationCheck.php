@@ -71,7 +71,8 @@ final class ConfigurationCheck implements Check
     private function refused(Context $context): iterable
     {
         if (!$context->hasExtension()) {
-            yield Finding::skipped('settings', 'unknown settings and wrong values are detected by the extension, which is not loaded');
+            yield Finding::skipped('settings', 'unknown settings and wrong values are detected by the extension, '
+                . 'which is not loaded');
 
             return;
         }

@@ -52,7 +52,8 @@ final class DescriptorsCheck implements Check
         $facts = ['soft' => $limits['soft openfiles'], 'hard' => $limits['hard openfiles']];
         $gateway = new GatewaySettings($context->config);
         $sockets = (int) $gateway->text('max_connections', (string) self::CONNECTIONS);
-        $remedy = 'LimitNOFILE=65536 in the systemd unit, `ulimit -n 65536` in a shell, --ulimit nofile=65536 for Docker.';
+        $remedy = 'LimitNOFILE=65536 in the systemd unit, `ulimit -n 65536` in a shell, --ulimit nofile=65536 '
+            . 'for Docker.';
         if ($soft < self::MINIMUM) {
             yield Finding::warning('open files', "a process may open $soft only", $remedy, $facts);
         } elseif ($gateway->isConfigured() && $hard < $sockets + self::RESERVE) {

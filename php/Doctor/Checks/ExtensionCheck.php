@@ -65,7 +65,8 @@ final class ExtensionCheck implements Check
         $root = dirname(__DIR__, 3);
         $remedy = is_file("$root/Cargo.toml")
             ? "Run `make install` in $root, then restart php-fpm and the workers (realtime:restart)."
-            : 'Install the same version of both: `composer require toporia/realtime:' . ($loaded ?: '…') . '`, or `pie install '
+            : 'Install the same version of both: `composer require '
+                . 'toporia/realtime:' . ($loaded ?: '…') . '`, or `pie install '
                 . "toporia/realtime-ext:$layer`; then restart php-fpm and the workers (realtime:restart).";
         if (!Version::matches()) {
             yield Finding::error('extension', "is version $loaded, and the PHP layer is version $layer", $remedy, [

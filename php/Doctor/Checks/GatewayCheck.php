@@ -38,7 +38,8 @@ final class GatewayCheck implements Check
     {
         $settings = new GatewaySettings($context->config);
         if (!$settings->isConfigured()) {
-            yield Finding::skipped('gateway', 'not configured (REALTIME_APP_ID, REALTIME_APP_KEY, REALTIME_APP_SECRET)');
+            yield Finding::skipped('gateway', 'not configured (REALTIME_APP_ID, REALTIME_APP_KEY, '
+                . 'REALTIME_APP_SECRET)');
 
             return;
         }
@@ -66,8 +67,8 @@ final class GatewayCheck implements Check
             $findings[] = Finding::error(
                 'gateway',
                 'has no app id',
-                'Set REALTIME_APP_ID (gateway.app_id) to letters and digits, such as the name of the application; use the '
-                    . 'same for the gateway and for pages.'
+                'Set REALTIME_APP_ID (gateway.app_id) to letters and digits, such as the name of the application; '
+                    . 'use the same for the gateway and for pages.'
             );
         }
         if ($context->hasExtension() && $context->blocked('configuration') === null) {
@@ -79,8 +80,8 @@ final class GatewayCheck implements Check
                     'gateway',
                     $e->getMessage(),
                     str_contains($e->getMessage(), 'secret')
-                    ? 'Set REALTIME_APP_SECRET (gateway.secret) to the output of `openssl rand -hex 32`, the same for the gateway and for '
-                        . 'pages, then restart both (realtime:restart, php-fpm).'
+                    ? 'Set REALTIME_APP_SECRET (gateway.secret) to the output of `openssl rand -hex 32`, the same for '
+                        . 'the gateway and for pages, then restart both (realtime:restart, php-fpm).'
                     : 'Set REALTIME_APP_KEY (gateway.key), the same for the gateway, for pages and in the browser.'
                 );
             }

@@ -56,8 +56,8 @@ final class GatewayRunningCheck implements Check
             yield Finding::error(
                 'running gateway',
                 "another program responds at $at (HTTP $status)",
-                'Use another address for the gateway (REALTIME_GATEWAY_PORT, REALTIME_OPS_LISTEN), or stop the program that uses '
-                    . 'it: `ss -ltnp` names it.',
+                'Use another address for the gateway (REALTIME_GATEWAY_PORT, REALTIME_OPS_LISTEN), or stop the '
+                    . 'program that uses it: `ss -ltnp` names it.',
                 $facts
             );
         } elseif ($ops !== null && HttpProbe::get($public, '/up', $context->options->timeout)[0] === 200) {

@@ -58,7 +58,8 @@ final class GroupCheck implements Check
         $members = count($group['members']);
         $context->hasMembers = $members > 0;
         $facts = ['group' => $context->group, 'state' => $group['state'], 'members' => $members];
-        $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or check why its supervisor "
+        $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or check why its "
+            . "supervisor "
             . 'does not keep it running.';
         if ($state === 'dead' || $state === 'unknown' && $members === 0) {
             yield Finding::warning(

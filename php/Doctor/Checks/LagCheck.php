@@ -72,7 +72,8 @@ final class LagCheck implements Check
         $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
         $more = 'realtime:lag shows the partitions and whether it grows. ';
         yield match (true) {
-            $context->hasMembers === false => Finding::error($where, "$text, and nothing is consumed", 'Start a worker: '
+            $context->hasMembers === false => Finding::error($where, "$text, and nothing is "
+                . "consumed", 'Start a worker: '
                 . "realtime:kafka:consume --group=$context->group --channels=…", $facts),
             ($age ?? 0) >= self::ERROR_SECONDS => Finding::error(
                 $where,

@@ -67,25 +67,28 @@ final class MonitoringCheck implements Check
         $facts = ['address' => $address, 'status' => $status];
 
         return match ($status) {
-            200 => Finding::ok('worker', 'its loop is running (http://' . HttpProbe::reachable($address) . '/live)', $facts),
+            200 => Finding::ok('worker', 'its loop is running '
+                . '(http://' . HttpProbe::reachable($address) . '/live)', $facts),
             503 => Finding::error(
                 'worker',
                 $body === '' ? 'is stuck: its loop is not running' : $body,
-                'Restart it (supervisor, or SIGTERM, then SIGKILL); its last log lines and `cat /proc/PID/stack` show what '
+                'Restart it (supervisor, or SIGTERM, then SIGKILL); its last log lines and `cat /proc/PID/stack` '
+                    . 'show what '
                     . 'it waits for. A callback that takes longer than liveness_timeout_ms should use a job queue.',
                 $facts
             ),
             null => Finding::warning(
                 'worker',
                 "none responds at $address",
-                'If one should run here: start realtime:kafka:consume, or check why its supervisor does not keep it running. On a '
-                    . 'machine without workers this is normal.',
+                'If one should run here: start realtime:kafka:consume, or check why its supervisor does not keep it '
+                    . 'running. On a machine without workers this is normal.',
                 $facts
             ),
             default => Finding::error(
                 'worker',
                 "another program responds at $address (HTTP $status)",
-                'Use another address for the workers (REALTIME_METRICS), or stop the program that uses it: `ss -ltnp` shows it.',
+                'Use another address for the workers (REALTIME_METRICS), or stop the program that uses it: `ss -ltnp` '
+                    . 'shows it.',
                 $facts
             ),
         };
@@ -105,11 +108,13 @@ final class MonitoringCheck implements Check
         $age = is_file($file) ? time() - (int) filemtime($file) : null;
 
         return $age === null || $age <= self::STALE
-            ? Finding::ok('heartbeat_file', $age === null ? "$file: no worker has touched it yet" : "$file was touched $age s ago")
+            ? Finding::ok('heartbeat_file', $age === null ? "$file: no worker has "
+                . "touched it yet" : "$file was touched $age s ago")
             : Finding::warning(
                 'heartbeat_file',
                 "$file was last touched $age s ago: its worker is stuck, or gone",
-                'Is the worker running? If so, restart it; its last log lines show what it waits for. If it was removed, '
+                'Is the worker running? If so, restart it; its last log lines show what it waits for. If it was '
+                    . 'removed, '
                     . "delete $file.",
                 ['age_seconds' => $age]
             );

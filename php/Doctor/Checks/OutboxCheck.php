@@ -88,8 +88,8 @@ final class OutboxCheck implements Check
         $text = $waiting === 0 ? 'empty' : self::number($waiting) . ' row' . ($waiting === 1 ? ' waits' : 's wait')
             . ($backlog->retry > 0 ? " ({$backlog->retry} of them rejected by Kafka before)" : '')
             . ', the oldest for ' . round($backlog->age) . ' s';
-        $remedy = 'Is a relay running? Start realtime:outbox:relay (one is enough; two share the shards). If it runs, its log shows why it '
-            . 'cannot send.';
+        $remedy = 'Is a relay running? Start realtime:outbox:relay (one is enough; two share the shards). If it runs, '
+            . 'its log shows why it cannot send.';
         yield match (true) {
             $backlog->age >= self::ERROR_SECONDS => Finding::error("outbox $table", $text, $remedy, $facts),
             $backlog->age >= self::WARNING_SECONDS => Finding::warning("outbox $table", $text, $remedy, $facts),

@@ -96,7 +96,8 @@ final class RoundTripCheck implements Check
         $back = microtime(true);
         yield Finding::ok(
             'round trip',
-            sprintf('a record was written to %s in %d ms and read back in %d ms', $topic, ($sent - $before) * 1000, ($back - $sent) * 1000),
+            sprintf('a record was written to %s in %d ms and read back '
+                . 'in %d ms', $topic, ($sent - $before) * 1000, ($back - $sent) * 1000),
             ['topic' => $topic, 'sent_ms' => (int) (($sent - $before) * 1000), 'read_ms' => (int) (($back - $sent) * 1000)]
         );
         if (!$context->hasClock && $context->blocked('admin') === null && $this->isStamped($context, $topic)) {

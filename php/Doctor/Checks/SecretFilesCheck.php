@@ -70,8 +70,8 @@ final class SecretFilesCheck implements Check
             yield Finding::error(
                 'security.key',
                 "every user of this machine can read the private key $file",
-                "chmod 640 $file (its group should be the one PHP runs as); anyone who has read it can impersonate this "
-                    . "application: " . 'renew it.'
+                "chmod 640 $file (its group should be the one PHP runs as); anyone who has read it can "
+                    . "impersonate this application: " . 'renew it.'
             );
         } else {
             yield Finding::ok("security.$setting", "$file is there");

@@ -116,9 +116,10 @@ final class SpoolCheck implements Check
             $text,
             $context->blocked('brokers') !== null
             ? 'Fix the connection to Kafka first; then they are sent by the next process that broadcasts.'
-            : 'No process of the same brokers, prefix and application has sent anything since: realtime:kafka:publish with the '
-                . 'application\'s configuration sends them. (Were brokers, topic_prefix or application changed? Then with '
-                . 'the old ones: see about.json there.)',
+            : 'No process of the same brokers, prefix and application has sent anything since: realtime:kafka:publish '
+                . 'with the '
+                . 'application\'s configuration sends them. (Were brokers, topic_prefix or application changed? '
+                . 'Then with the old ones: see about.json there.)',
             $facts
         );
     }
@@ -130,7 +131,8 @@ final class SpoolCheck implements Check
         if ($max > 0 && $state->bytes > $max * 0.8) {
             yield Finding::warning(
                 'spool',
-                sprintf('%s of %s are used: when it is full, messages are rejected', Text::bytes($state->bytes), Text::bytes($max)),
+                sprintf('%s of %s are used: when it is full, messages are '
+                    . 'rejected', Text::bytes($state->bytes), Text::bytes($max)),
                 'Fix the connection to Kafka, or raise spool_max_bytes.'
             );
         }

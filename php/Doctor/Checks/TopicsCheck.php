@@ -82,8 +82,8 @@ final class TopicsCheck implements Check
         if ($topics === []) {
             yield Finding::ok(
                 'topics',
-                'none starts with ' . $context->settings->prefix() . '_ yet: the topic of a channel is created with its '
-                    . 'first message'
+                'none starts with ' . $context->settings->prefix() . '_ yet: the topic of a channel is created '
+                    . 'with its first message'
             );
         }
     }
@@ -119,7 +119,8 @@ final class TopicsCheck implements Check
                     "topic $topic",
                     'does not exist: no message was ever sent to its channel'
                         . ($near === null ? '' : "; there is $near"),
-                    'Is the name of the channel the same as in the publisher, and the prefix ' . $context->settings->prefix()
+                    'Is the name of the channel the same as in the publisher, and '
+                        . 'the prefix ' . $context->settings->prefix()
                         . ' the same there? The first message creates the topic; workers wait for it.'
                 );
             }

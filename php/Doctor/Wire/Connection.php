@@ -238,7 +238,8 @@ final class Connection
 
         return new WireException(
             WireException::API,
-            (str_starts_with($bytes, 'HTTP') ? 'a web server' : 'another program') . ' responds at this port, not Kafka',
+            (str_starts_with($bytes, 'HTTP') ? 'a web server' : 'another program') . ' responds at this port, '
+                . 'not Kafka',
             'Correct the port in `brokers` (KAFKA_BROKERS); Kafka\'s own is usually 9092.'
         );
     }

@@ -158,7 +158,8 @@ final class Prober
             WireException::TLS,
             "$who is not signed by a trusted authority ("
                 . ($this->security->ca === null ? 'those of the system' : $this->security->ca) . ')',
-            'Set security.ca (KAFKA_SSL_CA_LOCATION) to the PEM file of the authority that signs the brokers\' certificates.'
+            'Set security.ca (KAFKA_SSL_CA_LOCATION) to the PEM file of the authority that signs the brokers\' '
+                . 'certificates.'
         );
     }
 
@@ -178,7 +179,8 @@ final class Prober
 
             return new WireException(
                 WireException::SASL,
-                'the broker closes connections without authentication, but ' . self::PROTOCOL . " is {$this->security->protocol}",
+                'the broker closes connections without '
+                    . 'authentication, but ' . self::PROTOCOL . " is {$this->security->protocol}",
                 "Set it to $wanted, and security.mechanism, security.username and security.password."
             );
         }
@@ -187,7 +189,8 @@ final class Prober
             return new WireException(
                 WireException::TLS,
                 'the broker closes the connection after the handshake: it probably requires a client certificate',
-                'Set security.certificate and security.key (KAFKA_SSL_CERTIFICATE_LOCATION, KAFKA_SSL_KEY_LOCATION) to PEM '
+                'Set security.certificate and security.key (KAFKA_SSL_CERTIFICATE_LOCATION, '
+                    . 'KAFKA_SSL_KEY_LOCATION) to PEM '
                     . 'files that its authority has signed, or use a port without ssl.client.auth=required.'
             );
         }

@@ -264,7 +264,8 @@ final class ProtocolClient
         if ($error !== 0) {
             throw new WireException(
                 WireException::SASL,
-                "the broker rejects the user $security->username with $security->mechanism: wrong user name or password",
+                "the broker rejects the user $security->username with $security->mechanism: wrong user name or "
+                    . "password",
                 'Check security.username and security.password (KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD). '
                     . ($security->mechanism === 'PLAIN' ? 'Users for PLAIN are in the JAAS configuration of the broker.'
                         : "Does the user exist? On a broker: kafka-configs.sh --describe --entity-type users "

@@ -30,9 +30,9 @@ final class InstallCommand extends Command
             ->setDescription('Add configuration, keys, channel routes and an echo.js to this application')
             ->setHelp(
                 <<<'HELP'
-                Creates config/realtime.php, config/broadcasting.php, routes/channels.php and resources/js/echo.js if missing.
-                Sets the broadcast driver, KAFKA_BROKERS, and a random app id, key and secret in .env if they have no
-                value.
+                Creates config/realtime.php, config/broadcasting.php, routes/channels.php and resources/js/echo.js if
+                missing. Sets the broadcast driver, KAFKA_BROKERS, and a random app id, key and secret in .env if they
+                have no value.
                 HELP
             );
     }

@@ -132,7 +132,8 @@ final class Installer
             $this->write('config/app.php', str_replace($commented, substr($commented, 3), $config));
             $this->completed[] = 'config/app.php: App\Providers\BroadcastServiceProvider';
         } elseif (!$this->hasAuthRoute()) {
-            $this->manualSteps[] = "In a service provider's boot(): Broadcast::routes(); require base_path('routes/channels.php');";
+            $this->manualSteps[] = "In a service provider's boot(): Broadcast::routes(); require "
+                . "base_path('routes/channels.php');";
         }
     }
 
