@@ -72,9 +72,10 @@ pub fn write(
         producer.track_callback_sends();
         producer
     };
-    match producer
-        .send(&letter)
-        .and_then(|()| wait_if_large(&producer, &letter))
+    let producers = &process::current().producers;
+    match producers
+        .send(&producer, &letter)
+        .and_then(|producer| wait_if_large(&producer, &letter))
     {
         Err(error) if error.kind() == Kind::MessageTooLarge => {
             // Where it is and what happened to it is still worth keeping.
@@ -82,12 +83,13 @@ pub fn write(
             let mut coordinates = dead_letter::headers(kept, group, failure);
             let size = value.map_or(0, <[u8]>::len).to_string();
             coordinates.push((headers::ORIGINAL_SIZE.to_owned(), Some(size.into_bytes())));
-            producer.send(&ProducerRecord {
+            let record = ProducerRecord {
                 key: key.filter(|key| key.len() <= MAX_KEY_BYTES),
                 value: None,
                 headers: &coordinates,
                 ..letter
-            })
+            };
+            producers.send(&producer, &record).map(drop)
         }
         other => other,
     }

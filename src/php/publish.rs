@@ -76,15 +76,8 @@ fn send_untraced(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Er
         }
         sender.producer.track_callback_sends();
     }
-    let mut outcome = sender.producer.send(message);
-    if outcome.is_err() && sender.producer.needs_replacement() {
-        // Its successor takes over; at most once, so that two broken clients cannot keep us here.
-        outcome = process::current()
-            .producers
-            .get(&sender.config)
-            .and_then(|producer| producer.send(message));
-    }
-    outcome?;
+    let producers = &process::current().producers;
+    producers.send(&sender.producer, message)?;
     if sender.config.sync && sender.config.acks != Acks::None {
         return wait_for_ack(sender, message);
     }

@@ -25,6 +25,16 @@ pub struct SpoolRecord {
 }
 
 impl SpoolRecord {
+    /// Bytes of key, value and headers.
+    pub(crate) fn size(&self) -> usize {
+        let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + bytes(value));
+        bytes(&self.key) + bytes(&self.value) + headers.sum::<usize>()
+    }
+
     /// Appends the encoded record to `out`. Returns `None` and leaves `out` unchanged if a part has 4 GiB or more.
     pub(super) fn encode(&self, out: &mut Vec<u8>) -> Option<()> {
         let start = out.len();

@@ -176,6 +176,10 @@ unsafe extern "C" fn on_log(
         text(sys::rd_kafka_name(client))
     };
     let line = text(line);
+    if line.contains(super::REFUSED_BATCH) {
+        // Not an error: the producer divides the batch, and says so.
+        return;
+    }
     // "(after 3ms in state CONNECT)" would make every repetition a new line.
     let line = line.split(" (after ").next().unwrap_or_default();
     // "[thrd:localhost:9092/1]: " names the thread, and the broker follows anyway.

@@ -23,6 +23,19 @@ pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Co
     Some(result)
 }
 
+/// Part of the text of the fatal error that stops a producer after a refused batch.
+pub(crate) const REFUSED_BATCH: &str = "batch refused as too large";
+
+/// librdkafka's text for the fatal error of a client, if it has one.
+pub(crate) fn fatal_reason(client: *mut sys::rd_kafka_t) -> Option<String> {
+    let mut reason = [0; 512];
+    // SAFETY: the caller guarantees a live client; librdkafka ends the text with a NUL.
+    unsafe {
+        let code = sys::bindings::rd_kafka_fatal_error(client, reason.as_mut_ptr(), reason.len());
+        (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| text(reason.as_ptr()))
+    }
+}
+
 /// The error for a librdkafka code. `action` says what failed; `reason` is librdkafka's text, if it gave one.
 #[must_use]
 pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error {

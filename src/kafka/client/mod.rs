@@ -19,7 +19,7 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 pub use conf::Conf;
-pub(crate) use errors::take_error;
+pub(crate) use errors::{fatal_reason, take_error, REFUSED_BATCH};
 pub use errors::{is_permanent, to_error};
 pub(crate) use metadata::{brokers, metadata, TopicHandle};
 pub use metadata::{PartitionInfo, TopicInfo};

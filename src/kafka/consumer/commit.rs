@@ -241,7 +241,7 @@ impl Consumer {
         }
         let mut failed = Vec::new();
         for client in owing {
-            failed.extend(client.failures.take().0);
+            failed.extend(client.take_failures().0);
             client.clear_callback_sends();
         }
         self.rewind();

@@ -15,7 +15,10 @@ impl Producer {
     pub fn wait_for_delivery(&self, until: Instant) -> bool {
         loop {
             if self.waiting() == 0 {
-                return true;
+                // Its messages may have been handed over to another client.
+                return self
+                    .successor()
+                    .is_none_or(|next| next.wait_for_delivery(until));
             }
             let remaining = until.saturating_duration_since(Instant::now());
             if remaining.is_zero() {
@@ -52,26 +55,13 @@ impl Producer {
     pub fn flush_within(&self, rest: Duration, timeout: Duration) -> Result<()> {
         let settled = self.wait_for_delivery(Instant::now() + rest);
         self.prune_journal(true);
-        let (mut failed, mut count) = self.failures.take();
+        let (mut failed, mut count) = self.take_failures();
         if !settled {
-            let left = self.waiting();
-            count += left;
-            let topics = self.topics.lock();
             let reason = format!(
                 "no acknowledgement within {} ms; still queued",
                 timeout.as_millis()
             );
-            failed.extend(
-                self.in_flight
-                    .unacknowledged(1000)
-                    .into_iter()
-                    .map(|(id, topic)| FailedMessage {
-                        id,
-                        topic: topics.name(topic),
-                        reason: reason.clone(),
-                        kind: Kind::Connection,
-                    }),
-            );
+            count += self.add_unacknowledged(&reason, &mut failed);
         }
         if count == 0 {
             return Ok(());
@@ -87,6 +77,35 @@ impl Producer {
         };
         let sentence = format!("{count} message(s) were not delivered.");
         Err(Error::undelivered(&sentence, failed).and(&advice))
+    }
+
+    /// Takes the failures of this client and of those that have taken over its messages.
+    pub(in crate::kafka) fn take_failures(&self) -> (Vec<FailedMessage>, u64) {
+        let (mut failed, mut count) = self.failures.take();
+        if let Some(next) = self.successor() {
+            let (more, others) = next.take_failures();
+            failed.extend(more);
+            count += others;
+        }
+        (failed, count)
+    }
+
+    /// Adds the messages in flight, by name as far as these are stored; returns their number.
+    fn add_unacknowledged(&self, reason: &str, failed: &mut Vec<FailedMessage>) -> u64 {
+        {
+            let topics = self.topics.lock();
+            let unacknowledged = self.in_flight.unacknowledged(1000).into_iter();
+            failed.extend(unacknowledged.map(|(id, topic)| FailedMessage {
+                id,
+                topic: topics.name(topic),
+                reason: reason.to_owned(),
+                kind: Kind::Connection,
+            }));
+        }
+        let others = self
+            .successor()
+            .map_or(0, |next| next.add_unacknowledged(reason, failed));
+        self.waiting() + others
     }
 
     /// The flush at the end of a request. It has a time limit, and is skipped after one that timed out until a broker
@@ -135,6 +154,13 @@ impl Producer {
             std::thread::sleep(Duration::from_micros(500));
         }
         self.spooling_queue.store(false, Ordering::Release);
+    }
+
+    /// Purges messages that are queued, but not those in flight.
+    pub(super) fn purge_queue(&self) {
+        // SAFETY: a live client.
+        unsafe { sys::rd_kafka_purge(self.client, sys::bindings::RD_KAFKA_PURGE_F_QUEUE) };
+        self.pending.lock().drain();
     }
 
     pub(super) fn purge(&self) {

@@ -5,6 +5,7 @@
 //! last 4096 messages can be named.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use crate::kafka::client;
+use crate::kafka::client::{self, REFUSED_BATCH};
 use crate::process::ProcessCounters;
 use crate::spool::Journal;
 
@@ -28,6 +29,39 @@ pub const REPLAY: u64 = 1 << 63;
 pub const PINNED: u64 = 1 << 62;
 /// The remaining bits of the opaque are the sequence number.
 const SEQUENCE: u64 = PINNED - 1;
+
+thread_local! {
+    /// Consecutive messages refused as too large on this thread of librdkafka's, and their client.
+    static TOO_LARGE: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// True for a broker's refusal of a batch, or of its only message, for its size.
+pub fn is_too_large(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE | Code::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE
+    )
+}
+
+/// Stops the client when a batch of several messages was refused as too large.
+///
+/// The messages of the batch must be sent again in smaller batches, before later messages of their partition. A fatal
+/// error does that: raised here, in the thread that sends for the partition, it keeps librdkafka from sending anything
+/// else, and the client that takes over sends everything in order. A single message is refused for its own size, and the
+/// client continues. The size of a batch is not visible here, so two single messages refused in a row also stop it.
+///
+/// # Safety
+/// `client` must be alive.
+unsafe fn stop_after_refused_batch(client: *mut sys::rd_kafka_t, code: Code) {
+    let key = client as usize;
+    let (last, count) = TOO_LARGE.get();
+    let count = if last == key { count + 1 } else { 1 };
+    TOO_LARGE.set((key, count));
+    if count == 2 {
+        let reason = client::c_string(REFUSED_BATCH);
+        sys::bindings::rd_kafka_test_fatal_error(client, code, reason.as_ptr());
+    }
+}
 
 #[derive(Default)]
 struct InFlightSlot {
@@ -70,10 +104,16 @@ pub struct InFlight {
     /// With `spool_when: always`: the unacknowledged messages, on disk.
     pub journal: Option<Journal>,
     counters: &'static ProcessCounters,
+    /// A transaction is aborted as a whole instead of sending a part of it again.
+    transactional: bool,
 }
 
 impl InFlight {
-    pub fn new(counters: &'static ProcessCounters, journal: Option<Journal>) -> Self {
+    pub fn new(
+        counters: &'static ProcessCounters,
+        journal: Option<Journal>,
+        transactional: bool,
+    ) -> Self {
         Self {
             sent: Sent::default(),
             acked: Acked::default(),
@@ -86,7 +126,13 @@ impl InFlight {
             refusals: Mutex::default(),
             journal,
             counters,
+            transactional,
         }
+    }
+
+    /// The sequence number in an opaque: the order in which messages were sent.
+    pub const fn sequence_of(opaque: u64) -> u64 {
+        opaque & SEQUENCE
     }
 
     /// Registers a message about to be sent; the result is its opaque. The caller holds the lock of the topic cache.
@@ -243,7 +289,7 @@ impl InFlightSlot {
 }
 
 unsafe extern "C" fn on_acknowledgement(
-    _client: *mut sys::rd_kafka_t,
+    client: *mut sys::rd_kafka_t,
     message: *mut sys::rd_kafka_message_t,
     in_flight: *mut c_void,
 ) -> Code {
@@ -258,6 +304,11 @@ unsafe extern "C" fn on_acknowledgement(
             in_flight.refusals.lock().insert(opaque, text);
         }
     }
+    if failed && is_too_large((*message).err) && !in_flight.transactional {
+        stop_after_refused_batch(client, (*message).err);
+    } else if TOO_LARGE.get().1 > 0 {
+        TOO_LARGE.set((0, 0));
+    }
     in_flight.on_acknowledged(opaque, failed);
     Code::RD_KAFKA_RESP_ERR_NO_ERROR
 }
@@ -267,7 +318,7 @@ mod tests {
     use super::{InFlight, ProcessCounters, TRACKED_MESSAGES};
 
     fn in_flight() -> InFlight {
-        InFlight::new(Box::leak(Box::new(ProcessCounters::default())), None)
+        InFlight::new(Box::leak(Box::new(ProcessCounters::default())), None, false)
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod tests;
 
 pub use record::ProducerRecord;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -30,10 +30,11 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use self::in_flight::InFlight;
 use self::record::produce;
-use crate::kafka::client::{self, Conf};
+use crate::kafka::client::{self, Conf, REFUSED_BATCH};
 use crate::kafka::producer::delivery::DeliveryFailures;
 
-use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
+use self::delivery::Undelivered;
+use self::topic_cache::{PendingMessage, PendingTopicQueue, Readiness, TopicCache};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process;
@@ -54,6 +55,17 @@ pub struct Producer {
     pub(super) spool: Option<Spool>,
     /// librdkafka reported a fatal error: another client takes over.
     pub(super) fatal: AtomicBool,
+    /// Size of a batch that was refused as too large, in bytes; 0 for none. The next client sends smaller batches.
+    pub(super) refused_batch: AtomicUsize,
+    /// The client limits its batches to this size, because a larger one was refused.
+    batch_limit: Option<usize>,
+    /// All messages of this client have an outcome, or were handed to the client that replaces it.
+    pub(super) handed_over: AtomicBool,
+    /// The client whose unsent messages must be sent before those of this one; `held` while there is one.
+    pub(super) predecessor: Mutex<Option<Arc<Producer>>>,
+    pub(super) held: AtomicBool,
+    /// The client that has taken over this one's messages.
+    pub(super) successor: Mutex<Option<Arc<Producer>>>,
     pub(super) closing: AtomicBool,
     /// Evicted from the pool: messages sent from now on need the next client for this configuration.
     pub(super) evicted: AtomicBool,
@@ -123,7 +135,18 @@ impl Producer {
         transactional: bool,
     ) -> Result<Arc<Self>> {
         crate::kafka::embedded::resolve(&config, &mut properties)?;
+        let batch_limit = process::current()
+            .producers
+            .batch_limit(&config.producer_key());
         let mut conf = Conf::new(&properties, "producer_config")?;
+        if let Some(limit) = batch_limit {
+            let configured = conf.get("batch.size").and_then(|size| size.parse().ok());
+            let size = configured.map_or(limit, |size: usize| size.min(limit));
+            conf.set("batch.size", &size.to_string(), "producer_config")?;
+            // A broker accepts any sequence number from a producer id that is new to a partition: a batch in flight behind
+            // the first one would be stored although that was refused.
+            conf.set("max.in.flight", "1", "producer_config")?;
+        }
         conf.set("delivery.report.only.error", "true", "producer_config")?;
         let events = sys::bindings::RD_KAFKA_EVENT_DR | sys::bindings::RD_KAFKA_EVENT_ERROR;
         // SAFETY: the conf is ours.
@@ -142,7 +165,11 @@ impl Producer {
             _ => None,
         };
         let journal = (spool.is_some() && config.spool_always).then(Journal::default);
-        let in_flight = Box::new(InFlight::new(&process::current().counters, journal));
+        let in_flight = Box::new(InFlight::new(
+            &process::current().counters,
+            journal,
+            transactional,
+        ));
         let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
         // SAFETY: the client was just created, and the boxed tracker is dropped after it.
         if !unsafe { in_flight.attach(client) } {
@@ -162,6 +189,12 @@ impl Producer {
             failures: DeliveryFailures::default(),
             spool,
             fatal: AtomicBool::new(false),
+            refused_batch: AtomicUsize::new(0),
+            batch_limit,
+            handed_over: AtomicBool::new(false),
+            predecessor: Mutex::new(None),
+            held: AtomicBool::new(false),
+            successor: Mutex::new(None),
             closing: AtomicBool::new(false),
             evicted: AtomicBool::new(false),
             spooling_queue: AtomicBool::new(false),
@@ -206,6 +239,33 @@ impl Producer {
             || self.generation != process::generation()
     }
 
+    /// True after a fatal error of the client.
+    pub(super) fn is_fatal(&self) -> bool {
+        self.fatal.load(Ordering::Acquire) && !self.is_inherited()
+    }
+
+    /// True while the client sends smaller batches than configured.
+    pub(super) fn is_batch_limited(&self) -> bool {
+        self.batch_limit.is_some()
+    }
+
+    /// If librdkafka was stopped because of a refused batch, waits until its size is known.
+    pub(super) fn await_refused_batch(&self, bound: Duration) {
+        if !self.is_fatal()
+            || client::fatal_reason(self.client)
+                .is_none_or(|reason| !reason.contains(REFUSED_BATCH))
+        {
+            return;
+        }
+        let until = Instant::now() + bound;
+        while self.refused_batch.load(Ordering::Acquire) == 0
+            && !self.handed_over.load(Ordering::Acquire)
+            && Instant::now() < until
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Queues a message and returns. Waits at most `queue_full_ms` for a full queue.
     ///
     /// # Errors
@@ -223,8 +283,9 @@ impl Producer {
     fn enqueue(&self, message: &ProducerRecord<'_>) -> Result<Code> {
         let mut topics = self.topics.lock();
         let topic = topics.get(message.topic);
+        let held = self.held.load(Ordering::Relaxed);
         match topic.readiness {
-            Readiness::Ready => {
+            Readiness::Ready if !held => {
                 let sequence = self.in_flight.track(message.id, topic.number);
                 self.journal_write(message, sequence)?;
                 let handle = topics.handle(message.topic);
@@ -243,8 +304,10 @@ impl Producer {
             Readiness::Missing(since) if since.elapsed() < TopicCache::FORGET_MISSING => {
                 Ok(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
             }
-            Readiness::Missing(_) | Readiness::Unknown => {
-                topic.readiness = Readiness::Unknown;
+            Readiness::Missing(_) | Readiness::Unknown | Readiness::Ready => {
+                if !matches!(topic.readiness, Readiness::Ready) {
+                    topic.readiness = Readiness::Unknown;
+                }
                 // The cache stays locked, so that no other thread finds the topic ready while this message is being
                 // queued.
                 let sequence = self.in_flight.track(message.id, topic.number);
@@ -354,6 +417,7 @@ impl Producer {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire) != self.failed_before.load(Ordering::Relaxed)
+            || self.successor().is_some_and(|next| next.has_failed())
     }
 
     /// The messages are acknowledged, or their records are rewound.
@@ -361,9 +425,46 @@ impl Producer {
         self.tracking_callback_sends.store(false, Ordering::Relaxed);
     }
 
+    /// The client that has taken over this one's messages, if it has been replaced.
+    pub(super) fn successor(&self) -> Option<Arc<Self>> {
+        self.successor.lock().clone()
+    }
+
+    /// Holds back the messages of this client until `predecessor` has handed over its own.
+    pub(super) fn start_behind(&self, predecessor: &Arc<Self>) {
+        *self.predecessor.lock() = Some(Arc::clone(predecessor));
+        self.held.store(true, Ordering::Release);
+        poller::wake(self);
+    }
+
+    /// Takes over messages of its predecessor: they are sent before its own, in the given order. False if this client does
+    /// not hold back its own messages.
+    pub(super) fn take_over(&self, reports: &[Undelivered]) -> Result<bool> {
+        let mut topics = self.topics.lock();
+        if !self.held.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let mut messages = Vec::with_capacity(reports.len());
+        for report in reports {
+            let record = &report.record;
+            let number = topics.get(&record.topic).number;
+            let sequence = self.in_flight.track(&record.id, number);
+            let outgoing = poller::outgoing(record);
+            self.journal_write(&outgoing, sequence)?;
+            messages.push(PendingMessage {
+                record: record.clone(),
+                sequence,
+            });
+        }
+        self.pending.lock().prepend(messages);
+        Ok(true)
+    }
+
     /// Removes the failure of a message that was too large, because the caller handles it; returns its reason.
     pub fn take_too_large(&self, id: &str) -> Option<String> {
-        let reason = self.failures.take_too_large(id)?;
+        let Some(reason) = self.failures.take_too_large(id) else {
+            return self.successor()?.take_too_large(id);
+        };
         self.failed.fetch_sub(1, Ordering::Release);
         process::current()
             .counters

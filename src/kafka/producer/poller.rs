@@ -14,12 +14,12 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::delivery_failure::spool_or_report;
-use super::in_flight::REPLAY;
+use super::in_flight::{is_too_large, REPLAY};
 use super::spool_replay::SpoolReplay;
 use super::topic_lookup::TopicLookup;
 use super::Producer;
 use crate::error::Result;
-use crate::kafka::client;
+use crate::kafka::client::{self, REFUSED_BATCH};
 use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
 use crate::process;
@@ -46,14 +46,26 @@ pub fn wake(producer: &Producer) {
     }
 }
 
+/// Longest wait for requests in flight after a batch was refused; also for delivery reports when the client is closed.
+const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
+
 struct Poller<'a> {
     producer: &'a Arc<Producer>,
     lookup: Option<TopicLookup>,
     replay: SpoolReplay,
     /// Messages of a client with a fatal error, for the client that replaces it.
     unsent: Vec<Undelivered>,
+    /// The fatal error was raised for a batch refused as too large.
+    refused_batch: bool,
     started: Instant,
     probed: Option<Instant>,
+}
+
+impl Drop for Poller<'_> {
+    fn drop(&mut self) {
+        // Also after a panic: the client that replaces this one must not wait for it.
+        self.producer.handed_over.store(true, Ordering::Release);
+    }
 }
 
 impl<'a> Poller<'a> {
@@ -63,6 +75,7 @@ impl<'a> Poller<'a> {
             lookup: None,
             replay: SpoolReplay::default(),
             unsent: Vec::new(),
+            refused_batch: false,
             started: Instant::now(),
             probed: None,
         }
@@ -91,16 +104,15 @@ impl<'a> Poller<'a> {
                 }
             }
             self.report_drained();
-            if self.producer.fatal.load(Ordering::Acquire) && !purged {
-                purged = true;
-                self.producer.purge();
+            if self.producer.fatal.load(Ordering::Acquire) {
+                self.purge_after_fatal_error(&mut purged, quiet_since.elapsed());
             }
             let closing = self.producer.closing.load(Ordering::Acquire);
             if closing || purged {
                 self.replay.release_claim();
                 // SAFETY: a live client.
                 let empty = unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
-                let late = quiet_since.elapsed() > Duration::from_secs(2);
+                let late = quiet_since.elapsed() > 2 * IN_FLIGHT_WAIT;
                 if event.is_null()
                     && (empty || late)
                     && self.producer.pending.lock().drained.is_empty()
@@ -111,6 +123,10 @@ impl<'a> Poller<'a> {
             }
             self.warm_up();
             self.probe();
+            if self.producer.held.load(Ordering::Acquire) {
+                self.release_held();
+                continue;
+            }
             self.serve_pending();
             self.replay.step(self.producer);
             if self.producer.is_journal_busy() {
@@ -119,15 +135,30 @@ impl<'a> Poller<'a> {
         }
         // SAFETY: obtained above.
         unsafe { sys::rd_kafka_queue_destroy(queue) };
-        if !self.unsent.is_empty() {
-            self.hand_over();
+        self.hand_over();
+    }
+
+    /// Takes the messages out of a client with a fatal error. After a refused batch, the requests in flight are waited for,
+    /// because the broker may have stored them; librdkafka moves the rejected ones back to the queue.
+    fn purge_after_fatal_error(&mut self, purged: &mut bool, quiet: Duration) {
+        if !*purged {
+            let reason = client::fatal_reason(self.producer.client);
+            self.refused_batch |= reason.is_some_and(|reason| reason.contains(REFUSED_BATCH));
         }
+        let wait = self.refused_batch && quiet < IN_FLIGHT_WAIT;
+        if wait {
+            self.producer.purge_queue();
+        } else if !*purged || self.refused_batch {
+            self.producer.purge();
+        }
+        *purged = true;
     }
 
     fn is_busy(&self) -> bool {
         self.needs_warm_up()
             || self.lookup.is_some()
             || self.replay.is_under_way()
+            || self.producer.held.load(Ordering::Relaxed)
             || self.producer.closing.load(Ordering::Relaxed)
             || self.producer.fatal.load(Ordering::Relaxed)
     }
@@ -138,6 +169,7 @@ impl<'a> Poller<'a> {
         match sys::rd_kafka_event_type(event) {
             sys::bindings::RD_KAFKA_EVENT_DR => {
                 let mut reports = Vec::new();
+                let count = sys::bindings::rd_kafka_event_message_count(event);
                 loop {
                     let message = sys::rd_kafka_event_message_next(event);
                     if message.is_null() {
@@ -147,10 +179,23 @@ impl<'a> Poller<'a> {
                         reports.push(delivery::undelivered(message, &self.producer.in_flight));
                     }
                 }
-                self.on_failures(reports);
+                // One event has the messages of one batch.
+                let is_refused_batch = count > 1
+                    && !self.producer.transactional
+                    && reports.iter().all(|report| is_too_large(report.code));
+                if is_refused_batch {
+                    self.on_refused_batch(reports);
+                } else {
+                    self.on_failures(reports);
+                }
             }
             sys::bindings::RD_KAFKA_EVENT_ERROR => {
-                let code = sys::rd_kafka_event_error(event);
+                // A fatal error comes with the code of its cause.
+                let code = if sys::bindings::rd_kafka_event_error_is_fatal(event) == 0 {
+                    sys::rd_kafka_event_error(event)
+                } else {
+                    Code::RD_KAFKA_RESP_ERR__FATAL
+                };
                 let reason = client::text(sys::rd_kafka_event_error_string(event));
                 self.on_error(code, &reason);
             }
@@ -166,6 +211,11 @@ impl<'a> Poller<'a> {
                 .in_flight
                 .broker_responded
                 .store(false, Ordering::Release);
+        }
+        if code == Code::RD_KAFKA_RESP_ERR__FATAL && reason.contains(REFUSED_BATCH) {
+            self.refused_batch = true;
+            producer.fatal.store(true, Ordering::Release);
+            return;
         }
         if code == Code::RD_KAFKA_RESP_ERR__FATAL {
             process::current().log.say(
@@ -196,6 +246,37 @@ impl<'a> Poller<'a> {
             *producer.auth_error.lock() = Some(detail.to_owned());
         }
         *producer.last_error.lock() = Some(reason.to_owned());
+    }
+
+    /// A batch was refused as too large: its messages are sent again in smaller batches, by the client that replaces this
+    /// one.
+    fn on_refused_batch(&mut self, mut reports: Vec<Undelivered>) {
+        let producer = self.producer;
+        let bytes: usize = reports.iter().map(|report| report.record.size()).sum();
+        // The first one decides: others were in flight with it.
+        if producer.refused_batch.load(Ordering::Acquire) == 0 {
+            let key = producer.config.producer_key();
+            let limit = process::current().producers.limit_batches(&key, bytes);
+            producer
+                .refused_batch
+                .store(bytes.max(1), Ordering::Release);
+            let topic = &reports[0].record.topic;
+            process::current().log.say(
+                Level::Warning,
+                format!(
+                    "Topic \"{topic}\" refused a batch of {} messages ({bytes} bytes) as too large. They are sent again in \
+                     batches of at most {limit} bytes; set batch.size in producer_config below the topic's \
+                     max.message.bytes to avoid that.",
+                    reports.len()
+                ),
+            );
+        }
+        self.refused_batch = true;
+        producer.fatal.store(true, Ordering::Release);
+        for report in &mut reports {
+            report.code = Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+        }
+        self.on_failures(reports);
     }
 
     /// Reports messages that were still waiting for their topic when the client was closed.

@@ -1,5 +1,6 @@
 //! The producer clients of a process: one per configuration, at most eight, replaced after a fatal error.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Producer;
+use super::{Producer, ProducerRecord};
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::log::Level;
@@ -16,6 +17,21 @@ use crate::process;
 /// Applications that share an FPM pool never share a client; with more configurations than this, the least recently
 /// used is evicted.
 const MAX_PRODUCERS: usize = 8;
+
+/// Batches are divided by this when one was refused as too large.
+const BATCH_DIVISOR: usize = 4;
+/// The full batch size is tried again after this time, and after twice as long if that is refused once more.
+const BATCH_LIMIT_TIME: Duration = Duration::from_secs(60);
+const MAX_BATCH_LIMIT_TIME: Duration = Duration::from_secs(3600);
+/// Longest wait for the size of a refused batch, which the client's thread knows within milliseconds.
+const REFUSED_BATCH_WAIT: Duration = Duration::from_millis(500);
+
+/// Limit of the batch size for a configuration, because a topic refused a larger batch.
+struct BatchLimit {
+    bytes: usize,
+    until: Instant,
+    time: Duration,
+}
 
 struct PoolEntry {
     key: String,
@@ -34,6 +50,7 @@ struct PoolState {
 #[derive(Default)]
 pub struct ProducerPool {
     state: Mutex<PoolState>,
+    batch_limits: Mutex<HashMap<String, BatchLimit>>,
 }
 
 impl ProducerPool {
@@ -49,10 +66,18 @@ impl ProducerPool {
         if let Some(entry) = state.entries.iter_mut().find(|entry| entry.key == key) {
             entry.used = now;
             if !entry.producer.needs_replacement() {
-                return Ok(Arc::clone(&entry.producer));
+                if !self.is_limit_over(&entry.producer, &key) {
+                    return Ok(Arc::clone(&entry.producer));
+                }
+                // Nothing is in flight, so a client with full batches can take its place.
+                entry.producer.evicted.store(true, Ordering::Release);
             }
+            entry.producer.await_refused_batch(REFUSED_BATCH_WAIT);
             let next = Producer::start(Arc::clone(config))?;
             let old = std::mem::replace(&mut entry.producer, Arc::clone(&next));
+            if old.is_fatal() {
+                next.start_behind(&old);
+            }
             // Listed until its messages have been handed over, because a flush may have to wait for them.
             state.close_in_background(old)?;
             return Ok(next);
@@ -67,6 +92,64 @@ impl ProducerPool {
             used: now,
         });
         Ok(producer)
+    }
+
+    /// The limit of the batch size for clients of this configuration.
+    pub fn batch_limit(&self, key: &str) -> Option<usize> {
+        let limits = self.batch_limits.lock();
+        let limit = limits.get(key).filter(|limit| Instant::now() < limit.until);
+        limit.map(|limit| limit.bytes)
+    }
+
+    /// Limits the batches of later clients of this configuration, because one of `refused` bytes was too large.
+    pub(super) fn limit_batches(&self, key: &str, refused: usize) -> usize {
+        let mut limits = self.batch_limits.lock();
+        let now = Instant::now();
+        let known = limits.get(key);
+        let time = match known {
+            // Refused again after the full size was tried.
+            Some(limit) if now >= limit.until => (limit.time * 2).min(MAX_BATCH_LIMIT_TIME),
+            Some(limit) => limit.time,
+            None => BATCH_LIMIT_TIME,
+        };
+        let bytes = (refused / BATCH_DIVISOR).max(1);
+        let limit = BatchLimit {
+            bytes,
+            until: now + time,
+            time,
+        };
+        limits.insert(key.to_owned(), limit);
+        bytes
+    }
+
+    /// True if the client's limit has ended and it can be replaced without anyone noticing.
+    fn is_limit_over(&self, producer: &Producer, key: &str) -> bool {
+        producer.is_batch_limited()
+            && producer.waiting() == 0
+            && !producer.tracks_callback_sends()
+            && self.batch_limit(key).is_none()
+    }
+
+    /// Sends through `producer`, or through the client that replaces it; returns the one that accepted the message.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub fn send(
+        &self,
+        producer: &Arc<Producer>,
+        record: &ProducerRecord<'_>,
+    ) -> Result<Arc<Producer>> {
+        match producer.send(record) {
+            Ok(()) => Ok(Arc::clone(producer)),
+            Err(_) if producer.needs_replacement() && !producer.transactional => {
+                let next = self.get(producer.config())?;
+                if producer.tracks_callback_sends() {
+                    next.track_callback_sends();
+                }
+                next.send(record).map(|()| next)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// All clients, including those being closed.

@@ -8,7 +8,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::delivery::Header;
 use super::in_flight::PINNED;
-use crate::kafka::client::take_error;
+use crate::kafka::client::{self, take_error};
 use crate::spool::SpoolRecord;
 
 /// A message to send. All parts are borrowed: librdkafka copies them.
@@ -80,10 +80,19 @@ pub(super) unsafe fn produce(
         return if result == 0 {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR
         } else {
-            sys::bindings::rd_kafka_last_error()
+            failure(client, sys::bindings::rd_kafka_last_error())
         };
     }
     produce_full(client, topic, message, opaque)
+}
+
+/// The code of a failed call. After a fatal error librdkafka returns the code of that error instead of `_FATAL`.
+fn failure(client: *mut sys::rd_kafka_t, code: Code) -> Code {
+    if client::fatal_reason(client).is_some() {
+        Code::RD_KAFKA_RESP_ERR__FATAL
+    } else {
+        code
+    }
 }
 
 pub(super) fn parts(bytes: Option<&[u8]>) -> (*const u8, usize) {
@@ -171,7 +180,7 @@ unsafe fn produce_full(
         Some((code, _)) => {
             // On failure the headers remain ours.
             sys::rd_kafka_headers_destroy(headers);
-            code
+            failure(client, code)
         }
     }
 }

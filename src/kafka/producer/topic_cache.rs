@@ -221,6 +221,22 @@ impl PendingTopicQueue {
         true
     }
 
+    /// Adds messages in front of those that wait already, whatever their number.
+    pub fn prepend(&mut self, messages: Vec<PendingMessage>) {
+        self.count += messages.len();
+        for message in messages.into_iter().rev() {
+            self.messages
+                .entry(message.record.topic.clone())
+                .or_default()
+                .push_front(message);
+        }
+    }
+
+    /// All topics with waiting messages.
+    pub fn topics(&self) -> Vec<String> {
+        self.messages.keys().cloned().collect()
+    }
+
     /// Any topic with waiting messages.
     pub fn next_topic(&self) -> Option<String> {
         self.messages.keys().next().cloned()

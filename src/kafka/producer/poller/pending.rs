@@ -1,7 +1,9 @@
 //! Sends messages that waited for their topic, or for the client that replaces one with a fatal error.
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka_sys as sys;
@@ -11,8 +13,9 @@ use super::Poller;
 use crate::kafka::client;
 use crate::kafka::producer::delivery::Undelivered;
 use crate::kafka::producer::delivery_failure::spool_or_report;
+use crate::kafka::producer::in_flight::InFlight;
 use crate::kafka::producer::record::produce;
-use crate::kafka::producer::topic_cache::Readiness;
+use crate::kafka::producer::topic_cache::{PendingMessage, Readiness};
 use crate::kafka::producer::topic_lookup::TopicLookup;
 use crate::kafka::producer::{Producer, ProducerRecord};
 use crate::process;
@@ -46,35 +49,75 @@ impl Poller<'_> {
             } else {
                 std::ptr::null_mut()
             };
-            for message in messages {
-                let code = match readiness {
-                    Readiness::Ready => {
-                        // SAFETY: the handle is alive while the cache is locked.
-                        unsafe { send_record(producer, handle, &message.record, message.sequence) }
-                    }
-                    _ => Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-                };
-                if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    let record = SpoolRecord {
-                        reason: client::describe(code),
-                        ..message.record
-                    };
-                    failed.push(Undelivered {
-                        record,
-                        code,
-                        opaque: message.sequence,
-                    });
-                }
+            if handle.is_null() {
+                let code = Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+                failed.extend(messages.into_iter().map(|message| refused(message, code)));
+            } else {
+                // SAFETY: the handle is alive while the cache is locked.
+                failed.extend(unsafe { send_messages(producer, handle, messages) });
             }
         }
-        spool_or_report(producer, failed);
+        self.report_or_keep(failed);
+    }
+
+    /// Sends the messages held back, once the predecessor has handed over its own, which come first.
+    pub(super) fn release_held(&mut self) {
+        let producer = self.producer;
+        let handed_over = |old: &Arc<Producer>| old.handed_over.load(Ordering::Acquire);
+        if !producer.predecessor.lock().as_ref().is_none_or(handed_over) {
+            return;
+        }
+        let mut failed = Vec::new();
+        {
+            let mut topics = producer.topics.lock();
+            let waiting = producer.pending.lock().topics();
+            for topic in waiting {
+                if matches!(topics.get(&topic).readiness, Readiness::Ready) {
+                    let messages = producer.pending.lock().take(&topic);
+                    let handle = topics.handle(&topic);
+                    // SAFETY: the handle is alive while the cache is locked.
+                    failed.extend(unsafe { send_messages(producer, handle, messages) });
+                }
+            }
+            producer.held.store(false, Ordering::Release);
+        }
+        producer.predecessor.lock().take();
+        self.report_or_keep(failed);
+    }
+
+    /// Keeps messages that met a fatal error for the client that replaces this one, and reports the others.
+    fn report_or_keep(&mut self, failed: Vec<Undelivered>) {
+        let (unsent, failed): (Vec<_>, Vec<_>) = failed.into_iter().partition(|report| {
+            report.code == Code::RD_KAFKA_RESP_ERR__FATAL && !self.producer.transactional
+        });
+        if !unsent.is_empty() {
+            self.producer.fatal.store(true, Ordering::Release);
+            self.unsent.extend(unsent);
+        }
+        spool_or_report(self.producer, failed);
     }
 
     /// Hands the messages of a client with a fatal error to its replacement, or to the spool. Until then they count as
     /// in flight, so that no flush reports them as delivered.
     pub(super) fn hand_over(&mut self) {
         let producer = self.producer;
+        if self.unsent.is_empty() {
+            return;
+        }
+        self.unsent
+            .sort_by_key(|report| InFlight::sequence_of(report.opaque));
         let next = process::current().producers.get(&producer.config);
+        if let Ok(next) = &next {
+            if producer.tracks_callback_sends() {
+                next.track_callback_sends();
+            }
+            *producer.successor.lock() = Some(Arc::clone(next));
+            if matches!(next.take_over(&self.unsent), Ok(true)) {
+                for report in self.unsent.drain(..) {
+                    producer.in_flight.complete(report.opaque);
+                }
+            }
+        }
         let mut lost = Vec::new();
         for mut report in self.unsent.drain(..) {
             let sent = next
@@ -91,6 +134,36 @@ impl Poller<'_> {
             }
         }
         spool_or_report(producer, lost);
+    }
+}
+
+/// Sends messages that waited; returns those that librdkafka does not accept.
+///
+/// # Safety
+/// `handle` must be alive.
+unsafe fn send_messages(
+    producer: &Producer,
+    handle: *mut sys::rd_kafka_topic_t,
+    messages: VecDeque<PendingMessage>,
+) -> Vec<Undelivered> {
+    let mut failed = Vec::new();
+    for message in messages {
+        let code = send_record(producer, handle, &message.record, message.sequence);
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            failed.push(refused(message, code));
+        }
+    }
+    failed
+}
+
+fn refused(message: PendingMessage, code: Code) -> Undelivered {
+    Undelivered {
+        record: SpoolRecord {
+            reason: client::describe(code),
+            ..message.record
+        },
+        code,
+        opaque: message.sequence,
     }
 }
 
