@@ -118,8 +118,12 @@ final class PdoTableEmbeddedTest extends StoreTestCase
     /** @return array<string, array{string, int, mixed}> */
     public static function attributes(): array
     {
+        // PHP 8.5 deprecates the constant of PDO; 8.4 introduced a class for MySQL's.
+        $new = 'Pdo\Mysql::ATTR_FOUND_ROWS';
+        $foundRows = defined($new) ? constant($new) : PDO::MYSQL_ATTR_FOUND_ROWS;
+
         return [
-            'MariaDB, found rows' => ['mysql', PDO::MYSQL_ATTR_FOUND_ROWS, true],
+            'MariaDB, found rows' => ['mysql', $foundRows, true],
             'MariaDB, native prepares' => ['mysql', PDO::ATTR_EMULATE_PREPARES, false],
             'MariaDB, no autocommit' => ['mysql', PDO::ATTR_AUTOCOMMIT, 0],
             'PostgreSQL, emulated prepares' => ['pgsql', PDO::ATTR_EMULATE_PREPARES, true],

@@ -282,7 +282,7 @@ final class RandomValue
                 return new ArrayIterator($items);
             case 2:
                 $storage = new SplObjectStorage();
-                $storage->attach(new stdClass(), $items);
+                $storage[new stdClass()] = $items;
 
                 return $storage;
             case 3:
