@@ -17,7 +17,7 @@ start() {
     "$@" --port="$port" >"$state/gateway-$number.log" 2>&1 </dev/null &
     successor=$!
     for ((tries = 0; tries < 200; tries++)); do
-        found="$(sed -nE 's/.*listens on ([0-9.]+:[0-9]+).*/\1/p;T;q' "$state/gateway-$number.log")"
+        found="$(sed -nE 's/.*listens on ([0-9.]+:[0-9]+).*/\1/p;T;q' "$state/gateway-$number.log" 2>/dev/null)"
         if [ -n "$found" ]; then
             echo "$found" >"$state/gateway"
             return 0

@@ -69,7 +69,7 @@ trap 'exit 129' HUP
 wait_for() { # name, what it prints as a regular expression; prints what matched
     local name=$1 pattern=$2 tries found
     for ((tries = 0; tries < 200; tries++)); do
-        found="$(grep -oE -m 1 "$pattern" "$state/$name.log" || true)"
+        found="$(grep -soE -m 1 "$pattern" "$state/$name.log" || true)"
         if [ -n "$found" ]; then
             echo "$found"
             return

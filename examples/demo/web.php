@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The page's server, for `php -S`: the page and its scripts, the signatures for its channels, and new orders.
+ * The page's server, for `php -S`: the page and its scripts, the signatures for its channels, recent and new orders.
  */
 
 declare(strict_types=1);
@@ -9,8 +9,10 @@ declare(strict_types=1);
 use Demo\Journal;
 use Demo\Shop;
 use Demo\Visitor;
+use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Gateway;
+use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 require_once dirname(__DIR__, 2) . '/php/autoload.php';
@@ -71,6 +73,24 @@ if ($path === '/me') {
         return;
     }
     (new Shop(Journal::ofThisRun()))->order($city, $dish, 'visitor', $visitor->id);
+} elseif ($path === '/recent') {
+    // The ends of the partitions hold the last orders and what the services announced about them.
+    $admin = new Admin();
+    $from = array_map(static fn (array $span): int => max($span['beginning'], $span['end'] - 60), $admin->offsets('demo.shop'));
+    $orders = $steps = [];
+    $admin->read('demo.shop', static function (Message $record) use (&$orders, &$steps): void {
+        ['channel' => $channel, 'event' => $event, 'data' => $data] = $record->getData();
+        if ($event === 'order.created') {
+            $orders[$data['number']] = ['channel' => $channel, 'order' => $data];
+        } else {
+            $steps[$data['number']][$event === 'order.paid' ? 'accounts' : 'kitchen'] = $data['ms'];
+        }
+    }, $from);
+    ksort($orders);
+    $json(array_values(array_map(
+        static fn (array $order): array => $order + ['steps' => (object) ($steps[$order['order']['number']] ?? [])],
+        array_slice($orders, -10, null, true)
+    )));
 } elseif ($path === '/restart' && $posted) {
     // gateway.sh looks for this.
     touch(getenv('DEMO_STATE') . '/restart');

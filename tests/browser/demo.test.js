@@ -57,7 +57,7 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   await until(async () => (await texts(second, '#people li')).length === 1, 'one person on the list', 15_000)
   await sleep(3200)
   await first.click('#away')
-  await says(first, /missed, all recovered, in order/)
+  await says(first, /missed, all replayed in order/)
   await first.waitForFunction("Number(document.querySelector('#caught').textContent) >= 2")
   await first.waitForFunction("document.querySelectorAll('#board .badge').length >= 2")
 
@@ -66,23 +66,23 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   for (let i = 1; i <= 2; i++) {
     await first.$eval('#log', log => log.replaceChildren())
     await first.click('#restart')
-    await says(first, /connected again after/)
+    await says(first, /reconnected after/)
     await says(first, /recovered/)
     await first.waitForFunction("!document.querySelector('#restart').disabled")
   }
   const again = (await texts(first, '#log span')).map(said => /after ([\d.]+) ms/.exec(said)?.[1]).filter(Boolean)
-  t.diagnostic(`connected again after ${again.join(', ')} ms`)
+  t.diagnostic(`reconnected after ${again.join(', ')} ms`)
   assert.ok(again.every(ms => ms < 2000))
   await second.click('form button:nth-of-type(4)')
   await second.waitForFunction("document.querySelector('#board .mine.paid')")
   await sleep(2500)
   for (const page of [first, second]) {
-    assert.equal(await text(page, '#wrong'), '0 · 0 · 0')
+    assert.equal(await text(page, '#wrong'), '0 lost0 twice0 out of order')
     assert.equal(await text(page, '#state'), 'connected')
     assert.deepEqual(page.problems, [])
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it scrolls sideways')
   }
-  t.diagnostic(`from broadcast() to the page, half within ${await text(first, '#half')}`)
+  t.diagnostic(`from broadcast() to the page, median ${await text(first, '#median')}`)
   await picture(first, 'demo-1280', { fullPage: true })
   await picture(second, 'demo-390', { fullPage: true })
   await first.emulateMediaFeatures([{ name: 'prefers-reduced-motion', value: 'reduce' }, { name: 'prefers-color-scheme', value: 'dark' }])
