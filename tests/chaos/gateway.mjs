@@ -1,11 +1,11 @@
-// Numbered messages from PHP through a gateway that is restarted again and again, to clients that recover; counts what is
-// lost, twice or out of order.
+// Sends numbered messages from PHP through a gateway that is restarted repeatedly, to clients that recover; counts lost,
+// duplicated and disordered ones.
 //
 //     node tests/chaos/gateway.mjs --messages=100000 --restarts=10 --clients=3 --rate=2000 --kill=0
 //
-// --kill=1: each gateway is killed (SIGKILL) once its successor listens, in the middle of whatever it is writing.
+// --kill=1: each gateway is killed (SIGKILL) once its successor listens, possibly in the middle of a write.
 //
-// Kafka: the embedded broker, or REALTIME_TEST_BROKERS. Exit code 1 where a message was lost, came twice or out of order.
+// Kafka: the embedded broker, or REALTIME_TEST_BROKERS. Exit code 1 if a message was lost, duplicated or out of order.
 
 import { fileURLToPath } from 'node:url'
 import { recover } from '../../clients/js/recovery.js'
@@ -33,7 +33,7 @@ class Listener {
     })
     recover(this.pusher, { onRecovered: (_, recovered) => { if (!recovered) this.unrecovered++ } })
     let since = null
-    // After an unannounced end pusher-js waits a second in the state 'connected'.
+    // After an unannounced disconnect pusher-js stays for a second in the state 'connected'.
     this.pusher.connection.bind('connecting_in', () => { since ??= performance.now() })
     this.pusher.connection.bind('state_change', ({ previous, current }) => {
       if (previous === 'connected') since ??= performance.now()
@@ -60,7 +60,7 @@ class Listener {
 }
 
 /**
- * Sends and restarts; gives what each client counted.
+ * Sends and restarts; returns the counts of each client.
  *
  * @returns {Promise<{clients: object[], seconds: number}>} offline: the longest time a client was not connected, in ms
  */
@@ -83,7 +83,7 @@ export async function run({ messages, restarts, clients = 3, rate = 2000, kill =
     await sending
     const enough = () => listeners.every(l => l.seen[messages] > 0 && l.received >= messages)
     await until(enough, 'everything received', 30_000).catch(() => {})
-    // What comes twice may come late.
+    // Duplicates may arrive late.
     await sleep(1000)
     return { clients: listeners.map(l => l.report()), seconds: (performance.now() - started) / 1000 }
   } finally {
