@@ -158,6 +158,11 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
         presence_joins: rate(&g::PRESENCE_JOINS, d.presence_joins)?,
         presence_join_window: time(&g::PRESENCE_JOIN_WINDOW, d.presence_join_window, 1)?,
         max_subscriptions: number(&g::MAX_SUBSCRIPTIONS, d.max_subscriptions, 1)?,
+        max_presence_subscriptions: number(
+            &g::MAX_PRESENCE_SUBSCRIPTIONS,
+            d.max_presence_subscriptions,
+            0,
+        )?,
         max_channels: number(&g::MAX_CHANNELS, d.max_channels, 1)?,
         max_members: number(&g::MAX_MEMBERS, d.max_members, 1)?,
         max_user_info: size(&g::MAX_USER_INFO, d.max_user_info, (0, mega(1)))?,

@@ -33,6 +33,7 @@ settings! {
     PRESENCE_JOINS = plain("presence_joins");
     PRESENCE_JOIN_WINDOW = plain("presence_join_window_ms");
     MAX_SUBSCRIPTIONS = plain("max_subscriptions");
+    MAX_PRESENCE_SUBSCRIPTIONS = plain("max_presence_subscriptions");
     MAX_CHANNELS = plain("max_channels");
     MAX_MEMBERS = plain("max_members");
     MAX_USER_INFO = plain("max_user_info");

@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 
 use super::http::proxy;
 
+/// An IPv6 /64 is often a whole site, so it may have this many times the permits of an IPv4 address.
+const NETWORK_FACTOR: u32 = 10;
+
 /// Number of permits per address.
 pub(super) type PerAddress = Mutex<HashMap<IpAddr, u32>>;
 
@@ -49,6 +52,11 @@ pub(super) fn acquire_for_address(
     max: u32,
 ) -> Option<ConnectionPermit> {
     let key = proxy::limit_key(address);
+    let max = if address.is_ipv6() {
+        max.saturating_mul(NETWORK_FACTOR)
+    } else {
+        max
+    };
     {
         let mut counts = table.lock();
         let count = counts.entry(key).or_default();

@@ -19,6 +19,7 @@ use super::http::request::{self, Request, RequestError};
 use super::http::respond::{respond, Response};
 use super::http::{api, handshake, ops};
 use super::hub::Hub;
+use super::minute_log::MinuteLog;
 use super::protocol::{Close, SocketId};
 use super::sys;
 use crate::log::Level;
@@ -59,6 +60,8 @@ pub struct Acceptor {
     sockets: Arc<AtomicUsize>,
     addresses: Arc<PerAddress>,
     pending: Arc<PendingConnections>,
+    total_refusals: MinuteLog,
+    address_refusals: MinuteLog,
 }
 
 /// The id of an admitted connection, its total permit and its permit per address.
@@ -85,9 +88,13 @@ impl Acceptor {
             tcp_connections: Arc::default(),
             sockets: Arc::default(),
             addresses: Arc::default(),
+            total_refusals: MinuteLog::default(),
+            address_refusals: MinuteLog::default(),
             pending: PendingConnections::new(
                 MAX_PENDING.min(spare / PENDING_SHARE),
-                MAX_PENDING_PER_ADDRESS.max(settings.max_connections_per_address),
+                // One address never takes all of them, however many connections it may have.
+                MAX_PENDING_PER_ADDRESS
+                    .max(settings.max_connections_per_address.min(MAX_PENDING / 2)),
             ),
             hub,
         })
@@ -317,16 +324,32 @@ impl Acceptor {
             ),
             _ => (close, close.reason()),
         })?;
-        let total_permit = acquire(&self.sockets, self.max_connections)
-            .ok_or((Close::OverCapacity, "Too many connections"))?;
+        let Some(total_permit) = acquire(&self.sockets, self.max_connections) else {
+            self.total_refusals.warn(|| {
+                format!(
+                    "The gateway refuses connections: {} are open (realtime.gateway.max_connections, file descriptors).",
+                    self.max_connections
+                )
+            });
+            return Err((Close::OverCapacity, "Too many connections"));
+        };
         self.warn_near_descriptor_limit();
         let address_permit = if client.is_limited {
             let most = u32::try_from(settings.max_connections_per_address).unwrap_or(u32::MAX);
             let permit = acquire_for_address(&self.addresses, client.address, most);
-            Some(permit.ok_or((
-                Close::OverCapacity,
-                "Too many connections from this address",
-            ))?)
+            if permit.is_none() {
+                self.address_refusals.warn(|| {
+                    format!(
+                        "The gateway refuses connections from {}: it has reached realtime.gateway.max_connections_per_address ({most}; an IPv6 /64 ten times as many). If it is a load balancer or proxy, add it to realtime.gateway.trusted_proxies.",
+                        client.address
+                    )
+                });
+                return Err((
+                    Close::OverCapacity,
+                    "Too many connections from this address",
+                ));
+            }
+            permit
         } else {
             None
         };

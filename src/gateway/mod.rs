@@ -30,6 +30,7 @@ mod handshake_limit;
 pub mod http;
 pub mod hub;
 pub mod listener;
+mod minute_log;
 mod ports;
 pub mod presence;
 pub mod protocol;

@@ -63,18 +63,20 @@ pub struct Settings {
     pub max_message: usize,
     /// Maximum nesting of a client's message.
     pub max_depth: usize,
-    /// Messages per second and socket.
+    /// Messages per second and socket; above the rate and burst, reading is delayed.
     pub messages_per_second: u32,
     /// Messages that a socket may send in one burst.
     pub message_burst: u32,
     /// Client events per second and socket.
     pub client_events_per_second: u32,
-    /// Presence subscriptions per socket within [`Self::presence_join_window`].
+    /// Presence subscriptions per socket within [`Self::presence_join_window`]; above it, reading is delayed.
     pub presence_joins: u32,
     /// The window of [`Self::presence_joins`].
     pub presence_join_window: Duration,
     /// Maximum subscriptions per socket.
     pub max_subscriptions: usize,
+    /// Maximum presence channels among the subscriptions of a socket.
+    pub max_presence_subscriptions: usize,
     /// Maximum distinct channels of this gateway.
     pub max_channels: usize,
     /// Maximum members of a presence channel.
@@ -91,7 +93,7 @@ pub struct Settings {
     pub send_buffer: usize,
     /// Maximum connections in total; file descriptors may limit them further.
     pub max_connections: usize,
-    /// Maximum connections per client address.
+    /// Maximum connections per client address; an IPv6 /64 may have ten times as many.
     pub max_connections_per_address: usize,
     /// File descriptors reserved for everything else.
     pub descriptor_reserve: usize,
@@ -176,11 +178,12 @@ impl Default for Settings {
             max_message: 16 << 10,
             max_depth: 32,
             messages_per_second: 50,
-            message_burst: 200,
+            message_burst: 1000,
             client_events_per_second: 10,
-            presence_joins: 5,
+            presence_joins: 100,
             presence_join_window: seconds(10),
-            max_subscriptions: 100,
+            max_subscriptions: 500,
+            max_presence_subscriptions: 100,
             max_channels: 100_000,
             max_members: 100,
             max_user_info: 1 << 10,
@@ -189,7 +192,7 @@ impl Default for Settings {
             max_queue: 1 << 20,
             send_buffer: 128 << 10,
             max_connections: 20_000,
-            max_connections_per_address: 200,
+            max_connections_per_address: 10_000,
             descriptor_reserve: 64,
             cache_ttl: seconds(1800),
             max_cache: 64 << 20,

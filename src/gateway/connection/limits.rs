@@ -15,25 +15,36 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// Creates a full bucket.
     #[must_use]
-    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub fn new(per_second: f64, burst: u32, now: Instant) -> Self {
         Self {
             tokens: f64::from(burst),
-            per_second: f64::from(per_second),
+            per_second,
             burst: f64::from(burst),
             last: now,
         }
     }
 
+    /// Takes a token, also from an empty bucket, and returns the time until the bucket is no longer overdrawn.
+    pub fn charge(&mut self, now: Instant) -> Duration {
+        self.refill(now);
+        self.tokens -= 1.0;
+        Duration::from_secs_f64((-self.tokens).max(0.0) / self.per_second)
+    }
+
     /// Takes a token; false when the bucket is empty.
     pub fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.last).as_secs_f64();
-        self.last = now;
-        self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
+        self.refill(now);
         if self.tokens < 1.0 {
             return false;
         }
         self.tokens -= 1.0;
         true
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.last).as_secs_f64();
+        self.last = now;
+        self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
     }
 }
 
@@ -72,12 +83,22 @@ mod tests {
     #[test]
     fn a_token_bucket_allows_its_burst_and_then_its_rate() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(50, 200, start);
+        let mut bucket = TokenBucket::new(50.0, 200, start);
         assert_eq!((0..500).filter(|_| bucket.take(start)).count(), 200);
         let second = start + Duration::from_secs(1);
         assert_eq!((0..500).filter(|_| bucket.take(second)).count(), 50);
         let hour = start + Duration::from_secs(3600);
         assert_eq!((0..500).filter(|_| bucket.take(hour)).count(), 200);
+    }
+
+    #[test]
+    fn an_overdrawn_bucket_tells_how_long_to_wait() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(50.0, 10, start);
+        assert!((0..10).all(|_| bucket.charge(start).is_zero()));
+        assert_eq!(bucket.charge(start), Duration::from_millis(20));
+        let later = start + Duration::from_millis(40);
+        assert!(bucket.charge(later).is_zero());
     }
 
     #[test]

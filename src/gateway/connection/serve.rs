@@ -36,6 +36,8 @@ struct Connection {
     last_received: Instant,
     /// When the server sent its last ping, until input arrives.
     pinged_at: Option<Instant>,
+    /// Ends the pause of reading of a client above its rate.
+    resume_reading: Option<Pin<Box<Sleep>>>,
     /// Set when a close begins: the connection is dropped at this time.
     close_deadline: Option<Instant>,
 }
@@ -68,6 +70,7 @@ pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, mut le
         timer: Box::pin(sleep_until((now + settings.activity_timeout).into())),
         last_received: now,
         pinged_at: None,
+        resume_reading: None,
         close_deadline: None,
         session: Session::new(Arc::clone(&hub), Arc::clone(&socket), now),
     });
@@ -195,7 +198,7 @@ impl Connection {
             ready.write =
                 self.session.socket.poll_queued(cx).is_ready() || self.session.has_due_positions();
         }
-        ready.read = self.stream.poll_read_ready(cx).is_ready();
+        ready.read = !self.is_reading_paused(cx) && self.stream.poll_read_ready(cx).is_ready();
         ready.timer = self.timer.as_mut().poll(cx).is_ready();
         ready.work = self.session.poll_work(cx).is_ready();
         if ready.read || ready.write || ready.timer || ready.work || ready.close {
@@ -203,6 +206,21 @@ impl Connection {
         } else {
             Poll::Pending
         }
+    }
+
+    /// True while reading is delayed; the task is woken when the delay ends.
+    fn is_reading_paused(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(until) = self.session.read_paused_until.take() {
+            self.resume_reading = Some(Box::pin(sleep_until(until.into())));
+        }
+        let Some(resume) = &mut self.resume_reading else {
+            return false;
+        };
+        if resume.as_mut().poll(cx).is_pending() {
+            return true;
+        }
+        self.resume_reading = None;
+        false
     }
 
     /// Reads once; false when the connection is closed.
@@ -228,7 +246,7 @@ impl Connection {
         let session = &mut self.session;
         let max = session.hub.settings().max_message;
         let result = self.decoder.feed(bytes, max, |frame| {
-            session.count_frame(now)?;
+            session.count_frame(now);
             match frame {
                 DecodedFrame::Text(text) => session.handle_message(&text, now),
                 DecodedFrame::Ping(payload) => session.pong(&payload),
@@ -271,6 +289,11 @@ impl Connection {
         if self.session.socket.is_closing() {
             self.begin_closing(now);
             return true;
+        }
+        if self.resume_reading.is_some() {
+            // Its input is not read at the moment, so it is not silent.
+            self.last_received = now;
+            self.pinged_at = None;
         }
         let settings = Arc::clone(self.session.hub.settings());
         if let Some(pinged_at) = self.pinged_at {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
@@ -21,7 +21,9 @@ pub(super) struct Session {
     pub socket: Arc<Socket>,
     message_rate: TokenBucket,
     client_event_rate: TokenBucket,
-    pub presence_joins: SlidingWindow,
+    presence_joins: TokenBucket,
+    /// Input is not read before this time, because the client sent faster than allowed.
+    pub read_paused_until: Option<Instant>,
     /// The signed-in user as a member of presence channels that are subscribed without `channel_data`.
     pub user_member: Option<Member>,
     /// Presence subscriptions that wait for the members of the other gateways.
@@ -49,12 +51,17 @@ impl Session {
         let events = settings.client_events_per_second;
         Self {
             message_rate: TokenBucket::new(
-                settings.messages_per_second,
+                f64::from(settings.messages_per_second),
                 settings.message_burst,
                 now,
             ),
-            client_event_rate: TokenBucket::new(events, events, now),
-            presence_joins: SlidingWindow::default(),
+            client_event_rate: TokenBucket::new(f64::from(events), events, now),
+            presence_joins: TokenBucket::new(
+                f64::from(settings.presence_joins) / settings.presence_join_window.as_secs_f64(),
+                settings.presence_joins,
+                now,
+            ),
+            read_paused_until: None,
             user_member: None,
             pending_joins: Vec::new(),
             presence_wait: None,
@@ -73,13 +80,23 @@ impl Session {
         }
     }
 
-    /// Counts a received frame against the rate limit.
-    pub fn count_frame(&mut self, now: Instant) -> Result<(), Close> {
+    /// Counts a received frame. Above the message rate, reading is delayed (back-pressure).
+    pub fn count_frame(&mut self, now: Instant) {
         self.hub.counters().messages_received.add_one();
-        if self.message_rate.take(now) {
-            Ok(())
-        } else {
-            Err(Close::OverCapacity)
+        let delay = self.message_rate.charge(now);
+        self.pause_reading(now, delay);
+    }
+
+    /// Counts a presence subscription, which costs more than a message: the members, their list and an event to each.
+    pub fn count_presence_join(&mut self, now: Instant) {
+        let delay = self.presence_joins.charge(now);
+        self.pause_reading(now, delay);
+    }
+
+    fn pause_reading(&mut self, now: Instant, delay: Duration) {
+        if !delay.is_zero() {
+            let until = Some(now + delay);
+            self.read_paused_until = self.read_paused_until.max(until);
         }
     }
 

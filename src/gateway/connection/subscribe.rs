@@ -57,17 +57,8 @@ impl Session {
                 return Ok(());
             }
             if !already_subscribed {
-                if !self.presence_joins.allows(
-                    settings.presence_joins,
-                    settings.presence_join_window,
-                    now,
-                ) {
-                    return Err(SubscribeError(
-                        429,
-                        "Too many presence subscriptions in a short time.".into(),
-                    ));
-                }
-                self.presence_joins.count(settings.presence_joins, now);
+                self.check_presence_limit()?;
+                self.count_presence_join(now);
             }
             if !self.is_presence_ready() {
                 self.pending_joins.push((name.full.to_owned(), member));
@@ -77,6 +68,20 @@ impl Session {
             return self.join(&name, Some(&member));
         }
         self.join(&name, None)
+    }
+
+    /// Limits the presence channels of a socket, of which each costs a member entry and a member list.
+    fn check_presence_limit(&self) -> Result<(), SubscribeError> {
+        let max = self.hub.settings().max_presence_subscriptions;
+        let joined = self.socket.channels();
+        let joined = joined.iter().filter(|c| c.kind() == ChannelKind::Presence);
+        if joined.count() + self.pending_joins.len() < max {
+            return Ok(());
+        }
+        Err(SubscribeError(
+            429,
+            format!("A connection may have at most {max} presence channels (realtime.gateway.max_presence_subscriptions)."),
+        ))
     }
 
     /// `--ws-channels`: whether this gateway serves any source of the channel.

@@ -57,25 +57,7 @@ fn messages_with_duplicate_fields_are_rejected() {
 }
 
 #[test]
-fn a_client_over_the_message_rate_is_closed() {
-    let gateway = gateway(|_| {});
-    let mut client = TestClient::connect(&gateway);
-    let mut steady = TestClient::connect(&gateway);
-    for _ in 0..190 {
-        client.send("pusher:pong", &json!({}));
-    }
-    client.send("pusher:ping", &json!({}));
-    assert_eq!(client.event()["event"], "pusher:pong");
-    for _ in 0..100 {
-        client.frame(0x8A, b"");
-    }
-    assert_eq!(client.expect_close(), 4100);
-    steady.send("pusher:ping", &json!({}));
-    assert_eq!(steady.event()["event"], "pusher:pong");
-}
-
-#[test]
-fn subscriptions_channels_and_presence_joins_are_limited() {
+fn subscriptions_and_channels_are_limited() {
     let gateway = gateway(|s| {
         s.max_subscriptions = 10;
         s.max_channels = 15;
@@ -105,17 +87,6 @@ fn subscriptions_channels_and_presence_joins_are_limited() {
         gateway.hub().counters().channels.get() == 5
     });
     b.subscribe("private-b5", None);
-    let mut c = TestClient::connect(&gateway);
-    for i in 0..5 {
-        let channel = format!("presence-{}", i % 2);
-        c.subscribe(&channel, Some(r#"{"user_id":1}"#));
-        c.send("pusher:unsubscribe", &json!({"channel": channel}));
-    }
-    c.send_subscribe("presence-0", Some(r#"{"user_id":1}"#));
-    assert_eq!(
-        c.expect("pusher:subscription_error", "presence-0")["status"],
-        429
-    );
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn frames_sent_with_the_handshake_are_read() {
 #[test]
 fn connections_are_limited_in_total_and_per_address() {
     let gateway = gateway(|s| {
-        s.max_connections = 5;
+        s.max_connections = 23;
         s.max_connections_per_address = 2;
         s.trusted_proxies = vec!["127.0.0.1".into()];
     });
@@ -223,13 +223,13 @@ fn connections_are_limited_in_total_and_per_address() {
         kept.push(client);
     }
     assert_eq!(from("1.2.3.4").expect_close(), 4100);
-    // Addresses of one IPv6 /64 share a limit.
-    for last in ["2001:db8::1", "2001:db8::2"] {
-        let mut client = from(last);
+    // Addresses of one IPv6 /64 share a limit, which is ten times that of an IPv4 address.
+    for last in 1..=20 {
+        let mut client = from(&format!("2001:db8::{last}"));
         client.establish();
         kept.push(client);
     }
-    assert_eq!(from("2001:db8::3").expect_close(), 4100);
+    assert_eq!(from("2001:db8::99").expect_close(), 4100);
     // A trusted proxy without X-Forwarded-For is not limited.
     let mut silent = TestClient::open(gateway.address(), APP, "");
     silent.establish();
@@ -239,6 +239,40 @@ fn connections_are_limited_in_total_and_per_address() {
         gateway.hub().sockets().len() == 1
     });
     from("1.2.3.4").establish();
+}
+
+#[test]
+fn the_first_refusal_per_minute_is_logged_with_the_setting() {
+    let refuse = |change: fn(&mut Settings), forwarded: &str| {
+        let gateway = gateway(|s| {
+            s.trusted_proxies = vec!["127.0.0.1".into()];
+            change(s);
+        });
+        let headers = format!("X-Forwarded-For: {forwarded}\r\n");
+        let mut open = TestClient::open(gateway.address(), APP, &headers);
+        open.establish();
+        let mut refused = TestClient::open(gateway.address(), APP, &headers);
+        assert_eq!(refused.expect_close(), 4100);
+        let lines = crate::process::current().log.drain();
+        lines.into_iter().map(|l| l.text).collect::<Vec<_>>()
+    };
+    // The log belongs to the process, so another test may have taken the line.
+    let is_logged = |change: fn(&mut Settings), parts: [&str; 2]| {
+        (0..10).any(|_| {
+            let lines = refuse(change, "1.2.3.4");
+            lines
+                .iter()
+                .any(|line| parts.iter().all(|part| line.contains(part)))
+        })
+    };
+    assert!(is_logged(
+        |s| s.max_connections_per_address = 1,
+        ["1.2.3.4", "max_connections_per_address (1"]
+    ));
+    assert!(is_logged(
+        |s| s.max_connections = 1,
+        ["1 are open", "max_connections"]
+    ));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod frames;
 mod fuzz;
 mod handshake;
 mod kafka;
+mod large_pages;
 mod lifecycle;
 mod memory;
 mod nodes;
