@@ -132,6 +132,9 @@ fn finalize(
                  SCRAM-SHA-512.",
             ));
         }
+        if mechanism == "OAUTHBEARER" {
+            has_token(client, which)?;
+        }
         let by_password = mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
         for (property, member) in [("sasl.username", "username"), ("sasl.password", "password")] {
             if by_password && client.get(property).is_none() {
@@ -170,4 +173,22 @@ fn push_once(warnings: &mut Vec<String>, message: String) {
     if !warnings.contains(&message) {
         warnings.push(message);
     }
+}
+
+/// OAUTHBEARER needs a source of tokens: without one the client would wait forever for the first token.
+fn has_token(client: &Properties, which: &str) -> Result<()> {
+    if client.get("sasl.oauthbearer.method") == Some("oidc") {
+        return Err(Error::configuration(format!(
+            "{which}_config.sasl.oauthbearer.method 'oidc' is not supported by this build (it needs libcurl). Use \
+             SCRAM-SHA-512, or a client certificate (security.certificate, security.key)."
+        )));
+    }
+    if client.get("enable.sasl.oauthbearer.unsecure.jwt") == Some("true") {
+        return Ok(());
+    }
+    Err(Error::configuration(format!(
+        "security.mechanism is OAUTHBEARER, but the {which} has no source of tokens. Use SCRAM-SHA-512 or a client \
+         certificate; for development, unsecured tokens are available: set enable.sasl.oauthbearer.unsecure.jwt to true, \
+         and sasl.oauthbearer.config, in producer_config and consumer_config."
+    )))
 }

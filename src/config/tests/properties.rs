@@ -243,6 +243,15 @@ fn security_is_read_from_the_array_and_the_environment() {
             "Kerberos",
         ),
         (
+            r#"{"security":{"protocol":"sasl_ssl","mechanism":"OAUTHBEARER"}}"#,
+            "has no source of tokens",
+        ),
+        (
+            r#"{"security":{"protocol":"sasl_ssl","mechanism":"oauthbearer"},
+                "producer_config":{"sasl.oauthbearer.method":"oidc"}}"#,
+            "not supported by this build",
+        ),
+        (
             r#"{"security":{"username":"u","password":"p"}}"#,
             "sasl_ssl or sasl_plaintext",
         ),
@@ -290,5 +299,18 @@ fn the_producer_key_depends_on_every_producer_setting() {
         r#"{"security":{"protocol":"sasl_ssl","username":"u","password":"p"}}"#,
     ] {
         assert_ne!(base, key(other), "{other}");
+    }
+}
+
+#[test]
+fn oauthbearer_with_unsecured_tokens_is_accepted() {
+    let unsecured = r#"{"enable.sasl.oauthbearer.unsecure.jwt":true,"sasl.oauthbearer.config":"principal=shop"}"#;
+    let text = format!(
+        r#"{{"security":{{"protocol":"sasl_plaintext","mechanism":"OAUTHBEARER"}},
+            "producer_config":{unsecured},"consumer_config":{unsecured}}}"#
+    );
+    let config = from(&text).unwrap();
+    for properties in [config.producer_properties(), config.consumer_properties()] {
+        assert_eq!(value(&properties, "sasl.mechanism"), Some("OAUTHBEARER"));
     }
 }

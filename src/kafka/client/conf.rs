@@ -164,7 +164,8 @@ impl Drop for Conf {
     }
 }
 
-unsafe extern "C" fn on_log(
+/// Logs a line of librdkafka.
+pub(crate) unsafe extern "C" fn on_log(
     client: *const sys::rd_kafka_t,
     level: c_int,
     facility: *const c_char,

@@ -99,6 +99,11 @@ pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error 
             " Messages are produced faster than Kafka accepts them.".to_owned(),
         ),
         RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => (Kind::InvalidChannel, String::new()),
+        Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET => (
+            Kind::Configuration,
+            " The consumer group has no offset there, and auto.offset.reset is \"error\". Set it in consumer_config to \
+             \"earliest\" or \"latest\", or reset the offsets of the group.".to_owned(),
+        ),
         RD_KAFKA_RESP_ERR__INVALID_ARG | RD_KAFKA_RESP_ERR__CONFLICT => (Kind::Configuration, String::new()),
         _ => (Kind::Delivery, String::new()),
     };

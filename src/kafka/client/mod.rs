@@ -18,6 +18,7 @@ use std::time::Duration;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
+pub(crate) use conf::on_log;
 pub use conf::Conf;
 pub(crate) use errors::{fatal_reason, take_error, REFUSED_BATCH};
 pub use errors::{is_permanent, to_error};

@@ -4,6 +4,7 @@
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
+use super::group_protocol;
 use super::message::FetchedMessage;
 use super::records::Fetched;
 use super::state::State;
@@ -52,6 +53,8 @@ impl Consumer {
             | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
             | Code::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID
             | Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
+            | Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
+            | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
             | Code::RD_KAFKA_RESP_ERR__FATAL => {
                 let place = if topic.is_empty() {
                     String::new()
@@ -62,8 +65,11 @@ impl Consumer {
                     "Kafka at {} refuses consumer group \"{}\"{place}",
                     self.config.brokers, self.config.consumer_group
                 );
-                state.fatal_error =
-                    Some(client::to_error(code, &doing, reason, &self.config.brokers));
+                state.fatal_error = Some(if group_protocol::is_unsupported(code, reason) {
+                    group_protocol::error(&doing)
+                } else {
+                    client::to_error(code, &doing, reason, &self.config.brokers)
+                });
             }
             _ => {}
         }

@@ -87,6 +87,7 @@ impl Consumer {
         self.refresh_missing();
         self.probe_broker();
         self.resume_partitions();
+        self.report_wait();
         if self.state.borrow().records.fetched_count() > 0 {
             return 0;
         }

@@ -11,6 +11,7 @@ mod commit;
 mod eof;
 mod errors;
 mod fetch;
+mod group_protocol;
 mod message;
 mod metadata;
 pub(crate) mod partition;
@@ -22,6 +23,9 @@ mod retry_queue;
 mod source;
 mod state;
 mod status;
+#[cfg(test)]
+mod tests;
+mod wait_report;
 
 pub use fetch::Record;
 pub use position::Position;
@@ -53,11 +57,18 @@ const LOCAL_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// sessions are short there, unless the application configures them. False where it does.
 fn shorten_session_timeout(config: &BrokerConfig, properties: &mut Vec<(String, String)>) -> bool {
     let mut changed = false;
+    let by_broker = properties
+        .iter()
+        .any(|(name, value)| name == "group.protocol" && value == "consumer");
     for (name, value) in [
         ("session.timeout.ms", "1500"),
         ("heartbeat.interval.ms", "500"),
         ("fetch.wait.max.ms", "10"),
     ] {
+        if by_broker && name != "fetch.wait.max.ms" {
+            // Set by the broker for this protocol; librdkafka refuses the properties.
+            continue;
+        }
         if config.consumer_overrides.get(name).is_none() {
             properties.retain(|(known, _)| known != name);
             properties.push((name.to_owned(), value.to_owned()));
@@ -114,6 +125,8 @@ pub struct Consumer {
     connected: Cell<bool>,
     asked: Cell<Option<Instant>>,
     connected_at: Cell<Option<Instant>>,
+    /// Since when the consumer has no partitions, by [`crate::clock::coarse_ms`]; 0 while it has some.
+    waiting_since: Cell<u64>,
     closed: Cell<bool>,
 }
 
@@ -180,6 +193,7 @@ impl Consumer {
             connected: Cell::new(false),
             asked: Cell::new(Some(Instant::now())),
             connected_at: Cell::new(None),
+            waiting_since: Cell::new(0),
             closed: Cell::new(false),
         })
     }
@@ -190,6 +204,7 @@ impl Consumer {
     ) -> Result<*mut sys::rd_kafka_t> {
         let mut conf = Conf::new(properties, "consumer_config")?;
         events.attach(&mut conf);
+        group_protocol::watch(properties, &mut conf)?;
         conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_CONSUMER)
     }
 

@@ -52,6 +52,11 @@ impl Events {
         }
     }
 
+    /// Notes an error from a thread of librdkafka; the next poll processes it.
+    pub fn add_error(&self, code: Code, reason: String) {
+        self.waiting.lock().push_back(Event::Error(code, reason));
+    }
+
     /// The oldest event.
     pub fn next(&self) -> Option<Event> {
         self.waiting.lock().pop_front()

@@ -25,6 +25,8 @@ pub(super) struct State {
     pub known_topics: Option<HashSet<String>>,
     pub filters: Vec<TopicFilter>,
     pub last_error: Option<String>,
+    /// The reason of a reported wait.
+    pub wait: Option<String>,
     pub fatal_error: Option<Error>,
     /// The number of the commit whose answer is pending.
     pub pending_commit: Option<usize>,

@@ -166,6 +166,8 @@ impl Consumer {
 
     /// A new run begins: missing topics may exist by now, and the time to be assigned something starts again.
     pub fn begin(&self) {
+        self.waiting_since.set(0);
+        self.state.borrow_mut().wait = None;
         self.last_fetch.set(Instant::now());
         if self.connected_at.get().is_some() {
             self.connected_at.set(Some(Instant::now()));
@@ -187,10 +189,11 @@ impl Consumer {
         self.connected_at.get()
     }
 
-    /// The last error that Kafka reported.
+    /// What the consumer is waiting for, while a wait is reported; otherwise the last error that Kafka reported.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
-        self.state.borrow().last_error.clone()
+        let state = self.state.borrow();
+        state.wait.clone().or_else(|| state.last_error.clone())
     }
 
     /// Subscribed topics that do not exist yet.

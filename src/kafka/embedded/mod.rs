@@ -107,6 +107,13 @@ impl EmbeddedCluster {
         Ok(embedded)
     }
 
+    /// Limits the versions of a request that the broker supports, as an older Kafka would.
+    #[cfg(test)]
+    pub(crate) fn set_api_versions(&self, key: i16, first: i16, last: i16) {
+        // SAFETY: a live cluster.
+        unsafe { sys::bindings::rd_kafka_mock_set_apiversion(self.cluster, key, first, last) };
+    }
+
     /// `host:port`, for `brokers`.
     #[must_use]
     pub fn address(&self) -> &str {

@@ -1,0 +1,117 @@
+//! Settings that the brokers cannot serve are errors, and no wait is silent.
+
+use std::time::{Duration, Instant};
+
+use super::Consumer;
+use crate::config::{testing, Value};
+use crate::error::{Error, Kind};
+use crate::kafka::embedded::EmbeddedCluster;
+use crate::process;
+use crate::topic::TopicFilter;
+
+/// API key of ConsumerGroupHeartbeat.
+const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
+
+struct Listener;
+
+impl super::assignment::RebalanceListener for Listener {
+    type Abort = Error;
+
+    fn assigned(&self, _: &[(String, i32)]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn revoked(&self, _: &[(String, i32)], _: bool) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn consumer(brokers: &str, properties: &[(&str, &str)], topic: &str) -> Consumer {
+    let properties = properties
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
+        .collect();
+    let config = testing::config(&[
+        ("brokers", Value::from(brokers)),
+        ("consumer_group", Value::from(topic)),
+        ("consumer_config", Value::Map(properties)),
+    ]);
+    let consumer = Consumer::start(&config, false, false).expect("a consumer");
+    consumer
+        .subscribe(vec![TopicFilter::Exact(topic.to_owned())], String::new())
+        .expect("a subscription");
+    consumer
+}
+
+/// Runs the consumer until it reports a fatal error.
+fn fatal_error(consumer: &Consumer) -> Error {
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        consumer.fetch(Duration::from_millis(50), 10);
+        consumer.serve_events(&Listener).expect("no abort");
+        while consumer.next().is_some() {}
+        if let Some(error) = consumer.take_fatal_error() {
+            return error;
+        }
+    }
+    panic!("no error: {:?}", consumer.last_error());
+}
+
+#[test]
+fn a_broker_without_the_consumer_group_protocol_is_an_error_with_the_way_out() {
+    let cluster = EmbeddedCluster::start("127.0.0.1", 0).expect("a cluster");
+    cluster.create_topic("kip848", 1).expect("a topic");
+    cluster.set_api_versions(CONSUMER_GROUP_HEARTBEAT, 0, 0);
+    let consumer = consumer(
+        cluster.address(),
+        &[("group.protocol", "consumer")],
+        "kip848",
+    );
+    let error = fatal_error(&consumer);
+    assert_eq!(error.kind(), Kind::Configuration);
+    for part in [
+        "kip848",
+        "KIP-848",
+        "Remove \"group.protocol\"",
+        "Kafka 4.0",
+    ] {
+        assert!(error.message().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn an_offset_reset_policy_of_error_ends_the_consumer() {
+    let cluster = EmbeddedCluster::start("127.0.0.1", 0).expect("a cluster");
+    cluster.create_topic("noreset", 1).expect("a topic");
+    let consumer = consumer(
+        cluster.address(),
+        &[("auto.offset.reset", "error")],
+        "noreset",
+    );
+    let error = fatal_error(&consumer);
+    assert_eq!(error.kind(), Kind::Configuration);
+    assert!(error.message().contains("auto.offset.reset"), "{error}");
+}
+
+#[test]
+fn a_wait_is_logged_after_ten_seconds_and_shown_as_the_last_error() {
+    let consumer = consumer("127.0.0.1:1", &[], "unreachable");
+    consumer.report_wait_at(1_000);
+    consumer.report_wait_at(10_999);
+    assert_eq!(consumer.last_error(), None);
+    consumer.report_wait_at(11_000);
+    let reason = consumer.last_error().expect("a reason");
+    assert!(
+        reason.contains("\"unreachable\" is waiting for Kafka at 127.0.0.1:1"),
+        "{reason}"
+    );
+    let logged = process::current().log.drain();
+    assert!(
+        logged
+            .iter()
+            .any(|line| line.text == format!("{reason} (for 10 s).")),
+        "{logged:?}"
+    );
+    consumer.begin();
+    assert_eq!(consumer.last_error(), None);
+}
