@@ -7,6 +7,7 @@
 mod addresses;
 mod application;
 mod clients;
+mod dotenv;
 mod gateway;
 mod gateway_keys;
 mod keys;
@@ -28,6 +29,7 @@ pub mod testing;
 mod tests;
 
 pub use application::{application_config, ApplicationConfig};
+pub use dotenv::without_comment;
 pub use gateway::GatewayConfig;
 pub use logging::{secrets_in, LogConfig};
 pub use monitor::MonitorConfig;
@@ -44,8 +46,12 @@ pub const EMBEDDED: &str = "embedded";
 
 /// Access to environment variables and INI settings.
 pub trait Environment {
-    /// An environment variable as PHP sees it.
+    /// An environment variable as PHP sees it, without a trailing comment.
     fn var(&self, name: &str) -> Option<String>;
+    /// The unchanged text of an environment variable.
+    fn raw_var(&self, name: &str) -> Option<String> {
+        self.var(name)
+    }
     /// An INI setting; `name` without `toporia_realtime.`.
     fn ini(&self, name: &str) -> Option<String>;
 }

@@ -21,6 +21,21 @@ pub struct PhpEnvironment;
 
 impl Environment for PhpEnvironment {
     fn var(&self, name: &str) -> Option<String> {
+        let text = self.raw_var(name)?;
+        let Some(clean) = config::without_comment(name, &text) else {
+            return Some(text);
+        };
+        process::current().log.say_once(
+            Level::Warning,
+            &format!(
+                "The environment variable {name} ends with a comment (\"# …\"), which is ignored. Move the comment to a line \
+                 of its own, or quote a value that contains it."
+            ),
+        );
+        Some(clean)
+    }
+
+    fn raw_var(&self, name: &str) -> Option<String> {
         for superglobal in ["_ENV", "_SERVER"] {
             let value = zend::superglobal(superglobal)
                 .and_then(Zval::array)

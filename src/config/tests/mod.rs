@@ -18,6 +18,10 @@ pub(super) struct Env(HashMap<String, String>);
 
 impl Environment for Env {
     fn var(&self, name: &str) -> Option<String> {
+        let text = self.raw_var(name)?;
+        Some(without_comment(name, &text).unwrap_or(text))
+    }
+    fn raw_var(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
     }
     fn ini(&self, name: &str) -> Option<String> {

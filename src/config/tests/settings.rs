@@ -291,3 +291,31 @@ fn spool_when_always_needs_a_directory() {
     }
     refused(r#"{"spool":"/a","spool_when":"never"}"#, &["'always'"]);
 }
+
+#[test]
+fn comments_in_environment_variables_are_not_part_of_the_value() {
+    let variables = [
+        ("KAFKA_BROKERS", "a:1,b:2 # the cluster"),
+        ("KAFKA_CONSUMER_GROUP", "# default"),
+        ("KAFKA_SECURITY_PROTOCOL", "ssl # or plaintext"),
+    ];
+    // Read directly, through env() in an array, and through explode().
+    for text in [
+        "{}",
+        r##"{"brokers":"a:1,b:2 # the cluster","consumer_group":"# default"}"##,
+        r#"{"brokers":["a:1","b:2 # the cluster"],"security":{"protocol":"ssl # or plaintext"}}"#,
+    ] {
+        let c = with(text, &variables).unwrap();
+        assert_eq!(c.brokers, "a:1,b:2", "{text}");
+        assert_eq!(c.consumer_group, "realtime-servers", "{text}");
+        let properties = c.producer_properties();
+        assert!(
+            properties.contains(&("security.protocol".to_owned(), "ssl".to_owned())),
+            "{text}"
+        );
+    }
+    // A text that does not come from the variable is taken as it is.
+    refused(r#"{"brokers":"a:1 # x"}"#, &["brokers", "must be"]);
+    let c = from(r#"{"consumer_group":"orders #1"}"#).unwrap();
+    assert_eq!(c.consumer_group, "orders #1");
+}

@@ -78,6 +78,25 @@ final class ConfigurationOrderEmbeddedTest extends ProducingTestCase
         ], $this->topics($code, ['KAFKA_TOPIC_PREFIX' => null]));
     }
 
+    public function testACommentInTheEnvironmentIsIgnoredWithOneWarning(): void
+    {
+        $code = self::PRINT_TOPIC . <<<'PHP'
+            $topics['environment'] = topicOf(new Broker(['max_hops' => 8]));
+            $topics['env() in the array'] = topicOf(new Broker(['topic_prefix' => getenv('KAFKA_TOPIC_PREFIX')]));
+            echo json_encode($topics);
+            PHP;
+        $result = $this->runPhp($code, ['ini' => self::ini(), 'env' => [
+            'KAFKA_CONSUMER_GROUP' => '# the default',
+            'KAFKA_BROKERS' => $this->deadAddress() . ' # nobody listens',
+            'KAFKA_TOPIC_PREFIX' => 'env # the prefix',
+        ]]);
+        self::assertSame(['environment' => 'env_c', 'env() in the array' => 'env_c'], $result->json());
+        foreach (['KAFKA_BROKERS', 'KAFKA_TOPIC_PREFIX', 'KAFKA_CONSUMER_GROUP'] as $name) {
+            $warning = "The environment variable $name ends with a comment";
+            self::assertSame(1, substr_count($result->stderr, $warning), $result->stderr);
+        }
+    }
+
     public function testTheAddressOfTheEnvironmentOfTheIniAndOfTheArray(): void
     {
         [$env, $ini, $array] = [$this->deadAddress(), $this->deadAddress(), $this->deadAddress()];
