@@ -8,12 +8,17 @@
 //! kafka        librdkafka: producers, consumer, transactions, admin client, embedded broker
 //! metrics      counters, exporters, liveness
 //! spool        undelivered messages on disk
-//! message      a message and its bytes          loop_guard   drops unchanged re-broadcasts
-//! encryption   end-to-end encrypted channels    retry        retry delays and circuit breaker
-//! config       typed, validated settings        topic        channels, topics, patterns
-//! envelope     the JSON of a record             process      state of one process and fork generation
+//! loop_guard   drops unchanged re-broadcasts
+//! encryption   end-to-end encrypted channels    retry        delays between attempts
+//! message      a message and its bytes
+//! envelope     the JSON of a record
+//! process      the state of one process and fork generation
+//! config       typed, validated settings
+//! topic        channels, topics, patterns
 //! ids, clock, log, error
 //! ```
+//!
+//! A module uses modules below it only, except for the uses listed in `dependency_tests.rs`.
 //!
 //! Everything outside `php` builds and tests without PHP (`--no-default-features`).
 #![deny(unsafe_code)]
@@ -38,3 +43,6 @@ pub mod retry;
 pub mod spool;
 pub mod topic;
 pub mod worker;
+
+#[cfg(test)]
+mod dependency_tests;

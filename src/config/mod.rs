@@ -32,7 +32,7 @@ pub use application::{application_config, ApplicationConfig};
 pub use dotenv::without_comment;
 pub use gateway::GatewayConfig;
 pub use logging::{secrets_in, LogConfig};
-pub use monitor::MonitorConfig;
+pub use monitor::{MonitorConfig, DEFAULT_LIVENESS_TIMEOUT};
 pub use properties::{is_secret, Properties};
 pub(crate) use suggestion::nearest;
 pub use value::Value;

@@ -10,7 +10,9 @@ use super::sources::{ArrayLayer, LayerOrigin, Sources};
 use super::value::Value;
 use super::Layers;
 use crate::error::{Error, Result};
-use crate::metrics::DEFAULT_LIVENESS_TIMEOUT;
+
+/// Default of `liveness_timeout_ms`: a loop without an iteration for this long is stuck.
+pub const DEFAULT_LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The settings, resolved and validated.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -33,4 +33,4 @@ pub mod timing;
 
 pub use endpoints::handle_request;
 pub use listener::after_fork_in_child;
-pub use registry::{set_host_version, Registry, DEFAULT_LIVENESS_TIMEOUT};
+pub use registry::{set_host_version, Registry};

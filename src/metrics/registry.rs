@@ -17,7 +17,7 @@ use super::notify::Notify;
 use super::producers::{self, ProducerCounters};
 use super::snapshot::{labels, Snapshot};
 use super::textfile::Textfile;
-use crate::config::MonitorConfig;
+use crate::config::{MonitorConfig, DEFAULT_LIVENESS_TIMEOUT};
 use crate::error::{Kind, Result};
 use crate::gateway::hub::Hub;
 use crate::log::Level;
@@ -29,9 +29,6 @@ static HOST_VERSION: OnceLock<String> = OnceLock::new();
 pub fn set_host_version(version: &str) {
     let _ = HOST_VERSION.set(version.to_owned());
 }
-
-/// Default of `liveness_timeout_ms`: a loop without an iteration for this long is stuck.
-pub const DEFAULT_LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The metrics of one process and fork generation.
 #[derive(Default)]
