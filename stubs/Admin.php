@@ -89,8 +89,8 @@ final class Admin
      *
      * @return array{id: ?string, controller: int,
      *     brokers: list<array{id: int, host: string, port: int, rack: ?string}>,
-     *     operations: list<string>|null} controller: -1 where there is none; operations: what whoever asks may do to
-     *     the cluster, null where it does not say
+     *     operations: list<string>|null} controller: -1 if there is none; operations: allowed operations on
+     *     the cluster, null if Kafka does not report them
      *
      * @throws ConnectionException Kafka does not respond, or rejects the request
      */
@@ -104,7 +104,7 @@ final class Admin
      *
      * @return list<array{group: string, state: string, type: string, protocol: string}> state: `Stable`, `Empty` (no
      *     members), `PreparingRebalance`, `CompletingRebalance`, `Dead` or `Unknown`; type: `Classic`, `Consumer` (the
-     *     newer protocol) or `Unknown`; protocol: `consumer`, or empty where offsets were committed without joining
+     *     newer protocol) or `Unknown`; protocol: `consumer`, or empty if offsets were committed without joining
      *
      * @throws ConfigurationException an embedded broker
      * @throws ConnectionException Kafka does not respond, or rejects the request
@@ -156,7 +156,7 @@ final class Admin
      *
      *     ['orders' => [0 => 17, 2 => 4]]                                // partition 1 has no commit
      *
-     * @return array<string, array<int, int>> offset by topic and partition, in order; empty where it has committed
+     * @return array<string, array<int, int>> offset by topic and partition, sorted; empty if it has committed
      *     nothing, or does not exist
      *
      * @throws ConfigurationException an empty name

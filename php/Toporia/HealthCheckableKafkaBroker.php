@@ -36,7 +36,7 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
         }
 
         return HealthCheckResult::healthy(
-            'Kafka answers',
+            'Kafka responds',
             ['topics' => $topics, 'queued' => $stats['queued'], 'spooled' => $stats['spooled']],
             (hrtime(true) - $start) / 1e6
         );
