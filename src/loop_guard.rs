@@ -1,5 +1,5 @@
-//! The record in hand: what a callback sends is compared with it, so that a consumer which broadcasts what it consumed does not
-//! feed itself for ever.
+//! Compares messages that a callback sends with the records it is handling, so that a consumer which broadcasts what it
+//! consumed does not feed itself for ever.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 use crate::process;
 
-/// What one callback was given.
+/// The records of one callback.
 enum Handled {
     One(Rc<Message>),
     Many(Vec<Rc<Message>>),
@@ -26,24 +26,22 @@ impl Handled {
 }
 
 thread_local! {
-    /// One entry for each callback that is running; callbacks can nest where one consumes from a second broker.
+    /// One entry per running callback; callbacks nest when one consumes from a second broker.
     static HANDLING: RefCell<Vec<Handled>> = const { RefCell::new(Vec::new()) };
     static POLLED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Marks the records of a callback; unmarks them when dropped.
+/// Marks the records of a callback as being handled until it is dropped.
 pub struct HandlingGuard {
     depth: usize,
 }
 
 impl HandlingGuard {
-    /// From now on this record is in hand.
     #[must_use]
     pub fn one(message: Rc<Message>) -> Self {
         Self::push(Handled::One(message))
     }
 
-    /// From now on these records are in hand.
     #[must_use]
     pub fn many(messages: Vec<Rc<Message>>) -> Self {
         Self::push(Handled::Many(messages))
@@ -66,24 +64,24 @@ impl Drop for HandlingGuard {
     }
 }
 
-/// A message was handed out by polling, and is being handled until the next one is.
+/// Marks whether a message returned by poll() is being handled, until the next poll().
 pub fn set_polled(polled: bool) {
     POLLED.set(polled);
 }
 
-/// True while a record is being handled: what is sent now has to arrive before it counts as handled.
+/// True while a record is being handled: messages sent now must be delivered before its offset is committed.
 #[must_use]
 pub fn is_handling() -> bool {
     POLLED.get() || HANDLING.with(|stack| !stack.borrow().is_empty())
 }
 
-/// Forgets everything: a fatal error ended the callbacks without unwinding them.
+/// Clears all marks after a fatal error, which ends callbacks without unwinding.
 pub fn clear() {
     POLLED.set(false);
     HANDLING.with(|stack| stack.borrow_mut().clear());
 }
 
-/// The id of the record in hand that says exactly this, if there is one; counted as dropped.
+/// The id of a record being handled that has exactly this content, if any; counted as dropped.
 #[must_use]
 pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<String> {
     HANDLING.with(|stack| {
@@ -105,10 +103,11 @@ pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<S
     })
 }
 
-/// How often what is sent now was published again from its own consumer: one more than the record in hand, 0 outside a callback.
+/// How many times a message sent now was published again by its own consumer: one more than the record being handled, 0
+/// outside a callback.
 ///
 /// # Errors
-/// HopLimit: more often than `max_hops`.
+/// HopLimit: more than `max_hops`.
 pub fn hops(max_hops: u32) -> Result<u32> {
     let hops = HANDLING.with(|stack| {
         let stack = stack.borrow();
@@ -124,8 +123,9 @@ pub fn hops(max_hops: u32) -> Result<u32> {
         Some(hops) if hops > max_hops => Err(Error::new(
             Kind::HopLimit,
             format!(
-                "Not sent: the record in hand was already published again from its own consumer {max_hops} times (max_hops). \
-                 Two consumers are probably feeding each other."
+                "Not sent: the record being handled was already published again by its own consumer {max_hops} times \
+                (max_hops). \
+                 Two consumers probably publish to each other."
             ),
         )),
         hops => Ok(hops.unwrap_or(0)),

@@ -1,22 +1,20 @@
-//! How long a failed record waits before it is tried again.
+//! The delay before a failed record is tried again.
 
 use std::time::Duration;
 
-/// Decides about the next try of a record.
+/// Decides about the next attempt of a record.
 pub trait RetryStrategy {
-    /// How long to wait after the `failures`th failure (from 1); `None` to give up.
+    /// The delay after the `failures`th failure (from 1); `None` to give up.
     fn delay(&self, failures: u32) -> Option<Duration>;
 }
 
-/// Twice as long each time, up to a bound, with up to a tenth of it at random so that records which failed together do not come
-/// back together.
+/// Doubles up to a maximum, with up to a tenth of random jitter so that records which failed together are not retried
+/// together.
 #[derive(Debug, Clone, Copy)]
 pub struct ExponentialBackoff {
-    /// Tries after the first.
+    /// Attempts after the first.
     pub max_retries: u32,
-    /// The first wait.
     pub initial: Duration,
-    /// The max wait.
     pub max: Duration,
 }
 

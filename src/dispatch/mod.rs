@@ -1,4 +1,5 @@
-//! Which callback gets a record: exactly one, the exact subscription before a pattern, among patterns the first subscribed.
+//! Routes a record to exactly one callback: an exact subscription before a pattern, among patterns the first
+//! subscribed.
 
 #[cfg(test)]
 mod tests;
@@ -11,32 +12,30 @@ use crate::envelope::{scan_envelope, Scanned};
 use crate::error::{Error, Result};
 use crate::topic::{ChannelPattern, TopicFilter, TopicMap};
 
-/// How a subscription takes its records.
+/// How records are delivered to a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// One by one, in a callback.
+    /// One by one, to a callback.
     Single,
-    /// As lists, in a callback.
+    /// As lists, to a callback.
     Batch,
-    /// By `poll()`, acknowledged by hand.
+    /// By `poll()`, acknowledged explicitly.
     Pull,
 }
 
-/// What a subscription reads.
+/// The channels or topics of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Envelopes of the channels that match.
+    /// Envelopes of matching channels.
     Channels(ChannelPattern),
-    /// Every record of the topics that match.
+    /// Every record of matching topics.
     Topics(ChannelPattern),
 }
 
-/// One subscription with the host's callback.
+/// A subscription with the host's callback.
 #[derive(Debug)]
 pub struct Subscription<C> {
-    /// What it reads.
     pub target: Target,
-    /// How it takes its records.
     pub style: Style,
     /// The host's callback; `None` for [`Style::Pull`].
     pub callback: Option<C>,
@@ -54,14 +53,14 @@ impl<C> Subscription<C> {
     }
 }
 
-/// Where a record goes.
+/// The result of routing a record.
 #[derive(Debug)]
 pub enum Route<'r, C> {
     /// To this subscription, with its envelope unless it is raw.
     To(Rc<Subscription<C>>, Option<Scanned<'r>>),
-    /// Its channel belongs to another topic: nobody may be made to believe it.
+    /// Its channel belongs to another topic, so the envelope cannot be trusted.
     Mismatch(Scanned<'r>),
-    /// Nobody here subscribed its channel.
+    /// No subscription matches its channel.
     Unclaimed,
     /// On a channel topic, but not an envelope.
     NotAnEnvelope(Error),
@@ -74,10 +73,10 @@ struct CachedRoute {
     index: usize,
 }
 
-/// All subscriptions of a consumer, in the order they were made.
+/// All subscriptions of a consumer, in the order they were added.
 #[derive(Debug)]
 pub struct Subscriptions<C> {
-    /// Where the last record went: the next one is often of the same channel.
+    /// The last route: the next record is often of the same channel.
     cached: RefCell<Option<CachedRoute>>,
     all: Vec<Rc<Subscription<C>>>,
     channels: HashMap<String, usize>,
@@ -97,10 +96,10 @@ impl<C> Default for Subscriptions<C> {
     }
 }
 
-/// Checks and wraps a channel or a pattern of channels.
+/// Validates and wraps a channel or a channel pattern.
 ///
 /// # Errors
-/// InvalidChannel: not a channel name or pattern, or no topic can carry it.
+/// InvalidChannel: not a channel name or pattern, or no topic name fits it.
 pub fn channels(pattern: &str, map: &TopicMap) -> Result<Target> {
     let parsed = ChannelPattern::parse(pattern)?;
     if parsed.is_exact() {
@@ -109,7 +108,7 @@ pub fn channels(pattern: &str, map: &TopicMap) -> Result<Target> {
     Ok(Target::Channels(parsed))
 }
 
-/// Checks and wraps a topic or a pattern of topics.
+/// Validates and wraps a topic or a topic pattern.
 ///
 /// # Errors
 /// InvalidChannel: not a topic name or pattern.
@@ -118,7 +117,7 @@ pub fn topics(pattern: &str) -> Result<Target> {
 }
 
 impl<C> Subscriptions<C> {
-    /// Adds a subscription; the same name again replaces it, in its old index.
+    /// Adds a subscription; one with the same name is replaced in its position.
     ///
     /// # Errors
     /// Configuration: callbacks and `poll()` on one broker.
@@ -130,7 +129,8 @@ impl<C> Subscriptions<C> {
             .find(|other| other.target != subscription.target);
         if let Some(other) = others.filter(|other| (other.style == Style::Pull) != pull) {
             return Err(Error::configuration(format!(
-                "\"{}\" cannot be subscribed {} a callback: \"{}\" was subscribed {} one, and a broker either runs callbacks or \
+                "\"{}\" cannot be subscribed {} a callback: \"{}\" was subscribed {} one, and a broker either runs \
+                callbacks or \
                  is polled. Use a second Broker.",
                 subscription.name(),
                 if pull { "without" } else { "with" },
@@ -150,7 +150,7 @@ impl<C> Subscriptions<C> {
         Ok(())
     }
 
-    /// Removes a subscription by the name it was made with; false where there is none.
+    /// Removes a subscription by the name it was added with; false if there is none.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.all.len();
         self.all.retain(|subscription| subscription.name() != name);
@@ -176,13 +176,12 @@ impl<C> Subscriptions<C> {
         }
     }
 
-    /// True where nothing is subscribed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// True where this is a broker to `poll()`.
+    /// True for a broker that is polled.
     #[must_use]
     pub fn is_pull(&self) -> bool {
         self.all
@@ -190,7 +189,7 @@ impl<C> Subscriptions<C> {
             .any(|subscription| subscription.style == Style::Pull)
     }
 
-    /// True where a pattern of topics has to be looked for.
+    /// True if a topic pattern has to be matched against the cluster's topics.
     #[must_use]
     pub fn has_patterns(&self, map: &TopicMap) -> bool {
         self.filters(map)
@@ -198,12 +197,12 @@ impl<C> Subscriptions<C> {
             .any(|filter| matches!(filter, TopicFilter::Regex(_)))
     }
 
-    /// Every subscription, for the host's garbage collector.
+    /// All subscriptions, for the host's garbage collector.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Subscription<C>>> {
         self.all.iter()
     }
 
-    /// The topics to read, none twice.
+    /// The topics to read, without duplicates.
     #[must_use]
     pub fn filters(&self, map: &TopicMap) -> Vec<TopicFilter> {
         let mut filters: Vec<TopicFilter> =
@@ -213,7 +212,7 @@ impl<C> Subscriptions<C> {
         filters
     }
 
-    /// The same for the same set of subscriptions, on every machine.
+    /// A hash of the set of subscriptions, the same on every machine.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut names: Vec<String> = self
@@ -225,7 +224,7 @@ impl<C> Subscriptions<C> {
             })
             .collect();
         names.sort();
-        // FNV-1a: stable and enough to tell sets apart.
+        // FNV-1a: stable, and enough to tell sets apart.
         let hash = names
             .join("\n")
             .bytes()
@@ -235,7 +234,7 @@ impl<C> Subscriptions<C> {
         format!("{hash:016x}")
     }
 
-    /// Where a record goes.
+    /// Finds the subscription of a record.
     #[must_use]
     pub fn route<'r>(&self, map: &TopicMap, topic: &str, value: Option<&'r [u8]>) -> Route<'r, C> {
         if let Some(&index) = self.topics.get(topic) {
@@ -299,7 +298,7 @@ impl<C> Subscriptions<C> {
             .cloned()
     }
 
-    /// The subscription that reads this topic, where there is only one.
+    /// The subscription that reads this topic, if there is only one.
     fn only_subscription(&self, map: &TopicMap, topic: &str) -> Option<Rc<Subscription<C>>> {
         let mut readers = self.all.iter().filter(|one| one.reads(map, topic));
         let first = readers.next()?;
@@ -327,7 +326,8 @@ impl<C> Subscription<C> {
     }
 }
 
-/// Whether channels of a pattern can be in this topic: the pattern, turned into one of topics by the rule for channels.
+/// True if channels of a pattern can be in this topic: the channel pattern is converted to a topic pattern by the rule
+/// for channels.
 fn pattern_reads(map: &TopicMap, pattern: &ChannelPattern, topic: &str) -> bool {
     const STAR: &str = "0STAR0";
     let filters = map.topics_for_subscription(pattern);
@@ -347,7 +347,7 @@ fn pattern_reads(map: &TopicMap, pattern: &ChannelPattern, topic: &str) -> bool 
             .is_ok_and(|topics| topics.matches(topic))
 }
 
-/// librdkafka's regular expression for a pattern of topics.
+/// librdkafka's regular expression for a topic pattern.
 fn topic_regex(pattern: &str) -> String {
     let escaped = pattern
         .replace('.', "\\.")

@@ -1,4 +1,4 @@
-//! Which subscription gets a record, case by case.
+//! Routing of records to subscriptions, case by case.
 
 use super::{channels, topics, Route, Style, Subscription, Subscriptions};
 use crate::topic::{ChannelPattern, Mapping, TopicMap, TopicSpec};
@@ -27,7 +27,7 @@ fn envelope(channel: Option<&str>) -> Vec<u8> {
     bytes
 }
 
-/// The name of the subscription, or the word for where the record went instead.
+/// The name of the subscription, or a word for the other results.
 fn route_of(
     all: &Subscriptions<String>,
     map: &TopicMap,

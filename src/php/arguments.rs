@@ -1,4 +1,5 @@
-//! Arguments as PHP users give them: numbers and Stringables where a string is expected, arrays of headers, configuration arrays.
+//! Arguments as PHP users pass them: numbers and Stringables where a string is expected, arrays of headers,
+//! configuration arrays.
 
 use std::borrow::Cow;
 
@@ -12,9 +13,8 @@ use crate::envelope::headers;
 use crate::error::Error;
 use crate::kafka::producer::delivery::Header;
 
-/// What a failed method returns with: our exception, or one that is on its way already.
+/// The error of a method: an exception to throw, or one that is pending already.
 pub enum CallError {
-    /// To be thrown.
     Throw(PhpException),
     /// Pending in the engine: return without throwing.
     Pending,
@@ -32,7 +32,8 @@ impl From<Error> for CallError {
     }
 }
 
-/// Ends a method: throws what is to be thrown. With an exception pending the return value does not matter.
+/// Ends a method: throws the exception, if there is one to throw. With an exception pending the return value does not
+/// matter.
 pub fn finish<T: Default>(result: Result<T, CallError>) -> Result<T, PhpException> {
     match result {
         Ok(value) => Ok(value),
@@ -41,7 +42,7 @@ pub fn finish<T: Default>(result: Result<T, CallError>) -> Result<T, PhpExceptio
     }
 }
 
-/// A `TypeError` in PHP's own words. `place` is such as `Realtime::broadcast(): Argument #1 ($channel)`.
+/// A `TypeError` in PHP's own words. `place` is for example `Realtime::broadcast(): Argument #1 ($channel)`.
 pub fn type_error(place: &str, wanted: &str, given: &Zval) -> PhpException {
     let given = match given.object() {
         Some(object) => object.get_class_name().unwrap_or_default(),
@@ -59,7 +60,7 @@ pub fn type_error(place: &str, wanted: &str, given: &Zval) -> PhpException {
     )
 }
 
-/// The bytes of something that PHP would take as a string: strings, numbers, Stringables.
+/// The bytes of a value that PHP would accept as a string: strings, numbers, Stringables.
 pub fn bytes(value: &Zval, place: &str) -> Result<Vec<u8>, CallError> {
     let value = value.dereference();
     if let Some(text) = value.zend_str() {
@@ -113,7 +114,6 @@ pub fn optional<'a, T>(
     }
 }
 
-/// An array argument.
 pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, CallError> {
     let value = value.dereference();
     value
@@ -121,7 +121,7 @@ pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, Call
         .ok_or_else(|| type_error(place, "array", value).into())
 }
 
-/// Record headers: name to text, number, bool, null, or a list of these for a name that comes several times.
+/// Record headers: name to text, number, bool, null, or a list of these for a repeated name.
 pub fn record_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, CallError> {
     headers_but(value, place, |name| {
         headers::is_ours(name) && name != headers::PUBLIC && name != headers::SOCKET
@@ -156,7 +156,8 @@ fn headers_but(
         };
         if name.is_empty() || refused(&name) {
             return Err(Error::configuration(format!(
-                "The header \"{name}\" cannot be set: names must not be empty, and those of the extension are its own."
+                "The header \"{name}\" cannot be set: names must not be empty, and the extension sets its own \
+                headers itself."
             ))
             .into());
         }
@@ -178,7 +179,7 @@ fn header_value(value: &Zval, name: &str) -> Result<Option<Vec<u8>>, CallError> 
     })
 }
 
-/// A configuration array. Objects (closures among the handlers, say) are known by their class only.
+/// A configuration array. Objects (closures among the handlers, for example) are reduced to their class name.
 pub fn configuration(value: &Zval) -> Value {
     let value = value.dereference();
     if let Some(table) = value.array() {

@@ -1,4 +1,4 @@
-//! `Broker::publishBatch()`.
+//! `Broker::publishBatch()`: sends a list of messages and waits for their acknowledgement.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use super::{exceptions, flush, json, publish, zend};
 use crate::error::{Error, Kind};
 use crate::message::Message as Inner;
 
-/// Sends all messages, then waits for their acknowledgement. An entry that cannot be sent ends it with a BatchException that says
-/// which and why; those before it are queued.
+/// Sends all messages, then waits for their acknowledgement. If an entry cannot be sent, a BatchException with its
+/// index and reason is thrown; the entries before it are queued.
 pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval, CallError> {
     let list = arguments::array(messages, "Broker::publishBatch(): Argument #1 ($messages)")?;
     let sender = broker.sender()?;
@@ -70,7 +70,7 @@ fn prepare(place: usize, entry: &Zval) -> Result<Prepared, CallError> {
         if let Some(inner) = message.map(|message| Inner::clone(&message.inner)) {
             let channel = inner.channel().map(str::to_owned).ok_or_else(|| {
                 Error::channel(format!(
-                    "{here} has no channel; give it one in Message::event()."
+                    "{here} has no channel. Pass one to Message::event()."
                 ))
             })?;
             return Ok((channel, inner, None, Vec::new()));

@@ -1,4 +1,4 @@
-//! `Toporia\Realtime\Broker`: what it knows, the clients it has, and how it leaves.
+//! `Toporia\Realtime\Broker`: its configuration, its clients, and how it leaves the consumer group.
 
 mod methods;
 
@@ -25,9 +25,9 @@ use crate::process;
 use crate::worker::{StopSignal, WorkerCounters};
 pub use methods::METHODS;
 
-/// A Kafka broker as an application sees it. Connects when it is used.
+/// A Kafka broker as an application sees it. Connects on first use.
 ///
-/// All state is in cells: a callback may call any method of the broker that is calling it.
+/// All state is in cells: a callback may call any method of the broker that called it.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Broker")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
@@ -41,7 +41,7 @@ pub struct Broker {
     pub(super) hooks: Hooks,
     pub(super) stop: StopSignal,
     pub(super) counters: Arc<WorkerCounters>,
-    /// What the process knows of its consumer, and when it is reported next, in ms.
+    /// The metrics of its consumer, and when they are updated next, in ms.
     pub(super) series: RefCell<Option<Arc<ConsumerMetrics>>>,
     pub(super) next_report_ms: Cell<u64>,
     pub(super) redelivery: RefCell<Redelivery>,
@@ -51,12 +51,11 @@ pub struct Broker {
     pub(super) consuming: Cell<bool>,
     pub(super) closing: Cell<bool>,
     pub(super) stop_reason: Cell<Option<&'static str>>,
-    /// What the garbage collector was last shown; it reads them after the call has returned.
+    /// The zvals last given to the garbage collector, which reads them after the call has returned.
     pub(super) gc_buffer: RefCell<Vec<ManuallyDrop<Zval>>>,
 }
 
 impl Broker {
-    /// A broker of a configuration.
     pub fn with(config: Arc<BrokerConfig>) -> Self {
         Self {
             config,
@@ -79,7 +78,7 @@ impl Broker {
         }
     }
 
-    /// The producer client of this broker's configuration.
+    /// The producer client for this broker's configuration.
     pub(super) fn sender(&self) -> Result<Sender> {
         self.check_fork()?;
         let known = self.sender.borrow().clone();
@@ -95,18 +94,19 @@ impl Broker {
         Ok(sender)
     }
 
-    /// What exactly-once promises cannot be kept by two processes with one name.
+    /// Exactly-once cannot hold when two processes use one transactional.id, so an inherited broker is refused.
     fn check_fork(&self) -> Result<()> {
         if self.config.delivery == Delivery::ExactlyOnce && self.generation != process::generation()
         {
             return Err(Error::configuration(
-                "This exactly-once broker was made before the process forked, and belongs to the parent. Make a new Broker in the child.",
+                "This exactly-once broker was created before the process forked and belongs to the parent. Create a \
+                new Broker in the child.",
             ));
         }
         Ok(())
     }
 
-    /// The transactional producer of an exactly-once consumer, made on first use.
+    /// The transactional producer of an exactly-once consumer, created on first use.
     pub(super) fn transaction(&self) -> Result<Option<Rc<TransactionalProducer>>> {
         if self.config.delivery != Delivery::ExactlyOnce {
             return Ok(None);
@@ -118,25 +118,26 @@ impl Broker {
         Ok(transaction.clone())
     }
 
-    /// True for a topic of dead letters: what fails there has nowhere else to go.
+    /// True for a dead-letter topic: a record that fails there cannot be dead-lettered again.
     pub(super) fn is_dead_letter_topic(&self, topic: &str) -> bool {
         topic
             .strip_prefix(&*self.config.dlq_prefix)
             .is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// The consumer, started and subscribed on first use and after a fork. `sees_ends`: the first consume() stops at the ends of partitions.
+    /// The consumer, started and subscribed on first use and after a fork. `sees_ends`: the first consume() stops at
+    /// the ends of partitions.
     pub(super) fn consumer(&self, sees_ends: bool) -> Result<Rc<Consumer>> {
         self.check_fork()?;
         if self.closing.get() {
             return Err(Error::configuration(
-                "This broker is closed. Make a new one to consume again.",
+                "This broker is closed. Create a new Broker to consume again.",
             ));
         }
         let known = self.consumer.borrow().clone();
         if let Some(consumer) = known {
             if consumer.is_inherited() {
-                // The parent's: its threads are not here, so it is neither used nor ended.
+                // It belongs to the parent process. Its threads do not exist here, so it is neither used nor closed.
                 self.counters.reset();
                 self.series.borrow_mut().take();
                 std::mem::forget(self.consumer.borrow_mut().take());
@@ -156,7 +157,7 @@ impl Broker {
         Ok(consumer)
     }
 
-    /// Commits what was handled and leaves the group.
+    /// Commits handled records and leaves the group.
     pub(super) fn leave(&self) {
         let consumer = self.consumer.borrow_mut().take();
         if let Some(consumer) = consumer {

@@ -7,10 +7,10 @@ use ext_php_rs::types::Zval;
 
 use super::zend;
 
-/// `ZEND_ACC_CALL_VIA_TRAMPOLINE`: made anew for every call (`__call`), so it cannot be kept.
+/// `ZEND_ACC_CALL_VIA_TRAMPOLINE`: created for every call (`__call`), so it cannot be kept.
 const TRAMPOLINE: u32 = 1 << 18;
 
-/// A callable with what the engine needs to call it.
+/// A callable with its resolved function.
 #[derive(Debug)]
 pub struct Callback {
     callable: Zval,
@@ -18,12 +18,12 @@ pub struct Callback {
 }
 
 impl Callback {
-    /// Wraps a callable; `None` where PHP could not call it.
+    /// Wraps a callable; `None` if PHP cannot call it.
     pub fn new(callable: &Zval) -> Option<Self> {
         let callable = callable.dereference().shallow_clone();
         // SAFETY: an all-zero cache is what the engine expects to fill.
         let mut cache: zend_fcall_info_cache = unsafe { std::mem::zeroed() };
-        // SAFETY: plain look-up; the callable is alive in this object for as long as the answer is used.
+        // SAFETY: plain look-up; the callable is kept alive by this object for as long as the result is used.
         let found = unsafe {
             ffi::zend_is_callable_ex(
                 std::ptr::from_ref(&callable).cast_mut(),
@@ -48,7 +48,7 @@ impl Callback {
         self.call_for_result(arguments).is_some()
     }
 
-    /// Calls it for what it returns. `None`: an exception is pending.
+    /// Calls it and returns its result. `None`: an exception is pending.
     pub fn call_for_result(&self, arguments: &mut [Zval]) -> Option<Zval> {
         let mut result = Zval::new();
         let count = u32::try_from(arguments.len()).unwrap_or(0);
@@ -78,7 +78,7 @@ impl Callback {
         (!zend::has_exception()).then_some(result)
     }
 
-    /// The same value without a reference of its own, for the engine's garbage collector to look at.
+    /// The callable without a reference of its own, for the engine's garbage collector.
     pub fn borrowed_zval(&self) -> ManuallyDrop<Zval> {
         // SAFETY: a copy of the bytes that is never destroyed; the collector only follows it while the original lives.
         ManuallyDrop::new(unsafe { std::ptr::read(&raw const self.callable) })

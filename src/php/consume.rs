@@ -1,4 +1,4 @@
-//! `consume()`, `poll()`, `ack()`, `nack()` and `close()` of a broker.
+//! `consume()`, `poll()`, `ack()` and `nack()` of a broker.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -30,10 +30,10 @@ use crate::metrics::number::SingleWriterCounter;
 use crate::retry::RetryStrategy;
 use crate::worker::{DeliveryMode, Handler, Item, Limits, PendingDeadLetters, Source, Worker};
 
-/// While polling, signals get their turn this often.
+/// `poll()` lets signal handlers run at this interval.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// Messages that were not acknowledged and come again, with the time they are due.
+/// Messages that were rejected, with the time of their redelivery.
 #[derive(Default)]
 pub struct Redelivery {
     waiting: VecDeque<(Instant, Rc<Inner>)>,
@@ -58,7 +58,7 @@ fn abort(abort: Abort) -> CallError {
     }
 }
 
-/// What has to hold before records can be handed over, in either style.
+/// Refuses to consume or poll where the subscriptions or the configuration do not allow it.
 fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
     let method = if pull { "poll" } else { "consume" };
     if broker.consuming.get() {
@@ -69,19 +69,21 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
     let subscriptions = broker.subscriptions.borrow();
     if subscriptions.is_empty() {
         return Err(Error::configuration(format!(
-            "Broker::{method}(): nothing is subscribed. Call subscribe() first."
+            "Broker::{method}(): there is no subscription. Call subscribe() first."
         )));
     }
     if subscriptions.is_pull() != pull {
         return Err(Error::configuration(if pull {
-            "Broker::poll(): the subscriptions have callbacks, so consume() runs them. For poll(), subscribe without one."
+            "Broker::poll(): the subscriptions have callbacks, so consume() runs them. For poll(), subscribe without \
+            a callback."
         } else {
-            "Broker::consume(): the subscriptions have no callbacks. Give subscribe() one, or use poll()."
+            "Broker::consume(): the subscriptions have no callbacks. Pass one to subscribe(), or use poll()."
         }));
     }
     if pull && broker.config.delivery != Delivery::AtLeastOnce {
         return Err(Error::configuration(format!(
-            "Broker::poll() is at-least-once, as it waits for ack(): it cannot be {}. Use consume(), or set 'delivery' of broker \"{}\" to \"at-least-once\".",
+            "Broker::poll() is at-least-once, as it waits for ack(): it cannot be {}. Use consume(), or set \
+            'delivery' of broker \"{}\" to \"at-least-once\".",
             broker.config.delivery.as_str(),
             broker.config.name
         )));
@@ -89,7 +91,6 @@ fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// `Broker::consume()`.
 pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallError> {
     check(broker, false)?;
     super::metrics::start_monitoring()?;
@@ -100,7 +101,8 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     consumer.begin();
     clock::cancel_shutdown();
     if signals::SignalHandlers::any_installed() {
-        // A gateway has taken the signals: one that came before this began ends it at once.
+        // A gateway installed its signal handlers earlier: a signal received before this call stops the loop
+        // immediately.
         broker.stop.renew();
     } else {
         broker.stop.reset();
@@ -116,7 +118,8 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
             consumer: &consumer,
             transaction,
         });
-    // A fatal error in a callback jumps out of everything below; caught here, so that what was handled is committed.
+    // A fatal error in a callback is a longjmp out of everything below. It is caught here, so that handled records are
+    // committed.
     let caught = try_catch(AssertUnwindSafe(|| {
         Worker {
             source: &*consumer,
@@ -145,7 +148,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
         Ok(ended) => ended,
         Err(CatchError::Bailout) => {
             end_after_fatal(broker, &consumer);
-            // SAFETY: goes on where the engine was going; nothing of ours is left on the stack that has to be dropped.
+            // SAFETY: continues the engine's own bailout; no value that needs to be dropped is left on the stack.
             unsafe { bailout() }
         }
         Err(error) => {
@@ -160,7 +163,8 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
         }
     };
     if ended.is_err() && broker.config.delivery == Delivery::ExactlyOnce {
-        // Begun anew by the next consume(), also where Kafka has refused this one for good. An exit counts as a try of its record.
+        // The next consume() starts a new transaction, also where Kafka has refused this one permanently. An exit
+        // counts as an attempt of its record.
         end_transaction(broker);
         if zend::is_exiting() {
             drop(consumer.commit_crash_counts(Duration::from_secs(3)));
@@ -181,7 +185,6 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     }
 }
 
-/// `Broker::poll()`.
 pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, CallError> {
     check(broker, true)?;
     let first = broker.consumer.borrow().is_none();
@@ -194,7 +197,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
     }
     let php = PhpHandler { broker, this };
     let until = Instant::now() + timeout;
-    // From here until the next poll() whatever is sent counts as sent for the message that is handed out.
+    // From here until the next poll(), sends are attributed to the message that is returned.
     loop_guard::set_polled(true);
     loop {
         let round = clock::coarse_ms();
@@ -235,7 +238,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
     }
 }
 
-/// The message of a record, if it is for us.
+/// The message of a record, unless it belongs to no subscription.
 fn take(
     php: &PhpHandler<'_>,
     consumer: &Consumer,
@@ -271,17 +274,20 @@ fn take(
 
 fn origin_of<'a>(message: &'a Message, method: &str) -> Result<&'a crate::message::Origin, Error> {
     message.inner.origin.as_ref().ok_or_else(|| {
-        Error::configuration(format!("Broker::{method}(): this message was not received from Kafka; there is nothing to acknowledge."))
+        Error::configuration(format!(
+            "Broker::{method}(): this message was not received from Kafka; there is nothing \
+        to acknowledge."
+        ))
     })
 }
 
-/// `Broker::ack()`. A message of a partition that has gone to another member is left to that member.
+/// `Broker::ack()`. A message whose partition was reassigned is left to the new owner.
 pub fn ack(broker: &Broker, message: &Message) -> Result<(), CallError> {
     let origin = origin_of(message, "ack")?;
     let consumer = broker.consumer.borrow().clone();
     let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) else {
         return Err(Error::configuration(
-            "Broker::ack(): this broker does not consume; the message came from another one.",
+            "Broker::ack(): this broker is not consuming; the message was received by another Broker.",
         )
         .into());
     };
@@ -306,7 +312,7 @@ fn is_same(waiting: &Inner, origin: &Origin) -> bool {
     })
 }
 
-/// `Broker::nack()`. Of a message that was acknowledged, or is waiting to come again already, it changes nothing.
+/// `Broker::nack()`. Does nothing for a message that is acknowledged already or waits for its redelivery.
 pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<(), CallError> {
     let origin = origin_of(message, "nack")?;
     let consumer = broker.consumer.borrow().clone();

@@ -1,4 +1,4 @@
-//! Dead letters, written: by the worker, by `nack()`, and as the last act of a process that dies in a callback.
+//! Writing dead letters: for the worker, for `nack()`, and when a process ends inside a callback.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,17 +17,18 @@ use crate::log::Level;
 use crate::process;
 use crate::worker::DeadLetter;
 
-/// What `exit` and fatal errors are called where an exception's class would be.
+/// The `x-exception-class` of a record whose callback ended the process by `exit` or a fatal error.
 pub const FATAL: &str = "FatalError";
-/// A broker may take less than the client does: letters larger than this are waited for, so that one it refuses can be written
-/// without its value.
+/// A broker's limit may be below the client's: the acknowledgement of dead letters larger than this is awaited, so that
+/// a refused one can be written without its value.
 const LARGE_RECORD_BYTES: usize = 4096;
-/// A key that can stay where even the value could not: that of a channel can.
+/// The longest key that is kept when the value has to be dropped; the name of a channel always fits.
 const MAX_KEY_BYTES: usize = 255;
-/// And for so long.
+/// How long a large dead letter is waited for.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Writes a dead letter; the offset of its record moves on once Kafka has acknowledged it, as with everything a callback sends.
+/// Writes a dead letter. The record's offset is committed only after Kafka has acknowledged it, as with everything a
+/// callback sends.
 pub fn write(
     broker: &Broker,
     failure: &Failure<'_>,
@@ -41,7 +42,8 @@ pub fn write(
     );
     if !broker.config.dlq {
         return Err(Error::encoding(format!(
-            "The record in {place} cannot be handled: {} Dead letters are off (dlq), so it stays where it is.",
+            "The record in {place} cannot be handled: {} Dead letters are disabled (dlq), so its offset is not \
+            committed.",
             failure.reason
         )));
     }
@@ -78,7 +80,7 @@ pub fn write(
         .and_then(|producer| wait_if_large(&producer, &letter))
     {
         Err(error) if error.kind() == Kind::MessageTooLarge => {
-            // Where it is and what happened to it is still worth keeping.
+            // The coordinates and the reason are still worth keeping.
             let kept = dead_letter_headers(letter.headers);
             let mut coordinates = dead_letter::headers(kept, group, failure);
             let size = value.map_or(0, <[u8]>::len).to_string();
@@ -95,7 +97,7 @@ pub fn write(
     }
 }
 
-/// What an earlier failure said about the record.
+/// The dead-letter headers of an earlier failure.
 fn dead_letter_headers(list: &[Header]) -> Vec<Header> {
     let ours = list
         .iter()
@@ -103,7 +105,8 @@ fn dead_letter_headers(list: &[Header]) -> Vec<Header> {
     ours.cloned().collect()
 }
 
-/// Waits for a large letter. Any trouble but its size is found where the offset is committed.
+/// Waits for the acknowledgement of a large dead letter. Errors other than its size surface when the offset is
+/// committed.
 fn wait_if_large(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()> {
     let headers: usize = letter
         .headers
@@ -128,7 +131,7 @@ fn wait_if_large(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()>
     }
 }
 
-/// The dead letter of a record in hand.
+/// Writes the dead letter of a record in flight.
 pub fn write_for(broker: &Broker, item: &Record, letter: &DeadLetter) -> Result<()> {
     let failure = Failure {
         topic: &item.topic,
@@ -142,8 +145,8 @@ pub fn write_for(broker: &Broker, item: &Record, letter: &DeadLetter) -> Result<
     write(broker, &failure, item.key(), item.value(), item.headers())
 }
 
-/// The process ends in a callback, by `exit` or a fatal error: the try counts, and if it was the last one the record becomes a
-/// dead letter, so that it does not kill every worker after this one.
+/// The process ends in a callback, by `exit` or a fatal error: the attempt is counted, and after the last one the
+/// record is dead-lettered, so that it does not crash every worker after this one.
 pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
     if broker.config.delivery == Delivery::AtMostOnce {
         return;
@@ -152,11 +155,11 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
     for record in &in_hand {
         consumer.crashed(record);
     }
-    // Of a list nobody knows which one it was; the next worker gets them one by one. And in a transaction everything before it is
-    // taken back, so the letter has to wait for the next one.
+    // In a list it is unknown which record crashed the callback; the next worker receives them one by one. In a
+    // transaction all earlier results are aborted, so the dead letter has to wait for the next transaction.
     if let ([record], Delivery::AtLeastOnce) = (&*in_hand, broker.config.delivery) {
         let is_last = record.attempt > broker.config.max_retries;
-        // Where an earlier one still waits, this record comes again whatever is written now, and gets its letter then.
+        // While an earlier record is waiting, this record is delivered again anyway and is dead-lettered then.
         if is_last
             && !consumer.is_blocked(record)
             && broker.config.dlq

@@ -1,4 +1,4 @@
-//! What `var_dump()`, `print_r()` and debuggers show of a message, which has no PHP properties of its own.
+//! The properties that `var_dump()`, `print_r()` and debuggers show for a message, which has no PHP properties.
 
 use std::ffi::c_int;
 
@@ -11,7 +11,7 @@ use ext_php_rs::zend::ZendObjectHandlers;
 use super::message::Message;
 use super::{binary, json};
 
-/// Adds the handler to the class's own table, in place.
+/// Sets the handler in the class's own table, in place.
 pub fn install() {
     let handlers: *mut ZendObjectHandlers =
         std::ptr::from_ref(Message::get_metadata().handlers()).cast_mut();
@@ -44,7 +44,7 @@ fn describe(message: &Message) -> ext_php_rs::error::Result<ZBox<ZendHashTable>>
     } else {
         inner.data_json()
     };
-    // Broken data is shown as the text it is: whoever dumps a message is looking for just that.
+    // Broken data is shown as text: it is what a dump is for.
     let data = bytes.map_or_else(Zval::null, |bytes| {
         json::decode(bytes).unwrap_or_else(|_| binary(bytes))
     });

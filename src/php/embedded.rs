@@ -1,4 +1,4 @@
-//! `Toporia\Realtime\EmbeddedBroker`.
+//! `Toporia\Realtime\EmbeddedBroker`: the PHP class around the embedded cluster.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::binary;
 use crate::error::Error;
 use crate::kafka::embedded::{self, EmbeddedCluster, Fault, RequestKind};
 
-/// A Kafka for tests and first tries: librdkafka's mock cluster, in memory, in this process, over the real protocol.
+/// A Kafka for tests and first steps: librdkafka's mock cluster, in memory, in this process, over the real protocol.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\EmbeddedBroker")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
@@ -34,7 +34,7 @@ impl EmbeddedBroker {
         Err("EmbeddedBroker has no public constructor: use EmbeddedBroker::start().".into())
     }
 
-    /// Starts one that runs until stop() or until the process ends.
+    /// Starts a cluster that runs until stop() or until the process ends.
     #[php(defaults(port = 0))]
     #[php(optional = port)]
     pub fn start(port: i64, host: Option<&Zval>) -> PhpResult<Zval> {
@@ -53,7 +53,7 @@ impl EmbeddedBroker {
         finish(start()).map(|object| object.unwrap_or_else(Zval::null))
     }
 
-    /// The one behind `brokers: embedded`, started where it does not run yet.
+    /// The cluster of `brokers: embedded`, started if it is not running.
     pub fn shared() -> PhpResult<Zval> {
         let shared = || {
             let inner = embedded::shared_cluster()?;
@@ -62,12 +62,12 @@ impl EmbeddedBroker {
         finish(shared()).map(|object| object.unwrap_or_else(Zval::null))
     }
 
-    /// Where it listens, as KAFKA_BROKERS wants it.
+    /// Its address, in the form of KAFKA_BROKERS.
     pub fn address(&self) -> Zval {
         binary(self.inner.address().as_bytes())
     }
 
-    /// Creates a topic; one that exists stays as it is.
+    /// Creates a topic; an existing topic is left unchanged.
     #[php(defaults(partitions = 1))]
     pub fn create_topic(
         self_: &ZendClassObject<Self>,
@@ -77,9 +77,15 @@ impl EmbeddedBroker {
         let create = || {
             let topic =
                 arguments::text(topic, "EmbeddedBroker::createTopic(): Argument #1 ($topic)")?;
-            let partitions = i32::try_from(partitions).ok().filter(|count| *count > 0).ok_or_else(|| {
-                Error::configuration(format!("EmbeddedBroker::createTopic(): $partitions must be 1 or more, {partitions} given."))
-            })?;
+            let partitions = i32::try_from(partitions)
+                .ok()
+                .filter(|count| *count > 0)
+                .ok_or_else(|| {
+                    Error::configuration(format!(
+                        "EmbeddedBroker::createTopic(): $partitions must be 1 or more, \
+                {partitions} given."
+                    ))
+                })?;
             self_.inner.create_topic(&topic, partitions)?;
             Ok(())
         };
@@ -87,7 +93,7 @@ impl EmbeddedBroker {
         Ok(super::zend::this())
     }
 
-    /// The next so many requests of a kind are answered with an error.
+    /// Answers the next N requests of a kind with an error.
     #[php(defaults(times = 1))]
     pub fn fail_next(
         self_: &ZendClassObject<Self>,
@@ -112,7 +118,7 @@ impl EmbeddedBroker {
         Ok(super::zend::this())
     }
 
-    /// Whoever asks for this topic is told that error; null ends it.
+    /// Answers requests for this topic with that error; null ends it.
     pub fn fail_topic(
         self_: &ZendClassObject<Self>,
         topic: &Zval,
@@ -133,7 +139,7 @@ impl EmbeddedBroker {
         Ok(super::zend::this())
     }
 
-    /// Every answer waits for so long; 0 ends it.
+    /// Delays every response by N milliseconds; 0 ends it.
     pub fn set_latency(self_: &ZendClassObject<Self>, ms: i64) -> PhpResult<Zval> {
         let set = || {
             let ms = within(ms, 0, embedded::MAX_LATENCY_MS, "setLatency(): $ms")?;
@@ -144,25 +150,25 @@ impl EmbeddedBroker {
         Ok(super::zend::this())
     }
 
-    /// Cuts every connection and takes no more until up().
+    /// Closes every connection and accepts none until up().
     pub fn down(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
         self_.inner.set_up(false)?;
         Ok(super::zend::this())
     }
 
-    /// Takes connections again after down().
+    /// Accepts connections again after down().
     pub fn up(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
         self_.inner.set_up(true)?;
         Ok(super::zend::this())
     }
 
-    /// Ends every fault.
+    /// Removes all injected faults.
     pub fn clear_faults(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
         self_.inner.clear_faults()?;
         Ok(super::zend::this())
     }
 
-    /// Stops it; every message in it is gone. Harmless when it is stopped already.
+    /// Stops the cluster and discards its messages. Does nothing if it is stopped already.
     pub fn stop(&self) {
         self.inner.stop();
     }

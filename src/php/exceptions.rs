@@ -1,5 +1,5 @@
-//! The exception family: registered by hand, so that PHP can `new` and extend them and they know file, line and trace; and the
-//! one place where an error of the core becomes one of them.
+//! The exception classes: registered by hand, so that PHP code can create and extend them and they have file, line and
+//! trace; and the only place where an error of the core is converted to one.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -15,7 +15,7 @@ use super::arguments::CallError;
 use super::zend;
 use crate::error::{Error, Kind};
 
-/// The classes, in the order they are registered. `Own` ones are thrown by the application.
+/// The classes, in the order they are registered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the documentation
 pub enum Class {
@@ -44,7 +44,6 @@ static ENTRIES: [AtomicPtr<zend_class_entry>; COUNT] =
     [const { AtomicPtr::new(std::ptr::null_mut()) }; COUNT];
 
 impl Class {
-    /// Its class entry.
     pub fn entry(self) -> &'static ClassEntry {
         // SAFETY: set while the module starts, valid until the process ends.
         unsafe { &*ENTRIES[self as usize].load(Ordering::Acquire) }
@@ -71,7 +70,7 @@ fn throwable() -> &'static ClassEntry {
 }
 
 fn runtime() -> &'static ClassEntry {
-    // SAFETY: as above; SPL is always there and started before us.
+    // SAFETY: as above; SPL is always present and started before this extension.
     unsafe { &*zend::spl_ce_RuntimeException }
 }
 
@@ -85,7 +84,7 @@ macro_rules! register {
         $builder
             .registration(|entry, tables| {
                 ENTRIES[$class as usize].store(entry, Ordering::Release);
-                // The engine keeps pointing into them for the life of the process.
+                // The engine keeps pointers into them for the life of the process.
                 std::mem::forget(tables);
             })
             .register()
@@ -100,7 +99,7 @@ fn marker() -> ClassFlags {
     ClassFlags::Interface
 }
 
-/// Registers all of them. Called once, while the module starts.
+/// Registers all classes. Called once, while the module starts.
 ///
 /// # Errors
 /// The engine refuses a class.
@@ -206,7 +205,8 @@ fn get_failed() -> FunctionBuilder<'static> {
     }
     FunctionBuilder::new("getFailed", handler)
         .returns(DataType::Array, false, false)
-        .docs(&["The messages that were not delivered: a list of ['id' => string, 'topic' => string, 'reason' => string]."])
+        .docs(&["The messages that were not delivered: a list of ['id' => string, 'topic' => string, 'reason' => \
+        string]."])
 }
 
 fn get_index() -> FunctionBuilder<'static> {
@@ -278,7 +278,7 @@ fn batch_constructor() -> FunctionBuilder<'static> {
         .docs(&["@param int $index the position in the list, from 0"])
 }
 
-/// The class an error is thrown as.
+/// The class that an error is thrown as.
 pub fn class_of(error: &Error) -> String {
     Class::of(error.kind())
         .entry()
@@ -322,7 +322,7 @@ fn delivery_object(error: &Error) -> Option<Zval> {
     Some(object)
 }
 
-/// How many messages of a list were handled, where the exception on its way says so.
+/// The index of a pending BatchException, which is the number of messages that were handled; 0 for other exceptions.
 pub fn pending_batch_index() -> usize {
     let index = zend::pending_object()
         .filter(|value| {
@@ -335,7 +335,7 @@ pub fn pending_batch_index() -> usize {
     usize::try_from(index.unwrap_or(0)).unwrap_or(0)
 }
 
-/// The BatchException for entry `place`, with the reason as its previous exception. `exit` stays what it is.
+/// The BatchException for entry `place`, with the reason as its previous exception. `exit` is passed through.
 pub fn in_batch(place: usize, why: CallError) -> CallError {
     if let CallError::Throw(exception) = why {
         exception.throw();

@@ -1,4 +1,5 @@
-//! What stands in for Kafka after `Realtime::fake()` or `swap()`: calls of a broker go to it with the same arguments.
+//! The replacement for Kafka after `Realtime::fake()` or `swap()`: a broker's calls are forwarded to it with the same
+//! arguments.
 
 use ext_php_rs::convert::IntoZvalDyn;
 use ext_php_rs::prelude::*;
@@ -8,16 +9,16 @@ use super::arguments::{finish, CallError};
 use super::broker::Broker;
 use super::{interfaces, state, zend};
 
-/// What `Realtime::fake()` makes.
+/// The class of `Realtime::fake()`.
 pub const FAKE: &str = "Toporia\\Realtime\\Testing\\RealtimeFake";
 
-/// The publisher, where there is one and it is not at work itself.
+/// The replacement publisher, unless it is running itself.
 pub fn publisher() -> Option<Zval> {
     state::is_swapped().then(state::fake_publisher).flatten()
 }
 
-/// The same, where it also plays the consumer, as the fake does. A real broker args to `swap()` takes what is published, and
-/// brokers go on consuming for themselves.
+/// The replacement, if it is a consumer too, as the fake is. With a real broker given to `swap()`, messages are
+/// published through it, and brokers still consume for themselves.
 pub fn consumer() -> Option<Zval> {
     publisher().filter(|object| {
         object.object().is_some_and(|object| {
@@ -26,33 +27,32 @@ pub fn consumer() -> Option<Zval> {
     })
 }
 
-/// The same, where it is the fake of the PHP layer, which knows what its callbacks have in hand.
+/// The replacement, if it is the fake of the PHP layer, which knows the messages of its running callbacks.
 pub fn fake() -> Option<Zval> {
     publisher().filter(is_fake)
 }
 
-/// Whether an object is that fake.
 pub fn is_fake(object: &Zval) -> bool {
     object
         .object()
         .is_some_and(|object| object.get_class_name().is_ok_and(|name| name == FAKE))
 }
 
-/// An int for an argument.
 pub fn int(value: i64) -> Zval {
     let mut zval = Zval::new();
     zval.set_long(value);
     zval
 }
 
-/// Calls `method` of the stand-in. What is missing is null, or no headers: they are the fourth argument wherever there are any.
+/// Calls `method` of the replacement. Missing arguments are null; the fourth is always an array of headers, so it
+/// becomes an empty array.
 pub fn call(object: &Zval, method: &str, args: &[Option<&Zval>]) -> PhpResult<Zval> {
     with_arguments(args, |arguments| {
         state::call_publisher(object, method, arguments)
     })
 }
 
-/// The same for a method that runs callbacks of the application: what they publish goes to the stand-in, too.
+/// The same for a method that runs the application's callbacks: messages they publish go to the replacement too.
 pub fn run(object: &Zval, method: &str, args: &[Option<&Zval>]) -> PhpResult<Zval> {
     with_arguments(args, |arguments| {
         let result = object.try_call_method(method, arguments);
@@ -82,7 +82,7 @@ fn with_arguments(
     finish(call(arguments).map(Some)).map(|result| result.unwrap_or_else(Zval::null))
 }
 
-/// Calls a method that is chained: the answer is `$this` of the broker, not of the stand-in.
+/// Calls a fluent method: returns `$this` of the broker, not of the replacement.
 pub fn chain(object: &Zval, method: &str, args: &[Option<&Zval>]) -> PhpResult<Zval> {
     call(object, method, args)?;
     Ok(zend::this())

@@ -1,15 +1,15 @@
-//! Waiting for Kafka in slices, between which PHP's signal handlers get their call.
+//! Waits for acknowledgements in slices, between which PHP's signal handlers run.
 
 use std::time::{Duration, Instant};
 
 use super::zend;
 use crate::kafka::producer::Producer;
 
-/// PHP's handlers wait for so long at most.
+/// The longest that a signal handler is delayed.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Waits until everything queued is acknowledged or has failed; true if nothing is left. A handler that throws ends it early:
-/// what it threw is pending then.
+/// Waits until all queued messages are acknowledged or have failed; true if none is left. An exception of a signal
+/// handler ends the wait and is pending then.
 pub fn wait_for_acks(producer: &Producer, until: Instant) -> bool {
     loop {
         let slice = Instant::now() + SLICE;

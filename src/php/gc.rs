@@ -1,4 +1,5 @@
-//! Shows PHP's garbage collector the callables a broker holds: closures over `$this` would otherwise never be freed.
+//! Reports the callables that a broker holds to PHP's garbage collector: closures over `$this` would otherwise never be
+//! freed.
 
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
@@ -10,7 +11,8 @@ use ext_php_rs::zend::ZendObjectHandlers;
 
 use super::broker::Broker;
 
-/// Adds the handler to the class's own table, in place: another table would make the engine forget whose object it is.
+/// Sets the handler in the class's own table, in place: with another table the engine would not recognise the object's
+/// class.
 pub fn install() {
     let handlers = std::ptr::from_ref(Broker::get_metadata().handlers()).cast_mut();
     // SAFETY: the table lives as long as the process; this runs once, before the first object exists.
@@ -33,7 +35,7 @@ unsafe extern "C" fn get_gc(
     else {
         return std::ptr::null_mut();
     };
-    // A borrow here can meet one of ours when an allocation inside it starts the collector: then it sees nothing this time.
+    // An allocation inside a borrow of ours may start the collector: nothing is reported this time.
     let (Ok(subscriptions), Ok(mut gc_buffer)) = (
         broker.subscriptions.try_borrow(),
         broker.gc_buffer.try_borrow_mut(),
@@ -41,12 +43,12 @@ unsafe extern "C" fn get_gc(
         return std::ptr::null_mut();
     };
     let callbacks = subscriptions.iter().filter_map(|one| one.callback.as_ref());
-    // The collector counts references itself: what it is shown must not own one, and is never destroyed.
+    // The collector counts references itself: these zvals must not own one, and are never destroyed.
     gc_buffer.clear();
     gc_buffer.extend(callbacks.map(super::callback::Callback::borrowed_zval));
     broker.hooks.collect_callables(&mut gc_buffer);
     if let Ok(strategy) = broker.strategy.try_borrow() {
-        // A copy of the bytes that is never destroyed, as above.
+        // SAFETY: a copy of the bytes that is never destroyed, as above.
         let look =
             |value: &Zval| ManuallyDrop::new(unsafe { std::ptr::read(std::ptr::from_ref(value)) });
         gc_buffer.extend(strategy.iter().map(look));

@@ -1,4 +1,4 @@
-//! PHP as the handler of a worker: records become Messages, callbacks are called, signals get their call.
+//! The worker's handler for PHP: converts records to Messages, calls callbacks, polls interrupts.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,22 +21,20 @@ use crate::loop_guard::HandlingGuard;
 use crate::message::{Message as Inner, Origin};
 use crate::worker::{DeadLetter, Handler, Outcome};
 
-/// Why PHP wants to stop.
+/// Why consuming has to stop.
 pub enum Abort {
-    /// An exception is on its way through the engine; `exit` is one of them.
+    /// An exception (or `exit`) is pending in the engine.
     Pending,
-    /// One of ours, still to be thrown.
+    /// An error of the core, not thrown yet.
     Error(Error),
 }
 
-/// PHP's signal handlers and the log get their turn this often.
+/// How often PHP's signal handlers run and log lines are delivered.
 const INTERRUPT_INTERVAL_MS: u64 = 50;
 
 /// A broker that is consuming, with its `$this`.
 pub struct PhpHandler<'a> {
-    /// The broker.
     pub broker: &'a Broker,
-    /// Its object.
     pub this: &'a Zval,
 }
 
@@ -63,7 +61,7 @@ pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
 }
 
 impl PhpHandler<'_> {
-    /// A record that another group asked to have again.
+    /// True for a record that was replayed for another group.
     fn is_for_others(&self, list: &[Header]) -> bool {
         let wanted = list.iter().find(|(name, _)| name == headers::REPLAY_GROUP);
         wanted.is_some_and(|(_, group)| {
@@ -71,7 +69,7 @@ impl PhpHandler<'_> {
         })
     }
 
-    /// An exception came out of a callback: what becomes of its record.
+    /// Decides what happens to a record whose callback threw.
     fn on_failure(&self, message: &Rc<Inner>, item: &Record) -> Outcome<Abort> {
         let broker = self.broker;
         if zend::is_exiting() {
@@ -107,14 +105,14 @@ impl PhpHandler<'_> {
         match wait {
             Some(wait) => {
                 say(&format!(
-                    "try {}, again in {} ms",
+                    "attempt {}, next one in {} ms",
                     item.attempt,
                     wait.as_millis()
                 ));
                 Outcome::Retry(wait)
             }
             None if config.delivery == Delivery::AtMostOnce => {
-                say("delivery is at-most-once: no other try");
+                say("not retried: delivery is at-most-once");
                 Outcome::Dropped
             }
             None if !config.dlq => {
@@ -129,7 +127,7 @@ impl PhpHandler<'_> {
         }
     }
 
-    /// When the record comes again, if it does; and the application is told.
+    /// The delay before the next attempt, if there is one. Calls onFailed().
     fn retry_delay(
         &self,
         message: &Rc<Inner>,
@@ -148,7 +146,7 @@ impl PhpHandler<'_> {
         }
     }
 
-    /// The application's own code, asked about a failure, may end the process as well.
+    /// The retry strategy or onFailed() may have ended the process too.
     fn stop_if_exiting(&self, outcome: Outcome<Abort>) -> Outcome<Abort> {
         if !zend::is_exiting() {
             return outcome;
@@ -160,7 +158,7 @@ impl PhpHandler<'_> {
         Outcome::Exiting(Abort::Pending)
     }
 
-    /// Calls a callback, in the trace of its records where there is one.
+    /// Calls a callback, inside the trace of its records where tracing is on.
     fn call(&self, callback: &Callback, argument: Zval) -> bool {
         if !tracing::is_on() {
             return callback.call(&mut [argument]);
@@ -173,7 +171,7 @@ impl PhpHandler<'_> {
 
     fn mark_handling(&self, messages: &[Rc<Inner>]) -> HandlingGuard {
         match messages {
-            // Held all the same: what is sent meanwhile belongs to these records.
+            // Marked also without the loop guard: sends of the callback belong to these records.
             _ if !self.broker.config.loop_guard => HandlingGuard::many(Vec::new()),
             [one] => HandlingGuard::one(Rc::clone(one)),
             many => HandlingGuard::many(many.to_vec()),
@@ -250,7 +248,8 @@ impl Handler<Record> for PhpHandler<'_> {
         };
         let mut messages = Vec::with_capacity(items.len());
         for item in items {
-            // Envelopes were scanned when the record was routed; a list is scanned again rather than kept borrowed.
+            // The envelope was scanned when the record was routed; for a list it is scanned again rather than kept
+            // borrowed.
             let envelope = item
                 .value()
                 .and_then(|value| crate::envelope::scan_envelope(value).ok());
@@ -286,7 +285,7 @@ impl Handler<Record> for PhpHandler<'_> {
         Some(DeadLetter {
             class: dead_letter::FATAL.to_owned(),
             reason: format!(
-                "its callback ended the process, by exit or a fatal error, in try {}",
+                "its callback ended the process by exit or a fatal error in attempt {}",
                 item.crashes
             ),
             attempts: item.attempt - 1,

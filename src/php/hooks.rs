@@ -1,4 +1,4 @@
-//! The callbacks that are not about records: partitions that come and go, the tick, failed tries.
+//! Callbacks for events other than records: assigned and revoked partitions, the tick, failed attempts.
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -16,7 +16,6 @@ use crate::error::{Error, Kind};
 use crate::kafka::consumer::assignment::TopicPartition;
 use crate::message::Message as Inner;
 
-/// The callbacks that are not about records.
 #[derive(Default)]
 pub struct Hooks {
     pub(super) assigned: RefCell<Option<Rc<Callback>>>,
@@ -27,7 +26,7 @@ pub struct Hooks {
     pub(super) last_tick: Cell<Option<u64>>,
     pub(super) interrupts_polled: Cell<Option<u64>>,
     pub(super) in_tick: Cell<bool>,
-    /// A failed try is being delay and told of: it counts already for whoever asks there.
+    /// A failed attempt is being reported; stats() called from there counts it already.
     pub failing: Cell<bool>,
 }
 
@@ -38,21 +37,18 @@ fn callback(value: &Zval, place: &str) -> Result<Rc<Callback>, PhpException> {
 }
 
 impl Hooks {
-    /// `onAssigned()`.
     pub fn set_assigned(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
         let old = self.assigned.replace(Some(callback(value, place)?));
         drop(old);
         Ok(())
     }
 
-    /// `onRevoked()`.
     pub fn set_revoked(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
         let old = self.revoked.replace(Some(callback(value, place)?));
         drop(old);
         Ok(())
     }
 
-    /// `onTick()`.
     pub fn set_tick(&self, value: &Zval, every: Duration, place: &str) -> Result<(), PhpException> {
         let old = self.tick.replace(Some(callback(value, place)?));
         drop(old);
@@ -61,14 +57,13 @@ impl Hooks {
         Ok(())
     }
 
-    /// `onFailed()`.
     pub fn set_failed(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
         let old = self.failed.replace(Some(callback(value, place)?));
         drop(old);
         Ok(())
     }
 
-    /// Tells the application of a failed try. False where its callback threw.
+    /// Reports a failed attempt to onFailed(). False where that callback threw.
     pub fn call_failed(&self, message: &Rc<Inner>, why: &Zval, wait: Option<Duration>) -> bool {
         let hook = self.failed.borrow().clone();
         let Some(hook) = hook else {
@@ -81,7 +76,7 @@ impl Hooks {
         hook.call(&mut [message, why.shallow_clone(), wait])
     }
 
-    /// The callables, for the garbage collector.
+    /// Adds the callables for the garbage collector.
     pub fn collect_callables(&self, list: &mut Vec<ManuallyDrop<Zval>>) {
         for hook in [&self.assigned, &self.revoked, &self.tick, &self.failed] {
             if let Ok(hook) = hook.try_borrow() {
@@ -107,7 +102,7 @@ fn partitions(list: &[TopicPartition], is_lost: Option<bool>) -> ext_php_rs::err
     Ok(value)
 }
 
-/// Calls one that is told of partitions.
+/// Calls a hook that takes a list of partitions.
 pub fn call_hook(
     hook: Option<Rc<Callback>>,
     list: &[TopicPartition],

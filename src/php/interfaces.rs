@@ -1,4 +1,5 @@
-//! `Toporia\Realtime\Contract\Publisher` and `Consumer`: interfaces made of the methods of `Broker`, so that the two never differ.
+//! `Toporia\Realtime\Contract\Publisher` and `Consumer`: interfaces built from the methods of `Broker`, so that they
+//! cannot differ.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -16,13 +17,11 @@ use super::signatures;
 static PUBLISHER: AtomicPtr<zend_class_entry> = AtomicPtr::new(std::ptr::null_mut());
 static CONSUMER: AtomicPtr<zend_class_entry> = AtomicPtr::new(std::ptr::null_mut());
 
-/// `Contract\Publisher`.
 pub fn publisher() -> &'static ClassEntry {
     // SAFETY: set while the module starts, valid until the process ends.
     unsafe { &*PUBLISHER.load(Ordering::Acquire) }
 }
 
-/// `Contract\Consumer`.
 pub fn consumer() -> &'static ClassEntry {
     // SAFETY: as above.
     unsafe { &*CONSUMER.load(Ordering::Acquire) }
@@ -62,7 +61,7 @@ pub fn register() -> ext_php_rs::error::Result<()> {
         .register()
 }
 
-/// A TypeError where the value is no publisher.
+/// A TypeError if the value is not a publisher.
 pub fn check_publisher(value: &Zval, place: &str) -> Result<(), CallError> {
     let value = value.dereference();
     if value

@@ -1,4 +1,4 @@
-//! The beginnings and ends of requests and of the process, and what is flushed, spooled or reported at each.
+//! Startup and shutdown of requests and of the process, and the messages that are flushed, spooled or reported there.
 
 use std::cell::RefCell;
 use std::panic::catch_unwind;
@@ -16,11 +16,11 @@ use crate::log::Level;
 use crate::{loop_guard, process};
 
 thread_local! {
-    /// Brokers with a consumer, to be closed at the end of the request even where a fatal error left their objects behind.
+    /// Brokers with a consumer. They are closed at the end of the request even if a fatal error left their objects
+    /// behind.
     static BROKERS: RefCell<Vec<*const Broker>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A broker has a consumer now.
 pub fn register_broker(broker: &Broker) {
     BROKERS.with(|brokers| {
         let mut brokers = brokers.borrow_mut();
@@ -31,7 +31,6 @@ pub fn register_broker(broker: &Broker) {
     });
 }
 
-/// A broker is gone.
 pub fn unregister_broker(broker: &Broker) {
     BROKERS.with(|brokers| {
         brokers
@@ -40,12 +39,12 @@ pub fn unregister_broker(broker: &Broker) {
     });
 }
 
-/// Hands waiting lines to the log of the host. Only on PHP's own thread.
+/// Writes pending log lines to the host's log. Only on PHP's own thread.
 pub fn deliver_log() {
     logging::deliver();
 }
 
-/// True for commands, false for what serves requests.
+/// True for the command line, false for SAPIs that serve requests.
 pub fn is_command_line() -> bool {
     matches!(
         ext_php_rs::zend::php_sapi_name().as_deref(),
@@ -56,21 +55,20 @@ pub fn is_command_line() -> bool {
 /// The thread that started the module.
 static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
 
-/// `pthread_self()`: unlike the system's number of a thread it is the same in a forked child.
+/// `pthread_self()`: unlike the kernel's thread id it is the same in a forked child.
 // As wide as a pointer with glibc.
 #[allow(clippy::cast_possible_truncation)]
 fn this_thread() -> usize {
-    // SAFETY: asks for the caller's own handle, an integer with glibc.
+    // SAFETY: returns the calling thread's own handle, an integer with glibc.
     unsafe { libc::pthread_self() as usize }
 }
 
-/// `MINIT`.
 pub fn module_startup() {
     FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
 }
 
-/// True where the end of this request is the end of the process: on the command line, but not in the threads that a ZTS build
-/// may have there.
+/// True if the end of this request is the end of the process: on the command line, but not in the additional threads of
+/// a ZTS build.
 fn is_whole_process() -> bool {
     is_command_line() && this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
 }
@@ -80,7 +78,6 @@ fn php_version() -> Option<String> {
     function.try_call(vec![]).ok()?.string()
 }
 
-/// `RINIT`.
 pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
     static FIRST: Once = Once::new();
     // A panic must not cross into the engine.
@@ -97,24 +94,24 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
     0
 }
 
-/// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in a thread beside the first.
+/// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in additional threads.
 pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         logging::reset();
         loop_guard::clear();
         let brokers = BROKERS.with(|brokers| std::mem::take(&mut *brokers.borrow_mut()));
         for broker in brokers {
-            // SAFETY: a broker takes itself off the list when it is dropped.
+            // SAFETY: a broker unregisters itself when it is dropped.
             unsafe { (*broker).leave() };
         }
-        // First the port: nobody may ask for what is closed below.
+        // First the port: a scrape must not read clients that are closed below.
         write_final_metrics();
         super::gateway::close_all();
         super::admin::close_all();
         if is_whole_process() {
             close_clients();
             process::current().metrics.finish();
-            // Before the application's logger is forgotten. A fatal error in it must not leave this half done.
+            // Before the application's logger is dropped. A fatal error in it must not leave the rest undone.
             drop(try_catch(logging::deliver_last));
             state::reset();
             embedded::stop_all();
@@ -131,7 +128,7 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
     0
 }
 
-/// Whoever watches this process learns of the end of the request, which on the command line is that of the process.
+/// Writes metrics and heartbeat once more at the end of the request, which on the command line ends the process.
 fn write_final_metrics() {
     let metrics = &process::current().metrics;
     if is_whole_process() {
@@ -146,13 +143,14 @@ fn write_final_metrics() {
     }
 }
 
-/// The response is on its way before anybody waits for Kafka.
+/// Sends the response to the client before waiting for Kafka.
 fn flush_request() {
     let clients = process::current().producers.all();
     if clients.iter().all(|client| client.waiting() == 0) {
         return;
     }
-    // A reload sends SIGTERM to the workers, whose default action would kill this one inside the flush: it waits until after it.
+    // A reload sends SIGTERM to the workers, whose default action would kill this one during the flush: it is blocked
+    // until then.
     let _handling = signals::BlockedSignals::block();
     for name in ["fastcgi_finish_request", "litespeed_finish_request"] {
         if let Ok(function) = ZendCallable::try_from_name(name) {

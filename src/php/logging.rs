@@ -1,4 +1,4 @@
-//! The log of the process on its way out: to the application's logger, else standard error, else PHP's error log.
+//! Writes the log of the process: to the application's logger, else standard error, else PHP's error log.
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -13,11 +13,11 @@ use crate::error::Error;
 use crate::log::{self, Level, Line};
 use crate::process;
 
-/// The logger of an application: `log()` of a PSR-3 logger, or a callable with the same three arguments.
+/// The application's logger: `log()` of a PSR-3 logger, or a callable with the same three arguments.
 pub struct Logger(Callback);
 
 impl Logger {
-    /// Of the value of `logger`; `None` where it is unset.
+    /// Reads the value of `logger`; `None` if it is unset.
     ///
     /// # Errors
     /// Configuration: neither a PSR-3 logger nor callable.
@@ -40,13 +40,14 @@ impl Logger {
             .or_else(|| Callback::new(value));
         found.map(|callback| Some(Self(callback))).ok_or_else(|| {
             Error::configuration(
-                "realtime.logger must be a PSR-3 logger (an object with log($level, $message, $context)) or something callable \
-                 that way.",
+                "realtime.logger must be a PSR-3 logger (an object with log($level, $message, $context)) or a \
+                callable with the same \
+                 arguments.",
             )
         })
     }
 
-    /// Hands it a line. False: it threw, and what it threw is gone.
+    /// Writes one line. False if the logger threw; the exception is cleared.
     fn write(&self, line: &Line) -> bool {
         let mut context = ZendHashTable::new();
         let source = if line.from_librdkafka {
@@ -70,7 +71,7 @@ impl Logger {
             return true;
         }
         if zend::is_exiting() {
-            // It has written the line, for all we know, and the process ends.
+            // Assume that it wrote the line: the process is ending.
             return true;
         }
         let why = zend::pending_object();
@@ -82,7 +83,8 @@ impl Logger {
                 zend::message_of(&why)
             )
         });
-        let said = format!("The logger of realtime.logger threw {what}. Its lines are written here until it does not.");
+        let said = format!("The logger of realtime.logger threw {what}. Until it works again, log lines are written \
+        here.");
         if process::current().log.is_first(&said) {
             let line = Line {
                 level: Level::Error,
@@ -98,18 +100,18 @@ impl Logger {
 }
 
 thread_local! {
-    /// A logger may send something itself, and what that says waits for the next time.
+    /// A logger may send messages itself; log lines caused by that wait for the next delivery.
     static WRITING: Cell<bool> = const { Cell::new(false) };
-    /// The settings used last, for the end of the process: nothing can be asked for then.
+    /// The settings used last, for the end of the process, when the configuration is gone.
     static LAST: Cell<Option<LogConfig>> = const { Cell::new(None) };
 }
 
-/// Hands out what waits. Only on PHP's own thread.
+/// Writes pending lines. Only on PHP's own thread.
 pub fn deliver() {
     write(log::Log::drain);
 }
 
-/// The same after every message: one look at a flag.
+/// The same after every message: checks one flag.
 #[inline]
 pub fn deliver_if_waiting() {
     if process::current().log.has_pending() {
@@ -117,12 +119,12 @@ pub fn deliver_if_waiting() {
     }
 }
 
-/// The end of the process: what was repeated until now is said too.
+/// The end of the process: lines suppressed as repeated are summarised too.
 pub fn deliver_last() {
     write(log::Log::drain_final);
 }
 
-/// What was said after the application's objects are gone. `is_last`: the process ends.
+/// Writes lines logged after the application's objects are gone. `is_last`: the process ends.
 pub fn deliver_rest(is_last: bool) {
     let log = &process::current().log;
     let config = LAST.get().unwrap_or_default();
@@ -137,12 +139,11 @@ pub fn deliver_rest(is_last: bool) {
     }
 }
 
-/// The settings from now on.
 pub fn remember(config: LogConfig) {
     LAST.set(Some(config));
 }
 
-/// A request begins or ends: a fatal error may have jumped out of a logger.
+/// At the begin and end of a request: a fatal error may have jumped out of a logger.
 pub fn reset() {
     WRITING.set(false);
 }
@@ -156,7 +157,7 @@ fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
         let config = state::log_config();
         LAST.set(Some(config));
         let logger = state::logger();
-        // An exception on its way waits outside: no PHP code runs beside it. An exit cannot wait.
+        // A pending exception is set aside, as no PHP code runs beside it. An exit cannot be set aside.
         let waits = logger.is_some() && zend::has_exception() && !zend::is_exiting();
         let pending = waits.then(zend::pending_object).flatten();
         if pending.is_some() {
@@ -179,11 +180,12 @@ fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
     WRITING.set(false);
 }
 
-/// Without a logger: on the command line a line on standard error, unless php.ini names a place for PHP's log; else that log.
+/// Without a logger: standard error on the command line unless php.ini sets `error_log`, PHP's error log otherwise.
 fn plain_as(line: &Line, config: LogConfig) {
     if lifecycle::is_command_line() && zend::ini("error_log").is_none() {
         let text = log::formatted(line, config.format, std::process::id());
-        // In one piece, so that lines of several processes do not mix. There is nobody to tell that standard error is closed.
+        // In one write, so that lines of several processes do not mix. If standard error is closed there is no place
+        // left to report it.
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
         return;
     }
@@ -193,12 +195,11 @@ fn plain_as(line: &Line, config: LogConfig) {
     );
 }
 
-/// `Realtime::log()`.
 pub fn say(level: &str, text: &str) -> Result<(), CallError> {
     let Some(level) = Level::named(level) else {
         let names: Vec<&str> = Level::ALL.iter().map(|level| level.as_str()).collect();
         return Err(Error::configuration(format!(
-            "Realtime::log(): \"{}\" is no level; there are {}.",
+            "Realtime::log(): \"{}\" is not a log level. Levels: {}.",
             level.escape_debug(),
             names.join(", ")
         ))

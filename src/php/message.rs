@@ -1,4 +1,4 @@
-//! `Toporia\Realtime\Message`.
+//! `Toporia\Realtime\Message`: the PHP class around a message of the core.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,11 +13,11 @@ use crate::error::Error;
 use crate::message::Message as Inner;
 
 fn json_serializable() -> &'static ClassEntry {
-    // SAFETY: a static of the json extension, which is always there and started before us.
+    // SAFETY: a static of the json extension, which is always present and started before this one.
     unsafe { &*zend::php_json_serializable_ce }
 }
 
-/// One message, to send or received. Immutable: the with…() methods return a copy.
+/// A message to send or one that was received. Immutable: the with…() methods return a copy.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Message")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
@@ -28,7 +28,6 @@ pub struct Message {
 }
 
 impl Message {
-    /// Wraps a message of the core.
     pub fn new(inner: impl Into<Rc<Inner>>) -> Self {
         Self {
             inner: inner.into(),
@@ -43,7 +42,7 @@ impl Message {
             return Ok(copy);
         }
         let value = if self.inner.is_raw() {
-            // A raw record's data is its JSON where it is JSON; bytes that are none have no data.
+            // The data of a raw record is its JSON; bytes that are not JSON have no data.
             self.inner
                 .value()
                 .and_then(|bytes| json::decode(bytes).ok())
@@ -98,14 +97,14 @@ impl Message {
     }
 }
 
-/// Appends data as `json_encode` gives it; false for null, which an envelope leaves out (what was appended is to be cut off).
+/// Appends data as `json_encode` writes it; false for null, which an envelope leaves out (the caller truncates).
 pub fn encode_data(data: Option<&Zval>, out: &mut Vec<u8>) -> Result<bool, CallError> {
     let Some(data) = data.map(Zval::dereference).filter(|data| !data.is_null()) else {
         return Ok(false);
     };
     let from = out.len();
     match json::encode(data, out) {
-        // jsonSerialize() may have answered null.
+        // jsonSerialize() may have returned null.
         Ok(()) => Ok(&out[from..] != b"null"),
         Err(json::EncodeError::Json(error)) => Err(error.into()),
         Err(json::EncodeError::Pending) => Err(CallError::Pending),
@@ -194,7 +193,7 @@ fn of_event(
     })
 }
 
-/// A message made in here goes out through the same door as one given by value.
+/// Returns a message as an object, or throws.
 fn hand_out(message: Result<Message, CallError>) -> PhpResult<Zval> {
     finish(message.map(super::object))
 }
@@ -209,13 +208,13 @@ impl Message {
         )
     }
 
-    /// A new event, with a new id and the present time.
+    /// A new event with a new id and the current time.
     #[php(optional = data)]
     pub fn event(channel: Option<&Zval>, event: &Zval, data: Option<&Zval>) -> PhpResult<Zval> {
         hand_out(of_event(channel, event, data))
     }
 
-    /// Reads an envelope. The bytes are kept: published again unchanged, they are sent as they are.
+    /// Reads an envelope. The bytes are kept: if the message is published unchanged, they are sent as they are.
     pub fn from_json(json: &Zval) -> PhpResult<Zval> {
         hand_out(
             arguments::bytes(json, "Message::fromJson(): Argument #1 ($json)").and_then(|bytes| {
@@ -225,12 +224,12 @@ impl Message {
         )
     }
 
-    /// The same from an array with the keys of the envelope.
+    /// Reads an envelope from an array with its keys.
     pub fn from_array(a: &Zval) -> PhpResult<Zval> {
         hand_out(of_array(a))
     }
 
-    /// A copy with that record key; null: the channel is the key.
+    /// A copy with this record key; null: the channel is the key.
     pub fn with_key(&self, key: &Zval) -> PhpResult<Zval> {
         let key = arguments::optional(Some(key), |key| {
             arguments::bytes(key, "Message::withKey(): Argument #1 ($key)")
@@ -238,7 +237,7 @@ impl Message {
         hand_out(key.map(|key| Self::new(self.inner.with_key(key.as_deref()))))
     }
 
-    /// A copy with those record headers instead of the present ones.
+    /// A copy with these record headers in place of the present ones.
     pub fn with_headers(&self, headers: &Zval) -> PhpResult<Zval> {
         let headers = arguments::record_headers(
             Some(headers),
@@ -247,7 +246,7 @@ impl Message {
         hand_out(headers.map(|headers| Self::new(self.inner.with_headers(headers))))
     }
 
-    /// The id: a UUIDv7 where we made it; `topic-partition-offset` for a record of a raw topic.
+    /// The id: a UUIDv7 for messages of this extension; `topic-partition-offset` for a record of a raw topic.
     pub fn get_id(&self) -> Zval {
         binary(self.inner.id().as_bytes())
     }
@@ -276,7 +275,7 @@ impl Message {
         finish(self.data().map(Some)).map(|value| value.unwrap_or_else(Zval::null))
     }
 
-    /// When it was made, in Unix seconds; for a record of a raw topic its Kafka timestamp.
+    /// The time of creation in Unix seconds; for a record of a raw topic its Kafka timestamp.
     pub fn get_timestamp(&self) -> i64 {
         self.inner.timestamp()
     }
@@ -296,12 +295,12 @@ impl Message {
         .map(|value| value.unwrap_or_else(Zval::null))
     }
 
-    /// What json_encode($message) encodes: toArray().
+    /// The value for json_encode($message): toArray().
     pub fn json_serialize(&self) -> PhpResult<Zval> {
         self.to_array()
     }
 
-    /// The record headers: name to value; null for a header without one. Of a name that comes several times, the last.
+    /// The record headers: name to value; null for a header without one. Of a repeated name, the last value.
     pub fn get_headers(&self) -> PhpResult<Zval> {
         let mut all = ZendHashTable::new();
         for (name, value) in &self.inner.headers {
@@ -314,7 +313,7 @@ impl Message {
         Ok(value)
     }
 
-    /// All values of a record header, in their order; empty where there is no such header.
+    /// All values of a record header in their order; empty if there is no such header.
     pub fn get_header_values(&self, name: &Zval) -> PhpResult<Zval> {
         let name = arguments::text(name, "Message::getHeaderValues(): Argument #1 ($name)");
         let values = name.map(|name| {
@@ -330,12 +329,12 @@ impl Message {
         finish(values.map(Some))?.unwrap_or_else(|| Ok(Zval::null()))
     }
 
-    /// The record key: the one of withKey(), or the one it came with from Kafka.
+    /// The record key: that of withKey(), or that of the received record.
     pub fn get_key(&self) -> Zval {
         self.inner.key().map_or_else(Zval::null, binary)
     }
 
-    /// The Kafka topic it came from; null: not received.
+    /// The Kafka topic it was received from; null if it was not received.
     pub fn get_topic(&self) -> Zval {
         self.inner
             .origin
@@ -343,7 +342,7 @@ impl Message {
             .map_or_else(Zval::null, |origin| binary(origin.topic.as_bytes()))
     }
 
-    /// The partition it came from; null: not received.
+    /// The partition it was received from; null if it was not received.
     pub fn get_partition(&self) -> Option<i64> {
         self.inner
             .origin
@@ -351,12 +350,12 @@ impl Message {
             .map(|origin| i64::from(origin.partition))
     }
 
-    /// Its offset in the partition; null: not received.
+    /// Its offset in the partition; null if it was not received.
     pub fn get_offset(&self) -> Option<i64> {
         self.inner.origin.as_ref().map(|origin| origin.offset)
     }
 
-    /// Which try this is, from 1.
+    /// The number of this delivery attempt, from 1.
     pub fn get_attempt(&self) -> i64 {
         self.inner
             .origin
@@ -364,7 +363,7 @@ impl Message {
             .map_or(1, |origin| i64::from(origin.attempt))
     }
 
-    /// The bytes of the record's value; null: a tombstone, or not received.
+    /// The bytes of the record's value; null for a tombstone, or if it was not received.
     pub fn get_payload(&self) -> Zval {
         match (&self.inner.origin, self.inner.value()) {
             (Some(_), Some(bytes)) => binary(bytes),

@@ -1,4 +1,4 @@
-//! `Toporia\Realtime\Metrics`, and who is told while a loop of ours runs.
+//! `Toporia\Realtime\Metrics`, and the updates of metrics while a consume loop runs.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -15,18 +15,18 @@ use crate::kafka::consumer::Consumer;
 use crate::metrics::exposition::{text, ExpositionFormat};
 use crate::process;
 
-/// ms between two looks at where a consumer stands; with very many partitions it is done less often.
+/// Milliseconds between two updates of the group statistics; longer with very many partitions.
 const GROUP_STATS_INTERVAL_MS: u64 = 500;
 const PARTITIONS_PER_INTERVAL: u64 = 1000;
 
-/// What watches this process, as its configuration says: for loops that begin.
+/// Starts the configured monitoring (listener, textfile, heartbeat) of this process, for loops that begin.
 pub fn start_monitoring() -> Result<()> {
     process::current()
         .metrics
         .start_monitoring(&state::monitor_config()?)
 }
 
-/// A consumer of this broker begins: it is counted from now on.
+/// Registers the metrics of a new consumer.
 pub fn register(broker: &Broker, consumer: &Rc<Consumer>) {
     let series = process::current().metrics.consumers.register(
         &broker.config.consumer_group,
@@ -36,7 +36,6 @@ pub fn register(broker: &Broker, consumer: &Rc<Consumer>) {
     *broker.series.borrow_mut() = Some(series);
 }
 
-/// It ended.
 pub fn unregister(broker: &Broker) {
     let series = broker.series.borrow_mut().take();
     if let Some(series) = series {
@@ -44,7 +43,7 @@ pub fn unregister(broker: &Broker) {
     }
 }
 
-/// Where the consumer stands now, for whoever asks before its loop comes round again.
+/// Updates the consumer's position and lag, read by scrapes until the next update.
 pub fn update_group_stats(broker: &Broker, with_lag: bool) {
     let series = broker.series.borrow().clone();
     let consumer = broker.consumer.borrow().clone();
@@ -55,7 +54,7 @@ pub fn update_group_stats(broker: &Broker, with_lag: bool) {
     }
 }
 
-/// The loop of a consumer came round; `now` in ms. Called every 50 ms or so.
+/// Records one iteration of the consume loop, about every 50 ms; `now` in ms.
 pub fn loop_tick(broker: &Broker, now: u64) {
     let metrics = &process::current().metrics;
     let due = broker.next_report_ms.get();
@@ -67,7 +66,7 @@ pub fn loop_tick(broker: &Broker, now: u64) {
             .borrow()
             .as_ref()
             .map_or(0, |consumer| consumer.partition_count() as u64);
-        // Once for every thousand partitions.
+        // One interval more for every thousand partitions.
         broker
             .next_report_ms
             .set(now + GROUP_STATS_INTERVAL_MS * (1 + partitions / PARTITIONS_PER_INTERVAL));
@@ -83,7 +82,7 @@ fn status(broker: &Broker) -> String {
     };
     let waiting = consumer.waiting_for();
     let state = if !consumer.is_connected() {
-        "Kafka does not answer".to_owned()
+        "Kafka does not respond".to_owned()
     } else if !waiting.is_empty() {
         format!("waiting for {} topic(s) that do not exist", waiting.len())
     } else {
@@ -97,7 +96,7 @@ fn status(broker: &Broker) -> String {
     )
 }
 
-/// What this process can be asked about while it runs: metrics for Prometheus, liveness for supervisors.
+/// Metrics for Prometheus and liveness for supervisors.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Metrics")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
@@ -107,7 +106,7 @@ pub struct Metrics;
 impl Metrics {
     #[php(vis = "private")]
     fn __construct() -> PhpResult<Self> {
-        Err("Metrics has static methods only.".into())
+        Err("Metrics cannot be instantiated; call its static methods.".into())
     }
 
     /// Listens for Prometheus and for probes.
@@ -131,7 +130,7 @@ impl Metrics {
         })
     }
 
-    /// Touches a file while loops come round.
+    /// Touches a file while loops run.
     #[php(optional = file)]
     pub fn heartbeat(file: Option<&Zval>) -> PhpResult<()> {
         let heartbeat = || -> Result<(), CallError> {
@@ -148,7 +147,7 @@ impl Metrics {
         finish(heartbeat())
     }
 
-    /// The loop of the application came round.
+    /// Records one iteration of the application's own loop.
     #[php(defaults(ready = true))]
     #[php(optional = status)]
     pub fn beat(status: Option<&Zval>, ready: bool) -> PhpResult<()> {
@@ -167,7 +166,7 @@ impl Metrics {
         finish(beat())
     }
 
-    /// Why this process counts as stuck; null where it does not.
+    /// Why this process counts as stuck; null if it does not.
     pub fn stuck() -> Zval {
         match process::current().metrics.live() {
             Ok(()) => Zval::null(),
@@ -175,7 +174,7 @@ impl Metrics {
         }
     }
 
-    /// What a scrape would read.
+    /// The text of a scrape.
     #[php(defaults(openMetrics = false))]
     #[php(optional = openMetrics)]
     pub fn text(openMetrics: bool) -> Zval {
@@ -187,7 +186,7 @@ impl Metrics {
         binary(text(process::current().metrics.snapshot(None), format).as_bytes())
     }
 
-    /// Closes the port; a loop of the application ends.
+    /// Closes the port; the application's own loop has ended.
     pub fn stop() {
         process::current().metrics.stop();
     }

@@ -5,7 +5,7 @@
 //! interfaces exceptions signatures      interfaces, the exception family, the types that Reflection shows
 //! publish batch flush                   sending, for Broker and Realtime
 //! subscriptions consume handler hooks retry dead_letter position shutdown stats    the rest of the methods of Broker
-//! state lifecycle signals fakes         the state of one request, startup and shutdown, signal handlers, fake() and swap()
+//! state lifecycle signals fakes         state of one request, startup and shutdown, signal handlers, fake() and swap()
 //! logging tracing                       where log lines are written; trace context into records and around callbacks
 //! arguments callback debug_info gc json zend    the values and the engine of PHP
 //! ```
@@ -59,7 +59,7 @@ use ext_php_rs::{info_table_end, info_table_row, info_table_start};
 
 use crate::kafka::client;
 
-/// Defaults of an installation; an application's own configuration comes before them.
+/// INI defaults of an installation; the application's own configuration takes precedence.
 static INI: IniEntryDefs<12> = IniEntryDefs::new([
     IniEntryDef::new(c"toporia_realtime.brokers", c"", IniEntryPermission::All),
     IniEntryDef::new(
@@ -117,7 +117,7 @@ fn object<T: RegisteredClass>(value: T) -> Zval {
         .unwrap_or_else(|_| Zval::null())
 }
 
-/// Gives an object to a zval, with the one reference it came with.
+/// Wraps an object in a zval, which takes over its reference.
 fn object_to_zval(object: ZBox<ZendObject>) -> Zval {
     object.into_zval(false).unwrap_or_else(|_| Zval::null())
 }

@@ -18,7 +18,7 @@ fn number(partition: i64, method: &str) -> Result<i32, Error> {
         })
 }
 
-/// `pause()` and `resume()`. Before anything is assigned there is nothing to pause.
+/// `pause()` and `resume()`. Does nothing before partitions are assigned.
 pub fn set_paused(
     broker: &Broker,
     topic: Option<&Zval>,
@@ -38,7 +38,6 @@ pub fn set_paused(
     Ok(())
 }
 
-/// `seek()`.
 pub fn seek(
     broker: &Broker,
     topic: &Zval,
@@ -53,7 +52,7 @@ pub fn seek(
         .filter(|consumer| !consumer.is_inherited())
         .ok_or_else(|| {
             Error::configuration(
-                "Broker::seek(): nothing is assigned yet. Seek in the callback of onAssigned().",
+                "Broker::seek(): no partition is assigned yet. Call seek() in the callback of onAssigned().",
             )
         })?;
     consumer.seek(&topic, partition, position)?;
@@ -92,7 +91,7 @@ fn moment(value: &Zval) -> Result<Option<i64>, CallError> {
     if value.object().is_none() {
         return Ok(None);
     }
-    // Seconds and milliseconds as `Uv` gives them: `format()` is in every DateTimeInterface.
+    // Seconds and milliseconds as `Uv` formats them: `format()` exists in every DateTimeInterface.
     let time = value.try_call_method("format", vec![&"Uv"]);
     if super::zend::has_exception() {
         return Err(CallError::Pending);
@@ -101,7 +100,7 @@ fn moment(value: &Zval) -> Result<Option<i64>, CallError> {
     Ok(time.and_then(|time| time.parse().ok()))
 }
 
-/// A time in milliseconds since 1970, given in whole seconds or as a DateTimeInterface.
+/// A time in milliseconds since 1970, from whole seconds or a DateTimeInterface.
 pub fn time(value: &Zval, place: &str) -> Result<i64, CallError> {
     let value = value.dereference();
     let seconds = value

@@ -1,4 +1,4 @@
-//! Sending, as `Realtime` and `Broker` share it: topic, envelope, headers, hops, and what `produce: sync` waits for.
+//! Sending, shared by `Realtime` and `Broker`: topic, envelope, headers, hop count, and the wait of `produce: sync`.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use crate::kafka::transaction;
 use crate::message::Message;
 use crate::{encryption, ids, loop_guard, process};
 
-/// `produce: sync` waits this long for an acknowledgement.
+/// How long `produce: sync` waits for an acknowledgement.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Checks the socket id of `$except` and makes its header. `\A\d+\.\d+\z`, as Pusher's protocol has it.
+/// Checks the socket id of `$except` and adds its header. `\A\d+\.\d+\z`, as in Pusher's protocol.
 pub fn except_header(
     except: Option<&Zval>,
     place: &str,
@@ -35,7 +35,7 @@ pub fn except_header(
         .is_some_and(|(left, right)| digits(left) && digits(right))
     {
         return Err(Error::configuration(format!(
-            "\"{}\" is not a socket id: pusher-js and Echo.socketId() give two numbers with a dot between them.",
+            "\"{}\" is not a socket id: it must be two numbers separated by a dot, as Echo.socketId() returns it.",
             socket.escape_debug()
         ))
         .into());
@@ -47,7 +47,7 @@ pub fn except_header(
     Ok(())
 }
 
-/// Adds the hop count where a record is in hand.
+/// Adds the hop count inside a callback.
 fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
     if !sender.config.loop_guard {
         return Ok(());
@@ -84,12 +84,12 @@ fn send_untraced(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Er
     Ok(())
 }
 
-/// Waits for the acknowledgement of what was just sent.
+/// Waits for the acknowledgement of the message just sent.
 fn wait_for_ack(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
     let until = Instant::now() + SYNC_TIMEOUT;
     flush::wait_for_acks(&sender.producer, until);
     if zend::has_exception() {
-        // Of a signal handler: it goes before whatever would be said here, and the message is still on its way.
+        // Thrown by a signal handler: it takes precedence, and the message is still in flight.
         return Ok(());
     }
     let left = until.saturating_duration_since(Instant::now());
@@ -109,16 +109,15 @@ fn wait_for_ack(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Err
     })
 }
 
-/// The id `Realtime::broadcast()` answers with.
+/// The id that `Realtime::broadcast()` returns.
 pub enum BroadcastId {
-    /// Of the message that was sent.
+    /// The id of the message that was sent.
     New([u8; ids::ID_LEN]),
-    /// Of the record in hand, which said the same.
+    /// The id of the current record, which has the same content, so nothing was sent.
     Repeated(String),
 }
 
 impl BroadcastId {
-    /// Its bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::New(id) => id,
@@ -127,17 +126,15 @@ impl BroadcastId {
     }
 }
 
-/// What goes options the channel and the data.
+/// The options of an event besides its channel and data.
 pub struct EventOptions<'a> {
-    /// The event.
     pub event: &'a str,
-    /// The record key; the channel where there is none.
+    /// The record key; the channel if there is none.
     pub key: Option<&'a [u8]>,
-    /// Record headers.
     pub headers: Vec<Header>,
 }
 
-/// `Realtime::broadcast()` to one channel: the data is encoded in its place in the envelope.
+/// `Realtime::broadcast()` to one channel: the data is encoded in place, inside the envelope.
 pub fn broadcast(
     sender: &Sender,
     channel: &str,
@@ -174,7 +171,7 @@ pub fn broadcast(
     })
 }
 
-/// `Realtime::broadcast()` to several channels: one message with one id, an envelope for each.
+/// `Realtime::broadcast()` to several channels: one message with one id, an envelope for each channel.
 pub fn broadcast_to_all(
     sender: &Sender,
     channels: &[Cow<'_, str>],
@@ -182,7 +179,7 @@ pub fn broadcast_to_all(
     mut options: EventOptions<'_>,
 ) -> Result<BroadcastId, CallError> {
     for channel in channels {
-        // Refused before anything is sent: a list is broadcast whole or not at all.
+        // Refused before anything is sent: all channels of a list receive the broadcast, or none.
         sender.config.topics.topic_for(channel)?;
     }
     json::with_buffer(|data_json| {
@@ -226,7 +223,7 @@ pub fn broadcast_to_all(
     })
 }
 
-/// The id of the record in hand, where it says exactly this.
+/// The id of the current record, if it has exactly this content.
 fn repeats(
     sender: &Sender,
     channel: &str,
@@ -239,7 +236,7 @@ fn repeats(
     loop_guard::repeats(channel, event, data_json)
 }
 
-/// Whether the record in hand says what this message would on that channel; for those who publish it themselves.
+/// True if the current record has the content of this message on that channel; for callers that publish it themselves.
 pub fn repeats_message(config: &BrokerConfig, channel: &str, message: &Message) -> bool {
     config.loop_guard
         && message
@@ -270,7 +267,7 @@ fn send_envelope(
     })?
 }
 
-/// `Broker::publish()`: the message's own bytes where its channel is `channel`.
+/// `Broker::publish()`: sends the message's own bytes if its channel is `channel`.
 pub fn publish(
     sender: &Sender,
     channel: &str,

@@ -1,4 +1,4 @@
-//! `Toporia\Realtime\Realtime`.
+//! `Toporia\Realtime\Realtime`: the static API for controllers, configuration and fakes.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::message::Message as Inner;
 use crate::metrics::producers::kind_name;
 use crate::process;
 
-/// What a controller calls: tells browsers and other services what happened.
+/// The API for controllers: broadcasts events to browsers and other services.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Realtime")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
@@ -55,9 +55,10 @@ fn broadcast(
 ) -> Result<Zval, CallError> {
     let event = arguments::text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
     if event.is_empty() {
-        return Err(
-            Error::configuration("Realtime::broadcast(): the event must have a name.").into(),
-        );
+        return Err(Error::configuration(
+            "Realtime::broadcast(): the event name must not be empty.",
+        )
+        .into());
     }
     let key = arguments::optional(key, |key| {
         arguments::bytes(key, "Realtime::broadcast(): Argument #4 ($key)")
@@ -147,12 +148,13 @@ fn broadcast_to_publisher(
     Ok(binary(first.id().as_bytes()))
 }
 
-/// The instance of a class of the PHP layer.
+/// A new instance of a class of the PHP layer.
 fn instantiate(class: &str, argument: Option<&Zval>) -> Result<Zval, CallError> {
     let Some(entry) = ClassEntry::try_find(class) else {
         return Err(CallError::Throw(PhpException::new(
             format!(
-                "The class {class} is not there: it is part of the PHP layer. Install it with `composer require toporia/realtime` \
+                "The class {class} is part of the PHP layer, which is not installed. Run `composer require \
+                toporia/realtime` \
                  (or require php/autoload.php of this package)."
             ),
             0,
@@ -243,12 +245,12 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
     Ok(value)
 }
 
-/// Rounded up: "within 500 ms" is what the caller said.
+/// Rounded up, so that error texts show the timeout as the caller gave it.
 fn whole_ms(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
-/// Flushes every client of the process within one bound; PHP's signal handlers run meanwhile.
+/// Flushes every client of the process within one timeout; PHP's signal handlers run in between.
 fn flush_all(timeout: Duration) -> Result<(), CallError> {
     let until = Instant::now() + timeout;
     let mut failed = Vec::new();
@@ -275,7 +277,7 @@ fn flush_all(timeout: Duration) -> Result<(), CallError> {
 impl Realtime {
     #[php(vis = "private")]
     fn __construct() -> PhpResult<Self> {
-        Err("Realtime is not made: its methods are static.".into())
+        Err("Realtime cannot be instantiated; call its static methods.".into())
     }
 
     /// Sets the configuration for this request, usually the array of config/realtime.php. Connects nothing.
@@ -304,7 +306,7 @@ impl Realtime {
             .map(|id| id.unwrap_or_else(Zval::null))
     }
 
-    /// The broker of that name, the same object each time within a request.
+    /// The broker of that name, the same object on each call within a request.
     #[php(optional = name)]
     pub fn broker(name: Option<&Zval>) -> PhpResult<Zval> {
         let result = arguments::optional(name, |name| {
@@ -322,7 +324,7 @@ impl Realtime {
         finish(result).map(|object| object.unwrap_or_else(Zval::null))
     }
 
-    /// Waits until everything sent so far is acknowledged.
+    /// Waits until all messages sent so far are acknowledged.
     #[php(defaults(timeoutMs = 10000))]
     pub fn flush(timeoutMs: i64) -> PhpResult<()> {
         let timeout = Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
@@ -335,7 +337,7 @@ impl Realtime {
         stats().map_err(|error| error.to_string().into())
     }
 
-    /// Says something in the log of the extension.
+    /// Writes a line to the log of the extension.
     pub fn log(level: &Zval, message: &Zval) -> PhpResult<()> {
         let say = || {
             let level = arguments::text(level, "Realtime::log(): Argument #1 ($level)")?;
@@ -345,13 +347,13 @@ impl Realtime {
         finish(say())
     }
 
-    /// Nothing is sent any more; the fake remembers it and can be asked.
+    /// Stops sending; the fake records messages for assertions.
     #[php(optional = fake)]
     pub fn fake(fake: Option<&Zval>) -> PhpResult<Zval> {
         finish(self::fake(fake).map(Some)).map(|object| object.unwrap_or_else(Zval::null))
     }
 
-    /// Broadcasts go to another publisher.
+    /// Broadcasts are sent to another publisher.
     pub fn swap(publisher: &Zval) -> PhpResult<()> {
         finish(
             interfaces::check_publisher(publisher, "Realtime::swap(): Argument #1 ($publisher)")
@@ -361,7 +363,7 @@ impl Realtime {
         )
     }
 
-    /// Broadcasts go to Kafka again.
+    /// Broadcasts are sent to Kafka again.
     pub fn restore() {
         state::swap(None);
     }

@@ -1,5 +1,5 @@
-//! What becomes of a record whose callback threw: another try, or none. By the class of the exception first, then by the
-//! application's own strategy, or the configured one.
+//! Decides whether a record whose callback threw is tried again: by the class of the exception first, then by the
+//! application's own retry strategy, or the configured one.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub fn register() -> ext_php_rs::error::Result<()> {
         .register()
 }
 
-/// A TypeError where the value is no strategy.
+/// A TypeError if the value is not a retry strategy.
 pub fn check(value: &Zval, place: &str) -> Result<(), arguments::CallError> {
     let name = format!("Toporia\\Realtime\\{INTERFACE}");
     let fits = value
@@ -54,7 +54,7 @@ pub fn check(value: &Zval, place: &str) -> Result<(), arguments::CallError> {
     Err(arguments::type_error(place, &format!("?{name}"), value).into())
 }
 
-/// The exception that says why: of a BatchException the one it carries.
+/// The exception that caused the failure: for a BatchException its previous one.
 pub fn cause(why: &Zval) -> Zval {
     let is_batch = why
         .object()
@@ -67,14 +67,13 @@ pub fn cause(why: &Zval) -> Zval {
         .unwrap_or_else(|| why.shallow_clone())
 }
 
-/// The class of an exception.
 pub fn class_of(why: &Zval) -> String {
     why.object()
         .and_then(|why| why.get_class_name().ok())
         .unwrap_or_default()
 }
 
-/// How long to wait for the next try of this message; `None` for no other try.
+/// The delay before the next attempt of this message; `None` if it is not tried again.
 ///
 /// # Errors
 /// The application's strategy threw.
@@ -98,7 +97,6 @@ pub fn delay(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Option<
     Ok(delay.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
 }
 
-/// The configured strategy.
 pub fn configured(config: &BrokerConfig) -> ExponentialBackoff {
     ExponentialBackoff {
         max_retries: config.max_retries,
@@ -107,8 +105,8 @@ pub fn configured(config: &BrokerConfig) -> ExponentialBackoff {
     }
 }
 
-/// True where another try cannot help. The marks on the exception itself go before the configuration's lists of the same kind,
-/// and what may pass before what does not.
+/// True if another attempt cannot succeed. Interfaces of the exception itself take precedence over the configured
+/// lists, and transient over permanent.
 fn is_permanent(config: &BrokerConfig, why: &Zval) -> bool {
     let Some(object) = why.object() else {
         return false;
@@ -118,7 +116,7 @@ fn is_permanent(config: &BrokerConfig, why: &Zval) -> bool {
     if object.instance_of(Class::Transient.entry()) || listed(&config.transient_exceptions) {
         return false;
     }
-    // Ours that say something about the message itself, which will say the same next time.
+    // Exceptions of ours about the message itself, which fail the same way every time.
     let ours = [
         Class::Permanent,
         Class::Encoding,
@@ -130,7 +128,7 @@ fn is_permanent(config: &BrokerConfig, why: &Zval) -> bool {
         || listed(&config.permanent_exceptions)
 }
 
-/// `instanceof` by name: a class that is not loaded has no objects, so nothing has to be loaded for this.
+/// `instanceof` by name: a class that is not loaded has no objects, so no class has to be loaded for this.
 fn is_a(class: &ClassEntry, name: &str) -> bool {
     class
         .name()
@@ -141,7 +139,6 @@ fn is_a(class: &ClassEntry, name: &str) -> bool {
             .is_some_and(|mut all| all.any(|interface| is_a(interface, name)))
 }
 
-/// `Broker::retryWith()`.
 pub fn set_strategy(
     broker: &ZendClassObject<Broker>,
     strategy: Option<&Zval>,

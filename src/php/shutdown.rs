@@ -1,4 +1,4 @@
-//! How consuming ends: the open transaction taken back, a fatal error in a callback, `close()`.
+//! How consuming ends: aborting the open transaction, a fatal error in a callback, `close()`.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::kafka::consumer::Consumer;
 use crate::kafka::transaction;
 use crate::loop_guard;
 
-/// Takes back what is open; the next consume() begins anew.
+/// Aborts the open transaction; the next consume() starts another.
 pub fn end_transaction(broker: &Broker) {
     let transaction = broker.transaction.borrow_mut().take();
     if let Some(transaction) = transaction {
@@ -20,11 +20,11 @@ pub fn end_transaction(broker: &Broker) {
     }
 }
 
-/// The record whose callback died was not handled; those before it were.
+/// The record whose callback crashed was not handled; those before it were.
 pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     loop_guard::clear();
     broker.stop_reason.set(Some("error"));
-    // What it would have sent is not wanted any more, so that the letter it may become is not part of it.
+    // The crashed callback's sends must not be part of the transaction of its dead letter.
     transaction::clear();
     dead_letter::on_fatal_error(broker, consumer);
     end_transaction(broker);
@@ -40,7 +40,7 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     }
 }
 
-/// `Broker::close()`. While consuming it takes effect after the record in hand.
+/// `Broker::close()`. While consuming it takes effect after the current record.
 pub fn close(broker: &Broker) -> Result<(), CallError> {
     loop_guard::set_polled(false);
     broker.closing.set(true);
@@ -61,7 +61,8 @@ pub fn close(broker: &Broker) -> Result<(), CallError> {
             return Err(Error::new(
                 Kind::Delivery,
                 format!(
-                    "{left} message(s) are still on their way to {}; Realtime::flush() names them.",
+                    "{left} message(s) to {} are not acknowledged yet. Realtime::flush() waits for them and lists \
+                    those that failed.",
                     config.brokers
                 ),
             )

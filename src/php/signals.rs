@@ -1,7 +1,7 @@
-//! SIGTERM and SIGINT while consuming: the record in hand is finished, then `consume()` returns.
+//! SIGTERM and SIGINT while consuming: the current record is finished, then `consume()` returns.
 //!
-//! Where PHP code has handlers of its own, those run instead (between records and polls) and ours stay away. Zend keeps the
-//! table of handlers itself, so they are set through it where it is built in.
+//! Signals that PHP code handles itself are left alone; its handlers run between records and polls. Zend keeps its own
+//! table of handlers, so ours are installed through `zend_sigaction` where PHP is built with it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,10 +13,10 @@ use crate::worker::StopSignal;
 type Sigaction =
     unsafe extern "C" fn(libc::c_int, *const libc::sigaction, *mut libc::sigaction) -> libc::c_int;
 
-/// How many of them live: while there are any, a signal that came is still to be answered.
+/// Number of live [`SignalHandlers`]. While it is above 0, a signal received earlier still has to be acted on.
 static INSTALLED: AtomicUsize = AtomicUsize::new(0);
 
-/// Our handlers, for as long as this lives.
+/// Installed handlers; dropping restores the previous ones.
 pub struct SignalHandlers {
     previous: Vec<(libc::c_int, libc::sigaction)>,
 }
@@ -27,19 +27,19 @@ extern "C" fn on_signal(_signal: libc::c_int) {
 
 fn sigaction() -> Sigaction {
     match zend::symbol(c"zend_sigaction") {
-        // SAFETY: the engine's function has libc's signature.
+        // SAFETY: `zend_sigaction` has libc's signature.
         Some(found) => unsafe { std::mem::transmute::<*mut libc::c_void, Sigaction>(found) },
         None => libc::sigaction,
     }
 }
 
 impl SignalHandlers {
-    /// True while somebody has taken the signals: what came since is not to be forgotten.
+    /// True while handlers are installed: a signal received since then must not be discarded.
     pub fn any_installed() -> bool {
         INSTALLED.load(Ordering::Relaxed) > 0
     }
 
-    /// Takes SIGTERM and SIGINT where nobody has them.
+    /// Handles SIGTERM and SIGINT where no handler is set.
     pub fn install() -> Self {
         let sigaction = sigaction();
         let mut previous = Vec::new();
@@ -71,19 +71,18 @@ impl Drop for SignalHandlers {
         INSTALLED.fetch_sub(1, Ordering::Relaxed);
         let sigaction = sigaction();
         for (signal, old) in &self.previous {
-            // SAFETY: restores what was there.
+            // SAFETY: restores the previous handlers.
             unsafe { sigaction(*signal, std::ptr::from_ref(old), std::ptr::null_mut()) };
         }
     }
 }
 
-/// Holds SIGTERM and SIGQUIT back on this thread for as long as it lives.
+/// Blocks SIGTERM and SIGQUIT on this thread until dropped.
 pub struct BlockedSignals {
     previous: libc::sigset_t,
 }
 
 impl BlockedSignals {
-    /// From now on.
     pub fn block() -> Self {
         // SAFETY: plain signal-mask calls on local memory.
         unsafe {
@@ -100,7 +99,7 @@ impl BlockedSignals {
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        // SAFETY: restores what was there; what came meanwhile is delivered now.
+        // SAFETY: restores the previous mask; signals that arrived in between are delivered now.
         unsafe {
             libc::pthread_sigmask(
                 libc::SIG_SETMASK,
@@ -111,12 +110,12 @@ impl Drop for BlockedSignals {
     }
 }
 
-/// Gives PHP's own signal handlers their call.
+/// Runs PHP's own signal handlers.
 pub fn dispatch() {
     zend::serve_interrupt();
-    // Without pcntl_async_signals() a handler waits until somebody asks; nobody could while we wait for Kafka.
+    // Without pcntl_async_signals(), handlers run only when dispatched, and no PHP code runs while we wait for Kafka.
     if let Ok(function) = ZendCallable::try_from_name("pcntl_signal_dispatch") {
-        // What a handler throws stays pending and is seen by the caller.
+        // An exception thrown by a handler stays pending for the caller.
         drop(function.try_call(vec![]));
     }
 }

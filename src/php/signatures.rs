@@ -1,7 +1,8 @@
-//! What Reflection shows of our methods: PHP's own types, `static` and unions, which Rust's types cannot say.
+//! The types that Reflection shows for our methods: PHP's own types, `static` and unions, which Rust's types cannot
+//! express.
 //!
-//! The methods check their arguments themselves; PHP reads these types for reflection only. They are the stubs' signatures, and a
-//! test compares the two.
+//! The methods check their arguments themselves; PHP reads these types for reflection only. They are the stubs'
+//! signatures, and a test compares both.
 
 use std::ffi::{c_void, CString};
 
@@ -12,7 +13,8 @@ use ext_php_rs::zend::ClassEntry;
 /// `class::method(parameters): return`, as in the stubs.
 const SIGNATURES: &[&str] = &[
     "Realtime::configure(array $config): void",
-    "Realtime::broadcast(string|array $channel, string $event, mixed $data = null, ?string $key = null, array $headers = [], ?string $except = null): string",
+    "Realtime::broadcast(string|array $channel, string $event, mixed $data = null, ?string $key = null, array \
+    $headers = [], ?string $except = null): string",
     "Realtime::broker(?string $name = null): Toporia\\Realtime\\Broker",
     "Realtime::flush(int $timeoutMs = 10000): void",
     "Realtime::stats(): array",
@@ -21,15 +23,18 @@ const SIGNATURES: &[&str] = &[
     "Realtime::swap(Toporia\\Realtime\\Contract\\Publisher $publisher): void",
     "Realtime::restore(): void",
     "Broker::__construct(array $config = [])",
-    "Broker::publish(string $channel, Toporia\\Realtime\\Message $message, ?string $key = null, array $headers = []): string",
+    "Broker::publish(string $channel, Toporia\\Realtime\\Message $message, ?string $key = null, array $headers = \
+    []): string",
     "Broker::repeats(string $channel, Toporia\\Realtime\\Message $message): bool",
     "Broker::publishBatch(array $messages, int $flushTimeoutMs = 10000): array",
-    "Broker::send(string $topic, mixed $value, ?string $key = null, array $headers = [], ?int $partition = null): string",
+    "Broker::send(string $topic, mixed $value, ?string $key = null, array $headers = [], ?int $partition = null): \
+    string",
     "Broker::subscribe(string $channel, ?callable $callback = null): static",
     "Broker::subscribeBatch(string $channel, callable $callback): static",
     "Broker::subscribeTopic(string $topic, ?callable $callback = null): static",
     "Broker::unsubscribe(string $channel): static",
-    "Broker::consume(int $timeoutMs = 1000, int $batchSize = 100, int $maxMessages = 0, bool $stopWhenEmpty = false): int",
+    "Broker::consume(int $timeoutMs = 1000, int $batchSize = 100, int $maxMessages = 0, bool $stopWhenEmpty = \
+    false): int",
     "Broker::stopConsuming(): void",
     "Broker::onAssigned(callable $callback): static",
     "Broker::onRevoked(callable $callback): static",
@@ -120,7 +125,7 @@ const SIGNATURES: &[&str] = &[
     "Exception\\BatchException::__construct(int $index, ?Throwable $previous = null)",
 ];
 
-/// Methods that an interface repeats.
+/// Methods that are declared by an interface too.
 const INTERFACES: &[(&str, &[&str])] = &[
     ("Contract\\Publisher", &["publish", "publishBatch", "send"]),
     (
@@ -177,7 +182,8 @@ fn write(class: &str, method: &str, parameters: &str, returns: Option<&str>) {
         return;
     };
     let name = ZendStr::new(method.to_ascii_lowercase(), false).into_raw();
-    // SAFETY: the class's function table holds zend_function values, whose argument tables were leaked for the life of the
+    // SAFETY: the class's function table holds zend_function values, whose argument tables were leaked for the life of
+    // the
     // process by the registration and are written before any PHP code reads them.
     unsafe {
         let found = ext_php_rs::ffi::zend_hash_find(&raw const entry.function_table, name);

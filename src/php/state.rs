@@ -1,4 +1,4 @@
-//! What lasts for one request: the array given to `configure()`, the configurations resolved from it, and a fake in its place.
+//! State of one request: the array given to `configure()`, the configurations resolved from it, and a fake publisher.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,7 +40,7 @@ impl Environment for PhpEnvironment {
             let value = zend::superglobal(superglobal)
                 .and_then(Zval::array)
                 .and_then(|table| table.get(name));
-            // A web server puts request headers into $_SERVER as HTTP_…; none of our names begins so.
+            // A web server puts request headers into $_SERVER as HTTP_…; none of our names has that prefix.
             if let Some(text) = value
                 .map(Zval::dereference)
                 .and_then(Zval::coerce_to_string)
@@ -61,19 +61,17 @@ impl Environment for PhpEnvironment {
     }
 }
 
-/// A producer client with the configuration it was made for.
+/// A producer client with the configuration it was created for.
 #[derive(Clone)]
 pub struct Sender {
-    /// The configuration.
     pub config: Arc<BrokerConfig>,
-    /// The client.
     pub producer: Arc<Producer>,
 }
 
 #[derive(Default)]
 struct Request {
     configured: Option<Value>,
-    /// Counts the calls of `configure()`.
+    /// Number of `configure()` calls in this request.
     epoch: u64,
     brokers: Vec<(Option<String>, Arc<BrokerConfig>)>,
     sender: Option<Sender>,
@@ -90,7 +88,7 @@ thread_local! {
     static IN_PUBLISHER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Sets the configuration of this request, after checking what can be checked without knowing which broker is used.
+/// Sets the configuration of this request, after checking all that does not depend on the broker that will be used.
 ///
 /// # Errors
 /// Configuration.
@@ -112,7 +110,7 @@ pub fn configure(value: Value, logger: Option<&Zval>) -> Result<()> {
             std::mem::replace(&mut request.logger, logger),
         )
     });
-    // Dropped outside the borrow: a Broker's end runs PHP code.
+    // Dropped outside the borrow: destroying a Broker runs PHP code.
     drop(old);
     Ok(())
 }
@@ -164,7 +162,7 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
     Ok(config)
 }
 
-/// The settings of the gateway: `given` over `configure()`'s array over the environment.
+/// The gateway's settings: `constructor` over `configure()`'s array over the environment.
 ///
 /// # Errors
 /// Configuration.
@@ -177,7 +175,7 @@ pub fn gateway_config(constructor: Option<&Value>) -> Result<config::GatewayConf
     })
 }
 
-/// What watches this process.
+/// The monitoring settings of this process.
 ///
 /// # Errors
 /// Configuration.
@@ -190,13 +188,13 @@ pub fn monitor_config() -> Result<config::MonitorConfig> {
     })
 }
 
-/// Runs `use_it` with the client `Realtime::broadcast()` sends through.
+/// Runs `use_it` with the producer client of `Realtime::broadcast()`.
 ///
-/// The client is taken out while it runs: counting two references for every message would cost as much as a third of the encoding.
-/// Code of the application that runs meanwhile (`jsonSerialize()`) finds it missing and fetches it again.
+/// The client is taken out of the request state meanwhile: counting two references per message would cost as much as a
+/// third of the encoding. Application code that runs inside (`jsonSerialize()`) finds no client and looks it up again.
 ///
 /// # Errors
-/// Configuration, or what `use_it` answers.
+/// Configuration, or the error of `use_it`.
 pub fn with_sender<R, E: From<Error>>(
     use_it: impl FnOnce(&Sender) -> std::result::Result<R, E>,
 ) -> std::result::Result<R, E> {
@@ -215,7 +213,7 @@ pub fn with_sender<R, E: From<Error>>(
     let result = use_it(&sender);
     REQUEST.with(|request| {
         let mut request = request.borrow_mut();
-        // Not over a configuration that was changed meanwhile.
+        // Not if configure() was called in the meantime.
         if request.epoch == epoch {
             request.sender = Some(sender);
         }
@@ -223,7 +221,7 @@ pub fn with_sender<R, E: From<Error>>(
     result
 }
 
-/// The topic of a channel.
+/// Runs `use_it` with the topic of a channel.
 ///
 /// # Errors
 /// InvalidChannel.
@@ -247,14 +245,14 @@ pub fn publisher() -> Option<Zval> {
     REQUEST.with(|request| request.borrow().publisher.as_ref().map(Zval::shallow_clone))
 }
 
-/// True where [`publisher`] would answer; cheap.
+/// True if [`publisher`] would return one; cheap.
 #[inline]
 pub fn is_swapped() -> bool {
     REQUEST.with(|request| request.borrow().publisher.is_some())
 }
 
-/// The publisher that stands in for Kafka where a broker publishes: not while that publisher is at work itself, which may well
-/// publish through a broker in the end.
+/// The publisher that replaces Kafka for a publishing broker. `None` while that publisher itself is running, as it may
+/// publish through a broker.
 pub fn fake_publisher() -> Option<Zval> {
     if IN_PUBLISHER.get() {
         return None;
@@ -280,14 +278,14 @@ pub fn call_publisher(
     Ok(result.unwrap_or_else(|_| Zval::null()))
 }
 
-/// Replaces the publisher; `None` for Kafka.
+/// Replaces the publisher; `None` restores Kafka.
 pub fn swap(publisher: Option<Zval>) {
     let old =
         REQUEST.with(|request| std::mem::replace(&mut request.borrow_mut().publisher, publisher));
     drop(old);
 }
 
-/// The object of `Realtime::broker()`, the same each time.
+/// The object of `Realtime::broker()`, the same on each call.
 pub fn broker_object(name: Option<&str>) -> Option<Zval> {
     REQUEST.with(|request| {
         let request = request.borrow();
@@ -307,7 +305,7 @@ pub fn keep_broker_object(name: Option<&str>, object: &Zval) {
     });
 }
 
-/// The request ends: everything is forgotten.
+/// Clears all state at the end of the request.
 pub fn reset() {
     IN_PUBLISHER.set(false);
     tracing::reset();
@@ -315,12 +313,12 @@ pub fn reset() {
     drop(old);
 }
 
-/// The application's logger.
 pub fn logger() -> Option<Rc<Logger>> {
     REQUEST.with(|request| request.borrow().logger.clone())
 }
 
-/// The settings of the log. A wrong one in the environment is refused by `configure()`; without that it counts as unset.
+/// The log settings. `configure()` refuses invalid values from the environment; without configure() they count as
+/// unset.
 pub fn log_config() -> LogConfig {
     if let Some(config) = REQUEST.with(|request| request.borrow().log) {
         return config;
@@ -330,7 +328,7 @@ pub fn log_config() -> LogConfig {
     config
 }
 
-/// True where the environment turns tracing off.
+/// True if the environment turns tracing off.
 pub fn is_tracing_off() -> bool {
     PhpEnvironment
         .var("REALTIME_TRACING")

@@ -1,4 +1,4 @@
-//! `Broker::stats()`.
+//! `Broker::stats()`: the counters and the state of a consumer as an array.
 
 use ext_php_rs::types::{ZendHashTable, Zval};
 
@@ -9,7 +9,6 @@ fn text(value: Option<String>) -> Zval {
     value.map_or_else(Zval::null, |text| binary(text.as_bytes()))
 }
 
-/// The documented keys.
 pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let counters = &broker.counters;

@@ -1,4 +1,4 @@
-//! Subscriptions of a broker: made from PHP's arguments, and told to a consumer that is running.
+//! Subscriptions of a broker: created from PHP's arguments, and passed to a running consumer.
 
 use ext_php_rs::types::Zval;
 
@@ -33,7 +33,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Tells a running consumer of new subscriptions.
+    /// Passes changed subscriptions to a running consumer.
     pub(super) fn resubscribe(&self) -> Result<()> {
         let consumer = self.consumer.borrow().clone();
         if let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) {

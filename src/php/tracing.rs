@@ -1,5 +1,5 @@
-//! Trace context on its way into records and around callbacks. What it is made of is the PHP layer's matter (`php/Tracing`);
-//! here is when it is asked, and that nothing is asked where nobody traces.
+//! Trace context in record headers and around callbacks. The PHP layer creates it (`php/Tracing`); this module decides
+//! when to call it, and costs nothing where tracing is off.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,26 +16,26 @@ use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::ProducerRecord;
 use crate::process;
 
-/// The class of the PHP layer that is asked.
+/// The class of the PHP layer that creates spans.
 const TRACING: &str = "Toporia\\Realtime\\Tracing\\Tracing";
-/// Loaded wherever OpenTelemetry has been set up; as the engine keeps the names of classes.
+/// A class that is loaded wherever OpenTelemetry is set up, in lower case as the engine stores class names.
 const OPEN_TELEMETRY: &str = "opentelemetry\\api\\globals";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// On as soon as OpenTelemetry is there.
+    /// On as soon as OpenTelemetry is loaded.
     Auto,
     Off,
-    /// The application has given something, which is not made yet.
+    /// The application has configured a tracer, which is not created yet.
     Configured,
     On,
 }
 
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Auto) };
-    /// How many classes there were when OpenTelemetry was last looked for.
+    /// Number of loaded classes when OpenTelemetry was last looked for.
     static CLASSES_SEEN: Cell<u32> = const { Cell::new(0) };
-    /// The tracer is at work: what it sends itself is not traced.
+    /// The tracer is running: messages it sends itself are not traced.
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
     static HOOK: RefCell<Option<Rc<Hook>>> = const { RefCell::new(None) };
 }
@@ -67,7 +67,8 @@ impl Hook {
     }
 }
 
-/// Calls PHP's side. It throws nothing by itself; what comes all the same must not reach the application.
+/// Calls the PHP layer. It does not throw by design; an exception that escapes anyway is logged and must not reach the
+/// application.
 fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
     let outer = IN_HOOK.replace(true);
     let answer = callback.call_for_result(arguments);
@@ -76,7 +77,7 @@ fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
         if let Some(why) = zend::pending_object() {
             zend::clear_exception();
             let text = format!(
-                "Tracing failed, and the message goes on without it: {}: {}",
+                "Tracing failed; the message is processed without it: {}: {}",
                 super::retry::class_of(&why),
                 zend::message_of(&why)
             );
@@ -86,10 +87,10 @@ fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
     answer
 }
 
-/// Takes the value of `tracing` from the application's configuration.
+/// Applies the value of `tracing` from the application's configuration.
 ///
 /// # Errors
-/// Configuration: the PHP layer refuses it, or is not there.
+/// Configuration: the PHP layer refuses the value, or is not installed.
 pub fn configure(setting: Option<&Zval>) -> std::result::Result<(), CallError> {
     reset();
     let setting = setting.map(Zval::dereference);
@@ -100,14 +101,15 @@ pub fn configure(setting: Option<&Zval>) -> std::result::Result<(), CallError> {
     let off = setting.is_some_and(Zval::is_false) || word.as_deref().is_some_and(is_off);
     let simple = unset || off;
     let class = if simple {
-        // Only told where it is in use: an application that does not trace loads nothing for it.
+        // Only passed on where it is in use: an application that does not trace loads no class for it.
         zend::loaded_class(&TRACING.to_ascii_lowercase())
             .then(|| ClassEntry::try_find(TRACING))
             .flatten()
     } else {
         Some(ClassEntry::try_find(TRACING).ok_or_else(|| {
             Error::configuration(
-                "realtime.tracing needs the PHP layer: composer require toporia/realtime (or require php/autoload.php of this package).",
+                "realtime.tracing needs the PHP layer: composer require toporia/realtime (or require \
+                php/autoload.php of this package).",
             )
         })?)
     };
@@ -146,7 +148,7 @@ fn call_static(
     answer.ok()
 }
 
-/// The request ends, or another configuration begins.
+/// Clears all state at the end of the request or on another configuration.
 pub fn reset() {
     MODE.set(Mode::Auto);
     CLASSES_SEEN.set(0);
@@ -155,7 +157,7 @@ pub fn reset() {
     drop(old);
 }
 
-/// True where messages are traced. Where they are not it costs a look at two numbers.
+/// True if messages are traced. Costs two comparisons if they are not.
 #[inline]
 pub fn is_on() -> bool {
     match MODE.get() {
@@ -169,7 +171,7 @@ pub fn is_on() -> bool {
     }
 }
 
-/// A class was loaded since the last look.
+/// Looks for OpenTelemetry after more classes were loaded.
 #[cold]
 fn detect(classes: u32) -> bool {
     CLASSES_SEEN.set(classes);
@@ -188,7 +190,7 @@ fn start() -> bool {
     if IN_HOOK.get() || zend::has_exception() {
         return false;
     }
-    // Off while the PHP layer makes it: what its autoloaders send is not traced.
+    // Off while the PHP layer creates the tracer: messages sent by its autoloaders are not traced.
     MODE.set(Mode::Off);
     let found = ClassEntry::try_find(TRACING).is_some();
     let hook = if found {
@@ -202,7 +204,7 @@ fn start() -> bool {
             zend::clear_exception();
         }
         let why = why.map_or_else(
-            || "the PHP layer (composer require toporia/realtime) is not there".to_owned(),
+            || "the PHP layer is not installed (composer require toporia/realtime)".to_owned(),
             |why| zend::message_of(&why),
         );
         process::current().log.say_once(
@@ -234,7 +236,7 @@ fn is_trace_header(name: &str) -> bool {
     )
 }
 
-/// True where a list of headers has trace context in it.
+/// True if a list of headers contains trace context.
 pub fn has_context(list: &[Header]) -> bool {
     list.iter().any(|(name, _)| is_trace_header(name))
 }
@@ -243,11 +245,11 @@ fn text(value: Option<&[u8]>) -> Zval {
     value.map_or_else(Zval::null, binary)
 }
 
-/// Sends with the headers of the trace in hand. `is_forwarded`: the message came from Kafka with its own, which stay only where
-/// there is nothing newer.
+/// Sends with the headers of the current trace. `is_forwarded`: the message came from Kafka with headers of its own,
+/// which are kept only where there are no newer ones.
 ///
 /// # Errors
-/// What `send` answers; tracing has none.
+/// The error of `send`; tracing adds none.
 pub fn send_traced(
     message: &ProducerRecord<'_>,
     is_forwarded: bool,
@@ -262,7 +264,7 @@ pub fn send_traced(
         .iter()
         .filter(|(name, _)| is_trace_header(name) && !is_forwarded)
     {
-        // Text by an all too simple name; one that is refused is found by Kafka as well.
+        // The names are fixed text; Kafka refuses an invalid value itself.
         drop(own.insert(name.as_str(), text(value.as_deref())));
     }
     let mut own_headers = Zval::new();
@@ -309,7 +311,7 @@ pub fn send_traced(
     outcome
 }
 
-/// Adds what the tracer gave; a header that is there already stays.
+/// Adds the tracer's headers; a header that is set already is kept.
 fn add(list: &mut Vec<Header>, answer: &Zval, is_forwarded: bool) {
     let Some(table) = answer.array() else {
         return;
@@ -335,7 +337,7 @@ fn add(list: &mut Vec<Header>, answer: &Zval, is_forwarded: bool) {
     }
 }
 
-/// Calls a callback in the trace of its records: `messages` is a Message, or a list of them.
+/// Calls a callback inside the trace of its records: `messages` is a Message, or a list of them.
 pub fn in_trace(messages: &Zval, group: &str, call: impl FnOnce() -> bool) -> bool {
     let Some(hook) = hook() else {
         return call();
@@ -367,7 +369,7 @@ pub fn in_trace(messages: &Zval, group: &str, call: impl FnOnce() -> bool) -> bo
     handled
 }
 
-/// The words of `REALTIME_TRACING` that turn it off.
+/// The values of `REALTIME_TRACING` that turn it off.
 pub fn is_off(word: &str) -> bool {
     matches!(
         word.trim().to_ascii_lowercase().as_str(),

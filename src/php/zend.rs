@@ -1,4 +1,4 @@
-//! The few things of the Zend engine that the binding library does not offer, each behind a safe function.
+//! Parts of the Zend engine that ext-php-rs does not offer, each behind a safe function.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -48,40 +48,40 @@ fn globals() -> *mut ffi::zend_executor_globals {
     unsafe { ffi::ext_php_rs_executor_globals() }
 }
 
-/// True where an exception (or `exit`) is on its way through the engine.
+/// True while an exception (or `exit`) is pending.
 #[inline]
 pub fn has_exception() -> bool {
     // SAFETY: the globals are alive during a request.
     unsafe { !(*globals()).exception.is_null() }
 }
 
-/// The exception on its way; `exit` is one too.
+/// The pending exception; `exit` is one too.
 pub fn pending_object() -> Option<Zval> {
     // SAFETY: the exception is alive while it is pending.
     unsafe { look((*globals()).exception) }
 }
 
-/// True where what is on its way is no exception but `exit`.
+/// True if the pending exception is `exit`.
 pub fn is_exiting() -> bool {
-    // SAFETY: the globals are alive during a request; both only look.
+    // SAFETY: the globals are alive during a request; both only read.
     unsafe {
         let pending = (*globals()).exception;
         !pending.is_null() && (zend_is_unwind_exit(pending) || zend_is_graceful_exit(pending))
     }
 }
 
-/// Puts an exception on its way again.
+/// Throws an exception object.
 pub fn throw(exception: Zval) {
     let exception = std::mem::ManuallyDrop::new(exception);
     // SAFETY: a live object, whose reference goes to the engine.
     unsafe { zend_throw_exception_internal(exception.value.obj) };
 }
 
-/// What the fatal error said that is ending the request; `None` where none is.
+/// The message of the fatal error that is ending the request; `None` without one.
 pub fn fatal_error() -> Option<String> {
     /// `E_ERROR`, `E_CORE_ERROR`, `E_COMPILE_ERROR`, `E_USER_ERROR`, `E_RECOVERABLE_ERROR`.
     const FATAL: i32 = 1 | 16 | 64 | 256 | 4096;
-    // SAFETY: the globals of this thread; the string is copied at once.
+    // SAFETY: the globals of this thread; the string is copied immediately.
     unsafe {
         let globals = &*ffi::ext_php_rs_process_globals();
         if globals.last_error_type & FATAL == 0 {
@@ -92,9 +92,9 @@ pub fn fatal_error() -> Option<String> {
     }
 }
 
-/// Takes the exception off its way.
+/// Clears the pending exception.
 pub fn clear_exception() {
-    // SAFETY: what a catch block does.
+    // SAFETY: the same as a catch block.
     unsafe { zend_clear_exception() };
 }
 
@@ -104,8 +104,8 @@ pub fn this() -> Zval {
     unsafe { (*(*globals()).current_execute_data).This.shallow_clone() }
 }
 
-/// A reference of our own to an object the engine holds. Counted through the engine's pointer: through a Rust reference the
-/// compiler may take the count for unchanged.
+/// A counted reference to an object of the engine. Counted through the engine's pointer: through a Rust reference the
+/// compiler may assume the count unchanged.
 unsafe fn look(object: *mut zend_object) -> Option<Zval> {
     if object.is_null() {
         return None;
@@ -123,7 +123,8 @@ pub fn message_of(object: &Zval) -> String {
         .unwrap_or_default()
 }
 
-/// A property of an object, from the inside of `scope`: a private one is seen only from the class that declares it.
+/// Reads a property of an object in the scope of `scope`: a private property is visible only in the class that declares
+/// it.
 pub fn read(scope: &ClassEntry, object: &Zval, name: &str) -> Option<Zval> {
     object.object()?;
     let mut room = Zval::new();
@@ -142,7 +143,7 @@ pub fn read(scope: &ClassEntry, object: &Zval, name: &str) -> Option<Zval> {
     }
 }
 
-/// Sets a property, from the inside of `scope`.
+/// Sets a property in the scope of `scope`.
 pub fn write(scope: &ClassEntry, object: &Zval, name: &str, mut value: Zval) {
     if object.object().is_none() {
         return;
@@ -159,11 +160,11 @@ pub fn write(scope: &ClassEntry, object: &Zval, name: &str, mut value: Zval) {
     }
 }
 
-/// Lets the engine do what a signal or the time limit asked it for; PHP handlers run in here.
+/// Runs the engine's interrupt function, as requested by a signal or the time limit; PHP's handlers run inside.
 ///
-/// Native code that waits never reaches the places where the virtual machine looks by itself.
+/// Native code that waits never reaches the points where the virtual machine checks by itself.
 pub fn serve_interrupt() {
-    // SAFETY: what the virtual machine does at the same flag. The flags are one byte in every version.
+    // SAFETY: the same as the virtual machine does at this flag. The flags are one byte in every version.
     unsafe {
         let globals = globals();
         let interrupt = (&raw mut (*globals).vm_interrupt).cast::<u8>();
@@ -183,11 +184,11 @@ pub fn serve_interrupt() {
     }
 }
 
-/// A superglobal such as `_ENV`, filled where PHP fills it only on demand.
+/// A superglobal such as `_ENV`, filled on demand where PHP does so.
 pub fn superglobal(name: &str) -> Option<&'static Zval> {
     let text = ZendStr::new(name, false);
     let raw = text.into_raw();
-    // SAFETY: the string is ours; the symbol table lives as long as the request, in which the answer is used at once.
+    // SAFETY: the string is ours; the symbol table lives as long as the request, and the result is used immediately.
     unsafe {
         zend_is_auto_global(raw);
         let found = ffi::zend_hash_find(&raw const (*globals()).symbol_table, raw);
@@ -200,17 +201,17 @@ pub fn superglobal(name: &str) -> Option<&'static Zval> {
     }
 }
 
-/// A line in PHP's error log; on the command line without one, standard error.
+/// Writes to PHP's error log; on the command line without one, to standard error.
 pub fn log(text: &str, severity: i32) {
     let text = crate::kafka::client::c_string(text);
     // SAFETY: a valid string; the function copies it.
     unsafe { php_log_err_with_severity(text.as_ptr(), severity) };
 }
 
-/// An INI setting; `None` where it is empty or unknown.
+/// An INI setting; `None` if it is empty or unknown.
 pub fn ini(name: &str) -> Option<String> {
     let mut exists = false;
-    // SAFETY: returns a string of the INI system, copied at once.
+    // SAFETY: returns a string of the INI system, copied immediately.
     let value = unsafe {
         let value = zend_ini_string_ex(name.as_ptr().cast(), name.len(), 0, &raw mut exists);
         crate::kafka::client::text(value)
@@ -218,21 +219,21 @@ pub fn ini(name: &str) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
-/// Looks a C function up that only some builds of PHP have.
+/// Looks up a C function that only some builds of PHP have.
 pub fn symbol(name: &std::ffi::CStr) -> Option<*mut c_void> {
-    // SAFETY: a plain look-up among what is loaded.
+    // SAFETY: a plain look-up among loaded symbols.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found)
 }
 
-/// How many classes are loaded; grows whenever one is.
+/// The number of loaded classes.
 #[inline]
 pub fn class_count() -> u32 {
     // SAFETY: the table of classes lives as long as the request.
     unsafe { (*(*globals()).class_table).nNumOfElements }
 }
 
-/// True for a class that is loaded already; nothing is loaded for this. `name` in lower case, as the engine keeps it.
+/// True if a class is loaded; loads nothing. `name` in lower case, as the engine stores it.
 pub fn loaded_class(name: &str) -> bool {
     // SAFETY: a plain look-up in a table that lives as long as the request.
     unsafe {

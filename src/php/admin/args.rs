@@ -1,4 +1,4 @@
-//! What the methods of Admin are given: topics, groups, offsets by partition, settings by name.
+//! Arguments of Admin's methods: topics, groups, offsets by partition, settings by name.
 
 use std::borrow::Cow;
 
@@ -7,19 +7,16 @@ use ext_php_rs::types::{ArrayKey, Zval};
 use crate::error::Error;
 use crate::php::arguments::{self, CallError};
 
-/// The topic of a method.
 pub fn topic(topic: &Zval, method: &str) -> Result<String, CallError> {
     let place = format!("Admin::{method}(): Argument #1 ($topic)");
     arguments::text(topic, &place).map(Cow::into_owned)
 }
 
-/// The consumer group of a method.
 pub fn group(group: &Zval, method: &str) -> Result<String, CallError> {
     let place = format!("Admin::{method}(): Argument #1 ($group)");
     arguments::text(group, &place).map(Cow::into_owned)
 }
 
-/// A list of names.
 pub fn names(list: &Zval, method: &str, argument: &str) -> Result<Vec<String>, CallError> {
     let place = format!("Admin::{method}(): Argument #1 (${argument})");
     let list = arguments::array(list, &place)?;
@@ -52,7 +49,7 @@ pub fn offsets(value: Option<&Zval>, place: &str) -> Result<Vec<(i32, i64)>, Cal
             .filter(|offset| *offset >= 0);
         let (Some(partition), Some(offset)) = (partition, offset) else {
             return Err(Error::configuration(format!(
-                "{place} must be an array of partition => offset, whole numbers from 0; \"{key}\" is not so."
+                "{place} must be an array of partition => offset, both integers of 0 or more; entry \"{key}\" is not."
             ))
             .into());
         };
@@ -84,7 +81,7 @@ pub fn settings(value: Option<&Zval>) -> Result<Vec<(String, String)>, CallError
     Ok(list)
 }
 
-/// A whole number of at least `least`. `place` is such as `createTopic(): $partitions`.
+/// An integer of at least `least`. `place` is for example `createTopic(): $partitions`.
 pub fn whole(value: i64, least: i32, place: &str) -> Result<i32, Error> {
     let number = i32::try_from(value).ok().filter(|number| *number >= least);
     number.ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! One call of a method of Admin: what PHP's engine wants meanwhile, and how the call ended for it.
+//! One call of a method of Admin: polls PHP's interrupts while it waits, and records whether a fatal error ended it.
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
@@ -11,19 +11,20 @@ use crate::kafka::admin::AdminError;
 use crate::php::arguments::CallError;
 use crate::php::{lifecycle, signals, zend};
 
-/// PHP's signal handlers and the log get their turn this often.
+/// How often PHP's signal handlers run and log lines are delivered.
 const INTERRUPT_INTERVAL_MS: u64 = 50;
 
-/// How one call ended for the engine.
+/// The state of one call.
 #[derive(Default)]
 pub struct Call {
-    /// A fatal error: the engine wants to go on with its end, once everything of ours is given back.
+    /// A fatal error occurred: the engine's bailout continues once all values of the call are dropped.
     pub bailed_out: Cell<bool>,
     interrupts_polled: Cell<Option<u64>>,
 }
 
 impl Call {
-    /// Runs code that may end in a fatal error, which jumps: nothing of ours may stand between here and there.
+    /// Runs code that may end in a fatal error, which is a longjmp: no value that needs to be dropped may live between
+    /// here and there.
     pub fn guard<R>(&self, run: impl FnOnce() -> R) -> Result<R, CallError> {
         match try_catch(AssertUnwindSafe(run)) {
             Ok(result) => Ok(result),
@@ -40,7 +41,7 @@ impl Call {
         }
     }
 
-    /// Signals, time limits and the log; false where PHP wants to stop.
+    /// Polls signals, the time limit and the log; false if PHP wants to stop.
     pub fn poll_interrupts(&self) -> bool {
         let now = coarse_ms();
         let due = self
@@ -60,7 +61,7 @@ impl Call {
         served.is_ok() && !zend::has_exception()
     }
 
-    /// What a method ends with where the core gave up.
+    /// The error of a method whose request failed in the core.
     pub fn error(error: AdminError) -> CallError {
         match error {
             AdminError::Error(error) => error.into(),

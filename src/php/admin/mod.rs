@@ -1,4 +1,4 @@
-//! `Toporia\Realtime\Admin`: what operators ask of a cluster.
+//! `Toporia\Realtime\Admin`: inspects and changes a cluster.
 
 mod args;
 mod call;
@@ -21,13 +21,13 @@ use crate::kafka::admin::{self as core, NewTopic};
 use call::Call;
 
 thread_local! {
-    /// Those with a client, to be closed at the end of the request even where a fatal error left their objects behind.
+    /// Objects with a client. They are closed at the end of the request even if a fatal error left them behind.
     static OPEN: RefCell<Vec<*const Admin>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Looks at a cluster and changes its topics. Connects when it is used.
+/// Inspects a cluster and changes its topics. Connects on first use.
 ///
-/// All state is in cells: the callback of read() may call any method of the object that is calling it.
+/// All state is in cells: the callback of read() may call any method of the object that called it.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Admin")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
@@ -44,11 +44,11 @@ impl Drop for Admin {
     }
 }
 
-/// The request ends: what is still open is closed, also where nobody can reach it any more.
+/// Closes all clients at the end of the request, including those of unreachable objects.
 pub fn close_all() {
     let open = OPEN.with(|open| std::mem::take(&mut *open.borrow_mut()));
     for admin in open {
-        // SAFETY: an Admin takes itself off the list when it is dropped.
+        // SAFETY: an Admin removes itself from the list when it is dropped.
         unsafe { (*admin).leave() };
     }
 }
@@ -73,7 +73,7 @@ impl Admin {
         })
     }
 
-    /// The configuration it was array_result with, resolved; connects nothing.
+    /// The resolved configuration of this object; connects nothing.
     pub fn configuration(&self) -> PhpResult<Zval> {
         self.run(|_| session::array_result(results::configuration(&self.config)))
             .map(Option::unwrap_or_default)
@@ -101,7 +101,7 @@ impl Admin {
         )
     }
 
-    /// Every consumer group.
+    /// All consumer groups of the cluster.
     pub fn groups(&self) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| Ok(admin.groups(poll_interrupts)),
@@ -119,7 +119,7 @@ impl Admin {
         )
     }
 
-    /// The same of several, by name.
+    /// The state and the members of several groups, by name.
     pub fn describe_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
@@ -130,7 +130,7 @@ impl Admin {
         )
     }
 
-    /// What a consumer group has committed.
+    /// The committed offsets of a consumer group.
     pub fn group_offsets(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
@@ -141,7 +141,7 @@ impl Admin {
         )
     }
 
-    /// The same of several, by name.
+    /// The committed offsets of several groups, by name.
     pub fn offsets_of_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
@@ -152,7 +152,7 @@ impl Admin {
         )
     }
 
-    /// The settings of a topic, as the brokers have them.
+    /// The settings of a topic as the brokers report them.
     pub fn topic_config(&self, topic: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
@@ -163,7 +163,7 @@ impl Admin {
         )
     }
 
-    /// What whoever asks may do with topics.
+    /// The operations on topics that this client is authorized for.
     pub fn operations(&self, topics: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
@@ -174,7 +174,7 @@ impl Admin {
         )
     }
 
-    /// Creates a topic; false where it exists.
+    /// Creates a topic; false if it exists.
     #[php(defaults(partitions = 1, replication = -1))]
     #[php(optional = partitions)]
     pub fn create_topic(
@@ -202,7 +202,7 @@ impl Admin {
         })
     }
 
-    /// Gives a topic more partitions.
+    /// Increases the number of partitions of a topic.
     pub fn create_partitions(&self, topic: &Zval, total: i64) -> PhpResult<()> {
         self.run(|call| {
             let topic = args::topic(topic, "createPartitions")?;
@@ -223,7 +223,7 @@ impl Admin {
         })
     }
 
-    /// Where the partitions of a topic begin and end.
+    /// The first and last offsets of a topic's partitions.
     pub fn offsets(&self, topic: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
@@ -234,7 +234,7 @@ impl Admin {
         )
     }
 
-    /// The same of several topics, by name.
+    /// The first and last offsets of several topics, by name.
     pub fn offsets_of_topics(&self, topics: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
@@ -245,7 +245,7 @@ impl Admin {
         )
     }
 
-    /// The first offsets that are not older than a time.
+    /// The first offsets at or after a time.
     pub fn offsets_at(&self, topic: &Zval, time: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
@@ -257,7 +257,7 @@ impl Admin {
         )
     }
 
-    /// Hands every record of a topic to the callback.
+    /// Passes every record of a topic to the callback.
     #[php(optional = from)]
     pub fn read(&self, topic: &Zval, callback: &Zval, from: Option<&Zval>) -> PhpResult<i64> {
         self.run(|call| {
@@ -268,7 +268,7 @@ impl Admin {
             let from = args::offsets(from, "Admin::read(): Argument #3 ($from)")?;
             if self.reading.replace(true) {
                 return Err(Error::configuration(
-                    "Admin::read(): this Admin is reading already. Use a second one inside the callback.",
+                    "Admin::read(): this Admin is reading already. Use a second Admin inside the callback.",
                 )
                 .into());
             }
@@ -291,7 +291,7 @@ impl Admin {
         })
     }
 
-    /// Closes the connection. While reading it takes effect after the record in hand.
+    /// Closes the connection. While reading it takes effect after the current record.
     pub fn close(&self) {
         self.closing.set(true);
         if !self.reading.get() {

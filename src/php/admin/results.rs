@@ -1,4 +1,4 @@
-//! What Admin answers, as PHP's arrays.
+//! Results of Admin as PHP arrays.
 
 use ext_php_rs::boxed::ZBox;
 use ext_php_rs::convert::IntoZval;
@@ -15,14 +15,14 @@ use crate::kafka::client::TopicInfo;
 
 type Table = ZBox<ZendHashTable>;
 
-/// An array as a value.
+/// Wraps an array in a zval.
 pub fn value(table: Table) -> Zval {
     let mut value = Zval::new();
     value.set_hashtable(table);
     value
 }
 
-/// What operators ask of the configuration, wherever each value came from. Nothing secret.
+/// The resolved configuration without secrets.
 pub fn configuration(config: &BrokerConfig) -> Result<Table> {
     let topics = &config.topics;
     let mut mapping = ZendHashTable::new();
@@ -54,7 +54,6 @@ pub fn configuration(config: &BrokerConfig) -> Result<Table> {
     Ok(all)
 }
 
-/// Topics by name.
 pub fn topics(topics: &[TopicInfo]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for topic in topics {
@@ -75,7 +74,7 @@ pub fn topics(topics: &[TopicInfo]) -> Result<Table> {
     Ok(all)
 }
 
-/// Anything by the number of its partition.
+/// Values by partition number.
 pub fn by_partition<T: IntoZval>(list: impl IntoIterator<Item = (i32, T)>) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for (partition, what) in list {
@@ -84,7 +83,7 @@ pub fn by_partition<T: IntoZval>(list: impl IntoIterator<Item = (i32, T)>) -> Re
     Ok(all)
 }
 
-/// Where partitions begin and end.
+/// The first and last offset by partition.
 pub fn offset_ranges(offset_ranges: &[OffsetRange]) -> Result<Table> {
     let entries = offset_ranges.iter().map(|range| {
         let mut entry = ZendHashTable::new();
@@ -95,7 +94,7 @@ pub fn offset_ranges(offset_ranges: &[OffsetRange]) -> Result<Table> {
     by_partition(entries.collect::<Result<Vec<_>>>()?)
 }
 
-/// The same of several topics, and what is wrong with one.
+/// Offset ranges of several topics, each with its error.
 pub fn all_offset_ranges(list: &[TopicOffsets]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for topic in list {
@@ -107,7 +106,6 @@ pub fn all_offset_ranges(list: &[TopicOffsets]) -> Result<Table> {
     Ok(all)
 }
 
-/// The cluster.
 pub fn cluster(cluster: &ClusterDescription) -> Result<Table> {
     let mut brokers = ZendHashTable::new();
     for broker in &cluster.brokers {
@@ -123,7 +121,7 @@ pub fn cluster(cluster: &ClusterDescription) -> Result<Table> {
     Ok(all)
 }
 
-/// Allowed operations by topic.
+/// Authorized operations by topic.
 pub fn operations(list: &[(String, Vec<&'static str>)]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for (topic, operations) in list {
@@ -132,7 +130,6 @@ pub fn operations(list: &[(String, Vec<&'static str>)]) -> Result<Table> {
     Ok(all)
 }
 
-/// The list of groups.
 pub fn groups(list: &[GroupListing]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for group in list {
@@ -146,7 +143,6 @@ pub fn groups(list: &[GroupListing]) -> Result<Table> {
     Ok(all)
 }
 
-/// One group.
 pub fn group(group: &GroupDescription) -> Result<Table> {
     let mut members = ZendHashTable::new();
     for member in &group.members {
@@ -177,7 +173,7 @@ pub fn group(group: &GroupDescription) -> Result<Table> {
     Ok(all)
 }
 
-/// Several groups by name, and what is wrong with one.
+/// Several groups by name, each with its error.
 pub fn all_groups(list: &[GroupDescription]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for one in list {
@@ -200,7 +196,7 @@ pub fn commits(list: &[CommittedOffset]) -> Result<Table> {
     Ok(all)
 }
 
-/// The same of several groups, and what is wrong with one.
+/// Committed offsets of several groups, each with its error.
 pub fn all_commits(list: &[GroupOffsets]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for group in list {
@@ -212,7 +208,6 @@ pub fn all_commits(list: &[GroupOffsets]) -> Result<Table> {
     Ok(all)
 }
 
-/// Settings by name.
 pub fn settings(list: &[(String, Option<String>)]) -> Result<Table> {
     let mut all = ZendHashTable::new();
     for (name, value) in list {

@@ -1,4 +1,4 @@
-//! What every method of Admin does around its request: the client, the engine's turns, the array of the answer.
+//! The frame of every method of Admin: the client, interrupts while waiting, the result as an array.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::php::arguments::{finish, CallError};
 use crate::php::callback::Callback;
 use crate::php::message::Message;
 
-/// While nothing arrives, signals get their turn this often.
+/// While no records arrive, interrupts are polled this often.
 const SLICE: Duration = Duration::from_millis(50);
 
 impl Admin {
-    /// Runs a method. A fatal error goes on from here, when nothing of ours is left on the stack.
+    /// Runs a method. A fatal error continues from here, when no value of ours is left on the stack.
     pub(super) fn run<T: Default>(
         &self,
         method: impl FnOnce(&Call) -> Result<T, CallError>,
@@ -30,7 +30,7 @@ impl Admin {
         if call.bailed_out.get() {
             drop(result);
             self.leave();
-            // SAFETY: goes on where the engine was going; what is left here needs no drop.
+            // SAFETY: continues the engine's own bailout; nothing left here needs to be dropped.
             unsafe { bailout() }
         }
         if self.closing.get() && !self.reading.get() {
@@ -39,7 +39,7 @@ impl Admin {
         finish(result)
     }
 
-    /// Asks the core, and makes an array of its answer.
+    /// Sends a request to the cluster and converts the result to an array.
     pub(super) fn query<T>(
         &self,
         request: impl FnOnce(&core::Admin, PollInterrupts<'_>) -> Result<AdminResult<T>, CallError>,
@@ -52,11 +52,11 @@ impl Admin {
         .map(Option::unwrap_or_default)
     }
 
-    /// The client, array_result on first use and after a fork.
+    /// The client, created on first use and after a fork.
     pub(super) fn client(&self) -> Result<Rc<core::Admin>, Error> {
         if self.closing.get() {
             return Err(Error::configuration(
-                "This Admin is closed. Make a new one to go on.",
+                "This Admin is closed. Create another one.",
             ));
         }
         let known = self.client.borrow().clone();

@@ -1,4 +1,5 @@
-//! The methods of `Toporia\Realtime\Broker` as PHP calls them: each reads its arguments and hands them on.
+//! The methods of `Toporia\Realtime\Broker` as PHP calls them: each reads its arguments and calls the module that does
+//! the work.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::php::{
 };
 use crate::worker::Limits;
 
-/// The methods below in their order: the interfaces are made of some of them.
+/// The names of the methods below, in order; the interfaces are built from a subset.
 pub const METHODS: &[&str] = &[
     "publish",
     "repeats",
@@ -104,7 +105,7 @@ impl Broker {
         answer
     }
 
-    /// Whether a callback is running that was given a message of the same channel, event and data.
+    /// True while a callback is handling a message with the same channel, event and data.
     pub fn repeats(&self, channel: &Zval, message: &Message) -> PhpResult<bool> {
         if let Some(fake) = fakes::fake() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
@@ -165,7 +166,7 @@ impl Broker {
                 partition.map(|number| i32::try_from(number).ok().filter(|number| *number >= 0));
             let Ok(partition) = partition.map(|number| number.ok_or(())).transpose() else {
                 return Err(Error::configuration(
-                    "Broker::send(): $partition must be 0 or more; null leaves it to the key.",
+                    "Broker::send(): $partition must be 0 or more; null selects it by the key.",
                 )
                 .into());
             };
@@ -209,7 +210,7 @@ impl Broker {
         answer
     }
 
-    /// Subscribes a channel or a pattern of channels; without a callback for poll().
+    /// Subscribes to a channel or a channel pattern; without a callback, for poll().
     #[php(optional = callback)]
     pub fn subscribe(
         self_: &ZendClassObject<Self>,
@@ -223,7 +224,7 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// Subscribes with lists of messages.
+    /// Subscribes with a callback that receives lists of messages.
     pub fn subscribe_batch(
         self_: &ZendClassObject<Self>,
         channel: &Zval,
@@ -236,7 +237,7 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// Subscribes a raw topic or a pattern of topics.
+    /// Subscribes to a raw topic or a topic pattern.
     #[php(optional = callback)]
     pub fn subscribe_topic(
         self_: &ZendClassObject<Self>,
@@ -260,7 +261,7 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// Ends a subscription, by the name it was made with.
+    /// Removes a subscription by the name it was added with.
     pub fn unsubscribe(self_: &ZendClassObject<Self>, channel: &Zval) -> PhpResult<Zval> {
         if let Some(fake) = fakes::consumer() {
             return fakes::chain(&fake, "unsubscribe", &[Some(channel)]);
@@ -276,7 +277,7 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// Hands records to the callbacks until it is asked to stop.
+    /// Passes records to the callbacks until a limit is reached or it is asked to stop.
     #[php(defaults(
         timeoutMs = 1000,
         batchSize = 100,
@@ -322,7 +323,7 @@ impl Broker {
         )
     }
 
-    /// Asks consume() to return after the record in hand.
+    /// Asks consume() to return after the current record.
     pub fn stop_consuming(&self) -> PhpResult<()> {
         if let Some(fake) = fakes::consumer() {
             return fakes::call(&fake, "stopConsuming", &[]).map(drop);
@@ -331,7 +332,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Calls back when partitions were given to this consumer.
+    /// Calls back when partitions are assigned to this consumer.
     pub fn on_assigned(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
         self_
             .hooks
@@ -339,7 +340,7 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// Calls back when partitions are taken away.
+    /// Calls back when partitions are revoked.
     pub fn on_revoked(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
         self_
             .hooks
@@ -347,7 +348,7 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// Calls back from within consume(), also while nothing arrives.
+    /// Calls back at an interval from within consume(), also while no records arrive.
     #[php(defaults(everyMs = 1000))]
     pub fn on_tick(
         self_: &ZendClassObject<Self>,
@@ -362,21 +363,21 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// Calls back after every failed try of a record.
+    /// Calls back after every failed attempt of a record.
     pub fn on_failed(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
         self_
             .hooks
-            .set_failed(callback, "Broker::onFailed(): Argument  ($callback)")?;
+            .set_failed(callback, "Broker::onFailed(): Argument #1 ($callback)")?;
         Ok(zend::this())
     }
 
-    /// Decides about further tries instead of the configured backoff; null for that again.
+    /// Replaces the configured backoff by a retry strategy; null restores it.
     pub fn retry_with(self_: &ZendClassObject<Self>, strategy: &Zval) -> PhpResult<Zval> {
         finish(retry::set_strategy(self_, Some(strategy)))?;
         Ok(zend::this())
     }
 
-    /// Stops fetching, without giving partitions up.
+    /// Stops fetching without giving up partitions.
     #[php(optional = topic)]
     pub fn pause(
         self_: &ZendClassObject<Self>,
@@ -400,7 +401,7 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// Goes on from another position of an assigned partition.
+    /// Continues from another position of an assigned partition.
     pub fn seek(
         self_: &ZendClassObject<Self>,
         topic: &Zval,
@@ -411,7 +412,7 @@ impl Broker {
         Ok(zend::this())
     }
 
-    /// The next message, or null after timeoutMs without one.
+    /// The next message, or null if none arrives within timeoutMs.
     #[php(defaults(timeoutMs = 1000))]
     pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
         if let Some(fake) = fakes::consumer() {
@@ -422,7 +423,7 @@ impl Broker {
             .map(Flatten::flatten_value)
     }
 
-    /// The message was handled: its offset is committed, once all before it are acknowledged too.
+    /// Acknowledges a message: its offset is committed once all messages before it are acknowledged too.
     pub fn ack(&self, message: &Message) -> PhpResult<()> {
         if let Some(fake) = fakes::consumer() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
@@ -431,7 +432,7 @@ impl Broker {
         finish(consume::ack(self, message))
     }
 
-    /// The message was not handled: it comes again after a wait, or becomes a dead letter.
+    /// Rejects a message: it is delivered again after a delay, or dead-lettered.
     #[php(optional = why)]
     pub fn nack(&self, message: &Message, why: Option<&Zval>) -> PhpResult<()> {
         if let Some(fake) = fakes::consumer() {
@@ -441,12 +442,12 @@ impl Broker {
         finish(consume::nack(self, message, why))
     }
 
-    /// What this broker has consumed, and where it stands.
+    /// Counters and state of this broker's consumer.
     pub fn stats(&self) -> PhpResult<Zval> {
         stats::stats(self).map_err(|error| error.to_string().into())
     }
 
-    /// Leaves the group and closes the connection; what is waiting to be sent is flushed first.
+    /// Leaves the group and closes the connection, after flushing queued messages.
     pub fn close(&self) -> PhpResult<()> {
         finish(consume::close(self))
     }

@@ -1,8 +1,8 @@
-//! PHP arrays out of the values the parser has collected.
+//! Builds PHP arrays from parsed values.
 
 use super::zend::{self, kind, Table, Value};
 
-/// The array of the values in `items`, which it takes over.
+/// The array of the values in `items`; takes ownership of them.
 pub unsafe fn list(items: &[Value]) -> Value {
     let table = zend::new_array(items.len() as u32);
     zend::zend_hash_real_init_packed(table);
@@ -22,8 +22,8 @@ pub unsafe fn list(items: &[Value]) -> Value {
     array_value(table)
 }
 
-/// The array of `members`, alternating keys (strings or integers) and values, which it takes over. A key that comes again
-/// replaces the value and keeps its place.
+/// The array of `members`, alternating keys (strings or integers) and values; takes ownership of them. A repeated key
+/// replaces the value and keeps its position.
 pub unsafe fn map(members: &mut [Value]) -> Value {
     let table = zend::new_array((members.len() / 2) as u32);
     zend::zend_hash_real_init_mixed(table);
@@ -39,7 +39,7 @@ pub unsafe fn map(members: &mut [Value]) -> Value {
     array_value(table)
 }
 
-/// The array that every empty array shares.
+/// The engine's shared empty array.
 pub fn empty() -> Value {
     let mut value = zend::undef();
     value.payload.table = (&raw const ext_php_rs::ffi::zend_empty_array)
@@ -56,7 +56,7 @@ fn array_value(table: *mut Table) -> Value {
     value
 }
 
-/// Bytes of the block behind a list of `count` values.
+/// Size in bytes of the data block of a list with `count` values.
 pub fn list_bytes(count: usize) -> usize {
     let each = if zend::PACKED_VALUES {
         size_of::<Value>()
@@ -66,7 +66,7 @@ pub fn list_bytes(count: usize) -> usize {
     count.next_power_of_two() * each
 }
 
-/// Bytes of the block behind a map of `count` members: a bucket and a hash slot each.
+/// Size in bytes of the data block of a map with `count` members: a bucket and a hash slot each.
 pub fn map_bytes(count: usize) -> usize {
     count.next_power_of_two() * (size_of::<zend::Bucket>() + size_of::<u32>())
 }

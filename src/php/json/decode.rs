@@ -1,4 +1,4 @@
-//! The parser: JSON straight into PHP values, as `json_decode($json, true)` makes them.
+//! The parser: JSON directly to PHP values, as `json_decode($json, true)` creates them.
 
 use std::cell::Cell;
 
@@ -11,10 +11,10 @@ use super::memory;
 use super::zend::{self, kind, Value};
 use crate::error::Error;
 
-/// `json_decode` with its default depth refuses the array that would be number 512.
+/// `json_decode` with its default depth refuses the 512th nested array.
 const MAX_NESTING: u32 = 511;
 
-/// Buffers that grew beyond this many entries are not kept.
+/// Buffers that grew beyond this many entries are freed.
 const MAX_KEPT_CAPACITY: usize = 1 << 14;
 
 thread_local! {
@@ -22,8 +22,8 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The value of `json`, as `json_decode($json, true)` gives it: objects become arrays, a key that comes again replaces the
-/// earlier one, integers too large become floats.
+/// The value of `json`, as `json_decode($json, true)` returns it: objects become arrays, a repeated key replaces the
+/// earlier one, integers out of range become floats.
 ///
 /// # Errors
 ///
@@ -45,16 +45,15 @@ pub fn decode(json: &[u8]) -> Result<Zval, Error> {
     Ok(unsafe { std::mem::transmute::<Value, Zval>(value) })
 }
 
-/// Where the parser is.
+/// The state of the parser.
 pub struct Parser<'a> {
     pub json: &'a [u8],
     pub at: usize,
     depth: u32,
-    /// Where to look at the memory limit next.
+    /// Position of the next memory check.
     next_memory_check: usize,
     /// Finished values of the containers that are still open: for an object, key and value alternate.
     values: Vec<Value>,
-    /// The string being unescaped.
     pub scratch: Vec<u8>,
     pub keys: KeyCache,
 }
@@ -66,14 +65,14 @@ impl Parser<'_> {
         self.skip_whitespace();
         if self.at < self.json.len() {
             let error = self.unexpected();
-            // SAFETY: the value is ours and goes nowhere else.
+            // SAFETY: the value is ours and used nowhere else.
             unsafe { zend::drop_value(&raw mut value) };
             return Err(error);
         }
         Ok(value)
     }
 
-    /// The value at the parser's place.
+    /// Parses the value at the current position.
     fn value(&mut self) -> Result<Value, ParseError> {
         if self.at >= self.next_memory_check {
             self.next_memory_check = self.at + memory::CHECK_INTERVAL_BYTES;
@@ -108,7 +107,7 @@ impl Parser<'_> {
                 self.check_memory(memory::fits_in_limit(build::list_bytes(
                     self.values.len() - base,
                 )))?;
-                // SAFETY: the values are taken out of the stack, so they have one owner.
+                // SAFETY: the values are taken from the stack, so they have one owner.
                 let list = unsafe { build::list(&self.values[base..]) };
                 self.values.truncate(base);
                 return Ok(list);
@@ -146,7 +145,7 @@ impl Parser<'_> {
                 self.check_memory(memory::fits_in_limit(build::map_bytes(
                     (self.values.len() - base) / 2,
                 )))?;
-                // SAFETY: keys and values are taken out of the stack, so they have one owner.
+                // SAFETY: keys and values are taken from the stack, so they have one owner.
                 let map = unsafe { build::map(&mut self.values[base..]) };
                 self.values.truncate(base);
                 return Ok(map);
@@ -156,7 +155,7 @@ impl Parser<'_> {
         }
     }
 
-    /// An error where there is no memory left for what comes.
+    /// An error if there is not enough memory.
     pub fn check_memory(&self, room: bool) -> Result<(), ParseError> {
         if room {
             return Ok(());
@@ -167,7 +166,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Over an opening bracket.
+    /// Skips an opening bracket.
     fn enter(&mut self) -> Result<(), ParseError> {
         if self.depth >= MAX_NESTING {
             return Err(ParseError {
@@ -181,7 +180,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Over the closing bracket `own`, if it is there; `other` there is a mismatch.
+    /// Skips the closing bracket `own`, if present; `other` in its place is a mismatch.
     #[inline]
     fn closes(&mut self, own: u8, other: u8) -> Result<bool, ParseError> {
         match self.json.get(self.at) {
@@ -215,14 +214,14 @@ impl Parser<'_> {
         }
     }
 
-    /// What PHP says of something that does not belong here: its scanner's complaint about the thing itself comes first.
+    /// The error PHP reports for an unexpected token: errors of its scanner take precedence.
     #[cold]
     fn unexpected(&mut self) -> ParseError {
         let at = self.at;
         let kind = match self.json.get(at) {
             Some(b'"') => match self.string() {
                 Ok(mut value) => {
-                    // SAFETY: the value is ours and goes nowhere else.
+                    // SAFETY: the value is ours and used nowhere else.
                     unsafe { zend::drop_value(&raw mut value) };
                     ParseErrorKind::Syntax
                 }
@@ -249,7 +248,7 @@ impl Drop for Parser<'_> {
             std::mem::take(&mut self.scratch),
         );
         for value in &mut values {
-            // SAFETY: what is left on the stack after an error belongs to nobody else.
+            // SAFETY: values left on the stack after an error have no other owner.
             unsafe { zend::drop_value(value) };
         }
         values.clear();

@@ -1,8 +1,7 @@
-//! Why and where the parser refused a document.
+//! Reason and position of a parse error.
 
 use crate::error::Error;
 
-/// What is wrong, and the byte where it is.
 #[derive(Debug, Clone, Copy)]
 pub struct ParseError {
     pub kind: ParseErrorKind,
@@ -13,20 +12,20 @@ pub struct ParseError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseErrorKind {
     Syntax,
-    /// `]` for `}` or the other way round.
+    /// `]` for `}` or the reverse.
     Mismatch,
-    /// A control byte; PHP says the same of a string without an end.
+    /// A control byte; PHP reports the same for an unterminated string.
     Control,
     Utf8,
     /// Half of a `\uXXXX\uXXXX` pair.
     Surrogate,
     Depth,
-    /// PHP's `memory_limit`; where `json_decode` ends the script, this is an error like the others.
+    /// PHP's `memory_limit`. `json_decode` ends the script there; here it is an error like the others.
     Memory,
 }
 
 impl ParseError {
-    /// The error for the caller; `length` is that of the document.
+    /// The error for the caller; `length` is the length of the document.
     #[cold]
     pub fn into_error(self, length: usize) -> Error {
         let why = match self.kind {
@@ -38,8 +37,8 @@ impl ParseError {
             ParseErrorKind::Depth => "Maximum stack depth exceeded",
             ParseErrorKind::Memory => {
                 return Error::encoding(format!(
-                    "Cannot decode JSON: its {length} bytes make values larger than memory_limit \
-                     leaves room for. Raise memory_limit, or send less in one message."
+                    "Cannot decode JSON: the values of its {length} bytes need more memory than memory_limit \
+                     allows. Raise memory_limit, or send less in one message."
                 ));
             }
         };
@@ -50,7 +49,7 @@ impl ParseError {
             format!("at byte {at} of {length}")
         };
         Error::encoding(format!(
-            "Cannot decode JSON: {why}, {place}. Check what the sender wrote there."
+            "Cannot decode JSON: {why}, {place}. Check the data that the sender wrote there."
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! The writer: scalars and arrays, straight from the engine's memory into a byte buffer.
+//! The writer: scalars and arrays, directly from the engine's memory to a byte buffer.
 
 use ext_php_rs::types::Zval;
 
@@ -6,12 +6,12 @@ use super::encode_error::{EncodeErrorKind, Step, WriteError, WriteResult};
 use super::zend::{self, kind, Str, Table, Value};
 use super::{number, text, EncodeError, MAX_DEPTH};
 
-/// Appends the JSON of `value` to `out`: byte for byte what `json_encode($value)` with default flags gives.
+/// Appends the JSON of `value` to `out`: byte for byte the output of `json_encode($value)` with default flags.
 ///
 /// # Errors
 ///
-/// [`EncodeError::Json`] where `json_encode` returns false, with the place (`data.items[3].name`) and PHP's reason;
-/// [`EncodeError::Pending`] where user code threw. `out` may then end in a part of the value: the caller truncates.
+/// [`EncodeError::Json`] if `json_encode` would return false, with the place (`data.items[3].name`) and PHP's reason;
+/// [`EncodeError::Pending`] if user code threw. `out` may then contain a part of the value: the caller truncates.
 pub fn encode(value: &Zval, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     encode_named("data", value, out)
 }
@@ -29,24 +29,24 @@ pub fn encode_named(root: &str, value: &Zval, out: &mut Vec<u8>) -> Result<(), E
     };
     // SAFETY: `value` is a live Value of this thread's request.
     let written = unsafe { writer.value((&raw const *value).cast()) };
-    // A destructor may have thrown although everything was written; whatever is pending comes first.
+    // A destructor may have thrown although everything was written; a pending exception takes precedence.
     if zend::exception_pending() {
         return Err(EncodeError::Pending);
     }
     written.map_err(|error| error.into_error(root))
 }
 
-/// Where the writer is.
+/// The state of the writer.
 pub struct Writer<'a> {
     pub out: &'a mut Vec<u8>,
-    /// Arrays and objects that are open.
+    /// Number of open arrays and objects.
     pub depth: u32,
-    /// `jsonSerialize()` results being written inside each other.
+    /// Number of nested `jsonSerialize()` results.
     pub json_serialize_depth: u32,
 }
 
 impl Writer<'_> {
-    /// Writes any value. It must stay alive: containers inside it are counted here while user code may run.
+    /// Writes any value. It must stay alive: containers inside it hold a reference here while user code may run.
     #[inline]
     pub unsafe fn value(&mut self, value: *const Value) -> WriteResult {
         match zend::kind_of(value) {
@@ -76,7 +76,7 @@ impl Writer<'_> {
             .map_err(|at| WriteError::new(EncodeErrorKind::Utf8(at)))
     }
 
-    /// An array, held while it is written: user code may change the variable it came from.
+    /// An array, with a reference while it is written: user code may change the variable it came from.
     unsafe fn counted_array(&mut self, array: *mut Table) -> WriteResult {
         if (*array).elements == 0 && self.depth < MAX_DEPTH {
             self.out.extend_from_slice(b"[]");
@@ -103,7 +103,7 @@ impl Writer<'_> {
         written
     }
 
-    /// One level further down, if there is one.
+    /// Writes one level deeper, unless that exceeds the limit.
     #[inline]
     pub unsafe fn nested(&mut self, write: impl FnOnce(&mut Self) -> WriteResult) -> WriteResult {
         if self.depth >= MAX_DEPTH {
@@ -151,7 +151,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// `"key":value`, with the comma before it where it is not the `first`.
+    /// `"key":value`, preceded by a comma unless it is the `first`.
     #[inline]
     pub unsafe fn member(
         &mut self,
@@ -183,7 +183,7 @@ impl Writer<'_> {
     }
 }
 
-/// True where the keys are 0, 1, 2 … in this order.
+/// True if the keys are 0, 1, 2 … in this order.
 unsafe fn is_list(array: *const Table) -> bool {
     if zend::is_packed(array) && (*array).used == (*array).elements {
         return true;

@@ -1,43 +1,41 @@
-//! Why a value was refused, and where in it: collected while the writer unwinds, so that success costs nothing.
+//! Reason and path of an encoding error, collected while the writer unwinds, so that success costs nothing.
 
 use super::EncodeError;
 use crate::error::Error;
 
-/// What JSON cannot carry, in `json_last_error_msg()`'s words where PHP has them.
+/// Why JSON cannot represent a value, in the words of `json_last_error_msg()` where PHP has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EncodeErrorKind {
-    /// User code threw: there is nothing to say, the exception is pending.
+    /// User code threw; the exception is pending.
     Pending,
     /// Not UTF-8, at this byte of the string.
     Utf8(usize),
     InfOrNan,
     Recursion,
     Depth,
-    /// `jsonSerialize()` returned an object whose `jsonSerialize()` returned an object … without end.
+    /// `jsonSerialize()` returned an object whose `jsonSerialize()` returned an object, without end.
     Chain,
-    /// A resource.
     Type,
     PureEnum(String),
 }
 
-/// A reason with the way to it, innermost step first.
+/// A reason with the path to the value, innermost step first.
 #[derive(Debug)]
 pub struct WriteError {
     pub kind: EncodeErrorKind,
     steps: Vec<Step>,
 }
 
-/// One step down into the value.
 #[derive(Debug)]
 pub enum Step {
     Index(u64),
     Key(Vec<u8>),
 }
 
-/// More steps than this are shown as `…`.
+/// Longer paths are cut with `…`.
 const MAX_PATH_STEPS: usize = 16;
 
-/// Result of everything that writes. Boxed: the error is rare, the result is on every path.
+/// Result of all functions that write. Boxed: the error is rare, but the result is on every path.
 pub type WriteResult = Result<(), Box<WriteError>>;
 
 #[allow(clippy::unnecessary_box_returns)] // A WriteResult is one pointer wide because of the box.
@@ -49,7 +47,7 @@ impl WriteError {
         })
     }
 
-    /// The same, found one step further down.
+    /// The same error, one step further down.
     #[cold]
     pub fn under(mut self: Box<Self>, step: Step) -> Box<Self> {
         if self.kind != EncodeErrorKind::Pending {
@@ -58,7 +56,7 @@ impl WriteError {
         self
     }
 
-    /// As the error of [`super::encode`]; `root` names the value as a whole.
+    /// Converts to the error of [`super::encode`]; `root` names the whole value.
     #[cold]
     pub fn into_error(self, root: &str) -> EncodeError {
         let (why, advice) = match &self.kind {
@@ -73,19 +71,20 @@ impl WriteError {
             ),
             EncodeErrorKind::Recursion => (
                 "Recursion detected".into(),
-                "Leave out the part that points back, or implement JsonSerializable",
+                "Remove the circular reference, or implement JsonSerializable",
             ),
             EncodeErrorKind::Depth => (
                 format!("Maximum stack depth exceeded (more than {} levels)", super::MAX_DEPTH),
                 "Send less of the structure",
             ),
             EncodeErrorKind::Chain => (
-                "Recursion detected (jsonSerialize() keeps returning objects with a jsonSerialize() of their own)".into(),
+                "Recursion detected (jsonSerialize() keeps returning objects with a jsonSerialize() of their \
+                own)".into(),
                 "Return an array from jsonSerialize()",
             ),
             EncodeErrorKind::Type => (
                 "Type is not supported (a resource)".into(),
-                "Send what was read from it, such as stream_get_contents()",
+                "Send its contents, for example stream_get_contents()",
             ),
             EncodeErrorKind::PureEnum(class) => (
                 format!("Non-backed enums have no default serialization ({class})"),
@@ -98,7 +97,7 @@ impl WriteError {
         )))
     }
 
-    /// `data.items[3].name`
+    /// Formats the steps as `data.items[3].name`.
     fn path(&self, root: &str) -> String {
         let mut path = root.to_owned();
         for (shown, step) in self.steps.iter().rev().enumerate() {

@@ -1,10 +1,10 @@
-//! A cache of key strings: the same few keys come with every message, and each costs an allocation and a hash otherwise.
+//! A cache of key strings: the same few keys occur in every message, and each would cost an allocation and a hash.
 
 use std::cell::Cell;
 
 use super::zend::{self, Str};
 
-/// Slots of the cache. Each holds at most one string for the rest of the process: 64 KB in all.
+/// Slots of the cache. Each holds at most one string for the rest of the process: 64 KB in total.
 const SLOTS: usize = 1024;
 
 /// Longer keys are not cached.
@@ -12,18 +12,19 @@ pub const MAX_CACHED_KEY_LEN: usize = 32;
 
 #[derive(Clone, Copy)]
 struct Slot {
-    /// Hash of the key last seen here; it is kept once it is seen twice in a row, so that random keys do not fill the cache.
+    /// Hash of the key last seen here. A key is cached once it is seen twice in a row, so that random keys do not fill
+    /// the cache.
     seen: u64,
     string: *mut Str,
 }
 
 thread_local! {
-    // One for each thread, because strings of the engine are not shared between threads. Never freed: arrays hold the
-    // strings without counting them.
+    // One per thread, because strings of the engine are not shared between threads. Never freed: arrays hold the
+    // strings without counting references.
     static CACHE: Cell<*mut Slot> = const { Cell::new(std::ptr::null_mut()) };
 }
 
-/// The cache of this thread, looked up once for a document.
+/// The cache of this thread, looked up once per document.
 pub struct KeyCache(*mut Slot);
 
 impl KeyCache {
@@ -40,11 +41,11 @@ impl KeyCache {
         Self(slots)
     }
 
-    /// The lasting string for `key`, if it has one: 2 to [`MAX_CACHED_KEY_LEN`] bytes.
+    /// The permanent string for `key`, if it has one: 2 to [`MAX_CACHED_KEY_LEN`] bytes.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<*mut Str> {
         let hash = hash(key);
-        // SAFETY: the index is below SLOTS, the slots belong to this thread, strings in them live for ever.
+        // SAFETY: the index is below SLOTS, the slots belong to this thread, their strings are never freed.
         unsafe {
             let slot = &mut *self.0.add((hash >> 48) as usize % SLOTS);
             if !slot.string.is_null() {
@@ -61,8 +62,8 @@ impl KeyCache {
     }
 }
 
-/// Mixes the length with the first and the last eight bytes; what lies between decides nothing, for the string found is compared.
-/// Not the engine's hash: that one comes with the string and is not needed to find it.
+/// Mixes the length with the first and the last eight bytes. The bytes between do not matter, as the string found is
+/// compared. Not the engine's hash, which is stored with the string and not needed to find it.
 #[inline]
 fn hash(key: &[u8]) -> u64 {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;

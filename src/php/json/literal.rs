@@ -7,7 +7,7 @@ use super::memory;
 use super::scan;
 use super::zend::{self, kind, Value};
 
-/// What stands between two quotes.
+/// The text between two quotes.
 enum Text<'a> {
     Plain(&'a [u8]),
     /// It had escapes; the result is in the parser's scratch buffer.
@@ -15,7 +15,7 @@ enum Text<'a> {
 }
 
 impl<'a> Parser<'a> {
-    /// A string as a value; the parser stands on its first quote.
+    /// Parses a string as a value, from its first quote.
     pub fn string(&mut self) -> Result<Value, ParseError> {
         let text = self.text()?;
         let text = match &text {
@@ -23,11 +23,11 @@ impl<'a> Parser<'a> {
             Text::Unescaped => self.scratch.as_slice(),
         };
         self.check_memory(memory::fits_in_limit(text.len()))?;
-        // SAFETY: makes a string of this request.
+        // SAFETY: creates a string of this request.
         Ok(unsafe { zend::string_value(text) })
     }
 
-    /// A string as a key: an integer where PHP's arrays make it one.
+    /// Parses a string as a key: an integer where PHP's arrays use one.
     pub fn key(&mut self) -> Result<Value, ParseError> {
         let text = self.text()?;
         let text = match &text {
@@ -46,11 +46,11 @@ impl<'a> Parser<'a> {
             }
         }
         self.check_memory(memory::fits_in_limit(text.len()))?;
-        // SAFETY: makes a string of this request.
+        // SAFETY: creates a string of this request.
         Ok(unsafe { zend::string_value(text) })
     }
 
-    /// Reads a string; the parser stands on its first quote and afterwards behind the last.
+    /// Parses a string from its first quote; the position afterwards is behind the last.
     fn text(&mut self) -> Result<Text<'a>, ParseError> {
         let start = self.at + 1;
         let mut at = start;
@@ -69,7 +69,7 @@ impl<'a> Parser<'a> {
                     self.check_utf8(start, at, ascii)?;
                     return self.unescape(start, at);
                 }
-                // A control byte, or the end: PHP's scanner meets a zero byte there and says the same of both.
+                // A control byte, or the end: PHP's scanner sees a zero byte there and reports the same error for both.
                 _ => {
                     self.check_utf8(start, at, ascii)?;
                     return Err(ParseError {
@@ -97,7 +97,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The rest of a string that has its first backslash at `at`.
+    /// Parses the rest of a string whose first backslash is at `at`.
     fn unescape(&mut self, start: usize, mut at: usize) -> Result<Text<'a>, ParseError> {
         self.scratch.clear();
         self.scratch.extend_from_slice(&self.json[start..at]);
@@ -133,7 +133,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// One escape, its backslash at `at`; gives the position behind it.
+    /// Parses one escape with its backslash at `at`; returns the position behind it.
     fn escape(&mut self, at: usize) -> Result<usize, ParseError> {
         let byte = match self.json.get(at + 1) {
             Some(byte @ (b'"' | b'\\' | b'/')) => *byte,
@@ -154,7 +154,7 @@ impl<'a> Parser<'a> {
         Ok(at + 2)
     }
 
-    /// `\uXXXX`, or two of them that make one character.
+    /// `\uXXXX`, or a surrogate pair.
     fn unicode(&mut self, at: usize) -> Result<usize, ParseError> {
         let unit = |from: usize| hex4(self.json.get(from + 2..from + 6)?);
         let first = unit(at).ok_or(ParseError {
@@ -183,7 +183,7 @@ impl<'a> Parser<'a> {
         Ok(at + length)
     }
 
-    /// A number; the parser stands on its sign or first digit. An integer too large for one becomes a float.
+    /// Parses a number from its sign or first digit. An integer out of range becomes a float.
     pub fn number(&mut self) -> Result<Value, ParseError> {
         let start = self.at;
         let negative = self.json[start] == b'-';
@@ -227,7 +227,7 @@ impl<'a> Parser<'a> {
         if let Some(value) = short_decimal(&self.json[first..at], integer_end - first) {
             return Ok(double(if negative { -value } else { value }));
         }
-        // Only digits, signs, a point and an `e` got here.
+        // The text consists of digits, signs, a point and an `e`.
         let text = std::str::from_utf8(&self.json[start..at]).unwrap_or_default();
         let value = text.parse().map_err(|_| ParseError {
             kind: ParseErrorKind::Syntax,
@@ -236,7 +236,7 @@ impl<'a> Parser<'a> {
         Ok(double(value))
     }
 
-    /// Behind `.5` at `at`; `at` itself where there is none (then the point is an error of its own).
+    /// The position behind `.5` at `at`; `at` itself if there is none (the point is then a separate error).
     fn fraction(&self, at: usize) -> usize {
         match self.json.get(at) {
             Some(b'.') => self.digits(at + 1).unwrap_or(at),
@@ -244,7 +244,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Behind `e5`, `E+5` at `at`; `at` itself where there is none.
+    /// The position behind `e5`, `E+5` at `at`; `at` itself if there is none.
     fn exponent(&self, at: usize) -> usize {
         match (self.json.get(at), self.json.get(at + 1)) {
             (Some(b'e' | b'E'), Some(b'+' | b'-')) => self.digits(at + 2).unwrap_or(at),
@@ -253,7 +253,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Behind the digits at `at`, if there are any.
+    /// The position behind the digits at `at`, if there are any.
     fn digits(&self, at: usize) -> Option<usize> {
         let mut end = at;
         while matches!(self.json.get(end), Some(b'0'..=b'9')) {
@@ -263,7 +263,6 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// An integer as a value.
 #[inline]
 fn long(value: i64) -> Value {
     let mut result = zend::undef();
@@ -272,18 +271,18 @@ fn long(value: i64) -> Value {
     result
 }
 
-/// The integer PHP uses in place of the key `text`, if it does.
+/// The integer that PHP uses in place of the key `text`, if any.
 #[inline]
 fn array_index(text: &[u8]) -> Option<i64> {
-    // The engine's function takes for granted that a digit comes first, or second after a sign.
+    // The engine's function assumes a digit first, or second after a sign.
     if text.len() > 20 || !matches!(text, [b'0'..=b'9', ..] | [b'-', b'0'..=b'9', ..]) {
         return None;
     }
-    // The engine reads on to the zero byte at a string's end, so it gets a copy that has one.
+    // The engine reads up to the zero byte at the end of a string, so it gets a copy with one.
     let mut copy = [0_u8; 21];
     copy[..text.len()].copy_from_slice(text);
     let mut index = 0;
-    // SAFETY: pointer and length are of `copy`.
+    // SAFETY: pointer and length are those of `copy`.
     unsafe { zend::_zend_handle_numeric_str_ex(copy.as_ptr().cast(), text.len(), &raw mut index) }
         .then_some(index as i64)
 }
@@ -295,8 +294,8 @@ fn double(float: f64) -> Value {
     value
 }
 
-/// A decimal of at most 15 digits with the point at `point`, such as a price: both its digits and the power of ten are exact
-/// as floats, so one division rounds as the full parser does.
+/// A decimal of at most 15 digits with the point at `point`, such as a price: both its digits and the power of ten are
+/// exact as floats, so one division rounds as the full parser does.
 #[inline]
 fn short_decimal(text: &[u8], point: usize) -> Option<f64> {
     const TENS: [f64; 16] = [

@@ -20,11 +20,13 @@
 //! | `scan.rs` | finds the next byte that is not plain text, eight at a time |
 //! | `zend.rs` | the engine's structures, as far as the others need them |
 //!
-//! Both run on the thread of the PHP request. `encode` runs user code (`jsonSerialize()`, property hooks, destructors), which
+//! Both run on the thread of the PHP request. `encode` runs user code (`jsonSerialize()`, property hooks, destructors),
+//! which
 //! may throw, exit, come back in here, or end in a fatal error that jumps over every Rust frame: nothing is locked or
 //! borrowed while it runs.
 
-// The engine counts in 32 and 64 bits, signed and not; each cast here is between what a value is known to fit.
+// The engine counts in 32 and 64 bits, signed and unsigned; every cast here is between types that the value is known to
+// fit.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -51,20 +53,19 @@ use std::cell::Cell;
 pub use decode::decode;
 pub use encode::{encode, encode_named};
 
-/// Why [`encode`] gave nothing.
 #[derive(Debug)]
 pub enum EncodeError {
-    /// JSON cannot carry the value; the message says where and why. Always [`crate::error::Kind::Encoding`].
+    /// JSON cannot represent the value; the message says where and why. Always [`crate::error::Kind::Encoding`].
     Json(crate::error::Error),
-    /// User code threw (or called `exit`). The exception is pending in the engine and has to reach the caller untouched:
+    /// User code threw (or called `exit`). The exception is pending in the engine and must reach the caller untouched:
     /// return to PHP without throwing anything else.
     Pending,
 }
 
-/// Arrays and objects may nest this deep, as in `json_encode` with its default depth.
+/// Maximum nesting of arrays and objects, as in `json_encode` with its default depth.
 pub const MAX_DEPTH: u32 = 512;
 
-/// A buffer that grew beyond this is given back to the allocator after use.
+/// A buffer that grew beyond this is freed after use.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
 thread_local! {
@@ -73,8 +74,8 @@ thread_local! {
 
 /// Runs `f` with an empty buffer that keeps its memory from call to call.
 ///
-/// The buffer is taken out while `f` runs, so `f` may call PHP and PHP may come back in here: the inner call gets a buffer
-/// of its own. A fatal error in `f` loses that one allocation and nothing else.
+/// The buffer is taken out while `f` runs, so `f` may call PHP and PHP may call this function again: the inner call
+/// gets a buffer of its own. A fatal error in `f` leaks that one allocation and nothing else.
 pub fn with_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let mut buffer = BUFFER.with(Cell::take);
     buffer.clear();

@@ -10,7 +10,8 @@ const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
 6061626364656667686970717273747576777879\
 8081828384858687888990919293949596979899";
 
-/// `serialize_precision=-1` (the shortest text that reads back the same) counts as this many digits in the choice of notation.
+/// `serialize_precision=-1` (the shortest text that reads back the same) counts as this many digits in the choice of
+/// notation.
 const SHORTEST_DIGITS: i32 = 17;
 
 /// Doubles below this hold every integer exactly.
@@ -29,7 +30,6 @@ extern "C" {
     fn zend_freedtoa(text: *mut c_char);
 }
 
-/// Appends an integer.
 #[inline]
 pub fn integer(value: i64, out: &mut Vec<u8>) {
     let mut buffer = [0_u8; 20];

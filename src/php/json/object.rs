@@ -7,7 +7,7 @@ use super::encode_error::{EncodeErrorKind, Step, WriteError, WriteResult};
 use super::object_handlers;
 use super::zend::{self, kind, zend_class_entry, zend_object, Counted, Str, Table};
 
-/// `jsonSerialize()` results written inside each other before we call it endless: each takes native stack.
+/// Limit of nested `jsonSerialize()` results: each takes native stack.
 const MAX_JSON_SERIALIZE_DEPTH: u32 = 1024;
 
 /// The bit of an object's guard word that `json_encode` uses (PHP 8.3 on).
@@ -28,7 +28,7 @@ impl Writer<'_> {
         written
     }
 
-    /// A backed enum is its value; another has none.
+    /// A backed enum is written as its value; a pure enum has none.
     unsafe fn enumeration(&mut self, object: *mut zend_object) -> WriteResult {
         // The properties of a case: name and, where it is backed, value.
         if (*(*object).ce).default_properties_count < 2 {
@@ -44,7 +44,7 @@ impl Writer<'_> {
         )
     }
 
-    /// What `jsonSerialize()` returns.
+    /// The result of `jsonSerialize()`.
     unsafe fn serializable(&mut self, object: *mut zend_object) -> WriteResult {
         if self.json_serialize_depth >= MAX_JSON_SERIALIZE_DEPTH {
             return Err(WriteError::new(EncodeErrorKind::Chain));
@@ -108,7 +108,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Properties as the object's handlers give them: dynamic ones, those of internal classes, hooked and lazy ones.
+    /// Properties as the object's handlers return them: dynamic ones, those of internal classes, hooked and lazy ones.
     unsafe fn property_table(&mut self, object: *mut zend_object) -> WriteResult {
         let table = object_handlers::properties_for_json(object);
         if zend::exception_pending() {
@@ -123,8 +123,8 @@ impl Writer<'_> {
                 Ok(())
             });
         }
-        // Like PHP: the mark is on the table, so that it is seen from wherever the same table is reached, except where the
-        // table is made anew for each call.
+        // As PHP does: the mark is on the table, so that it is seen wherever the same table is reached, except where
+        // the table is created for each call.
         let marked: *mut Counted = if object_handlers::has_hooks_or_is_lazy(object) {
             object.cast()
         } else {
@@ -175,9 +175,9 @@ impl Writer<'_> {
     }
 }
 
-/// Keeps `jsonSerialize()` from being called on an object whose result is being written, with the marks `json_encode` sets, so
-/// that one called inside the other sees them: a bit of the object's guard word since PHP 8.3, before that the mark on its
-/// property table. The table may be exchanged meanwhile, so the object is marked too.
+/// Prevents `jsonSerialize()` from being called on an object whose result is being written, with the marks that
+/// `json_encode` sets, so that nested calls of either see them: a bit of the object's guard word since PHP 8.3, before
+/// that the mark on its property table. The table may be replaced in between, so the object is marked too.
 struct Guard {
     object: *mut zend_object,
     word: *mut u32,
@@ -185,7 +185,7 @@ struct Guard {
 }
 
 impl Guard {
-    /// `None` where the object is being written already.
+    /// `None` if the object is being written already.
     unsafe fn enter(object: *mut zend_object) -> Option<Self> {
         let word = object_handlers::recursion_guard(object);
         if !word.is_null() {
@@ -228,7 +228,6 @@ impl Guard {
     }
 }
 
-/// True for classes that implement `JsonSerializable`.
 #[inline]
 unsafe fn is_serializable(class: *const zend_class_entry) -> bool {
     (*class).num_interfaces != 0 && {
@@ -238,7 +237,7 @@ unsafe fn is_serializable(class: *const zend_class_entry) -> bool {
     }
 }
 
-/// Calls the method; `result` stays undefined where it threw.
+/// Calls the method; `result` stays undefined if it threw.
 unsafe fn call_json_serialize(object: *mut zend_object, result: &mut zend::Value) {
     const NAME: &[u8] = b"jsonserialize";
     let class = (*object).ce;
@@ -261,7 +260,7 @@ unsafe fn call_json_serialize(object: *mut zend_object, result: &mut zend::Value
     );
 }
 
-/// True where the declared slots are all there is, read without any handler.
+/// True if the object has only its declared slots, readable without a handler.
 #[inline]
 unsafe fn has_plain_slots(object: *const zend_object) -> bool {
     let handlers = (*object).handlers;

@@ -1,4 +1,4 @@
-//! What the engine tells about an object: its properties, hooks, laziness, and the guard against recursion.
+//! Access to an object's properties, hooks, laziness, and its guard against recursion.
 
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -16,14 +16,15 @@ extern "C" {
     ) -> *mut Value;
 }
 
-/// The properties `json_encode` would see. To be given to [`release`]; may run user code (lazy objects).
+/// The properties `json_encode` would see. To be passed to [`release`]; may run user code (lazy objects).
 pub unsafe fn properties_for_json(object: *mut zend_object) -> *mut Table {
     const PURPOSE_JSON: u32 = 4;
     let mut value = object_value(object);
     zend_get_properties_for(&raw mut value, PURPOSE_JSON)
 }
 
-/// The property table as the object's handler gives it, not counted; null where there is none. Runs no user code.
+/// The property table as the object's handler returns it, without a reference; null if there is none. Runs no user
+/// code.
 pub unsafe fn properties_of(object: *mut zend_object) -> *mut Table {
     match (*(*object).handlers).get_properties {
         Some(get) => get(object).cast(),
@@ -39,8 +40,8 @@ unsafe fn object_value(object: *mut zend_object) -> Value {
     value
 }
 
-/// Reads a property that has hooks; `None` for one that can only be written. The value is the caller's to drop.
-/// `info` is the property's description, in the layout it has since PHP 8.4.
+/// Reads a property that has hooks; `None` for a write-only one. The caller drops the value. `info` is the property's
+/// description, in the layout it has since PHP 8.4.
 pub unsafe fn read_hooked(object: *mut zend_object, info: *const c_void) -> Option<Value> {
     #[repr(C)]
     struct Info {
@@ -62,7 +63,7 @@ pub unsafe fn read_hooked(object: *mut zend_object, info: *const c_void) -> Opti
     let mut value = undef();
     let found = zend_read_property_ex((*info).scope, object, (*info).name, true, &raw mut value);
     if found != &raw mut value {
-        // The property itself, not a result: count it, so that the caller may drop what it gets.
+        // The property itself, not a result: add a reference, so that the caller may drop it.
         if (*found).type_info & 0xff00 != 0 {
             add_ref((*found).payload.counted.cast());
         }
@@ -71,19 +72,20 @@ pub unsafe fn read_hooked(object: *mut zend_object, info: *const c_void) -> Opti
     Some(value)
 }
 
-/// True where the class or the object needs more than a look at its property slots (hooks, lazy objects).
+/// True if the class or the object needs more than reading its property slots (hooks, lazy objects).
 #[inline]
 pub unsafe fn has_hooks_or_is_lazy(object: *const zend_object) -> bool {
     if !HOOKS {
         return false;
     }
-    // `num_hooked_props` follows `num_traits`, `extra_flags` follows `handle`; the bindings of older versions lack both.
+    // `num_hooked_props` follows `num_traits`, `extra_flags` follows `handle`; the bindings of older versions lack
+    // both.
     let hooked = *(&raw const (*(*object).ce).num_traits).add(1);
     let extra = *(&raw const (*object).handle).add(1);
     hooked != 0 || extra != 0
 }
 
-/// The flag word that guards `jsonSerialize()` against itself, where PHP has one for each object (8.3 on).
+/// The flag word that guards `jsonSerialize()` against recursion, where PHP has one per object (8.3 on).
 pub unsafe fn recursion_guard(object: *mut zend_object) -> *mut u32 {
     type Find = unsafe extern "C" fn(*mut zend_object) -> *mut u32;
     static FIND: OnceLock<Option<Find>> = OnceLock::new();

@@ -3,7 +3,8 @@
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Marks (bit 7) the bytes of `word` that are zero. Bytes above a marked one may be marked wrongly: only the lowest counts.
+/// Marks (bit 7) the bytes of `word` that are zero. Bytes above a marked one may be marked wrongly: only the lowest
+/// counts.
 #[inline]
 const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGH

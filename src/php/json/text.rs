@@ -26,8 +26,8 @@ pub fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     Ok(())
 }
 
-/// Writes the whole of a text that needs no escapes, as keys and most values are: eight bytes are looked at and copied in one
-/// go, the last ones overlapping those before. False where it is not plain; nothing is written then.
+/// Writes a text that needs no escapes, as most keys and values: eight bytes are checked and copied at a time, the last
+/// ones overlapping those before. False if it is not plain; nothing is written then.
 #[inline]
 fn plain(text: &[u8], out: &mut Vec<u8>) -> bool {
     let length = text.len();
@@ -74,7 +74,7 @@ fn plain(text: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Writes what stands at `at`, which is not plain, and gives the position after it.
+/// Writes the special character at `at` and returns the position after it.
 fn special(text: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, usize> {
     let byte = text[at];
     if byte >= 0x80 {
@@ -110,8 +110,8 @@ fn beyond_ascii(text: &[u8], mut at: usize, out: &mut Vec<u8>) -> Result<usize, 
     Ok(at)
 }
 
-/// The character at the start of `text`, which is not ASCII, and its length. Overlong forms, surrogates and what is above
-/// U+10FFFF are no characters.
+/// The character at the start of `text`, which is not ASCII, and its length. Overlong forms, surrogates and values
+/// above U+10FFFF are invalid.
 #[inline]
 fn character(text: &[u8]) -> Option<(u32, usize)> {
     let tail = |index: usize| -> Option<u32> {
@@ -135,7 +135,6 @@ fn character(text: &[u8]) -> Option<(u32, usize)> {
     }
 }
 
-/// `\uXXXX`, lower case.
 #[inline]
 fn unit(unit: u32, out: &mut Vec<u8>) {
     let digit = |shift: u32| HEX[(unit >> shift & 0xf) as usize];

@@ -1,6 +1,7 @@
-//! The engine's structures and calls that the JSON code needs, laid out as PHP 8.1 to 8.5 have them.
+//! The engine's structures and functions that the JSON code needs, in the layout of PHP 8.1 to 8.5.
 //!
-//! The generated bindings differ between PHP versions in exactly the fields read here, so hash tables are read through a
+//! The generated bindings differ between PHP versions in exactly the fields read here, so hash tables are read through
+//! a
 //! view of their own; the layout is the same in every version supported (checked at compile time where it can be).
 
 use std::ffi::{c_char, c_void};
@@ -9,7 +10,6 @@ use ext_php_rs::ffi;
 
 pub use ext_php_rs::ffi::{zend_class_entry, zend_object};
 
-/// `Z_TYPE` values.
 pub mod kind {
     pub const UNDEF: u8 = 0;
     pub const NULL: u8 = 1;
@@ -41,7 +41,8 @@ pub const PACKED_VALUES: bool = ffi::ZEND_MODULE_API_NO >= 20_220_829;
 /// Property hooks and lazy objects came with PHP 8.4.
 pub const HOOKS: bool = ffi::ZEND_MODULE_API_NO >= 20_240_924;
 
-/// A value (`zval`). Unlike the bindings' type it is plain data: copying it counts nothing, dropping it destroys nothing.
+/// A value (`zval`). Unlike the bindings' type it is plain data: copying it counts nothing, dropping it destroys
+/// nothing.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Value {
@@ -50,7 +51,7 @@ pub struct Value {
     pub extra: u32,
 }
 
-/// What a [`Value`] holds; its kind says which.
+/// The payload of a [`Value`], interpreted by its kind.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub union Payload {
@@ -126,13 +127,11 @@ extern "C" {
     pub fn hash_index_update(table: *mut Table, index: u64, value: *mut Value) -> *mut Value;
 }
 
-/// The kind of value (see [`kind`]).
 #[inline]
 pub unsafe fn kind_of(value: *const Value) -> u8 {
     ((*value).type_info & 0xff) as u8
 }
 
-/// The bytes of a string.
 #[inline]
 pub unsafe fn bytes<'a>(string: *const Str) -> &'a [u8] {
     std::slice::from_raw_parts(string.cast::<u8>().add(size_of::<Str>()), (*string).len)
@@ -149,7 +148,6 @@ pub unsafe fn behind(value: *const Value) -> *const Value {
         .cast()
 }
 
-/// A value that is nothing yet.
 #[inline]
 pub const fn undef() -> Value {
     Value {
@@ -165,7 +163,7 @@ pub unsafe fn is_packed(table: *const Table) -> bool {
     (*table).flags & HASH_PACKED != 0
 }
 
-/// The entry at `position`: its value, and its key where it is a string, else null and the index.
+/// The entry at `position`: its value, and its key if it is a string, else null and the index.
 #[inline]
 pub unsafe fn entry(table: *const Table, position: u32) -> (*mut Value, *mut Str, u64) {
     if PACKED_VALUES && is_packed(table) {
@@ -185,7 +183,7 @@ pub unsafe fn add_ref(counted: *mut Counted) {
     }
 }
 
-/// Takes a reference away; the last one destroys, which may run user code (destructors).
+/// Releases a reference; the last one destroys, which may run user code (destructors).
 #[inline]
 pub unsafe fn release(counted: *mut Counted) {
     if (*counted).type_info & GC_IMMUTABLE == 0 {
@@ -217,7 +215,6 @@ pub unsafe fn protect(counted: *mut Counted) -> bool {
     true
 }
 
-/// Undoes [`protect`].
 #[inline]
 pub unsafe fn unprotect(counted: *mut Counted) {
     if (*counted).type_info & GC_IMMUTABLE == 0 {
@@ -225,7 +222,7 @@ pub unsafe fn unprotect(counted: *mut Counted) {
     }
 }
 
-/// True while an exception (or `exit`) is on its way through the engine.
+/// True while an exception (or `exit`) is pending in the engine.
 #[inline]
 pub fn exception_pending() -> bool {
     // SAFETY: the executor's globals live as long as the thread.

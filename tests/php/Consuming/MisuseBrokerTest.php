@@ -16,6 +16,21 @@ use Toporia\Realtime\Message;
 
 final class MisuseBrokerTest extends ConsumingTestCase
 {
+    public function testTheErrorOfAHookThatIsNotCallableNamesItsArgument(): void
+    {
+        foreach (['onAssigned', 'onRevoked', 'onTick', 'onFailed'] as $method) {
+            try {
+                (new \ReflectionMethod(Broker::class, $method))->invoke($this->broker(), 'no such function');
+                self::fail("$method() accepted a text that is not callable.");
+            } catch (\TypeError $e) {
+                self::assertSame(
+                    "Toporia\\Realtime\\Broker::$method(): Argument #1 (\$callback) must be of type callable, string given",
+                    $e->getMessage(),
+                );
+            }
+        }
+    }
+
     public function testConsumeWithoutASubscription(): void
     {
         $this->expectException(ConfigurationException::class);
