@@ -29,6 +29,8 @@ pub const ORIGINAL_SIZE: &str = "x-original-size";
 pub const EXCEPTION_CLASS: &str = "x-exception-class";
 /// Dead letters: message of the exception, truncated to 1 KB.
 pub const EXCEPTION_MESSAGE: &str = "x-exception-message";
+/// Dead letters: the exception and its previous ones with message, file and line, cut to 4 KB.
+pub const EXCEPTION_CHAIN: &str = "x-exception-chain";
 /// Dead letters: number of attempts; 0 if the record was not an envelope.
 pub const ATTEMPTS: &str = "x-attempts";
 /// Dead letters: time of the last failure.

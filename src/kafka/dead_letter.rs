@@ -19,6 +19,8 @@ pub struct Failure<'a> {
     /// Exception class, or one of our own failure kinds.
     pub class: &'a str,
     pub reason: &'a str,
+    /// The exception with its previous ones: class, message, file and line of each; empty if there was none.
+    pub chain: &'a str,
     /// Number of attempts; 0 if no callback received the record.
     pub attempts: u32,
 }
@@ -42,6 +44,7 @@ pub fn headers(own: Vec<Header>, group: &str, failure: &Failure<'_>) -> Vec<Head
     let latest = [
         ("x-exception-class", failure.class.to_owned()),
         ("x-exception-message", cut(failure.reason).to_owned()),
+        (headers::EXCEPTION_CHAIN, failure.chain.to_owned()),
         ("x-attempts", failure.attempts.to_string()),
         ("x-failed-at", (ids::unix_ms() / 1000).to_string()),
     ];
@@ -55,6 +58,9 @@ pub fn headers(own: Vec<Header>, group: &str, failure: &Failure<'_>) -> Vec<Head
     }
     for (name, value) in latest {
         all.retain(|(known, _)| known != name);
+        if name == headers::EXCEPTION_CHAIN && value.is_empty() {
+            continue;
+        }
         all.push((name.to_owned(), Some(value.into_bytes())));
     }
     if !all.iter().any(|(known, _)| known == headers::REPLAYS) {
@@ -83,6 +89,7 @@ mod tests {
             timestamp_ms: 5,
             class: "DomainException",
             reason: "no",
+            chain: "",
             attempts: 4,
         }
     }

@@ -47,8 +47,9 @@ pub struct Broker {
     pub(super) redelivery: RefCell<Redelivery>,
     pub(super) strategy: RefCell<Option<Zval>>,
     pub(super) transaction: RefCell<Option<Rc<TransactionalProducer>>>,
-    generation: u32,
+    pub(super) generation: u32,
     pub(super) consuming: Cell<bool>,
+    pub(super) polling: Cell<bool>,
     pub(super) closing: Cell<bool>,
     pub(super) stop_reason: Cell<Option<&'static str>>,
     /// The zvals last given to the garbage collector, which reads them after the call has returned.
@@ -72,6 +73,7 @@ impl Broker {
             transaction: RefCell::default(),
             generation: process::generation(),
             consuming: Cell::new(false),
+            polling: Cell::new(false),
             closing: Cell::new(false),
             stop_reason: Cell::new(None),
             gc_buffer: RefCell::default(),

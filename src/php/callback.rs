@@ -1,11 +1,14 @@
 //! A PHP callable, resolved once and called many times.
 
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 
-use ext_php_rs::ffi::{self, zend_fcall_info_cache};
+use ext_php_rs::exception::PhpException;
+use ext_php_rs::ffi::{self, zend_fcall_info_cache, zend_object};
 use ext_php_rs::types::Zval;
 
 use super::zend;
+use crate::error::Error;
 
 /// `ZEND_ACC_CALL_VIA_TRAMPOLINE`: created for every call (`__call`), so it cannot be kept.
 const TRAMPOLINE: u32 = 1 << 18;
@@ -43,13 +46,40 @@ impl Callback {
         Some(Self { callable, target })
     }
 
-    /// Calls it. `false`: an exception is pending, which may be `exit`.
+    /// Calls it and runs a returned generator to its end. `false`: an exception is pending, which may be `exit`.
     pub fn call(&self, arguments: &mut [Zval]) -> bool {
         self.call_for_result(arguments).is_some()
     }
 
-    /// Calls it and returns its result. `None`: an exception is pending.
+    /// Calls it and returns its result, for a generator the value of its `return`. `None`: an exception is pending.
+    ///
+    /// A promise is refused with a ConfigurationException: its work would not be done when the call returns.
     pub fn call_for_result(&self, arguments: &mut [Zval]) -> Option<Zval> {
+        let result = self.invoke(arguments)?;
+        let Some(object) = result.object() else {
+            return Some(result);
+        };
+        // SAFETY: a static of the engine, set before any module starts.
+        if object.instance_of(unsafe { &*zend::zend_ce_generator }) {
+            return run_generator(&result);
+        }
+        let Some(promise) = PROMISES
+            .iter()
+            .find(|name| super::retry::is_a(object.get_class_entry(), name))
+        else {
+            return Some(result);
+        };
+        PhpException::from(Error::configuration(format!(
+            "A callback returned a promise ({}, a {promise}), which is not waited for. Wait for it in the callback \
+             (await() or wait()) and return without it.",
+            zend::class_name(object)
+        )))
+        .throw();
+        REFUSED.set(zend::pending_pointer());
+        None
+    }
+
+    fn invoke(&self, arguments: &mut [Zval]) -> Option<Zval> {
         let mut result = Zval::new();
         let count = u32::try_from(arguments.len()).unwrap_or(0);
         // SAFETY: the callable and its arguments are alive; the result is destroyed by its own drop.
@@ -83,4 +113,39 @@ impl Callback {
         // SAFETY: a copy of the bytes that is never destroyed; the collector only follows it while the original lives.
         ManuallyDrop::new(unsafe { std::ptr::read(&raw const self.callable) })
     }
+}
+
+/// Return values that stand for work which is not done yet: ReactPHP, Guzzle, HTTPlug, Amp 3 and Amp 2.
+const PROMISES: [&str; 5] = [
+    "React\\Promise\\PromiseInterface",
+    "GuzzleHttp\\Promise\\PromiseInterface",
+    "Http\\Promise\\Promise",
+    "Amp\\Future",
+    "Amp\\Promise",
+];
+
+thread_local! {
+    /// The exception that refused a promise, to be recognised while it is pending.
+    static REFUSED: Cell<*const zend_object> = const { Cell::new(std::ptr::null()) };
+}
+
+/// True if the pending exception refuses a promise: another attempt cannot help, the callback has to be changed.
+pub fn is_promise_refused() -> bool {
+    let pending = zend::pending_pointer();
+    !pending.is_null() && REFUSED.get() == pending
+}
+
+/// Runs a generator to its end and returns the value of its `return`. `None`: an exception is pending.
+fn run_generator(generator: &Zval) -> Option<Zval> {
+    let method = |name: &str| {
+        let result = generator.try_call_method(name, vec![]);
+        if zend::has_exception() {
+            return None;
+        }
+        result.ok()
+    };
+    while method("valid")?.is_true() {
+        method("next")?;
+    }
+    method("getReturn")
 }

@@ -61,7 +61,7 @@ fn abort(abort: Abort) -> CallError {
 /// Refuses to consume or poll where the subscriptions or the configuration do not allow it.
 fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
     let method = if pull { "poll" } else { "consume" };
-    if broker.consuming.get() {
+    if broker.consuming.get() || broker.polling.get() {
         return Err(Error::configuration(format!(
             "Broker::{method}(): this broker is consuming already. Use a second Broker inside a callback."
         )));
@@ -111,7 +111,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     broker.consuming.set(true);
     let saved = transaction::save_current();
     let handlers = signals::SignalHandlers::install();
-    let php = PhpHandler { broker, this };
+    let php = PhpHandler::new(broker, this);
     let transactions = transaction
         .as_ref()
         .map(|transaction| TransactionalConsumer {
@@ -166,7 +166,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
         // The next consume() starts a new transaction, also where Kafka has refused this one permanently. An exit
         // counts as an attempt of its record.
         end_transaction(broker);
-        if zend::is_exiting() {
+        if zend::is_exiting() && !consumer.is_inherited() {
             drop(consumer.commit_crash_counts(Duration::from_secs(3)));
         }
     }
@@ -187,6 +187,17 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
 
 pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, CallError> {
     check(broker, true)?;
+    broker.polling.set(true);
+    let result = poll_until(broker, this, timeout);
+    broker.polling.set(false);
+    if broker.closing.get() {
+        broker.leave();
+    }
+    result
+}
+
+/// Polls until there is a message, the time is over, or a hook or signal handler has closed the broker.
+fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, CallError> {
     let first = broker.consumer.borrow().is_none();
     if first {
         super::metrics::start_monitoring()?;
@@ -195,7 +206,7 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
     if first {
         super::lifecycle::register_broker(broker);
     }
-    let php = PhpHandler { broker, this };
+    let php = PhpHandler::new(broker, this);
     let until = Instant::now() + timeout;
     // From here until the next poll(), sends are attributed to the message that is returned.
     loop_guard::set_polled(true);
@@ -203,7 +214,13 @@ pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zv
         let round = clock::coarse_ms();
         broker.counters.timing.liveness.loop_tick(round);
         php.poll_interrupts(round).map_err(abort)?;
+        if broker.closing.get() {
+            return Ok(None);
+        }
         consumer.serve_events(&php).map_err(abort)?;
+        if broker.closing.get() {
+            return Ok(None);
+        }
         if let Some(error) = consumer.take_fatal_error() {
             return Err(error.into());
         }
@@ -354,8 +371,9 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
             .push_back((Instant::now() + wait, again.into()));
         return Ok(());
     }
-    let class = why.map(retry::class_of).unwrap_or_default();
+    let class = why.map(zend::class_of).unwrap_or_default();
     let reason = why.map_or_else(|| "not acknowledged (nack)".to_owned(), zend::message_of);
+    let chain = why.map(zend::chain_of).unwrap_or_default();
     let failure = Failure {
         topic: &origin.topic,
         partition: origin.partition,
@@ -363,6 +381,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         timestamp_ms: origin.timestamp_ms,
         class: &class,
         reason: &reason,
+        chain: &chain,
         attempts: origin.attempt,
     };
     let inner = &message.inner;

@@ -64,7 +64,11 @@ pub fn write(
         Level::Warning,
         format!(
             "Dead letter in \"{topic}\": the record in {place} ({}).",
-            failure.reason
+            if failure.chain.is_empty() {
+                failure.reason
+            } else {
+                failure.chain
+            }
         ),
     );
     let producer = if let Some(producer) = transaction::current_for(&broker.config)? {
@@ -83,6 +87,7 @@ pub fn write(
             // The coordinates and the reason are still worth keeping.
             let kept = dead_letter_headers(letter.headers);
             let mut coordinates = dead_letter::headers(kept, group, failure);
+            coordinates.retain(|(name, _)| name != headers::EXCEPTION_CHAIN);
             let size = value.map_or(0, <[u8]>::len).to_string();
             coordinates.push((headers::ORIGINAL_SIZE.to_owned(), Some(size.into_bytes())));
             let record = ProducerRecord {
@@ -140,6 +145,7 @@ pub fn write_for(broker: &Broker, item: &Record, letter: &DeadLetter) -> Result<
         timestamp_ms: item.timestamp_ms(),
         class: &letter.class,
         reason: &letter.reason,
+        chain: &letter.chain,
         attempts: letter.attempts,
     };
     write(broker, &failure, item.key(), item.value(), item.headers())
@@ -169,6 +175,7 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
                 class: FATAL.to_owned(),
                 reason: zend::fatal_error()
                     .unwrap_or_else(|| "the callback ended the process by exit".to_owned()),
+                chain: String::new(),
                 attempts: record.attempt,
             };
             match write_for(broker, record, &letter) {

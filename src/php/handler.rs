@@ -6,7 +6,7 @@ use std::time::Duration;
 use ext_php_rs::types::{ZendHashTable, Zval};
 
 use super::broker::Broker;
-use super::callback::Callback;
+use super::callback::{self, Callback};
 use super::hooks::call_hook;
 use super::message::Message;
 use super::{dead_letter, lifecycle, retry, signals, tracing, zend};
@@ -19,6 +19,7 @@ use crate::kafka::consumer::Record;
 use crate::kafka::producer::delivery::Header;
 use crate::loop_guard::HandlingGuard;
 use crate::message::{Message as Inner, Origin};
+use crate::process;
 use crate::worker::{DeadLetter, Handler, Outcome};
 
 /// Why consuming has to stop.
@@ -36,6 +37,8 @@ const INTERRUPT_INTERVAL_MS: u64 = 50;
 pub struct PhpHandler<'a> {
     pub broker: &'a Broker,
     pub this: &'a Zval,
+    /// The process that consumes; another one after a fork in a callback.
+    generation: u32,
 }
 
 /// The message of a record.
@@ -60,7 +63,28 @@ pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
     ))
 }
 
-impl PhpHandler<'_> {
+impl<'a> PhpHandler<'a> {
+    pub fn new(broker: &'a Broker, this: &'a Zval) -> Self {
+        Self {
+            broker,
+            this,
+            generation: process::generation(),
+        }
+    }
+
+    /// The error of a child that was forked in a callback and returned from it into the parent's loop.
+    fn fork_error(&self) -> Option<Abort> {
+        if process::generation() == self.generation {
+            return None;
+        }
+        if zend::has_exception() {
+            return Some(Abort::Pending);
+        }
+        Some(Abort::Error(Error::configuration(
+            "The process forked in a callback, and the child returned into the loop of its parent's Broker. End the child \
+             with exit(), or create a new Broker in it.",
+        )))
+    }
     /// True for a record that was replayed for another group.
     fn is_for_others(&self, list: &[Header]) -> bool {
         let wanted = list.iter().find(|(name, _)| name == headers::REPLAY_GROUP);
@@ -75,6 +99,9 @@ impl PhpHandler<'_> {
         if zend::is_exiting() {
             return self.stop_if_exiting(Outcome::Stop(Abort::Pending));
         }
+        if callback::is_promise_refused() {
+            return Outcome::Stop(Abort::Pending);
+        }
         if broker.is_dead_letter_topic(&item.topic) {
             return Outcome::Stop(Abort::Pending);
         }
@@ -83,16 +110,17 @@ impl PhpHandler<'_> {
         };
         zend::clear_exception();
         let cause = retry::cause(&why);
-        let (class, reason) = (retry::class_of(&cause), zend::message_of(&cause));
+        let (class, reason) = (zend::class_of(&cause), zend::message_of(&cause));
+        let chain = zend::chain_of(&cause);
         let config = &broker.config;
         let place = format!(
             "topic \"{}\" partition {} offset {}",
             item.topic, item.partition, item.offset
         );
         let say = |what: &str| {
-            crate::process::current().log.say(
+            process::current().log.say(
                 crate::log::Level::Warning,
-                format!("The callback of {place} failed: {class}: {reason} ({what})."),
+                format!("The callback of {place} failed ({what}): {chain}"),
             );
         };
         broker.hooks.failing.set(true);
@@ -122,6 +150,7 @@ impl PhpHandler<'_> {
             None => Outcome::DeadLetter(DeadLetter {
                 class,
                 reason,
+                chain,
                 attempts: item.attempt,
             }),
         }
@@ -204,13 +233,15 @@ impl RebalanceListener for PhpHandler<'_> {
     fn assigned(&self, list: &[TopicPartition]) -> Result<(), Abort> {
         self.broker.counters.timing.interrupted();
         let hook = self.broker.hooks.assigned.borrow().clone();
-        call_hook(hook, list, None)
+        call_hook(hook, list, None)?;
+        self.fork_error().map_or(Ok(()), Err)
     }
 
     fn revoked(&self, list: &[TopicPartition], is_lost: bool) -> Result<(), Abort> {
         self.broker.counters.timing.interrupted();
         let hook = self.broker.hooks.revoked.borrow().clone();
-        call_hook(hook, list, Some(is_lost))
+        call_hook(hook, list, Some(is_lost))?;
+        self.fork_error().map_or(Ok(()), Err)
     }
 }
 
@@ -232,7 +263,11 @@ impl Handler<Record> for PhpHandler<'_> {
         }
         let _handling = self.mark_handling(std::slice::from_ref(&message));
         let object = super::object(Message::new(Rc::clone(&message)));
-        if self.call(callback, object) {
+        let returned = self.call(callback, object);
+        if let Some(abort) = self.fork_error() {
+            return Outcome::Exiting(abort);
+        }
+        if returned {
             return Outcome::Handled;
         }
         self.on_failure(&message, item)
@@ -266,7 +301,11 @@ impl Handler<Record> for PhpHandler<'_> {
         let mut argument = Zval::new();
         argument.set_hashtable(list);
         let _handling = self.mark_handling(&messages);
-        if self.call(callback, argument) {
+        let returned = self.call(callback, argument);
+        if let Some(abort) = self.fork_error() {
+            return (0, Outcome::Exiting(abort));
+        }
+        if returned {
             return (items.len(), Outcome::Handled);
         }
         let place = super::exceptions::pending_batch_index().min(items.len() - 1);
@@ -288,6 +327,7 @@ impl Handler<Record> for PhpHandler<'_> {
                 "its callback ended the process by exit or a fatal error in attempt {}",
                 item.crashes
             ),
+            chain: String::new(),
             attempts: item.attempt - 1,
         })
     }
@@ -296,6 +336,7 @@ impl Handler<Record> for PhpHandler<'_> {
         DeadLetter {
             class: "Toporia\\Realtime\\Exception\\EncodingException".to_owned(),
             reason: reason.message().to_owned(),
+            chain: String::new(),
             attempts: 0,
         }
     }
@@ -318,6 +359,9 @@ impl Handler<Record> for PhpHandler<'_> {
             lifecycle::deliver_log();
             super::metrics::loop_tick(self.broker, now);
             self.tick(now)?;
+        }
+        if let Some(abort) = self.fork_error() {
+            return Err(abort);
         }
         if zend::has_exception() {
             return Err(Abort::Pending);

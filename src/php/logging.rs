@@ -77,11 +77,7 @@ impl Logger {
         let why = zend::pending_object();
         zend::clear_exception();
         let what = why.map_or_else(String::new, |why| {
-            format!(
-                "{}: {}",
-                super::retry::class_of(&why),
-                zend::message_of(&why)
-            )
+            format!("{}: {}", zend::class_of(&why), zend::message_of(&why))
         });
         let said = format!("The logger of realtime.logger threw {what}. Until it works again, log lines are written \
         here.");

@@ -62,15 +62,7 @@ pub fn cause(why: &Zval) -> Zval {
     if !is_batch {
         return why.shallow_clone();
     }
-    zend::read(ext_php_rs::zend::ce::exception(), why, "previous")
-        .filter(Zval::is_object)
-        .unwrap_or_else(|| why.shallow_clone())
-}
-
-pub fn class_of(why: &Zval) -> String {
-    why.object()
-        .and_then(|why| why.get_class_name().ok())
-        .unwrap_or_default()
+    zend::previous_of(why).unwrap_or_else(|| why.shallow_clone())
 }
 
 /// The delay before the next attempt of this message; `None` if it is not tried again.
@@ -129,7 +121,7 @@ fn is_permanent(config: &BrokerConfig, why: &Zval) -> bool {
 }
 
 /// `instanceof` by name: a class that is not loaded has no objects, so no class has to be loaded for this.
-fn is_a(class: &ClassEntry, name: &str) -> bool {
+pub fn is_a(class: &ClassEntry, name: &str) -> bool {
     class
         .name()
         .is_some_and(|own| own.eq_ignore_ascii_case(name))

@@ -16,7 +16,11 @@ use crate::loop_guard;
 pub fn end_transaction(broker: &Broker) {
     let transaction = broker.transaction.borrow_mut().take();
     if let Some(transaction) = transaction {
-        transaction.close();
+        if broker.generation == crate::process::generation() {
+            transaction.close();
+        } else {
+            std::mem::forget(transaction);
+        }
     }
 }
 
@@ -24,6 +28,10 @@ pub fn end_transaction(broker: &Broker) {
 pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     loop_guard::clear();
     broker.stop_reason.set(Some("error"));
+    if consumer.is_inherited() {
+        // A child forked in the callback: the record and the transaction belong to the parent.
+        return;
+    }
     // The crashed callback's sends must not be part of the transaction of its dead letter.
     transaction::clear();
     dead_letter::on_fatal_error(broker, consumer);
@@ -40,11 +48,11 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     }
 }
 
-/// `Broker::close()`. While consuming it takes effect after the current record.
+/// `Broker::close()`. While consuming or polling it takes effect after the current record.
 pub fn close(broker: &Broker) -> Result<(), CallError> {
     loop_guard::set_polled(false);
     broker.closing.set(true);
-    if broker.consuming.get() {
+    if broker.consuming.get() || broker.polling.get() {
         broker.stop.ask();
         return Ok(());
     }

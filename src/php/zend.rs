@@ -1,9 +1,12 @@
 //! Parts of the Zend engine that ext-php-rs does not offer, each behind a safe function.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::fmt::Write as _;
 
+use ext_php_rs::class::RegisteredClass;
+use ext_php_rs::exception::PhpException;
 use ext_php_rs::ffi::{self, zend_class_entry, zend_object, zend_string};
-use ext_php_rs::types::{ZendStr, Zval};
+use ext_php_rs::types::{ZendClassObject, ZendObject, ZendStr, Zval};
 use ext_php_rs::zend::ClassEntry;
 
 extern "C" {
@@ -11,6 +14,7 @@ extern "C" {
     pub static spl_ce_InvalidArgumentException: *mut zend_class_entry;
     pub static php_json_serializable_ce: *mut zend_class_entry;
     pub static zend_ce_throwable: *mut zend_class_entry;
+    pub static zend_ce_generator: *mut zend_class_entry;
     fn zend_is_auto_global(name: *mut zend_string) -> bool;
     fn zend_update_property(
         scope: *mut zend_class_entry,
@@ -27,6 +31,7 @@ extern "C" {
         silent: bool,
         room: *mut Zval,
     ) -> *mut Zval;
+    fn zend_get_exception_base(object: *mut zend_object) -> *mut zend_class_entry;
     fn zend_is_unwind_exit(object: *const zend_object) -> bool;
     fn zend_is_graceful_exit(object: *const zend_object) -> bool;
     fn zend_throw_exception_internal(exception: *mut zend_object);
@@ -53,6 +58,12 @@ fn globals() -> *mut ffi::zend_executor_globals {
 pub fn has_exception() -> bool {
     // SAFETY: the globals are alive during a request.
     unsafe { !(*globals()).exception.is_null() }
+}
+
+/// The address of the pending exception, null without one.
+pub fn pending_pointer() -> *const zend_object {
+    // SAFETY: the globals are alive during a request.
+    unsafe { (*globals()).exception }
 }
 
 /// The pending exception; `exit` is one too.
@@ -98,6 +109,25 @@ pub fn clear_exception() {
     unsafe { zend_clear_exception() };
 }
 
+/// An error if `__construct()` is called on an object that is constructed already: it would replace what a running method of
+/// the object uses.
+pub fn refuse_second_construction<T: RegisteredClass>() -> Result<(), PhpException> {
+    let is_constructed = this()
+        .object()
+        .is_some_and(|object| ZendClassObject::<T>::from_zend_obj(object).is_some());
+    if !is_constructed {
+        return Ok(());
+    }
+    Err(PhpException::new(
+        format!(
+            "{} cannot be constructed twice; create another object.",
+            T::CLASS_NAME
+        ),
+        0,
+        ext_php_rs::zend::ce::error(),
+    ))
+}
+
 /// `$this` of the method that PHP is calling.
 pub fn this() -> Zval {
     // SAFETY: the innermost frame is the method's own, and `This` holds its object.
@@ -116,11 +146,96 @@ unsafe fn look(object: *mut zend_object) -> Option<Zval> {
     Some(look.shallow_clone())
 }
 
-/// The message of a Throwable.
+/// The message of a Throwable, with bytes that are not UTF-8 replaced.
 pub fn message_of(object: &Zval) -> String {
-    read(ext_php_rs::zend::ce::exception(), object, "message")
-        .and_then(|value| value.string())
-        .unwrap_or_default()
+    throwable_property(object, "message").map_or_else(String::new, |value| lossy_text(&value))
+}
+
+/// The previous Throwable.
+pub fn previous_of(object: &Zval) -> Option<Zval> {
+    throwable_property(object, "previous").filter(Zval::is_object)
+}
+
+/// Longer chains are cut. A chain is short unless reflection has made it refer to itself.
+const MAX_CHAIN: usize = 16;
+
+/// Longer descriptions of a chain are cut.
+const MAX_CHAIN_BYTES: usize = 4096;
+
+/// A Throwable with all previous ones: `Class: message in file:line; caused by Class: message in file:line`.
+pub fn chain_of(object: &Zval) -> String {
+    let mut text = String::new();
+    let mut next = Some(object.shallow_clone());
+    for index in 0..MAX_CHAIN {
+        let Some(object) = next.take() else {
+            return text;
+        };
+        if index > 0 {
+            text.push_str("; caused by ");
+        }
+        text.push_str(&class_of(&object));
+        let message = message_of(&object);
+        if !message.is_empty() {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        let file = throwable_property(&object, "file").map(|file| lossy_text(&file));
+        if let Some(file) = file.filter(|file| !file.is_empty()) {
+            let line = throwable_property(&object, "line").and_then(|line| line.long());
+            let _ = write!(text, " in {file}:{}", line.unwrap_or(0));
+        }
+        if text.len() > MAX_CHAIN_BYTES {
+            break;
+        }
+        next = previous_of(&object);
+    }
+    if next.is_some() || text.len() > MAX_CHAIN_BYTES {
+        let mut end = text.len().min(MAX_CHAIN_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// The class of an object, `""` for another value.
+pub fn class_of(value: &Zval) -> String {
+    value.object().map_or_else(String::new, class_name)
+}
+
+/// The class name of an object. A class name may hold any bytes from 0x80 on; that of an anonymous class ends with a
+/// zero byte and its place, which are cut.
+pub fn class_name(object: &ZendObject) -> String {
+    // SAFETY: the class of a live object and its name live at least as long as the object.
+    let name = unsafe { (*(*object.ce).name.cast::<ZendStr>()).as_bytes() };
+    let end = name.iter().position(|byte| *byte == 0);
+    String::from_utf8_lossy(&name[..end.unwrap_or(name.len())]).into_owned()
+}
+
+/// Text as UTF-8, numbers as text, `""` for anything else: an exception class may set its properties to any value.
+fn lossy_text(value: &Zval) -> String {
+    let value = value.dereference();
+    if let Some(text) = value.zend_str() {
+        return String::from_utf8_lossy(text.as_bytes()).into_owned();
+    }
+    if value.is_long() || value.is_double() {
+        return value.coerce_to_string().unwrap_or_default();
+    }
+    String::new()
+}
+
+/// A property of a Throwable. `Exception` and `Error` declare their own, so each is read in the scope of its base class.
+fn throwable_property(object: &Zval, name: &str) -> Option<Zval> {
+    let throwable = object.object()?;
+    // SAFETY: a static of the engine, set before any module starts.
+    if !throwable.instance_of(unsafe { &*zend_ce_throwable }) {
+        return None;
+    }
+    // SAFETY: a live Throwable, which extends either Exception or Error; both classes live as long as the process.
+    let base = unsafe { zend_get_exception_base(object.value.obj).as_ref() }?;
+    read(base, object, name)
 }
 
 /// Reads a property of an object in the scope of `scope`: a private property is visible only in the class that declares

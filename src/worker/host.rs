@@ -75,6 +75,8 @@ pub struct DeadLetter {
     pub class: String,
     /// Message of the exception.
     pub reason: String,
+    /// The exception with its previous ones: class, message, file and line of each; empty if there was none.
+    pub chain: String,
     /// Number of attempts.
     pub attempts: u32,
 }

@@ -57,7 +57,7 @@ impl Consumer {
     /// # Errors
     /// Delivery: a message sent by a callback was not delivered; nothing is committed.
     pub fn commit_now(&self, bound: Duration) -> Result<()> {
-        if !self.commits_afterwards() {
+        if self.is_inherited() || !self.commits_afterwards() {
             return Ok(());
         }
         self.commit(bound)

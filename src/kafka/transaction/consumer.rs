@@ -219,6 +219,10 @@ impl Transactions for TransactionalConsumer<'_> {
 
     fn abort(&self) -> Result<()> {
         current::clear();
+        if self.consumer.is_inherited() {
+            // A child forked in a callback: the transaction belongs to the parent.
+            return Ok(());
+        }
         if StopSignal::is_signalled() {
             clock::begin_shutdown();
         }

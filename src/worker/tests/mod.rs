@@ -147,6 +147,7 @@ fn letter(reason: &str) -> DeadLetter {
     DeadLetter {
         class: "Boom".to_owned(),
         reason: reason.to_owned(),
+        chain: String::new(),
         attempts: 1,
     }
 }

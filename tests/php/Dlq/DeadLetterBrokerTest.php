@@ -47,7 +47,8 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         self::assertSame(array_keys($headers), array_slice(array_keys($all), 0, count($headers)), 'theirs first');
         self::assertEqualsCanonicalizing([
             'x-original-topic', 'x-original-partition', 'x-original-offset', 'x-original-timestamp',
-            'x-original-group', 'x-exception-class', 'x-exception-message', 'x-attempts', 'x-failed-at', 'x-replays',
+            'x-original-group', 'x-exception-class', 'x-exception-message', 'x-exception-chain', 'x-attempts',
+            'x-failed-at', 'x-replays',
         ], array_slice(array_keys($all), count($headers)), 'and no more of ours');
         self::assertSame([$topic, '1', '0', $this->group, '4', '0', DomainException::class, 'no good'], [
             $all['x-original-topic'], $all['x-original-partition'], $all['x-original-offset'],
@@ -126,6 +127,8 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         $headers = $this->letters(1)[0]->getHeaders();
         self::assertArrayNotHasKey('x-replay-group', $headers);
         self::assertEqualsWithDelta(time(), (int) $headers['x-failed-at'], 30);
+        self::assertStringStartsWith('DomainException: no A1 in ', $headers['x-exception-chain']);
+        unset($headers['x-exception-chain']);
         unset($first['x-replay-group'], $first['x-failed-at'], $headers['x-failed-at']);
         self::assertEquals([
             'x-exception-class' => DomainException::class, 'x-exception-message' => 'no A1', 'x-attempts' => '2',

@@ -1,0 +1,72 @@
+<?php
+
+/**
+ * A child that is forked in a callback: it neither consumes its parent's records nor delays its own end.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Consuming;
+
+use PHPUnit\Framework\Attributes\DataProvider;
+
+final class ForkInCallbackBrokerTest extends ConsumingTestCase
+{
+    /**
+     * @return array<string, array{string, string}>
+     */
+    public static function children(): array
+    {
+        $cases = [];
+        foreach (['at-least-once', 'exactly-once', 'at-most-once'] as $delivery) {
+            foreach (['return;', 'exit(0);', 'throw new DomainException("child");'] as $child) {
+                $cases["$delivery: $child"] = [$delivery, $child];
+            }
+        }
+
+        return $cases;
+    }
+
+    /** @dataProvider children */
+    #[DataProvider('children')]
+    public function testTheParentHandlesEveryRecordOnceAndTheChildEndsImmediately(string $delivery, string $child): void
+    {
+        $this->publish('user.1', [1, 2, 3]);
+        $process = $this->startPhp(<<<PHP
+            \$parent = getmypid();
+            \$broker = new Broker(['delivery' => '$delivery']);
+            \$broker->subscribe('user.1', static function (Message \$message) use (\$parent): void {
+                if (getmypid() !== \$parent) {
+                    echo "the child got {\$message->getData()}\\n";
+                    exit(9);
+                }
+                if (\$message->getData() === 2) {
+                    \$started = microtime(true);
+                    \$pid = pcntl_fork();
+                    if (\$pid === 0) {
+                        $child
+                    }
+                    pcntl_waitpid(\$pid, \$status);
+                    printf("child %d after %s\\n", pcntl_wexitstatus(\$status), microtime(true) - \$started < 1.5 ? 'no time' : 'a long time');
+                }
+                echo "handled {\$message->getData()}\\n";
+            });
+            try {
+                \$handled = \$broker->consume(200, 100, 3);
+            } catch (Throwable \$e) {
+                if (getmypid() === \$parent) {
+                    throw \$e;
+                }
+                exit(\$e instanceof Toporia\Realtime\Exception\ConfigurationException || \$e instanceof DomainException ? 7 : 8);
+            }
+            echo getmypid() === \$parent ? "all \$handled\\n" : "the child returned\\n";
+            PHP);
+        $result = $process->wait(30);
+        $code = $child === 'exit(0);' ? 0 : 7;
+        self::assertSame("handled 1\nchild $code after no time\nhandled 2\nhandled 3\nall 3\n", $result->stdout, $result->stderr);
+        if ($delivery !== 'exactly-once' || self::isReal()) {
+            // The embedded broker keeps no offsets of transactions.
+            self::assertSame([], $this->rest('user.1'));
+        }
+    }
+}
