@@ -5,9 +5,10 @@ use std::borrow::Cow;
 
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::flags::DataType;
-use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
+use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::ce;
 
+use super::{arrays, zend};
 use crate::config::Value;
 use crate::envelope::headers;
 use crate::error::Error;
@@ -45,7 +46,7 @@ pub fn finish<T: Default>(result: Result<T, CallError>) -> Result<T, PhpExceptio
 /// A `TypeError` in PHP's own words. `place` is for example `Realtime::broadcast(): Argument #1 ($channel)`.
 pub fn type_error(place: &str, wanted: &str, given: &Zval) -> PhpException {
     let given = match given.object() {
-        Some(object) => object.get_class_name().unwrap_or_default(),
+        Some(object) => zend::class_name(object),
         None => match given.get_type() {
             DataType::Long => "int".to_owned(),
             DataType::Double => "float".to_owned(),
@@ -72,7 +73,7 @@ pub fn bytes(value: &Zval, place: &str) -> Result<Vec<u8>, CallError> {
             .is_some_and(|object| object.instance_of(ext_php_rs::zend::ce::stringable()));
         if stringable {
             let text = value.try_call_method("__toString", vec![]);
-            if super::zend::has_exception() {
+            if zend::has_exception() {
                 return Err(CallError::Pending);
             }
             if let Some(text) = text.ok().as_ref().and_then(Zval::zend_str) {
@@ -121,27 +122,28 @@ pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, Call
         .ok_or_else(|| type_error(place, "array", value).into())
 }
 
+/// True for headers that the extension sets itself. They are dropped from the headers an application passes, as those of a
+/// received message may be passed on, and set again where they apply.
+pub fn is_set_by_us(name: &str) -> bool {
+    headers::is_ours(name) && name != headers::PUBLIC && name != headers::SOCKET
+}
+
 /// Record headers: name to text, number, bool, null, or a list of these for a repeated name.
 pub fn record_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, CallError> {
-    headers_but(value, place, |name| {
-        headers::is_ours(name) && name != headers::PUBLIC && name != headers::SOCKET
-    })
+    headers_but(value, place, is_set_by_us)
 }
 
 /// The same for a raw record, which may be the replay of a dead letter.
 pub fn raw_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, CallError> {
     headers_but(value, place, |name| {
-        headers::is_ours(name)
-            && !headers::is_of_dead_letters(name)
-            && name != headers::PUBLIC
-            && name != headers::SOCKET
+        is_set_by_us(name) && !headers::is_of_dead_letters(name)
     })
 }
 
 fn headers_but(
     value: Option<&Zval>,
     place: &str,
-    refused: fn(&str) -> bool,
+    is_dropped: fn(&str) -> bool,
 ) -> Result<Vec<Header>, CallError> {
     let Some(table) = optional(value, |value| array(value, place).map(std::ptr::from_ref))? else {
         return Ok(Vec::new());
@@ -149,25 +151,22 @@ fn headers_but(
     // SAFETY: the array belongs to the caller's argument, which outlives this call.
     let table = unsafe { &*table };
     let mut list = Vec::with_capacity(table.len());
-    for (name, value) in table {
-        let name = match name {
-            ArrayKey::Long(number) => number.to_string(),
-            other => other.to_string(),
-        };
-        if name.is_empty() || refused(&name) {
+    for (name, value) in arrays::entries(table) {
+        let Some(name) = name.text().filter(|name| !name.is_empty()) else {
             return Err(Error::configuration(format!(
-                "The header \"{name}\" cannot be set: names must not be empty, and the extension sets its own \
-                headers itself."
+                "Toporia\\Realtime\\{place}: \"{name}\" is not a header name. It must be UTF-8 text and not empty."
             ))
             .into());
+        };
+        if is_dropped(&name) {
+            continue;
         }
-        let value = value.dereference();
         if let Some(several) = value.array() {
-            for (_, one) in several {
-                list.push((name.clone(), header_value(one, &name)?));
+            for (_, one) in arrays::entries(several) {
+                list.push((name.clone(), header_value(&one, &name)?));
             }
         } else {
-            list.push((name.clone(), header_value(value, &name)?));
+            list.push((name.clone(), header_value(&value, &name)?));
         }
     }
     Ok(list)
@@ -179,29 +178,62 @@ fn header_value(value: &Zval, name: &str) -> Result<Option<Vec<u8>>, CallError> 
     })
 }
 
+/// Deeper configuration arrays are refused: an array that contains itself by reference has no end.
+const MAX_CONFIGURATION_DEPTH: usize = 64;
+
 /// A configuration array. Objects (closures among the handlers, for example) are reduced to their class name.
-pub fn configuration(value: &Zval) -> Value {
+///
+/// # Errors
+/// Configuration: a key or a text is not UTF-8, or the array is nested too deeply.
+pub fn configuration(value: &Zval) -> Result<Value, Error> {
+    read_configuration(value, "", 0)
+}
+
+fn read_configuration(value: &Zval, path: &str, depth: usize) -> Result<Value, Error> {
     let value = value.dereference();
     if let Some(table) = value.array() {
-        if table.has_sequential_keys() {
-            return Value::List(table.values().map(configuration).collect());
+        if depth >= MAX_CONFIGURATION_DEPTH {
+            return Err(Error::configuration(format!(
+                "The configuration is nested more than {MAX_CONFIGURATION_DEPTH} levels deep at \"{}…\". Does the array \
+                 contain a reference to itself?",
+                path.chars().take(60).collect::<String>()
+            )));
         }
-        return Value::Map(
-            table
-                .iter()
-                .map(|(key, value)| (key.to_string(), configuration(value)))
-                .collect(),
-        );
+        let entries = arrays::entries(table);
+        let is_list = arrays::is_list(&entries);
+        let mut map = Vec::with_capacity(entries.len());
+        for (key, value) in &entries {
+            let Some(name) = key.text() else {
+                return Err(Error::configuration(format!(
+                    "A key of the configuration is not valid UTF-8: \"{path}{key}\"."
+                )));
+            };
+            let inside = read_configuration(value, &format!("{path}{name}."), depth + 1)?;
+            map.push((name, inside));
+        }
+        return Ok(if is_list {
+            Value::List(map.into_iter().map(|(_, value)| value).collect())
+        } else {
+            Value::Map(map)
+        });
     }
     if let Some(object) = value.object() {
-        return Value::Str(object.get_class_name().unwrap_or_default());
+        return Ok(Value::Str(zend::class_name(object)));
     }
-    match value.get_type() {
+    Ok(match value.get_type() {
         DataType::True => Value::Bool(true),
         DataType::False => Value::Bool(false),
         DataType::Long => Value::Int(value.long().unwrap_or(0)),
         DataType::Double => Value::Float(value.double().unwrap_or(0.0)),
-        DataType::String => Value::Str(value.string().unwrap_or_default()),
+        DataType::String => match value.string() {
+            Some(text) => Value::Str(text),
+            None => {
+                return Err(Error::configuration(format!(
+                    "The configuration value \"{}\" is not valid UTF-8.",
+                    path.trim_end_matches('.')
+                )))
+            }
+        },
         _ => Value::Null,
-    }
+    })
 }

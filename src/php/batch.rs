@@ -8,7 +8,7 @@ use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 use super::arguments::{self, CallError};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
-use super::{exceptions, flush, json, publish, zend};
+use super::{arrays, exceptions, flush, json, publish, zend};
 use crate::error::{Error, Kind};
 use crate::message::Message as Inner;
 
@@ -21,11 +21,10 @@ pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval
     let (mut queued, mut failed) = (0_u64, 0_u64);
     let counters = &crate::process::current().counters;
     let before = counters.failed.load(Ordering::Acquire);
-    for (place, entry) in list.values().enumerate() {
-        let sent =
-            prepare(place, entry.dereference()).and_then(|(channel, message, key, headers)| {
-                publish::publish(&sender, &channel, &message, key.as_deref(), headers)
-            });
+    for (place, (_, entry)) in arrays::entries(list).iter().enumerate() {
+        let sent = prepare(place, entry).and_then(|(channel, message, key, headers)| {
+            publish::publish(&sender, &channel, &message, key.as_deref(), headers)
+        });
         sent.map_err(|why| exceptions::in_batch(place, why))?;
         queued += 1;
         if zend::has_exception() {

@@ -27,6 +27,9 @@ fn within(value: i64, least: i64, most: i64, name: &str) -> Result<i64, Error> {
     )))
 }
 
+/// The mock cluster allocates every partition in memory.
+const MAX_PARTITIONS: i64 = 10_000;
+
 #[php_impl]
 impl EmbeddedBroker {
     #[php(vis = "private")]
@@ -77,15 +80,8 @@ impl EmbeddedBroker {
         let create = || {
             let topic =
                 arguments::text(topic, "EmbeddedBroker::createTopic(): Argument #1 ($topic)")?;
-            let partitions = i32::try_from(partitions)
-                .ok()
-                .filter(|count| *count > 0)
-                .ok_or_else(|| {
-                    Error::configuration(format!(
-                        "EmbeddedBroker::createTopic(): $partitions must be 1 or more, \
-                {partitions} given."
-                    ))
-                })?;
+            let partitions = within(partitions, 1, MAX_PARTITIONS, "createTopic(): $partitions")?;
+            let partitions = i32::try_from(partitions).unwrap_or(1);
             self_.inner.create_topic(&topic, partitions)?;
             Ok(())
         };

@@ -7,7 +7,7 @@
 //! subscriptions consume handler hooks retry dead_letter position shutdown stats    the rest of the methods of Broker
 //! state lifecycle signals fakes         state of one request, startup and shutdown, signal handlers, fake() and swap()
 //! logging tracing                       where log lines are written; trace context into records and around callbacks
-//! arguments callback debug_info gc json zend    the values and the engine of PHP
+//! arguments arrays callback debug_info gc json zend    the values and the engine of PHP
 //! ```
 #![allow(unsafe_code, missing_docs)]
 // PHP's argument names are the Rust ones.
@@ -15,6 +15,7 @@
 
 mod admin;
 mod arguments;
+mod arrays;
 mod batch;
 mod broker;
 mod callback;

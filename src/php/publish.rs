@@ -279,7 +279,7 @@ pub fn publish(
     let mut list: Vec<Header> = message
         .headers
         .iter()
-        .filter(|(name, _)| name != headers::HOPS)
+        .filter(|(name, _)| !arguments::is_set_by_us(name))
         .cloned()
         .collect();
     let is_forwarded = message.origin.is_some() && !tracing::has_context(&more_headers);

@@ -12,7 +12,9 @@ use super::arguments::{self, finish, CallError};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::EventOptions;
-use super::{binary, fakes, flush, interfaces, json, logging, publish, state, tracing, zend};
+use super::{
+    arrays, binary, fakes, flush, interfaces, json, logging, publish, state, tracing, zend,
+};
 use crate::envelope::headers;
 use crate::error::Error;
 use crate::message::Message as Inner;
@@ -40,8 +42,9 @@ fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, CallError> {
             Error::channel("Realtime::broadcast() was given an empty list of channels.").into(),
         );
     }
-    list.values()
-        .map(|one| arguments::text(one, CHANNEL))
+    arrays::entries(list)
+        .iter()
+        .map(|(_, one)| Ok(Cow::Owned(arguments::text(one, CHANNEL)?.into_owned())))
         .collect()
 }
 
@@ -285,7 +288,7 @@ impl Realtime {
         finish(
             arguments::array(config, "Realtime::configure(): Argument #1 ($config)").and_then(
                 |settings| {
-                    state::configure(arguments::configuration(config), settings.get("logger"))?;
+                    state::configure(arguments::configuration(config)?, settings.get("logger"))?;
                     tracing::configure(settings.get("tracing"))
                 },
             ),

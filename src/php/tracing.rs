@@ -4,12 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
+use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::ClassEntry;
 
 use super::arguments::CallError;
 use super::callback::Callback;
-use super::{binary, exceptions, state, zend};
+use super::{arrays, binary, exceptions, state, zend};
 use crate::envelope::headers;
 use crate::error::{Error, Result};
 use crate::kafka::producer::delivery::Header;
@@ -78,7 +78,7 @@ fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
             zend::clear_exception();
             let text = format!(
                 "Tracing failed; the message is processed without it: {}: {}",
-                super::retry::class_of(&why),
+                zend::class_of(&why),
                 zend::message_of(&why)
             );
             process::current().log.say(crate::log::Level::Warning, text);
@@ -321,17 +321,12 @@ fn add(list: &mut Vec<Header>, answer: &Zval, is_forwarded: bool) {
         list.retain(|(name, _)| !is_trace_header(name));
     }
     let before = list.len();
-    for (name, value) in table {
-        let name = match name {
-            ArrayKey::Long(number) => number.to_string(),
-            other => other.to_string(),
+    for (name, value) in arrays::entries(table) {
+        let Some(name) = name.text() else {
+            continue;
         };
         let taken = list[..before].iter().any(|(own, _)| *own == name);
-        if let (false, false, Some(value)) = (
-            taken,
-            headers::is_ours(&name),
-            value.dereference().zend_str(),
-        ) {
+        if let (false, false, Some(value)) = (taken, headers::is_ours(&name), value.zend_str()) {
             list.push((name, Some(value.as_bytes().to_vec())));
         }
     }

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use ext_php_rs::types::{ArrayKey, Zval};
+use ext_php_rs::types::Zval;
 
 use crate::error::Error;
 use crate::php::arguments::{self, CallError};
+use crate::php::arrays::{self, Key};
 
 pub fn topic(topic: &Zval, method: &str) -> Result<String, CallError> {
     let place = format!("Admin::{method}(): Argument #1 ($topic)");
@@ -21,9 +22,9 @@ pub fn names(list: &Zval, method: &str, argument: &str) -> Result<Vec<String>, C
     let place = format!("Admin::{method}(): Argument #1 (${argument})");
     let list = arguments::array(list, &place)?;
     let mut names = Vec::with_capacity(list.len());
-    for (key, name) in list {
+    for (key, name) in arrays::entries(list) {
         let place = format!("{place}[{key}]");
-        names.push(arguments::text(name, &place)?.into_owned());
+        names.push(arguments::text(&name, &place)?.into_owned());
     }
     Ok(names)
 }
@@ -37,12 +38,11 @@ pub fn offsets(value: Option<&Zval>, place: &str) -> Result<Vec<(i32, i64)>, Cal
         return Ok(Vec::new());
     };
     let mut list = Vec::new();
-    for (key, offset) in arguments::array(value, place)? {
+    for (key, offset) in arrays::entries(arguments::array(value, place)?) {
         let partition = match &key {
-            ArrayKey::Long(number) => i32::try_from(*number).ok().filter(|number| *number >= 0),
-            _ => None,
+            Key::Int(number) => i32::try_from(*number).ok().filter(|number| *number >= 0),
+            Key::Bytes(_) => None,
         };
-        let offset = offset.dereference();
         let offset = offset
             .long()
             .or_else(|| offset.zend_str()?.as_str().ok()?.parse().ok())
@@ -68,13 +68,17 @@ pub fn settings(value: Option<&Zval>) -> Result<Vec<(String, String)>, CallError
         return Ok(Vec::new());
     };
     let mut list = Vec::new();
-    for (key, setting) in arguments::array(value, place)? {
-        let setting = setting.dereference();
-        let name = key.to_string();
+    for (key, setting) in arrays::entries(arguments::array(value, place)?) {
+        let Some(name) = key.text() else {
+            return Err(Error::configuration(format!(
+                "{place}: the name \"{key}\" is not valid UTF-8."
+            ))
+            .into());
+        };
         let text = if setting.is_bool() {
             setting.is_true().to_string()
         } else {
-            arguments::text(setting, &format!("{place}[\"{name}\"]"))?.into_owned()
+            arguments::text(&setting, &format!("{place}[\"{name}\"]"))?.into_owned()
         };
         list.push((name, text));
     }

@@ -14,7 +14,7 @@ use ext_php_rs::types::Zval;
 
 use super::arguments::{self, finish};
 use super::callback::Callback;
-use super::{position, state};
+use super::{position, state, zend};
 use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::kafka::admin::{self as core, NewTopic};
@@ -58,9 +58,10 @@ impl Admin {
     /// Reads the configuration; connects nothing yet.
     #[php(optional = config)]
     pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
+        zend::refuse_second_construction::<Self>()?;
         let read = arguments::optional(config, |config| {
             arguments::array(config, "Admin::__construct(): Argument #1 ($config)")?;
-            Ok(arguments::configuration(config))
+            Ok(arguments::configuration(config)?)
         });
         let config = finish(read)?.filter(
             |config| !matches!(config, crate::config::Value::List(list) if list.is_empty()),

@@ -54,9 +54,10 @@ impl Broker {
     /// Reads the configuration; connects nothing yet.
     #[php(optional = config)]
     pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
+        zend::refuse_second_construction::<Self>()?;
         let read = arguments::optional(config, |config| {
             arguments::array(config, "Broker::__construct(): Argument #1 ($config)")?;
-            Ok(arguments::configuration(config))
+            Ok(arguments::configuration(config)?)
         });
         let config = match read {
             Ok(config) => config.filter(

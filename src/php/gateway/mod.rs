@@ -53,7 +53,7 @@ pub struct Gateway {
 pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, CallError> {
     let given = arguments::optional(config, |config| {
         arguments::array(config, place)?;
-        Ok(arguments::configuration(config))
+        Ok(arguments::configuration(config)?)
     })?;
     let given = given.filter(|config| !matches!(config, Value::List(list) if list.is_empty()));
     Ok(state::gateway_config(given.as_ref())?)
@@ -161,6 +161,7 @@ impl Gateway {
     /// Reads the configuration. Opens and connects nothing yet.
     #[php(optional = config)]
     pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
+        zend::refuse_second_construction::<Self>()?;
         let config = match settings(config, "Gateway::__construct(): Argument #1 ($config)") {
             Ok(config) => config,
             Err(CallError::Throw(exception)) => return Err(exception),

@@ -1,6 +1,6 @@
 //! Reads arguments of the Gateway's methods, and signs subscriptions and sign-ins.
 
-use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
+use ext_php_rs::types::{ZendHashTable, Zval};
 
 use super::settings;
 use crate::envelope::write_php_string;
@@ -11,6 +11,7 @@ use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
 use crate::php::arguments::{self, CallError};
+use crate::php::arrays::{self, Key};
 use crate::php::{binary, json};
 
 /// Checks the settings as the gateway does: a weak secret on the signing side would be just as dangerous.
@@ -64,11 +65,11 @@ fn user_id(table: &ZendHashTable, key: &str, place: &str) -> Result<String, Call
 fn member(presence: &Zval, most: usize) -> Result<String, CallError> {
     let place = "Gateway::authorize(): Argument #3 ($presence)";
     let table = arguments::array(presence, place)?;
-    let known = |key: &ArrayKey<'_>| matches!(key.to_string().as_str(), "user_id" | "user_info");
-    if let Some((key, _)) = table.iter().find(|(key, _)| !known(key)) {
+    let known = |key: &Key| matches!(key.text().as_deref(), Some("user_id" | "user_info"));
+    let entries = arrays::entries(table);
+    if let Some((key, _)) = entries.iter().find(|(key, _)| !known(key)) {
         return Err(encoding(format!(
-            "{place} may contain user_id and user_info, not '{}'.",
-            key.to_string().escape_debug()
+            "{place} may contain user_id and user_info, not '{key}'."
         )));
     }
     let mut out = br#"{"user_id":"#.to_vec();
@@ -172,9 +173,9 @@ pub(super) fn target(
     let table = arguments::array(r#where, &place)?;
     let mut target = Target::default();
     let mut body = serde_json::Map::new();
-    for (key, value) in table {
+    for (key, value) in arrays::entries(table) {
         let key = key.to_string();
-        let text = arguments::text(value, &format!("{place}['{key}']"))?.into_owned();
+        let text = arguments::text(&value, &format!("{place}['{key}']"))?.into_owned();
         if text.is_empty() {
             return Err(Error::configuration(format!("{place}: '{key}' is empty.")).into());
         }

@@ -177,11 +177,10 @@ final class BroadcastBrokerTest extends ProducingTestCase
     #[DataProvider('refusedHeaders')]
     public function testReservedHeadersCannotBeForged(array $headers): void
     {
-        $message = self::thrown(
-            ConfigurationException::class,
-            static fn () => Realtime::broadcast('headers', 'e', null, null, $headers)
-        );
-        self::assertStringContainsString('"' . array_key_first($headers) . '"', $message);
+        Realtime::broadcast('headers', 'e', null, null, $headers);
+        Realtime::flush();
+        $received = $this->only($this->channelTopic('headers'))->getHeaders();
+        self::assertArrayNotHasKey(array_key_first($headers), $received);
     }
 
     /** @return array<string, array{array<string, string>}> */
@@ -192,7 +191,6 @@ final class BroadcastBrokerTest extends ProducingTestCase
             'dead letters' => [['x-original-topic' => 'x']],
             'attempts' => [['x-attempts' => '1']],
             'replay' => [['x-replay-group' => 'g']],
-            'no name' => [['' => 'x']],
         ];
     }
 

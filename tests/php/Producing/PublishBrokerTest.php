@@ -123,14 +123,7 @@ final class PublishBrokerTest extends ProducingTestCase
     {
         $broker = $this->broker();
         $message = Message::event('user.1', 'e');
-        self::assertStringContainsString(
-            'x-realtime-hops',
-            self::thrown(
-                ConfigurationException::class,
-                static fn () => $broker->publish('user.1', $message, null, ['x-realtime-hops' => '1'])
-            )
-        );
-        self::thrown(ConfigurationException::class, static fn () => $message->withHeaders(['x-attempts' => '1']));
+        self::assertSame([], $message->withHeaders(['x-attempts' => '1'])->getHeaders());
         self::assertStringContainsString(
             'message',
             self::thrown(TypeError::class, static fn () => $broker->publish('user.1', 'no message'))
