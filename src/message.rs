@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::envelope::{scan_envelope, write_envelope, EnvelopeKind, Scanned};
+use crate::envelope::{same_json, scan_envelope, write_envelope, EnvelopeKind, Scanned};
 use crate::error::Result;
 use crate::ids;
 use crate::kafka::producer::delivery::Header;
@@ -185,16 +185,43 @@ impl Message {
         }
     }
 
-    /// Envelope id; for a raw record `topic-partition-offset`.
+    /// Envelope id; `topic-partition-offset` for a raw record and for an envelope without one, the same on each delivery.
     #[must_use]
     pub fn id(&self) -> std::borrow::Cow<'_, str> {
-        match (self.read(self.id.as_ref()), &self.origin) {
+        let own = self.read(self.id.as_ref()).filter(|id| !id.is_empty());
+        match (own, &self.origin) {
             (Some(id), _) => id.into(),
             (None, Some(origin)) => {
                 format!("{}-{}-{}", origin.topic, origin.partition, origin.offset).into()
             }
             (None, None) => "".into(),
         }
+    }
+
+    /// True if both have the same id, type, channel, event, data, timestamp, key and headers. The data is compared as JSON.
+    #[must_use]
+    pub fn has_same_content(&self, other: &Self) -> bool {
+        fn data(message: &Message) -> Option<&[u8]> {
+            if message.is_raw() {
+                message.value()
+            } else {
+                message.data_json()
+            }
+        }
+        let same_data = match (data(self), data(other)) {
+            (Some(left), Some(right)) => {
+                left == right || (!self.is_raw() && same_json(left, right))
+            }
+            (left, right) => left == right,
+        };
+        self.id() == other.id()
+            && self.kind() == other.kind()
+            && self.channel() == other.channel()
+            && self.event() == other.event()
+            && same_data
+            && self.timestamp() == other.timestamp()
+            && self.key() == other.key()
+            && self.headers == other.headers
     }
 
     /// Envelope type, or `raw`.

@@ -16,7 +16,45 @@ pub fn install() {
     let handlers: *mut ZendObjectHandlers =
         std::ptr::from_ref(Message::get_metadata().handlers()).cast_mut();
     // SAFETY: the table lives as long as the process; this runs once, before the first object exists.
-    unsafe { (*handlers).get_debug_info = Some(debug_info) };
+    unsafe {
+        (*handlers).get_debug_info = Some(debug_info);
+        (*handlers).get_properties_for = Some(properties_for);
+        (*handlers).compare = Some(compare);
+    }
+}
+
+/// `PROP_PURPOSE_ARRAY_CAST`: `(array) $message`, which is also how PHPUnit compares objects.
+const PURPOSE_ARRAY_CAST: u32 = 1;
+/// The result of a comparison that has no order.
+const UNCOMPARABLE: c_int = 1;
+
+extern "C" {
+    fn zend_std_get_properties_for(object: *mut zend_object, purpose: u32) -> *mut zend_array;
+    fn zend_std_compare_objects(left: *mut Zval, right: *mut Zval) -> c_int;
+}
+
+unsafe extern "C" fn properties_for(object: *mut zend_object, purpose: u32) -> *mut zend_array {
+    if purpose != PURPOSE_ARRAY_CAST {
+        return zend_std_get_properties_for(object, purpose);
+    }
+    let message = object
+        .as_ref()
+        .and_then(ZendClassObject::<Message>::from_zend_obj);
+    let table = message.and_then(|message| describe(message).ok());
+    table.unwrap_or_else(ZendHashTable::new).into_raw()
+}
+
+/// `==`: without PHP properties, two messages would always be equal.
+unsafe extern "C" fn compare(left: *mut Zval, right: *mut Zval) -> c_int {
+    let message = |value: *mut Zval| {
+        let object = value.as_ref()?.object()?;
+        ZendClassObject::<Message>::from_zend_obj(object)
+    };
+    match (message(left), message(right)) {
+        (Some(left), Some(right)) if left.inner.has_same_content(&right.inner) => 0,
+        (Some(_), Some(_)) => UNCOMPARABLE,
+        _ => zend_std_compare_objects(left, right),
+    }
 }
 
 unsafe extern "C" fn debug_info(
@@ -51,6 +89,16 @@ fn describe(message: &Message) -> ext_php_rs::error::Result<ZBox<ZendHashTable>>
     all.insert("data", data)?;
     all.insert("timestamp", inner.timestamp())?;
     all.insert("key", inner.key().map_or_else(Zval::null, binary))?;
+    if !inner.headers.is_empty() {
+        let mut headers = ZendHashTable::new();
+        for (name, value) in &inner.headers {
+            headers.insert(
+                name.as_str(),
+                value.as_deref().map_or_else(Zval::null, binary),
+            )?;
+        }
+        all.insert("headers", headers)?;
+    }
     if let Some(origin) = &inner.origin {
         all.insert("topic", binary(origin.topic.as_bytes()))?;
         all.insert("partition", i64::from(origin.partition))?;
