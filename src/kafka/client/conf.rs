@@ -80,7 +80,9 @@ impl Conf {
             )
         };
         match result {
-            sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => Ok(()),
+            sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => {
+                self.check_number(name, value, what)
+            }
             sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => {
                 let names = self.names();
                 let names: Vec<&str> = names.iter().map(String::as_str).chain(ALIASES).collect();
@@ -98,6 +100,19 @@ impl Conf {
                 )))
             }
         }
+    }
+
+    /// librdkafka reads a number up to the first other character: `2000K` as 2000, `1e6` as 1, `010` as 8.
+    fn check_number(&self, name: &str, value: &str, what: &str) -> Result<()> {
+        let Some(effective) = self.get(name) else {
+            return Ok(());
+        };
+        if is_read_as_meant(value, &effective) {
+            return Ok(());
+        }
+        Err(Error::configuration(format!(
+            "{what}: \"{name}\" must be a plain number without a unit; \"{value}\" would be read as {effective}."
+        )))
     }
 
     /// The effective value of a property.
@@ -191,4 +206,71 @@ pub(crate) unsafe extern "C" fn on_log(
     crate::process::current()
         .log
         .say_from_librdkafka(Level::of_severity(level), &text, context);
+}
+
+/// False if `effective` is a number and `value`, which begins as one, is another.
+fn is_read_as_meant(value: &str, effective: &str) -> bool {
+    let value = value.trim();
+    let begins_as_number =
+        value.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first));
+    let Ok(effective_number) = effective.parse::<f64>() else {
+        return true;
+    };
+    if !begins_as_number || value == effective {
+        return true;
+    }
+    // A float is printed with six digits.
+    let plain = value
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte));
+    plain
+        && value
+            .parse::<f64>()
+            .is_ok_and(|meant| (meant - effective_number).abs() <= effective_number.abs() * 1e-5)
+}
+
+#[cfg(test)]
+mod number_tests {
+    use super::{is_read_as_meant, Conf};
+
+    #[test]
+    fn numbers_with_units_are_refused() {
+        for value in [
+            "2000K",
+            "2000 ms",
+            "30 seconds",
+            "1e6",
+            "0x10",
+            "010",
+            "2,000",
+        ] {
+            let error = Conf::empty().set("linger.ms", value, "producer_config");
+            let error = error.expect_err(value);
+            assert!(error.message().contains("linger.ms"), "{}", error.message());
+        }
+        for value in ["2000", " 20 ", "+5", "0", "0.5"] {
+            assert_eq!(
+                Conf::empty().set("linger.ms", value, "producer_config"),
+                Ok(()),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_properties_are_not_numbers() {
+        for (name, value) in [
+            ("acks", "all"),
+            ("client.id", "1a"),
+            ("client.rack", "2000K"),
+            ("compression.type", "zstd"),
+        ] {
+            assert_eq!(
+                Conf::empty().set(name, value, "producer_config"),
+                Ok(()),
+                "{name}"
+            );
+        }
+        assert!(is_read_as_meant("0.333", "0.333"));
+    }
 }

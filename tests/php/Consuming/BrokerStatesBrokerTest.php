@@ -248,19 +248,6 @@ final class BrokerStatesBrokerTest extends ConsumingTestCase
         $broker->close();
     }
 
-    public function testConsumingUntilEmptyFindsWhatArrivedSinceTheLastTime(): void
-    {
-        $data = [];
-        $broker = $this->broker()->subscribe('user.1', static function (Message $message) use (&$data): void {
-            $data[] = $message->getData();
-        });
-        foreach ([1, 2, 3] as $round) {
-            $this->publish('user.1', [$round]);
-            self::assertSame(1, $this->drain($broker), "round $round");
-        }
-        self::assertSame([1, 2, 3], $data);
-    }
-
     /** A message of another topic of this test, which this broker has not received. */
     private function received(): Message
     {

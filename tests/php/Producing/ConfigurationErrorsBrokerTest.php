@@ -150,6 +150,9 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
         return [
             'unknown' => [['lnger.ms' => 5], '"lnger.ms"', '"linger.ms"?'],
             'a word for a number' => [['linger.ms' => 'soon'], '"linger.ms"', 'Invalid value'],
+            'a number with a unit' => [['linger.ms' => '2000K'], '"linger.ms"', 'without a unit'],
+            'a number with a word' => [['message.timeout.ms' => '30 seconds'], '"message.timeout.ms"', 'read as 30'],
+            'a number with an exponent' => [['queue.buffering.max.kbytes' => '1e6'], 'read as 1'],
             'another codec' => [['compression.type' => 'brotli'], '"compression.type"', '"brotli"'],
         ];
     }
