@@ -1,5 +1,5 @@
-//! The modules of the crate depend on modules below them only: the order is the module map in `lib.rs`. The exceptions are
-//! listed here with a reason; the list may only shrink.
+//! The modules of the crate depend on modules below them only: the order is the module map in `lib.rs`. The exceptions
+//! are listed here with a reason; the list may only shrink.
 
 use std::collections::BTreeSet;
 use std::fs;
