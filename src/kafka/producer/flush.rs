@@ -178,11 +178,17 @@ impl Producer {
     /// Closes the client at the end of the process: waits for acknowledgements (at most 2 s while no broker is known to
     /// be reachable), spools or reports the remaining messages, and ends the thread. Idempotent.
     pub fn close(&self, until: Instant) {
+        self.close_since(Instant::now(), until);
+    }
+
+    /// As [`Producer::close`], for several clients closed one after the other: the time for an unreachable broker
+    /// counts from `started` for all of them.
+    pub(super) fn close_since(&self, started: Instant, until: Instant) {
         let Some(thread) = self.thread.lock().take() else {
             return;
         };
         let until = until.min(Instant::now() + crate::clock::bounded(Duration::from_secs(3600)));
-        let hopeless = Instant::now() + Duration::from_secs(2);
+        let hopeless = started + Duration::from_secs(2);
         loop {
             let now = Instant::now();
             if self.wait_for_delivery((now + Duration::from_millis(50)).min(until))

@@ -47,8 +47,8 @@ pub fn is_too_large(code: Code) -> bool {
 ///
 /// The messages of the batch must be sent again in smaller batches, before later messages of their partition. A fatal
 /// error does that: raised here, in the thread that sends for the partition, it keeps librdkafka from sending anything
-/// else, and the client that takes over sends everything in order. A single message is refused for its own size, and the
-/// client continues. The size of a batch is not visible here, so two single messages refused in a row also stop it.
+/// else, and the client that takes over sends everything in order. A single message is refused for its own size, and
+/// the client continues. The size of a batch is not visible here, so two single messages refused in a row also stop it.
 ///
 /// # Safety
 /// `client` must be alive.

@@ -143,8 +143,8 @@ impl Producer {
             let configured = conf.get("batch.size").and_then(|size| size.parse().ok());
             let size = configured.map_or(limit, |size: usize| size.min(limit));
             conf.set("batch.size", &size.to_string(), "producer_config")?;
-            // A broker accepts any sequence number from a producer id that is new to a partition: a batch in flight behind
-            // the first one would be stored although that was refused.
+            // A broker accepts any sequence number from a producer id that is new to a partition: a batch in flight
+            // behind the first one would be stored although that was refused.
             conf.set("max.in.flight", "1", "producer_config")?;
         }
         conf.set("delivery.report.only.error", "true", "producer_config")?;
@@ -437,8 +437,8 @@ impl Producer {
         poller::wake(self);
     }
 
-    /// Takes over messages of its predecessor: they are sent before its own, in the given order. False if this client does
-    /// not hold back its own messages.
+    /// Takes over messages of its predecessor: they are sent before its own, in the given order. False if this client
+    /// does not hold back its own messages.
     pub(super) fn take_over(&self, reports: &[Undelivered]) -> Result<bool> {
         let mut topics = self.topics.lock();
         if !self.held.load(Ordering::Acquire) {

@@ -138,8 +138,8 @@ impl<'a> Poller<'a> {
         self.hand_over();
     }
 
-    /// Takes the messages out of a client with a fatal error. After a refused batch, the requests in flight are waited for,
-    /// because the broker may have stored them; librdkafka moves the rejected ones back to the queue.
+    /// Takes the messages out of a client with a fatal error. After a refused batch, the requests in flight are
+    /// awaited, because the broker may have stored them; librdkafka moves the rejected ones back to the queue.
     fn purge_after_fatal_error(&mut self, purged: &mut bool, quiet: Duration) {
         if !*purged {
             let reason = client::fatal_reason(self.producer.client);
@@ -248,8 +248,8 @@ impl<'a> Poller<'a> {
         *producer.last_error.lock() = Some(reason.to_owned());
     }
 
-    /// A batch was refused as too large: its messages are sent again in smaller batches, by the client that replaces this
-    /// one.
+    /// A batch was refused as too large: its messages are sent again in smaller batches, by the client that replaces
+    /// this one.
     fn on_refused_batch(&mut self, mut reports: Vec<Undelivered>) {
         let producer = self.producer;
         let bytes: usize = reports.iter().map(|report| report.record.size()).sum();
@@ -264,8 +264,8 @@ impl<'a> Poller<'a> {
             process::current().log.say(
                 Level::Warning,
                 format!(
-                    "Topic \"{topic}\" refused a batch of {} messages ({bytes} bytes) as too large. They are sent again in \
-                     batches of at most {limit} bytes; set batch.size in producer_config below the topic's \
+                    "Topic \"{topic}\" refused a batch of {} messages ({bytes} bytes) as too large. They are sent \
+                     again in batches of at most {limit} bytes; set batch.size in producer_config below the topic's \
                      max.message.bytes to avoid that.",
                     reports.len()
                 ),

@@ -184,7 +184,7 @@ impl ProducerPool {
         let any = !entries.is_empty() || !closing.is_empty();
         for entry in entries {
             let bound = Duration::from_millis(entry.producer.config().shutdown_flush_ms);
-            entry.producer.close(started + bound);
+            entry.producer.close_since(started, started + bound);
             entry.producer.add_counts_to_process();
         }
         for (producer, thread) in closing {

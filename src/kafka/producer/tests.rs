@@ -184,6 +184,22 @@ fn a_flush_unacknowledged_messages_are_named() {
 }
 
 #[test]
+fn unreachable_clients_are_closed_within_one_time_limit() {
+    let pool = ProducerPool::default();
+    for port in 1..=4 {
+        let config = config(&format!("127.0.0.1:{port}"), &[]);
+        let producer = pool.get(&config).expect("a client");
+        producer
+            .send(&message("a", "nowhere", b"1"))
+            .expect("accepted");
+    }
+    let started = Instant::now();
+    pool.close();
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(4500), "took {took:?}");
+}
+
+#[test]
 fn spooled_messages_are_sent_by_the_next_client() {
     let directory = std::env::temp_dir().join(format!("rt-spool-{}", crate::ids::new_id()));
     let spool = Value::from(directory.to_string_lossy().as_ref());
