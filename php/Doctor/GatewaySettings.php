@@ -81,7 +81,7 @@ final class GatewaySettings
     /** `host:port`, or null if disabled. */
     public function ops(): ?string
     {
-        $listen = $this->text('ops_listen', '127.0.0.1:6002');
+        $listen = $this->text('ops_listen', '127.0.0.1:6900');
 
         return in_array(strtolower($listen), ['off', 'false'], true) ? null : $listen;
     }

@@ -166,7 +166,7 @@ impl Default for Settings {
             require_origin: false,
             trusted_proxies: Vec::new(),
             api_listen: None,
-            ops_listen: Some("127.0.0.1:6002".into()),
+            ops_listen: Some("127.0.0.1:6900".into()),
             threads: 2,
             client_events: true,
             recovery: true,

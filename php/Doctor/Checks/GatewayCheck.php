@@ -134,7 +134,7 @@ final class GatewayCheck implements Check
             $findings[] = Finding::warning(
                 'gateway',
                 "the operations listener ($ops) can be reached from outside: /metrics needs no password",
-                'Set REALTIME_OPS_LISTEN to 127.0.0.1:6002, or allow only Prometheus in the firewall.'
+                'Set REALTIME_OPS_LISTEN to 127.0.0.1:6900, or allow only Prometheus in the firewall.'
             );
         }
 

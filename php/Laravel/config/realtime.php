@@ -90,7 +90,7 @@ return [
         'allowed_origins' => array_values(array_filter(
             array_map('trim', explode(',', (string) env('REALTIME_ALLOWED_ORIGINS', '')))
         )),
-        'ops_listen' => env('REALTIME_OPS_LISTEN', '127.0.0.1:6002'),
+        'ops_listen' => env('REALTIME_OPS_LISTEN', '127.0.0.1:6900'),
         // 32 bytes in base64. If set, events for EncryptedPrivateChannel are encrypted before they leave this process.
         'encryption_master_key' => env('REALTIME_ENCRYPTION_MASTER_KEY'),
     ],

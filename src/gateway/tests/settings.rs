@@ -58,7 +58,7 @@ fn missing_and_weak_secrets_are_rejected() {
 fn defaults_are_as_documented() {
     let s = Settings::default();
     assert_eq!(s.host, "127.0.0.1");
-    assert_eq!(s.ops_listen.as_deref(), Some("127.0.0.1:6002"));
+    assert_eq!(s.ops_listen.as_deref(), Some("127.0.0.1:6900"));
     assert!(s.is_public("public.news") && !s.is_public("user.1") && !s.public_by_mark);
     assert_eq!(
         (s.max_message, s.max_depth, s.max_queue),
