@@ -18,7 +18,12 @@ require __DIR__ . '/src/autoload.php';
 $job = Job::fromJson($argv[1]);
 Realtime::configure([
     'default_broker' => 'kafka',
-    'brokers' => ['kafka' => ['brokers' => $job->brokers, 'topic_prefix' => $job->prefix]],
+    'brokers' => ['kafka' => [
+        'brokers' => $job->brokers,
+        'topic_prefix' => $job->prefix,
+        'topic_strategy' => 'grouped',
+        'default_topic' => $job->input(),
+    ]],
 ]);
 $broker = Realtime::broker();
 $memory = static fn (): int => (int) explode(' ', (string) file_get_contents('/proc/self/statm'))[1] * 4;
@@ -32,7 +37,7 @@ for ($number = 0; $number < $job->messages; $number++) {
             if ($key === null) {
                 $broker->send($job->raw(), (string) $number);
             } else {
-                Realtime::broadcast(Job::CHANNEL, 'number', $number, $key);
+                Realtime::broadcast(Job::channel($key), 'number', $number, $key);
             }
             break;
         } catch (QueueFullException) {

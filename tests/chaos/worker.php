@@ -60,7 +60,7 @@ $handle = static function (Message $message) use ($job, $behaviour, $broker, $no
     $note("H $number");
 };
 if ($style === 'batch') {
-    $broker->subscribeBatch(Job::CHANNEL, static function (array $messages) use ($handle): void {
+    $broker->subscribeBatch(Job::BATCH_CHANNEL, static function (array $messages) use ($handle): void {
         foreach ($messages as $index => $message) {
             try {
                 $handle($message);
@@ -70,8 +70,9 @@ if ($style === 'batch') {
         }
     });
 } else {
-    $broker->subscribe(Job::CHANNEL, $handle);
+    $broker->subscribe(Job::BATCH_CHANNEL, $handle);
 }
+$broker->subscribe(Job::SINGLE_CHANNEL, $handle);
 $broker->subscribeTopic($job->raw(), $handle);
 $broker->onAssigned(static fn (array $partitions) => $note('A ' . count($partitions)));
 $residentKb = static fn (): int => (int) explode(' ', (string) file_get_contents('/proc/self/statm'))[1] * 4;

@@ -10,8 +10,10 @@ namespace Toporia\Realtime\Chaos;
 
 final class Job
 {
-    /** The channel of most numbers, and the partitions of its topic. */
-    public const CHANNEL = 'in';
+    /** The channels of most numbers: both in one topic, so that batches are gathered beside another subscription. */
+    public const BATCH_CHANNEL = 'in.batch';
+    public const SINGLE_CHANNEL = 'in.single';
+    /** Partitions of the topics. */
     public const PARTITIONS = ['in' => 12, 'raw' => 4, 'out' => 12];
 
     public function __construct(
@@ -65,10 +67,10 @@ final class Job
         return json_encode(get_object_vars($this), JSON_THROW_ON_ERROR);
     }
 
-    /** The channel's topic; the raw topic for numbers without key; the topic of the results. */
+    /** The channels' topic; the raw topic for numbers without key; the topic of the results. */
     public function input(): string
     {
-        return "{$this->prefix}_" . self::CHANNEL;
+        return "$this->prefix.in";
     }
 
     public function raw(): string
@@ -84,6 +86,12 @@ final class Job
     public function group(): string
     {
         return "$this->prefix-group";
+    }
+
+    /** The channel of a key: a key keeps its order within one channel. */
+    public static function channel(string $key): string
+    {
+        return crc32($key) % 2 === 0 ? self::BATCH_CHANNEL : self::SINGLE_CHANNEL;
     }
 
     public function behaviour(): Behaviour
@@ -113,6 +121,8 @@ final class Job
         return [
             'brokers' => $this->brokers,
             'topic_prefix' => $this->prefix,
+            'topic_strategy' => 'grouped',
+            'default_topic' => $this->input(),
             'consumer_group' => $this->group(),
             // Waiting is not tested here.
             'retry_backoff_ms' => 20,

@@ -200,8 +200,8 @@ final class WorkerSupervisor
     {
         $this->started++;
         $name = sprintf('%s/worker-%03d-%d', $this->job->directory, $this->started, $slot);
-        // One of the workers uses batches.
-        $style = $slot === 3 ? 'batch' : 'record';
+        // Every second worker uses batches.
+        $style = $slot % 2 === 1 ? 'batch' : 'record';
         $script = dirname(__DIR__) . '/worker.php';
         $this->workers[$slot] = new Process(
             Process::php($this->extension, $script, $this->job->toJson(), "$name.notes", $style),
