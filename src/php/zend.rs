@@ -151,7 +151,7 @@ pub fn message_of(object: &Zval) -> String {
     throwable_property(object, "message").map_or_else(String::new, |value| lossy_text(&value))
 }
 
-/// The previous Throwable.
+/// The previous Throwable of an exception.
 pub fn previous_of(object: &Zval) -> Option<Zval> {
     throwable_property(object, "previous").filter(Zval::is_object)
 }

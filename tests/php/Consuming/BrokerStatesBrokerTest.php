@@ -214,6 +214,7 @@ final class BrokerStatesBrokerTest extends ConsumingTestCase
     public function testWhilePolling(string $where, string $name): void
     {
         $message = $this->received();
+        $this->createTopic($this->channelTopic('user.1'), 1);
         $broker = $this->broker()->subscribe('user.1');
         $done = false;
         $try = function () use ($broker, $name, $message, &$done): void {

@@ -9,7 +9,6 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Producing;
 
 use Toporia\Realtime\Broker;
-use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 use TypeError;
 
