@@ -94,7 +94,7 @@ final class TopicsBrokerTest extends OpsTestCase
         self::assertStringContainsString("$topic: 2 partitions, 1 replica, 3 records at most", $this->output);
         self::assertMatchesRegularExpression('~^ +0 +1 +1 +0 +2 +2$~m', $this->output);
         self::assertStringContainsString(
-            self::isReal() ? 'You may: read, write' : 'none (embedded broker)',
+            self::isReal() ? 'Permissions: read, write' : 'none (embedded broker)',
             $this->output
         );
         self::assertSame(1, $this->command('realtime:topics:describe', ['topic' => $this->topic('missing')]));

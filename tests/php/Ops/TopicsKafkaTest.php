@@ -40,7 +40,7 @@ final class TopicsKafkaTest extends OpsTestCase
         self::assertSame(['replication', 'retention'], array_column($left, 'kind'));
         self::assertSame(0, $this->command('realtime:topics:describe', ['topic' => $topic], $config));
         self::assertStringContainsString('retention.ms = 3600000 (1 h)', $this->output);
-        self::assertStringContainsString('What it is: mapped (user.*)', $this->output);
+        self::assertStringContainsString('Kind: mapped (user.*)', $this->output);
     }
 
     public function testACollidingNameIsRefusedAndTheOthersAreCreated(): void
