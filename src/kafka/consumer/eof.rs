@@ -28,9 +28,12 @@ impl Consumer {
             let state = self.state.borrow();
             let mut assigned = state.records.partitions().peekable();
             let busy = !state.records.is_drained() || assigned.peek().is_none();
-            if busy || self.reports_eof {
-                return !busy && assigned.all(Partition::is_at_end);
+            if busy || (self.reports_eof && !assigned.all(Partition::is_at_end)) {
+                return false;
             }
+        }
+        if self.reports_eof {
+            return self.confirm_ends();
         }
         // This consumer was started by a consume() that does not stop at the end; a new one would have to rejoin the
         // group.
@@ -66,6 +69,35 @@ impl Consumer {
                     next >= high || quiet
                 })
         })
+    }
+
+    /// librdkafka reports an end once: ends from before this run may have moved since. Queries them once in a run.
+    fn confirm_ends(&self) -> bool {
+        if self.ends_confirmed.get() {
+            return true;
+        }
+        let ends: Vec<(Rc<str>, i32, i64)> = {
+            let state = self.state.borrow();
+            let assigned = state.records.partitions();
+            assigned
+                .filter_map(|one| Some((Rc::clone(&one.topic), one.number, one.end()?)))
+                .collect()
+        };
+        let mut confirmed = true;
+        for (topic, number, end) in ends {
+            let queried = self.query_ends(&topic, number);
+            if queried.is_none_or(|(_, high)| high > end) {
+                confirmed = false;
+            }
+            if queried.is_some_and(|(_, high)| high > end) {
+                let mut state = self.state.borrow_mut();
+                if let Some(partition) = state.records.find(&topic, number) {
+                    partition.end_moved();
+                }
+            }
+        }
+        self.ends_confirmed.set(confirmed);
+        confirmed
     }
 
     /// The first offset of a partition and the one after its last record; `None` where Kafka does not answer in time.

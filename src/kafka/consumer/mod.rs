@@ -121,6 +121,8 @@ pub struct Consumer {
     /// Time of the last fetch or assignment, and of the last end query.
     last_fetch: Cell<Instant>,
     last_end_query: Cell<Instant>,
+    /// The reported ends were queried in this run, see [`Consumer::is_at_end`].
+    ends_confirmed: Cell<bool>,
     polled: Cell<u64>,
     connected: Cell<bool>,
     asked: Cell<Option<Instant>>,
@@ -189,6 +191,7 @@ impl Consumer {
             last_rewind: Cell::new(0),
             last_fetch: Cell::new(Instant::now()),
             last_end_query: Cell::new(Instant::now()),
+            ends_confirmed: Cell::new(false),
             polled: Cell::new(0),
             connected: Cell::new(false),
             asked: Cell::new(Some(Instant::now())),

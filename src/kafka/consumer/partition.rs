@@ -255,6 +255,17 @@ impl Partition {
         self.end = Some(end);
     }
 
+    /// Records were written after the reported end.
+    pub fn end_moved(&mut self) {
+        self.end = None;
+    }
+
+    /// The end offset as last reported; `None` where records followed.
+    #[must_use]
+    pub const fn end(&self) -> Option<i64> {
+        self.end
+    }
+
     /// True where every record there is has been taken.
     #[must_use]
     pub const fn is_at_end(&self) -> bool {

@@ -166,6 +166,7 @@ impl Consumer {
 
     /// A new run begins: missing topics may exist by now, and the time to be assigned something starts again.
     pub fn begin(&self) {
+        self.ends_confirmed.set(false);
         self.waiting_since.set(0);
         self.state.borrow_mut().wait = None;
         self.last_fetch.set(Instant::now());

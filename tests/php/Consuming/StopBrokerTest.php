@@ -82,6 +82,20 @@ final class StopBrokerTest extends ConsumingTestCase
         }
     }
 
+    public function testStopWhenEmptyFindsTheRecordsWrittenSinceTheLastRun(): void
+    {
+        $seen = [];
+        $broker = $this->broker()->subscribe('user.1', static function (Message $message) use (&$seen): void {
+            $seen[] = $message->getData();
+        });
+        foreach ([1, 2, 3] as $data) {
+            $this->publish('user.1', [$data]);
+            self::assertSame(1, $broker->consume(stopWhenEmpty: true), "run $data");
+        }
+        self::assertSame(0, $broker->consume(stopWhenEmpty: true));
+        self::assertSame([1, 2, 3], $seen);
+    }
+
     public function testStopWhenEmptyOnAnEmptyTopic(): void
     {
         $topic = $this->createTopic($this->topic(), 2);
