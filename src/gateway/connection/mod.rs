@@ -8,6 +8,7 @@
 //!  ├ subscribe     subscriptions and their checks
 //!  ├ recover       replays and positions
 //!  ├ tokens        recovery tokens until the client subscribes
+//!  ├ replay_queue  replays, one at a time
 //!  ├ writer        queue → one vectored write; positions
 //!  └ limits        rate limits
 //! socket       the connection as the hub sees it: id, send queue, subscriptions
@@ -17,6 +18,9 @@ pub mod action;
 pub mod decoder;
 pub mod limits;
 mod recover;
+#[cfg(test)]
+mod recover_tests;
+mod replay_queue;
 mod serve;
 mod session;
 mod socket;

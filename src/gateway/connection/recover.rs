@@ -39,11 +39,7 @@ impl Session {
     /// Subscribed channels whose positions may be sent: all but those with a replay queued or running.
     fn live_channels(&self) -> Vec<Arc<Channel>> {
         let mut channels = self.socket.channels();
-        channels.retain(|channel| {
-            let waits = self.replays.iter().map(|(c, _)| c);
-            let now = self.replaying.iter().map(|(c, _)| c);
-            !waits.chain(now).any(|c| Arc::ptr_eq(c, channel))
-        });
+        channels.retain(|channel| !self.replays.contains(channel));
         channels
     }
 
@@ -105,14 +101,7 @@ impl Session {
                 self.presence_wait_over = true;
             }
         }
-        if self.finished.is_none() {
-            if let Some((_, replay)) = &mut self.replaying {
-                if let Poll::Ready(replay) = replay.as_mut().poll(cx) {
-                    self.finished = Some(replay);
-                }
-            }
-        }
-        if self.presence_wait_over || self.finished.is_some() {
+        if self.replays.poll(cx).is_ready() || self.presence_wait_over {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -124,7 +113,7 @@ impl Session {
         if std::mem::take(&mut self.presence_wait_over) {
             self.complete_pending_joins();
         }
-        if let (Some(replay), Some((channel, _))) = (self.finished.take(), self.replaying.take()) {
+        if let Some((channel, replay)) = self.replays.take_finished() {
             if replay.scanned {
                 self.count_kafka_replay();
             }
@@ -161,33 +150,27 @@ impl Session {
     /// Cancels the replay of a channel after an unsubscribe. It counts against the limit of Kafka reads, because a read
     /// continues.
     pub(super) fn cancel_replay(&mut self, channel: &str) {
-        self.replays.retain(|(c, _)| c.name() != channel);
-        let is_now = |(c, _): &(Arc<Channel>, _)| c.name() == channel;
-        if self.replaying.as_ref().is_some_and(is_now) {
-            self.replaying = None;
-            self.finished = None;
+        if self.replays.cancel(channel) {
             self.count_kafka_replay();
         }
     }
 
     /// Starts the next replay; one runs at a time.
     pub(super) fn start_next_replay(&mut self) {
-        while self.replaying.is_none() {
-            let Some((channel, token)) = self.replays.pop_front() else {
-                return;
-            };
+        while let Some(queued) = self.replays.next() {
             let history = self.hub.history().cloned();
-            let Some(history) = history.filter(|_| self.allow_replay(&channel)) else {
+            let Some(history) = history.filter(|_| self.allow_replay(&queued.channel)) else {
                 self.hub
-                    .finish_replay(&channel, self.socket.id, &Replay::default());
-                self.mark_position_due(&channel);
+                    .finish_replay(&queued.channel, self.socket.id, &Replay::default());
+                self.mark_position_due(&queued.channel);
                 continue;
             };
             let limit = self.hub.settings().replays_per_minute;
             let may_scan = self.kafka_replays.allows(limit, MINUTE, Instant::now());
             let user = self.socket.user().map(str::to_owned);
-            let replay = history.replay(token, channel.name().to_owned(), user, may_scan);
-            self.replaying = Some((channel, replay));
+            let channel = queued.channel.name().to_owned();
+            let replay = history.replay(queued.token.clone(), channel, user, may_scan);
+            self.replays.start(queued, replay);
         }
     }
 }

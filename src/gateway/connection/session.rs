@@ -1,6 +1,6 @@
 //! The state of a connection's client, and its actions: pings, sign-in, client events.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 
 use super::action::{action, Action};
 use super::limits::{SlidingWindow, TokenBucket};
+use super::replay_queue::{ReplayQueue, HOLD_TIMEOUT};
 use super::socket::Socket;
 use super::tokens::ResumeTokens;
-use crate::gateway::backend::{BoxFuture, Replay};
+use crate::gateway::backend::BoxFuture;
 use crate::gateway::hub::{Channel, Hub};
 use crate::gateway::protocol::frame::{self, Member, SignIn};
 use crate::gateway::protocol::{auth, Close, Name};
@@ -31,10 +32,7 @@ pub(super) struct Session {
     pub presence_wait: Option<BoxFuture<()>>,
     /// Tokens of `realtime:resume`, by channel, until the client subscribes.
     pub tokens: ResumeTokens,
-    /// Queued replays: channel and token.
-    pub replays: VecDeque<(Arc<Channel>, String)>,
-    pub replaying: Option<(Arc<Channel>, BoxFuture<Replay>)>,
-    pub finished: Option<Replay>,
+    pub replays: ReplayQueue,
     pub presence_wait_over: bool,
     pub kafka_replays: SlidingWindow,
     /// Channels that were replayed on this connection, and the times of repeated replays.
@@ -66,9 +64,7 @@ impl Session {
             pending_joins: Vec::new(),
             presence_wait: None,
             tokens: ResumeTokens::new(settings.max_subscriptions),
-            replays: VecDeque::new(),
-            replaying: None,
-            finished: None,
+            replays: ReplayQueue::new(HOLD_TIMEOUT),
             presence_wait_over: false,
             kafka_replays: SlidingWindow::default(),
             replayed_channels: HashSet::new(),
@@ -134,7 +130,7 @@ impl Session {
     pub fn handle_close(&mut self, code: Option<u16>) {
         self.socket.answer_close(code);
         self.pending_joins.clear();
-        self.replays.clear();
+        self.replays.clear_queued();
     }
 
     pub fn send(&self, frame: bytes::Bytes) {

@@ -197,7 +197,7 @@ impl Session {
             })?;
         match token {
             Some(token) => {
-                self.replays.push_back((joined.channel, token));
+                self.replays.push(joined.channel, token);
                 self.start_next_replay();
             }
             None => self.mark_position_due(&joined.channel),
