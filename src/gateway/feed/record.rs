@@ -1,4 +1,4 @@
-//! From a record of Kafka's to a broadcast, or to the reason why it is none.
+//! Converts a Kafka record to a broadcast, or to the reason for skipping it.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -7,27 +7,27 @@ use crate::envelope::{scan_envelope, EnvelopeKind};
 use crate::gateway::broadcast::{At, Broadcast};
 use crate::gateway::protocol::frame::quoted;
 use crate::gateway::protocol::{is_reserved_event, SocketId};
-use crate::topic::TopicMap;
+use crate::topic::{validate_channel, TopicMap};
 
-/// Record header of the HTTP API: the channel is a socket channel by its exact name.
+/// Record header of HTTP API events: the channel is the exact name of a socket channel.
 pub const EXACT: &str = "x-realtime-exact";
 
-/// What the headers of a record say to gateways.
+/// The record headers that gateways use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BroadcastHeaders {
     /// The socket to leave out.
     pub except: Option<SocketId>,
-    /// Public by the sender's convention.
+    /// The sender marked the channel as public.
     pub public: bool,
-    /// A socket channel already.
+    /// The channel is the exact name of a socket channel.
     pub exact: bool,
 }
 
 impl BroadcastHeaders {
-    /// Takes one header into account; others than ours change nothing.
+    /// Reads one header; unknown headers are ignored.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         if name == crate::envelope::headers::SOCKET.as_bytes() {
-            // What is no id leaves nobody out.
+            // An invalid id excludes no socket.
             let text = std::str::from_utf8(value).ok();
             self.except = text.and_then(|text| text.parse().ok());
         } else if name == crate::envelope::headers::PUBLIC.as_bytes() {
@@ -38,29 +38,28 @@ impl BroadcastHeaders {
     }
 }
 
-/// Why a record reaches no socket.
+/// The reason for skipping a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skip {
-    /// Not an envelope with a channel and an event.
+    /// Not an envelope with a valid channel and an event.
     NotAnEnvelope,
-    /// An envelope of another type than `event`.
+    /// An envelope whose type is not `event`.
     Type,
-    /// The channel's topic is another one.
+    /// The channel belongs to another topic.
     TopicMismatch {
-        /// The channel, as its sender wrote it.
+        /// The channel of the envelope.
         channel: String,
     },
-    /// The event's name belongs to the protocol.
+    /// The event name is reserved for the protocol.
     Reserved,
-    /// Larger than sockets get.
     TooLarge,
 }
 
 impl Broadcast {
-    /// Reads a record. `max_event_bytes` is the most bytes of data that sockets get.
+    /// Converts a record. `max_event_bytes` limits the data.
     ///
     /// # Errors
-    /// Why it is skipped.
+    /// The reason for skipping the record.
     pub fn from_record(
         topic: &str,
         value: &[u8],
@@ -69,7 +68,7 @@ impl Broadcast {
         max_event_bytes: usize,
         at: Option<At>,
     ) -> Result<Self, Skip> {
-        // The rest of an envelope is small: what is larger than this needs no look.
+        // The rest of an envelope is small, so a larger record need not be parsed.
         if value.len() > max_event_bytes + 4096 {
             return Err(Skip::TooLarge);
         }
@@ -80,6 +79,10 @@ impl Broadcast {
         let (Some(channel), Some(event)) = (scanned.channel, scanned.event) else {
             return Err(Skip::NotAnEnvelope);
         };
+        // A name that no sender may use must not reach the tables of the hub, whose keys contain control characters.
+        if validate_channel(&channel).is_err() {
+            return Err(Skip::NotAnEnvelope);
+        }
         if !topics.maps_to(&channel, topic) {
             return Err(Skip::TopicMismatch {
                 channel: channel.into_owned(),
@@ -92,7 +95,7 @@ impl Broadcast {
             None => Bytes::from_static(b"\"null\""),
             Some(data) if data.len() > max_event_bytes => return Err(Skip::TooLarge),
             Some(data) => {
-                // The scan only finds where the data ends; clients would choke on what is no JSON.
+                // The scan only finds the end of the data; clients cannot parse invalid JSON.
                 if serde_json::from_slice::<IgnoredAny>(data).is_err() {
                     return Err(Skip::NotAnEnvelope);
                 }
@@ -125,7 +128,10 @@ mod tests {
 
     #[test]
     fn an_envelope_becomes_a_broadcast_with_string_data() {
-        let value = r#"{"id":"1","type":"event","channel":"user.1","event":"e\u00e9","data":{"a":"\"\\ \u0001"},"timestamp":1}"#;
+        let value = concat!(
+            r#"{"id":"1","type":"event","channel":"user.1","event":"e\u00e9","#,
+            r#""data":{"a":"\"\\ \u0001"},"timestamp":1}"#,
+        );
         let read = read("realtime_user_1", value).expect("a broadcast");
         assert_eq!(
             (&*read.channel, &*read.event, &*read.id),
@@ -193,6 +199,27 @@ mod tests {
         }
         assert!(read("realtime_user_1", &event("pusher")).is_ok());
         assert!(read("realtime_user_1", &event("client-typing")).is_ok());
+    }
+
+    #[test]
+    fn channel_names_are_validated_as_strictly_as_a_senders() {
+        let names = ["\\u0001private-cache-x", "a\\nb", "a\\u007fb", "a*b"];
+        for name in names {
+            let value = format!(r#"{{"id":"1","channel":"{name}","event":"e","data":1}}"#);
+            let parsed: serde_json::Value = serde_json::from_str(&value).expect("JSON");
+            let name = parsed["channel"].as_str().expect("a name");
+            // The topic of the name, with the replacements of the topic strategy.
+            let replace = |c: char| {
+                if c.is_ascii_alphanumeric() || c == '-' {
+                    c
+                } else {
+                    '_'
+                }
+            };
+            let topic = format!("realtime_{}", name.chars().map(replace).collect::<String>());
+            let broadcast = read(&topic, &value);
+            assert_eq!(broadcast.err(), Some(Skip::NotAnEnvelope), "{name:?}");
+        }
     }
 
     #[test]
