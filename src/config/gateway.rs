@@ -120,9 +120,10 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
     let mega = |n: i64| n << 20;
     let heartbeat = time(&g::HEARTBEAT, d.heartbeat, 100)?;
     let node_timeout = time(&g::NODE_TIMEOUT, d.node_timeout, 500)?;
-    if node_timeout < heartbeat * 2 {
+    if node_timeout < heartbeat * 3 {
         return Err(Error::configuration(format!(
-            "{SECTION}.node_timeout_ms ({}) is less than two heartbeats ({} ms each): gateways would consider each other gone. Raise it, or lower heartbeat_ms.",
+            "{SECTION}.node_timeout_ms ({}) is less than three heartbeats ({} ms each): one late heartbeat would \
+            remove a gateway. Raise it, or lower heartbeat_ms.",
             node_timeout.as_millis(),
             heartbeat.as_millis()
         )));
@@ -248,7 +249,6 @@ fn host(reader: &SettingsReader<'_>, default: &str) -> Result<String> {
     Ok(bare.to_owned())
 }
 
-/// `host:port`, or `off`.
 fn listen(
     reader: &SettingsReader<'_>,
     setting: &Setting,

@@ -106,7 +106,7 @@ fn errors_name_the_setting_and_never_show_secrets() {
         (r#"{"secrets":{"a":"b"}}"#, &["secrets"]),
         (
             r#"{"heartbeat_ms":2000,"node_timeout_ms":3000}"#,
-            &["node_timeout_ms", "two heartbeats"],
+            &["node_timeout_ms", "three heartbeats"],
         ),
         (r#""x""#, &["array of settings"]),
     ] {

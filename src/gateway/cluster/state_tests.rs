@@ -1,4 +1,4 @@
-//! Nodes that come, go, fall silent, and are cut off, without any Kafka.
+//! Nodes that start, drain, time out and are isolated, without Kafka.
 
 use super::state::{ClusterState, Effect, Timing};
 use super::webhook_state::EventKind;
@@ -6,7 +6,7 @@ use super::wire::{Body, ControlRecord, PresenceMember};
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::settings::Settings;
 
-/// A view with a log that it reads.
+/// A cluster state and the log that it reads.
 struct Stage {
     state: ClusterState,
     now: u64,
@@ -53,7 +53,7 @@ impl Stage {
         self.state.effects()
     }
 
-    /// Something is said and never arrives.
+    /// A record of the node that is lost.
     fn remove_node(&mut self, node: &str) {
         *self.sequences.entry(node.to_owned()).or_default() += 1;
     }
@@ -68,7 +68,7 @@ impl Stage {
         effects
     }
 
-    /// Time in which these nodes send heartbeats, with what they have.
+    /// Lets time pass in which these nodes send heartbeats with their numbers of members and channels.
     fn live(&mut self, ms: u64, nodes: &[(&str, usize, usize)]) -> Vec<Effect> {
         let mut effects = Vec::new();
         for _ in 0..ms / 2_000 {
@@ -175,7 +175,7 @@ fn a_hello_gets_a_snapshot_and_a_sequence_gap_requests_one() {
     let second = member("presence-x", "2.2", "8");
     let effects = stage.say("a", snapshot(vec![came, second], &[]));
     assert_eq!(events(&effects).len(), 1);
-    // What was seen before is not taken again.
+    // A record that was handled before is ignored.
     let effects = stage.record("a", 1, Body::Hello);
     assert_eq!(effects, []);
     let effects = stage.say("b", Body::Gap { of: "b".to_owned() });
@@ -217,7 +217,7 @@ fn a_silent_node_is_removed_and_returns_with_a_snapshot() {
         ]
     );
     assert!(stage.state.is_complete());
-    // An old record does not bring it back, a new one does.
+    // An old record does not add the node again, a new one does.
     assert_eq!(stage.record("a", 2, Body::Beat { m: 1, c: 1 }), []);
     assert!(stage.state.other_nodes().is_empty());
     let effects = stage.say("a", Body::Beat { m: 1, c: 1 });
@@ -246,7 +246,7 @@ fn a_node_that_receives_nothing_is_isolated() {
     assert!(!stage.state.receives_own_records(stage.now));
     let effects = stage.say("a", Body::Beat { m: 1, c: 0 });
     assert_eq!(effects, [Effect::Reconnected]);
-    // The others get their time again.
+    // The other nodes have the full timeout again.
     assert!(!stage
         .wait(5_000)
         .iter()
@@ -276,11 +276,14 @@ fn members_of_a_draining_node_stay_five_seconds() {
     stage.say("a", Body::Join(member("presence-x", "1.1", "7")));
     stage.say("a", Body::Bye);
     assert!(stage.state.other_nodes().is_empty());
-    // The user comes back to this gateway meanwhile: nobody was added, and nobody will be removed.
+    // The user reconnects to this gateway in this time: no member is added, and none will be removed.
     stage.say("b", Body::Beat { m: 0, c: 0 });
     let effects = stage.say("b", Body::Join(member("presence-x", "9.9", "7")));
     assert_eq!(events(&effects), []);
-    let early = stage.wait(4_900);
+    let early = stage.wait(2_500);
+    assert_eq!(early, []);
+    stage.say("b", Body::Beat { m: 1, c: 0 });
+    let early = stage.wait(2_400);
     assert_eq!(early, []);
     let late = stage.wait(200);
     assert_eq!(
@@ -336,11 +339,69 @@ fn a_partial_snapshot_has_no_effect() {
     stage.say("a", Body::Beat { m: 2, c: 0 });
     let effects = stage.say("a", part(0, vec![member("presence-x", "1.1", "7")]));
     assert_eq!(effects, []);
-    // The second part is lost: it begins anew.
+    // The second part is lost: the snapshot starts again.
     stage.remove_node("a");
     stage.say("a", part(0, vec![member("presence-x", "1.1", "7")]));
     let effects = stage.say("a", part(1, vec![member("presence-x", "2.2", "8")]));
     assert!(effects
         .iter()
         .any(|e| matches!(e, Effect::ReplaceMembers { members, .. } if members.len() == 2)));
+}
+
+/// Heartbeats of three nodes, 600 ms apart, for some rounds of 2 s.
+fn staggered_heartbeats(stage: &mut Stage, rounds: usize) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for _ in 0..rounds {
+        for node in ["a", "b", "c"] {
+            let own_members = usize::from(node != "b");
+            effects.extend(stage.say(
+                node,
+                Body::Beat {
+                    m: own_members,
+                    c: 0,
+                },
+            ));
+            effects.extend(stage.wait(600));
+        }
+        effects.extend(stage.wait(200));
+    }
+    effects
+}
+
+#[test]
+fn an_outage_of_kafka_changes_no_members() {
+    for outage in [1, 5, 7, 8, 9, 10, 11, 12, 20, 60] {
+        let mut stage = Stage::presence_complete("b");
+        for (node, socket, user) in [("a", "1.1", "7"), ("c", "3.3", "9")] {
+            stage.say(node, Body::Hello);
+            stage.say(node, Body::Join(member("presence-x", socket, user)));
+        }
+        staggered_heartbeats(&mut stage, 3);
+        let mut effects = stage.wait(outage * 1_000);
+        // The heartbeats of the outage have expired. The own producer is connected again first, the others follow.
+        for node in ["a", "b", "c"] {
+            stage.remove_node(node);
+        }
+        effects.extend(stage.say("b", Body::Beat { m: 0, c: 0 }));
+        effects.extend(stage.wait(4_000));
+        effects.extend(stage.say("b", Body::Beat { m: 0, c: 0 }));
+        for (node, socket, user) in [("a", "1.1", "7"), ("c", "3.3", "9")] {
+            effects.extend(stage.say(node, Body::Beat { m: 1, c: 0 }));
+            let members = vec![member("presence-x", socket, user)];
+            effects.extend(stage.say(node, snapshot(members, &[])));
+        }
+        effects.extend(staggered_heartbeats(&mut stage, 2));
+        assert_eq!(events(&effects), [], "after {outage} s");
+        let removed = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::RemoveNode { .. }));
+        assert!(!removed, "after {outage} s");
+        assert!(stage.state.is_complete());
+        // A node that does not return is removed.
+        let effects = stage.live(14_000, &[("a", 1, 0), ("b", 0, 0)]);
+        assert_eq!(
+            events(&effects),
+            [(EventKind::MemberRemoved, "presence-x 9".to_owned())]
+        );
+    }
 }

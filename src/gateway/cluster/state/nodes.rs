@@ -1,4 +1,4 @@
-//! Nodes: which records are taken, what of a node is missing, who is silent, who is gone.
+//! Nodes: sequence checks, snapshot requests, timeouts and removal.
 
 use std::collections::HashMap;
 
@@ -6,13 +6,13 @@ use super::super::wire::Body;
 use super::{ClusterState, Effect, Node};
 use crate::gateway::cluster::webhook_state::WebhookEvent;
 
-/// A tick that comes this much late means that the whole process slept, ms.
+/// A tick delayed by this much means that the process was suspended, ms.
 pub(in crate::gateway::cluster) const SUSPENDED_AFTER: u64 = 3_000;
-/// So many nodes that are gone are remembered, so that their old records do not bring them back.
+/// Number of removed nodes whose last sequence is kept, so that old records do not add them again.
 const MAX_REMOVED_NODES: usize = 1_000;
 
 impl ClusterState {
-    /// False for a record that was seen before. A gap in the numbers means that something of the node is missing.
+    /// False for a record that was handled before. A gap in the numbers means that records are missing.
     pub(super) fn check_sequence(
         &mut self,
         id: &str,
@@ -44,14 +44,14 @@ impl ClusterState {
                 self.nodes.insert(id.to_owned(), node);
             }
         }
-        // A snapshot under way is no reason to ask for one.
+        // During a snapshot no other is requested.
         if !matches!(body, Body::Snapshot { .. } | Body::Hello | Body::Bye) {
             self.request_snapshot(id, now);
         }
         true
     }
 
-    /// Asks for what is missing of a node, unless that was done just now, or our own hello does it.
+    /// Requests the snapshot of an unsynchronized node, unless it was requested recently, also by the own hello.
     pub(super) fn request_snapshot(&mut self, id: &str, now: u64) {
         let Some(hello_received) = self.hello_received else {
             return;
@@ -74,21 +74,25 @@ impl ClusterState {
     }
 
     pub(super) fn record_activity(&mut self, id: &str, now: u64) {
+        if self.is_frozen(now) {
+            // The other nodes were not silent: this node received nothing. They get the full time to send again.
+            self.reset_deadlines(now);
+        }
         self.last_record_at = now;
         if id == self.own {
             self.own_record_at = Some(now);
         }
         if std::mem::take(&mut self.isolated) {
-            // The others were not silent, we were deaf.
-            self.reset_deadlines(now);
             self.effects.push(Effect::Reconnected);
         }
     }
 
     pub(super) fn reset_deadlines(&mut self, now: u64) {
         self.last_record_at = now;
+        let drain_until = now + self.timing.drain_members;
         for node in self.nodes.values_mut() {
             node.heard = now;
+            node.leaving_until = node.leaving_until.map(|_| drain_until);
         }
     }
 
@@ -113,14 +117,21 @@ impl ClusterState {
         }
     }
 
-    /// The clock: who is gone, who may go, whether presence is whole.
+    /// True when no record of any node, this one included, has arrived for half of the node timeout. The members then
+    /// stay as they are: without its own heartbeats this node cannot tell an outage of Kafka from the failure of other
+    /// nodes. Half of the timeout is before any node can expire, and after more than one heartbeat.
+    fn is_frozen(&self, now: u64) -> bool {
+        now.saturating_sub(self.last_record_at) >= self.timing.node_timeout / 2
+    }
+
+    /// Removes expired nodes, completes presence, and requests missing snapshots.
     pub fn tick(&mut self, now: u64) {
         let slept = self
             .last_tick
             .replace(now)
             .is_some_and(|before| now.saturating_sub(before) > SUSPENDED_AFTER);
         if slept {
-            // We were stopped, not they: what they wrote meanwhile is still on its way.
+            // This process was suspended, not the other nodes: their records have not been read yet.
             self.reset_deadlines(now);
         }
         if self.isolated {
@@ -132,9 +143,11 @@ impl ClusterState {
             self.effects.push(Effect::Isolated);
             return;
         }
-        let gone: Vec<String> = self
+        let is_frozen = self.is_frozen(now);
+        let expired: Vec<String> = self
             .nodes
             .iter()
+            .filter(|_| !is_frozen)
             .filter(|(id, node)| {
                 let is_left = node.leaving_until.is_some_and(|until| now >= until);
                 let is_silent = now.saturating_sub(node.heard) >= silent;
@@ -142,7 +155,7 @@ impl ClusterState {
             })
             .map(|(id, _)| id.clone())
             .collect();
-        for id in gone {
+        for id in expired {
             self.remove_node(&id);
         }
         if let (false, Some(hello_received)) = (self.presence_complete, self.hello_received) {
@@ -166,7 +179,7 @@ impl ClusterState {
             return;
         };
         self.remember_removed(id, node.sequence);
-        // The same on every gateway, though each finds it out by its own clock.
+        // The same cause on every gateway, although each uses its own clock.
         let cause = format!("gone {id}");
         let events = self
             .webhook_state
@@ -183,7 +196,7 @@ impl ClusterState {
     }
 
     pub(super) fn emit_webhook(&mut self, events: Option<WebhookEvent>) {
-        // What was so before we came has been told by others.
+        // Events from before this gateway was ready were written by others.
         if self.presence_complete {
             self.effects.extend(events.map(Effect::Webhook));
         }
