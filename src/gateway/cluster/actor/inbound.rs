@@ -1,7 +1,7 @@
-//! What the actor hears: notes of the sockets, records of the other gateways.
+//! Commands of the hub and records of the other gateways.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::webhooks::SentWebhook;
 use super::super::wire::{Body, ControlRecord, PresenceMember};
@@ -16,7 +16,7 @@ use crate::log::Level;
 use crate::process;
 
 impl Actor {
-    /// False at the end.
+    /// Handles a command; false for the last one.
     pub(super) fn handle_command(&mut self, command: Command) -> bool {
         self.detect_suspension();
         match command {
@@ -33,7 +33,7 @@ impl Actor {
                 data,
                 user,
             } => {
-                if self.hello_received && self.state.has_remote_subscribers(&channel) {
+                if self.hello_sent && self.state.has_remote_subscribers(&channel) {
                     self.send_client(Body::Client {
                         c: channel,
                         e: event,
@@ -51,14 +51,14 @@ impl Actor {
             } => self.record(role, &key, &value, offset, live),
             Command::Ask { request, reply } => self.ask(request, reply),
             Command::Drain => {
-                if self.hello_received && !self.draining {
+                if self.hello_sent && !self.draining {
                     self.send(Body::Bye);
                     self.producer.flush(Duration::from_millis(500));
                 }
                 self.draining = true;
             }
             Command::Stop => {
-                if self.hello_received && !self.draining {
+                if self.hello_sent && !self.draining {
                     self.send(Body::Bye);
                 }
                 return false;
@@ -92,20 +92,23 @@ impl Actor {
     }
 
     pub(super) fn occupied(&mut self, channel: String, sockets: usize) {
-        if sockets == 0 {
-            self.channels.remove(&channel);
-        } else {
-            self.channels.insert(channel.clone(), sockets);
-        }
-        self.send_if_active(Body::Occupied {
-            c: channel,
-            n: sockets,
-        });
+        self.channels.set(channel, sockets);
+        self.announce_channels();
     }
 
-    /// Before the hello there is nobody to tell: the snapshot that follows it has everything. While draining nothing is told.
+    /// Sends the due announcements. Before the hello there are none, because the hello is followed by all channels.
+    pub(super) fn announce_channels(&mut self) {
+        if !self.hello_sent || self.draining {
+            return;
+        }
+        for (c, n) in self.channels.take_due(Instant::now()) {
+            self.send(Body::Occupied { c, n });
+        }
+    }
+
+    /// Sends a change. Not before the hello, because the hello is followed by all members, and not while draining.
     pub(super) fn send_if_active(&mut self, body: Body) {
-        if self.hello_received && !self.draining {
+        if self.hello_sent && !self.draining {
             self.send(body);
         }
     }
@@ -129,7 +132,7 @@ impl Actor {
             body,
         };
         if let Some(value) = record.seal(topic, &self.keys) {
-            // What librdkafka does not take leaves a gap in the numbers, and the others ask.
+            // A record that librdkafka rejects leaves a gap in the numbers, and the others request a snapshot.
             self.producer.send(topic, &self.own, &value);
         }
     }
@@ -204,7 +207,7 @@ impl Actor {
             .into_iter()
             .map(str::to_owned)
             .collect();
-        let is_alone = other_nodes.is_empty() || !self.hello_received || self.state.is_isolated();
+        let is_alone = other_nodes.is_empty() || !self.hello_sent || self.state.is_isolated();
         let other_nodes = if is_alone {
             HashSet::new()
         } else {

@@ -1,5 +1,7 @@
-//! The one thread that talks to the other gateways: notes and records in, records and changes of presence out, in order.
+//! The thread that connects to the other gateways: it receives commands and records, and sends records and presence
+//! changes, in order.
 
+mod announcements;
 mod inbound;
 mod outbound;
 
@@ -7,8 +9,9 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use self::announcements::ChannelAnnouncements;
 use super::control_producer::ControlProducer;
 use super::pending_requests::{split_response, PendingRequests};
 use super::state::{ClusterState, Effect, Timing, SUSPENDED_AFTER};
@@ -28,9 +31,9 @@ use crate::gateway::recovery::token::Keys;
 use crate::log::Level;
 use crate::process;
 
-/// The clock is looked at this often.
+/// Maximum time between two ticks.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Notes dealt with between two looks.
+/// Maximum commands between two ticks.
 const MAX_COMMANDS: usize = 1_000;
 pub(in crate::gateway::cluster) struct Actor {
     config: Arc<BrokerConfig>,
@@ -43,21 +46,22 @@ pub(in crate::gateway::cluster) struct Actor {
     producer: ControlProducer,
     state: ClusterState,
     own: String,
-    /// Numbers of this node's records: presence, client.
+    /// Last sequence numbers of this node: presence topic, client topic.
     sequences: [u64; 2],
     members: HashMap<String, HashMap<SocketId, Member>>,
-    channels: HashMap<String, usize>,
-    hello_received: bool,
+    channels: ChannelAnnouncements,
+    hello_sent: bool,
     draining: bool,
     snapshot_due: bool,
     heartbeat_at: u64,
     tick_at: u64,
     last_awake: u64,
-    /// It was away: who led meanwhile is known once its own record of this number has come back.
+    /// After an absence this node can be the leader once its own record with this number has been read: by then it has
+    /// read everything that an interim leader wrote.
     leader_after_sequence: u64,
     requests: PendingRequests,
     webhooks: Webhooks,
-    /// The last number of each node's client events.
+    /// Last sequence number of each node on the client topic.
     client_sequences: HashMap<String, u64>,
 }
 
@@ -84,8 +88,8 @@ impl Actor {
             own,
             sequences: [0, 0],
             members: HashMap::new(),
-            channels: HashMap::new(),
-            hello_received: false,
+            channels: ChannelAnnouncements::new(Instant::now()),
+            hello_sent: false,
             draining: false,
             snapshot_due: false,
             heartbeat_at: 0,
@@ -103,7 +107,7 @@ impl Actor {
         loop {
             if !topics_created && coarse_ms() >= retry_topics_at {
                 topics_created = self.create_topics();
-                // While Kafka is away the notes come first.
+                // While Kafka is unreachable, commands are not delayed further.
                 retry_topics_at = coarse_ms() + 2_000;
             }
             let mut going = match commands.recv_timeout(POLL_INTERVAL) {
@@ -122,7 +126,7 @@ impl Actor {
         self.producer.flush(Duration::from_secs(1));
     }
 
-    /// Does what the view says.
+    /// Carries out the effects of the state machine.
     fn apply_effects(&mut self) {
         let effects = self.state.effects();
         if effects.is_empty() {
@@ -180,13 +184,14 @@ impl Actor {
                 } => self.requests.add_response(&from, id, last, answer, now),
                 Effect::Isolated => process::current().log.say(
                     Level::Error,
-                    "The gateway hears nobody over Kafka, not even itself: presence stays as it was, and it is not ready.",
+                    "The gateway receives no records from any gateway over Kafka, not even its own: presence is frozen \
+                    and the gateway is not ready.",
                 ),
                 Effect::Reconnected => {
                     self.after_absence();
                     process::current()
                         .log
-                        .say(Level::Notice, "The gateway hears the others over Kafka again.");
+                        .say(Level::Notice, "The gateway receives records of the other gateways over Kafka again.");
                 }
             }
         }
@@ -198,7 +203,7 @@ impl Actor {
         self.producer.send(&topic, &event.channel, &value);
     }
 
-    /// A process that was stopped has not seen who led meanwhile.
+    /// Detects that the process was suspended: another node may have been the leader.
     fn detect_suspension(&mut self) {
         let now = coarse_ms();
         let before = std::mem::replace(&mut self.last_awake, now);
@@ -217,17 +222,18 @@ impl Actor {
         self.state.is_leader() && self.state.own_sequence() >= self.leader_after_sequence
     }
 
-    /// What is due by the clock.
+    /// Does everything that is due by time.
     fn tick(&mut self) {
         self.detect_suspension();
         let now = coarse_ms();
-        if !self.hello_received && self.is_reading() {
-            self.hello_received = true;
+        if !self.hello_sent && self.is_reading() {
+            self.hello_sent = true;
             self.send_hello();
             self.heartbeat_at = now + self.timing.heartbeat;
         }
         if now >= self.tick_at {
             self.tick_at = now + 50;
+            self.announce_channels();
             self.state.tick(now);
             self.apply_effects();
             self.requests.complete_finished(now);
@@ -237,14 +243,14 @@ impl Actor {
             }
             self.producer.poll();
         }
-        if self.hello_received && !self.draining {
+        if self.hello_sent && !self.draining {
             if std::mem::take(&mut self.snapshot_due) {
                 self.snapshot();
             }
             if now >= self.heartbeat_at {
                 self.heartbeat_at = now + self.timing.heartbeat;
                 let m = self.members.values().map(HashMap::len).sum();
-                let c = self.channels.len();
+                let c = self.channels.announced().len();
                 self.send(Body::Beat { m, c });
             }
         }

@@ -1,4 +1,4 @@
-//! The control topics, hello, and snapshots: what a node tells of itself as a whole.
+//! Creates the control topics; sends the hello and snapshots.
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use super::super::wire::{Body, PresenceMember};
 use super::Actor;
 use crate::gateway::feed::positions::PartitionState as Partition;
+use crate::gateway::feed::ControlTopics;
 use crate::kafka::admin::{Admin, AdminError, NewTopic};
 use crate::log::Level;
 use crate::process;
 
-/// Seats and channels in one part of a snapshot, and the bytes of user info after which one is full.
+/// Maximum members and channels in one part of a snapshot, and the bytes of user info after which a part is full.
 const MAX_PART_ENTRIES: usize = 400;
 const MAX_PART_BYTES: usize = 200 << 10;
-/// Kafka gets so long to make the control topics before it is asked anew.
+/// Timeout for creating the control topics, before the next attempt.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A part of a snapshot: seats and occupied channels.
+/// A part of a snapshot: members and occupied channels.
 type Part = (Vec<PresenceMember>, Vec<(String, usize)>);
 
 impl Actor {
-    /// Control topics have settings of their own, so they are made by us, before anything asks for them.
+    /// Creates the control topics with their settings, before a metadata request creates them automatically. False to
+    /// retry.
     pub(super) fn create_topics(&self) -> bool {
-        let short = [("retention.ms", "600000"), ("segment.ms", "300000")];
-        let short = short.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let admin = match Admin::start(&self.config) {
             Ok(admin) => admin,
             Err(error) => {
@@ -34,11 +34,7 @@ impl Actor {
         };
         let until = Instant::now() + CREATE_TIMEOUT;
         let go_on = || Instant::now() < until;
-        for (name, config) in [
-            (&self.topics.presence, short.to_vec()),
-            (&self.topics.client, short.to_vec()),
-            (&self.topics.events, Vec::new()),
-        ] {
+        for (name, config) in topic_settings(&self.topics) {
             let topic = NewTopic {
                 name: name.clone(),
                 partitions: 1,
@@ -50,8 +46,9 @@ impl Actor {
                 Err(AdminError::Interrupted) => return false,
                 Err(AdminError::Error(error)) if error.is_retriable() && !go_on() => return false,
                 Err(AdminError::Error(error)) => {
-                    // It may be there already, or the broker makes it itself: an embedded one of another process does.
-                    self.producer.request_metadata(name);
+                    // The topic may exist, or the broker creates it automatically, as the embedded broker of another
+                    // process does.
+                    self.producer.request_metadata(&topic.name);
                     process::current().log.say(Level::Debug, error.message());
                 }
             }
@@ -59,7 +56,7 @@ impl Actor {
         true
     }
 
-    /// Hello, and what sockets did before it.
+    /// Sends the hello, followed by all members and channels.
     pub(super) fn send_hello(&mut self) {
         self.send(Body::Hello);
         let mut before = Vec::new();
@@ -72,17 +69,14 @@ impl Actor {
                 })
             }));
         }
-        let channels = self.channels.iter();
-        before.extend(channels.map(|(c, n)| Body::Occupied {
-            c: c.clone(),
-            n: *n,
-        }));
+        let channels = self.channels.announce_all();
+        before.extend(channels.into_iter().map(|(c, n)| Body::Occupied { c, n }));
         for body in before {
             self.send(body);
         }
     }
 
-    /// True once the feed has noted where the control topics end: from then on nothing of them is missed.
+    /// True once the feed reads the control topics from their ends, so that no record is missed.
     pub(super) fn is_reading(&self) -> bool {
         let topics = &self.topics;
         [&topics.presence, &topics.client, &topics.events]
@@ -100,7 +94,7 @@ impl Actor {
             })
     }
 
-    /// Tells everything, in parts.
+    /// Sends a snapshot in parts.
     pub(super) fn snapshot(&mut self) {
         let mut all: Vec<Part> = vec![Default::default()];
         let mut bytes = 0;
@@ -122,7 +116,7 @@ impl Actor {
                 }
             }
         }
-        for (channel, sockets) in &self.channels {
+        for (channel, sockets) in self.channels.announced() {
             if all
                 .last()
                 .is_some_and(|part| part.1.len() >= MAX_PART_ENTRIES)
@@ -136,6 +130,43 @@ impl Actor {
         let of = u32::try_from(all.len()).unwrap_or(u32::MAX);
         for (part, (m, o)) in (0..).zip(all) {
             self.send(Body::Snapshot { part, of, m, o });
+        }
+    }
+}
+
+/// Every topic that gateways create has a retention. Control records are useless after minutes; webhooks stay for a
+/// week, so that a consumer can be down over a weekend.
+///
+/// Kafka stamps the control records: a writer cannot choose the time that a receiver compares with the time of issue.
+fn topic_settings(topics: &ControlTopics) -> [(String, Vec<(String, String)>); 3] {
+    let settings = |all: &[(&str, &str)]| {
+        let all = all.iter();
+        all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let control = settings(&[
+        ("retention.ms", "600000"),
+        ("segment.ms", "300000"),
+        ("message.timestamp.type", "LogAppendTime"),
+    ]);
+    let webhooks = settings(&[("retention.ms", "604800000")]);
+    [
+        (topics.presence.clone(), control.clone()),
+        (topics.client.clone(), control),
+        (topics.events.clone(), webhooks),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_created_topic_has_a_retention() {
+        for (name, settings) in topic_settings(&ControlTopics::of("realtime")) {
+            let retention = settings.iter().find(|(key, _)| key == "retention.ms");
+            let retention = retention.and_then(|(_, value)| value.parse::<u64>().ok());
+            assert!(retention.is_some_and(|ms| ms <= 604_800_000), "{name}");
         }
     }
 }

@@ -1,0 +1,133 @@
+//! Announcements of occupied and vacated channels to the other nodes, at a bounded rate.
+//!
+//! Above the rate, changes wait; a channel that returns to its announced state while it waits is not announced at all.
+//! Clients that toggle subscriptions therefore cannot flood the control topic or `__events`.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use crate::gateway::connection::limits::TokenBucket;
+
+const RATE: f64 = 200.0;
+/// Announcements in a burst, such as all channels of the clients that reconnect after a restart.
+const BURST: u32 = 5_000;
+
+/// A channel and its number of sockets; 0 when it was vacated.
+type Announcement = (String, usize);
+
+/// Occupied channels of this node, and those that were announced.
+pub(super) struct ChannelAnnouncements {
+    occupied: HashMap<String, usize>,
+    announced: HashMap<String, usize>,
+    /// Channels whose state differs from the announced one.
+    waiting: HashSet<String>,
+    rate: TokenBucket,
+}
+
+impl ChannelAnnouncements {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            occupied: HashMap::new(),
+            announced: HashMap::new(),
+            waiting: HashSet::new(),
+            rate: TokenBucket::new(RATE, BURST, now),
+        }
+    }
+
+    /// The sockets of a channel became `sockets`.
+    pub fn set(&mut self, channel: String, sockets: usize) {
+        if sockets == 0 {
+            self.occupied.remove(&channel);
+        } else {
+            self.occupied.insert(channel.clone(), sockets);
+        }
+        if self.announced.contains_key(&channel) == (sockets > 0) {
+            self.waiting.remove(&channel);
+        } else {
+            self.waiting.insert(channel);
+        }
+    }
+
+    /// The announcements that are due.
+    pub fn take_due(&mut self, now: Instant) -> Vec<Announcement> {
+        let mut due = Vec::new();
+        while !self.waiting.is_empty() && self.rate.take(now) {
+            let Some(channel) = self.waiting.iter().next().cloned() else {
+                break;
+            };
+            self.waiting.remove(&channel);
+            due.push(self.announce(channel));
+        }
+        due
+    }
+
+    /// All occupied channels, for a node that announces them for the first time.
+    pub fn announce_all(&mut self) -> Vec<Announcement> {
+        self.waiting.clear();
+        self.announced.clone_from(&self.occupied);
+        let all = self.occupied.iter();
+        all.map(|(channel, sockets)| (channel.clone(), *sockets))
+            .collect()
+    }
+
+    /// The channels that the other nodes know.
+    pub fn announced(&self) -> &HashMap<String, usize> {
+        &self.announced
+    }
+
+    fn announce(&mut self, channel: String) -> Announcement {
+        let sockets = self.occupied.get(&channel).copied().unwrap_or(0);
+        if sockets == 0 {
+            self.announced.remove(&channel);
+        } else {
+            self.announced.insert(channel.clone(), sockets);
+        }
+        (channel, sockets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn toggled_channels_are_announced_at_a_bounded_rate() {
+        let start = Instant::now();
+        let mut channels = ChannelAnnouncements::new(start);
+        let mut records = 0;
+        // 200 sockets, each with 40 toggles a second, for 20 s.
+        for step in 0..2_000_u64 {
+            let now = start + Duration::from_millis(10 * step);
+            for toggle in 0..80 {
+                let channel = format!("public.{}-{}", step / 10 * 10, toggle);
+                channels.set(channel, usize::try_from(step % 2).unwrap_or(0));
+            }
+            records += channels.take_due(now).len();
+        }
+        assert!(records <= 5_000 + 20 * 200, "{records}");
+        // Afterwards the others learn the current state.
+        channels.set("public.last".to_owned(), 1);
+        let mut now = start + Duration::from_secs(20);
+        while !channels.waiting.is_empty() {
+            now += Duration::from_secs(1);
+            channels.take_due(now);
+        }
+        assert_eq!(channels.announced, channels.occupied);
+    }
+
+    #[test]
+    fn a_single_change_is_announced_at_the_next_call() {
+        let now = Instant::now();
+        let mut channels = ChannelAnnouncements::new(now);
+        channels.set("a".to_owned(), 2);
+        assert_eq!(channels.take_due(now), [("a".to_owned(), 2)]);
+        assert_eq!(channels.take_due(now), []);
+        channels.set("a".to_owned(), 0);
+        channels.set("b".to_owned(), 1);
+        channels.set("b".to_owned(), 0);
+        assert_eq!(channels.take_due(now), [("a".to_owned(), 0)]);
+        assert!(channels.announced().is_empty());
+    }
+}
