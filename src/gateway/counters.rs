@@ -1,33 +1,29 @@
-//! What the gateway counts: plain atomics, shared by all its parts, shown by `/metrics` and `stats()`.
+//! The gateway's counters: atomics, shown by `/metrics` and `stats()`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One number that only rises, or a gauge.
+/// A counter or a gauge.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// One more.
     pub fn add_one(&self) {
         self.add(1);
     }
 
-    /// `n` more.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// `n` fewer, for gauges.
+    /// Subtracts `n`; for gauges only.
     pub fn sub(&self, n: u64) {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
-    /// Sets a gauge.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
 
-    /// What it is now.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -36,14 +32,13 @@ impl Count {
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident: $kind:literal,)+) => {
-        /// Everything that is counted.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: Count,)+
         }
 
         impl Counters {
-            /// Name, kind (`counter` or `gauge`), what it means, and value of each.
+            /// Name, kind (`counter` or `gauge`), help text and value of each counter.
             #[must_use]
             pub fn all(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
                 vec![$((stringify!($name), $kind, concat!($($doc),+).trim_ascii(), self.$name.get()),)+]
@@ -59,9 +54,9 @@ counters! {
     connections_accepted: "counter",
     /// WebSocket connections refused.
     connections_refused: "counter",
-    /// Handshakes and requests that broke the rules of HTTP.
+    /// Invalid HTTP handshakes and requests.
     bad_requests: "counter",
-    /// Handshakes that took too long.
+    /// Handshakes that timed out.
     handshake_timeouts: "counter",
     /// Channels with at least one socket.
     channels: "gauge",
@@ -73,9 +68,9 @@ counters! {
     messages_received: "counter",
     /// Messages that were malformed or over a limit.
     messages_refused: "counter",
-    /// Broadcasts given to the hub.
+    /// Broadcasts passed to the hub.
     broadcasts: "counter",
-    /// Broadcasts that no socket waited for.
+    /// Broadcasts without a subscribed socket.
     broadcasts_unheard: "counter",
     /// Frames queued for sockets.
     frames_queued: "counter",
@@ -97,7 +92,7 @@ counters! {
     reserved_events: "counter",
     /// Records whose channel belongs to another topic, skipped.
     topic_mismatch: "counter",
-    /// Records that are no broadcast.
+    /// Records that are not broadcasts.
     bad_records: "counter",
     /// Broadcasts over the size limit, skipped.
     oversized_events: "counter",
@@ -117,11 +112,11 @@ counters! {
     not_recovered: "counter",
     /// Bytes of cached events.
     cache_bytes: "gauge",
-    /// Cached events thrown out for room.
+    /// Cached events evicted to free space.
     cache_evictions: "counter",
     /// Other gateways alive.
     nodes: "gauge",
-    /// Control records whose signature is wrong.
+    /// Control records ignored: wrong signature, or issued more than 30 s before they were written.
     forged_control: "counter",
     /// Connections held back because file descriptors ran short.
     descriptors_short: "counter",

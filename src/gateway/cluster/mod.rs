@@ -1,13 +1,17 @@
-//! All gateways of an application as one: who is where, client events, webhooks, questions and orders, over control topics.
+//! Connects all gateways of an application over control topics: presence, client events, webhooks and admin requests.
 //!
 //! ```text
-//! wire       signed records            view       what is known of all nodes: a state machine
-//! post       the producer              totals     first and last over all nodes
-//! actor      the one thread that does everything in order
-//! questions  what waits for answers    webhooks   told once        publish   events of the HTTP API
+//! actor              the thread that owns all state
+//!  ├ state               the nodes and their members: a state machine without I/O
+//!  │  └ webhook_state       first and last member of all nodes
+//!  ├ webhooks            which webhooks this node writes
+//!  ├ pending_requests    admin requests that wait for responses
+//!  └ control_producer    writes control records
+//! wire               signed control records
+//! event_publisher    events of the HTTP API
 //! ```
 //!
-//! The sockets' side calls from under its locks, so a call only leaves a note for the actor.
+//! The hub calls while it holds locks, so a call only sends a command to the actor and never waits.
 
 mod actor;
 mod control_producer;
@@ -48,10 +52,10 @@ use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::process;
 
-/// An event of the HTTP API is waited for so long: those before it may have their time first.
+/// Maximum wait for the acknowledgement of an HTTP API event, including the events queued before it.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What the actor hears.
+/// A command to the actor.
 enum Command {
     Joined {
         channel: String,
@@ -78,24 +82,25 @@ enum Command {
         key: Vec<u8>,
         value: Vec<u8>,
         offset: i64,
+        appended_ms: Option<u64>,
         live: bool,
     },
     Ask {
         request: AdminRequest,
         reply: oneshot::Sender<AdminResponse>,
     },
-    /// The gateway ends: say goodbye, tell nothing more.
+    /// The gateway drains: announce it, then send no more changes.
     Drain,
     Stop,
 }
 
-/// What the actor lets others see.
+/// Status that the actor publishes.
 struct ActorStatus {
     complete: watch::Sender<bool>,
     heard: AtomicBool,
 }
 
-/// The other gateways.
+/// Connection to the other gateways.
 pub struct Gateways {
     commands: Sender<Command>,
     status: Arc<ActorStatus>,
@@ -107,7 +112,7 @@ pub struct Gateways {
 }
 
 impl Gateways {
-    /// Notes what it is told and does nothing yet; see [`Self::start`].
+    /// Collects commands until [`Self::start`].
     #[must_use]
     pub fn new(config: &Arc<BrokerConfig>) -> Arc<Self> {
         let (commands, waiting) = std::sync::mpsc::channel();
@@ -125,7 +130,8 @@ impl Gateways {
         })
     }
 
-    /// Makes the control topics, says hello, and goes on. `positions` says when the feed has noted where the topics ended.
+    /// Starts the actor: it creates the control topics and sends a hello once `positions` shows that the feed reads
+    /// them.
     ///
     /// # Errors
     /// Configuration: properties librdkafka does not take. Connection: no more threads.
@@ -152,18 +158,19 @@ impl Gateways {
         Ok(())
     }
 
-    /// A record of a control topic. Called from the feed's thread.
+    /// Handles a record of a control topic. Called from the feed's thread.
     pub fn handle_record(&self, control: &RawControlRecord<'_>) {
         self.send_command(Command::ControlRecord {
             role: control.role,
             key: control.key.to_vec(),
             value: control.value.to_vec(),
             offset: control.offset,
+            appended_ms: control.appended_ms,
             live: control.live,
         });
     }
 
-    /// Ends the thread. Idempotent; does nothing in a forked child.
+    /// Stops the thread. Idempotent; has no effect in a forked child.
     pub fn stop(&self) {
         if self.generation != process::generation() {
             return;
@@ -174,14 +181,14 @@ impl Gateways {
             if thread.join().is_err() {
                 process::current().log.say(
                     crate::log::Level::Error,
-                    "The thread that talks to the other gateways ended with a panic.",
+                    "The thread that connects to the other gateways panicked.",
                 );
             }
         }
     }
 
     fn send_command(&self, command: Command) {
-        // Nobody listens after the end.
+        // Fails only after the actor has ended.
         let _ = self.commands.send(command);
     }
 }
@@ -234,7 +241,7 @@ impl Cluster for Gateways {
             let sent = tokio::time::timeout(PUBLISH_TIMEOUT, sent).await;
             match sent {
                 Ok(Ok(sent)) => sent,
-                Ok(Err(_)) => Err("the gateway is closed".to_owned()),
+                Ok(Err(_)) => Err("the gateway has stopped".to_owned()),
                 Err(_) => Err("Kafka does not answer in time".to_owned()),
             }
         })
@@ -252,23 +259,23 @@ impl Cluster for Gateways {
         })
     }
 
-    /// What its sockets do from now on is not told any more.
+    /// From now on, changes of this gateway's sockets are not sent.
     fn drain(&self) {
         self.send_command(Command::Drain);
     }
 
     fn ready(&self) -> std::result::Result<(), String> {
         if !self.status.heard.load(Ordering::Acquire) {
-            return Err("Kafka does not bring back this gateway's own heartbeats".to_owned());
+            return Err("this gateway's own heartbeats do not arrive over Kafka".to_owned());
         }
         if !*self.status.complete.borrow() {
-            return Err("the other gateways have not told their members yet".to_owned());
+            return Err("the members of the other gateways are not known yet".to_owned());
         }
         Ok(())
     }
 }
 
-/// The topics' names for a configuration.
+/// Names of the control topics of a configuration.
 fn control_topics(config: &BrokerConfig) -> ControlTopics {
     ControlTopics::of(config.topics.prefix())
 }

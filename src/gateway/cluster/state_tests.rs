@@ -47,6 +47,7 @@ impl Stage {
         let record = ControlRecord {
             node: node.to_owned(),
             sequence,
+            issued_ms: 0,
             body,
         };
         self.state.apply(record, self.offset, self.now);
@@ -117,6 +118,7 @@ fn presence_is_complete_after_all_snapshots() {
         let record = ControlRecord {
             node: node.to_owned(),
             sequence,
+            issued_ms: 0,
             body: Body::Beat { m: 1, c: 1 },
         };
         stage.state.apply_history(&record, stage.now);
@@ -147,6 +149,7 @@ fn a_missing_snapshot_is_requested_again_and_bounded() {
     let record = ControlRecord {
         node: "a".to_owned(),
         sequence: 5,
+        issued_ms: 0,
         body: Body::Beat { m: 1, c: 1 },
     };
     stage.state.apply_history(&record, stage.now);

@@ -1,4 +1,4 @@
-//! Gateways that talk over a broker: presence, client events, webhooks, questions, the HTTP API's events.
+//! Several gateways with a broker: presence, client events, webhooks, admin requests, events of the HTTP API.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -9,8 +9,9 @@ use super::*;
 use crate::gateway::feed::positions::PartitionState;
 use crate::gateway::feed::{Feed, FeedConfig, FeedSink};
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
+use crate::ids::unix_ms;
 
-/// Hears the control topics beside the gateways.
+/// Records everything on the topics.
 struct RecordingSink(Mutex<mpsc::Sender<(TopicRole, String)>>);
 
 impl FeedSink for RecordingSink {
@@ -72,7 +73,7 @@ fn presence_is_consistent_on_all_gateways() {
         b.leave("presence-x", "2.2");
         until("bob is gone", || c.members("presence-x") == ["ann"]);
         assert!(a.kafka.cluster().ready().is_ok());
-        // In order: goodbye, five seconds, gone.
+        // A draining node is removed after five seconds.
         a.kafka.drain();
         a.leave("presence-x", "1.1");
         std::thread::sleep(Duration::from_secs(3));
@@ -147,6 +148,7 @@ fn records_with_a_wrong_signature_are_ignored() {
         let record = wire::ControlRecord {
             node: "00000000-evil".to_owned(),
             sequence: 1,
+            issued_ms: unix_ms(),
             body: wire::Body::Hello,
         };
         let value = record.seal(&topics.presence, &keys).expect("JSON");
@@ -158,6 +160,40 @@ fn records_with_a_wrong_signature_are_ignored() {
             a.hub.counters().forged_control.get() == 3
         });
         assert_eq!(a.hub.counters().nodes.get(), 0);
+        a.kafka.stop();
+    }
+}
+
+#[test]
+fn captured_records_that_are_written_again_are_ignored() {
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("captured"));
+        let a = Node::start(&config);
+        a.settle();
+        let secrets = &a.hub.settings().secrets;
+        let keys = Keys::new(secrets, "toporia_realtime control");
+        let topics = control_topics(&config);
+        let sender = Sender::start(&config);
+        // The node is the record key that the sender uses.
+        let hello = |issued_ms| wire::ControlRecord {
+            node: "user.1".to_owned(),
+            sequence: 1,
+            issued_ms,
+            body: wire::Body::Hello,
+        };
+        let write = |record: wire::ControlRecord| {
+            let value = record.seal(&topics.presence, &keys).expect("JSON");
+            sender.raw(&topics.presence, &value);
+        };
+        write(hello(unix_ms() - 60_000));
+        until("it is counted", || {
+            a.hub.counters().forged_control.get() == 1
+        });
+        assert_eq!(a.hub.counters().nodes.get(), 0);
+        write(hello(unix_ms()));
+        until("a fresh record is accepted", || {
+            a.hub.counters().nodes.get() == 1
+        });
         a.kafka.stop();
     }
 }
@@ -246,7 +282,7 @@ fn an_api_event_that_kafka_rejects_is_an_error() {
         data: RawValue::NULL.to_owned(),
         except: None,
     };
-    // Nobody is there.
+    // No broker is there.
     let gateways = Gateways::new(&config("127.0.0.1:1", &unique("away")));
     let begun = Instant::now();
     let sent = runtime.block_on(gateways.publish(vec![event("private-a")]));
@@ -272,7 +308,7 @@ fn an_api_event_that_kafka_rejects_is_an_error() {
         let why = sent.expect_err("it is not acknowledged");
         assert!(why.contains("did not acknowledge"), "{why}");
         assert!(begun.elapsed() < Duration::from_secs(9));
-        // Who sent at the same time is not blamed for it.
+        // A concurrent request is not affected.
         assert_eq!(runtime.block_on(other_nodes), Ok(()));
         gateways.stop();
     }

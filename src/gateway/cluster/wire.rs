@@ -1,8 +1,9 @@
-//! What gateways write to each other: records keyed by node, numbered, and signed, so that write access to the topic alone makes
-//! nobody a gateway.
+//! Control records between gateways, keyed by node, numbered and signed: write access to the topic does not suffice to
+//! act as a gateway.
 //!
-//! A value is 64 hexadecimal digits of HMAC-SHA256, a space, and JSON: `{"n":node,"s":sequence,"b":body}`. The signature covers the
-//! topic and the JSON, in which node and sequence stand.
+//! A value is 64 hexadecimal digits of HMAC-SHA256, a space, and JSON: `{"n":node,"s":sequence,"t":issued,"b":body}`.
+//! The signature covers the topic and the JSON. A record captured from the topic is worthless after [`MAX_DELAY_MS`],
+//! and before that to every receiver that has read it or a later one of its node.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -13,14 +14,11 @@ use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::recovery::token::Keys;
 
-/// A member of a presence channel, as a snapshot lists it.
+/// A socket's membership of a presence channel. The short names keep records small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresenceMember {
-    /// The channel.
     pub c: String,
-    /// The socket.
     pub s: SocketId,
-    /// Who.
     pub m: Member,
 }
 
@@ -34,103 +32,95 @@ impl From<PresenceMember> for Membership {
     }
 }
 
-/// What a record says.
+/// The message of a control record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Body {
-    /// A node starts, with nothing, and wants to hear from all others.
+    /// A node starts without members and requests the snapshots of the other nodes.
     Hello,
-    /// It is alive, and this is how many seats and occupied channels it has told of.
-    Beat {
-        /// Seats.
-        m: usize,
-        /// Occupied channels.
-        c: usize,
-    },
+    /// Heartbeat with the numbers of announced members and occupied channels.
+    Beat { m: usize, c: usize },
     /// A socket joined a presence channel.
     Join(PresenceMember),
     /// A socket left a presence channel.
-    Leave {
-        /// The channel.
-        c: String,
-        /// The socket.
-        s: SocketId,
-    },
-    /// So many sockets are on a channel now.
+    Leave { c: String, s: SocketId },
+    /// A channel became occupied or vacated.
     Occupied {
-        /// The channel.
         c: String,
-        /// 0 for none any more.
+        /// Number of sockets; 0 for vacated.
         n: usize,
     },
-    /// Everything a node has, in parts that follow each other.
+    /// All members and channels of a node, in consecutive parts.
     Snapshot {
-        /// Counts from 0.
+        /// Number of the part, from 0.
         part: u32,
-        /// How many.
         of: u32,
-        /// Seats.
         m: Vec<PresenceMember>,
-        /// Occupied channels.
         o: Vec<(String, usize)>,
     },
-    /// Something of this node was missed: it is to send a snapshot.
-    Gap {
-        /// Which node.
-        of: String,
-    },
-    /// A node ends in order: its members stay for a moment, to come back elsewhere.
+    /// Records of a node are missing: it must send a snapshot.
+    Gap { of: String },
+    /// A node drains: its members stay for a moment, because their clients reconnect to other nodes.
     Bye,
-    /// A question, or an order, for everybody.
+    /// An admin request to all nodes.
     Ask {
-        /// The asker's number for it.
+        /// The requesting node's number for it.
         id: u64,
-        /// What.
         q: AdminRequest,
     },
-    /// An answer, in parts.
+    /// A part of the response to an admin request.
     Answer {
-        /// The question's number.
+        /// The number of the request.
         id: u64,
-        /// Who asked.
         to: String,
         /// True for the last part.
         last: bool,
-        /// What.
         a: AdminResponse,
     },
-    /// A client event, on the topic for these.
+    /// A client event; on the client topic only.
     Client {
-        /// The channel.
         c: String,
-        /// The event.
         e: String,
-        /// Its data, as it was received.
+        /// The data as received.
         d: Box<RawValue>,
-        /// The sender, on presence channels.
+        /// The sending user, on presence channels.
         u: Option<String>,
     },
 }
 
-/// A record.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ControlRecord {
     /// The node that wrote it.
     #[serde(rename = "n")]
     pub node: String,
-    /// Its number among the node's records of this topic, from 1.
+    /// Number among the node's records of this topic, from 1.
     #[serde(rename = "s")]
     pub sequence: u64,
-    /// What it says.
+    /// Time of issue, Unix ms.
+    #[serde(rename = "t")]
+    pub issued_ms: u64,
     #[serde(rename = "b")]
     pub body: Body,
 }
 
 /// Hexadecimal digits of a signature.
 const SIGNATURE: usize = 64;
+/// Maximum difference between the time of issue and the time of arrival in Kafka, ms: the producer gives up after 8 s,
+/// the rest is for clocks that differ.
+pub const MAX_DELAY_MS: u64 = 30_000;
+
+/// The reason for ignoring a control record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordError {
+    /// Not signed by a gateway of this application for this topic and key.
+    Forged,
+    /// Signed, but issued too long before it was written: a captured record that was written again, or clocks that
+    /// differ.
+    Stale,
+}
 
 impl ControlRecord {
-    /// The value of the Kafka record; `None` for what JSON cannot carry, which nothing here is.
+    /// The value of the Kafka record; `None` if it cannot be encoded as JSON, which does not happen.
     #[must_use]
     pub fn seal(&self, topic: &str, keys: &Keys) -> Option<Vec<u8>> {
         let json = serde_json::to_vec(self).ok()?;
@@ -141,9 +131,26 @@ impl ControlRecord {
         Some(value)
     }
 
-    /// Reads a value; `None` where it was not signed by a gateway of this application for this topic and key.
-    #[must_use]
-    pub fn open(topic: &str, key: &[u8], value: &[u8], keys: &Keys) -> Option<Self> {
+    /// Reads a value that was written at `written_ms`: the broker's timestamp, or the current time if the producer sets
+    /// the timestamps.
+    ///
+    /// # Errors
+    /// The reason for ignoring the record.
+    pub fn open(
+        topic: &str,
+        key: &[u8],
+        value: &[u8],
+        keys: &Keys,
+        written_ms: u64,
+    ) -> Result<Self, RecordError> {
+        let record = Self::verify(topic, key, value, keys).ok_or(RecordError::Forged)?;
+        if record.issued_ms.abs_diff(written_ms) > MAX_DELAY_MS {
+            return Err(RecordError::Stale);
+        }
+        Ok(record)
+    }
+
+    fn verify(topic: &str, key: &[u8], value: &[u8], keys: &Keys) -> Option<Self> {
         let (signature, rest) = value.split_at_checked(SIGNATURE)?;
         let json = rest.strip_prefix(b" ")?;
         let signature = hex::decode(signature).ok()?;
@@ -159,6 +166,8 @@ impl ControlRecord {
 mod tests {
     use super::*;
 
+    const NOW: u64 = 1_800_000_000_000;
+
     fn keys() -> Keys {
         Keys::new(&["4f9c1d7a20b86e35f1a7c9d2e4b60837"], "tests")
     }
@@ -167,6 +176,7 @@ mod tests {
         ControlRecord {
             node: "node-1".to_owned(),
             sequence: 7,
+            issued_ms: NOW,
             body,
         }
     }
@@ -182,7 +192,7 @@ mod tests {
         };
         let value = record(client).seal("t.__client", &keys()).expect("JSON");
         let open = |topic, key: &str, value: &[u8]| {
-            ControlRecord::open(topic, key.as_bytes(), value, &keys())
+            ControlRecord::open(topic, key.as_bytes(), value, &keys(), NOW)
         };
         let read = open("t.__client", "node-1", &value).expect("ours");
         assert_eq!((read.node.as_str(), read.sequence), ("node-1", 7));
@@ -190,16 +200,28 @@ mod tests {
             panic!("another body");
         };
         assert_eq!(d.get(), r#"{"x": 1.0}"#);
-        assert!(open("t.__presence", "node-1", &value).is_none());
-        assert!(open("t.__client", "node-2", &value).is_none());
+        assert!(open("t.__presence", "node-1", &value).is_err());
+        assert!(open("t.__client", "node-2", &value).is_err());
         for place in 0..value.len() {
             let mut changed = value.clone();
             changed[place] ^= 1;
-            assert!(open("t.__client", "node-1", &changed).is_none(), "{place}");
-            assert!(open("t.__client", "node-1", &value[..place]).is_none());
+            assert!(open("t.__client", "node-1", &changed).is_err(), "{place}");
+            assert!(open("t.__client", "node-1", &value[..place]).is_err());
         }
         let other_nodes = Keys::new(&["another secret of an application"], "tests");
-        assert!(ControlRecord::open("t.__client", b"node-1", &value, &other_nodes).is_none());
+        assert!(ControlRecord::open("t.__client", b"node-1", &value, &other_nodes, NOW).is_err());
+    }
+
+    #[test]
+    fn a_captured_record_is_stale_after_thirty_seconds() {
+        let value = record(Body::Hello).seal("t", &keys()).expect("JSON");
+        let open = |written_ms| ControlRecord::open("t", b"node-1", &value, &keys(), written_ms);
+        for written_ms in [NOW - MAX_DELAY_MS, NOW, NOW + MAX_DELAY_MS] {
+            assert!(open(written_ms).is_ok());
+        }
+        for written_ms in [0, NOW - MAX_DELAY_MS - 1, NOW + MAX_DELAY_MS + 1] {
+            assert_eq!(open(written_ms).err(), Some(RecordError::Stale));
+        }
     }
 
     #[test]
@@ -249,7 +271,7 @@ mod tests {
         for body in bodies {
             let said = format!("{body:?}");
             let value = record(body).seal("t", &keys()).expect("JSON");
-            let read = ControlRecord::open("t", b"node-1", &value, &keys()).expect("ours");
+            let read = ControlRecord::open("t", b"node-1", &value, &keys(), NOW).expect("ours");
             assert_eq!(format!("{:?}", read.body), said);
         }
     }

@@ -1,12 +1,17 @@
-//! The gateway's way out of Kafka: every partition of every topic of the prefix, without a consumer group, from the end on.
+//! Reads every partition of every topic of the prefix, without a consumer group, from the end.
 //!
 //! ```text
-//! scout    a thread that asks the cluster which topics there are, and decides from which offset each partition is read
-//! reader   a thread that takes the records, and hands them to the sink: one client, one queue, in order
+//! topic_discovery  thread: finds topics and partitions and decides the offset from which each is read
+//!  ├ topic_selector    which topics are read      ├ topic_changes   deleted and recreated topics
+//!  ├ start_offset      where reading starts       └ admin_queries   offsets and topic ids
+//! reader           thread: passes the records to the sink, in order
+//!  └ record            record → broadcast
+//! consumer         the Kafka client of both      positions   offsets, read by all sockets
 //! ```
 //!
-//! What appears later is read from the time of the last complete look at the cluster, less five seconds; never from the beginning,
-//! or an old topic that becomes visible would be poured over live sockets. What cannot be read is counted and said.
+//! A topic found later is read from the time of the last complete refresh minus five seconds; never from the beginning,
+//! or an old topic that becomes visible would be sent to live sockets. Partitions that cannot be read are counted and
+//! logged.
 
 mod admin_queries;
 mod consumer;
@@ -44,18 +49,18 @@ use crate::error::Result;
 use crate::process;
 use crate::topic::{ChannelPattern, TopicMap};
 
-/// How the feed reads.
+/// Settings of a feed.
 #[derive(Debug, Clone)]
 pub struct FeedConfig {
-    /// Channels to narrow it to; empty for all.
+    /// Channels to read; empty for all.
     pub channels: Vec<ChannelPattern>,
-    /// Largest data of an event.
+    /// Maximum data of an event, in bytes.
     pub max_event_bytes: usize,
-    /// So far back the ring is filled before anything is delivered.
+    /// Records of this age fill the replay buffer before live delivery starts.
     pub history: Duration,
-    /// At most so many records of a partition are read for that.
+    /// Maximum records of a partition that are read for it.
     pub max_history_records: i64,
-    /// Time between two looks at the cluster's topics.
+    /// Time between two refreshes of the topic list.
     pub refresh_interval: Duration,
 }
 
@@ -74,38 +79,36 @@ impl Default for FeedConfig {
 /// A record of a control topic.
 #[derive(Debug)]
 pub struct RawControlRecord<'a> {
-    /// Which topic.
     pub role: TopicRole,
-    /// Its key.
     pub key: &'a [u8],
-    /// Its value.
     pub value: &'a [u8],
-    /// Its offset.
     pub offset: i64,
-    /// False for what was there before the feed began.
+    /// The broker's timestamp, Unix ms; `None` if the producer sets the timestamps of the topic.
+    pub appended_ms: Option<u64>,
+    /// False for a record that existed before the feed started.
     pub live: bool,
 }
 
-/// Where records go. Called from the feed's threads; must not block.
+/// Receives the records. Called from the feed's threads; must not block.
 pub trait FeedSink: Send + Sync {
-    /// A partition is read from `offset` on: everything with a timestamp of `since_ms` and later.
+    /// A partition is read from `offset`, which covers all records with a timestamp of `since_ms` or later.
     fn partition_started(&self, state: &PartitionState, offset: i64, since_ms: i64);
-    /// A partition is not read any more.
+    /// A partition is no longer read.
     fn partition_stopped(&self, state: &PartitionState);
-    /// A broadcast; `live` is false for what only fills the ring.
+    /// A broadcast; with `live` false it only fills the replay buffer.
     fn broadcast(&self, broadcast: &Arc<Broadcast>, timestamp_ms: i64, live: bool);
     /// A record of a control topic.
     fn control(&self, control: &RawControlRecord<'_>);
 }
 
-/// A partition as its records name it.
+/// A partition that is read, and its role.
 #[derive(Clone)]
 struct PartitionReader {
     state: Arc<PartitionState>,
     role: TopicRole,
 }
 
-/// What the two threads share.
+/// State shared by the two threads.
 struct Shared {
     client: FeedConsumer,
     topics: Arc<TopicMap>,
@@ -115,12 +118,12 @@ struct Shared {
     counters: Arc<Counters>,
     sink: Arc<dyn FeedSink>,
     readers: Mutex<HashMap<(usize, i32), PartitionReader>>,
-    /// Partitions that have to be begun again.
+    /// Partitions whose reading has to start again.
     to_restart: Mutex<Vec<Key>>,
     stopping: AtomicBool,
-    /// The last look at the cluster succeeded.
+    /// The last metadata request succeeded.
     connected: AtomicBool,
-    /// The first complete look is done and its partitions are being read.
+    /// The first refresh is complete and its partitions are read.
     started: AtomicBool,
 }
 
@@ -130,7 +133,6 @@ impl Shared {
     }
 }
 
-/// The running feed.
 pub struct Feed {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -138,10 +140,10 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Starts both threads. Connects by itself, and waits for Kafka as long as it takes.
+    /// Starts both threads. They connect in the background and wait for Kafka as long as necessary.
     ///
     /// # Errors
-    /// Configuration: properties librdkafka does not take. Connection: no more threads.
+    /// Configuration: properties that librdkafka rejects. Connection: a thread cannot be started.
     pub fn start(
         config: &Arc<BrokerConfig>,
         feed_config: FeedConfig,
@@ -178,13 +180,13 @@ impl Feed {
         Ok(feed)
     }
 
-    /// True where Kafka answered the last time it was asked.
+    /// True if Kafka answered the last metadata request.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.shared.connected.load(Ordering::Acquire)
     }
 
-    /// True once everything that was there at the start has been read.
+    /// True when all records that existed at the start have been read.
     #[must_use]
     pub fn is_filled(&self) -> bool {
         self.shared.started.load(Ordering::Acquire)
@@ -196,7 +198,7 @@ impl Feed {
                 .all(|topic| topic.partitions().iter().all(|state| state.is_filled()))
     }
 
-    /// Waits for that, `bound` at most; false where it takes longer.
+    /// Waits for [`Self::is_filled`], at most `bound`; false if it takes longer.
     #[must_use]
     pub fn wait_filled(&self, bound: Duration) -> bool {
         let until = Instant::now() + bound;
@@ -209,7 +211,7 @@ impl Feed {
         true
     }
 
-    /// Ends both threads. Idempotent; does nothing in a forked child.
+    /// Stops both threads. Idempotent; has no effect in a forked child.
     pub fn stop(&self) {
         if self.generation != process::generation() {
             return;
@@ -220,7 +222,7 @@ impl Feed {
             if thread.join().is_err() {
                 process::current().log.say(
                     crate::log::Level::Error,
-                    "A thread of the gateway's feed ended with a panic.",
+                    "A thread of the gateway's Kafka feed panicked.",
                 );
             }
         }

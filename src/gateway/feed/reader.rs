@@ -1,4 +1,4 @@
-//! The thread that takes records from Kafka and hands them on, in order.
+//! The thread that reads records from Kafka and passes them to the sink, in order.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
+use sys::bindings::{rd_kafka_resp_err_t as Code, rd_kafka_timestamp_type_t as TimestampType};
 
 use super::consumer::Raw;
 use super::positions::PartitionState;
@@ -19,12 +19,12 @@ use crate::kafka::client;
 use crate::log::Level;
 use crate::process;
 
-/// Longest wait for a record: stopping takes as long.
+/// Maximum wait for a record; also the time that stopping can take.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
-/// A line about topics that do not fit is said this often.
+/// Minimum time between two log lines about mismatched topics.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What only this thread has.
+/// State of the reader thread.
 struct FeedReader<'a> {
     shared: &'a Shared,
     readers: HashMap<(usize, i32), PartitionReader>,
@@ -43,7 +43,7 @@ pub(super) fn run(shared: &Shared) {
     while !shared.is_stopping() {
         shared.client.poll(POLL_TIMEOUT, &mut batch);
         for raw in batch.drain(..) {
-            // SAFETY: taken over from librdkafka, alive until given back in the next line.
+            // SAFETY: owned by this thread, alive until it is destroyed in the next line.
             unsafe {
                 reader.take(raw);
                 sys::rd_kafka_message_destroy(raw);
@@ -54,7 +54,7 @@ pub(super) fn run(shared: &Shared) {
                 shared.connected.store(false, Ordering::Release);
             } else {
                 let words = words.split(" (after ").next().unwrap_or_default();
-                let text = format!("The gateway's feed from Kafka: {words}");
+                let text = format!("The gateway's Kafka feed: {words}");
                 process::current().log.say(Level::Warning, text);
             }
         }
@@ -78,16 +78,16 @@ impl FeedReader<'_> {
         };
         match message.err {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => self.record(&reader, raw),
-            // Behind the last record there may be markers of transactions: the end is further than the records.
+            // Transaction markers behind the last record also take offsets.
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => reader.state.advance_to(message.offset),
             Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET => {
-                self.restart_partition(&reader.state, "its offset is out of range");
+                self.restart_partition(&reader.state, "the offset is out of range");
             }
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
             | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
             | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
             | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => {
-                self.restart_partition(&reader.state, "Kafka does not have it any more");
+                self.restart_partition(&reader.state, "the partition no longer exists");
             }
             code => {
                 if code == Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED {
@@ -104,14 +104,15 @@ impl FeedReader<'_> {
         }
     }
 
-    /// A partition cannot be read on: counted, said, and begun again where the scout says.
+    /// A partition cannot be read further: counted, logged, and started again by topic discovery.
     fn restart_partition(&self, state: &Arc<PartitionState>, why: &str) {
         if !state.is_active.swap(false, Ordering::AcqRel) {
             return;
         }
         self.shared.counters.offsets_lost.add_one();
         let line = format!(
-            "The gateway reads partition {} of topic \"{}\" anew: {why} (offset {}). Events may be missing, and clients that come back are told so.",
+            "The gateway restarts reading partition {} of topic \"{}\": {why} (offset {}). Events may be missing; \
+            clients that reconnect receive recovered: false.",
             state.number,
             state.name,
             state.next()
@@ -155,13 +156,14 @@ impl FeedReader<'_> {
                 key: slice(message.key.cast(), message.key_len),
                 value,
                 offset,
+                appended_ms: append_time_of(raw),
                 live,
             });
         }
         if state.denied.load(Ordering::Relaxed) {
             state.denied.store(false, Ordering::Release);
         }
-        // Last: whoever reads this position may rely on everything below having been handed over.
+        // Last, because a position promises that all records below were passed on.
         state.advance_to(offset + 1);
     }
 
@@ -193,7 +195,7 @@ impl FeedReader<'_> {
                 let broadcast = Arc::new(broadcast);
                 shared.sink.broadcast(&broadcast, timestamp_ms, live);
             }
-            // Counted once: what fills the ring was counted by those who delivered it.
+            // Counted once: records that fill the replay buffer were counted by the gateway that delivered them.
             Err(_) if !live => {}
             Err(Skip::TopicMismatch { channel }) => self.mismatch(&state.name, &channel),
             Err(Skip::Reserved) => shared.counters.reserved_events.add_one(),
@@ -217,19 +219,32 @@ impl FeedReader<'_> {
         let right = right.unwrap_or_else(|_| "none".to_owned());
         let channel: String = channel.escape_debug().take(200).collect();
         let line = format!(
-            "{} record(s) skipped: topic \"{topic}\" has a message for channel \"{channel}\", whose topic is \"{right}\". Another application shares the prefix, or somebody writes to a topic that is not theirs.",
+            "{} record(s) skipped: topic \"{topic}\" has a message for channel \"{channel}\", whose topic is \
+            \"{right}\". Another application uses the same prefix, or a producer writes to the wrong topic.",
             std::mem::take(&mut self.mismatches)
         );
         process::current().log.say(Level::Warning, line);
     }
 }
 
-/// Kafka's timestamp of a record, Unix ms; -1 for none.
+/// Kafka's timestamp of a record, Unix ms; -1 if it has none.
 ///
 /// # Safety
 /// `raw` must be alive.
 pub(crate) unsafe fn timestamp_of(raw: Raw) -> i64 {
     sys::rd_kafka_message_timestamp(raw, std::ptr::null_mut())
+}
+
+/// The timestamp of a record if the broker set it, Unix ms.
+///
+/// # Safety
+/// `raw` must be alive.
+unsafe fn append_time_of(raw: Raw) -> Option<u64> {
+    let mut kind = TimestampType::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    let ms = sys::rd_kafka_message_timestamp(raw, &raw mut kind);
+    (kind == TimestampType::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
+        .then(|| u64::try_from(ms).ok())
+        .flatten()
 }
 
 /// # Safety

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::super::webhooks::SentWebhook;
-use super::super::wire::{Body, ControlRecord, PresenceMember};
+use super::super::wire::{Body, ControlRecord, PresenceMember, RecordError};
 use super::super::Command;
 use super::Actor;
 use crate::clock::coarse_ms;
@@ -12,6 +12,7 @@ use crate::gateway::admin_api::AdminRequest;
 use crate::gateway::feed::TopicRole;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
+use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::process;
 
@@ -47,8 +48,9 @@ impl Actor {
                 key,
                 value,
                 offset,
+                appended_ms,
                 live,
-            } => self.record(role, &key, &value, offset, live),
+            } => self.record(role, &key, &value, offset, appended_ms, live),
             Command::Ask { request, reply } => self.ask(request, reply),
             Command::Drain => {
                 if self.hello_sent && !self.draining {
@@ -129,6 +131,7 @@ impl Actor {
         let record = ControlRecord {
             node: self.own.clone(),
             sequence,
+            issued_ms: unix_ms(),
             body,
         };
         if let Some(value) = record.seal(topic, &self.keys) {
@@ -143,6 +146,7 @@ impl Actor {
         key: &[u8],
         value: &[u8],
         offset: i64,
+        appended_ms: Option<u64>,
         live: bool,
     ) {
         let topic = match role {
@@ -156,15 +160,29 @@ impl Actor {
             }
             TopicRole::Channels => return,
         };
-        let Some(record) = ControlRecord::open(topic, key, value, &self.keys) else {
-            if let Some(hub) = self.hub.upgrade() {
-                hub.counters().forged_control.add_one();
+        let written_ms = appended_ms.unwrap_or_else(unix_ms);
+        let record = match ControlRecord::open(topic, key, value, &self.keys, written_ms) {
+            Ok(record) => record,
+            // Counted once: records from before the start were counted by the gateways that read them live.
+            Err(_) if !live => return,
+            Err(reason) => {
+                if let Some(hub) = self.hub.upgrade() {
+                    hub.counters().forged_control.add_one();
+                }
+                let why = match reason {
+                    RecordError::Forged => {
+                        "it is not signed by a gateway of this application. Do all gateways have the same \
+                        REALTIME_APP_SECRET?"
+                    }
+                    RecordError::Stale => {
+                        "it was issued more than 30 s before or after it was written. Are the clocks of all servers \
+                        synchronized (NTP)?"
+                    }
+                };
+                let text = format!("A record of topic \"{topic}\" was ignored: {why}");
+                process::current().log.say(Level::Warning, text);
+                return;
             }
-            process::current().log.say(
-                Level::Warning,
-                format!("A record of topic \"{topic}\" is not signed by a gateway of this application and was ignored. Do all gateways have the same REALTIME_APP_SECRET?"),
-            );
-            return;
         };
         let now = coarse_ms();
         match (role, live) {

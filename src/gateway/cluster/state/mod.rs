@@ -1,7 +1,6 @@
-//! What this gateway knows of all gateways: a state machine over their records and the clock. It does nothing itself; what is to be
-//! done comes out as effects.
+//! The state of all gateways: a state machine over their records and time, without I/O. Its results are effects.
 //!
-//! All gateways read the same records in the same order, this one's own among them, so all come to the same state.
+//! All gateways read the same records in the same order, their own among them, so they reach the same state.
 
 mod effect;
 mod members;
@@ -21,9 +20,9 @@ use crate::gateway::protocol::SocketId;
 struct Node {
     sequence: u64,
     heard: u64,
-    /// Nothing of it is missing.
+    /// No record of the node is missing.
     synced: bool,
-    /// When its snapshot was asked for.
+    /// Time of the last request for its snapshot.
     asked: Option<u64>,
     leaving_until: Option<u64>,
     partial_snapshot: Option<PartialSnapshot>,
@@ -38,7 +37,6 @@ struct PartialSnapshot {
     channels: Vec<(String, usize)>,
 }
 
-/// The state.
 pub struct ClusterState {
     own: String,
     timing: Timing,
@@ -47,7 +45,7 @@ pub struct ClusterState {
     webhook_state: WebhookState,
     last_record_at: u64,
     own_record_at: Option<u64>,
-    /// When the own hello came back.
+    /// Time at which the own hello was read.
     hello_received: Option<u64>,
     presence_complete: bool,
     isolated: bool,
@@ -56,7 +54,7 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
-    /// Knows nobody yet.
+    /// Creates the state of a node that knows no others.
     #[must_use]
     pub fn new(own: &str, timing: Timing, now: u64) -> Self {
         Self {
@@ -75,31 +73,31 @@ impl ClusterState {
         }
     }
 
-    /// What is to be done since the last time.
+    /// Takes the effects since the last call.
     pub fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
-    /// True once every node heard from has told its members, and while this gateway is not cut off.
+    /// True when the members of all known nodes are known and this gateway is not isolated.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.presence_complete && !self.isolated
     }
 
-    /// True while this gateway's own records come back to it.
+    /// True while this gateway reads its own records.
     #[must_use]
     pub fn receives_own_records(&self, now: u64) -> bool {
         self.own_record_at
             .is_some_and(|heard| now.saturating_sub(heard) < self.timing.node_timeout)
     }
 
-    /// True where nobody was heard for long.
+    /// True when no record arrived within the node timeout.
     #[must_use]
     pub fn is_isolated(&self) -> bool {
         self.isolated
     }
 
-    /// Other nodes that are alive.
+    /// The other live nodes.
     #[must_use]
     pub fn other_nodes(&self) -> Vec<&str> {
         let other_nodes = self.nodes.iter();
@@ -109,20 +107,20 @@ impl ClusterState {
             .collect()
     }
 
-    /// True where this is the lowest live node, which speaks for all.
+    /// True if this is the lowest live node, which writes the webhooks.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         let mut alive = self.nodes.iter().filter(|(_, n)| n.leaving_until.is_none());
         self.is_complete() && alive.next().is_some_and(|(id, _)| *id == self.own)
     }
 
-    /// The number of this gateway's own record that came back last.
+    /// Sequence number of the last own record that was read.
     #[must_use]
     pub fn own_sequence(&self) -> u64 {
         self.nodes.get(&self.own).map_or(0, |node| node.sequence)
     }
 
-    /// True where another node has told of sockets on this channel.
+    /// True if another node has sockets on the channel.
     #[must_use]
     pub fn has_remote_subscribers(&self, channel: &str) -> bool {
         self.nodes
@@ -130,7 +128,7 @@ impl ClusterState {
             .any(|(id, node)| *id != self.own && node.channels.contains_key(channel))
     }
 
-    /// A record that was there before this gateway started: its node may be alive.
+    /// Handles a record from before the start: its node may be alive.
     pub fn apply_history(&mut self, record: &ControlRecord, now: u64) {
         if matches!(record.body, Body::Bye) {
             self.nodes.remove(&record.node);
@@ -145,11 +143,12 @@ impl ClusterState {
         node.heard = now;
     }
 
-    /// A record, in the order of the topic.
+    /// Handles a record, in the order of the topic.
     pub fn apply(&mut self, record: ControlRecord, offset: i64, now: u64) {
         let ControlRecord {
             node: id,
             sequence,
+            issued_ms: _,
             body,
         } = record;
         if !self.check_sequence(&id, sequence, &body, now) {
@@ -199,7 +198,7 @@ impl ClusterState {
                     });
                 }
             }
-            // Not on this topic.
+            // Sent on the client topic only.
             Body::Client { .. } => {}
         }
     }
