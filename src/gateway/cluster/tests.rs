@@ -340,3 +340,62 @@ fn admin_requests_reach_all_gateways() {
         a.kafka.stop();
     }
 }
+
+/// The secrets of a rolling change, in order: every gateway accepts the new secret before any gateway signs with it,
+/// and none signs with the old one when the first gateway stops accepting it.
+const ROLL: [&[&str]; 4] = [
+    &[OLD_SECRET],
+    &[OLD_SECRET, NEW_SECRET],
+    &[NEW_SECRET, OLD_SECRET],
+    &[NEW_SECRET],
+];
+const OLD_SECRET: &str = "old-4f9c1d7a20b86e35f1a7c9d2e4b60837";
+const NEW_SECRET: &str = "new-8d0b7f6a51e24c9383f5b1d06e7a2c94";
+
+#[test]
+fn secrets_are_changed_without_an_outage_in_three_steps() {
+    use crate::gateway::protocol::auth;
+    for brokers in brokers() {
+        let config = config(&brokers, &unique("roll"));
+        let start = |number: usize, secrets: &[&str]| {
+            let node = Node::start_with(&config, |settings| {
+                settings.secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
+            });
+            node.settle();
+            let socket = format!("{}.1", number + 1);
+            node.join("presence-x", &socket, &format!("user-{number}"));
+            node
+        };
+        let mut nodes: Vec<Node> = (0..3).map(|number| start(number, ROLL[0])).collect();
+        for secrets in &ROLL[1..] {
+            for number in 0..3 {
+                nodes[number].kafka.stop();
+                nodes[number] = start(number, secrets);
+                for (other, node) in nodes.iter().enumerate() {
+                    // `members` has the users of the other nodes only.
+                    until("every node sees the members of the others", || {
+                        let members = node.members("presence-x");
+                        (0..3)
+                            .filter(|number| *number != other)
+                            .all(|number| members.contains(&format!("user-{number}")))
+                    });
+                    let counters = node.hub.counters();
+                    assert_eq!(counters.forged_control.get(), 0, "{secrets:?}");
+                }
+                // A sign-in that one gateway's application signed is valid on every gateway.
+                let text = auth::user_text("1.2".parse().expect("an id"), r#"{"id":"7"}"#);
+                for signer in &nodes {
+                    let signer = &signer.hub.settings().secrets[0];
+                    let given = format!("key:{}", auth::signature(signer, &text));
+                    for node in &nodes {
+                        let accepted = &node.hub.settings().secrets;
+                        assert!(auth::is_authorized("key", accepted, &text, &given));
+                    }
+                }
+            }
+        }
+        for node in nodes {
+            node.kafka.stop();
+        }
+    }
+}
