@@ -1,5 +1,5 @@
-//! What the sockets' side asks of the rest: [`Cluster`] for the other gateways, [`History`] for what was missed. [`SingleNode`] and
-//! [`NoHistory`] stand in where there is no Kafka.
+//! The interfaces between the hub and Kafka: [`Cluster`] for the other gateways, [`History`] for missed events.
+//! [`SingleNode`] and [`NoHistory`] implement them without Kafka.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,81 +14,80 @@ use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
 
-/// A future without a name.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// An event of the HTTP API on its way to all gateways.
+/// An event of the HTTP API, to be published to all gateways.
 #[derive(Debug, Clone)]
 pub struct ApiEvent {
-    /// The socket channel, by its exact name.
+    /// The exact name of the socket channel.
     pub channel: String,
     /// Name of the event.
     pub event: String,
-    /// The JSON that the caller's data string holds; a JSON string where it holds none.
+    /// The JSON in the caller's data string; a JSON string if it contains no JSON.
     pub data: Box<RawValue>,
     /// The socket to leave out.
     pub except: Option<SocketId>,
 }
 
-/// All gateways together.
 pub trait Cluster: Send + Sync {
-    /// A socket of this gateway joined a presence channel; `first` says that no gateway had the user before.
+    /// A socket of this gateway joined a presence channel; `first` if no gateway had the user before.
     fn joined(&self, channel: &str, socket: SocketId, member: &Member, first: bool);
-    /// A socket of this gateway left a presence channel; `last` says that no gateway has the user any more.
+    /// A socket of this gateway left a presence channel; `last` if no gateway has the user any longer.
     fn left(&self, channel: &str, socket: SocketId, user_id: &str, last: bool);
-    /// This gateway's sockets on any channel became `sockets`; 0 for none left. Called for 0 → 1 and 1 → 0 only.
+    /// The number of this gateway's sockets on a channel became `sockets`. Called for 0 → 1 and 1 → 0 only.
     fn occupied(&self, channel: &str, sockets: usize);
-    /// A client event for the sockets of other gateways.
+    /// Sends a client event to the sockets of other gateways.
     fn client_event(&self, channel: &str, event: &str, data: &RawValue, user_id: Option<&str>);
-    /// True once every gateway heard from has told its members.
+    /// True once the members of all known gateways are known.
     fn presence_ready(&self) -> watch::Receiver<bool>;
-    /// Sends events of the HTTP API to all gateways. Ready once Kafka has acknowledged them; an error in words where it did not.
+    /// Publishes events of the HTTP API to all gateways. Ready once Kafka has acknowledged them; otherwise the error as
+    /// text.
     fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<(), String>>;
-    /// Asks all gateways; what does not answer in time is left out.
+    /// Sends a request to all gateways and merges the responses that arrive in time.
     fn ask(&self, question: AdminRequest) -> BoxFuture<AdminResponse>;
-    /// The gateway stops, and its first socket is about to be closed: members stay with the other gateways for a moment, so that they can
-    /// come back there.
+    /// The gateway is about to close its sockets: the other gateways keep its members for a moment, so that clients can
+    /// reconnect there.
     fn drain(&self) {}
-    /// Whether Kafka is reached and presence is whole; else why not, in words.
+    /// Ok if Kafka is reachable and presence is complete; otherwise the reason as text.
     fn ready(&self) -> Result<(), String>;
 }
 
-/// Whom a position belongs to.
+/// The channel, socket and user that a token is issued for.
 #[derive(Debug, Clone)]
 pub struct TokenSubject {
-    /// The socket channel.
     pub channel: String,
-    /// The socket.
     pub socket: SocketId,
-    /// Its signed-in user.
     pub user: Option<String>,
 }
 
-/// What a client missed on a channel.
+/// The events that a client missed on a channel.
 #[derive(Debug, Default)]
 pub struct Replay {
-    /// Whether this is everything.
+    /// True if no event is missing.
     pub recovered: bool,
-    /// The events in order: only such that reach the channel, none twice, none that was withheld from the old socket.
+    /// The events in order: only those that reach the channel, without duplicates and without events that excluded the
+    /// old socket.
     pub events: Vec<Arc<Broadcast>>,
-    /// Everything below is among them or does not concern the channel.
+    /// All records below are among the events or do not concern the channel.
     pub up_to: Position,
-    /// Whether Kafka was read for it.
+    /// True if Kafka was read for the replay.
     pub scanned: bool,
 }
 
-/// Positions, and what came after them.
+/// Positions, and the events after them.
 ///
-/// For every record the reader of Kafka first keeps it here, then hands it to [`Hub::deliver`], then moves the position on: a
-/// subscriber is entered before its replay starts, so nothing falls between.
+/// The feed first stores each record here, then calls [`Hub::deliver`], then advances the position. A subscriber is
+/// added before its replay starts, so no record is missed in between.
 pub trait History: Send + Sync {
-    /// Next offsets of all that feeds the socket channel: everything below was handed to [`Hub::deliver`], which has returned.
+    /// Next offsets of all partitions that feed the channel: for all records below, [`Hub::deliver`] has returned.
     fn position(&self, channel: &str) -> Position;
-    /// The position as an opaque text; `None` where the channel cannot be recovered.
+    /// The position as an opaque token; `None` if the channel cannot be recovered.
     fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String>;
-    /// True if [`Self::replay`] would accept the token for this channel now. Cheap: called for every token a client sends.
+    /// True if [`Self::replay`] would accept the token for this channel now. Cheap: called for every token a client
+    /// sends.
     fn accepts(&self, token: &str, channel: &str) -> bool;
-    /// What came after a token, for the same channel and user. Without `may_scan` only from memory: this socket had its share of Kafka.
+    /// The events after a token, for the same channel and user. Without `may_scan` only from memory, because the socket
+    /// has reached its limit of Kafka reads.
     fn replay(
         &self,
         token: String,
@@ -98,14 +97,14 @@ pub trait History: Send + Sync {
     ) -> BoxFuture<Replay>;
 }
 
-/// A gateway that has no other beside it.
+/// A gateway without others.
 pub struct SingleNode {
     hub: Weak<Hub>,
     ready: watch::Sender<bool>,
 }
 
 impl SingleNode {
-    /// For the sockets of `hub`.
+    /// Creates it for the sockets of `hub`.
     #[must_use]
     pub fn new(hub: &Arc<Hub>) -> Self {
         Self {
@@ -128,7 +127,7 @@ impl Cluster for SingleNode {
     fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<(), String>> {
         let hub = self.hub.upgrade();
         Box::pin(async move {
-            let hub = hub.ok_or("the gateway is closed")?;
+            let hub = hub.ok_or("the gateway has stopped")?;
             for event in events {
                 hub.deliver(&Arc::new(Broadcast {
                     channel: event.channel.into(),
@@ -158,7 +157,7 @@ impl Cluster for SingleNode {
     }
 }
 
-/// A gateway that keeps nothing: no positions, nothing recovered.
+/// A history without positions: nothing is recovered.
 pub struct NoHistory;
 
 impl History for NoHistory {

@@ -1,4 +1,4 @@
-//! Puts a gateway's KafkaBackend side together: feed, other gateways, recovery, around one hub.
+//! Creates a gateway's Kafka side: feed, cluster and recovery of one hub.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::process;
 
-/// Where the feed's records go: into the ring, then to the sockets.
+/// Passes the feed's records to the replay buffer, then to the sockets; control records to the cluster.
 struct FeedDispatcher {
     hub: Weak<Hub>,
     replay_buffer: Option<Arc<ReplayBuffer>>,
@@ -41,7 +41,7 @@ impl FeedSink for FeedDispatcher {
     }
 
     fn broadcast(&self, broadcast: &Arc<Broadcast>, timestamp_ms: i64, live: bool) {
-        // The ring first: who subscribes between the two has it in its replay, and who came before gets it now.
+        // The buffer first: a client that subscribes between the two calls has the event in its replay.
         if let Some(replay_buffer) = &self.replay_buffer {
             replay_buffer.push(broadcast, timestamp_ms);
         }
@@ -61,7 +61,7 @@ impl FeedSink for FeedDispatcher {
     }
 }
 
-/// The running KafkaBackend side of a gateway.
+/// The Kafka side of a gateway.
 pub struct KafkaBackend {
     feed: Feed,
     gateways: Arc<Gateways>,
@@ -71,7 +71,8 @@ pub struct KafkaBackend {
 }
 
 impl KafkaBackend {
-    /// Starts reading. [`Self::cluster`] and [`Self::history`] are to be attached to the hub; the port is to be opened after [`Self::fill`].
+    /// Starts reading. The caller attaches [`Self::cluster`] and [`Self::history`] to the hub, and opens the port after
+    /// [`Self::wait_filled`].
     ///
     /// # Errors
     /// Configuration: properties librdkafka does not take. Connection: no more threads.
@@ -91,7 +92,7 @@ impl KafkaBackend {
             }
             None => Arc::new(NoHistory),
         };
-        // First of all the control topics: the feed then finds them at its first look.
+        // The control topics first, so that the feed finds them in its first refresh.
         let keys = Keys::new(&settings.secrets, "toporia_realtime control");
         gateways.start(hub, &positions, keys, Timing::of(settings))?;
         let dispatcher = FeedDispatcher {
@@ -127,31 +128,31 @@ impl KafkaBackend {
         })
     }
 
-    /// What the hub asks of the other gateways.
+    /// The connection to the other gateways, for the hub.
     #[must_use]
     pub fn cluster(&self) -> Arc<dyn Cluster> {
         Arc::clone(&self.gateways) as _
     }
 
-    /// What the hub asks of the past.
+    /// The history, for the hub.
     #[must_use]
     pub fn history(&self) -> Arc<dyn History> {
         Arc::clone(&self.history)
     }
 
-    /// Waits until the ring has what it is to have, `bound` at most; false where KafkaBackend needs longer (it goes on by itself).
+    /// Waits until the replay buffer is filled, at most `bound`; false if it takes longer (filling continues).
     #[must_use]
     pub fn wait_filled(&self, bound: Duration) -> bool {
         self.feed.wait_filled(bound)
     }
 
-    /// True where KafkaBackend answered the last time it was asked.
+    /// True if Kafka answered the last metadata request.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.feed.is_connected()
     }
 
-    /// Broadcasts in the ring, and their bytes.
+    /// Number of broadcasts in the replay buffer, and their bytes.
     #[must_use]
     pub fn replay_buffer_size(&self) -> (usize, usize) {
         self.replay_buffer
@@ -159,18 +160,19 @@ impl KafkaBackend {
             .map_or((0, 0), |replay_buffer| replay_buffer.size())
     }
 
-    /// How far the feed is.
+    /// Positions of the feed.
     #[must_use]
     pub fn positions(&self) -> &Arc<Positions> {
         &self.positions
     }
 
-    /// Says goodbye to the other gateways: this one's members stay for five seconds. To be called before the first socket is closed.
+    /// Announces the drain to the other gateways, which keep the members for five seconds. To be called before the
+    /// first socket is closed.
     pub fn drain(&self) {
         self.gateways.drain();
     }
 
-    /// Stops reading and telling. Idempotent; does nothing in a forked child.
+    /// Stops the feed and the cluster. Idempotent; has no effect in a forked child.
     pub fn stop(&self) {
         self.gateways.stop();
         self.feed.stop();
@@ -183,14 +185,14 @@ impl Drop for KafkaBackend {
     }
 }
 
-/// KafkaBackend gets so long to fill the ring before the port opens all the same.
+/// Maximum wait for the replay buffer before the port is opened.
 const FILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// A KafkaBackend that does not answer at all is not waited for so long.
+/// Maximum wait for a Kafka that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl Gateway {
-    /// Starts a gateway on the topics of a broker configuration, beside all others of the application. The port is open when this
-    /// returns, after at most ten seconds; where KafkaBackend is away it is open after four, and [`Self::stats`] says that it is not ready.
+    /// Starts a gateway on the topics of a broker configuration. The port is open when this returns, after at most ten
+    /// seconds; if Kafka does not answer, after four, and [`Self::stats`] reports that the gateway is not ready.
     ///
     /// # Errors
     /// As [`Self::start_with`].
@@ -202,7 +204,8 @@ impl Gateway {
                 process::current().log.say(
                     Level::Warning,
                     format!(
-                        "The gateway opens its port before it has read what Kafka at {} kept of the last two minutes: clients that come back may not be recovered.",
+                        "The gateway opens its port before it has read the recent events from Kafka at {}: clients \
+                        that reconnect may not be recovered.",
                         config.brokers
                     ),
                 );
@@ -217,7 +220,7 @@ impl Gateway {
 }
 
 impl KafkaBackend {
-    /// Waits for the ring, as long as that makes sense.
+    /// Waits for the replay buffer, at most [`FILL_TIMEOUT`], or [`CONNECT_TIMEOUT`] if Kafka does not answer.
     fn wait(&self) -> bool {
         let begun = Instant::now();
         while !self.wait_filled(Duration::from_millis(100)) {

@@ -1,4 +1,4 @@
-//! How long a gateway's KafkaBackend side takes to start.
+//! Startup time of a gateway's Kafka side.
 
 use std::io::Write;
 use std::time::Instant;
@@ -22,7 +22,8 @@ fn a_gateway_starts_within_seconds() {
             let whole = begun.elapsed();
             node.kafka.stop();
             let line = format!(
-                "start {round} on {brokers}: filled after {filled:.0?}, whole after {whole:.0?}, stopped after {:.0?}\n",
+                "start {round} on {brokers}: filled after {filled:.0?}, whole after {whole:.0?}, stopped after \
+                {:.0?}\n",
                 begun.elapsed().saturating_sub(whole)
             );
             let _ = std::io::stderr().write_all(line.as_bytes());

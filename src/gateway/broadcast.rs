@@ -1,27 +1,23 @@
-//! One broadcast on its way from Kafka, or from the process itself, to sockets: encoded once.
+//! A broadcast from Kafka, or from the process itself, to sockets. Its data is encoded once.
 
 use bytes::Bytes;
 
 use super::protocol::SocketId;
 
-/// Number of a topic, given by whoever reads Kafka.
+/// Number of a topic, assigned by the feed.
 pub type TopicNumber = u32;
 
-/// Where a record stands.
+/// Position of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct At {
-    /// The topic.
     pub topic: TopicNumber,
-    /// The partition.
     pub partition: i32,
-    /// The record's offset.
     pub offset: i64,
 }
 
-/// Next offsets by topic and partition: everything below has been handed over.
+/// Next offsets by topic and partition: all records below were delivered.
 pub type Position = Vec<(TopicNumber, i32, i64)>;
 
-/// One broadcast.
 #[derive(Debug, Clone)]
 pub struct Broadcast {
     /// Channel of the envelope.
@@ -30,20 +26,20 @@ pub struct Broadcast {
     pub event: Box<str>,
     /// Id of the envelope.
     pub id: Box<str>,
-    /// A JSON string that holds the JSON of the data, as it stands in a frame: `"{\"id\":7}"`; without data `"null"`.
+    /// A JSON string that contains the JSON of the data, as in a frame: `"{\"id\":7}"`; without data `"null"`.
     pub data: Bytes,
     /// The socket to leave out.
     pub except: Option<SocketId>,
     /// Marked public by its sender.
     pub public: bool,
-    /// The channel is a socket channel already (HTTP API): it reaches itself only.
+    /// The channel is the exact name of a socket channel (HTTP API) and reaches only itself.
     pub exact: bool,
-    /// Where it stands in Kafka; `None` for one of the process itself.
+    /// Position in Kafka; `None` for a broadcast of the process itself.
     pub at: Option<At>,
 }
 
 impl Broadcast {
-    /// Whether the record lies below `position`, so that whoever stands there has seen it.
+    /// True if the record lies below `position`: a client at that position has received it.
     #[must_use]
     pub fn is_below(&self, position: &Position) -> bool {
         self.at.is_some_and(|at| {
@@ -54,7 +50,7 @@ impl Broadcast {
     }
 }
 
-/// Moves `position` past `at`.
+/// Advances `position` past `at`.
 pub fn advance(position: &mut Position, at: At) {
     match position
         .iter_mut()

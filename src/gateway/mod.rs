@@ -1,8 +1,9 @@
-//! The WebSocket gateway: Kafka's last hop, to browsers that speak the Pusher protocol. No PHP in it.
+//! The WebSocket gateway: delivers events from Kafka to clients of the Pusher protocol. It uses no PHP.
 //!
 //! ```text
 //! Gateway       starts and stops all of it
-//! listener      accepts, within limits (doorstep, places) ── http        requests: handshake, HTTP API, /up, /metrics
+//! listener      accepts, within limits (handshake_limit, connection_limit) ── http        requests: handshake,
+//! HTTP API, /up, /metrics
 //!  └ connection     one task a socket: frames in, queue out, liveness
 //!     └ hub             channels and who listens; presence; caches
 //!        ├ protocol         names, frames, signatures, close codes: no sockets

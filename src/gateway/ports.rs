@@ -1,4 +1,4 @@
-//! The addresses that a gateway listens on.
+//! The gateway's listening addresses.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -11,40 +11,42 @@ use super::sys;
 use crate::error::{Error, Result};
 use crate::log::Level;
 
-/// Addresses that cannot be read are refused before anything is opened.
+/// Validates the addresses in the settings, before anything is opened.
 pub(super) fn check_addresses(settings: &Settings) -> Result<()> {
     for proxy in &settings.trusted_proxies {
         if super::http::proxy::Network::parse(proxy).is_none() {
             return Err(Error::configuration(format!(
-                "realtime.gateway.trusted_proxies: {proxy:?} is no address and no network such as 10.0.0.0/8."
+                "realtime.gateway.trusted_proxies: {proxy:?} is neither an address nor a network such as 10.0.0.0/8."
             )));
         }
     }
     for origin in &settings.allowed_origins {
         if !super::http::origin::is_valid(origin) {
             return Err(Error::configuration(format!(
-                "realtime.gateway.allowed_origins: {origin:?} is no origin, so it would let no page in. Write scheme, host and port as browsers do, without a slash at the end: https://shop.example"
+                "realtime.gateway.allowed_origins: {origin:?} is not an origin and would match no page. Write scheme, \
+                host and port without a trailing slash: https://shop.example"
             )));
         }
     }
     Ok(())
 }
 
-/// Says what is allowed and unwise.
+/// Warns about settings that are valid but unsafe.
 pub(super) fn warn(settings: &Settings) {
     let local = matches!(settings.host.as_str(), "127.0.0.1" | "::1" | "localhost");
     if !local && settings.allowed_origins.is_empty() {
         say(
             Level::Warning,
             &format!(
-                "The gateway listens on {} and lets every page connect. List yours in realtime.gateway.allowed_origins (REALTIME_ALLOWED_ORIGINS).",
+                "The gateway listens on {} and accepts pages of every origin. List yours in \
+                realtime.gateway.allowed_origins (REALTIME_ALLOWED_ORIGINS).",
                 settings.host
             ),
         );
     }
 }
 
-/// Binds everything that is listened on, the sockets' port first.
+/// Binds all listening addresses, the port of the sockets first.
 pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, SocketAddr)>> {
     let role = if settings.api_listen.is_some() {
         Role::Sockets
@@ -54,9 +56,7 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
     let handed = sys::handed_over()
         .and_then(|l| l.map(TcpListener::from_std).transpose())
         .map_err(|e| {
-            Error::connection(format!(
-                "Cannot use the socket that systemd handed over: {e}."
-            ))
+            Error::connection(format!("Cannot use the socket that systemd passed: {e}."))
         })?;
     let main = match handed {
         Some(listener) => listener,
@@ -69,7 +69,7 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
     if let Some(address) = &settings.ops_listen {
         match listen(address) {
             Ok(found) => ports.push((Role::Operations, found)),
-            // A second gateway on this machine: sockets are worth more than figures.
+            // With a second gateway on this machine, connections matter more than metrics.
             Err(e) => say(Level::Warning, &format!("No /metrics and /ready: {e}")),
         }
     }
@@ -77,7 +77,9 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
         .into_iter()
         .map(|(role, listener)| {
             let address = listener.local_addr().map_err(|e| {
-                Error::connection(format!("Cannot tell the address of the gateway: {e}."))
+                Error::connection(format!(
+                    "Cannot read the listening address of the gateway: {e}."
+                ))
             })?;
             Ok((role, listener, address))
         })
@@ -98,13 +100,18 @@ fn listen(address: &str) -> Result<TcpListener> {
         .ok()
         .and_then(|mut all| all.next())
         .ok_or_else(|| {
-            Error::configuration(format!("The gateway cannot listen on {address:?}: write host:port, such as 127.0.0.1:6001."))
+            Error::configuration(format!(
+                "The gateway cannot listen on {address:?}: write host:port, such as \
+            127.0.0.1:6001."
+            ))
         })?;
     let is_shared = sys::is_in_use(resolved);
     let bound = sys::bind(resolved).map_err(|e| {
         let hint = match e.kind() {
             io::ErrorKind::AddrInUse => {
-                " Another process has the port: a gateway of another user, or Toporia's own WebSocket server, which uses 6001 too (realtime:serve, REALTIME_WS_PORT). Find it with: ss -ltnp. Stop it, or set REALTIME_GATEWAY_PORT."
+                " Another process has the port: a gateway of another user, or Toporia's own WebSocket server, which \
+                uses 6001 too (realtime:serve, REALTIME_WS_PORT). Find it with: ss -ltnp. Stop it, or set \
+                REALTIME_GATEWAY_PORT."
             }
             io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one behind nginx.",
             io::ErrorKind::AddrNotAvailable => " This machine has no such address.",
@@ -116,7 +123,9 @@ fn listen(address: &str) -> Result<TcpListener> {
         say(
             Level::Warning,
             &format!(
-                "Another gateway already listens on {address}, and connections are spread over both until one stops. During a restart that is intended: stop the old one now. Otherwise give this one a port of its own (REALTIME_GATEWAY_PORT). To find the other: ss -ltnp."
+                "Another gateway already listens on {address}, and connections are spread over both until one stops. \
+                During a restart that is intended: stop the old one now. Otherwise give this one a port of \
+                its own (REALTIME_GATEWAY_PORT). To find the other: ss -ltnp."
             ),
         );
     }

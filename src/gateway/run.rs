@@ -1,4 +1,4 @@
-//! A gateway's life: threads and ports when it starts, goodbyes when it stops.
+//! Starting and stopping a gateway: threads, ports, draining.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,20 +23,17 @@ use super::settings::Settings;
 use super::sys;
 use crate::error::{Error, Result};
 
-/// How long an answer of all gateways may take.
+/// Timeout of a request to all gateways.
 const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What stands behind the sockets.
+/// The services behind the sockets.
 pub struct Backends {
-    /// The other gateways.
     pub cluster: Arc<dyn Cluster>,
-    /// What was missed.
     pub history: Arc<dyn History>,
-    /// Called once when the gateway stops, after the last socket is gone.
+    /// Called once when the gateway stops, after the last socket is closed.
     pub stop: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// A running gateway.
 pub struct Gateway {
     hub: Arc<Hub>,
     address: SocketAddr,
@@ -50,24 +47,23 @@ struct Running {
     stop_backends: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// What a gateway is doing, in numbers.
+/// Statistics of a gateway.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stats {
-    /// Whether Kafka is reached and presence is whole.
+    /// True if Kafka is reachable and presence is complete.
     pub ready: bool,
-    /// Why not.
+    /// The reason, if it is not ready.
     pub not_ready: Option<String>,
     /// `host:port` that it listens on.
     pub address: String,
-    /// Its id among the gateways.
     pub node: String,
-    /// Everything that is counted, by name.
+    /// All counters by name.
     #[serde(flatten)]
     pub counters: std::collections::BTreeMap<&'static str, u64>,
 }
 
 impl Gateway {
-    /// Starts a gateway without Kafka: only [`Self::broadcast_locally`] and its own HTTP API feed it.
+    /// Starts a gateway without Kafka: its events come from [`Self::broadcast_locally`] and its HTTP API only.
     ///
     /// # Errors
     /// As [`Self::start_with`].
@@ -81,12 +77,12 @@ impl Gateway {
         })
     }
 
-    /// Starts a gateway: its threads, then what `backends` starts behind the sockets (on those threads, if it likes), then the ports.
+    /// Starts a gateway: its threads, then the services of `backends` (which may use these threads), then the ports.
     /// Clients are accepted when this returns.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Configuration`] for a setting; [`crate::error::Kind::Connection`] where an address cannot be
-    /// listened on; whatever `backends` says.
+    /// [`crate::error::Kind::Configuration`] for a setting; [`crate::error::Kind::Connection`] where an address cannot
+    /// be listened on; any error of `backends`.
     pub fn start_with(
         settings: Settings,
         backends: impl FnOnce(&Arc<Hub>, &Handle) -> Result<Backends>,
@@ -104,7 +100,7 @@ impl Gateway {
             .build()
             .map_err(|e| Error::connection(format!("Cannot start the gateway's threads: {e}.")))?;
         let hub = Hub::new(Arc::new(settings), Arc::new(Counters::default()));
-        // The port is taken first, so that nothing has to be undone where it is not ours, and opened last.
+        // The port is bound first, so that nothing has to be undone if it is in use, and opened last.
         let bound = {
             let _inside = runtime.enter();
             ports(hub.settings())?
@@ -135,29 +131,27 @@ impl Gateway {
         })
     }
 
-    /// Where clients connect: the address and port that were bound.
+    /// The address and port that were bound.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The hub.
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }
 
-    /// Whether it runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.running.lock().is_some()
     }
 
-    /// Sends an event to this gateway's sockets only; how many. `json` is the data.
+    /// Sends an event with the data `json` to this gateway's sockets only; returns their number.
     ///
     /// # Errors
-    /// [`crate::error::Kind::InvalidChannel`] for a reserved event; [`crate::error::Kind::Encoding`] for data that is no JSON;
-    /// [`crate::error::Kind::MessageTooLarge`].
+    /// [`crate::error::Kind::InvalidChannel`] for a reserved event; [`crate::error::Kind::Encoding`] for data that is
+    /// no JSON; [`crate::error::Kind::MessageTooLarge`].
     pub fn broadcast_locally(
         &self,
         channel: &str,
@@ -167,7 +161,8 @@ impl Gateway {
     ) -> Result<usize> {
         if is_reserved_event(event) || event.is_empty() {
             return Err(Error::channel(format!(
-                "Cannot broadcast {event:?}: names that begin with pusher:, pusher_internal: or realtime: are the server's, and an empty one is none."
+                "Cannot broadcast {event:?}: an event name must not be empty or begin with pusher:, pusher_internal: \
+                or realtime:."
             )));
         }
         let text = std::str::from_utf8(json)
@@ -175,14 +170,15 @@ impl Gateway {
             .filter(|text| serde_json::from_str::<&RawValue>(text).is_ok())
             .ok_or_else(|| {
                 Error::encoding(format!(
-                    "Cannot broadcast {event} on {channel}: the data is no JSON."
+                    "Cannot broadcast {event} on {channel}: the data is not valid JSON."
                 ))
             })?;
         if text.len() > self.hub.settings().max_event {
             return Err(Error::new(
                 crate::error::Kind::MessageTooLarge,
                 format!(
-                    "Cannot broadcast {event} on {channel}: {} bytes of data, the gateway takes {} (realtime.gateway.max_event).",
+                    "Cannot broadcast {event} on {channel}: {} bytes of data exceed the maximum of {} \
+                    (realtime.gateway.max_event).",
                     text.len(),
                     self.hub.settings().max_event
                 ),
@@ -200,7 +196,8 @@ impl Gateway {
         })))
     }
 
-    /// Asks all gateways, or orders them something. Waits for the answer, 5 s at most; not for the gateway's own threads.
+    /// Sends a request to all gateways and waits for the responses, at most 5 s. Not to be called on the gateway's own
+    /// threads.
     pub fn ask(&self, question: AdminRequest) -> AdminResponse {
         let Some(asked) = self.hub.cluster().map(|cluster| cluster.ask(question)) else {
             return AdminResponse::default();
@@ -218,12 +215,11 @@ impl Gateway {
             .unwrap_or_default()
     }
 
-    /// What it is doing.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let ready = match self.hub.cluster() {
             Some(cluster) if self.is_running() => cluster.ready(),
-            _ => Err("the gateway does not run".to_owned()),
+            _ => Err("the gateway is not running".to_owned()),
         };
         Stats {
             ready: ready.is_ok(),
@@ -240,8 +236,9 @@ impl Gateway {
         }
     }
 
-    /// Stops: no more connections, 4200 to those that are open (spread over half of `drain` at most, a millisecond each at best), then
-    /// what stands behind the sockets. Blocks, at most `drain` and a moment; a second call does nothing.
+    /// Stops the gateway: accepts no more connections, closes the open ones with 4200 (spread over at most half of
+    /// `drain`, a millisecond each if possible), then stops the services. Blocks for little more than `drain`; a second
+    /// call has no effect.
     pub fn stop(&self, drain: Duration) {
         let Some(running) = self.running.lock().take() else {
             return;
@@ -251,7 +248,7 @@ impl Gateway {
             .metrics
             .gateways
             .unregister(&self.hub);
-        // First the port: whoever comes back at once has to meet the successor.
+        // The port first: clients that reconnect immediately must reach the successor.
         let _ = running.stop.send(true);
         if let Some(cluster) = self.hub.cluster() {
             cluster.drain();
@@ -263,7 +260,7 @@ impl Gateway {
                     .await
                     .is_err()
                 {
-                    // More keep coming than can be taken: the rest is the successor's.
+                    // More clients connect than can be closed: the rest reaches the successor.
                     abort.abort();
                 }
             }
@@ -297,7 +294,7 @@ impl Gateway {
             if self.hub.counters().connections.get() == 0 || Instant::now() >= end {
                 return;
             }
-            // Those in the middle of their handshake come last.
+            // Connections whose handshake has not finished are closed last.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

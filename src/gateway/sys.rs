@@ -1,14 +1,14 @@
-//! The operating system: file descriptors, how many there may be and which were handed over by systemd; bound sockets.
+//! System calls: file descriptor limit, sockets passed by systemd, listening sockets, send buffers.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd};
 
-/// First descriptor that systemd hands over.
+/// First descriptor that systemd passes.
 const FIRST_HANDED: i32 = 3;
 
-/// How many descriptors the process may have, after asking for as many as it may ask for.
+/// Raises the limit of file descriptors to the maximum and returns it.
 #[must_use]
 pub fn descriptors() -> usize {
     let mut limit = libc::rlimit {
@@ -33,11 +33,11 @@ pub fn descriptors() -> usize {
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
-/// The socket that systemd handed to this very process (`LISTEN_PID`, `LISTEN_FDS`), if it did. Clients that come while one process
-/// goes and the next begins wait in its queue instead of being refused.
+/// The socket that systemd passed to this process (`LISTEN_PID`, `LISTEN_FDS`), if any. During a restart, connections
+/// wait in its backlog instead of being refused.
 ///
 /// # Errors
-/// Where something was handed over that is no listening socket.
+/// The passed descriptor is not a listening socket.
 pub fn handed_over() -> io::Result<Option<TcpListener>> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     if number("LISTEN_PID") != Some(std::process::id()) || number("LISTEN_FDS").unwrap_or(0) == 0 {
@@ -45,8 +45,8 @@ pub fn handed_over() -> io::Result<Option<TcpListener>> {
     }
     let mut listening: libc::c_int = 0;
     let mut size = libc::socklen_t::try_from(std::mem::size_of::<libc::c_int>()).unwrap_or(4);
-    // SAFETY: plain calls with local memory; the descriptor is checked to be a listening socket before it is taken over. It is
-    // duplicated, so that a second gateway in this process finds it too.
+    // SAFETY: plain calls with local memory; the descriptor is checked to be a listening socket before it is used. It
+    // is duplicated, so that a second gateway in this process can use it too.
     let listener = unsafe {
         let asked = libc::getsockopt(
             FIRST_HANDED,
@@ -57,7 +57,7 @@ pub fn handed_over() -> io::Result<Option<TcpListener>> {
         );
         if asked != 0 || listening == 0 {
             return Err(io::Error::other(
-                "LISTEN_FDS was set, but descriptor 3 is no listening socket",
+                "LISTEN_FDS was set, but descriptor 3 is not a listening socket",
             ));
         }
         let copy = libc::fcntl(FIRST_HANDED, libc::F_DUPFD_CLOEXEC, FIRST_HANDED);
@@ -70,7 +70,8 @@ pub fn handed_over() -> io::Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Within a runtime: a listening socket that a successor may bind as well: it accepts before this process says goodbye.
+/// Binds a listening socket with `SO_REUSEPORT`, so that a successor can accept before this process drains. Must be
+/// called within a runtime.
 ///
 /// # Errors
 /// The system's.
@@ -86,8 +87,8 @@ pub fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     socket.listen(4096)
 }
 
-/// Whether another process listens on the address already. `SO_REUSEPORT` lets [`bind`] share it with that process; a socket without the
-/// option cannot be bound there, which tells the two cases apart.
+/// True if another process already listens on the address. `SO_REUSEPORT` lets [`bind`] share it with that process; a
+/// socket without the option cannot be bound there, which tells the two cases apart.
 pub fn is_in_use(address: SocketAddr) -> bool {
     let probe = || {
         let socket = if address.is_ipv4() {
@@ -101,7 +102,7 @@ pub fn is_in_use(address: SocketAddr) -> bool {
     address.port() != 0 && probe().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::AddrInUse)
 }
 
-/// Bounds what the kernel keeps for a client that does not read: left to itself it takes megabytes for each.
+/// Limits the kernel's send buffer, which otherwise grows to megabytes for each client that does not read.
 pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
     set_buffer(stream, libc::SO_SNDBUF, bytes);
 }
@@ -114,7 +115,8 @@ pub fn bound_receive_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
 fn set_buffer(stream: &tokio::net::TcpStream, option: libc::c_int, bytes: usize) {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     let size = libc::socklen_t::try_from(std::mem::size_of::<libc::c_int>()).unwrap_or(4);
-    // SAFETY: a plain call with local memory on a descriptor that `stream` keeps open. Where it fails the kernel's own bound holds.
+    // SAFETY: a plain call with local memory on a descriptor that `stream` keeps open. If it fails, the kernel's own
+    // limit applies.
     unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),

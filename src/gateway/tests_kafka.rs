@@ -1,4 +1,4 @@
-//! What the tests of the gateway's Kafka side share: brokers, configurations, and somebody who sends.
+//! Helpers for the tests of the gateway's Kafka side: brokers, configurations, and a sender.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::kafka::embedded;
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::{Producer, ProducerRecord};
 
-/// The embedded broker, and a real Kafka where there is one.
+/// The embedded broker, and a real Kafka if there is one.
 pub(crate) fn brokers() -> Vec<String> {
     let mut all = vec![embedded::shared().expect("an embedded broker")];
     if let Ok(real) = std::env::var("REALTIME_TEST_BROKERS") {
@@ -24,7 +24,6 @@ pub(crate) fn brokers() -> Vec<String> {
     all
 }
 
-/// A prefix nobody else has.
 pub(crate) fn unique(name: &str) -> String {
     let id = crate::ids::new_id();
     format!("{name}-{}", &id[9..23])
@@ -40,7 +39,7 @@ pub(crate) fn config(brokers: &str, prefix: &str) -> Arc<BrokerConfig> {
     Arc::new(config)
 }
 
-/// Sends as an application does.
+/// Sends events like an application.
 pub(crate) struct Sender {
     config: Arc<BrokerConfig>,
     producer: Arc<Producer>,
@@ -55,7 +54,7 @@ impl Sender {
         }
     }
 
-    /// Sends an event and gives its id.
+    /// Sends an event and returns its id.
     pub(crate) fn send(&self, channel: &str, event: &str, data: &str) -> String {
         self.send_with(channel, event, data, 0, &[])
     }
@@ -93,7 +92,6 @@ impl Sender {
         id
     }
 
-    /// Sends bytes.
     pub(crate) fn raw(&self, topic: &str, value: &[u8]) {
         let outgoing = ProducerRecord {
             id: "raw",
@@ -120,7 +118,7 @@ impl Drop for Sender {
     }
 }
 
-/// A gateway without a port: a hub, and everything that Kafka is to it.
+/// A gateway without a port: a hub and its Kafka side.
 pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     pub(crate) kafka: KafkaBackend,
@@ -152,10 +150,10 @@ impl Node {
         Self { hub, kafka }
     }
 
-    /// Waits until presence is whole.
+    /// Waits until presence is complete.
     pub(crate) fn settle(&self) {
         let ready = self.kafka.cluster().presence_ready();
-        until("presence is whole", || *ready.borrow());
+        until("presence is complete", || *ready.borrow());
     }
 
     pub(crate) fn join(&self, channel: &str, socket: &str, user: &str) {
@@ -182,7 +180,7 @@ impl Node {
     }
 }
 
-/// Waits until something holds, 15 s at most.
+/// Waits until the condition holds, at most 15 s.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(15);
     while !is_so() {

@@ -1,4 +1,4 @@
-//! Writes control records: a producer of its own, so that heartbeats neither wait behind an application's messages nor count as such.
+//! The producer of control records, separate so that heartbeats never wait behind the application's messages.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -32,9 +32,9 @@ impl ControlProducer {
     pub fn start(config: &Arc<BrokerConfig>) -> Result<Self> {
         let mut properties = config.producer_properties();
         for (name, value) in [
-            // Thousands subscribe at once after a restart: their records share requests, and nobody sees two milliseconds.
+            // After a restart thousands of clients subscribe at the same time: their records share requests.
             ("linger.ms", "2"),
-            // What is older than this is no news: the others ask for a snapshot.
+            // Older records are useless: the other nodes detect the gap and request a snapshot.
             ("message.timeout.ms", "8000"),
             ("socket.nagle.disable", "true"),
         ] {
@@ -52,7 +52,7 @@ impl ControlProducer {
         })
     }
 
-    /// Queues a record; false where librdkafka does not take it.
+    /// Queues a record; false if librdkafka rejects it.
     pub fn send(&mut self, topic: &str, key: &str, value: &[u8]) -> bool {
         if !self.handles.contains_key(topic) {
             let Some(handle) = TopicHandle::new(self.raw, topic) else {
@@ -79,21 +79,20 @@ impl ControlProducer {
         status == 0
     }
 
-    /// Makes the broker aware of a topic: one that creates topics by itself does so now.
+    /// Requests a topic's metadata, so that a broker with automatic topic creation creates it.
     pub fn request_metadata(&self, topic: &str) {
         if let Some(handle) = TopicHandle::new(self.raw, topic) {
-            // What it answers does not matter.
+            // The result does not matter.
             let _ = metadata(self.raw, Some(&handle), Duration::from_secs(1));
         }
     }
 
-    /// Lets librdkafka say what it has to say.
     pub fn poll(&self) {
         // SAFETY: a live client.
         unsafe { sys::bindings::rd_kafka_poll(self.raw, 0) };
     }
 
-    /// Waits until everything is written, `bound` at most.
+    /// Waits until all records are written, at most `bound`.
     pub fn flush(&self, bound: Duration) {
         let bound = i32::try_from(bound.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: a live client.
@@ -110,7 +109,7 @@ impl Drop for ControlProducer {
             return;
         }
         drop(handles);
-        // SAFETY: ours; what is still queued is purged by destroying it.
+        // SAFETY: the last owner; destroying the client discards queued records.
         unsafe { sys::rd_kafka_destroy(self.raw) };
     }
 }

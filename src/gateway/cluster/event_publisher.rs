@@ -1,8 +1,8 @@
-//! Events of the HTTP API on their way to all gateways: through Kafka, as an application's own. Whoever sent them hears that they are
-//! accepted once Kafka has acknowledged them.
+//! Publishes events of the HTTP API through Kafka, like an application's own events. The request is answered after
+//! Kafka's acknowledgement.
 //!
-//! A producer of its own: it neither waits behind an application's messages nor takes an application's failures for its own. One
-//! thread sends what has gathered and waits for it, so that many requests share one wait.
+//! The producer is separate from the application's, so that neither waits for the other or reports the other's
+//! failures. One thread sends all queued requests and flushes once, so that concurrent requests share the wait.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender};
@@ -25,16 +25,16 @@ use crate::kafka::producer::{Producer, ProducerRecord};
 use crate::log::Level;
 use crate::process;
 
-/// A client that has never reached a broker gets so long to.
+/// Timeout for the first connection to a broker.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Kafka gets so long to acknowledge; then they are given up.
+/// Timeout for Kafka's acknowledgement.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// No more events are gathered than a flush can name.
+/// Maximum events in one flush, less than a flush can report as failed.
 const MAX_BATCH: usize = 500;
-/// More than a flush names: whichever they were, nobody is told that theirs are there.
+/// With this many reported failures the list may be incomplete, so all requests of the batch fail.
 const MAX_REPORTED_FAILURES: usize = 1000;
 
-/// What became of one request's events.
+/// The result for the events of one request.
 pub(super) type PublishResult = Result<(), String>;
 
 struct PublishRequest {
@@ -42,7 +42,7 @@ struct PublishRequest {
     reply: oneshot::Sender<PublishResult>,
 }
 
-/// Who sends them. Its thread and its client are made for the first event.
+/// Publishes events. The thread and the client are started with the first event.
 pub(super) struct EventPublisher {
     config: Arc<BrokerConfig>,
     running: Mutex<Option<(Sender<PublishRequest>, JoinHandle<()>)>>,
@@ -56,7 +56,7 @@ impl EventPublisher {
         }
     }
 
-    /// Sends each event to the topic of its channel, in order; either all can go, or none does.
+    /// Sends each event to the topic of its channel, in order. If one channel is invalid, none is sent.
     pub fn send(&self, events: Vec<ApiEvent>) -> oneshot::Receiver<PublishResult> {
         let (reply, sent) = oneshot::channel();
         let mut running = self.running.lock();
@@ -66,20 +66,20 @@ impl EventPublisher {
             match process::spawn("rt-gw-api", move || run(&config, &waiting)) {
                 Ok(thread) => *running = Some((requests, thread)),
                 Err(error) => {
-                    // Nobody waits where the request is gone.
+                    // Fails only if the request was cancelled.
                     let _ = reply.send(Err(error.message().to_owned()));
                     return sent;
                 }
             }
         }
         if let Some((requests, _)) = &*running {
-            // Where its thread is gone the reply is dropped, and that is an answer too.
+            // If the thread has ended, the reply is dropped, which the receiver sees as an error.
             let _ = requests.send(PublishRequest { events, reply });
         }
         sent
     }
 
-    /// Sends what has been ordered and ends.
+    /// Sends the queued requests and stops the thread.
     pub fn stop(&self) {
         let Some((requests, thread)) = self.running.lock().take() else {
             return;
@@ -88,7 +88,7 @@ impl EventPublisher {
         if thread.join().is_err() {
             process::current().log.say(
                 Level::Error,
-                "The thread that sends events of the HTTP API ended with a panic.",
+                "The thread that publishes events of the HTTP API panicked.",
             );
         }
     }
@@ -124,7 +124,7 @@ fn run(config: &Arc<BrokerConfig>, requests: &Receiver<PublishRequest>) {
     }
 }
 
-/// The application's settings, but nothing is kept for later: who gets an error sends again.
+/// The application's settings without the spool: a caller that receives an error sends again.
 fn start(config: &Arc<BrokerConfig>) -> Result<Arc<Producer>, Error> {
     let mut own = BrokerConfig::clone(config);
     own.spool = None;
@@ -132,14 +132,14 @@ fn start(config: &Arc<BrokerConfig>) -> Result<Arc<Producer>, Error> {
         own.acks = Acks::Leader;
     }
     own.producer_overrides.set("linger.ms", "0");
-    // A little less than is waited for: what failed is known to have failed then.
+    // Less than the flush timeout, so that failures are known when the flush ends.
     let bound = ACK_TIMEOUT.as_millis() - 500;
     own.producer_overrides
         .set("message.timeout.ms", bound.to_string());
     Producer::start(Arc::new(own))
 }
 
-/// Sends them all, waits once, and tells each who waits what became of theirs.
+/// Sends all requests, flushes once, and replies to each request.
 fn publish_batch(producer: &Producer, config: &BrokerConfig, requests: Vec<PublishRequest>) {
     let until = Instant::now() + CONNECT_TIMEOUT;
     while !producer.is_reachable() && Instant::now() < until {
@@ -184,13 +184,13 @@ fn publish_batch(producer: &Producer, config: &BrokerConfig, requests: Vec<Publi
     }
 }
 
-/// The ids they were sent with.
+/// Sends the events of one request; returns their ids.
 fn send_all(
     producer: &Producer,
     config: &BrokerConfig,
     events: &[ApiEvent],
 ) -> Result<Vec<String>, String> {
-    // All topics first: either every event can go, or none does.
+    // All topics first, so that an invalid channel prevents every event of the request.
     let topics = events
         .iter()
         .map(|event| config.topics.topic_for(&event.channel))

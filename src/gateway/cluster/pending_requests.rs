@@ -1,4 +1,4 @@
-//! Questions that were put to all gateways, until every one has answered or the time is over.
+//! Admin requests to all gateways, until every gateway has answered or the timeout has passed.
 
 use std::collections::HashSet;
 
@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 
 use crate::gateway::admin_api::AdminResponse;
 
-/// How long answers are waited for.
+/// Timeout for the responses.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Channels and connections in one record.
+/// Maximum channels and connections in one record.
 const MAX_ENTRIES_PER_RECORD: usize = 500;
 
 struct PendingRequest {
@@ -21,7 +21,6 @@ struct PendingRequest {
     reply: oneshot::Sender<AdminResponse>,
 }
 
-/// All of them.
 #[derive(Default)]
 pub(super) struct PendingRequests {
     open: Vec<PendingRequest>,
@@ -29,7 +28,7 @@ pub(super) struct PendingRequests {
 }
 
 impl PendingRequests {
-    /// One more: its number. `own` is what this gateway answers, `other_nodes` who else is to.
+    /// Adds a request and returns its number. `own` is this gateway's response; `other_nodes` must answer.
     pub fn add(
         &mut self,
         own: AdminResponse,
@@ -50,7 +49,7 @@ impl PendingRequests {
         self.last
     }
 
-    /// Somebody answers.
+    /// Merges a node's response.
     pub fn add_response(
         &mut self,
         from: &str,
@@ -69,7 +68,7 @@ impl PendingRequests {
         self.complete_finished(now);
     }
 
-    /// Nobody waits for a node that is gone.
+    /// A removed node no longer has to answer.
     pub fn node_removed(&mut self, node: &str, now: u64) {
         for open in &mut self.open {
             open.missing.remove(node);
@@ -77,7 +76,7 @@ impl PendingRequests {
         self.complete_finished(now);
     }
 
-    /// Gives out what is complete, and what will not be.
+    /// Replies to the requests that are complete or timed out.
     pub fn complete_finished(&mut self, now: u64) {
         let (done, open) = std::mem::take(&mut self.open)
             .into_iter()
@@ -85,13 +84,13 @@ impl PendingRequests {
         self.open = open;
         let done: Vec<PendingRequest> = done;
         for one in done {
-            // Who asked may have gone.
+            // Fails only if the request was cancelled.
             let _ = one.reply.send(one.answer);
         }
     }
 }
 
-/// An answer in parts that fit into records.
+/// Splits a response into parts that fit into records.
 pub(super) fn split_response(mut answer: AdminResponse) -> Vec<AdminResponse> {
     let mut parts = Vec::new();
     let mut connections = std::mem::take(&mut answer.connections).into_iter();
@@ -107,7 +106,7 @@ pub(super) fn split_response(mut answer: AdminResponse) -> Vec<AdminResponse> {
         }
         parts.push(part);
     }
-    // What is only counted goes with the last.
+    // The count is sent with the last part.
     match parts.last_mut() {
         Some(last) => last.count = answer.count,
         None => parts.push(answer),

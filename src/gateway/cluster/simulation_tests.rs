@@ -1,5 +1,5 @@
-//! Three gateways as three processes: one is killed, one is stopped and continued, one is cut off from Kafka. Presence has to be right
-//! on the others within the bound, and right on it afterwards.
+//! Three gateways as three processes: one is killed, one is suspended and resumed, one loses its connection to Kafka.
+//! Presence must be right on the other nodes within the timeout, and on the node itself afterwards.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -12,16 +12,16 @@ use crate::gateway::tests_kafka::{brokers, config, unique, Node};
 use crate::kafka::client::connectivity;
 
 const CHANNEL: &str = "presence-simulation";
-/// Silence, heartbeat, and some air for a busy machine.
+/// Node timeout, heartbeat, and a margin for a busy machine.
 const DETECTION_TIMEOUT: Duration = Duration::from_secs(10 + 2 + 2);
 
-/// A gateway in a process of its own: this test binary, told to run `gateway_process` alone.
+/// A gateway in a separate process: this test binary, running only `gateway_process`.
 struct GatewayProcess {
     child: Child,
     output: Arc<Mutex<Output>>,
 }
 
-/// What it last said, when, and how many lines before that.
+/// The last output line, its time, and the number of lines.
 #[derive(Clone)]
 struct Output {
     when: Instant,
@@ -29,9 +29,9 @@ struct Output {
     lines: u32,
 }
 
-/// Time between two lines of one that gets its share of the machine.
+/// Time between two output lines of a process that is not starved.
 const OUTPUT_INTERVAL: Duration = Duration::from_millis(50);
-/// However slow the machine is: something hangs.
+/// After this the test fails, however slow the machine is.
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
 impl GatewayProcess {
@@ -79,14 +79,14 @@ impl GatewayProcess {
         assert!(status.expect("kill runs").success());
     }
 
-    /// Tells it to cut itself off from Kafka, or to come back.
+    /// Commands the process to disconnect from Kafka, or to reconnect.
     fn send_line(&mut self, word: &str) {
         let input = self.child.stdin.as_mut().expect("its input");
-        writeln!(input, "{word}").expect("it listens");
+        writeln!(input, "{word}").expect("an open pipe");
     }
 
-    /// Waits until it says this; how long that took. The bound is in its own time: on a machine that gives it less than its share it
-    /// speaks less often, and what it is to do takes as much longer.
+    /// Waits for this output and returns the elapsed time. The bound is in the time of the process, measured by its
+    /// output lines: on a busy machine it runs slower.
     fn expect(&self, what: &str, bound: Duration) -> Duration {
         let begun = Instant::now();
         let first = self.output.lock().lines;
@@ -111,15 +111,15 @@ impl GatewayProcess {
 
 impl Drop for GatewayProcess {
     fn drop(&mut self) {
-        // It may be stopped: SIGKILL reaches it all the same. It may be gone already.
+        // SIGKILL also ends a stopped process. It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Not a test: a gateway that says who is there, until its input ends.
+/// Not a test: a gateway that prints the members until its input ends.
 #[test]
-#[ignore = "run by the story, as a process"]
+#[ignore = "run by the simulation, as a process"]
 fn gateway_process() {
     let read = |name: &str| std::env::var(name).unwrap_or_default();
     let (brokers, user) = (
@@ -153,8 +153,8 @@ fn gateway_process() {
             Err(_) => "not ready",
         };
         let mut out = std::io::stdout();
-        writeln!(out, "simulation: {} {ready}", all.join(",")).expect("somebody reads");
-        out.flush().expect("somebody reads");
+        writeln!(out, "simulation: {} {ready}", all.join(",")).expect("a reader");
+        out.flush().expect("a reader");
         std::thread::sleep(OUTPUT_INTERVAL);
     }
 }
@@ -166,7 +166,7 @@ fn report(what: &str, time: Duration) {
 
 #[test]
 fn presence_converges_after_sigkill_sigstop_and_a_lost_connection() {
-    // The embedded broker has its own test of a node that leaves; here Kafka is real, where there is one.
+    // On a real Kafka if there is one; the embedded broker has its own test of a draining node.
     let brokers = brokers().pop().expect("one");
     let prefix = unique("simulation");
     let mut a = GatewayProcess::start(&brokers, &prefix, "ann");
@@ -178,45 +178,45 @@ fn presence_converges_after_sigkill_sigstop_and_a_lost_connection() {
         report("all three see each other", time);
     }
 
-    // Stopped: the others miss it, and it has done nothing wrong when it goes on.
+    // Suspended: the others remove it; after it resumes it removes no other node.
     b.signal("-STOP");
     for node in [&a, &c] {
         let time = node.expect("ann,cy ready", DETECTION_TIMEOUT);
-        report("SIGSTOP: the stopped one is gone", time);
+        report("SIGSTOP: the stopped node is removed", time);
     }
     std::thread::sleep(Duration::from_secs(3));
     b.signal("-CONT");
     for node in [&a, &b, &c] {
         let time = node.expect(all, Duration::from_secs(8));
-        report("SIGCONT: presence is right", time);
+        report("SIGCONT: presence is complete", time);
     }
 
-    // Cut off: the others miss it; it keeps what it had, and is not ready.
+    // Disconnected: the others remove it; it keeps its members and is not ready.
     a.send_line("cut");
     for node in [&b, &c] {
         let time = node.expect("bob,cy ready", DETECTION_TIMEOUT);
-        report("cut off: gone on the others", time);
+        report("disconnected: removed by the others", time);
     }
     let time = a.expect("ann,bob,cy not ready", DETECTION_TIMEOUT);
-    report("cut off: frozen and not ready itself", time);
+    report("disconnected: frozen and not ready", time);
     std::thread::sleep(Duration::from_secs(3));
     a.expect("ann,bob,cy not ready", Duration::from_secs(1));
     a.send_line("join");
     for node in [&a, &b, &c] {
         let time = node.expect(all, Duration::from_secs(20));
-        report("connected again: presence is right", time);
+        report("reconnected: presence is complete", time);
     }
 
     // Killed.
     c.signal("-KILL");
     for node in [&a, &b] {
         let time = node.expect("ann,bob ready", DETECTION_TIMEOUT);
-        report("SIGKILL: gone", time);
+        report("SIGKILL: removed", time);
     }
-    // Its successor is another node.
+    // A restarted gateway is another node.
     let c = GatewayProcess::start(&brokers, &prefix, "cy");
     for node in [&a, &b, &c] {
         let time = node.expect(all, Duration::from_secs(30));
-        report("started again: presence is right", time);
+        report("restarted: presence is complete", time);
     }
 }

@@ -1,4 +1,4 @@
-//! Channels and users over all gateways together: what was first and what was last, for webhooks.
+//! Counts channels and users over all gateways, to derive webhooks from the first and the last.
 
 use std::collections::HashMap;
 
@@ -7,21 +7,21 @@ use sha2::{Digest, Sha256};
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
 
-/// What happened to a channel or a user.
+/// Kind of a webhook event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// The first socket came.
+    /// The first socket subscribed.
     Occupied,
-    /// The last one went.
+    /// The last socket unsubscribed.
     Vacated,
-    /// A user's first socket came.
+    /// A user's first socket subscribed.
     MemberAdded,
-    /// A user's last socket went.
+    /// A user's last socket unsubscribed.
     MemberRemoved,
 }
 
 impl EventKind {
-    /// Pusher's name of the webhook.
+    /// Pusher's name of the event.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl EventKind {
         }
     }
 
-    /// The one with this name.
+    /// The kind with this name.
     #[must_use]
     pub fn read(name: &str) -> Option<Self> {
         let all = [
@@ -48,15 +48,12 @@ impl EventKind {
 /// One event for webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookEvent {
-    /// What.
     pub kind: EventKind,
-    /// Where.
     pub channel: String,
-    /// Who.
     pub user: Option<String>,
-    /// The same on every gateway, so that it is told once: a hash of what happened and of its cause.
+    /// A hash of the event and its cause. It is the same on every gateway, so that the event is written once.
     pub id: String,
-    /// A node fell silent: on another gateway the same may have another cause, and so another id.
+    /// Caused by the timeout of a node: another gateway may derive the same event from another cause, with another id.
     pub by_timeout: bool,
 }
 
@@ -77,24 +74,23 @@ impl WebhookEvent {
     }
 }
 
-/// The counts.
 #[derive(Debug, Default)]
 pub(super) struct WebhookState {
-    /// Nodes with sockets on a channel.
+    /// Number of nodes with sockets on a channel.
     nodes: HashMap<String, usize>,
-    /// Sockets of a user on a channel.
+    /// Number of a user's sockets on a channel.
     members: HashMap<(String, String), usize>,
 }
 
 impl WebhookState {
-    /// One node more has sockets there.
+    /// Adds a node with sockets on the channel.
     pub fn occupy(&mut self, channel: &str, cause: &str) -> Option<WebhookEvent> {
         let count = self.nodes.entry(channel.to_owned()).or_default();
         *count += 1;
         (*count == 1).then(|| WebhookEvent::new(EventKind::Occupied, channel, None, cause))
     }
 
-    /// One node less.
+    /// Removes a node from the channel.
     pub fn vacate(&mut self, channel: &str, cause: &str) -> Option<WebhookEvent> {
         let count = self.nodes.get_mut(channel)?;
         *count -= 1;
@@ -105,7 +101,7 @@ impl WebhookState {
         Some(WebhookEvent::new(EventKind::Vacated, channel, None, cause))
     }
 
-    /// One seat more.
+    /// Adds a user's socket.
     pub fn add_member(&mut self, channel: &str, user: &str, cause: &str) -> Option<WebhookEvent> {
         let key = (channel.to_owned(), user.to_owned());
         let count = self.members.entry(key).or_default();
@@ -113,7 +109,7 @@ impl WebhookState {
         (*count == 1).then(|| WebhookEvent::new(EventKind::MemberAdded, channel, Some(user), cause))
     }
 
-    /// One seat less.
+    /// Removes a user's socket.
     pub fn remove_member(
         &mut self,
         channel: &str,
@@ -135,7 +131,7 @@ impl WebhookState {
         ))
     }
 
-    /// All that a node had is gone.
+    /// Removes everything of a node.
     pub fn clear(
         &mut self,
         members: &HashMap<String, HashMap<SocketId, Member>>,

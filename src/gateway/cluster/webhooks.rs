@@ -1,9 +1,9 @@
-//! Webhooks by topic: what happened is written to `<prefix>.__events` once, by the lowest live node. The others keep it in mind until
-//! they see it there, so that nothing is lost when that node dies.
+//! Webhooks by topic: each event is written to `<prefix>.__events` once, by the leader, the lowest live node. The other
+//! nodes keep the event until they read it there, so that none is lost when the leader crashes.
 //!
-//! What follows from records has the same id on every node. What follows from a node that fell silent has not: each finds out by its
-//! own clock, and of two that are gone the one that is missed last vacates a channel. Such a happening is the one that another node
-//! has written for the same channel and user.
+//! An event derived from a record has the same id on every node. An event derived from the timeout of a node has not:
+//! every node uses its own clock, and if two nodes time out, the later one vacates a channel. Such an event is matched
+//! by kind, channel and user.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,26 +11,26 @@ use super::webhook_state::{EventKind, WebhookEvent};
 use crate::envelope::{write_envelope, EnvelopeKind};
 use crate::ids::unix_ms;
 
-/// What nobody wrote is kept for so long, ms; so is what was seen.
+/// Retention of unwritten events and of ids, ms.
 const RETENTION_MS: u64 = 60_000;
-/// At most so many.
+/// Maximum entries of each table.
 const MAX_ENTRIES: usize = 100_000;
-/// Who leads from now on first sees what its predecessor has written, ms.
+/// A new leader first reads the events of its predecessor for this time, ms.
 const LEADER_GRACE_MS: u64 = 1_000;
 
-/// What is still to be seen in the topic.
+/// Events that have not been read from the topic yet.
 #[derive(Default)]
 pub(super) struct Webhooks {
     pending: VecDeque<(u64, WebhookEvent)>,
-    /// What is there already, by id.
+    /// Ids that are in the topic, with their times.
     written: HashMap<String, u64>,
-    /// What others wrote and did not happen here yet.
+    /// Events written by other nodes and not derived here yet.
     early: VecDeque<(u64, SentWebhook)>,
     leader_since: Option<u64>,
     swept_at: u64,
 }
 
-/// What stands in the topic.
+/// An event as read from the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SentWebhook {
     pub id: String,
@@ -46,7 +46,7 @@ impl SentWebhook {
 }
 
 impl Webhooks {
-    /// Something happened. It is to be written now where the answer has it.
+    /// Adds an event; returns it if this node must write it now.
     pub fn add(&mut self, event: WebhookEvent, is_leader: bool, now: u64) -> Option<WebhookEvent> {
         let is_leader = self.is_leader(is_leader, now);
         if self.written.contains_key(&event.id) {
@@ -70,7 +70,7 @@ impl Webhooks {
         None
     }
 
-    /// Somebody wrote it.
+    /// An event was read from the topic.
     pub fn record_sent(&mut self, sent: SentWebhook, now: u64) {
         if self.written.len() >= MAX_ENTRIES || self.written.insert(sent.id.clone(), now).is_some()
         {
@@ -89,12 +89,12 @@ impl Webhooks {
         }
     }
 
-    /// This node slept, or heard nobody for long: another may have led meanwhile.
+    /// This node was suspended or isolated: another node may have been the leader.
     pub fn after_absence(&mut self) {
         self.leader_since = None;
     }
 
-    /// What is to be written because this node leads now.
+    /// The pending events that this node must write as the leader.
     pub fn take_due(&mut self, is_leader: bool, now: u64) -> Vec<WebhookEvent> {
         if now.saturating_sub(self.swept_at) > RETENTION_MS / 4 {
             self.swept_at = now;
@@ -123,7 +123,7 @@ impl Webhooks {
 }
 
 impl WebhookEvent {
-    /// The record's value: an envelope whose event is the webhook's name.
+    /// The record value: an envelope whose event is the name of the webhook.
     pub(super) fn envelope(&self) -> Vec<u8> {
         let data = self.user.as_ref().map(|user| {
             let mut data = b"{\"user_id\":".to_vec();
@@ -146,7 +146,7 @@ impl WebhookEvent {
 }
 
 impl SentWebhook {
-    /// Reads what [`WebhookEvent::envelope`] wrote; `None` where it is anything else.
+    /// Parses a value of [`WebhookEvent::envelope`]; `None` for any other value.
     pub fn read(value: &[u8]) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Data {
@@ -184,7 +184,7 @@ mod tests {
         SentWebhook::read(&event(id, false).envelope()).expect("ours")
     }
 
-    /// One that leads for long.
+    /// A node that has been the leader for a long time.
     fn leader() -> Webhooks {
         let mut hooks = Webhooks::default();
         assert!(hooks.take_due(true, 10_000).is_empty());
@@ -233,7 +233,7 @@ mod tests {
         }
         hooks.record_sent(sent("a"), 10_100);
         assert!(hooks.take_due(false, 15_000).is_empty());
-        // What the other wrote last may still be on its way.
+        // The last events of the predecessor may not have been read yet.
         assert!(hooks.take_due(true, 20_000).is_empty());
         assert_eq!(hooks.take_due(true, 21_000), [event("b", false)]);
         assert!(hooks.take_due(true, 21_100).is_empty());
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn simultaneous_node_failures_are_written_once() {
-        // The leader missed b last, this node a: one happening, two ids, and the leader dies as well.
+        // The leader removed b last, this node a: one event with two ids. Then the leader crashes.
         for told_first in [false, true] {
             let mut hooks = Webhooks::default();
             if told_first {
@@ -253,7 +253,7 @@ mod tests {
             }
             assert!(hooks.take_due(true, 20_000).is_empty());
             assert!(hooks.take_due(true, 25_000).is_empty(), "{told_first}");
-            // The next time it is another happening.
+            // A later event is distinct.
             assert!(hooks.add(event("gone c", true), true, 26_000).is_some());
         }
     }

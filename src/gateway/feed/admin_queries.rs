@@ -1,4 +1,4 @@
-//! Questions about many topics at once: offsets by time, beginnings and ends, and the ids of topics.
+//! Admin requests for many topics in one batch: offsets by time, first and last offsets, topic ids.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -14,28 +14,29 @@ use super::consumer::FeedConsumer;
 use super::positions::TopicId;
 use crate::kafka::client::{self, AdminOptions, EventQueue, TopicPartitionList};
 
-/// Topics in one request for their ids.
+/// Maximum topics in one request for ids.
 const MAX_TOPICS_PER_REQUEST: usize = 500;
 
-/// A partition by its topic's name.
+/// A partition, by the name of its topic.
 pub(crate) type Key = (String, i32);
 
-/// Which offset of a partition.
+/// Selects an offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OffsetSpec {
-    /// The first that is there.
+    /// The first offset that exists.
     Beginning,
-    /// The one after the last.
+    /// The offset after the last record.
     End,
-    /// The first whose record is not older than this, Unix ms; -1 where all are.
+    /// The first offset with this timestamp or a later one, Unix ms; -1 if all records are older.
     Since(i64),
 }
 
 impl FeedConsumer {
-    /// Asks the leaders of all these partitions at once. A partition whose leader does not answer is missing in the answer.
+    /// Requests the offsets of all these partitions in one batch. A partition whose leader does not answer is missing
+    /// in the result.
     ///
     /// # Errors
-    /// The code, where nobody answers in time.
+    /// The error code if no broker answers in time.
     pub fn offsets(
         &self,
         partitions: &[Key],
@@ -92,7 +93,7 @@ impl FeedConsumer {
         Ok(found)
     }
 
-    /// The ids of these topics, as far as the cluster says: old ones have none.
+    /// The ids of these topics; brokers before 2.8 have none.
     pub fn topic_ids(&self, names: &[String], bound: Duration) -> HashMap<String, TopicId> {
         let mut found = HashMap::with_capacity(names.len());
         for some in names.chunks(MAX_TOPICS_PER_REQUEST) {
@@ -115,7 +116,7 @@ impl FeedConsumer {
             Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
             bound,
         );
-        // SAFETY: live objects; what is made here is destroyed here, and the request copies what it needs.
+        // SAFETY: live objects; the collection is destroyed here, and the request copies what it needs.
         unsafe {
             let topics = sys::bindings::rd_kafka_TopicCollection_of_topic_names(
                 pointers.as_mut_ptr(),

@@ -1,4 +1,4 @@
-//! The feed's Kafka client: no group, every partition on one queue, an error where an offset is out of range.
+//! The feed's Kafka consumer: no group, all partitions on one queue, an error for an offset out of range.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -15,13 +15,13 @@ use crate::kafka::client::{self, EventQueue, TopicHandle, TopicInfo};
 use crate::kafka::{embedded, standalone_consumer};
 use crate::process;
 
-/// A message of librdkafka's, given back once it has been looked at.
+/// A librdkafka message, to be destroyed after it was handled.
 pub(super) type Raw = *mut sys::rd_kafka_message_t;
 
-/// Records taken over from librdkafka at once.
+/// Records taken from librdkafka in one batch.
 const BATCH: usize = 512;
 
-/// The client. Its functions may be called from any thread.
+/// A consumer without a group. All methods can be called from any thread.
 pub(crate) struct FeedConsumer {
     raw: *mut sys::rd_kafka_t,
     queue: Option<EventQueue>,
@@ -37,15 +37,15 @@ unsafe impl Send for FeedConsumer {}
 unsafe impl Sync for FeedConsumer {}
 
 impl FeedConsumer {
-    /// Makes the client, which connects by itself.
+    /// Creates the client; it connects in the background.
     ///
     /// # Errors
-    /// Configuration: properties librdkafka does not take.
+    /// Configuration: properties that librdkafka rejects.
     pub fn start(config: &Arc<BrokerConfig>) -> Result<Self> {
         let mut ours = vec![
-            // What cannot be read is said, not passed over.
+            // An offset out of range must be an error, not a silent reset.
             ("auto.offset.reset", "error"),
-            // A record is handed over when it comes, and after a full queue or an error the next ones soon.
+            // Records are returned without a delay, also after a full queue or an error.
             ("fetch.min.bytes", "1"),
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.error.backoff.ms", "100"),
@@ -56,7 +56,7 @@ impl FeedConsumer {
             ours.push(("socket.nagle.disable", "true"));
         }
         if embedded::local(&config.brokers).is_some() || config.brokers == embedded::NAME {
-            // It does not wake a fetch that waits.
+            // The embedded broker does not wake a waiting fetch when a record arrives.
             ours.push(("fetch.wait.max.ms", "5"));
         }
         let made = standalone_consumer::start(config, &ours)?;
@@ -71,30 +71,29 @@ impl FeedConsumer {
         })
     }
 
-    /// The raw client.
     pub fn raw(&self) -> *mut sys::rd_kafka_t {
         self.raw
     }
 
-    /// Whether records of transactions that are still open are kept back.
+    /// True if records of open transactions are not returned.
     pub fn reads_committed(&self) -> bool {
         self.read_committed
     }
 
-    /// True where the broker is an embedded one, of this process or another; `None` until a broker has answered.
+    /// True for an embedded broker, of this process or another; `None` until a broker has answered.
     pub fn is_mock(&self, wait: Duration) -> Option<bool> {
         client::cluster_id(self.raw, wait).map(|id| client::is_mock(&id))
     }
 
-    /// Every topic of the cluster.
+    /// Metadata of all topics of the cluster.
     ///
     /// # Errors
-    /// The code, where Kafka does not answer in time.
+    /// The error code if Kafka does not answer in time.
     pub fn topics(&self, bound: Duration) -> std::result::Result<Vec<TopicInfo>, Code> {
         client::metadata(self.raw, None, bound)
     }
 
-    /// What records of a topic name it by. Its handle is kept until the client ends.
+    /// The topic handle that records refer to, as an address. The handle lives as long as the client.
     pub fn handle(&self, topic: &str) -> Option<usize> {
         let mut handles = self.handles.lock();
         if let Some(handle) = handles.get(topic) {
@@ -106,7 +105,7 @@ impl FeedConsumer {
         Some(name)
     }
 
-    /// Begins to fetch a partition of a topic that has its handle.
+    /// Starts fetching a partition. [`Self::handle`] must have been called for the topic.
     ///
     /// # Errors
     /// Connection: librdkafka refuses.
@@ -115,7 +114,7 @@ impl FeedConsumer {
         let (Some(handle), Some(queue)) = (handles.get(topic), &self.queue) else {
             return Err(Error::connection("The gateway's Kafka client is closed."));
         };
-        // SAFETY: live objects; handles are kept until the client ends.
+        // SAFETY: live objects; handles live as long as the client.
         let status = unsafe {
             sys::bindings::rd_kafka_consume_start_queue(
                 handle.raw(),
@@ -137,21 +136,21 @@ impl FeedConsumer {
     pub fn close(&self, topic: &str, partition: i32) {
         let handles = self.handles.lock();
         if let Some(handle) = handles.get(topic) {
-            // SAFETY: a live handle; a partition that was not started is an error that changes nothing.
+            // SAFETY: a live handle; for a partition that was not started this is an error without an effect.
             unsafe { sys::bindings::rd_kafka_consume_stop(handle.raw(), partition) };
         }
     }
 
-    /// Takes over what has come, waiting for at most `wait`.
+    /// Appends the fetched records to `into`, waiting at most `wait` for the first.
     pub fn poll(&self, wait: Duration, into: &mut Vec<Raw>) {
         let Some(queue) = &self.queue else {
             return;
         };
         let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         let mut batch: [Raw; BATCH] = [std::ptr::null_mut(); BATCH];
-        // SAFETY: a live queue; messages are the caller's until given back.
+        // SAFETY: a live queue; the caller owns the messages until it destroys them.
         unsafe {
-            // The batch call would wait until it is full: wait for one, then take what is there.
+            // The batch call waits until the batch is full, so wait for one record, then take the available ones.
             let first = sys::bindings::rd_kafka_consume_queue(queue.raw(), wait);
             if first.is_null() {
                 return;
@@ -168,7 +167,7 @@ impl FeedConsumer {
         }
     }
 
-    /// What the client complains about, one at a time: the code and the words.
+    /// The next error of the client: code and text.
     pub fn next_error(&self) -> Option<(Code, String)> {
         let errors = self.errors.as_ref()?;
         while let Some(answer) = errors.poll(Duration::ZERO) {
@@ -185,12 +184,12 @@ impl Drop for FeedConsumer {
         let (queue, errors) = (self.queue.take(), self.errors.take());
         let handles = std::mem::take(&mut *self.handles.lock());
         if self.generation != process::generation() {
-            // The parent's, with threads that are not here.
+            // After a fork: the client's threads exist in the parent only, so nothing may be destroyed here.
             std::mem::forget((queue, errors, handles));
             return;
         }
         drop((queue, errors, handles));
-        // SAFETY: the last owner; every message was given back.
+        // SAFETY: the last owner; all messages were destroyed.
         unsafe { sys::rd_kafka_destroy(self.raw) };
     }
 }

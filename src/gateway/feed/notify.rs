@@ -1,10 +1,10 @@
-//! What wakes the scout before its time.
+//! Wakes topic discovery before its interval has passed.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Rung by whoever needs a look at the cluster's topics now.
+/// A flag that one thread waits for. Notifications between two waits are merged.
 #[derive(Debug, Default)]
 pub struct Notify {
     rung: Mutex<bool>,
@@ -18,7 +18,7 @@ impl Notify {
         self.wake.notify_all();
     }
 
-    /// Waits until it is rung, `bound` at most; true where it was, also where that was before the call.
+    /// Waits for a notification, at most `bound`; true if there was one, also one before the call.
     pub fn wait(&self, bound: Duration) -> bool {
         let until = Instant::now() + bound;
         let mut rung = self.rung.lock();

@@ -1,7 +1,7 @@
-//! How far the feed is: the topics it reads, each with a number, and the offset that comes next in each of their partitions.
+//! The positions of the feed: the topics it reads, each with a number, and the next offset of each partition.
 //!
-//! Written by the feed's threads, read by every socket that makes a token: plain atomics behind a lock that is taken for writing
-//! only when a topic or a partition appears.
+//! Written by the feed's threads and read by every socket that issues a token: atomics behind a lock that is
+//! write-locked only when a topic or a partition is added.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -12,32 +12,29 @@ use parking_lot::RwLock;
 use super::notify::Notify;
 use crate::gateway::broadcast::TopicNumber;
 
-/// Kafka's own id of a topic, another one after it was deleted and made again; 0 where the cluster has none.
+/// Kafka's id of a topic, which changes when the topic is recreated; 0 if the cluster has no ids.
 pub type TopicId = u128;
 
-/// One partition that is read.
+/// The state of one partition.
 #[derive(Debug)]
 pub struct PartitionState {
-    /// The topic's number.
     pub topic: TopicNumber,
-    /// Its name.
     pub name: Arc<str>,
-    /// The partition's number.
     pub number: i32,
-    /// Everything below was handed to the hub, or lies before what it is to get.
+    /// All records below were passed to the sink, or precede the start offset.
     next: AtomicI64,
-    /// Records below fill the ring only.
+    /// Records below only fill the replay buffer.
     pub live_from: AtomicI64,
-    /// Records with an earlier timestamp are passed over; for brokers that cannot look offsets up by time.
+    /// Records with an earlier timestamp are skipped; for brokers that cannot look up offsets by time.
     pub not_before_ms: AtomicI64,
-    /// False once it is not read any more: its topic was deleted, or its offsets were out of range.
+    /// False when the partition is not read: its topic was deleted, or its offset was out of range.
     pub is_active: AtomicBool,
-    /// Kafka does not let us read it: nothing of it is waited for.
+    /// Reading is not authorized: [`Self::is_filled`] does not wait for it.
     pub denied: AtomicBool,
 }
 
 impl PartitionState {
-    /// True where what was there at the start has been handed over, or nothing of it comes.
+    /// True when the records that existed at the start were passed on, or the partition cannot be read.
     #[must_use]
     pub fn is_filled(&self) -> bool {
         !self.is_active.load(Ordering::Acquire)
@@ -51,18 +48,18 @@ impl PartitionState {
         self.next.load(Ordering::Acquire)
     }
 
-    /// Everything below `offset` is handed over. Never goes back, but for [`Self::restart`].
+    /// All records below `offset` were passed on. The position never goes back, except in [`Self::restart`].
     pub fn advance_to(&self, offset: i64) {
         self.next.fetch_max(offset, Ordering::AcqRel);
     }
 
-    /// It is not read any more, and how far it was means nothing.
+    /// The partition is no longer read and its position is invalid.
     pub fn reset(&self) {
         self.is_active.store(false, Ordering::Release);
         self.next.store(-1, Ordering::Release);
     }
 
-    /// Reading begins (again) here.
+    /// Reading starts, or starts again, at `from`.
     pub fn restart(&self, from: i64, live_from: i64, not_before_ms: i64) {
         self.denied.store(false, Ordering::Release);
         self.not_before_ms.store(not_before_ms, Ordering::Release);
@@ -72,40 +69,35 @@ impl PartitionState {
     }
 }
 
-/// One topic.
 #[derive(Debug)]
 pub struct Topic {
-    /// Its number.
     pub number: TopicNumber,
-    /// Its name.
     pub name: Arc<str>,
-    /// The two halves of its id.
+    /// High and low half of the topic id.
     id: [AtomicU64; 2],
     partitions: RwLock<Vec<Arc<PartitionState>>>,
 }
 
 impl Topic {
-    /// Its id; 0 where unknown.
+    /// The topic id; 0 if unknown.
     #[must_use]
     pub fn id(&self) -> TopicId {
         let [high, low] = &self.id;
         u128::from(high.load(Ordering::Acquire)) << 64 | u128::from(low.load(Ordering::Acquire))
     }
 
-    /// Notes its id.
     #[allow(clippy::cast_possible_truncation)] // the two halves
     pub fn set_id(&self, id: TopicId) {
         self.id[0].store((id >> 64) as u64, Ordering::Release);
         self.id[1].store(id as u64, Ordering::Release);
     }
 
-    /// Its partitions, in the order they were found.
+    /// The partitions, in the order in which they were found.
     #[must_use]
     pub fn partitions(&self) -> Vec<Arc<PartitionState>> {
         self.partitions.read().clone()
     }
 
-    /// One of them.
     #[must_use]
     pub fn partition(&self, number: i32) -> Option<Arc<PartitionState>> {
         let partitions = self.partitions.read();
@@ -115,7 +107,7 @@ impl Topic {
             .cloned()
     }
 
-    /// The partition, entered where it is new.
+    /// The partition, added if it is new.
     pub fn get_or_insert(&self, number: i32) -> Arc<PartitionState> {
         if let Some(state) = self.partition(number) {
             return state;
@@ -138,7 +130,7 @@ impl Topic {
         state
     }
 
-    /// Number and next offset of every partition that is read.
+    /// Calls `with` with the number and next offset of every partition that is read.
     pub fn for_each_next_offset(&self, mut with: impl FnMut(i32, i64)) {
         for state in self.partitions.read().iter() {
             let next = state.next();
@@ -160,23 +152,23 @@ struct Table {
 pub struct Positions {
     table: RwLock<Table>,
     refreshed_ms: AtomicI64,
-    /// Rung by whoever waits for a topic that is not here yet.
+    /// Requests a refresh of the topic list, for a replay that waits for a new topic.
     pub refresh_request: Notify,
 }
 
 impl Positions {
-    /// Everything that Kafka had at this time, Unix ms, is being read.
+    /// All topics that existed at this time, Unix ms, are read.
     pub fn set_refreshed(&self, ms: i64) {
         self.refreshed_ms.store(ms, Ordering::Release);
     }
 
-    /// The time of the last look that found everything and began to read it, Unix ms; 0 before the first.
+    /// Time of the last refresh after which all topics were read, Unix ms; 0 before the first.
     #[must_use]
     pub fn refreshed_ms(&self) -> i64 {
         self.refreshed_ms.load(Ordering::Acquire)
     }
 
-    /// The topic of that name, where it is read.
+    /// The topic with this name, if it is known.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Arc<Topic>> {
         let table = self.table.read();
@@ -190,7 +182,7 @@ impl Positions {
         self.table.read().topics.get(number as usize).cloned()
     }
 
-    /// The topic of that name, entered where it is new.
+    /// The topic with this name, added if it is new.
     pub fn get_or_insert(&self, name: &str) -> Arc<Topic> {
         if let Some(topic) = self.find(name) {
             return topic;
@@ -212,7 +204,6 @@ impl Positions {
         topic
     }
 
-    /// All of them.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Topic>> {
         self.table.read().topics.clone()
@@ -239,7 +230,7 @@ mod tests {
         assert_eq!(seen, [(3, 15)]);
         a.set_id(u128::MAX - 5);
         assert_eq!(positions.find("a").map(|a| a.id()), Some(u128::MAX - 5));
-        // What may not be read is not waited for.
+        // A partition that may not be read is not waited for.
         a.get_or_insert(3).restart(10, 12, 0);
         assert!(!state.is_filled());
         state

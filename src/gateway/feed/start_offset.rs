@@ -1,4 +1,4 @@
-//! From where a partition is read.
+//! Start offsets of partitions.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::{Key, OffsetSpec, TopicRole};
 
-/// Where a partition begins.
+/// Start of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StartOffset {
     pub from: i64,
@@ -16,7 +16,7 @@ pub(super) struct StartOffset {
 }
 
 impl StartOffset {
-    /// For a broker that cannot look offsets up by time: records before it are passed over as they come.
+    /// For a broker that cannot look up offsets by time: the reader skips records before `ms`.
     pub fn not_before(self, ms: i64) -> Self {
         Self {
             not_before_ms: ms,
@@ -26,8 +26,8 @@ impl StartOffset {
     }
 }
 
-/// Where a partition begins that was there from the start. `since` is the first offset of the time that is kept; below 0 where nothing
-/// is as young.
+/// Start of a partition that exists at startup. `since` is the first offset within the history; negative if all records
+/// are older.
 pub(super) fn initial_start(
     role: TopicRole,
     end: i64,
@@ -55,11 +55,11 @@ pub(super) fn initial_start(
     }
 }
 
-/// Beginning and end of partitions that are found late; `None` where nobody answers. The beginning is the first offset that `offset_spec`
-/// asks for, or the end where there is none.
+/// Start and end offsets of partitions found later; `None` if no broker answers. The start is the offset of
+/// `offset_spec`, or the end if there is none.
 ///
-/// The end is asked for first: a record that is written between the two questions is found by its time, or lies behind the end. The
-/// other way round it would be neither, and the first message of a new topic was lost.
+/// The end is requested first: a record written between the two requests is found by its time, or lies behind the end.
+/// In the other order it would be missed, and the first message of a new topic lost.
 pub(super) fn late_start_offsets(
     mut ask: impl FnMut(OffsetSpec) -> Result<HashMap<Key, i64>, Code>,
     offset_spec: OffsetSpec,
@@ -77,7 +77,7 @@ pub(super) fn late_start_offsets(
 mod tests {
     use super::*;
 
-    /// A partition whose records have these timestamps; one more is written after each question.
+    /// A partition whose records have these timestamps; one more is written after each request.
     fn written_meanwhile(mut log: Vec<i64>, offset_spec: OffsetSpec) -> Option<(i64, i64)> {
         let key = ("t".to_owned(), 0);
         let offset = |place: usize| i64::try_from(place).expect("small");
@@ -98,12 +98,12 @@ mod tests {
 
     #[test]
     fn records_written_during_offset_queries_are_read() {
-        // A new topic: its first record comes between the questions, or after both.
+        // A new topic: its first record is written between the requests, or after both.
         assert_eq!(
             written_meanwhile(vec![], OffsetSpec::Since(900)),
             Some((0, 0))
         );
-        // An old topic that appears: only what is young, from the one on that was written meanwhile.
+        // An old topic that becomes visible: only recent records.
         assert_eq!(
             written_meanwhile(vec![1, 2, 3], OffsetSpec::Since(900)),
             Some((3, 3))
@@ -112,7 +112,7 @@ mod tests {
             written_meanwhile(vec![1, 950, 960], OffsetSpec::Since(900)),
             Some((1, 3))
         );
-        // Its clock is behind: found by the end alone.
+        // The producer's clock is behind: found by the end offset.
         assert_eq!(
             written_meanwhile(vec![1, 2, 3], OffsetSpec::Since(5_000)),
             Some((3, 3))

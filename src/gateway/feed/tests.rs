@@ -1,4 +1,4 @@
-//! The feed on the embedded broker, and on a real Kafka where REALTIME_TEST_BROKERS names one.
+//! The feed on the embedded broker, and on a real Kafka if REALTIME_TEST_BROKERS names one.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::gateway::tests_kafka::{brokers, config, unique, until, Sender};
 
-/// Channel, id, offset, whether it was live, and when it came.
+/// Channel, id, offset, live or not, and time of arrival.
 type Entry = (String, String, i64, bool, Instant);
 
-/// Keeps what comes.
 #[derive(Default)]
 struct RecordingSink {
     all: Mutex<Vec<Entry>>,
@@ -112,7 +111,7 @@ fn reading_starts_at_the_end_and_recent_records_fill_the_buffer() {
             topic.for_each_next_offset(|_, next| sum += next);
             sum == 10
         });
-        // The embedded broker does not tell.
+        // The embedded broker has no topic ids.
         let is_real = std::env::var("REALTIME_TEST_BROKERS").is_ok_and(|real| real == brokers);
         assert_eq!(topic.id() != 0, is_real, "{brokers}");
         run.feed.stop();
@@ -129,7 +128,7 @@ fn a_new_topic_is_read_completely_and_old_records_are_not_delivered() {
         let sent: Vec<String> = (0..3).map(|_| sender.send("new.1", "e", "1")).collect();
         until("the late topic", || run.sink.live().len() >= 3);
         assert_eq!(run.sink.live(), sent);
-        // Records of a day ago, in a topic the feed sees only now.
+        // Records from a day ago, in a topic that the feed has not seen yet.
         let old = i64::try_from(crate::ids::unix_ms()).unwrap_or(0) - 86_400_000;
         for _ in 0..3 {
             sender.send_at("old.1", "e", "1", old);
@@ -170,7 +169,7 @@ fn invalid_records_are_counted_and_skipped() {
         sender.raw(&topic, large.as_bytes());
         let last = sender.send("user.1", "e", "1");
         until("the last", || run.sink.live().contains(&last));
-        // `user_1` lives in this topic, too; it is only none of those that this gateway serves.
+        // `user_1` maps to this topic as well, but the gateway does not serve that channel.
         assert_eq!(run.sink.live(), [last]);
         let counters = &run.counters;
         assert_eq!(counters.bad_records.get(), 2);
@@ -183,7 +182,7 @@ fn invalid_records_are_counted_and_skipped() {
 
 #[test]
 fn reading_continues_after_a_topic_is_recreated() {
-    // Records are deleted under the feed's feet: a real Kafka only.
+    // Records are deleted while the feed reads: real Kafka only.
     for brokers in brokers().into_iter().filter(|b| b.contains(':')).skip(1) {
         let config = config(&brokers, &unique("range"));
         let sender = Sender::start(&config);
@@ -236,7 +235,7 @@ fn delivery_latency_is_low() {
             .collect();
         times.sort_unstable();
         let at = |share: usize| times[times.len() * share / 1000 - 1];
-        // Said for whoever measures; what is promised is measured with the release build.
+        // For information; the promised latency is measured with the release build.
         let line = format!(
             "{rate}/s on {brokers}: p50 {:?} p99 {:?} p99.9 {:?}\n",
             at(500),
@@ -244,7 +243,7 @@ fn delivery_latency_is_low() {
             at(999),
         );
         let _ = std::io::stderr().write_all(line.as_bytes());
-        // A machine that others use stands still now and then: only what is far off fails here.
+        // A shared machine can pause, so the bound is generous.
         assert!(at(500) < Duration::from_secs(1));
         drop(all);
         run.feed.stop();

@@ -1,4 +1,4 @@
-//! Topics that were known before: one may have been made anew under its name, one may be gone.
+//! Detects topics that were deleted, or deleted and created again under the same name.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -7,16 +7,16 @@ use super::topic_discovery::{now_ms, TopicDiscovery, OVERLAP_MS};
 use super::{Key, Shared, TopicRole};
 use crate::kafka::client::TopicInfo;
 
-/// The ids of known topics are compared this often.
+/// How often the ids of the topics are checked.
 const ID_CHECK_INTERVAL: Duration = Duration::from_secs(10);
-/// So many topics are one small request: theirs are compared at this pace.
+/// Up to this many topics the request is small, and ids are checked more often.
 const SMALL_CLUSTER: usize = 500;
 const SMALL_CLUSTER_ID_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// A topic that is missing in so many looks in turn is gone.
+/// A topic missing in this many consecutive refreshes was deleted.
 const MISSING_BEFORE_CLOSE: u32 = 3;
 
 impl TopicDiscovery {
-    /// A topic that was deleted and made again has the same name and another id: its offsets mean something else.
+    /// Finds topics that were deleted and created again: same name, another id, and unrelated offsets.
     pub(super) fn check_topic_ids(
         &mut self,
         shared: &Shared,
@@ -33,13 +33,13 @@ impl TopicDiscovery {
             return;
         }
         self.ids_checked_at = Some(Instant::now());
-        // One that was made since the last time has nothing older.
+        // A topic created since the last check has no older records.
         let since_ms = std::mem::replace(&mut self.ids_checked_ms, now_ms()) - OVERLAP_MS;
         let names: Vec<String> = wanted.iter().map(|(topic, _)| topic.name.clone()).collect();
         self.update_topic_ids(shared, &names, since_ms);
     }
 
-    /// Asks for the ids of these topics; one that has another now is begun anew, with what is as young as `ms`.
+    /// Requests the ids of these topics; a topic whose id has changed is read again from the records since `ms`.
     pub(super) fn update_topic_ids(&mut self, shared: &Shared, names: &[String], ms: i64) {
         for (name, id) in self.ids(shared, names) {
             let topic = shared.positions.get_or_insert(&name);
@@ -57,7 +57,7 @@ impl TopicDiscovery {
             for key in keys {
                 self.restart_from(shared, &key, ms);
             }
-            // What it had been read to means nothing any more.
+            // The positions belong to the deleted topic.
             for state in topic.partitions() {
                 state.reset();
             }

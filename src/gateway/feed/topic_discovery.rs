@@ -1,4 +1,4 @@
-//! The thread that looks which topics there are, and decides from which offset each partition is read.
+//! The thread that finds topics and partitions and decides the offset from which each is read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -12,31 +12,30 @@ use crate::kafka::client::TopicInfo;
 use crate::log::Level;
 use crate::process;
 
-/// One answer of Kafka's takes this long at most.
+/// Timeout of one request to Kafka.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// What appears late is read from this long before the last complete look.
+/// A partition found later is read from this long before the last complete refresh.
 pub(super) const OVERLAP_MS: i64 = 5_000;
-/// Control records of this age still say which nodes are alive, ms.
+/// Control records up to this age show which nodes are alive, ms.
 const NODE_LOOKBACK_MS: i64 = 12_000;
-/// The longest time between two looks, however long they take.
+/// Maximum pause between two refreshes, however long they take.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// The same for a look that somebody waits for.
+/// Maximum pause before a requested refresh.
 const MAX_PAUSE_REQUESTED: Duration = Duration::from_secs(1);
 
-/// What the scout remembers between two looks.
+/// State of topic discovery between two refreshes.
 #[derive(Default)]
 pub(super) struct TopicDiscovery {
-    /// What is being read.
     pub active: HashMap<Key, TopicRole>,
-    /// What is to be read from a time, Unix ms, as soon as its leader answers.
+    /// Partitions that are read from a time, Unix ms, as soon as their leaders answer.
     pub pending: BTreeMap<Key, (TopicRole, i64)>,
-    /// When the last complete look was asked for, Unix ms.
+    /// Start of the last complete refresh, Unix ms.
     pub last_complete_ms: Option<i64>,
     pub missing: HashMap<String, u32>,
-    /// Topics that were seen without their partitions, and the time they are read from.
+    /// Topics listed without partitions, and the time from which they will be read.
     delayed: HashMap<String, i64>,
     pub ids_checked_at: Option<Instant>,
-    /// The same, Unix ms.
+    /// As `ids_checked_at`, Unix ms.
     pub ids_checked_ms: i64,
     pub is_mock: bool,
 }
@@ -46,7 +45,7 @@ pub(super) fn run(shared: &Shared) {
     while !shared.is_stopping() {
         let started = Instant::now();
         discovery.refresh_topics(shared);
-        // In a cluster of very many topics a look takes its time: at most a tenth of everything is spent on it.
+        // In a cluster with very many topics a refresh is slow: at most a tenth of the time is spent on it.
         let rest = started.elapsed() * 9;
         let pause = if discovery.last_complete_ms.is_none() {
             Duration::from_millis(50)
@@ -61,7 +60,7 @@ pub(super) fn run(shared: &Shared) {
         let bell = &shared.positions.refresh_request;
         let ended = Instant::now();
         if bell.wait(pause.max(rest.min(MAX_PAUSE))) {
-            // Many may ask, one after the other. What was lost does not wait.
+            // Many requests may follow each other, so they are rate-limited. Lost partitions do not wait.
             let rest = rest.min(MAX_PAUSE_REQUESTED);
             while ended.elapsed() < rest
                 && !shared.is_stopping()
@@ -142,7 +141,8 @@ impl TopicDiscovery {
         shared.started.store(true, Ordering::Release);
     }
 
-    /// The first look: what is there is read from the end, after the ring got what came before. False to look again.
+    /// The first refresh: partitions are read from the end, after recent records have filled the replay buffer. False
+    /// to retry.
     fn start_initial(
         &mut self,
         shared: &Shared,
@@ -183,7 +183,7 @@ impl TopicDiscovery {
             shared.positions.get_or_insert(&name).set_id(id);
         }
         for (key, role) in fresh {
-            // Without an answer of its leader it is late: read from now on.
+            // Without an answer from its leader it is treated as found later.
             let Some(&end) = ends.get(key) else {
                 continue;
             };
@@ -206,7 +206,7 @@ impl TopicDiscovery {
         true
     }
 
-    /// The ids of topics; the embedded broker has none to tell, and does not even answer.
+    /// The ids of topics; none for the embedded broker, which does not answer the request.
     pub fn ids(
         &self,
         shared: &Shared,
@@ -218,7 +218,7 @@ impl TopicDiscovery {
         shared.client.topic_ids(names, REQUEST_TIMEOUT)
     }
 
-    /// Starts what is pending, as far as its leaders answer.
+    /// Starts the pending partitions whose leaders answer.
     fn start_pending(&mut self, shared: &Shared) {
         if self.pending.is_empty() {
             return;
@@ -248,7 +248,7 @@ impl TopicDiscovery {
                 };
                 let state = shared.positions.get_or_insert(&key.0).get_or_insert(key.1);
                 if (from..=end).contains(&state.next()) {
-                    // It was read before: nothing comes twice.
+                    // It was read before, so records are not delivered twice.
                     from = state.next();
                 }
                 let start = StartOffset {
@@ -309,7 +309,7 @@ impl TopicDiscovery {
         Some(role)
     }
 
-    /// A partition that could not be read on: from this time, as soon as its leader answers.
+    /// Reads a partition again from this time, as soon as its leader answers.
     pub fn restart_from(&mut self, shared: &Shared, key: &Key, ms: i64) {
         if let Some(role) = self.close(shared, key) {
             self.pending.insert(key.clone(), (role, ms));

@@ -1,28 +1,22 @@
-//! Which topics of a cluster the gateway reads: those that its channels can be in, and what gateways say to each other.
+//! Selects the topics of a cluster that the gateway reads: topics of its channels, and the gateways' control topics.
 
 use crate::topic::{is_control_topic, ChannelPattern, TopicFilter, TopicMap, TopicStrategy};
 
-/// What a topic is for.
+/// The purpose of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TopicRole {
-    /// Broadcasts.
     Channels,
-    /// `<prefix>.__presence`.
     Presence,
-    /// `<prefix>.__client`.
     Client,
-    /// `<prefix>.__events`.
     Events,
 }
 
-/// The names of the topics that gateways keep for themselves.
+/// Names of the gateways' control topics.
 #[derive(Debug, Clone)]
 pub struct ControlTopics {
-    /// Nodes, members, occupied channels, questions.
+    /// Nodes, members, occupied channels and admin requests.
     pub presence: String,
-    /// Client events.
     pub client: String,
-    /// Webhooks.
     pub events: String,
 }
 
@@ -39,18 +33,17 @@ impl ControlTopics {
     }
 }
 
-/// The rule.
 #[derive(Debug)]
 pub struct TopicSelector {
     control: ControlTopics,
-    /// Topics by name; `None` for everything that has the prefix.
+    /// Topics by name; `None` for every topic with the prefix.
     exact: Option<Vec<String>>,
     prefix: String,
     keeps_dots: bool,
 }
 
 impl TopicSelector {
-    /// For the channels of a configuration, narrowed to `channels` where that names any.
+    /// Selects the topics of a configuration, narrowed to `channels` unless that is empty.
     #[must_use]
     pub fn new(topics: &TopicMap, channels: &[ChannelPattern]) -> Self {
         let filters: Vec<TopicFilter> = if channels.is_empty() {
@@ -62,7 +55,7 @@ impl TopicSelector {
         };
         let names = filters.into_iter().map(|filter| match filter {
             TopicFilter::Exact(name) => Some(name),
-            // Coarser than the pattern: the channel of each record is looked at anyway.
+            // Coarser than the pattern: the reader checks the channel of each record.
             TopicFilter::Regex(_) => None,
         });
         Self {
@@ -79,7 +72,7 @@ impl TopicSelector {
         &self.control
     }
 
-    /// What a topic is read for; `None` for one that is not.
+    /// The role of a topic; `None` if it is not read.
     #[must_use]
     pub fn role(&self, topic: &str) -> Option<TopicRole> {
         for (name, role) in [

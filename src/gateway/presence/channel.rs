@@ -1,4 +1,5 @@
-//! One presence channel: users in the order they came, each with its sockets in the order they came.
+//! One presence channel: users in the order in which they joined, each with its sockets in the order of their
+//! subscriptions.
 
 use std::sync::Arc;
 
@@ -9,26 +10,25 @@ use crate::gateway::protocol::SocketId;
 /// A socket of a gateway.
 pub(super) type SocketKey = (NodeId, SocketId);
 
-/// A socket's place, with the info it brought.
+/// A member's socket, with the user info of its subscription.
 pub(super) struct MemberSocket {
     pub key: SocketKey,
     pub info: Option<Arc<str>>,
 }
 
-/// A user and where it is.
+/// A user with its sockets on all gateways.
 pub(super) struct User {
     pub id: String,
     pub sockets: Vec<MemberSocket>,
 }
 
 impl User {
-    /// The oldest socket's info.
+    /// The user info of the oldest socket.
     pub fn info(&self) -> Option<&str> {
         self.sockets.first()?.info.as_deref()
     }
 }
 
-/// A channel.
 #[derive(Default)]
 pub(super) struct PresenceChannel {
     pub users: Vec<User>,
@@ -47,7 +47,7 @@ impl PresenceChannel {
         })
     }
 
-    /// What the members take in an answer, in bytes.
+    /// Approximate size of all members in `subscription_succeeded`, in bytes.
     pub fn size(&self) -> usize {
         self.users
             .iter()
@@ -55,7 +55,7 @@ impl PresenceChannel {
             .sum()
     }
 
-    /// Enters a socket; true for a user's first. A socket that is there already stays what it is.
+    /// Adds a socket; true for a user's first. A known socket is not changed.
     pub fn add(&mut self, key: SocketKey, member: &Member) -> bool {
         if self.user_index_of(&key).is_some() {
             return false;
@@ -75,7 +75,7 @@ impl PresenceChannel {
         true
     }
 
-    /// Takes a socket out: its user, and whether it was the last.
+    /// Removes a socket; returns its user, and whether it was the user's last socket.
     pub fn remove(&mut self, key: &SocketKey) -> Option<(String, bool)> {
         let at = self.user_index_of(key)?;
         let user = &mut self.users[at];
@@ -88,7 +88,7 @@ impl PresenceChannel {
         Some((id, last))
     }
 
-    /// Data of the answer to a subscription: JSON in a JSON string.
+    /// Data of `subscription_succeeded`: JSON in a JSON string.
     pub fn success(&self) -> Vec<u8> {
         let (mut ids, mut hash) = (Vec::new(), Vec::new());
         for user in &self.users {
@@ -112,7 +112,7 @@ impl PresenceChannel {
     }
 }
 
-/// What one member takes in an answer, in bytes.
+/// Approximate size of a member in `subscription_succeeded`, in bytes.
 pub(super) fn size(id: &str, info: Option<&str>) -> usize {
     2 * id.len() + info.map_or(4, str::len) + 8
 }

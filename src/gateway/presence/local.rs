@@ -1,4 +1,4 @@
-//! Sockets of this gateway on presence channels, and what its sockets are told of anybody.
+//! Sockets of this gateway on presence channels, and the events that its sockets receive.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::gateway::protocol::frame::{quote_into, quoted, Member};
 use crate::gateway::protocol::{Name, SocketId};
 
 impl Presence {
-    /// A socket of this gateway subscribes: the answer, and what the others hear of it, are one step.
+    /// Subscribes a socket of this gateway. The member list it receives and the events of the other members are
+    /// consistent.
     pub(in crate::gateway) fn join(
         &self,
         hub: &Hub,
@@ -65,7 +66,7 @@ impl Presence {
         }
     }
 
-    /// A socket of this gateway unsubscribes.
+    /// Unsubscribes a socket of this gateway.
     pub(in crate::gateway) fn leave(&self, hub: &Hub, channel: &Arc<Channel>, socket: SocketId) {
         let mut channels = self.channels.lock();
         hub.drop_subscriber(channel, socket);

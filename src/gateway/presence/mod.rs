@@ -1,4 +1,5 @@
-//! Members of presence channels on all gateways: node → channel → socket. Who was added and who removed is derived here, never told.
+//! Members of presence channels on all gateways: node → channel → socket. `member_added` and `member_removed` are
+//! derived here.
 
 mod channel;
 mod local;
@@ -19,13 +20,12 @@ use channel::PresenceChannel;
 pub struct NodeId(Arc<str>);
 
 impl NodeId {
-    /// A new one; ids sort by the time they were made.
+    /// Creates an id; ids sort by their time of creation.
     #[must_use]
     pub fn new() -> Self {
         Self(crate::ids::new_id().into())
     }
 
-    /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -50,33 +50,19 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// What a change of sockets means for users.
+/// A change of the users of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A user's first socket.
-    Added {
-        /// The channel.
-        channel: String,
-        /// The user.
-        user_id: String,
-    },
-    /// A user's last socket is gone.
-    Removed {
-        /// The channel.
-        channel: String,
-        /// The user.
-        user_id: String,
-    },
+    /// A user's first socket was added.
+    Added { channel: String, user_id: String },
+    /// A user's last socket was removed.
+    Removed { channel: String, user_id: String },
 }
 
-/// One socket's membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
-    /// The presence channel.
     pub channel: String,
-    /// The socket.
     pub socket: SocketId,
-    /// Who it is.
     pub member: Member,
 }
 
@@ -116,12 +102,12 @@ impl Presence {
             .collect()
     }
 
-    /// Another gateway is gone with all its sockets.
+    /// Removes all sockets of another gateway.
     pub fn drop_node(&self, node: &NodeId) -> Vec<Change> {
         self.replace_node(node, &[])
     }
 
-    /// Another gateway told all its members: whoever is not among them is gone, whoever is new is added.
+    /// Replaces all members of another gateway by a snapshot.
     pub fn replace_node(&self, node: &NodeId, members: &[Membership]) -> Vec<Change> {
         let mut channels = self.channels.lock();
         let wanted: HashMap<(&str, SocketId), &Member> = members
@@ -146,7 +132,7 @@ impl Presence {
                 }
             }
         }
-        // Added first: a user who only moved from one socket to another was never away.
+        // Added first: a user whose socket was replaced did not leave.
         let mut changes = Vec::new();
         for membership in members {
             let key = (node.clone(), membership.socket);
@@ -176,7 +162,7 @@ impl Presence {
         changes
     }
 
-    /// Users of a channel and their info (JSON), in the order they came, of all gateways.
+    /// Users of a channel on all gateways with their info (JSON), in the order in which they joined.
     #[must_use]
     pub fn members(&self, channel: &str) -> Vec<Member> {
         let channels = self.channels.lock();
@@ -194,7 +180,7 @@ impl Presence {
             })
     }
 
-    /// How many users a channel has.
+    /// Number of users of a channel.
     #[must_use]
     pub fn count(&self, channel: &str) -> usize {
         self.channels
@@ -203,7 +189,7 @@ impl Presence {
             .map_or(0, |r| r.users.len())
     }
 
-    /// Every membership of a node's sockets.
+    /// All memberships of a node's sockets.
     #[must_use]
     pub fn snapshot(&self, node: &NodeId) -> Vec<Membership> {
         let channels = self.channels.lock();
@@ -227,7 +213,7 @@ impl Presence {
         all
     }
 
-    /// The user that a socket is on a channel.
+    /// The user of a socket on a channel.
     #[must_use]
     pub fn user_of(&self, node: &NodeId, channel: &str, socket: SocketId) -> Option<String> {
         let channels = self.channels.lock();

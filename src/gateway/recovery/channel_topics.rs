@@ -1,4 +1,4 @@
-//! What feeds a socket channel: broadcast channels, their topics, and from where a token wants each partition.
+//! The topics that feed a socket channel, and the start in each partition for a token.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use crate::gateway::feed::positions::Topic;
 use crate::gateway::protocol::channel::{source_channels, Name};
 use crate::topic::TopicMap;
 
-/// A partition that no token knows: everything since so long before the token, ms.
+/// A partition that is not in the token is replayed from this long before the token was issued, ms.
 const OVERLAP_MS: i64 = 5_000;
-/// Channels whose topics are remembered.
+/// Maximum channels in the cache.
 const MAX_CACHED_CHANNELS: usize = 100_000;
 
-/// A topic that feeds a channel.
+/// A topic whose records can reach a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SourceTopic {
     pub name: Box<str>,
     pub hash: u64,
 }
 
-/// The topics of channels, remembered: every position asks for them.
+/// The topics of channels, cached because every position needs them.
 pub(super) struct ChannelTopics {
     topics: Arc<TopicMap>,
     known: RwLock<HashMap<Box<str>, Arc<[SourceTopic]>>>,
@@ -72,19 +72,19 @@ pub(super) fn source_channels_of(channel: &str) -> Vec<String> {
     all
 }
 
-/// Why nothing can be wanted of a topic.
+/// The reason why a topic cannot be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartitionUnavailable {
-    /// It is another one than the token is about.
+    /// The topic was recreated since the token was issued.
     Recreated,
-    /// It, or a partition of it, is not read here: not yet, or not any more.
+    /// The topic or one of its partitions is not read, not yet or no longer.
     NotRead,
 }
 
-/// What is wanted of a topic.
+/// Appends the start of each partition of a topic.
 ///
 /// # Errors
-/// Why that cannot be said.
+/// The reason why the topic cannot be replayed.
 pub(super) fn add_start_positions(
     topic: Option<&Topic>,
     place: Option<&TopicPosition>,
@@ -109,7 +109,7 @@ pub(super) fn add_start_positions(
         let mut next = place?.next.iter();
         next.find(|entry| entry.0 == partition).map(|entry| entry.1)
     };
-    // What a partition that is not read has, nobody can give back.
+    // A partition that is not read cannot be replayed.
     if place.is_some_and(|place| place.next.iter().any(|entry| !parts.contains(&entry.0))) {
         return Err(PartitionUnavailable::NotRead);
     }

@@ -1,17 +1,17 @@
-//! Keys made from the secrets of the application, and signatures by them.
+//! Keys derived from the application's secrets, and signatures.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// Bytes of a signature that a token keeps; a shorter one is none.
+/// Length of a token's signature, and minimum length of any, in bytes.
 pub(super) const MAC: usize = 16;
 
-/// The keys that tokens are signed with, made from the secrets of the app: the first signs, all are accepted.
+/// Keys derived from the application's secrets: the first signs, all are accepted.
 pub struct Keys(Vec<[u8; 32]>);
 
 impl Keys {
-    /// `purpose` keeps the keys of tokens and those of control records apart.
+    /// Derives the keys. `purpose` separates the keys of tokens from those of control records.
     #[must_use]
     pub fn new<S: AsRef<str>>(secrets: &[S], purpose: &str) -> Self {
         let keys = secrets.iter().map(|secret| {
@@ -22,13 +22,13 @@ impl Keys {
         Self(keys.collect())
     }
 
-    /// Signs these parts; their lengths go along, so that no two lists of parts are the same.
+    /// Signs these parts with their lengths, so that different lists of parts never have the same signature.
     #[must_use]
     pub fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.0.first().map_or([0; 32], |key| mac(key, parts))
     }
 
-    /// True where one of the keys made the signature, of which at least the first bytes must be given.
+    /// True if one of the keys made the signature, which may be truncated to [`MAC`] bytes.
     #[must_use]
     pub fn verify(&self, parts: &[&[u8]], signature: &[u8]) -> bool {
         (MAC..=32).contains(&signature.len())
@@ -40,7 +40,7 @@ impl Keys {
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    // A key of any length is taken: the error cannot happen, and an empty key is only what stands in for it.
+    // HMAC accepts keys of any length, so the error cannot happen.
     Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&[0; 64].into()))
 }
 

@@ -1,4 +1,4 @@
-//! From what was found to what one socket gets: only what reaches its channel, in order, nothing twice.
+//! Selects the events of one socket: only those that reach its channel, in order, without duplicates.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,16 +10,15 @@ use crate::gateway::protocol::encryption;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
 
-/// What a frame has beside its texts, in bytes.
+/// Size of a frame without its strings, in bytes.
 const FRAME_OVERHEAD: usize = 48;
 
-/// Whose replay it is.
+/// The channel and socket of a replay.
 pub(super) struct ReplayFilter<'a> {
-    /// The socket channel.
     pub channel: &'a str,
     /// The broadcast channels that can reach it.
     pub channels: &'a [String],
-    /// The socket the token was given to: what was withheld from it stays withheld.
+    /// The socket of the token: events that excluded it stay excluded.
     pub socket: Option<SocketId>,
     pub settings: &'a Settings,
 }
@@ -49,14 +48,15 @@ impl ReplayFilter<'_> {
     }
 }
 
-/// The events in order; `None` where they do not fit into a socket's queue. Partitions are merged by Kafka's timestamps, each in its own order.
+/// The events in order; `None` if they exceed the send queue. Partitions are merged by Kafka's timestamps; the order
+/// within a partition is kept.
 pub(super) fn merge(found: Vec<Timed>, wanted: &ReplayFilter<'_>) -> Option<Vec<Arc<Broadcast>>> {
     let mut chosen: Vec<Timed> = found
         .into_iter()
         .filter(|(_, broadcast)| wanted.matches(broadcast))
         .collect();
     chosen.sort_by_key(|(_, broadcast)| broadcast.at);
-    // A timestamp that is older than its predecessor's must not move a record before it.
+    // A timestamp older than its predecessor's must not change the order within the partition.
     let mut latest: HashMap<(u32, i32), i64> = HashMap::new();
     for (ms, broadcast) in &mut chosen {
         if let Some(at) = broadcast.at {
@@ -86,7 +86,7 @@ pub(super) fn merge(found: Vec<Timed>, wanted: &ReplayFilter<'_>) -> Option<Vec<
     Some(events)
 }
 
-/// Whether the JSON string in `literal` holds what an encrypted channel takes.
+/// True if the JSON string in `literal` contains encrypted data.
 fn is_encrypted_data(literal: &[u8]) -> bool {
     serde_json::from_slice::<String>(literal).is_ok_and(|json| encryption::is_encrypted_data(&json))
 }

@@ -1,12 +1,14 @@
-//! What a browser missed while it was away: positions it brings back, and the broadcasts after them.
+//! Recovery after a reconnect: the client sends the token of its position, and the broadcasts after it are replayed.
 //!
 //! ```text
-//! token    what the browser keeps: signed, for one channel, for ten minutes
-//! ring     the last two minutes of broadcasts, in memory
-//! scan     what is older, from Kafka, within bounds        read     one such scan
+//! token           a client's position on one channel: signed (keys), valid for ten minutes
+//! channel_topics  the topics that feed a channel, and the start in each partition
+//! replay_buffer   the broadcasts of the last two minutes, in memory
+//! scan            older broadcasts from Kafka, bounded      scan_reader   one such scan
+//! merge           the events of one socket, in order, without duplicates
 //! ```
 //!
-//! Either everything is given back, or it is said that something may be missing; client events never are.
+//! Either all missed events are replayed, or the client receives `recovered: false`. Client events are never replayed.
 
 mod channel_topics;
 mod keys;
@@ -39,9 +41,9 @@ use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::process;
 
-/// Another gateway may have been further than this one: its position is waited for so long.
+/// Maximum wait for the position of a token that was issued by a gateway ahead of this one.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// A topic that one gateway knew so long before another one's look is known to that one, too, unless it is gone.
+/// A topic that a gateway knew this long before another gateway's refresh is known to both, unless it was deleted.
 const DISCOVERY_LAG_MS: i64 = 5_000;
 
 /// The history of one gateway.
@@ -59,7 +61,7 @@ struct Inner {
 }
 
 impl Recovery {
-    /// For the topics of a configuration. `replay_buffer` is filled by the feed, which moves `positions`.
+    /// Creates the history for the topics of a configuration. The feed fills `replay_buffer` and advances `positions`.
     #[must_use]
     pub fn new(
         config: &Arc<BrokerConfig>,
@@ -150,7 +152,7 @@ impl History for Recovery {
 }
 
 impl Inner {
-    /// `may_scan` is set where Kafka was read.
+    /// `may_scan` is set to true if Kafka was read; `None` if that is not allowed.
     async fn replay(
         &self,
         token: &str,
@@ -162,28 +164,28 @@ impl Inner {
             u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
         let token = Token::decode(token, channel, &self.keys, unix_ms(), max_event_bytes);
         let token = token.map_err(|refusal| match refusal {
-            TokenError::Forged => "its token is not ours, or of another channel",
-            TokenError::Stale => "its token is too old",
+            TokenError::Forged => "the token is invalid, or belongs to another channel",
+            TokenError::Stale => "the token has expired",
         })?;
         if token.user.is_some() && token.user.as_deref() != user {
-            return Err("another user was signed in then");
+            return Err("the token belongs to another user");
         }
         let channels = source_channels_of(channel);
         let mut wanted = self.wanted(&token, channel).await?;
         if !self.catch_up(&wanted).await {
-            return Err("this gateway is not as far as the one that issued the token");
+            return Err("this gateway has not reached the position of the token");
         }
         let mut found = self.replay_buffer.find(&channels, &wanted);
         let mut older = Vec::new();
         if !found.missing.is_empty() {
             *may_scan.ok_or(
-                "it is longer ago than is kept in memory, and it had its share of Kafka",
+                "the events are no longer in memory, and the limit of Kafka reads is reached",
             )? = true;
             let ranges = self.ranges(&wanted, &found.missing, &found.up_to);
-            for range in ranges.ok_or("a partition is not read any more")? {
+            for range in ranges.ok_or("a partition is no longer read")? {
                 let topic = range.topic;
                 let scanned = self.scans.scan(range).await.ok_or(
-                    "Kafka does not have it any more, it is too much, or too many others read",
+                    "Kafka has deleted the events, they exceed the limits of a scan, or too many scans are running",
                 )?;
                 for (partition, end) in &scanned.ends {
                     let key = (topic, *partition);
@@ -195,7 +197,7 @@ impl Inner {
             }
             found = self.replay_buffer.find(&channels, &wanted);
             if !found.missing.is_empty() {
-                return Err("reading it from Kafka took too long");
+                return Err("the scan took too long");
             }
         }
         older.append(&mut found.events);
@@ -215,14 +217,14 @@ impl Inner {
         };
         Ok(Replay {
             recovered: true,
-            events: merge(older, &wanted).ok_or("it is more than fits into a socket's queue")?,
+            events: merge(older, &wanted).ok_or("the events exceed the send queue")?,
             up_to,
             scanned: false,
         })
     }
 
-    /// Where to begin in each partition that feeds the channel. A gateway that found a new topic before this one may have given out
-    /// the token: then the topic is looked for and waited for, or what the client has of it would come again once it is found.
+    /// The start in each partition that feeds the channel. If the token was issued by a gateway that found a new topic
+    /// first, waits until this gateway has found it: otherwise the client would receive its events twice.
     async fn wanted(
         &self,
         token: &Token,
@@ -235,12 +237,12 @@ impl Inner {
             let refreshed_ms = self.positions.refreshed_ms();
             match self.try_wanted(token, channel) {
                 Ok(wanted) => return Ok(wanted),
-                Err(PartitionUnavailable::Recreated) => return Err("the topic was made anew"),
+                Err(PartitionUnavailable::Recreated) => return Err("the topic was recreated"),
                 Err(PartitionUnavailable::NotRead)
                     if refreshed_ms > issued_ms.saturating_add(DISCOVERY_LAG_MS)
                         || Instant::now() >= until =>
                 {
-                    return Err("the topic, or a partition of it, is not here");
+                    return Err("the topic, or one of its partitions, is not read");
                 }
                 Err(PartitionUnavailable::NotRead) => {
                     if !std::mem::replace(&mut has_asked, true) {
@@ -269,7 +271,8 @@ impl Inner {
         Ok(wanted)
     }
 
-    /// The token may come from a gateway that was ahead of this one: what it had is not to come twice.
+    /// Waits until this gateway has reached the token's position, so that no event is delivered twice. False after the
+    /// timeout.
     async fn catch_up(&self, wanted: &[(PartitionKey, ReplayFrom)]) -> bool {
         let until = Instant::now() + CATCH_UP_TIMEOUT;
         loop {
@@ -291,7 +294,7 @@ impl Inner {
         }
     }
 
-    /// What the ring does not have, by topic, up to where the feed is.
+    /// The ranges that the buffer does not have, by topic, up to the position of the feed.
     fn ranges(
         &self,
         wanted: &[(PartitionKey, ReplayFrom)],

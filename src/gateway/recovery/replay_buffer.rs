@@ -1,7 +1,7 @@
-//! The last two minutes of broadcasts, in memory, by channel: what a browser missed is here, unless it was away for longer.
+//! The broadcasts of the last two minutes, in memory, by channel.
 //!
-//! Bounded in time and bytes. For every partition it is known from which offset on nothing is missing, so that what is given out
-//! is all there was, or nothing is.
+//! Bounded in time and bytes. The buffer knows from which offset of each partition it is complete, so that a replay is
+//! complete or reported as missing.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,21 +13,20 @@ use crate::clock::coarse_ms;
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::feed::TopicNumber;
 
-/// What an entry takes beside its texts.
+/// Size of an entry without its strings, in bytes.
 const ENTRY_OVERHEAD: usize = 160;
 
-/// A partition.
 pub type PartitionKey = (TopicNumber, i32);
 
 /// A broadcast with Kafka's timestamp of its record, ms.
 pub type Timed = (i64, Arc<Broadcast>);
 
-/// What is wanted of one partition.
+/// The start of a replay in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayFrom {
-    /// Everything from this offset on.
+    /// Records from this offset.
     Offset(i64),
-    /// Everything with a timestamp of this or later, Unix ms.
+    /// Records with this timestamp or a later one, Unix ms.
     Time(i64),
 }
 
@@ -37,40 +36,39 @@ struct Entry {
     broadcast: Arc<Broadcast>,
 }
 
-/// From where on nothing is missing.
+/// The range of a partition in which no record is missing.
 #[derive(Clone, Copy)]
 struct CompleteRange {
     offset: i64,
-    /// Nothing with this timestamp or a later one is missing.
+    /// No record with this timestamp or a later one is missing.
     since_ms: i64,
-    /// The offset after the last that is here.
+    /// The offset after the last buffered record.
     end_offset: i64,
 }
 
 #[derive(Default)]
 struct Inner {
     bytes: usize,
-    /// Channels in the order their entries came.
+    /// The channel of each entry, from the oldest to the newest.
     order: VecDeque<Arc<str>>,
     channels: HashMap<Arc<str>, VecDeque<Entry>>,
     complete: HashMap<PartitionKey, CompleteRange>,
 }
 
-/// The ring.
 pub struct ReplayBuffer {
     inner: Mutex<Inner>,
     retention_ms: u64,
     max_bytes: usize,
 }
 
-/// What the ring has.
+/// The buffered events of a replay.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Broadcasts, each partition's in order.
+    /// Broadcasts, in order within each partition.
     pub events: Vec<Timed>,
-    /// For each partition asked for, in that order: the offset after the last one here.
+    /// For each requested partition, in the order of the request: the offset after the last buffered record.
     pub up_to: Vec<i64>,
-    /// Places in the question whose beginning is not here any more.
+    /// Indexes of the requested partitions whose start is no longer buffered.
     pub missing: Vec<usize>,
 }
 
@@ -83,7 +81,7 @@ fn size(broadcast: &Broadcast) -> usize {
 }
 
 impl ReplayBuffer {
-    /// Keeps broadcasts for `keep`, at most `max_bytes` of them.
+    /// Keeps broadcasts for `keep`, at most `max_bytes` in total.
     #[must_use]
     pub fn new(keep: Duration, max_bytes: usize) -> Self {
         Self {
@@ -93,7 +91,8 @@ impl ReplayBuffer {
         }
     }
 
-    /// A partition is read from `offset` on, which is everything with a timestamp of `since_ms` and later. Forgets what it held before.
+    /// A partition is read from `offset`, which covers all records with a timestamp of `since_ms` or later. Removes its
+    /// earlier entries.
     pub fn start_partition(&self, key: PartitionKey, offset: i64, since_ms: i64) {
         let mut inner = self.inner.lock();
         let range = CompleteRange {
@@ -114,7 +113,7 @@ impl ReplayBuffer {
         }
     }
 
-    /// Adds a broadcast; `timestamp_ms` is its record's.
+    /// Adds a broadcast; `timestamp_ms` is the timestamp of its record.
     pub fn push(&self, broadcast: &Arc<Broadcast>, timestamp_ms: i64) {
         let Some(at) = broadcast.at else {
             return;
@@ -143,7 +142,7 @@ impl ReplayBuffer {
         }
     }
 
-    /// What these channels have in these partitions.
+    /// The buffered events of these channels in these partitions.
     #[must_use]
     pub fn find(&self, channels: &[String], wanted: &[(PartitionKey, ReplayFrom)]) -> Found {
         let inner = self.inner.lock();
@@ -177,7 +176,7 @@ impl ReplayBuffer {
         found
     }
 
-    /// Broadcasts and bytes it holds.
+    /// Number of broadcasts, and their bytes.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         let inner = self.inner.lock();
@@ -213,7 +212,7 @@ impl Inner {
         }
     }
 
-    /// Takes out what a partition held, with its places in the order.
+    /// Removes a partition's entries, also from the order.
     fn remove_partition(&mut self, key: PartitionKey) {
         let mut kept: HashMap<Arc<str>, VecDeque<bool>> = HashMap::new();
         let mut freed = 0;

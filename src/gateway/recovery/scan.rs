@@ -1,5 +1,5 @@
-//! Reads a range of a topic again, from Kafka: for browsers that were away for longer than the ring remembers. Bounded in records,
-//! bytes and time; what is over that counts as lost. Equal ranges are read once.
+//! Reads a range of a topic from Kafka, for clients that were away longer than the buffer reaches. Bounded in records,
+//! bytes and time; a larger range counts as lost. Concurrent scans of the same range are shared.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use crate::gateway::broadcast::TopicNumber;
 use crate::gateway::settings::Settings;
 use crate::process;
 
-/// The bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanLimits {
     /// ScanPool at the same time.
@@ -27,7 +26,7 @@ pub struct ScanLimits {
     pub bytes: usize,
     /// Time of one scan.
     pub time: Duration,
-    /// Largest data of an event.
+    /// Maximum data of an event, in bytes.
     pub max_event_bytes: usize,
 }
 
@@ -45,26 +44,25 @@ impl ScanLimits {
     }
 }
 
-/// A range: from where each partition is wanted.
+/// A range of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Range {
     pub topic: TopicNumber,
     pub name: String,
-    /// Partition, from where, and the end: what comes after is in the ring.
+    /// Partition, start, and end: later records are in the buffer.
     pub parts: Vec<(i32, ReplayFrom, i64)>,
 }
 
-/// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Scanned {
-    /// The ends that were read to, in the order of the range.
+    /// Partition and end offset, in the order of the range.
     pub ends: Vec<(i32, i64)>,
     pub events: Vec<Timed>,
 }
 
 type Cell = Arc<OnceCell<Option<Arc<Scanned>>>>;
 
-/// A range without its ends, which move on all the time: whoever wants the same beginning gets the same answer.
+/// A range without its ends, which advance all the time: replays with the same start share a scan.
 type RangeStart = (u64, Vec<(i32, i64, bool)>);
 
 /// All scans of one gateway.
@@ -75,7 +73,7 @@ pub(super) struct ScanPool {
     shared: Mutex<HashMap<RangeStart, (Cell, Instant)>>,
 }
 
-/// An answer is shared with those who ask so much later.
+/// A result is shared with replays that start within this time.
 const SHARE_WINDOW: Duration = Duration::from_secs(5);
 
 impl ScanPool {
@@ -88,7 +86,7 @@ impl ScanPool {
         }
     }
 
-    /// Reads a range; `None` where it is not there any more, is too long, or too many others read.
+    /// Reads a range; `None` if it was deleted, exceeds the limits, or too many scans are running.
     pub async fn scan(&self, range: Range) -> Option<Arc<Scanned>> {
         let key = range.start();
         let cell = {
@@ -105,10 +103,10 @@ impl ScanPool {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let (config, limits) = (Arc::clone(&self.config), self.limits);
         let (done, scanned) = oneshot::channel();
-        // A thread of its own: the gateway has few, and this one waits for Kafka.
+        // A separate thread, because it blocks on Kafka and the gateway has few worker threads.
         let thread = process::spawn("rt-gw-scan", move || {
             let _permit = permit;
-            // Who asked may be gone.
+            // Fails only if the request was cancelled.
             let _ = done.send(read(&config, &range, &limits));
         });
         thread.ok()?;

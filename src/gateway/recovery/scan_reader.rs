@@ -1,4 +1,4 @@
-//! One scan: a client of its own, from the wanted offsets to where the ring goes on.
+//! One scan: a separate consumer that reads from the start offsets to the positions from which the buffer is complete.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::gateway::feed::{
 };
 use crate::topic::TopicMap;
 
-/// A partition under way.
+/// A partition being scanned.
 struct PartitionScan {
     next: i64,
     end: i64,
@@ -35,7 +35,7 @@ struct Scan<'a> {
     events: Vec<Timed>,
 }
 
-/// Reads the range; `None` where that is not possible within the limits.
+/// Reads the range; `None` if that is not possible within the limits.
 pub(super) fn read(
     config: &Arc<BrokerConfig>,
     range: &Range,
@@ -74,7 +74,7 @@ pub(super) fn read(
         is_whole = !left().is_zero();
         client.poll(left().min(Duration::from_millis(100)), &mut batch);
         for raw in batch.drain(..) {
-            // SAFETY: alive until it is given back.
+            // SAFETY: alive until it is destroyed.
             unsafe {
                 is_whole &= scan.take(raw);
                 sys::rd_kafka_message_destroy(raw);
@@ -94,7 +94,7 @@ pub(super) fn read(
     })
 }
 
-/// Where each partition begins; `None` where a beginning is not there any more.
+/// The start of each partition; `None` if one was deleted.
 fn starts(
     client: &FeedConsumer,
     range: &Range,
@@ -113,7 +113,7 @@ fn starts(
         let (next, not_before_ms) = match *from {
             ReplayFrom::Offset(offset) if offset < first || offset > *end => return None,
             ReplayFrom::Offset(offset) => (offset, i64::MIN),
-            // Deleted records may have been as young.
+            // The embedded broker cannot look up offsets by time.
             ReplayFrom::Time(ms) if is_mock => (first, ms),
             ReplayFrom::Time(ms) => {
                 let found =
@@ -135,7 +135,7 @@ fn starts(
 }
 
 impl Scan<'_> {
-    /// False where the scan cannot be completed.
+    /// Handles a record; false if the scan cannot be completed.
     ///
     /// # Safety
     /// `raw` must be alive.
@@ -159,7 +159,7 @@ impl Scan<'_> {
             | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
             | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
             | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => return false,
-            // Others pass, or the time does.
+            // Other errors are temporary, or the scan times out.
             _ => return true,
         }
         if !was_open || message.offset < part.next {

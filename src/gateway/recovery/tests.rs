@@ -1,4 +1,4 @@
-//! Replays, from the ring and from Kafka.
+//! Replays from the buffer and from Kafka.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,7 @@ fn missed_events_are_replayed_in_order_and_once() {
         sender.send_with("user.1", "withheld", "1", 0, &[except]);
         let direct = sender.send("private-user.1", "direct", "1");
         sender.flush();
-        // One topic of the four may only now appear.
+        // One of the four topics may not have been found yet.
         until("all were read", || records(&node) >= before + 53);
         let found = replay(&node, &mark, "private-user.1", Some("7"));
         assert!(found.recovered && !found.scanned, "on {brokers}");
@@ -77,11 +77,11 @@ fn missed_events_are_replayed_in_order_and_once() {
         got.sort_unstable();
         expected.sort_unstable();
         assert_eq!(got, expected);
-        // From the new position there is nothing.
+        // There are no events after the new position.
         let now = token(&node, "private-user.1", Some("7"));
         let nothing = replay(&node, &now, "private-user.1", Some("7"));
         assert!(nothing.recovered && nothing.events.is_empty());
-        // Another user, nobody, another channel, rubbish.
+        // Another user, no user, another channel, an invalid token.
         for (token, channel, user) in [
             (&mark, "private-user.1", Some("8")),
             (&mark, "private-user.1", None),
@@ -91,7 +91,7 @@ fn missed_events_are_replayed_in_order_and_once() {
             let refused = replay(&node, token, channel, user);
             assert!(!refused.recovered && refused.events.is_empty());
         }
-        // What a public channel gets is another thing: nothing was public.
+        // The events were not public, so the public channel has none.
         let public = token(&node, "user.1", None);
         sender.send("user.1", "later", "1");
         sender.flush();
@@ -143,7 +143,7 @@ fn evicted_events_are_scanned_from_kafka_within_limits() {
         let found = replay(&node, &mark, "private-user.1", None);
         assert!(found.recovered && found.scanned, "on {brokers}");
         assert_eq!(ids(&found), sent);
-        // Many who come back from the same place are one scan.
+        // Many clients with the same position share one scan.
         let runtime = runtime();
         let many: Vec<_> = (0..100)
             .map(|_| {
@@ -155,7 +155,7 @@ fn evicted_events_are_scanned_from_kafka_within_limits() {
             assert!(found.recovered && found.events.len() == 100);
         }
         node.kafka.stop();
-        // Over the bounds: not recovered.
+        // Over the limits: not recovered.
         let node = Node::start_with(&config, |settings| {
             settings.replay_memory = 1_000;
             settings.replay_scan_records = 50;
@@ -203,7 +203,7 @@ fn a_replay_waits_for_a_topic_known_to_another_gateway() {
         assert_eq!(records(&slow), 0);
         let found = replay(&slow, &mark, "private-new.1", None);
         assert!(found.recovered, "on {brokers}");
-        // What is read afterwards although the client has it is passed over by its offset.
+        // Records that the client already has are skipped by their offsets.
         let topic = slow
             .kafka
             .positions()
@@ -263,7 +263,7 @@ fn an_unread_topic_is_awaited_only_while_it_may_be_new() {
 
 #[test]
 fn a_recreated_topic_is_not_recovered() {
-    // Deleting needs an admin API: a real Kafka only.
+    // Deleting needs an admin API: real Kafka only.
     for brokers in brokers().into_iter().skip(1) {
         let config = config(&brokers, &unique("deleted"));
         let sender = Sender::start(&config);
@@ -356,7 +356,7 @@ fn eviction_is_visible_to_replays() {
     let first = 40 - i64::try_from(count).expect("small");
     assert_eq!(find(ReplayFrom::Offset(first)), (count, 0, 40));
     assert_eq!(find(ReplayFrom::Offset(first - 1)).1, 1);
-    // A partition that begins anew starts empty.
+    // A restarted partition has no entries.
     replay_buffer.start_partition(key, 100, 5_000);
     assert_eq!(replay_buffer.size(), (0, 0));
     assert_eq!(find(ReplayFrom::Offset(100)), (0, 0, 100));

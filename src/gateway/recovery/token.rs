@@ -1,9 +1,9 @@
-//! Tokens: what a browser brings back to say how far it has read. Opaque to it, and signed: nobody can make one, move one to
-//! another channel, or use one for longer than ten minutes.
+//! Tokens: a client's position on a channel. Opaque and signed: a token cannot be forged, used for another channel, or
+//! used after ten minutes.
 //!
-//! The bytes, before base64: a version, the time of issue, the socket it was given to, the signed-in user, and for each topic that
-//! feeds the channel a short hash of its name, its id and the next offset of each partition; then 16 bytes of HMAC-SHA256 over
-//! the socket channel and all of this.
+//! The bytes, before base64: version, time of issue, socket, signed-in user, and for each topic that feeds the channel
+//! a short hash of its name, its id and the next offset of each partition; then 16 bytes of HMAC-SHA256 over the socket
+//! channel and these bytes.
 
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
@@ -12,47 +12,47 @@ use sha2::{Digest, Sha256};
 pub use super::keys::Keys;
 use super::keys::MAC;
 
-/// The form of the bytes.
+/// Version of the format.
 const VERSION: u8 = 1;
-/// A longer token is none of ours: it is not even decoded.
+/// Maximum length of a token in characters; a longer one is rejected before it is decoded.
 const MAX_TOKEN_LENGTH: usize = 8192;
-/// Clocks of two servers may differ by this much, ms.
+/// Maximum difference between the clocks of two servers, ms.
 const SKEW_MS: u64 = 60_000;
 
-/// Where one topic had been read to.
+/// The position in one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicPosition {
-    /// First bytes of the hash of its name.
+    /// First 8 bytes of the hash of the topic name.
     pub name: u64,
-    /// Kafka's id of it; 0 where it has none.
+    /// Kafka's topic id; 0 if it has none.
     pub id: u128,
-    /// Partition and next offset.
+    /// Partitions with their next offsets.
     pub next: Vec<(i32, i64)>,
 }
 
-/// What a token says.
+/// The contents of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// Unix ms.
     pub issued_ms: u64,
-    /// The socket it was given to.
+    /// The socket that received the token.
     pub socket: String,
-    /// The user signed in there.
+    /// The user signed in on that socket.
     pub user: Option<String>,
-    /// One for each topic that fed the channel.
+    /// One position for each topic that feeds the channel.
     pub topics: Vec<TopicPosition>,
 }
 
-/// Why a token is not taken.
+/// The reason for rejecting a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenError {
-    /// Not a token of ours, or one of another channel.
+    /// Invalid signature, or a token of another channel.
     Forged,
     /// Issued too long ago, or in the future.
     Stale,
 }
 
-/// What stands for a topic's name in a token.
+/// The hash that represents a topic name in a token.
 #[must_use]
 pub fn short_hash(name: &str) -> u64 {
     let hash = Sha256::digest(name.as_bytes());
@@ -62,7 +62,7 @@ pub fn short_hash(name: &str) -> u64 {
 }
 
 impl Token {
-    /// The text that is sent to the browser; `None` where it would be longer than one is taken back: topics of a thousand partitions.
+    /// Encodes and signs the token; `None` if it exceeds [`MAX_TOKEN_LENGTH`], with about a thousand partitions.
     #[must_use]
     pub fn encode(&self, channel: &str, keys: &Keys) -> Option<String> {
         let mut bytes = vec![VERSION];
@@ -91,10 +91,10 @@ impl Token {
         (text.len() <= MAX_TOKEN_LENGTH).then_some(text)
     }
 
-    /// What a text says, if it is a token of ours for this channel, issued within the last `max_age_ms`.
+    /// Decodes a token of this channel that was issued within the last `max_age_ms`.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason for rejecting the token.
     pub fn decode(
         text: &str,
         channel: &str,
@@ -152,7 +152,7 @@ impl Token {
     }
 }
 
-/// Seven bits a byte, the lowest first.
+/// Appends a varint: seven bits a byte, the lowest first.
 #[allow(clippy::cast_possible_truncation)] // masked
 fn number(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

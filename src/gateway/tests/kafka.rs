@@ -1,5 +1,5 @@
-//! The whole way: Kafka, gateways, sockets. Gateways are started again under a client that recovers: nothing lost,
-//! nothing twice, nothing out of order.
+//! End to end: Kafka, gateways, sockets. A client recovers across restarts of gateways: no event is lost, duplicated or
+//! out of order.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,13 +40,13 @@ fn a_broadcast_reaches_sockets_through_kafka() {
             json!({"id": 7}),
             "{brokers}"
         );
-        // The socket that is to be left out.
+        // The excluded socket.
         let except = |id: String| [("x-realtime-socket".to_owned(), Some(id.into_bytes()))];
         let headers = except(client.id.to_string());
         sender.send_with("user.1", "not.to.me", "1", 0, &headers);
         sender.send("user.1", "last", "1");
         client.expect("last", CHANNEL);
-        // Another gateway has the member, too, and the last event of a cache channel from before it began.
+        // Another gateway also has the member, and the last event of a cache channel from before its start.
         sender.send("user.1", "first", "1");
         sender.send("user.1", "kept", "2");
         client.expect("first", CHANNEL);
@@ -70,26 +70,25 @@ fn a_broadcast_reaches_sockets_through_kafka() {
             json!({"x": 1})
         );
         assert!(gateway.stats().ready && other.stats().ready);
-        // The successor keeps the member for a moment, and nobody hears of a restart.
+        // The other gateway keeps the member for a moment, so a restart causes no events.
         gateway.stop(Duration::from_millis(200));
         drop(second);
         other.stop(Duration::from_millis(200));
     }
 }
 
-/// What a recovering client has.
+/// State of a recovering client.
 struct Reader {
     gateway: Arc<Mutex<Option<Gateway>>>,
     token: Option<String>,
     got: Vec<u64>,
     since: Vec<u64>,
     reconnects: usize,
-    /// Subscriptions that were answered.
     subscribed: Arc<AtomicU64>,
 }
 
 impl Reader {
-    /// One connection, until it ends or everything is here.
+    /// One connection, until it ends or all events have arrived.
     fn connection(&mut self, wanted: usize) {
         let client = self.gateway.lock().as_ref().map(TestClient::connect);
         let Some(mut client) = client else {
@@ -135,7 +134,7 @@ impl Reader {
                         }
                         "e" => {
                             let n = data.as_u64().expect("a number");
-                            // Cut in the middle of a batch: these came without their position.
+                            // The connection ended within a batch: these events arrived without a position.
                             if replaying && self.since.contains(&n) {
                                 continue;
                             }
@@ -154,7 +153,7 @@ impl Reader {
     }
 }
 
-/// `restarts` gateways, one after the other, while `messages` are sent.
+/// Starts `restarts` gateways one after the other while `messages` are sent.
 fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
     let config = config(brokers, &unique("restarts"));
     let sender = Sender::start(&config);
@@ -171,7 +170,7 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
     };
     let begun = Instant::now();
     let (done, subscribed) = (Arc::<AtomicU64>::default(), Arc::clone(&reader.subscribed));
-    // Sending waits for a restart that takes its time: there is always something to come.
+    // The sender waits for a slow restart, so that every gateway delivers some events.
     let share = messages / (restarts + 1);
     let most = Arc::new(AtomicU64::new(2 * share));
     std::thread::scope(|scope| {
@@ -185,7 +184,7 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
             reader
         });
         scope.spawn(move || {
-            // The first position has to be there.
+            // The first position must have arrived.
             std::thread::sleep(Duration::from_millis(500));
             for n in 0..messages {
                 until("the restart", || n < may_send.load(Ordering::Acquire));
@@ -216,7 +215,8 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
         let right: Vec<u64> = (0..messages).collect();
         assert_eq!(reader.got, right, "on {brokers}");
         let line = format!(
-            "{messages} messages, {restarts} restarts ({}), {} connections on {brokers}: none lost, none twice, none out of order, {:.1?}\n",
+            "{messages} messages, {restarts} restarts ({}), {} connections on {brokers}: none lost, none twice, none \
+            out of order, {:.1?}\n",
             if in_order { "successor first" } else { "stopped first" },
             reader.reconnects,
             begun.elapsed()
@@ -239,7 +239,8 @@ fn a_client_recovers_across_gateway_restarts() {
     }
 }
 
-/// A channel's first messages make its topic; of two gateways one finds it first, and its clients go over to the other.
+/// The first messages of a channel create its topic. One of two gateways finds the topic first, and its clients move to
+/// the other.
 #[test]
 fn events_of_a_new_topic_are_not_duplicated_by_a_later_gateway() {
     for brokers in brokers() {

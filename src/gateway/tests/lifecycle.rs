@@ -33,7 +33,7 @@ fn stopping_closes_every_socket_with_4200_while_the_successor_accepts() {
     old.stop(Duration::from_secs(5));
     assert_eq!(
         old.stats().not_ready.as_deref(),
-        Some("the gateway does not run")
+        Some("the gateway is not running")
     );
 }
 

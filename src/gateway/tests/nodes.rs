@@ -1,4 +1,4 @@
-//! Presence over several gateways, as this one hears of it.
+//! Presence changes that arrive from other gateways.
 
 use super::*;
 use crate::gateway::presence::{Change, Membership, NodeId};
@@ -47,7 +47,7 @@ fn remote_members_are_added_and_removed() {
         [added("u")]
     );
     client.expect("pusher_internal:member_added", "presence-a");
-    // The same user elsewhere, the same record again, the local user elsewhere: nobody new.
+    // The same user on another node, a repeated record, the local user on another node: no new member.
     assert!(presence
         .add(&two, "presence-a", id("2.1"), &member("u"))
         .is_empty());
@@ -66,7 +66,7 @@ fn remote_members_are_added_and_removed() {
     );
     client.expect_silence();
     assert_eq!(presence.count("presence-a"), 1);
-    // Only what is this gateway's own goes into its snapshot.
+    // A snapshot has only this gateway's members.
     presence.add(&one, "presence-a", id("1.2"), &member("v"));
     let own = presence.snapshot(gateway.hub().node());
     assert_eq!(own.len(), 1);
@@ -91,7 +91,7 @@ fn a_snapshot_sends_only_the_difference() {
         [added("a"), added("b"), added("c")]
     );
     assert!(presence.replace_node(&node, &first).is_empty());
-    // b went, c has another socket, 1.1 is somebody else now, d is new.
+    // b left, c has another socket, 1.1 is another user, d is new.
     let second = [
         membership("1.1", "x"),
         membership("1.9", "c"),

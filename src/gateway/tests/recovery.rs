@@ -1,4 +1,4 @@
-//! Recovery as a client sees it, with a history whose answers the test decides: order, duplicates, tokens.
+//! Recovery as a client sees it, with a scripted history: order, duplicates, tokens.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::gateway::backend::{BoxFuture, History, NoHistory, Replay, SingleNode,
 use crate::gateway::broadcast::{Broadcast, Position};
 use crate::gateway::Backends;
 
-/// What a replay was asked for: token, channel, user, whether Kafka may be read.
+/// Arguments of a replay: token, channel, user, and whether Kafka may be read.
 type ReplayCall = (String, String, Option<String>, bool);
 
-/// A history of one partition, where the test says what replays bring and when.
+/// A history of one partition whose replays are controlled by the test.
 #[derive(Default)]
 struct ScriptedHistory {
     next: Mutex<i64>,
@@ -55,7 +55,7 @@ impl History for ScriptedHistory {
 }
 
 impl ScriptedHistory {
-    /// The next replay waits for what the test sends.
+    /// The next replay waits for the result that the test sends.
     fn expect(&self) -> oneshot::Sender<Replay> {
         let (sender, receiver) = oneshot::channel();
         self.replays.lock().push_back(receiver);
@@ -94,7 +94,7 @@ fn event(offset: i64, id: &str) -> Arc<Broadcast> {
     })
 }
 
-/// As the reader of Kafka does it.
+/// Delivers an event as the feed does.
 fn live(gateway: &Gateway, history: &ScriptedHistory, offset: i64, id: &str) {
     gateway.hub().deliver(&event(offset, id));
     *history.next.lock() = offset + 1;
@@ -114,7 +114,7 @@ fn recovery_order_is_success_replay_recovered_live() {
         history.calls.lock()[0],
         ("private-a@5".into(), "private-a".into(), None, true)
     );
-    // Live while the replay is under way: held, some of it in the replay as well.
+    // Live events during the replay are held back; some are in the replay as well.
     live(&gateway, &history, 6, "id6");
     live(&gateway, &history, 7, "id7");
     client.expect_silence();
@@ -132,8 +132,7 @@ fn recovery_order_is_success_replay_recovered_live() {
         client.expect("realtime:recovered", "private-a"),
         json!({"recovered": true})
     );
-    // 7 lies below what the replay covered, so it does not reach the channel or was among it; so does 8, whenever it
-    // comes.
+    // 7 and 8 lie below the position that the replay covers, so they are not delivered again.
     live(&gateway, &history, 8, "id8");
     live(&gateway, &history, 9, "id9");
     let mut events = Vec::new();
@@ -164,7 +163,7 @@ fn a_failed_recovery_is_reported_and_live_events_continue() {
         json!({"recovered": false})
     );
     client.expect("e3", "private-a");
-    // A token counts once.
+    // A token is used once.
     client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
     let mut next = client.event();
     while next["event"] == "realtime:position" {
@@ -200,14 +199,14 @@ fn positions_are_sent_on_request_and_never_ahead_of_events() {
         asked.expect("realtime:position", ""),
         json!({"private-a": "private-a@10"})
     );
-    // Delivered, while the position has not moved yet: the token is that of what was delivered.
+    // Delivered before the position has advanced: the token covers the delivered event.
     gateway.hub().deliver(&event(10, "id10"));
     asked.expect("e10", "private-a");
     assert_eq!(
         asked.expect("realtime:position", ""),
         json!({"private-a": "private-a@11"})
     );
-    // Other records moved the position: it is taken along with the next event.
+    // Other records advanced the position: it is sent with the next event.
     *history.next.lock() = 50;
     live(&gateway, &history, 60, "id60");
     asked.expect("e60", "private-a");
@@ -218,7 +217,7 @@ fn positions_are_sent_on_request_and_never_ahead_of_events() {
     plain.expect("e10", "private-a");
     plain.expect("e60", "private-a");
     plain.expect_silence();
-    // Once a batch, not once an event.
+    // Once per batch, not once per event.
     for offset in 61..100 {
         live(&gateway, &history, offset, &format!("id{offset}"));
     }
@@ -232,7 +231,7 @@ fn positions_are_sent_on_request_and_never_ahead_of_events() {
             assert_eq!(
                 last,
                 events + 1,
-                "a token covers what was sent before it, no more and no less"
+                "a token covers exactly the events sent before it"
             );
         } else {
             events += 1;
@@ -298,10 +297,10 @@ fn repeated_replays_of_a_channel_are_limited() {
         }
         client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
     }
-    // Once for the channel, and ten times more in a minute.
+    // The first replay of the channel, and ten more within a minute.
     assert_eq!(verdicts, [&[true; 11][..], &[false; 2]].concat());
     assert_eq!(history.calls.lock().len(), 11);
-    // Another channel has its own.
+    // The first replay of another channel is not limited.
     client.send("realtime:resume", &json!({"private-b": "t"}));
     client.send_subscribe("private-b", None);
     eventually("it is requested", || history.calls.lock().len() == 12);
@@ -314,7 +313,7 @@ fn cancelled_scans_count_against_the_limit() {
     let mut open = Vec::new();
     for i in 0..12 {
         let channel = format!("private-{i}");
-        // Kafka is read, and never comes to an end.
+        // A scan that never ends.
         open.push(history.expect());
         client.send("realtime:resume", &json!({(channel.as_str()): "t"}));
         client.subscribe(&channel, None);

@@ -1,4 +1,4 @@
-//! What the view asks for: the effects of records and of the clock, and the numbers it goes by.
+//! The effects of records and of time on this gateway, and the timing of the state machine.
 
 use super::super::webhook_state::WebhookEvent;
 use super::super::wire::PresenceMember;
@@ -6,23 +6,22 @@ use crate::gateway::admin_api::{AdminRequest, AdminResponse};
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
 
-/// The numbers, in ms.
+/// Timeouts and intervals, in ms.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// Between two heartbeats.
     pub heartbeat: u64,
-    /// A node that is silent for so long is gone.
+    /// A node without a record for this long is removed.
     pub node_timeout: u64,
-    /// The members of a node that ended in order stay for so long.
+    /// The members of a draining node stay this long.
     pub drain_members: u64,
-    /// Presence waits so long for the nodes heard from.
+    /// Maximum wait for the snapshots of the known nodes.
     pub presence_wait: u64,
-    /// A snapshot that did not come is asked for again after this.
+    /// A missing snapshot is requested again after this.
     pub resync_interval: u64,
 }
 
 impl Timing {
-    /// As the settings have them.
+    /// Reads the timing from the settings.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
         let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -36,68 +35,52 @@ impl Timing {
     }
 }
 
-/// What is to be done.
+/// Work that results from a record or from time.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// A seat of another gateway was taken.
+    /// A member of another gateway joined.
     AddMember {
-        /// Whose.
         node: String,
-        /// Which.
         member: PresenceMember,
     },
-    /// A seat of another gateway is free.
+    /// A member of another gateway left.
     RemoveMember {
-        /// Whose.
         node: String,
-        /// The channel.
         channel: String,
-        /// The socket.
         socket: SocketId,
     },
-    /// Everything another gateway has was told anew.
+    /// A snapshot of another gateway is complete.
     ReplaceMembers {
-        /// Whose.
         node: String,
-        /// Its seats.
         members: Vec<PresenceMember>,
     },
-    /// Another gateway is gone.
+    /// Another gateway was removed.
     RemoveNode {
-        /// Which.
         node: String,
     },
-    /// This gateway is to tell all it has.
+    /// This gateway must send a snapshot.
     SendSnapshot,
-    /// This gateway is to ask a node for all it has.
+    /// This gateway must request a snapshot.
     RequestSnapshot {
-        /// Which.
         of: String,
     },
-    /// Something for the webhooks.
     Webhook(WebhookEvent),
-    /// A question of another gateway.
+    /// A request of another gateway.
     AdminRequest {
-        /// Who asks.
         from: String,
-        /// Its number.
         id: u64,
-        /// What.
         request: AdminRequest,
     },
-    /// An answer to a question of this gateway.
+    /// A part of the response to this gateway's request.
     AdminResponse {
-        /// Who answers.
         from: String,
-        /// The question's number.
+        /// The number of the request.
         id: u64,
         /// True for the last part.
         last: bool,
-        /// What.
         answer: AdminResponse,
     },
-    /// Nobody was heard for long: this is the one that is cut off.
+    /// No record arrived within the node timeout: this gateway is isolated.
     Isolated,
-    /// Somebody is heard again.
     Reconnected,
 }

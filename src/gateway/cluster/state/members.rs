@@ -1,4 +1,4 @@
-//! Seats and occupied channels of a node: one by one, and all at once from its snapshot.
+//! Members and occupied channels of a node, from single records and from snapshots.
 
 use super::super::wire::PresenceMember;
 use super::{ClusterState, Effect, PartialSnapshot};
@@ -104,7 +104,7 @@ impl ClusterState {
         self.replace(id, complete, cause);
     }
 
-    /// New seats first: a user who is in both was never away.
+    /// Adds the new members before it removes the old ones: a user in both did not leave.
     pub(super) fn replace(&mut self, id: &str, complete: PartialSnapshot, cause: &str) {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
