@@ -32,7 +32,8 @@ pub fn encrypt<'a>(
     }
     let Some(key) = key else {
         return Err(Error::configuration(format!(
-            "The channel \"{}\" is encrypted, but no master key is configured: nothing was sent. Set encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: openssl rand -base64 32",
+            "The channel \"{}\" is encrypted, but no master key is configured: nothing was sent. Set \
+             encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: openssl rand -base64 32",
             channel.escape_debug()
         )));
     };

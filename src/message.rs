@@ -185,7 +185,8 @@ impl Message {
         }
     }
 
-    /// Envelope id; `topic-partition-offset` for a raw record and for an envelope without one, the same on each delivery.
+    /// Envelope id; `topic-partition-offset` for a raw record and for an envelope without one, the same on each
+    /// delivery.
     #[must_use]
     pub fn id(&self) -> std::borrow::Cow<'_, str> {
         let own = self.read(self.id.as_ref()).filter(|id| !id.is_empty());
@@ -198,7 +199,8 @@ impl Message {
         }
     }
 
-    /// True if both have the same id, type, channel, event, data, timestamp, key and headers. The data is compared as JSON.
+    /// True if both have the same id, type, channel, event, data, timestamp, key and headers. The data is compared as
+    /// JSON.
     #[must_use]
     pub fn has_same_content(&self, other: &Self) -> bool {
         fn data(message: &Message) -> Option<&[u8]> {

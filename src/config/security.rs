@@ -195,7 +195,8 @@ fn has_token(client: &Properties, which: &str) -> Result<()> {
     }
     Err(Error::configuration(format!(
         "security.mechanism is OAUTHBEARER, but the {which} has no source of tokens. Use SCRAM-SHA-512 or a client \
-         certificate; for development, unsecured tokens are available: set enable.sasl.oauthbearer.unsecure.jwt to true, \
-         and sasl.oauthbearer.config, in producer_config and consumer_config."
+         certificate; for development, unsecured tokens are available: set \
+         enable.sasl.oauthbearer.unsecure.jwt to true, and sasl.oauthbearer.config, in producer_config and \
+         consumer_config."
     )))
 }

@@ -89,7 +89,8 @@ impl ApiClient {
                 _ => error.to_string(),
             };
             Error::connection(format!(
-                "No gateway responds at {} ({why}). Is it running (realtime:gateway)? Does its HTTP API listen there (realtime.gateway.api_listen, or host and port)?",
+                "No gateway responds at {} ({why}). Is it running (realtime:gateway)? Does its HTTP API listen \
+                 there (realtime.gateway.api_listen, or host and port)?",
                 self.address
             ))
         })?;

@@ -62,7 +62,6 @@ counters! {
     channels: "gauge",
     /// Subscriptions of all sockets.
     subscriptions: "gauge",
-    /// Subscriptions refused.
     subscriptions_refused: "counter",
     /// Messages read from sockets.
     messages_received: "counter",
@@ -86,7 +85,6 @@ counters! {
     silent_clients: "counter",
     /// Client events relayed.
     client_events: "counter",
-    /// Client events refused.
     client_events_refused: "counter",
     /// Events with reserved names, refused.
     reserved_events: "counter",

@@ -32,7 +32,8 @@ const MAX_PENDING_PER_ADDRESS: usize = 64;
 /// The warning about file descriptors is logged when this share of the permits, in eighths, is taken.
 const WARN_AT_EIGHTHS: usize = 7;
 
-/// Size of the kernel's receive buffer per connection, in bytes. Left to itself it grows to megabytes while reading is delayed.
+/// Size of the kernel's receive buffer per connection, in bytes. Left to itself it grows to megabytes while reading
+/// is delayed.
 const RECEIVE_BUFFER: usize = 64 << 10;
 
 /// The purpose of a port.
@@ -289,7 +290,8 @@ impl Acceptor {
         if client.missing_forwarded_for {
             crate::process::current().log.say_once(
                 Level::Warning,
-                "A trusted proxy sends no X-Forwarded-For: connections are not limited per address. In nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+                "A trusted proxy sends no X-Forwarded-For: connections are not limited per address. In nginx: \
+                 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
             );
         }
         match self.admit(&request, &client) {
@@ -327,7 +329,8 @@ impl Acceptor {
         let Some(total_permit) = acquire(&self.sockets, self.max_connections) else {
             self.total_refusals.warn(|| {
                 format!(
-                    "The gateway refuses connections: {} are open (realtime.gateway.max_connections, file descriptors).",
+                    "The gateway refuses connections: {} are open (realtime.gateway.max_connections, file \
+                     descriptors).",
                     self.max_connections
                 )
             });
@@ -340,7 +343,9 @@ impl Acceptor {
             if permit.is_none() {
                 self.address_refusals.warn(|| {
                     format!(
-                        "The gateway refuses connections from {}: it has reached realtime.gateway.max_connections_per_address ({most}; an IPv6 /64 ten times as many). If it is a load balancer or proxy, add it to realtime.gateway.trusted_proxies.",
+                        "The gateway refuses connections from {}: it has reached \
+                         realtime.gateway.max_connections_per_address ({most}; an IPv6 /64 ten times as \
+                         many). If it is a load balancer or proxy, add it to realtime.gateway.trusted_proxies.",
                         client.address
                     )
                 });
@@ -370,7 +375,8 @@ impl Acceptor {
             crate::process::current().log.say_once(
                 Level::Warning,
                 &format!(
-                    "{taken} connections are open; file descriptors limit the gateway to {} of the {wanted} connections that max_connections allows. Raise LimitNOFILE, or the hard limit of ulimit -n.",
+                    "{taken} connections are open; file descriptors limit the gateway to {} of the {wanted} \
+                     connections that max_connections allows. Raise LimitNOFILE, or the hard limit of ulimit -n.",
                     self.max_connections
                 ),
             );

@@ -308,6 +308,7 @@ fn check_secret(secret: &str) -> Result<()> {
 
 fn secret_refused(why: &str) -> Error {
     Error::configuration(format!(
-        "The gateway's secret {why}, so it could be guessed and used to sign for any user. Set REALTIME_APP_SECRET to the output of: openssl rand -hex 32"
+        "The gateway's secret {why}, so it could be guessed and used to sign for any user. Set \
+         REALTIME_APP_SECRET to the output of: openssl rand -hex 32"
     ))
 }

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! catalog      the table of all metrics          snapshot    their values at one moment     exposition  Prometheus
-//! text formats number       single-writer counters            timing      duration of callbacks          liveness   
+//! text formats number       single-writer counters            timing      duration of callbacks          liveness
 //! age of a loop's last tick consumers gateways producers process           collectors, one for each source
 //! registry     the metrics of one process        endpoints   /metrics, /live, /ready, /up   listener    the HTTP port
-//! of --metrics textfile     node exporter output              heartbeat   a file for probes              notify     
+//! of --metrics textfile     node exporter output              heartbeat   a file for probes              notify
 //! sd_notify for systemd
 //! ```
 //!

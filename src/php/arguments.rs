@@ -122,8 +122,8 @@ pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, Call
         .ok_or_else(|| type_error(place, "array", value).into())
 }
 
-/// True for headers that the extension sets itself. They are dropped from the headers an application passes, as those of a
-/// received message may be passed on, and set again where they apply.
+/// True for headers that the extension sets itself. They are dropped from the headers an application passes, as those
+/// of a received message may be passed on, and set again where they apply.
 pub fn is_set_by_us(name: &str) -> bool {
     headers::is_ours(name) && name != headers::PUBLIC && name != headers::SOCKET
 }
@@ -194,7 +194,8 @@ fn read_configuration(value: &Zval, path: &str, depth: usize) -> Result<Value, E
     if let Some(table) = value.array() {
         if depth >= MAX_CONFIGURATION_DEPTH {
             return Err(Error::configuration(format!(
-                "The configuration is nested more than {MAX_CONFIGURATION_DEPTH} levels deep at \"{}…\". Does the array \
+                "The configuration is nested more than {MAX_CONFIGURATION_DEPTH} levels deep at \"{}…\". Does \
+                 the array \
                  contain a reference to itself?",
                 path.chars().take(60).collect::<String>()
             )));

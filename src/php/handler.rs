@@ -81,7 +81,8 @@ impl<'a> PhpHandler<'a> {
             return Some(Abort::Pending);
         }
         Some(Abort::Error(Error::configuration(
-            "The process forked in a callback, and the child returned into the loop of its parent's Broker. End the child \
+            "The process forked in a callback, and the child returned into the loop of its parent's Broker. End \
+             the child \
              with exit(), or create a new Broker in it.",
         )))
     }

@@ -28,7 +28,8 @@ impl Environment for PhpEnvironment {
         process::current().log.say_once(
             Level::Warning,
             &format!(
-                "The environment variable {name} ends with a comment (\"# …\"), which is ignored. Move the comment to a line \
+                "The environment variable {name} ends with a comment (\"# …\"), which is ignored. Move the \
+                 comment to a line \
                  of its own, or quote a value that contains it."
             ),
         );

@@ -109,8 +109,8 @@ pub fn clear_exception() {
     unsafe { zend_clear_exception() };
 }
 
-/// An error if `__construct()` is called on an object that is constructed already: it would replace what a running method of
-/// the object uses.
+/// An error if `__construct()` is called on an object that is constructed already: it would replace what a running
+/// method of the object uses.
 pub fn refuse_second_construction<T: RegisteredClass>() -> Result<(), PhpException> {
     let is_constructed = this()
         .object()
@@ -226,7 +226,8 @@ fn lossy_text(value: &Zval) -> String {
     String::new()
 }
 
-/// A property of a Throwable. `Exception` and `Error` declare their own, so each is read in the scope of its base class.
+/// A property of a Throwable. `Exception` and `Error` declare their own, so each is read in the scope of its base
+/// class.
 fn throwable_property(object: &Zval, name: &str) -> Option<Zval> {
     let throwable = object.object()?;
     // SAFETY: a static of the engine, set before any module starts.

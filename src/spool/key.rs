@@ -39,7 +39,8 @@ impl SpoolKey<'_> {
         let text = |s: &str| to_string(s).unwrap_or_default();
         let brokers: Vec<String> = self.hosts().iter().map(|host| text(host)).collect();
         format!(
-            "{{\n  \"what\": \"Messages of toporia_realtime not acknowledged by Kafka; the next process sends them\",\n  \
+            "{{\n  \"what\": \"Messages of toporia_realtime not acknowledged by Kafka; the next process sends \
+             them\",\n  \
              \"format\": 1,\n  \"brokers\": [{}],\n  \"prefix\": {},\n  \"application\": {}\n}}\n",
             brokers.join(", "),
             text(self.prefix),

@@ -369,7 +369,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         process::current().log.say(
             Level::Warning,
             format!(
-                "Skipped records of topic \"{}\" whose channel \"{channel}\" belongs to topic \"{right}\" (topic_mismatch).",
+                "Skipped records of topic \"{}\" whose channel \"{channel}\" belongs to topic \"{right}\" \
+                 (topic_mismatch).",
                 item.topic()
             ),
         );

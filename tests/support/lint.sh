@@ -40,6 +40,7 @@ check "clippy, core without PHP" cargo clippy --locked --all-targets --no-defaul
 # Errors only (-n): the 120 characters of PSR-12 are a soft limit, exceeded in about fifty places.
 check "PSR-12" phpcs -n --standard=tests/support/phpcs.xml --basepath="$ROOT" "${php_paths[@]}"
 check "each test belongs to a suite" test_names
+check "words of comments, length of lines" "$PHP" tests/support/prose.php
 check "composer.json" env COMPOSER_ALLOW_SUPERUSER=1 composer validate --strict --no-interaction
 if have shellcheck; then
     check "shellcheck" shellcheck -x "${scripts[@]}"

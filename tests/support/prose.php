@@ -23,7 +23,7 @@ use RecursiveIteratorIterator;
 const LIMITS = ['people' => 0.2, 'clauses' => 0.6];
 /** Of a line, in characters. */
 const LINE = 120;
-/** A doc comment needs more words than this. */
+/** A doc comment of so few words must say more than the name below it. */
 const SHORT_DOC = 3;
 const PATTERNS = [
     'people' => '~\b(?:whoever|nobody|somebody|anybody)\b~i',
@@ -62,7 +62,7 @@ function phpComments(string $source): array
             continue;
         }
         [$kind, $text, $line] = $token;
-        $text = trim((string) preg_replace(['~^\s*(?:/\*\*?|\*/|\*|//|#)\s?|\*/\s*$~m', '~@\w+.*~'], '', $text));
+        $text = trim((string) preg_replace(['~^\s*(?:/\*\*?|\*/|\*|//|#)\s?|\*/\s*$~m', '~@\w+.*~s'], '', $text));
         $last = array_key_last($comments);
         // Lines of // that follow each other are one comment.
         if ($kind === T_COMMENT && $last !== null && !$comments[$last]['doc'] && $comments[$last]['end'] + 1 === $line) {
@@ -95,6 +95,22 @@ function rustComments(string $source): array
     }
 
     return $comments;
+}
+
+/** True where every word of a doc comment is in the declaration below it: "The channel." above `channel: String`. */
+function repeatsName(string $text, string $source, int $line): bool
+{
+    $lines = array_slice(explode("\n", $source), $line - 1, 6);
+    $isCode = static fn (string $line): bool => preg_match('~^\s*(?://|#\[|/?\*|$)~', $line) !== 1;
+    $code = strtolower((string) current(array_filter($lines, $isCode)));
+    $words = array_diff(preg_split('~[^a-z]+~', strtolower($text), -1, PREG_SPLIT_NO_EMPTY) ?: [], ['a', 'an', 'the', 'its', 'of']);
+    foreach ($words as $word) {
+        if (!str_contains($code, rtrim($word, 's'))) {
+            return false;
+        }
+    }
+
+    return $words !== [];
 }
 
 /** @return list<string> the places that are longer than a line may be */
@@ -130,7 +146,7 @@ foreach (['src', 'php', 'tests'] as $root) {
                 $found = (int) preg_match_all($pattern, $text);
                 array_push($places[$kind], ...array_fill(0, $found, $place));
             }
-            if ($comment['doc'] && $count > 0 && $count <= SHORT_DOC) {
+            if ($comment['doc'] && $count > 0 && $count <= SHORT_DOC && repeatsName($text, $source, $comment['line'])) {
                 $places['short'][] = $place;
             }
         }
@@ -143,7 +159,7 @@ foreach (['src', 'php', 'tests'] as $root) {
             $text = match ($kind) {
                 'people' => 'comments with "whoever", "nobody", "somebody" or "anybody"',
                 'clauses' => 'sentences that begin with What, Who, Where or Whether',
-                'short' => 'doc comments of ' . SHORT_DOC . ' words or fewer',
+                'short' => 'doc comments of ' . SHORT_DOC . ' words or fewer that repeat a name',
             };
             $limit = isset(LIMITS[$kind]) ? sprintf('%.2f per 1,000 words, limit %.1f', $rate, LIMITS[$kind]) : 'limit 0';
             printf("%s: %d %s (%s)\n", $root, count($found), $text, $limit);

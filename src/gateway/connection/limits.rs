@@ -67,7 +67,8 @@ impl SlidingWindow {
         self.times.len() < most as usize
     }
 
-    /// Records an event. Only the newest `most` are kept, which are sufficient for [`Self::allows`] with the same limit.
+    /// Records an event. Only the newest `most` are kept, which are sufficient for [`Self::allows`] with the same
+    /// limit.
     pub fn count(&mut self, most: u32, now: Instant) {
         self.times.push_back(now);
         while self.times.len() > most as usize {

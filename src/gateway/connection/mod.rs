@@ -35,7 +35,8 @@ use bytes::Bytes;
 
 use super::protocol::frame;
 
-/// `pusher:subscription_error` on a channel: 401 for a bad signature, 403 for a channel that is not allowed, other 4xx for limits.
+/// `pusher:subscription_error` on a channel: 401 for a bad signature, 403 for a channel that is not allowed, other
+/// 4xx for limits.
 #[must_use]
 pub fn subscription_error(channel: &str, status: u16, error: &str) -> Bytes {
     let kind = match status {

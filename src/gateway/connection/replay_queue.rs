@@ -32,7 +32,6 @@ enum Progress {
     Finished(Replay),
 }
 
-/// The queue.
 pub(super) struct ReplayQueue {
     queued: VecDeque<QueuedReplay>,
     current: Option<(Arc<Channel>, Progress)>,

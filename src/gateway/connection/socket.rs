@@ -15,8 +15,8 @@ use crate::gateway::broadcast::At;
 use crate::gateway::hub::Channel;
 use crate::gateway::protocol::{Close, SocketId};
 
-/// Approximate memory of a queued frame in addition to its bytes: queue slot, allocation headers, position. Without it a client that
-/// does not read could make small frames take many times `max_queue`.
+/// Approximate memory of a queued frame in addition to its bytes: queue slot, allocation headers, position. Without
+/// it a client that does not read could make small frames take many times `max_queue`.
 const FRAME_OVERHEAD: usize = 192;
 
 /// A frame in the send queue.
@@ -233,7 +233,6 @@ impl Socket {
         self.held.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
-    /// Releases held bytes.
     pub(in crate::gateway) fn release_held(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }

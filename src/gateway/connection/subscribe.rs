@@ -80,7 +80,10 @@ impl Session {
         }
         Err(SubscribeError(
             429,
-            format!("A connection may have at most {max} presence channels (realtime.gateway.max_presence_subscriptions)."),
+            format!(
+                "A connection may have at most {max} presence channels \
+             (realtime.gateway.max_presence_subscriptions)."
+            ),
         ))
     }
 
@@ -117,7 +120,8 @@ impl Session {
                 Err(SubscribeError(
                     403,
                     format!(
-                    "Channel \"{}\" is not public (realtime.gateway.public_channels). Use a private- or presence- name, or add a pattern.",
+                    "Channel \"{}\" is not public (realtime.gateway.public_channels). Use a private- or \
+                     presence- name, or add a pattern.",
                     name.full
                     ),
                 ))
@@ -144,7 +148,8 @@ impl Session {
                 };
                 member.map(Some).ok_or_else(|| {
                     SubscribeError(401, format!(
-                        "A presence channel needs channel_data with a user_id (at most 128 characters) and a user_info of at most {} bytes, or a sign-in.",
+                        "A presence channel needs channel_data with a user_id (at most 128 characters) and a \
+                         user_info of at most {} bytes, or a sign-in.",
                         settings.max_user_info
                     ))
                 })
@@ -182,16 +187,25 @@ impl Session {
             .hub
             .subscribe(&self.socket, name, member, token.is_some())
             .map_err(|why| match why {
-                JoinError::TooManyChannels => {
-                    SubscribeError(429, "This gateway has reached its maximum number of channels (realtime.gateway.max_channels).".into())
-                }
+                JoinError::TooManyChannels => SubscribeError(
+                    429,
+                    "This gateway has reached its maximum number of channels \
+                     (realtime.gateway.max_channels)."
+                        .into(),
+                ),
                 JoinError::TooManyMembers => SubscribeError(
                     429,
-                    format!("The channel already has the maximum of {} members (realtime.gateway.max_members).", settings.max_members),
+                    format!(
+                        "The channel already has the maximum of {} members \
+                     (realtime.gateway.max_members).",
+                        settings.max_members
+                    ),
                 ),
                 JoinError::MemberListTooLarge => SubscribeError(
                     429,
-                    "The channel's member list has reached its maximum size (realtime.gateway.max_presence_bytes).".into(),
+                    "The channel's member list has reached its maximum size \
+                     (realtime.gateway.max_presence_bytes)."
+                        .into(),
                 ),
                 JoinError::Closed => SubscribeError(410, "The connection is closing.".into()),
             })?;

@@ -1,5 +1,5 @@
-//! The recovery tokens of `realtime:resume`, kept until the client subscribes. Clients can send them before any authorization, so they
-//! are validated when they arrive and bounded in bytes.
+//! The recovery tokens of `realtime:resume`, kept until the client subscribes. Clients can send them before any
+//! authorization, so they are validated when they arrive and bounded in bytes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -17,8 +17,8 @@ const ENTRY_OVERHEAD: usize = 96;
 pub(super) struct ResumeTokens {
     tokens: BTreeMap<Box<str>, Box<str>>,
     bytes: usize,
-    /// Hashes of channels whose token was rejected: their recovery is answered with `recovered: false`. A hash takes 8 bytes however
-    /// long the name is.
+    /// Hashes of channels whose token was rejected: their recovery is answered with `recovered: false`. A hash takes
+    /// 8 bytes however long the name is.
     rejected: HashSet<u64>,
     hasher: RandomState,
     max_entries: usize,
@@ -35,7 +35,8 @@ impl ResumeTokens {
         }
     }
 
-    /// Keeps a token if `is_valid` and within the budget; else only that the channel has asked. Invalid names are ignored.
+    /// Keeps a token if `is_valid` and within the budget; else only that the channel has asked. Invalid names are
+    /// ignored.
     pub fn insert(&mut self, channel: &str, token: &str, is_valid: impl FnOnce(&str) -> bool) {
         if Name::parse(channel).is_none() {
             return;

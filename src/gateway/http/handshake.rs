@@ -43,7 +43,8 @@ pub fn accept_key(request: &Request) -> Result<String, (u16, &'static str)> {
 /// Errors of the socket.
 pub async fn switch(stream: &mut TcpStream, accept: &str) -> std::io::Result<()> {
     let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: \
+         {accept}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await
 }

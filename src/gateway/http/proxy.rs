@@ -10,7 +10,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Parses `10.0.0.0/8`, `::1`, `192.168.1.7`.
+    /// Parses a network or a single address: `10.0.0.0/8`, `::1`, `192.168.1.7`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();

@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn headers_path_and_query_are_parsed() {
-        let head = "GET /app/key?protocol=7&x=%20 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\nrest";
+        let head = "GET /app/key?protocol=7&x=%20 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, \
+         Upgrade\r\nUpgrade: WebSocket\r\n\r\nrest";
         let request = parse(head.as_bytes(), 8192).unwrap().unwrap();
         assert_eq!(
             (request.path.as_str(), request.query.as_str()),

@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn the_signature_matches_pushers_published_example() {
-        let query = "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f";
+        let query = "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0\
+                     &body_md5=ec365a775a4cd0599faeb73354201b6f";
         let pairs = query_pairs(query).unwrap();
         let text = signed_text("POST", "/apps/3/events", &pairs);
         assert_eq!(text, format!("POST\n/apps/3/events\n{query}"));

@@ -77,8 +77,8 @@ pub fn user_text(socket: SocketId, user_data: &str) -> String {
 
 /// Signs a subscription for an authorization endpoint. Every host uses this function.
 ///
-/// `socket_id` and `channel` are validated strictly, because a signature could otherwise be valid for something else: the socket id
-/// `1.2:presence-room` with the channel `{"user_id":"admin"}` would forge a presence member.
+/// `socket_id` and `channel` are validated strictly, because a signature could otherwise be valid for something else:
+/// the socket id `1.2:presence-room` with the channel `{"user_id":"admin"}` would forge a presence member.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidChannel`]: nothing is signed.
@@ -94,7 +94,8 @@ pub fn authorize(
         .filter(|name| !matches!(name.kind, ChannelKind::Public | ChannelKind::User))
         .ok_or_else(|| {
             Error::channel(format!(
-                "Cannot sign a subscription to {:?}: only valid channel names that begin with private- or presence- can be signed.",
+                "Cannot sign a subscription to {:?}: only valid channel names that begin with private- or \
+                 presence- can be signed.",
                 shown(channel)
             ))
         })?;
@@ -102,7 +103,8 @@ pub fn authorize(
         return Err(Error::channel(if channel_data.is_some() {
             format!("Cannot sign presence data for {channel}: only presence channels have members.")
         } else {
-            format!("Cannot sign a subscription to {channel} without presence data: a presence channel needs a user_id.")
+            format!("Cannot sign a subscription to {channel} without presence data: a presence channel needs a \
+             user_id.")
         }));
     }
     let text = subscription_text(socket, channel, channel_data);
@@ -117,7 +119,8 @@ pub fn authenticate(key: &str, secret: &str, socket_id: &str, user_data: &str) -
     let socket = socket(socket_id)?;
     if super::frame::signed_in_user(user_data).is_none() {
         return Err(Error::channel(
-            "Cannot sign in a user without an id: the user data needs 'id', a non-empty string of at most 128 characters.",
+            "Cannot sign in a user without an id: the user data needs 'id', a non-empty string of at most 128 \
+             characters.",
         ));
     }
     Ok(format!(

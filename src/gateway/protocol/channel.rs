@@ -102,8 +102,8 @@ pub fn requires_auth(channel: &str) -> bool {
 /// Calls `reached` for each socket channel that a broadcast to `channel` reaches.
 ///
 /// - `exact`: `channel` is a socket channel (HTTP API) and reaches only itself;
-/// - `public`: `channel` matches a public pattern, or the record is marked public and `public_by_mark` is on. Has no effect on names
-///   that require authorization.
+/// - `public`: `channel` matches a public pattern, or the record is marked public and `public_by_mark` is on. Has no
+///   effect on names that require authorization.
 ///
 /// ```text
 /// target_channels("user.1", …)           private-user.1  presence-user.1  private-cache-user.1  presence-cache-user.1

@@ -1,4 +1,5 @@
-//! The Pusher Channels protocol, versions 5 to 7: channel names, frames, signatures, close codes. Without sockets and Kafka.
+//! The Pusher Channels protocol, versions 5 to 7: channel names, frames, signatures, close codes. Without sockets and
+//! Kafka.
 
 pub mod auth;
 pub mod channel;

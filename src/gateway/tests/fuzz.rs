@@ -13,7 +13,8 @@ const SEEDS: &[&str] = &[
     r#"{"event":"client-x","channel":"presence-a","data":{"a":[1,2,{"b":null}]},"user_id":"1"}"#,
     r#"{"event":"realtime:resume","data":{"private-a":"token"}}"#,
     r#"{"event":"pusher:ping","data":{}}"#,
-    "GET /app/key?protocol=7&a=%20b HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 3\r\n\r\n",
+    "GET /app/key?protocol=7&a=%20b HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: \
+     Upgrade\r\nContent-Length: 3\r\n\r\n",
 ];
 
 /// A xorshift generator: the same sequence for the same seed.

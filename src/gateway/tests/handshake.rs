@@ -41,7 +41,8 @@ fn a_refused_connection_gets_101_an_error_and_a_close() {
     }
 }
 
-/// Requests as the official SDKs and pysher build them, from their sources: path, query, and the headers of their WebSocket library.
+/// Requests as the official SDKs and pysher build them, from their sources: path, query, and the headers of their
+/// WebSocket library.
 const SDK_HANDSHAKES: &[(&str, &str, &str)] = &[
     (
         "pusher-js 8",
@@ -95,7 +96,8 @@ fn handshakes_of_official_sdks_are_accepted() {
 #[test]
 fn invalid_and_ambiguous_http_requests_are_rejected() {
     let gateway = gateway(|_| {});
-    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+     dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let cases = [
         (
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"
@@ -193,7 +195,11 @@ fn frames_sent_with_the_handshake_are_read() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::raw(gateway.address());
     let ping = br#"{"event":"pusher:ping"}"#;
-    let mut all = format!("GET {APP} HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").into_bytes();
+    let mut all = format!(
+        "GET {APP} HTTP/1.1\r\nUpgrade: websocket\r\nConnection: \
+     Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .into_bytes();
     all.extend([0x81, 0x80 | u8::try_from(ping.len()).unwrap(), 0, 0, 0, 0]);
     all.extend(ping);
     client.write(&all);
@@ -324,7 +330,10 @@ fn the_body_of_an_unsigned_request_is_not_read() {
     let mut client = TestClient::raw(gateway.address());
     let begun = Instant::now();
     // The body is never sent, and the server does not wait for it.
-    client.write(b"POST /apps/app/events?auth_key=app-key&auth_version=1.0&auth_timestamp=1 HTTP/1.1\r\nContent-Length: 200000\r\n\r\n");
+    client.write(
+        b"POST /apps/app/events?auth_key=app-key&auth_version=1.0&auth_timestamp=1 \
+     HTTP/1.1\r\nContent-Length: 200000\r\n\r\n",
+    );
     assert!(client.read_head().starts_with("HTTP/1.1 401"));
     assert!(begun.elapsed() < Duration::from_secs(2));
 }

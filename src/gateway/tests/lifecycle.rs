@@ -117,7 +117,11 @@ fn a_socket_passed_by_systemd_is_used() {
         client.expect_close()
     });
     let status = Command::new("sh")
-        .args(["-c", "exec 3<&0; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --exact gateway::tests::lifecycle::a_socket_passed_by_systemd_is_used"])
+        .args([
+            "-c",
+            "exec 3<&0; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --exact \
+         gateway::tests::lifecycle::a_socket_passed_by_systemd_is_used",
+        ])
         .arg(std::env::current_exe().unwrap())
         .env(HANDED, address.to_string())
         .stdin(Stdio::from(OwnedFd::from(listener)))

@@ -10,7 +10,8 @@ const SOCKETS: usize = 40;
 /// Growth that is not the sockets' state: allocator, thread stacks, the test's own buffers.
 const NOISE: usize = 6 << 20;
 
-/// Runs `attack` in a process of its own and asserts that each of [`SOCKETS`] connections costs at most `max_per_socket` bytes.
+/// Runs `attack` in a process of its own and asserts that each of [`SOCKETS`] connections costs at most
+/// `max_per_socket` bytes.
 fn assert_bounded(
     test: &str,
     max_per_socket: usize,

@@ -247,8 +247,9 @@ impl Consumer {
             Level::Warning,
             format!(
                 "Consumer group \"{}\" has members that subscribe different channels on the same topic: a member skips \
-                 records of its partitions that it did not subscribe, and no other member reads them. Give every member the same channels, or each \
-                 set of channels its own group. (After a change of channels this is said once.)",
+                 records of its partitions that it did not subscribe, and no other member reads them. Give every \
+                 member the same channels, or each set of channels its own group. (After a change of \
+                 channels this is logged once.)",
                 self.config.consumer_group
             ),
         );

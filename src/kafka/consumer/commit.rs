@@ -20,7 +20,8 @@ use crate::process;
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Consumer {
-    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer; `now` is that of [`coarse_ms`].
+    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer; `now` is that of
+    /// [`coarse_ms`].
     ///
     /// # Errors
     /// Delivery: a message sent by a callback was not delivered; nothing is committed.

@@ -80,8 +80,8 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
 }
 
 impl Consumer {
-    /// Fetches up to `max` records, waiting at most `wait` for the first; the number of records fetched. Fetches nothing while
-    /// earlier records have not been handed out.
+    /// Fetches up to `max` records, waiting at most `wait` for the first; the number of records fetched. Fetches
+    /// nothing while earlier records have not been handed out.
     pub fn fetch(&self, wait: Duration, max: usize) -> usize {
         self.retry_pending();
         self.refresh_missing();

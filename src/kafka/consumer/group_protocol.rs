@@ -1,8 +1,8 @@
 //! Detects brokers that do not support `group.protocol=consumer` (KIP-848).
 //!
-//! librdkafka queries such a coordinator forever and reports nothing except a debug line. A consumer with this protocol
-//! therefore enables the debug context `cgrp`, drops its lines unless the application asked for them, and turns this one
-//! into an error.
+//! librdkafka queries such a coordinator forever and reports nothing except a debug line. A consumer with this
+//! protocol therefore enables the debug context `cgrp`, drops its lines unless the application asked for them, and
+//! turns this one into an error.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int};

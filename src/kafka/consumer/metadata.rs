@@ -8,8 +8,8 @@ pub struct CommitMetadata {
     /// A hash of the member's subscriptions: members of one group that read a shared topic should have the same.
     #[serde(rename = "s", default, skip_serializing_if = "String::is_empty")]
     pub subscriptions: String,
-    /// Records at or after the committed offset whose callbacks ended the process by `exit` or a fatal error: first offset,
-    /// number of records in a row, attempts.
+    /// Records at or after the committed offset whose callbacks ended the process by `exit` or a fatal error: first
+    /// offset, number of records in a row, attempts.
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
     pub crashes: Vec<(i64, i64, u32)>,
 }

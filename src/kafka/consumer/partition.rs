@@ -16,9 +16,9 @@ pub enum SeekTarget {
 /// A partition of this consumer's assignment.
 ///
 /// Every record enters through [`Partition::take`] when it leaves the fetch queue, and stays in `in_progress` until
-/// [`Partition::complete`] removes it with its result: handled, skipped or dead-lettered. The committable offset is computed
-/// from that list alone, so that no offset passes a record without its result. Requeued, retried, crashed or held-back records
-/// stay in the list; crash counts are data beside it.
+/// [`Partition::complete`] removes it with its result: handled, skipped or dead-lettered. The committable offset is
+/// computed from that list alone, so that no offset passes a record without its result. Requeued, retried, crashed or
+/// held-back records stay in the list; crash counts are data beside it.
 #[derive(Debug)]
 pub struct Partition {
     /// Topic name, shared with the messages that come from it.
@@ -28,14 +28,16 @@ pub struct Partition {
     in_progress: VecDeque<i64>,
     /// The offset after the last record taken.
     position: Option<i64>,
-    /// Reading restarts here when the progress since the last commit is undone: the last committed offset or, before the
-    /// first commit, where reading began.
+    /// Reading restarts here when the progress since the last commit is undone: the last committed offset or, before
+    /// the first commit, where reading began.
     restart: Option<i64>,
     /// The group's offset as Kafka last confirmed it.
     committed: Option<i64>,
-    /// Commits up to this number were sent before the position was last moved: their answers say nothing about `restart`.
+    /// Commits up to this number were sent before the position was last moved: their answers say nothing about
+    /// `restart`.
     moved_at_commit: usize,
-    /// A seek to this offset failed and is retried; until then fetched records are from the wrong place and are discarded.
+    /// A seek to this offset failed and is retried; until then fetched records are from the wrong place and are
+    /// discarded.
     rewind_to: Option<i64>,
     /// The end offset as last reported; `None` where records followed.
     end: Option<i64>,
@@ -50,8 +52,8 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// A partition just assigned. `committed` is the group's offset, negative where it has none; `commits` is the number of
-    /// the last commit sent.
+    /// A partition just assigned. `committed` is the group's offset, negative where it has none; `commits` is the
+    /// number of the last commit sent.
     #[must_use]
     pub fn new(topic: Rc<str>, number: i32, committed: i64, commits: usize) -> Self {
         Self {
@@ -74,7 +76,8 @@ impl Partition {
     /// A record leaves the fetch queue. False where it was requeued and is in progress already.
     #[inline]
     pub fn take(&mut self, offset: i64) -> bool {
-        // A record from before the end, requeued and taken again, does not make the end unknown: librdkafka reports it once.
+        // A record from before the end, requeued and taken again, does not make the end unknown: librdkafka reports
+        // it once.
         if self.end.is_some_and(|end| offset >= end) {
             self.end = None;
         }
@@ -110,8 +113,8 @@ impl Partition {
         self.in_progress.binary_search(&offset).is_ok()
     }
 
-    /// The offset that may be committed: that of the first record without a result or, where all have one, the position.
-    /// `None` where Kafka has it already and there are no crash counts to report.
+    /// The offset that may be committed: that of the first record without a result or, where all have one, the
+    /// position. `None` where Kafka has it already and there are no crash counts to report.
     #[must_use]
     pub fn committable(&self) -> Option<i64> {
         let first = self.in_progress.front().copied();
@@ -126,8 +129,8 @@ impl Partition {
         self.position.and(self.restart)
     }
 
-    /// Records from `offset` on are read again: their results since then do not count. `commits`: the number of the last
-    /// commit sent.
+    /// Records from `offset` on are read again: their results since then do not count. `commits`: the number of the
+    /// last commit sent.
     pub fn reread_from(&mut self, offset: i64, commits: usize) {
         self.in_progress.retain(|&other| other < offset);
         self.position = Some(offset);
@@ -148,8 +151,8 @@ impl Partition {
         self.rewind_to
     }
 
-    /// The application moved the position. Progress that no commit holds yet can still be undone, so the place to restart
-    /// from stays at or before it.
+    /// The application moved the position. Progress that no commit holds yet can still be undone, so the place to
+    /// restart from stays at or before it.
     pub fn sought(&mut self, target: SeekTarget, commits: usize) {
         let undoable = self.restart.filter(|_| self.has_uncommitted());
         self.in_progress.clear();
@@ -272,7 +275,8 @@ impl Partition {
         self.end.is_some() && self.rewind_to.is_none()
     }
 
-    /// The next offset to be read as far as it is known: the position, else where reading restarts, else the group's offset.
+    /// The next offset to be read as far as it is known: the position, else where reading restarts, else the group's
+    /// offset.
     #[must_use]
     pub fn next_offset(&self) -> Option<i64> {
         self.position.or(self.restart).or(self.committed)

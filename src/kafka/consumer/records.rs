@@ -1,8 +1,8 @@
 //! The assigned partitions, and every record that was fetched from them and has no result yet.
 //!
-//! A record is in one place at a time: fetched (in the order librdkafka delivered it), in flight (a callback has it), in the
-//! retry queue, or held back. Results and offsets are kept in its [`Partition`]. Generic over the message, so that tests run
-//! the same code without Kafka.
+//! A record is in one place at a time: fetched (in the order librdkafka delivered it), in flight (a callback has it),
+//! in the retry queue, or held back. Results and offsets are kept in its [`Partition`]. Generic over the message, so
+//! that tests run the same code without Kafka.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
@@ -332,7 +332,8 @@ impl<M: Fetched> AssignedRecords<M> {
         }
     }
 
-    /// Keeps back a record that must wait: behind a failed record of its key, or past the bounds. The record, where it need not.
+    /// Keeps back a record that must wait: behind a failed record of its key, or past the bounds. The record, where
+    /// it need not.
     fn queue_behind_retry(&mut self, message: M, slot: usize, bounds: RetryBounds) -> Option<M> {
         if self.retry_queue.is_empty() && self.held_back.is_empty() {
             return Some(message);
@@ -531,7 +532,8 @@ impl<M: Fetched> AssignedRecords<M> {
         fetched.map(Fetched::offset).chain(first_held).min()
     }
 
-    /// Records from `offset` on are about to be read again: those that are fetched, held back or waiting for a retry are dropped.
+    /// Records from `offset` on are about to be read again: those that are fetched, held back or waiting for a retry
+    /// are dropped.
     pub fn discard(&mut self, topic: &str, number: i32, offset: i64) {
         if let Some(slot) = self.slot_of(topic, number) {
             self.discard_from(slot, offset);

@@ -100,7 +100,8 @@ impl<R> RetryQueue<R> {
         }
     }
 
-    /// The record that has been due for longest. Its queue waits until [`RetryQueue::advance`] or [`RetryQueue::schedule`].
+    /// The record that has been due for longest. Its queue waits until [`RetryQueue::advance`] or
+    /// [`RetryQueue::schedule`].
     pub fn take_due(&mut self, now: Instant) -> Option<(KeyQueue, R)> {
         self.next_due.filter(|due| *due <= now)?;
         let due = self.queues.iter().filter(|(_, queue)| queue.due.is_some());

@@ -98,7 +98,8 @@ impl Fault {
         }
         if given.starts_with('_') {
             return Err(Error::configuration(format!(
-                "\"{name}\" is a client-side error. Of these, the embedded broker supports only _TRANSPORT, which drops \
+                "\"{name}\" is a client-side error. Of these, the embedded broker supports only _TRANSPORT, \
+                 which drops \
                  the connection. For timeouts use setLatency() or down()."
             )));
         }

@@ -191,8 +191,9 @@ impl TransactionalProducer {
             return Error::new(
                 Kind::Delivery,
                 format!(
-                    "{action} \"{id}\": this worker is fenced, and its open transaction was aborted. Another worker uses the \
-                     same transactional_id, or this one was inactive for longer than transaction.timeout.ms. Restart it; \
+                    "{action} \"{id}\": this worker is fenced, and its open transaction was aborted. Another \
+                     worker uses the same transactional_id, or this one was inactive for longer than \
+                     transaction.timeout.ms. Restart it; \
                      give each worker a different id, or omit transactional_id."
                 ),
             );

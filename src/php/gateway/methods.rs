@@ -42,7 +42,8 @@ impl Gateway {
         })?;
         if Name::parse(&channel).is_none() {
             return Err(Error::channel(format!(
-                "\"{}\" is not a valid socket channel: at most 164 letters, digits and -_=@,.; or #server-to-user- and a user id.",
+                "\"{}\" is not a valid socket channel: at most 164 letters, digits and -_=@,.; or \
+                 #server-to-user- and a user id.",
                 channel.escape_debug()
             ))
             .into());

@@ -61,7 +61,8 @@ pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, Cal
 
 fn forked_error() -> Error {
     Error::connection(
-        "This gateway was started before the process forked, and runs in the parent. Start it in the process that is to serve clients.",
+        "This gateway was started before the process forked, and runs in the parent. Start it in the process \
+         that is to serve clients.",
     )
 }
 
@@ -287,7 +288,8 @@ impl Gateway {
                     return Err(Error::new(
                         Kind::InvalidChannel,
                         format!(
-                            "\"{}\" is not a valid socket channel: use the name that clients subscribe to, such as private-order.7.",
+                            "\"{}\" is not a valid socket channel: use the name that clients subscribe to, such \
+                             as private-order.7.",
                             channel.escape_debug()
                         ),
                     )

@@ -81,7 +81,8 @@ fn member(presence: &Zval, most: usize) -> Result<String, CallError> {
         encode(info, &mut out)?;
         if out.len() - from > most {
             return Err(encoding(format!(
-                "{place}: user_info is {} bytes of JSON, more than max_user_info ({most}). Every member of the channel receives it.",
+                "{place}: user_info is {} bytes of JSON, more than max_user_info ({most}). Every member of the \
+                 channel receives it.",
                 out.len() - from
             )));
         }
@@ -122,7 +123,9 @@ pub(super) fn authorize(
         Some(key) if crate::encryption::is_encrypted_channel(&channel) => key.shared_secret(&channel),
         None if crate::encryption::is_encrypted_channel(&channel) => {
             return Err(Error::configuration(format!(
-                "The channel \"{channel}\" is encrypted, but no master key is configured for the key of its subscribers. Set encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: openssl rand -base64 32"
+                "The channel \"{channel}\" is encrypted, but no master key is configured for the key of its \
+                 subscribers. Set encryption_master_key or REALTIME_ENCRYPTION_MASTER_KEY to the output of: \
+                 openssl rand -base64 32"
             ))
             .into())
         }
