@@ -62,6 +62,7 @@ counters! {
     channels: "gauge",
     /// Subscriptions of all sockets.
     subscriptions: "gauge",
+    /// Subscriptions refused with an error.
     subscriptions_refused: "counter",
     /// Messages read from sockets.
     messages_received: "counter",
@@ -85,6 +86,7 @@ counters! {
     silent_clients: "counter",
     /// Client events relayed.
     client_events: "counter",
+    /// Client events refused with an error.
     client_events_refused: "counter",
     /// Events with reserved names, refused.
     reserved_events: "counter",

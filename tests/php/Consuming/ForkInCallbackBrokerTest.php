@@ -47,7 +47,8 @@ final class ForkInCallbackBrokerTest extends ConsumingTestCase
                         $child
                     }
                     pcntl_waitpid(\$pid, \$status);
-                    printf("child %d after %s\\n", pcntl_wexitstatus(\$status), microtime(true) - \$started < 1.5 ? 'no time' : 'a long time');
+                    \$after = microtime(true) - \$started < 1.5 ? 'no time' : 'a long time';
+                    printf("child %d after %s\\n", pcntl_wexitstatus(\$status), \$after);
                 }
                 echo "handled {\$message->getData()}\\n";
             });

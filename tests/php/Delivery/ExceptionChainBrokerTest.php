@@ -73,7 +73,8 @@ final class ExceptionChainBrokerTest extends DeliveryTestCase
         self::assertSame('outer', $headers['x-exception-message']);
         self::assertSame(
             sprintf(
-                'RuntimeException: outer in %1$s:%2$d; caused by TypeError: middle in %1$s:%2$d; caused by DomainException: inner in %1$s:%2$d',
+                'RuntimeException: outer in %1$s:%2$d; caused by TypeError: middle in %1$s:%2$d; '
+                    . 'caused by DomainException: inner in %1$s:%2$d',
                 __FILE__,
                 $line,
             ),
