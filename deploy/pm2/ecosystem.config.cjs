@@ -1,28 +1,28 @@
-// PM2: workers of one group and two gateways. `pm2 start ecosystem.config.cjs && pm2 save`; `pm2 startup` starts it with the machine.
+// PM2: workers of one group and two gateways. `pm2 start ecosystem.config.cjs && pm2 save`; `pm2 startup` starts PM2 at boot.
 
-// The secret comes from the environment of whoever starts PM2 (REALTIME_APP_ID, REALTIME_APP_KEY, REALTIME_APP_SECRET).
+// The credentials come from the environment in which PM2 is started (REALTIME_APP_ID, REALTIME_APP_KEY, REALTIME_APP_SECRET).
 const environment = {
   KAFKA_BROKERS: process.env.KAFKA_BROKERS || 'localhost:9092',
 }
 
 const common = {
   cwd: process.env.REALTIME_APP_DIRECTORY || '/srv/app',
-  // Not a program of Node: PHP is started as it is, so the signals reach it.
+  // PHP is started directly, without Node.js as interpreter, so that it receives the signals.
   script: process.env.PHP || '/usr/bin/php',
   interpreter: 'none',
   exec_mode: 'fork',
-  // Also after exit code 0, with which --max-time, --max-memory and realtime:restart end a process …
+  // Restart also after exit code 0, which --max-time, --max-memory and realtime:restart cause …
   autorestart: true,
-  // … but not after 2: wrong usage, or a configuration that is refused.
+  // … but not after 2: wrong usage or an invalid configuration.
   stop_exit_codes: [2],
-  // 100 ms, and longer each time up to 15 s while it fails at once.
+  // Restart delay: 100 ms, growing up to 15 s while the process fails immediately.
   exp_backoff_restart_delay: 100,
   min_uptime: 3000,
   watch: false,
   time: true,
 }
 
-// Before the command where it is needed: ['-d', 'extension=…'].
+// PHP options before the command, for example ['-d', 'extension=…'].
 const php = (process.env.REALTIME_PHP_OPTIONS || '').split(' ').filter(Boolean)
 const program = process.env.REALTIME_CONSOLE || 'vendor/bin/toporia-realtime'      // in Laravel: artisan
 
@@ -32,11 +32,12 @@ const worker = number => ({
   args: [...php, program, 'realtime:kafka:consume', '--channels=order.*,user.*', '--group=mailer', '--handler=App\\OrderHandler',
     '--max-memory=256M', '--max-time=86400', `--metrics=127.0.0.1:910${number}`],
   env: environment,
-  // PM2 stops with SIGINT, which ends a worker in order as SIGTERM does. Longest callback + 20 s, in ms; then SIGKILL.
+  // PM2 stops a process with SIGINT, which shuts a worker down cleanly, like SIGTERM; after this time it sends SIGKILL.
+  // In ms: longest callback + 20 s.
   kill_timeout: 60_000,
 })
 
-// Restart one after the other: pm2 restart realtime-gateway-6001 && pm2 restart realtime-gateway-6002
+// Restart the gateways one after the other: pm2 restart realtime-gateway-6001 && pm2 restart realtime-gateway-6002
 const gateway = port => ({
   ...common,
   name: `realtime-gateway-${port}`,
@@ -46,6 +47,6 @@ const gateway = port => ({
 })
 
 module.exports = {
-  // Not more workers than the topic has partitions: one above that has nothing to do.
+  // At most one worker per partition of the topic: further workers would be idle.
   apps: [worker(1), worker(2), gateway(6001), gateway(6002)],
 }
