@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A worker that fetches and acknowledges by itself: for loops of your own, and for work that may be tried again.
+ * A worker that polls and acknowledges explicitly: for custom loops, and for work that may be retried.
  *
  *     KAFKA_BROKERS=127.0.0.1:9092 php examples/poll-worker.php       # or: poll-worker.php 10, to stop after 10
  */
@@ -15,7 +15,7 @@ use Toporia\Realtime\Exception\TransientException;
 // In an application: require 'vendor/autoload.php';
 require dirname(__DIR__) . '/php/autoload.php';
 
-/** Stands for the work: every fifth order cannot be charged, every third only at the second attempt. */
+/** Simulates the work: every fifth order cannot be charged, every third only at the second attempt. */
 $charge = function (array $order, int $attempt): void {
     if ($order['id'] % 5 === 0) {
         throw new PermanentException("Order {$order['id']} has no customer.");
@@ -27,7 +27,7 @@ $charge = function (array $order, int $attempt): void {
 
 $limit = (int) ($argv[1] ?? 0);
 $stop = false;
-// poll() runs signal handlers while it waits; without one, SIGTERM ends the script at once, as it does any PHP script.
+// poll() runs signal handlers while it waits; without a handler, SIGTERM kills the script, as it does any PHP script.
 if (function_exists('pcntl_signal')) {
     pcntl_async_signals(true);
     foreach ([SIGINT, SIGTERM] as $signal) {
@@ -60,7 +60,7 @@ for ($done = 0; !$stop && ($limit === 0 || $done < $limit);) {
         $done++;
         echo "order {$order['id']}: charged, attempt {$message->getAttempt()}\n";
     } catch (TransientException $e) {
-        // Comes again after a pause; after the last retry it goes to the dead-letter topic, dlq.<topic>.
+        // Retried after a delay; after the last retry the message goes to the dead-letter topic, dlq.<topic>.
         $broker->nack($message, $e);
         echo "order {$order['id']}: {$e->getMessage()}\n";
     } catch (PermanentException $e) {
@@ -71,5 +71,5 @@ for ($done = 0; !$stop && ($limit === 0 || $done < $limit);) {
     }
 }
 
-// Commits what was acknowledged and leaves the group.
+// Commits the acknowledged messages and leaves the group.
 $broker->close();

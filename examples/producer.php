@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A producer: broadcasts orders, then makes sure that Kafka has them.
+ * A producer: broadcasts orders, then waits until Kafka has acknowledged them.
  *
  *     KAFKA_BROKERS=127.0.0.1:9092 php examples/producer.php 10
  */
@@ -25,13 +25,13 @@ try {
             // Encoded and queued; Kafka acknowledges later.
             $id = Realtime::broadcast('user.' . ($number % 3 + 1), 'order.created', $order);
         } catch (QueueFullException) {
-            // Kafka takes them more slowly than they come. A script can wait; a web request would rather give up.
+            // The queue is full: Kafka is slower than this loop. A script can wait; a web request should rather fail.
             Realtime::flush();
             $id = Realtime::broadcast('user.' . ($number % 3 + 1), 'order.created', $order);
         }
         echo "order $number: $id\n";
     }
-    // The end of the script flushes as well; here is the chance to learn what did not arrive.
+    // The end of the script flushes as well, but only an explicit flush() reports the messages that were not delivered.
     Realtime::flush(10_000);
 } catch (DeliveryException $e) {
     foreach ($e->getFailed() as $failed) {

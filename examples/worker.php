@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A worker with callbacks: marks orders as paid and tells the user, until Ctrl-C or SIGTERM.
+ * A worker with callbacks: marks orders as paid and notifies the user, until Ctrl-C or SIGTERM.
  *
  *     KAFKA_BROKERS=127.0.0.1:9092 php examples/worker.php        # or: worker.php 10, to stop after 10
  */
@@ -17,7 +17,7 @@ use Toporia\Realtime\Realtime;
 require dirname(__DIR__) . '/php/autoload.php';
 
 $limit = (int) ($argv[1] ?? 0);
-// One group for each purpose: workers of one group share the records, groups do not take them from each other.
+// One group for each purpose: workers of one group share the records; every group receives all of them.
 $broker = new Broker(['consumer_group' => getenv('KAFKA_CONSUMER_GROUP') ?: 'payments']);
 
 $broker->subscribe('user.*', function (Message $message): void {
@@ -27,8 +27,8 @@ $broker->subscribe('user.*', function (Message $message): void {
     $order = $message->getData();
     echo "{$message->getChannel()}: order {$order['id']} of {$order['total']}\n";
 
-    // Delivery is at least once: this may run twice for one record, so it has to give the same result then.
-    // What is sent here is acknowledged before the record's offset is committed.
+    // Delivery is at least once: this may run twice for one record, so it must be idempotent.
+    // Messages sent here are acknowledged before the record's offset is committed.
     Realtime::broadcast($message->getChannel(), 'order.paid', ['id' => $order['id']]);
 });
 
@@ -38,7 +38,7 @@ $broker->onTick(function (Broker $broker): void {
 }, everyMs: 5000);
 
 try {
-    // Stops after the record in hand; what was handled is committed.
+    // Stops after the current record; the offsets of handled records are committed.
     $broker->consume(maxMessages: $limit);
 } catch (RealtimeException $e) {
     fwrite(STDERR, $e->getMessage() . "\n");

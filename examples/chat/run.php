@@ -1,10 +1,10 @@
 <?php
 
 /**
- * A chat in the browser around a Kafka in memory: gateway and web server, until Ctrl-C.
+ * Runs the chat with an embedded broker, a gateway and a web server, until Ctrl-C.
  *
- *     php examples/chat/run.php               prints the address to open, in two windows
- *     php examples/chat/run.php 30            for 30 seconds
+ *     php examples/chat/run.php               prints the URL; open it in two windows
+ *     php examples/chat/run.php 30            stops after 30 seconds
  *     KAFKA_BROKERS=localhost:9092 php examples/chat/run.php      with a real Kafka
  */
 
@@ -21,7 +21,7 @@ $embedded = $kafka ? null : EmbeddedBroker::start()->createTopic('chat.rooms', 4
 $listens = static function (string $log): string {
     return preg_match('/127\.0\.0\.1:\d+/', $log, $found) === 1 ? $found[0] : '';
 };
-// Any free port: reserved for a moment, then given to the web server.
+// Finds a free port by binding it, and closes it again for the web server.
 $reserved = stream_socket_server('tcp://127.0.0.1:0');
 $web = (string) stream_socket_get_name($reserved, false);
 fclose($reserved);
@@ -30,7 +30,7 @@ $environment = [
     'KAFKA_BROKERS' => $kafka ?: (string) $embedded?->address(),
     'REALTIME_APP_ID' => 'chat',
     'REALTIME_APP_KEY' => bin2hex(random_bytes(8)),
-    // Made anew each time: there is no secret to leave behind.
+    // Generated for each run, so that no secret is stored.
     'REALTIME_APP_SECRET' => bin2hex(random_bytes(32)),
     'REALTIME_OPS_LISTEN' => 'off',
     'REALTIME_ALLOWED_ORIGINS' => "http://$web",
@@ -49,7 +49,7 @@ try {
     $gateway->start('gateway', $console, ['realtime:gateway', '--port=0', '--drain=0'], '/127\.0\.0\.1:\d+/');
     $pages = new Processes(__DIR__, $environment + ['CHAT_GATEWAY' => $listens($gateway->logOf('gateway'))]);
     $pages->start('web', '-S', [$web, 'web.php'], '/started/');
-    echo "Open http://$web/ in two windows, and chat", $seconds > 0 ? " ($seconds s).\n" : "; Ctrl-C ends it.\n";
+    echo "Open http://$web/ in two windows, and chat", $seconds > 0 ? " ($seconds s).\n" : "; Ctrl-C stops it.\n";
     for ($end = time() + $seconds; !$stop && ($seconds === 0 || time() < $end);) {
         usleep(100_000);
     }

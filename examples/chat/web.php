@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The chat's server, for `php -S`: the page, who somebody is, who may join a room, and what is said.
+ * The chat's server, for `php -S`: the page, the guest's identity, room authorization, and messages.
  */
 
 declare(strict_types=1);
@@ -50,7 +50,7 @@ try {
             'port' => (int) ($address[1] ?? 6001),
         ]);
     } elseif ($path === '/broadcasting/auth' && $posted) {
-        // Every guest may join every room, and nothing else; a real chat asks its database here.
+        // Every guest may join every room, and no other channel; a real chat would check its database here.
         $channel = $text('channel_name');
         if (preg_match('/\Apresence-room\.[a-z]{1,20}\z/', $channel) !== 1) {
             $answer(403, ['error' => 'There is no such room.']);
@@ -67,7 +67,7 @@ try {
 
             return;
         }
-        // Whoever says it shows it at once: the others get it from Kafka.
+        // The sender's page has shown the message already, so its socket is excluded.
         $socket = $text('socket_id');
         $id = Realtime::broadcast(
             "room.$room",

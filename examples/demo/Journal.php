@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What happened, one JSON object a line: who broadcasts writes what was sent, each service what it received.
+ * A log of sent and received orders, one JSON object per line, written by the broadcasting process and by each service.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ final class Journal
     }
 
     /**
-     * The journal of this run, as run.sh made it.
+     * The journal created by run.sh.
      */
     public static function ofThisRun(): self
     {
@@ -30,7 +30,7 @@ final class Journal
     }
 
     /**
-     * 1, 2, 3, … for whoever asks next, in whichever process: the page sees by them that nothing is missing.
+     * Returns 1, 2, 3, …, unique across processes. The page detects lost orders by gaps in these numbers.
      */
     public function nextNumber(): int
     {
@@ -45,9 +45,9 @@ final class Journal
     }
 
     /**
-     * The whole lines from a position on.
+     * Reads the complete lines from a byte position on.
      *
-     * @return array{list<array<string, mixed>>, int} the entries, and the position after them
+     * @return array{list<array<string, mixed>>, int} the entries, and the position after the last one
      */
     public function read(int $from): array
     {

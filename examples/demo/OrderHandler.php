@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What a service does with an order: the command makes one for its --handler, and calls handle() for each message.
+ * Handles the orders of a service. The command instantiates its --handler class and calls handle() for each message.
  */
 
 declare(strict_types=1);
@@ -13,7 +13,7 @@ use Toporia\Realtime\Realtime;
 
 final class OrderHandler
 {
-    /** What each service tells the board when it has handled an order. */
+    /** The event each service broadcasts after it has handled an order. */
     private const ANNOUNCES = ['kitchen' => 'order.cooking', 'accounts' => 'order.paid'];
 
     private Journal $journal;
@@ -28,7 +28,7 @@ final class OrderHandler
     public function handle(Message $message): void
     {
         if ($message->getEvent() !== 'order.created') {
-            // What the services announce goes to the same channels, for the page.
+            // The services broadcast their own events to the same channels, for the page.
             return;
         }
         $order = $message->getData();

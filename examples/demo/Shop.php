@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where orders are placed, by the page and by the customer in the terminal: the only place that broadcasts.
+ * Places and broadcasts orders, for the page and for the customer in the terminal.
  */
 
 declare(strict_types=1);
@@ -20,7 +20,7 @@ final class Shop
     }
 
     /**
-     * Places an order and tells everybody who listens to that shop.
+     * Places an order and broadcasts it to the channel of the shop.
      *
      * @param string|null $visitor the id of the visitor who placed it, who gets a note of the invoice
      * @return string the message's id

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who looks at the page: known by a random cookie, called by an animal's name.
+ * A visitor of the page: identified by a random cookie, named after an animal.
  */
 
 declare(strict_types=1);
@@ -20,7 +20,7 @@ final class Visitor
     }
 
     /**
-     * Gives the browser its cookie where it has none.
+     * Sets the cookie if the browser has none.
      */
     public static function ofThisRequest(): self
     {
@@ -29,7 +29,7 @@ final class Visitor
             $secret = bin2hex(random_bytes(16));
             setcookie('visitor', $secret, ['path' => '/', 'httponly' => true, 'samesite' => 'Strict']);
         }
-        // The cookie is what proves who somebody is: others see only what is derived from it.
+        // The cookie authenticates the visitor: other visitors see only an id derived from it.
         $id = substr(hash('sha256', $secret), 0, 8);
 
         return new self($id, self::NAMES[hexdec($id) % count(self::NAMES)]);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Orders something every second, and shows in the terminal what was broadcast and what the services received.
+ * Places an order every second, and prints what was broadcast and what the services received.
  */
 
 declare(strict_types=1);
@@ -16,7 +16,7 @@ require __DIR__ . '/Shop.php';
 
 Realtime::configure(require __DIR__ . '/config/realtime.php');
 
-/** How many services receive each order; run.sh starts them. */
+/** Number of services that receive each order; run.sh starts them. */
 const SERVICES = 2;
 
 $journal = Journal::ofThisRun();
@@ -40,7 +40,7 @@ $show = static function () use ($journal, $terminal, &$sent, &$latencies, &$posi
             $facts = sprintf('%.1f ms later, partition %d', $entry['ms'], $entry['partition']);
         }
         $what = $terminal ? "\033[{$colour}m$what\033[0m" : $what;
-        // printf() counts bytes; these names have more of them than letters.
+        // printf() pads by bytes; these names contain multibyte characters.
         $dish = $entry['dish'] . str_repeat(' ', 10 - mb_strlen($entry['dish']));
         printf("    %s  %s  %-11s  %s  %s\n", date('H:i:s'), $what, $entry['channel'], $dish, $facts);
     }
@@ -64,8 +64,8 @@ while (microtime(true) < $end && !$stopping) {
     usleep(20_000);
     $show();
 }
-// The last ones may still be on their way.
-for ($patience = microtime(true) + 10; count($latencies) < SERVICES * $sent && microtime(true) < $patience;) {
+// The last orders may still be in flight.
+for ($deadline = microtime(true) + 10; count($latencies) < SERVICES * $sent && microtime(true) < $deadline;) {
     usleep(20_000);
     $show();
 }
@@ -84,13 +84,13 @@ echo <<<'TEXT'
 
 
 What to try next
-    DEMO_SECONDS=600 make demo               the same, with time for the page: open it twice, go offline, restart the gateway
-    make install                             puts the extension into your PHP
+    DEMO_SECONDS=600 make demo               run for 10 minutes: open the page twice, go offline, restart a gateway
+    make install                             installs the extension into your PHP
     ./console realtime:kafka:dev             a broker for your own code, on 127.0.0.1:9092; in two more terminals:
     ./console realtime:kafka:consume --channels='user.*'
     ./console realtime:kafka:publish user.1 order.created '{"id":7}'
-    ./console realtime:gateway               sockets for your own page: docs/gateway.md
-    README.md                                the first five minutes, and every setting
+    ./console realtime:gateway               WebSockets for your own page: docs/gateway.md
+    README.md                                the quick start, and every setting
 
 TEXT;
 exit($received > 0 && $received === SERVICES * $sent ? 0 : 1);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Keeps one gateway running. A file named "restart" in the demo's directory: a second one starts beside it, and takes over.
+# Keeps one gateway running. When STATE/restart exists, starts a second gateway on the same port, then stops the first.
 #
 #   gateway.sh STATE COMMAND…     writes the gateway's address into STATE/gateway
 
@@ -9,7 +9,7 @@ shift
 current=""
 number=0
 
-# Waits until the newest gateway listens; its log says where.
+# Starts a gateway and waits until it listens; the address is read from its log.
 start() {
     local port=$1 tries found
     shift
@@ -40,7 +40,7 @@ while sleep 0.1; do
         rm -f "$state/restart"
         before=$current
         port="$(cut -d: -f2 "$state/gateway")"
-        # Both listen on one port for a moment (SO_REUSEPORT): whoever comes back finds one that accepts.
+        # Both listen on the port for a moment (SO_REUSEPORT), so a client that reconnects is always accepted.
         start "$port" "$@" || continue
         current=$successor
         kill -TERM "$before" 2>/dev/null

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The page's server, for `php -S`: the page and its scripts, the signatures for its channels, recent and new orders.
+ * The page's server, for `php -S`: the page and its scripts, channel authorization, recent and new orders.
  */
 
 declare(strict_types=1);
@@ -52,7 +52,7 @@ if ($path === '/me') {
     $member = $channel === 'presence-board'
         ? ['user_id' => $visitor->id, 'user_info' => ['name' => $visitor->name]]
         : null;
-    // Everybody may be on the board's list; a mailbox is its owner's.
+    // Every visitor may join the board's presence channel; a private channel is open to its owner only.
     if ($member === null && $channel !== "private-user.$visitor->id") {
         http_response_code(403);
 
@@ -74,7 +74,7 @@ if ($path === '/me') {
     }
     (new Shop(Journal::ofThisRun()))->order($city, $dish, 'visitor', $visitor->id);
 } elseif ($path === '/recent') {
-    // The ends of the partitions hold the last orders and what the services announced about them.
+    // The last records of the partitions hold the last orders and the services' events about them.
     $admin = new Admin();
     $from = array_map(static fn (array $span): int => max($span['beginning'], $span['end'] - 60), $admin->offsets('demo.shop'));
     $orders = $steps = [];
@@ -92,7 +92,7 @@ if ($path === '/me') {
         array_slice($orders, -10, null, true)
     )));
 } elseif ($path === '/restart' && $posted) {
-    // gateway.sh looks for this.
+    // gateway.sh polls for this file.
     touch(getenv('DEMO_STATE') . '/restart');
 } else {
     http_response_code(404);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The router of `php artisan serve` in Laravel 8; later versions bring their own. Files of public/ are served as they are.
+ * The router of `php artisan serve` in Laravel 8; later versions include one. Files in public/ are served unchanged.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Loads the classes of this example and the package; in an application that is vendor/autoload.php.
+ * Loads the classes of this example and the package; an application uses vendor/autoload.php instead.
  */
 
 declare(strict_types=1);

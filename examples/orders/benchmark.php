@@ -1,14 +1,14 @@
 <?php
 
 /**
- * A page that calls every service itself, against one that says what happened and leaves: time, orders a second, and
- * what becomes of the request when the payment service is down.
+ * Compares a page that calls every service directly with one that broadcasts an event and returns: response time,
+ * orders per second, and failed requests while the payment service is down.
  *
- *     php examples/orders/benchmark.php                    110 workers; 2000 ms against 100 ms
+ *     php examples/orders/benchmark.php                    110 workers; 2000 ms compared with 100 ms
  *     php examples/orders/benchmark.php --scale=0.1 --workers=10      ten times faster, for a quick look
  *
- * The services are simulated by waiting as long as they take: saving the order 100 ms, payment 1000, stock 500, mail
- * 400.
+ * The services are simulated by sleeping: 100 ms to save the order, 1000 ms for payment, 500 ms for stock, 400 ms for
+ * mail.
  */
 
 declare(strict_types=1);
@@ -46,7 +46,7 @@ $asynchronous = static function (int $id) use ($save): void {
 };
 
 /**
- * As many PHP workers as a pool has, each with one request after the other.
+ * Simulates a pool of PHP workers, each handling one request after another.
  *
  * @return array{ms: float, rate: float, failed: int, orders: int}
  */
@@ -62,7 +62,7 @@ $serve = static function (callable $request, float $seconds, bool $kafka) use ($
         if ($child === 0) {
             Realtime::configure(require __DIR__ . '/config/realtime.php');
             if ($kafka) {
-                // The workers of a pool have served requests before: their connections are there.
+                // The workers of a real pool have served requests before and are already connected.
                 Realtime::broadcast('orders', 'warm.up', null, key: "worker-$worker");
                 Realtime::flush();
             }
@@ -81,7 +81,7 @@ $serve = static function (callable $request, float $seconds, bool $kafka) use ($
             $end = microtime(true) - $begin;
             $line = json_encode([$times, $failed, $end]) . "\n";
             file_put_contents($results, $line, FILE_APPEND | LOCK_EX);
-            // The end of a request: what was broadcast is delivered after the answer has gone out.
+            // As at the end of a request: pending messages are delivered after the response has been sent.
             Realtime::flush();
             exit(0);
         }
@@ -137,13 +137,13 @@ try {
             '--handler=Orders\PaymentHandler',
             '--max-messages=' . ($accepted + $warmed),
         ]);
-        $processes->waitUntil(static fn (): bool => !$processes->isRunning('payment'), 'Not every order was charged.', 120.0);
+        $processes->waitUntil(static fn (): bool => !$processes->isRunning('payment'), 'Not all orders were charged.', 120.0);
     } finally {
         $processes->stopAll();
     }
     $charged = array_column(array_filter(Journal::read(), static fn (array $e): bool => $e['did'] === 'charged'), 'order');
     printf(
-        "\npayment is back: %d of the %d orders accepted meanwhile are charged, after %.1f s\n",
+        "\npayment is back: %d of the %d orders accepted so far are charged, after %.1f s\n",
         count(array_unique($charged)),
         $accepted,
         microtime(true) - $start

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The order service at work: places orders, as so many web requests would.
+ * The order service: places orders, as that many web requests would.
  *
  *     php order.php 12 100        orders 100 to 111
  */

@@ -1,8 +1,8 @@
 <?php
 
 /**
- * Three services as separate processes around a Kafka in memory: one places orders, two workers of a second share the
- * charging, a third hears everything.
+ * Three services in separate processes with an embedded broker: one places orders, two workers of the second share the
+ * charging, the third receives all events.
  *
  *     php examples/orders/run.php        or: run.php 100
  *     KAFKA_BROKERS=localhost:9092 php examples/orders/run.php      with a real Kafka
@@ -31,7 +31,7 @@ $did = static fn (string $what): array => array_values(
 );
 
 try {
-    // Two workers of one group: each order goes to one of them. Another group: gets every order as well.
+    // Two workers of one group: each order goes to one of them. The other group also receives every order.
     $processes->worker('payment-1', ['--group=payment', '--channels=orders', '--handler=Orders\PaymentHandler']);
     $processes->worker('payment-2', ['--group=payment', '--channels=orders', '--handler=Orders\PaymentHandler']);
     $processes->worker(
@@ -39,13 +39,13 @@ try {
         ['--group=notification', '--channels=orders,payments', '--handler=Orders\NotificationHandler']
     );
     $processes->assigned('payment-1', 'payment-2', 'notification');
-    echo "payment-1 and payment-2 share group 'payment'; notification is a group of its own\n";
+    echo "payment-1 and payment-2 share group 'payment'; notification has its own group\n";
 
     $processes->start('order', __DIR__ . '/order.php', [(string) $orders], '/orders placed/');
     echo 'order:        ', trim($processes->logOf('order')), "\n";
     $processes->waitUntil(
         static fn (): bool => count($did('receipt')) >= $orders && count($did('confirmation')) >= $orders,
-        'Not every order arrived.'
+        'Not all orders arrived.'
     );
 
     foreach (array_count_values(array_column($did('charged'), 'pid')) as $pid => $charged) {

@@ -1,10 +1,10 @@
 <?php
 
 /**
- * Runs the saga with a Kafka in memory: orders that succeed, a card that is declined, a lamp that is sold out.
+ * Runs the saga with an embedded broker: orders that succeed, a declined card, a lamp that is sold out.
  *
- *     php examples/saga/run.php               everything goes well, as far as the saga is concerned
- *     php examples/saga/run.php accidents     every service is killed half-way, at a different moment, and started again
+ *     php examples/saga/run.php               no service is killed
+ *     php examples/saga/run.php accidents     every service is killed at a different moment, and restarted
  */
 
 declare(strict_types=1);
@@ -58,7 +58,7 @@ try {
     $processes->waitUntil(static function () use ($processes, $services, $start, $auditor, $orders, &$killed): bool {
         foreach ($services as $service) {
             if (!$processes->isRunning($service)) {
-                // What systemd or Supervisor does.
+                // As systemd or Supervisor would restart it.
                 $killed++;
                 $processes->stop($service);
                 $start($service);
@@ -67,8 +67,8 @@ try {
         $open = array_filter($orders, static fn (array $o): bool => $auditor->complaint($o['id'], $o['cents']) !== null);
 
         return $open === [];
-    }, 'The saga did not come to an end.', 120.0);
-    // An event that came twice would still be on its way.
+    }, 'The saga did not finish.', 120.0);
+    // Gives a duplicate event the time to arrive.
     usleep(500_000);
 
     $complaints = 0;

@@ -1,4 +1,4 @@
-// A Laravel application from nothing to a notification in a browser: examples/laravel as its README starts it, in Chromium.
+// Sets up examples/laravel with the commands of its README, and checks the notifications in Chromium.
 
 import assert from 'node:assert/strict'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,14 +12,14 @@ import { Process, sleep } from './support/process.js'
 const extension = process.env.REALTIME_EXTENSION || path.join(ROOT, 'target/release/libtoporia_realtime.so')
 const php = [
   ...(process.env.REALTIME_LOADED ? [] : ['-d', `extension=${extension}`]),
-  // Debian's Laravel 8.83 was written for PHP 8.1: its own deprecations are not what is tested.
+  // Debian's Laravel 8.83 was written for PHP 8.1: ignore its own deprecations.
   '-d', 'error_reporting=24575',
 ]
 const directory = path.join(mkdtempSync(path.join(tmpdir(), 'realtime-laravel-')), 'app')
 const running = []
 let browser, url
 
-/** Starts PHP in the application; its variables come from .env, as they do where it runs. */
+/** Starts PHP in the application; its variables come from .env, as in production. */
 function start(...args) {
   const env = { KAFKA_BROKERS: undefined }
   const started = new Process(process.env.PHP || 'php', [...php, ...args], { cwd: directory, env })
@@ -34,7 +34,7 @@ async function artisan(...args) {
   return command.output
 }
 
-/** Changes a variable of .env. */
+/** Sets a variable in .env. */
 function env(name, value) {
   const file = path.join(directory, '.env')
   const text = readFileSync(file, 'utf8').replace(new RegExp(`^${name}=.*\n`, 'm'), '')
@@ -47,7 +47,7 @@ before(async () => {
   await made.ended
   assert.equal(made.result.code, 0, made.output)
 
-  // The README's commands, in its order.
+  // The README's commands, in the same order.
   copyFileSync(path.join(directory, '.env.example'), path.join(directory, '.env'))
   await artisan('key:generate')
   await artisan('realtime:install')
@@ -62,7 +62,7 @@ before(async () => {
   if (kafka === 'embedded') {
     kafka = (await start('artisan', 'realtime:kafka:dev', '--port=0').prints(/listens on ([0-9.]+:\d+)/))[1]
   }
-  // Beside what the README has: ports that are free here, and topics of this test alone.
+  // Unlike the README: free ports, and a topic prefix for this test.
   env('KAFKA_BROKERS', kafka)
   env('KAFKA_TOPIC_PREFIX', 'laravel' + Date.now())
   env('REALTIME_OPS_LISTEN', 'off')
@@ -86,7 +86,7 @@ after(async () => {
   rmSync(path.dirname(directory), { recursive: true })
 }, { timeout: 120_000 })
 
-/** The shop in a window of its own, with every subscription answered. */
+/** Opens the shop in a separate window, and waits until both channels are subscribed. */
 async function shop(user) {
   const page = await browser.window(`${url}/login/${user}`)
   await page.waitForFunction(
@@ -97,20 +97,20 @@ async function shop(user) {
   return page
 }
 
-test('an order is placed and paid, and the browsers that may know it do', { timeout: 90_000 }, async () => {
+test('order events reach the customer, and the sale reaches every browser', { timeout: 90_000 }, async () => {
   const [an, binh] = [await shop(1), await shop(2)]
   await an.click('#order')
   await an.hears('Order 1 is placed')
   await an.hears('Order 1 is paid')
-  await an.hears('Somebody bought something')
-  await binh.hears('Somebody bought something')
+  await an.hears('New sale')
+  await binh.hears('New sale')
   await picture(an, 'laravel-an')
-  assert.deepEqual((await an.news()).sort(), ['Order 1 is paid', 'Order 1 is placed', 'Somebody bought something'])
-  assert.deepEqual(await binh.news(), ['Somebody bought something'], 'What is private stays private.')
+  assert.deepEqual((await an.news()).sort(), ['Order 1 is paid', 'Order 1 is placed', 'New sale'])
+  assert.deepEqual(await binh.news(), ['New sale'], 'private events are not sent to other users')
   assert.deepEqual([...an.problems, ...binh.problems], [])
 })
 
-test("somebody else's channel is refused", { timeout: 30_000 }, async () => {
+test("another user's private channel is refused", { timeout: 30_000 }, async () => {
   const binh = await shop(2)
   const error = await binh.evaluate(() => new Promise(resolve => {
     window.Echo.private('user.1').error(resolve)
@@ -118,7 +118,7 @@ test("somebody else's channel is refused", { timeout: 30_000 }, async () => {
   assert.equal(error.status, 403)
 })
 
-test('what a shell publishes to a public channel arrives', { timeout: 60_000 }, async () => {
+test('an event published from the command line reaches a public channel', { timeout: 60_000 }, async () => {
   const page = await shop(2)
   await page.evaluate(() => window.Echo.channel('public.news').listen('.posted', news => say(news.title)).subscribed(() => say('listening')))
   await page.hears('listening')

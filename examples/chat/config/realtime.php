@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 require_once dirname(__DIR__) . '/autoload.php';
 
-// Kafka's address is KAFKA_BROKERS, else localhost:9092.
+// The Kafka address is KAFKA_BROKERS, by default localhost:9092.
 return [
     'brokers' => [
         'kafka' => [

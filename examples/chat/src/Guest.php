@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who is chatting: a name they gave, and a cookie that proves it is them.
+ * A guest of the chat: a chosen name, and a secret cookie that identifies the browser.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ final class Guest
     }
 
     /**
-     * The guest of this request; null where nobody has given a name yet.
+     * The guest of this request; null if no name has been chosen yet.
      */
     public static function ofThisRequest(): ?self
     {
@@ -24,12 +24,12 @@ final class Guest
             return null;
         }
 
-        // Others see only what is derived from the secret.
+        // Other guests see only an id derived from the secret.
         return new self(substr(hash('sha256', $secret), 0, 10), self::cleaned($name));
     }
 
     /**
-     * Gives the browser a cookie with that name.
+     * Sets the cookie with this name.
      */
     public static function enter(string $name): bool
     {

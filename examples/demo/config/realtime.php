@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The demo's configuration: one topic for all shops, as recommended where there are many channels, one for the visitors.
+ * The demo's configuration: one topic for all shops, as recommended for many channels, and one for the visitors.
  */
 
 declare(strict_types=1);
@@ -9,7 +9,7 @@ declare(strict_types=1);
 require_once dirname(__DIR__) . '/Journal.php';
 require_once dirname(__DIR__) . '/OrderHandler.php';
 
-// Kafka's address is KAFKA_BROKERS, else localhost:9092.
+// The Kafka address is KAFKA_BROKERS, by default localhost:9092.
 return [
     'brokers' => [
         'kafka' => [
@@ -18,6 +18,6 @@ return [
             'topic_mapping' => ['shop.*' => 'demo.shop', 'user.*' => 'demo.user'],
         ],
     ],
-    // The app's id, key and secret, and the page's origin, are in the environment: run.sh makes them up for each run.
+    // The app's id, key and secret, and the page's origin, are in the environment: run.sh generates them for each run.
     'gateway' => ['public_channels' => ['shop.*']],
 ];

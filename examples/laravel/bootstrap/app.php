@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Makes the application of the example, as Laravel 8 to 10 lay it out; later versions run it as well.
+ * Creates the application in the layout of Laravel 8 to 10, which later versions also support.
  */
 
 declare(strict_types=1);

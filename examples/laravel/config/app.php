@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The application.
+ * Application settings and service providers.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who is logged in: by session.
+ * Users are authenticated by their session.
  */
 
 declare(strict_types=1);

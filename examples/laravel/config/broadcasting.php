@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Broadcasts go to Kafka. The connection "kafka" needs no entry: the package adds it.
+ * The connection "kafka" needs no entry: the package adds it.
  */
 
 declare(strict_types=1);

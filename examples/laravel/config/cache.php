@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The cache: files.
+ * The cache is stored in files.
  */
 
 declare(strict_types=1);

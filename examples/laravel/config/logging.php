@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The logs: one file, and one for what goes through Kafka.
+ * One log file for the application, and one for realtime messages.
  */
 
 declare(strict_types=1);

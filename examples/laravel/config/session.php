@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Sessions: files.
+ * Sessions are stored in files.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where views are, and where they are compiled to.
+ * Directories of the views and of the compiled views.
  */
 
 declare(strict_types=1);

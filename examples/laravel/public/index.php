@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Where the web server comes in.
+ * The entry point for web requests.
  */
 
 declare(strict_types=1);

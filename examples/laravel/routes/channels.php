@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Who may listen where.
+ * Authorization of the private and presence channels.
  */
 
 declare(strict_types=1);

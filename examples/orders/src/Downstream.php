@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A service elsewhere, called over the network: it takes its time, and may be down.
+ * Simulates a remote service that is slow and may be down.
  */
 
 declare(strict_types=1);
@@ -23,13 +23,13 @@ final class Downstream
     /**
      * @param int $ms how long the service takes
      *
-     * @throws RuntimeException it is down: said after as long as it would have taken, as a timeout does
+     * @throws RuntimeException the service is down; thrown after the duration of a call, like a timeout
      */
     public static function call(string $service, int $ms): void
     {
         usleep($ms * 1000);
         if (isset(self::$down[$service])) {
-            throw new RuntimeException("The $service service does not answer.");
+            throw new RuntimeException("The $service service does not respond.");
         }
     }
 }

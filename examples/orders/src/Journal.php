@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What each service did, one JSON object a line: it stands for their databases.
+ * A log of the actions of each service, one JSON object per line; it stands in for their databases.
  */
 
 declare(strict_types=1);

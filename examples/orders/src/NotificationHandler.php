@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The notification service: hears the same orders as the payment service, because it is a group of its own.
+ * The notification service: receives the same orders as the payment service, because it has its own group.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The order service: what a web request runs.
+ * The order service: the code of a web request.
  */
 
 declare(strict_types=1);
@@ -13,13 +13,13 @@ use Toporia\Realtime\Realtime;
 final class OrderController
 {
     /**
-     * Saves the order, says that there is one, and is done: who pays, ships or writes to the customer is not its
-     * business.
+     * Saves the order, broadcasts an event and returns. Payment, shipping and notification are up to the services that
+     * consume the event.
      */
     public function place(int $id, int $cents): void
     {
         Journal::write('order', ['did' => 'saved', 'order' => $id]);
-        // The order as the key: everything about one order stays in its order, and orders spread over the partitions.
+        // Keyed by order: the events of one order stay in sequence, and orders are spread over the partitions.
         Realtime::broadcast('orders', 'order.created', ['id' => $id, 'cents' => $cents], key: "order-$id");
     }
 }

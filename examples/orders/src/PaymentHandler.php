@@ -1,8 +1,8 @@
 <?php
 
 /**
- * The payment service: each order goes to one of its workers. One that is killed at the wrong moment is followed by another
- * that sees its last orders again: examples/saga keeps what it did, and charges once all the same.
+ * The payment service: each order goes to one of its workers. If a worker is killed before its offsets are committed,
+ * another worker receives its last orders again. examples/saga records processed messages, so it charges only once.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Starts the processes of an example, waits for what they print, and ends them all.
+ * Starts the processes of an example, waits for their output, and stops all of them.
  */
 
 declare(strict_types=1);
@@ -29,7 +29,7 @@ final class Processes
     }
 
     /**
-     * Starts a PHP script, and waits until it has printed something.
+     * Starts a PHP script, and waits until its output matches a pattern.
      *
      * @param list<string> $arguments
      */
@@ -56,7 +56,7 @@ final class Processes
     }
 
     /**
-     * Starts a worker of the example's configuration; assigned() waits until it has partitions.
+     * Starts a worker with the example's configuration; assigned() waits until it has partitions.
      *
      * @param list<string> $arguments of realtime:kafka:consume
      */
@@ -67,7 +67,7 @@ final class Processes
     }
 
     /**
-     * Waits until each of these workers has partitions: what is published from now on reaches all of them.
+     * Waits until each of these workers has partitions, so that all of them receive the messages published afterwards.
      */
     public function assigned(string ...$names): void
     {
@@ -91,7 +91,7 @@ final class Processes
     }
 
     /**
-     * What a process has printed.
+     * The output of a process so far.
      */
     public function logOf(string $name): string
     {
@@ -104,7 +104,7 @@ final class Processes
     }
 
     /**
-     * Ends one: by SIGTERM, after which a worker finishes the message in hand, or at once.
+     * Stops one process: by SIGTERM, after which a worker finishes the current message, or immediately.
      */
     public function stop(string $name, bool $atOnce = false): void
     {
@@ -122,7 +122,7 @@ final class Processes
     }
 
     /**
-     * Ends all, the last one first, and removes what they printed.
+     * Stops all processes, the last one first, and removes their logs.
      */
     public function stopAll(): void
     {
@@ -134,7 +134,7 @@ final class Processes
     }
 
     /**
-     * The options that give a child the extension this process has: none where it is installed.
+     * The options that load this process's extension in a child process; none if php.ini loads it.
      *
      * @return list<string>
      */

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Kills a service at a chosen moment, once, as a power failure would; for showing that it does no harm.
+ * Kills a service once at a chosen moment, as a power failure would, to show that orders stay consistent.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Looks into all databases, as no service may, and says whether they agree about an order.
+ * Reads the databases of all services, which no service may do, and checks that they agree about an order.
  */
 
 declare(strict_types=1);
@@ -19,7 +19,7 @@ final class Auditor
     }
 
     /**
-     * What is wrong with a finished order; null where everything agrees.
+     * Describes the inconsistency of a finished order; null if the databases agree.
      */
     public function complaint(int $order, int $cents): ?string
     {

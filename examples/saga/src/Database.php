@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The database of a service: a file of its own, because services do not look into each other's.
+ * The database of a service: one file per service, because services do not read each other's data.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Reserves what was paid for, while there is any.
+ * Reserves paid items while they are in stock.
  */
 
 declare(strict_types=1);

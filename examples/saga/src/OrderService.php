@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Places orders, and learns from the others what becomes of them.
+ * Places orders, and updates their status from the events of the other services.
  */
 
 declare(strict_types=1);
@@ -18,8 +18,6 @@ final class OrderService extends Service
     }
 
     /**
-     * Begins the saga.
-     *
      * @param array{id: int, cents: int, item: string, card: string} $order
      */
     public function place(array $order): void
@@ -38,7 +36,7 @@ final class OrderService extends Service
     {
         return [
             'OrderShipped' => fn (array $order): ?string => $this->become($order, 'shipped', null),
-            // Nothing was charged: there is nothing to give back.
+            // Nothing was charged, so there is nothing to refund.
             'PaymentFailed' => fn (array $order): ?string => $this->become($order, 'cancelled', 'OrderCancelled'),
             'PaymentRefunded' => fn (array $order): ?string => $this->become($order, 'cancelled', 'OrderCancelled'),
         ];

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Charges orders, and gives the money back where the rest does not work out.
+ * Charges orders, and refunds them if a later step fails.
  */
 
 declare(strict_types=1);

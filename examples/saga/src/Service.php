@@ -1,7 +1,7 @@
 <?php
 
 /**
- * One service of the saga: does its step for an event once, and says the same thing about it however often it is asked.
+ * One service of the saga: runs its step once per event, and broadcasts the same result on each redelivery.
  */
 
 declare(strict_types=1);
@@ -13,9 +13,10 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * A message comes again when the service is killed before its offset was committed. Then the step must not be done
- * twice, and its answer must not be missing: so what was done and what is to be said are one transaction in the
- * service's own database, and the answer is broadcast from there. The offset is committed after Kafka has the answer.
+ * A message is redelivered if the service is killed before the offset is committed. Then the step must not run twice,
+ * and its result event must not get lost: the step and the name of the event are stored in one transaction in the
+ * service's own database, and the event is broadcast from there. The offset is committed after Kafka has acknowledged
+ * the event.
  */
 abstract class Service
 {
@@ -31,17 +32,14 @@ abstract class Service
     }
 
     /**
-     * The service's name, of its database and its group.
+     * The service's name; its database and its consumer group are named after it.
      */
     abstract public function name(): string;
 
-    /**
-     * Creates its tables.
-     */
     abstract protected function prepare(): void;
 
     /**
-     * What it does for which event: each returns the event that says how it went, or null where nobody has to know.
+     * The step for each event; it returns the event to broadcast as the result, or null for none.
      *
      * @return array<string, callable(array<string, mixed>): ?string>
      */

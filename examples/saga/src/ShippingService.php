@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Ships what is paid and reserved.
+ * Ships orders that are paid and reserved.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The example's commands: it has none of its own.
+ * The console kernel; the example defines no commands.
  */
 
 declare(strict_types=1);

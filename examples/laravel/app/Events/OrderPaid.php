@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tells the customer's browser that the order is paid, and everybody who looks that something was sold. Sent at once.
+ * Notifies the customer's browser and the public channel "sales" that an order is paid. Sent without the queue.
  */
 
 declare(strict_types=1);

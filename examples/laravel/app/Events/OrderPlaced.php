@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Tells the customer's browser, and the payment worker, about a new order. Goes through the queue.
+ * Notifies the customer's browser and the payment worker of a new order. Sent through the queue.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What happens with errors: Laravel's defaults.
+ * Error handling: Laravel's defaults.
  */
 
 declare(strict_types=1);

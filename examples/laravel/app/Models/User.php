@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A customer.
+ * A user is a customer of the shop.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Loads the routes of the example, and those that Echo asks for permission.
+ * Loads the routes of the example, and the broadcasting routes that Echo calls for channel authorization.
  */
 
 declare(strict_types=1);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The payment worker: for every order placed, takes the money and says so.
+ * The payment worker: takes the payment for each new order and dispatches OrderPaid.
  */
 
 declare(strict_types=1);
@@ -22,11 +22,11 @@ final class TakePayment
     public function handle(Message $message): void
     {
         if ($message->getEvent() !== 'order.placed') {
-            // What this worker says itself comes by here, too.
+            // This worker also receives the events it broadcasts itself.
             return;
         }
         $order = Order::query()->findOrFail($message->getData()['id']);
-        // The same message may come twice: only the first changes the order, and only that one announces it.
+        // A message may be delivered twice: only the first delivery changes the order and dispatches the event.
         if (Order::query()->whereKey($order->id)->where('status', 'placed')->update(['status' => 'paid']) === 1) {
             $this->events->dispatch(new OrderPaid($order));
         }

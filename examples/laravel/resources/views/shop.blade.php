@@ -3,7 +3,7 @@
 <head>
     <meta charset="utf-8">
     <title>Shop</title>
-    {{-- An application bundles these with Vite, see resources/js/echo.js; here they are loaded as they are. --}}
+    {{-- An application bundles these with Vite, see resources/js/echo.js; here they are loaded unbundled. --}}
     <script src="/js/pusher.min.js"></script>
 </head>
 <body>
@@ -31,7 +31,7 @@
         window.Echo.private('user.{{ $user->id }}')
             .listen('.order.placed', (order) => say(`Order ${order.id} is placed`))
             .listen('.order.paid', (order) => say(`Order ${order.id} is paid`));
-        window.Echo.channel('sales').listen('.order.paid', () => say('Somebody bought something'));
+        window.Echo.channel('sales').listen('.order.paid', () => say('New sale'));
         document.querySelector('#order').addEventListener('click', () => fetch('/orders', {
             method: 'POST',
             headers: {'X-CSRF-TOKEN': @json(csrf_token()), 'Accept': 'application/json'},

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The shop: its page, and placing an order.
+ * Shows the shop's page and places orders.
  */
 
 declare(strict_types=1);
@@ -29,7 +29,7 @@ final class OrderController
     }
 
     /**
-     * No password: this is an example.
+     * Logs in without a password: this is an example.
      */
     public function login(int $id): RedirectResponse
     {
