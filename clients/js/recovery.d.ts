@@ -1,6 +1,6 @@
 // Types of recovery.js.
 
-/** What recover() needs of a Pusher (pusher-js 8). */
+/** The part of a Pusher (pusher-js 8) that recover() uses. */
 export interface PusherLike {
   connection: {
     state: string;
@@ -12,23 +12,23 @@ export interface PusherLike {
   channel(name: string): unknown;
 }
 
-/** What recover() needs of an Echo (laravel-echo 2, broadcaster `reverb` or `pusher`). */
+/** The part of an Echo (laravel-echo 2, broadcaster `reverb` or `pusher`) that recover() uses. */
 export interface EchoLike {
   connector: { pusher: PusherLike };
 }
 
 export interface RecoverOptions {
   /**
-   * Called for each channel after a reconnect, when everything that was missed has been delivered.
-   * `recovered` is false where the gateway could not: load the channel's state anew.
+   * Called for each channel after a reconnect, when all missed events have been delivered.
+   * `recovered` is false if the gateway could not replay all of them: reload the channel's state.
    */
   onRecovered?: (channel: string, recovered: boolean) => void;
 }
 
 /**
- * Makes a client ask the gateway for what it missed, whenever its connection comes back.
- * Call it once, right after the client was made. Client events are not recovered.
+ * Requests missed events from the gateway after every reconnect.
+ * Call it once, right after creating the client. Client events are not recovered.
  *
- * @returns a function that ends it
+ * @returns a function that removes the plugin
  */
 export function recover(client: PusherLike | EchoLike, options?: RecoverOptions): () => void;

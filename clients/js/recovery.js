@@ -1,22 +1,22 @@
-// Brings pusher-js and laravel-echo back to where they were after a reconnect: nothing missed, nothing twice, in order.
+// Replays missed events in pusher-js and laravel-echo after a reconnect: none lost, no duplicates, in order.
 
-/** Frames to the gateway are limited to 16 KB; many channels' tokens go in several. */
+/** The gateway limits frames to 16 KB, so the tokens of many channels are sent in several frames. */
 const FRAME_BYTES = 8192
 
-/** More events than a gateway writes between two positions; only a bound, so that nothing grows for ever. */
+/** Maximum events kept per channel, to bound memory; more than a gateway sends between two positions. */
 const REMEMBERED = 4096
 
 /**
- * Makes a client ask the gateway for what it missed, whenever its connection comes back.
+ * Requests missed events from the gateway after every reconnect.
  *
- * Call it once, right after the client was made:
+ * Call it once, right after creating the client:
  *
  *     recover(window.Echo, { onRecovered: (channel, recovered) => { if (!recovered) reload(channel) } })
  *
  * @param client  a Pusher of pusher-js 8, or an Echo of laravel-echo 2
- * @param options onRecovered(channel, recovered): called for each channel after a reconnect; false where too much time or
- *                too many events have passed: load the state anew
- * @returns a function that ends it
+ * @param options onRecovered(channel, recovered): called for each channel after a reconnect; false if the client was
+ *                offline for too long or missed too many events: reload the state
+ * @returns a function that removes the plugin
  */
 export function recover(client, { onRecovered = () => {} } = {}) {
   const pusher = client?.connector?.pusher ?? client
@@ -25,16 +25,16 @@ export function recover(client, { onRecovered = () => {} } = {}) {
     throw new TypeError('recover() takes a Pusher of pusher-js, or an Echo whose broadcaster is reverb or pusher.')
   }
 
-  /** channel → the gateway's token for the position after the last event that it has written to us */
+  /** channel → the gateway's token for the position after the last event it has sent */
   const tokens = new Map()
-  /** channel → what came after that token. Where a connection breaks in between, the replay brings it again. */
+  /** channel → events received after that token; if the connection breaks now, the replay contains them again */
   const seen = new Map()
-  /** channel → what a replay may bring although it was here before the connection broke */
+  /** channel → events the replay may repeat because they were received before the connection broke */
   const expected = new Map()
 
   function resume() {
     for (const channel of tokens.keys()) {
-      // A user's own channel is in no list of pusher-js; it comes back with the sign-in.
+      // pusher-js does not list the channel of a signed-in user; signing in subscribes to it again.
       if (channel[0] !== '#' && !pusher.channel(channel)) forget(channel)
     }
     for (const [channel, events] of seen) {
@@ -53,7 +53,7 @@ export function recover(client, { onRecovered = () => {} } = {}) {
       }
       frame[channel] = token
     }
-    // Also with nothing in it: that is how a client asks for positions.
+    // Sent even if empty: the frame makes the gateway send positions.
     connection.send_event('realtime:resume', frame)
   }
 
@@ -63,8 +63,8 @@ export function recover(client, { onRecovered = () => {} } = {}) {
     expected.delete(channel)
   }
 
-  /** True where the client has had this very event, and the replay brings it once more. */
-  function again({ event, channel, data }) {
+  /** True if the client has received this event before, so that the replay repeats it. */
+  function isDuplicate({ event, channel, data }) {
     if (!tokens.has(channel) || /^(pusher|pusher_internal|realtime):|^client-/.test(event)) return false
 
     const text = event + '\n' + JSON.stringify(data)
@@ -85,18 +85,18 @@ export function recover(client, { onRecovered = () => {} } = {}) {
     }
   }
 
-  function recovered(channel, yes) {
+  function recovered(channel, complete) {
     expected.delete(channel)
-    onRecovered(channel, yes)
+    onRecovered(channel, complete)
   }
 
-  // Every frame of the gateway passes here on its way to the channels. Binding to 'message' would be too late to leave
-  // one out: pusher-js has bound first.
+  // Every frame of the gateway passes through emit() before it reaches the channels. A listener bound to 'message' could
+  // not drop duplicates, because pusher-js has bound its own listener first.
   const emit = connection.emit
   connection.emit = function (name, message, ...rest) {
     if (name === 'message' && message) {
       if (message.event === 'realtime:position' && !message.channel) position(message.data)
-      else if (message.channel && again(message)) return this
+      else if (message.channel && isDuplicate(message)) return this
     }
     const result = emit.call(this, name, message, ...rest)
     if (name === 'message' && message?.event === 'realtime:recovered' && message.channel) {
@@ -105,7 +105,7 @@ export function recover(client, { onRecovered = () => {} } = {}) {
     return result
   }
 
-  // Fires before 'connected', on which pusher-js subscribes again: the gateway has the tokens before the first subscribe.
+  // Fires before 'connected', on which pusher-js resubscribes: the tokens are sent before the first subscribe.
   const onState = ({ current }) => { if (current === 'connected') resume() }
   connection.bind('state_change', onState)
   if (connection.state === 'connected') resume()

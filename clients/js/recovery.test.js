@@ -1,4 +1,4 @@
-// The recovery plugin in real pusher-js and laravel-echo, against a server that says exactly what a test tells it to.
+// Tests the recovery plugin in real pusher-js and laravel-echo against a scripted WebSocket server.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -16,7 +16,7 @@ afterEach(() => {
   for (const close of opened.splice(0).reverse()) close()
 })
 
-/** Takes each connection of a client; `next()` gives it with what it has received, in order. */
+/** Accepts connections; `next()` returns the next one, with the frames it has received in order. */
 async function serve() {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
   await once(server, 'listening')
@@ -47,7 +47,7 @@ class Peer {
     this.socket.send(JSON.stringify({ event, channel, data: JSON.stringify(data) }))
   }
 
-  /** The client's next frame, which must be of this name. */
+  /** Returns the data of the client's next frame, which must have this event name. */
   async expect(event) {
     await within((async () => { while (!this.#frames.length) await new Promise(resolve => { this.#wake = resolve }) })(), event)
     const frame = this.#frames.shift()
@@ -65,7 +65,7 @@ class Peer {
 
 function within(promise, what) {
   let timer
-  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error(`${what} did not come within 5 s`)), 5000) })
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error(`${what} did not arrive within 5 s`)), 5000) })
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
@@ -77,7 +77,7 @@ function connect(port, options) {
   return { pusher, recovered, stop }
 }
 
-/** What the channel's listeners got. */
+/** Collects the events the channel's listeners receive. */
 function collect(pusher, channel) {
   const events = []
   pusher.subscribe(channel).bind_global((event, data) => { if (!event.startsWith('pusher:')) events.push([event, data]) })
@@ -86,7 +86,7 @@ function collect(pusher, channel) {
 
 const until = async (condition, what) => within((async () => { while (!condition()) await new Promise(r => setTimeout(r, 5)) })(), what)
 
-test('asks for positions before the first subscribe, and resumes before the next ones', async () => {
+test('requests positions before the first subscribe, and resumes before later subscribes', async () => {
   const server = await serve()
   const { pusher, recovered } = connect(server.port)
   const a = collect(pusher, 'public.a')
@@ -116,7 +116,7 @@ test('asks for positions before the first subscribe, and resumes before the next
   second.quiet()
 })
 
-test('leaves out of a replay what came after the last position, once each', async () => {
+test('drops each event received after the last position once from the replay', async () => {
   const server = await serve()
   const { pusher, recovered } = connect(server.port)
   const events = collect(pusher, 'public.a')
@@ -130,7 +130,7 @@ test('leaves out of a replay what came after the last position, once each', asyn
   await until(() => ids().length === 3, 'three orders')
   peer.socket.close(4200)
 
-  // The replay breaks off too, before the position of what it has brought.
+  // This connection also breaks, during the replay and before a new position arrives.
   peer = await server.next()
   assert.deepEqual(await peer.expect('realtime:resume'), { 'public.a': 'at 0' })
   await peer.subscribes('public.a')
@@ -146,12 +146,12 @@ test('leaves out of a replay what came after the last position, once each', asyn
   for (const id of [1, 2, 2, 2, 3]) peer.send('order', { id }, 'public.a')
   peer.send('realtime:recovered', { recovered: true }, 'public.a')
   peer.send('order', { id: 3 }, 'public.a')
-  await until(() => ids().length === 6, 'what was missed')
+  await until(() => ids().length === 6, 'the missed orders')
   assert.deepEqual(ids(), [1, 2, 2, 2, 3, 3])
   assert.deepEqual(recovered, [['public.a', true]])
 })
 
-test('what a listener does to an event changes nothing', async () => {
+test('duplicates are detected even if a listener modifies the event data', async () => {
   const server = await serve()
   const { pusher } = connect(server.port)
   const ids = []
@@ -171,7 +171,7 @@ test('what a listener does to an event changes nothing', async () => {
   assert.deepEqual(ids, [1, 2])
 })
 
-test('forgets a channel that was left, and keeps the frames small', async () => {
+test('forgets unsubscribed channels, and splits large resume frames', async () => {
   const server = await serve()
   const { pusher } = connect(server.port)
   const channels = Array.from({ length: 90 }, (_, i) => `public.channel-${i}`)
@@ -198,7 +198,7 @@ test('forgets a channel that was left, and keeps the frames small', async () => 
   assert.deepEqual(resumed, Object.fromEntries(expected.map(channel => [channel, token(channel)])))
 })
 
-test('takes an Echo, starts on a connection that is there already, and ends when told', async () => {
+test('accepts an Echo, starts on an open connection, and stops when removed', async () => {
   const server = await serve()
   const echo = new Echo({ broadcaster: 'reverb', Pusher, key: 'key', wsHost: '127.0.0.1', wsPort: server.port, forceTLS: false, enabledTransports: ['ws'] })
   opened.push(() => echo.disconnect())
@@ -216,7 +216,7 @@ test('takes an Echo, starts on a connection that is there already, and ends when
   assert.throws(() => recover({}), /takes a Pusher/)
 })
 
-test('its version is that of the extension', () => {
+test('package version matches the extension', () => {
   const file = name => readFileSync(new URL(name, import.meta.url), 'utf8')
   assert.equal(JSON.parse(file('package.json')).version, /^version = "(.*)"$/m.exec(file('../../Cargo.toml'))[1])
 })

@@ -1,4 +1,4 @@
-// Public, private and encrypted channels, refusals, and what comes back after a reconnect, in Chromium.
+// Public, private and encrypted channels, and refused subscriptions and connections, in Chromium.
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -11,7 +11,7 @@ let stack, browser
 before(async () => { [stack, browser] = await Promise.all([Stack.start(), Browser.launch()]) }, { timeout: 90_000 })
 after(async () => { await browser?.close(); await stack?.stop() }, { timeout: 60_000 })
 
-test('a public and a private channel, in pusher-js', { timeout: 60_000 }, async () => {
+test('public and private channels deliver events in pusher-js', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana')
   await client.subscribe('public.news', 'private-orders.1')
 
@@ -20,20 +20,20 @@ test('a public and a private channel, in pusher-js', { timeout: 60_000 }, async 
   await stack.broadcast('orders.1', 'order.created', DATA)
   assert.deepEqual(await client.hears('private-orders.1', 'order.created'), DATA)
 
-  // Each kind of data arrives as what it was: pusher-js parses one level.
+  // Each type of data is preserved: pusher-js decodes one level of JSON.
   const kinds = [null, 0, -1.25, '', '123', 'text', 'null', '{"a":1}', true, [], [[]], 'ữ "\\ 😀']
   for (const data of kinds) await stack.broadcast('orders.1', 'kind', { data })
   for (const data of kinds) await stack.broadcast('orders.1', 'bare', data)
   await client.hears('private-orders.1', 'bare', kinds.length)
   assert.deepEqual((await client.heard('private-orders.1', 'kind')).map(h => h.data.data), kinds)
   assert.deepEqual((await client.heard('private-orders.1', 'bare')).map(h => h.data), kinds)
-  // What nobody subscribed to did not come.
+  // Events of the private channel were not delivered on the public channel.
   assert.deepEqual((await client.heard('public.news')).map(h => h.event), ['pusher:subscription_succeeded', 'published'])
   await client.picture('channels-pusher-js')
   assert.deepEqual(client.page.problems, [])
 })
 
-test('the same in laravel-echo, with the leading dot', { timeout: 60_000 }, async () => {
+test('public and private channels deliver events in laravel-echo, with a leading dot', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana', { kind: 'echo' })
   await client.run(() => {
     for (const channel of [echo.channel('public.news'), echo.private('orders.2')]) {
@@ -49,7 +49,7 @@ test('the same in laravel-echo, with the leading dot', { timeout: 60_000 }, asyn
   assert.deepEqual(await client.hears('public.news', 'order.created'), { id: 8 })
   assert.deepEqual(await client.hears('private-orders.2', 'all .order.created'), DATA)
 
-  // Left: nothing comes any more.
+  // After leave(), no more events are delivered.
   await client.run(() => echo.leave('orders.2'))
   await stack.broadcast('orders.2', 'order.created', { id: 9 })
   await stack.broadcast('public.news', 'order.created', { id: 10 })
@@ -58,7 +58,7 @@ test('the same in laravel-echo, with the leading dot', { timeout: 60_000 }, asyn
   await client.picture('channels-laravel-echo')
 })
 
-test('an encrypted channel: the gateway and Kafka see ciphertext, the browser the data', { timeout: 60_000 }, async () => {
+test('encrypted channels carry ciphertext, which the browser decrypts', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana', { encryption: true })
   await client.run(() => pusher.connection.bind('message', ({ event, data }) => { if (event === 'diagnosis') window.raw = data }))
   await client.subscribe('private-encrypted-patient.1')
@@ -74,7 +74,7 @@ test('an encrypted channel: the gateway and Kafka see ciphertext, the browser th
   assert.deepEqual(await echo.hears('e', 'diagnosis'), { second: true })
 })
 
-test('refusals: by the application, by the signature, by the name; the connection stays', { timeout: 60_000 }, async () => {
+test('subscriptions refused by application, signature or channel name leave the connection open', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana')
   await client.run(() => ['private-forbidden', 'private-forged', 'orders.1', 'presence-forged', 'private-fine'].forEach(subscribe))
   await client.hears('private-fine', 'pusher:subscription_succeeded')
@@ -84,7 +84,7 @@ test('refusals: by the application, by the signature, by the name; the connectio
     const { type, status, error } = await client.hears(channel, 'pusher:subscription_error')
     assert.deepEqual([type, status, typeof error], ['AuthError', 401, 'string'])
   }
-  // A plain name is not public here; the answer says which setting would make it so.
+  // Plain names are not public here; the error names the setting that makes them public.
   const plain = await client.hears('orders.1', 'pusher:subscription_error')
   assert.equal(plain.status, 403)
   assert.match(plain.error, /public_channels/)
@@ -96,7 +96,7 @@ test('refusals: by the application, by the signature, by the name; the connectio
   assert.equal((await echo.hears('e', 'error')).status, 401)
 })
 
-test('a wrong key: the client is told, and does not try again', { timeout: 60_000 }, async () => {
+test('a wrong app key is reported, and the client does not reconnect', { timeout: 60_000 }, async () => {
   const page = await browser.window(`${stack.url}/?user=ana`)
   await page.waitForFunction('window.ready')
   await page.evaluate(o => start(o), { kind: 'pusher', port: stack.port, key: 'wrong' })
@@ -107,8 +107,8 @@ test('a wrong key: the client is told, and does not try again', { timeout: 60_00
   assert.equal(await page.evaluate(() => heard.filter(h => h.event === 'connecting').length), 0)
 })
 
-test('a page of another origin is refused for good', { timeout: 60_000 }, async () => {
-  // The same page under a name that is not on the list.
+test('a page of another origin is refused, and the client does not reconnect', { timeout: 60_000 }, async () => {
+  // The same page under a host name that is not an allowed origin.
   const page = await browser.window(`${stack.url.replace('127.0.0.1', 'localhost')}/?user=ana`)
   await page.waitForFunction('window.ready')
   await page.evaluate(o => start(o), { kind: 'pusher', port: stack.port, key: stack.key })

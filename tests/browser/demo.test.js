@@ -1,4 +1,4 @@
-// The page of `make demo` in two browsers: orders, the note to one visitor alone, who is watching, and a gateway restarted.
+// The page of `make demo` in two browsers: orders, a private message, presence, recovery, and gateway restarts.
 
 import assert from 'node:assert/strict'
 import path from 'node:path'
@@ -19,7 +19,7 @@ const texts = (page, selector) => page.$$eval(selector, elements => elements.map
 
 async function open(size) {
   const page = await browser.window(url, size)
-  // Pictures of things at rest.
+  // No animations in screenshots.
   await page.emulateMediaFeatures([{ name: 'prefers-reduced-motion', value: 'reduce' }])
   await page.waitForFunction("document.querySelector('#state').textContent === 'connected'")
   await page.waitForFunction("document.querySelectorAll('#people .me').length === 1")
@@ -27,14 +27,14 @@ async function open(size) {
 }
 
 const says = (page, line) => until(async () => (await texts(page, '#log span')).some(said => line.test(said)),
-  () => `the log does not say ${line}`, 20_000).catch(async error => { throw new Error(`${error.message}: ${await texts(page, '#log span')}`) })
+  () => `the log has no line ${line}`, 20_000).catch(async error => { throw new Error(`${error.message}: ${await texts(page, '#log span')}`) })
 
-test('an order board that stays right', { timeout: 150_000 }, async t => {
+test('the order board stays correct while offline and across gateway restarts', { timeout: 150_000 }, async t => {
   const first = await open({ width: 1280, height: 940 })
   const second = await open({ width: 390, height: 844, deviceScaleFactor: 2 })
   await until(async () => (await texts(first, '#people li')).length === 2, 'two people on the list')
 
-  // The visitor's own order: on both boards, handled by both services; the note comes to one of them only.
+  // The visitor's order appears on both boards and is handled by both services; only the visitor receives the invoice.
   await first.click('form button')
   await first.waitForFunction("document.querySelector('#board .mine.paid')")
   await first.waitForFunction("/Phở bò/.test(document.querySelector('#letters').textContent)")
@@ -42,7 +42,7 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   const number = await text(first, '#board .mine em')
   assert.ok((await texts(second, '#board em')).includes(number))
 
-  // Nobody gets a signature for a mailbox that is not theirs, nor for what is no channel of the board.
+  // Another visitor's private channel and unknown channels are not authorized.
   const statuses = await first.evaluate(async () => {
     const { socket_id } = Pusher.instances[0].connection
     const ask = async (channel_name, socket = socket_id) => (await fetch('/broadcasting/auth', { method: 'POST', body: new URLSearchParams({ socket_id: socket, channel_name }) })).status
@@ -51,7 +51,7 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
   })
   assert.deepEqual(statuses, [200, 200, 403, 403, 403, 403])
 
-  // Offline for some orders.
+  // Offline while some orders are placed.
   await first.click('#away')
   await first.waitForFunction("document.querySelector('#state').textContent === 'disconnected'")
   await until(async () => (await texts(second, '#people li')).length === 1, 'one person on the list', 15_000)
@@ -80,7 +80,7 @@ test('an order board that stays right', { timeout: 150_000 }, async t => {
     assert.equal(await text(page, '#wrong'), '0 lost0 twice0 out of order')
     assert.equal(await text(page, '#state'), 'connected')
     assert.deepEqual(page.problems, [])
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it scrolls sideways')
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page scrolls horizontally')
   }
   t.diagnostic(`from broadcast() to the page, median ${await text(first, '#median')}`)
   await picture(first, 'demo-1280', { fullPage: true })

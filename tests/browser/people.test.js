@@ -10,7 +10,7 @@ let stack, browser
 before(async () => { [stack, browser] = await Promise.all([Stack.start(), Browser.launch()]) }, { timeout: 90_000 })
 after(async () => { await browser?.close(); await stack?.stop() }, { timeout: 60_000 })
 
-/** Joins with Echo and keeps who is here. */
+/** Joins a presence channel with Echo and records its events. */
 async function join(user, channel) {
   const client = await Client.open(browser, stack, user, { kind: 'echo' })
   await client.run(c => {
@@ -22,7 +22,7 @@ async function join(user, channel) {
   return client
 }
 
-test('presence: two browsers, a second window of the same user, and leaving', { timeout: 60_000 }, async () => {
+test('presence counts a user with two windows once, until both have left', { timeout: 60_000 }, async () => {
   const ana = await join('ana', 'room.1')
   assert.deepEqual(await ana.hears('room.1', 'here'), ['Ana'])
   const ben = await join('ben', 'room.1')
@@ -38,7 +38,7 @@ test('presence: two browsers, a second window of the same user, and leaving', { 
   await stack.broadcast('presence-room.1', 'said', { by: 'the server' })
   assert.deepEqual(await again.hears('room.1', 'said'), { by: 'the server' })
   assert.deepEqual(await ana.hears('room.1', 'said'), { by: 'the server' })
-  // Ben is still here, in his other window; then he is not.
+  // Ben is still a member through his other window, until it leaves.
   assert.equal(await ana.members(), 2)
   await again.run(() => echo.leave('room.1'))
   assert.equal(await ana.hears('room.1', 'leaving'), 'Ben')
@@ -47,7 +47,7 @@ test('presence: two browsers, a second window of the same user, and leaving', { 
   assert.deepEqual(events, ['here', 'joining', 'said', 'leaving'])
 })
 
-test('client events reach the others, with who sent them, and not the sender', { timeout: 60_000 }, async () => {
+test('client events reach the other members with the user id of the sender, not the sender itself', { timeout: 60_000 }, async () => {
   const ana = await join('ana', 'room.2')
   const ben = await join('ben', 'room.2')
   await ben.run(() => pusher.channel('presence-room.2').bind('client-typing', (data, meta) => hear('meta', 'typing', meta)))
@@ -56,14 +56,14 @@ test('client events reach the others, with who sent them, and not the sender', {
   assert.deepEqual(await ben.hears('meta', 'typing'), { user_id: 'ana' })
   assert.deepEqual(await ana.heard('room.2', 'typing'), [])
 
-  // More than ten a second: an error that says so, and the connection stays.
+  // More than ten per second cause error 4301; the connection stays open.
   await ana.run(() => { for (let i = 0; i < 15; i++) room.whisper('typing', { i }) })
   const codes = async () => (await ana.heard('', 'error')).map(h => h.data.data?.code ?? h.data.error?.data?.code)
   assert.ok((await until(async () => (await codes()).length && codes(), 'an error')).every(code => code === 4301))
   assert.equal(await ana.run(() => pusher.connection.state), 'connected')
 })
 
-test('toOthers(): everybody but the browser whose request it was', { timeout: 60_000 }, async () => {
+test('toOthers() excludes the socket that made the request', { timeout: 60_000 }, async () => {
   const ana = await Client.open(browser, stack, 'ana')
   const ben = await Client.open(browser, stack, 'ben')
   await ana.subscribe('private-list.1')
@@ -76,7 +76,7 @@ test('toOthers(): everybody but the browser whose request it was', { timeout: 60
   assert.deepEqual((await ben.heard('private-list.1', 'changed')).map(h => h.data), [{ n: 1 }, { n: 2 }])
 })
 
-test('a signed-in user is reached by id in every window, and nobody else', { timeout: 60_000 }, async () => {
+test('an event to a signed-in user reaches every window of this user, and no other user', { timeout: 60_000 }, async () => {
   const windows = []
   for (const user of ['ana', 'ana', 'ben']) {
     const client = await Client.open(browser, stack, user)

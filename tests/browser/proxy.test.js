@@ -15,7 +15,7 @@ before(async () => {
 }, { timeout: 90_000 })
 after(async () => { await browser?.close(); await nginx?.stop(); await stack?.stop() }, { timeout: 60_000 })
 
-test('each gateway is stopped and started again; Echo stays under 2 s', { timeout: 120_000 }, async t => {
+test('gateways restarted one after the other: Echo is offline for less than 2 s', { timeout: 120_000 }, async t => {
   const clients = []
   for (const user of ['ana', 'ben', 'chi']) {
     const client = await Client.open(browser, stack, user, { kind: 'echo', port: nginx.port, recovery: true })
@@ -28,7 +28,7 @@ test('each gateway is stopped and started again; Echo stays under 2 s', { timeou
   const sending = stack.broadcastMany('ticker.1', 'tick', 1, 1600, 5000)
   for (const gateway of stack.gateways.splice(0)) {
     await sleep(700)
-    // Nothing listens on its port for a while; the other one serves.
+    // No process listens on this port for a while; the other gateway accepts the clients.
     await gateway.stop()
     await sleep(700)
     await stack.startGateway(gateway.port)

@@ -1,4 +1,4 @@
-// A gateway is restarted under a browser's feet while events keep coming: none is lost, twice or out of order.
+// A gateway is restarted while events are sent to connected browsers: none is lost, duplicated or reordered.
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -13,7 +13,7 @@ after(async () => { await browser?.close(); await stack?.stop() }, { timeout: 60
 const RIGHT = { lost: [], twice: [], disordered: [] }
 const upTo = n => Array.from({ length: n }, (_, i) => i + 1)
 
-/** ms the client was not connected, the longest time. */
+/** The longest time the client was not connected, in ms. */
 async function offline(client) {
   const states = (await client.heard('')).filter(h => ['connecting', 'connected', 'unavailable'].includes(h.event))
   let longest = 0
@@ -26,7 +26,7 @@ async function offline(client) {
 }
 
 for (const kind of ['pusher', 'echo']) {
-  test(`restarted three times under ${kind}`, { timeout: 120_000 }, async t => {
+  test(`three gateway restarts lose no event in ${kind}`, { timeout: 120_000 }, async t => {
     const channel = `private-ticker.${kind}`
     const client = await Client.open(browser, stack, 'ana', { kind, recovery: true })
     await client.subscribe(channel, `presence-room.${kind}`)
@@ -46,7 +46,7 @@ for (const kind of ['pusher', 'echo']) {
   })
 }
 
-test('away on purpose: what came meanwhile comes afterwards, in order, on thirty channels', { timeout: 90_000 }, async () => {
+test('events missed during a deliberate disconnect are replayed in order on thirty channels', { timeout: 90_000 }, async () => {
   const channels = upTo(30).map(i => `many.${i}`)
   const client = await Client.open(browser, stack, 'ana', { recovery: true })
   await client.subscribe(...channels.map(c => 'private-' + c))
@@ -61,7 +61,7 @@ test('away on purpose: what came meanwhile comes afterwards, in order, on thirty
   }
 })
 
-test('what was withheld by toOthers() stays withheld, and encrypted events are recovered, too', { timeout: 60_000 }, async () => {
+test('events excluded by toOthers() are not replayed, and encrypted events are', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana', { recovery: true, encryption: true })
   await client.subscribe('private-list.1', 'private-encrypted-list.2')
   await stack.broadcast('list.1', 'changed', { n: 1 })
@@ -78,7 +78,7 @@ test('what was withheld by toOthers() stays withheld, and encrypted events are r
   assert.deepEqual((await client.heard('private-encrypted-list.2', 'changed')).map(h => h.data.n), [4])
 })
 
-test('a gateway killed without a word: back after its successor listens, with nothing lost', { timeout: 90_000 }, async () => {
+test('after a gateway is killed, clients recover through its successor without loss', { timeout: 90_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana', { recovery: true })
   await client.subscribe('private-killed.1')
   const sending = stack.broadcastMany('killed.1', 'tick', 1, 600, 5000)
@@ -89,7 +89,7 @@ test('a gateway killed without a word: back after its successor listens, with no
   assert.deepEqual(await client.numbered('private-killed.1', 'tick', 600), RIGHT)
 })
 
-test('a token that was changed, or is another channel\'s, recovers nothing and says so', { timeout: 60_000 }, async () => {
+test('a modified token or the token of another channel recovers nothing and reports it', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana', { recovery: true })
   const witness = await Client.open(browser, stack, 'ben')
   for (const one of [client, witness]) await one.subscribe('private-a.1', 'private-b.1', 'private-c.1')
@@ -105,7 +105,7 @@ test('a token that was changed, or is another channel\'s, recovers nothing and s
     pusher.disconnect()
   })
   for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 2 })
-  // It has come and gone before the client is back.
+  // The second tick has been delivered before the client reconnects.
   for (const channel of ['private-a.1', 'private-b.1', 'private-c.1']) await witness.hears(channel, 'tick', 2)
   await client.run(() => pusher.connect())
   assert.equal(await client.hears('private-a.1', 'recovered'), false)
@@ -120,7 +120,7 @@ test('a token that was changed, or is another channel\'s, recovers nothing and s
   assert.deepEqual((await client.heard('private-c.1', 'tick')).map(h => h.data.n), [1, 3])
 })
 
-test('without the plugin a client still comes back, and hears what is sent from then on', { timeout: 60_000 }, async () => {
+test('without the plugin a client reconnects, and receives only later events', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana')
   await client.subscribe('private-plain.1')
   await stack.restartGateway()

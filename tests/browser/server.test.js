@@ -1,4 +1,4 @@
-// Pusher's own server library, unmodified: what it sends, asks and signs is what the gateways take.
+// Pusher's own server library, unmodified: the gateways accept its events, queries and signatures.
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -14,7 +14,7 @@ let stack, server
 const browsers = []
 before(async () => {
   stack = await Stack.start()
-  // The questions below are answered for both together.
+  // The queries below cover both gateways.
   await stack.startGateway(0)
   server = new Server({
     appId: stack.env.REALTIME_APP_ID, key: stack.key, secret: stack.secret,
@@ -24,7 +24,7 @@ before(async () => {
 }, { timeout: 90_000 })
 after(async () => { browsers.forEach(b => b.pusher.disconnect()); await stack?.stop() }, { timeout: 60_000 })
 
-/** A client whose every signature is the library's. */
+/** A client whose authorizations are all signed by the server library. */
 async function connect(user, gateway = 0) {
   const data = { user_id: user, user_info: { name: user.toUpperCase() } }
   const sign = make => ({ customHandler: (params, done) => { done(null, make(params)) } })
@@ -55,7 +55,7 @@ async function connect(user, gateway = 0) {
 
 const json = async answer => { assert.equal(answer.status, 200); return answer.json() }
 
-test('trigger() reaches several channels, and not the socket that is left out', { timeout: 60_000 }, async () => {
+test('trigger() reaches several channels, except the excluded socket', { timeout: 60_000 }, async () => {
   const [ana, ben] = [await connect('ana'), await connect('ben', 1)]
   for (const one of [ana, ben]) { await one.join('private-orders'); await one.join('presence-room') }
   const to = ['private-orders', 'presence-room']
@@ -69,7 +69,7 @@ test('trigger() reaches several channels, and not the socket that is left out', 
   assert.deepEqual(ana.events.filter(e => e.event === 'created'), [])
 })
 
-test('triggerBatch() keeps its order', { timeout: 60_000 }, async () => {
+test('triggerBatch() keeps the order of events', { timeout: 60_000 }, async () => {
   const cy = await connect('cy', 1)
   await cy.join('private-batch')
   await json(await server.triggerBatch(Array.from({ length: 10 }, (_, n) => ({ channel: 'private-batch', name: 'n', data: { n } }))))
@@ -77,14 +77,14 @@ test('triggerBatch() keeps its order', { timeout: 60_000 }, async () => {
   assert.deepEqual(cy.events.map(e => e.data.n), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
 })
 
-test('what it encrypts, pusher-js decrypts', { timeout: 60_000 }, async () => {
+test('pusher-js decrypts events encrypted by the server library', { timeout: 60_000 }, async () => {
   const dan = await connect('dan')
   await dan.join('private-encrypted-salary')
   await json(await server.trigger('private-encrypted-salary', 'raised', { by: 12 }))
   assert.deepEqual((await dan.gets('raised'))[0].data, { by: 12 })
 })
 
-test('channels, one channel and its users are those of all gateways', { timeout: 60_000 }, async () => {
+test('channel and user queries cover all gateways', { timeout: 60_000 }, async () => {
   const [eve, fay] = [await connect('eve'), await connect('fay', 1)]
   await eve.join('presence-hall.1')
   await fay.join('presence-hall.1')
@@ -93,12 +93,12 @@ test('channels, one channel and its users are those of all gateways', { timeout:
   await until(async () => (await ask('/channels/presence-hall.1', { info: 'user_count' })).user_count === 2, 'both are counted')
   assert.deepEqual(await ask('/channels', { filter_by_prefix: 'presence-hall', info: 'user_count' }), { channels: { 'presence-hall.1': { user_count: 2 } } })
   assert.deepEqual(await ask('/channels/private-hall.2', { info: 'subscription_count' }), { occupied: true, subscription_count: 1 })
-  assert.equal((await ask('/channels/private-nobody')).occupied, false)
+  assert.equal((await ask('/channels/private-empty')).occupied, false)
   const { users } = await ask('/channels/presence-hall.1/users')
   assert.deepEqual(users.map(u => u.id).sort(), ['eve', 'fay'])
 })
 
-test('sendToUser() reaches every window of a user, and terminateUserConnections() ends them', { timeout: 60_000 }, async () => {
+test('sendToUser() reaches every connection of a user, and terminateUserConnections() closes them', { timeout: 60_000 }, async () => {
   const windows = [await connect('gil'), await connect('gil', 1)]
   const other = await connect('hal')
   const told = []
@@ -112,11 +112,11 @@ test('sendToUser() reaches every window of a user, and terminateUserConnections(
   assert.deepEqual(new Set(told.map(([one]) => one)), new Set(windows))
   assert.deepEqual(told[0][1], { from: 'bo' })
   await json(await server.terminateUserConnections('gil'))
-  for (const one of windows) await until(() => one.pusher.connection.state !== 'connected', 'ended')
+  for (const one of windows) await until(() => one.pusher.connection.state !== 'connected', 'disconnected')
   assert.equal(other.pusher.connection.state, 'connected')
 })
 
-test('a wrong secret is refused, with its reason', { timeout: 60_000 }, async () => {
+test('a wrong secret is refused with the reason', { timeout: 60_000 }, async () => {
   const thief = new Server({ appId: stack.env.REALTIME_APP_ID, key: stack.key, secret: 'guessed', host: '127.0.0.1', port: String(stack.port), useTLS: false })
   await assert.rejects(thief.trigger('private-orders', 'created', {}), error => error.status === 401 && /signature/i.test(error.body))
 })

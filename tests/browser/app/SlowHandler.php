@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A handler that takes its time, for the test that sockets do not wait for it; or ends the process.
+ * A slow handler, for the test that it does not delay sockets; one event makes it end the process with a fatal error.
  */
 
 declare(strict_types=1);
@@ -18,7 +18,7 @@ final class SlowHandler
         sleep(3);
         echo "handled {$message->getData()['n']}\n";
         if ($message->getEvent() === 'slow.fatal') {
-            trigger_error('The handler has had enough.', E_USER_ERROR);
+            trigger_error('Fatal error raised by the handler.', E_USER_ERROR);
         }
     }
 }

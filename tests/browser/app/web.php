@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The tests' application, for `php -S`: its page, the signatures that an application gives, and broadcasts on demand.
+ * The test application, for `php -S`: the page, channel and user authorization, and broadcasts on request.
  */
 
 declare(strict_types=1);
@@ -29,8 +29,8 @@ if (isset($files[$path])) {
 }
 Realtime::configure(require __DIR__ . '/config/realtime.php');
 
-// ?user= names the authenticated user: this is a test.
-$user = (string) ($_GET['user'] ?? 'nobody');
+// ?user= names the authenticated user; acceptable only in a test.
+$user = (string) ($_GET['user'] ?? 'guest');
 $answer = static function (callable $make): void {
     header('Content-Type: application/json');
     try {
@@ -54,7 +54,7 @@ if ($path === '/broadcasting/auth') {
         : null;
     $answer(static function () use ($channel, $member): array {
         $signed = Gateway::authorize((string) ($_POST['socket_id'] ?? ''), $channel, $member);
-        // An application whose secret is not the gateway's.
+        // Simulates an application with a wrong secret.
         if (str_contains($channel, 'forged')) {
             $signed['auth'] = substr($signed['auth'], 0, -4) . 'beef';
         }

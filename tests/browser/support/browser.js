@@ -1,4 +1,4 @@
-// Headless Chromium: pages of the tests' application, one user each, and pictures of them.
+// Headless Chromium: pages of the test application, one user each, and screenshots.
 
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
@@ -13,7 +13,7 @@ export class Browser {
     const browser = new Browser()
     browser.chromium = await puppeteer.launch({
       executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-      // Without its sandbox, which needs what containers do not give; it shows our own pages only.
+      // Containers lack the privileges for Chromium's sandbox; only our own pages are loaded.
       args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu', '--hide-scrollbars', '--force-color-profile=srgb'],
       timeout: 60_000,
       protocolTimeout: 60_000,
@@ -21,7 +21,7 @@ export class Browser {
     return browser
   }
 
-  /** A window that shares no cookies with the others; `url` may be any page. */
+  /** Opens any URL in a window that shares no cookies with the others. */
   async window(url, { width = 900, height = 560 } = {}) {
     const context = await this.chromium.createBrowserContext()
     const page = await context.newPage()
@@ -53,18 +53,18 @@ export class Client {
 
   socketId() { return this.run(() => pusher.connection.socket_id) }
 
-  /** Subscribes in pusher-js, and waits for the answer. */
+  /** Subscribes in pusher-js, and waits until the subscriptions have succeeded. */
   async subscribe(...channels) {
     for (const channel of channels) await this.run(c => subscribe(c), channel)
     for (const channel of channels) await this.hears(channel, 'pusher:subscription_succeeded')
   }
 
-  /** Everything heard so far on a channel, of one event where it is given. */
+  /** All events received so far on a channel, optionally of one name. */
   heard(channel, event) {
     return this.run((c, e) => heard.filter(h => h.channel === c && (!e || h.event === e)), channel, event)
   }
 
-  /** The data of the first such event, or of the n-th. */
+  /** Waits for the n-th such event (by default the first) and returns its data. */
   async hears(channel, event, n = 1, ms = 10_000) {
     const found = await until(async () => (await this.heard(channel, event))[n - 1],
       `${event} on '${channel}' (the ${n}.)`, ms).catch(async error => {
@@ -75,8 +75,8 @@ export class Client {
   }
 
   /**
-   * Waits for the last of the numbered events that Stack.broadcastMany() sends, and counts what is wrong with the others.
-   * All in order: {lost: [], twice: [], disordered: []}.
+   * Waits for the last of the numbered events that Stack.broadcastMany() sends, and lists lost, duplicate and reordered
+   * numbers. If there are none: {lost: [], twice: [], disordered: []}.
    */
   async numbered(channel, event, last, ms = 20_000) {
     const numbers = async () => (await this.heard(channel, event)).map(h => h.data.n)
@@ -95,7 +95,7 @@ export class Client {
   }
 }
 
-/** A screenshot into build/test-output. */
+/** Saves a screenshot in build/test-output. */
 export async function picture(page, name, options = {}) {
   mkdirSync(PICTURES, { recursive: true })
   await page.screenshot({ path: path.join(PICTURES, `${name}.png`), ...options })

@@ -1,4 +1,4 @@
-// Debian's nginx before two gateways, as one would deploy them.
+// nginx as a reverse proxy for two gateways, configured as in a deployment.
 
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -14,7 +14,7 @@ const freePort = () => new Promise((resolve, reject) => {
 })
 
 export class Nginx {
-  /** In front of gateways on these ports. */
+  /** Starts nginx as a proxy for gateways on these ports. */
   static async start(ports) {
     const nginx = new Nginx()
     nginx.directory = mkdtempSync(path.join(tmpdir(), 'realtime-nginx-'))
@@ -23,9 +23,9 @@ export class Nginx {
     writeFileSync(file, configuration(nginx.directory, nginx.port, ports))
     nginx.process = new Process(existsSync('/usr/sbin/nginx') ? '/usr/sbin/nginx' : 'nginx', ['-p', nginx.directory, '-c', file, '-e', 'stderr'])
     await until(() => {
-      if (nginx.process.result) throw new Error(`nginx ended: ${nginx.process.output}`)
+      if (nginx.process.result) throw new Error(`nginx exited: ${nginx.process.output}`)
       return fetch(`http://127.0.0.1:${nginx.port}/up`).then(r => r.ok, () => false)
-    }, () => `nginx did not answer: ${nginx.process.output}`)
+    }, () => `nginx did not respond: ${nginx.process.output}`)
     return nginx
   }
 
@@ -48,7 +48,7 @@ http {
   ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(what => `${what}_temp_path ${directory}/${what};`).join(' ')}
   map $http_upgrade $connection_upgrade { default upgrade; '' close; }
   upstream gateways {
-    # A gateway that is being restarted refuses the connection: nginx asks the other one, and the client waits for nothing.
+    # A gateway that is being restarted refuses the connection; nginx then connects to the other one without delay.
     ${ports.map(p => `server 127.0.0.1:${p} max_fails=0;`).join('\n    ')}
   }
   server {

@@ -1,4 +1,4 @@
-// The npm packages of build/npm, where tools/npm.sh put them: outside the directories that imports are looked up in.
+// Loads the npm packages that tools/npm.sh installs in build/npm, which is outside of Node's module lookup path.
 
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
@@ -8,8 +8,8 @@ export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 
 const require = createRequire(path.join(ROOT, 'build/npm/package.json'))
 
-/** What `require(name)` gives: pusher-js for Node, puppeteer-core, ws. laravel-echo must be imported. */
+/** The same as `require(name)`: pusher-js for Node, puppeteer-core, ws. laravel-echo must be imported. */
 export const npm = name => require(name)
 
-/** A file of a package, such as `pusher-js/dist/web/pusher.min.js`. */
+/** The path of a file of a package, such as `pusher-js/dist/web/pusher.min.js`. */
 export const npmFile = file => path.join(ROOT, 'build/npm/node_modules', file)

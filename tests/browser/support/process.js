@@ -1,4 +1,4 @@
-// A program that a test starts: what it prints can be waited for, and it always ends.
+// Runs a child process of a test: waits for its output, and makes sure that it exits.
 
 import { spawn } from 'node:child_process'
 
@@ -6,16 +6,16 @@ const running = new Set()
 process.on('exit', () => { for (const child of running) signalAll(child, 'SIGKILL') })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
 
-/** To a program and what it has started: PHP's web server leaves its workers behind. */
+/** Signals a process and its children: PHP's web server does not stop its workers. */
 function signalAll(child, signal) {
   try {
     process.kill(-child.pid, signal)
   } catch {
-    // They have ended.
+    // The processes have exited.
   }
 }
 
-/** Rejects when it takes longer than `ms`; says what did. */
+/** Rejects if the promise takes longer than `ms`; the error says `what` timed out. */
 export function within(ms, what, promise) {
   let timer
   const late = new Promise((_, reject) => {
@@ -26,7 +26,7 @@ export function within(ms, what, promise) {
 
 export const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
-/** Looks again and again until `condition` gives something true, which it returns. */
+/** Polls `condition` until it returns a truthy value, and returns this value. */
 export async function until(condition, what, ms = 10_000) {
   const end = Date.now() + ms
   for (;;) {
@@ -54,20 +54,20 @@ export class Process {
     }))
   }
 
-  /** The match of a regular expression in what it has printed. */
+  /** Waits until the output matches a regular expression, and returns the match. */
   async prints(pattern, ms = 20_000) {
     return until(() => {
       const match = pattern.exec(this.output)
-      if (!match && this.result) throw new Error(`${this.name} ended with ${JSON.stringify(this.result)}:\n${this.output}`)
+      if (!match && this.result) throw new Error(`${this.name} exited with ${JSON.stringify(this.result)}:\n${this.output}`)
       return match
     }, () => `${this.name} did not print ${pattern}, but:\n${this.output}\n`, ms)
   }
 
-  /** Asks it to end, and waits; one that does not is killed, and that is an error. */
+  /** Sends a signal and waits for the exit; after `ms`, kills the process and throws. */
   async stop(signal = 'SIGTERM', ms = 15_000) {
     this.child.kill(signal)
     try {
-      return await within(ms, `${this.name} did not end after ${signal}; it printed:\n${this.output}\n`, this.ended)
+      return await within(ms, `${this.name} did not exit after ${signal}; its output:\n${this.output}\n`, this.ended)
     } catch (error) {
       signalAll(this.child, 'SIGKILL')
       throw error

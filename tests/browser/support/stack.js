@@ -1,4 +1,4 @@
-// What a browser test talks to: Kafka, a PHP application that signs and broadcasts, and gateways that can be restarted.
+// The servers of a browser test: Kafka, a PHP application that authorizes and broadcasts, and restartable gateways.
 
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
@@ -8,14 +8,14 @@ import { ROOT } from './npm.js'
 const APP = path.join(ROOT, 'tests/browser/app')
 const PHP = process.env.PHP || 'php'
 const EXTENSION = process.env.REALTIME_EXTENSION || path.join(ROOT, 'target/release/libtoporia_realtime.so')
-// The tests' machine may have the extension installed; loading it twice is a warning in every line.
+// If the extension is installed already, loading it again would print a warning for each PHP process.
 const php = process.env.REALTIME_LOADED ? [] : ['-d', `extension=${EXTENSION}`]
 
 export class Stack {
   #processes = []
   gateways = []
 
-  /** Kafka is the embedded broker, unless REALTIME_TEST_BROKERS names one. */
+  /** Uses the embedded broker, unless REALTIME_TEST_BROKERS is set. */
   static async start({ settings = {} } = {}) {
     const stack = new Stack()
     try {
@@ -38,7 +38,7 @@ export class Stack {
       REALTIME_OPS_LISTEN: 'off',
       TEST_MASTER_KEY: randomBytes(32).toString('base64'),
       TEST_SETTINGS: JSON.stringify(settings),
-      // Several requests at once, as behind any real web server.
+      // Concurrent requests, as with any real web server.
       PHP_CLI_SERVER_WORKERS: '3',
     }
     this.env.KAFKA_BROKERS = process.env.REALTIME_TEST_BROKERS || 'embedded'
@@ -58,7 +58,7 @@ export class Stack {
     return started
   }
 
-  /** One more gateway; without a port of its own it shares the one of the first. */
+  /** Starts another gateway; by default it shares the port of the first one. */
   async startGateway(port = this.port ?? 0) {
     const gateway = this.#run([...php, path.join(ROOT, 'console'), 'realtime:gateway', `--port=${port}`])
     gateway.port = Number((await gateway.prints(/listens on [0-9.]+:(\d+)/))[1])
@@ -67,7 +67,7 @@ export class Stack {
     return gateway
   }
 
-  /** A worker that handles `channels` and is a gateway besides. */
+  /** Starts a worker that handles `channels` and also runs a gateway. */
   async startWorker(channels) {
     const command = ['realtime:kafka:consume', `--channels=${channels}`, '--group=browser', '--from=end', '--websocket=127.0.0.1:0']
     const worker = this.#run([...php, path.join(ROOT, 'console'), ...command])
@@ -76,7 +76,7 @@ export class Stack {
     return worker
   }
 
-  /** As a deployment does it: the successor listens on the same port before the first one goes. */
+  /** Restarts as in a deployment: the successor listens on the same port before the first gateway stops. */
   async restartGateway() {
     const before = this.gateways.shift()
     const port = before.port
@@ -85,14 +85,14 @@ export class Stack {
     return successor
   }
 
-  /** The gateway is killed without a word once another listens on its port. */
+  /** Kills the gateway by SIGKILL once another one listens on its port. */
   async replaceKilledGateway() {
     const before = this.gateways.shift()
     await this.startGateway(before.port)
     await before.kill()
   }
 
-  /** What a PHP controller does: Realtime::broadcast(). */
+  /** Calls Realtime::broadcast(), as a PHP controller does. */
   async broadcast(channel, event, data = null, more = {}) {
     return (await this.post('/broadcast', { channel, event, data, ...more })).id
   }
