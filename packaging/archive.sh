@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2154
-# The archives: one for each PHP with everything in it, and what PIE downloads. Sourced by tools/package.sh.
+# The archives: a complete one for each PHP build, and the files that PIE downloads. Sourced by tools/package.sh.
 
-# What this PHP is, as it stands in the names of files: php8.2-nts, php8.4-zts, php8.4-zts-debug.
+# The PHP build as it appears in file names: php8.2-nts, php8.4-zts, php8.4-zts-debug.
 php_build() { "$1" -n -r 'echo "php", PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION, PHP_ZTS ? "-zts" : "-nts", PHP_DEBUG ? "-debug" : "";'; }
 
-# Copies files of the repository, and only those: what lies about in a work tree stays out. Outside git, all there are.
+# Copies the files that git does not ignore, so that build artefacts of a work tree are excluded. Outside git, copies all files.
 copy_sources() { # target, path …
     local target=$1
     shift
@@ -15,7 +15,7 @@ copy_sources() { # target, path …
     fi | tar -C "$ROOT" --null --files-from=- --create --file=- | tar -C "$target" --extract --file=-
 }
 
-# Same sources, same archive: order, owner and times do not depend on who builds where.
+# Reproducible: order, owner and times do not depend on the user or the machine.
 pack_tar() { # file, directory, entry …
     local file=$1 directory=$2
     shift 2
@@ -23,7 +23,7 @@ pack_tar() { # file, directory, entry …
         --mtime="@$SOURCE_DATE_EPOCH" --file=- "$@" | gzip -9n >"$file"
 }
 
-# The PHP layer with what belongs to it: the same files in the archive and in the Debian package.
+# The PHP layer and its accompanying files, identical in the archive and in the Debian package.
 copy_layer() {
     mkdir -p "$1"
     copy_sources "$1" php stubs bin composer.json LICENSE
@@ -44,8 +44,8 @@ make_archive() { # build, library, glibc
     pack_tar "$OUTPUT/$name.tar.gz" "$WORK/archive" "$name"
 }
 
-# PIE looks among the files of a release for php_{name}-{tag}_php{X.Y}-{arch}-{os}-{libc}[-debug][-zts].zip, with {name}.so at
-# its top. The tag is the version as it stands, without a "v".
+# PIE searches the assets of a release for php_{name}-{tag}_php{X.Y}-{arch}-{os}-{libc}[-debug][-zts].zip with {name}.so at
+# the top level. The tag is the version number without a "v".
 make_pie_binary() { # php, library
     local name tree="$WORK/pie"
     name="php_toporia_realtime-${VERSION}_$("$1" -n -r 'echo "php", PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')"
@@ -57,7 +57,7 @@ make_pie_binary() { # php, library
     (cd "$tree" && TZ=UTC zip -q -9 -X "$OUTPUT/$name" toporia_realtime.so LICENSE THIRD-PARTY-LICENSES.txt)
 }
 
-# As PIE calls them.
+# PIE's names of the architectures.
 pie_architecture() {
     case "$(uname -m)" in
         aarch64) echo arm64 ;;
@@ -65,7 +65,7 @@ pie_architecture() {
     esac
 }
 
-# The source package: what the repository toporia/realtime-ext has at its top, and PIE builds where no binary fits.
+# The source package: the contents of the repository toporia/realtime-ext. PIE builds it if no binary matches.
 make_pie_source() {
     local tree="$WORK/pie-source" entries
     mkdir -p "$tree"

@@ -1,12 +1,12 @@
 # shellcheck shell=bash disable=SC2154,SC2153
-# The Debian packages: phpX.Y-toporia-realtime with the extension, for Debian's PHP X.Y, and php-toporia-realtime with the
-# PHP layer and the console, for all of them. Sourced by tools/package.sh.
+# The Debian packages: phpX.Y-toporia-realtime with the extension for Debian's PHP X.Y, and php-toporia-realtime with the
+# PHP layer and the console for every PHP version. Sourced by tools/package.sh.
 #
-# dpkg-deb without debhelper: there is nothing to compile here, and dh_php would put a second way of building beside cargo.
+# Uses dpkg-deb without debhelper: the extension is built already, and dh_php would add a second build system next to cargo.
 
 MAINTAINER="${DEBFULLNAME:-Toporia} <${DEBEMAIL:-realtime@toporia.invalid}>"
 
-# True for a PHP that came as a Debian package, whose extension directory and phpenmod a package may use. Debian has no ZTS PHP.
+# True if this PHP is a Debian package: only then may a package use its extension directory and phpenmod. Debian has no ZTS PHP.
 debian_can_package() { # php, php-config
     local tool
     for tool in dpkg-deb dpkg-shlibdeps; do have "$tool" || return 1; done
@@ -14,19 +14,19 @@ debian_can_package() { # php, php-config
         && [ "$("$1" -n -r 'echo PHP_ZTS + PHP_DEBUG;')" = 0 ]
 }
 
-# 0.2.0-rc1 comes before 0.2.0.
+# With a tilde, 0.2.0~rc1 sorts before 0.2.0.
 debian_version() { echo "${VERSION/-/"~"}-1"; }
 
-# What every package has: copyright, changelogs.
+# The documents of every package: copyright, changelogs.
 debian_documents() { # package, tree
     local documents="$2/usr/share/doc/$1"
     mkdir -p "$documents" "$2/DEBIAN" "$2/usr/share/lintian/overrides"
     sed "s/@PACKAGE@/$1/g" "$ROOT/packaging/debian/lintian-overrides" >"$2/usr/share/lintian/overrides/$1"
     {
-        printf '%s was made from the sources of toporia/realtime %s.\n\nIts licence:\n\n' "$1" "$VERSION"
+        printf '%s was built from the sources of toporia/realtime %s.\n\nIts licence:\n\n' "$1" "$VERSION"
         cat "$ROOT/LICENSE"
         if [ -n "${3:-}" ]; then
-            printf "\n\nIt contains software of others, in source form and compiled in. Their licences and notices, in full:\n"
+            printf "\n\nIt contains third-party software, in source form and compiled in. The licences and notices in full:\n"
             printf "/usr/share/doc/%s/THIRD-PARTY-LICENSES.txt.gz. The Apache License 2.0 among them is also in\n" "$1"
             printf "/usr/share/common-licenses/Apache-2.0.\n"
             gzip -9nc "$3" >"$documents/THIRD-PARTY-LICENSES.txt.gz"
@@ -34,13 +34,13 @@ debian_documents() { # package, tree
     } >"$documents/copyright"
     {
         printf '%s (%s) unstable; urgency=medium\n\n' "$1" "$(debian_version)"
-        printf '  * Version %s; changelog.gz says what is new.\n\n' "$VERSION"
+        printf '  * Version %s; see changelog.gz for the changes.\n\n' "$VERSION"
         printf ' -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
     } | gzip -9n >"$documents/changelog.Debian.gz"
     gzip -9nc "$ROOT/CHANGELOG.md" >"$documents/changelog.gz"
 }
 
-# Fills control (the fields that say how big it is too) and builds. Everything belongs to root.
+# Writes the control file (including Installed-Size) and builds the package. All files belong to root.
 debian_build() { # package, architecture, tree; the other fields of control on standard input
     local package=$1 architecture=$2 tree=$3 size
     find "$tree" -type d -exec chmod 755 {} +
@@ -55,7 +55,7 @@ debian_build() { # package, architecture, tree; the other fields of control on s
     dpkg-deb --root-owner-group -Zxz --build "$tree" "$OUTPUT/${package}_$(debian_version)_$architecture.deb" >&2
 }
 
-# What the library needs, as Debian names it: libc6 (>= …), libssl3 (>= …).
+# The library's dependencies as Debian packages: libc6 (>= …), libssl3 (>= …).
 debian_library_dependencies() { # library
     mkdir -p "$WORK/shlibs/debian"
     printf 'Source: toporia-realtime\n\nPackage: toporia-realtime\nArchitecture: any\n' >"$WORK/shlibs/debian/control"

@@ -1,24 +1,24 @@
 <?php
 
 /**
- * Prints the licence notices of everything that is linked into the extension; fails where a text is missing.
+ * Prints the licence notices of all code that is linked into the extension; fails if a text is missing.
  *
  *     cargo metadata --locked --format-version 1 --filter-platform … | php packaging/licences.php
  *
- * Not cargo-about: it would have to be built first (five minutes, and a newer Rust than the extension needs), and it knows
- * nothing of the C libraries inside the crates.
+ * cargo-about is not used: it would have to be built first (five minutes, and a newer Rust than the extension needs),
+ * and it does not find the C libraries inside the crates.
  */
 
 declare(strict_types=1);
 
-/** C libraries that a crate compiles and links: the crate's name, then the library's name and where its notice is. */
+/** C libraries that a crate compiles and links: the crate's name, the library's name, the path of its notice. */
 const BUNDLED = [
     'rdkafka-sys' => ['librdkafka', 'librdkafka/LICENSES.txt'],
     'zstd-sys' => ['zstd', 'zstd/LICENSE'],
     'libz-sys' => ['zlib', 'src/zlib/LICENSE'],
 ];
 
-/** Names under which a package brings its licence. */
+/** File names of licences in packages. */
 const TEXTS = '/^(licen[cs]e|copying|copyright|notice|unlicense)/i';
 
 /** @return never */
@@ -29,7 +29,7 @@ function stop(string $why): void
 }
 
 /**
- * The packages that end up in the binary: normal dependencies, without those that only run inside the compiler.
+ * The packages that are linked into the binary: normal dependencies, without procedural macros.
  *
  * @param array<string, array<string, mixed>> $packages
  * @param array<string, array<string, mixed>> $nodes
@@ -85,7 +85,7 @@ $libraries = [];
 foreach ($linked as $package) {
     $title = "$package[name] $package[version] ($package[license])";
     $texts = texts($package);
-    // Some workspaces put the text into one of their crates only.
+    // Some workspaces ship the text in one of their crates only.
     foreach ($texts === [] ? $packages : [] as $sibling) {
         if ($sibling['repository'] === $package['repository'] && $sibling['license'] === $package['license']) {
             $texts = texts($sibling);
@@ -95,7 +95,7 @@ foreach ($linked as $package) {
         }
     }
     if ($texts === []) {
-        stop("the crate $title brings no licence text, nor does another crate of $package[repository].");
+        stop("the crate $title contains no licence text, nor does another crate of $package[repository].");
     }
     foreach ($texts as $text) {
         $owners[$text][] = $title;
@@ -104,7 +104,7 @@ foreach ($linked as $package) {
         [$library, $file] = BUNDLED[$package['name']];
         $path = dirname($package['manifest_path']) . "/$file";
         if (!is_file($path)) {
-            stop("$library, inside the crate $title, has no $file any more; see packaging/licences.php.");
+            stop("$library, inside the crate $title, no longer contains $file; see packaging/licences.php.");
         }
         $libraries["$library, inside $package[name] $package[version]"] = trim((string) file_get_contents($path));
     }
@@ -115,7 +115,7 @@ if (count($libraries) !== count(BUNDLED)) {
 $libraries["Rust's standard library"] = trim((string) file_get_contents(__DIR__ . '/licences/rust-std.txt'));
 
 $rule = str_repeat('=', 100);
-echo "Licences of what is linked into toporia_realtime {$packages[$root]['version']}\n\n";
+echo "Licences of the software that is linked into toporia_realtime {$packages[$root]['version']}\n\n";
 echo "The extension itself is under the licence in the file LICENSE. OpenSSL (Apache-2.0) and glibc (LGPL-2.1-or-later) are\n";
 echo "used as the system's shared libraries and are not part of it.\n\nCrates:\n\n";
 foreach ($linked as $package) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the extension for the PHP that is in use, or the one PHP and PHP_CONFIG name.
+# Builds the extension for the default PHP, or for the PHP that the variables PHP and PHP_CONFIG select.
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,25 +1,25 @@
 # shellcheck shell=bash
-# What every script here shares: the project's root, the tools' paths, and how to speak to the person at the terminal.
+# Shared by all scripts: the project's root, the tools' paths, and functions for messages and errors.
 
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export ROOT
 
-# rustup puts cargo here; a shell opened before its installation does not know it yet.
+# The directory where rustup installs cargo; a shell opened before the installation does not have it in PATH.
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
 # Building for another PHP: make PHP=php8.3 PHP_CONFIG=php-config8.3 …  The binding's build script reads the same two
-# variables and wants paths; where nobody set them it finds php by itself, so nothing is exported then.
+# variables and expects paths. If they are not set, it finds php itself, so they are exported only if set.
 if [ -n "${PHP:-}" ]; then PHP="$(command -v "$PHP" || echo "$PHP")"; fi
 if [ -n "${PHP_CONFIG:-}" ]; then PHP_CONFIG="$(command -v "$PHP_CONFIG" || echo "$PHP_CONFIG")"; fi
 PHP="${PHP:-php}"
 PHP_CONFIG="${PHP_CONFIG:-php-config}"
 
-# The extension the tests, the demo and the benchmark load.
+# The extension that the tests, the demo and the benchmark load.
 export REALTIME_EXTENSION="${REALTIME_EXTENSION:-${CARGO_TARGET_DIR:-$ROOT/target}/release/libtoporia_realtime.so}"
 
-# To stderr: what a script prints on stdout is its result.
+# Messages go to stderr: stdout is for a script's result.
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 
 note() { printf '    %s\n' "$*" >&2; }
@@ -36,7 +36,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 can_be_root() { [ "$(id -u)" -eq 0 ] || { have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }; }
 
-# Runs a command as root: directly, or through sudo where it exists and may be used; says what to type otherwise.
+# Runs a command as root: directly, or through sudo if it can be used; otherwise fails and prints the command to run.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"

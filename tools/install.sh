@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Puts the built extension into PHP's extension directory and enables it for every SAPI, or takes it out again. In a clone
-# and in an unpacked archive; needs PHP, not its headers.
+# Installs the built extension into PHP's extension directory and enables it for every SAPI, or removes it. Works in a clone
+# and in an unpacked archive; needs PHP, but not its headers.
 #
 #   tools/install.sh install | uninstall
-#   PHP=php8.3 tools/install.sh install        for a PHP of another name
+#   PHP=php8.3 tools/install.sh install        for another PHP binary
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 NAME=toporia_realtime
 
-# An archive has the extension at its top.
+# In an archive, the extension is in the top-level directory.
 if [ -f "$ROOT/$NAME.so" ]; then REALTIME_EXTENSION="$ROOT/$NAME.so"; fi
 
 have "$PHP" || fail "$PHP is missing." "Install PHP (on Debian: apt-get install php-cli), or name it: PHP=php8.3"
 
-# Where this PHP looks: what its ini files say, else what it was built with.
+# The directory from which this PHP loads extensions: set in its ini files, or the compiled-in default.
 # shellcheck disable=SC2016
 directory="$("$PHP" -r '$set = (string) ini_get("extension_dir"); echo str_starts_with($set, "/") ? $set : PHP_EXTENSION_DIR;')"
 version="$("$PHP" -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')"
@@ -41,7 +41,7 @@ not_from_debian() {
     [ -z "$package" ] || fail "$directory/$NAME.so belongs to the Debian package $package." "Remove it first: apt-get remove $package"
 }
 
-# Debian's own PHP has one ini file, linked into every SAPI; another PHP, there too, has it in the directory it scans.
+# Debian's PHP has one ini file that is linked into every SAPI; other PHP builds read it from their scan directory.
 debian_php() { [[ "$scan_dir" == /etc/php/"$version"/* ]] && [ -d "$available" ] && have phpenmod; }
 
 ini_file() {
@@ -61,10 +61,10 @@ install_extension() {
     ini="$(ini_file)"
     say "Installing $NAME.so into $directory"
     as_root install -d "$directory" "$(dirname "$ini")"
-    # Renamed into place: a PHP that runs keeps the file it has loaded.
+    # Renamed into place: running PHP processes keep the file that they have loaded.
     as_root install -m 644 "$REALTIME_EXTENSION" "$directory/.$NAME.so.new"
     as_root mv -f "$directory/.$NAME.so.new" "$directory/$NAME.so"
-    # An ini file that is there may hold settings of this machine.
+    # Keep an existing ini file: it may contain settings of this machine.
     if [ ! -f "$ini" ]; then
         staged="$(mktemp)"
         printf '; Settings: php --ri %s\nextension=%s.so\n' "$NAME" "$NAME" >"$staged"
@@ -91,7 +91,7 @@ uninstall_extension() {
     fi
     as_root rm -f "$ini" "$directory/$NAME.so"
     if debian_php; then
-        # phpdismod notes who disabled it, and a later installation would stay disabled.
+        # phpdismod records that the extension was disabled; without this deletion a later installation would stay disabled.
         as_root find "/var/lib/php/modules/$version" -name "$NAME" -type f -delete
     fi
     if "$PHP" -r "exit(extension_loaded('$NAME') ? 0 : 1);"; then

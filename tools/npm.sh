@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fetches the JavaScript packages of tests/browser/package-lock.json into build/npm, where they are not there yet.
+# Downloads the JavaScript packages of tests/browser/package-lock.json into build/npm if they are missing.
 #
-#   tools/npm.sh         all of them
-#   tools/npm.sh demo    what the demo's page needs: pusher-js and laravel-echo
+#   tools/npm.sh         all packages
+#   tools/npm.sh demo    the packages of the demo's page: pusher-js and laravel-echo
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -18,19 +18,19 @@ esac
 complete() { cmp -s "$LOCK" "$HOME_DIR/.complete-all" || { [ ${#omit[@]} -gt 0 ] && cmp -s "$LOCK" "$HOME_DIR/.complete-demo"; }; }
 
 complete && exit 0
-have npm || fail "npm is missing, which fetches pusher-js and laravel-echo." "Install it: make setup"
+have npm || fail "npm is missing; it downloads pusher-js and laravel-echo." "Install it: make setup"
 mkdir -p "$HOME_DIR"
 (
-    # Two test runs at once must not write one directory.
+    # Concurrent test runs must not write to the same directory.
     flock 9
     complete && exit 0
-    say "Fetching pusher-js, laravel-echo and what the tests use through npm into build/npm"
+    say "Downloading pusher-js, laravel-echo and the test dependencies through npm into build/npm"
     rm -f "$HOME_DIR"/.complete-*
     cp "$LOCK" "${LOCK%-lock.json}.json" "$HOME_DIR"
     cd "$HOME_DIR"
-    # No package gets to run a script of its own here.
+    # Packages must not run install scripts.
     npm ci --ignore-scripts --no-audit --no-fund "${omit[@]}" >npm.log 2>&1 && cp "$LOCK" ".complete-${1:-all}"
 ) 9>"$ROOT/build/npm.lock" || {
     tail -n 20 "$HOME_DIR/npm.log" >&2
-    fail "npm could not fetch them (log: $HOME_DIR/npm.log)." "Is the npm registry reachable? Behind a proxy: npm config set proxy."
+    fail "npm could not download the packages (log: $HOME_DIR/npm.log)." "Is the npm registry reachable? Behind a proxy: npm config set proxy."
 }

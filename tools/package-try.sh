@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Proves the packages on machines that are not this one: in clean Debian roots made with debootstrap, as root, over the net.
+# Tests the packages in clean Debian roots made with debootstrap. Needs root and network access.
 #
-#   tools/package-try.sh [bookworm|trixie …]      for each: builds there with that Debian's PHP and Rust (the Debian of this
-#                                                 machine: takes build/packages of `make package`), then installs, uses and
-#                                                 removes the packages in a second root that has PHP and no Rust
-#   tools/package-try.sh --fresh …                downloads the roots again, instead of those in build/roots
-#   tools/package-try.sh --host-rust …            this machine's Rust instead of that Debian's: quicker, and proves nothing about the older compiler
+#   tools/package-try.sh [bookworm|trixie …]      for each suite: builds in a root with that Debian's PHP and Rust (for the
+#                                                 Debian of this machine: uses build/packages of `make package`), then
+#                                                 installs, uses and removes the packages in a second root without Rust
+#   tools/package-try.sh --fresh …                downloads the roots again instead of using those in build/roots
+#   tools/package-try.sh --host-rust …            uses this machine's Rust: faster, but does not test that Debian's compiler
 #
-# What is mounted for it is in a namespace of its own and goes with it.
+# Mounts are made in a separate mount namespace and disappear with it.
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -31,12 +31,12 @@ for argument in "$@"; do
 done
 [ ${#suites[@]} -gt 0 ] || suites=(bookworm trixie)
 
-[ "$(id -u)" -eq 0 ] || fail "making roots needs root." "Run: sudo tools/package-try.sh $*"
+[ "$(id -u)" -eq 0 ] || fail "creating the Debian roots requires root." "Run: sudo tools/package-try.sh $*"
 for tool in debootstrap unshare; do
     have "$tool" || fail "$tool is missing." "Install it: apt-get install debootstrap util-linux"
 done
 
-# Runs a command in a root, with /proc, and with what REALTIME_BIND names at the same place; nothing stays mounted.
+# Runs a command in a root, with /proc and the directories of REALTIME_BIND mounted at the same paths; no mount remains.
 inside() { # root, command …
     local root=$1
     shift
@@ -52,7 +52,7 @@ inside() { # root, command …
     ' inside "$root" "$@"
 }
 
-# A minimal Debian, kept in build/roots for the next time.
+# A minimal Debian, cached in build/roots.
 base_root() { # suite
     local root="$ROOTS/$1"
     [ "$fresh" = no ] || rm -rf "$root" "$root.complete"
@@ -61,21 +61,21 @@ base_root() { # suite
         rm -rf "$root"
         mkdir -p "$ROOTS"
         debootstrap --variant=minbase "$1" "$root" "$MIRROR" >"$ROOTS/$1.log" 2>&1 || fail "debootstrap failed." "Its output: $ROOTS/$1.log"
-        printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing is started in there
+        printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # no service is started in the root
         chmod 755 "$root/usr/sbin/policy-rc.d"
         touch "$root.complete"
     fi
-    inside "$root" apt-get update -q >>"$ROOTS/$1.log" 2>&1 || note "apt-get update failed in $1; going on with the lists it has"
+    inside "$root" apt-get update -q >>"$ROOTS/$1.log" 2>&1 || note "apt-get update failed in $1; continuing with the existing package lists"
 }
 
-# A copy to spoil.
+# A disposable copy of a root.
 root_for() { # suite, purpose
     rm -rf "${ROOTS:?}/$1-$2"
     cp -a --reflink=auto "$ROOTS/$1" "$ROOTS/$1-$2"
     echo "$ROOTS/$1-$2"
 }
 
-# Builds from this work tree's files in a root of the suite, with that Debian's own compilers; prints where the packages are.
+# Builds this work tree in a root of the suite with that Debian's compilers; prints the directory of the packages.
 build_in() { # suite
     local root bind="" output="$ROOT/build/package-try/$1"
     root="$(root_for "$1" build)"
@@ -84,12 +84,12 @@ build_in() { # suite
     if [ "$host_rust" = yes ]; then
         bind="${CARGO_HOME:-$HOME/.cargo} ${RUSTUP_HOME:-$HOME/.rustup}"
     elif [ -d "${CARGO_HOME:-$HOME/.cargo}/registry" ]; then
-        # Crates that are downloaded already need not be downloaded again.
+        # Reuse the crates that are already downloaded.
         mkdir -p "$root/root/.cargo"
         cp -a --reflink=auto "${CARGO_HOME:-$HOME/.cargo}/registry" "$root/root/.cargo/"
     fi
     say "Building on Debian $1 (a clean build: 3 minutes on two quiet cores)"
-    REALTIME_BIND="$bind" inside "$root" bash /src/packaging/try/build.sh >"$output.log" 2>&1 || { tail -n 30 "$output.log" >&2; fail "the build on $1 failed." "All of it: $output.log"; }
+    REALTIME_BIND="$bind" inside "$root" bash /src/packaging/try/build.sh >"$output.log" 2>&1 || { tail -n 30 "$output.log" >&2; fail "the build on $1 failed." "Its output: $output.log"; }
     rm -rf "$output"
     cp -a "$root/src/build/packages" "$output"
     rm -rf "$root"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds the packages of this version into build/packages: for each PHP of this machine an archive, PIE's pre-packaged
-# binary and, where Debian's own PHP is used, a Debian package; and once for all of them what needs no PHP version.
+# Builds the packages of this version into build/packages: for each PHP on this machine an archive, PIE's pre-packaged
+# binary and, for Debian's PHP, a Debian package; and once the packages that do not depend on a PHP version.
 #
-#   tools/package.sh                                             for every PHP whose headers are here (php-config*)
-#   PHP=php8.3 PHP_CONFIG=php-config8.3 tools/package.sh         for one
-#   tools/package.sh --extension=FILE [--output=DIR]             with a library that is built already, for the PHP in use
+#   tools/package.sh                                             for every PHP with installed headers (php-config*)
+#   PHP=php8.3 PHP_CONFIG=php-config8.3 tools/package.sh         for one PHP
+#   tools/package.sh --extension=FILE [--output=DIR]             with an existing library, for the default PHP
 
-# Whoever names a PHP means that one alone.
+# If PHP_CONFIG is set, build for this PHP only.
 PHP_ASKED="${PHP_CONFIG:-}"
 
 # shellcheck source=tools/common.sh
@@ -28,13 +28,13 @@ for argument in "$@"; do
 done
 
 VERSION="$("$ROOT/tools/version.sh")"
-# Files in packages carry the time of the last commit, so that the same sources give the same package.
+# Files in packages have the time of the last commit, so that builds are reproducible.
 SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date -r CHANGELOG.md +%s)}"
 export SOURCE_DATE_EPOCH
 WORK="$(mktemp -d)"
 trap 'rm -rf "$WORK"' EXIT
 
-# Prints the PHPs to build for, one a line: php, then php-config.
+# Prints the PHP builds to package, one per line: php, then php-config.
 every_php() {
     local config php seen=" " build
     if [ -n "$given" ] || [ -n "$PHP_ASKED" ]; then
@@ -44,7 +44,7 @@ every_php() {
     for config in php-config $(compgen -c php-config | grep -E '^php-config[0-9.]+$' | sort -uV); do
         have "$config" || continue
         php="$("$config" --php-binary)"
-        [ -x "$php" ] || { note "$config belongs to no installed php; left out"; continue; }
+        [ -x "$php" ] || { note "$config belongs to no installed php; skipped"; continue; }
         build="$("$php" -n -r 'echo PHP_MINOR_VERSION, PHP_ZTS, PHP_DEBUG, PHP_EXTENSION_DIR;')"
         [[ "$seen" == *" $build "* ]] && continue
         seen+="$build "
@@ -52,7 +52,8 @@ every_php() {
     done
 }
 
-# Builds for one PHP and prints the library's path. The default PHP shares target/ with `make build`; another one has its own.
+# Builds for one PHP and prints the path of the library. The default PHP shares target/ with `make build`; other PHP builds
+# have their own directory.
 build_for() {
     local php=$1 config=$2 default target
     if [ -n "$given" ]; then
@@ -70,13 +71,13 @@ build_for() {
     echo "$target/release/libtoporia_realtime.so"
 }
 
-# A stripped copy; the symbols are of use to nobody without the build beside them.
+# A stripped copy: the symbols are useful only together with the build directory.
 stripped() {
     strip --strip-unneeded -o "$2" "$1"
     chmod 644 "$2"
 }
 
-# The newest version of glibc whose symbols the library uses: what a machine needs at least.
+# The newest glibc version whose symbols the library uses: the minimum version for a machine.
 glibc_needed() { objdump -T "$1" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1; }
 
 package_for() { # php, php-config
@@ -85,7 +86,7 @@ package_for() { # php, php-config
     say "PHP $("$php" -n -r 'echo PHP_VERSION;') ($build)"
     library="$(build_for "$php" "$config")"
     "$php" -n -d "extension=$library" -r 'exit(extension_loaded("toporia_realtime") ? 0 : 1);' \
-        || fail "$php does not load $library." "It was built for another PHP: name both PHP and PHP_CONFIG."
+        || fail "$php does not load $library." "It was built for another PHP: set both PHP and PHP_CONFIG."
     stripped "$library" "$WORK/toporia_realtime.so"
     make_archive "$build" "$WORK/toporia_realtime.so" "$(glibc_needed "$WORK/toporia_realtime.so")"
     make_pie_binary "$php" "$WORK/toporia_realtime.so"
@@ -105,7 +106,7 @@ cargo metadata --locked --format-version 1 --filter-platform "$(rustc -vV | sed 
     | "$PHP" -n "$ROOT/packaging/licences.php" >"$WORK/THIRD-PARTY-LICENSES.txt"
 
 every_php >"$WORK/phps"
-[ -s "$WORK/phps" ] || fail "no PHP with its headers (php-config) is here." "Install them: make setup"
+[ -s "$WORK/phps" ] || fail "no PHP with its headers (php-config) is installed." "Install them: make setup"
 while read -r php config; do
     package_for "$php" "$config"
 done <"$WORK/phps"

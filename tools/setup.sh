@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Installs what is missing on a Debian machine, says what it does, and does nothing where everything is there.
+# Installs missing packages on a Debian machine and reports each step; does nothing if everything is installed.
 #
-#   tools/setup.sh build    what it takes to build the extension
-#   tools/setup.sh demo     the same, and npm, which fetches the page's pusher-js
+#   tools/setup.sh build    the build dependencies of the extension
+#   tools/setup.sh demo     the same, and npm, which downloads the page's pusher-js
 #   tools/setup.sh memcheck valgrind, for make memcheck
-#   tools/setup.sh package  what it takes to build the packages
-#   tools/setup.sh test     all that, and what the tests use on top (PHPUnit, php-fpm, Java, Maven, …)
+#   tools/setup.sh package  the tools for building the packages
+#   tools/setup.sh test     all of the above, and the test dependencies (PHPUnit, php-fpm, Java, Maven, …)
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# The oldest Rust that builds this crate; Cargo.toml holds the number.
+# The minimum Rust version of this crate, from Cargo.toml.
 RUST_NEEDED="$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$ROOT/Cargo.toml")"
 
 missing=()
 
-want() { # package, then a test command that succeeds where its content is present
+want() { # package, then a command that succeeds if its content is installed
     local package=$1
     shift
     "$@" >/dev/null 2>&1 || missing+=("$package")
@@ -25,7 +25,7 @@ any_file() { compgen -G "$1" >/dev/null; }
 
 php_has() { "$PHP" -r "exit(extension_loaded('$1') ? 0 : 1);"; }
 
-# Packages of the PHP that is in use: php8.3-dev beside php8.3 (other PHP archives), Debian's php-dev otherwise.
+# Packages of the default PHP: php8.3-dev if they exist per version (third-party archives), otherwise Debian's php-dev.
 php_package() {
     local version
     if have "$PHP"; then
@@ -85,24 +85,24 @@ check_test_packages() {
     want composer have composer
     want default-jre-headless java_17
     want maven have mvn
-    # A real Laravel, for the tests of php/Laravel.
+    # Laravel, for the tests of php/Laravel.
     want php-laravel-framework any_file '/usr/share/php/Illuminate/Foundation/Application.php'
     want shellcheck have shellcheck
-    # Certificates of the Kafka with TLS; a machine whose clock is wrong, for realtime:doctor.
+    # Certificates for Kafka with TLS; a wrong system clock for the tests of realtime:doctor.
     want openssl have openssl
     want faketime any_file '/usr/lib/*/faketime/libfaketime.so.1'
-    # The tests in a real browser, and the restart of a gateway behind a proxy.
+    # The browser tests, and the restart of a gateway behind a proxy.
     want chromium have chromium
     want fonts-dejavu-core any_file '/usr/share/fonts/truetype/dejavu/*.ttf'
     want nginx-light any_file '/usr/sbin/nginx'
-    # A real Prometheus reads what is exposed, and its promtool judges it.
+    # Prometheus scrapes the exposed metrics, and promtool checks them.
     want prometheus have promtool
-    # Those who run the files of deploy/.
+    # The supervisors and servers that run the files of deploy/.
     want supervisor have supervisord
     want systemd have systemd-analyze
     want php-symfony-yaml any_file '/usr/share/php/Symfony/Component/Yaml/autoload.php'
-    # The real servers and clients that the stores of Idempotency and Outbox are tested with. MariaDB's core packages
-    # bring no service; those of the other two are kept from starting, see install_packages.
+    # Servers and clients for the tests of the Idempotency and Outbox stores. MariaDB's core packages contain no service;
+    # the services of the other two are prevented from starting, see install_packages.
     want redis-server have redis-server
     want postgresql any_file '/usr/lib/postgresql/*/bin/postgres'
     want mariadb-server-core have mariadb-install-db
@@ -114,8 +114,8 @@ check_test_packages() {
     want php-predis any_file '/usr/share/php/Predis/autoload.php'
 }
 
-# The tests start servers of their own. Those of the packages must neither start nor take a port, now or at the next boot;
-# this is how Debian lets an administrator say so. A policy that is there already stays.
+# The tests start their own servers. The services of the packages must not start or occupy a port, now or at the next boot;
+# policy-rc.d is Debian's mechanism for that. An existing policy is kept.
 POLICY=/usr/sbin/policy-rc.d
 
 keep_services_off() {
@@ -129,9 +129,9 @@ keep_services_off() {
 leave_services_off() {
     local service
     for service in redis-server postgresql nginx prometheus supervisor; do
-        # Only those this run has installed: a server that was here before has its own purpose.
+        # Only services that this run has installed: an existing server may be in use.
         if [[ " ${missing[*]} " == *" ${service/#nginx/nginx-light} "* ]] && have systemctl; then
-            as_root systemctl --quiet disable "$service" >/dev/null 2>&1 || note "The service $service starts with the machine."
+            as_root systemctl --quiet disable "$service" >/dev/null 2>&1 || note "The service $service could not be disabled and starts at boot."
         fi
     done
 }
@@ -140,11 +140,11 @@ install_packages() {
     if [ ${#missing[@]} -eq 0 ]; then
         return
     fi
-    have apt-get || fail "this script knows Debian's apt only. Install what corresponds to these packages, then start again:" "  ${missing[*]}"
-    can_be_root || fail "Debian packages are missing, and installing them needs root." "Run as root, then start again:" \
+    have apt-get || fail "this script supports only Debian's apt. Install the equivalents of these packages, then run it again:" "  ${missing[*]}"
+    can_be_root || fail "Debian packages are missing, and installing them needs root." "Run as root, then run this script again:" \
         "  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
     say "Installing Debian packages: ${missing[*]}"
-    # A failed update may still leave lists that are good enough; the installation tells.
+    # After a failed update the existing lists may still suffice; the installation shows it.
     as_root apt-get update -q || true
     keep_services_off
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" \
@@ -152,7 +152,7 @@ install_packages() {
     leave_services_off
 }
 
-# True where the cargo on the path is at least the version Cargo.toml asks for.
+# True if the Rust toolchain in PATH has at least the version that Cargo.toml requires.
 rust_is_new_enough() {
     local have_version
     have cargo && have rustc || return 1
@@ -169,16 +169,16 @@ install_rust_with_rustup() {
     fi
     say "Installing Rust $RUST_NEEDED or newer through rustup, into ${CARGO_HOME:-$HOME/.cargo}"
     script="$(mktemp)"
-    # A proxy that answers with a page of its own is no installer: look before running it.
+    # A proxy may return its own page instead of the installer: check before running it.
     if curl --proto '=https' --tlsv1.2 -sSf --retry 2 --max-time 60 https://sh.rustup.rs -o "$script" && head -n 1 "$script" | grep -q '^#!'; then
         sh "$script" -y --no-modify-path --profile minimal --component rustfmt,clippy --default-toolchain stable
     else
-        note "https://sh.rustup.rs gave no installer."
+        note "https://sh.rustup.rs did not return the installer."
         return 1
     fi
 }
 
-# Debian 12 carries current Rust for its browsers' sake (rustc-web, cargo-web); Debian 13 and later in the plain packages.
+# Debian 12 has a current Rust, for building browsers, in rustc-web and cargo-web; Debian 13 and later in rustc and cargo.
 install_rust_with_apt() {
     local rust version packages
     have apt-cache || return 1
@@ -189,7 +189,7 @@ install_rust_with_apt() {
         fi
         read -ra packages <<<"$rust"
         say "Installing Debian's Rust $version: $rust"
-        # --no-remove: an older Rust that somebody installed on purpose is theirs to remove.
+        # --no-remove: do not remove an older Rust that was installed on purpose.
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove "${packages[@]}" && return 0
     done
     return 1
@@ -200,8 +200,8 @@ install_rust() {
         install_rust_with_rustup || { hash -r; install_rust_with_apt; } || true
         hash -r
     fi
-    rust_is_new_enough || fail "no Rust $RUST_NEEDED or newer here, and neither rustup (https://sh.rustup.rs) nor apt could install one." \
-        "Install it by hand, see https://rustup.rs, then start again." \
+    rust_is_new_enough || fail "Rust $RUST_NEEDED or newer is not installed, and neither rustup (https://sh.rustup.rs) nor apt could install one." \
+        "Install it manually, see https://rustup.rs, then run this script again." \
         "Behind a proxy: set https_proxy. With another toolchain directory: set CARGO_HOME and RUSTUP_HOME."
 }
 

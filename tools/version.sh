@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The version stands in Cargo.toml; this compares every other place with it, or writes a new one into all of them.
+# Cargo.toml defines the version; this script compares all other files with it, or writes a new version into all of them.
 #
-#   tools/version.sh            prints the version; says which places disagree, if any, and fails then
-#   tools/version.sh 0.2.0      the next version, everywhere but in the changelog, whose text a person writes
+#   tools/version.sh            prints the version; lists the files that differ and fails if there are any
+#   tools/version.sh 0.2.0      sets the version everywhere except in the changelog, which is edited manually
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 cd "$ROOT"
 
-# A file, and an expression with three groups: what stands before the number, the number, what stands behind it.
+# A file, and an expression with three groups: the text before the number, the number, the text after it.
 PLACES=(
     php/Support/Version.php "^( *public const NUMBER = ')([^']*)('.*)$"
     clients/js/package.json '^( *"version": ")([^"]*)(",?)$'
@@ -27,17 +27,17 @@ compare() {
     done
     differs Cargo.lock "$(sed -n '/^name = "toporia_realtime"$/{n;s/^version = "\(.*\)"/\1/p}' Cargo.lock)"
     differs "the newest release in CHANGELOG.md" "$(sed -n 's/^## \[\([0-9].*\)\].*/\1/p' CHANGELOG.md | head -n 1)"
-    # Composer takes a package's version from its tag; a number in the file could only disagree.
+    # Composer takes a package's version from its tag; a number in the file could only contradict it.
     for file in composer.json packaging/pie/composer.json; do
-        if grep -qE '^    "version"' "$file"; then wrong+=("  $file has one of its own: remove it"); fi
+        if grep -qE '^    "version"' "$file"; then wrong+=("  $file has a \"version\" key: remove it"); fi
     done
-    [ ${#wrong[@]} -eq 0 ] || fail "the version is $version, as Cargo.toml has it, but:" "${wrong[@]}" "Put them right: tools/version.sh $version"
+    [ ${#wrong[@]} -eq 0 ] || fail "the version in Cargo.toml is $version, but:" "${wrong[@]}" "Correct them: tools/version.sh $version"
     echo "$version"
 }
 
 write() {
     local i
-    [[ "$1" =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[a-z]+[0-9]*)?$ ]] || fail "'$1' is no version." "Such as: tools/version.sh 0.2.0, or 0.2.0-rc1"
+    [[ "$1" =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[a-z]+[0-9]*)?$ ]] || fail "'$1' is not a valid version." "Examples: tools/version.sh 0.2.0, tools/version.sh 0.2.0-rc1"
     sed -i "0,/^version = \".*\"/s//version = \"$1\"/" Cargo.toml
     sed -i "/^name = \"toporia_realtime\"$/{n;s/^version = .*/version = \"$1\"/}" Cargo.lock
     for ((i = 0; i < ${#PLACES[@]}; i += 2)); do

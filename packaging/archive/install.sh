@@ -1,3 +1,3 @@
 #!/bin/sh
-# Puts the extension into this PHP and enables it; `install.sh uninstall` takes it out again. For another: PHP=php8.3 ./install.sh
+# Installs and enables the extension; `install.sh uninstall` removes it. For another PHP binary: PHP=php8.3 ./install.sh
 exec "$(dirname "$0")/tools/install.sh" "${1:-install}"

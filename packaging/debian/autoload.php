@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Loads the PHP layer of toporia_realtime as this package has it: require 'Toporia/Realtime/autoload.php';
+ * Loads the PHP layer of toporia_realtime from this package: require 'Toporia/Realtime/autoload.php';
  */
 
 declare(strict_types=1);

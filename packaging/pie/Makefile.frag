@@ -1,4 +1,4 @@
-# Calls cargo for the PHP that ./configure found; `make install` of phpize's Makefile then copies what is in modules/.
+# Calls cargo for the PHP that ./configure found; `make install` of phpize's Makefile then copies the contents of modules/.
 
 .PHONY: toporia_realtime-crate
 

@@ -1,4 +1,4 @@
-dnl What phpize and ./configure read. The extension is written in Rust: this checks what the build needs, then leaves it to cargo.
+dnl Read by phpize and ./configure. The extension is written in Rust: this file checks the build dependencies, then calls cargo.
 
 PHP_ARG_ENABLE([toporia_realtime],
   [whether to build toporia_realtime],
@@ -8,10 +8,10 @@ PHP_ARG_ENABLE([toporia_realtime],
 if test "$PHP_TOPORIA_REALTIME" != "no"; then
   case $host_os in
     linux-gnu*) ;;
-    *) AC_MSG_ERROR([toporia_realtime runs on Linux with glibc, not on $host_os. Elsewhere the PHP layer works with its fakes, and the application on a log driver.]) ;;
+    *) AC_MSG_ERROR([toporia_realtime runs on Linux with glibc, not on $host_os. On other systems use the PHP layer with its fakes, and a log driver in the application.]) ;;
   esac
 
-  dnl rustup puts cargo there; whoever runs sudo often has it not on the path.
+  dnl The directory where rustup installs cargo; under sudo it is often not in PATH.
   toporia_realtime_path="$PATH$PATH_SEPARATOR${CARGO_HOME:-$HOME/.cargo}/bin"
 
   AC_PATH_PROG([TOPORIA_REALTIME_CARGO], [cargo], [no], [$toporia_realtime_path])
@@ -22,26 +22,26 @@ if test "$PHP_TOPORIA_REALTIME" != "no"; then
   toporia_realtime_cargo=`"$TOPORIA_REALTIME_CARGO" --version | sed 's/^cargo \(@<:@0-9@:>@*\.@<:@0-9@:>@*\).*/\1/'`
   AC_MSG_RESULT([$toporia_realtime_cargo])
   AS_VERSION_COMPARE([$toporia_realtime_cargo], [1.85],
-    [AC_MSG_ERROR([cargo $toporia_realtime_cargo is too old, 1.85 is needed: rustup update stable])])
+    [AC_MSG_ERROR([cargo $toporia_realtime_cargo is too old; 1.85 or newer is required. Run: rustup update stable])])
 
   AC_PATH_PROG([TOPORIA_REALTIME_CLANG], [clang], [no])
   if test "$TOPORIA_REALTIME_CLANG" = "no"; then
-    AC_MSG_ERROR([clang is missing, which reads PHP's headers. On Debian: apt install clang libclang-dev])
+    AC_MSG_ERROR([clang is missing; it is needed to read PHP's headers. On Debian: apt install clang libclang-dev])
   fi
   AC_PATH_PROG([TOPORIA_REALTIME_CMAKE], [cmake], [no])
   if test "$TOPORIA_REALTIME_CMAKE" = "no"; then
-    AC_MSG_ERROR([cmake is missing, which builds librdkafka. On Debian: apt install cmake g++ make pkg-config])
+    AC_MSG_ERROR([cmake is missing; it is needed to build librdkafka. On Debian: apt install cmake g++ make pkg-config])
   fi
   AC_CHECK_HEADER([openssl/ssl.h], [], [AC_MSG_ERROR([OpenSSL's headers are missing. On Debian: apt install libssl-dev])])
-  AC_CHECK_HEADER([curl/curl.h], [], [AC_MSG_ERROR([curl's headers are missing, which librdkafka's sources include. On Debian: apt install libcurl4-openssl-dev])])
+  AC_CHECK_HEADER([curl/curl.h], [], [AC_MSG_ERROR([curl's headers are missing; librdkafka's sources include them. On Debian: apt install libcurl4-openssl-dev])])
 
-  dnl In the source package the crate is beside this file, in the repository two folders up.
+  dnl In the source package the crate is in the directory of this file, in the repository two directories above it.
   TOPORIA_REALTIME_CRATE="$abs_srcdir"
   if test ! -f "$TOPORIA_REALTIME_CRATE/Cargo.toml"; then
     TOPORIA_REALTIME_CRATE=`cd "$srcdir/../.." && pwd`
   fi
   if test ! -f "$TOPORIA_REALTIME_CRATE/Cargo.toml"; then
-    AC_MSG_ERROR([Cargo.toml is missing, beside config.m4 and two folders up. Take the source package, or packaging/pie of a clone.])
+    AC_MSG_ERROR([Cargo.toml is neither in the directory of config.m4 nor two directories above it. Use the source package, or packaging/pie of a clone.])
   fi
   TOPORIA_REALTIME_PHP=`"$PHP_CONFIG" --php-binary`
 

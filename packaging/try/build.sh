@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs inside a clean Debian: installs what the build needs, with that Debian's own PHP and Rust, and builds the packages.
+# Runs inside a clean Debian: installs the build dependencies with that Debian's PHP and Rust, and builds the packages.
 set -euo pipefail
 cd /src
 apt-get install -y -q --no-install-recommends make >/dev/null

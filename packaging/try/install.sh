@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs inside a clean Debian that has PHP and no Rust: installs each package, uses it, takes it out, looks what is left.
+# Runs inside a clean Debian with PHP and without Rust: installs, uses and removes each package, then checks for leftover files.
 #
-#   install.sh PACKAGES      the directory with what `make package` built
+#   install.sh PACKAGES      the directory with the packages that `make package` built
 
 set -euo pipefail
 packages=$1
@@ -17,19 +17,19 @@ stop() {
     exit 1
 }
 
-# Every file of the system but logs, caches, what belongs to the trial itself, and the folders phpenmod makes for its notes.
+# All files of the system except logs, caches, the files of this test, and the directories that phpenmod creates for its state.
 files() {
     find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run -o -path /var/log -o -path /var/cache \
         -o -path /var/lib/apt -o -path "$packages" -o -path "$(dirname "$smoke")" \) -prune -o -print \
         | grep -vE '^/var/lib/php/modules/[^/]*/[^/]*/(en|dis)abled_by_[a-z]*$|^/var/lib/dpkg/(.*-old|triggers/.*|lock.*)$|^/root/' | sort
 }
 
-# Not through a pipe: grep -q would end PHP while it still writes.
+# Not through a pipe: grep -q would close it while PHP is still writing.
 loads_it() { [[ "$("$1" -m 2>&1)" == *toporia* ]]; } # php
 
-nothing_left() { # what was taken out, file lists before and after
-    step "what $1 has left behind"
-    diff "$2" "$3" >/tmp/left || { cat /tmp/left >&2; stop "$1 leaves files behind, or took too many"; }
+nothing_left() { # the removal command, file lists before and after
+    step "files left after $1"
+    diff "$2" "$3" >/tmp/left || { cat /tmp/left >&2; stop "$1 left files behind, or removed files of other packages"; }
     if loads_it php; then stop "PHP still loads the extension after $1"; fi
     echo "nothing"
 }
@@ -44,7 +44,7 @@ works() {
 }
 
 for tool in cargo rustc cc clang cmake php-config; do
-    if command -v "$tool" >/dev/null; then stop "$tool is here: this is no clean machine"; fi
+    if command -v "$tool" >/dev/null; then stop "$tool is installed: this is not a clean machine"; fi
 done
 
 step "archive, without installing it"
@@ -73,10 +73,10 @@ toporia-realtime --version
 toporia-realtime list | grep -c 'realtime:' | sed 's/$/ commands/'
 php -r 'require "Toporia/Realtime/autoload.php"; echo Toporia\Realtime\Support\Version::NUMBER, " in the PHP layer\n";'
 
-step "what an administrator has disabled stays so when the package is installed again"
+step "a disabled extension stays disabled when the package is reinstalled"
 phpdismod toporia_realtime
 apt-get install -y -q --reinstall "/tmp/php$version-toporia-realtime"_*.deb >/tmp/apt.log 2>&1 || { cat /tmp/apt.log >&2; stop "apt-get --reinstall"; }
-if loads_it php; then stop "a reinstallation enabled what was disabled"; fi
+if loads_it php; then stop "the reinstallation enabled the disabled extension"; fi
 phpenmod toporia_realtime
 loads_it php || stop "phpenmod does not enable it"
 
@@ -87,4 +87,4 @@ dpkg-query -W -f '${Conffiles}\n' "php$version-toporia-realtime" | sed 's/^ */le
 apt-get purge -y -q "php$version-toporia-realtime" php-toporia-realtime >/tmp/apt.log 2>&1
 files >/tmp/after
 nothing_left "apt purge" /tmp/before /tmp/after
-echo "All of it works on $(. /etc/os-release && echo "$PRETTY_NAME"), PHP $(php -n -r 'echo PHP_VERSION;'), glibc $(ldd --version | sed -n '1s/.* //p')."
+echo "All packages work on $(. /etc/os-release && echo "$PRETTY_NAME"), PHP $(php -n -r 'echo PHP_VERSION;'), glibc $(ldd --version | sed -n '1s/.* //p')."

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A thousand messages through the embedded broker and back: what a freshly installed extension has to manage by itself.
+ * Smoke test of a freshly installed extension: sends a thousand messages through the embedded broker and consumes them.
  */
 
 declare(strict_types=1);
@@ -30,7 +30,7 @@ Realtime::broker()
 sort($sent);
 sort($received);
 if ($received !== $sent || $sum !== MESSAGES * (MESSAGES - 1) / 2) {
-    fwrite(STDERR, sprintf("%d messages were sent, %d came back, sum %d\n", count($sent), count($received), $sum));
+    fwrite(STDERR, sprintf("%d messages were sent, %d were received, sum %d\n", count($sent), count($received), $sum));
     exit(1);
 }
 $build = PHP_VERSION . (PHP_ZTS ? ' ZTS' : ' NTS');

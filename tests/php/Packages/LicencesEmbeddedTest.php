@@ -85,7 +85,7 @@ final class LicencesEmbeddedTest extends PackagesTestCase
             json_encode($metadata)
         );
         self::assertSame(1, $status);
-        self::assertMatchesRegularExpression('/the crate tokio \S+ \(MIT\) brings no licence text/', $errors);
+        self::assertMatchesRegularExpression('/the crate tokio \S+ \(MIT\) contains no licence text/', $errors);
     }
 
     public function testALibraryThatMovedStopsThePackage(): void

@@ -76,8 +76,8 @@ final class VersionEmbeddedTest extends PackagesTestCase
             'JavaScript' => ['clients/js/package.json', '/"version": ".*"/', '"version": "9.9.9"', "package.json has '9.9.9'"],
             'Cargo.lock' => ['Cargo.lock', '/(name = "toporia_realtime"\nversion = ").*"/', '${1}9.9.9"', "Cargo.lock has '9.9.9'"],
             'changelog' => ['CHANGELOG.md', '/^## \[\d.*?\]/m', '## [9.9.9]', "CHANGELOG.md has '9.9.9'"],
-            'composer.json' => ['composer.json', '/^{\n/', "{\n    \"version\": \"9.9.9\",\n", 'composer.json has one of its own'],
-            'PIE' => ['packaging/pie/composer.json', '/^{\n/', "{\n    \"version\": \"9.9.9\",\n", 'pie/composer.json has one of its own'],
+            'composer.json' => ['composer.json', '/^{\n/', "{\n    \"version\": \"9.9.9\",\n", 'composer.json has a "version" key'],
+            'PIE' => ['packaging/pie/composer.json', '/^{\n/', "{\n    \"version\": \"9.9.9\",\n", 'pie/composer.json has a "version" key'],
         ];
     }
 
@@ -98,7 +98,7 @@ final class VersionEmbeddedTest extends PackagesTestCase
     {
         [$status, , $errors] = self::execute(["$this->copy/tools/version.sh", 'v1']);
         self::assertSame(1, $status);
-        self::assertStringContainsString("'v1' is no version", $errors);
+        self::assertStringContainsString("'v1' is not a valid version", $errors);
         self::assertFileEquals(self::root() . '/Cargo.toml', "$this->copy/Cargo.toml");
     }
 }
