@@ -60,7 +60,7 @@ class Peer {
     this.send('pusher_internal:subscription_succeeded', {}, channel)
   }
 
-  quiet() { assert.deepEqual(this.#frames, []) }
+  assertNoFrames() { assert.deepEqual(this.#frames, []) }
 }
 
 function within(promise, what) {
@@ -113,7 +113,7 @@ test('requests positions before the first subscribe, and resumes before later su
   assert.deepEqual(recovered, [['public.a', true], ['public.b', false]])
   assert.deepEqual(a.filter(([event]) => event === 'order'), [['order', { id: 1 }], ['order', { id: 2 }]])
   assert.deepEqual(b.filter(([event]) => event === 'order'), [])
-  second.quiet()
+  second.assertNoFrames()
 })
 
 test('drops each event received after the last position once from the replay', async () => {

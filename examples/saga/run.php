@@ -64,28 +64,31 @@ try {
                 $start($service);
             }
         }
-        $open = array_filter($orders, static fn (array $o): bool => $auditor->complaint($o['id'], $o['cents']) !== null);
+        $open = array_filter(
+            $orders,
+            static fn (array $o): bool => $auditor->inconsistency($o['id'], $o['cents']) !== null
+        );
 
         return $open === [];
     }, 'The saga did not finish.', 120.0);
     // Gives a duplicate event the time to arrive.
     usleep(500_000);
 
-    $complaints = 0;
+    $inconsistencies = 0;
     foreach ($orders as $order) {
-        $complaint = $auditor->complaint($order['id'], $order['cents']);
-        $complaints += (int) ($complaint !== null);
+        $inconsistency = $auditor->inconsistency($order['id'], $order['cents']);
+        $inconsistencies += (int) ($inconsistency !== null);
         printf(
             "order %d: %-9s  %s\n",
             $order['id'],
             $auditor->status($order['id']),
-            $complaint ?? "({$order['item']}, card {$order['card']})"
+            $inconsistency ?? "({$order['item']}, card {$order['card']})"
         );
     }
-    printf("%d services killed, %d orders inconsistent\n", $killed, $complaints);
+    printf("%d services killed, %d orders inconsistent\n", $killed, $inconsistencies);
 } finally {
     $processes->stopAll();
     array_map('unlink', glob("$directory/*") ?: []);
     rmdir($directory);
 }
-exit($complaints === 0 ? 0 : 1);
+exit($inconsistencies === 0 ? 0 : 1);

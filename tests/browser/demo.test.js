@@ -26,7 +26,7 @@ async function open(size) {
   return page
 }
 
-const says = (page, line) => until(async () => (await texts(page, '#log span')).some(said => line.test(said)),
+const waitForLog = (page, line) => until(async () => (await texts(page, '#log span')).some(said => line.test(said)),
   () => `the log has no line ${line}`, 20_000).catch(async error => { throw new Error(`${error.message}: ${await texts(page, '#log span')}`) })
 
 test('the order board stays correct while offline and across gateway restarts', { timeout: 150_000 }, async t => {
@@ -57,7 +57,7 @@ test('the order board stays correct while offline and across gateway restarts', 
   await until(async () => (await texts(second, '#people li')).length === 1, 'one person on the list', 15_000)
   await sleep(3200)
   await first.click('#away')
-  await says(first, /missed, all replayed in order/)
+  await waitForLog(first, /missed, all replayed in order/)
   await first.waitForFunction("Number(document.querySelector('#caught').textContent) >= 2")
   await first.waitForFunction("document.querySelectorAll('#board .badge').length >= 2")
 
@@ -66,8 +66,8 @@ test('the order board stays correct while offline and across gateway restarts', 
   for (let i = 1; i <= 2; i++) {
     await first.$eval('#log', log => log.replaceChildren())
     await first.click('#restart')
-    await says(first, /reconnected after/)
-    await says(first, /recovered/)
+    await waitForLog(first, /reconnected after/)
+    await waitForLog(first, /recovered/)
     await first.waitForFunction("!document.querySelector('#restart').disabled")
   }
   const again = (await texts(first, '#log span')).map(said => /after ([\d.]+) ms/.exec(said)?.[1]).filter(Boolean)

@@ -93,17 +93,17 @@ async function shop(user) {
     "window.Echo?.connector?.pusher?.allChannels().length === 2 && window.Echo.connector.pusher.allChannels().every(c => c.subscribed)",
   )
   page.news = () => page.$$eval('#news li', items => items.map(item => item.textContent))
-  page.hears = text => page.waitForFunction(t => document.querySelector('#news').textContent.includes(t), {}, text)
+  page.waitForNews = text => page.waitForFunction(t => document.querySelector('#news').textContent.includes(t), {}, text)
   return page
 }
 
 test('order events reach the customer, and the sale reaches every browser', { timeout: 90_000 }, async () => {
   const [an, binh] = [await shop(1), await shop(2)]
   await an.click('#order')
-  await an.hears('Order 1 is placed')
-  await an.hears('Order 1 is paid')
-  await an.hears('New sale')
-  await binh.hears('New sale')
+  await an.waitForNews('Order 1 is placed')
+  await an.waitForNews('Order 1 is paid')
+  await an.waitForNews('New sale')
+  await binh.waitForNews('New sale')
   await picture(an, 'laravel-an')
   assert.deepEqual((await an.news()).sort(), ['Order 1 is paid', 'Order 1 is placed', 'New sale'])
   assert.deepEqual(await binh.news(), ['New sale'], 'private events are not sent to other users')
@@ -121,7 +121,7 @@ test("another user's private channel is refused", { timeout: 30_000 }, async () 
 test('an event published from the command line reaches a public channel', { timeout: 60_000 }, async () => {
   const page = await shop(2)
   await page.evaluate(() => window.Echo.channel('public.news').listen('.posted', news => say(news.title)).subscribed(() => say('listening')))
-  await page.hears('listening')
+  await page.waitForNews('listening')
   await artisan('realtime:kafka:publish', 'public.news', 'posted', '{"title":"Xin chào"}')
-  await page.hears('Xin chào')
+  await page.waitForNews('Xin chào')
 })

@@ -36,11 +36,11 @@ test('gateways restarted one after the other: Echo is offline for less than 2 s'
   await sending
   for (const [i, client] of clients.entries()) {
     assert.deepEqual(await client.numbered('private-ticker.1', 'tick', 1600), { lost: [], twice: [], disordered: [] })
-    const states = (await client.heard('')).filter(h => h.event === 'connecting' || h.event === 'connected' || h.event === 'unavailable')
+    const states = (await client.received('')).filter(h => h.event === 'connecting' || h.event === 'connected' || h.event === 'unavailable')
     const gaps = states.flatMap((h, n) => h.event === 'connected' && n > 0 ? [Math.round(h.at - states[n - 1].at)] : [])
     t.diagnostic(`client ${i + 1}: offline for ${gaps.join(', ')} ms`)
     assert.ok(gaps.length >= 1 && gaps.every(gap => gap < 2000), `offline for ${gaps} ms`)
-    assert.ok((await client.heard('private-ticker.1', 'recovered')).every(h => h.data === true))
+    assert.ok((await client.received('private-ticker.1', 'recovered')).every(h => h.data === true))
   }
   await ana.picture('behind-nginx')
 })

@@ -15,7 +15,7 @@ const upTo = n => Array.from({ length: n }, (_, i) => i + 1)
 
 /** The longest time the client was not connected, in ms. */
 async function offline(client) {
-  const states = (await client.heard('')).filter(h => ['connecting', 'connected', 'unavailable'].includes(h.event))
+  const states = (await client.received('')).filter(h => ['connecting', 'connected', 'unavailable'].includes(h.event))
   let longest = 0
   let since = null
   for (const { event, at } of states.slice(1)) {
@@ -34,8 +34,8 @@ for (const kind of ['pusher', 'echo']) {
     for (let i = 1; i <= 3; i++) {
       await sleep(500)
       await stack.restartGateway()
-      assert.equal(await client.hears(channel, 'recovered', i), true)
-      await client.hears(`presence-room.${kind}`, 'pusher:subscription_succeeded', i + 1)
+      assert.equal(await client.waitFor(channel, 'recovered', i), true)
+      await client.waitFor(`presence-room.${kind}`, 'pusher:subscription_succeeded', i + 1)
     }
     await sending
     assert.deepEqual(await client.numbered(channel, 'tick', 1500), RIGHT)
@@ -51,13 +51,13 @@ test('events missed during a deliberate disconnect are replayed in order on thir
   const client = await Client.open(browser, stack, 'ana', { recovery: true })
   await client.subscribe(...channels.map(c => 'private-' + c))
   for (const c of channels) await stack.broadcast(c, 'tick', { n: 1 })
-  for (const c of channels) await client.hears('private-' + c, 'tick')
+  for (const c of channels) await client.waitFor('private-' + c, 'tick')
   await client.run(() => pusher.disconnect())
   for (const c of channels.slice(0, 20)) await stack.broadcastMany(c, 'tick', 2, 5, 0)
   await client.run(() => pusher.connect())
-  for (const c of channels) assert.equal(await client.hears('private-' + c, 'recovered'), true, c)
+  for (const c of channels) assert.equal(await client.waitFor('private-' + c, 'recovered'), true, c)
   for (const [i, c] of channels.entries()) {
-    assert.deepEqual((await client.heard('private-' + c, 'tick')).map(h => h.data.n), upTo(i < 20 ? 6 : 1), c)
+    assert.deepEqual((await client.received('private-' + c, 'tick')).map(h => h.data.n), upTo(i < 20 ? 6 : 1), c)
   }
 })
 
@@ -65,26 +65,26 @@ test('events excluded by toOthers() are not replayed, and encrypted events are',
   const client = await Client.open(browser, stack, 'ana', { recovery: true, encryption: true })
   await client.subscribe('private-list.1', 'private-encrypted-list.2')
   await stack.broadcast('list.1', 'changed', { n: 1 })
-  await client.hears('private-list.1', 'changed')
+  await client.waitFor('private-list.1', 'changed')
   const socket = await client.socketId()
   await client.run(() => pusher.disconnect())
   await stack.broadcast('list.1', 'changed', { n: 2 }, { except: socket })
   await stack.broadcast('list.1', 'changed', { n: 3 })
   await stack.broadcast('private-encrypted-list.2', 'changed', { n: 4 })
   await client.run(() => pusher.connect())
-  assert.equal(await client.hears('private-list.1', 'recovered'), true)
-  assert.equal(await client.hears('private-encrypted-list.2', 'recovered'), true)
-  assert.deepEqual((await client.heard('private-list.1', 'changed')).map(h => h.data.n), [1, 3])
-  assert.deepEqual((await client.heard('private-encrypted-list.2', 'changed')).map(h => h.data.n), [4])
+  assert.equal(await client.waitFor('private-list.1', 'recovered'), true)
+  assert.equal(await client.waitFor('private-encrypted-list.2', 'recovered'), true)
+  assert.deepEqual((await client.received('private-list.1', 'changed')).map(h => h.data.n), [1, 3])
+  assert.deepEqual((await client.received('private-encrypted-list.2', 'changed')).map(h => h.data.n), [4])
 })
 
 test('after a gateway is killed, clients recover through its successor without loss', { timeout: 90_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana', { recovery: true })
   await client.subscribe('private-killed.1')
   const sending = stack.broadcastMany('killed.1', 'tick', 1, 600, 5000)
-  await client.hears('private-killed.1', 'tick', 50)
+  await client.waitFor('private-killed.1', 'tick', 50)
   await stack.replaceKilledGateway()
-  assert.equal(await client.hears('private-killed.1', 'recovered', 1, 20_000), true)
+  assert.equal(await client.waitFor('private-killed.1', 'recovered', 1, 20_000), true)
   await sending
   assert.deepEqual(await client.numbered('private-killed.1', 'tick', 600), RIGHT)
 })
@@ -94,7 +94,7 @@ test('a modified token or the token of another channel recovers nothing and repo
   const witness = await Client.open(browser, stack, 'ben')
   for (const one of [client, witness]) await one.subscribe('private-a.1', 'private-b.1', 'private-c.1')
   for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 1 })
-  for (const channel of ['private-a.1', 'private-b.1', 'private-c.1']) await client.hears(channel, 'tick')
+  for (const channel of ['private-a.1', 'private-b.1', 'private-c.1']) await client.waitFor(channel, 'tick')
   await client.run(() => {
     const { connection } = pusher
     const send = connection.send_event
@@ -106,26 +106,26 @@ test('a modified token or the token of another channel recovers nothing and repo
   })
   for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 2 })
   // The second tick has been delivered before the client reconnects.
-  for (const channel of ['private-a.1', 'private-b.1', 'private-c.1']) await witness.hears(channel, 'tick', 2)
+  for (const channel of ['private-a.1', 'private-b.1', 'private-c.1']) await witness.waitFor(channel, 'tick', 2)
   await client.run(() => pusher.connect())
-  assert.equal(await client.hears('private-a.1', 'recovered'), false)
-  assert.equal(await client.hears('private-b.1', 'recovered'), true)
-  assert.equal(await client.hears('private-c.1', 'recovered'), false)
+  assert.equal(await client.waitFor('private-a.1', 'recovered'), false)
+  assert.equal(await client.waitFor('private-b.1', 'recovered'), true)
+  assert.equal(await client.waitFor('private-c.1', 'recovered'), false)
   for (const channel of ['a.1', 'b.1', 'c.1']) await stack.broadcast(channel, 'tick', { n: 3 })
-  await client.hears('private-b.1', 'tick', 3)
-  await client.hears('private-a.1', 'tick', 2)
-  await client.hears('private-c.1', 'tick', 2)
-  assert.deepEqual((await client.heard('private-a.1', 'tick')).map(h => h.data.n), [1, 3])
-  assert.deepEqual((await client.heard('private-b.1', 'tick')).map(h => h.data.n), [1, 2, 3])
-  assert.deepEqual((await client.heard('private-c.1', 'tick')).map(h => h.data.n), [1, 3])
+  await client.waitFor('private-b.1', 'tick', 3)
+  await client.waitFor('private-a.1', 'tick', 2)
+  await client.waitFor('private-c.1', 'tick', 2)
+  assert.deepEqual((await client.received('private-a.1', 'tick')).map(h => h.data.n), [1, 3])
+  assert.deepEqual((await client.received('private-b.1', 'tick')).map(h => h.data.n), [1, 2, 3])
+  assert.deepEqual((await client.received('private-c.1', 'tick')).map(h => h.data.n), [1, 3])
 })
 
 test('without the plugin a client reconnects, and receives only later events', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana')
   await client.subscribe('private-plain.1')
   await stack.restartGateway()
-  await client.hears('private-plain.1', 'pusher:subscription_succeeded', 2)
+  await client.waitFor('private-plain.1', 'pusher:subscription_succeeded', 2)
   await stack.broadcast('plain.1', 'tick', { n: 1 })
-  assert.deepEqual(await client.hears('private-plain.1', 'tick'), { n: 1 })
-  assert.deepEqual(await client.heard('private-plain.1', 'realtime:recovered'), [])
+  assert.deepEqual(await client.waitFor('private-plain.1', 'tick'), { n: 1 })
+  assert.deepEqual(await client.received('private-plain.1', 'realtime:recovered'), [])
 })

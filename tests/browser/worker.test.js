@@ -19,7 +19,7 @@ test('a slow handler does not delay sockets, and a fatal error closes them clean
 
   const started = Date.now()
   for (const n of [1, 2]) await stack.broadcast('slow.1', 'slow.tick', { n })
-  assert.deepEqual(await client.hears('private-slow.1', 'slow.tick', 2), { n: 2 })
+  assert.deepEqual(await client.waitFor('private-slow.1', 'slow.tick', 2), { n: 2 })
   const took = Date.now() - started
   t.diagnostic(`two events reached the browser ${took} ms after the first broadcast; the handler takes 3000 ms for each`)
   assert.ok(took < 2000, `${took} ms`)
@@ -30,6 +30,6 @@ test('a slow handler does not delay sockets, and a fatal error closes them clean
   const { code } = await within(30_000, 'the end of the worker', worker.ended)
   assert.notEqual(code, 0)
   assert.match(worker.output, /Fatal error raised by the handler/)
-  assert.ok((await client.heard('private-slow.1', 'slow.fatal')).length === 1)
-  await client.hears('', 'connecting')
+  assert.ok((await client.received('private-slow.1', 'slow.fatal')).length === 1)
+  await client.waitFor('', 'connecting')
 })

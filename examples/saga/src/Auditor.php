@@ -21,7 +21,7 @@ final class Auditor
     /**
      * Describes the inconsistency of a finished order; null if the databases agree.
      */
-    public function complaint(int $order, int $cents): ?string
+    public function inconsistency(int $order, int $cents): ?string
     {
         $status = $this->status($order);
         $paid = (int) $this->value('payment', 'SELECT COALESCE(SUM(cents), 0) FROM bookings WHERE order_id = ?', $order);

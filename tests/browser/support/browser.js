@@ -56,19 +56,19 @@ export class Client {
   /** Subscribes in pusher-js, and waits until the subscriptions have succeeded. */
   async subscribe(...channels) {
     for (const channel of channels) await this.run(c => subscribe(c), channel)
-    for (const channel of channels) await this.hears(channel, 'pusher:subscription_succeeded')
+    for (const channel of channels) await this.waitFor(channel, 'pusher:subscription_succeeded')
   }
 
   /** All events received so far on a channel, optionally of one name. */
-  heard(channel, event) {
-    return this.run((c, e) => heard.filter(h => h.channel === c && (!e || h.event === e)), channel, event)
+  received(channel, event) {
+    return this.run((c, e) => received.filter(h => h.channel === c && (!e || h.event === e)), channel, event)
   }
 
   /** Waits for the n-th such event (by default the first) and returns its data. */
-  async hears(channel, event, n = 1, ms = 10_000) {
-    const found = await until(async () => (await this.heard(channel, event))[n - 1],
+  async waitFor(channel, event, n = 1, ms = 10_000) {
+    const found = await until(async () => (await this.received(channel, event))[n - 1],
       `${event} on '${channel}' (the ${n}.)`, ms).catch(async error => {
-      error.message += '; heard: ' + JSON.stringify((await this.run(() => heard)).slice(-20))
+      error.message += '; received: ' + JSON.stringify((await this.run(() => received)).slice(-20))
       throw error
     })
     return found.data
@@ -79,7 +79,7 @@ export class Client {
    * numbers. If there are none: {lost: [], twice: [], disordered: []}.
    */
   async numbered(channel, event, last, ms = 20_000) {
-    const numbers = async () => (await this.heard(channel, event)).map(h => h.data.n)
+    const numbers = async () => (await this.received(channel, event)).map(h => h.data.n)
     await until(async () => (await numbers()).includes(last), `number ${last} on '${channel}'`, ms)
     const all = await numbers()
     const expected = Array.from({ length: last }, (_, i) => i + 1)
