@@ -2,9 +2,9 @@
 # Drives real pusher-js 8 and laravel-echo 2, in headless Chromium and Node, against the gateway; screenshots in
 # build/test-output.
 #
-#   tests/support/browser.sh                          everything, on a real Apache Kafka that it starts and stops
-#   tests/support/browser.sh people.test.js …         these files of tests/browser
-#   REALTIME_TEST_BROKERS=embedded …/browser.sh       on the embedded broker; or the address of a Kafka
+#   tests/support/browser.sh                          all files, on an Apache Kafka that the script starts and stops
+#   tests/support/browser.sh people.test.js …         only these files of tests/browser
+#   REALTIME_TEST_BROKERS=embedded …/browser.sh       on the embedded broker, or on the Kafka with the given address
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -23,12 +23,12 @@ if [ -z "${REALTIME_TEST_BROKERS:-}" ]; then
     trap 'exit 143' TERM
     REALTIME_TEST_BROKERS="$("$KAFKA" start --name="browser-$$" --owner=$$)"
 fi
-# A PHP with the extension installed must not load it a second time.
+# If the extension is installed, PHP must not load it a second time.
 REALTIME_LOADED="$("$PHP" -r 'echo extension_loaded("toporia_realtime") ? "1" : "";')"
 export CHROMIUM PHP REALTIME_TEST_BROKERS REALTIME_LOADED
 
 files=()
 for file in "$@"; do files+=("tests/browser/$(basename "$file")"); done
 [ ${#files[@]} -gt 0 ] || files=(clients/js/*.test.js tests/browser/*.test.js)
-# One file after the other: each has its own gateway and browser, and measures times.
+# Files run sequentially: each starts its own gateway and browser, and measures times.
 node --test --test-concurrency=1 --test-reporter=spec "${files[@]}"

@@ -10,13 +10,13 @@ Usage: tests/support/cluster.sh <command> [--name=NAME] [--nodes=3] [--owner=PID
 
   start         starts the nodes with fresh data, waits until each serves, prints their addresses (HOST:PORT,…)
   stop          stops them and removes their data
-  kill NUMBER   ends one at once (SIGKILL), or all of them ("all"); the data stays
-  back NUMBER   starts that one (or all) again: same port, same data
+  kill NUMBER   kills one node, or all nodes ("all"), with SIGKILL and keeps the data
+  back NUMBER   restarts a killed node (or all nodes) on the same port with the same data
   address       prints the addresses
-  behind        prints the number of partitions that are not on all their replicas (0: the cluster is whole)
+  behind        prints the number of under-replicated partitions (0: all replicas are in sync)
 
-Topics are replicated three times and written with min.insync.replicas=2, so that one node may be away at any time.
-Each node is one of tests/support/kafka.sh (NAME-1, NAME-2, …): its status, pause and continue work here, too.
+Topics have three replicas and min.insync.replicas=2, so that one node may be down at any time. Each node is a node of
+tests/support/kafka.sh (NAME-1, NAME-2, …), whose commands status, pause and continue also work for it.
 TEXT
 }
 
@@ -43,7 +43,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# Different free ports below the range of outgoing connections.
+# Distinct free ports below the range of ephemeral ports.
 free_ports() { # how many
     local port found=()
     while [ ${#found[@]} -lt "$1" ]; do
@@ -61,7 +61,7 @@ addresses() { each | while read -r node; do cat "$HOME_DIR/$node/address"; done 
 
 write_properties() { # number, port, controller port, voters, replicas
     local in_sync=$(($5 > 1 ? 2 : 1))
-    # The properties of the single node, with the differences of a cluster.
+    # The properties of the single node, adapted for a cluster.
     sed -e "s|^node.id=.*|node.id=$1|; s|^controller.quorum.voters=.*|controller.quorum.voters=$4|" \
         -e "s|@PORT@|$2|g; s|@CONTROLLER_PORT@|$3|g; s|@DATA@|$HOME_DIR/$name-$1/data|; s|@AUTO_CREATE@|true|" \
         -e "s|replication.factor=1|replication.factor=$5|; s|min.isr=1|min.isr=$in_sync|" \
@@ -71,7 +71,7 @@ write_properties() { # number, port, controller port, voters, replicas
     echo "broker.session.timeout.ms=4000"
     echo "broker.heartbeat.interval.ms=500"
     echo "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000"
-    # Short elections: a client may ask for its topics during one.
+    # Short elections: clients request metadata while an election is running.
     echo "controller.quorum.election.timeout.ms=1000"
     echo "controller.quorum.fetch.timeout.ms=2000"
 }
@@ -100,7 +100,7 @@ start() {
     addresses
 }
 
-# Start "all" nodes in parallel: none serves before a majority can vote.
+# Start "all" nodes in parallel: no node serves requests until a majority can vote.
 launch() {
     local node starting=()
     while read -r node; do
@@ -119,7 +119,7 @@ stop() {
     each | while read -r node; do "$KAFKA" stop --name="$node"; done
 }
 
-need_number() { [ -n "$number" ] || fail "which node? Its number is missing." "Usage: tests/support/cluster.sh $command 2 --name=$name"; }
+need_number() { [ -n "$number" ] || fail "the number of the node is missing." "Usage: tests/support/cluster.sh $command 2 --name=$name"; }
 
 behind() {
     "$KAFKA" tool org.apache.kafka.tools.TopicCommand --bootstrap-server "$(addresses)" --describe \

@@ -8,18 +8,18 @@ usage() {
     cat <<'TEXT'
 Usage: tests/support/databases.sh <command> [redis] [postgres] [mariadb] [--name=NAME] [--owner=PID]
 
-  start       starts these servers (all three without any) with fresh data, waits until they are ready, prints the
-              variables the tests read: eval "$(tests/support/databases.sh start)"
+  start       starts the given servers (default: all three) with fresh data, waits until they are ready, prints the
+              variables that the tests read: eval "$(tests/support/databases.sh start)"
   stop        stops them and removes their data
-  stop-owned  stops every server that --owner started
-  sweep       stops every server whose owner is gone
-  kill        ends them at once, as a crash would, keeps the data
-  restart     starts them again on their data, at the same address
+  stop-owned  stops every server that was started with this --owner
+  sweep       stops every server whose owner has exited
+  kill        kills them, as a crash would, and keeps the data
+  restart     starts them again with the same data and address
   status      lists the servers
-  env         prints the variables of those that run
+  env         prints the variables of the running servers
 
-Without --name it is "main"; several names run side by side. A server that was started with --owner=PID ends with that
-process. Nothing listens on a port, so a Redis, PostgreSQL or MariaDB of the machine itself is never in the way.
+The default name is "main"; servers with different names run side by side. A server that was started with --owner=PID
+stops when that process exits. No server listens on a port, so they do not conflict with those of the machine itself.
 TEXT
 }
 
@@ -40,10 +40,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ ${#kinds[@]} -gt 0 ] || kinds=(redis postgres mariadb)
-[[ "$name" =~ ^[A-Za-z0-9_-]+$ ]] || fail "'$name' is no name for a server." "Use letters, digits, - and _."
+[[ "$name" =~ ^[A-Za-z0-9_-]+$ ]] || fail "'$name' is not a valid server name." "Use letters, digits, - and _."
 
-# A server is a directory build/databases/NAME/KIND: `place` contains the path of its temporary directory; pid and log
-# are beside it.
+# Each server has a directory build/databases/NAME/KIND with the files pid, log and `place`: the path of its temporary
+# directory.
 each_server() { find "$HOME_DIR" -mindepth 3 -maxdepth 3 -name place -printf '%h\n' 2>/dev/null | sort; }
 
 place() { cat "$1/place" 2>/dev/null; }
@@ -55,7 +55,7 @@ running_pid() { # server directory
     tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$(place "$1")" && echo "$pid"
 }
 
-need() { have "$1" || fail "$1 is missing, which the tests of the $2 stores run against." "Install it: make setup"; }
+need() { have "$1" || fail "$1 is missing; the tests of the $2 stores need it." "Install it: make setup"; }
 
 postgres_bin() {
     local found
@@ -67,7 +67,7 @@ postgres_bin() {
     dirname "$found"
 }
 
-# PostgreSQL refuses to run as root: then it runs as the user of its package.
+# PostgreSQL refuses to run as root: root runs it as the user of its package.
 as_database_user() {
     if [ "$(id -u)" -eq 0 ]; then setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; else "$@"; fi
 }
@@ -112,7 +112,7 @@ variable_of() { # kind, place
     esac
 }
 
-# PostgreSQL's immediate shutdown: SIGKILL would leave its shared memory behind.
+# QUIT is PostgreSQL's immediate shutdown: SIGKILL would leave its shared memory behind.
 ending_signal() { if [ "$1" = postgres ]; then echo QUIT; else echo KILL; fi; }
 
 # Starts the process and waits until it is ready; returns 1 if it exited or took too long.
@@ -134,7 +134,7 @@ launch() { # server directory
     return 1
 }
 
-# Outlives this script: a killed test run cannot clean up, and must leave no server behind.
+# Runs longer than this script: it stops the server even if the test run is killed and cannot clean up.
 end_with_owner() { # server directory, owner
     local place
     place=$(place "$1")
@@ -148,7 +148,7 @@ start() { # kind
     if running_pid "$server" >/dev/null; then return; fi
     remove "$server"
     mkdir -p "$server"
-    # Not below the project: a socket's path has at most 107 bytes, and PostgreSQL's own user needs access.
+    # Outside the project: the path of a socket has at most 107 bytes, and PostgreSQL's own user needs access.
     place="$(mktemp -d "${TMPDIR:-/tmp}/realtime-$1.XXXXXX")"
     chmod 711 "$place"
     echo "$place" >"$server/place"
@@ -163,7 +163,7 @@ start() { # kind
     fi
 }
 
-end() { # server directory, signal; waits until the process is gone
+end() { # server directory, signal; waits until the process has exited
     local pid
     pid=$(running_pid "$1") || return 0
     kill "-$2" "$pid" 2>/dev/null || true
@@ -175,7 +175,7 @@ end() { # server directory, signal; waits until the process is gone
     sleep 0.2
 }
 
-remove() { # server directory; its data is thrown away
+remove() { # server directory; deletes its data
     local place
     end "$1" "$(ending_signal "${1##*/}")"
     place=$(place "$1") || return 0

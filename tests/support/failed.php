@@ -6,8 +6,8 @@
  *     php tests/support/failed.php build/test-output/kafka-1.xml 5
  *
  * One line per test: its file, a tab, its class and method (all data sets run again). Exits with 1 and the reason on
- * stderr if no test should run again: PHPUnit itself crashed and left no report, no test failed (then one was skipped
- * or risky, which it would be again), or more failed than the given number, too many for a busy machine.
+ * stderr if no test should run again: PHPUnit crashed without a report, no test failed (a test was skipped or risky,
+ * which a second run would not change), or more tests failed than the given number, too many for a busy machine.
  */
 
 declare(strict_types=1);
@@ -15,7 +15,7 @@ declare(strict_types=1);
 [, $report, $atMost] = $argv + [1 => '', 2 => (string) PHP_INT_MAX];
 $document = new DOMDocument();
 if (!is_file($report) || filesize($report) === 0 || !$document->load($report)) {
-    fwrite(STDERR, "    PHPUnit left no report at '$report'.\n");
+    fwrite(STDERR, "    PHPUnit did not write the report '$report'.\n");
     exit(1);
 }
 $failed = [];

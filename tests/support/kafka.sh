@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts and stops an Apache Kafka for the tests: one node on the loopback interface, free ports, data below
+# Starts and stops an Apache Kafka for the tests: one node on the loopback interface, on free ports, with its data in
 # build/kafka.
 
 # shellcheck source=tools/common.sh
@@ -9,29 +9,30 @@ usage() {
     cat <<'TEXT'
 Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--secure] [--owner=PID] [--address=HOST:PORT]
 
-  jars        fetches Kafka's jars through Maven, once
+  jars        downloads Kafka's jars through Maven if they are missing
   start       starts a node with fresh data, waits until it is ready, prints its address
-  stop        stops it and removes its data
-  stop-owned  stops every node that --owner started
-  sweep       stops every node whose owner is gone
-  restart     stops it and starts it again: same port, same data
-  pause       freezes the process (SIGSTOP): a broker that accepts connections and does not answer
-  continue    wakes it again
-  kill        ends it at once (SIGKILL), keeps the data: restart brings it back
+  stop        stops the node and removes its data
+  stop-owned  stops every node that was started with this --owner
+  sweep       stops every node whose owner has exited
+  restart     stops the node and starts it again with the same port and data
+  pause       suspends the process (SIGSTOP): the broker accepts connections but does not respond
+  continue    resumes a paused node
+  kill        kills the node (SIGKILL) and keeps the data: restart starts it again
   status      lists the nodes and their addresses
   secure      prints the listeners and certificates of a node that was started with --secure, NAME=VALUE
-  env         prints the variables the tests read, for: eval "$(tests/support/kafka.sh env)"
+  env         prints the variables that the tests read, for: eval "$(tests/support/kafka.sh env)"
 
   topics                     lists the topics
-  create TOPIC [PARTITIONS]  creates one
-  count TOPIC                records in a topic, from Kafka's own offsets
+  create TOPIC [PARTITIONS]  creates a topic
+  count TOPIC                prints the number of records in a topic, from Kafka's offsets
   groups                     describes every consumer group
   acl [ARGUMENTS]            changes or lists access rights (Kafka's AclCommand)
   tool CLASS [ARGUMENTS]     runs a class of Kafka's tools
 
-The commands from "topics" on look at --address where it is given, at the named node otherwise.
-Nodes have names, so that several can run side by side; without --name it is "main", with --no-auto-create (topics
-must be created first) "strict". With --secure it also has listeners with TLS and SASL, users and ACLs: kafka/secure.sh. A node that was started with --owner=PID ends with that process.
+The commands from "topics" on use --address if it is given, otherwise the named node.
+Several nodes can run side by side under different names. The default name is "main", or "strict" with --no-auto-create
+(topics must be created first). With --secure a node also has listeners with TLS and SASL, users and ACLs:
+kafka/secure.sh. A node that was started with --owner=PID stops when that process exits.
 TEXT
 }
 
@@ -64,31 +65,31 @@ done
 if [ -z "$name" ]; then
     if [ "$auto_create" = true ]; then name=main; else name=strict; fi
 fi
-[[ "$name" =~ ^[A-Za-z0-9_-]+$ ]] || fail "'$name' is no name for a node." "Use letters, digits, - and _."
+[[ "$name" =~ ^[A-Za-z0-9_-]+$ ]] || fail "'$name' is not a valid node name." "Use letters, digits, - and _."
 node="$HOME_DIR/$name"
 
 fetch_jars() {
     if [ "$LIB/.complete" -nt "$POM" ]; then
         return
     fi
-    have mvn || fail "Maven is missing, which fetches Kafka's jars." "Install it: make setup"
-    say "Fetching Apache Kafka's jars (54 MB) through Maven into build/kafka/lib"
+    have mvn || fail "Maven is missing; it downloads Kafka's jars." "Install it: make setup"
+    say "Downloading Apache Kafka's jars (54 MB) through Maven into build/kafka/lib"
     mkdir -p "$HOME_DIR"
     (
-        # Two concurrent test runs must not write to one directory.
+        # Concurrent test runs must not write to the same directory.
         flock 9
         [ "$LIB/.complete" -nt "$POM" ] && exit 0
         rm -rf "$LIB"
         mvn -q -B -f "$POM" dependency:copy-dependencies -DoutputDirectory="$LIB" >"$HOME_DIR/maven.log" 2>&1 && touch "$LIB/.complete"
     ) 9>"$HOME_DIR/lock" || {
         tail -n 20 "$HOME_DIR/maven.log" >&2
-        fail "Maven could not fetch Kafka's jars (log: $HOME_DIR/maven.log)." "Is Maven Central reachable? Behind a proxy, set it in ~/.m2/settings.xml."
+        fail "Maven could not download Kafka's jars (log: $HOME_DIR/maven.log)." "Is Maven Central reachable? Behind a proxy, set it in ~/.m2/settings.xml."
     }
 }
 
 java_tool() { java -Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$LIB/*" "$@"; }
 
-# Below the range of outgoing connections (32768 and up), so that no connection takes the port in the meantime.
+# Below the range of ephemeral ports (32768 and up), so that no outgoing connection takes the port before Kafka does.
 free_port() {
     local port
     for _ in {1..50}; do
@@ -146,7 +147,7 @@ configure_node() {
     }
 }
 
-# Outlives this script: a killed test run cannot clean up, and must leave no broker behind.
+# Runs longer than this script: it stops the broker even if the test run is killed and cannot clean up.
 end_with_owner() { # owner, process
     trap "" INT TERM
     while kill -0 "$1" && kill -0 "$2"; do sleep 1; done
@@ -196,10 +197,10 @@ start_node() {
         grep -q BindException "$node/server.log" || break
     done
     tail -n 40 "$node/server.log" >&2
-    fail "Kafka did not start (try $try; its log is above, and in $node/server.log)."
+    fail "Kafka did not start (attempt $try; its log is above, and in $node/server.log)."
 }
 
-end_process() { # signal; waits until the process is gone
+end_process() { # signal; waits until the process has exited
     local pid dir=${2:-$node}
     pid=$(running_pid "$dir") || return 0
     kill -CONT "$pid" 2>/dev/null || true
@@ -212,7 +213,7 @@ end_process() { # signal; waits until the process is gone
     sleep 0.2
 }
 
-remove_node() { # its data is thrown away: no need for an orderly end
+remove_node() { # deletes the data, so a clean shutdown is not needed
     end_process KILL "$1"
     rm -rf "$1"
     write_env
@@ -238,7 +239,7 @@ stop_owned() {
     done < <(each_node)
 }
 
-# The addresses of the nodes that were started by hand, for running PHPUnit without make.
+# The addresses of the nodes that were started manually, for running PHPUnit without make.
 write_env() {
     {
         [ ! -f "$HOME_DIR/main/address" ] || echo "export REALTIME_TEST_BROKERS=$(address "$HOME_DIR/main")"

@@ -14,7 +14,7 @@ check() { # title, command …
     "$@" || failed+=("$title: $*")
 }
 
-# Only existing paths.
+# Prints the given paths that exist.
 existing() {
     local path
     for path in "$@"; do
@@ -25,7 +25,7 @@ existing() {
 # Every shell script of the repository.
 shell_scripts() { find . \( -path ./target -o -path ./build -o -path ./vendor -o -path ./node_modules -o -path ./.git \) -prune -o -type f \( -name '*.sh' -o -path ./.ci/run \) -print; }
 
-# A test whose name ends otherwise is in no suite of phpunit.xml and would never run.
+# A test file with another suffix belongs to no suite of phpunit.xml and would never run.
 test_names() {
     local suffix='(Unit|Embedded|Broker|Kafka)Test.php$'
     ! find tests/php -name '*Test.php' | grep -Ev "$suffix"
@@ -49,10 +49,10 @@ if have actionlint; then
     check "actionlint" actionlint .github/workflows/*.yml
 fi
 if have cargo-deny; then
-    # Advisories need their database from the network; the workflow's machine has it.
+    # Advisories are not checked here: that downloads their database. Run: cargo deny check advisories
     check "cargo deny" cargo deny --locked check bans licenses sources
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then
-    fail "lint found something in:" "${failed[@]}"
+    fail "these checks failed:" "${failed[@]}"
 fi

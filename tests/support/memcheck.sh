@@ -2,10 +2,10 @@
 # Runs a part of the PHP suite under valgrind and fails on invalid reads and writes, and on uninitialised values.
 #
 #   tests/support/memcheck.sh                         producing, spool and dead letters on the embedded broker
-#   tests/support/memcheck.sh --filter=Refused        any of PHPUnit's arguments choose other tests
+#   tests/support/memcheck.sh --filter=Refused        the tests that PHPUnit's arguments select
 #
-# With REALTIME_TEST_BROKERS=host:port the tests run on that Kafka (see kafka.sh start). Valgrind is about 30 times slower:
-# a test that fails because of its own time limit is reported, and is not a failure of this run.
+# With REALTIME_TEST_BROKERS=host:port the tests run on that Kafka (see kafka.sh start). Under valgrind PHP is about 30 times
+# slower: failed tests, usually time limits, are reported but do not fail this run.
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -27,7 +27,8 @@ arguments=("$@")
 report="$ROOT/build/test-output/memcheck.log"
 mkdir -p "${report%/*}"
 rm -f "$report"
-# PHP's own allocator would hide errors; its modules stay loaded so that stacks have names; the JIT of PCRE is not for valgrind.
+# PHP's own allocator would hide errors; modules stay loaded so that stack traces have symbols; valgrind does not support
+# the JIT of PCRE.
 export USE_ZEND_ALLOC=0 ZEND_DONT_UNLOAD_MODULES=1
 status=0
 valgrind --quiet --error-exitcode=99 --num-callers=40 --log-file="$report" --suppressions="$ROOT/tests/support/valgrind.supp" \
@@ -36,7 +37,7 @@ valgrind --quiet --error-exitcode=99 --num-callers=40 --log-file="$report" --sup
 
 if [ -s "$report" ]; then
     head -n 60 "$report"
-    fail "valgrind found errors; all of them are in $report."
+    fail "valgrind found errors; the full list is in $report."
 fi
-[ "$status" -eq 0 ] || note "Tests failed, which may be their time limits; valgrind found no error."
+[ "$status" -eq 0 ] || note "Tests failed, possibly because of their time limits; valgrind found no error."
 say "No memory errors."

@@ -5,7 +5,7 @@
  *
  *     php tests/support/part.php broker,kafka 1/2     prints the path of the file it wrote
  *
- * Each test file is in exactly one of the parts, dealt out in the order of their names.
+ * Each test file is in exactly one part; the files are distributed over the parts in the order of their names.
  */
 
 declare(strict_types=1);

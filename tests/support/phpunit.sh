@@ -3,8 +3,8 @@
 #
 #   tests/support/phpunit.sh embedded --filter=Retry     on the embedded broker
 #   tests/support/phpunit.sh kafka                       on the Kafka of REALTIME_TEST_BROKERS (see kafka.sh start)
-#   tests/support/phpunit.sh kafka --part=1/2            every second file of it, to run beside the others
-#   tests/support/phpunit.sh without-extension           the unit tests, with the stand-ins of the native classes
+#   tests/support/phpunit.sh kafka --part=1/2            one of two parts of the suite, for running parts in parallel
+#   tests/support/phpunit.sh without-extension           the unit tests, with PHP substitutes for the native classes
 
 # shellcheck source=tools/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
@@ -14,7 +14,7 @@ PHPUNIT="$(command -v phpunit)" || fail "phpunit is missing." "Install it: make 
 # A test that hangs must not block the run forever.
 LIMIT=${REALTIME_TEST_TIMEOUT:-2400}
 
-# If an installed copy of the extension is enabled, PHP would load it first: scan a copy of the ini files without it.
+# PHP would load an installed and enabled copy of the extension first: scan a copy of the ini files without that extension.
 without_installed_copy() {
     local scan_dir copy file
     scan_dir="$("$PHP" -r 'echo PHP_CONFIG_FILE_SCAN_DIR;')"
@@ -29,12 +29,12 @@ without_installed_copy() {
     fi
 }
 
-# The only tests that may be skipped need to change mounts, which a container usually may not. Elsewhere a skip fails.
+# Only tests that change mounts may be skipped, because containers usually do not permit it. Elsewhere a skipped test fails.
 skip_rule() {
     if unshare --mount mount -t tmpfs tmpfs /run 2>/dev/null; then
         echo --fail-on-skipped
     else
-        note "Mounts cannot be changed here (it takes root, and CAP_SYS_ADMIN in a container): SystemdEmbeddedTest skips one test."
+        note "Mounts cannot be changed here (requires root, and CAP_SYS_ADMIN in a container): SystemdEmbeddedTest skips one test."
     fi
 }
 
@@ -49,7 +49,7 @@ run_phpunit() { # php options, then --, then PHPUnit's
     mapfile -t skip < <(skip_rule)
     timeout --foreground --kill-after=10 "$LIMIT" "$PHP" "${php_options[@]}" "$PHPUNIT" "${skip[@]}" "$@" || {
         local status=$?
-        if [ "$status" -eq 124 ]; then fail "PHPUnit did not end within $LIMIT s." "Allow more: REALTIME_TEST_TIMEOUT=3600"; fi
+        if [ "$status" -eq 124 ]; then fail "PHPUnit did not finish within $LIMIT s." "Increase the limit: REALTIME_TEST_TIMEOUT=3600"; fi
         exit "$status"
     }
 }

@@ -3,12 +3,12 @@
 /**
  * Checks the prose of the project: comments in src, php and tests, and the length of lines in src, README.md and docs.
  *
- *     php tests/support/prose.php         exit code 1 with every offending place where a limit is exceeded
- *     php tests/support/prose.php -v      the places also where the limits hold
+ *     php tests/support/prose.php         exits with 1 and lists the offending places if a limit is exceeded
+ *     php tests/support/prose.php -v      lists the places even if no limit is exceeded
  *
  * Comments name the component that acts instead of "whoever" or "nobody", do not begin a sentence with a relative
  * clause ("What goes to …"), and do not repeat the name below them. The limits are per 1,000 words of a directory,
- * because a "whether" has its place now and then.
+ * because such words are occasionally correct.
  */
 
 declare(strict_types=1);
@@ -21,9 +21,9 @@ use RecursiveIteratorIterator;
 
 /** Per 1,000 words of comments. */
 const LIMITS = ['people' => 0.2, 'clauses' => 0.6];
-/** Of a line, in characters. */
+/** Maximum length of a line, in characters. */
 const LINE = 120;
-/** A doc comment of so few words must say more than the name below it. */
+/** A doc comment with at most this many words must say more than the name below it. */
 const SHORT_DOC = 3;
 const PATTERNS = [
     'people' => '~\b(?:whoever|nobody|somebody|anybody)\b~i',
@@ -113,12 +113,12 @@ function repeatsName(string $text, string $source, int $line): bool
     return $words !== [];
 }
 
-/** @return list<string> the places that are longer than a line may be */
+/** @return list<string> the places of lines that are too long */
 function longLines(string $file): array
 {
     $places = [];
     foreach (file($file, FILE_IGNORE_NEW_LINES) ?: [] as $index => $line) {
-        // A row of a Markdown table, and a word without a place to break, cannot be wrapped.
+        // Rows of Markdown tables and single long words cannot be wrapped.
         $fixed = str_ends_with($file, '.md') && str_starts_with(ltrim($line), '|');
         if (!$fixed && mb_strlen($line) > LINE && str_contains(trim($line), ' ')) {
             $places[] = sprintf('%s:%d: %d characters', $file, $index + 1, mb_strlen($line));

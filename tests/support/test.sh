@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests in stages, prints what each is and how long it took, and ends at the first that fails.
+# Runs the tests in stages, prints the title and duration of each stage, and stops at the first failed stage.
 #
-#   tests/support/test.sh all      everything below; installs what is missing
+#   tests/support/test.sh all      everything below; installs missing packages first
 #   tests/support/test.sh check    lint, and PHPUnit without the extension and on the embedded broker (development build)
 #   tests/support/test.sh rust     the core's Rust tests, which need no PHP
 #   tests/support/test.sh php      PHPUnit: unit tests without the extension, then everything on the embedded broker
@@ -17,13 +17,13 @@ DATABASES="$ROOT/tests/support/databases.sh"
 PHPUNIT="$ROOT/tests/support/phpunit.sh"
 
 REPORTS="$ROOT/build/test-output"
-# The tests wait more than they compute: side by side they take the time of the longest lane, even on two cores.
+# The tests wait more than they compute: in parallel they take the time of the longest lane, even on two cores.
 EMBEDDED_PARTS=2
 KAFKA_PARTS=2
 CHECK_PARTS=3
-retried=() # what passed only when it ran again, alone
+retried=() # tests that passed only when they ran again, alone
 
-# However this ends, no broker and no database stays behind.
+# Runs at every exit, so that no broker and no database keeps running.
 lanes=()
 outputs=()
 clean_up() {
@@ -44,23 +44,23 @@ stage() { # title, command …
     local title=$1 started=$SECONDS
     shift
     say "$title"
-    "$@" || fail "failed: $title" "Again, alone: $*"
+    "$@" || fail "failed: $title" "Run it alone: $*"
     note "$title: $((SECONDS - started)) s"
 }
 
-# A lane runs in the background; its output is shown when all of them have ended, so that their lines do not mix.
+# A lane is a background job; its output is shown when all lanes have finished, so that their lines do not mix.
 lane() { # name, command …
     local output="$REPORTS/$1.log"
     shift
     mkdir -p "$REPORTS"
-    set -m # a process group of its own, so that clean_up reaches all of it
+    set -m # a separate process group, so that clean_up can signal all processes of the lane
     ("$@") >"$output" 2>&1 </dev/null &
     lanes+=("$!")
     set +m
     outputs+=("$output")
 }
 
-# Shows each lane's output; 1 where a lane failed.
+# Shows the output of each lane; returns 1 if a lane failed.
 wait_for_lanes() {
     local at status=0
     for at in "${!lanes[@]}"; do
@@ -75,11 +75,11 @@ wait_for_lanes() {
 cargo_test() { cargo test --locked --no-default-features "$@"; }
 
 test_rust() {
-    # One at a time: a test that forks would hand the file locks of its neighbours to its child.
+    # One at a time: a child of a test that forks would inherit the file locks of concurrent tests.
     stage "Rust tests of the core, without PHP" cargo_test -- --test-threads=1
 }
 
-# The same tests as in the Rust stage; there on the embedded broker, here on the Kafka that was started.
+# Tests of the Rust stage, where they run on the embedded broker; here they run on Apache Kafka.
 test_gateway_on_kafka() {
     stage "Rust tests of the gateway on Apache Kafka" \
         cargo_test --lib -- --test-threads=1 gateway::tests_kafka gateway::feed
@@ -89,7 +89,7 @@ test_browser() {
     stage "pusher-js and laravel-echo in Chromium against the gateway" tests/support/browser.sh
 }
 
-# One set for all stages; PHPUnit alone would start its own.
+# One set of servers for all stages; a separate PHPUnit run starts its own.
 start_databases() {
     local variables
     say "Starting Redis, PostgreSQL and MariaDB"
@@ -99,7 +99,7 @@ start_databases() {
 
 start_kafka() {
     local name nodes=()
-    say "Starting Apache Kafka, a second one that creates no topics by itself, and one with TLS, SASL and ACLs"
+    say "Starting Apache Kafka, a second one without automatic topic creation, and one with TLS, SASL and ACLs"
     "$KAFKA" jars
     "$KAFKA" sweep
     REALTIME_TEST_SECURE="test-secure-$$"
@@ -119,7 +119,7 @@ test_without_extension() {
     stage "PHPUnit without the extension" "$PHPUNIT" without-extension
 }
 
-# PHPUnit with a report of each test, and a file beside it where all passed; see retry_failed().
+# Runs PHPUnit with a JUnit report, and creates an .ok file next to the report if all tests passed; see retry_failed().
 phpunit() { # embedded or kafka; all of it, or a part K/N
     local mode=$1 part=${2:-} name report
     name="$mode${part:+-${part%/*}}"
@@ -137,9 +137,9 @@ phpunit_lanes() { # mode, parts
     done
 }
 
-# A test that failed beside other lanes runs once more, alone on the machine. If it fails again it is broken. If it
-# passes, the machine was too busy for its times, or there is a race that only a busy machine shows: it is named at the
-# end, and its first failure is in the output above. More than a handful is no accident.
+# A test that failed while other lanes were running is run again, alone. If it fails again, the run fails. If it passes,
+# the machine was too busy for its time limits, or there is a race that occurs only under load: the test is listed at the
+# end, and its first failure is in the output above. More than five failures per part are not retried.
 retry_failed() { # mode, parts
     local mode=$1 part run tests line
     for ((part = 1; part <= $2; part++)); do
@@ -147,14 +147,14 @@ retry_failed() { # mode, parts
         [ ! -e "$REPORTS/$run.ok" ] || continue
         tests="$("$PHP" tests/support/failed.php "$REPORTS/$run.xml" 5)" || fail "failed: PHPUnit, $run; see its output above"
         while IFS= read -r line; do
-            stage "Once more, alone: ${line#*$'\t'}, $mode" \
+            stage "Retry, alone: ${line#*$'\t'}, $mode" \
                 "$PHPUNIT" "$mode" --filter "::${line##*::}( |\$)" "${line%%$'\t'*}" </dev/null
             retried+=("${line#*$'\t'}, $mode")
         done <<<"$tests"
     done
 }
 
-# The lane of the tests that are not PHPUnit's; each leaves a file where it passed.
+# The lane of the tests outside PHPUnit; each stage that passes creates an .ok file.
 other_tests() {
     local test
     rm -f "$REPORTS"/other-*.ok
@@ -169,12 +169,12 @@ retry_other_tests() {
     for test in rust gateway_on_kafka browser; do
         [ ! -e "$REPORTS/other-$test.ok" ] || continue
         "test_$test"
-        retried+=("test_$test, all of it")
+        retried+=("test_$test, the whole stage")
     done
 }
 
 test_everything() {
-    say "PHPUnit on the embedded broker and on Kafka, Rust and browser tests, side by side: all output comes at the end"
+    say "PHPUnit on the embedded broker and on Kafka, Rust and browser tests, in parallel: all output is shown at the end"
     phpunit_lanes embedded "$EMBEDDED_PARTS"
     phpunit_lanes kafka "$KAFKA_PARTS"
     lane other other_tests
@@ -187,7 +187,7 @@ test_everything() {
 
 show_retried() {
     local test
-    [ ${#retried[@]} -eq 0 ] || say "But only when they ran again, alone; their first failures are above:"
+    [ ${#retried[@]} -eq 0 ] || say "These tests passed only when they were run again, alone; their first failures are above:"
     for test in "${retried[@]}"; do note "$test"; done
 }
 
@@ -209,7 +209,7 @@ case "${1:-all}" in
         export REALTIME_EXTENSION="${CARGO_TARGET_DIR:-$ROOT/target}/debug/libtoporia_realtime.so"
         start_databases
         test_without_extension
-        say "PHPUnit on the embedded broker, in $CHECK_PARTS parts beside lint: their output comes at the end"
+        say "PHPUnit on the embedded broker, in $CHECK_PARTS parts, in parallel with lint: their output is shown at the end"
         phpunit_lanes embedded "$CHECK_PARTS"
         stage "Lint" tests/support/lint.sh
         wait_for_lanes || retry_failed embedded "$CHECK_PARTS"

@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# The additions of `kafka.sh start --secure` to a node: certificates, listeners with TLS and SASL, users, ACLs.
+# The part of `kafka.sh start --secure`: adds certificates, listeners with TLS and SASL, users and ACLs to a node.
 #
-# Listeners beside the plain one, and what each is for:
+# Listeners in addition to the plain one:
 #   sasl_ssl        TLS and SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
-#   sasl_plaintext  SASL without TLS: SCRAM-SHA-512 alone, so that another mechanism is refused
-#   ssl             TLS alone
-#   expired         TLS with a certificate that ended yesterday
-#   ending          TLS with a certificate that ends in five days
-#   mutual          TLS for those who show a certificate of the same authority
+#   sasl_plaintext  SASL without TLS: only SCRAM-SHA-512, so that other mechanisms are rejected
+#   ssl             TLS without SASL
+#   expired         TLS with a certificate that expired yesterday
+#   ending          TLS with a certificate that expires in five days
+#   mutual          TLS that requires a client certificate of the same CA
 #   other_host      TLS with a certificate for kafka.elsewhere.example
 #   lost            plain, but advertised under a name that does not resolve
 #
 # Users: admin and the owner of the client's certificate (all operations), shop (limited by ACLs: all operations on
 # topics that begin with t or dlq.t, and on groups and transactional ids that begin with g, as in the tests), guest (no
-# access). Their passwords are NAME-password. Clients without SASL (User:ANONYMOUS) have full access, like a test's own
-# tools.
+# access). Their passwords are NAME-password. Clients without SASL (User:ANONYMOUS), such as the tools of the tests, have
+# full access.
 # shellcheck disable=SC2154
 
 SECURE_LISTENERS=(sasl_ssl sasl_plaintext ssl mutual expired ending other_host lost)
 SECURE_USERS=(admin shop guest)
 
-# A key and a certificate of the node's own CA, in the single PEM file that Kafka expects: name, days, subjectAltName.
+# Creates a key and a certificate of the node's CA in one PEM file, as Kafka expects: name, days, subjectAltName.
 make_certificate() {
     local dir=$1 name=$2 days=$3 names=$4
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=kafka-$name" \
@@ -43,7 +43,7 @@ make_certificates() {
         make_certificate "$dir" ending 5 "$here"
         make_certificate "$dir" other_host 365 "DNS:kafka.elsewhere.example"
         make_certificate "$dir" client 365 "DNS:client"
-    } >"$node/tls.log" 2>&1 || { cat "$node/tls.log" >&2; fail "openssl could not make the certificates."; }
+    } >"$node/tls.log" 2>&1 || { cat "$node/tls.log" >&2; fail "openssl could not create the certificates."; }
 }
 
 # The settings of one listener: name, protocol, port, advertised address.
@@ -55,7 +55,7 @@ add_listener() {
     echo "$name=127.0.0.1:$port" >>"$node/secure"
 }
 
-# Key store, and for SASL the users of PLAIN: the SCRAM users are in the cluster's metadata.
+# Sets the key store and, for SASL, the users of PLAIN; the SCRAM users are in the cluster's metadata.
 secure_listener() {
     local name=$1 certificate=$2 mechanisms=$3 user accounts=""
     {
@@ -123,5 +123,5 @@ TEXT
 # The initial ACLs of the user shop.
 allow_shop() {
     admin org.apache.kafka.tools.AclCommand --add --allow-principal User:shop --operation All --resource-pattern-type prefixed \
-        --topic t --topic dlq.t --group g --transactional-id g >"$node/acl.log" 2>&1 || { cat "$node/acl.log" >&2; fail "Kafka took no ACL."; }
+        --topic t --topic dlq.t --group g --transactional-id g >"$node/acl.log" 2>&1 || { cat "$node/acl.log" >&2; fail "Kafka did not accept the ACLs."; }
 }
