@@ -101,16 +101,16 @@ test('channel and user queries cover all gateways', { timeout: 60_000 }, async (
 test('sendToUser() reaches every connection of a user, and terminateUserConnections() closes them', { timeout: 60_000 }, async () => {
   const windows = [await connect('gil'), await connect('gil', 1)]
   const other = await connect('hal')
-  const told = []
+  const delivered = []
   for (const one of [...windows, other]) {
-    one.pusher.user.bind('mail', data => told.push([one, data]))
+    one.pusher.user.bind('mail', data => delivered.push([one, data]))
     one.pusher.signin()
     await until(() => one.pusher.user.user_data, 'signed in')
   }
   await json(await server.sendToUser('gil', 'mail', { from: 'bo' }))
-  await until(() => told.length === 2, 'both windows')
-  assert.deepEqual(new Set(told.map(([one]) => one)), new Set(windows))
-  assert.deepEqual(told[0][1], { from: 'bo' })
+  await until(() => delivered.length === 2, 'both windows')
+  assert.deepEqual(new Set(delivered.map(([one]) => one)), new Set(windows))
+  assert.deepEqual(delivered[0][1], { from: 'bo' })
   await json(await server.terminateUserConnections('gil'))
   for (const one of windows) await until(() => one.pusher.connection.state !== 'connected', 'disconnected')
   assert.equal(other.pusher.connection.state, 'connected')

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The configuration of the tests' application; the rest comes from the environment that support/stack.js sets.
+ * The configuration of the test application; other settings come from the environment set by support/stack.js.
  */
 
 declare(strict_types=1);
