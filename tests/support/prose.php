@@ -97,7 +97,7 @@ function rustComments(string $source): array
     return $comments;
 }
 
-/** True where every word of a doc comment is in the declaration below it: "The channel." above `channel: String`. */
+/** True if every word of a doc comment is in the declaration below it: "The channel." above `channel: String`. */
 function repeatsName(string $text, string $source, int $line): bool
 {
     $lines = array_slice(explode("\n", $source), $line - 1, 6);
