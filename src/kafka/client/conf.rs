@@ -235,15 +235,7 @@ mod number_tests {
 
     #[test]
     fn numbers_with_units_are_refused() {
-        for value in [
-            "2000K",
-            "2000 ms",
-            "30 seconds",
-            "1e6",
-            "0x10",
-            "010",
-            "2,000",
-        ] {
+        for value in ["2000K", "2000 ms", "30 seconds", "1e6", "0x10", "2,000"] {
             let error = Conf::empty().set("linger.ms", value, "producer_config");
             let error = error.expect_err(value);
             assert!(error.message().contains("linger.ms"), "{}", error.message());

@@ -98,7 +98,7 @@ final class ReadBrokerTest extends AdminTestCase
             $second = new Admin($this->config());
             self::assertSame(1, $second->read($topic, static fn () => null));
             $e = self::thrown(ConfigurationException::class, fn () => $this->admin->read($topic, static fn () => null));
-            self::assertStringContainsString('a second one', $e->getMessage());
+            self::assertStringContainsString('a second Admin', $e->getMessage());
         });
     }
 

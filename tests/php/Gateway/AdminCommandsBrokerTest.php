@@ -185,7 +185,7 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
             'an empty user' => ['kick --user=', 2, '--user needs a value'],
             'no port' => ['connections --api=127.0.0.1', 2, 'has no port'],
             'no channel' => ['unsubscribe', 2, 'from'],
-            'no such channel' => ['unsubscribe a:b --user=7', 2, 'cannot be a channel'],
+            'no such channel' => ['unsubscribe a:b --user=7', 2, 'is not a valid socket channel'],
             'not there' => ['connections --api=127.0.0.1:1', 1, 'No gateway responds at 127.0.0.1:1'],
         ];
     }

@@ -44,7 +44,7 @@ final class HttpApiKafkaTest extends BrokerTestCase
         [$status, $body] = $this->post($gateway, 'meanwhile');
         $took = microtime(true) - $start;
         self::assertSame(503, $status, $body);
-        self::assertStringContainsString('Not sent: Kafka at ' . $this->node->address, $body);
+        self::assertStringContainsString('The events were not published: Kafka at ' . $this->node->address, $body);
         self::assertStringContainsString('did not acknowledge it for topic "' . $this->channelTopic('private-user.1') . '"', $body);
         self::assertGreaterThan(3.0, $took, 'Kafka gets its time');
         self::assertLessThan(12.0, $took, 'and the caller an answer');

@@ -112,7 +112,7 @@ final class LifecycleBrokerTest extends GatewayTestCase
             'an empty secret' => [['secrets' => ['']], 'REALTIME_APP_SECRET'],
             'a short secret' => [['secrets' => ['hunter2']], 'shorter than 32'],
             'a known sample' => [['secrets' => ['0123456789abcdef0123456789abcdef']], 'known sample'],
-            'no variety' => [['secrets' => [str_repeat('ab', 20)]], 'variety'],
+            'no variety' => [['secrets' => [str_repeat('ab', 20)]], 'different characters'],
             'one good, one bad' => [['secrets' => ['c1f0a2b9d8e7364550918273645f6e7d', 'hunter2']], 'shorter than 32'],
             'an unknown key' => [['allowed_origin' => 'x'], "'allowed_origins'"],
             'a port that is none' => [['port' => 70000], "'port'", '65535'],

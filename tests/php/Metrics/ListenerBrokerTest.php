@@ -124,7 +124,7 @@ final class ListenerBrokerTest extends MetricsTestCase
     public function testAnInvalidAddressIsWrongUsage(string $address): void
     {
         $this->expectException(ConfigurationException::class);
-        $this->expectExceptionMessage('write host:port');
+        $this->expectExceptionMessage('use host:port');
         Metrics::serve($address);
     }
 

@@ -116,7 +116,7 @@ final class LagBrokerTest extends OpsTestCase
         }
         $result = $child->wait()->assertExit(1);
         self::assertStringContainsString('127.0.0.1:1', $result->stderr);
-        $watching->waitForOutput('~\d\d:\d\d:\d\d .*127\.0\.0\.1:1 did not answer~');
+        $watching->waitForOutput('~\d\d:\d\d:\d\d .*127\.0\.0\.1:1 did not respond~');
         $watching->signal(SIGINT);
         self::assertLessThan(14.0, $watching->wait()->assertExit(1)->seconds, 'at once, though Kafka is silent');
     }
