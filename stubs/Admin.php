@@ -330,7 +330,7 @@ final class Admin
      *
      * @return int number of records passed to the callback
      *
-     * @throws UnknownTopicException the topic does not exist, or was deleted meanwhile
+     * @throws UnknownTopicException the topic does not exist, or was deleted during the call
      * @throws ConfigurationException an unknown partition, a negative offset, or a call within its own callback
      * @throws ConnectionException no record within 10 seconds, although there are more
      * @throws Throwable exception of the callback

@@ -75,7 +75,7 @@ final class Gateway
     }
 
     /**
-     * Waits for SIGTERM or SIGINT, and writes messages of the gateway to PHP's error log meanwhile.
+     * Waits for SIGTERM or SIGINT and writes the messages of the gateway to PHP's error log.
      *
      * PHP's signal handlers (pcntl_signal()) run during the wait, and signals with a handler do not end it.
      *

@@ -60,7 +60,7 @@ final class ConsumeCommand extends Command
                 'handler-lifetime',
                 null,
                 $value,
-                'Create handlers and middleware anew after N seconds (0: for every message) [default: never; '
+                'Recreate handlers and middleware after N seconds (0: for every message) [default: never; '
                     . 'Laravel: 0]'
             )
             ->addOption('group', null, $value, 'Consumer group, overriding the configuration')

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Creates an object of the application, and creates it anew when its lifetime is over.
+ * Creates an object of the application, and recreates it when its lifetime is over.
  */
 
 declare(strict_types=1);
@@ -37,7 +37,7 @@ final class ApplicationObject
 
     /**
      * @throws ConfigurationException the object cannot be created the first time
-     * @throws Throwable the object cannot be created anew: the cause, because the class has worked before
+     * @throws Throwable the object cannot be recreated: the cause, because the class has worked before
      */
     public function get(): object
     {
