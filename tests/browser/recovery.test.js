@@ -63,7 +63,8 @@ test('events missed during a deliberate disconnect are replayed in order on thir
 
 test('events excluded by toOthers() are not replayed, and encrypted events are', { timeout: 60_000 }, async () => {
   const client = await Client.open(browser, stack, 'ana', { recovery: true, encryption: true })
-  await client.subscribe('private-list.1', 'private-encrypted-list.2')
+  const witness = await Client.open(browser, stack, 'ben', { encryption: true })
+  for (const one of [client, witness]) await one.subscribe('private-list.1', 'private-encrypted-list.2')
   await stack.broadcast('list.1', 'changed', { n: 1 })
   await client.waitFor('private-list.1', 'changed')
   const socket = await client.socketId()
@@ -71,6 +72,9 @@ test('events excluded by toOthers() are not replayed, and encrypted events are',
   await stack.broadcast('list.1', 'changed', { n: 2 }, { except: socket })
   await stack.broadcast('list.1', 'changed', { n: 3 })
   await stack.broadcast('private-encrypted-list.2', 'changed', { n: 4 })
+  // The gateway has read all of them once the witness has received the last ones.
+  await witness.waitFor('private-list.1', 'changed', 3)
+  await witness.waitFor('private-encrypted-list.2', 'changed')
   await client.run(() => pusher.connect())
   assert.equal(await client.waitFor('private-list.1', 'recovered'), true)
   assert.equal(await client.waitFor('private-encrypted-list.2', 'recovered'), true)
