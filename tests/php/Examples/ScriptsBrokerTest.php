@@ -15,7 +15,8 @@ final class ScriptsBrokerTest extends BrokerTestCase
     public function testTheProducerDeliversAndTheWorkerAnswersEachOrder(): void
     {
         $this->produce(6);
-        $worker = $this->startScript(self::example('worker'), ['args' => ['6']])->wait(30.0)->assertExit();
+        // Six orders, and the six answers that the worker broadcasts to the same channels.
+        $worker = $this->startScript(self::example('worker'), ['args' => ['12']])->wait(30.0)->assertExit();
         self::assertSame(6, substr_count($worker->stdout, ': order '), $worker->describe());
         self::assertStringContainsString('stopped by max_messages', $worker->stdout);
 
@@ -45,7 +46,7 @@ final class ScriptsBrokerTest extends BrokerTestCase
     public function testThePollWorkerRetriesAndGivesUpPermanentFailures(): void
     {
         $this->produce(6);
-        $worker = $this->startScript(self::example('poll-worker'), ['args' => ['6']])->wait(30.0)->assertExit();
+        $worker = $this->startScript(self::example('poll-worker'), ['args' => ['12']])->wait(30.0)->assertExit();
         $lines = $worker->lines();
         sort($lines);
         self::assertSame([
