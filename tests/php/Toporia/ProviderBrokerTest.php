@@ -121,7 +121,9 @@ final class ProviderBrokerTest extends ToporiaTestCase
             Realtime::flush();
         ', 'sort($manager->local); echo json_encode($manager->local), "\n";')->assertExit();
         $lines = $result->lines();
-        self::assertSame($expected, json_decode((string) end($lines), true), $result->describe());
+        // --all also receives the mapped topics of other tests on a shared Kafka.
+        $local = array_values(preg_grep('/^user\./', json_decode((string) end($lines), true)) ?: []);
+        self::assertSame($expected, $local, $result->describe());
     }
 
     /** @dataProvider generations */
