@@ -46,7 +46,7 @@ final class ScriptsBrokerTest extends BrokerTestCase
     public function testThePollWorkerRetriesAndGivesUpPermanentFailures(): void
     {
         $this->produce(6);
-        $worker = $this->startScript(self::example('poll-worker'), ['args' => ['12']])->wait(30.0)->assertExit();
+        $worker = $this->startScript(self::example('poll-worker'), ['args' => ['6']])->wait(30.0)->assertExit();
         $lines = $worker->lines();
         sort($lines);
         self::assertSame([
