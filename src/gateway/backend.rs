@@ -83,9 +83,9 @@ pub trait History: Send + Sync {
     fn position(&self, channel: &str) -> Position;
     /// The position as an opaque token; `None` if the channel cannot be recovered.
     fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String>;
-    /// True if [`Self::replay`] would accept the token for this channel now. Cheap: called for every token a client
-    /// sends.
-    fn accepts(&self, token: &str, channel: &str) -> bool;
+    /// The socket that received the token, if [`Self::replay`] would accept it for this channel now. Cheap: called for
+    /// every token a client sends.
+    fn holder(&self, token: &str, channel: &str) -> Option<SocketId>;
     /// The events after a token, for the same channel and user. Without `may_scan` only from memory, because the socket
     /// has reached its limit of Kafka reads.
     fn replay(
@@ -169,8 +169,8 @@ impl History for NoHistory {
         None
     }
 
-    fn accepts(&self, _: &str, _: &str) -> bool {
-        false
+    fn holder(&self, _: &str, _: &str) -> Option<SocketId> {
+        None
     }
 
     fn replay(&self, _: String, _: String, _: Option<String>, _: bool) -> BoxFuture<Replay> {

@@ -25,9 +25,11 @@ impl Session {
         let history = self.hub.history().cloned();
         for (channel, token) in tokens {
             if self.socket.channel(&channel).is_none() {
-                self.tokens.insert(&channel, &token, |token| {
-                    history.as_ref().is_some_and(|h| h.accepts(token, &channel))
-                });
+                let holder = history.as_ref().and_then(|h| h.holder(&token, &channel));
+                if let Some(previous) = holder {
+                    self.socket.resume_from(previous);
+                }
+                self.tokens.insert(&channel, &token, holder.is_some());
             }
         }
         // Sent once here; afterwards only when they change.

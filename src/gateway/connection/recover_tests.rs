@@ -59,8 +59,8 @@ impl History for ScriptedHistory {
     fn token(&self, _: &TokenSubject, _: &Position) -> Option<String> {
         None
     }
-    fn accepts(&self, _: &str, _: &str) -> bool {
-        true
+    fn holder(&self, _: &str, _: &str) -> Option<SocketId> {
+        "1.1".parse().ok()
     }
     fn replay(&self, _: String, _: String, _: Option<String>, _: bool) -> BoxFuture<Replay> {
         let (sender, receiver) = oneshot::channel();

@@ -56,6 +56,8 @@ pub struct Socket {
     queue: Mutex<SendQueue>,
     waker: AtomicWaker,
     user: OnceLock<Box<str>>,
+    /// The socket whose tokens this one presented: events that exclude it are withheld here as well.
+    resumed_from: OnceLock<SocketId>,
     /// Subscribed channels in the order of their subscriptions; `None` after the connection ended.
     channels: Mutex<Option<Vec<Arc<Channel>>>>,
     wants_positions: AtomicBool,
@@ -85,6 +87,7 @@ impl Socket {
             queue: Mutex::new(SendQueue::default()),
             waker: AtomicWaker::new(),
             user: OnceLock::new(),
+            resumed_from: OnceLock::new(),
             channels: Mutex::new(Some(Vec::new())),
             wants_positions: AtomicBool::new(false),
             held: AtomicUsize::new(0),
@@ -246,6 +249,17 @@ impl Socket {
     /// Sets the signed-in user; false if there is one already.
     pub(in crate::gateway) fn sign_in(&self, user: &str) -> bool {
         self.user.set(user.into()).is_ok()
+    }
+
+    /// Sets the socket that the client had before it reconnected; the first call decides.
+    pub(in crate::gateway) fn resume_from(&self, previous: SocketId) {
+        let _ = self.resumed_from.set(previous);
+    }
+
+    /// True if an event that excludes the socket `except` is not for this client.
+    #[must_use]
+    pub fn is_excluded(&self, except: Option<SocketId>) -> bool {
+        except.is_some_and(|id| id == self.id || self.resumed_from.get() == Some(&id))
     }
 
     /// True if the client asked for positions (`realtime:resume`).

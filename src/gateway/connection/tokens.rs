@@ -37,7 +37,7 @@ impl ResumeTokens {
 
     /// Keeps a token if `is_valid` and within the budget; else only that the channel has asked. Invalid names are
     /// ignored.
-    pub fn insert(&mut self, channel: &str, token: &str, is_valid: impl FnOnce(&str) -> bool) {
+    pub fn insert(&mut self, channel: &str, token: &str, is_valid: bool) {
         if Name::parse(channel).is_none() {
             return;
         }
@@ -46,7 +46,7 @@ impl ResumeTokens {
         if token.len() <= MAX_TOKEN
             && self.tokens.len() < self.max_entries
             && self.bytes + cost <= self.max_bytes()
-            && is_valid(token)
+            && is_valid
         {
             self.bytes += cost;
             self.tokens.insert(channel.into(), token.into());
@@ -79,12 +79,12 @@ mod tests {
     fn tokens_are_bounded_in_number_and_bytes() {
         let mut tokens = ResumeTokens::new(100);
         for i in 0..1000 {
-            tokens.insert(&format!("private-{i}"), &"x".repeat(8000), |_| true);
+            tokens.insert(&format!("private-{i}"), &"x".repeat(8000), true);
         }
         assert!(tokens.bytes <= 100 * BYTES_PER_SUBSCRIPTION);
         assert_eq!(tokens.rejected.len(), 100);
         for i in 0..1000 {
-            tokens.insert(&format!("private-{i}"), "t", |_| true);
+            tokens.insert(&format!("private-{i}"), "t", true);
         }
         assert_eq!(tokens.tokens.len(), 100);
         for i in 0..1000 {
@@ -96,10 +96,10 @@ mod tests {
     #[test]
     fn a_rejected_token_is_answered_and_an_invalid_name_is_ignored() {
         let mut tokens = ResumeTokens::new(10);
-        tokens.insert("private-a", "forged", |_| false);
-        tokens.insert("private-b", &"x".repeat(MAX_TOKEN + 1), |_| true);
-        tokens.insert("private-c", "good", |_| true);
-        tokens.insert("not a name", "good", |_| true);
+        tokens.insert("private-a", "forged", false);
+        tokens.insert("private-b", &"x".repeat(MAX_TOKEN + 1), true);
+        tokens.insert("private-c", "good", true);
+        tokens.insert("not a name", "good", true);
         assert_eq!(tokens.remove("private-a").as_deref(), Some(""));
         assert_eq!(tokens.remove("private-a"), None);
         assert_eq!(tokens.remove("private-b").as_deref(), Some(""));

@@ -115,7 +115,7 @@ impl Channel {
         }
         let frame = self.frame(broadcast);
         for subscriber in state.subscribers.values_mut() {
-            if broadcast.except == Some(subscriber.socket.id) {
+            if subscriber.socket.is_excluded(broadcast.except) {
                 continue;
             }
             if subscriber.recovery.is_some() && !subscriber.accept_live(broadcast) {
@@ -160,9 +160,15 @@ impl Channel {
             .count()
     }
 
-    /// Ends a recovery: queues the replayed events, `realtime:recovered` and the events held back. Returns whether it
-    /// succeeded; `None` if there is no such subscription.
-    pub(super) fn finish_replay(self: &Arc<Self>, id: SocketId, replay: &Replay) -> Option<bool> {
+    /// Ends a recovery: queues the replayed events, `realtime:recovered` and the events held back. `send_cached`
+    /// is called after a failure without such events. Returns whether the recovery succeeded; `None` if there is no such
+    /// subscription.
+    pub(super) fn finish_replay(
+        self: &Arc<Self>,
+        id: SocketId,
+        replay: &Replay,
+        send_cached: impl FnOnce(&Socket),
+    ) -> Option<bool> {
         let mut state = self.state.lock();
         let subscriber = state.subscribers.get_mut(&id)?;
         let Some(RecoveryState::Holding {
@@ -177,7 +183,7 @@ impl Channel {
         let frames: Vec<_> = replay
             .events
             .iter()
-            .filter(|event| event.except != Some(id))
+            .filter(|event| !socket.is_excluded(event.except))
             .map(|event| (self.frame(event), event))
             .collect();
         let size: usize = frames.iter().map(|(frame, _)| frame.len()).sum();
@@ -203,6 +209,9 @@ impl Channel {
             Some(result),
             None,
         ));
+        if !recovered && events.is_empty() {
+            send_cached(socket);
+        }
         let seen: std::collections::HashSet<&str> = replayed.iter().map(|e| &*e.id).collect();
         for event in events {
             let twice = recovered && (seen.contains(&*event.id) || event.is_below(&replay.up_to));

@@ -102,7 +102,7 @@ impl Hub {
     }
 
     fn send_cached(&self, socket: &Socket, name: &Name<'_>, channel: &Arc<Channel>) {
-        match self.cached(name).filter(|b| b.except != Some(socket.id)) {
+        match self.cached(name).filter(|b| !socket.is_excluded(b.except)) {
             Some(broadcast) => {
                 channel.push(socket, channel.frame(&broadcast), &broadcast);
             }
@@ -124,7 +124,13 @@ impl Hub {
         socket: SocketId,
         replay: &crate::gateway::backend::Replay,
     ) {
-        match channel.finish_replay(socket, replay) {
+        let name = Name::parse(channel.name()).filter(|name| name.cache);
+        let recovered = channel.finish_replay(socket, replay, |socket| {
+            if let Some(name) = &name {
+                self.send_cached(socket, name, channel);
+            }
+        });
+        match recovered {
             Some(true) => self.counters.recovered.add_one(),
             Some(false) => self.counters.not_recovered.add_one(),
             None => {}

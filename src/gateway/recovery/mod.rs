@@ -35,6 +35,7 @@ use self::token::{Keys, Token, TokenError, TopicPosition};
 use super::backend::{BoxFuture, History, Replay, TokenSubject};
 use super::broadcast::Position;
 use super::feed::positions::Positions;
+use super::protocol::SocketId;
 use super::settings::Settings;
 use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
@@ -121,10 +122,11 @@ impl History for Recovery {
         token.encode(&holder.channel, &self.inner.keys)
     }
 
-    fn accepts(&self, token: &str, channel: &str) -> bool {
+    fn holder(&self, token: &str, channel: &str) -> Option<SocketId> {
         let longest =
             u64::try_from(self.inner.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
-        Token::decode(token, channel, &self.inner.keys, unix_ms(), longest).is_ok()
+        let token = Token::decode(token, channel, &self.inner.keys, unix_ms(), longest).ok()?;
+        token.socket.parse().ok()
     }
 
     fn replay(
@@ -160,9 +162,8 @@ impl Inner {
         user: Option<&str>,
         may_scan: Option<&mut bool>,
     ) -> Result<Replay, &'static str> {
-        let max_event_bytes =
-            u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
-        let token = Token::decode(token, channel, &self.keys, unix_ms(), max_event_bytes);
+        let longest = u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
+        let token = Token::decode(token, channel, &self.keys, unix_ms(), longest);
         let token = token.map_err(|refusal| match refusal {
             TokenError::Forged => "the token is invalid, or belongs to another channel",
             TokenError::Stale => "the token has expired",

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::gateway::backend::{BoxFuture, History, NoHistory, Replay, SingleNode, TokenSubject};
 use crate::gateway::broadcast::{Broadcast, Position};
+use crate::gateway::protocol::SocketId;
 use crate::gateway::Backends;
 
 /// Arguments of a replay: token, channel, user, and whether Kafka may be read.
@@ -32,8 +33,8 @@ impl History for ScriptedHistory {
         Some(format!("{}@{}", holder.channel, position[0].2))
     }
 
-    fn accepts(&self, _: &str, _: &str) -> bool {
-        true
+    fn holder(&self, _: &str, _: &str) -> Option<SocketId> {
+        "1.1".parse().ok()
     }
 
     fn replay(
@@ -380,4 +381,80 @@ fn a_replay_larger_than_the_queue_is_not_recovered() {
         json!({"recovered": false})
     );
     assert_eq!(gateway.hub().counters().slow_clients.get(), 0);
+}
+
+/// An event that excludes the socket whose tokens [`ScriptedHistory`] accepts.
+fn excluding(offset: i64) -> Arc<Broadcast> {
+    let mut event = (*event(offset, &offset.to_string())).clone();
+    event.except = "1.1".parse().ok();
+    Arc::new(event)
+}
+
+#[test]
+fn events_that_exclude_the_previous_socket_are_withheld_while_held_back_and_live() {
+    let (gateway, history) = start();
+    let replay = history.expect();
+    let mut client = TestClient::connect(&gateway);
+    let mut witness = TestClient::connect(&gateway);
+    witness.subscribe("private-a", None);
+    client.send("realtime:resume", &json!({"private-a": "t"}));
+    client.subscribe("private-a", None);
+    gateway.hub().deliver(&excluding(1));
+    let sent = replay.send(Replay {
+        recovered: true,
+        events: vec![excluding(0)],
+        ..Replay::default()
+    });
+    assert!(sent.is_ok());
+    assert_eq!(
+        client.expect("realtime:recovered", "private-a"),
+        json!({"recovered": true})
+    );
+    gateway.hub().deliver(&excluding(2));
+    live(&gateway, &history, 3, "id3");
+    let mut next = client.event();
+    while next["event"] == "realtime:position" {
+        next = client.event();
+    }
+    assert_eq!(next["event"], "e3");
+    for event in ["e1", "e2", "e3"] {
+        witness.expect(event, "private-a");
+    }
+}
+
+#[test]
+fn a_failed_recovery_of_a_cache_channel_sends_the_last_event_or_a_cache_miss() {
+    let (gateway, history) = start();
+    let mut client = TestClient::connect(&gateway);
+    client.send(
+        "realtime:resume",
+        &json!({"private-cache-a": "t", "private-cache-b": "t"}),
+    );
+    gateway.hub().deliver(&event(1, "id1"));
+    for (channel, sent) in [
+        ("private-cache-a", "e1"),
+        ("private-cache-b", "pusher:cache_miss"),
+    ] {
+        drop(history.expect());
+        client.subscribe(channel, None);
+        assert_eq!(
+            client.expect("realtime:recovered", channel),
+            json!({"recovered": false})
+        );
+        client.expect(sent, channel);
+        loop {
+            if client.event()["event"] == "realtime:position" {
+                break;
+            }
+        }
+    }
+    // The live event that was held back is the last event.
+    let replay = history.expect();
+    client.send("pusher:unsubscribe", &json!({"channel": "private-cache-a"}));
+    client.send("realtime:resume", &json!({"private-cache-a": "t"}));
+    client.subscribe("private-cache-a", None);
+    live(&gateway, &history, 2, "id2");
+    drop(replay);
+    client.expect("realtime:recovered", "private-cache-a");
+    client.expect("e2", "private-cache-a");
 }
