@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -10,6 +11,17 @@ use super::settings::Settings;
 use super::sys;
 use crate::error::{Error, Result};
 use crate::log::Level;
+
+/// Interval of the attempts to bind the operations port while another process has it.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The gateway's listening sockets.
+pub(super) struct Ports {
+    /// Bound listeners with their addresses, the one of the sockets first.
+    pub bound: Vec<(Role, TcpListener, SocketAddr)>,
+    /// The address of the operations port, while another process has it.
+    pub busy_ops: Option<SocketAddr>,
+}
 
 /// Validates the addresses in the settings, before anything is opened.
 pub(super) fn check_addresses(settings: &Settings) -> Result<()> {
@@ -26,6 +38,40 @@ pub(super) fn check_addresses(settings: &Settings) -> Result<()> {
                 "realtime.gateway.allowed_origins: {origin:?} is not an origin and would match no page. Write scheme, \
                 host and port without a trailing slash: https://shop.example"
             )));
+        }
+    }
+    check_distinct(settings)
+}
+
+/// The sockets, the HTTP API and the operations need ports of their own: on a shared one, the kernel would pass a
+/// browser to the listener that answers it with 404.
+fn check_distinct(settings: &Settings) -> Result<()> {
+    let main = format!("{}:{}", bracketed(&settings.host), settings.port);
+    let all = [
+        ("port", Some(&main)),
+        ("api_listen", settings.api_listen.as_ref()),
+        ("ops_listen", settings.ops_listen.as_ref()),
+    ];
+    let parts = |address: &str| {
+        let (host, port) = address.rsplit_once(':')?;
+        let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
+        Some((host, port.parse::<u16>().ok().filter(|port| *port > 0)?))
+    };
+    let is_any = |host: &str| matches!(host, "0.0.0.0" | "::" | "*");
+    for (i, (name, address)) in all.iter().enumerate() {
+        for (other, taken) in &all[..i] {
+            let (Some(one), Some(two)) =
+                (address.and_then(|a| parts(a)), taken.and_then(|a| parts(a)))
+            else {
+                continue;
+            };
+            if one.1 == two.1 && (one.0 == two.0 || is_any(&one.0) || is_any(&two.0)) {
+                return Err(Error::configuration(format!(
+                    "realtime.gateway.{name} and realtime.gateway.{other} both use port {}: give {name} a port of its \
+                    own.",
+                    one.1
+                )));
+            }
         }
     }
     Ok(())
@@ -47,7 +93,7 @@ pub(super) fn warn(settings: &Settings) {
 }
 
 /// Binds all listening addresses, the port of the sockets first.
-pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, SocketAddr)>> {
+pub(super) fn ports(settings: &Settings) -> Result<Ports> {
     let role = if settings.api_listen.is_some() {
         Role::Sockets
     } else {
@@ -60,20 +106,36 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
         })?;
     let main = match handed {
         Some(listener) => listener,
-        None => listen(&format!("{}:{}", bracketed(&settings.host), settings.port))?,
+        None => listen_shared(&format!("{}:{}", bracketed(&settings.host), settings.port))?,
     };
     let mut ports = vec![(role, main)];
     if let Some(address) = &settings.api_listen {
-        ports.push((Role::Api, listen(address)?));
+        ports.push((Role::Api, listen_shared(address)?));
     }
+    let mut busy_ops = None;
     if let Some(address) = &settings.ops_listen {
-        match listen(address) {
+        let resolved = resolve(address)?;
+        match sys::bind(resolved, false) {
             Ok(found) => ports.push((Role::Operations, found)),
             // With a second gateway on this machine, connections matter more than metrics.
-            Err(e) => say(Level::Warning, &format!("No /metrics and /ready: {e}")),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+                busy_ops = Some(resolved);
+                say(
+                    Level::Warning,
+                    &format!(
+                        "No /metrics and /ready yet: another process has {address}. During a restart the gateway \
+                        takes the port when its predecessor exits. Otherwise give each gateway its own \
+                        (REALTIME_OPS_LISTEN). To find the other process: ss -ltnp."
+                    ),
+                );
+            }
+            Err(e) => say(
+                Level::Warning,
+                &format!("No /metrics and /ready: {}", bind_error(address, &e)),
+            ),
         }
     }
-    ports
+    let bound: Result<_> = ports
         .into_iter()
         .map(|(role, listener)| {
             let address = listener.local_addr().map_err(|e| {
@@ -83,7 +145,25 @@ pub(super) fn ports(settings: &Settings) -> Result<Vec<(Role, TcpListener, Socke
             })?;
             Ok((role, listener, address))
         })
-        .collect()
+        .collect();
+    Ok(Ports {
+        bound: bound?,
+        busy_ops,
+    })
+}
+
+/// Waits until the process that has the operations port closes it, and binds it.
+pub(super) async fn bind_when_free(address: SocketAddr) -> TcpListener {
+    loop {
+        tokio::time::sleep(RETRY_INTERVAL).await;
+        if let Ok(listener) = sys::bind(address, false) {
+            say(
+                Level::Notice,
+                &format!("/metrics and /ready listen on {address} now."),
+            );
+            return listener;
+        }
+    }
 }
 
 fn bracketed(host: &str) -> String {
@@ -94,8 +174,8 @@ fn bracketed(host: &str) -> String {
     }
 }
 
-fn listen(address: &str) -> Result<TcpListener> {
-    let resolved = address
+fn resolve(address: &str) -> Result<SocketAddr> {
+    address
         .to_socket_addrs()
         .ok()
         .and_then(|mut all| all.next())
@@ -104,21 +184,29 @@ fn listen(address: &str) -> Result<TcpListener> {
                 "The gateway cannot listen on {address:?}: write host:port, such as \
             127.0.0.1:6001."
             ))
-        })?;
+        })
+}
+
+fn bind_error(address: &str, e: &io::Error) -> String {
+    let hint = match e.kind() {
+        io::ErrorKind::AddrInUse => {
+            " Another process has the port: a gateway of another user, or Toporia's own WebSocket server, which \
+            uses 6001 too (realtime:serve, REALTIME_WS_PORT). Find it with: ss -ltnp. Stop it, or set \
+            REALTIME_GATEWAY_PORT."
+        }
+        io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one behind nginx.",
+        io::ErrorKind::AddrNotAvailable => " This machine has no such address.",
+        _ => "",
+    };
+    format!("The gateway cannot listen on {address} ({e}).{hint}")
+}
+
+/// Binds a port that a successor may share during a restart.
+fn listen_shared(address: &str) -> Result<TcpListener> {
+    let resolved = resolve(address)?;
     let is_shared = sys::is_in_use(resolved);
-    let bound = sys::bind(resolved).map_err(|e| {
-        let hint = match e.kind() {
-            io::ErrorKind::AddrInUse => {
-                " Another process has the port: a gateway of another user, or Toporia's own WebSocket server, which \
-                uses 6001 too (realtime:serve, REALTIME_WS_PORT). Find it with: ss -ltnp. Stop it, or set \
-                REALTIME_GATEWAY_PORT."
-            }
-            io::ErrorKind::PermissionDenied => " Ports below 1024 are for root: choose a higher one behind nginx.",
-            io::ErrorKind::AddrNotAvailable => " This machine has no such address.",
-            _ => "",
-        };
-        Error::connection(format!("The gateway cannot listen on {address} ({e}).{hint}"))
-    })?;
+    let bound =
+        sys::bind(resolved, true).map_err(|e| Error::connection(bind_error(address, &e)))?;
     if is_shared {
         say(
             Level::Warning,

@@ -16,8 +16,8 @@ use super::backend::{Cluster, History, NoHistory, SingleNode};
 use super::broadcast::Broadcast;
 use super::counters::Counters;
 use super::hub::Hub;
-use super::listener::Acceptor;
-use super::ports::{check_addresses, ports, warn};
+use super::listener::{Acceptor, Role};
+use super::ports::{bind_when_free, check_addresses, ports, warn};
 use super::protocol::{frame, is_reserved_event, Close, SocketId};
 use super::settings::Settings;
 use super::sys;
@@ -101,23 +101,35 @@ impl Gateway {
             .map_err(|e| Error::connection(format!("Cannot start the gateway's threads: {e}.")))?;
         let hub = Hub::new(Arc::new(settings), Arc::new(Counters::default()));
         // The port is bound first, so that nothing has to be undone if it is in use, and opened last.
-        let bound = {
+        let ports = {
             let _inside = runtime.enter();
             ports(hub.settings())?
         };
         let backends = backends(&hub, runtime.handle())?;
         hub.attach(backends.cluster, backends.history);
         let acceptor = Acceptor::new(Arc::clone(&hub), descriptors);
-        let address = bound
+        let address = ports
+            .bound
             .first()
             .map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |p| p.2);
         let stop = watch::Sender::new(false);
-        let accept_tasks = bound
+        let mut accept_tasks: Vec<_> = ports
+            .bound
             .into_iter()
             .map(|(role, listener, _)| {
                 runtime.spawn(Arc::clone(&acceptor).accept(listener, role, stop.subscribe()))
             })
             .collect();
+        if let Some(address) = ports.busy_ops {
+            let (acceptor, mut stopped) = (Arc::clone(&acceptor), stop.subscribe());
+            accept_tasks.push(runtime.spawn(async move {
+                let listener = tokio::select! {
+                    listener = bind_when_free(address) => listener,
+                    _ = stopped.wait_for(|stop| *stop) => return,
+                };
+                acceptor.accept(listener, Role::Operations, stopped).await;
+            }));
+        }
         crate::process::current().metrics.gateways.register(&hub);
         Ok(Self {
             hub,

@@ -70,19 +70,19 @@ pub fn handed_over() -> io::Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Binds a listening socket with `SO_REUSEPORT`, so that a successor can accept before this process drains. Must be
-/// called within a runtime.
+/// Binds a listening socket. `shared`: with `SO_REUSEPORT`, so that a successor can accept before this process drains.
+/// Must be called within a runtime.
 ///
 /// # Errors
 /// The system's.
-pub fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+pub fn bind(address: SocketAddr, shared: bool) -> io::Result<tokio::net::TcpListener> {
     let socket = if address.is_ipv4() {
         tokio::net::TcpSocket::new_v4()?
     } else {
         tokio::net::TcpSocket::new_v6()?
     };
     socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
+    socket.set_reuseport(shared)?;
     socket.bind(address)?;
     socket.listen(4096)
 }
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn kernel_buffers_are_bounded() {
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), true).unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().await.unwrap();
         bound_receive_buffer(&server, 64 << 10);
@@ -157,12 +157,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_shared_with_so_reuseport_is_reported_as_in_use() {
-        let first = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let first = bind(SocketAddr::from(([127, 0, 0, 1], 0)), true).unwrap();
         let address = first.local_addr().unwrap();
         assert!(is_in_use(address));
-        let second = bind(address).unwrap();
+        let second = bind(address, true).unwrap();
+        let exclusive = bind(address, false).unwrap_err();
+        assert_eq!(exclusive.kind(), io::ErrorKind::AddrInUse);
         drop((first, second));
         assert!(!is_in_use(address));
         assert!(!is_in_use(SocketAddr::from(([127, 0, 0, 1], 0))));
+        let _exclusive = bind(address, false).unwrap();
+        assert!(bind(address, true).is_err());
     }
 }

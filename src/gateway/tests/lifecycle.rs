@@ -144,3 +144,56 @@ fn file_descriptors_limit_the_connections() {
     assert_eq!(max_connections(224), 150);
     assert_eq!(max_connections(10), 1);
 }
+
+#[test]
+fn an_operations_port_is_never_shared() {
+    let browsers = gateway(|_| {});
+    let port = browsers.address().to_string();
+    // The port of another gateway's sockets: every browser still reaches the sockets.
+    let other = gateway(|s| s.ops_listen = Some(port.clone()));
+    for _ in 0..40 {
+        TestClient::connect(&browsers);
+    }
+    // The operations port of another gateway: taken over when that gateway stops, as in a restart.
+    let ops = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let predecessor = gateway(|s| s.ops_listen = Some(ops.to_string()));
+    let successor = gateway(|s| s.ops_listen = Some(ops.to_string()));
+    let is_ready = || {
+        std::net::TcpStream::connect(ops).is_ok() && {
+            let mut client = TestClient::raw(ops);
+            client.write(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n");
+            client.read_to_end().starts_with("HTTP/1.1 200")
+        }
+    };
+    assert!(is_ready());
+    predecessor.stop(Duration::from_millis(100));
+    eventually("the successor serves the port", is_ready);
+    successor.stop(Duration::from_millis(100));
+    other.stop(Duration::from_millis(100));
+}
+
+#[test]
+fn the_listeners_of_a_gateway_need_ports_of_their_own() {
+    for change in [
+        (|s: &mut Settings| s.ops_listen = Some("127.0.0.1:6001".into())) as fn(&mut Settings),
+        |s| s.ops_listen = Some("0.0.0.0:6001".into()),
+        |s| s.api_listen = Some("127.0.0.1:6001".into()),
+        |s| {
+            s.host = "::".into();
+            s.api_listen = Some("[::1]:6001".into());
+        },
+        |s| {
+            s.api_listen = Some("127.0.0.1:7001".into());
+            s.ops_listen = Some("127.0.0.1:7001".into());
+        },
+    ] {
+        let mut settings = settings();
+        settings.port = 6001;
+        change(&mut settings);
+        let error = Gateway::single_node(settings).err().unwrap();
+        assert!(error.message().contains("a port of its own"), "{error}");
+    }
+}

@@ -15,6 +15,7 @@ use Toporia\Realtime\Admin;
 use Toporia\Realtime\Tests\Console\ConsoleTestCase;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Tests\Support\ProcessResult;
+use Toporia\Realtime\Tests\Support\PusherClient;
 
 /**
  * The application of these tests has the layout that the files expect: vendor/bin/toporia-realtime in its directory.
@@ -182,6 +183,49 @@ abstract class DeployTestCase extends ConsoleTestCase
             }
         }
         self::fail("There are no $count free ports in a row between 20000 and 32000.");
+    }
+
+    /**
+     * Opens 40 connections as browsers do, spread over the addresses; every handshake must succeed.
+     *
+     * @param list<string> $addresses `host:port`
+     * @param string $key the application key
+     */
+    protected static function assertBrowsersConnect(array $addresses, string $key = 'shop-key'): void
+    {
+        $open = [];
+        for ($i = 0; $i < 40; $i++) {
+            $open[] = new PusherClient($addresses[$i % count($addresses)], ['key' => $key]);
+        }
+        self::assertCount(40, $open);
+    }
+
+    /**
+     * Waits until a gateway is ready, by its operations listener.
+     */
+    protected static function waitUntilReady(string $ops): void
+    {
+        $context = stream_context_create(['http' => ['timeout' => 2, 'ignore_errors' => true]]);
+        self::eventually(
+            static fn () => str_starts_with((string) @file_get_contents("http://$ops/ready", false, $context), 'ready'),
+            "the gateway with ops_listen $ops is ready",
+            30.0
+        );
+    }
+
+    /**
+     * The environment of the gateways that a test starts as the files say.
+     *
+     * @return array<string, string>
+     */
+    protected function application(): array
+    {
+        return [
+            'KAFKA_TOPIC_PREFIX' => $this->prefix,
+            'REALTIME_APP_ID' => 'shop',
+            'REALTIME_APP_KEY' => 'shop-key',
+            'REALTIME_APP_SECRET' => bin2hex(random_bytes(16)),
+        ];
     }
 
     /** A program's path; fails with the command that installs it. */

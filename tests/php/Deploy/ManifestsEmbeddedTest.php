@@ -98,6 +98,29 @@ final class ManifestsEmbeddedTest extends TestCase
         self::assertArrayNotHasKey('replicas', $by['Deployment']['realtime-worker']['spec'], 'KEDA decides');
     }
 
+    /**
+     * The default of ops_listen and the ports that the files set are none that the files use for sockets.
+     */
+    public function testOperationsPortsAndPortsOfSocketsAreDistinct(): void
+    {
+        $text = '';
+        foreach (['nginx/*.conf', 'systemd/*', 'supervisor/*', 'pm2/*', 'docker/*', 'kubernetes/*'] as $files) {
+            foreach ((array) glob(self::root() . "/deploy/$files") as $file) {
+                $text .= file_get_contents((string) $file);
+            }
+        }
+        preg_match_all('/--port=(\d+)\b|server 127\.0\.0\.1:(\d+)|gateway@(\d+)|gateway\((\d+)\)/', $text, $sockets);
+        $sockets = array_unique(array_filter(array_merge(...array_slice($sockets, 1))));
+        preg_match_all('/ops_listen.*?:(\d{2,5})|OPS_LISTEN.*?:(\d{2,5})/i', $text, $operations);
+        $operations = array_unique(array_filter(array_merge(...array_slice($operations, 1))));
+        $published = (string) file_get_contents(self::root() . '/php/Laravel/config/realtime.php');
+        self::assertSame(1, preg_match("/'REALTIME_OPS_LISTEN', '127.0.0.1:(\d+)'/", $published, $default));
+        self::assertSame('6900', $default[1]);
+        self::assertContains('6001', $sockets);
+        self::assertContains('6002', $sockets);
+        self::assertSame([], array_intersect($sockets, [...$operations, $default[1]]));
+    }
+
     public function testCompose(): void
     {
         $compose = self::documents('docker/compose.yaml')[0];

@@ -104,6 +104,24 @@ final class NginxEmbeddedTest extends DeployTestCase
         self::assertStringContainsString('Connection refused', $this->nginx->stderr(), 'nginx asked both');
     }
 
+    /**
+     * An operations listener on the port of the second gateway took half of its browsers, who got 404.
+     */
+    public function testFortyBrowsersConnectThoughAnOperationsListenerIsSetToAPortOfSockets(): void
+    {
+        $this->pair[0]->stop(0);
+        $this->gateway([
+            'port' => (int) substr((string) strrchr($this->pair[0]->address(), ':'), 1),
+            'ops_listen' => $this->pair[1]->address(),
+        ]);
+        $open = [];
+        for ($i = 0; $i < 40; $i++) {
+            $open[] = $this->browser();
+        }
+        self::assertCount(40, $open);
+        self::assertGreaterThan(10, $this->pair[1]->stats()['connections']);
+    }
+
     public function testTheGatewayKnowsTheBrowsersAddress(): void
     {
         $from = static fn (string $address): array => ['X-Forwarded-For' => $address];

@@ -44,5 +44,22 @@ final class Pm2EmbeddedTest extends DeployTestCase
         $this->publish('order.1', 'a');
         $this->waitForEvents(1);
         $worker->signal(SIGINT)->wait(20.0)->assertExit();
+
+        $sockets = [];
+        $shared = $this->application();
+        foreach (array_slice($apps, 2) as $app) {
+            [$port, $ops] = [self::freePort(), '127.0.0.1:' . self::freePort()];
+            self::assertMatchesRegularExpression('/:1600\d$/', $app['env']['REALTIME_OPS_LISTEN']);
+            $gateways[] = $this->start(
+                [$app['script'], ...preg_replace('/^--port=.*/', "--port=$port", $app['args'])],
+                ['REALTIME_OPS_LISTEN' => $ops] + $app['env'] + $shared
+            );
+            self::waitUntilReady($ops);
+            $sockets[] = "127.0.0.1:$port";
+        }
+        self::assertBrowsersConnect($sockets);
+        foreach ($gateways ?? [] as $gateway) {
+            $gateway->signal(SIGINT)->wait(20.0)->assertExit();
+        }
     }
 }

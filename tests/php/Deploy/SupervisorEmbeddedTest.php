@@ -14,12 +14,16 @@ final class SupervisorEmbeddedTest extends DeployTestCase
 {
     private string $configuration;
     private int $ports;
+    private int $sockets;
+    private int $operations;
+    /**  array<string, string>|null */
+    private ?array $secrets = null;
 
     protected function setUp(): void
     {
         parent::setUp();
         $this->orderHandler();
-        $this->ports = self::freePorts(4);
+        [$this->ports, $this->sockets, $this->operations] = [self::freePorts(4), self::freePorts(4), self::freePorts(4)];
         $programs = self::file('supervisor/toporia-realtime.conf', [
             '/usr/bin/php' => $this->php(),
             '/srv/app' => $this->app,
@@ -28,8 +32,8 @@ final class SupervisorEmbeddedTest extends DeployTestCase
             '/var/lib/toporia-realtime/spool' => "$this->app/spool",
             '/var/log/supervisor/' => "$this->app/output/",
             '127.0.0.1:910%' => "127.0.0.1:{$this->ports}%",
-            '--port=600%' => '--port=' . (self::freePorts(4)) . '%',
-            '127.0.0.1:1600%' => '127.0.0.1:' . (self::freePorts(4)) . '%',
+            '--port=600%' => "--port={$this->sockets}%",
+            '127.0.0.1:1600%' => "127.0.0.1:{$this->operations}%",
         ]);
         $this->write('realtime.conf', $programs);
         mkdir("$this->app/output");
@@ -54,6 +58,10 @@ final class SupervisorEmbeddedTest extends DeployTestCase
     {
         $this->start([self::program('supervisord'), '-c', $this->configuration], $this->environment());
         $this->untilAllRun();
+        foreach ([1, 2] as $number) {
+            self::waitUntilReady("127.0.0.1:$this->operations$number");
+        }
+        self::assertBrowsersConnect(["127.0.0.1:{$this->sockets}1", "127.0.0.1:{$this->sockets}2"]);
         self::assertSame('STOPPED', $this->processes()['realtime-outbox']['state']);
 
         $this->publish('order.1', 'a', 'b', 'c');
@@ -136,11 +144,6 @@ final class SupervisorEmbeddedTest extends DeployTestCase
     /** @return array<string, string> */
     private function environment(): array
     {
-        return [
-            'KAFKA_TOPIC_PREFIX' => $this->prefix,
-            'REALTIME_APP_ID' => 'shop',
-            'REALTIME_APP_KEY' => 'shop-key',
-            'REALTIME_APP_SECRET' => bin2hex(random_bytes(16)),
-        ];
+        return $this->secrets ??= $this->application();
     }
 }

@@ -44,20 +44,29 @@ final class SystemdEmbeddedTest extends DeployTestCase
     {
         $this->skipUnlessMountsCanBeChanged();
         $this->orderHandler();
-        $unit = self::file('systemd/toporia-realtime-consume@.service', [
+        $here = [
             '/usr/bin/php' => $this->php(),
             '/srv/app' => $this->app,
             '/etc/toporia-realtime/' => "$this->app/",
             'User=www-data' => 'User=' . posix_getpwuid(posix_getuid())['name'],
             'Group=www-data' => 'Group=' . posix_getgrgid(posix_getgid())['name'],
-            'WatchdogSec=90' => 'WatchdogSec=3',
             // The files of the test are in /tmp, and the extension may be in a home directory.
             'PrivateTmp=yes' => 'PrivateTmp=no',
             'ProtectHome=yes' => 'ProtectHome=no',
             'ProtectSystem=strict' => "ProtectSystem=strict\nReadWritePaths=$this->app",
+        ];
+        $unit = self::file('systemd/toporia-realtime-consume@.service', $here + [
+            'WatchdogSec=90' => 'WatchdogSec=3',
             '/var/lib/toporia-realtime/spool' => "$this->app/spool",
         ]);
         $this->write('units/systemd/user/toporia-realtime-consume@.service', $unit);
+        $unit = self::file('systemd/toporia-realtime-gateway@.service', $here);
+        $this->write('units/systemd/user/toporia-realtime-gateway@.service', $unit);
+        $port = self::portOfAnInstance();
+        $this->write('gateway.env', self::file('systemd/gateway.env.example', [
+            'kafka-1:9092,kafka-2:9092,kafka-3:9092' => self::address(),
+            'REALTIME_APP_SECRET=' => 'REALTIME_APP_SECRET=' . bin2hex(random_bytes(16)),
+        ]) . "KAFKA_TOPIC_PREFIX=$this->prefix\n");
         $this->write('orders.env', self::file('systemd/worker.env.example', [
             'kafka-1:9092,kafka-2:9092,kafka-3:9092' => self::address(),
             '127.0.0.1:9101' => '127.0.0.1:' . self::freePort(),
@@ -66,8 +75,17 @@ final class SystemdEmbeddedTest extends DeployTestCase
 
         $script = self::root() . '/tests/php/Deploy/systemd.sh';
         $this->publish('order.1', 'a');
-        $result = $this->execute(['unshare', '--mount', 'bash', $script, $this->app], ['XDG_CONFIG_HOME' => "$this->app/units"], 120.0);
-        $result->assertExit();
+        $run = $this->start(
+            ['unshare', '--mount', 'bash', $script, $this->app, "$port"],
+            ['XDG_CONFIG_HOME' => "$this->app/units", 'SYSTEMD_COLORS' => '0']
+        );
+        self::eventually(fn () => !$run->isRunning() || is_file("$this->app/gateway-started"), 'the gateway starts', 120.0);
+        if ($run->isRunning()) {
+            self::waitUntilReady("127.0.0.1:1$port");
+            self::assertBrowsersConnect(["127.0.0.1:$port"]);
+            $this->write('browsers-done', '');
+        }
+        $result = $run->wait(60.0)->assertExit();
         $said = [];
         foreach ($result->lines() as $line) {
             [$name, $value] = explode('=', $line, 2) + [1 => ''];
@@ -80,9 +98,28 @@ final class SystemdEmbeddedTest extends DeployTestCase
         self::assertNotSame($said['before'], $said['after'], 'and another one started');
         self::assertSame('success 0', $said['stopped']);
         self::assertSame('2 0', $said['wrong'], 'a wrong option is not tried again');
+        self::assertSame('active', $said['gateway'], 'it said READY=1');
+        self::assertSame('success 0', $said['gateway-stopped']);
         self::assertNotSame([], $this->log(), 'the handler that the environment file names was called: ' . $result->stdout);
         $rest = $this->consume('--channels=order.* --group=mailer --stop-when-empty');
         self::assertSame([], $rest->events(), 'what was handled is committed');
+    }
+
+    /** A free port of four digits; with a 1 in front it is the port of the operations, also free. */
+    private static function portOfAnInstance(): int
+    {
+        for ($tries = 0; $tries < 100; $tries++) {
+            $port = random_int(2_000, 5_500);
+            foreach ([$port, 10_000 + $port] as $one) {
+                $socket = @stream_socket_server("tcp://127.0.0.1:$one");
+                if (!is_resource($socket) || !fclose($socket)) {
+                    continue 2;
+                }
+            }
+
+            return $port;
+        }
+        self::fail('There is no free port between 2000 and 5500.');
     }
 
     private function skipUnlessMountsCanBeChanged(): void

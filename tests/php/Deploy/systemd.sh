@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs a private systemd, in a mount namespace made by SystemdEmbeddedTest, and takes a worker through its lifecycle;
-# prints its observations as name=value. The argument is the application's directory.
+# prints its observations as name=value. The arguments are the application's directory and the port of a gateway.
 set -euo pipefail
 
 app=$1
+gateway=toporia-realtime-gateway@$2
 unit=toporia-realtime-consume@orders
 
 # A user's systemd expects a machine that was booted with one; these files look like it.
@@ -67,5 +68,13 @@ echo "stopped=$(of Result) $(of ExecMainStatus)"
 ctl start toporia-realtime-consume@wrong 2>/dev/null || true
 until_is 20 failed ActiveState toporia-realtime-consume@wrong
 echo "wrong=$(of ExecMainStatus toporia-realtime-consume@wrong) $(of NRestarts toporia-realtime-consume@wrong)"
+# Ready when the start returns; the test connects its browsers and writes browsers-done.
+timeout 60 systemctl --user start "$gateway"
+echo "gateway=$(of ActiveState "$gateway")"
+touch "$app/gateway-started"
+until [ -e "$app/browsers-done" ] || ((SECONDS > 100)); do sleep 0.05; done
+ctl stop "$gateway"
+echo "gateway-stopped=$(of Result "$gateway") $(of ExecMainStatus "$gateway")"
+
 ctl exit || true
 wait "$manager" || true
