@@ -18,7 +18,7 @@
 //! ids, clock, log, error
 //! ```
 //!
-//! A module uses modules below it only, except for the uses listed in `dependency_tests.rs`.
+//! A module uses modules below it only, except for the uses listed in `tests.rs`.
 //!
 //! Everything outside `php` builds and tests without PHP (`--no-default-features`).
 #![deny(unsafe_code)]
@@ -45,4 +45,4 @@ pub mod topic;
 pub mod worker;
 
 #[cfg(test)]
-mod dependency_tests;
+mod tests;

@@ -1,26 +1,25 @@
 //! The WebSocket gateway: delivers events from Kafka to clients of the Pusher protocol. It uses no PHP.
 //!
 //! ```text
-//! Gateway       starts and stops all of it
-//! listener      accepts, within limits (handshake_limit, connection_limit) ── http        requests: handshake,
-//! HTTP API, /up, /metrics
-//!  └ connection     one task a socket: frames in, queue out, liveness
-//!     └ hub             channels and who listens; presence; caches
+//! Gateway          starts and stops all of it (run)
+//! listener         accepts connections within the limits (handshake_limit, connection_limit, ports)
+//!  ├ http             requests: handshake, HTTP API, /up, /metrics
+//!  └ connection       one task per socket: frames in, send queue out, liveness
+//!     └ hub              channels and their subscribers, cached events
+//!        ├ presence         members of presence channels
 //!        ├ protocol         names, frames, signatures, close codes: no sockets
-//!        └ seam             what it asks of the rest: other gateways (Cluster), what was missed (History)
+//!        └ backend          traits that the hub needs: Cluster (other gateways), History (missed events)
 //!
-//! wiring        puts the Kafka side around a hub
-//!  ├ feed           every partition of the prefix, to the hub
-//!  ├ cluster        the other gateways: presence, client events, webhooks, questions
-//!  └ recovery       positions, the ring, replays
+//! bootstrap        connects a hub to Kafka
+//!  ├ feed             reads every partition of the topic prefix into the hub
+//!  ├ cluster          the other gateways: presence, client events, webhooks, admin requests
+//!  └ recovery         positions, replay buffer, replays
 //! ```
 
 pub mod admin_api;
 pub mod api_client;
 pub mod backend;
 pub mod bootstrap;
-#[cfg(test)]
-mod bootstrap_tests;
 pub mod broadcast;
 pub mod cluster;
 pub mod connection;
@@ -41,7 +40,5 @@ pub mod settings;
 mod sys;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_kafka;
 
 pub use run::{Backends, Gateway, Stats};

@@ -14,8 +14,6 @@
 
 pub mod catalog;
 pub mod consumers;
-#[cfg(test)]
-mod consumers_tests;
 mod endpoints;
 pub mod exposition;
 pub mod gateways;
@@ -28,6 +26,8 @@ mod process;
 pub mod producers;
 mod registry;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 mod textfile;
 pub mod timing;
 

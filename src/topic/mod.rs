@@ -3,8 +3,6 @@
 mod names;
 mod pattern;
 #[cfg(test)]
-mod pattern_tests;
-#[cfg(test)]
 mod tests;
 
 pub use names::{

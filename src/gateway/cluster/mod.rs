@@ -17,11 +17,7 @@ mod actor;
 mod control_producer;
 mod event_publisher;
 mod pending_requests;
-#[cfg(test)]
-mod simulation_tests;
 pub mod state;
-#[cfg(test)]
-mod state_tests;
 #[cfg(test)]
 mod tests;
 mod webhook_state;

@@ -18,13 +18,13 @@ pub mod action;
 pub mod decoder;
 pub mod limits;
 mod recover;
-#[cfg(test)]
-mod recover_tests;
 mod replay_queue;
 mod serve;
 mod session;
 mod socket;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod writer;
 

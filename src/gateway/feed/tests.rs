@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::gateway::tests_kafka::{brokers, config, unique, until, Sender};
+use crate::gateway::tests::test_brokers::{brokers, config, unique, until, Sender};
 
 /// Channel, id, offset, live or not, and time of arrival.
 type Entry = (String, String, i64, bool, Instant);

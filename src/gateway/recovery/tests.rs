@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::gateway::backend::TokenSubject;
-use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
+use crate::gateway::tests::test_brokers::{brokers, config, unique, until, Node, Sender};
 use crate::topic::ChannelPattern;
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -12,7 +12,7 @@ use serde_json::{json, Value};
 use super::settings;
 use super::test_client::{Frame, TestClient};
 use crate::config::BrokerConfig;
-use crate::gateway::tests_kafka::{brokers, config, unique, until, Sender};
+use crate::gateway::tests::test_brokers::{brokers, config, unique, until, Sender};
 use crate::gateway::Gateway;
 
 const CHANNEL: &str = "private-user.1";

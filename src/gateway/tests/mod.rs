@@ -3,6 +3,7 @@
 mod api;
 mod api_auth;
 mod attacks;
+mod bootstrap;
 mod channels;
 mod frames;
 mod fuzz;
@@ -16,6 +17,7 @@ mod presence;
 mod recovery;
 mod send_queue;
 mod settings;
+pub(crate) mod test_brokers;
 mod test_client;
 
 use std::time::{Duration, Instant};

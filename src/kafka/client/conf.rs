@@ -230,7 +230,7 @@ fn is_read_as_meant(value: &str, effective: &str) -> bool {
 }
 
 #[cfg(test)]
-mod number_tests {
+mod tests {
     use super::{is_read_as_meant, Conf};
 
     #[test]

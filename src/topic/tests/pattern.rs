@@ -1,6 +1,6 @@
 //! Tests of channel patterns, compared with a simple reference implementation.
 
-use super::ChannelPattern;
+use crate::topic::ChannelPattern;
 
 fn pattern(text: &str) -> ChannelPattern {
     ChannelPattern::parse(text).unwrap()

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use super::tests_kafka::{brokers, config, unique, Node, Sender};
+use super::test_brokers::{brokers, config, unique, Node, Sender};
 
 #[test]
 fn a_gateway_starts_within_seconds() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::gateway::tests_kafka::{brokers, config, unique, Node};
+use crate::gateway::tests::test_brokers::{brokers, config, unique, Node};
 use crate::kafka::client::connectivity;
 
 const CHANNEL: &str = "presence-simulation";
@@ -39,7 +39,7 @@ impl GatewayProcess {
         let binary = std::env::current_exe().expect("a path");
         let mut child = Command::new(binary)
             .args([
-                "gateway::cluster::simulation_tests::gateway_process",
+                "gateway::cluster::tests::simulation::gateway_process",
                 "--exact",
                 "--ignored",
                 "--nocapture",

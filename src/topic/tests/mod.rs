@@ -1,5 +1,7 @@
 //! Tests of channel and topic names and of the mapping from channels to topics.
 
+mod pattern;
+
 use super::*;
 use crate::error::Kind;
 

@@ -1,5 +1,8 @@
 //! Several gateways with a broker: presence, client events, webhooks, admin requests, events of the HTTP API.
 
+mod simulation;
+mod state;
+
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +11,7 @@ use serde_json::value::RawValue;
 use super::*;
 use crate::gateway::feed::positions::PartitionState;
 use crate::gateway::feed::{Feed, FeedConfig, FeedSink};
-use crate::gateway::tests_kafka::{brokers, config, unique, until, Node, Sender};
+use crate::gateway::tests::test_brokers::{brokers, config, unique, until, Node, Sender};
 use crate::ids::unix_ms;
 
 /// Records everything on the topics.

@@ -70,11 +70,7 @@ fn rust_files(path: &Path, files: &mut Vec<PathBuf>) {
             .and_then(|name| name.to_str())
             .unwrap_or_default();
         // Tests may use any module.
-        let is_test = name == "tests"
-            || name == "testing"
-            || name.ends_with("_tests")
-            || name.starts_with("tests_");
-        if is_test {
+        if name == "tests" || name == "testing" {
             continue;
         }
         if path.is_dir() {

@@ -1,8 +1,8 @@
 //! Nodes that start, drain, time out and are isolated, without Kafka.
 
-use super::state::{ClusterState, Effect, Timing};
-use super::webhook_state::EventKind;
-use super::wire::{Body, ControlRecord, PresenceMember};
+use crate::gateway::cluster::state::{ClusterState, Effect, Timing};
+use crate::gateway::cluster::webhook_state::EventKind;
+use crate::gateway::cluster::wire::{Body, ControlRecord, PresenceMember};
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::settings::Settings;
 
