@@ -79,10 +79,10 @@ test_rust() {
     stage "Rust tests of the core, without PHP" cargo_test -- --test-threads=1
 }
 
-# Tests of the Rust stage, where they run on the embedded broker; here they run on Apache Kafka.
+# The tests that use Apache Kafka too if REALTIME_TEST_BROKERS names one. `all` runs them in the Rust stage.
 test_gateway_on_kafka() {
-    stage "Rust tests of the gateway on Apache Kafka" \
-        cargo_test --lib -- --test-threads=1 gateway::tests_kafka gateway::feed
+    stage "Rust tests of the gateway on Apache Kafka" cargo_test --lib -- --test-threads=1 \
+        gateway::tests::kafka gateway::tests::bootstrap gateway::cluster gateway::feed gateway::recovery
 }
 
 test_browser() {
@@ -158,15 +158,15 @@ retry_failed() { # mode, parts
 other_tests() {
     local test
     rm -f "$REPORTS"/other-*.ok
-    for test in rust gateway_on_kafka browser; do
+    for test in rust browser; do
         if ("test_$test"); then touch "$REPORTS/other-$test.ok"; fi
     done
-    [ "$(find "$REPORTS" -name 'other-*.ok' | wc -l)" -eq 3 ]
+    [ "$(find "$REPORTS" -name 'other-*.ok' | wc -l)" -eq 2 ]
 }
 
 retry_other_tests() {
     local test
-    for test in rust gateway_on_kafka browser; do
+    for test in rust browser; do
         [ ! -e "$REPORTS/other-$test.ok" ] || continue
         "test_$test"
         retried+=("test_$test, the whole stage")
