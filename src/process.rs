@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::Once;
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, Result};
 use crate::kafka::producer::pool::ProducerPool;
 use crate::log::Log;
@@ -35,6 +37,18 @@ pub struct ProcessCounters {
     pub spooled: AtomicU64,
     /// Re-broadcasts of the current record dropped by the loop guard.
     pub loop_dropped: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl ProcessCounters {
+    /// The last error that Kafka or librdkafka reported to a producer client of this process.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().clone()
+    }
+
+    pub fn set_last_error(&self, reason: &str) {
+        *self.last_error.lock() = Some(reason.to_owned());
+    }
 }
 
 /// The state of one process and fork generation.

@@ -23,6 +23,8 @@ final class Headers
     public const ORIGINAL_SIZE = 'x-original-size';
     public const EXCEPTION_CLASS = 'x-exception-class';
     public const EXCEPTION_MESSAGE = 'x-exception-message';
+    /** The exception and its previous ones with message, file and line; see Letter::exceptionChain(). */
+    public const EXCEPTION_CHAIN = 'x-exception-chain';
     public const ATTEMPTS = 'x-attempts';
     public const FAILED_AT = 'x-failed-at';
     public const REPLAYS = 'x-replays';
@@ -33,11 +35,8 @@ final class Headers
         self::ORIGINAL_GROUP,
     ];
 
-    /**
-     * Reset by a replay: a record that had reached the hop limit would fail again on the first message its callback
-     * sends.
-     */
-    private const HOPS = 'x-realtime-hops';
+    /** The `x-realtime-*` headers that belong to the message and are passed on. */
+    private const PASSED_ON = ['x-realtime-socket', 'x-realtime-public'];
 
     /**
      * The headers to replay a letter with.
@@ -59,11 +58,14 @@ final class Headers
     }
 
     /**
-     * True for headers of this package that describe the failure or the route, rather than the record's own.
+     * True for headers that the extension sets itself: of the failure, the replay and the route. They are dropped from
+     * the headers of a received message that are passed on; the hop count starts again with a replay, because a record
+     * that had reached the limit would fail again on the first message its callback sends.
      */
     public static function isOurs(string $name): bool
     {
         return str_starts_with($name, 'x-original-') || str_starts_with($name, 'x-exception-')
-            || in_array($name, [self::ATTEMPTS, self::FAILED_AT, self::REPLAYS, self::REPLAY_GROUP, self::HOPS], true);
+            || in_array($name, [self::ATTEMPTS, self::FAILED_AT, self::REPLAYS, self::REPLAY_GROUP], true)
+            || str_starts_with($name, 'x-realtime-') && !in_array($name, self::PASSED_ON, true);
     }
 }

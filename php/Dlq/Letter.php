@@ -126,6 +126,19 @@ final class Letter
     }
 
     /**
+     * The exception and its previous ones, outermost first: `Class: message in file:line`. Empty if no exception was
+     * thrown, or if the letter was too large for it.
+     *
+     * @return list<string>
+     */
+    public function exceptionChain(): array
+    {
+        $chain = $this->text(Headers::EXCEPTION_CHAIN);
+
+        return $chain === null ? [] : explode('; caused by ', $chain);
+    }
+
+    /**
      * Number of attempts; 0: the value could not be parsed.
      */
     public function attempts(): ?int

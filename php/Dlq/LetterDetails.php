@@ -39,6 +39,7 @@ final class LetterDetails
             'Group' => $letter->group() ?? '-',
             'Class' => $letter->exceptionClass() ?? '-',
             'Message' => $letter->reason() ?? '-',
+            ...self::chain($letter->exceptionChain()),
             'Original' => $this->original($now),
             'Replays' => self::replays($letter->replays()),
             'Replayed' => $this->replayedAt === null ? 'no' : self::time($this->replayedAt, $now),
@@ -59,7 +60,7 @@ final class LetterDetails
     }
 
     /**
-     * @return array<string, mixed> Letter::toArray() with key, headers and payload; values that are not UTF-8 in base64
+     * @return array<string, mixed> Letter::toArray() with the exception chain, key, headers and payload; values that are not UTF-8 in base64
      */
     public function toArray(): array
     {
@@ -69,8 +70,25 @@ final class LetterDetails
             $headers += self::text((string) $name, $value);
         }
 
-        return $this->letter->toArray($this->replayedAt) + self::text('key', $record->key)
-            + ['headers' => (object) $headers] + self::text('payload', $record->value);
+        return $this->letter->toArray($this->replayedAt) + ['chain' => $this->letter->exceptionChain()]
+            + self::text('key', $record->key) + ['headers' => (object) $headers] + self::text('payload', $record->value);
+    }
+
+    /**
+     * The exceptions, each on a line of its own: the first one as thrown, then what caused it.
+     *
+     * @param list<string> $chain
+     *
+     * @return array<string, string> by row name; the names of further rows are blank
+     */
+    private static function chain(array $chain): array
+    {
+        $rows = [];
+        foreach ($chain as $depth => $exception) {
+            $rows[$depth === 0 ? 'Thrown' : str_repeat(' ', $depth)] = ($depth === 0 ? '' : 'caused by ') . $exception;
+        }
+
+        return $rows;
     }
 
     /** @return list<string> */

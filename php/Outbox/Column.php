@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 use JsonException;
+use Toporia\Realtime\Dlq\Headers;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 
@@ -17,10 +18,6 @@ use Toporia\Realtime\Exception\EncodingException;
  */
 final class Column
 {
-    /** Header names that the extension rejects too; rejected here while the application can still react. */
-    private const RESERVED = '/\A(x-original-|x-exception-|x-(attempts|failed-at|replays|replay-group)\z|'
-        . 'x-realtime-(?!socket\z|public\z))/';
-
     /**
      * Encodes a string.
      */
@@ -30,36 +27,36 @@ final class Column
     }
 
     /**
-     * Encodes record headers; null if there are none.
+     * Encodes record headers; null if there are none. Those of the extension are dropped, as they may have come along
+     * with the headers of a received message.
      *
-     * @param array<string, string> $headers
+     * @param array<string, string|null|list<string|null>> $headers a list for a name that occurs several times
      *
-     * @throws EncodingException a value is not a string
-     * @throws ConfigurationException a reserved header name
+     * @throws EncodingException a value is neither text nor null
+     * @throws ConfigurationException an empty header name
      */
     public static function headers(array $headers): ?string
     {
-        if ($headers === []) {
-            return null;
-        }
         $pairs = [];
-        foreach ($headers as $name => $value) {
-            if (!is_scalar($value)) {
-                throw new EncodingException(
-                    "The header '$name' is " . get_debug_type($value) . '; the value of a record header is a string.'
-                );
+        foreach ($headers as $name => $values) {
+            if ($name === '') {
+                throw new ConfigurationException('A header must have a name.');
             }
-            if ($name === '' || preg_match(self::RESERVED, (string) $name) === 1) {
-                throw new ConfigurationException(
-                    "The header \"$name\" cannot be set: names must not be empty, and those of the extension are "
-                        . "its own."
-                );
+            if (Headers::isOurs((string) $name)) {
+                continue;
             }
-            // A list of pairs: as keys of an object, numeric names would be decoded as integers.
-            $pairs[] = [self::pack((string) $name), self::pack((string) $value)];
+            foreach (is_array($values) ? $values : [$values] as $value) {
+                if ($value !== null && !is_scalar($value)) {
+                    throw new EncodingException(
+                        "The header '$name' is " . get_debug_type($value) . '; the value of a record header is a string.'
+                    );
+                }
+                // A list of pairs: as keys of an object, numeric names would be decoded as integers.
+                $pairs[] = [self::pack((string) $name), $value === null ? null : self::pack((string) $value)];
+            }
         }
 
-        return json_encode($pairs, JSON_THROW_ON_ERROR);
+        return $pairs === [] ? null : json_encode($pairs, JSON_THROW_ON_ERROR);
     }
 
     /**
@@ -75,7 +72,7 @@ final class Column
     /**
      * Decodes headers encoded by headers().
      *
-     * @return array<string, string>
+     * @return array<string, string|null|list<string|null>>
      *
      * @throws EncodingException the row was modified manually
      */
@@ -86,10 +83,10 @@ final class Column
             if (!is_array($pair) || !array_is_list($pair) || count($pair) !== 2) {
                 throw self::unreadable();
             }
-            $headers[self::unpack($pair[0])] = self::unpack($pair[1]);
+            $headers[self::unpack($pair[0])][] = $pair[1] === null ? null : self::unpack($pair[1]);
         }
 
-        return $headers;
+        return array_map(static fn (array $values): mixed => count($values) === 1 ? $values[0] : $values, $headers);
     }
 
     /** @return string|array{base64: string} */

@@ -73,14 +73,15 @@ final class Outbox
      * @param string $event the event's name
      * @param mixed $data anything json_encode() takes; null: no data
      * @param string|null $key the record key, which determines the order; null: the channel
-     * @param array<string, string> $headers record headers
+     * @param array<string, string|null|list<string|null>> $headers record headers; those of a received message may be
+     *        passed on
      *
      * @return string the message id
      *
      * @throws OutboxException no transaction is open, or the database rejects the row: roll back
      * @throws InvalidChannelException a channel that is empty, unprintable or too long
      * @throws EncodingException the data cannot be encoded as JSON
-     * @throws ConfigurationException an empty event name, or a reserved header
+     * @throws ConfigurationException an event or a header without a name
      */
     public function add(
         string $channel,

@@ -8,7 +8,6 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
-use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
@@ -53,7 +52,6 @@ final class Row
      *
      * @throws EncodingException the row was modified manually
      * @throws InvalidChannelException it has no channel
-     * @throws ConfigurationException a reserved header
      */
     public function message(): Message
     {

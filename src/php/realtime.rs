@@ -201,7 +201,7 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
         .filter_map(|client| client.spool())
         .map(crate::spool::Spool::bytes)
         .sum();
-    let last_error = clients.iter().find_map(|client| client.last_error());
+    let last_error = counters.last_error();
     let mut all = ZendHashTable::new();
     let (sent, bytes) = clients
         .iter()

@@ -123,9 +123,7 @@ impl History for Recovery {
     }
 
     fn holder(&self, token: &str, channel: &str) -> Option<SocketId> {
-        let longest =
-            u64::try_from(self.inner.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
-        let token = Token::decode(token, channel, &self.inner.keys, unix_ms(), longest).ok()?;
+        let token = self.inner.decode(token, channel).ok()?;
         token.socket.parse().ok()
     }
 
@@ -154,6 +152,11 @@ impl History for Recovery {
 }
 
 impl Inner {
+    fn decode(&self, token: &str, channel: &str) -> Result<Token, TokenError> {
+        let longest = u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
+        Token::decode(token, channel, &self.keys, unix_ms(), longest)
+    }
+
     /// `may_scan` is set to true if Kafka was read; `None` if that is not allowed.
     async fn replay(
         &self,
@@ -162,12 +165,12 @@ impl Inner {
         user: Option<&str>,
         may_scan: Option<&mut bool>,
     ) -> Result<Replay, &'static str> {
-        let longest = u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
-        let token = Token::decode(token, channel, &self.keys, unix_ms(), longest);
-        let token = token.map_err(|refusal| match refusal {
-            TokenError::Forged => "the token is invalid, or belongs to another channel",
-            TokenError::Stale => "the token has expired",
-        })?;
+        let token = self
+            .decode(token, channel)
+            .map_err(|refusal| match refusal {
+                TokenError::Forged => "the token is invalid, or belongs to another channel",
+                TokenError::Stale => "the token has expired",
+            })?;
         if token.user.is_some() && token.user.as_deref() != user {
             return Err("the token belongs to another user");
         }

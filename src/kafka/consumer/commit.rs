@@ -69,13 +69,7 @@ impl Consumer {
     /// # Errors
     /// See [`Consumer::commit_now`].
     pub fn commit_crash_counts(&self, bound: Duration) -> Result<()> {
-        {
-            let mut state = self.state.borrow_mut();
-            for (topic, number, offset) in state.records.restart_offsets() {
-                state.records.discard(&topic, number, offset);
-                state.records.sought_back(&topic, number, offset, true);
-            }
-        }
+        self.state.borrow_mut().records.rewind();
         self.commit(bound)
     }
 

@@ -30,34 +30,25 @@ pub(super) fn watch(properties: &[(String, String)], conf: &mut Conf) -> crate::
     }
     let callback = if let Some((_, contexts)) = value("debug") {
         conf.set("debug", &format!("{contexts},cgrp"), "consumer_config")?;
-        on_log
+        on_log::<true>
     } else {
         conf.set("debug", "cgrp", "consumer_config")?;
-        on_log_without_debug
+        on_log::<false>
     };
     // SAFETY: the conf is ours; the callback is a static function.
     unsafe { sys::rd_kafka_conf_set_log_cb(conf.raw(), Some(callback)) };
     Ok(())
 }
 
-unsafe extern "C" fn on_log(
+/// `PASSES_DEBUG`: the application asked for debug lines.
+unsafe extern "C" fn on_log<const PASSES_DEBUG: bool>(
     client: *const sys::rd_kafka_t,
     level: c_int,
     facility: *const c_char,
     line: *const c_char,
 ) {
     detect(client, level, line);
-    client::on_log(client, level, facility, line);
-}
-
-unsafe extern "C" fn on_log_without_debug(
-    client: *const sys::rd_kafka_t,
-    level: c_int,
-    facility: *const c_char,
-    line: *const c_char,
-) {
-    detect(client, level, line);
-    if level < DEBUG {
+    if PASSES_DEBUG || level < DEBUG {
         client::on_log(client, level, facility, line);
     }
 }

@@ -33,7 +33,11 @@ impl Consumer {
     /// Undoes everything handled since the last commit: the records are read again. Later records cannot be committed;
     /// where a seek fails, records are discarded until it succeeds.
     pub(in crate::kafka) fn rewind(&self) {
-        let back = self.state.borrow().records.restart_offsets();
+        let back = {
+            let mut state = self.state.borrow_mut();
+            state.records.rewind();
+            state.records.pending_rewinds()
+        };
         self.seek_back(&back);
         self.last_rewind.set(coarse_ms());
     }
@@ -86,8 +90,6 @@ impl Consumer {
         }
         let mut list = TopicPartitionList::new();
         for (topic, number, offset) in places {
-            let mut state = self.state.borrow_mut();
-            state.records.discard(topic, *number, *offset);
             list.add(topic, *number, *offset);
         }
         let bound = crate::clock::bounded(Duration::from_secs(2)).as_millis();

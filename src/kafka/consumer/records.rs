@@ -600,21 +600,27 @@ impl<M: Fetched> AssignedRecords<M> {
         }
     }
 
-    /// The offset of each partition to read again from so that everything since the last commit is undone.
-    pub fn restart_offsets(&self) -> Vec<(String, i32, i64)> {
+    /// Undoes everything since the last commit: every partition is to be read again from there, which is a pending
+    /// rewind until the client has sought.
+    pub fn rewind(&mut self) {
         let restart =
             |one: &Partition| Some((one.topic.to_string(), one.number, one.restart_offset()?));
-        self.partitions().filter_map(restart).collect()
+        let places: Vec<_> = self.partitions().filter_map(restart).collect();
+        for (topic, number, offset) in places {
+            self.sought_back(&topic, number, offset, false);
+        }
     }
 
-    /// Failed seeks that are still to be done.
+    /// Seeks that are still to be done, or failed.
     pub fn pending_rewinds(&self) -> Vec<(String, i32, i64)> {
         let pending = |one: &Partition| Some((one.topic.to_string(), one.number, one.rewind_to()?));
         self.partitions().filter_map(pending).collect()
     }
 
-    /// A partition is read again from `offset`; where the seek failed, it is done later.
+    /// A partition is read again from `offset`: what was fetched from there on is dropped. Without success the seek is a
+    /// pending rewind.
     pub fn sought_back(&mut self, topic: &str, number: i32, offset: i64, succeeded: bool) {
+        self.discard(topic, number, offset);
         let commits = self.commits;
         if let Some(partition) = self.find(topic, number) {
             if succeeded {

@@ -62,7 +62,7 @@ pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
             process.counters.failed.fetch_add(1, Ordering::Relaxed);
             process.metrics.producers.failed(failed.kind);
             producer.failed.fetch_add(1, Ordering::Release);
-            *producer.last_error.lock() = Some(failed.reason.clone());
+            process.counters.set_last_error(&failed.reason);
             producer.failures.add(failed);
         }
         if matches!(disposition, Disposition::InJournal) {

@@ -79,7 +79,6 @@ pub struct Producer {
     pub(super) all_brokers_down: AtomicBool,
     /// The flush of a request timed out: later requests do not wait until a broker responds.
     suspended: AtomicBool,
-    pub(super) last_error: Mutex<Option<String>>,
     /// Why authentication fails (credentials, certificate), while it does.
     pub(super) auth_error: Mutex<Option<String>>,
     /// Number of messages that failed permanently.
@@ -202,7 +201,6 @@ impl Producer {
             transactional,
             all_brokers_down: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
-            last_error: Mutex::new(None),
             auth_error: Mutex::new(None),
             failed: AtomicU64::new(0),
             tracking_callback_sends: AtomicBool::new(false),
@@ -490,12 +488,6 @@ impl Producer {
     pub fn is_unreachable(&self) -> bool {
         (self.all_brokers_down.load(Ordering::Acquire) || self.waiting() > 0)
             && !self.is_reachable()
-    }
-
-    /// The last error reported by Kafka or librdkafka.
-    #[must_use]
-    pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().clone()
     }
 
     /// The spool, if configured.

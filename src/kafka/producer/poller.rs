@@ -245,7 +245,7 @@ impl<'a> Poller<'a> {
             let detail = reason.split(" (after ").next().unwrap_or_default();
             *producer.auth_error.lock() = Some(detail.to_owned());
         }
-        *producer.last_error.lock() = Some(reason.to_owned());
+        process::current().counters.set_last_error(reason);
     }
 
     /// A batch was refused as too large: its messages are sent again in smaller batches, by the client that replaces
@@ -302,7 +302,7 @@ impl<'a> Poller<'a> {
         let mut lost = Vec::new();
         for mut report in reports {
             if report.opaque & REPLAY != 0 {
-                self.replay.failed(producer, &report);
+                self.replay.failed(&report);
                 continue;
             }
             if report.record.id.is_empty() {

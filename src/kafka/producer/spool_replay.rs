@@ -47,7 +47,7 @@ impl SpoolReplay {
     }
 
     /// Handles the failure of a record of the batch.
-    pub fn failed(&mut self, producer: &Producer, report: &Undelivered) {
+    pub fn failed(&mut self, report: &Undelivered) {
         self.failed += 1;
         if !is_undeliverable(report.code) {
             self.aborted = true;
@@ -69,8 +69,9 @@ impl SpoolReplay {
                 error.message().to_owned()
             }
         };
-        process::current().log.say(Level::Error, said);
-        *producer.last_error.lock() = Some(report.record.reason.clone());
+        let process = process::current();
+        process.log.say(Level::Error, said);
+        process.counters.set_last_error(&report.record.reason);
     }
 
     /// Starts or continues a replay; never blocks for long.
@@ -135,7 +136,7 @@ impl SpoolReplay {
                             code,
                             opaque: (self.batch.len() - 1) as u64 | REPLAY,
                         };
-                        self.failed(producer, &report);
+                        self.failed(&report);
                         break;
                     }
                 }

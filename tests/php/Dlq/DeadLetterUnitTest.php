@@ -236,11 +236,30 @@ final class DeadLetterUnitTest extends TestCase
             self::assertStringContainsString("$line", $text);
         }
         self::assertStringNotContainsString("\e", $text);
+        self::assertStringNotContainsString('Thrown', $text);
         $array = (new LetterDetails($letter, 1763703000))->toArray();
         self::assertSame(1763703000, $array['replayed_at']);
         self::assertSame(base64_encode("\xff\e"), $array['headers']->own_base64);
         self::assertSame(self::ENVELOPE, $array['payload']);
         self::assertNull((new LetterDetails($this->letter(null), null))->toArray()['payload']);
+    }
+
+    public function testTheExceptionChainIsShownOneExceptionALine(): void
+    {
+        $chain = "App\\OrderException: no\nstock in /app/Order.php:7; caused by PDOException: gone in /app/Db.php:3; "
+            . 'caused by Error in /app/Net.php:9';
+        $details = new LetterDetails($this->letter(self::ENVELOPE, ['x-exception-chain' => $chain]), null);
+        self::assertStringContainsString(
+            "\nThrown    App\\OrderException: no\\nstock in /app/Order.php:7"
+            . "\n          caused by PDOException: gone in /app/Db.php:3"
+            . "\n          caused by Error in /app/Net.php:9\nOriginal  ",
+            implode("\n", $details->lines(time()))
+        );
+        self::assertSame([
+            "App\\OrderException: no\nstock in /app/Order.php:7", 'PDOException: gone in /app/Db.php:3',
+            'Error in /app/Net.php:9',
+        ], $details->toArray()['chain']);
+        self::assertSame([], (new LetterDetails($this->letter(self::ENVELOPE), null))->toArray()['chain']);
     }
 
     /** @param array<string, string|null> $headers */

@@ -103,9 +103,7 @@ final class OutboxUnitTest extends TestCase
             'no shards' => [static fn (PDO $pdo) => new Outbox($pdo, shards: 0)],
             'another driver' => [static fn () => Platform::of('oci')],
             'an event without a name' => [static fn (PDO $pdo) => $add($pdo, ['user.1', ''])],
-            'a header of ours' => [
-                static fn (PDO $pdo) => $add($pdo, ['user.1', 'a', null, null, ['x-attempts' => '1']]),
-            ],
+            'a header without a name' => [static fn (PDO $pdo) => $add($pdo, ['user.1', 'a', null, null, ['' => '1']])],
             'an unknown setting' => [static fn () => Settings::of(['outbox' => ['tabel' => 'x']])],
             'no database' => [static fn () => Settings::of([])->database()],
         ];
@@ -115,8 +113,22 @@ final class OutboxUnitTest extends TestCase
     {
         $headers = ['a' => "\xff\x00", '7' => 'é', 'empty' => ''];
         self::assertSame($headers, Column::readHeaders(Column::headers($headers)));
+        $headers = ['none' => null, 'several' => ['a', null, 'b']];
+        self::assertSame($headers, Column::readHeaders(Column::headers($headers)));
         foreach (['', "\x00\xfe", '日本', '"quoted"'] as $key) {
             self::assertSame($key, Column::readString(Column::string($key)));
         }
+    }
+
+    public function testTheHeadersOfAReceivedMessageMayBePassedOn(): void
+    {
+        $received = [
+            'own' => 'kept', 'x-realtime-hops' => '3', 'x-realtime-socket' => '1.2', 'x-realtime-public' => '1',
+            'x-original-topic' => 'other', 'x-exception-chain' => 'E: e in e.php:1', 'x-attempts' => '4',
+            'x-failed-at' => '1', 'x-replays' => '1', 'x-replay-group' => 'g', 'without-value' => null,
+        ];
+        $kept = ['own' => 'kept', 'x-realtime-socket' => '1.2', 'x-realtime-public' => '1', 'without-value' => null];
+        self::assertSame($kept, Column::readHeaders(Column::headers($received)));
+        self::assertNull(Column::headers(['x-attempts' => '4']));
     }
 }

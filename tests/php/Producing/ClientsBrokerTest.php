@@ -8,7 +8,9 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use Closure;
 use Toporia\Realtime\Broker;
+use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
@@ -134,5 +136,23 @@ final class ClientsBrokerTest extends ProducingTestCase
             $stats['messages_produced'], $stats['messages_delivered'], $stats['queued'], $stats['broker_reachable'],
         ]);
         self::assertIsString($stats['last_error']);
+    }
+
+    public function testTheLastErrorIsTheLatestOfAllClients(): void
+    {
+        $reasonOf = static fn (Closure $send): string => self::catch(
+            DeliveryException::class,
+            static function () use ($send): void {
+                $send();
+                Realtime::flush(5000);
+            }
+        )->getFailed()[0]['reason'];
+        $unreachable = $this->broker(['brokers' => $this->deadAddress(), 'producer_config' => [
+            'message.timeout.ms' => 300, 'reconnect.backoff.ms' => 10_000, 'reconnect.backoff.max.ms' => 10_000,
+        ]]);
+        $reasonOf(static fn () => $unreachable->send('any', 'x'));
+        $topic = $this->createTopic($this->topic(), 1);
+        $reason = $reasonOf(fn () => $this->broker()->send($topic, 'x', null, [], 99));
+        self::assertSame($reason, Realtime::stats()['last_error']);
     }
 }

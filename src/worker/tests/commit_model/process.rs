@@ -71,7 +71,6 @@ impl<'w> Process<'w> {
     pub(super) fn seek_back(&self, places: Vec<(String, i32, i64)>) {
         for (topic, partition, offset) in places {
             let mut records = self.records.borrow_mut();
-            records.discard(&topic, partition, offset);
             let succeeded = self.world.choose(3) != 2;
             records.sought_back(&topic, partition, offset, succeeded);
             if succeeded {
@@ -82,7 +81,8 @@ impl<'w> Process<'w> {
 
     pub(super) fn rewind(&self) {
         self.sent.borrow_mut().clear();
-        let places = self.records.borrow().restart_offsets();
+        self.records.borrow_mut().rewind();
+        let places = self.records.borrow().pending_rewinds();
         self.seek_back(places);
     }
 
@@ -126,7 +126,8 @@ impl<'w> Process<'w> {
         }
         self.records.borrow_mut().requeue_all(Instant::now());
         if self.world.delivery == Delivery::ExactlyOnce {
-            self.rewind();
+            self.sent.borrow_mut().clear();
+            self.records.borrow_mut().rewind();
             let offsets = self.records.borrow().committable();
             self.world.commit(&offsets);
         }
