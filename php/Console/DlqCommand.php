@@ -20,6 +20,7 @@ use Symfony\Component\Console\Terminal as SymfonyTerminal;
 use Toporia\Realtime\Dlq\AdminCluster;
 use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letters;
+use Toporia\Realtime\Dlq\Ownership;
 use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Ops\TopicPlan;
 use Toporia\Realtime\Worker\OptionValue;
@@ -84,7 +85,7 @@ abstract class DlqCommand extends Command
      * dead-letter topics.
      *
      * @param Closure(Letters, Cluster): int $work returns the exit code
-     * @param bool $ownOnly read dead-letter topics of other applications only if they are named in full
+     * @param bool $ownOnly take letters of other applications only if they or their topics are named in full
      */
     protected function withLetters(
         InputInterface $input,
@@ -96,9 +97,12 @@ abstract class DlqCommand extends Command
         $broker = $this->brokerName($input);
         $cluster = $this->connect === null ? new AdminCluster($broker) : ($this->connect)($broker);
         try {
-            $plan = $ownOnly ? new TopicPlan($cluster->configuration()) : null;
-            $letters = new Letters($cluster, $names, $plan === null ? null
-                : static fn (string $topic): bool => $plan->kind($names->original($topic)) !== null);
+            $ownership = !$ownOnly ? null : new Ownership(
+                new TopicPlan($cluster->configuration()),
+                $names,
+                array_map('strval', array_keys($cluster->topics('**')))
+            );
+            $letters = new Letters($cluster, $names, $ownership);
             if ($letters->topics() === []) {
                 $this->errors($output)->writeln(
                     'No dead letters: Kafka has no topic ' . $names->deadLetters('…') . ' here.',
@@ -115,7 +119,7 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * Names the topics of other applications that are left alone.
+     * Names the topics with letters of other applications, which are left alone.
      *
      * @param list<string> $topics
      */
@@ -126,7 +130,7 @@ abstract class DlqCommand extends Command
         }
         $more = count($topics) - self::SKIPPED_SHOWN;
         $this->write($this->errors($output), [
-            'Only topics of this application (topic_prefix ' . $cluster->configuration()['topic_prefix'] . '). '
+            'Only letters of this application (topic_prefix ' . $cluster->configuration()['topic_prefix'] . '). '
             . 'Skipped: ' . implode(', ', array_slice($topics, 0, self::SKIPPED_SHOWN))
             . ($more > 0 ? ' and ' . Text::number($more) . ' more' : '') . '. Use --topic with a full name to '
             . 'select one.',

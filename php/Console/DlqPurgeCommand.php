@@ -46,8 +46,8 @@ final class DlqPurgeCommand extends DlqCommand
                   <info>%command.full_name% --replayed --before=7d --topic=realtime_user_1</info>
                   <info>%command.full_name% --all --yes</info>
 
-                Only topics of this application (topic_prefix, topic_mapping) are purged; others need --topic with their
-                full name.
+                Only letters of this application (topic_prefix, topic_mapping) are purged; others need --topic with the
+                full name of their topic.
 
                 Kafka only deletes the beginning of a partition: a letter that must stay keeps all later ones; the
                 command lists them. --before and --replayed can be combined; both must match. Not available on the
@@ -72,9 +72,10 @@ final class DlqPurgeCommand extends DlqCommand
 
         $purge = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection, $replayed): int {
             $purger = new Purger($cluster, $letters);
+            $plan = $purger->plan($selection, $replayed);
             $this->writeSkipped($output, $cluster, $letters->skipped($selection));
 
-            return $this->purge($input, $output, $purger, $purger->plan($selection, $replayed));
+            return $this->purge($input, $output, $purger, $plan);
         };
 
         return $this->withLetters($input, $output, $names, $purge, true);

@@ -51,7 +51,7 @@ final class DlqReplayCommand extends DlqCommand
                   <info>%command.full_name% --class=OrderException --since=2h --dry-run</info>
                   <info>%command.full_name% --all --yes</info>
 
-                Only letters of this application's topics (topic_prefix, topic_mapping) are replayed; others need
+                Only letters of this application (topic_prefix, topic_mapping) are replayed; others need
                 --topic with the full name of their topic, or letter ids.
 
                 A replay is sent to the topic in which the message failed; only the consumer group that failed handles
@@ -80,8 +80,8 @@ final class DlqReplayCommand extends DlqCommand
 
         $work = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection): int {
             $replayer = new Replayer($cluster, $letters);
-            $this->writeSkipped($output, $cluster, $letters->skipped($selection));
             $plan = $replayer->plan($selection, (bool) $input->getOption('again'));
+            $this->writeSkipped($output, $cluster, $letters->skipped($selection));
 
             return $this->work($input, $output, $replayer, $plan);
         };

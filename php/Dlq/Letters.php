@@ -8,7 +8,6 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
-use Closure;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
@@ -16,14 +15,20 @@ use Toporia\Realtime\Exception\RealtimeException;
  */
 final class Letters
 {
+    /** Letters of a topic that are read to learn whose topic it is. */
+    private const SAMPLE = 100;
+
     private ?ReplayMarkers $markers = null;
 
     /**
-     * @param (Closure(string): bool)|null $isOwn true for the dead-letter topics of this application; the others are
-     *        only read if the selection names them in full. null: all topics
+     * @param Ownership|null $ownership letters of other applications are only read if the selection names them or their
+     *        topic in full; null: all letters
      */
-    public function __construct(private Cluster $cluster, private TopicNames $names, private ?Closure $isOwn = null)
-    {
+    public function __construct(
+        private Cluster $cluster,
+        private TopicNames $names,
+        private ?Ownership $ownership = null
+    ) {
     }
 
     /**
@@ -52,11 +57,15 @@ final class Letters
     {
         $topics = $this->topics();
 
-        return $selection->topics($topics, $this->isOwn === null ? $topics : array_filter($topics, $this->isOwn));
+        return $selection->topics(
+            $topics,
+            $this->ownership === null ? $topics : array_filter($topics, $this->ownership->mayOwn(...))
+        );
     }
 
     /**
-     * The dead-letter topics of other applications that match the selection but are not read.
+     * The dead-letter topics that match the selection and have letters of other applications, which were left out. Call
+     * it after the letters were read.
      *
      * @return list<string>
      *
@@ -66,7 +75,11 @@ final class Letters
     {
         $topics = $this->topics();
 
-        return array_values(array_diff($selection->topics($topics, $topics), $this->selected($selection)));
+        $skipped = array_diff($selection->topics($topics, $topics), $this->selected($selection));
+        $skipped = array_unique([...$skipped, ...$this->ownership?->skipped() ?? []]);
+        sort($skipped);
+
+        return $skipped;
     }
 
     /**
@@ -89,11 +102,12 @@ final class Letters
     public function each(Selection $selection, callable $callback): void
     {
         $markers = $this->markers();
-        foreach ($this->selected($selection) as $topic) {
+        foreach ($this->readable($selection) as $topic) {
             $from = $selection->from($topic, $this->cluster->offsets($topic));
             $continue = true;
-            $this->read($topic, $from, static function (Letter $letter) use ($selection, $callback, $markers, &$continue) {
-                $continue = !$selection->matches($letter) || $callback($letter, $markers->replayedAt($letter)) !== false;
+            $this->read($topic, $from, function (Letter $letter) use ($selection, $callback, $markers, &$continue) {
+                $continue = !$this->isSelected($selection, $letter)
+                    || $callback($letter, $markers->replayedAt($letter)) !== false;
 
                 return $continue;
             });
@@ -101,6 +115,39 @@ final class Letters
                 return;
             }
         }
+    }
+
+    /**
+     * The topics to read for a selection; afterwards isSelected() can tell the letters of other applications.
+     *
+     * @return list<string>
+     *
+     * @throws RealtimeException
+     */
+    public function readable(Selection $selection): array
+    {
+        $topics = $this->selected($selection);
+        foreach ($this->ownership === null ? [] : $topics as $topic) {
+            if (!$selection->isNamed($topic) && !$this->ownership->isConfigured($topic)) {
+                $count = 0;
+                $this->read($topic, [], function (Letter $letter) use (&$count): bool {
+                    return ++$count < self::SAMPLE && !$this->ownership?->learn($letter);
+                });
+            }
+        }
+
+        return $topics;
+    }
+
+    /**
+     * True for a letter of the selection that is this application's, or that is named, itself or by its topic.
+     */
+    public function isSelected(Selection $selection, Letter $letter): bool
+    {
+        $isOwn = $this->ownership === null || $selection->isNamed($letter->record->topic)
+            || $this->ownership->owns($letter);
+
+        return $isOwn && $selection->matches($letter);
     }
 
     /**

@@ -31,14 +31,15 @@ final class Purger
     {
         $plan = new PurgePlan();
         $markers = $this->letters->markers();
-        foreach ($this->letters->selected($selection) as $topic) {
-            $this->letters->read($topic, [], static function (Letter $letter) use (
+        foreach ($this->letters->readable($selection) as $topic) {
+            $this->letters->read($topic, [], function (Letter $letter) use (
                 $plan,
                 $markers,
                 $selection,
                 $replayedOnly
             ): void {
-                $delete = $selection->matches($letter) && (!$replayedOnly || $markers->replayedAt($letter) !== null);
+                $delete = $this->letters->isSelected($selection, $letter)
+                    && (!$replayedOnly || $markers->replayedAt($letter) !== null);
                 $plan->add($letter->letterId(), $delete);
             });
         }

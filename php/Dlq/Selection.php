@@ -98,10 +98,7 @@ final class Selection
      */
     public function topics(array $topics, array $searched): array
     {
-        $named = array_intersect($topics, [
-            ...array_map('strval', array_keys($this->letterIds)),
-            ...array_map($this->topicOfRawMessage(...), array_keys($this->messages)),
-        ]);
+        $named = $this->named($topics);
         if ($this->letterIds !== [] && $this->messages === []) {
             return array_values($named);
         }
@@ -109,6 +106,14 @@ final class Selection
         $exact = array_values(array_filter($topics, fn (string $topic): bool => $this->coversTopic($topic, exactly: true)));
 
         return $exact === [] ? array_values(array_unique([...$searched, ...$named])) : $exact;
+    }
+
+    /**
+     * True for a topic that is named in full, or by the id of one of its letters: it may be another application's.
+     */
+    public function isNamed(string $deadLetters): bool
+    {
+        return $this->named([$deadLetters]) !== [] || $this->coversTopic($deadLetters, exactly: true);
     }
 
     /**
@@ -184,6 +189,19 @@ final class Selection
 
         return Pattern::matches($this->topic, $deadLetters)
             || Pattern::matches($this->topic, $this->names->original($deadLetters));
+    }
+
+    /**
+     * @param list<string> $topics dead-letter topics
+     *
+     * @return array<int, string> those in the requested ids
+     */
+    private function named(array $topics): array
+    {
+        return array_intersect($topics, [
+            ...array_map('strval', array_keys($this->letterIds)),
+            ...array_map($this->topicOfRawMessage(...), array_keys($this->messages)),
+        ]);
     }
 
     /**

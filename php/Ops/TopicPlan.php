@@ -14,7 +14,10 @@ namespace Toporia\Realtime\Ops;
  */
 final class TopicPlan
 {
-    /** Kinds of topics. All belong to this application; `other` only shares the prefix. */
+    /**
+     * Kinds of topics, by their names. The topics of channels that are not configured (`channel`, `left over`) may also
+     * belong to an application whose prefix begins with this one, and `other` only shares the prefix.
+     */
     public const MAPPED = 'mapped';
     public const FALLBACK = 'default';
     public const CHANNEL = 'channel';
@@ -108,5 +111,32 @@ final class TopicPlan
         }
 
         return $topic === $prefix || str_starts_with($topic, "$prefix.") ? self::OTHER : null;
+    }
+
+    /**
+     * True if a channel has this topic of its own: `user.1` has `shop_user_1` or, with dots, `shop_user.1`.
+     */
+    public function isTopicOf(string $channel, string $topic): bool
+    {
+        foreach (self::channelParts($channel) as $part) {
+            if ($topic === "{$this->prefix()}_$part") {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /**
+     * What follows `<prefix>_` in the topics of a channel, without and with dots.
+     *
+     * @return list<string>
+     */
+    public static function channelParts(string $channel): array
+    {
+        return [
+            (string) preg_replace('/[^A-Za-z0-9-]/', '_', $channel),
+            (string) preg_replace('/[^A-Za-z0-9._-]/', '_', $channel),
+        ];
     }
 }

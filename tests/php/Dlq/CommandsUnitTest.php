@@ -122,7 +122,7 @@ final class CommandsUnitTest extends TestCase
 
         self::assertSame(0, $this->execute('purge', ['--all' => true, '--yes' => true]));
         self::assertStringContainsString('2 letters of dlq.orders', $this->output);
-        self::assertStringContainsString('Only topics of this application (topic_prefix app). Skipped: dlq.theirs.', $this->output);
+        self::assertStringContainsString('Only letters of this application (topic_prefix app). Skipped: dlq.theirs.', $this->output);
         self::assertSame(['dlq.orders'], array_keys($this->cluster->deleted));
 
         self::assertSame(0, $this->execute('purge', ['--all' => true, '--yes' => true, '--topic' => 'th*']));
@@ -154,6 +154,59 @@ final class CommandsUnitTest extends TestCase
         self::assertSame([], $this->cluster->all('prod_u'));
         self::assertSame(0, $this->execute('purge', ['--all' => true, '--topic' => 'u', '--yes' => true]));
         self::assertSame(['dlq.app_u'], array_keys($this->cluster->deleted));
+    }
+
+    public function testTheChannelDecidesWherePrefixesBeginWithEachOther(): void
+    {
+        $this->cluster->strategy = 'one-per-channel';
+        $this->letterOf('app_user_1', 'user.1');
+        $this->letterOf('app_broken', null);
+        $this->letterOf('app.raw', null);
+        $this->letterOf('app_staging_user_1', 'user.1');
+        $this->letterOf('app_staging_user_1', 'staging.user.1');
+        $this->letterOf('app_staging_broken', null);
+        $this->letterOf('app_staging', 'any.channel');
+        $this->letterOf('app.live_user_1', 'user.1');
+        $this->letterOf('app.live.raw', null);
+        $ours = ['app.raw', 'app_broken', 'app_user_1'];
+        $skipped = 'Only letters of this application (topic_prefix app). Skipped: dlq.app.live.raw, dlq.app.live_user_1, '
+            . 'dlq.app_staging, dlq.app_staging_broken, dlq.app_staging_user_1.';
+
+        self::assertSame(0, $this->execute('replay', ['--all' => true, '--yes' => true]), $this->output);
+        self::assertStringContainsString($skipped, $this->output);
+        self::assertStringContainsString('4 letters replayed.', $this->output);
+        foreach (array_keys($this->cluster->topics) as $topic) {
+            if (!str_starts_with($topic, 'dlq')) {
+                $count = (int) in_array($topic, [...$ours, 'app_staging_user_1'], true);
+                self::assertCount($count, $this->cluster->all($topic), $topic);
+            }
+        }
+        $replayed = json_decode((string) $this->cluster->all('app_staging_user_1')[0]->value, true);
+        self::assertSame('staging.user.1', $replayed['channel']);
+
+        self::assertSame(0, $this->execute('purge', ['--all' => true, '--yes' => true]));
+        self::assertStringContainsString($skipped, $this->output);
+        self::assertStringContainsString('stays behind dlq.app_staging_user_1/0/0, which must stay', $this->output);
+        self::assertSame(array_map(static fn (string $topic) => "dlq.$topic", $ours), array_keys($this->cluster->deleted));
+        self::assertSame(0, $this->execute('purge', ['--all' => true, '--yes' => true, '--topic' => 'user.1']));
+        self::assertArrayNotHasKey('dlq.app_staging_user_1', $this->cluster->deleted);
+
+        self::assertSame(0, $this->execute('replay', ['letters' => ['app_staging_user_1/0/0'], '--yes' => true]));
+        self::assertCount(2, $this->cluster->all('app_staging_user_1'));
+        $named = ['--all' => true, '--yes' => true, '--topic' => 'app_staging_user_1'];
+        self::assertSame(0, $this->execute('purge', $named));
+        self::assertSame([0 => 2], $this->cluster->deleted['dlq.app_staging_user_1']);
+    }
+
+    public function testTheTopicsOfGatewaysTellAPrefix(): void
+    {
+        $this->cluster->strategy = 'one-per-channel';
+        $this->letterOf('app_staging_broken', null);
+        $this->letterOf('app_stagings_broken', null);
+        $this->cluster->create('app_staging.__presence');
+        self::assertSame(0, $this->execute('purge', ['--all' => true, '--yes' => true]));
+        self::assertStringContainsString('Skipped: dlq.app_staging_broken.', $this->output);
+        self::assertSame(['dlq.app_stagings_broken'], array_keys($this->cluster->deleted));
     }
 
     public function testReplayRequiresAnExplicitYes(): void
@@ -320,5 +373,12 @@ final class CommandsUnitTest extends TestCase
         $this->output = $tester->getDisplay(true);
 
         return $code;
+    }
+
+    /** @param string|null $channel null: the value is not an envelope */
+    private function letterOf(string $topic, ?string $channel): void
+    {
+        $envelope = ['id' => uniqid(), 'type' => 'event', 'channel' => $channel, 'event' => 'e', 'timestamp' => 1];
+        $this->cluster->letter($topic, $channel === null ? 'broken' : json_encode($envelope, JSON_THROW_ON_ERROR));
     }
 }

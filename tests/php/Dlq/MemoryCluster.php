@@ -26,6 +26,7 @@ final class MemoryCluster implements Cluster
     public array $reads = [];
     /** @var list<string> topics of other applications */
     public array $foreign = [];
+    public string $strategy = 'grouped';
     /** The topic whose records are never acknowledged. */
     public ?string $failing = null;
     /** The topic that refuses records immediately. */
@@ -91,10 +92,10 @@ final class MemoryCluster implements Cluster
         $own = array_diff(array_map('strval', array_keys($this->topics)), $this->foreign);
 
         return [
-            'topic_prefix' => 'app', 'topic_strategy' => 'grouped', 'default_topic' => 'app', 'default_partitions' => null,
+            'topic_prefix' => 'app', 'topic_strategy' => $this->strategy, 'default_topic' => 'app', 'default_partitions' => null,
             'dlq_prefix' => 'dlq', 'topic_mapping' => array_map(static fn (string $topic): array => [
                 'pattern' => $topic, 'topic' => $topic, 'partitions' => null, 'replication' => null, 'retention_ms' => null,
-            ], array_values($own)),
+            ], $this->strategy === 'grouped' ? array_values($own) : []),
         ];
     }
 
