@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::gateway::undeliverable::UndeliverableLog;
 use crate::kafka::producer::pool::ProducerPool;
 use crate::log::Log;
 use crate::metrics::Registry;
@@ -60,6 +61,8 @@ pub struct Process {
     pub log: Log,
     pub counters: ProcessCounters,
     pub metrics: Registry,
+    /// Warnings about sent events that no browser receives.
+    pub undeliverable: UndeliverableLog,
 }
 
 extern "C" fn after_fork_in_child() {
@@ -107,6 +110,7 @@ fn create(stale: *mut Process) -> &'static Process {
         log: Log::default(),
         counters: ProcessCounters::default(),
         metrics: Registry::default(),
+        undeliverable: UndeliverableLog::default(),
     }));
     let published = CURRENT.compare_exchange(stale, fresh, Ordering::AcqRel, Ordering::Acquire);
     if published.is_ok() {

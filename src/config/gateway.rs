@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The gateway's section of the configuration, for error texts.
 const SECTION: &str = "realtime.gateway";
 
+/// Range of `max_event`, in bytes.
+const MAX_EVENT_RANGE: (i64, i64) = (256, 64 << 20);
+
 /// The gateway's settings and its broker.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -172,7 +175,7 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
             d.max_presence_bytes,
             (1024, mega(64)),
         )?,
-        max_event: size(&g::MAX_EVENT, d.max_event, (256, mega(64)))?,
+        max_event: size(&g::MAX_EVENT, d.max_event, MAX_EVENT_RANGE)?,
         max_queue: size(&g::MAX_QUEUE, d.max_queue, (4096, mega(1024)))?,
         max_connections: number(&g::MAX_CONNECTIONS, d.max_connections, 1)?,
         max_connections_per_address: number(
@@ -206,6 +209,28 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
         send_buffer: size(&g::SEND_BUFFER, d.send_buffer, (4096, mega(64)))?,
         replays_per_minute: rate(&g::REPLAYS_PER_MINUTE, d.replays_per_minute)?,
     })
+}
+
+/// `realtime.gateway.max_event`, for senders.
+pub(super) fn max_event(layers: &Layers<'_>) -> Result<usize> {
+    let map = members(top(layers.configured)?);
+    let reader = SettingsReader {
+        sources: Sources {
+            arrays: map
+                .map(|map| ArrayLayer {
+                    map,
+                    origin: LayerOrigin::Gateway,
+                })
+                .into_iter()
+                .collect(),
+            env: layers.env,
+        },
+        notes: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let default = Settings::default().max_event;
+    let bytes = reader.count(&g::MAX_EVENT, default as u64, MAX_EVENT_RANGE, "bytes")?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// The master key of encrypted channels, from a gateway array, a broker array or the top level.

@@ -112,6 +112,8 @@ pub struct BrokerConfig {
     pub topics: Arc<TopicMap>,
     /// Encrypts messages for encrypted channels; `None`: only messages that are already encrypted may be sent there.
     pub encryption: Option<crate::gateway::protocol::encryption::MasterKey>,
+    /// `realtime.gateway.max_event`: the sender warns about larger data, which gateways skip.
+    pub max_event: usize,
     pub consumer_group: String,
     /// `group.instance.id`, for static membership.
     pub group_instance_id: Option<String>,

@@ -59,6 +59,7 @@ impl BrokerConfig {
             brokers: addresses(r)?,
             topics,
             encryption: encryption(r, layers)?,
+            max_event: gateway::max_event(layers)?,
             consumer_group: group(r)?,
             group_instance_id: r.optional_text(&k::GROUP_INSTANCE_ID)?,
             sync: r.choice(&k::PRODUCE, &[("async", false), ("sync", true)], false)?,

@@ -13,6 +13,7 @@ use super::broadcast::{Broadcast, Position};
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
+use crate::error::Error;
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -40,9 +41,9 @@ pub trait Cluster: Send + Sync {
     fn client_event(&self, channel: &str, event: &str, data: &RawValue, user_id: Option<&str>);
     /// True once the members of all known gateways are known.
     fn presence_ready(&self) -> watch::Receiver<bool>;
-    /// Publishes events of the HTTP API to all gateways. Ready once Kafka has acknowledged them; otherwise the error as
-    /// text.
-    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<(), String>>;
+    /// Publishes events of the HTTP API to all gateways. Ready once Kafka has acknowledged them. An error of the kinds
+    /// `InvalidChannel` and `MessageTooLarge` is the caller's; nothing was sent.
+    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<crate::error::Result<()>>;
     /// Sends a request to all gateways and merges the responses that arrive in time.
     fn ask(&self, question: AdminRequest) -> BoxFuture<AdminResponse>;
     /// The gateway is about to close its sockets: the other gateways keep its members for a moment, so that clients can
@@ -124,10 +125,10 @@ impl Cluster for SingleNode {
         self.ready.subscribe()
     }
 
-    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<(), String>> {
+    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<crate::error::Result<()>> {
         let hub = self.hub.upgrade();
         Box::pin(async move {
-            let hub = hub.ok_or("the gateway has stopped")?;
+            let hub = hub.ok_or_else(|| Error::connection("the gateway has stopped"))?;
             for event in events {
                 hub.deliver(&Arc::new(Broadcast {
                     channel: event.channel.into(),

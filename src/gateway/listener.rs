@@ -16,7 +16,7 @@ use super::connection_limit::{
 use super::handshake_limit::{PendingConnections, PendingGuard};
 use super::http::proxy::{self, Network};
 use super::http::request::{self, Request, RequestError};
-use super::http::respond::{respond, Response};
+use super::http::respond::{invite_body, respond, Response};
 use super::http::{api, handshake, ops};
 use super::hub::Hub;
 use super::minute_log::MinuteLog;
@@ -230,6 +230,9 @@ impl Acceptor {
                     Ok(signed) => signed,
                     Err(response) => return Ok(response),
                 };
+                if request.expects_continue() {
+                    invite_body(stream).await;
+                }
                 let body = pending
                     .run_until_evicted(request::read_body(stream, request, end))
                     .await;

@@ -10,23 +10,39 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// The limit of one log line.
 #[derive(Debug, Default)]
-pub(super) struct MinuteLog(Mutex<Option<Instant>>);
+pub(crate) struct MinuteLog(Mutex<LastLine>);
+
+#[derive(Debug, Default)]
+struct LastLine {
+    at: Option<Instant>,
+    /// Warnings since then that were not logged.
+    suppressed: u64,
+}
 
 impl MinuteLog {
     /// Logs a warning, unless the last one is less than a minute old.
     pub fn warn(&self, text: impl FnOnce() -> String) {
-        if self.is_due(Instant::now()) {
-            crate::process::current().log.say(Level::Warning, text());
+        if let Some(suppressed) = self.suppressed_if_due(Instant::now()) {
+            let mut text = text();
+            if suppressed > 0 {
+                text = format!("{text} ({suppressed} more since the last such line)");
+            }
+            crate::process::current().log.say(Level::Warning, text);
         }
     }
 
-    fn is_due(&self, now: Instant) -> bool {
+    /// The number of warnings that were not logged, if a line is due.
+    fn suppressed_if_due(&self, now: Instant) -> Option<u64> {
         let mut last = self.0.lock();
-        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL);
-        if due {
-            *last = Some(now);
+        if last
+            .at
+            .is_some_and(|at| now.saturating_duration_since(at) < INTERVAL)
+        {
+            last.suppressed += 1;
+            return None;
         }
-        due
+        last.at = Some(now);
+        Some(std::mem::take(&mut last.suppressed))
     }
 }
 
@@ -38,9 +54,12 @@ mod tests {
     fn one_line_per_minute_is_due() {
         let log = MinuteLog::default();
         let start = Instant::now();
-        assert!(log.is_due(start));
-        assert!(!log.is_due(start + Duration::from_secs(59)));
-        assert!(log.is_due(start + Duration::from_secs(60)));
-        assert!(!log.is_due(start + Duration::from_secs(61)));
+        assert_eq!(log.suppressed_if_due(start), Some(0));
+        assert_eq!(log.suppressed_if_due(start + Duration::from_secs(59)), None);
+        assert_eq!(
+            log.suppressed_if_due(start + Duration::from_secs(60)),
+            Some(1)
+        );
+        assert_eq!(log.suppressed_if_due(start + Duration::from_secs(61)), None);
     }
 }

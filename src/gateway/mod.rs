@@ -40,5 +40,6 @@ pub mod settings;
 mod sys;
 #[cfg(test)]
 mod tests;
+pub mod undeliverable;
 
 pub use run::{Backends, Gateway, Stats};

@@ -11,6 +11,7 @@ use super::{flush, json, message, state, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
 use crate::error::{Error, Kind};
+use crate::gateway::undeliverable::Undeliverable;
 use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::ProducerRecord;
 use crate::kafka::transaction;
@@ -60,6 +61,14 @@ fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Warns about an event that no browser receives. It is sent, because consumers may receive it.
+fn warn_if_undeliverable(sender: &Sender, channel: &str, event: &str, data_bytes: usize) {
+    let found = Undeliverable::check(channel, event, data_bytes, sender.config.max_event);
+    if let Some(event) = found {
+        process::current().undeliverable.warn(&event);
+    }
 }
 
 fn send(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
@@ -163,6 +172,8 @@ pub fn broadcast(
         if let Some(repeated) = repeats(sender, channel, options.event, data_json) {
             return Ok(BroadcastId::Repeated(repeated));
         }
+        let data_bytes = data_json.map_or(0, <[u8]>::len);
+        warn_if_undeliverable(sender, channel, options.event, data_bytes);
         crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
         let mut options = options;
         add_hops(sender, &mut options.headers)?;
@@ -208,6 +219,8 @@ pub fn broadcast_to_all(
                     add_hops(sender, &mut options.headers)?;
                     hops_added = true;
                 }
+                let data_bytes = data_json.map_or(0, <[u8]>::len);
+                warn_if_undeliverable(sender, channel, options.event, data_bytes);
                 envelope.clear();
                 crate::envelope::write_event(envelope, &id, channel, options.event);
                 if let Some(data_json) = data_json {
@@ -297,6 +310,10 @@ pub fn publish(
     } else {
         message.bytes_for(channel)
     };
+    if let Some(event) = message.event().filter(|_| message.kind() == "event") {
+        let data_bytes = message.data_json().map_or(0, <[u8]>::len);
+        warn_if_undeliverable(sender, channel, event, data_bytes);
+    }
     let own_key = if message.origin.is_some() {
         None
     } else {

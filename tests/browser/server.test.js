@@ -98,6 +98,25 @@ test('channel and user queries cover all gateways', { timeout: 60_000 }, async (
   assert.deepEqual(users.map(u => u.id).sort(), ['eve', 'fay'])
 })
 
+test('trigger() and triggerBatch() return the attributes that info asks for', { timeout: 60_000 }, async () => {
+  const [ida, jo] = [await connect('ida'), await connect('jo', 1)]
+  for (const one of [ida, jo]) { await one.join('presence-info.1'); await one.join('private-info.2') }
+  const info = 'user_count,subscription_count'
+  const all = { channels: { 'presence-info.1': { user_count: 2, subscription_count: 2 }, 'private-info.2': { subscription_count: 2 } } }
+  await until(async () => (await json(await server.trigger('presence-info.1', 'e', 1, { info }))).channels['presence-info.1'].user_count === 2, 'both')
+  assert.deepEqual(await json(await server.trigger(['presence-info.1', 'private-info.2'], 'e', 1, { info })), all)
+  assert.deepEqual(await json(await server.triggerBatch([
+    { channel: 'presence-info.1', name: 'e', data: 1, info: 'user_count' },
+    { channel: 'private-info.2', name: 'e', data: 1 },
+    { channel: 'private-info.2', name: 'e', data: 1, info: 'subscription_count' },
+  ])), { batch: [{ user_count: 2 }, {}, { subscription_count: 2 }] })
+  assert.deepEqual(await json(await server.trigger('private-info.2', 'e', 1)), {})
+})
+
+test('a channel name of a control topic is refused', { timeout: 60_000 }, async () => {
+  await assert.rejects(server.trigger('__presence', 'e', {}), error => error.status === 400 && /control topic/.test(error.body))
+})
+
 test('sendToUser() reaches every connection of a user, and terminateUserConnections() closes them', { timeout: 60_000 }, async () => {
   const windows = [await connect('gil'), await connect('gil', 1)]
   const other = await connect('hal')

@@ -35,7 +35,7 @@ const MAX_BATCH: usize = 500;
 const MAX_REPORTED_FAILURES: usize = 1000;
 
 /// The result for the events of one request.
-pub(super) type PublishResult = Result<(), String>;
+pub(super) type PublishResult = Result<(), Error>;
 
 struct PublishRequest {
     events: Vec<ApiEvent>,
@@ -67,7 +67,7 @@ impl EventPublisher {
                 Ok(thread) => *running = Some((requests, thread)),
                 Err(error) => {
                     // Fails only if the request was cancelled.
-                    let _ = reply.send(Err(error.message().to_owned()));
+                    let _ = reply.send(Err(error));
                     return sent;
                 }
             }
@@ -114,7 +114,7 @@ fn run(config: &Arc<BrokerConfig>, requests: &Receiver<PublishRequest>) {
             }
             Err(error) => {
                 for request in all {
-                    let _ = request.reply.send(Err(error.message().to_owned()));
+                    let _ = request.reply.send(Err(error.clone()));
                 }
             }
         }
@@ -148,7 +148,7 @@ fn publish_batch(producer: &Producer, config: &BrokerConfig, requests: Vec<Publi
     if !producer.is_reachable() {
         for request in requests {
             let why = format!("Kafka at {} cannot be reached", config.brokers);
-            let _ = request.reply.send(Err(why));
+            let _ = request.reply.send(Err(Error::connection(why)));
         }
         return;
     }
@@ -170,14 +170,14 @@ fn publish_batch(producer: &Producer, config: &BrokerConfig, requests: Vec<Publi
     for (ids, reply) in waiting {
         let lost = ids.iter().find_map(|id| failed.get(id.as_str()));
         let sent = match lost {
-            Some(lost) => Err(format!(
+            Some(lost) => Err(Error::connection(format!(
                 "Kafka at {} did not acknowledge it for topic \"{}\" ({})",
                 config.brokers, lost.topic, lost.reason
-            )),
-            None if all_failed => Err(format!(
+            ))),
+            None if all_failed => Err(Error::connection(format!(
                 "Kafka at {} did not acknowledge it",
                 config.brokers
-            )),
+            ))),
             None => Ok(()),
         };
         let _ = reply.send(sent);
@@ -189,13 +189,12 @@ fn send_all(
     producer: &Producer,
     config: &BrokerConfig,
     events: &[ApiEvent],
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<String>, Error> {
     // All topics first, so that an invalid channel prevents every event of the request.
     let topics = events
         .iter()
         .map(|event| config.topics.topic_for(&event.channel))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| error.message().to_owned())?;
+        .collect::<Result<Vec<_>, _>>()?;
     let mut ids = Vec::with_capacity(events.len());
     for (event, topic) in events.iter().zip(&topics) {
         let (id, ms) = ids::new_id_with_time();
@@ -220,9 +219,7 @@ fn send_all(
             headers: &headers,
             timestamp_ms: 0,
         };
-        producer
-            .send(&message)
-            .map_err(|error| error.message().to_owned())?;
+        producer.send(&message)?;
         ids.push(id);
     }
     Ok(ids)

@@ -45,7 +45,7 @@ use super::protocol::frame::Member;
 use super::protocol::SocketId;
 use super::recovery::token::Keys;
 use crate::config::BrokerConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::process;
 
 /// Maximum wait for the acknowledgement of an HTTP API event, including the events queued before it.
@@ -231,14 +231,14 @@ impl Cluster for Gateways {
         self.status.complete.subscribe()
     }
 
-    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<std::result::Result<(), String>> {
+    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<()>> {
         let sent = self.publisher.send(events);
         Box::pin(async move {
             let sent = tokio::time::timeout(PUBLISH_TIMEOUT, sent).await;
             match sent {
                 Ok(Ok(sent)) => sent,
-                Ok(Err(_)) => Err("the gateway has stopped".to_owned()),
-                Err(_) => Err("Kafka does not answer in time".to_owned()),
+                Ok(Err(_)) => Err(Error::connection("the gateway has stopped")),
+                Err(_) => Err(Error::connection("Kafka does not answer in time")),
             }
         })
     }

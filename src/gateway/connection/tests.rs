@@ -37,7 +37,7 @@ impl Cluster for ScriptedCluster {
     fn presence_ready(&self) -> watch::Receiver<bool> {
         self.0.subscribe()
     }
-    fn publish(&self, _: Vec<ApiEvent>) -> BoxFuture<Result<(), String>> {
+    fn publish(&self, _: Vec<ApiEvent>) -> BoxFuture<crate::error::Result<()>> {
         Box::pin(async { Ok(()) })
     }
     fn ask(&self, _: AdminRequest) -> BoxFuture<AdminResponse> {

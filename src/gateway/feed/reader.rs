@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::{c_char, CStr};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka_sys as sys;
 use sys::bindings::{rd_kafka_resp_err_t as Code, rd_kafka_timestamp_type_t as TimestampType};
@@ -15,29 +15,31 @@ use super::positions::PartitionState;
 use super::record::{BroadcastHeaders, Skip};
 use super::{PartitionReader, RawControlRecord, Shared, TopicRole};
 use crate::gateway::broadcast::{At, Broadcast};
+use crate::gateway::minute_log::MinuteLog;
+use crate::gateway::undeliverable::{Reason, Undeliverable, UndeliverableLog};
 use crate::kafka::client;
 use crate::log::Level;
 use crate::process;
 
 /// Maximum wait for a record; also the time that stopping can take.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
-/// Minimum time between two log lines about mismatched topics.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// State of the reader thread.
 struct FeedReader<'a> {
     shared: &'a Shared,
     readers: HashMap<(usize, i32), PartitionReader>,
-    mismatch_logged_at: Option<Instant>,
-    mismatches: u64,
+    mismatches: MinuteLog,
+    bad_records: MinuteLog,
+    undeliverable: UndeliverableLog,
 }
 
 pub(super) fn run(shared: &Shared) {
     let mut reader = FeedReader {
         shared,
         readers: HashMap::new(),
-        mismatch_logged_at: None,
-        mismatches: 0,
+        mismatches: MinuteLog::default(),
+        bad_records: MinuteLog::default(),
+        undeliverable: UndeliverableLog::default(),
     };
     let mut batch: Vec<Raw> = Vec::with_capacity(1024);
     while !shared.is_stopping() {
@@ -197,33 +199,62 @@ impl FeedReader<'_> {
             }
             // Counted once: records that fill the replay buffer were counted by the gateway that delivered them.
             Err(_) if !live => {}
-            Err(Skip::TopicMismatch { channel }) => self.mismatch(&state.name, &channel),
-            Err(Skip::Reserved) => shared.counters.reserved_events.add_one(),
-            Err(Skip::TooLarge) => shared.counters.oversized_events.add_one(),
-            Err(Skip::NotAnEnvelope | Skip::Type) => shared.counters.bad_records.add_one(),
+            Err(skip) => self.skipped(&state.name, at, skip),
         }
     }
 
+    /// Counts a skipped record and warns, because its sender is not told.
     #[cold]
-    fn mismatch(&mut self, topic: &str, channel: &str) {
-        self.shared.counters.topic_mismatch.add_one();
-        self.mismatches += 1;
-        if self
-            .mismatch_logged_at
-            .is_some_and(|said| said.elapsed() < LOG_INTERVAL)
-        {
-            return;
+    fn skipped(&self, topic: &str, at: At, skip: Skip) {
+        let counters = &self.shared.counters;
+        let warn = |channel: &str, event: &str, reason| {
+            self.undeliverable.warn(&Undeliverable {
+                channel,
+                event,
+                reason,
+            });
+        };
+        match skip {
+            Skip::TopicMismatch { channel } => self.mismatch(topic, &channel),
+            Skip::Reserved { channel, event } => {
+                counters.reserved_events.add_one();
+                warn(&channel, &event, Reason::ReservedEvent);
+            }
+            Skip::TooLarge {
+                channel,
+                event,
+                bytes,
+            } => {
+                counters.oversized_events.add_one();
+                let max = self.shared.feed_config.max_event_bytes;
+                warn(&channel, &event, Reason::TooLarge { bytes, max });
+            }
+            // Other types are not for browsers.
+            Skip::Type => counters.bad_records.add_one(),
+            Skip::NotAnEnvelope => {
+                counters.bad_records.add_one();
+                self.bad_records.warn(|| {
+                    format!(
+                        "No browser receives a record of topic \"{topic}\" (partition {}, offset {}): it is not an \
+                        event with a valid channel, an event name and JSON data.",
+                        at.partition, at.offset
+                    )
+                });
+            }
         }
-        self.mismatch_logged_at = Some(Instant::now());
-        let right = self.shared.topics.topic_for(channel);
-        let right = right.unwrap_or_else(|_| "none".to_owned());
-        let channel: String = channel.escape_debug().take(200).collect();
-        let line = format!(
-            "{} record(s) skipped: topic \"{topic}\" has a message for channel \"{channel}\", whose topic is \
-            \"{right}\". Another application uses the same prefix, or a producer writes to the wrong topic.",
-            std::mem::take(&mut self.mismatches)
-        );
-        process::current().log.say(Level::Warning, line);
+    }
+
+    fn mismatch(&self, topic: &str, channel: &str) {
+        self.shared.counters.topic_mismatch.add_one();
+        self.mismatches.warn(|| {
+            let right = self.shared.topics.topic_for(channel);
+            let right = right.unwrap_or_else(|_| "none".to_owned());
+            let channel: String = channel.escape_debug().take(200).collect();
+            format!(
+                "A record was skipped: topic \"{topic}\" has a message for channel \"{channel}\", whose topic is \
+                \"{right}\". Another application uses the same prefix, or a producer writes to the wrong topic."
+            )
+        });
     }
 }
 

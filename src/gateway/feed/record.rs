@@ -51,8 +51,13 @@ pub enum Skip {
         channel: String,
     },
     /// The event name is reserved for the protocol.
-    Reserved,
-    TooLarge,
+    Reserved { channel: String, event: String },
+    TooLarge {
+        channel: String,
+        event: String,
+        /// Size of the data, or of the record if it cannot be read.
+        bytes: usize,
+    },
 }
 
 impl Broadcast {
@@ -68,9 +73,9 @@ impl Broadcast {
         max_event_bytes: usize,
         at: Option<At>,
     ) -> Result<Self, Skip> {
-        // The rest of an envelope is small, so a larger record need not be parsed.
+        // The rest of an envelope is small, so a larger record need not be validated.
         if value.len() > max_event_bytes + 4096 {
-            return Err(Skip::TooLarge);
+            return Err(too_large(value));
         }
         let scanned = scan_envelope(value).map_err(|_| Skip::NotAnEnvelope)?;
         if scanned.kind != EnvelopeKind::Event {
@@ -89,11 +94,14 @@ impl Broadcast {
             });
         }
         if is_reserved_event(&event) {
-            return Err(Skip::Reserved);
+            return Err(Skip::Reserved {
+                channel: channel.into_owned(),
+                event: event.into_owned(),
+            });
         }
         let data = match scanned.data {
             None => Bytes::from_static(b"\"null\""),
-            Some(data) if data.len() > max_event_bytes => return Err(Skip::TooLarge),
+            Some(data) if data.len() > max_event_bytes => return Err(too_large(value)),
             Some(data) => {
                 // The scan only finds the end of the data; clients cannot parse invalid JSON.
                 if serde_json::from_slice::<IgnoredAny>(data).is_err() {
@@ -113,6 +121,22 @@ impl Broadcast {
             exact: headers.exact,
             at,
         })
+    }
+}
+
+/// The reason for skipping a record that is too large, with the names that its warning needs.
+#[cold]
+fn too_large(value: &[u8]) -> Skip {
+    let (mut channel, mut event, mut bytes) = (String::new(), String::new(), value.len());
+    if let Ok(scanned) = scan_envelope(value) {
+        channel = scanned.channel.unwrap_or_default().into_owned();
+        event = scanned.event.unwrap_or_default().into_owned();
+        bytes = scanned.data.map_or(bytes, <[u8]>::len);
+    }
+    Skip::TooLarge {
+        channel,
+        event,
+        bytes,
     }
 }
 
@@ -149,6 +173,15 @@ mod tests {
         let mismatch = |channel: &str| Skip::TopicMismatch {
             channel: channel.to_owned(),
         };
+        let reserved = |event: &str| Skip::Reserved {
+            channel: "user.1".to_owned(),
+            event: event.to_owned(),
+        };
+        let too_large = |channel: &str, event: &str, bytes| Skip::TooLarge {
+            channel: channel.to_owned(),
+            event: event.to_owned(),
+            bytes,
+        };
         let event =
             |name: &str| format!(r#"{{"id":"1","channel":"user.1","event":"{name}","data":1}}"#);
         let large = format!(
@@ -180,19 +213,32 @@ mod tests {
             ),
             ("realtime_user_2", event("e"), mismatch("user.1")),
             ("realtime_staging_user_1", event("e"), mismatch("user.1")),
-            ("realtime_user_1", event("pusher:error"), Skip::Reserved),
+            (
+                "realtime_user_1",
+                event("pusher:error"),
+                reserved("pusher:error"),
+            ),
             (
                 "realtime_user_1",
                 event("pusher_internal:member_added"),
-                Skip::Reserved,
+                reserved("pusher_internal:member_added"),
             ),
             (
                 "realtime_user_1",
                 event("realtime:recovered"),
-                Skip::Reserved,
+                reserved("realtime:recovered"),
             ),
-            ("realtime_user_1", large, Skip::TooLarge),
-            ("realtime_user_1", " ".repeat(10_000), Skip::TooLarge),
+            (
+                "realtime_user_1",
+                large.replace('x', "yyyyyy"),
+                too_large("user.1", "e", 6002),
+            ),
+            ("realtime_user_1", large, too_large("user.1", "e", 1002)),
+            (
+                "realtime_user_1",
+                " ".repeat(10_000),
+                too_large("", "", 10_000),
+            ),
         ];
         for (topic, value, expected) in table {
             assert_eq!(read(topic, &value).err(), Some(expected), "{topic} {value}");

@@ -182,11 +182,20 @@ impl Request {
             && self.header_has_token("connection", "upgrade")
     }
 
+    /// True if the client waits for `100 Continue` before it sends the body.
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        !self.is_http_1_0
+            && self.remaining.len() < self.content_length
+            && self.header_has_token("expect", "100-continue")
+    }
+
     /// Rejects requests with an ambiguous length or with duplicates of security-relevant fields.
     fn check(&mut self) -> Result<(), RequestError> {
         for name in [
             "host",
             "content-length",
+            "expect",
             "transfer-encoding",
             "origin",
             "sec-websocket-key",
@@ -195,6 +204,15 @@ impl Request {
             if self.header_values(name).count() > 1 {
                 return Err(RequestError::Status(400, "A header field is sent twice."));
             }
+        }
+        if self
+            .header("expect")
+            .is_some_and(|expect| !expect.eq_ignore_ascii_case("100-continue"))
+        {
+            return Err(RequestError::Status(
+                417,
+                "Only the expectation 100-continue is supported.",
+            ));
         }
         let length = self.header("content-length").map(str::to_owned);
         if self.header("transfer-encoding").is_some() {
@@ -256,6 +274,8 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-Continue\r\n\r\n", 200),
+            ("POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: the best\r\n\r\n", 417),
             ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400),
             ("GET http://a/ HTTP/1.1\r\n\r\n", 400),
             ("GET /#a HTTP/1.1\r\n\r\n", 400),

@@ -44,11 +44,18 @@ fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         411 => "Length Required",
         413 => "Content Too Large",
+        417 => "Expectation Failed",
         426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
         _ => "Error",
     }
+}
+
+/// Tells a client that waits for it (`Expect: 100-continue`) to send the body. Errors show when the body is read.
+pub async fn invite_body(stream: &mut TcpStream) {
+    let line = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+    let _ = timeout(Duration::from_secs(5), line).await;
 }
 
 /// Sends a response and closes the connection, after giving the client up to a second to read it.

@@ -86,21 +86,26 @@ impl Cache {
         evicted
     }
 
-    /// The last event of a channel and its number, which rises with time. `exact`: the last event to the socket channel
+    /// The last event of a channel, its number, which rises with time, and its time. `exact`: the last event to the socket channel
     /// itself.
     pub(super) fn get(
         &self,
         channel: &str,
         exact: bool,
         now: Instant,
-    ) -> Option<(u64, Arc<Broadcast>)> {
+    ) -> Option<(u64, Arc<Broadcast>, Instant)> {
         let entry = if exact {
             self.entries.get(&key(channel, true))?
         } else {
             self.entries.get(channel)?
         };
         (now.duration_since(entry.since) <= self.ttl)
-            .then(|| (entry.number, Arc::clone(&entry.broadcast)))
+            .then(|| (entry.number, Arc::clone(&entry.broadcast), entry.since))
+    }
+
+    /// How long an entry is kept after `since`.
+    pub(super) const fn ttl(&self) -> Duration {
+        self.ttl
     }
 
     pub(super) fn bytes(&self) -> usize {

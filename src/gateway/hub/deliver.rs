@@ -8,9 +8,11 @@ use serde_json::value::RawValue;
 use super::Hub;
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::connection::Socket;
-use crate::gateway::counters::Count;
-use crate::gateway::protocol::channel::{requires_auth, target_channels, ChannelKind};
+use crate::gateway::protocol::channel::{
+    is_subscribable, requires_auth, target_channels, ChannelKind,
+};
 use crate::gateway::protocol::{encryption, frame, is_reserved_event};
+use crate::gateway::undeliverable::{Reason, Undeliverable};
 
 impl Hub {
     /// Queues a broadcast for every socket that it reaches and returns their number. To be called in the order in which
@@ -18,24 +20,23 @@ impl Hub {
     pub fn deliver(&self, broadcast: &Arc<Broadcast>) -> usize {
         let counters = &self.counters;
         counters.broadcasts.add_one();
-        if let Some(refused) = self.rejection_counter(broadcast) {
-            refused.add_one();
+        if let Some(reason) = self.rejection(broadcast) {
+            self.count_rejected(broadcast, reason);
             return 0;
+        }
+        let public = self.is_public(broadcast);
+        if !broadcast.exact && !is_subscribable(&broadcast.channel, public) {
+            self.warn_undeliverable(broadcast, Reason::ChannelName);
         }
         self.cache_event(broadcast, Instant::now());
         let (mut sockets, mut overflows) = (0, 0);
-        target_channels(
-            &broadcast.channel,
-            broadcast.exact,
-            self.is_public(broadcast),
-            |name| {
-                if let Some(channel) = self.find(name) {
-                    let reached = channel.deliver(broadcast);
-                    sockets += reached.sockets;
-                    overflows += reached.overflows;
-                }
-            },
-        );
+        target_channels(&broadcast.channel, broadcast.exact, public, |name| {
+            if let Some(channel) = self.find(name) {
+                let reached = channel.deliver(broadcast);
+                sockets += reached.sockets;
+                overflows += reached.overflows;
+            }
+        });
         counters.frames_queued.add(sockets as u64);
         counters.slow_clients.add(overflows);
         if sockets == 0 {
@@ -48,7 +49,7 @@ impl Hub {
     /// delivered.
     pub fn cache_past_event(&self, broadcast: &Arc<Broadcast>, age: Duration) {
         let since = Instant::now().checked_sub(age);
-        if let Some(since) = since.filter(|_| self.rejection_counter(broadcast).is_none()) {
+        if let Some(since) = since.filter(|_| self.rejection(broadcast).is_none()) {
             self.cache_event(broadcast, since);
         }
     }
@@ -62,18 +63,42 @@ impl Hub {
         }
     }
 
-    /// The counter of the rule that rejects a broadcast, if one does.
-    fn rejection_counter(&self, broadcast: &Broadcast) -> Option<&Count> {
-        let counters = &self.counters;
+    /// The reason for rejecting a broadcast, if there is one.
+    fn rejection(&self, broadcast: &Broadcast) -> Option<Reason> {
         if is_reserved_event(&broadcast.event) {
-            return Some(&counters.reserved_events);
+            return Some(Reason::ReservedEvent);
         }
-        if broadcast.data.len() > self.settings.max_event {
-            return Some(&counters.oversized_events);
+        let max = self.settings.max_event;
+        // The limit is for the JSON of the data; as a string it is longer.
+        if broadcast.data.len() > max + 2 {
+            let bytes = unquoted_len(&broadcast.data);
+            if bytes > max {
+                return Some(Reason::TooLarge { bytes, max });
+            }
         }
         let is_encrypted = broadcast.channel.starts_with("private-encrypted-");
-        (is_encrypted && !is_encrypted_data(&broadcast.data))
-            .then_some(&counters.plain_to_encrypted)
+        (is_encrypted && !is_encrypted_data(&broadcast.data)).then_some(Reason::PlainData)
+    }
+
+    #[cold]
+    fn count_rejected(&self, broadcast: &Broadcast, reason: Reason) {
+        let counters = &self.counters;
+        let counter = match reason {
+            Reason::ReservedEvent => &counters.reserved_events,
+            Reason::TooLarge { .. } => &counters.oversized_events,
+            Reason::ChannelName | Reason::PlainData => &counters.plain_to_encrypted,
+        };
+        counter.add_one();
+        self.warn_undeliverable(broadcast, reason);
+    }
+
+    #[cold]
+    fn warn_undeliverable(&self, broadcast: &Broadcast, reason: Reason) {
+        self.undeliverable.warn(&Undeliverable {
+            channel: &broadcast.channel,
+            event: &broadcast.event,
+            reason,
+        });
     }
 
     /// True if a broadcast reaches the channel of its plain name.
@@ -88,11 +113,19 @@ impl Hub {
         &self,
         name: &crate::gateway::protocol::Name<'_>,
     ) -> Option<Arc<Broadcast>> {
+        self.cached_event(name).map(|(broadcast, _)| broadcast)
+    }
+
+    /// The last event of a cache channel, and how long it is still kept.
+    pub(in crate::gateway) fn cached_event(
+        &self,
+        name: &crate::gateway::protocol::Name<'_>,
+    ) -> Option<(Arc<Broadcast>, Duration)> {
         let now = Instant::now();
-        let mut last: Option<(u64, Arc<Broadcast>)> = None;
+        let mut last: Option<(u64, Arc<Broadcast>, Instant)> = None;
         let cache = self.cache.lock();
         let mut consider = |source: &str, exact: bool| {
-            let Some((number, broadcast)) = cache.get(source, exact, now) else {
+            let Some((number, broadcast, since)) = cache.get(source, exact, now) else {
                 return;
             };
             let mut reaches = false;
@@ -104,13 +137,16 @@ impl Hub {
                     reaches |= reached == name.full;
                 },
             );
-            if reaches && last.as_ref().is_none_or(|(n, _)| *n < number) {
-                last = Some((number, broadcast));
+            if reaches && last.as_ref().is_none_or(|(n, _, _)| *n < number) {
+                last = Some((number, broadcast, since));
             }
         };
         consider(name.full, true);
         crate::gateway::protocol::channel::source_channels(name, |source| consider(source, false));
-        last.map(|(_, broadcast)| broadcast)
+        last.map(|(_, broadcast, since)| {
+            let age = now.saturating_duration_since(since);
+            (broadcast, cache.ttl().saturating_sub(age))
+        })
     }
 
     /// Relays a client event of a local socket to the other subscribers, on all gateways.
@@ -168,6 +204,12 @@ impl Hub {
             self.counters.frames_queued.add(reached as u64);
         }
     }
+}
+
+/// Length of the text in the JSON string `literal`.
+#[cold]
+fn unquoted_len(literal: &[u8]) -> usize {
+    serde_json::from_slice::<String>(literal).map_or(literal.len(), |text| text.len())
 }
 
 /// True if the JSON string `literal` contains encrypted data.

@@ -22,6 +22,7 @@ use super::presence::{NodeId, Presence};
 use super::protocol::channel::Name;
 use super::protocol::SocketId;
 use super::settings::Settings;
+use super::undeliverable::UndeliverableLog;
 use cache::Cache;
 
 /// Number of channel tables, so that subscribing rarely blocks delivering.
@@ -41,6 +42,7 @@ pub struct Hub {
     users: Mutex<HashMap<Box<str>, HashSet<SocketId>>>,
     presence: Presence,
     cache: Mutex<Cache>,
+    undeliverable: UndeliverableLog,
     cluster: OnceLock<Arc<dyn Cluster>>,
     history: OnceLock<Arc<dyn History>>,
 }
@@ -57,6 +59,7 @@ impl Hub {
             users: Mutex::default(),
             presence: Presence::new(hub.clone()),
             cache: Mutex::new(Cache::new(settings.max_cache, settings.cache_ttl)),
+            undeliverable: UndeliverableLog::default(),
             cluster: OnceLock::new(),
             history: OnceLock::new(),
             settings,

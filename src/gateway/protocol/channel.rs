@@ -70,6 +70,18 @@ impl<'a> Name<'a> {
     }
 }
 
+/// True if a browser can subscribe to a channel that a broadcast to `channel` reaches: the name is valid with one of its
+/// prefixes, or without one if the channel is `public`.
+#[must_use]
+pub fn is_subscribable(channel: &str, public: bool) -> bool {
+    if requires_auth(channel) {
+        return Name::parse(channel).is_some();
+    }
+    // The shortest prefix leaves the most space.
+    let prefix = if public { 0 } else { "private-".len() };
+    !channel.is_empty() && channel.len() + prefix <= MAX_NAME && channel.bytes().all(is_name_byte)
+}
+
 fn split_prefix(full: &str) -> (ChannelKind, &str) {
     for (prefix, kind) in [
         ("private-encrypted-", ChannelKind::Encrypted),

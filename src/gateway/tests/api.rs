@@ -309,3 +309,111 @@ fn connections_are_listed_unsubscribed_and_kicked() {
     );
     assert_eq!(b.expect_close(), 4009);
 }
+
+#[test]
+fn info_of_events_is_answered_as_pushers_libraries_read_it() {
+    let gateway = gateway(|_| {});
+    let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
+    a.subscribe("private-a", None);
+    b.subscribe("private-a", None);
+    a.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
+    b.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
+    let post = |path: &str, body: Value| {
+        let path = format!("/apps/app/{path}");
+        call(&gateway, "POST", &path, &[], &body.to_string(), |_, _| {})
+    };
+    let channels = ["private-a", "presence-a", "private-empty"];
+    let event = json!({"name": "e", "channels": channels, "data": "1", "info": "user_count,subscription_count"});
+    assert_eq!(
+        post("events", event),
+        (
+            200,
+            json!({"channels": {
+                "private-a": {"subscription_count": 2},
+                "presence-a": {"user_count": 1, "subscription_count": 2},
+                "private-empty": {"subscription_count": 0},
+            }})
+        )
+    );
+    let event = json!({"name": "e", "channel": "private-a", "data": "1", "info": "user_count"});
+    assert_eq!(
+        post("events", event),
+        (200, json!({"channels": {"private-a": {}}}))
+    );
+    let one = |channel: &str, info: Value| json!({"name": "e", "channel": channel, "data": "1", "info": info});
+    let batch = json!({"batch": [
+        one("presence-a", json!("user_count")),
+        one("private-a", Value::Null),
+        one("private-a", json!("subscription_count")),
+    ]});
+    assert_eq!(
+        post("batch_events", batch),
+        (
+            200,
+            json!({"batch": [{"user_count": 1}, {}, {"subscription_count": 2}]})
+        )
+    );
+    let batch = json!({"batch": [one("private-a", Value::Null)]});
+    assert_eq!(post("batch_events", batch), (200, json!({})));
+    // An invalid attribute prevents the event.
+    let sent = gateway.hub().counters().broadcasts.get();
+    assert_eq!(post("events", one("private-a", json!("colour"))).0, 400);
+    assert_eq!(gateway.hub().counters().broadcasts.get(), sent);
+}
+
+#[test]
+fn info_of_a_cache_channel_has_its_last_event() {
+    let gateway = gateway(|_| {});
+    let ask = |channel: &str| {
+        let path = format!("/apps/app/channels/{channel}");
+        call_ok(&gateway, "GET", &path, &[("info", "cache")], "")
+    };
+    assert_eq!(ask("private-cache-a"), json!({"occupied": false}));
+    gateway
+        .broadcast_locally("a", "e", br#"{"id":7}"#, None)
+        .unwrap();
+    let answer = ask("private-cache-a");
+    assert_eq!(answer["cache"]["data"], r#"{"id":7}"#);
+    let ttl = answer["cache"]["ttl"].as_u64().unwrap();
+    assert!((1790..=1800).contains(&ttl), "{answer}");
+    assert_eq!(ask("private-a"), json!({"occupied": false}));
+}
+
+#[test]
+fn a_client_that_expects_100_continue_is_told_to_send_its_body() {
+    let gateway = gateway(|_| {});
+    let body = json!({"name": "e", "channel": "private-a", "data": "x".repeat(2000)}).to_string();
+    for (secret, expected) in [(SECRET, "HTTP/1.1 100"), ("guessed", "HTTP/1.1 401")] {
+        let now = (crate::ids::unix_ms() / 1000).to_string();
+        let md5 = hex::encode(Md5::digest(body.as_bytes()));
+        let pairs: Vec<(String, String)> = [
+            ("auth_key", KEY),
+            ("auth_timestamp", &now),
+            ("auth_version", "1.0"),
+            ("body_md5", &md5),
+        ]
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+        .collect();
+        let text = signed_text("POST", "/apps/app/events", &pairs);
+        let signature = auth::signature(secret, &text);
+        let query: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let mut client = TestClient::raw(gateway.address());
+        client.write(
+            format!(
+                "POST /apps/app/events?{}&auth_signature={signature} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\
+                 Expect: 100-continue\r\n\r\n",
+                query.join("&"),
+                body.len()
+            )
+            .as_bytes(),
+        );
+        let head = client.read_head();
+        assert!(head.starts_with(expected), "{head}");
+        if expected.ends_with("100") {
+            client.write(body.as_bytes());
+            let answer = client.read_to_end();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+}

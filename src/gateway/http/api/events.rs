@@ -1,11 +1,14 @@
-//! `/events` and `/batch_events`: validates events and publishes one per channel to all gateways.
+//! `/events` and `/batch_events`: validates events and publishes one per channel to all gateways. With `info`, the
+//! response has attributes of the channels.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::read::{attributes, Info};
 use super::ApiError;
+use crate::error::Kind;
 use crate::gateway::backend::{ApiEvent, Cluster};
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
@@ -25,6 +28,8 @@ pub(super) struct Event {
     data: String,
     #[serde(default)]
     socket_id: Option<String>,
+    #[serde(default)]
+    info: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -32,24 +37,78 @@ pub(super) struct Batch {
     pub batch: Vec<Event>,
 }
 
-/// Validates and publishes events.
-pub(super) async fn events(
+/// The channels of an event and the attributes that its sender wants to know of them.
+type Wanted = (Vec<String>, Option<Info>);
+
+/// Publishes an event.
+pub(super) async fn trigger(
+    hub: &Hub,
+    cluster: &Arc<dyn Cluster>,
+    event: Event,
+) -> Result<Response, ApiError> {
+    let wanted = publish(hub, cluster, vec![event]).await?;
+    let Some((names, Some(info))) = wanted.into_iter().next() else {
+        return Ok(Response::json("{}"));
+    };
+    let found = attributes(hub, cluster, &names, info).await;
+    let channels: serde_json::Map<_, _> = names.into_iter().zip(found).collect();
+    Ok(Response::json(
+        serde_json::json!({ "channels": channels }).to_string(),
+    ))
+}
+
+/// Publishes the events of a batch. The response has an entry per event, in the same order, if one asks for `info`.
+pub(super) async fn trigger_batch(
     hub: &Hub,
     cluster: &Arc<dyn Cluster>,
     events: Vec<Event>,
 ) -> Result<Response, ApiError> {
-    let mut all = Vec::new();
-    for event in events {
-        expand(hub, event, &mut all)?;
+    let wanted = publish(hub, cluster, events).await?;
+    if wanted.iter().all(|(_, info)| info.is_none()) {
+        return Ok(Response::json("{}"));
     }
-    let sent = cluster.publish(all).await;
-    sent.map_err(|why| (503, format!("The events were not published: {why}.")))?;
-    Ok(Response::json("{}"))
+    let mut batch = Vec::with_capacity(wanted.len());
+    for (names, info) in wanted {
+        let found = match info {
+            Some(info) => attributes(hub, cluster, &names[..1], info).await.pop(),
+            None => None,
+        };
+        batch.push(found.unwrap_or_else(|| serde_json::json!({})));
+    }
+    Ok(Response::json(
+        serde_json::json!({ "batch": batch }).to_string(),
+    ))
+}
+
+/// Validates and publishes events.
+async fn publish(
+    hub: &Hub,
+    cluster: &Arc<dyn Cluster>,
+    events: Vec<Event>,
+) -> Result<Vec<Wanted>, ApiError> {
+    let (mut all, mut wanted) = (Vec::new(), Vec::with_capacity(events.len()));
+    for event in events {
+        wanted.push(expand(hub, event, &mut all)?);
+    }
+    cluster.publish(all).await.map_err(|error| {
+        let status = match error.kind() {
+            Kind::InvalidChannel => 400,
+            Kind::MessageTooLarge => 413,
+            _ => 503,
+        };
+        let why = error.message().trim_end_matches('.');
+        (status, format!("The events were not published: {why}."))
+    })?;
+    Ok(wanted)
 }
 
 /// Validates an event and appends one entry per channel to `all`.
-fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<(), ApiError> {
+fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, ApiError> {
     let settings = hub.settings();
+    let info = match event.info.as_deref() {
+        None => None,
+        Some(info) => Some(Info::parse(info)?),
+    };
     let channels = match (event.channel, event.channels) {
         (Some(one), None) => vec![one],
         (None, Some(many)) => many,
@@ -64,12 +123,14 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<(), ApiErr
             ),
         ));
     }
-    if event.data.len() > settings.max_api_data {
+    // Gateways skip events above max_event.
+    let max_data = settings.max_api_data.min(settings.max_event);
+    if event.data.len() > max_data {
         return Err((
             413,
             format!(
-                "data is larger than {} bytes (realtime.gateway.max_api_data).",
-                settings.max_api_data
+                "data has {} bytes; the maximum is {max_data} (realtime.gateway.max_api_data, max_event).",
+                event.data.len()
             ),
         ));
     }
@@ -95,8 +156,8 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<(), ApiErr
         ),
     };
     let data = json_of(&event.data).ok_or((400, "data cannot be encoded.".to_owned()))?;
-    for channel in channels {
-        let Some(name) = Name::parse(&channel) else {
+    for channel in &channels {
+        let Some(name) = Name::parse(channel) else {
             return Err((
                 400,
                 "Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed.".into(),
@@ -112,10 +173,10 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<(), ApiErr
             event: event.name.clone(),
             data: data.clone(),
             except,
-            channel,
+            channel: channel.clone(),
         });
     }
-    Ok(())
+    Ok((channels, info))
 }
 
 /// The JSON in a data string; other text becomes a JSON string.

@@ -15,7 +15,7 @@ use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::frame;
-use events::{events, Batch};
+use events::{trigger, trigger_batch, Batch};
 use read::{channel, channels, connections, users};
 
 /// Maximum nesting of a JSON body.
@@ -114,7 +114,7 @@ async fn route(
             .map(|(_, v)| v.as_str())
     };
     match (request.method.as_str(), &path[2..]) {
-        ("POST", ["events"]) => events(hub, cluster, vec![parse(body)?]).await,
+        ("POST", ["events"]) => trigger(hub, cluster, parse(body)?).await,
         ("POST", ["batch_events"]) => {
             let Batch { batch } = parse(body)?;
             if batch.len() > settings.max_api_batch {
@@ -126,7 +126,7 @@ async fn route(
                     ),
                 ));
             }
-            events(hub, cluster, batch).await
+            trigger_batch(hub, cluster, batch).await
         }
         ("GET", ["channels"]) => channels(hub, cluster, get("filter_by_prefix"), get("info")).await,
         ("GET", ["channels", name]) => channel(hub, cluster, name, get("info")).await,

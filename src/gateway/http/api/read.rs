@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::ApiError;
 use crate::gateway::admin_api::{AdminRequest, Target};
@@ -23,29 +24,83 @@ struct Row {
     queued: usize,
 }
 
-/// Parses `info` into (`user_count`, `subscription_count`).
-fn parse_info(info: Option<&str>) -> Result<(bool, bool), ApiError> {
-    let (mut users, mut subscriptions) = (false, false);
-    for word in info
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|w| !w.is_empty())
-    {
-        match word {
-            "user_count" => users = true,
-            "subscription_count" => subscriptions = true,
-            // Accepted, because Pusher's libraries send it; not supported.
-            "cache" => {}
-            other => {
-                return Err((
-                    400,
-                    format!("info may contain user_count and subscription_count, not {other:?}."),
-                ))
+/// The attributes of `info`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Info {
+    users: bool,
+    subscriptions: bool,
+    cache: bool,
+}
+
+impl Info {
+    pub(super) fn parse(info: &str) -> Result<Self, ApiError> {
+        let mut found = Self::default();
+        for word in info.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+            match word {
+                "user_count" => found.users = true,
+                "subscription_count" => found.subscriptions = true,
+                "cache" => found.cache = true,
+                // Part of every answer that has it.
+                "occupied" => {}
+                other => {
+                    return Err((
+                        400,
+                        format!(
+                        "info may contain user_count, subscription_count and cache, not {other:?}."
+                    ),
+                    ))
+                }
             }
         }
+        Ok(found)
     }
-    Ok((users, subscriptions))
+
+    /// The attributes of a channel with this number of subscriptions, as far as they apply to it.
+    fn of(self, hub: &Hub, name: &str, subscriptions: usize) -> Map<String, Value> {
+        let mut row = Map::new();
+        let Some(parsed) = Name::parse(name) else {
+            return row;
+        };
+        if self.users && parsed.kind == ChannelKind::Presence {
+            row.insert("user_count".into(), hub.presence().count(name).into());
+        }
+        if self.subscriptions {
+            row.insert("subscription_count".into(), subscriptions.into());
+        }
+        if self.cache && parsed.cache {
+            if let Some((event, ttl)) = hub.cached_event(&parsed) {
+                let data = serde_json::from_slice::<Value>(&event.data).unwrap_or_default();
+                row.insert(
+                    "cache".into(),
+                    serde_json::json!({ "data": data, "ttl": ttl.as_secs() }),
+                );
+            }
+        }
+        row
+    }
+}
+
+/// The attributes of several channels, in the same order. Subscriptions are counted on all gateways at the same time.
+pub(super) async fn attributes(
+    hub: &Hub,
+    cluster: &Arc<dyn Cluster>,
+    names: &[String],
+    info: Info,
+) -> Vec<Value> {
+    let counts = names.iter().map(|name| {
+        let request = AdminRequest::Channel { name: name.clone() };
+        let asked = info.subscriptions.then(|| cluster.ask(request));
+        async move {
+            match asked {
+                Some(asked) => asked.await.channels.get(name).copied().unwrap_or(0),
+                None => 0,
+            }
+        }
+    });
+    let counts = futures_util::future::join_all(counts).await;
+    let rows = names.iter().zip(counts);
+    rows.map(|(name, count)| info.of(hub, name, count).into())
+        .collect()
 }
 
 pub(super) async fn channels(
@@ -55,20 +110,14 @@ pub(super) async fn channels(
     info: Option<&str>,
 ) -> Result<Response, ApiError> {
     let prefix = prefix.unwrap_or_default().to_owned();
-    let (users, subscriptions) = parse_info(info)?;
-    if users && !prefix.starts_with("presence-") {
+    let info = Info::parse(info.unwrap_or_default())?;
+    if info.users && !prefix.starts_with("presence-") {
         return Err((400, "user_count needs filter_by_prefix=presence-.".into()));
     }
     let answer = cluster.ask(AdminRequest::Channels { prefix }).await;
     let mut list = serde_json::Map::new();
     for (name, sockets) in answer.channels {
-        let mut row = serde_json::Map::new();
-        if users {
-            row.insert("user_count".into(), hub.presence().count(&name).into());
-        }
-        if subscriptions {
-            row.insert("subscription_count".into(), sockets.into());
-        }
+        let row = info.of(hub, &name, sockets);
         list.insert(name, row.into());
     }
     Ok(Response::json(
@@ -83,8 +132,8 @@ pub(super) async fn channel(
     info: Option<&str>,
 ) -> Result<Response, ApiError> {
     let parsed = Name::parse(name).ok_or((400, "Invalid channel name.".to_owned()))?;
-    let (users, subscriptions) = parse_info(info)?;
-    if users && parsed.kind != ChannelKind::Presence {
+    let info = Info::parse(info.unwrap_or_default())?;
+    if info.users && parsed.kind != ChannelKind::Presence {
         return Err((
             400,
             "user_count is available for presence channels only.".into(),
@@ -96,14 +145,8 @@ pub(super) async fn channel(
         })
         .await;
     let sockets = answer.channels.get(name).copied().unwrap_or(0);
-    let mut row = serde_json::Map::new();
+    let mut row = info.of(hub, name, sockets);
     row.insert("occupied".into(), (sockets > 0).into());
-    if users {
-        row.insert("user_count".into(), hub.presence().count(name).into());
-    }
-    if subscriptions {
-        row.insert("subscription_count".into(), sockets.into());
-    }
     Ok(Response::json(serde_json::Value::Object(row).to_string()))
 }
 
