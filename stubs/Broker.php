@@ -250,7 +250,7 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      * far ahead of parked records; `dropped` counts records lost with at-most-once; `callbacks` took `callback_seconds`
      * in total, in `batches` fetched; `poll_age_ms` is the time since the last poll (0: not running), `callback_age_ms`
      * how long the current callback has been running, `commit_age_ms` the time since the last commit while offsets are
-     * waiting to be committed.
+     * waiting to be committed. `connected`: a broker responded within the last 25 s.
      *
      * @return array{messages_consumed: int, bytes_consumed: int, handled: int, failures: int, retries: int,
      *     dead_lettered: int, parked: int, held_back: int, dropped: int, transactions: int,

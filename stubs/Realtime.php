@@ -112,7 +112,8 @@ final class Realtime
      *
      * `queued` messages wait in memory, `spooled` and `spool_bytes` wait on disk, `loop_dropped` counts broadcasts
      * equal to the current message, `clients` are the Kafka clients of this process; `failures_by_kind` splits
-     * `delivery_failures` (kind => count), `queue_full` counts rejected messages.
+     * `delivery_failures` (kind => count), `queue_full` counts rejected messages. `broker_reachable`: a client received a
+     * response from a broker within the last 25 s.
      *
      * @return array{messages_produced: int, bytes_produced: int, messages_delivered: int, delivery_failures: int,
      *     failures_by_kind: array<string, int>, queue_full: int, queued: int, spooled: int, spool_messages: int,

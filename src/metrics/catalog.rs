@@ -91,8 +91,8 @@ metrics! {
         for queue_full_ms.");
     PRODUCER_LOOP_DROPPED = counter("realtime_producer_loop_dropped", "Re-broadcasts of the current record dropped by \
         the loop guard.");
-    PRODUCER_REACHABLE = gauge("realtime_producer_broker_reachable", Aggregation::Min, "1 if every producer can reach \
-        a broker, otherwise 0.");
+    PRODUCER_REACHABLE = gauge("realtime_producer_broker_reachable", Aggregation::Min, "0 if a producer has not received \
+        a response from a broker for 25 seconds, or for 2 seconds after a lost connection, otherwise 1.");
     PRODUCER_CLIENTS = gauge("realtime_producer_clients", Aggregation::Sum, "Producer clients in this process.");
     SPOOL_MESSAGES = gauge("realtime_spool_messages", Aggregation::Max, "Messages in the spool, including those of \
         other processes that share it.");
@@ -120,8 +120,8 @@ metrics! {
     CONSUMER_HELD_BACK = gauge("realtime_consumer_held_back", Aggregation::Sum, "Partitions paused because they are \
         too far ahead of their committed offset.");
     CONSUMER_ASSIGNED = gauge("realtime_consumer_assigned_partitions", Aggregation::Sum, "Assigned partitions.");
-    CONSUMER_CONNECTED = gauge("realtime_consumer_connected", Aggregation::Min, "1 if the consumer is connected to \
-        Kafka, otherwise 0.");
+    CONSUMER_CONNECTED = gauge("realtime_consumer_connected", Aggregation::Min, "1 if the consumer received a response \
+        from a broker within the last 25 seconds, and within 2 seconds after a lost connection, otherwise 0.");
     CONSUMER_LAG = gauge("realtime_consumer_lag", Aggregation::Sum, "Records of an assigned partition not yet \
         fetched. At most 500 series; the rest is summed in topic=\"other\".");
     CONSUMER_COMMIT_AGE = gauge("realtime_consumer_commit_age_seconds", Aggregation::Max, "Seconds since the last \

@@ -27,7 +27,6 @@ pub struct GroupStats {
     /// Partitions paused because they are too far ahead of the committed offset.
     pub held_back: u64,
     pub assigned: u64,
-    pub connected: bool,
     /// Handled records are not committed yet.
     pub uncommitted: bool,
     /// Topic, partition, lag of the partitions whose lag is known. `None`: keep the previous values.
@@ -217,7 +216,7 @@ impl Consumers {
         let active = self.active();
         let away = active
             .iter()
-            .find(|consumer| !consumer.group_stats.lock().connected)?;
+            .find(|consumer| !consumer.stats.reachability.is_reachable())?;
         Some(format!(
             "consumer group \"{}\" is not connected to Kafka",
             away.group
@@ -259,7 +258,7 @@ fn collect_standing(consumer: &ConsumerMetrics, into: &mut Snapshot, room: &mut 
     into.gauge_of(
         &c::CONSUMER_CONNECTED,
         label(),
-        u64::from(group_stats.connected),
+        u64::from(consumer.stats.reachability.is_reachable()),
     );
     let commit = consumer.commit_age_ms() as f64 / 1000.0;
     into.gauge(&c::CONSUMER_COMMIT_AGE, label(), commit);

@@ -8,6 +8,7 @@ pub(crate) mod connectivity;
 mod errors;
 mod metadata;
 mod partitions;
+pub mod reachability;
 mod request;
 mod resolve;
 

@@ -69,7 +69,6 @@ impl Consumer {
         mut list: TopicPartitionList,
         watcher: &W,
     ) -> Result<(), W::Abort> {
-        self.broker_answered();
         self.stats.rebalances.add(1);
         let names = names(&list);
         let answer = self.query_committed(&names, TIMEOUT);

@@ -267,7 +267,6 @@ impl Consumer {
             let list = sys::bindings::rd_kafka_event_topic_partition_list(event);
             let mut state = self.state.borrow_mut();
             if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                self.broker_answered();
                 let count = if list.is_null() {
                     0
                 } else {

@@ -26,14 +26,12 @@ impl Consumer {
         let reason = unsafe { client::text(sys::rd_kafka_message_errstr(fetched.raw())) };
         match message.err {
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                self.broker_answered();
                 if let Some(partition) = slot.and_then(|slot| state.records.at(slot)) {
                     partition.reached_end(message.offset);
                 }
             }
             Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
             | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC => {
-                self.broker_answered();
                 if state.filters.contains(&TopicFilter::Exact(topic.clone())) {
                     state.late.insert(topic.clone());
                     state.waiting_for.insert(topic);
@@ -45,8 +43,8 @@ impl Consumer {
 
     pub(super) fn on_error(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
         state.last_error = Some(reason.to_owned());
+        self.stats.reachability.on_error(code);
         match code {
-            Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => self.connected.set(false),
             Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
             | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
             | Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED

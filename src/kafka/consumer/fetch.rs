@@ -173,7 +173,6 @@ impl Consumer {
                 Next::Empty => return None,
                 Next::Event(message, slot) => self.on_message_error(&mut state, &message, slot),
                 Next::Record(handle) => {
-                    self.broker_answered();
                     self.stats.consumed.set(state.records.consumed);
                     self.stats.bytes.set(state.records.consumed_bytes);
                     return Some(handle.into());

@@ -40,6 +40,7 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
+use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, Conf, TopicPartitionList};
 
 use self::rebalance::{Event, Events};
@@ -81,6 +82,7 @@ fn shorten_session_timeout(config: &BrokerConfig, properties: &mut Vec<(String, 
 /// Counters of one consumer; its thread writes them, any thread may read them.
 #[derive(Debug, Default)]
 pub struct Stats {
+    pub reachability: Reachability,
     /// Records taken from the fetch queue.
     pub consumed: SingleWriterCounter,
     /// Bytes of their keys and values.
@@ -124,8 +126,6 @@ pub struct Consumer {
     /// The reported ends were queried in this run, see [`Consumer::is_at_end`].
     ends_confirmed: Cell<bool>,
     polled: Cell<u64>,
-    connected: Cell<bool>,
-    asked: Cell<Option<Instant>>,
     connected_at: Cell<Option<Instant>>,
     /// Since when the consumer has no partitions, by [`crate::clock::coarse_ms`]; 0 while it has some.
     waiting_since: Cell<u64>,
@@ -167,6 +167,13 @@ impl Consumer {
             unsafe { sys::rd_kafka_destroy(client) };
             client = Self::client_with(&properties, &events)?;
         }
+        let stats = Arc::<Stats>::default();
+        // SAFETY: `close` destroys the client, and keeps the statistics if that does not wait for its threads.
+        if !unsafe { stats.reachability.attach(client) } {
+            return Err(Error::configuration(
+                "librdkafka does not report responses to this extension; its version is not compatible.",
+            ));
+        }
         // SAFETY: a live client; both queues are destroyed in `close`.
         let (queue, commits) = unsafe {
             sys::rd_kafka_poll_set_consumer(client);
@@ -183,7 +190,7 @@ impl Consumer {
             generation: process::generation(),
             events,
             state: RefCell::default(),
-            stats: Arc::default(),
+            stats,
             reads_from_end,
             reports_eof,
             last_commit: Cell::new(crate::clock::coarse_ms()),
@@ -193,8 +200,6 @@ impl Consumer {
             last_end_query: Cell::new(Instant::now()),
             ends_confirmed: Cell::new(false),
             polled: Cell::new(0),
-            connected: Cell::new(false),
-            asked: Cell::new(Some(Instant::now())),
             connected_at: Cell::new(None),
             waiting_since: Cell::new(0),
             closed: Cell::new(false),
@@ -317,6 +322,7 @@ impl Consumer {
             let flags = if closed {
                 NO_CONSUMER_CLOSE
             } else {
+                std::mem::forget(Arc::clone(&self.stats));
                 NO_CONSUMER_CLOSE | IMMEDIATE
             };
             sys::bindings::rd_kafka_destroy_flags(self.client, flags);

@@ -49,7 +49,6 @@ impl Consumer {
             parked: self.queued_for_retry() as u64,
             held_back: self.held_back() as u64,
             assigned: self.partition_count() as u64,
-            connected: self.is_connected(),
             uncommitted,
             lag: with_lag.then(|| {
                 let known = self.assignment().into_iter();
@@ -120,33 +119,21 @@ impl Consumer {
         client::topics(self.client, bound)
     }
 
-    /// True once a broker answered, until all brokers are down.
+    /// True if a broker has responded recently, see [`Reachability`](client::reachability::Reachability).
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.connected.get()
+        self.stats.reachability.is_reachable()
     }
 
-    pub(super) fn broker_answered(&self) {
-        if !self.connected.get() {
-            self.connected.set(true);
-        }
-        if self.connected_at.get().is_none() {
+    /// Sends a request if no broker has responded for a while: without records nothing else shows that Kafka can be
+    /// reached.
+    pub(super) fn probe_broker(&self) {
+        if self.connected_at.get().is_none() && self.is_connected() {
             self.connected_at.set(Some(Instant::now()));
         }
-    }
-
-    /// While no broker is known to be reachable, queries one: without records nothing else tells that Kafka is
-    /// reachable.
-    pub(super) fn probe_broker(&self) {
-        if self.connected.get()
-            || self
-                .asked
-                .get()
-                .is_some_and(|asked| asked.elapsed() < Duration::from_secs(1))
-        {
+        if !self.stats.reachability.probe_due(false) {
             return;
         }
-        self.asked.set(Some(Instant::now()));
         let mut metadata = std::ptr::null();
         // SAFETY: a live client; the answer is destroyed at once.
         unsafe {
@@ -159,7 +146,6 @@ impl Consumer {
             );
             if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 sys::bindings::rd_kafka_metadata_destroy(metadata);
-                self.broker_answered();
             }
         }
     }

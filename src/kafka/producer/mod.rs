@@ -30,6 +30,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use self::in_flight::InFlight;
 use self::record::produce;
+use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, Conf, REFUSED_BATCH};
 use crate::kafka::producer::delivery::DeliveryFailures;
 
@@ -75,8 +76,7 @@ pub struct Producer {
     pub(in crate::kafka) aborting: AtomicBool,
     /// Sends in transactions: its messages are never sent again by another client.
     pub(super) transactional: bool,
-    /// librdkafka reported all brokers as down since the last acknowledgement.
-    pub(super) all_brokers_down: AtomicBool,
+    pub(super) reachability: Box<Reachability>,
     /// The flush of a request timed out: later requests do not wait until a broker responds.
     suspended: AtomicBool,
     /// Why authentication fails (credentials, certificate), while it does.
@@ -170,12 +170,13 @@ impl Producer {
             transactional,
         ));
         let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
-        // SAFETY: the client was just created, and the boxed tracker is dropped after it.
-        if !unsafe { in_flight.attach(client) } {
+        let reachability = Box::<Reachability>::default();
+        // SAFETY: the client was just created, and both boxes are dropped after it.
+        if !unsafe { in_flight.attach(client) && reachability.attach(client) } {
             // SAFETY: not shared yet.
             unsafe { sys::rd_kafka_destroy(client) };
             return Err(Error::configuration(
-                "librdkafka does not report acknowledgements to this extension; its version is not compatible.",
+                "librdkafka does not report acknowledgements and responses to this extension; its version is not compatible.",
             ));
         }
         let producer = Arc::new(Self {
@@ -199,7 +200,7 @@ impl Producer {
             spooling_queue: AtomicBool::new(false),
             aborting: AtomicBool::new(false),
             transactional,
-            all_brokers_down: AtomicBool::new(false),
+            reachability,
             suspended: AtomicBool::new(false),
             auth_error: Mutex::new(None),
             failed: AtomicU64::new(0),
@@ -471,23 +472,16 @@ impl Producer {
         Some(reason)
     }
 
-    /// True if a broker has responded and not all have been reported down since.
+    /// True if a broker has responded recently, see [`Reachability`].
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        if self.in_flight.broker_responded.load(Ordering::Acquire) {
-            return true;
-        }
-        if self.all_brokers_down.load(Ordering::Acquire) {
-            return false;
-        }
-        client::cluster_id(self.client, Duration::ZERO).is_some()
+        self.reachability.is_reachable()
     }
 
-    /// True if all brokers are reported down, or messages wait and no broker has responded yet.
+    /// True if no broker responds; false for a new client that has nothing to send.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        (self.all_brokers_down.load(Ordering::Acquire) || self.waiting() > 0)
-            && !self.is_reachable()
+        self.reachability.is_unreachable() || self.waiting() > 0 && !self.is_reachable()
     }
 
     /// The spool, if configured.

@@ -19,7 +19,7 @@ use super::spool_replay::SpoolReplay;
 use super::topic_lookup::TopicLookup;
 use super::Producer;
 use crate::error::Result;
-use crate::kafka::client::{self, REFUSED_BATCH};
+use crate::kafka::client::{self, EventQueue, REFUSED_BATCH};
 use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
 use crate::process;
@@ -58,7 +58,7 @@ struct Poller<'a> {
     /// The fatal error was raised for a batch refused as too large.
     refused_batch: bool,
     started: Instant,
-    probed: Option<Instant>,
+    keep_alive_responses: EventQueue,
 }
 
 impl Drop for Poller<'_> {
@@ -77,7 +77,7 @@ impl<'a> Poller<'a> {
             unsent: Vec::new(),
             refused_batch: false,
             started: Instant::now(),
-            probed: None,
+            keep_alive_responses: EventQueue::new(producer.client),
         }
     }
 
@@ -122,7 +122,7 @@ impl<'a> Poller<'a> {
                 continue;
             }
             self.warm_up();
-            self.probe();
+            self.keep_alive();
             if self.producer.held.load(Ordering::Acquire) {
                 self.release_held();
                 continue;
@@ -205,8 +205,8 @@ impl<'a> Poller<'a> {
 
     fn on_error(&mut self, code: Code, reason: &str) {
         let producer = self.producer;
+        producer.reachability.on_error(code);
         if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
-            producer.all_brokers_down.store(true, Ordering::Release);
             producer
                 .in_flight
                 .broker_responded

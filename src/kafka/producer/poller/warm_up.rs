@@ -3,18 +3,20 @@
 #![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
+use sys::bindings::{
+    rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code,
+};
 
 use super::Poller;
-use crate::kafka::client;
+use crate::kafka::client::{self, AdminOptions, TopicPartitionList};
 
 /// Time limit for speeding up the first acknowledgement.
 const WARM_UP_TIME: Duration = Duration::from_secs(2);
-/// Interval at which an unreachable Kafka is probed.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time limit for a broker to respond to the request of an idle client.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Poller<'_> {
     /// True while an idempotent client waits for its first acknowledgement.
@@ -78,23 +80,45 @@ impl Poller<'_> {
         }
     }
 
-    /// While requests do not wait for Kafka and leave the queue empty, only a probe detects that it is back.
-    pub(super) fn probe(&mut self) {
-        let due = self
-            .probed
-            .is_none_or(|probed| probed.elapsed() >= PROBE_INTERVAL);
-        if !due || !self.producer.is_suspended() {
+    /// Sends a request if no broker has responded for a while, or if requests of PHP do not wait for Kafka and leave
+    /// the queue empty: only a response shows that Kafka can be reached.
+    pub(super) fn keep_alive(&mut self) {
+        while self.keep_alive_responses.poll(Duration::ZERO).is_some() {}
+        let suspended = self.producer.is_suspended();
+        if !self.producer.reachability.probe_due(suspended) {
             return;
         }
-        self.probed = Some(Instant::now());
-        if self.ask_for_metadata() {
-            self.producer
-                .all_brokers_down
-                .store(false, Ordering::Release);
+        if !suspended && self.producer.is_reachable() {
+            let topics = self.producer.topics.lock();
+            let topic = topics.any_ready().map(str::to_owned);
+            drop(topics);
+            if let Some(topic) = topic {
+                return self.ask_for_offset(&topic);
+            }
+        }
+        if self.ask_for_metadata() && suspended {
             self.producer
                 .in_flight
                 .broker_responded
                 .store(true, Ordering::Release);
+        }
+    }
+
+    /// Unlike a metadata request, this never creates a topic that was deleted.
+    fn ask_for_offset(&self, topic: &str) {
+        let client = self.producer.client;
+        let mut asked = TopicPartitionList::new();
+        asked.add(topic, 0, Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64);
+        let kind = Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+        let options = AdminOptions::new(client, kind, KEEP_ALIVE_TIMEOUT);
+        // SAFETY: live objects; the request copies what it needs.
+        unsafe {
+            sys::bindings::rd_kafka_ListOffsets(
+                client,
+                asked.raw(),
+                options.raw(),
+                self.keep_alive_responses.raw(),
+            );
         }
     }
 }
