@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::backend::{Cluster, History, NoHistory};
+use super::backlog_pacer::BacklogPacer;
 use super::broadcast::Broadcast;
 use super::cluster::{Gateways, Timing};
 use super::feed::positions::{PartitionState, Positions};
@@ -25,6 +26,7 @@ struct FeedDispatcher {
     hub: Weak<Hub>,
     replay_buffer: Option<Arc<ReplayBuffer>>,
     gateways: Arc<Gateways>,
+    pacer: BacklogPacer,
 }
 
 impl FeedSink for FeedDispatcher {
@@ -49,7 +51,8 @@ impl FeedSink for FeedDispatcher {
             return;
         };
         if live {
-            hub.deliver(broadcast);
+            let delivery = hub.deliver(broadcast);
+            self.pacer.after_delivery(&delivery, timestamp_ms);
         } else {
             let age = unix_ms().saturating_sub(u64::try_from(timestamp_ms).unwrap_or(0));
             hub.cache_past_event(broadcast, Duration::from_millis(age));
@@ -99,6 +102,7 @@ impl KafkaBackend {
             hub: Arc::downgrade(hub),
             replay_buffer: replay_buffer.clone(),
             gateways: Arc::clone(&gateways),
+            pacer: BacklogPacer::default(),
         };
         let feed_config = FeedConfig {
             channels: settings.channels.clone(),

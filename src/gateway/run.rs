@@ -196,7 +196,7 @@ impl Gateway {
                 ),
             ));
         }
-        Ok(self.hub.deliver(&Arc::new(Broadcast {
+        let delivery = self.hub.deliver(&Arc::new(Broadcast {
             channel: channel.into(),
             event: event.into(),
             id: crate::ids::new_id().into(),
@@ -205,7 +205,8 @@ impl Gateway {
             public: false,
             exact: false,
             at: None,
-        })))
+        }));
+        Ok(delivery.sockets)
     }
 
     /// Sends a request to all gateways and waits for the responses, at most 5 s. Not to be called on the gateway's own

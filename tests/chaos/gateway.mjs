@@ -1,37 +1,73 @@
-// Sends numbered messages from PHP through a gateway that is restarted repeatedly, to clients that recover; counts lost,
-// duplicated and disordered ones.
+// Sends numbered messages from PHP through gateways that fail repeatedly, to clients that recover, on every kind of
+// channel; counts lost, duplicate and disordered messages and false presence events.
 //
-//     node tests/chaos/gateway.mjs --messages=100000 --restarts=10 --clients=3 --rate=2000 --kill=0
+//     node tests/chaos/gateway.mjs --failure=roll --messages=20000 --times=10 --clients=3 --rate=200 --gateways=1
 //
-// --kill=1: each gateway is killed (SIGKILL) once its successor listens, possibly in the middle of a write.
+//   roll     the gateway is stopped once its successor listens
+//   kill     the gateway is killed (SIGKILL) once its successor listens, possibly in the middle of a write
+//   cold     the gateway is killed, then its successor starts
+//   freeze   Kafka is suspended (SIGSTOP) for --outage seconds
+//   outage   Kafka is killed and restarted after --outage seconds
 //
-// Kafka: the embedded broker, or REALTIME_TEST_BROKERS. Exit code 1 if a message was lost, duplicated or out of order.
+// Kafka: the embedded broker, or REALTIME_TEST_BROKERS. freeze and outage need the name of a node of
+// tests/support/kafka.sh in REALTIME_TEST_KAFKA. Exit code 1 if a message was lost, duplicated or out of order, or if a
+// member event was sent while all members stayed.
 
+import { execFile } from 'node:child_process'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { recover } from '../../clients/js/recovery.js'
-import { npm } from '../browser/support/npm.js'
+import { npm, ROOT } from '../browser/support/npm.js'
 import { sleep, until } from '../browser/support/process.js'
 import { Stack } from '../browser/support/stack.js'
 
 const Pusher = npm('pusher-js')
+const FAILURES = ['roll', 'kill', 'cold', 'freeze', 'outage']
+const CHANNELS = ['private-ticker.1', 'presence-ticker.1', 'private-cache-ticker.1', 'cache-ticker.1', 'ticker.1']
+/** pusher-js waits 15 s after a refused connection. */
+const RECONNECT_MS = 60_000
 
-class Listener {
-  /** How often each number came, and how often one came after a greater one. */
-  lost = 0
+const kafka = async command => promisify(execFile)(
+  path.join(ROOT, 'tests/support/kafka.sh'), [command, `--name=${process.env.REALTIME_TEST_KAFKA}`], { timeout: 90_000 })
+
+/** What one client received on one channel. */
+class Received {
+  count = 0
+  highest = 0
   twice = 0
   disordered = 0
-  received = 0
-  highest = 0
-  offline = []
   unrecovered = 0
 
-  constructor(stack, channel, messages) {
+  constructor(messages) {
     this.seen = new Uint8Array(messages + 1)
+  }
+
+  add(n) {
+    this.count++
+    if (this.seen[n]++) this.twice++
+    if (n < this.highest) this.disordered++
+    this.highest = Math.max(this.highest, n)
+  }
+
+  lost() {
+    return this.seen.subarray(1).reduce((zeros, times) => zeros + (times === 0 ? 1 : 0), 0)
+  }
+}
+
+/** A client with a subscription of every kind. */
+class Listener {
+  offline = []
+  memberEvents = 0
+  warm = false
+
+  constructor(stack, user, messages) {
+    this.channels = new Map(CHANNELS.map(name => [name, new Received(messages)]))
     this.pusher = new Pusher(stack.key, {
       wsHost: '127.0.0.1', wsPort: stack.port, forceTLS: false, enabledTransports: ['ws'], cluster: '',
-      channelAuthorization: { customHandler: ({ socketId, channelName }, done) => { this.#authorize(stack, socketId, channelName, done) } },
+      channelAuthorization: { customHandler: ({ socketId, channelName }, done) => { this.#authorize(stack, user, socketId, channelName, done) } },
     })
-    recover(this.pusher, { onRecovered: (_, recovered) => { if (!recovered) this.unrecovered++ } })
+    recover(this.pusher, { onRecovered: (name, recovered) => { if (!recovered) this.channels.get(name).unrecovered++ } })
     let since = null
     // After an unannounced disconnect pusher-js stays for a second in the state 'connected'.
     this.pusher.connection.bind('connecting_in', () => { since ??= performance.now() })
@@ -39,53 +75,87 @@ class Listener {
       if (previous === 'connected') since ??= performance.now()
       if (current === 'connected' && since !== null) { this.offline.push(performance.now() - since); since = null }
     })
-    this.channel = this.pusher.subscribe(channel).bind('tick', ({ n }) => {
-      this.received++
-      if (this.seen[n]++) this.twice++
-      if (n < this.highest) this.disordered++
-      this.highest = Math.max(this.highest, n)
-    })
+    for (const [name, received] of this.channels) {
+      this.pusher.subscribe(name).bind('tick', ({ n }) => received.add(n))
+    }
+    this.pusher.channel(CHANNELS[0]).bind('warm-up', () => { this.warm = true })
+    const members = this.pusher.channel('presence-ticker.1')
+    for (const event of ['pusher:member_added', 'pusher:member_removed']) members.bind(event, () => this.memberEvents++)
   }
 
-  #authorize(stack, socket_id, channel_name, done) {
-    fetch(`${stack.url}/broadcasting/auth?user=ana`, { method: 'POST', body: new URLSearchParams({ socket_id, channel_name }), signal: AbortSignal.timeout(10_000) })
+  #authorize(stack, user, socket_id, channel_name, done) {
+    fetch(`${stack.url}/broadcasting/auth?user=${user}`, { method: 'POST', body: new URLSearchParams({ socket_id, channel_name }), signal: AbortSignal.timeout(10_000) })
       .then(answer => answer.json()).then(data => done(null, data), error => done(error, null))
   }
 
-  report() {
-    this.lost = this.seen.subarray(1).reduce((zeros, times) => zeros + (times === 0 ? 1 : 0), 0)
-    const { received, lost, twice, disordered, unrecovered, offline } = this
-    return { received, lost, twice, disordered, unrecovered, reconnects: offline.length, offline: Math.round(Math.max(0, ...offline)) }
+  get members() { return this.pusher.channel('presence-ticker.1').members.count }
+  get subscribed() { return this.pusher.allChannels().every(channel => channel.subscribed) }
+  get progress() { return this.channels.get(CHANNELS[0]).highest }
+  has(messages) { return [...this.channels.values()].every(c => c.count >= messages && c.seen[messages] > 0) }
+}
+
+/** Causes one failure, and waits until it is over. */
+async function fail(stack, failure, outage) {
+  switch (failure) {
+    case 'roll': return stack.restartGateway()
+    case 'kill': return stack.replaceKilledGateway()
+    case 'cold': return stack.killAndStartGateway()
+    case 'freeze':
+    case 'outage':
+      await kafka(failure === 'freeze' ? 'pause' : 'kill')
+      await sleep(outage * 1000)
+      await kafka(failure === 'freeze' ? 'continue' : 'restart')
   }
 }
 
 /**
- * Sends and restarts; returns the counts of each client.
+ * Sends messages during the failures.
  *
- * @returns {Promise<{clients: object[], seconds: number}>} offline: the longest time a client was not connected, in ms
+ * @returns {Promise<{channels: object[], clients: object[], seconds: number}>} channels: one row for each kind, summed
+ *          over the clients; clients: reconnects, the longest time offline in ms, and false member events
  */
-export async function run({ messages, restarts, clients = 3, rate = 2000, kill = 0, say = () => {} }) {
-  const stack = await Stack.start()
+export async function run({ failure, messages, times, clients = 3, rate = 200, gateways = 1, outage = 10, say = () => {} }) {
+  const stack = await Stack.start({ settings: { public_channels: ['ticker.*', 'cache-ticker.*'] } })
   const listeners = []
   try {
-    for (let i = 0; i < clients; i++) listeners.push(new Listener(stack, 'private-ticker.1', messages))
-    await until(() => listeners.every(l => l.channel.subscribed), 'every client subscribed')
+    while (stack.gateways.length < gateways) await stack.startGateway()
+    for (let i = 0; i < clients; i++) listeners.push(new Listener(stack, `user${i}`, messages))
+    await until(() => listeners.every(l => l.subscribed && l.members === clients), 'every client sees every member')
+    // The gateway discovers a new topic within seconds, and then delivers all of its records at once.
+    await until(async () => { await stack.broadcast('ticker.1', 'warm-up'); return listeners.every(l => l.warm) }, 'the topic is delivered')
+    for (const listener of listeners) listener.memberEvents = 0
     const started = performance.now()
     const burst = 20
     let sent = false
     const sending = stack.broadcastMany('ticker.1', 'tick', 1, messages, Math.round(burst / rate * 1e6), burst).then(() => { sent = true })
-    const every = messages / (restarts + 1)
-    for (let i = 1; i <= restarts; i++) {
-      await until(() => sent || listeners.every(l => l.highest >= i * every), `message ${i * every}`, 60_000 + messages)
-      await (kill ? stack.replaceKilledGateway() : stack.restartGateway())
-      say(`restart ${i}: at message ${listeners[0].highest}`)
+    for (let i = 1; i <= times; i++) {
+      const next = i * messages / (times + 1)
+      await until(() => sent || listeners.every(l => l.progress >= next), `message ${next}`, RECONNECT_MS + messages)
+      await fail(stack, failure, outage)
+      say(`${failure} ${i}: at message ${listeners[0].progress}`)
     }
     await sending
-    const enough = () => listeners.every(l => l.seen[messages] > 0 && l.received >= messages)
-    await until(enough, 'everything received', 30_000).catch(() => {})
-    // Duplicates may arrive late.
-    await sleep(1000)
-    return { clients: listeners.map(l => l.report()), seconds: (performance.now() - started) / 1000 }
+    await until(() => listeners.every(l => l.has(messages)), 'everything received', RECONNECT_MS).catch(() => {})
+    // Duplicates may arrive late, and so may removals: a member is removed five seconds after a drained gateway, ten
+    // after a killed one.
+    await sleep(failure === 'roll' ? 6000 : 12_000)
+    const seconds = (performance.now() - started) / 1000
+    const sum = (name, value) => listeners.reduce((total, l) => total + value(l.channels.get(name)), 0)
+    return {
+      seconds,
+      channels: CHANNELS.map(channel => ({
+        channel,
+        failure,
+        sent: messages * clients,
+        lost: sum(channel, c => c.lost()),
+        twice: sum(channel, c => c.twice),
+        disordered: sum(channel, c => c.disordered),
+        unrecovered: sum(channel, c => c.unrecovered),
+      })),
+      clients: listeners.map(l => ({
+        reconnects: l.offline.length, offline: Math.round(Math.max(0, ...l.offline)), memberEvents: l.memberEvents, members: l.members,
+      })),
+    }
   } finally {
     listeners.forEach(l => l.pusher.disconnect())
     await stack.stop()
@@ -93,17 +163,21 @@ export async function run({ messages, restarts, clients = 3, rate = 2000, kill =
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const options = { messages: 100_000, restarts: 10, clients: 3, rate: 2000, kill: 0 }
+  const options = { failure: 'roll', messages: 20_000, times: 10, clients: 3, rate: 200, gateways: 1, outage: 10 }
   for (const argument of process.argv.slice(2)) {
-    const [, name, value] = /^--(\w+)=(\d+)$/.exec(argument) ?? []
-    if (!(name in options)) {
-      console.error(`Unknown argument ${argument}. Usage: gateway.mjs [--messages=100000] [--restarts=10] [--clients=3] [--rate=2000] [--kill=0]`)
+    const [, name, value] = /^--(\w+)=(\w+)$/.exec(argument) ?? []
+    const valid = name === 'failure' ? FAILURES.includes(value) : name in options && /^\d+$/.test(value)
+    if (!valid) {
+      console.error(`Unknown argument ${argument}. Usage: gateway.mjs ${Object.entries(options).map(([n, v]) => `[--${n}=${v}]`).join(' ')}; failures: ${FAILURES.join(', ')}`)
       process.exit(2)
     }
-    options[name] = Number(value)
+    options[name] = name === 'failure' ? value : Number(value)
   }
-  const { clients, seconds } = await run({ ...options, say: text => console.error(`    ${text}`) })
+  const { channels, clients, seconds } = await run({ ...options, say: text => console.error(`    ${text}`) })
+  console.table(channels)
   console.table(clients)
-  console.log(`${options.messages} messages to ${options.clients} clients in ${seconds.toFixed(1)} s, ${options.restarts} ${options.kill ? 'gateways killed' : 'restarts'}`)
-  process.exit(clients.every(c => c.lost + c.twice + c.disordered === 0) ? 0 : 1)
+  console.log(`${options.messages} messages on ${CHANNELS.length} channels to ${options.clients} clients in ${seconds.toFixed(1)} s, ${options.times} × ${options.failure}`)
+  const held = channels.every(c => c.lost + c.twice + c.disordered === 0)
+    && clients.every(c => c.memberEvents === 0 && c.members === options.clients)
+  process.exit(held ? 0 : 1)
 }

@@ -21,11 +21,13 @@ if [ -z "${REALTIME_TEST_BROKERS:-}" ]; then
     trap '"$KAFKA" stop-owned --owner=$$; "$KAFKA" sweep' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    REALTIME_TEST_BROKERS="$("$KAFKA" start --name="browser-$$" --owner=$$)"
+    REALTIME_TEST_KAFKA="browser-$$"
+    REALTIME_TEST_BROKERS="$("$KAFKA" start --name="$REALTIME_TEST_KAFKA" --owner=$$)"
 fi
 # If the extension is installed, PHP must not load it a second time.
 REALTIME_LOADED="$("$PHP" -r 'echo extension_loaded("toporia_realtime") ? "1" : "";')"
-export CHROMIUM PHP REALTIME_TEST_BROKERS REALTIME_LOADED
+REALTIME_TEST_KAFKA="${REALTIME_TEST_KAFKA:-}"
+export CHROMIUM PHP REALTIME_TEST_BROKERS REALTIME_TEST_KAFKA REALTIME_LOADED
 
 files=()
 for file in "$@"; do files+=("tests/browser/$(basename "$file")"); done

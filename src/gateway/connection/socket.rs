@@ -70,6 +70,8 @@ pub struct Socket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnqueueResult {
     Queued,
+    /// Queued; more than half of the queue is used.
+    NearlyFull,
     /// The queue was full; the socket is being closed with 4100.
     Overflow,
     /// The socket accepts no more frames.
@@ -129,11 +131,16 @@ impl Socket {
         queue.bytes += cost(&frame);
         let was_empty = queue.frames.is_empty();
         queue.frames.push_back(QueuedFrame { frame, record_at });
+        let nearly_full = queue.bytes > self.max_queue / 2;
         drop(queue);
         if was_empty {
             self.waker.wake();
         }
-        EnqueueResult::Queued
+        if nearly_full {
+            EnqueueResult::NearlyFull
+        } else {
+            EnqueueResult::Queued
+        }
     }
 
     /// Closes the connection after the queue is written; the first call decides code and reason.

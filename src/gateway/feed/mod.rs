@@ -89,7 +89,7 @@ pub struct RawControlRecord<'a> {
     pub live: bool,
 }
 
-/// Receives the records. Called from the feed's threads; must not block.
+/// Receives the records. Called from the feed's threads; must not block for more than milliseconds.
 pub trait FeedSink: Send + Sync {
     /// A partition is read from `offset`, which covers all records with a timestamp of `since_ms` or later.
     fn partition_started(&self, state: &PartitionState, offset: i64, since_ms: i64);

@@ -81,10 +81,14 @@ impl Drop for HeldEvents {
 }
 
 /// Result of a delivery.
-#[derive(Default)]
-pub(super) struct Delivery {
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Sockets whose queue took the event, or that hold it back during a recovery.
     pub sockets: usize,
+    /// Sockets that are closed because their queue was full.
     pub overflows: u64,
+    /// More than half of a send queue is used.
+    pub nearly_full: bool,
 }
 
 impl Channel {
@@ -124,6 +128,10 @@ impl Channel {
             }
             match self.push(&subscriber.socket, frame.clone(), broadcast) {
                 EnqueueResult::Queued => reached.sockets += 1,
+                EnqueueResult::NearlyFull => {
+                    reached.sockets += 1;
+                    reached.nearly_full = true;
+                }
                 EnqueueResult::Overflow => reached.overflows += 1,
                 EnqueueResult::Closed => {}
             }
@@ -156,7 +164,12 @@ impl Channel {
             .subscribers
             .values()
             .filter(|s| Some(s.socket.id) != except)
-            .filter(|s| s.socket.push(frame.clone()) == EnqueueResult::Queued)
+            .filter(|s| {
+                matches!(
+                    s.socket.push(frame.clone()),
+                    EnqueueResult::Queued | EnqueueResult::NearlyFull
+                )
+            })
             .count()
     }
 

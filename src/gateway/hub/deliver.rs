@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use super::Hub;
+use super::{Delivery, Hub};
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::connection::Socket;
 use crate::gateway::protocol::channel::{
@@ -15,34 +15,35 @@ use crate::gateway::protocol::{encryption, frame, is_reserved_event};
 use crate::gateway::undeliverable::{Reason, Undeliverable};
 
 impl Hub {
-    /// Queues a broadcast for every socket that it reaches and returns their number. To be called in the order in which
+    /// Queues a broadcast for every socket that it reaches. To be called in the order in which
     /// clients receive the events. Never waits for a socket.
-    pub fn deliver(&self, broadcast: &Arc<Broadcast>) -> usize {
+    pub fn deliver(&self, broadcast: &Arc<Broadcast>) -> Delivery {
         let counters = &self.counters;
         counters.broadcasts.add_one();
         if let Some(reason) = self.rejection(broadcast) {
             self.count_rejected(broadcast, reason);
-            return 0;
+            return Delivery::default();
         }
         let public = self.is_public(broadcast);
         if !broadcast.exact && !is_subscribable(&broadcast.channel, public) {
             self.warn_undeliverable(broadcast, Reason::ChannelName);
         }
         self.cache_event(broadcast, Instant::now());
-        let (mut sockets, mut overflows) = (0, 0);
+        let mut total = Delivery::default();
         target_channels(&broadcast.channel, broadcast.exact, public, |name| {
             if let Some(channel) = self.find(name) {
                 let reached = channel.deliver(broadcast);
-                sockets += reached.sockets;
-                overflows += reached.overflows;
+                total.sockets += reached.sockets;
+                total.overflows += reached.overflows;
+                total.nearly_full |= reached.nearly_full;
             }
         });
-        counters.frames_queued.add(sockets as u64);
-        counters.slow_clients.add(overflows);
-        if sockets == 0 {
+        counters.frames_queued.add(total.sockets as u64);
+        counters.slow_clients.add(total.overflows);
+        if total.sockets == 0 {
             counters.broadcasts_unheard.add_one();
         }
-        sockets
+        total
     }
 
     /// Stores a broadcast from before the start of this gateway as the last event of its cache channels. It is not

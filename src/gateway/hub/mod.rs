@@ -6,7 +6,7 @@ mod channel;
 mod deliver;
 mod subscribe;
 
-pub use channel::Channel;
+pub use channel::{Channel, Delivery};
 pub use subscribe::{JoinError, Joined};
 
 use std::collections::{HashMap, HashSet};

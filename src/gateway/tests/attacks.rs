@@ -182,7 +182,7 @@ fn oversized_events_are_skipped_and_counted() {
         exact: false,
         at: None,
     };
-    assert_eq!(gateway.hub().deliver(&broadcast.into()), 0);
+    assert_eq!(gateway.hub().deliver(&broadcast.into()).sockets, 0);
     assert_eq!(gateway.hub().counters().oversized_events.get(), 1);
     let fits = json!("x".repeat(200 << 10)).to_string();
     assert_eq!(

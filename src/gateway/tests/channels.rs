@@ -242,17 +242,17 @@ fn excluded_socket_public_mark_and_exact_channel_are_honoured() {
         exact: false,
         at: None,
     };
-    assert_eq!(gateway.hub().deliver(&broadcast.clone().into()), 1);
+    assert_eq!(gateway.hub().deliver(&broadcast.clone().into()).sockets, 1);
     b.expect("e", "private-order.1");
     broadcast.public = true;
-    assert_eq!(gateway.hub().deliver(&broadcast.clone().into()), 2);
+    assert_eq!(gateway.hub().deliver(&broadcast.clone().into()).sockets, 2);
     b.expect("e", "private-order.1");
     b.expect("e", "order.1");
     a.expect_silence();
     broadcast.exact = true;
     broadcast.public = false;
     broadcast.except = None;
-    assert_eq!(gateway.hub().deliver(&broadcast.into()), 2);
+    assert_eq!(gateway.hub().deliver(&broadcast.into()).sockets, 2);
     a.expect("e", "order.1");
     // A channel that another gateway serves.
     a.send_subscribe("private-user.1", None);

@@ -1,8 +1,13 @@
 //! The end of a send queue: a position that was sent covers only frames that were sent.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use serde_json::json;
 
 use super::*;
+use crate::gateway::backlog_pacer::BacklogPacer;
+use crate::gateway::broadcast::Broadcast;
 use crate::gateway::connection::{EnqueueResult, Socket};
 use crate::gateway::protocol::Close;
 
@@ -40,8 +45,12 @@ fn frames_queued_while_a_close_is_pending_precede_it() {
 
 #[test]
 fn an_overflowed_queue_is_marked_and_closes_the_socket() {
-    let socket = socket(300);
+    let socket = socket(520);
     assert_eq!(socket.push(Bytes::from(vec![0; 60])), EnqueueResult::Queued);
+    assert_eq!(
+        socket.push(Bytes::from(vec![0; 60])),
+        EnqueueResult::NearlyFull
+    );
     assert_eq!(
         socket.push(Bytes::from(vec![0; 60])),
         EnqueueResult::Overflow
@@ -61,4 +70,49 @@ fn an_overflowed_queue_is_marked_and_closes_the_socket() {
     let batch = socket.take();
     assert!(batch.dropped);
     assert_eq!(batch.close.unwrap().0, Close::Unauthorized.code());
+}
+
+/// Delivers `count` events of a backlog as the feed does.
+fn deliver_backlog(gateway: &Gateway, count: usize, age_ms: u64) {
+    let pacer = BacklogPacer::default();
+    let timestamp = i64::try_from(crate::ids::unix_ms() - age_ms).unwrap();
+    for n in 0..count {
+        let delivery = gateway.hub().deliver(&Arc::new(Broadcast {
+            channel: "a".into(),
+            event: "e".into(),
+            id: n.to_string().into(),
+            data: format!("\"{n:<200}\"").into_bytes().into(),
+            except: None,
+            public: false,
+            exact: false,
+            at: None,
+        }));
+        pacer.after_delivery(&delivery, timestamp);
+    }
+}
+
+#[test]
+fn a_backlog_larger_than_the_queue_reaches_a_client_that_reads() {
+    let gateway = gateway(|_| {});
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("private-a", None);
+    let reader = std::thread::spawn(move || {
+        for n in 0..10_000 {
+            assert_eq!(client.expect("e", "private-a"), json!(n));
+        }
+    });
+    deliver_backlog(&gateway, 10_000, 5000);
+    reader.join().unwrap();
+    assert_eq!(gateway.hub().counters().slow_clients.get(), 0);
+}
+
+#[test]
+fn a_client_that_does_not_read_delays_a_backlog_for_a_bounded_time() {
+    let gateway = gateway(|_| {});
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("private-a", None);
+    let start = Instant::now();
+    deliver_backlog(&gateway, 30_000, 5000);
+    assert!(start.elapsed() < Duration::from_secs(15));
+    assert_eq!(gateway.hub().counters().slow_clients.get(), 1);
 }

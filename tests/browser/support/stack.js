@@ -92,6 +92,13 @@ export class Stack {
     await before.kill()
   }
 
+  /** Kills the gateway by SIGKILL and starts another one on its port, as a supervisor does after a crash. */
+  async killAndStartGateway() {
+    const before = this.gateways.shift()
+    await before.kill()
+    await this.startGateway(before.port)
+  }
+
   /** Calls Realtime::broadcast(), as a PHP controller does. */
   async broadcast(channel, event, data = null, more = {}) {
     return (await this.post('/broadcast', { channel, event, data, ...more })).id
