@@ -132,20 +132,20 @@ pub(super) fn select<'a>(
             )
         })?),
     };
-    let mut asked = name.map(str::to_owned);
+    let mut requested = name.map(str::to_owned);
     if let Some(map) = constructor {
         let origin = LayerOrigin::Constructor;
         keys::check_broker(map, &origin.array(), &["broker"])?;
         let base = map.iter().find(|(k, v)| k == "broker" && !v.is_unset());
-        if let (None, Some((_, value))) = (&asked, base) {
-            asked = Some(value.text(&origin.key("broker"))?);
+        if let (None, Some((_, value))) = (&requested, base) {
+            requested = Some(value.text(&origin.key("broker"))?);
         }
         arrays.push(ArrayLayer { map, origin });
     }
     let named = brokers_of(map);
     let entry = |name: &str| named.iter().find(|(n, _)| n == name);
     let kafka = named.iter().filter(|(n, e)| is_kafka(n, e)).count();
-    let wanted = if let Some(name) = asked {
+    let wanted = if let Some(name) = requested {
         name
     } else {
         let default = default_broker(map, layers.env)?;

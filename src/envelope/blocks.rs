@@ -141,7 +141,7 @@ mod tests {
     use super::super::scan::Scanner;
     use super::end_of_nested;
 
-    const WHOLE: &str = concat!(
+    const COMPLETE: &str = concat!(
         r#"[{"a":[1,"]}",null],"#,
         r#""bc\"{":"x\\","long":"0123456789 0123456789 0123456789 0123456789\"]"},"#,
         r#"[[]],"y_Y",{"deep":{"er":[{}]}},"\u00e9\/"] ,"more":"{"#
@@ -158,15 +158,19 @@ mod tests {
     fn the_end_agrees_with_the_bytewise_scan() {
         let mut found = 0;
         for shift in 0..70 {
-            let padded = format!("[\"{}\",{}]", "s".repeat(shift), &WHOLE[..WHOLE.len() - 11]);
+            let padded = format!(
+                "[\"{}\",{}]",
+                "s".repeat(shift),
+                &COMPLETE[..COMPLETE.len() - 11]
+            );
             let end = end_of_nested(padded.as_bytes(), 0);
             assert_eq!(end, bytewise(&padded));
             assert_eq!(end, Some(padded.len()));
         }
-        for at in 1..WHOLE.len() {
+        for at in 1..COMPLETE.len() {
             for byte in *b"\"\\{}[]:,0 Yy_\x7f" {
-                for length in [WHOLE.len(), at + 1] {
-                    let mut bytes = WHOLE.as_bytes()[..length].to_vec();
+                for length in [COMPLETE.len(), at + 1] {
+                    let mut bytes = COMPLETE.as_bytes()[..length].to_vec();
                     bytes[at] = byte;
                     let text = String::from_utf8(bytes).expect("ASCII");
                     if let Some(end) = end_of_nested(text.as_bytes(), 0) {

@@ -74,11 +74,11 @@ pub(super) fn quote_or_bracket(bytes: &[u8], at: usize) -> usize {
 pub(super) fn is_number(word: &[u8]) -> bool {
     let digits = |at: usize| word[at..].iter().take_while(|b| b.is_ascii_digit()).count();
     let mut at = usize::from(word.first() == Some(&b'-'));
-    let whole = digits(at);
-    if whole == 0 || (whole > 1 && word[at] == b'0') {
+    let integer_digits = digits(at);
+    if integer_digits == 0 || (integer_digits > 1 && word[at] == b'0') {
         return false;
     }
-    at += whole;
+    at += integer_digits;
     if word.get(at) == Some(&b'.') {
         let fraction = digits(at + 1);
         if fraction == 0 {

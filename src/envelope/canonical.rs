@@ -88,7 +88,7 @@ mod tests {
         Some(Scanner { text, bytes, at: 0 })
     }
 
-    const WHOLE: &[u8] = concat!(
+    const COMPLETE: &[u8] = concat!(
         r#"{"id":"019a9f5e","type":"event","channel":"user.1","event":"Y_y""#,
         r#","data":{"a":[1,"]}",null],"b":"x"},"timestamp":1763700000}"#
     )
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn canonical_envelopes_are_accepted() {
-        let found = scanner(WHOLE)
+        let found = scanner(COMPLETE)
             .and_then(|mut ours| ours.canonical())
             .expect("an envelope");
         assert_eq!(found.channel.as_deref(), Some("user.1"));
@@ -113,10 +113,10 @@ mod tests {
     #[test]
     fn the_fast_path_agrees_with_the_general_scanner() {
         let mut taken = 0;
-        for at in 0..WHOLE.len() {
+        for at in 0..COMPLETE.len() {
             for byte in *b"\"\\{}[]:,0 9-e\n\x01Yy_az\x7f" {
-                for length in [WHOLE.len(), at + 1] {
-                    let mut bytes = WHOLE[..length].to_vec();
+                for length in [COMPLETE.len(), at + 1] {
+                    let mut bytes = COMPLETE[..length].to_vec();
                     bytes[at] = byte;
                     let Some(mut ours) = scanner(&bytes) else {
                         continue;

@@ -83,7 +83,7 @@ impl ApiClient {
         request.push_str("\r\n");
         let mut bytes = request.into_bytes();
         bytes.extend_from_slice(body.unwrap_or_default());
-        let answer = self.exchange(&bytes).map_err(|error| {
+        let response = self.exchange(&bytes).map_err(|error| {
             let why = match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => "no response within 10 s".to_owned(),
                 _ => error.to_string(),
@@ -94,7 +94,7 @@ impl ApiClient {
                 self.address
             ))
         })?;
-        self.response_body(&answer)
+        self.response_body(&response)
     }
 
     /// The signed query string: parameters sorted by name, signed unencoded and sent percent-encoded.
@@ -136,17 +136,17 @@ impl ApiClient {
                     stream.set_read_timeout(Some(TIMEOUT))?;
                     stream.set_write_timeout(Some(TIMEOUT))?;
                     stream.write_all(request)?;
-                    let mut answer = Vec::new();
-                    stream.take(MAX_RESPONSE).read_to_end(&mut answer)?;
-                    return Ok(answer);
+                    let mut response = Vec::new();
+                    stream.take(MAX_RESPONSE).read_to_end(&mut response)?;
+                    return Ok(response);
                 }
             }
         }
         Err(last.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into()))
     }
 
-    fn response_body(&self, answer: &[u8]) -> Result<Vec<u8>> {
-        let Some((status, length, body)) = parse_response(answer) else {
+    fn response_body(&self, response: &[u8]) -> Result<Vec<u8>> {
+        let Some((status, length, body)) = parse_response(response) else {
             return Err(Error::connection(format!(
                 "{} is not a gateway (no HTTP response).",
                 self.address
@@ -207,9 +207,9 @@ fn percent_encoded(text: &str) -> String {
 }
 
 /// Parses a response into status, Content-Length and body.
-fn parse_response(answer: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?;
+fn parse_response(response: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
+    let end = response.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&response[..end]).ok()?;
     let mut lines = head.split("\r\n");
     let mut status = lines.next()?.split(' ');
     if !status.next()?.starts_with("HTTP/1.") {
@@ -220,7 +220,7 @@ fn parse_response(answer: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse().ok());
-    Some((status, length, &answer[end + 4..]))
+    Some((status, length, &response[end + 4..]))
 }
 
 #[cfg(test)]
@@ -285,7 +285,7 @@ mod tests {
                 stream.write_all(sent.as_bytes()).unwrap();
                 String::from_utf8_lossy(&request[..read]).into_owned()
             });
-            let answer = client(&address).get("/channels", &[("info", "a b&c")]);
+            let response = client(&address).get("/channels", &[("info", "a b&c")]);
             let request = server.join().unwrap();
             assert!(
                 request.starts_with("GET /apps/3/channels?auth_key="),
@@ -293,8 +293,8 @@ mod tests {
             );
             assert!(request.contains("&info=a%20b%26c&"), "{request}");
             match expected {
-                Ok(body) => assert_eq!(answer.unwrap(), body.as_bytes()),
-                Err(part) => assert!(answer.unwrap_err().message().contains(part), "{sent}"),
+                Ok(body) => assert_eq!(response.unwrap(), body.as_bytes()),
+                Err(part) => assert!(response.unwrap_err().message().contains(part), "{sent}"),
             }
         }
         let error = client("127.0.0.1:1").get("/channels", &[]).unwrap_err();

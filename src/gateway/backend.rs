@@ -45,7 +45,7 @@ pub trait Cluster: Send + Sync {
     /// `InvalidChannel` and `MessageTooLarge` is the caller's; nothing was sent.
     fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<crate::error::Result<()>>;
     /// Sends a request to all gateways and merges the responses that arrive in time.
-    fn ask(&self, question: AdminRequest) -> BoxFuture<AdminResponse>;
+    fn send_admin_request(&self, request: AdminRequest) -> BoxFuture<AdminResponse>;
     /// The gateway is about to close its sockets: the other gateways keep its members for a moment, so that clients can
     /// reconnect there.
     fn drain(&self) {}
@@ -83,10 +83,10 @@ pub trait History: Send + Sync {
     /// Next offsets of all partitions that feed the channel: for all records below, [`Hub::deliver`] has returned.
     fn position(&self, channel: &str) -> Position;
     /// The position as an opaque token; `None` if the channel cannot be recovered.
-    fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String>;
+    fn token(&self, subject: &TokenSubject, position: &Position) -> Option<String>;
     /// The socket that received the token, if [`Self::replay`] would accept it for this channel now. Cheap: called for
     /// every token a client sends.
-    fn holder(&self, token: &str, channel: &str) -> Option<SocketId>;
+    fn previous_socket(&self, token: &str, channel: &str) -> Option<SocketId>;
     /// The events after a token, for the same channel and user. Without `may_scan` only from memory, because the socket
     /// has reached its limit of Kafka reads.
     fn replay(
@@ -145,12 +145,12 @@ impl Cluster for SingleNode {
         })
     }
 
-    fn ask(&self, question: AdminRequest) -> BoxFuture<AdminResponse> {
-        let answer = match self.hub.upgrade() {
-            Some(hub) => hub.handle_admin_request(&question),
+    fn send_admin_request(&self, request: AdminRequest) -> BoxFuture<AdminResponse> {
+        let response = match self.hub.upgrade() {
+            Some(hub) => hub.handle_admin_request(&request),
             None => AdminResponse::default(),
         };
-        Box::pin(async move { answer })
+        Box::pin(async move { response })
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -170,7 +170,7 @@ impl History for NoHistory {
         None
     }
 
-    fn holder(&self, _: &str, _: &str) -> Option<SocketId> {
+    fn previous_socket(&self, _: &str, _: &str) -> Option<SocketId> {
         None
     }
 

@@ -205,7 +205,7 @@ impl Gateway {
         Self::start_with(settings, move |hub, _| {
             let kafka = KafkaBackend::start(&config, hub)?;
             if !kafka.wait() {
-                process::current().log.say(
+                process::current().log.write(
                     Level::Warning,
                     format!(
                         "The gateway opens its port before it has read the recent events from Kafka at {}: clients \
@@ -226,9 +226,9 @@ impl Gateway {
 impl KafkaBackend {
     /// Waits for the replay buffer, at most [`FILL_TIMEOUT`], or [`CONNECT_TIMEOUT`] if Kafka does not answer.
     fn wait(&self) -> bool {
-        let begun = Instant::now();
+        let started = Instant::now();
         while !self.wait_filled(Duration::from_millis(100)) {
-            let passed = begun.elapsed();
+            let passed = started.elapsed();
             if passed >= FILL_TIMEOUT || (passed >= CONNECT_TIMEOUT && !self.is_connected()) {
                 return false;
             }

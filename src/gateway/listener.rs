@@ -154,7 +154,7 @@ impl Acceptor {
             return;
         }
         self.hub.counters().descriptors_short.add_one();
-        say(
+        write_log(
             Level::Warning,
             &format!("The gateway cannot accept connections at the moment: {error}."),
         );
@@ -215,7 +215,7 @@ impl Acceptor {
             ));
         }
         match (role, request.path.as_str()) {
-            (Role::Operations, path) => Ok(ops::answer(
+            (Role::Operations, path) => Ok(ops::response(
                 &self.hub,
                 &request.method,
                 path,
@@ -238,7 +238,7 @@ impl Acceptor {
                     .await;
                 let body = body.unwrap_or(Err(RequestError::Evicted))?;
                 drop(pending);
-                Ok(api::answer(&self.hub, request, &signed, &body).await)
+                Ok(api::response(&self.hub, request, &signed, &body).await)
             }
             (_, path) if path.starts_with("/app/") => Ok(Response::text(
                 426,
@@ -291,7 +291,7 @@ impl Acceptor {
             request.header_values("x-forwarded-for"),
         );
         if client.missing_forwarded_for {
-            crate::process::current().log.say_once(
+            crate::process::current().log.write_once(
                 Level::Warning,
                 "A trusted proxy sends no X-Forwarded-For: connections are not limited per address. In nginx: \
                  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
@@ -375,7 +375,7 @@ impl Acceptor {
         let wanted = self.hub.settings().max_connections;
         let taken = self.sockets.load(std::sync::atomic::Ordering::Relaxed);
         if self.max_connections < wanted && taken >= self.max_connections / 8 * WARN_AT_EIGHTHS {
-            crate::process::current().log.say_once(
+            crate::process::current().log.write_once(
                 Level::Warning,
                 &format!(
                     "{taken} connections are open; file descriptors limit the gateway to {} of the {wanted} \
@@ -388,6 +388,6 @@ impl Acceptor {
 }
 
 /// Writes to the log.
-pub(super) fn say(level: Level, text: &str) {
-    crate::process::current().log.say(level, text);
+pub(super) fn write_log(level: Level, text: &str) {
+    crate::process::current().log.write(level, text);
 }

@@ -27,7 +27,7 @@ impl MinuteLog {
             if suppressed > 0 {
                 text = format!("{text} ({suppressed} more since the last such line)");
             }
-            crate::process::current().log.say(Level::Warning, text);
+            crate::process::current().log.write(Level::Warning, text);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::listener::{say, Role};
+use super::listener::{write_log, Role};
 use super::settings::Settings;
 use super::sys;
 use crate::error::{Error, Result};
@@ -81,7 +81,7 @@ fn check_distinct(settings: &Settings) -> Result<()> {
 pub(super) fn warn(settings: &Settings) {
     let local = matches!(settings.host.as_str(), "127.0.0.1" | "::1" | "localhost");
     if !local && settings.allowed_origins.is_empty() {
-        say(
+        write_log(
             Level::Warning,
             &format!(
                 "The gateway listens on {} and accepts pages of every origin. List yours in \
@@ -120,7 +120,7 @@ pub(super) fn ports(settings: &Settings) -> Result<Ports> {
             // With a second gateway on this machine, connections matter more than metrics.
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
                 busy_ops = Some(resolved);
-                say(
+                write_log(
                     Level::Warning,
                     &format!(
                         "No /metrics and /ready yet: another process has {address}. During a restart the gateway \
@@ -129,7 +129,7 @@ pub(super) fn ports(settings: &Settings) -> Result<Ports> {
                     ),
                 );
             }
-            Err(e) => say(
+            Err(e) => write_log(
                 Level::Warning,
                 &format!("No /metrics and /ready: {}", bind_error(address, &e)),
             ),
@@ -157,7 +157,7 @@ pub(super) async fn bind_when_free(address: SocketAddr) -> TcpListener {
     loop {
         tokio::time::sleep(RETRY_INTERVAL).await;
         if let Ok(listener) = sys::bind(address, false) {
-            say(
+            write_log(
                 Level::Notice,
                 &format!("/metrics and /ready listen on {address} now."),
             );
@@ -208,7 +208,7 @@ fn listen_shared(address: &str) -> Result<TcpListener> {
     let bound =
         sys::bind(resolved, true).map_err(|e| Error::connection(bind_error(address, &e)))?;
     if is_shared {
-        say(
+        write_log(
             Level::Warning,
             &format!(
                 "Another gateway already listens on {address}, and connections are spread over both until one stops. \

@@ -211,8 +211,12 @@ impl Gateway {
 
     /// Sends a request to all gateways and waits for the responses, at most 5 s. Not to be called on the gateway's own
     /// threads.
-    pub fn ask(&self, question: AdminRequest) -> AdminResponse {
-        let Some(asked) = self.hub.cluster().map(|cluster| cluster.ask(question)) else {
+    pub fn send_admin_request(&self, request: AdminRequest) -> AdminResponse {
+        let Some(response) = self
+            .hub
+            .cluster()
+            .map(|cluster| cluster.send_admin_request(request))
+        else {
             return AdminResponse::default();
         };
         let Some(handle) = self
@@ -224,7 +228,7 @@ impl Gateway {
             return AdminResponse::default();
         };
         handle
-            .block_on(async { tokio::time::timeout(ADMIN_REQUEST_TIMEOUT, asked).await })
+            .block_on(async { tokio::time::timeout(ADMIN_REQUEST_TIMEOUT, response).await })
             .unwrap_or_default()
     }
 
@@ -277,7 +281,7 @@ impl Gateway {
                     abort.abort();
                 }
             }
-            self.say_goodbye(end, drain).await;
+            self.send_close_frames(end, drain).await;
         });
         if let Some(stop) = running.stop_backends {
             stop();
@@ -285,7 +289,7 @@ impl Gateway {
         running.runtime.shutdown_timeout(Duration::from_millis(500));
     }
 
-    async fn say_goodbye(&self, end: Instant, drain: Duration) {
+    async fn send_close_frames(&self, end: Instant, drain: Duration) {
         let mut first = true;
         loop {
             let sockets = self.hub.sockets();
@@ -295,12 +299,12 @@ impl Gateway {
             } else {
                 Duration::ZERO
             };
-            let begun = Instant::now();
+            let started = Instant::now();
             for (i, socket) in (0_u32..).zip(sockets) {
                 socket.close(Close::Reconnect, Close::Reconnect.reason());
                 if i % 16 == 15 {
                     let due = spread * i / count.max(1);
-                    tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
+                    tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
                 }
             }
             first = false;

@@ -48,14 +48,14 @@ pub fn handed_over() -> io::Result<Option<TcpListener>> {
     // SAFETY: plain calls with local memory; the descriptor is checked to be a listening socket before it is used. It
     // is duplicated, so that a second gateway in this process can use it too.
     let listener = unsafe {
-        let asked = libc::getsockopt(
+        let status = libc::getsockopt(
             FIRST_HANDED,
             libc::SOL_SOCKET,
             libc::SO_ACCEPTCONN,
             (&raw mut listening).cast(),
             &raw mut size,
         );
-        if asked != 0 || listening == 0 {
+        if status != 0 || listening == 0 {
             return Err(io::Error::other(
                 "LISTEN_FDS was set, but descriptor 3 is not a listening socket",
             ));

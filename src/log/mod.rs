@@ -39,7 +39,7 @@ const MAX_LINES: usize = 500;
 const FOLD_WINDOW: Duration = Duration::from_secs(60);
 /// Maximum number of distinct lines remembered for folding.
 const MAX_RECENT: usize = 64;
-/// Maximum number of lines remembered by `say_once`; further lines are logged each time.
+/// Maximum number of lines remembered by `write_once`; further lines are logged each time.
 const MAX_ONCE: usize = 1000;
 /// A longer line is truncated, in bytes.
 const MAX_LINE_BYTES: usize = 8192;
@@ -97,12 +97,12 @@ pub struct Log {
 
 impl Log {
     /// Adds a line, or counts it if the same line was logged within the last minute.
-    pub fn say(&self, level: Level, text: impl Into<String>) {
+    pub fn write(&self, level: Level, text: impl Into<String>) {
         self.add(level, &text.into(), Vec::new(), false);
     }
 
     /// Adds a line logged by librdkafka.
-    pub fn say_from_librdkafka(
+    pub fn write_from_librdkafka(
         &self,
         level: Level,
         text: &str,
@@ -170,9 +170,9 @@ impl Log {
     }
 
     /// Adds a line once per process, for example a warning about the configuration that every request would repeat.
-    pub fn say_once(&self, level: Level, text: &str) {
+    pub fn write_once(&self, level: Level, text: &str) {
         if self.is_first(text) {
-            self.say(level, text);
+            self.write(level, text);
         }
     }
 

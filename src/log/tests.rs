@@ -13,9 +13,9 @@ fn a_repeated_line_is_logged_once_a_minute() {
     let log = Log::default();
     assert!(!log.has_pending());
     for _ in 0..3 {
-        log.say(Level::Warning, "broker away");
+        log.write(Level::Warning, "broker away");
     }
-    log.say(Level::Error, "other");
+    log.write(Level::Error, "other");
     assert!(log.has_pending());
     assert_eq!(texts(log.drain()), ["broker away", "other"]);
     assert!(!log.has_pending());
@@ -25,7 +25,7 @@ fn a_repeated_line_is_logged_once_a_minute() {
 fn the_repetition_count_is_logged_after_a_minute() {
     let log = Log::default();
     for _ in 0..3 {
-        log.say(Level::Warning, "broker away");
+        log.write(Level::Warning, "broker away");
     }
     assert_eq!(texts(log.drain()), ["broker away"]);
     let later = Instant::now() + FOLD_WINDOW + Duration::from_secs(1);
@@ -39,8 +39,8 @@ fn the_repetition_count_is_logged_after_a_minute() {
 #[test]
 fn the_repetition_count_is_logged_at_exit() {
     let log = Log::default();
-    log.say(Level::Error, "broker away");
-    log.say(Level::Error, "broker away");
+    log.write(Level::Error, "broker away");
+    log.write(Level::Error, "broker away");
     log.drain();
     let last = log.drain_final();
     assert_eq!(last.len(), 1);
@@ -52,10 +52,10 @@ fn the_repetition_count_is_logged_at_exit() {
 #[test]
 fn the_count_of_an_evicted_line_is_logged() {
     let log = Log::default();
-    log.say(Level::Warning, "first");
-    log.say(Level::Warning, "first");
+    log.write(Level::Warning, "first");
+    log.write(Level::Warning, "first");
     for n in 0..super::MAX_RECENT {
-        log.say(Level::Warning, format!("line {n}"));
+        log.write(Level::Warning, format!("line {n}"));
     }
     let lines = texts(log.drain());
     assert!(lines.contains(&"first (and 1 more times since)".to_owned()));
@@ -64,9 +64,9 @@ fn the_count_of_an_evicted_line_is_logged() {
 #[test]
 fn say_once_logs_once() {
     let log = Log::default();
-    log.say_once(Level::Warning, "acks");
+    log.write_once(Level::Warning, "acks");
     assert_eq!(log.drain().len(), 1);
-    log.say_once(Level::Warning, "acks");
+    log.write_once(Level::Warning, "acks");
     assert!(log.drain_final().is_empty());
 }
 
@@ -74,7 +74,7 @@ fn say_once_logs_once() {
 fn the_buffer_is_bounded() {
     let log = Log::default();
     for n in 0..10_000 {
-        log.say(Level::Warning, format!("line {n}"));
+        log.write(Level::Warning, format!("line {n}"));
     }
     let lines = texts(log.drain());
     assert_eq!(lines.len(), MAX_LINES + 1);
@@ -88,9 +88,9 @@ fn the_buffer_is_bounded() {
 #[test]
 fn debug_lines_are_dropped_before_errors() {
     let log = Log::default();
-    log.say(Level::Error, "lost");
+    log.write(Level::Error, "lost");
     for n in 0..10_000 {
-        log.say(Level::Debug, format!("line {n}"));
+        log.write(Level::Debug, format!("line {n}"));
     }
     assert!(texts(log.drain()).contains(&"lost".to_owned()));
 }
@@ -99,8 +99,8 @@ fn debug_lines_are_dropped_before_errors() {
 fn lines_are_redacted_and_truncated() {
     let log = Log::default();
     log.add_secret("s3cret-of-ours");
-    log.say(Level::Error, "refused s3cret-of-ours, sasl.password=other");
-    log.say(Level::Error, "ü".repeat(10_000));
+    log.write(Level::Error, "refused s3cret-of-ours, sasl.password=other");
+    log.write(Level::Error, "ü".repeat(10_000));
     let lines = texts(log.drain());
     assert_eq!(lines[0], "refused ***, sasl.password=***");
     assert!(lines[1].len() <= super::MAX_LINE_BYTES + 3 && lines[1].ends_with('…'));

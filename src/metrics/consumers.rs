@@ -23,7 +23,7 @@ const OTHER: &str = "other";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupStats {
     /// Records waiting for a retry.
-    pub parked: u64,
+    pub queued_for_retry: u64,
     /// Partitions paused because they are too far ahead of the committed offset.
     pub held_back: u64,
     pub assigned: u64,
@@ -214,12 +214,12 @@ impl Consumers {
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         let active = self.active();
-        let away = active
+        let closed = active
             .iter()
             .find(|consumer| !consumer.stats.reachability.is_reachable())?;
         Some(format!(
             "consumer group \"{}\" is not connected to Kafka",
-            away.group
+            closed.group
         ))
     }
 
@@ -241,18 +241,18 @@ impl Consumers {
             into.histogram(&c::CONSUMER_BATCH, label.clone(), totals.batches);
             into.histogram(&c::CONSUMER_BATCH_MESSAGES, label, totals.sizes);
         }
-        let mut room = MAX_LAG_SERIES;
+        let mut free_series = MAX_LAG_SERIES;
         for consumer in &active {
-            collect_standing(consumer, into, &mut room);
+            collect_group_stats(consumer, into, &mut free_series);
         }
     }
 }
 
 #[allow(clippy::cast_precision_loss)] // ms of the life of a process
-fn collect_standing(consumer: &ConsumerMetrics, into: &mut Snapshot, room: &mut usize) {
+fn collect_group_stats(consumer: &ConsumerMetrics, into: &mut Snapshot, free_series: &mut usize) {
     let label = || labels(&[("group", &consumer.group)]);
     let group_stats = consumer.group_stats.lock().clone();
-    into.gauge_of(&c::CONSUMER_PARKED, label(), group_stats.parked);
+    into.gauge_of(&c::CONSUMER_PARKED, label(), group_stats.queued_for_retry);
     into.gauge_of(&c::CONSUMER_HELD_BACK, label(), group_stats.held_back);
     into.gauge_of(&c::CONSUMER_ASSIGNED, label(), group_stats.assigned);
     into.gauge_of(
@@ -268,8 +268,8 @@ fn collect_standing(consumer: &ConsumerMetrics, into: &mut Snapshot, room: &mut 
     let callback = age.in_callback.as_secs_f64();
     into.gauge(&c::CONSUMER_CALLBACK_AGE, label(), callback);
     for (topic, partition, lag) in group_stats.lag.into_iter().flatten() {
-        let label: Labels = if *room > 0 {
-            *room -= 1;
+        let label: Labels = if *free_series > 0 {
+            *free_series -= 1;
             let number = partition.to_string();
             labels(&[
                 ("group", &consumer.group),

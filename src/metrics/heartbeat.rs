@@ -67,7 +67,7 @@ impl Heartbeat {
         };
         let _ = fs::remove_file(&self.next);
         if self.touch().is_err() {
-            process::current().log.say(
+            process::current().log.write(
                 Level::Warning,
                 format!(
                     "The heartbeat file {} cannot be written ({error}): a probe that checks it may restart this \

@@ -64,7 +64,9 @@ impl Registry {
                 match self.serve(address) {
                     // Several workers may share a configuration: a worker without a metrics port still runs.
                     Err(error) if error.kind() == Kind::Connection => {
-                        process::current().log.say(Level::Warning, error.message());
+                        process::current()
+                            .log
+                            .write(Level::Warning, error.message());
                     }
                     other => drop(other?),
                 }

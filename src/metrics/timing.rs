@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn time_between_callbacks_is_not_measured() {
         let timing = Timing::default();
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut between = Duration::ZERO;
         timing.batch_fetched(2);
         for _ in 0..2 {
@@ -156,7 +156,7 @@ mod tests {
             between += pause.elapsed();
             timing.interrupted();
         }
-        let rest = begun.elapsed().saturating_sub(between);
+        let rest = started.elapsed().saturating_sub(between);
         let read = timing.callbacks.read();
         assert_eq!(read.count(), 2);
         assert!(u128::from(read.sum) <= rest.as_nanos(), "{read:?}");

@@ -171,7 +171,7 @@ impl Broker {
             if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
                 process::current()
                     .log
-                    .say(crate::log::Level::Error, error.message());
+                    .write(crate::log::Level::Error, error.message());
             }
             metrics::unregister(self);
             consumer.close();

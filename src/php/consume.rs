@@ -103,7 +103,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     if signals::SignalHandlers::any_installed() {
         // A gateway installed its signal handlers earlier: a signal received before this call stops the loop
         // immediately.
-        broker.stop.renew();
+        broker.stop.clear_request();
     } else {
         broker.stop.reset();
     }

@@ -51,7 +51,7 @@ pub fn write(
     let group = &broker.config.consumer_group;
     let headers = dead_letter::headers(own, group, failure);
     let id = crate::ids::new_id();
-    let letter = ProducerRecord {
+    let record = ProducerRecord {
         id: &id,
         topic: &topic,
         partition: None,
@@ -60,7 +60,7 @@ pub fn write(
         headers: &headers,
         timestamp_ms: 0,
     };
-    process::current().log.say(
+    process::current().log.write(
         Level::Warning,
         format!(
             "Dead letter in \"{topic}\": the record in {place} ({}).",
@@ -80,12 +80,12 @@ pub fn write(
     };
     let producers = &process::current().producers;
     match producers
-        .send(&producer, &letter)
-        .and_then(|producer| wait_if_large(&producer, &letter))
+        .send(&producer, &record)
+        .and_then(|producer| wait_if_large(&producer, &record))
     {
         Err(error) if error.kind() == Kind::MessageTooLarge => {
             // The coordinates and the reason are still worth keeping.
-            let kept = dead_letter_headers(letter.headers);
+            let kept = dead_letter_headers(record.headers);
             let mut coordinates = dead_letter::headers(kept, group, failure);
             coordinates.retain(|(name, _)| name != headers::EXCEPTION_CHAIN);
             let size = value.map_or(0, <[u8]>::len).to_string();
@@ -94,7 +94,7 @@ pub fn write(
                 key: key.filter(|key| key.len() <= MAX_KEY_BYTES),
                 value: None,
                 headers: &coordinates,
-                ..letter
+                ..record
             };
             producers.send(&producer, &record).map(drop)
         }
@@ -112,13 +112,13 @@ fn dead_letter_headers(list: &[Header]) -> Vec<Header> {
 
 /// Waits for the acknowledgement of a large dead letter. Errors other than its size surface when the offset is
 /// committed.
-fn wait_if_large(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()> {
-    let headers: usize = letter
+fn wait_if_large(producer: &Producer, record: &ProducerRecord<'_>) -> Result<()> {
+    let headers: usize = record
         .headers
         .iter()
         .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
         .sum();
-    let size = letter.value.map_or(0, <[u8]>::len) + letter.key.map_or(0, <[u8]>::len) + headers;
+    let size = record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len) + headers;
     let most = producer
         .config()
         .producer_overrides
@@ -130,23 +130,23 @@ fn wait_if_large(producer: &Producer, letter: &ProducerRecord<'_>) -> Result<()>
         return Ok(());
     }
     producer.wait_for_delivery(Instant::now() + crate::clock::bounded(DELIVERY_TIMEOUT));
-    match producer.take_too_large(letter.id) {
+    match producer.take_too_large(record.id) {
         Some(reason) => Err(Error::new(Kind::MessageTooLarge, reason)),
         None => Ok(()),
     }
 }
 
 /// Writes the dead letter of a record in flight.
-pub fn write_for(broker: &Broker, item: &Record, letter: &DeadLetter) -> Result<()> {
+pub fn write_for(broker: &Broker, item: &Record, dead_letter: &DeadLetter) -> Result<()> {
     let failure = Failure {
         topic: &item.topic,
         partition: item.partition,
         offset: item.offset,
         timestamp_ms: item.timestamp_ms(),
-        class: &letter.class,
-        reason: &letter.reason,
-        chain: &letter.chain,
-        attempts: letter.attempts,
+        class: &dead_letter.class,
+        reason: &dead_letter.reason,
+        chain: &dead_letter.chain,
+        attempts: dead_letter.attempts,
     };
     write(broker, &failure, item.key(), item.value(), item.headers())
 }
@@ -157,13 +157,13 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
     if broker.config.delivery == Delivery::AtMostOnce {
         return;
     }
-    let in_hand = consumer.in_flight();
-    for record in &in_hand {
+    let in_flight = consumer.in_flight();
+    for record in &in_flight {
         consumer.crashed(record);
     }
     // In a list it is unknown which record crashed the callback; the next worker receives them one by one. In a
     // transaction all earlier results are aborted, so the dead letter has to wait for the next transaction.
-    if let ([record], Delivery::AtLeastOnce) = (&*in_hand, broker.config.delivery) {
+    if let ([record], Delivery::AtLeastOnce) = (&*in_flight, broker.config.delivery) {
         let is_last = record.attempt > broker.config.max_retries;
         // While an earlier record is waiting, this record is delivered again anyway and is dead-lettered then.
         if is_last
@@ -171,20 +171,20 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
             && broker.config.dlq
             && !broker.is_dead_letter_topic(&record.topic)
         {
-            let letter = DeadLetter {
+            let dead_letter = DeadLetter {
                 class: FATAL.to_owned(),
                 reason: zend::fatal_error()
                     .unwrap_or_else(|| "the callback ended the process by exit".to_owned()),
                 chain: String::new(),
                 attempts: record.attempt,
             };
-            match write_for(broker, record, &letter) {
+            match write_for(broker, record, &dead_letter) {
                 Ok(()) => {
                     let counters = &broker.counters;
                     counters.dead_lettered.add(1);
                     consumer.complete(record);
                 }
-                Err(error) => process::current().log.say(Level::Error, error.message()),
+                Err(error) => process::current().log.write(Level::Error, error.message()),
             }
         }
     }

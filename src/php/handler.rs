@@ -118,8 +118,8 @@ impl<'a> PhpHandler<'a> {
             "topic \"{}\" partition {} offset {}",
             item.topic, item.partition, item.offset
         );
-        let say = |what: &str| {
-            process::current().log.say(
+        let log = |what: &str| {
+            process::current().log.write(
                 crate::log::Level::Warning,
                 format!("The callback of {place} failed ({what}): {chain}"),
             );
@@ -133,7 +133,7 @@ impl<'a> PhpHandler<'a> {
         };
         match wait {
             Some(wait) => {
-                say(&format!(
+                log(&format!(
                     "attempt {}, next one in {} ms",
                     item.attempt,
                     wait.as_millis()
@@ -141,7 +141,7 @@ impl<'a> PhpHandler<'a> {
                 Outcome::Retry(wait)
             }
             None if config.delivery == Delivery::AtMostOnce => {
-                say("not retried: delivery is at-most-once");
+                log("not retried: delivery is at-most-once");
                 Outcome::Dropped
             }
             None if !config.dlq => {
@@ -342,8 +342,8 @@ impl Handler<Record> for PhpHandler<'_> {
         }
     }
 
-    fn dead_letter(&self, item: &Record, letter: &DeadLetter) -> Result<()> {
-        dead_letter::write_for(self.broker, item, letter)
+    fn dead_letter(&self, item: &Record, dead_letter: &DeadLetter) -> Result<()> {
+        dead_letter::write_for(self.broker, item, dead_letter)
     }
 
     fn poll_interrupts(&self, now: u64) -> Result<(), Abort> {

@@ -139,7 +139,9 @@ fn write_final_metrics() {
     }
     match state::monitor_config() {
         Ok(config) => metrics.enable_textfile(&config),
-        Err(error) => process::current().log.say(Level::Warning, error.message()),
+        Err(error) => process::current()
+            .log
+            .write(Level::Warning, error.message()),
     }
 }
 

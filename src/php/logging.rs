@@ -191,7 +191,7 @@ fn plain_as(line: &Line, config: LogConfig) {
     );
 }
 
-pub fn say(level: &str, text: &str) -> Result<(), CallError> {
+pub fn log(level: &str, text: &str) -> Result<(), CallError> {
     let Some(level) = Level::named(level) else {
         let names: Vec<&str> = Level::ALL.iter().map(|level| level.as_str()).collect();
         return Err(Error::configuration(format!(
@@ -201,7 +201,7 @@ pub fn say(level: &str, text: &str) -> Result<(), CallError> {
         ))
         .into());
     };
-    process::current().log.say(level, text);
+    process::current().log.write(level, text);
     deliver();
     Ok(())
 }

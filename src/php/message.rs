@@ -194,7 +194,7 @@ fn of_event(
 }
 
 /// Returns a message as an object, or throws.
-fn hand_out(message: Result<Message, CallError>) -> PhpResult<Zval> {
+fn return_or_throw(message: Result<Message, CallError>) -> PhpResult<Zval> {
     finish(message.map(super::object))
 }
 
@@ -211,12 +211,12 @@ impl Message {
     /// A new event with a new id and the current time.
     #[php(optional = data)]
     pub fn event(channel: Option<&Zval>, event: &Zval, data: Option<&Zval>) -> PhpResult<Zval> {
-        hand_out(of_event(channel, event, data))
+        return_or_throw(of_event(channel, event, data))
     }
 
     /// Reads an envelope. The bytes are kept: if the message is published unchanged, they are sent as they are.
     pub fn from_json(json: &Zval) -> PhpResult<Zval> {
-        hand_out(
+        return_or_throw(
             arguments::bytes(json, "Message::fromJson(): Argument #1 ($json)").and_then(|bytes| {
                 let inner = Inner::from_envelope(&bytes)?;
                 Ok(Message::new(inner.completed()))
@@ -226,7 +226,7 @@ impl Message {
 
     /// Reads an envelope from an array with its keys.
     pub fn from_array(a: &Zval) -> PhpResult<Zval> {
-        hand_out(of_array(a))
+        return_or_throw(of_array(a))
     }
 
     /// A copy with this record key; null: the channel is the key.
@@ -234,7 +234,7 @@ impl Message {
         let key = arguments::optional(Some(key), |key| {
             arguments::bytes(key, "Message::withKey(): Argument #1 ($key)")
         });
-        hand_out(key.map(|key| Self::new(self.inner.with_key(key.as_deref()))))
+        return_or_throw(key.map(|key| Self::new(self.inner.with_key(key.as_deref()))))
     }
 
     /// A copy with these record headers in place of the present ones.
@@ -243,7 +243,7 @@ impl Message {
             Some(headers),
             "Message::withHeaders(): Argument #1 ($headers)",
         );
-        hand_out(headers.map(|headers| Self::new(self.inner.with_headers(headers))))
+        return_or_throw(headers.map(|headers| Self::new(self.inner.with_headers(headers))))
     }
 
     /// The id: a UUIDv7 for messages of this extension; `topic-partition-offset` for a record of a raw topic.

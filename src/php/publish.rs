@@ -206,13 +206,13 @@ pub fn broadcast_to_all(
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let (id, millis) = ids::new_id_with_time();
-        let mut answer = None;
+        let mut result = None;
         let mut hops_added = false;
         json::with_buffer(|envelope| {
             for (channel, data_json) in channels.iter().zip(&data_of) {
                 let data_json = data_json.as_deref();
                 if let Some(repeated) = repeats(sender, channel, options.event, data_json) {
-                    answer.get_or_insert(BroadcastId::Repeated(repeated));
+                    result.get_or_insert(BroadcastId::Repeated(repeated));
                     continue;
                 }
                 if !hops_added {
@@ -229,9 +229,9 @@ pub fn broadcast_to_all(
                 }
                 crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
                 send_envelope(sender, channel, &id, envelope, &options)?;
-                answer = Some(BroadcastId::New(id));
+                result = Some(BroadcastId::New(id));
             }
-            Ok(answer.unwrap_or(BroadcastId::New(id)))
+            Ok(result.unwrap_or(BroadcastId::New(id)))
         })
     })
 }

@@ -84,7 +84,7 @@ fn broadcast(
         key: key.as_deref(),
         headers: list,
     };
-    let answer = state::with_sender(|sender| {
+    let result = state::with_sender(|sender| {
         if channel.dereference().is_string() {
             let channel = arguments::text(channel, CHANNEL)?;
             return publish::broadcast(sender, &channel, data, options);
@@ -95,7 +95,7 @@ fn broadcast(
         }
     })?;
     logging::deliver_if_waiting();
-    Ok(binary(answer.as_bytes()))
+    Ok(binary(result.as_bytes()))
 }
 
 /// Through the publisher of `fake()` or `swap()`: the same checks, and the same id for every channel of a list.
@@ -249,7 +249,7 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
 }
 
 /// Rounded up, so that error texts show the timeout as the caller gave it.
-fn whole_ms(time: Duration) -> Duration {
+fn rounded_up(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
@@ -265,7 +265,7 @@ fn flush_all(timeout: Duration) -> Result<(), CallError> {
             return Err(CallError::Pending);
         }
         let left = until.saturating_duration_since(Instant::now());
-        if let Err(error) = client.flush_within(whole_ms(left), whole_ms(timeout)) {
+        if let Err(error) = client.flush_within(rounded_up(left), rounded_up(timeout)) {
             failed.extend_from_slice(error.failed());
             first.get_or_insert(error);
         }
@@ -342,12 +342,12 @@ impl Realtime {
 
     /// Writes a line to the log of the extension.
     pub fn log(level: &Zval, message: &Zval) -> PhpResult<()> {
-        let say = || {
+        let log = || {
             let level = arguments::text(level, "Realtime::log(): Argument #1 ($level)")?;
             let message = arguments::bytes(message, "Realtime::log(): Argument #2 ($message)")?;
-            logging::say(&level, &String::from_utf8_lossy(&message))
+            logging::log(&level, &String::from_utf8_lossy(&message))
         };
-        finish(say())
+        finish(log())
     }
 
     /// Stops sending; the fake records messages for assertions.

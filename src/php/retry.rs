@@ -81,11 +81,11 @@ pub fn delay(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Option<
     };
     let message = super::object(Message::new(Rc::clone(message)));
     let attempt = fakes::int(i64::from(attempt));
-    let answer = strategy.try_call_method("delay", vec![&message, &cause, &attempt]);
+    let result = strategy.try_call_method("delay", vec![&message, &cause, &attempt]);
     if zend::has_exception() {
         return Err(Abort::Pending);
     }
-    let delay = answer.ok().and_then(|answer| answer.long());
+    let delay = result.ok().and_then(|result| result.long());
     Ok(delay.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
 }
 

@@ -44,7 +44,7 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     if let Err(error) = committed {
         crate::process::current()
             .log
-            .say(crate::log::Level::Error, error.message());
+            .write(crate::log::Level::Error, error.message());
     }
 }
 
@@ -53,7 +53,7 @@ pub fn close(broker: &Broker) -> Result<(), CallError> {
     loop_guard::set_polled(false);
     broker.closing.set(true);
     if broker.consuming.get() || broker.polling.get() {
-        broker.stop.ask();
+        broker.stop.request();
         return Ok(());
     }
     broker.leave();

@@ -25,7 +25,7 @@ impl Environment for PhpEnvironment {
         let Some(clean) = config::without_comment(name, &text) else {
             return Some(text);
         };
-        process::current().log.say_once(
+        process::current().log.write_once(
             Level::Warning,
             &format!(
                 "The environment variable {name} ends with a comment (\"# …\"), which is ignored. Move the \
@@ -147,10 +147,10 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
         }
     }
     for warning in &config.warnings {
-        log.say_once(Level::Warning, warning);
+        log.write_once(Level::Warning, warning);
     }
     for note in &config.debug_notes {
-        log.say_once(Level::Debug, note);
+        log.write_once(Level::Debug, note);
     }
     if constructor.is_none() {
         REQUEST.with(|request| {

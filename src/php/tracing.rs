@@ -71,9 +71,9 @@ impl Hook {
 /// application.
 fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
     let outer = IN_HOOK.replace(true);
-    let answer = callback.call_for_result(arguments);
+    let result = callback.call_for_result(arguments);
     IN_HOOK.set(outer);
-    if answer.is_none() && !zend::is_exiting() {
+    if result.is_none() && !zend::is_exiting() {
         if let Some(why) = zend::pending_object() {
             zend::clear_exception();
             let text = format!(
@@ -81,10 +81,12 @@ fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
                 zend::class_of(&why),
                 zend::message_of(&why)
             );
-            process::current().log.say(crate::log::Level::Warning, text);
+            process::current()
+                .log
+                .write(crate::log::Level::Warning, text);
         }
     }
-    answer
+    result
 }
 
 /// Applies the value of `tracing` from the application's configuration.
@@ -141,11 +143,11 @@ fn call_static(
 ) -> Option<Zval> {
     let callable =
         ext_php_rs::types::ZendCallable::try_from_name(&format!("{TRACING}::{method}")).ok()?;
-    let answer = callable.try_call(arguments);
+    let result = callable.try_call(arguments);
     if zend::has_exception() {
         return None;
     }
-    answer.ok()
+    result.ok()
 }
 
 /// Clears all state at the end of the request or on another configuration.
@@ -207,7 +209,7 @@ fn start() -> bool {
             || "the PHP layer is not installed (composer require toporia/realtime)".to_owned(),
             |why| zend::message_of(&why),
         );
-        process::current().log.say_once(
+        process::current().log.write_once(
             crate::log::Level::Warning,
             &format!("Messages are not traced: {why}."),
         );
@@ -273,7 +275,7 @@ pub fn send_traced(
     let size = message
         .value
         .and_then(|value| i64::try_from(value.len()).ok());
-    let answer = call_hook(
+    let result = call_hook(
         &hook.sending,
         &mut [
             binary(message.topic.as_bytes()),
@@ -284,11 +286,11 @@ pub fn send_traced(
             own_headers,
         ],
     );
-    let Some(answer) = answer else {
+    let Some(result) = result else {
         return send(message);
     };
     let mut list = message.headers.to_vec();
-    add(&mut list, &answer, is_forwarded);
+    add(&mut list, &result, is_forwarded);
     let outcome = send(&ProducerRecord {
         id: message.id,
         topic: message.topic,
@@ -312,8 +314,8 @@ pub fn send_traced(
 }
 
 /// Adds the tracer's headers; a header that is set already is kept.
-fn add(list: &mut Vec<Header>, answer: &Zval, is_forwarded: bool) {
-    let Some(table) = answer.array() else {
+fn add(list: &mut Vec<Header>, result: &Zval, is_forwarded: bool) {
+    let Some(table) = result.array() else {
         return;
     };
     let starts_new_trace = is_forwarded && table.get(headers::TRACE_PARENT).is_some();

@@ -29,7 +29,7 @@ extern "C" {
         name: *const c_char,
         length: usize,
         silent: bool,
-        room: *mut Zval,
+        storage: *mut Zval,
     ) -> *mut Zval;
     fn zend_get_exception_base(object: *mut zend_object) -> *mut zend_class_entry;
     fn zend_is_unwind_exit(object: *const zend_object) -> bool;
@@ -243,7 +243,7 @@ fn throwable_property(object: &Zval, name: &str) -> Option<Zval> {
 /// it.
 pub fn read(scope: &ClassEntry, object: &Zval, name: &str) -> Option<Zval> {
     object.object()?;
-    let mut room = Zval::new();
+    let mut storage = Zval::new();
     // SAFETY: a live object and a class that lives as long as the process.
     unsafe {
         let object = object.value.obj;
@@ -253,7 +253,7 @@ pub fn read(scope: &ClassEntry, object: &Zval, name: &str) -> Option<Zval> {
             name.as_ptr().cast(),
             name.len(),
             true,
-            &raw mut room,
+            &raw mut storage,
         );
         value.as_ref().map(Zval::shallow_clone)
     }

@@ -139,7 +139,7 @@ pub(super) fn make(dir: &Path) -> io::Result<()> {
                 .read(true)
                 .custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY)
                 .open(dir)?;
-            give_to_owner(&opened, parent)?;
+            chown_like(&opened, parent)?;
             sync(parent)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
@@ -149,7 +149,7 @@ pub(super) fn make(dir: &Path) -> io::Result<()> {
 
 /// As root, gives the file to the owner of the directory: PHP-FPM's user must be able to replay what a cron job of root
 /// wrote.
-pub(super) fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
+pub(super) fn chown_like(file: &File, directory: &Path) -> io::Result<()> {
     if sys::effective_user() != 0 {
         return Ok(());
     }
@@ -172,7 +172,7 @@ pub(super) fn write_note(dir: &Path, name: &str, content: &str) -> io::Result<()
     let part = dir.join(format!(".{name}.{}-{count}", std::process::id()));
     let written = new_private(&part)
         .and_then(|mut file| {
-            give_to_owner(&file, dir)?;
+            chown_like(&file, dir)?;
             file.write_all(content.as_bytes())
         })
         .and_then(|()| fs::rename(&part, dir.join(name)));

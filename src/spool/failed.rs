@@ -22,7 +22,7 @@ pub(super) fn open(dir: &Path, stem: &str) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(failed.join(format!("{stem}.jsonl")))?;
-    directory::give_to_owner(&file, &failed)?;
+    directory::chown_like(&file, &failed)?;
     directory::sync(&failed)?;
     Ok(file)
 }

@@ -70,7 +70,7 @@ impl OwnFile {
             };
             let nonce = format::nonce();
             let written = locked.file().and_then(|file| {
-                directory::give_to_owner(file, dir)?;
+                directory::chown_like(file, dir)?;
                 file.write_all_at(&format::header(nonce), 0)
             });
             if let Err(error) = written {

@@ -146,7 +146,7 @@ impl Spool {
         let quota = LockedFile::wait(&self.dir.join(".lock"), QUOTA_LOCK_TIMEOUT)
             .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
         if let Some(lock) = quota.as_ref().and_then(|quota| quota.file().ok()) {
-            let _ = directory::give_to_owner(lock, &self.dir);
+            let _ = directory::chown_like(lock, &self.dir);
         }
         let usage = directory::usage(&self.dir)
             .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;

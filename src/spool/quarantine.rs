@@ -62,7 +62,7 @@ fn save_tail(damaged: &DamagedFile<'_>, from: u64, place: &Path) -> io::Result<(
     let mut bytes = vec![0; length];
     damaged.file.read_exact_at(&mut bytes, from)?;
     let saved = directory::new_private(place).and_then(|tail| {
-        directory::give_to_owner(&tail, place.parent().unwrap_or(Path::new("/")))?;
+        directory::chown_like(&tail, place.parent().unwrap_or(Path::new("/")))?;
         tail.write_all_at(&bytes, 0)?;
         tail.sync_data()
     });

@@ -243,12 +243,12 @@ impl TopicMap {
 
     /// Refuses a channel that is too long, naming the length that the prefix leaves.
     fn check_length(&self, channel: &str) -> Result<()> {
-        let room = self.longest.saturating_sub(self.prefix.len() + 1);
-        if self.strategy == TopicStrategy::Grouped || channel.len() <= room {
+        let space = self.longest.saturating_sub(self.prefix.len() + 1);
+        if self.strategy == TopicStrategy::Grouped || channel.len() <= space {
             return Ok(());
         }
         Err(Error::channel(format!(
-            "The channel name '{}…' has {} bytes; at most {room} fit into a Kafka topic name after the prefix '{}'.",
+            "The channel name '{}…' has {} bytes; at most {space} fit into a Kafka topic name after the prefix '{}'.",
             names::shorten(channel),
             channel.len(),
             self.prefix

@@ -7,7 +7,7 @@ use crate::kafka::consumer::PreCommit;
 use crate::log::Level;
 use crate::process;
 
-/// Maximum wait for the answer to a commit before the loop checks stop requests and rebalances again.
+/// Maximum wait for the response to a commit before the loop checks stop requests and rebalances again.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
@@ -26,7 +26,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.drop_batch("the commit of their offsets failed");
                 return Ok(None);
             }
-            PreCommit::Unanswered => {
+            PreCommit::Pending => {
                 // It is unknown whether the group has the offsets: the fetched records wait, and nothing else is
                 // fetched.
                 if self.stop_reason(*handled).is_some() {
@@ -51,7 +51,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     fn drop_batch(&self, why: &str) {
         let (dropped, topics) = self.source.discard_fetched();
         add(&self.counters.dropped, dropped);
-        process::current().log.say(
+        process::current().log.write(
             Level::Warning,
             format!(
                 "{dropped} record(s) of {} were dropped: {why}, and delivery is at-most-once. \

@@ -14,10 +14,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         subscription: &Rc<Subscription<H::Callback>>,
         capacity: u64,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        let alone = first.crashes() > 0;
+        let is_single = first.crashes() > 0;
         let most = usize::try_from(capacity)
             .unwrap_or(usize::MAX)
-            .min(if alone { 1 } else { self.limits.batch });
+            .min(if is_single { 1 } else { self.limits.batch });
         let mut list = vec![first];
         let mut others: Vec<S::Item> = Vec::new();
         while list.len() < most {
@@ -34,7 +34,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 matches!(route, Route::To(theirs, _) if Rc::ptr_eq(&theirs, subscription))
             };
             if ours && !self.handler.wants(&item) {
-                self.settle(&item, Outcome::Skipped)?;
+                self.apply_outcome(&item, Outcome::Skipped)?;
             } else if ours {
                 list.push(item);
             } else {
@@ -71,7 +71,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.source.requeue(item, false);
             }
         }
-        match self.settle(failed, outcome) {
+        match self.apply_outcome(failed, outcome) {
             Ok(Step::Handled(more)) => Ok(Step::Handled(done as u64 + more)),
             Err(abort) => {
                 add(&self.counters.handled, done as u64);

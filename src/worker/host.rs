@@ -43,18 +43,18 @@ pub trait Source {
     ///
     /// # Errors
     /// The listener asks to stop.
-    fn serve_events<W: RebalanceListener>(&self, watcher: &W) -> Result<(), W::Abort>;
+    fn serve_events<W: RebalanceListener>(&self, listener: &W) -> Result<(), W::Abort>;
     /// Commits if the commit interval has passed; `now` is that of [`crate::clock::coarse_ms`].
     ///
     /// # Errors
     /// Delivery: a message sent by a callback was not delivered.
     fn commit_if_due(&self, now: u64) -> Result<()>;
-    /// Commits and waits for the answer, `bound` at most.
+    /// Commits and waits for the response, `bound` at most.
     ///
     /// # Errors
     /// Delivery: a message sent by a callback was not delivered.
     fn commit_now(&self, bound: Duration) -> Result<()>;
-    /// Commits everything fetched before it is handled. Without an answer within `bound` the fetched records wait for
+    /// Commits everything fetched before it is handled. Without a response within `bound` the fetched records wait for
     /// it: call it again.
     fn pre_commit(&self, bound: Duration) -> PreCommit;
     /// Drops everything fetched: how many records, and of which topics.
@@ -65,7 +65,7 @@ pub trait Source {
     fn is_at_end(&self) -> bool;
     /// Nothing is assigned and nothing will be: the topics do not exist, or the group has assigned every partition to
     /// other members.
-    fn nothing_to_come(&self) -> bool;
+    fn has_no_more(&self) -> bool;
 }
 
 /// Why a record becomes a dead letter.
@@ -127,7 +127,7 @@ pub trait Handler<I>: RebalanceListener {
     ///
     /// # Errors
     /// It could not be written; the loop ends.
-    fn dead_letter(&self, item: &I, letter: &DeadLetter) -> Result<()>;
+    fn dead_letter(&self, item: &I, dead_letter: &DeadLetter) -> Result<()>;
     /// Runs between records: signal handlers and the host's periodic work; `now` as above.
     ///
     /// # Errors

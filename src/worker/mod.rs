@@ -158,8 +158,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             if self.source.has_records() {
                 self.keep_alive()?;
             } else {
-                if self.limits.when_empty
-                    && (self.source.is_at_end() || self.source.nothing_to_come())
+                if self.limits.when_empty && (self.source.is_at_end() || self.source.has_no_more())
                 {
                     return Ok(Reason::Empty);
                 }
@@ -228,13 +227,13 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     /// The reason to stop now, if there is one.
     fn stop_reason(&self, handled: u64) -> Option<Reason> {
-        let asked = self.stop.reason().or_else(|| self.limits.reached(handled));
+        let reason = self.stop.reason().or_else(|| self.limits.reached(handled));
         // A callback that removes the last subscription stops the loop, too.
-        asked.or_else(|| {
+        reason.or_else(|| {
             self.subscriptions
                 .borrow()
                 .is_empty()
-                .then_some(Reason::Asked)
+                .then_some(Reason::Requested)
         })
     }
 
@@ -250,12 +249,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     fn step(&self, item: S::Item, capacity: u64) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        if let Some(letter) = self
+        if let Some(dead_letter) = self
             .pending_dead_letters
-            .letter(&item)
+            .dead_letter(&item)
             .or_else(|| self.handler.retries_exhausted(&item))
         {
-            return self.dead_letter(&item, &letter);
+            return self.dead_letter(&item, &dead_letter);
         }
         let copy = item.clone();
         let route = self
@@ -265,7 +264,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         match route {
             Route::To(subscription, _) if subscription.style == Style::Batch => {
                 if !self.handler.wants(&item) {
-                    return self.settle(&item, Outcome::Skipped);
+                    return self.apply_outcome(&item, Outcome::Skipped);
                 }
                 self.batch(item, &subscription, capacity)
             }
@@ -273,7 +272,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.counters.timing.callback_started();
                 let outcome = self.handler.handle(&subscription, &item, envelope.as_ref());
                 self.counters.timing.callback_finished();
-                self.settle(&item, outcome)
+                self.apply_outcome(&item, outcome)
             }
             Route::Mismatch(envelope) => {
                 count(&self.counters.mismatched);
@@ -287,7 +286,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 Ok(Step::Passed)
             }
             Route::NotAnEnvelope(_) if matches!(self.delivery, DeliveryMode::AtMostOnce) => {
-                self.settle(&item, Outcome::Dropped)
+                self.apply_outcome(&item, Outcome::Dropped)
             }
             Route::NotAnEnvelope(reason) => {
                 count(&self.counters.failures);
@@ -297,7 +296,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// Applies the result of a callback to its record.
-    fn settle(
+    fn apply_outcome(
         &self,
         item: &S::Item,
         outcome: Outcome<H::Abort>,
@@ -325,7 +324,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.source.schedule_retry(item, wait);
                 Ok(Step::Handled(0))
             }
-            Outcome::DeadLetter(letter) => self.dead_letter(item, &letter),
+            Outcome::DeadLetter(dead_letter) => self.dead_letter(item, &dead_letter),
             Outcome::Dropped => {
                 count(&self.counters.dropped);
                 self.source.complete(item);
@@ -348,10 +347,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     fn dead_letter(
         &self,
         item: &S::Item,
-        letter: &DeadLetter,
+        dead_letter: &DeadLetter,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
         self.counters.timing.interrupted();
-        if let Err(error) = self.handler.dead_letter(item, letter) {
+        if let Err(error) = self.handler.dead_letter(item, dead_letter) {
             self.source.requeue(item, true);
             return Err(self.handler.fail(error));
         }
@@ -366,7 +365,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             .topics
             .topic_for(channel)
             .unwrap_or_else(|error| error.message().to_owned());
-        process::current().log.say(
+        process::current().log.write(
             Level::Warning,
             format!(
                 "Skipped records of topic \"{}\" whose channel \"{channel}\" belongs to topic \"{right}\" \

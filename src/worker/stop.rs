@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// `stopConsuming()`.
-    Asked,
+    Requested,
     /// SIGTERM or SIGINT.
     Signal,
     /// `maxMessages` were handled.
@@ -22,7 +22,7 @@ impl Reason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Asked => "stopped",
+            Self::Requested => "stopped",
             Self::Signal => "signal",
             Self::MaxMessages => "max_messages",
             Self::Empty => "empty",
@@ -66,24 +66,24 @@ static SIGNALLED: AtomicBool = AtomicBool::new(false);
 /// A request to stop after the current record.
 #[derive(Debug, Default)]
 pub struct StopSignal {
-    asked: Cell<bool>,
+    requested: Cell<bool>,
 }
 
 impl StopSignal {
     /// Called by `stopConsuming()`.
-    pub fn ask(&self) {
-        self.asked.set(true);
+    pub fn request(&self) {
+        self.requested.set(true);
     }
 
     /// Clears every request before a new run.
     pub fn reset(&self) {
-        self.asked.set(false);
+        self.requested.set(false);
         SIGNALLED.store(false, Ordering::Relaxed);
     }
 
     /// Clears `stopConsuming()` before a new run; a signal that arrived already still ends it.
-    pub fn renew(&self) {
-        self.asked.set(false);
+    pub fn clear_request(&self) {
+        self.requested.set(false);
     }
 
     /// A signal stops every worker of the process; async-signal-safe.
@@ -101,8 +101,8 @@ impl StopSignal {
     #[inline]
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
-        if self.asked.get() {
-            return Some(Reason::Asked);
+        if self.requested.get() {
+            return Some(Reason::Requested);
         }
         SIGNALLED.load(Ordering::Relaxed).then_some(Reason::Signal)
     }

@@ -58,14 +58,14 @@ pub struct PendingDeadLetters {
 
 impl PendingDeadLetters {
     /// The dead letter of a record that was given up, which completes the record.
-    pub(super) fn letter<I: Item>(&self, item: &I) -> Option<DeadLetter> {
+    pub(super) fn dead_letter<I: Item>(&self, item: &I) -> Option<DeadLetter> {
         if self.given_up.borrow().is_empty() {
             return None;
         }
         let place = item.place();
-        let letter = self.given_up.borrow().get(&place).cloned()?;
+        let dead_letter = self.given_up.borrow().get(&place).cloned()?;
         self.written.borrow_mut().push(place);
-        Some(letter)
+        Some(dead_letter)
     }
 
     /// True for a record that was given up.
@@ -74,8 +74,8 @@ impl PendingDeadLetters {
         !given_up.is_empty() && given_up.contains_key(&item.place())
     }
 
-    fn give_up<I: Item>(&self, item: &I, letter: DeadLetter) {
-        self.given_up.borrow_mut().insert(item.place(), letter);
+    fn give_up<I: Item>(&self, item: &I, dead_letter: DeadLetter) {
+        self.given_up.borrow_mut().insert(item.place(), dead_letter);
     }
 
     fn close(&self, committed: bool) {
@@ -104,7 +104,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         {
             return Ok(None);
         }
-        let (mut done, mut asked) = (0, None);
+        let (mut done, mut stop_reason) = (0, None);
         let began = Instant::now();
         self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
@@ -129,8 +129,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 drop(transactions.abort());
                 count(&self.counters.aborted);
             })?;
-            asked = self.stop_reason(*handled + done);
-            if asked.is_some() || began.elapsed() >= transactions.bound() {
+            stop_reason = self.stop_reason(*handled + done);
+            if stop_reason.is_some() || began.elapsed() >= transactions.bound() {
                 break;
             }
         }
@@ -144,11 +144,11 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 *handled += done;
                 add(&self.counters.handled, done);
                 count(&self.counters.transactions);
-                Ok(asked)
+                Ok(stop_reason)
             }
             TransactionOutcome::Aborted(error) => {
                 count(&self.counters.aborted);
-                process::current().log.say(
+                process::current().log.write(
                     Level::Warning,
                     format!("Transaction aborted, its records are read again: {error}"),
                 );
@@ -172,8 +172,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 count(&self.counters.retries);
                 wait
             }
-            Outcome::DeadLetter(letter) => {
-                self.pending_dead_letters.give_up(item, letter);
+            Outcome::DeadLetter(dead_letter) => {
+                self.pending_dead_letters.give_up(item, dead_letter);
                 Duration::ZERO
             }
             Outcome::Stop(abort) | Outcome::Exiting(abort) => {

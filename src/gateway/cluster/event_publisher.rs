@@ -86,7 +86,7 @@ impl EventPublisher {
         };
         drop(requests);
         if thread.join().is_err() {
-            process::current().log.say(
+            process::current().log.write(
                 Level::Error,
                 "The thread that publishes events of the HTTP API panicked.",
             );

@@ -81,7 +81,7 @@ enum Command {
         appended_ms: Option<u64>,
         live: bool,
     },
-    Ask {
+    Request {
         request: AdminRequest,
         reply: oneshot::Sender<AdminResponse>,
     },
@@ -93,7 +93,7 @@ enum Command {
 /// Status that the actor publishes.
 struct ActorStatus {
     complete: watch::Sender<bool>,
-    heard: AtomicBool,
+    receives_own: AtomicBool,
 }
 
 /// Connection to the other gateways.
@@ -116,7 +116,7 @@ impl Gateways {
             commands,
             status: Arc::new(ActorStatus {
                 complete: watch::Sender::new(false),
-                heard: AtomicBool::new(false),
+                receives_own: AtomicBool::new(false),
             }),
             config: Arc::clone(config),
             publisher: EventPublisher::new(config),
@@ -175,7 +175,7 @@ impl Gateways {
         self.send_command(Command::Stop);
         if let Some(thread) = self.thread.lock().take() {
             if thread.join().is_err() {
-                process::current().log.say(
+                process::current().log.write(
                     crate::log::Level::Error,
                     "The thread that connects to the other gateways panicked.",
                 );
@@ -243,13 +243,13 @@ impl Cluster for Gateways {
         })
     }
 
-    fn ask(&self, request: AdminRequest) -> BoxFuture<AdminResponse> {
-        let (reply, answer) = oneshot::channel();
-        self.send_command(Command::Ask { request, reply });
+    fn send_admin_request(&self, request: AdminRequest) -> BoxFuture<AdminResponse> {
+        let (reply, response) = oneshot::channel();
+        self.send_command(Command::Request { request, reply });
         Box::pin(async move {
             let bound = pending_requests::RESPONSE_TIMEOUT + Duration::from_secs(1);
-            match tokio::time::timeout(bound, answer).await {
-                Ok(Ok(answer)) => answer,
+            match tokio::time::timeout(bound, response).await {
+                Ok(Ok(response)) => response,
                 _ => AdminResponse::default(),
             }
         })
@@ -261,7 +261,7 @@ impl Cluster for Gateways {
     }
 
     fn ready(&self) -> std::result::Result<(), String> {
-        if !self.status.heard.load(Ordering::Acquire) {
+        if !self.status.receives_own.load(Ordering::Acquire) {
             return Err("this gateway's own heartbeats do not arrive over Kafka".to_owned());
         }
         if !*self.status.complete.borrow() {

@@ -17,7 +17,7 @@ struct PendingRequest {
     id: u64,
     until: u64,
     missing: HashSet<String>,
-    answer: AdminResponse,
+    response: AdminResponse,
     reply: oneshot::Sender<AdminResponse>,
 }
 
@@ -41,7 +41,7 @@ impl PendingRequests {
             id: self.last,
             until: now + u64::try_from(RESPONSE_TIMEOUT.as_millis()).unwrap_or(0),
             missing: other_nodes,
-            answer: own,
+            response: own,
             reply,
         };
         self.open.push(open);
@@ -55,12 +55,12 @@ impl PendingRequests {
         from: &str,
         id: u64,
         last: bool,
-        answer: AdminResponse,
+        response: AdminResponse,
         now: u64,
     ) {
         let open = self.open.iter_mut().find(|open| open.id == id);
         if let Some(open) = open.filter(|open| open.missing.contains(from)) {
-            open.answer = std::mem::take(&mut open.answer).merge(answer);
+            open.response = std::mem::take(&mut open.response).merge(response);
             if last {
                 open.missing.remove(from);
             }
@@ -85,16 +85,16 @@ impl PendingRequests {
         let done: Vec<PendingRequest> = done;
         for one in done {
             // Fails only if the request was cancelled.
-            let _ = one.reply.send(one.answer);
+            let _ = one.reply.send(one.response);
         }
     }
 }
 
 /// Splits a response into parts that fit into records.
-pub(super) fn split_response(mut answer: AdminResponse) -> Vec<AdminResponse> {
+pub(super) fn split_response(mut response: AdminResponse) -> Vec<AdminResponse> {
     let mut parts = Vec::new();
-    let mut connections = std::mem::take(&mut answer.connections).into_iter();
-    let mut channels = std::mem::take(&mut answer.channels).into_iter();
+    let mut connections = std::mem::take(&mut response.connections).into_iter();
+    let mut channels = std::mem::take(&mut response.channels).into_iter();
     loop {
         let part = AdminResponse {
             channels: channels.by_ref().take(MAX_ENTRIES_PER_RECORD).collect(),
@@ -108,8 +108,8 @@ pub(super) fn split_response(mut answer: AdminResponse) -> Vec<AdminResponse> {
     }
     // The count is sent with the last part.
     match parts.last_mut() {
-        Some(last) => last.count = answer.count,
-        None => parts.push(answer),
+        Some(last) => last.count = response.count,
+        None => parts.push(response),
     }
     parts
 }

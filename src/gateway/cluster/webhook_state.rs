@@ -139,8 +139,8 @@ impl WebhookState {
         cause: &str,
     ) -> Vec<WebhookEvent> {
         let mut events = Vec::new();
-        for (channel, room) in members {
-            for member in room.values() {
+        for (channel, channel_members) in members {
+            for member in channel_members.values() {
                 events.extend(self.remove_member(channel, &member.user_id, cause));
             }
         }

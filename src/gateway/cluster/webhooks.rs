@@ -98,10 +98,10 @@ impl Webhooks {
     pub fn take_due(&mut self, is_leader: bool, now: u64) -> Vec<WebhookEvent> {
         if now.saturating_sub(self.swept_at) > RETENTION_MS / 4 {
             self.swept_at = now;
-            let is_young = |at: &u64| now.saturating_sub(*at) <= RETENTION_MS;
-            self.written.retain(|_, at| is_young(at));
-            self.early.retain(|(at, _)| is_young(at));
-            self.pending.retain(|(at, _)| is_young(at));
+            let is_retained = |at: &u64| now.saturating_sub(*at) <= RETENTION_MS;
+            self.written.retain(|_, at| is_retained(at));
+            self.early.retain(|(at, _)| is_retained(at));
+            self.pending.retain(|(at, _)| is_retained(at));
         }
         if !self.is_leader(is_leader, now) {
             return Vec::new();
@@ -242,17 +242,17 @@ mod tests {
     #[test]
     fn simultaneous_node_failures_are_written_once() {
         // The leader removed b last, this node a: one event with two ids. Then the leader crashes.
-        for told_first in [false, true] {
+        for sent_first in [false, true] {
             let mut hooks = Webhooks::default();
-            if told_first {
+            if sent_first {
                 hooks.record_sent(sent("gone b"), 10_000);
             }
             assert_eq!(hooks.add(event("gone a", true), false, 10_100), None);
-            if !told_first {
+            if !sent_first {
                 hooks.record_sent(sent("gone b"), 10_200);
             }
             assert!(hooks.take_due(true, 20_000).is_empty());
-            assert!(hooks.take_due(true, 25_000).is_empty(), "{told_first}");
+            assert!(hooks.take_due(true, 25_000).is_empty(), "{sent_first}");
             // A later event is distinct.
             assert!(hooks.add(event("gone c", true), true, 26_000).is_some());
         }

@@ -39,7 +39,8 @@ pub enum Body {
     /// A node starts without members and requests the snapshots of the other nodes.
     Hello,
     /// Heartbeat with the numbers of announced members and occupied channels.
-    Beat { m: usize, c: usize },
+    #[serde(rename = "beat")]
+    Heartbeat { m: usize, c: usize },
     /// A socket joined a presence channel.
     Join(PresenceMember),
     /// A socket left a presence channel.
@@ -63,13 +64,15 @@ pub enum Body {
     /// A node drains: its members stay for a moment, because their clients reconnect to other nodes.
     Bye,
     /// An admin request to all nodes.
-    Ask {
+    #[serde(rename = "ask")]
+    Request {
         /// The requesting node's number for it.
         id: u64,
         q: AdminRequest,
     },
     /// A part of the response to an admin request.
-    Answer {
+    #[serde(rename = "answer")]
+    Response {
         /// The number of the request.
         id: u64,
         to: String,
@@ -237,7 +240,7 @@ mod tests {
         };
         let bodies = [
             Body::Hello,
-            Body::Beat { m: 1, c: 2 },
+            Body::Heartbeat { m: 1, c: 2 },
             Body::Join(member.clone()),
             Body::Leave {
                 c: "presence-a".to_owned(),
@@ -255,13 +258,13 @@ mod tests {
             },
             Body::Gap { of: "x".to_owned() },
             Body::Bye,
-            Body::Ask {
+            Body::Request {
                 id: 1,
                 q: AdminRequest::Terminate {
                     user: "7".to_owned(),
                 },
             },
-            Body::Answer {
+            Body::Response {
                 id: 1,
                 to: "x".to_owned(),
                 last: true,
@@ -269,10 +272,32 @@ mod tests {
             },
         ];
         for body in bodies {
-            let said = format!("{body:?}");
+            let sent = format!("{body:?}");
             let value = record(body).seal("t", &keys()).expect("JSON");
             let read = ControlRecord::open("t", b"node-1", &value, &keys(), NOW).expect("ours");
-            assert_eq!(format!("{:?}", read.body), said);
+            assert_eq!(format!("{:?}", read.body), sent);
+        }
+    }
+
+    /// Gateways of other releases read these names.
+    #[test]
+    fn wire_names_of_bodies_do_not_change() {
+        let heartbeat = Body::Heartbeat { m: 1, c: 2 };
+        let request = Body::Request {
+            id: 1,
+            q: AdminRequest::Terminate {
+                user: "7".to_owned(),
+            },
+        };
+        let response = Body::Response {
+            id: 1,
+            to: "x".to_owned(),
+            last: true,
+            a: AdminResponse::default(),
+        };
+        for (body, name) in [(heartbeat, "beat"), (request, "ask"), (response, "answer")] {
+            let json = serde_json::to_string(&body).expect("JSON");
+            assert!(json.starts_with(&format!("{{\"{name}\":")), "{json}");
         }
     }
 }

@@ -15,7 +15,7 @@ pub const MAX_EVENT_NAME: usize = 200;
 pub enum Action<'a> {
     /// `pusher:ping`: answered with `pusher:pong`.
     Ping,
-    /// `pusher:pong`: counts as activity and needs no answer.
+    /// `pusher:pong`: counts as activity and needs no response.
     Pong,
     Subscribe(Subscribe<'a>),
     Unsubscribe(String),

@@ -20,20 +20,23 @@ impl Session {
         if !self.hub.settings().recovery {
             return;
         }
-        let asks_first = !self.socket.wants_positions();
+        let is_first = !self.socket.wants_positions();
         self.socket.enable_positions();
         let history = self.hub.history().cloned();
         for (channel, token) in tokens {
             if self.socket.channel(&channel).is_none() {
-                let holder = history.as_ref().and_then(|h| h.holder(&token, &channel));
-                if let Some(previous) = holder {
+                let previous_socket = history
+                    .as_ref()
+                    .and_then(|h| h.previous_socket(&token, &channel));
+                if let Some(previous) = previous_socket {
                     self.socket.resume_from(previous);
                 }
-                self.tokens.insert(&channel, &token, holder.is_some());
+                self.tokens
+                    .insert(&channel, &token, previous_socket.is_some());
             }
         }
         // Sent once here; afterwards only when they change.
-        if asks_first {
+        if is_first {
             self.due_positions = self.live_channels();
         }
     }

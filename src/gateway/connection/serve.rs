@@ -313,7 +313,7 @@ impl Connection {
         if now >= due {
             self.pinged_at = Some(now);
             // Both kinds: browsers answer pusher:ping, and the mobile SDKs answer only WebSocket pings. Any frame
-            // counts as an answer.
+            // counts as a response.
             let socket = &self.session.socket;
             socket.push(frame::connection_event("pusher:ping", b"{}"));
             socket.push(frame::ping());

@@ -128,7 +128,7 @@ impl Session {
 
     /// Handles the client's close frame.
     pub fn handle_close(&mut self, code: Option<u16>) {
-        self.socket.answer_close(code);
+        self.socket.reply_to_close(code);
         self.pending_joins.clear();
         self.replays.clear_queued();
     }

@@ -149,7 +149,7 @@ impl Socket {
     }
 
     /// Answers the client's close frame with its own code, or 1000 if it has none.
-    pub(super) fn answer_close(&self, code: Option<u16>) {
+    pub(super) fn reply_to_close(&self, code: Option<u16>) {
         self.close_with(code.unwrap_or(Close::Normal.code()), "");
     }
 

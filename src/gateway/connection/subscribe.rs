@@ -219,7 +219,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a subscription, also a pending one. There is no answer.
+    /// Ends a subscription, also a pending one. There is no response.
     pub(super) fn unsubscribe(&mut self, channel: &str) {
         self.pending_joins.retain(|(name, _)| name != channel);
         self.cancel_replay(channel);

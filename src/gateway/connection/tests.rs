@@ -40,7 +40,7 @@ impl Cluster for ScriptedCluster {
     fn publish(&self, _: Vec<ApiEvent>) -> BoxFuture<crate::error::Result<()>> {
         Box::pin(async { Ok(()) })
     }
-    fn ask(&self, _: AdminRequest) -> BoxFuture<AdminResponse> {
+    fn send_admin_request(&self, _: AdminRequest) -> BoxFuture<AdminResponse> {
         Box::pin(async { AdminResponse::default() })
     }
     fn ready(&self) -> Result<(), String> {
@@ -59,7 +59,7 @@ impl History for ScriptedHistory {
     fn token(&self, _: &TokenSubject, _: &Position) -> Option<String> {
         None
     }
-    fn holder(&self, _: &str, _: &str) -> Option<SocketId> {
+    fn previous_socket(&self, _: &str, _: &str) -> Option<SocketId> {
         "1.1".parse().ok()
     }
     fn replay(&self, _: String, _: String, _: Option<String>, _: bool) -> BoxFuture<Replay> {

@@ -51,9 +51,9 @@ impl FeedConsumer {
             OffsetSpec::End => Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
             OffsetSpec::Since(ms) => ms.max(0),
         };
-        let mut asked = TopicPartitionList::new();
+        let mut requested = TopicPartitionList::new();
         for (topic, partition) in partitions {
-            asked.add(topic, *partition, spec);
+            requested.add(topic, *partition, spec);
         }
         let queue = EventQueue::new(self.raw());
         let options =
@@ -63,21 +63,21 @@ impl FeedConsumer {
         unsafe {
             sys::bindings::rd_kafka_ListOffsets(
                 self.raw(),
-                asked.raw(),
+                requested.raw(),
                 options.raw(),
                 queue.raw(),
             );
         }
-        let answer = queue
+        let response = queue
             .poll(bound + Duration::from_secs(1))
             .ok_or(Code::RD_KAFKA_RESP_ERR__TIMED_OUT)?;
-        if let Some((code, _)) = answer.error() {
+        if let Some((code, _)) = response.error() {
             return Err(code);
         }
         let mut found = HashMap::with_capacity(partitions.len());
         // SAFETY: the result lives as long as its event.
         unsafe {
-            let result = sys::bindings::rd_kafka_event_ListOffsets_result(answer.raw());
+            let result = sys::bindings::rd_kafka_event_ListOffsets_result(response.raw());
             let mut count = 0_usize;
             let infos = sys::bindings::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
             for place in 0..count {
@@ -125,15 +125,15 @@ impl FeedConsumer {
             sys::bindings::rd_kafka_DescribeTopics(self.raw(), topics, options.raw(), queue.raw());
             sys::bindings::rd_kafka_TopicCollection_destroy(topics);
         }
-        let Some(answer) = queue.poll(bound + Duration::from_secs(1)) else {
+        let Some(response) = queue.poll(bound + Duration::from_secs(1)) else {
             return;
         };
-        if answer.error().is_some() {
+        if response.error().is_some() {
             return;
         }
         // SAFETY: the result lives as long as its event.
         unsafe {
-            let result = sys::bindings::rd_kafka_event_DescribeTopics_result(answer.raw());
+            let result = sys::bindings::rd_kafka_event_DescribeTopics_result(response.raw());
             let mut count = 0_usize;
             let all = sys::bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
             for place in 0..count {

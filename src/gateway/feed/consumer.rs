@@ -170,8 +170,8 @@ impl FeedConsumer {
     /// The next error of the client: code and text.
     pub fn next_error(&self) -> Option<(Code, String)> {
         let errors = self.errors.as_ref()?;
-        while let Some(answer) = errors.poll(Duration::ZERO) {
-            if let Some(next_error) = answer.error() {
+        while let Some(response) = errors.poll(Duration::ZERO) {
+            if let Some(next_error) = response.error() {
                 return Some(next_error);
             }
         }

@@ -220,7 +220,7 @@ impl Feed {
         self.shared.positions.refresh_request.notify();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
-                process::current().log.say(
+                process::current().log.write(
                     crate::log::Level::Error,
                     "A thread of the gateway's Kafka feed panicked.",
                 );

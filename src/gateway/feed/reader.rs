@@ -57,7 +57,7 @@ pub(super) fn run(shared: &Shared) {
             } else {
                 let words = words.split(" (after ").next().unwrap_or_default();
                 let text = format!("The gateway's Kafka feed: {words}");
-                process::current().log.say(Level::Warning, text);
+                process::current().log.write(Level::Warning, text);
             }
         }
     }
@@ -101,7 +101,7 @@ impl FeedReader<'_> {
                     reader.state.name,
                     client::describe(code)
                 );
-                process::current().log.say(Level::Warning, text);
+                process::current().log.write(Level::Warning, text);
             }
         }
     }
@@ -119,7 +119,7 @@ impl FeedReader<'_> {
             state.name,
             state.next()
         );
-        process::current().log.say(Level::Warning, line);
+        process::current().log.write(Level::Warning, line);
         self.shared.sink.partition_stopped(state);
         let key = (state.name.to_string(), state.number);
         self.shared.to_restart.lock().push(key);

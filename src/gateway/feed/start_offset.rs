@@ -32,7 +32,7 @@ pub(super) fn initial_start(
     role: TopicRole,
     end: i64,
     since: Option<i64>,
-    asked_ms: i64,
+    requested_ms: i64,
     max_history_records: i64,
     history_ms: i64,
 ) -> StartOffset {
@@ -43,9 +43,9 @@ pub(super) fn initial_start(
         TopicRole::Client | TopicRole::Events => end,
     };
     let since_ms = if from > since {
-        asked_ms
+        requested_ms
     } else {
-        asked_ms.saturating_sub(history_ms)
+        requested_ms.saturating_sub(history_ms)
     };
     StartOffset {
         from,
@@ -61,11 +61,11 @@ pub(super) fn initial_start(
 /// The end is requested first: a record written between the two requests is found by its time, or lies behind the end.
 /// In the other order it would be missed, and the first message of a new topic lost.
 pub(super) fn late_start_offsets(
-    mut ask: impl FnMut(OffsetSpec) -> Result<HashMap<Key, i64>, Code>,
+    mut send_admin_request: impl FnMut(OffsetSpec) -> Result<HashMap<Key, i64>, Code>,
     offset_spec: OffsetSpec,
 ) -> Option<HashMap<Key, (i64, i64)>> {
-    let ends = ask(OffsetSpec::End).ok()?;
-    let found = ask(offset_spec).ok()?;
+    let ends = send_admin_request(OffsetSpec::End).ok()?;
+    let found = send_admin_request(offset_spec).ok()?;
     let both = ends.into_iter().filter_map(|(key, end)| {
         let first = *found.get(&key)?;
         Some((key, (if first < 0 { end } else { first }, end)))
@@ -78,18 +78,18 @@ mod tests {
     use super::*;
 
     /// A partition whose records have these timestamps; one more is written after each request.
-    fn written_meanwhile(mut log: Vec<i64>, offset_spec: OffsetSpec) -> Option<(i64, i64)> {
+    fn start_while_writing(mut log: Vec<i64>, offset_spec: OffsetSpec) -> Option<(i64, i64)> {
         let key = ("t".to_owned(), 0);
         let offset = |place: usize| i64::try_from(place).expect("small");
         let starts = late_start_offsets(
             |offset_spec| {
-                let answer = match offset_spec {
+                let response = match offset_spec {
                     OffsetSpec::Beginning => 0,
                     OffsetSpec::End => offset(log.len()),
                     OffsetSpec::Since(ms) => log.iter().position(|t| *t >= ms).map_or(-1, offset),
                 };
                 log.push(1_000);
-                Ok(HashMap::from([(key.clone(), answer)]))
+                Ok(HashMap::from([(key.clone(), response)]))
             },
             offset_spec,
         );
@@ -100,25 +100,25 @@ mod tests {
     fn records_written_during_offset_queries_are_read() {
         // A new topic: its first record is written between the requests, or after both.
         assert_eq!(
-            written_meanwhile(vec![], OffsetSpec::Since(900)),
+            start_while_writing(vec![], OffsetSpec::Since(900)),
             Some((0, 0))
         );
         // An old topic that becomes visible: only recent records.
         assert_eq!(
-            written_meanwhile(vec![1, 2, 3], OffsetSpec::Since(900)),
+            start_while_writing(vec![1, 2, 3], OffsetSpec::Since(900)),
             Some((3, 3))
         );
         assert_eq!(
-            written_meanwhile(vec![1, 950, 960], OffsetSpec::Since(900)),
+            start_while_writing(vec![1, 950, 960], OffsetSpec::Since(900)),
             Some((1, 3))
         );
         // The producer's clock is behind: found by the end offset.
         assert_eq!(
-            written_meanwhile(vec![1, 2, 3], OffsetSpec::Since(5_000)),
+            start_while_writing(vec![1, 2, 3], OffsetSpec::Since(5_000)),
             Some((3, 3))
         );
         assert_eq!(
-            written_meanwhile(vec![1, 2], OffsetSpec::Beginning),
+            start_while_writing(vec![1, 2], OffsetSpec::Beginning),
             Some((0, 2))
         );
     }
@@ -128,11 +128,11 @@ mod tests {
         let (here, away) = (("t".to_owned(), 0), ("t".to_owned(), 1));
         let starts = late_start_offsets(
             |offset_spec| {
-                let mut answer = HashMap::from([(here.clone(), 7)]);
+                let mut response = HashMap::from([(here.clone(), 7)]);
                 if offset_spec == OffsetSpec::End {
-                    answer.insert(away.clone(), 9);
+                    response.insert(away.clone(), 9);
                 }
-                Ok(answer)
+                Ok(response)
             },
             OffsetSpec::Since(0),
         );
@@ -147,8 +147,8 @@ mod tests {
         let start = at(TopicRole::Channels, 50, Some(20));
         assert_eq!((start.from, start.live_from), (20, 50));
         assert_eq!(start.since_ms, 880_000);
-        let nothing_young = at(TopicRole::Channels, 50, Some(-1));
-        assert_eq!((nothing_young.from, nothing_young.live_from), (50, 50));
+        let all_old = at(TopicRole::Channels, 50, Some(-1));
+        assert_eq!((all_old.from, all_old.live_from), (50, 50));
         let too_much = at(TopicRole::Channels, 1050, Some(20));
         assert_eq!((too_much.from, too_much.live_from), (950, 1050));
         assert_eq!(too_much.since_ms, 1_000_000);

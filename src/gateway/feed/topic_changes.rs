@@ -66,17 +66,17 @@ impl TopicDiscovery {
 
     pub(super) fn close_deleted(&mut self, shared: &Shared, wanted: &[(&TopicInfo, TopicRole)]) {
         let is_there: HashSet<&str> = wanted.iter().map(|(t, _)| t.name.as_str()).collect();
-        let away: HashSet<String> = self
+        let unavailable: HashSet<String> = self
             .active
             .keys()
             .map(|(topic, _)| topic)
             .filter(|topic| !is_there.contains(topic.as_str()))
             .cloned()
             .collect();
-        self.missing.retain(|topic, _| away.contains(topic));
+        self.missing.retain(|topic, _| unavailable.contains(topic));
         self.pending
             .retain(|(topic, _), _| is_there.contains(topic.as_str()));
-        for topic in away {
+        for topic in unavailable {
             let times = self.missing.entry(topic.clone()).or_default();
             *times += 1;
             if *times < MISSING_BEFORE_CLOSE {

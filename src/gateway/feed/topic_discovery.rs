@@ -57,16 +57,16 @@ pub(super) fn run(shared: &Shared) {
                 .refresh_interval
                 .min(Duration::from_millis(200))
         };
-        let bell = &shared.positions.refresh_request;
+        let refresh_request = &shared.positions.refresh_request;
         let ended = Instant::now();
-        if bell.wait(pause.max(rest.min(MAX_PAUSE))) {
+        if refresh_request.wait(pause.max(rest.min(MAX_PAUSE))) {
             // Many requests may follow each other, so they are rate-limited. Lost partitions do not wait.
             let rest = rest.min(MAX_PAUSE_REQUESTED);
             while ended.elapsed() < rest
                 && !shared.is_stopping()
                 && shared.to_restart.lock().is_empty()
             {
-                bell.wait(rest.saturating_sub(ended.elapsed()));
+                refresh_request.wait(rest.saturating_sub(ended.elapsed()));
             }
         }
     }
@@ -81,7 +81,7 @@ pub(super) fn now_ms() -> i64 {
 
 impl TopicDiscovery {
     fn refresh_topics(&mut self, shared: &Shared) {
-        let asked_ms = now_ms();
+        let requested_ms = now_ms();
         if self.last_complete_ms.is_none() {
             match shared.client.is_mock(Duration::from_millis(500)) {
                 Some(is_mock) => self.is_mock = is_mock,
@@ -106,7 +106,9 @@ impl TopicDiscovery {
         }
         self.close_deleted(shared, &wanted);
         let first = self.last_complete_ms.is_none();
-        let threshold = self.last_complete_ms.map_or(asked_ms, |ms| ms - OVERLAP_MS);
+        let threshold = self
+            .last_complete_ms
+            .map_or(requested_ms, |ms| ms - OVERLAP_MS);
         let mut fresh = Vec::new();
         let mut is_delayed = HashSet::new();
         for (topic, role) in wanted {
@@ -123,7 +125,7 @@ impl TopicDiscovery {
                 }
             }
         }
-        if first && !self.start_initial(shared, &fresh, asked_ms) {
+        if first && !self.start_initial(shared, &fresh, requested_ms) {
             return;
         }
         for (key, role) in fresh {
@@ -134,9 +136,9 @@ impl TopicDiscovery {
         }
         self.delayed.retain(|topic, _| is_delayed.contains(topic));
         self.start_pending(shared);
-        self.last_complete_ms = Some(asked_ms);
+        self.last_complete_ms = Some(requested_ms);
         if self.pending.is_empty() && self.delayed.is_empty() {
-            shared.positions.set_refreshed(asked_ms);
+            shared.positions.set_refreshed(requested_ms);
         }
         shared.started.store(true, Ordering::Release);
     }
@@ -147,7 +149,7 @@ impl TopicDiscovery {
         &mut self,
         shared: &Shared,
         fresh: &[(Key, TopicRole)],
-        asked_ms: i64,
+        requested_ms: i64,
     ) -> bool {
         let keys: Vec<Key> = fresh.iter().map(|(key, _)| key.clone()).collect();
         let names: HashSet<&String> = keys.iter().map(|(topic, _)| topic).collect();
@@ -169,7 +171,7 @@ impl TopicDiscovery {
             let offset_spec = if self.is_mock {
                 OffsetSpec::Beginning
             } else {
-                OffsetSpec::Since(asked_ms - back_ms)
+                OffsetSpec::Since(requested_ms - back_ms)
             };
             match shared.client.offsets(&some, offset_spec, REQUEST_TIMEOUT) {
                 Ok(found) => since.extend(found),
@@ -178,12 +180,12 @@ impl TopicDiscovery {
         }
         let ids = self.ids(shared, &names);
         self.ids_checked_at = Some(Instant::now());
-        self.ids_checked_ms = asked_ms;
+        self.ids_checked_ms = requested_ms;
         for (name, id) in ids {
             shared.positions.get_or_insert(&name).set_id(id);
         }
         for (key, role) in fresh {
-            // Without an answer from its leader it is treated as found later.
+            // Without a response from its leader it is treated as found later.
             let Some(&end) = ends.get(key) else {
                 continue;
             };
@@ -192,12 +194,12 @@ impl TopicDiscovery {
                 *role,
                 end,
                 since,
-                asked_ms,
+                requested_ms,
                 shared.feed_config.max_history_records,
                 history_ms,
             );
             let start = if self.is_mock {
-                start.not_before(asked_ms - history_ms.min(i64::MAX / 2))
+                start.not_before(requested_ms - history_ms.min(i64::MAX / 2))
             } else {
                 start
             };
@@ -233,8 +235,9 @@ impl TopicDiscovery {
             } else {
                 OffsetSpec::Since(ms)
             };
-            let ask = |offset_spec| shared.client.offsets(&keys, offset_spec, REQUEST_TIMEOUT);
-            let Some(starts) = late_start_offsets(ask, offset_spec) else {
+            let send_admin_request =
+                |offset_spec| shared.client.offsets(&keys, offset_spec, REQUEST_TIMEOUT);
+            let Some(starts) = late_start_offsets(send_admin_request, offset_spec) else {
                 continue;
             };
             let names: HashSet<String> = keys.iter().map(|(topic, _)| topic.clone()).collect();
@@ -289,7 +292,7 @@ impl TopicDiscovery {
                 self.active.insert(key.clone(), role);
             }
             Err(error) => {
-                process::current().log.say(Level::Error, error.message());
+                process::current().log.write(Level::Error, error.message());
                 self.pending.insert(key.clone(), (role, start.since_ms));
             }
         }

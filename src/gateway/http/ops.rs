@@ -5,6 +5,6 @@ use crate::gateway::hub::Hub;
 
 /// Answers a request; `accept` is its Accept header.
 #[must_use]
-pub fn answer(hub: &Hub, method: &str, path: &str, accept: Option<&str>) -> Response {
+pub fn response(hub: &Hub, method: &str, path: &str, accept: Option<&str>) -> Response {
     crate::metrics::handle_request(method, path, accept, Some(hub))
 }

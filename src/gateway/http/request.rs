@@ -60,9 +60,9 @@ pub async fn read_head(
                 "The request headers are too large.",
             ));
         }
-        let room = max - buffer.len();
+        let space = max - buffer.len();
         let mut chunk = [0_u8; 2048];
-        let want = room.min(chunk.len());
+        let want = space.min(chunk.len());
         match timeout_at(end, stream.read(&mut chunk[..want])).await {
             Err(_) => return Err(RequestError::Timeout),
             Ok(Ok(n)) if n > 0 => buffer.extend_from_slice(&chunk[..n]),

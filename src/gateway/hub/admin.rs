@@ -9,11 +9,11 @@ use crate::gateway::protocol::Close;
 
 impl Hub {
     /// Answers a query, or carries out a command, for this gateway.
-    pub fn handle_admin_request(&self, question: &AdminRequest) -> AdminResponse {
-        let mut answer = AdminResponse::default();
-        match question {
+    pub fn handle_admin_request(&self, request: &AdminRequest) -> AdminResponse {
+        let mut response = AdminResponse::default();
+        match request {
             AdminRequest::Channels { prefix } => {
-                answer.channels = self
+                response.channels = self
                     .occupancy()
                     .into_iter()
                     .filter(|(name, _)| name.starts_with(prefix.as_str()))
@@ -22,25 +22,25 @@ impl Hub {
             AdminRequest::Channel { name } => {
                 let sockets = self.find(name).map(|c| c.state.lock().subscribers.len());
                 if let Some(sockets) = sockets.filter(|n| *n > 0) {
-                    answer.channels.insert(name.clone(), sockets);
+                    response.channels.insert(name.clone(), sockets);
                 }
             }
             AdminRequest::Connections { target } => {
                 let match_all = target.is_empty();
-                answer.connections = self
+                response.connections = self
                     .sockets()
                     .iter()
                     .filter(|socket| match_all || self.matches(socket, target))
                     .map(|socket| self.describe(socket))
                     .collect();
             }
-            AdminRequest::Terminate { user } => answer.count = self.terminate_user(user),
-            AdminRequest::Kick { target } => answer.count = self.kick(target),
+            AdminRequest::Terminate { user } => response.count = self.terminate_user(user),
+            AdminRequest::Kick { target } => response.count = self.kick(target),
             AdminRequest::Unsubscribe { target, channel } => {
-                answer.count = self.unsubscribe(target, channel);
+                response.count = self.unsubscribe(target, channel);
             }
         }
-        answer
+        response
     }
 
     /// Closes the connections of a signed-in user with 4009 and returns their number.

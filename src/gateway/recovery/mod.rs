@@ -97,8 +97,8 @@ impl History for Recovery {
         position
     }
 
-    fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String> {
-        let topics_of = self.inner.sources.topics_of(&holder.channel);
+    fn token(&self, subject: &TokenSubject, position: &Position) -> Option<String> {
+        let topics_of = self.inner.sources.topics_of(&subject.channel);
         if topics_of.is_empty() {
             return None;
         }
@@ -115,14 +115,14 @@ impl History for Recovery {
         }
         let token = Token {
             issued_ms: unix_ms(),
-            socket: holder.socket.to_string(),
-            user: holder.user.clone(),
+            socket: subject.socket.to_string(),
+            user: subject.user.clone(),
             topics,
         };
-        token.encode(&holder.channel, &self.inner.keys)
+        token.encode(&subject.channel, &self.inner.keys)
     }
 
-    fn holder(&self, token: &str, channel: &str) -> Option<SocketId> {
+    fn previous_socket(&self, token: &str, channel: &str) -> Option<SocketId> {
         let token = self.inner.decode(token, channel).ok()?;
         token.socket.parse().ok()
     }
@@ -143,7 +143,7 @@ impl History for Recovery {
                 .await;
             let replay = replay.unwrap_or_else(|why| {
                 let line = format!("A client's channel was not recovered: {why}.");
-                process::current().log.say(Level::Debug, line);
+                process::current().log.write(Level::Debug, line);
                 Replay::default()
             });
             Replay { scanned, ..replay }
@@ -236,7 +236,7 @@ impl Inner {
     ) -> Result<Vec<(PartitionKey, ReplayFrom)>, &'static str> {
         let issued_ms = i64::try_from(token.issued_ms).unwrap_or(i64::MAX);
         let until = Instant::now() + CATCH_UP_TIMEOUT;
-        let mut has_asked = false;
+        let mut has_requested = false;
         loop {
             let refreshed_ms = self.positions.refreshed_ms();
             match self.try_wanted(token, channel) {
@@ -249,7 +249,7 @@ impl Inner {
                     return Err("the topic, or one of its partitions, is not read");
                 }
                 Err(PartitionUnavailable::NotRead) => {
-                    if !std::mem::replace(&mut has_asked, true) {
+                    if !std::mem::replace(&mut has_requested, true) {
                         self.positions.refresh_request.notify();
                     }
                     tokio::time::sleep(Duration::from_millis(5)).await;

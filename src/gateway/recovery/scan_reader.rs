@@ -69,14 +69,14 @@ pub(super) fn read(
         scan.parts.insert(partition, part);
     }
     let mut batch = Vec::new();
-    let mut is_whole = true;
-    while scan.remaining > 0 && is_whole {
-        is_whole = !left().is_zero();
+    let mut is_complete = true;
+    while scan.remaining > 0 && is_complete {
+        is_complete = !left().is_zero();
         client.poll(left().min(Duration::from_millis(100)), &mut batch);
         for raw in batch.drain(..) {
             // SAFETY: alive until it is destroyed.
             unsafe {
-                is_whole &= scan.take(raw);
+                is_complete &= scan.take(raw);
                 sys::rd_kafka_message_destroy(raw);
             }
         }
@@ -84,7 +84,7 @@ pub(super) fn read(
     for partition in scan.parts.keys() {
         client.close(&range.name, *partition);
     }
-    is_whole.then(|| Scanned {
+    is_complete.then(|| Scanned {
         ends: range
             .parts
             .iter()

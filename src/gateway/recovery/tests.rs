@@ -246,14 +246,14 @@ fn an_unread_topic_is_awaited_only_while_it_may_be_new() {
         };
         for (ago_ms, waits) in [(0, true), (20_000, false)] {
             let mark = mark(ago_ms);
-            let begun = Instant::now();
+            let started = Instant::now();
             let found = replay(&other, &mark, channel, None);
             assert!(!found.recovered && found.events.is_empty());
             assert_eq!(
-                begun.elapsed() >= CATCH_UP_TIMEOUT,
+                started.elapsed() >= CATCH_UP_TIMEOUT,
                 waits,
                 "{:?}",
-                begun.elapsed()
+                started.elapsed()
             );
         }
         node.kafka.stop();

@@ -56,9 +56,9 @@ pub fn send(gateway: &Gateway, method: &str, target: &str, body: &str) -> (u16, 
         )
         .as_bytes(),
     );
-    let answer = client.read_to_end();
-    let status = answer[9..12].parse().unwrap();
-    let text = answer.split_once("\r\n\r\n").unwrap().1;
+    let response = client.read_to_end();
+    let status = response[9..12].parse().unwrap();
+    let text = response.split_once("\r\n\r\n").unwrap().1;
     (
         status,
         serde_json::from_str(text).unwrap_or(Value::String(text.to_owned())),
@@ -72,9 +72,9 @@ pub fn call_ok(
     parameters: &[(&str, &str)],
     body: &str,
 ) -> Value {
-    let (status, answer) = call(gateway, method, path, parameters, body, |_, _| {});
-    assert_eq!(status, 200, "{method} {path}: {answer}");
-    answer
+    let (status, response) = call(gateway, method, path, parameters, body, |_, _| {});
+    assert_eq!(status, 200, "{method} {path}: {response}");
+    response
 }
 
 #[test]
@@ -147,8 +147,8 @@ fn invalid_events_are_rejected() {
         ("nonsense".to_owned(), 400),
     ];
     for (body, status) in cases {
-        let (got, answer) = call(&gateway, "POST", "/apps/app/events", &[], &body, |_, _| {});
-        assert_eq!(got, status, "{} {answer}", &body[..body.len().min(100)]);
+        let (got, response) = call(&gateway, "POST", "/apps/app/events", &[], &body, |_, _| {});
+        assert_eq!(got, status, "{} {response}", &body[..body.len().min(100)]);
     }
     let batch = json!({"batch": vec![json!({"name": "e", "channel": "a", "data": ""}); 11]});
     assert_eq!(
@@ -364,19 +364,22 @@ fn info_of_events_is_answered_as_pushers_libraries_read_it() {
 #[test]
 fn info_of_a_cache_channel_has_its_last_event() {
     let gateway = gateway(|_| {});
-    let ask = |channel: &str| {
+    let send_admin_request = |channel: &str| {
         let path = format!("/apps/app/channels/{channel}");
         call_ok(&gateway, "GET", &path, &[("info", "cache")], "")
     };
-    assert_eq!(ask("private-cache-a"), json!({"occupied": false}));
+    assert_eq!(
+        send_admin_request("private-cache-a"),
+        json!({"occupied": false})
+    );
     gateway
         .broadcast_locally("a", "e", br#"{"id":7}"#, None)
         .unwrap();
-    let answer = ask("private-cache-a");
-    assert_eq!(answer["cache"]["data"], r#"{"id":7}"#);
-    let ttl = answer["cache"]["ttl"].as_u64().unwrap();
-    assert!((1790..=1800).contains(&ttl), "{answer}");
-    assert_eq!(ask("private-a"), json!({"occupied": false}));
+    let response = send_admin_request("private-cache-a");
+    assert_eq!(response["cache"]["data"], r#"{"id":7}"#);
+    let ttl = response["cache"]["ttl"].as_u64().unwrap();
+    assert!((1790..=1800).contains(&ttl), "{response}");
+    assert_eq!(send_admin_request("private-a"), json!({"occupied": false}));
 }
 
 #[test]
@@ -412,8 +415,8 @@ fn a_client_that_expects_100_continue_is_told_to_send_its_body() {
         assert!(head.starts_with(expected), "{head}");
         if expected.ends_with("100") {
             client.write(body.as_bytes());
-            let answer = client.read_to_end();
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            let response = client.read_to_end();
+            assert!(response.starts_with("HTTP/1.1 200"), "{response}");
         }
     }
 }

@@ -30,7 +30,7 @@ fn only_requests_with_a_valid_signature_are_accepted() {
         ("body_md5", "00"),
         ("further", "1"),
     ] {
-        let (status, answer) = call(
+        let (status, response) = call(
             &gateway,
             "POST",
             path,
@@ -38,7 +38,7 @@ fn only_requests_with_a_valid_signature_are_accepted() {
             body,
             set(name, value.to_owned()),
         );
-        assert_eq!(status, 401, "{name}={value}: {answer}");
+        assert_eq!(status, 401, "{name}={value}: {response}");
     }
     // Another body of the same length with the same signature.
     let bent = call(&gateway, "POST", path, &[], body, |_, b| {

@@ -133,12 +133,12 @@ fn a_client_that_does_not_read_is_closed_without_delaying_others() {
     let data = json!("x".repeat(50_000)).to_string();
     let mut slowest = Duration::ZERO;
     for _ in 0..400 {
-        let begun = Instant::now();
+        let started = Instant::now();
         gateway
             .broadcast_locally("a", "e", data.as_bytes(), None)
             .unwrap();
         assert!(matches!(good.next(Duration::from_secs(5)), Frame::Text(_)));
-        slowest = slowest.max(begun.elapsed());
+        slowest = slowest.max(started.elapsed());
         if gateway.hub().counters().slow_clients.get() > 0 && gateway.hub().sockets().len() == 1 {
             break;
         }

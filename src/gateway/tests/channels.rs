@@ -52,9 +52,9 @@ fn a_client_that_answers_only_websocket_pings_stays_connected() {
     });
     let mut phone = TestClient::connect(&gateway);
     phone.subscribe("private-a", None);
-    let begun = Instant::now();
+    let started = Instant::now();
     let (mut pings, mut events) = (0, 0);
-    while begun.elapsed() < Duration::from_secs(5) {
+    while started.elapsed() < Duration::from_secs(5) {
         send(&gateway, "a", "data", &json!(1));
         match phone.next(Duration::from_millis(100)) {
             Frame::Ping => {

@@ -97,14 +97,14 @@ fn unusual_valid_frames_are_accepted() {
     client.frame(0x80, b);
     assert_eq!(client.event()["event"], "pusher:pong");
     // Byte by byte.
-    let mut whole = vec![0x81, 0x80 | u8::try_from(ping.len()).unwrap(), 0, 0, 0, 0];
-    whole.extend(ping.as_bytes());
-    for byte in &whole {
+    let mut frame = vec![0x81, 0x80 | u8::try_from(ping.len()).unwrap(), 0, 0, 0, 0];
+    frame.extend(ping.as_bytes());
+    for byte in &frame {
         client.write(&[*byte]);
     }
     assert_eq!(client.event()["event"], "pusher:pong");
     // Many frames in one write; an unsolicited pong; a ping with the maximum payload.
-    let mut many = whole.repeat(3);
+    let mut many = frame.repeat(3);
     many.extend([0x8A, 0x80, 0, 0, 0, 0]);
     client.write(&many);
     for _ in 0..3 {

@@ -150,13 +150,13 @@ fn invalid_and_ambiguous_http_requests_are_rejected() {
         client.write(request.as_bytes());
         // A pipelined second request is never answered: the connection closes.
         client.write(b"GET /up HTTP/1.1\r\nHost: a\r\n\r\n");
-        let answer = client.read_to_end();
+        let response = client.read_to_end();
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{request:?}: {answer}"
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request:?}: {response}"
         );
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
-        assert!(answer.contains("Connection: close"), "{answer}");
+        assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{response}");
+        assert!(response.contains("Connection: close"), "{response}");
     }
 }
 
@@ -165,7 +165,7 @@ fn slow_handshakes_time_out() {
     let gateway = gateway(|s| s.handshake_timeout = Duration::from_millis(300));
     let mut silent = TestClient::raw(gateway.address());
     let mut dripping = TestClient::raw(gateway.address());
-    let begun = Instant::now();
+    let started = Instant::now();
     for byte in b"GET /app/app-key?protocol=7 HTTP/1.1\r\nHost: " {
         if dripping.stream.write_all(&[*byte]).is_err() {
             break;
@@ -174,7 +174,7 @@ fn slow_handshakes_time_out() {
     }
     assert!(silent.read_to_end().starts_with("HTTP/1.1 408"));
     assert!(!dripping.read_to_end().contains("101"));
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < Duration::from_secs(4));
     assert_eq!(gateway.hub().counters().handshake_timeouts.get(), 2);
 }
 
@@ -315,10 +315,10 @@ fn half_open_connections_are_evicted_for_new_ones() {
         half.push(client);
     }
     for _ in 0..20 {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut client = TestClient::connect(&gateway);
         client.subscribe("private-a", None);
-        assert!(begun.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < Duration::from_secs(2));
     }
     assert!(gateway.hub().counters().handshake_timeouts.get() >= 1000);
     assert_eq!(gateway.hub().counters().descriptors_short.get(), 0);
@@ -328,14 +328,14 @@ fn half_open_connections_are_evicted_for_new_ones() {
 fn the_body_of_an_unsigned_request_is_not_read() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::raw(gateway.address());
-    let begun = Instant::now();
+    let started = Instant::now();
     // The body is never sent, and the server does not wait for it.
     client.write(
         b"POST /apps/app/events?auth_key=app-key&auth_version=1.0&auth_timestamp=1 \
      HTTP/1.1\r\nContent-Length: 200000\r\n\r\n",
     );
     assert!(client.read_head().starts_with("HTTP/1.1 401"));
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
         reconnects: 0,
         subscribed: Arc::default(),
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let (done, subscribed) = (Arc::<AtomicU64>::default(), Arc::clone(&reader.subscribed));
     // The sender waits for a slow restart, so that every gateway delivers some events.
     let share = messages / (restarts + 1);
@@ -219,7 +219,7 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
             out of order, {:.1?}\n",
             if in_order { "successor first" } else { "stopped first" },
             reader.reconnects,
-            begun.elapsed()
+            started.elapsed()
         );
         let _ = std::io::stderr().write_all(line.as_bytes());
         assert!(reader.reconnects > usize::try_from(restarts / 2).unwrap_or(0));

@@ -65,16 +65,16 @@ fn above_the_message_rate_reading_is_delayed() {
         assert_eq!(client.event()["event"], "pusher:pong");
     }
     // 30 messages over the burst: at 50 per second the next one waits for at least half a second.
-    let begun = Instant::now();
+    let started = Instant::now();
     client.send("pusher:ping", &json!({}));
     other.send("pusher:ping", &json!({}));
     assert_eq!(other.event()["event"], "pusher:pong");
-    let other_waited = begun.elapsed();
+    let other_waited = started.elapsed();
     assert_eq!(client.event()["event"], "pusher:pong");
     assert!(
-        begun.elapsed() > Duration::from_millis(300),
+        started.elapsed() > Duration::from_millis(300),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     assert!(
         other_waited < Duration::from_millis(250),
@@ -110,13 +110,13 @@ fn presence_subscriptions_above_the_rate_are_delayed() {
         s.presence_join_window = Duration::from_secs(1);
     });
     let mut client = TestClient::connect(&gateway);
-    let begun = Instant::now();
+    let started = Instant::now();
     for i in 0..8 {
         client.subscribe(&format!("presence-{i}"), Some(r#"{"user_id":1}"#));
     }
     assert!(
-        begun.elapsed() > Duration::from_millis(300),
+        started.elapsed() > Duration::from_millis(300),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
 }

@@ -13,12 +13,12 @@ fn stopping_closes_every_socket_with_4200_while_the_successor_accepts() {
     let port = old.address().port();
     let successor = gateway(|s| s.port = port);
     assert_eq!(successor.address(), old.address());
-    let begun = Instant::now();
+    let started = Instant::now();
     old.stop(Duration::from_secs(5));
     assert!(
-        begun.elapsed() < Duration::from_secs(3),
+        started.elapsed() < Duration::from_secs(3),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     assert!(!old.is_running());
     for client in &mut clients {
@@ -75,14 +75,14 @@ fn metrics_and_readiness_are_served_on_the_operations_port() {
         .local_addr()
         .unwrap();
     let gateway = gateway(|s| s.ops_listen = Some(ops.to_string()));
-    let ask = |path: &str| {
+    let get = |path: &str| {
         let mut client = TestClient::raw(ops);
         client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         client.read_to_end()
     };
     let _client = TestClient::connect(&gateway);
-    assert!(ask("/ready").starts_with("HTTP/1.1 200"));
-    let metrics = ask("/metrics");
+    assert!(get("/ready").starts_with("HTTP/1.1 200"));
+    let metrics = get("/metrics");
     // The sum of all gateways in the process, including those of other tests.
     let open = metrics
         .lines()
@@ -90,7 +90,7 @@ fn metrics_and_readiness_are_served_on_the_operations_port() {
         .and_then(|value| value.parse::<f64>().ok());
     assert!(open >= Some(1.0), "{metrics}");
     assert!(metrics.contains("# TYPE realtime_gateway_broadcasts_total counter"));
-    assert!(ask("/apps/app/channels").starts_with("HTTP/1.1 404"));
+    assert!(get("/apps/app/channels").starts_with("HTTP/1.1 404"));
 }
 
 #[test]

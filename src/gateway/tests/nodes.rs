@@ -118,25 +118,25 @@ fn admin_responses_are_merged() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-a", None);
-    let here = gateway.ask(AdminRequest::Channels {
+    let here = gateway.send_admin_request(AdminRequest::Channels {
         prefix: String::new(),
     });
     let text = serde_json::to_string(&here).unwrap();
     let there: AdminResponse = serde_json::from_str(&text).unwrap();
     assert_eq!(here.merge(there).channels["private-a"], 2);
-    let question = AdminRequest::Kick {
+    let request = AdminRequest::Kick {
         target: Target {
             socket: Some(client.id),
             ..Target::default()
         },
     };
     let sent: AdminRequest =
-        serde_json::from_str(&serde_json::to_string(&question).unwrap()).unwrap();
-    assert_eq!(gateway.ask(sent).count, 1);
+        serde_json::from_str(&serde_json::to_string(&request).unwrap()).unwrap();
+    assert_eq!(gateway.send_admin_request(sent).count, 1);
     assert_eq!(client.expect_close(), 4009);
     assert_eq!(
         gateway
-            .ask(AdminRequest::Kick {
+            .send_admin_request(AdminRequest::Kick {
                 target: Target::default()
             })
             .count,

@@ -29,11 +29,11 @@ impl History for ScriptedHistory {
         vec![(1, 0, *self.next.lock())]
     }
 
-    fn token(&self, holder: &TokenSubject, position: &Position) -> Option<String> {
-        Some(format!("{}@{}", holder.channel, position[0].2))
+    fn token(&self, subject: &TokenSubject, position: &Position) -> Option<String> {
+        Some(format!("{}@{}", subject.channel, position[0].2))
     }
 
-    fn holder(&self, _: &str, _: &str) -> Option<SocketId> {
+    fn previous_socket(&self, _: &str, _: &str) -> Option<SocketId> {
         "1.1".parse().ok()
     }
 
@@ -45,10 +45,10 @@ impl History for ScriptedHistory {
         may_scan: bool,
     ) -> BoxFuture<Replay> {
         self.calls.lock().push((token, channel, user, may_scan));
-        let answer = self.replays.lock().pop_front();
+        let response = self.replays.lock().pop_front();
         Box::pin(async move {
-            match answer {
-                Some(answer) => answer.await.unwrap_or_default(),
+            match response {
+                Some(response) => response.await.unwrap_or_default(),
                 None => Replay::default(),
             }
         })
@@ -192,27 +192,28 @@ fn an_unauthorized_subscription_starts_no_replay() {
 fn positions_are_sent_on_request_and_never_ahead_of_events() {
     let (gateway, history) = start();
     *history.next.lock() = 10;
-    let (mut asked, mut plain) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
-    asked.send("realtime:resume", &json!({}));
-    asked.subscribe("private-a", None);
+    let (mut with_positions, mut plain) =
+        (TestClient::connect(&gateway), TestClient::connect(&gateway));
+    with_positions.send("realtime:resume", &json!({}));
+    with_positions.subscribe("private-a", None);
     plain.subscribe("private-a", None);
     assert_eq!(
-        asked.expect("realtime:position", ""),
+        with_positions.expect("realtime:position", ""),
         json!({"private-a": "private-a@10"})
     );
     // Delivered before the position has advanced: the token covers the delivered event.
     gateway.hub().deliver(&event(10, "id10"));
-    asked.expect("e10", "private-a");
+    with_positions.expect("e10", "private-a");
     assert_eq!(
-        asked.expect("realtime:position", ""),
+        with_positions.expect("realtime:position", ""),
         json!({"private-a": "private-a@11"})
     );
     // Other records advanced the position: it is sent with the next event.
     *history.next.lock() = 50;
     live(&gateway, &history, 60, "id60");
-    asked.expect("e60", "private-a");
+    with_positions.expect("e60", "private-a");
     assert_eq!(
-        asked.expect("realtime:position", ""),
+        with_positions.expect("realtime:position", ""),
         json!({"private-a": "private-a@61"})
     );
     plain.expect("e10", "private-a");
@@ -224,7 +225,7 @@ fn positions_are_sent_on_request_and_never_ahead_of_events() {
     }
     let (mut events, mut last, mut tokens) = (60, 61, 0);
     while events < 99 || last < 100 {
-        let got = asked.event();
+        let got = with_positions.event();
         if got["event"] == "realtime:position" {
             let token = got["data"]["private-a"].as_str().unwrap().to_owned();
             last = token.rsplit('@').next().unwrap().parse().unwrap();
@@ -248,17 +249,17 @@ fn replays_run_one_at_a_time_and_kafka_scans_are_limited() {
     let tokens: serde_json::Map<String, serde_json::Value> = (0..30)
         .map(|i| (format!("private-{i}"), json!("t")))
         .collect();
-    let answers: Vec<_> = (0..30).map(|_| history.expect()).collect();
+    let responses: Vec<_> = (0..30).map(|_| history.expect()).collect();
     let mut client = TestClient::connect(&gateway);
     client.send("realtime:resume", &json!(tokens));
     for i in 0..30 {
         client.subscribe(&format!("private-{i}"), None);
     }
-    for (i, answer) in answers.into_iter().enumerate() {
+    for (i, response) in responses.into_iter().enumerate() {
         eventually("the next is requested", || {
             history.calls.lock().len() == i + 1
         });
-        answer
+        response
             .send(Replay {
                 recovered: true,
                 scanned: i < 12,
@@ -282,8 +283,8 @@ fn repeated_replays_of_a_channel_are_limited() {
     let mut client = TestClient::connect(&gateway);
     let mut verdicts = Vec::new();
     for _ in 0..13 {
-        let answer = history.expect();
-        let _ = answer.send(Replay {
+        let response = history.expect();
+        let _ = response.send(Replay {
             recovered: true,
             ..Replay::default()
         });

@@ -151,7 +151,7 @@ impl Node {
     }
 
     /// Waits until presence is complete.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn wait_for_presence(&self) {
         let ready = self.kafka.cluster().presence_ready();
         until("presence is complete", || *ready.borrow());
     }

@@ -68,7 +68,7 @@ impl Admin {
         let call = AdminCall::new(poll_interrupts);
         let names = distinct(groups, action)?;
         let every = self.every_partition(&call, action)?;
-        let mut answers: Vec<Option<GroupOffsets>> = vec![None; names.len()];
+        let mut results: Vec<Option<GroupOffsets>> = vec![None; names.len()];
         let mut unsent: VecDeque<usize> = (0..names.len()).collect();
         let mut in_flight = 0;
         let mut timed_out = 0;
@@ -105,7 +105,7 @@ impl Admin {
                 error => {
                     timed_out +=
                         usize::from(error.as_ref().is_some_and(|(code, _)| is_transient(*code)));
-                    answers[place] = Some(self.commits(names[place], &response, error));
+                    results[place] = Some(self.commits(names[place], &response, error));
                 }
             }
         }
@@ -113,7 +113,7 @@ impl Admin {
         if timed_out > 0 && timed_out == names.len() {
             return Err(self.timeout_error(action).into());
         }
-        Ok(answers.into_iter().flatten().collect())
+        Ok(results.into_iter().flatten().collect())
     }
 
     /// The mock cluster does not support a request for all partitions, so they are listed.
@@ -196,8 +196,8 @@ fn request_metadata(
     let every = every.map_or(std::ptr::null(), |list| list.raw().cast_const());
     // SAFETY: live objects; the request copies what it needs.
     unsafe {
-        let asked = bindings::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), every);
-        let mut list = [asked];
+        let requested = bindings::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), every);
+        let mut list = [requested];
         bindings::rd_kafka_ListConsumerGroupOffsets(
             client,
             list.as_mut_ptr(),
@@ -205,7 +205,7 @@ fn request_metadata(
             options.raw(),
             queue.raw(),
         );
-        bindings::rd_kafka_ListConsumerGroupOffsets_destroy(asked);
+        bindings::rd_kafka_ListConsumerGroupOffsets_destroy(requested);
     }
 }
 

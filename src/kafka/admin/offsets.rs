@@ -99,11 +99,13 @@ impl Admin {
         call: &AdminCall<'_>,
         action: &str,
     ) -> AdminResult<Vec<PartitionOffset>> {
-        let asked: Vec<(&str, i32)> = partitions.iter().map(|id| (topic, *id)).collect();
+        let requested: Vec<(&str, i32)> = partitions.iter().map(|id| (topic, *id)).collect();
         loop {
-            let mut found = Vec::with_capacity(asked.len());
+            let mut found = Vec::with_capacity(requested.len());
             let mut moved = None;
-            for (_, partition, response) in self.list_offsets_once(&asked, what, call, action)? {
+            for (_, partition, response) in
+                self.list_offsets_once(&requested, what, call, action)?
+            {
                 match response {
                     Ok(offset) => found.push((partition, offset)),
                     Err(code) if is_unknown_topic(code) => {
@@ -130,13 +132,13 @@ impl Admin {
     /// One ListOffsets request for partitions of any topics. Partitions may be missing from the result.
     pub(super) fn list_offsets_once(
         &self,
-        asked: &[(&str, i32)],
+        requested: &[(&str, i32)],
         what: i64,
         call: &AdminCall<'_>,
         action: &str,
     ) -> AdminResult<Vec<ListedOffset>> {
         let mut list = TopicPartitionList::new();
-        for (topic, partition) in asked {
+        for (topic, partition) in requested {
             list.add(topic, *partition, what);
         }
         let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, call);
@@ -194,13 +196,13 @@ impl Admin {
             sys::bindings::rd_kafka_DeleteRecords_destroy(delete);
         })?;
         // SAFETY: the result lives as long as its event; the copy is ours.
-        let answered = unsafe {
+        let response = unsafe {
             let result = sys::bindings::rd_kafka_event_DeleteRecords_result(response.raw());
             TopicPartitionList::from_raw(sys::rd_kafka_topic_partition_list_copy(
                 sys::bindings::rd_kafka_DeleteRecords_result_offsets(result),
             ))
         };
-        for element in answered.elements() {
+        for element in response.elements() {
             if element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 let action = format!("{action} (partition {})", element.partition);
                 return Err(self.error_for(element.err, &action, "").into());

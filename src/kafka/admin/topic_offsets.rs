@@ -43,7 +43,7 @@ impl Admin {
         let action = "The offsets of the topics cannot be read";
         let call = AdminCall::new(poll_interrupts);
         let described = self.describe_topics(topics, &call, action)?;
-        let asked: Vec<(&str, i32)> = described
+        let requested: Vec<(&str, i32)> = described
             .iter()
             .flat_map(|topic| {
                 let led = topic.partitions.iter().filter(|(_, led)| *led);
@@ -52,8 +52,8 @@ impl Admin {
             .collect();
         let earliest = Spec::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64;
         let latest = Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
-        let beginnings = self.list_offsets_of_all(&asked, earliest, &call, action)?;
-        let ends = self.list_offsets_of_all(&asked, latest, &call, action)?;
+        let beginnings = self.list_offsets_of_all(&requested, earliest, &call, action)?;
+        let ends = self.list_offsets_of_all(&requested, latest, &call, action)?;
         let mut all = Vec::with_capacity(described.len());
         for topic in &described {
             if is_unknown_topic(topic.error) {
@@ -111,13 +111,13 @@ impl Admin {
     /// Requests all offsets, and retries those whose leader is moving.
     fn list_offsets_of_all(
         &self,
-        asked: &[(&str, i32)],
+        requested: &[(&str, i32)],
         what: i64,
         call: &AdminCall<'_>,
         action: &str,
     ) -> AdminResult<Found> {
-        let mut found = Found::with_capacity(asked.len());
-        let mut open = asked.to_vec();
+        let mut found = Found::with_capacity(requested.len());
+        let mut open = requested.to_vec();
         let until = Instant::now() + RETRY_TIME;
         while !open.is_empty() {
             for (topic, partition, response) in self.list_offsets_once(&open, what, call, action)? {

@@ -205,7 +205,7 @@ pub(crate) unsafe extern "C" fn on_log(
     let context = vec![("client", name), ("facility", facility)];
     crate::process::current()
         .log
-        .say_from_librdkafka(Level::of_severity(level), &text, context);
+        .write_from_librdkafka(Level::of_severity(level), &text, context);
 }
 
 /// False if `effective` is a number and `value`, which begins as one, is another.

@@ -51,11 +51,11 @@ impl Consumer {
     ///
     /// # Errors
     /// The listener's.
-    pub fn serve_events<W: RebalanceListener>(&self, watcher: &W) -> Result<(), W::Abort> {
+    pub fn serve_events<W: RebalanceListener>(&self, listener: &W) -> Result<(), W::Abort> {
         while let Some(event) = self.next_event() {
             match event {
-                Event::Assign(list) => self.assign(list, watcher)?,
-                Event::Revoke(list) => self.revoke(&list, watcher)?,
+                Event::Assign(list) => self.assign(list, listener)?,
+                Event::Revoke(list) => self.revoke(&list, listener)?,
                 Event::Error(code, reason) => {
                     self.on_error(&mut self.state.borrow_mut(), code, &reason, "");
                 }
@@ -67,19 +67,19 @@ impl Consumer {
     fn assign<W: RebalanceListener>(
         &self,
         mut list: TopicPartitionList,
-        watcher: &W,
+        listener: &W,
     ) -> Result<(), W::Abort> {
         self.stats.rebalances.add(1);
         let names = names(&list);
-        let answer = self.query_committed(&names, TIMEOUT);
-        if answer.is_none() {
+        let response = self.query_committed(&names, TIMEOUT);
+        if response.is_none() {
             self.state
                 .borrow_mut()
                 .metadata_unread
                 .extend(names.iter().cloned());
         }
         let unknown = || vec![(-1, CommitMetadata::default()); names.len()];
-        let committed = answer.unwrap_or_else(unknown);
+        let committed = response.unwrap_or_else(unknown);
         {
             let mut state = self.state.borrow_mut();
             state.assigning = true;
@@ -100,7 +100,7 @@ impl Consumer {
             }
         }
         self.last_fetch.set(std::time::Instant::now());
-        let outcome = watcher.assigned(&names);
+        let outcome = listener.assigned(&names);
         {
             let mut state = self.state.borrow_mut();
             state.assigning = false;
@@ -133,7 +133,7 @@ impl Consumer {
     fn revoke<W: RebalanceListener>(
         &self,
         list: &TopicPartitionList,
-        watcher: &W,
+        listener: &W,
     ) -> Result<(), W::Abort> {
         self.stats.rebalances.add(1);
         let names = names(list);
@@ -143,7 +143,7 @@ impl Consumer {
             // Records that are not acknowledged in time are read again by the new owner.
             let _ = self.commit_now(Duration::from_secs(3));
         }
-        let outcome = watcher.revoked(&names, is_lost);
+        let outcome = listener.revoked(&names, is_lost);
         {
             let mut state = self.state.borrow_mut();
             for (topic, number) in &names {
@@ -162,7 +162,7 @@ impl Consumer {
 
     fn on_assign_error(&self, refused: Option<String>) {
         if let Some(reason) = refused {
-            process::current().log.say(
+            process::current().log.write(
                 Level::Warning,
                 format!(
                     "Kafka consumer group \"{}\": {reason}",
@@ -242,7 +242,7 @@ impl Consumer {
             return;
         }
         state.conflict = true;
-        process::current().log.say(
+        process::current().log.write(
             Level::Warning,
             format!(
                 "Consumer group \"{}\" has members that subscribe different channels on the same topic: a member skips \

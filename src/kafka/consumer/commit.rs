@@ -20,7 +20,7 @@ use crate::process;
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Consumer {
-    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's answer; `now` is that of
+    /// Commits if `auto.commit.interval.ms` has passed, without waiting for Kafka's response; `now` is that of
     /// [`coarse_ms`].
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Consumer {
             return Ok(());
         }
         self.last_commit.set(now);
-        self.read_answers(Duration::ZERO);
+        self.read_responses(Duration::ZERO);
         if self.state.borrow().pending_commit.is_some() {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl Consumer {
     /// # Errors
     /// See [`Consumer::commit_if_due`].
     pub fn commit_soon(&self) -> Result<()> {
-        self.read_answers(Duration::ZERO);
+        self.read_responses(Duration::ZERO);
         if self.state.borrow().pending_commit.is_some() {
             return Ok(());
         }
@@ -53,7 +53,7 @@ impl Consumer {
         self.request(Instant::now() + TIMEOUT).map(drop)
     }
 
-    /// Commits everything handled and waits for Kafka's answer, `bound` at most.
+    /// Commits everything handled and waits for Kafka's response, `bound` at most.
     ///
     /// # Errors
     /// Delivery: a message sent by a callback was not delivered; nothing is committed.
@@ -99,8 +99,8 @@ impl Consumer {
         self.stats.committed();
     }
 
-    /// Commits the offsets after everything fetched, before any of it is handled, and waits for the answer for
-    /// `bound`. Without an answer, call it again: one such commit is pending at a time, as an earlier commit that
+    /// Commits the offsets after everything fetched, before any of it is handled, and waits for the response for
+    /// `bound`. Without a response, call it again: one such commit is pending at a time, as an earlier commit that
     /// arrives later would move the group back.
     pub fn pre_commit(&self, bound: Duration) -> PreCommit {
         let until = Instant::now() + crate::clock::bounded(bound);
@@ -109,23 +109,23 @@ impl Consumer {
             return PreCommit::Committed;
         }
         self.await_pre_commit(until);
-        let last = self.state.borrow_mut().take_answered();
+        let last = self.state.borrow_mut().take_completed();
         match last {
             // Partitions revoked since need no commit any more.
-            Some(last) if last.covers(&ends) => return last.verdict(),
+            Some(last) if last.covers(&ends) => return last.outcome(),
             // Its records were discarded.
             Some(_) | None => {}
         }
         if self.state.borrow().pre_commit.is_some() {
-            return PreCommit::Unanswered;
+            return PreCommit::Pending;
         }
         let Some(number) = self.ask(&self.list_of(&ends)) else {
             return PreCommit::Refused;
         };
         self.state.borrow_mut().pre_commit = Some(PendingPreCommit::new(number, ends));
         self.await_pre_commit(until);
-        let answered = self.state.borrow_mut().take_answered();
-        answered.map_or(PreCommit::Unanswered, |answer| answer.verdict())
+        let completed = self.state.borrow_mut().take_completed();
+        completed.map_or(PreCommit::Pending, |response| response.outcome())
     }
 
     fn list_of(&self, ends: &Ends) -> TopicPartitionList {
@@ -148,18 +148,18 @@ impl Consumer {
             state
                 .pre_commit
                 .as_ref()
-                .is_some_and(PendingPreCommit::is_unanswered)
+                .is_some_and(PendingPreCommit::is_pending)
         };
         while is_waiting() && Instant::now() < until {
-            self.read_answers(until.saturating_duration_since(Instant::now()));
+            self.read_responses(until.saturating_duration_since(Instant::now()));
         }
     }
 
     fn commit(&self, bound: Duration) -> Result<()> {
         let until = Instant::now() + crate::clock::bounded(bound);
-        self.await_answer(until);
+        self.await_response(until);
         if self.request(until)? {
-            self.await_answer(until);
+            self.await_response(until);
         }
         self.state.borrow_mut().pending_commit = None;
         Ok(())
@@ -194,7 +194,7 @@ impl Consumer {
         }
     }
 
-    /// Sends a commit; the number that its answer carries.
+    /// Sends a commit; the number that its response carries.
     fn ask(&self, list: &TopicPartitionList) -> Option<usize> {
         let number = self.state.borrow_mut().records.next_commit();
         // SAFETY: a live client and our own queue; the list is copied.
@@ -218,24 +218,24 @@ impl Consumer {
     /// Waits until everything that the callbacks sent is acknowledged.
     fn deliveries_acknowledged(&self, until: Instant) -> Result<bool> {
         let clients = process::current().producers.all();
-        let owing: Vec<_> = clients
+        let unacknowledged: Vec<_> = clients
             .iter()
             .filter(|client| client.tracks_callback_sends())
             .collect();
-        let mut settled = true;
-        for client in &owing {
-            settled &= client.wait_for_delivery(until);
+        let mut delivered = true;
+        for client in &unacknowledged {
+            delivered &= client.wait_for_delivery(until);
         }
-        if !owing.iter().any(|client| client.has_failed()) {
-            if settled {
-                for client in owing {
+        if !unacknowledged.iter().any(|client| client.has_failed()) {
+            if delivered {
+                for client in unacknowledged {
                     client.clear_callback_sends();
                 }
             }
-            return Ok(settled);
+            return Ok(delivered);
         }
         let mut failed = Vec::new();
-        for client in owing {
+        for client in unacknowledged {
             failed.extend(client.take_failures().0);
             client.clear_callback_sends();
         }
@@ -246,15 +246,15 @@ impl Consumer {
         ))
     }
 
-    /// Waits for the answer to the pending commit, if there is one.
-    fn await_answer(&self, until: Instant) {
+    /// Waits for the response to the pending commit, if there is one.
+    fn await_response(&self, until: Instant) {
         while self.state.borrow().pending_commit.is_some() && Instant::now() < until {
-            self.read_answers(until.saturating_duration_since(Instant::now()));
+            self.read_responses(until.saturating_duration_since(Instant::now()));
         }
     }
 
-    /// Reads the next answer to a commit request, waiting at most `wait` for it.
-    fn read_answers(&self, wait: Duration) {
+    /// Reads the next response to a commit request, waiting at most `wait` for it.
+    fn read_responses(&self, wait: Duration) {
         let wait = i32::try_from(wait.as_millis()).unwrap_or(0);
         // SAFETY: our own queue; each event is destroyed once.
         unsafe {
@@ -275,7 +275,7 @@ impl Consumer {
                 for n in 0..count {
                     let element = &*(*list).elems.add(n);
                     let topic = client::topic_of(element);
-                    // The answer as a whole has an error only where all of its partitions have one.
+                    // The response has an error only where all of its partitions have one.
                     if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                         state
                             .records
@@ -285,14 +285,14 @@ impl Consumer {
                     }
                 }
             }
-            let taken = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-            if taken {
+            let accepted = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+            if accepted {
                 self.stats.committed();
             } else {
                 self.stats.commit_failures.add(1);
                 state.last_error = Some(format!("commit: {}", client::describe(code)));
             }
-            state.answered(number, taken);
+            state.on_commit_response(number, accepted);
             sys::rd_kafka_event_destroy(event);
         }
     }

@@ -52,14 +52,14 @@ impl Consumer {
             assigned
                 .map(|one| {
                     let next = one.next_offset();
-                    let stands = one.paused || one.rewind_to().is_some();
-                    (Rc::clone(&one.topic), one.number, next, stands)
+                    let is_paused = one.paused || one.rewind_to().is_some();
+                    (Rc::clone(&one.topic), one.number, next, is_paused)
                 })
                 .collect()
         };
-        places.into_iter().all(|(topic, number, next, stands)| {
+        places.into_iter().all(|(topic, number, next, is_paused)| {
             let ends = self.query_ends(&topic, number);
-            !stands
+            !is_paused
                 && ends.is_some_and(|(low, high)| {
                     let next = match next {
                         Some(next) => next,
@@ -105,7 +105,7 @@ impl Consumer {
         let topic = client::c_string(topic);
         let bound = crate::clock::bounded(TIMEOUT).as_millis();
         let (mut low, mut high) = (-1, -1);
-        // SAFETY: a live client; the answers are written before it returns.
+        // SAFETY: a live client; the results are written before it returns.
         let code = unsafe {
             sys::bindings::rd_kafka_query_watermark_offsets(
                 self.client,

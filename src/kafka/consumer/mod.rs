@@ -293,15 +293,15 @@ impl Consumer {
         self.state.borrow_mut().records.clear();
         // SAFETY: first the group, then the queues, then the client; each once.
         unsafe {
-            let farewell = sys::rd_kafka_queue_new(self.client);
+            let close_queue = sys::rd_kafka_queue_new(self.client);
             client::take_error(sys::bindings::rd_kafka_consumer_close_queue(
                 self.client,
-                farewell,
+                close_queue,
             ));
             while let Some(event) = self.events.next() {
                 if let Event::Assign(_) | Event::Revoke(_) = event {
-                    // The group waits for an answer to a pending rebalance. From here on any answer revokes
-                    // everything; before the call above, an answer to an assignment would have been refused.
+                    // The group waits for a response to a pending rebalance. From here on any response revokes
+                    // everything; before the call above, a response to an assignment would have been refused.
                     sys::bindings::rd_kafka_assign(self.client, std::ptr::null());
                 }
             }
@@ -309,13 +309,13 @@ impl Consumer {
             let mut closed = false;
             while !closed && Instant::now() < until {
                 // As messages: prefetched records cannot be served by callbacks.
-                let late = sys::bindings::rd_kafka_consume_queue(farewell, 50);
+                let late = sys::bindings::rd_kafka_consume_queue(close_queue, 50);
                 if !late.is_null() {
                     sys::rd_kafka_message_destroy(late);
                 }
                 closed = sys::bindings::rd_kafka_consumer_closed(self.client) != 0;
             }
-            sys::rd_kafka_queue_destroy(farewell);
+            sys::rd_kafka_queue_destroy(close_queue);
             sys::rd_kafka_queue_destroy(self.queue);
             sys::rd_kafka_queue_destroy(self.commits);
             // librdkafka would wait without a bound for a group that was not left in time.

@@ -33,7 +33,7 @@ pub struct Partition {
     restart: Option<i64>,
     /// The group's offset as Kafka last confirmed it.
     committed: Option<i64>,
-    /// Commits up to this number were sent before the position was last moved: their answers say nothing about
+    /// Commits up to this number were sent before the position was last moved: their responses say nothing about
     /// `restart`.
     moved_at_commit: usize,
     /// A seek to this offset failed and is retried; until then fetched records are from the wrong place and are
@@ -169,7 +169,7 @@ impl Partition {
         };
     }
 
-    /// Kafka confirmed the group's offset; `commit` is the number of the commit that it answers.
+    /// Kafka confirmed the group's offset; `commit` is the number of the commit that this responds to.
     pub fn committed(&mut self, offset: i64, commit: usize) {
         self.committed = Some(offset);
         if self
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_a_commit_from_before_a_seek_does_not_move_the_restart() {
+    fn the_response_to_a_commit_from_before_a_seek_does_not_move_the_restart() {
         let mut partition = partition();
         read(&mut partition, 0..50);
         partition.sought(SeekTarget::Offset(5), 1);

@@ -44,7 +44,7 @@ impl Consumer {
 
     /// Moves to the group's offsets, whatever was handled here: another member, or an earlier process, may have
     /// committed since. False where Kafka does not answer in time.
-    pub(in crate::kafka) fn go_to_committed(&self) -> bool {
+    pub(in crate::kafka) fn seek_to_committed(&self) -> bool {
         let assigned: Vec<TopicPartition> = {
             let state = self.state.borrow();
             let partitions = state.records.partitions();

@@ -1,4 +1,4 @@
-//! Pre-commits of at-most-once: which answer belongs to which request.
+//! Pre-commits of at-most-once: which response belongs to which request.
 
 use super::records::Ends;
 use super::state::State;
@@ -10,8 +10,8 @@ pub enum PreCommit {
     Committed,
     /// Kafka refused the offsets of some partitions: their next owner may read the records.
     Refused,
-    /// There is no answer yet.
-    Unanswered,
+    /// There is no response yet.
+    Pending,
 }
 
 /// A pre-commit that was sent.
@@ -19,7 +19,7 @@ pub enum PreCommit {
 pub(super) struct PendingPreCommit {
     number: usize,
     ends: Ends,
-    taken: Option<bool>,
+    accepted: Option<bool>,
 }
 
 impl PendingPreCommit {
@@ -27,12 +27,12 @@ impl PendingPreCommit {
         Self {
             number,
             ends,
-            taken: None,
+            accepted: None,
         }
     }
 
-    pub const fn is_unanswered(&self) -> bool {
-        self.taken.is_none()
+    pub const fn is_pending(&self) -> bool {
+        self.accepted.is_none()
     }
 
     /// True where it covers all of these offsets.
@@ -41,33 +41,34 @@ impl PendingPreCommit {
             .all(|(place, end)| self.ends.get(place) == Some(end))
     }
 
-    pub const fn verdict(&self) -> PreCommit {
-        match self.taken {
+    pub const fn outcome(&self) -> PreCommit {
+        match self.accepted {
             Some(true) => PreCommit::Committed,
             Some(false) => PreCommit::Refused,
-            None => PreCommit::Unanswered,
+            None => PreCommit::Pending,
         }
     }
 }
 
 impl State {
-    /// An answer to a commit arrived.
-    pub(super) fn answered(&mut self, number: usize, taken: bool) {
+    /// A commit response arrived.
+    pub(super) fn on_commit_response(&mut self, number: usize, accepted: bool) {
         if self.pending_commit == Some(number) {
             self.pending_commit = None;
         }
-        if let Some(ahead) = self
+        if let Some(pre_commit) = self
             .pre_commit
             .as_mut()
-            .filter(|ahead| ahead.number == number)
+            .filter(|pre_commit| pre_commit.number == number)
         {
-            ahead.taken = Some(taken);
+            pre_commit.accepted = Some(accepted);
         }
     }
 
-    /// The pre-commit, if it is answered.
-    pub(super) fn take_answered(&mut self) -> Option<PendingPreCommit> {
-        self.pre_commit.take_if(|ahead| !ahead.is_unanswered())
+    /// The pre-commit, if it is complete.
+    pub(super) fn take_completed(&mut self) -> Option<PendingPreCommit> {
+        self.pre_commit
+            .take_if(|pre_commit| !pre_commit.is_pending())
     }
 }
 
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_belongs_to_the_commit_with_its_number() {
+    fn a_response_belongs_to_the_commit_with_its_number() {
         let mut state = State::default();
         let first = state.records.next_commit();
         state.pending_commit = Some(first);
@@ -91,22 +92,24 @@ mod tests {
         state.pending_commit = Some(second);
         state.pre_commit = Some(PendingPreCommit::new(second, ends(&[("t", 0, 7)])));
 
-        state.answered(first, true);
+        state.on_commit_response(first, true);
         assert_eq!(state.pending_commit, Some(second));
-        assert!(state.take_answered().is_none());
+        assert!(state.take_completed().is_none());
 
-        state.answered(second, false);
+        state.on_commit_response(second, false);
         assert_eq!(state.pending_commit, None);
-        let verdict = state.take_answered().map(|ahead| ahead.verdict());
-        assert_eq!(verdict, Some(PreCommit::Refused));
+        let outcome = state
+            .take_completed()
+            .map(|pre_commit| pre_commit.outcome());
+        assert_eq!(outcome, Some(PreCommit::Refused));
         assert!(state.pre_commit.is_none());
     }
 
     #[test]
     fn revoked_partitions_need_no_other_commit() {
-        let ahead = PendingPreCommit::new(1, ends(&[("t", 0, 7), ("t", 1, 3)]));
-        assert!(ahead.covers(&ends(&[("t", 1, 3)])));
-        assert!(!ahead.covers(&ends(&[("t", 1, 4)])));
-        assert!(!ahead.covers(&ends(&[("t", 1, 3), ("u", 1, 3)])));
+        let pre_commit = PendingPreCommit::new(1, ends(&[("t", 0, 7), ("t", 1, 3)]));
+        assert!(pre_commit.covers(&ends(&[("t", 1, 3)])));
+        assert!(!pre_commit.covers(&ends(&[("t", 1, 4)])));
+        assert!(!pre_commit.covers(&ends(&[("t", 1, 3), ("u", 1, 3)])));
     }
 }

@@ -60,8 +60,8 @@ impl Source for Consumer {
         Self::keep_alive(self);
     }
 
-    fn serve_events<W: RebalanceListener>(&self, watcher: &W) -> Result<(), W::Abort> {
-        Self::serve_events(self, watcher)
+    fn serve_events<W: RebalanceListener>(&self, listener: &W) -> Result<(), W::Abort> {
+        Self::serve_events(self, listener)
     }
 
     fn commit_if_due(&self, now: u64) -> Result<()> {
@@ -88,7 +88,7 @@ impl Source for Consumer {
         Self::is_at_end(self)
     }
 
-    fn nothing_to_come(&self) -> bool {
+    fn has_no_more(&self) -> bool {
         self.is_unassigned() && (self.no_topic_exists() || join_timed_out(self.connected_at()))
     }
 }

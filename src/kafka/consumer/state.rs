@@ -28,7 +28,7 @@ pub(super) struct State {
     /// The reason of a reported wait.
     pub wait: Option<String>,
     pub fatal_error: Option<Error>,
-    /// The number of the commit whose answer is pending.
+    /// The number of the commit whose response is pending.
     pub pending_commit: Option<usize>,
     pub pre_commit: Option<PendingPreCommit>,
     pub subscriptions: String,

@@ -46,7 +46,7 @@ impl Consumer {
             assigned.any(Partition::has_uncommitted)
         };
         GroupStats {
-            parked: self.queued_for_retry() as u64,
+            queued_for_retry: self.queued_for_retry() as u64,
             held_back: self.held_back() as u64,
             assigned: self.partition_count() as u64,
             uncommitted,
@@ -135,7 +135,7 @@ impl Consumer {
             return;
         }
         let mut metadata = std::ptr::null();
-        // SAFETY: a live client; the answer is destroyed at once.
+        // SAFETY: a live client; the response is destroyed immediately.
         unsafe {
             let code = sys::bindings::rd_kafka_metadata(
                 self.client,

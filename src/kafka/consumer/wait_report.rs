@@ -41,7 +41,7 @@ impl Consumer {
         let line = format!("{reason} (for {} s).", waited / 1000);
         state.wait = Some(reason);
         drop(state);
-        process::current().log.say(Level::Warning, line);
+        process::current().log.write(Level::Warning, line);
     }
 
     fn wait_reason(&self) -> String {

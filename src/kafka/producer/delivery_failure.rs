@@ -50,7 +50,7 @@ pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
             topic: report.record.topic,
         };
         if !matches!(disposition, Disposition::Spooled | Disposition::InJournal) {
-            process.log.say(
+            process.log.write(
                 Level::Error,
                 format!(
                     "Message {} for topic \"{}\" was not delivered to {}: {}",

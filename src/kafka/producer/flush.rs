@@ -53,10 +53,10 @@ impl Producer {
     /// # Errors
     /// See [`Producer::flush`].
     pub fn flush_within(&self, rest: Duration, timeout: Duration) -> Result<()> {
-        let settled = self.wait_for_delivery(Instant::now() + rest);
+        let delivered = self.wait_for_delivery(Instant::now() + rest);
         self.prune_journal(true);
         let (mut failed, mut count) = self.take_failures();
-        if !settled {
+        if !delivered {
             let reason = format!(
                 "no acknowledgement within {} ms; still queued",
                 timeout.as_millis()
@@ -188,7 +188,7 @@ impl Producer {
             return;
         };
         let until = until.min(Instant::now() + crate::clock::bounded(Duration::from_secs(3600)));
-        let hopeless = started + Duration::from_secs(2);
+        let unreachable_after = started + Duration::from_secs(2);
         loop {
             let now = Instant::now();
             if self.wait_for_delivery((now + Duration::from_millis(50)).min(until))
@@ -196,7 +196,7 @@ impl Producer {
             {
                 break;
             }
-            if Instant::now() >= hopeless && !self.is_reachable() {
+            if Instant::now() >= unreachable_after && !self.is_reachable() {
                 break;
             }
         }
@@ -206,7 +206,7 @@ impl Producer {
         }
         poller::wake(self);
         if thread.join().is_err() {
-            process::current().log.say(
+            process::current().log.write(
                 crate::log::Level::Error,
                 "The delivery thread panicked; messages may not have been reported.",
             );

@@ -157,7 +157,7 @@ impl<'a> Poller<'a> {
     fn is_busy(&self) -> bool {
         self.needs_warm_up()
             || self.lookup.is_some()
-            || self.replay.is_under_way()
+            || self.replay.is_running()
             || self.producer.held.load(Ordering::Relaxed)
             || self.producer.closing.load(Ordering::Relaxed)
             || self.producer.fatal.load(Ordering::Relaxed)
@@ -218,7 +218,7 @@ impl<'a> Poller<'a> {
             return;
         }
         if code == Code::RD_KAFKA_RESP_ERR__FATAL {
-            process::current().log.say(
+            process::current().log.write(
                 Level::Error,
                 format!(
                     "Fatal error of the Kafka client{}: {reason}.{}",
@@ -261,7 +261,7 @@ impl<'a> Poller<'a> {
                 .refused_batch
                 .store(bytes.max(1), Ordering::Release);
             let topic = &reports[0].record.topic;
-            process::current().log.say(
+            process::current().log.write(
                 Level::Warning,
                 format!(
                     "Topic \"{topic}\" refused a batch of {} messages ({bytes} bytes) as too large. They are sent \

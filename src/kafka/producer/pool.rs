@@ -189,7 +189,7 @@ impl ProducerPool {
         }
         for (producer, thread) in closing {
             if thread.join().is_err() {
-                process::current().log.say(
+                process::current().log.write(
                     Level::Error,
                     "The thread closing a replaced Kafka client panicked; messages may not have been reported.",
                 );

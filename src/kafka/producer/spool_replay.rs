@@ -35,7 +35,7 @@ pub struct SpoolReplay {
 
 impl SpoolReplay {
     /// True while a file is being replayed.
-    pub fn is_under_way(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         self.claim.is_some()
     }
 
@@ -70,7 +70,7 @@ impl SpoolReplay {
             }
         };
         let process = process::current();
-        process.log.say(Level::Error, said);
+        process.log.write(Level::Error, said);
         process.counters.set_last_error(&report.record.reason);
     }
 
@@ -96,7 +96,7 @@ impl SpoolReplay {
                 self.claim = claim(spool);
             }
             for notice in spool.take_notices() {
-                process::current().log.say(Level::Warning, notice);
+                process::current().log.write(Level::Warning, notice);
             }
             if self.claim.is_none() {
                 return;
@@ -142,14 +142,14 @@ impl SpoolReplay {
                 }
                 Ok(None) if self.batch.is_empty() => {
                     if let Some(Err(error)) = self.claim.take().map(Claim::finish) {
-                        process::current().log.say(Level::Error, error.message());
+                        process::current().log.write(Level::Error, error.message());
                     }
                     self.next = None;
                     return;
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    process::current().log.say(Level::Error, error.message());
+                    process::current().log.write(Level::Error, error.message());
                     if self.batch.is_empty() {
                         self.release_claim();
                         return;
@@ -181,7 +181,7 @@ impl SpoolReplay {
 
 fn claim(spool: &Spool) -> Option<Claim> {
     spool.claim().unwrap_or_else(|error| {
-        process::current().log.say(Level::Error, error.message());
+        process::current().log.write(Level::Error, error.message());
         None
     })
 }

@@ -26,7 +26,7 @@ pub struct TopicLookup {
     config: Arc<BrokerConfig>,
     topic: String,
     queue: EventQueue,
-    asked: Option<Instant>,
+    requested_at: Option<Instant>,
 }
 
 // SAFETY: used by the one thread that owns it.
@@ -40,7 +40,7 @@ impl TopicLookup {
             config: Arc::clone(config),
             topic,
             queue: EventQueue::new(client),
-            asked: None,
+            requested_at: None,
         }
     }
 
@@ -50,7 +50,7 @@ impl TopicLookup {
 
     /// Makes progress without blocking for long; `Some` once the lookup has completed.
     pub fn poll(&mut self) -> Option<Readiness> {
-        let Some(asked) = self.asked else {
+        let Some(requested_at) = self.requested_at else {
             if let Some(embedded) = crate::kafka::embedded::local(&self.config.brokers) {
                 return Some(self.create_on_embedded(&embedded));
             }
@@ -60,19 +60,19 @@ impl TopicLookup {
                 Some(id) if client::is_mock(&id) => return Some(Readiness::Ready),
                 Some(_) => self.send_request(),
             }
-            self.asked = Some(Instant::now());
+            self.requested_at = Some(Instant::now());
             return None;
         };
-        let Some(answer) = self.queue.poll(Duration::ZERO) else {
-            if asked.elapsed() > REQUEST_TIMEOUT + Duration::from_secs(1) {
-                self.asked = None;
+        let Some(response) = self.queue.poll(Duration::ZERO) else {
+            if requested_at.elapsed() > REQUEST_TIMEOUT + Duration::from_secs(1) {
+                self.requested_at = None;
             }
             return None;
         };
-        let known = self.read(&answer);
+        let known = self.read(&response);
         if known.is_none() {
             // Kafka is unreachable: the request is sent again after a pause.
-            self.asked = None;
+            self.requested_at = None;
             std::thread::sleep(Duration::from_millis(20));
         }
         known
@@ -84,7 +84,9 @@ impl TopicLookup {
             let spec = self.config.topics.spec_for_topic(&self.topic);
             let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(1);
             if let Err(error) = embedded.create_topic(&self.topic, partitions) {
-                process::current().log.say(Level::Warning, error.message());
+                process::current()
+                    .log
+                    .write(Level::Warning, error.message());
             }
         }
         Readiness::Ready
@@ -133,7 +135,7 @@ impl TopicLookup {
                 reason.len(),
             );
             if new.is_null() {
-                process::current().log.say(
+                process::current().log.write(
                     Level::Error,
                     format!(
                         "Topic \"{}\" cannot be created: {}.",
@@ -160,11 +162,11 @@ impl TopicLookup {
     }
 
     /// Interprets the response; `None` to send the request again.
-    fn read(&self, answer: &ClientEvent) -> Option<Readiness> {
-        if let Some((code, reason)) = answer.error() {
+    fn read(&self, response: &ClientEvent) -> Option<Readiness> {
+        if let Some((code, reason)) = response.error() {
             return self.readiness_for(code, &reason);
         }
-        let event = answer.raw();
+        let event = response.raw();
         let mut count = 0usize;
         // SAFETY: the result lives as long as the response.
         unsafe {
@@ -210,7 +212,7 @@ impl TopicLookup {
             | Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
             | Code::RD_KAFKA_RESP_ERR__DESTROY => None,
             _ => {
-                process::current().log.say(
+                process::current().log.write(
                     Level::Warning,
                     format!("Topic \"{}\" can be neither created nor described: {reason}. \
                      Messages are sent to it nevertheless.",

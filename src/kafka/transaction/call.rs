@@ -52,19 +52,19 @@ pub(super) fn call_with_timeout(
     apply_shutdown_deadline(&mut until);
     let left = until.saturating_duration_since(Instant::now());
     let wait = i32::try_from(left.as_millis().max(1)).unwrap_or(i32::MAX);
-    let (answers, answer) = sync_channel(1);
+    let (sender, response) = sync_channel(1);
     let own = Arc::clone(producer);
     let thread = process::spawn("rt-transaction", move || {
         let error = step(own.client(), wait);
         // Released before the result is sent: the receiver may expect to hold the last reference.
         drop(own);
-        let _ = answers.send(error);
+        let _ = sender.send(error);
     });
     if let Err(error) = thread {
         return Err(TransactionError::no_response(error.message()));
     }
     loop {
-        match answer.recv_timeout(POLL_INTERVAL) {
+        match response.recv_timeout(POLL_INTERVAL) {
             Ok(None) => return Ok(()),
             Ok(Some(error)) => return Err(error),
             Err(RecvTimeoutError::Timeout) => {

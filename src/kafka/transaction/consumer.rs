@@ -144,7 +144,7 @@ impl Transactions for TransactionalConsumer<'_> {
         // The previous client's last transaction may or may not have been committed. Since this client has taken over
         // the id, the committed offsets of the group are final and tell which.
         if transaction.commit_uncertain.get() {
-            if !self.consumer.go_to_committed() {
+            if !self.consumer.seek_to_committed() {
                 return Ok(false);
             }
             transaction.commit_uncertain.set(false);

@@ -137,7 +137,7 @@ impl TransactionalProducer {
                 old.mark_clean();
             }
         }
-        process::current().log.say(
+        process::current().log.write(
             Level::Warning,
             format!(
                 "{action} ({}). It is aborted, and this worker continues as \"{}\" from the committed offsets.",
@@ -176,8 +176,8 @@ impl TransactionalProducer {
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
         // An unusable client will not deliver anything.
-        let patience = if self.client_failed.get() { 0 } else { 2 };
-        producer.close(Instant::now() + clock::bounded(Duration::from_secs(patience)));
+        let seconds = if self.client_failed.get() { 0 } else { 2 };
+        producer.close(Instant::now() + clock::bounded(Duration::from_secs(seconds)));
         if let Some(id_lock) = self.id_lock.borrow().as_ref() {
             if !self.abort_pending.get() && !self.client_failed.get() {
                 id_lock.mark_clean();

@@ -38,7 +38,7 @@ pub(super) fn abort_orphans(config: &Arc<BrokerConfig>, timeout_ms: u64) {
         producer.close(Instant::now());
         if outcome.is_ok() {
             lock.mark_clean();
-            process::current().log.say(
+            process::current().log.write(
                 Level::Warning,
                 format!(
                     "A worker was killed; the transaction it may have left open as \"{id}\" was aborted."

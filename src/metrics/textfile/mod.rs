@@ -114,7 +114,7 @@ impl Textfile {
 
     fn log_failure(&self, written: io::Result<()>) {
         if let Err(error) = written {
-            process::current().log.say(
+            process::current().log.write(
                 Level::Warning,
                 format!(
                     "The metrics for the node exporter could not be written to {} ({error}): check metrics_textfile \

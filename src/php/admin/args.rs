@@ -86,7 +86,7 @@ pub fn settings(value: Option<&Zval>) -> Result<Vec<(String, String)>, CallError
 }
 
 /// An integer of at least `least`. `place` is for example `createTopic(): $partitions`.
-pub fn whole(value: i64, least: i32, place: &str) -> Result<i32, Error> {
+pub fn integer(value: i64, least: i32, place: &str) -> Result<i32, Error> {
     let number = i32::try_from(value).ok().filter(|number| *number >= least);
     number.ok_or_else(|| {
         Error::configuration(format!(

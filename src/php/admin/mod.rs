@@ -189,11 +189,11 @@ impl Admin {
             let replication = if replication == -1 {
                 -1
             } else {
-                args::whole(replication, 1, "createTopic(): $replication")?
+                args::integer(replication, 1, "createTopic(): $replication")?
             };
             let new = NewTopic {
                 name: args::topic(topic, "createTopic")?,
-                partitions: args::whole(partitions, 1, "createTopic(): $partitions")?,
+                partitions: args::integer(partitions, 1, "createTopic(): $partitions")?,
                 replication,
                 config: args::settings(config)?,
             };
@@ -207,7 +207,7 @@ impl Admin {
     pub fn create_partitions(&self, topic: &Zval, total: i64) -> PhpResult<()> {
         self.run(|call| {
             let topic = args::topic(topic, "createPartitions")?;
-            let total = args::whole(total, 1, "createPartitions(): $total")?;
+            let total = args::integer(total, 1, "createPartitions(): $total")?;
             self.client()?
                 .create_partitions(&topic, total, &|| call.poll_interrupts())
                 .map_err(Call::error)

@@ -103,12 +103,12 @@ impl Admin {
                 ReadStep::Record(message) => {
                     count += 1;
                     let message = Rc::from(message);
-                    let answer = call.guard(|| {
+                    let result = call.guard(|| {
                         callback.call_for_result(&mut [crate::php::object(Message::new(message))])
                     })?;
-                    match answer {
+                    match result {
                         None => return Err(CallError::Pending),
-                        Some(answer) if answer.is_false() => break,
+                        Some(result) if result.is_false() => break,
                         Some(_) => {}
                     }
                 }

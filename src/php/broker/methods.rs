@@ -101,9 +101,9 @@ impl Broker {
                 headers,
             )
         };
-        let answer = finish(send()).map(|id: String| binary(id.as_bytes()));
+        let result = finish(send()).map(|id: String| binary(id.as_bytes()));
         logging::deliver_if_waiting();
-        answer
+        result
     }
 
     /// True while a callback is handling a message with the same channel, event and data.
@@ -111,7 +111,7 @@ impl Broker {
         if let Some(fake) = fakes::fake() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
             return fakes::call(&fake, "repeats", &[Some(channel), Some(&message)])
-                .map(|answer| answer.is_true());
+                .map(|result| result.is_true());
         }
         let repeats = || {
             let channel = arguments::text(channel, "Broker::repeats(): Argument #1 ($channel)")?;
@@ -121,7 +121,7 @@ impl Broker {
                 &message.inner,
             ))
         };
-        finish(repeats().map(Some)).map(|answer| answer.unwrap_or(false))
+        finish(repeats().map(Some)).map(|result| result.unwrap_or(false))
     }
 
     /// Sends many messages and waits for their acknowledgement.
@@ -206,9 +206,9 @@ impl Broker {
                 Err(json::EncodeError::Pending) => Err(CallError::Pending),
             })
         };
-        let answer = finish(send()).map(|id: String| binary(id.as_bytes()));
+        let result = finish(send()).map(|id: String| binary(id.as_bytes()));
         logging::deliver_if_waiting();
-        answer
+        result
     }
 
     /// Subscribes to a channel or a channel pattern; without a callback, for poll().
@@ -329,7 +329,7 @@ impl Broker {
         if let Some(fake) = fakes::consumer() {
             return fakes::call(&fake, "stopConsuming", &[]).map(drop);
         }
-        self.stop.ask();
+        self.stop.request();
         Ok(())
     }
 

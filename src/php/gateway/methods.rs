@@ -81,14 +81,14 @@ impl Gateway {
         body: &serde_json::Value,
     ) -> Result<i64, Error> {
         if let Some(gateway) = self.current()? {
-            let count = gateway.ask(request).count;
+            let count = gateway.send_admin_request(request).count;
             return Ok(i64::try_from(count).unwrap_or(i64::MAX));
         }
         sign::check(&self.config.settings, true)?;
-        let answer =
+        let response =
             ApiClient::new(&self.config.settings).post(path, body.to_string().as_bytes())?;
-        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-        answer["sockets"].as_i64().ok_or_else(unexpected_response)
+        let response: serde_json::Value = serde_json::from_slice(&response).unwrap_or_default();
+        response["sockets"].as_i64().ok_or_else(unexpected_response)
     }
 
     pub(super) fn list_connections(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, CallError> {
@@ -99,8 +99,8 @@ impl Gateway {
             bytes.map_err(|error| Error::encoding(error.to_string()).into())
         };
         if let Some(gateway) = self.current()? {
-            let answer = gateway.ask(AdminRequest::Connections { target });
-            let rows: Vec<_> = answer.connections.iter().map(connection_json).collect();
+            let response = gateway.send_admin_request(AdminRequest::Connections { target });
+            let rows: Vec<_> = response.connections.iter().map(connection_json).collect();
             return encoded(serde_json::to_vec(&rows));
         }
         sign::check(&self.config.settings, true)?;
@@ -108,10 +108,10 @@ impl Gateway {
             .iter()
             .filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)))
             .collect();
-        let answer = ApiClient::new(&self.config.settings).get("/connections", &query)?;
-        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let response = ApiClient::new(&self.config.settings).get("/connections", &query)?;
+        let response: serde_json::Value = serde_json::from_slice(&response).unwrap_or_default();
         encoded(serde_json::to_vec(
-            answer["connections"]
+            response["connections"]
                 .as_array()
                 .ok_or_else(unexpected_response)?,
         ))

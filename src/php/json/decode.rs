@@ -156,8 +156,8 @@ impl Parser<'_> {
     }
 
     /// An error if there is not enough memory.
-    pub fn check_memory(&self, room: bool) -> Result<(), ParseError> {
-        if room {
+    pub fn check_memory(&self, has_memory: bool) -> Result<(), ParseError> {
+        if has_memory {
             return Ok(());
         }
         Err(ParseError {

@@ -189,17 +189,17 @@ impl<'a> Parser<'a> {
         let negative = self.json[start] == b'-';
         let mut at = start + usize::from(negative);
         let first = at;
-        let mut whole = 0_u64;
+        let mut integer = 0_u64;
         let mut fits = true;
         while let Some(digit @ b'0'..=b'9') = self.json.get(at) {
             if at - first >= 18 {
-                let next = whole
+                let next = integer
                     .checked_mul(10)
                     .and_then(|value| value.checked_add(u64::from(digit - b'0')));
                 fits &= next.is_some();
-                whole = next.unwrap_or(0);
+                integer = next.unwrap_or(0);
             } else {
-                whole = whole * 10 + u64::from(digit - b'0');
+                integer = integer * 10 + u64::from(digit - b'0');
             }
             at += 1;
             if self.json[first] == b'0' {
@@ -217,11 +217,11 @@ impl<'a> Parser<'a> {
         at = self.exponent(at);
         self.at = at;
         let limit = if negative { 1 << 63 } else { i64::MAX as u64 };
-        if at == integer_end && fits && whole <= limit {
+        if at == integer_end && fits && integer <= limit {
             return Ok(long(if negative {
-                (whole as i64).wrapping_neg()
+                (integer as i64).wrapping_neg()
             } else {
-                whole as i64
+                integer as i64
             }));
         }
         if let Some(value) = short_decimal(&self.json[first..at], integer_end - first) {

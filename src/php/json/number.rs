@@ -161,13 +161,13 @@ fn spell(negative: bool, digits: &[u8], point: i32, precision: i32, out: &mut Ve
         out.extend(std::iter::repeat_n(b'0', point.unsigned_abs() as usize));
         return out.extend_from_slice(digits);
     }
-    let whole = point as usize;
-    if digits.len() <= whole {
+    let integer_digits = point as usize;
+    if digits.len() <= integer_digits {
         out.extend_from_slice(digits);
-        out.extend(std::iter::repeat_n(b'0', whole - digits.len()));
+        out.extend(std::iter::repeat_n(b'0', integer_digits - digits.len()));
     } else {
-        out.extend_from_slice(&digits[..whole]);
+        out.extend_from_slice(&digits[..integer_digits]);
         out.push(b'.');
-        out.extend_from_slice(&digits[whole..]);
+        out.extend_from_slice(&digits[integer_digits..]);
     }
 }

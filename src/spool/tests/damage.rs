@@ -28,8 +28,8 @@ fn a_truncated_file_yields_its_complete_records() {
     let quarantine = spool.directory().join("damaged");
     for cut in 0..bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
-        let whole = frame_ends[1..].iter().filter(|end| **end <= cut).count();
-        assert_eq!(drain(&spool), ids(0, whole), "cut at {cut}");
+        let complete = frame_ends[1..].iter().filter(|end| **end <= cut).count();
+        assert_eq!(drain(&spool), ids(0, complete), "cut at {cut}");
         assert_eq!(spool.files(), 0);
         let kept = names(&quarantine);
         if cut <= frame_ends[0] || frame_ends.contains(&cut) {
@@ -39,11 +39,11 @@ fn a_truncated_file_yields_its_complete_records() {
         let tail = kept.iter().find(|name| name.contains(".tail-")).unwrap();
         assert_eq!(
             fs::read(quarantine.join(tail)).unwrap(),
-            &bytes[frame_ends[whole]..cut]
+            &bytes[frame_ends[complete]..cut]
         );
         let notices = spool.take_notices();
         assert!(
-            notices.len() == 1 && notices[0].contains(&format!("The {whole} records")),
+            notices.len() == 1 && notices[0].contains(&format!("The {complete} records")),
             "{notices:?}"
         );
         fs::remove_dir_all(&quarantine).unwrap();

@@ -22,7 +22,7 @@ fn at_most_once_commits_first_and_drops_records_without_a_commit() {
 }
 
 #[test]
-fn at_most_once_waits_for_the_answer_to_its_commit() {
+fn at_most_once_waits_for_the_response_to_its_commit() {
     let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
     fixture.put(0..4, "t_a", "a");
     fixture.source.unanswered.set(3);
@@ -68,7 +68,7 @@ impl Transactions for CountedTransactions {
 #[test]
 fn a_failure_aborts_the_transaction_and_the_next_one_holds_the_dead_letter() {
     let callback = |number| match number {
-        1 => Outcome::DeadLetter(letter("no")),
+        1 => Outcome::DeadLetter(dead_letter("no")),
         _ => Outcome::Handled,
     };
     let fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());

@@ -29,16 +29,16 @@ fn max_messages_takes_effect_after_the_current_record() {
 #[test]
 fn a_callback_can_stop_the_loop() {
     let stop = Rc::new(StopSignal::default());
-    let asked = Rc::clone(&stop);
+    let stop_handle = Rc::clone(&stop);
     let callback = move |number| {
         if number == 3 {
-            asked.ask();
+            stop_handle.request();
         }
         Outcome::Handled
     };
     let fixture = fixture(Style::Single, &["a"], Box::new(callback), &stop);
     fixture.put(0..10, "t_a", "a");
-    assert_eq!(fixture.run(limits()), Ok((4, Reason::Asked)));
+    assert_eq!(fixture.run(limits()), Ok((4, Reason::Requested)));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_failed_record_is_retried_while_others_are_handled() {
 #[test]
 fn a_dead_lettered_record_is_complete() {
     let callback = |number| match number {
-        1 => Outcome::DeadLetter(letter("no")),
+        1 => Outcome::DeadLetter(dead_letter("no")),
         _ => Outcome::Handled,
     };
     let fixture = fixture(Style::Batch, &["a"], Box::new(callback), &Rc::default());

@@ -52,7 +52,7 @@ impl Item for Number {
 #[derive(Default)]
 struct Numbers {
     ahead: RefCell<VecDeque<Number>>,
-    hand: RefCell<VecDeque<Number>>,
+    fetched: RefCell<VecDeque<Number>>,
     done: RefCell<Vec<u32>>,
     failed: Cell<u32>,
     commits: Cell<u32>,
@@ -67,16 +67,16 @@ impl Source for Numbers {
     fn fetch(&self, _: Duration, most: usize) -> usize {
         let mut ahead = self.ahead.borrow_mut();
         let count = ahead.len().min(most);
-        self.hand.borrow_mut().extend(ahead.drain(..count));
+        self.fetched.borrow_mut().extend(ahead.drain(..count));
         count
     }
 
     fn has_records(&self) -> bool {
-        !self.hand.borrow().is_empty()
+        !self.fetched.borrow().is_empty()
     }
 
     fn next(&self) -> Option<Number> {
-        self.hand.borrow_mut().pop_front()
+        self.fetched.borrow_mut().pop_front()
     }
 
     fn complete(&self, item: &Number) {
@@ -85,7 +85,7 @@ impl Source for Numbers {
 
     fn requeue(&self, item: &Number, failed: bool) {
         self.failed.set(self.failed.get() + u32::from(failed));
-        self.hand.borrow_mut().push_front(item.clone());
+        self.fetched.borrow_mut().push_front(item.clone());
     }
 
     fn schedule_retry(&self, item: &Number, _: Duration) {
@@ -98,7 +98,7 @@ impl Source for Numbers {
     fn pre_commit(&self, _: Duration) -> PreCommit {
         if self.unanswered.get() > 0 {
             self.unanswered.set(self.unanswered.get() - 1);
-            return PreCommit::Unanswered;
+            return PreCommit::Pending;
         }
         self.commits.set(self.commits.get() + 1);
         if self.undelivered.get() {
@@ -109,7 +109,10 @@ impl Source for Numbers {
     }
 
     fn discard_fetched(&self) -> (u64, Vec<String>) {
-        (self.hand.borrow_mut().drain(..).count() as u64, Vec::new())
+        (
+            self.fetched.borrow_mut().drain(..).count() as u64,
+            Vec::new(),
+        )
     }
 
     fn serve_events<W: RebalanceListener>(&self, _: &W) -> Result<(), W::Abort> {
@@ -133,17 +136,17 @@ impl Source for Numbers {
     }
 
     fn is_at_end(&self) -> bool {
-        self.ahead.borrow().is_empty() && self.hand.borrow().is_empty()
+        self.ahead.borrow().is_empty() && self.fetched.borrow().is_empty()
     }
 
-    fn nothing_to_come(&self) -> bool {
+    fn has_no_more(&self) -> bool {
         false
     }
 }
 
 type Callback = Box<dyn Fn(u32) -> Outcome<String>>;
 
-fn letter(reason: &str) -> DeadLetter {
+fn dead_letter(reason: &str) -> DeadLetter {
     DeadLetter {
         class: "Boom".to_owned(),
         reason: reason.to_owned(),
@@ -204,7 +207,7 @@ impl Handler<Number> for Script {
     }
 
     fn not_an_envelope(&self, reason: &Error) -> DeadLetter {
-        letter(reason.message())
+        dead_letter(reason.message())
     }
 
     fn dead_letter(&self, item: &Number, _: &DeadLetter) -> Result<()> {

@@ -51,7 +51,7 @@ impl Actor {
                 appended_ms,
                 live,
             } => self.record(role, &key, &value, offset, appended_ms, live),
-            Command::Ask { request, reply } => self.ask(request, reply),
+            Command::Request { request, reply } => self.send_admin_request(request, reply),
             Command::Drain => {
                 if self.hello_sent && !self.draining {
                     self.send(Body::Bye);
@@ -71,8 +71,8 @@ impl Actor {
     }
 
     pub(super) fn joined(&mut self, channel: String, socket: SocketId, member: Member) {
-        let room = self.members.entry(channel.clone()).or_default();
-        room.insert(socket, member.clone());
+        let channel_members = self.members.entry(channel.clone()).or_default();
+        channel_members.insert(socket, member.clone());
         self.send_if_active(Body::Join(PresenceMember {
             c: channel,
             s: socket,
@@ -81,9 +81,9 @@ impl Actor {
     }
 
     pub(super) fn left(&mut self, channel: &str, socket: SocketId) {
-        if let Some(room) = self.members.get_mut(channel) {
-            room.remove(&socket);
-            if room.is_empty() {
+        if let Some(channel_members) = self.members.get_mut(channel) {
+            channel_members.remove(&socket);
+            if channel_members.is_empty() {
                 self.members.remove(channel);
             }
         }
@@ -180,7 +180,7 @@ impl Actor {
                     }
                 };
                 let text = format!("A record of topic \"{topic}\" was ignored: {why}");
-                process::current().log.say(Level::Warning, text);
+                process::current().log.write(Level::Warning, text);
                 return;
             }
         };
@@ -210,7 +210,7 @@ impl Actor {
         }
     }
 
-    pub(super) fn ask(
+    pub(super) fn send_admin_request(
         &mut self,
         request: AdminRequest,
         reply: tokio::sync::oneshot::Sender<crate::gateway::admin_api::AdminResponse>,
@@ -233,7 +233,7 @@ impl Actor {
         };
         let id = self.requests.add(own, other_nodes, reply, coarse_ms());
         if !is_alone {
-            self.send(Body::Ask { id, q: request });
+            self.send(Body::Request { id, q: request });
         }
     }
 }

@@ -169,20 +169,20 @@ impl Actor {
                     }
                 }
                 Effect::AdminRequest { from, id, request } => {
-                    let mut answers = split_response(hub.handle_admin_request(&request)).into_iter().peekable();
-                    while let Some(a) = answers.next() {
-                        let last = answers.peek().is_none();
+                    let mut responses = split_response(hub.handle_admin_request(&request)).into_iter().peekable();
+                    while let Some(a) = responses.next() {
+                        let last = responses.peek().is_none();
                         let to = from.clone();
-                        self.send(Body::Answer { id, to, last, a });
+                        self.send(Body::Response { id, to, last, a });
                     }
                 }
                 Effect::AdminResponse {
                     from,
                     id,
                     last,
-                    answer,
-                } => self.requests.add_response(&from, id, last, answer, now),
-                Effect::Isolated => process::current().log.say(
+                    response,
+                } => self.requests.add_response(&from, id, last, response, now),
+                Effect::Isolated => process::current().log.write(
                     Level::Error,
                     "The gateway receives no records from any gateway over Kafka, not even its own: presence is frozen \
                     and the gateway is not ready.",
@@ -191,7 +191,7 @@ impl Actor {
                     self.after_absence();
                     process::current()
                         .log
-                        .say(Level::Notice, "The gateway receives records of the other gateways over Kafka again.");
+                        .write(Level::Notice, "The gateway receives records of the other gateways over Kafka again.");
                 }
             }
         }
@@ -251,7 +251,7 @@ impl Actor {
                 self.heartbeat_at = now + self.timing.heartbeat;
                 let m = self.members.values().map(HashMap::len).sum();
                 let c = self.channels.announced().len();
-                self.send(Body::Beat { m, c });
+                self.send(Body::Heartbeat { m, c });
             }
         }
         let complete = self.state.is_complete();
@@ -260,8 +260,10 @@ impl Actor {
             *known = complete;
             changes
         });
-        let heard = self.state.receives_own_records(now);
-        self.status.heard.store(heard, Ordering::Release);
+        let receives_own = self.state.receives_own_records(now);
+        self.status
+            .receives_own
+            .store(receives_own, Ordering::Release);
         if let Some(hub) = self.hub.upgrade() {
             hub.counters()
                 .nodes

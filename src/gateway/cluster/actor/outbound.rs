@@ -28,12 +28,12 @@ impl Actor {
         let admin = match Admin::start(&self.config) {
             Ok(admin) => admin,
             Err(error) => {
-                process::current().log.say(Level::Error, error.message());
+                process::current().log.write(Level::Error, error.message());
                 return true;
             }
         };
         let until = Instant::now() + CREATE_TIMEOUT;
-        let go_on = || Instant::now() < until;
+        let in_time = || Instant::now() < until;
         for (name, config) in topic_settings(&self.topics) {
             let topic = NewTopic {
                 name: name.clone(),
@@ -41,15 +41,17 @@ impl Actor {
                 replication: -1,
                 config,
             };
-            match admin.create_topic(&topic, &go_on) {
+            match admin.create_topic(&topic, &in_time) {
                 Ok(_) => {}
                 Err(AdminError::Interrupted) => return false,
-                Err(AdminError::Error(error)) if error.is_retriable() && !go_on() => return false,
+                Err(AdminError::Error(error)) if error.is_retriable() && !in_time() => {
+                    return false
+                }
                 Err(AdminError::Error(error)) => {
                     // The topic may exist, or the broker creates it automatically, as the embedded broker of another
                     // process does.
                     self.producer.request_metadata(&topic.name);
-                    process::current().log.say(Level::Debug, error.message());
+                    process::current().log.write(Level::Debug, error.message());
                 }
             }
         }
@@ -60,8 +62,8 @@ impl Actor {
     pub(super) fn send_hello(&mut self) {
         self.send(Body::Hello);
         let mut before = Vec::new();
-        for (channel, room) in &self.members {
-            before.extend(room.iter().map(|(socket, member)| {
+        for (channel, channel_members) in &self.members {
+            before.extend(channel_members.iter().map(|(socket, member)| {
                 Body::Join(PresenceMember {
                     c: channel.clone(),
                     s: *socket,
@@ -98,8 +100,8 @@ impl Actor {
     pub(super) fn snapshot(&mut self) {
         let mut all: Vec<Part> = vec![Default::default()];
         let mut bytes = 0;
-        for (channel, room) in &self.members {
-            for (socket, member) in room {
+        for (channel, channel_members) in &self.members {
+            for (socket, member) in channel_members {
                 let is_full =
                     |part: &Part| part.0.len() >= MAX_PART_ENTRIES || bytes >= MAX_PART_BYTES;
                 if all.last().is_some_and(is_full) {

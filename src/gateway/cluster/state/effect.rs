@@ -78,7 +78,7 @@ pub enum Effect {
         id: u64,
         /// True for the last part.
         last: bool,
-        answer: AdminResponse,
+        response: AdminResponse,
     },
     /// No record arrived within the node timeout: this gateway is isolated.
     Isolated,

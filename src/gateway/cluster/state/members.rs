@@ -9,8 +9,8 @@ impl ClusterState {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
-        let room = node.members.entry(member.c.clone()).or_default();
-        if room.insert(member.s, member.m.clone()).is_none() {
+        let channel_members = node.members.entry(member.c.clone()).or_default();
+        if channel_members.insert(member.s, member.m.clone()).is_none() {
             let events = self
                 .webhook_state
                 .add_member(&member.c, &member.m.user_id, cause);
@@ -26,13 +26,13 @@ impl ClusterState {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
-        let Some(room) = node.members.get_mut(channel) else {
+        let Some(channel_members) = node.members.get_mut(channel) else {
             return;
         };
-        let Some(member) = room.remove(&socket) else {
+        let Some(member) = channel_members.remove(&socket) else {
             return;
         };
-        if room.is_empty() {
+        if channel_members.is_empty() {
             node.members.remove(channel);
         }
         let events = self
@@ -100,7 +100,7 @@ impl ClusterState {
             return;
         };
         node.synced = true;
-        node.asked = None;
+        node.snapshot_requested = None;
         self.replace(id, complete, cause);
     }
 
@@ -109,16 +109,16 @@ impl ClusterState {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
-        let old_seats = std::mem::take(&mut node.members);
+        let old_members = std::mem::take(&mut node.members);
         let old_channels = std::mem::take(&mut node.channels);
         for member in &complete.members {
-            let room = node.members.entry(member.c.clone()).or_default();
-            room.insert(member.s, member.m.clone());
+            let channel_members = node.members.entry(member.c.clone()).or_default();
+            channel_members.insert(member.s, member.m.clone());
         }
         node.channels = complete.channels.into_iter().collect();
         let mut events = Vec::new();
-        for (channel, room) in &node.members {
-            for member in room.values() {
+        for (channel, channel_members) in &node.members {
+            for member in channel_members.values() {
                 events.extend(
                     self.webhook_state
                         .add_member(channel, &member.user_id, cause),
@@ -128,7 +128,7 @@ impl ClusterState {
         for channel in node.channels.keys() {
             events.extend(self.webhook_state.occupy(channel, cause));
         }
-        events.extend(self.webhook_state.clear(&old_seats, &old_channels, cause));
+        events.extend(self.webhook_state.clear(&old_members, &old_channels, cause));
         for one in events {
             self.emit_webhook(Some(one));
         }

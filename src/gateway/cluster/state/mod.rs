@@ -19,11 +19,11 @@ use crate::gateway::protocol::SocketId;
 #[derive(Debug, Default)]
 struct Node {
     sequence: u64,
-    heard: u64,
+    last_seen: u64,
     /// No record of the node is missing.
     synced: bool,
     /// Time of the last request for its snapshot.
-    asked: Option<u64>,
+    snapshot_requested: Option<u64>,
     leaving_until: Option<u64>,
     partial_snapshot: Option<PartialSnapshot>,
     members: HashMap<String, HashMap<SocketId, Member>>,
@@ -88,7 +88,7 @@ impl ClusterState {
     #[must_use]
     pub fn receives_own_records(&self, now: u64) -> bool {
         self.own_record_at
-            .is_some_and(|heard| now.saturating_sub(heard) < self.timing.node_timeout)
+            .is_some_and(|read_at| now.saturating_sub(read_at) < self.timing.node_timeout)
     }
 
     /// True when no record arrived within the node timeout.
@@ -140,7 +140,7 @@ impl ClusterState {
         }
         let node = self.nodes.entry(record.node.clone()).or_default();
         node.sequence = node.sequence.max(record.sequence);
-        node.heard = now;
+        node.last_seen = now;
     }
 
     /// Handles a record, in the order of the topic.
@@ -158,7 +158,7 @@ impl ClusterState {
         let cause = offset.to_string();
         match body {
             Body::Hello => self.hello(&id, now),
-            Body::Beat { m, c } => self.beat(&id, m, c, now),
+            Body::Heartbeat { m, c } => self.heartbeat(&id, m, c, now),
             Body::Join(member) => self.join(&id, member, &cause),
             Body::Leave { c, s } => self.leave(&id, &c, s, &cause),
             Body::Occupied { c, n } => self.occupied(&id, &c, n, &cause),
@@ -174,7 +174,7 @@ impl ClusterState {
                     node.leaving_until = Some(until);
                 }
             }
-            Body::Ask { id: number, q } => {
+            Body::Request { id: number, q } => {
                 if id != self.own {
                     self.effects.push(Effect::AdminRequest {
                         from: id,
@@ -183,7 +183,7 @@ impl ClusterState {
                     });
                 }
             }
-            Body::Answer {
+            Body::Response {
                 id: number,
                 to,
                 last,
@@ -194,7 +194,7 @@ impl ClusterState {
                         from: id,
                         id: number,
                         last,
-                        answer: a,
+                        response: a,
                     });
                 }
             }

@@ -29,7 +29,7 @@ impl ClusterState {
                     node.partial_snapshot = None;
                 }
                 node.sequence = sequence;
-                node.heard = now;
+                node.last_seen = now;
             }
             None => {
                 if self.removed_sequence(id) >= sequence {
@@ -37,7 +37,7 @@ impl ClusterState {
                 }
                 let node = Node {
                     sequence,
-                    heard: now,
+                    last_seen: now,
                     synced: begins,
                     ..Node::default()
                 };
@@ -60,12 +60,13 @@ impl ClusterState {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
-        let asked = node.asked.unwrap_or(hello_received);
-        let is_new = node.asked.is_none() && now.saturating_sub(hello_received) >= again;
-        if node.synced || !(is_new || now.saturating_sub(asked) >= again) {
+        let snapshot_requested = node.snapshot_requested.unwrap_or(hello_received);
+        let is_new =
+            node.snapshot_requested.is_none() && now.saturating_sub(hello_received) >= again;
+        if node.synced || !(is_new || now.saturating_sub(snapshot_requested) >= again) {
             return;
         }
-        node.asked = Some(now);
+        node.snapshot_requested = Some(now);
         self.effects.push(if id == self.own {
             Effect::SendSnapshot
         } else {
@@ -91,7 +92,7 @@ impl ClusterState {
         self.last_record_at = now;
         let drain_until = now + self.timing.drain_members;
         for node in self.nodes.values_mut() {
-            node.heard = now;
+            node.last_seen = now;
             node.leaving_until = node.leaving_until.map(|_| drain_until);
         }
     }
@@ -107,7 +108,7 @@ impl ClusterState {
         }
     }
 
-    pub(super) fn beat(&mut self, id: &str, members: usize, channels: usize, now: u64) {
+    pub(super) fn heartbeat(&mut self, id: &str, members: usize, channels: usize, now: u64) {
         if let Some(node) = self.nodes.get_mut(id) {
             let counted: usize = node.members.values().map(HashMap::len).sum();
             if node.synced && (counted != members || node.channels.len() != channels) {
@@ -150,7 +151,7 @@ impl ClusterState {
             .filter(|_| !is_frozen)
             .filter(|(id, node)| {
                 let is_left = node.leaving_until.is_some_and(|until| now >= until);
-                let is_silent = now.saturating_sub(node.heard) >= silent;
+                let is_silent = now.saturating_sub(node.last_seen) >= silent;
                 **id != self.own && (is_left || is_silent)
             })
             .map(|(id, _)| id.clone())

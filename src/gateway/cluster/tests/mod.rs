@@ -55,15 +55,15 @@ fn presence_is_consistent_on_all_gateways() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("presence"));
         let a = Node::start(&config);
-        a.settle();
+        a.wait_for_presence();
         a.join("presence-x", "1.1", "ann");
         let began = Instant::now();
         let b = Node::start(&config);
-        b.settle();
+        b.wait_for_presence();
         assert!(began.elapsed() < Duration::from_secs(10));
         assert_eq!(b.members("presence-x"), ["ann"], "on {brokers}");
         let c = Node::start(&config);
-        c.settle();
+        c.wait_for_presence();
         let began = Instant::now();
         b.join("presence-x", "2.2", "bob");
         for node in [&a, &c] {
@@ -94,8 +94,8 @@ fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("client"));
         let (a, b) = (Node::start(&config), Node::start(&config));
-        a.settle();
-        b.settle();
+        a.wait_for_presence();
+        b.wait_for_presence();
         let (feed, received) = record_activity(&config);
         let data = RawValue::from_string("{\"x\":1}".to_owned()).expect("JSON");
         let cluster = a.kafka.cluster();
@@ -142,7 +142,7 @@ fn records_with_a_wrong_signature_are_ignored() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("forged"));
         let a = Node::start(&config);
-        a.settle();
+        a.wait_for_presence();
         let keys = Keys::new(
             &["another application's secret, 32 chars"],
             "toporia_realtime control",
@@ -172,7 +172,7 @@ fn captured_records_that_are_written_again_are_ignored() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("captured"));
         let a = Node::start(&config);
-        a.settle();
+        a.wait_for_presence();
         let secrets = &a.hub.settings().secrets;
         let keys = Keys::new(secrets, "toporia_realtime control");
         let topics = control_topics(&config);
@@ -289,12 +289,12 @@ fn an_api_event_without_kafka_is_an_error() {
     };
     // No broker is there.
     let gateways = Gateways::new(&config("127.0.0.1:1", &unique("away")));
-    let begun = Instant::now();
+    let started = Instant::now();
     let sent = runtime.block_on(gateways.publish(vec![event("private-a")]));
     let why = sent.expect_err("no broker is there");
     let why = why.message();
     assert!(why.contains("127.0.0.1:1 cannot be reached"), "{why}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(5));
     gateways.stop();
 }
 
@@ -303,8 +303,8 @@ fn admin_requests_reach_all_gateways() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("ask"));
         let (a, b) = (Node::start(&config), Node::start(&config));
-        a.settle();
-        b.settle();
+        a.wait_for_presence();
+        b.wait_for_presence();
         until("they know each other", || {
             a.hub.counters().nodes.get() == 1 && b.hub.counters().nodes.get() == 1
         });
@@ -316,10 +316,10 @@ fn admin_requests_reach_all_gateways() {
         let request = AdminRequest::Channels {
             prefix: String::new(),
         };
-        let answer = runtime.block_on(a.kafka.cluster().ask(request));
+        let response = runtime.block_on(a.kafka.cluster().send_admin_request(request));
         // Both answered, or it would have waited for the whole time.
         assert!(began.elapsed() < Duration::from_millis(1500));
-        assert_eq!(answer, AdminResponse::default());
+        assert_eq!(response, AdminResponse::default());
         b.kafka.stop();
         a.kafka.stop();
     }
@@ -345,7 +345,7 @@ fn secrets_are_changed_without_an_outage_in_three_steps() {
             let node = Node::start_with(&config, |settings| {
                 settings.secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
             });
-            node.settle();
+            node.wait_for_presence();
             let socket = format!("{}.1", number + 1);
             node.join("presence-x", &socket, &format!("user-{number}"));
             node

@@ -88,21 +88,21 @@ impl GatewayProcess {
     /// Waits for this output and returns the elapsed time. The bound is in the time of the process, measured by its
     /// output lines: on a busy machine it runs slower.
     fn expect(&self, what: &str, bound: Duration) -> Duration {
-        let begun = Instant::now();
+        let started = Instant::now();
         let first = self.output.lock().lines;
         loop {
             let output = self.output.lock().clone();
-            if output.when > begun && output.line == what {
-                return begun.elapsed();
+            if output.when > started && output.line == what {
+                return started.elapsed();
             }
             let active_time = OUTPUT_INTERVAL * (output.lines - first);
-            let is_late = begun.elapsed() >= bound && active_time >= bound;
+            let is_late = started.elapsed() >= bound && active_time >= bound;
             assert!(
-                !is_late && begun.elapsed() < MAX_WAIT,
+                !is_late && started.elapsed() < MAX_WAIT,
                 "wanted {what:?} within {bound:?}, it says {:?} ({:?} ago) after {:?}, of which it had {active_time:?}",
                 output.line,
                 output.when.elapsed(),
-                begun.elapsed()
+                started.elapsed()
             );
             std::thread::sleep(Duration::from_millis(10));
         }

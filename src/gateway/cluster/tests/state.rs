@@ -35,7 +35,7 @@ impl Stage {
         }
     }
 
-    fn say(&mut self, node: &str, body: Body) -> Vec<Effect> {
+    fn receive(&mut self, node: &str, body: Body) -> Vec<Effect> {
         let sequence = self.sequences.entry(node.to_owned()).or_default();
         *sequence += 1;
         let sequence = *sequence;
@@ -74,7 +74,7 @@ impl Stage {
         let mut effects = Vec::new();
         for _ in 0..ms / 2_000 {
             for (node, m, c) in nodes {
-                effects.extend(self.say(node, Body::Beat { m: *m, c: *c }));
+                effects.extend(self.receive(node, Body::Heartbeat { m: *m, c: *c }));
             }
             effects.extend(self.wait(2_000));
         }
@@ -83,7 +83,7 @@ impl Stage {
 
     fn presence_complete(own: &str) -> Self {
         let mut stage = Self::new(own);
-        stage.say(own, Body::Hello);
+        stage.receive(own, Body::Hello);
         stage.wait(100);
         assert!(stage.state.is_complete());
         stage
@@ -119,20 +119,20 @@ fn presence_is_complete_after_all_snapshots() {
             node: node.to_owned(),
             sequence,
             issued_ms: 0,
-            body: Body::Beat { m: 1, c: 1 },
+            body: Body::Heartbeat { m: 1, c: 1 },
         };
         stage.state.apply_history(&record, stage.now);
         stage.sequences.insert(node.to_owned(), sequence);
     }
-    stage.say("c", Body::Hello);
+    stage.receive("c", Body::Hello);
     stage.wait(500);
     assert!(!stage.state.is_complete());
     let sent = snapshot(vec![member("presence-x", "1.1", "7")], &[("presence-x", 1)]);
-    let effects = stage.say("a", sent);
+    let effects = stage.receive("a", sent);
     assert!(matches!(&effects[..], [Effect::ReplaceMembers { node, .. }] if node == "a"));
     stage.wait(100);
     assert!(!stage.state.is_complete());
-    stage.say("b", snapshot(vec![], &[]));
+    stage.receive("b", snapshot(vec![], &[]));
     stage.wait(100);
     assert!(stage.state.is_complete());
     assert_eq!(stage.state.other_nodes(), ["a", "b"]);
@@ -145,12 +145,12 @@ fn presence_is_complete_after_all_snapshots() {
 #[test]
 fn a_missing_snapshot_is_requested_again_and_bounded() {
     let mut stage = Stage::new("c");
-    stage.say("c", Body::Hello);
+    stage.receive("c", Body::Hello);
     let record = ControlRecord {
         node: "a".to_owned(),
         sequence: 5,
         issued_ms: 0,
-        body: Body::Beat { m: 1, c: 1 },
+        body: Body::Heartbeat { m: 1, c: 1 },
     };
     stage.state.apply_history(&record, stage.now);
     let effects = stage.wait(2_900);
@@ -163,43 +163,43 @@ fn a_missing_snapshot_is_requested_again_and_bounded() {
 #[test]
 fn a_hello_gets_a_snapshot_and_a_sequence_gap_requests_one() {
     let mut stage = Stage::presence_complete("b");
-    assert_eq!(stage.say("a", Body::Hello), [Effect::SendSnapshot]);
+    assert_eq!(stage.receive("a", Body::Hello), [Effect::SendSnapshot]);
     assert_eq!(stage.state.other_nodes(), ["a"]);
     stage.live(2_000, &[("b", 0, 0), ("a", 0, 0)]);
-    let came = member("presence-x", "1.1", "7");
-    let effects = stage.say("a", Body::Join(came.clone()));
+    let joined = member("presence-x", "1.1", "7");
+    let effects = stage.receive("a", Body::Join(joined.clone()));
     assert!(effects.contains(&Effect::AddMember {
         node: "a".to_owned(),
-        member: came.clone()
+        member: joined.clone()
     }));
     stage.remove_node("a");
-    let effects = stage.say("a", Body::Beat { m: 2, c: 0 });
+    let effects = stage.receive("a", Body::Heartbeat { m: 2, c: 0 });
     assert_eq!(effects, [Effect::RequestSnapshot { of: "a".to_owned() }]);
     let second = member("presence-x", "2.2", "8");
-    let effects = stage.say("a", snapshot(vec![came, second], &[]));
+    let effects = stage.receive("a", snapshot(vec![joined, second], &[]));
     assert_eq!(events(&effects).len(), 1);
     // A record that was handled before is ignored.
     let effects = stage.record("a", 1, Body::Hello);
     assert_eq!(effects, []);
-    let effects = stage.say("b", Body::Gap { of: "b".to_owned() });
+    let effects = stage.receive("b", Body::Gap { of: "b".to_owned() });
     assert_eq!(effects, [Effect::SendSnapshot]);
 }
 
 #[test]
 fn heartbeat_counts_detect_a_divergence() {
     let mut stage = Stage::presence_complete("b");
-    stage.say("a", Body::Hello);
+    stage.receive("a", Body::Hello);
     stage.live(4_000, &[("b", 0, 0), ("a", 0, 0)]);
-    let effects = stage.say("a", Body::Beat { m: 1, c: 0 });
+    let effects = stage.receive("a", Body::Heartbeat { m: 1, c: 0 });
     assert_eq!(effects, [Effect::RequestSnapshot { of: "a".to_owned() }]);
 }
 
 #[test]
 fn a_silent_node_is_removed_and_returns_with_a_snapshot() {
     let mut stage = Stage::presence_complete("b");
-    stage.say("a", Body::Hello);
-    stage.say("a", Body::Join(member("presence-x", "1.1", "7")));
-    stage.say(
+    stage.receive("a", Body::Hello);
+    stage.receive("a", Body::Join(member("presence-x", "1.1", "7")));
+    stage.receive(
         "a",
         Body::Occupied {
             c: "presence-x".to_owned(),
@@ -221,12 +221,12 @@ fn a_silent_node_is_removed_and_returns_with_a_snapshot() {
     );
     assert!(stage.state.is_complete());
     // An old record does not add the node again, a new one does.
-    assert_eq!(stage.record("a", 2, Body::Beat { m: 1, c: 1 }), []);
+    assert_eq!(stage.record("a", 2, Body::Heartbeat { m: 1, c: 1 }), []);
     assert!(stage.state.other_nodes().is_empty());
-    let effects = stage.say("a", Body::Beat { m: 1, c: 1 });
+    let effects = stage.receive("a", Body::Heartbeat { m: 1, c: 1 });
     assert_eq!(effects, [Effect::RequestSnapshot { of: "a".to_owned() }]);
     let sent = snapshot(vec![member("presence-x", "1.1", "7")], &[("presence-x", 1)]);
-    let effects = stage.say("a", sent);
+    let effects = stage.receive("a", sent);
     assert_eq!(
         events(&effects),
         [
@@ -239,15 +239,15 @@ fn a_silent_node_is_removed_and_returns_with_a_snapshot() {
 #[test]
 fn a_node_that_receives_nothing_is_isolated() {
     let mut stage = Stage::presence_complete("b");
-    stage.say("a", Body::Hello);
-    stage.say("a", Body::Join(member("presence-x", "1.1", "7")));
+    stage.receive("a", Body::Hello);
+    stage.receive("a", Body::Join(member("presence-x", "1.1", "7")));
     stage.live(2_000, &[("a", 1, 0), ("b", 0, 0)]);
     let effects = stage.wait(60_000);
     assert_eq!(effects, [Effect::Isolated]);
     assert!(!stage.state.is_complete() && stage.state.is_isolated());
     assert_eq!(stage.state.other_nodes(), ["a"]);
     assert!(!stage.state.receives_own_records(stage.now));
-    let effects = stage.say("a", Body::Beat { m: 1, c: 0 });
+    let effects = stage.receive("a", Body::Heartbeat { m: 1, c: 0 });
     assert_eq!(effects, [Effect::Reconnected]);
     // The other nodes have the full timeout again.
     assert!(!stage
@@ -260,7 +260,7 @@ fn a_node_that_receives_nothing_is_isolated() {
 #[test]
 fn a_suspended_process_removes_no_nodes() {
     let mut stage = Stage::presence_complete("b");
-    stage.say("a", Body::Hello);
+    stage.receive("a", Body::Hello);
     stage.live(2_000, &[("a", 0, 0), ("b", 0, 0)]);
     stage.now += 60_000;
     stage.state.tick(stage.now);
@@ -275,17 +275,17 @@ fn a_suspended_process_removes_no_nodes() {
 #[test]
 fn members_of_a_draining_node_stay_five_seconds() {
     let mut stage = Stage::presence_complete("b");
-    stage.say("a", Body::Hello);
-    stage.say("a", Body::Join(member("presence-x", "1.1", "7")));
-    stage.say("a", Body::Bye);
+    stage.receive("a", Body::Hello);
+    stage.receive("a", Body::Join(member("presence-x", "1.1", "7")));
+    stage.receive("a", Body::Bye);
     assert!(stage.state.other_nodes().is_empty());
     // The user reconnects to this gateway in this time: no member is added, and none will be removed.
-    stage.say("b", Body::Beat { m: 0, c: 0 });
-    let effects = stage.say("b", Body::Join(member("presence-x", "9.9", "7")));
+    stage.receive("b", Body::Heartbeat { m: 0, c: 0 });
+    let effects = stage.receive("b", Body::Join(member("presence-x", "9.9", "7")));
     assert_eq!(events(&effects), []);
     let early = stage.wait(2_500);
     assert_eq!(early, []);
-    stage.say("b", Body::Beat { m: 1, c: 0 });
+    stage.receive("b", Body::Heartbeat { m: 1, c: 0 });
     let early = stage.wait(2_400);
     assert_eq!(early, []);
     let late = stage.wait(200);
@@ -301,29 +301,29 @@ fn members_of_a_draining_node_stay_five_seconds() {
 fn the_lowest_live_node_is_the_leader() {
     let mut stage = Stage::presence_complete("b");
     assert!(stage.state.is_leader());
-    stage.say("a", Body::Hello);
+    stage.receive("a", Body::Hello);
     assert!(!stage.state.is_leader());
-    stage.say("c", Body::Hello);
-    stage.say("a", Body::Bye);
+    stage.receive("c", Body::Hello);
+    stage.receive("a", Body::Bye);
     assert!(stage.state.is_leader());
 }
 
 #[test]
 fn webhooks_count_over_all_nodes() {
     let mut stage = Stage::presence_complete("b");
-    stage.say("a", Body::Hello);
+    stage.receive("a", Body::Hello);
     let occupied = |n| Body::Occupied {
         c: "news".to_owned(),
         n,
     };
     assert_eq!(
-        events(&stage.say("a", occupied(1))),
+        events(&stage.receive("a", occupied(1))),
         [(EventKind::Occupied, "news ".to_owned())]
     );
-    assert_eq!(events(&stage.say("b", occupied(3))), []);
-    assert_eq!(events(&stage.say("a", occupied(0))), []);
+    assert_eq!(events(&stage.receive("b", occupied(3))), []);
+    assert_eq!(events(&stage.receive("a", occupied(0))), []);
     assert_eq!(
-        events(&stage.say("b", occupied(0))),
+        events(&stage.receive("b", occupied(0))),
         [(EventKind::Vacated, "news ".to_owned())]
     );
 }
@@ -339,13 +339,13 @@ fn a_partial_snapshot_has_no_effect() {
         m: members,
         o: vec![],
     };
-    stage.say("a", Body::Beat { m: 2, c: 0 });
-    let effects = stage.say("a", part(0, vec![member("presence-x", "1.1", "7")]));
+    stage.receive("a", Body::Heartbeat { m: 2, c: 0 });
+    let effects = stage.receive("a", part(0, vec![member("presence-x", "1.1", "7")]));
     assert_eq!(effects, []);
     // The second part is lost: the snapshot starts again.
     stage.remove_node("a");
-    stage.say("a", part(0, vec![member("presence-x", "1.1", "7")]));
-    let effects = stage.say("a", part(1, vec![member("presence-x", "2.2", "8")]));
+    stage.receive("a", part(0, vec![member("presence-x", "1.1", "7")]));
+    let effects = stage.receive("a", part(1, vec![member("presence-x", "2.2", "8")]));
     assert!(effects
         .iter()
         .any(|e| matches!(e, Effect::ReplaceMembers { members, .. } if members.len() == 2)));
@@ -357,9 +357,9 @@ fn staggered_heartbeats(stage: &mut Stage, rounds: usize) -> Vec<Effect> {
     for _ in 0..rounds {
         for node in ["a", "b", "c"] {
             let own_members = usize::from(node != "b");
-            effects.extend(stage.say(
+            effects.extend(stage.receive(
                 node,
-                Body::Beat {
+                Body::Heartbeat {
                     m: own_members,
                     c: 0,
                 },
@@ -376,8 +376,8 @@ fn an_outage_of_kafka_changes_no_members() {
     for outage in [1, 5, 7, 8, 9, 10, 11, 12, 20, 60] {
         let mut stage = Stage::presence_complete("b");
         for (node, socket, user) in [("a", "1.1", "7"), ("c", "3.3", "9")] {
-            stage.say(node, Body::Hello);
-            stage.say(node, Body::Join(member("presence-x", socket, user)));
+            stage.receive(node, Body::Hello);
+            stage.receive(node, Body::Join(member("presence-x", socket, user)));
         }
         staggered_heartbeats(&mut stage, 3);
         let mut effects = stage.wait(outage * 1_000);
@@ -385,13 +385,13 @@ fn an_outage_of_kafka_changes_no_members() {
         for node in ["a", "b", "c"] {
             stage.remove_node(node);
         }
-        effects.extend(stage.say("b", Body::Beat { m: 0, c: 0 }));
+        effects.extend(stage.receive("b", Body::Heartbeat { m: 0, c: 0 }));
         effects.extend(stage.wait(4_000));
-        effects.extend(stage.say("b", Body::Beat { m: 0, c: 0 }));
+        effects.extend(stage.receive("b", Body::Heartbeat { m: 0, c: 0 }));
         for (node, socket, user) in [("a", "1.1", "7"), ("c", "3.3", "9")] {
-            effects.extend(stage.say(node, Body::Beat { m: 1, c: 0 }));
+            effects.extend(stage.receive(node, Body::Heartbeat { m: 1, c: 0 }));
             let members = vec![member("presence-x", socket, user)];
-            effects.extend(stage.say(node, snapshot(members, &[])));
+            effects.extend(stage.receive(node, snapshot(members, &[])));
         }
         effects.extend(staggered_heartbeats(&mut stage, 2));
         assert_eq!(events(&effects), [], "after {outage} s");

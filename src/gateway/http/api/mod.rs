@@ -62,7 +62,7 @@ pub fn authenticate(hub: &Hub, request: &Request) -> Result<SignedQuery, Respons
 }
 
 /// Answers an authenticated request.
-pub async fn answer(
+pub async fn response(
     hub: &Arc<Hub>,
     request: &Request,
     signed: &SignedQuery,
@@ -133,7 +133,7 @@ async fn route(
         ("GET", ["channels", name, "users"]) => users(hub, name),
         ("POST", ["users", user, "terminate_connections"]) => {
             cluster
-                .ask(AdminRequest::Terminate {
+                .send_admin_request(AdminRequest::Terminate {
                     user: (*user).to_owned(),
                 })
                 .await;
@@ -152,7 +152,10 @@ async fn route(
             let parameters: TargetParameters = parse(body)?;
             let target = parameters.required_target()?;
             Ok(sockets_response(
-                cluster.ask(AdminRequest::Kick { target }).await.count,
+                cluster
+                    .send_admin_request(AdminRequest::Kick { target })
+                    .await
+                    .count,
             ))
         }
         ("POST", ["unsubscribe"]) => {
@@ -164,7 +167,7 @@ async fn route(
             ))?;
             Ok(sockets_response(
                 cluster
-                    .ask(AdminRequest::Unsubscribe { target, channel })
+                    .send_admin_request(AdminRequest::Unsubscribe { target, channel })
                     .await
                     .count,
             ))

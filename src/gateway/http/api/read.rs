@@ -89,7 +89,9 @@ pub(super) async fn attributes(
 ) -> Vec<Value> {
     let counts = names.iter().map(|name| {
         let request = AdminRequest::Channel { name: name.clone() };
-        let asked = info.subscriptions.then(|| cluster.ask(request));
+        let asked = info
+            .subscriptions
+            .then(|| cluster.send_admin_request(request));
         async move {
             match asked {
                 Some(asked) => asked.await.channels.get(name).copied().unwrap_or(0),
@@ -114,9 +116,11 @@ pub(super) async fn channels(
     if info.users && !prefix.starts_with("presence-") {
         return Err((400, "user_count needs filter_by_prefix=presence-.".into()));
     }
-    let answer = cluster.ask(AdminRequest::Channels { prefix }).await;
+    let response = cluster
+        .send_admin_request(AdminRequest::Channels { prefix })
+        .await;
     let mut list = serde_json::Map::new();
-    for (name, sockets) in answer.channels {
+    for (name, sockets) in response.channels {
         let row = info.of(hub, &name, sockets);
         list.insert(name, row.into());
     }
@@ -139,12 +143,12 @@ pub(super) async fn channel(
             "user_count is available for presence channels only.".into(),
         ));
     }
-    let answer = cluster
-        .ask(AdminRequest::Channel {
+    let response = cluster
+        .send_admin_request(AdminRequest::Channel {
             name: name.to_owned(),
         })
         .await;
-    let sockets = answer.channels.get(name).copied().unwrap_or(0);
+    let sockets = response.channels.get(name).copied().unwrap_or(0);
     let mut row = info.of(hub, name, sockets);
     row.insert("occupied".into(), (sockets > 0).into());
     Ok(Response::json(serde_json::Value::Object(row).to_string()))
@@ -169,8 +173,10 @@ pub(super) async fn connections(
     cluster: &Arc<dyn Cluster>,
     target: Target,
 ) -> Result<Response, ApiError> {
-    let answer = cluster.ask(AdminRequest::Connections { target }).await;
-    let rows: Vec<Row> = answer
+    let response = cluster
+        .send_admin_request(AdminRequest::Connections { target })
+        .await;
+    let rows: Vec<Row> = response
         .connections
         .into_iter()
         .map(|c| Row {

@@ -16,8 +16,8 @@ pub(super) struct Process<'w> {
     /// Position of librdkafka's next fetch, by assigned partition.
     pub(super) positions: RefCell<BTreeMap<i32, i64>>,
     pub(super) paused: RefCell<Vec<i32>>,
-    /// Commits without an answer yet.
-    pub(super) answers: RefCell<Vec<(usize, Vec<CommitOffset>)>>,
+    /// Commits without a response yet.
+    pub(super) responses: RefCell<Vec<(usize, Vec<CommitOffset>)>>,
     /// Messages that the callbacks sent: not acknowledged yet, or in the open transaction.
     pub(super) sent: RefCell<Vec<(i32, i64)>>,
     pub(super) is_unsure: Cell<bool>,
@@ -33,7 +33,7 @@ impl<'w> Process<'w> {
             records: RefCell::default(),
             positions: RefCell::default(),
             paused: RefCell::default(),
-            answers: RefCell::default(),
+            responses: RefCell::default(),
             sent: RefCell::default(),
             is_unsure: Cell::new(false),
             fetches: Cell::new(0),
@@ -103,13 +103,13 @@ impl<'w> Process<'w> {
         if !offsets.is_empty() && self.world.choose(4) != 3 {
             let number = self.records.borrow_mut().next_commit();
             self.world.commit(&offsets);
-            self.answers.borrow_mut().push((number, offsets));
+            self.responses.borrow_mut().push((number, offsets));
         }
         Ok(())
     }
 
-    pub(super) fn read_answers(&self) {
-        for (number, offsets) in self.answers.take() {
+    pub(super) fn read_responses(&self) {
+        for (number, offsets) in self.responses.take() {
             for commit in offsets {
                 let mut records = self.records.borrow_mut();
                 records.committed(&commit.topic, commit.partition, commit.offset, number);
@@ -139,10 +139,10 @@ impl<'w> Process<'w> {
             .map(|item| (item.handle.partition, item.handle.offset))
             .collect();
         for place in &places {
-            let mut begun = self.world.begun.borrow_mut();
-            let begun = begun.entry(*place).or_insert(0);
-            *begun += 1;
-            let once = self.world.delivery != Delivery::AtMostOnce || *begun == 1;
+            let mut handlings = self.world.handlings.borrow_mut();
+            let handlings = handlings.entry(*place).or_insert(0);
+            *handlings += 1;
+            let once = self.world.delivery != Delivery::AtMostOnce || *handlings == 1;
             assert!(once, "at-most-once begins {place:?} twice");
         }
         let action = self.world.choose(9);
@@ -159,7 +159,7 @@ impl<'w> Process<'w> {
         let outcome = match action {
             1..=3 if self.world.delivery == Delivery::AtMostOnce => Outcome::Dropped,
             1 | 2 => Outcome::Retry(Duration::ZERO),
-            3 => Outcome::DeadLetter(letter("no")),
+            3 => Outcome::DeadLetter(dead_letter("no")),
             4 => Outcome::Stop("stop".to_owned()),
             5 => {
                 self.on_fatal_error();
@@ -210,7 +210,7 @@ impl Source for Process<'_> {
     fn fetch(&self, _: Duration, most: usize) -> usize {
         self.fetches.set(self.fetches.get() + 1);
         if self.fetches.get() > MAX_FETCHES && !self.world.choices.borrow().is_over {
-            self.stop.ask();
+            self.stop.request();
         }
         let pending = self.records.borrow().pending_rewinds();
         self.seek_back(pending);
@@ -311,10 +311,10 @@ impl Source for Process<'_> {
             return Ok(());
         }
         match self.world.choose(3) {
-            0 if self.answers.borrow().is_empty() => self.request(),
+            0 if self.responses.borrow().is_empty() => self.request(),
             2 => Ok(()),
             _ => {
-                self.read_answers();
+                self.read_responses();
                 Ok(())
             }
         }
@@ -324,9 +324,9 @@ impl Source for Process<'_> {
         if self.world.delivery != Delivery::AtLeastOnce {
             return Ok(());
         }
-        self.read_answers();
+        self.read_responses();
         self.request()?;
-        self.read_answers();
+        self.read_responses();
         Ok(())
     }
 
@@ -334,7 +334,7 @@ impl Source for Process<'_> {
         let ends: Ends = self.records.borrow_mut().ends_of_fetched();
         match self.world.choose(4) {
             2 => return PreCommit::Refused,
-            3 => return PreCommit::Unanswered,
+            3 => return PreCommit::Pending,
             _ => {}
         }
         let number = self.records.borrow_mut().next_commit();
@@ -348,8 +348,8 @@ impl Source for Process<'_> {
             })
             .collect();
         self.world.commit(&offsets);
-        self.answers.borrow_mut().push((number, offsets));
-        self.read_answers();
+        self.responses.borrow_mut().push((number, offsets));
+        self.read_responses();
         PreCommit::Committed
     }
 
@@ -374,7 +374,7 @@ impl Source for Process<'_> {
         records.is_drained() && records.pending_rewinds().is_empty() && (0..3).all(read)
     }
 
-    fn nothing_to_come(&self) -> bool {
+    fn has_no_more(&self) -> bool {
         false
     }
 }
@@ -417,11 +417,11 @@ impl Handler<ModelRecord> for Process<'_> {
 
     fn retries_exhausted(&self, item: &ModelRecord) -> Option<DeadLetter> {
         (item.handle.crashes > 3 && self.world.delivery != Delivery::AtMostOnce)
-            .then(|| letter("crashed"))
+            .then(|| dead_letter("crashed"))
     }
 
     fn not_an_envelope(&self, reason: &Error) -> DeadLetter {
-        letter(reason.message())
+        dead_letter(reason.message())
     }
 
     fn dead_letter(&self, item: &ModelRecord, _: &DeadLetter) -> Result<()> {
@@ -475,7 +475,7 @@ impl Transactions for Process<'_> {
             return Err(lost());
         }
         if fault == 4 {
-            // Without an answer the client is replaced: nothing of the transaction is in Kafka.
+            // Without a response the client is replaced: nothing of the transaction is in Kafka.
             self.rewind();
             self.is_unsure.set(true);
             return Ok(TransactionOutcome::Aborted(lost()));

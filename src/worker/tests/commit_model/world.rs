@@ -54,7 +54,7 @@ pub(super) struct World {
     pub(super) committed: RefCell<HashMap<i32, Committed>>,
     /// Results that consumers of the output can read.
     pub(super) results: RefCell<HashMap<(i32, i64), u32>>,
-    pub(super) begun: RefCell<HashMap<(i32, i64), u32>>,
+    pub(super) handlings: RefCell<HashMap<(i32, i64), u32>>,
     pub(super) choices: RefCell<Choices>,
 }
 
@@ -157,7 +157,7 @@ impl World {
             log: layout.iter().enumerate().map(partition).collect(),
             committed: RefCell::new(committed),
             results: RefCell::default(),
-            begun: RefCell::default(),
+            handlings: RefCell::default(),
             choices: RefCell::new(choices),
         }
     }
